@@ -1,0 +1,23 @@
+//! The only room that reads clocks. Everyone else is handed a time or a [`Clock`].
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Reads the system's clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock;
+
+impl Clock {
+    /// The monotonic time.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn now(self) -> Instant {
+        Instant::now()
+    }
+
+    /// The wall clock, since the Unix epoch.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn wall(self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}

@@ -1,0 +1,88 @@
+//! Draining: one signal that says "finish what you have and stop", and guards that say who has not finished.
+
+use tokio::sync::watch;
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serving.
+    Running,
+    /// Readiness fails, connections are still accepted.
+    Lame,
+    /// No new connections; existing ones finish their requests.
+    Draining,
+    /// The deadline has passed: whatever is left is cut.
+    Forced,
+}
+
+/// Says when to drain. One owner, the controller.
+#[derive(Debug)]
+pub struct Drain(watch::Sender<Phase>);
+
+/// Hears when to drain.
+#[derive(Clone, Debug)]
+pub struct Drained(watch::Receiver<Phase>);
+
+/// Held by whoever is not finished; [`Drain::finished`] waits until the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct Guard(#[expect(dead_code, reason = "held for its drop")] watch::Receiver<Phase>);
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drain {
+    /// A drain that has not begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(watch::channel(Phase::Running).0)
+    }
+
+    /// A listener to it.
+    #[must_use]
+    pub fn subscribe(&self) -> Drained {
+        Drained(self.0.subscribe())
+    }
+
+    /// Moves to `phase`; never backwards.
+    pub fn advance(&self, phase: Phase) {
+        self.0.send_if_modified(|now| {
+            let moved = phase > *now;
+            *now = phase.max(*now);
+            moved
+        });
+    }
+
+    /// The phase now.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// Resolves when every [`Drained`] and [`Guard`] is gone.
+    pub async fn finished(&self) {
+        self.0.closed().await;
+    }
+}
+
+impl Drained {
+    /// The phase now.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// Resolves when `phase` or a later one is reached. Cancel safe.
+    pub async fn reached(&mut self, phase: Phase) {
+        // An error means that the drain itself is gone: nobody will ever serve again.
+        let _ = self.0.wait_for(|now| *now >= phase).await;
+    }
+
+    /// A guard that keeps [`Drain::finished`] waiting.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        Guard(self.0.clone())
+    }
+}

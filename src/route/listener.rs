@@ -1,0 +1,116 @@
+//! Listeners, their limits and the access log, as plain data.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One `[[listener]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSpec {
+    /// Its unique name; the address as written when none is given. The identity by which a reload carries it over.
+    pub name: String,
+    /// Where it accepts; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// `[listener.limits]`: every one has a default and a counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections on this listener (`connections`, 20000).
+    pub connections: u32,
+    /// Open connections of one client address (`connections_per_ip`, 1024); trusted proxies are exempt.
+    pub connections_per_ip: u32,
+    /// New connections a second of one client address (`connection_rate_per_ip`, 2000 a second, burst the same).
+    pub connection_rate_per_ip: u32,
+    /// Bytes of a header list, names and values (`header_bytes`, 16 KiB, at most 64 KiB): 431.
+    pub header_bytes: u32,
+    /// Fields in a header list (`headers`, 100): 431.
+    pub headers: u32,
+    /// Bytes of the request target (`uri_bytes`, 8 KiB): 414.
+    pub uri_bytes: u32,
+    /// Requests in flight on this listener (`requests`, 10000): 503 with `Retry-After`.
+    pub requests: u32,
+    /// Concurrent HTTP/2 streams a connection (`h2_streams`, 100).
+    pub h2_streams: u32,
+    /// HTTP/2 resets a second and connection (`h2_resets`, 100).
+    pub h2_resets: u32,
+    /// HTTP/2 pings a second and connection (`h2_pings`, 50).
+    pub h2_pings: u32,
+    /// HTTP/2 SETTINGS frames a second and connection (`h2_settings`, 20).
+    pub h2_settings: u32,
+    /// CONTINUATION frames a header block (`h2_continuations`, 16).
+    pub h2_continuations: u32,
+    /// To read a request's head (`header_timeout`, 10 s): 408.
+    pub header_timeout: Duration,
+    /// A kept-alive connection without a request (`idle_timeout`, 60 s).
+    pub idle_timeout: Duration,
+    /// No byte of a body, either way (`stall_timeout`, 30 s): 408 or reset.
+    pub stall_timeout: Duration,
+    /// Bytes a second that a request body must keep after 5 s (`body_rate`, 240).
+    pub body_rate: u32,
+    /// What to do with `%2f`, `%5c` and `\` in paths (`encoded_slash = "keep" | "reject"`, keep).
+    pub encoded_slash: super::EncodedSlash,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            connections_per_ip: 1024,
+            connection_rate_per_ip: 2000,
+            header_bytes: 16 * 1024,
+            headers: 100,
+            uri_bytes: 8 * 1024,
+            requests: 10_000,
+            h2_streams: 100,
+            h2_resets: 100,
+            h2_pings: 50,
+            h2_settings: 20,
+            h2_continuations: 16,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(30),
+            body_rate: 240,
+            encoded_slash: super::EncodedSlash::Keep,
+        }
+    }
+}
+
+/// `[access_log]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    /// Where lines go.
+    pub sink: LogSink,
+    /// How they look.
+    pub format: LogFormat,
+    /// The share of successes that is written, 0 to 1; failures always are.
+    pub sample: f64,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { sink: LogSink::Stdout, format: LogFormat::Json, sample: 1.0 }
+    }
+}
+
+/// Where access log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogSink {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// How an access log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// The common log format.
+    Common,
+}

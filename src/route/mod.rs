@@ -1,0 +1,36 @@
+//! What a routes file *means*, as plain data, and the pure functions that decide with it.
+//!
+//! Nothing in this room does I/O, reads a clock or draws a random number: whatever a decision depends on is an
+//! argument. The same functions route live traffic and answer `check`, `explain` and `what-if`.
+
+mod bucket;
+mod caller;
+mod decision;
+mod headers;
+mod host;
+mod index;
+mod listener;
+mod path;
+mod predicate;
+mod rule;
+mod rules;
+mod segment;
+mod unit;
+mod upstream;
+
+pub use bucket::{BUCKETS, Salt};
+pub use caller::{Caller, ClientIp, Extractor, HostTemplate, Identity, PathTemplate, StickyKey};
+pub use decision::{Counted, Decision, Reason, Silent, Spread, Step, Trace, decide};
+pub use headers::{HeaderEdits, Part, Template};
+pub use host::{HostPattern, normal_host};
+pub use index::{Index, Lookup};
+pub use listener::{AccessLog, Limits, ListenerSpec, LogFormat, LogSink};
+pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, normal_path};
+pub use predicate::{Head, Predicate, StringMatch};
+pub use rule::{
+    Action, Match, Place, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
+};
+pub use rules::{Kill, Rules};
+pub use segment::{Segment, TenantList};
+pub use unit::{Bucket, Generation, RouteId, SegmentId, UpstreamId, VariantId, Weight};
+pub use upstream::{Balance, EndpointHost, EndpointSpec, Protocol, Upstream, UpstreamLimits};

@@ -1,0 +1,192 @@
+//! One route: what it matches, and what happens to a request that it takes.
+
+use std::time::Duration;
+
+use http::{HeaderName, Method, StatusCode};
+
+use super::{
+    Bucket, HeaderEdits, HostPattern, PathPattern, Predicate, Salt, SegmentId, StickyKey, Template, UpstreamId,
+    VariantId, Weight,
+};
+
+/// Where something stands in the files that were read, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file's name as it was given.
+    pub file: std::sync::Arc<str>,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+/// One `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its unique name.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// What it takes.
+    pub matches: Match,
+    /// What happens then.
+    pub action: Action,
+    /// Edits to the request's headers, after forwarding headers are set.
+    pub request_headers: HeaderEdits,
+    /// Edits to the response's headers.
+    pub response_headers: HeaderEdits,
+    /// Bounds in time.
+    pub timeouts: Timeouts,
+    /// Bounds in size.
+    pub limits: RouteLimits,
+}
+
+/// `[route.match]`: all that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Match {
+    /// One of these hosts; empty: any.
+    pub hosts: Vec<HostPattern>,
+    /// One of these paths; empty: any.
+    pub paths: Vec<PathPattern>,
+    /// One of these methods; empty: any.
+    pub methods: Vec<Method>,
+    /// All of these hold (only header, cookie and query predicates).
+    pub predicates: Vec<Predicate>,
+    /// Overrides all other precedence; higher wins; 0 when not given.
+    pub priority: i32,
+}
+
+/// What a route does with a request.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Forward to one of the variants.
+    Split(Split),
+    /// Answer with a redirect.
+    Redirect(Redirect),
+    /// Answer from here.
+    Respond(Respond),
+}
+
+/// The variants of a route and who gets which.
+#[derive(Clone, Debug)]
+pub struct Split {
+    /// The variants; number 0 is `stable`, the others stand in file order.
+    pub variants: Vec<Variant>,
+    /// Whose identity sticks, first present wins; empty: each request anew.
+    pub sticky: Vec<StickyKey>,
+    /// The cookie that gives an identity to callers that have none.
+    pub sticky_cookie: Option<String>,
+    /// The salt of the weights.
+    pub salt: Salt,
+    /// Target rules, in order.
+    pub targets: Vec<Target>,
+    /// `kill.all` or `kill.routes` names this route.
+    pub killed: bool,
+    /// The rewrite before forwarding.
+    pub rewrite: Rewrite,
+}
+
+/// One arm.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// `stable`, `canary` or a given name.
+    pub name: String,
+    /// Who answers.
+    pub upstream: UpstreamId,
+    /// Its share; for stable what the others leave.
+    pub weight: Weight,
+    /// Its first bucket; stable: the sum of the others' weights.
+    pub start: u32,
+    /// `kill.variants` names it.
+    pub killed: bool,
+}
+
+impl Split {
+    /// The variant that owns `bucket` by weight alone; stable when nobody else does.
+    #[must_use]
+    pub fn owner(&self, bucket: Bucket) -> VariantId {
+        for (i, variant) in self.variants.iter().enumerate().skip(1) {
+            if bucket.number().wrapping_sub(variant.start) < variant.weight.millionths() {
+                return VariantId(u16::try_from(i).unwrap_or(0));
+            }
+        }
+        VariantId::STABLE
+    }
+}
+
+/// One `[[route.target]]`.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where it stands.
+    pub place: Place,
+    /// All must hold.
+    pub predicates: Vec<Predicate>,
+    /// The segment it names, for people and for the salt.
+    pub segment: Option<SegmentId>,
+    /// What it serves.
+    pub serve: VariantId,
+    /// The share of its audience that it takes, with its own salt; `None`: all of it.
+    pub weight: Option<(Weight, Salt)>,
+}
+
+/// `redirect = { to, status }`.
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    /// The target; `{host}`, `{path}`, `{query}`, `{scheme}` expand besides the header placeholders.
+    pub to: Template,
+    /// 301, 302, 303, 307 or 308.
+    pub status: StatusCode,
+}
+
+/// `respond = { status, body, headers }`.
+#[derive(Clone, Debug)]
+pub struct Respond {
+    /// The status.
+    pub status: StatusCode,
+    /// The body; empty for none.
+    pub body: bytes::Bytes,
+    /// Its `Content-Type`.
+    pub content_type: http::HeaderValue,
+}
+
+/// `[route.rewrite]`.
+#[derive(Clone, Debug, Default)]
+pub struct Rewrite {
+    /// Replaces the matched prefix (or the whole of an exact path).
+    pub prefix: Option<String>,
+    /// Replaces what a regex matches; `$1` refers to its groups.
+    pub regex: Option<(regex::Regex, String)>,
+    /// Replaces `Host`.
+    pub host: Option<http::HeaderValue>,
+}
+
+impl Rewrite {
+    /// Whether nothing is rewritten.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.prefix.is_none() && self.regex.is_none() && self.host.is_none()
+    }
+}
+
+/// `[route.timeout]`; `None` means no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the request's head to the response's head.
+    pub request: Option<Duration>,
+    /// Without a byte in either direction.
+    pub idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { request: Some(Duration::from_secs(30)), idle: Some(Duration::from_secs(60)) }
+    }
+}
+
+/// `[route.limits]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// The largest request body in bytes.
+    pub body_bytes: Option<u64>,
+}
+
+/// A header's name as `routes.toml` gives it: kept here so that rooms above need no parser.
+pub type Name = HeaderName;

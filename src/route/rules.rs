@@ -1,0 +1,53 @@
+//! Everything a routes file means.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::{AccessLog, Identity, Index, ListenerSpec, Route, RouteId, Segment, TenantList, Upstream};
+
+/// The compiled meaning of `routes.toml` and all it includes. Immutable.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Where clients connect; at least one.
+    pub listeners: Vec<ListenerSpec>,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// `state.dir`.
+    pub state_dir: PathBuf,
+    /// Who the caller is.
+    pub identity: Identity,
+    /// Named audiences.
+    pub segments: Vec<Segment>,
+    /// Upstreams, by file order.
+    pub upstreams: Vec<Upstream>,
+    /// Routes, by file order.
+    pub routes: Vec<Route>,
+    /// Finds the route of a request.
+    pub index: Index,
+    /// The veto.
+    pub kill: Kill,
+    /// The access log.
+    pub access_log: AccessLog,
+}
+
+impl Rules {
+    /// The route with this id.
+    ///
+    /// # Panics
+    /// When the id is of another `Rules`.
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.0 as usize]
+    }
+}
+
+/// `[kill]`, as far as it is not compiled into routes and variants already.
+#[derive(Clone, Debug, Default)]
+pub struct Kill {
+    /// `all = true`.
+    pub all: bool,
+    /// These tenants always get stable.
+    pub tenants: TenantList,
+    /// Close streaming connections of killed variants after this.
+    pub close_streams: Option<std::time::Duration>,
+}

