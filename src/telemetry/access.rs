@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::line;
 use crate::route::LogFormat;
 
 /// Who ended a request.
@@ -95,12 +96,23 @@ pub struct LogBuffer {
     pub bytes: Vec<u8>,
     /// How many there are.
     pub lines: u64,
+    stamp: line::Stamp,
 }
 
 impl LogBuffer {
-    /// Appends one line.
+    /// Appends one line. Allocates only when the buffer must grow.
     pub fn push(&mut self, format: LogFormat, entry: &AccessEntry<'_>) {
-        let _ = (format, entry);
+        match format {
+            LogFormat::Json => line::json(&mut self.bytes, &mut self.stamp, entry),
+            LogFormat::Common => line::common(&mut self.bytes, &mut self.stamp, entry),
+        }
         self.lines += 1;
+    }
+
+    /// Takes the lines and how many they are, and leaves a buffer of the same capacity.
+    #[must_use]
+    pub fn take(&mut self) -> (Vec<u8>, u64) {
+        let capacity = self.bytes.capacity();
+        (std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity)), std::mem::take(&mut self.lines))
     }
 }

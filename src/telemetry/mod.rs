@@ -2,12 +2,15 @@
 //! one place that names metrics.
 
 mod access;
+mod line;
 mod meter;
 mod series;
+mod writer;
 
 pub use access::{AccessEntry, Ender, LogBuffer, Termination};
 pub use meter::{Counter, Gauge, Histogram};
 pub use series::{
-    Fallback, PerWorker, ReasonLabel,
-    Labels, Registry, Refusal, StatusClass, UpstreamMeter, UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
+    Fallback, Labels, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter, UpstreamSeries,
+    VariantMeter, VariantSeries, WorkerMeter,
 };
+pub use writer::{LogSender, LogWriter};

@@ -3,10 +3,13 @@
 //! The control plane makes a series when a configuration is compiled and carries it over by its labels, so that a
 //! reload resets nothing. A worker's own meter in it is made at its first use.
 
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::{Counter, Gauge, Histogram};
-use crate::route::Reason;
+use crate::clock::Clock;
+use crate::route::{Generation, Reason};
 
 /// `1xx` to `5xx`, and `none` when no response head was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +30,8 @@ pub enum StatusClass {
 
 impl StatusClass {
     /// All classes, in the order of their index.
-    pub const ALL: [Self; 6] = [
-        Self::None,
-        Self::Informational,
-        Self::Success,
-        Self::Redirection,
-        Self::ClientError,
-        Self::ServerError,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Informational, Self::Success, Self::Redirection, Self::ClientError, Self::ServerError];
 
     /// The class of a status; 0 means that none was sent.
     #[must_use]
@@ -89,7 +86,14 @@ impl ReasonLabel {
     #[must_use]
     pub fn name(index: usize) -> &'static str {
         const NAMES: [&str; ReasonLabel::COUNT] = [
-            "kill", "kill+fallback", "target", "target+fallback", "weight", "weight+fallback", "stable", "stable+fallback",
+            "kill",
+            "kill+fallback",
+            "target",
+            "target+fallback",
+            "weight",
+            "weight+fallback",
+            "stable",
+            "stable+fallback",
             "none",
         ];
         NAMES.get(index).copied().unwrap_or("none")
@@ -354,6 +358,8 @@ pub struct Registry {
     pub worker: PerWorker<WorkerMeter>,
     /// Requests that no route took.
     pub unrouted: Arc<VariantSeries>,
+    /// When it was made; heartbeats count from here.
+    pub started: Instant,
 }
 
 impl Registry {
@@ -365,6 +371,26 @@ impl Registry {
             workers,
             worker: PerWorker::new(workers),
             unrouted: Arc::new(VariantSeries { labels, meters: PerWorker::new(workers) }),
+            started: Clock.now(),
         }
+    }
+
+    /// A worker says that it is alive.
+    pub fn beat(&self, worker: usize, now: Instant) {
+        let ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
+        self.worker.of(worker).heartbeat_ms.store(ms, Relaxed);
+    }
+
+    /// How long ago a worker said so.
+    #[must_use]
+    pub fn silence(&self, worker: usize, now: Instant) -> Duration {
+        let beat = Duration::from_millis(self.worker.of(worker).heartbeat_ms.load(Relaxed));
+        now.duration_since(self.started).saturating_sub(beat)
+    }
+
+    /// How many workers decide with `generation` or a later one.
+    #[must_use]
+    pub fn adopted(&self, generation: Generation) -> usize {
+        (0..self.workers).filter(|worker| self.worker.of(*worker).generation.load(Acquire) >= generation.0).count()
     }
 }
