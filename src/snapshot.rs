@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::route::{Generation, ListenerSpec, Protocol, Rules};
-use crate::telemetry::{UpstreamSeries, VariantSeries};
+use crate::telemetry::{ListenerMeter, PerWorker, UpstreamSeries, VariantSeries};
 
 /// One endpoint as it can be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,8 @@ pub struct Listener {
     pub bound: SocketAddr,
     /// The socket, non-blocking and listening; workers duplicate it.
     pub socket: Arc<TcpListener>,
+    /// Its meters; carried over when the specification's limits change.
+    pub meters: Arc<PerWorker<ListenerMeter>>,
 }
 
 /// What a request runs under.

@@ -10,7 +10,7 @@ mod writer;
 pub use access::{AccessEntry, Ender, LogBuffer, Termination};
 pub use meter::{Counter, Gauge, Histogram};
 pub use series::{
-    Fallback, Labels, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter, UpstreamSeries,
-    VariantMeter, VariantSeries, WorkerMeter,
+    Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
+    UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
 pub use writer::{LogSender, LogWriter};

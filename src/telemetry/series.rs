@@ -296,6 +296,15 @@ impl WorkerMeter {
     }
 }
 
+/// What a worker counts for one listener.
+#[derive(Debug, Default)]
+pub struct ListenerMeter {
+    /// Open connections.
+    pub connections: Gauge,
+    /// Requests in flight.
+    pub requests: Gauge,
+}
+
 /// A meter for each worker, made at first use.
 #[derive(Debug)]
 pub struct PerWorker<M>(Box<[OnceLock<Box<M>>]>);
