@@ -1,0 +1,91 @@
+//! Keeps the house in order: floors, sizes, doors, names and words. Every rule says what to do instead.
+//!
+//! The rules are pure functions from a source file to findings, each with a test on a bad and on a good snippet; the
+//! tests at the end run them over the tree.
+
+#[path = "tidy/floors.rs"]
+mod floors;
+#[path = "tidy/lexicon.rs"]
+mod lexicon;
+#[path = "tidy/shape.rs"]
+mod shape;
+#[path = "tidy/source.rs"]
+mod source;
+
+use source::{Finding, Source};
+
+/// Runs one rule over the files below `folders` and fails with everything that it found.
+fn check(folders: &[&str], rule: impl Fn(&Source) -> Vec<Finding>) {
+    let files = source::tree(folders);
+    assert!(!files.is_empty(), "no Rust file below {folders:?}: is the test run in the package's folder?");
+    let found: Vec<String> = files
+        .iter()
+        .flat_map(|file| rule(file).into_iter().map(|finding| format!("{}:{finding}", file.path)))
+        .collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// Everything in Rust that the project keeps.
+const ALL: &[&str] = &["src", "tests", "bench", "fuzz"];
+
+#[test]
+fn rooms_import_only_from_floors_below() {
+    check(&["src"], floors::imports);
+}
+
+#[test]
+fn pure_rooms_use_only_pure_crates() {
+    let dependencies = source::dependencies(&source::read("Cargo.toml"));
+    assert!(dependencies.len() > 10, "Cargo.toml has lost its [dependencies]");
+    check(&["src"], |file| floors::purity(file, &dependencies));
+}
+
+#[test]
+fn files_are_short() {
+    check(&["src"], shape::file_size);
+}
+
+#[test]
+fn functions_are_short() {
+    check(ALL, shape::function_size);
+}
+
+#[test]
+fn functions_take_no_flags() {
+    check(&["src"], shape::flag_parameters);
+}
+
+#[test]
+fn files_say_what_they_are_for() {
+    check(ALL, shape::module_docs);
+}
+
+#[test]
+fn doors_are_only_doors() {
+    check(&["src"], shape::doors);
+}
+
+#[test]
+fn names_are_nouns_of_the_domain() {
+    check(ALL, lexicon::file_names);
+}
+
+#[test]
+fn words_are_those_of_the_lexicon() {
+    check(ALL, lexicon::words);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    check(ALL, shape::leftovers);
+}
+
+#[test]
+fn nothing_is_static() {
+    check(&["src"], shape::statics);
+}
+
+#[test]
+fn metrics_are_named_in_one_room() {
+    check(&["src"], floors::metric_names);
+}

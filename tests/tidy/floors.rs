@@ -1,0 +1,254 @@
+//! The floors: a room may import only from floors below it. A new upward import is a change of the design: the table
+//! here and the one in ARCHITECTURE.md are edited in the same commit.
+
+use crate::source::{Finding, Source, words};
+
+/// A room, its floor, and what it may not name although it stands on a lower floor.
+struct Room {
+    name: &'static str,
+    floor: u8,
+    never: &'static [&'static str],
+}
+
+const fn room(name: &'static str, floor: u8, never: &'static [&'static str]) -> Room {
+    Room { name, floor, never }
+}
+
+const ROOMS: &[Room] = &[
+    // Wiring and words for people: main is over cli, which is over app.
+    room("main", 7, &[]),
+    room("cli", 6, &[]),
+    room("app", 5, &[]),
+    // The planes: the same floor, so neither imports the other.
+    room("proxy", 4, &["config", "release"]),
+    room("control", 4, &[]),
+    room("snapshot", 3, &[]),
+    room("config", 3, &[]),
+    room("release", 2, &["clock", "drain"]),
+    room("telemetry", 2, &[]),
+    room("tls", 2, &[]),
+    // Leaves.
+    room("route", 1, &[]),
+    room("clock", 1, &[]),
+    room("drain", 1, &[]),
+];
+
+/// Rooms that decide: no I/O, no clock, no randomness, no runtime.
+const PURE: &[&str] = &["route", "release"];
+
+/// The crates that a pure room may name.
+const PURE_CRATES: &[&str] = &["http", "bytes", "regex", "ipnet", "ahash", "xxhash_rust", "memchr"];
+
+/// What of `std` a pure room may not name.
+const IMPURE: &[(&str, &str)] = &[
+    ("std::fs", "reading files is config's work: take the text as an argument"),
+    ("std::io", "a pure room does no I/O: return data and let proxy or control move it"),
+    ("std::env", "config reads the environment: take the value as an argument"),
+    ("std::thread", "threads belong to app: take what they share as an argument"),
+    ("std::process", "return an error: only main ends the process"),
+    ("std::net::TcpStream", "sockets belong to proxy"),
+    ("std::net::TcpListener", "sockets belong to proxy and control"),
+    ("std::net::UdpSocket", "sockets belong to control"),
+    ("std::time::Instant", "clocks are read in clock.rs: take `now` as an argument"),
+    ("std::time::SystemTime", "clocks are read in clock.rs: take `now` as an argument"),
+];
+
+/// Imports that climb.
+pub fn imports(file: &Source) -> Vec<Finding> {
+    if file.path == "src/lib.rs" {
+        return Vec::new();
+    }
+    let Some(from) = ROOMS.iter().find(|room| room.name == file.room()) else {
+        return vec![file.at(
+            0,
+            format!("`{}` has no floor: place it in a room, or give it one in tests/tidy/floors.rs", file.room()),
+        )];
+    };
+    let mut found = Vec::new();
+    for (offset, name) in named_rooms(file) {
+        if name == "*" {
+            found.push(file.at(offset, "`crate::*` hides what is imported: name the room"));
+            continue;
+        }
+        let Some(to) = ROOMS.iter().find(|room| room.name == name) else { continue };
+        if to.name == from.name {
+            continue;
+        }
+        if to.floor >= from.floor || from.never.contains(&to.name) {
+            let floors = format!("{} (floor {}) names {} (floor {})", from.name, from.floor, to.name, to.floor);
+            found.push(file.at(
+                offset,
+                format!("{floors}: take the value as an argument, or move the type down to where both may see it"),
+            ));
+        }
+    }
+    found
+}
+
+/// Crates and parts of `std` that a pure room may not name.
+pub fn purity(file: &Source, dependencies: &[String]) -> Vec<Finding> {
+    if !PURE.contains(&file.room()) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for name in dependencies.iter().filter(|name| !PURE_CRATES.contains(&name.as_str())) {
+        for offset in words(&file.code, name) {
+            let before = file.code[..offset].trim_end();
+            let after = file.code[offset + name.len()..].trim_start();
+            let path = after.starts_with("::") && !before.ends_with("::");
+            let import = before.ends_with("use") && after.starts_with([';', ' ']);
+            if path || import {
+                found.push(file.at(offset, format!("{}/ is pure and may not name `{name}`: allowed are std and {PURE_CRATES:?}; do this in proxy, config or control", file.room())));
+            }
+        }
+    }
+    for (path, instead) in IMPURE {
+        found
+            .extend(std_paths(file, path).map(|offset| file.at(offset, format!("`{path}` in a pure room: {instead}"))));
+    }
+    found
+}
+
+/// Metric names outside telemetry.
+pub fn metric_names(file: &Source) -> Vec<Finding> {
+    if file.room() == "telemetry" {
+        return Vec::new();
+    }
+    file.code_and_strings
+        .match_indices("pointsman_")
+        .filter(|(offset, _)| !file.is_test(*offset))
+        .map(|(offset, _)| file.at(offset, "a metric is named here: metrics live in telemetry/, ask it for a handle"))
+        .collect()
+}
+
+/// Where `path` of std is named, also as `use std::{fs, …}` and `use std::net::{…, TcpStream}`.
+fn std_paths<'a>(file: &'a Source, path: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let (parent, leaf) = path.rsplit_once("::").unwrap_or(("std", path));
+    let grouped = group_members(&file.code, parent).filter(move |(_, name)| *name == leaf).map(|(offset, _)| offset);
+    words(&file.code, path).chain(grouped)
+}
+
+/// The first names in `parent::{…}`, with where they stand.
+fn group_members<'a>(code: &'a str, parent: &'a str) -> impl Iterator<Item = (usize, &'a str)> + 'a {
+    words(code, parent).filter_map(|at| group_at(code, at + parent.len())).flatten()
+}
+
+/// Splits the group `::{a::b, c::{d}, e}` at `offset` into its members' first names.
+fn group_at(code: &str, offset: usize) -> Option<Vec<(usize, &str)>> {
+    let open = offset + "::".len();
+    if !code[offset..].starts_with("::{") {
+        return None;
+    }
+    let end = crate::source::closing(code, open);
+    let (mut members, mut depth, mut expecting) = (Vec::new(), 0, true);
+    for (at, letter) in code[open..end].char_indices().map(|(at, letter)| (at + open, letter)) {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => expecting = true,
+            letter if expecting && depth == 1 && !letter.is_whitespace() => {
+                members.push((at, first_name(&code[at..])));
+                expecting = false;
+            }
+            _ => {}
+        }
+    }
+    Some(members)
+}
+
+/// The name that `text` begins with; `*` for a glob.
+fn first_name(text: &str) -> &str {
+    let end = text.find(|letter: char| !(letter.is_alphanumeric() || letter == '_')).unwrap_or(text.len());
+    if end == 0 { text.get(..1).unwrap_or("") } else { &text[..end] }
+}
+
+/// Every top-level module that is named through `crate::`, `pointsman::` or enough `super::`.
+fn named_rooms(file: &Source) -> Vec<(usize, &str)> {
+    let code = file.code.as_str();
+    let mut roots: Vec<usize> = Vec::new();
+    for root in ["crate", "pointsman"] {
+        roots.extend(words(code, root).map(|at| at + root.len()));
+    }
+    let depth = file.path.trim_start_matches("src/").trim_end_matches("/mod.rs").split('/').count();
+    let climb = vec!["super"; depth].join("::");
+    roots.extend(code.match_indices(&climb).map(|(at, _)| at + climb.len()));
+    let mut named = Vec::new();
+    for offset in roots {
+        if let Some(members) = group_at(code, offset) {
+            named.extend(members);
+        } else if let Some(rest) = code[offset..].strip_prefix("::") {
+            named.push((offset, first_name(rest)));
+        }
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{imports, metric_names, purity};
+    use crate::source::Source;
+
+    fn climbs(path: &str, text: &str) -> usize {
+        imports(&Source::new(path, text)).len()
+    }
+
+    #[test]
+    fn climbing_is_found() {
+        for (path, text) in [
+            ("src/route/index.rs", "use crate::telemetry::Meter;"),
+            ("src/route/index.rs", "use crate::{telemetry::Meter, route::Weight};"),
+            ("src/route/index.rs", "fn a(now: crate::clock::Clock) {}"),
+            ("src/clock.rs", "use crate::drain::Drain;"),
+            ("src/telemetry/mod.rs", "use crate::config::Diagnostics;"),
+            ("src/snapshot.rs", "use crate::config::Document;"),
+            ("src/proxy/handle.rs", "use crate::control::Controller;"),
+            ("src/proxy/handle.rs", "let text = crate::config::load_text;"),
+            ("src/proxy/handle.rs", "use crate::release::Guard;"),
+            ("src/proxy/handle.rs", "use super::super::control::watch;"),
+            ("src/control/mod.rs", "use crate::{\n    snapshot::Snapshot,\n    proxy::{Pool, Worker},\n};"),
+            ("src/release/step.rs", "use crate::clock::Clock;"),
+            ("src/app.rs", "use crate::cli::Run;"),
+            ("src/route/index.rs", "use crate::*;"),
+            ("src/shelf/thing.rs", ""),
+        ] {
+            assert_eq!(climbs(path, text), 1, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn going_down_is_fine() {
+        for (path, text) in [
+            ("src/route/index.rs", "use crate::route::Weight; use super::path::NormalPath;"),
+            ("src/telemetry/mod.rs", "use crate::route::Reason;"),
+            ("src/proxy/handle.rs", "use crate::{route::decide, snapshot::Snapshot, telemetry::Meter};"),
+            ("src/control/reload.rs", "use crate::config; use crate::release::step;"),
+            ("src/main.rs", "use pointsman::{app, cli};"),
+            ("src/lib.rs", "pub mod route;"),
+            ("src/proxy/handle.rs", "// never crate::control::x\npub(crate) fn a() { \"crate::config\" }"),
+        ] {
+            assert_eq!(climbs(path, text), 0, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn pure_rooms_are_pure() {
+        let dependencies = ["tokio", "fastrand", "http", "hyper_util"].map(str::to_owned);
+        let count = |path, text| purity(&Source::new(path, text), &dependencies).len();
+        assert_eq!(count("src/route/a.rs", "use tokio::sync::watch;"), 1);
+        assert_eq!(count("src/route/a.rs", "fn a() -> u64 { fastrand::u64(..) }"), 1);
+        assert_eq!(count("src/route/a.rs", "use hyper_util;"), 1);
+        assert_eq!(count("src/route/a.rs", "use std::time::Instant;"), 1);
+        assert_eq!(count("src/route/a.rs", "use std::time::{Duration, Instant};"), 1);
+        assert_eq!(count("src/release/a.rs", "use std::{fs, fmt};"), 1);
+        assert_eq!(count("src/route/a.rs", "use std::time::Duration; use http::Method; use std::net::IpAddr;"), 0);
+        assert_eq!(count("src/proxy/a.rs", "use tokio::sync::watch; use std::fs;"), 0);
+    }
+
+    #[test]
+    fn metrics_are_named_in_telemetry() {
+        let count = |path, text| metric_names(&Source::new(path, text)).len();
+        assert_eq!(count("src/proxy/a.rs", "counter(\"pointsman_requests_total\")"), 1);
+        assert_eq!(count("src/telemetry/a.rs", "counter(\"pointsman_requests_total\")"), 0);
+        assert_eq!(count("src/control/a.rs", "// pointsman_requests_total\nlet pointsman = 1;"), 0);
+    }
+}
