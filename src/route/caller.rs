@@ -1,4 +1,6 @@
 //! Who the caller is: `tenant`, `user` and `client_ip`, and from whom they are believed.
+//!
+//! IPv4-mapped IPv6 addresses are IPv4 addresses everywhere. An empty value is no value.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -6,6 +8,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Head;
+use super::cookie::cookie;
+use super::forwarded::{forwarded_for, x_forwarded_for};
+use super::query::{decoded, parameters};
 
 /// `[identity]`.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +26,7 @@ pub struct Identity {
 /// One place where an identity is read.
 #[derive(Clone, Debug)]
 pub enum Extractor {
-    /// `header:NAME`.
+    /// `header:NAME`. Believed from trusted proxies only; lines that disagree are no identity.
     Header(http::HeaderName),
     /// `cookie:NAME`.
     Cookie(String),
@@ -47,7 +52,7 @@ pub struct HostTemplate {
 pub struct PathTemplate {
     /// What stands before the placeholder, with its slash.
     pub before: String,
-    /// What stands after it; `None` for `/*` or nothing more demanded.
+    /// What stands after it; `None` for `/*` or nothing more demanded. With `/*` at its end it is a prefix by element.
     pub after: Option<String>,
 }
 
@@ -62,16 +67,60 @@ pub enum StickyKey {
     ClientIp,
 }
 
+impl StickyKey {
+    /// The word in `routes.toml`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::User => "user",
+            Self::ClientIp => "client_ip",
+        }
+    }
+}
+
 /// How the client's address is found.
 pub struct ClientIp;
 
 impl ClientIp {
     /// The client's address: `peer` unless it is trusted, else the first untrusted hop of `X-Forwarded-For`
-    /// (or `Forwarded`, when there is no `X-Forwarded-For`), walking right to left.
+    /// (or `Forwarded`, when there is no `X-Forwarded-For`), walking right to left. What is no address ends the walk
+    /// at the last hop that was one; when all hops are trusted, the leftmost is the client.
     #[must_use]
     pub fn find(identity: &Identity, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-        let _ = (identity, headers);
-        peer
+        let peer = peer.to_canonical();
+        if !identity.trusts(peer) {
+            return peer;
+        }
+        match x_forwarded_for(headers) {
+            Some(hops) => first_untrusted(identity, peer, hops),
+            None => first_untrusted(identity, peer, forwarded_for(headers)),
+        }
+    }
+}
+
+/// Walks `hops`, nearest first, while they are trusted.
+fn first_untrusted(identity: &Identity, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
+    let mut client = peer;
+    for hop in hops {
+        let Some(hop) = hop else { return client };
+        client = hop;
+        if !identity.trusts(hop) {
+            return client;
+        }
+    }
+    client
+}
+
+/// Whether `net` holds `address`. A net of IPv4-mapped addresses holds IPv4 addresses, any other IPv6 net does not.
+pub(super) fn net_contains(net: &IpNet, address: IpAddr) -> bool {
+    match (net, address.to_canonical()) {
+        (IpNet::V4(net), IpAddr::V4(address)) => net.contains(&address),
+        (IpNet::V6(net), IpAddr::V6(address)) => net.contains(&address),
+        (IpNet::V6(net), IpAddr::V4(address)) => {
+            net.prefix_len() >= 96 && net.addr().to_ipv4_mapped().is_some() && net.contains(&address.to_ipv6_mapped())
+        }
+        (IpNet::V4(_), IpAddr::V6(_)) => false,
     }
 }
 
@@ -92,13 +141,239 @@ impl Identity {
     /// Whether `peer` is one of the trusted proxies.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+        self.trusted_proxies.iter().any(|net| net_contains(net, peer))
     }
 
     /// Reads the caller of a request that came from `peer`. Header extractors count only when the peer is trusted.
     #[must_use]
     pub fn caller<'a>(&self, peer: IpAddr, head: &Head<'a>) -> Caller<'a> {
-        let _ = head;
-        Caller { client_ip: peer, trusted: self.trusts(peer), tenant: None, user: None }
+        let trusted = self.trusts(peer);
+        let client_ip = if trusted { ClientIp::find(self, peer, head.headers) } else { peer.to_canonical() };
+        let trust = Trust::from_peer(trusted);
+        let first = |places: &[Extractor]| places.iter().find_map(|place| place.read(head, trust));
+        Caller { client_ip, trusted, tenant: first(&self.tenant), user: first(&self.user) }
+    }
+}
+
+impl Extractor {
+    /// The identity at this place.
+    pub(super) fn read<'a>(&self, head: &Head<'a>, trust: Trust) -> Option<Cow<'a, str>> {
+        let value = match self {
+            Self::Header(name) if trust == Trust::Believed => Cow::Borrowed(agreed_line(head.headers, name)?),
+            Self::Header(_) => return None,
+            Self::Cookie(name) => Cow::Borrowed(cookie(head.headers, name)?),
+            Self::Query(name) => parameters(head.query, name).next()?,
+            Self::Host(template) => Cow::Borrowed(template.read(head.host)?),
+            Self::Path(template) => decoded(template.read(head.path)?),
+        };
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// This place as `routes.toml` writes it.
+    #[must_use]
+    pub fn describe(&self, what: &str) -> String {
+        match self {
+            Self::Header(name) => format!("header:{name}"),
+            Self::Cookie(name) => format!("cookie:{name}"),
+            Self::Query(name) => format!("query:{name}"),
+            Self::Host(HostTemplate { before, after }) => format!("host:{before}{{{what}}}{after}"),
+            Self::Path(PathTemplate { before, after }) => {
+                format!("path:{before}{{{what}}}{}", after.as_deref().unwrap_or("/*"))
+            }
+        }
+    }
+}
+
+/// Whether a peer's identity headers are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It is a trusted proxy.
+    Believed,
+    /// Anybody.
+    Ignored,
+}
+
+impl Trust {
+    /// From [`Caller::trusted`].
+    pub(super) const fn from_peer(trusted: bool) -> Self {
+        if trusted { Self::Believed } else { Self::Ignored }
+    }
+}
+
+/// The value of a header whose lines all agree. Lines that differ name nobody: one of them may be forged by a client
+/// in front of a proxy that only appends.
+fn agreed_line<'a>(headers: &'a http::HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    if lines.any(|line| line != first) {
+        return None;
+    }
+    std::str::from_utf8(first.as_bytes()).ok().map(str::trim)
+}
+
+impl HostTemplate {
+    /// The label where the placeholder stands.
+    fn read<'a>(&self, host: &'a str) -> Option<&'a str> {
+        let label = host.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
+        (!label.contains('.')).then_some(label)
+    }
+}
+
+impl PathTemplate {
+    /// The element where the placeholder stands.
+    fn read<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let rest = path.strip_prefix(self.before.as_str())?;
+        let (element, after) = rest.split_at(memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len()));
+        let fits = match self.after.as_deref() {
+            None => true,
+            Some(demanded) => match demanded.strip_suffix("/*") {
+                None => after == demanded,
+                Some(prefix) => after.strip_prefix(prefix).is_some_and(|more| more.is_empty() || more.starts_with('/')),
+            },
+        };
+        fits.then_some(element)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+    use super::*;
+
+    fn identity(trusted: &[&str]) -> Identity {
+        Identity { trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(), ..Identity::default() }
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn the_client_is_the_first_hop_nobody_vouches_for() {
+        let identity = identity(&["10.0.0.0/8", "::1/128", "2001:db8::/32"]);
+        for (peer, lines, client) in [
+            ("192.0.2.1", &[("x-forwarded-for", "1.1.1.1")][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1")], "1.1.1.1"),
+            ("::ffff:10.0.0.1", &[("x-forwarded-for", "::ffff:1.1.1.1")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, 1.1.1.1, 10.2.2.2")], "1.1.1.1"),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.1.1.1,10.2.2.2 ,10.3.3.3")],
+                "1.1.1.1",
+            ),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, garbage, 10.2.2.2")], "10.2.2.2"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, , 10.2.2.2")], "10.2.2.2"),
+            ("10.0.0.1", &[("x-forwarded-for", "garbage")], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "")], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1:4711")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "[2001:db9::7]:4711")], "2001:db9::7"),
+            ("10.0.0.1", &[("x-forwarded-for", "2001:db9::7")], "2001:db9::7"),
+            ("10.0.0.1", &[("x-forwarded-for", "fe80::1%lo")], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1:x")], "10.0.0.1"),
+            ("::1", &[("x-forwarded-for", "10.9.9.9, 2001:db8::5")], "10.9.9.9"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=2.2.2.2")], "1.1.1.1"),
+            ("10.0.0.1", &[("forwarded", "for=2.2.2.2")], "2.2.2.2"),
+            (
+                "10.0.0.1",
+                &[("forwarded", "for=6.6.6.6, For=\"[2001:db9::7]:80\";proto=http;by=10.0.0.1")],
+                "2001:db9::7",
+            ),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6"), ("forwarded", "proto=https;for=10.2.2.2")], "6.6.6.6"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6, for=_hidden, for=10.2.2.2")], "10.2.2.2"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6, for=unknown")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6, proto=http")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6;for=7.7.7.7")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=\"6.6.6.6, for=7.7.7.7")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=1.1.1.1, by=\"a, for=6.6.6.6, b\";for=2.2.2.2")], "2.2.2.2"),
+        ] {
+            let found = ClientIp::find(&identity, peer.parse().unwrap(), &headers(lines));
+            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn mapped_nets_hold_ipv4_and_others_do_not() {
+        for (net, address, contains) in [
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::/0", "10.1.2.3", false),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("2001:db8::/32", "2001:db8::1", true),
+        ] {
+            assert_eq!(net_contains(&net.parse().unwrap(), address.parse().unwrap()), contains, "{net} {address}");
+        }
+    }
+
+    fn tenant(extractor: &Extractor, trusted: Trust, head: &Head<'_>) -> Option<String> {
+        extractor.read(head, trusted).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn each_place_is_read() {
+        let headers = headers(&[
+            ("x-tenant", " acme "),
+            ("x-twice", "a"),
+            ("x-twice", "b"),
+            ("x-same", "a"),
+            ("x-same", "a"),
+            ("x-empty", ""),
+            ("cookie", "uid=\"u1\"; none="),
+        ]);
+        let head = Head {
+            method: &Method::GET,
+            host: "acme.shop.example.com",
+            path: "/t/ac%20me/x",
+            query: Some("uid=a%2Bb&uid=c&none="),
+            headers: &headers,
+        };
+        let header = |name| Extractor::Header(HeaderName::from_static(name));
+        let host =
+            |before: &str, after: &str| Extractor::Host(HostTemplate { before: before.into(), after: after.into() });
+        let path = |before: &str, after: Option<&str>| {
+            Extractor::Path(PathTemplate { before: before.into(), after: after.map(Into::into) })
+        };
+        for (place, trust, found) in [
+            (header("x-tenant"), Trust::Believed, Some("acme")),
+            (header("x-tenant"), Trust::Ignored, None),
+            (header("x-twice"), Trust::Believed, None),
+            (header("x-same"), Trust::Believed, Some("a")),
+            (header("x-empty"), Trust::Believed, None),
+            (header("x-missing"), Trust::Believed, None),
+            (Extractor::Cookie("uid".into()), Trust::Ignored, Some("u1")),
+            (Extractor::Cookie("none".into()), Trust::Ignored, None),
+            (Extractor::Query("uid".into()), Trust::Ignored, Some("a+b")),
+            (Extractor::Query("none".into()), Trust::Ignored, None),
+            (host("", ".shop.example.com"), Trust::Ignored, Some("acme")),
+            (host("", ".example.com"), Trust::Ignored, None),
+            (host("acme.", ".example.com"), Trust::Ignored, Some("shop")),
+            (path("/t/", None), Trust::Ignored, Some("ac me")),
+            (path("/t/", Some("/x")), Trust::Ignored, Some("ac me")),
+            (path("/t/", Some("/x/*")), Trust::Ignored, Some("ac me")),
+            (path("/t/", Some("/y/*")), Trust::Ignored, None),
+            (path("/t/", Some("")), Trust::Ignored, None),
+            (path("/u/", None), Trust::Ignored, None),
+        ] {
+            assert_eq!(tenant(&place, trust, &head).as_deref(), found, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_present_place_wins() {
+        let identity = Identity {
+            tenant: vec![Extractor::Cookie("t".into()), Extractor::Query("t".into())],
+            ..identity(&["10.0.0.0/8"])
+        };
+        let headers = headers(&[("cookie", "t=")]);
+        let head = Head { method: &Method::GET, host: "", path: "/", query: Some("t=q"), headers: &headers };
+        let caller = identity.caller("10.0.0.1".parse().unwrap(), &head);
+        assert_eq!(caller.tenant.as_deref(), Some("q"));
+        assert!(caller.trusted);
+        assert_eq!(caller.user, None);
     }
 }

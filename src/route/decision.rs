@@ -2,7 +2,8 @@
 //!
 //! The same function decides for live traffic and for `explain`; the latter passes a [`Trace`] that listens.
 
-use super::{Bucket, Caller, Head, Route, Rules, Split, Target, VariantId};
+use super::predicate::all_hold;
+use super::{Bucket, Caller, Head, Key, Route, Rules, Salt, Split, StickyKey, Target, VariantId, Weight};
 
 /// Why a variant was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +85,7 @@ impl Trace for Silent {
 /// One step of a decision.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// A kill of this scope applies (`all`, `route`, `variant`, `tenant`).
+    /// A kill of this scope applies (`all`, `route`, `tenant`, and for the owner of the bucket `variant`).
     Killed(&'static str),
     /// A target's predicates do not hold.
     TargetMissed(&'a Target),
@@ -102,8 +103,20 @@ pub enum Step<'a> {
     Weighed(Bucket, VariantId),
 }
 
-/// Decides. `key` is the identity of `sticky_cookie` (also a freshly issued one) when the route has it and the
-/// caller has no other sticky key.
+/// Decides. The first rule that applies wins:
+///
+/// 1. `kill`: everything, this route, or the caller's tenant is killed; or, at rule 4, the variant that owns the caller
+///    is. Stable answers; a killed variant's buckets are never handed to another one.
+/// 2. `target`: the first target whose predicates hold and whose variant is not killed. With a weight, those of its
+///    audience whose bucket lies outside it stay on stable, also by `target`.
+/// 3. `weight`: some variant has a weight, and the caller's bucket says who owns it. Those in stable's share are part of
+///    the random sample, so their reason is `weight` too. A variant with weight 100 has everybody, also callers without
+///    a sticky key.
+/// 4. `stable`: no variant has a weight, or the caller has no sticky key.
+///
+/// `cookie_identity` is the identity of `sticky_cookie` (also a freshly issued one): the key of last resort. A route
+/// with neither `sticky` nor `sticky_cookie` draws from `spread`, at most once a request. Allocates nothing.
+#[expect(clippy::too_many_arguments, reason = "all that a decision may depend on is an argument, and nothing else is")]
 pub fn decide<T: Trace>(
     rules: &Rules,
     split: &Split,
@@ -113,8 +126,150 @@ pub fn decide<T: Trace>(
     spread: &mut Spread,
     trace: &mut T,
 ) -> Decision {
-    let _ = (rules, split, head, caller, cookie_identity, spread, trace);
-    Decision { variant: VariantId::STABLE, reason: Reason::Stable, bucket: None, counted: Counted::No, unkeyed: false }
+    if let Some(scope) = killed(rules, split, caller) {
+        trace.step(Step::Killed(scope));
+        return Decision::stable(Reason::Kill);
+    }
+    let mut source = Source { split, caller, cookie_identity, spread, drawn: None };
+    for target in &split.targets {
+        if !all_hold(&target.predicates, head, caller, &rules.segments) {
+            trace.step(Step::TargetMissed(target));
+        } else if split.is_killed(target.serve) {
+            trace.step(Step::TargetPassedOver(target));
+        } else {
+            return by_target(target, &mut source, trace);
+        }
+    }
+    by_weight(split, &mut source, trace)
+}
+
+/// The scope of a kill that stands above all rules.
+fn killed(rules: &Rules, split: &Split, caller: &Caller<'_>) -> Option<&'static str> {
+    if rules.kill.all {
+        return Some("all");
+    }
+    if split.killed {
+        return Some("route");
+    }
+    let tenant = caller.tenant.as_deref()?;
+    rules.kill.tenants.contains(tenant).then_some("tenant")
+}
+
+/// A target that holds, and whose variant lives, decides.
+fn by_target<T: Trace>(target: &Target, source: &mut Source<'_, '_>, trace: &mut T) -> Decision {
+    let decision = Decision { variant: target.serve, ..Decision::stable(Reason::Target) };
+    let Some((weight, salt)) = &target.weight else {
+        trace.step(Step::TargetTaken(target, None));
+        return decision;
+    };
+    let bucket = source.bucket(salt, trace);
+    let taken = match bucket {
+        Some(bucket) => bucket.number() < weight.millionths(),
+        None => *weight == Weight::FULL,
+    };
+    trace.step(if taken { Step::TargetTaken(target, bucket) } else { Step::TargetOutside(target, bucket) });
+    let counted = if bucket.is_some() { Counted::Yes } else { Counted::No };
+    let variant = if taken { target.serve } else { VariantId::STABLE };
+    Decision { variant, bucket, counted, unkeyed: bucket.is_none(), ..decision }
+}
+
+/// Nobody was picked by hand: the bucket decides.
+fn by_weight<T: Trace>(split: &Split, source: &mut Source<'_, '_>, trace: &mut T) -> Decision {
+    let arms = || split.variants.iter().zip(0..).skip(1);
+    if arms().all(|(variant, _)| variant.weight == Weight::ZERO) {
+        return Decision { unkeyed: !source.has_key(), ..Decision::stable(Reason::Stable) };
+    }
+    let bucket = source.bucket(&split.salt, trace);
+    let owner = match bucket {
+        Some(bucket) => split.owner(bucket),
+        None => match arms().find(|(variant, _)| variant.weight == Weight::FULL) {
+            Some((_, id)) => VariantId(id),
+            None => return Decision { unkeyed: true, ..Decision::stable(Reason::Stable) },
+        },
+    };
+    if let Some(bucket) = bucket {
+        trace.step(Step::Weighed(bucket, owner));
+    }
+    let unkeyed = bucket.is_none();
+    if split.is_killed(owner) {
+        trace.step(Step::Killed("variant"));
+        return Decision { bucket, unkeyed, ..Decision::stable(Reason::Kill) };
+    }
+    let counted = if unkeyed { Counted::No } else { Counted::Yes };
+    Decision { variant: owner, reason: Reason::Weight, bucket, counted, unkeyed }
+}
+
+impl Decision {
+    /// Stable, for this reason, outside the sample.
+    const fn stable(reason: Reason) -> Self {
+        Self { variant: VariantId::STABLE, reason, bucket: None, counted: Counted::No, unkeyed: false }
+    }
+}
+
+/// Where buckets come from: the caller's sticky key, or the spread of a route that wants none.
+struct Source<'a, 's> {
+    split: &'a Split,
+    caller: &'a Caller<'a>,
+    cookie_identity: Option<&'a str>,
+    spread: &'s mut Spread,
+    drawn: Option<Bucket>,
+}
+
+impl Source<'_, '_> {
+    /// Whether there is a key, or none is wanted.
+    fn has_key(&self) -> bool {
+        self.split.spreads() || self.split.sticky_key(self.caller, self.cookie_identity).is_some()
+    }
+
+    /// The bucket under this salt; `None` when the caller has no sticky key although the route wants one.
+    fn bucket<T: Trace>(&mut self, salt: &Salt, trace: &mut T) -> Option<Bucket> {
+        if self.split.spreads() {
+            return Some(*self.drawn.get_or_insert_with(|| self.spread.draw()));
+        }
+        let Some(key) = self.split.sticky_key(self.caller, self.cookie_identity) else {
+            trace.step(Step::Unkeyed);
+            return None;
+        };
+        Some(key.with_text(|text| {
+            trace.step(Step::Key(key.place(), text));
+            salt.bucket(text)
+        }))
+    }
+}
+
+impl Spread {
+    /// The golden ratio's fraction in 2^64ths, as the nearest odd number.
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    /// The next bucket of the sequence: any run of consecutive draws is spread evenly over all buckets.
+    pub fn draw(&mut self) -> Bucket {
+        self.0 = self.0.wrapping_add(Self::STEP);
+        Bucket::from_hash(self.0)
+    }
+}
+
+impl Split {
+    /// Whether each request is anew: there is nothing that could stick.
+    #[must_use]
+    pub const fn spreads(&self) -> bool {
+        self.sticky.is_empty() && self.sticky_cookie.is_none()
+    }
+
+    /// The sticky key of a caller: the first present of `sticky`, else the identity of `sticky_cookie`.
+    #[must_use]
+    pub fn sticky_key<'a>(&self, caller: &'a Caller<'_>, cookie_identity: Option<&'a str>) -> Option<Key<'a>> {
+        let found = self.sticky.iter().find_map(|place| match place {
+            StickyKey::Tenant => caller.tenant.as_deref().map(Key::Tenant),
+            StickyKey::User => caller.user.as_deref().map(Key::User),
+            StickyKey::ClientIp => Some(Key::ClientIp(caller.client_ip.to_canonical())),
+        });
+        found.or_else(|| if self.sticky_cookie.is_some() { cookie_identity.map(Key::Cookie) } else { None })
+    }
+
+    /// Whether a variant is killed; stable never is.
+    fn is_killed(&self, id: VariantId) -> bool {
+        id != VariantId::STABLE && self.variants.get(usize::from(id.0)).is_some_and(|variant| variant.killed)
+    }
 }
 
 /// Kept so that a route without a split needs no special case elsewhere.

@@ -1,6 +1,8 @@
-//! Header edits and the templates that expand in them.
+//! Header edits: ordered remove, set, add.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
+
+use super::{Template, Values};
 
 /// `route.headers.request` or `.response`: ordered remove, set, add.
 #[derive(Clone, Debug, Default)]
@@ -19,38 +21,47 @@ impl HeaderEdits {
     pub const fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
+
+    /// Edits `headers`.
+    pub fn apply(&self, headers: &mut HeaderMap, values: &Values<'_>) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, template) in &self.set {
+            headers.insert(name, template.expand(values));
+        }
+        for (name, template) in &self.add {
+            headers.append(name, template.expand(values));
+        }
+    }
 }
 
-/// A text with placeholders, parsed when the file is compiled.
-#[derive(Clone, Debug)]
-pub enum Template {
-    /// No placeholder: ready to send.
-    Fixed(HeaderValue),
-    /// Parts to join.
-    Parts(Vec<Part>),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One part of a [`Template`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Text.
-    Text(String),
-    /// `{variant}`.
-    Variant,
-    /// `{route}`.
-    Route,
-    /// `{client_ip}`.
-    ClientIp,
-    /// `{tenant}`; empty when there is none.
-    Tenant,
-    /// `{request_id}`.
-    RequestId,
-    /// `{host}`, redirects only.
-    Host,
-    /// `{path}`, redirects only.
-    Path,
-    /// `{query}`, redirects only: `?` and the query, or nothing.
-    Query,
-    /// `{scheme}`, redirects only.
-    Scheme,
+    #[test]
+    fn edits_are_made_in_order() {
+        let name = HeaderName::from_static;
+        let template = |text| Template::parse(text).unwrap();
+        let edits = HeaderEdits {
+            remove: vec![name("x-gone"), name("x-back")],
+            set: vec![(name("x-back"), template("set")), (name("x-variant"), template("{variant}"))],
+            add: vec![(name("x-back"), template("added")), (name("x-more"), template("{route}"))],
+        };
+        let mut headers = HeaderMap::new();
+        for (line, value) in
+            [("x-gone", "1"), ("x-back", "old"), ("x-variant", "forged"), ("x-variant", "twice"), ("x-more", "kept")]
+        {
+            headers.append(line, value.parse().unwrap());
+        }
+        edits.apply(&mut headers, &Values { variant: "canary", route: "shop", ..Values::default() });
+        let lines = |line: &str| headers.get_all(line).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(lines("x-gone"), [""; 0]);
+        assert_eq!(lines("x-back"), ["set", "added"]);
+        assert_eq!(lines("x-variant"), ["canary"]);
+        assert_eq!(lines("x-more"), ["kept", "shop"]);
+        assert!(!edits.is_empty());
+        assert!(HeaderEdits::default().is_empty());
+    }
 }

@@ -1,4 +1,13 @@
 //! Hosts: patterns and the one normal form.
+//!
+//! The grammar is stricter than RFC 3986 §3.2.2 where a back-end could read a host in two ways: no percent-encoding,
+//! no comma, no quote, no empty label, no zone id.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+/// The longest host, without its port, in bytes (RFC 1035 §2.3.4).
+const HOST_BYTES_MAX: usize = 255;
 
 /// A host pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -9,10 +18,158 @@ pub enum HostPattern {
     Wildcard(String),
 }
 
-/// The normal form of a `Host` or `:authority` (lower case, port and one trailing dot removed), or `None` when it is
-/// not of the grammar of RFC 3986 §3.2.2 (no userinfo, balanced brackets, digits as port).
+impl HostPattern {
+    /// Whether a host in normal form fits.
+    #[must_use]
+    pub fn fits(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == host,
+            Self::Wildcard(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+        }
+    }
+}
+
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(exact) => f.write_str(exact),
+            Self::Wildcard(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+/// The normal form of a `Host` or `:authority` (lower case, port and one trailing dot removed, IPv6 addresses in
+/// their canonical form and in brackets), or `None` when it is not of the grammar of RFC 3986 §3.2.2 (no userinfo,
+/// balanced brackets, digits as port). Borrows when the host is normal already.
 #[must_use]
-pub fn normal_host(authority: &str) -> Option<std::borrow::Cow<'_, str>> {
-    let _ = authority;
-    None
+pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (literal, port) = rest.split_once(']')?;
+        return is_port(port).then(|| normal_ipv6(&authority[..literal.len() + 2], literal))?;
+    }
+    let (host, port) = match memchr::memchr(b':', authority.as_bytes()) {
+        Some(colon) => authority.split_at(colon),
+        None => (authority, ""),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.is_empty() || host.len() > HOST_BYTES_MAX || !is_port(port) {
+        return None;
+    }
+    let (mut upper, mut before) = (false, b'.');
+    for &byte in host.as_bytes() {
+        match byte {
+            b'.' if before == b'.' => return None,
+            b'A'..=b'Z' => upper = true,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {}
+            b'!' | b'$' | b'&' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => {}
+            _ => return None,
+        }
+        before = byte;
+    }
+    if before == b'.' {
+        return None;
+    }
+    Some(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
+}
+
+/// Whether `text` is nothing, or a colon and the digits of a port (which may be none, RFC 3986 §3.2.3).
+fn is_port(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix(':') else { return text.is_empty() };
+    digits.len() <= 5
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits.is_empty() || digits.parse::<u32>().is_ok_and(|port| port <= 65_535))
+}
+
+/// The canonical form of an IPv6 literal; `bracketed` is the literal with its brackets.
+fn normal_ipv6<'a>(bracketed: &'a str, literal: &str) -> Option<Cow<'a, str>> {
+    let address: Ipv6Addr = literal.parse().ok()?;
+    let canonical = format!("[{address}]");
+    Some(if canonical == bracketed { Cow::Borrowed(bracketed) } else { Cow::Owned(canonical) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_one_form() {
+        for (authority, normal) in [
+            ("example.com", "example.com"),
+            ("EXAMPLE.Com", "example.com"),
+            ("example.com.", "example.com"),
+            ("example.com.:8080", "example.com"),
+            ("example.com:80", "example.com"),
+            ("example.com:", "example.com"),
+            ("a_b.example", "a_b.example"),
+            ("localhost", "localhost"),
+            ("127.0.0.1:9", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("[::1]:443", "[::1]"),
+            ("[2001:DB8:0:0::1]", "[2001:db8::1]"),
+            ("[::ffff:10.0.0.1]", "[::ffff:10.0.0.1]"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ] {
+            assert_eq!(normal_host(authority).as_deref(), Some(normal), "{authority}");
+            assert!(matches!(normal_host(normal), Some(Cow::Borrowed(_))), "{normal} is not borrowed");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        let long = "a".repeat(256);
+        for authority in [
+            "",
+            ".",
+            ":80",
+            "a b",
+            " a",
+            "a/b",
+            "u@a",
+            "u:p@a",
+            "a, b",
+            "a,b",
+            "a:port",
+            "a:80:80",
+            "a:99999",
+            "a:000080",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[::1]:x",
+            "[]",
+            "[fe80::1%25lo]",
+            "[fe80::1%lo]",
+            "[v1.a]",
+            "[1.2.3.4]",
+            "\"a\"",
+            "'a'",
+            "a\"",
+            "a..b",
+            ".a",
+            "a..",
+            "a%2eb",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a<b",
+            "a\u{7f}",
+            "ä",
+            "a\tb",
+            "a|b",
+            "{a}",
+            &long,
+        ] {
+            assert_eq!(normal_host(authority), None, "{authority:?}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_never_fits_its_own_suffix() {
+        let wildcard = HostPattern::Wildcard(".example.com".into());
+        for (host, fits) in
+            [("a.example.com", true), ("a.b.example.com", true), ("example.com", false), ("aexample.com", false)]
+        {
+            assert_eq!(wildcard.fits(host), fits, "{host}");
+        }
+    }
 }

@@ -5,25 +5,35 @@
 
 mod bucket;
 mod caller;
+mod conflict;
+mod cookie;
 mod decision;
+mod forwarded;
 mod headers;
 mod host;
 mod index;
+mod key;
 mod listener;
 mod path;
+mod paths;
 mod predicate;
+mod query;
 mod rule;
 mod rules;
 mod segment;
+mod table;
+mod template;
 mod unit;
 mod upstream;
 
 pub use bucket::{BUCKETS, Salt};
 pub use caller::{Caller, ClientIp, Extractor, HostTemplate, Identity, PathTemplate, StickyKey};
+pub use cookie::cookie;
 pub use decision::{Counted, Decision, Reason, Silent, Spread, Step, Trace, decide};
-pub use headers::{HeaderEdits, Part, Template};
+pub use headers::HeaderEdits;
 pub use host::{HostPattern, normal_host};
 pub use index::{Index, Lookup};
+pub use key::Key;
 pub use listener::{AccessLog, Limits, ListenerSpec, LogFormat, LogSink};
 pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, normal_path};
 pub use predicate::{Head, Predicate, StringMatch};
@@ -32,5 +42,6 @@ pub use rule::{
 };
 pub use rules::{Kill, Rules};
 pub use segment::{Segment, TenantList};
+pub use template::{Part, Template, TemplateError, TemplateFault, Values};
 pub use unit::{Bucket, Generation, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use upstream::{Balance, EndpointHost, EndpointSpec, Protocol, Upstream, UpstreamLimits};

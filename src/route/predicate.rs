@@ -2,7 +2,10 @@
 
 use ipnet::IpNet;
 
-use super::{Caller, SegmentId, Segment, TenantList};
+use super::caller::net_contains;
+use super::cookie::cookie_bytes;
+use super::query::parameters;
+use super::{Caller, Segment, SegmentId, TenantList};
 
 /// A request's head in the normal form that matching uses and forwarding sends.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +61,171 @@ pub enum Predicate {
 }
 
 impl Predicate {
-    /// Whether it holds.
+    /// Whether it holds. Segments must not refer to each other in a circle.
     #[must_use]
     pub fn holds(&self, head: &Head<'_>, caller: &Caller<'_>, segments: &[Segment]) -> bool {
-        let _ = (head, caller, segments);
-        false
+        match self {
+            Self::Header(name, wanted) => wanted.fits_header(head.headers, name),
+            Self::Cookie(name, wanted) => wanted.fits_value(cookie_bytes(head.headers, name)),
+            Self::Query(name, wanted) => wanted.fits_query(head.query, name),
+            Self::Tenant(list) => caller.tenant.as_deref().is_some_and(|tenant| list.contains(tenant)),
+            Self::User(list) => caller.user.as_deref().is_some_and(|user| list.contains(user)),
+            Self::Cidr(nets) => nets.iter().any(|net| net_contains(net, caller.client_ip)),
+            Self::Segment(id) => {
+                segments.get(id.0 as usize).is_some_and(|segment| all_hold(&segment.predicates, head, caller, segments))
+            }
+            Self::Not(predicate) => !predicate.holds(head, caller, segments),
+            Self::Any(predicates) => predicates.iter().any(|p| p.holds(head, caller, segments)),
+            Self::All(predicates) => all_hold(predicates, head, caller, segments),
+        }
+    }
+
+    /// How many conditions it states; alternatives and negations count once.
+    pub(super) fn conditions(&self) -> usize {
+        match self {
+            Self::All(predicates) => predicates.iter().map(Self::conditions).sum(),
+            Self::Header(..)
+            | Self::Cookie(..)
+            | Self::Query(..)
+            | Self::Tenant(_)
+            | Self::User(_)
+            | Self::Cidr(_)
+            | Self::Segment(_)
+            | Self::Not(_)
+            | Self::Any(_) => 1,
+        }
+    }
+}
+
+/// Whether all of `predicates` hold.
+pub(super) fn all_hold(predicates: &[Predicate], head: &Head<'_>, caller: &Caller<'_>, segments: &[Segment]) -> bool {
+    predicates.iter().all(|predicate| predicate.holds(head, caller, segments))
+}
+
+impl StringMatch {
+    /// Whether any line of the header fits, as a whole or as one of its comma-separated members: a value cannot hide
+    /// from a rule behind another one.
+    fn fits_header(&self, headers: &http::HeaderMap, name: &http::HeaderName) -> bool {
+        if let Self::Present(wanted) = self {
+            return headers.contains_key(name) == *wanted;
+        }
+        headers.get_all(name).iter().any(|line| {
+            let line = line.as_bytes();
+            self.fits(line.trim_ascii())
+                || memchr::memchr(b',', line).is_some()
+                    && line.split(|&b| b == b',').any(|member| self.fits(member.trim_ascii()))
+        })
+    }
+
+    /// Whether any parameter of that name fits.
+    fn fits_query(&self, query: Option<&str>, name: &str) -> bool {
+        let mut values = parameters(query, name);
+        match self {
+            Self::Present(wanted) => values.next().is_some() == *wanted,
+            Self::Exact(_) | Self::Prefix(_) | Self::Regex(_) => values.any(|value| self.fits(value.as_bytes())),
+        }
+    }
+
+    /// Whether a value that may be missing fits.
+    fn fits_value(&self, value: Option<&[u8]>) -> bool {
+        match self {
+            Self::Present(wanted) => value.is_some() == *wanted,
+            Self::Exact(_) | Self::Prefix(_) | Self::Regex(_) => value.is_some_and(|value| self.fits(value)),
+        }
+    }
+
+    /// Whether a value fits. Bytes that are not UTF-8 are U+FFFD to a regex.
+    fn fits(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => exact.as_bytes() == value,
+            Self::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
+            Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(value)),
+            Self::Present(wanted) => *wanted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+    use super::*;
+
+    fn regex(pattern: &str) -> StringMatch {
+        StringMatch::Regex(regex::Regex::new(pattern).unwrap())
+    }
+
+    fn exact(text: &str) -> StringMatch {
+        StringMatch::Exact(text.into())
+    }
+
+    fn list(names: &[&str]) -> TenantList {
+        TenantList::new(names.iter().map(|&name| name.into()))
+    }
+
+    #[test]
+    fn each_predicate_asks_its_question() {
+        use Predicate::{All, Any, Cidr, Cookie, Header, Not, Query, Segment as In, Tenant, User};
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-one", &b"1"[..]),
+            ("x-two", b"a"),
+            ("x-two", b"b, c"),
+            ("x-raw", b"caf\xe9"),
+            ("cookie", b"a=1; a=2; b=\xff"),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        }
+        let head = Head { method: &Method::GET, host: "h", path: "/", query: Some("q=1&q=2&e"), headers: &headers };
+        let caller = Caller {
+            client_ip: "::ffff:10.1.1.1".parse().unwrap(),
+            trusted: false,
+            tenant: Some(Cow::Borrowed("acme")),
+            user: None,
+        };
+        let segments =
+            [Segment { name: "s".into(), predicates: vec![Tenant(list(&["acme"])), Query("q".into(), exact("2"))] }];
+        let header = |name, wanted| Header(HeaderName::from_static(name), wanted);
+        for (predicate, holds) in [
+            (header("x-one", exact("1")), true),
+            (header("x-one", exact("2")), false),
+            (header("x-two", exact("a")), true),
+            (header("x-two", exact("b")), true),
+            (header("x-two", exact("c")), true),
+            (header("x-two", exact("b, c")), true),
+            (header("x-two", StringMatch::Prefix("c".into())), true),
+            (header("x-two", regex("^c$")), true),
+            (header("x-raw", exact("café")), false),
+            (header("x-raw", StringMatch::Prefix("caf".into())), true),
+            (header("x-raw", regex("^caf.$")), true),
+            (header("x-raw", StringMatch::Present(true)), true),
+            (header("x-none", StringMatch::Present(true)), false),
+            (header("x-none", StringMatch::Present(false)), true),
+            (header("x-none", regex("")), false),
+            (Cookie("a".into(), exact("1")), true),
+            (Cookie("a".into(), exact("2")), false),
+            (Cookie("b".into(), regex(".")), true),
+            (Cookie("c".into(), StringMatch::Present(false)), true),
+            (Query("q".into(), exact("2")), true),
+            (Query("e".into(), exact("")), true),
+            (Query("e".into(), StringMatch::Present(true)), true),
+            (Query("z".into(), StringMatch::Present(false)), true),
+            (Tenant(list(&["globex", "acme"])), true),
+            (Tenant(list(&["globex"])), false),
+            (User(list(&["acme"])), false),
+            (Cidr(vec!["10.0.0.0/8".parse().unwrap()]), true),
+            (Cidr(vec!["11.0.0.0/8".parse().unwrap()]), false),
+            (In(SegmentId(0)), true),
+            (In(SegmentId(7)), false),
+            (Not(Box::new(In(SegmentId(0)))), false),
+            (Any(vec![User(list(&["x"])), Tenant(list(&["acme"]))]), true),
+            (All(vec![User(list(&["x"])), Tenant(list(&["acme"]))]), false),
+            (All(vec![]), true),
+            (Any(vec![]), false),
+        ] {
+            assert_eq!(predicate.holds(&head, &caller, &segments), holds, "{predicate:?}");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! One route: what it matches, and what happens to a request that it takes.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
 
 use super::{
-    Bucket, HeaderEdits, HostPattern, PathPattern, Predicate, Salt, SegmentId, StickyKey, Template, UpstreamId,
-    VariantId, Weight,
+    Bucket, EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, Salt, SegmentId, StickyKey,
+    Template, UpstreamId, VariantId, Weight, normal_path,
 };
 
 /// Where something stands in the files that were read, for people.
@@ -164,6 +165,33 @@ impl Rewrite {
     pub const fn is_empty(&self) -> bool {
         self.prefix.is_none() && self.regex.is_none() && self.host.is_none()
     }
+
+    /// The path to forward. `matched` is how many of the path's bytes the route's prefix covers
+    /// ([`Lookup::matched`](super::Lookup::matched)); they are replaced by `prefix`, joined by exactly one slash. Then
+    /// `regex` replaces all that it matches. Borrows when nothing is rewritten.
+    ///
+    /// # Errors
+    /// When what a regex made of it has no normal form, such as a new `..`: a 400, since the request's path brought it.
+    pub fn path<'a>(&self, path: &'a str, matched: usize) -> Result<Cow<'a, str>, PathError> {
+        let path = match &self.prefix {
+            None => Cow::Borrowed(path),
+            Some(prefix) => Cow::Owned(joined(prefix, path.get(matched..).unwrap_or(""))),
+        };
+        let Some((regex, replacement)) = &self.regex else { return Ok(path) };
+        let Cow::Owned(mut replaced) = regex.replace_all(&path, replacement.as_str()) else { return Ok(path) };
+        if !replaced.starts_with('/') {
+            replaced.insert(0, '/');
+        }
+        Ok(Cow::Owned(normal_path(&replaced, EncodedSlash::Keep)?.into_owned()))
+    }
+}
+
+/// `rest` is empty or begins with a slash.
+fn joined(prefix: &str, rest: &str) -> String {
+    if rest.is_empty() {
+        return if prefix.is_empty() { "/".to_owned() } else { prefix.to_owned() };
+    }
+    [prefix.strip_suffix('/').unwrap_or(prefix), rest].concat()
 }
 
 /// `[route.timeout]`; `None` means no bound.
@@ -190,3 +218,43 @@ pub struct RouteLimits {
 
 /// A header's name as `routes.toml` gives it: kept here so that rooms above need no parser.
 pub type Name = HeaderName;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_replaced_with_one_slash() {
+        for (prefix, path, matched, rewritten) in [
+            ("/", "/checkout/pay", 9, "/pay"),
+            ("/", "/checkout", 9, "/"),
+            ("/", "/checkout/", 9, "/"),
+            ("", "/checkout", 9, "/"),
+            ("/v2", "/checkout/pay", 9, "/v2/pay"),
+            ("/v2/", "/checkout/pay", 9, "/v2/pay"),
+            ("/v2", "/checkout", 9, "/v2"),
+            ("/v2", "/checkout/", 9, "/v2/"),
+            ("/v2", "/a", 0, "/v2/a"),
+        ] {
+            let rewrite = Rewrite { prefix: Some(prefix.into()), ..Rewrite::default() };
+            assert_eq!(rewrite.path(path, matched).as_deref(), Ok(rewritten), "{prefix} {path}");
+        }
+    }
+
+    #[test]
+    fn a_regex_rewrites_and_cannot_smuggle_dots() {
+        for (regex, to, path, rewritten) in [
+            ("^/u/([0-9]+)/(.*)$", "/users/$1/$2", "/u/7/x", Ok("/users/7/x")),
+            ("b", "c", "/abab", Ok("/acac")),
+            ("^/", "", "/x", Ok("/x")),
+            ("zzz", "y", "/x", Ok("/x")),
+            ("-", ".", "/a/--/b", Ok("/b")),
+            ("^/a", "/..", "/a/b", Err(PathError::AboveRoot)),
+            ("a", "?", "/a", Err(PathError::IllegalByte)),
+        ] {
+            let rewrite = Rewrite { regex: Some((regex::Regex::new(regex).unwrap(), to.into())), ..Rewrite::default() };
+            assert_eq!(rewrite.path(path, path.len()).as_deref(), rewritten.as_ref().copied(), "{regex} {path}");
+        }
+        assert!(matches!(Rewrite::default().path("/x", 2), Ok(Cow::Borrowed("/x"))));
+    }
+}
