@@ -149,7 +149,7 @@ impl Identity {
     pub fn caller<'a>(&self, peer: IpAddr, head: &Head<'a>) -> Caller<'a> {
         let trusted = self.trusts(peer);
         let client_ip = if trusted { ClientIp::find(self, peer, head.headers) } else { peer.to_canonical() };
-        let trust = Trust::from_peer(trusted);
+        let trust = if trusted { Trust::Believed } else { Trust::Ignored };
         let first = |places: &[Extractor]| places.iter().find_map(|place| place.read(head, trust));
         Caller { client_ip, trusted, tenant: first(&self.tenant), user: first(&self.user) }
     }
@@ -193,10 +193,10 @@ pub(super) enum Trust {
     Ignored,
 }
 
-impl Trust {
-    /// From [`Caller::trusted`].
-    pub(super) const fn from_peer(trusted: bool) -> Self {
-        if trusted { Self::Believed } else { Self::Ignored }
+impl Caller<'_> {
+    /// Whether the peer's identity headers are believed.
+    pub(super) const fn trust(&self) -> Trust {
+        if self.trusted { Trust::Believed } else { Trust::Ignored }
     }
 }
 

@@ -8,6 +8,8 @@ mod caller;
 mod conflict;
 mod cookie;
 mod decision;
+mod describe;
+mod explain;
 mod forwarded;
 mod headers;
 mod host;
@@ -22,7 +24,10 @@ mod rule;
 mod rules;
 mod segment;
 mod table;
+mod teller;
 mod template;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod upstream;
 
@@ -30,6 +35,7 @@ pub use bucket::{BUCKETS, Salt};
 pub use caller::{Caller, ClientIp, Extractor, HostTemplate, Identity, PathTemplate, StickyKey};
 pub use cookie::cookie;
 pub use decision::{Counted, Decision, Reason, Silent, Spread, Step, Trace, decide};
+pub use explain::{Asked, Explanation, HeaderEdit, Matched, Outcome, Served, Told, explain, explain_briefly};
 pub use headers::HeaderEdits;
 pub use host::{HostPattern, normal_host};
 pub use index::{Index, Lookup};

@@ -19,6 +19,22 @@ pub enum PathPattern {
     Regex(regex::Regex),
 }
 
+impl PathPattern {
+    /// How many bytes of a normal path it covers, when it fits: the whole of it for exact paths and regexes. For tools;
+    /// the index does not ask each pattern.
+    #[must_use]
+    pub fn covers(&self, path: &str) -> Option<usize> {
+        match self {
+            Self::Exact(exact) => (exact == path).then_some(path.len()),
+            Self::Prefix(prefix) => {
+                let rest = path.strip_prefix(prefix.as_str())?;
+                (rest.is_empty() || rest.starts_with('/') || path == "*").then_some(prefix.len())
+            }
+            Self::Regex(regex) => super::paths::whole(regex).is_match(path).then_some(path.len()),
+        }
+    }
+}
+
 impl std::fmt::Display for PathPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -19,7 +19,7 @@ const REGEXES_FOR_A_SET: usize = 8;
 pub(super) struct Paths {
     /// The tree; its root is the first, and stands for `/*`.
     nodes: Vec<Node>,
-    /// Longest pattern first, then in file order.
+    /// One for each regex of each route: longest pattern first, then in the order of a list.
     regexes: Vec<Pattern>,
     /// All of `regexes`, when there are many.
     any_regex: Option<RegexSet>,
@@ -36,12 +36,13 @@ struct Node {
     prefix: List,
 }
 
-/// A regex and its routes.
+/// A regex of a route.
 #[derive(Clone, Debug)]
 struct Pattern {
-    source: Box<str>,
+    /// The pattern's length as written.
+    len: usize,
     whole: Regex,
-    list: List,
+    candidate: Candidate,
 }
 
 /// Routes that share host and path. Most often it is one.
@@ -102,7 +103,10 @@ impl Paths {
                     let node = self.node(prefix);
                     self.nodes[node].prefix.push(candidate);
                 }
-                PathPattern::Regex(regex) => self.pattern(regex).push(candidate),
+                PathPattern::Regex(regex) => {
+                    let (len, whole) = (regex.as_str().len(), whole(regex));
+                    self.regexes.push(Pattern { len, whole, candidate });
+                }
             }
         }
     }
@@ -132,23 +136,13 @@ impl Paths {
         child
     }
 
-    /// The routes of this regex.
-    fn pattern(&mut self, regex: &Regex) -> &mut List {
-        let place = self.regexes.iter().position(|pattern| &*pattern.source == regex.as_str()).unwrap_or_else(|| {
-            self.regexes.push(Pattern { source: regex.as_str().into(), whole: whole(regex), list: List::None });
-            self.regexes.len() - 1
-        });
-        &mut self.regexes[place].list
-    }
-
     /// Sorts all lists.
     pub(super) fn finish(&mut self) {
         for node in &mut self.nodes {
             node.exact.finish();
             node.prefix.finish();
         }
-        self.regexes.iter_mut().for_each(|pattern| pattern.list.finish());
-        self.regexes.sort_by_key(|pattern| std::cmp::Reverse(pattern.source.len()));
+        self.regexes.sort_by_key(|pattern| (std::cmp::Reverse(pattern.len), pattern.candidate.rank()));
         if self.regexes.len() >= REGEXES_FOR_A_SET {
             self.any_regex = RegexSet::new(self.regexes.iter().map(|pattern| pattern.whole.as_str())).ok();
         }
@@ -193,13 +187,13 @@ impl Paths {
             return ControlFlow::Continue(());
         }
         for pattern in self.regexes.iter().filter(|pattern| pattern.whole.is_match(path)) {
-            visit(pattern.list.candidates(), path.len())?;
+            visit(std::slice::from_ref(&pattern.candidate), path.len())?;
         }
         ControlFlow::Continue(())
     }
 }
 
 /// The regex, anchored at both ends. One that cannot be anchored (it ends in a comment under `(?x)`) stays as it is.
-fn whole(regex: &Regex) -> Regex {
+pub(super) fn whole(regex: &Regex) -> Regex {
     Regex::new(&format!(r"\A(?:{regex})\z")).unwrap_or_else(|_| regex.clone())
 }

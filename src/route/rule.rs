@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderName, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::{
     Bucket, EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, Salt, SegmentId, StickyKey,
@@ -215,9 +215,6 @@ pub struct RouteLimits {
     /// The largest request body in bytes.
     pub body_bytes: Option<u64>,
 }
-
-/// A header's name as `routes.toml` gives it: kept here so that rooms above need no parser.
-pub type Name = HeaderName;
 
 #[cfg(test)]
 mod tests {

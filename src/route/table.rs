@@ -56,15 +56,19 @@ impl Candidate {
 
 /// Whether the methods and predicates of a route hold.
 pub(super) fn holds(matches: &Match, head: &Head<'_>) -> bool {
-    // Routes ask about headers, cookies and the query only, never about the caller.
-    let nobody = Caller {
+    (matches.methods.is_empty() || matches.methods.contains(head.method))
+        && matches.predicates.iter().all(|predicate| predicate_holds(predicate, head))
+}
+
+/// Whether a predicate of a route holds: they ask about headers, cookies and the query only, never about the caller.
+pub(super) fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
+    const NOBODY: Caller<'_> = Caller {
         client_ip: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
         trusted: false,
         tenant: None,
         user: None,
     };
-    (matches.methods.is_empty() || matches.methods.contains(head.method))
-        && matches.predicates.iter().all(|predicate| predicate.holds(head, &nobody, &[]))
+    predicate.holds(head, &NOBODY, &[])
 }
 
 /// Hosts and their paths.

@@ -1,0 +1,169 @@
+//! What a request pays for being routed: lookup among few and many routes, decision, bucket, normal forms.
+//!
+//! `cargo bench --bench micro`. Lookups ask for routes all over the table in a scattered order, so that a large table
+//! is not measured out of the nearest cache alone.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, Method};
+use pointsman::route::{
+    AccessLog, Action, Caller, EncodedSlash, Extractor, Head, HeaderEdits, HostPattern, Identity, Index, Kill, Match,
+    PathPattern, Place, Predicate, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split, Spread, StickyKey,
+    StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host,
+    normal_path,
+};
+
+fn variant(name: &str, upstream: u32, millionths: u32, start: u32) -> Variant {
+    let weight = Weight::from_millionths(millionths).unwrap_or(Weight::ZERO);
+    Variant { name: name.into(), upstream: UpstreamId(upstream), weight, start, killed: false }
+}
+
+fn split(salt: &str) -> Split {
+    Split {
+        variants: vec![variant("stable", 0, 950_000, 50_000), variant("canary", 1, 50_000, 0)],
+        sticky: vec![StickyKey::Tenant, StickyKey::ClientIp],
+        sticky_cookie: None,
+        salt: Salt::new(salt),
+        targets: vec![],
+        killed: false,
+        rewrite: Rewrite::default(),
+    }
+}
+
+fn route(name: String, host: String, path: PathPattern) -> Route {
+    Route {
+        place: Place::default(),
+        matches: Match { hosts: vec![HostPattern::Exact(host)], paths: vec![path], ..Match::default() },
+        action: Action::Split(split(&name)),
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+        timeouts: Timeouts::default(),
+        limits: RouteLimits::default(),
+        name,
+    }
+}
+
+/// How the routes of a table lie.
+const LAYOUTS: [&str; 3] = ["hosts", "prefixes", "exacts"];
+
+/// Routes, and for each of them the host and path of a request that it takes.
+fn table(layout: &str, count: usize) -> (Vec<Route>, Vec<(String, String)>) {
+    let one = |n: usize| {
+        let (host, pattern, path) = match layout {
+            "hosts" => (format!("svc{n}.example.com"), PathPattern::Prefix("/api".into()), "/api/v1/items".to_owned()),
+            "prefixes" => {
+                let prefix = format!("/team{}/svc{n}", n % 97);
+                ("example.com".to_owned(), PathPattern::Prefix(prefix.clone()), format!("{prefix}/v1/items"))
+            }
+            _ => {
+                let path = format!("/team{}/svc{n}", n % 97);
+                ("example.com".to_owned(), PathPattern::Exact(path.clone()), path)
+            }
+        };
+        (route(format!("r{n}"), host.clone(), pattern), (host, path))
+    };
+    (0..count).map(one).unzip()
+}
+
+fn lookup(c: &mut Criterion) {
+    let headers = HeaderMap::new();
+    for layout in LAYOUTS {
+        let mut group = c.benchmark_group(format!("lookup/{layout}"));
+        for count in [10, 1_000, 100_000] {
+            let (routes, requests) = table(layout, count);
+            let index = Index::new(&routes);
+            let mut at = 0;
+            group.bench_function(BenchmarkId::from_parameter(count), |b| {
+                b.iter(|| {
+                    at = (at + 61_803) % count;
+                    let (host, path) = &requests[at];
+                    let head = Head { method: &Method::GET, host, path, query: None, headers: &headers };
+                    index.find(black_box(&routes), &head)
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+fn build(c: &mut Criterion) {
+    let (routes, _) = table("prefixes", 100_000);
+    c.bench_function("index/build 100000", |b| b.iter(|| Index::new(black_box(&routes))));
+}
+
+fn rules() -> Rules {
+    Rules {
+        listeners: vec![],
+        admin: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        state_dir: "state".into(),
+        identity: Identity {
+            tenant: vec![Extractor::Query("tenant".into())],
+            user: vec![Extractor::Cookie("uid".into())],
+            trusted_proxies: vec![],
+        },
+        segments: vec![],
+        upstreams: vec![],
+        routes: vec![],
+        index: Index::default(),
+        kill: Kill::default(),
+        access_log: AccessLog::default(),
+    }
+}
+
+fn decision(c: &mut Criterion) {
+    let rules = rules();
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::COOKIE, http::HeaderValue::from_static("theme=dark; uid=user-17"));
+    let query = Some("tenant=acme");
+    let head = Head { method: &Method::GET, host: "example.com", path: "/checkout", query, headers: &headers };
+    let peer = std::net::IpAddr::from([192, 0, 2, 1]);
+    let caller = rules.identity.caller(peer, &head);
+    let nobody = Caller { tenant: None, user: None, ..caller.clone() };
+    let mut targeted = split("checkout");
+    let target = |predicate| Target {
+        place: Place::default(),
+        predicates: vec![predicate],
+        segment: None,
+        serve: VariantId(1),
+        weight: None,
+    };
+    let canary = http::HeaderName::from_static("x-canary");
+    targeted.targets = vec![
+        target(Predicate::Header(canary, StringMatch::Exact("always".into()))),
+        target(Predicate::Cookie("preview".into(), StringMatch::Exact("v2".into()))),
+        target(Predicate::Tenant(TenantList::new(["globex".into()]))),
+    ];
+    let plain = split("checkout");
+    let mut spread = Spread::default();
+    c.bench_function("caller", |b| b.iter(|| rules.identity.caller(black_box(peer), &head)));
+    for (name, split, caller) in
+        [("by tenant", &plain, &caller), ("by address", &plain, &nobody), ("after 3 targets", &targeted, &caller)]
+    {
+        c.bench_function(&format!("decision/{name}"), |b| {
+            b.iter(|| decide(&rules, black_box(split), &head, caller, None, &mut spread, &mut Silent));
+        });
+    }
+}
+
+fn bucket(c: &mut Criterion) {
+    let salt = Salt::new("checkout-v2");
+    c.bench_function("bucket/uuid", |b| b.iter(|| salt.bucket(black_box("0190f3c2-7b1e-7cc0-9f7e-2f6f1c1f7a11"))));
+}
+
+fn normal(c: &mut Criterion) {
+    for path in ["/checkout/v1/items/4711", "/files/caf%C3%A9/a%20b", "/a/b/../c/./d"] {
+        c.bench_function(&format!("normal_path{path}"), |b| {
+            b.iter(|| normal_path(black_box(path), EncodedSlash::Keep).map(|p| p.len()));
+        });
+    }
+    c.bench_function("normal_host", |b| b.iter(|| normal_host(black_box("shop.example.com:8080")).map(|h| h.len())));
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    targets = lookup, build, decision, bucket, normal
+}
+criterion_main!(benches);

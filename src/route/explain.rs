@@ -1,0 +1,384 @@
+//! `explain`: why a request gets what it gets, told by the functions that route it.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+
+use super::predicate::all_hold;
+use super::teller::Teller;
+use super::{
+    Action, Caller, Counted, Decision, EncodedSlash, Extractor, Head, HeaderEdits, Lookup, Place, Predicate, Reason,
+    Route, Rules, Split, Spread, Template, Values, cookie, decide, normal_host, normal_path, table,
+};
+
+/// How many routes that nearly matched are told.
+const NEARLY_MAX: usize = 10;
+
+/// A request as it is asked about: as a client would send it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The `Host`, with or without a port.
+    pub host: &'a str,
+    /// The path, with or without a query.
+    pub path_and_query: &'a str,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// Who connects.
+    pub peer: IpAddr,
+    /// The policy of the listener.
+    pub encoded_slash: EncodedSlash,
+}
+
+/// A request in normal form: owns what [`Head`] borrows.
+#[derive(Clone, Debug)]
+pub(super) struct Normal<'a> {
+    host: Cow<'a, str>,
+    path: Cow<'a, str>,
+    query: Option<&'a str>,
+    asked: Asked<'a>,
+}
+
+impl<'a> Asked<'a> {
+    /// The normal form, or why there is none.
+    pub(super) fn normal(&self) -> Result<Normal<'a>, String> {
+        let (path, query) = match self.path_and_query.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (self.path_and_query, None),
+        };
+        let host = if self.host.is_empty() {
+            Cow::Borrowed("")
+        } else {
+            normal_host(self.host).ok_or_else(|| format!("{:?} is no host", self.host))?
+        };
+        let path = normal_path(path, self.encoded_slash).map_err(|error| error.to_string())?;
+        Ok(Normal { host, path, query, asked: *self })
+    }
+}
+
+impl Normal<'_> {
+    pub(super) fn head(&self) -> Head<'_> {
+        Head {
+            method: self.asked.method,
+            host: &self.host,
+            path: &self.path,
+            query: self.query,
+            headers: self.asked.headers,
+        }
+    }
+}
+
+/// Why a request gets what it gets.
+#[derive(Clone, Debug, Default)]
+pub struct Explanation {
+    /// The method.
+    pub method: String,
+    /// The host in normal form; as given when it has none.
+    pub host: String,
+    /// The path in normal form; as given when it has none.
+    pub path: String,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// The tenant and where it was read.
+    pub tenant: Option<(String, String)>,
+    /// The user and where it was read.
+    pub user: Option<(String, String)>,
+    /// The route, where it stands, and why it takes the request.
+    pub route: Option<Matched>,
+    /// The steps of the decision.
+    pub steps: Vec<Told>,
+    /// What comes of it.
+    pub outcome: Outcome,
+    /// Edits to the request's headers.
+    pub request_headers: Vec<HeaderEdit>,
+    /// Edits to the response's headers.
+    pub response_headers: Vec<HeaderEdit>,
+    /// Routes that fit the host and path too but do not take the request, and why.
+    pub nearly: Vec<Matched>,
+}
+
+/// A route, where it stands, and why it takes a request, or does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// Why.
+    pub why: String,
+}
+
+/// One step of a decision, in words and figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// It in words.
+    pub text: String,
+    /// The bucket that was computed.
+    pub bucket: Option<u32>,
+    /// The salt of that bucket.
+    pub salt: Option<String>,
+    /// The buckets of whoever takes the caller.
+    pub range: Option<Range<u32>>,
+}
+
+/// What comes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 400: no normal form.
+    Refused(String),
+    /// 404.
+    NoRoute,
+    /// The route redirects.
+    Redirect(StatusCode, String),
+    /// The route answers by itself.
+    Respond(StatusCode),
+    /// A variant answers.
+    Serve(Served),
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self::NoRoute
+    }
+}
+
+/// Which variant answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The decision itself.
+    pub decision: Decision,
+    /// The variant's name.
+    pub variant: String,
+    /// Its upstream's name.
+    pub upstream: String,
+    /// The path that it is asked for, or why there is none.
+    pub forwarded_path: Result<String, String>,
+    /// The `Host` that it is asked for, when it is rewritten.
+    pub forwarded_host: Option<String>,
+}
+
+/// One edit to headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// All lines of this name go.
+    Remove(HeaderName),
+    /// One line of this name, with this value.
+    Set(HeaderName, String),
+    /// A further line.
+    Add(HeaderName, String),
+}
+
+/// Explains a request: [`explain_briefly`], and the routes that nearly took it, which costs a look at every route.
+#[must_use]
+pub fn explain(rules: &Rules, asked: &Asked<'_>) -> Explanation {
+    let mut explanation = explain_briefly(rules, asked);
+    if let Ok(normal) = asked.normal() {
+        let taken = explanation.route.as_ref().map(|route| route.name.as_str());
+        explanation.nearly = nearly(rules, &normal.head(), taken);
+    }
+    explanation
+}
+
+/// Explains a request at about the cost of routing it: for live traffic. A route with `sticky = []` is explained as if
+/// this request were its first.
+#[must_use]
+pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
+    let normal = match asked.normal() {
+        Ok(normal) => normal,
+        Err(why) => {
+            return Explanation {
+                method: asked.method.to_string(),
+                host: asked.host.to_owned(),
+                path: asked.path_and_query.to_owned(),
+                outcome: Outcome::Refused(why),
+                ..Explanation::default()
+            };
+        }
+    };
+    let head = normal.head();
+    let caller = rules.identity.caller(asked.peer, &head);
+    let mut explanation = Explanation {
+        method: asked.method.to_string(),
+        host: head.host.to_owned(),
+        path: head.path.to_owned(),
+        client_ip: Some(caller.client_ip),
+        tenant: identity(caller.tenant.as_deref(), &rules.identity.tenant, "tenant", &head, &caller),
+        user: identity(caller.user.as_deref(), &rules.identity.user, "user", &head, &caller),
+        ..Explanation::default()
+    };
+    if let Some(lookup) = rules.index.find(&rules.routes, &head) {
+        explanation.follow(rules, lookup, &head, &caller);
+    }
+    explanation
+}
+
+impl Explanation {
+    /// What the route does with the request.
+    fn follow(&mut self, rules: &Rules, lookup: Lookup, head: &Head<'_>, caller: &Caller<'_>) {
+        let route = rules.route(lookup.route);
+        self.route =
+            Some(Matched { name: route.name.clone(), place: route.place.clone(), why: why(route, head, rules) });
+        let mut values = Values {
+            route: &route.name,
+            client_ip: Some(caller.client_ip),
+            tenant: caller.tenant.as_deref(),
+            request_id: "<request id>",
+            host: head.host,
+            path: head.path,
+            query: head.query,
+            scheme: "http",
+            ..Values::default()
+        };
+        let variant;
+        self.outcome = match &route.action {
+            Action::Redirect(redirect) => Outcome::Redirect(redirect.status, text(&redirect.to, &values)),
+            Action::Respond(respond) => Outcome::Respond(respond.status),
+            Action::Split(split) => {
+                let served = self.serve(rules, split, head, caller, lookup);
+                variant = served.variant.clone();
+                values.variant = &variant;
+                Outcome::Serve(served)
+            }
+        };
+        self.request_headers = edits(&route.request_headers, &values);
+        self.response_headers = edits(&route.response_headers, &values);
+    }
+
+    /// Decides, and listens.
+    fn serve(&mut self, rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, lookup: Lookup) -> Served {
+        let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+        let mut teller = Teller::new(rules, split, head, caller);
+        let decision = decide(rules, split, head, caller, identity, &mut Spread::default(), &mut teller);
+        self.steps = teller.told;
+        if let (true, Some(name)) = (decision.unkeyed, &split.sticky_cookie) {
+            let text = format!("a live request is given a random identity in cookie {name}, and decided by it");
+            self.steps.push(Told { text, ..Told::default() });
+        }
+        let variant = &split.variants[usize::from(decision.variant.0)];
+        let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
+        let host = split.rewrite.host.as_ref();
+        Served {
+            decision,
+            variant: variant.name.clone(),
+            upstream: upstream.to_owned(),
+            forwarded_path: match split.rewrite.path(head.path, lookup.matched) {
+                Ok(path) => Ok(path.into_owned()),
+                Err(error) => Err(error.to_string()),
+            },
+            forwarded_host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
+        }
+    }
+
+    /// One line for a response header or a log: visible ASCII only.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(route) = &self.route {
+            words.push(format!("route={} at={}", route.name, route.place));
+        }
+        match &self.outcome {
+            Outcome::Refused(why) => words.push(format!("refused={why:?}")),
+            Outcome::NoRoute => words.push("no-route".to_owned()),
+            Outcome::Redirect(status, to) => words.push(format!("redirect={} to={to}", status.as_u16())),
+            Outcome::Respond(status) => words.push(format!("respond={}", status.as_u16())),
+            Outcome::Serve(served) => {
+                let Decision { reason, counted, unkeyed, .. } = served.decision;
+                words.push(format!("variant={} reason={}", served.variant, reason.name()));
+                if let Some(Told { bucket: Some(bucket), salt, range, .. }) =
+                    self.steps.iter().rev().find(|told| told.bucket.is_some())
+                {
+                    words.push(format!("bucket={bucket} salt={}", salt.as_deref().unwrap_or("")));
+                    words.extend(range.iter().map(|range| format!("range={}..{}", range.start, range.end)));
+                }
+                words.push(format!("upstream={}", served.upstream));
+                words.push(if counted == Counted::Yes { "counted" } else { "not-counted" }.to_owned());
+                words.extend(unkeyed.then(|| "unkeyed".to_owned()));
+            }
+        }
+        let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '_' };
+        words.join(" ").chars().map(visible).collect()
+    }
+}
+
+/// An identity and the place that gave it.
+fn identity(
+    value: Option<&str>,
+    places: &[Extractor],
+    what: &str,
+    head: &Head<'_>,
+    caller: &Caller<'_>,
+) -> Option<(String, String)> {
+    let place = places.iter().find(|place| place.read(head, caller.trust()).is_some())?;
+    Some((value?.to_owned(), place.describe(what)))
+}
+
+/// Why a route takes a request.
+fn why(route: &Route, head: &Head<'_>, rules: &Rules) -> String {
+    let matches = &route.matches;
+    let mut why = matches.fitting(head.host, head.path).unwrap_or_default();
+    if !matches.methods.is_empty() {
+        why = format!("{why}, method {}", head.method);
+    }
+    for predicate in &matches.predicates {
+        why = format!("{why}, {}", predicate.describe(&rules.segments));
+    }
+    if matches.priority != 0 {
+        why = format!("{why}, priority {}", matches.priority);
+    }
+    why
+}
+
+/// The first predicate that does not hold.
+pub(super) fn missing<'a>(
+    predicates: &'a [Predicate],
+    head: &Head<'_>,
+    caller: &Caller<'_>,
+    rules: &Rules,
+) -> Option<&'a Predicate> {
+    predicates.iter().find(|predicate| !all_hold(std::slice::from_ref(*predicate), head, caller, &rules.segments))
+}
+
+/// Routes that fit host and path but do not take the request.
+fn nearly(rules: &Rules, head: &Head<'_>, taken: Option<&str>) -> Vec<Matched> {
+    let others = rules.routes.iter().filter(|route| Some(route.name.as_str()) != taken);
+    let told = others.filter_map(|route| {
+        let fitting = route.matches.fitting(head.host, head.path)?;
+        let why = if table::holds(&route.matches, head) {
+            format!("{fitting}: fits too, but comes after {}", taken.unwrap_or("it"))
+        } else if !route.matches.methods.is_empty() && !route.matches.methods.contains(head.method) {
+            format!("{fitting}: not for method {}", head.method)
+        } else {
+            let refusing =
+                route.matches.predicates.iter().find(|predicate| !table::predicate_holds(predicate, head))?;
+            format!("{fitting}: does not hold: {}", refusing.describe(&rules.segments))
+        };
+        Some(Matched { name: route.name.clone(), place: route.place.clone(), why })
+    });
+    told.take(NEARLY_MAX).collect()
+}
+
+/// Edits with their values filled in.
+fn edits(edits: &HeaderEdits, values: &Values<'_>) -> Vec<HeaderEdit> {
+    let removed = edits.remove.iter().cloned().map(HeaderEdit::Remove);
+    let set = edits.set.iter().map(|(name, value)| HeaderEdit::Set(name.clone(), text(value, values)));
+    let added = edits.add.iter().map(|(name, value)| HeaderEdit::Add(name.clone(), text(value, values)));
+    removed.chain(set).chain(added).collect()
+}
+
+/// A template filled in, as text.
+fn text(template: &Template, values: &Values<'_>) -> String {
+    String::from_utf8_lossy(template.expand(values).as_bytes()).into_owned()
+}
+
+/// The words of a reason, for people.
+pub(super) const fn because(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Kill => "killed, so stable answers",
+        Reason::Target => "a target decides",
+        Reason::Weight => "the weight decides",
+        Reason::Stable => "nobody else takes it",
+    }
+}

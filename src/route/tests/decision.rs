@@ -1,0 +1,154 @@
+//! The order of the rules, and what a decision says about itself.
+
+use super::*;
+
+const CANARY: VariantId = VariantId(1);
+
+/// Names of tenants whose bucket under the salt `r` is below 5 %, and above.
+fn inside_and_outside() -> (String, String) {
+    let below = |name: &String| Salt::new("r").bucket(name).number() < 50_000;
+    let names = || (0..).map(|n| format!("t{n}"));
+    (names().find(below).unwrap(), names().find(|name| !below(name)).unwrap())
+}
+
+fn tenants(names: &[&str]) -> Predicate {
+    Predicate::Tenant(TenantList::new(names.iter().map(|&name| name.into())))
+}
+
+fn target(predicate: Predicate, serve: VariantId, percent: Option<u32>) -> Target {
+    Target {
+        place: Place::default(),
+        predicates: vec![predicate],
+        segment: None,
+        serve,
+        weight: percent.map(|p| (Weight::from_millionths(p * 10_000).unwrap(), Salt::target("r", ""))),
+    }
+}
+
+fn decided(rules: &Rules, split: &Split, who: &Caller<'_>, cookie: Option<&str>) -> Decision {
+    let ask = Ask::get("h", "/");
+    decide(rules, split, &ask.head(), who, cookie, &mut Spread::default(), &mut Silent)
+}
+
+/// Variant, reason, counted, unkeyed, and whether there is a bucket.
+type Said = (VariantId, Reason, Counted, bool, bool);
+
+#[track_caller]
+fn check(name: &str, rules: &Rules, split: &Split, who: &Caller<'_>, said: Said) {
+    let d = decided(rules, split, who, None);
+    assert_eq!((d.variant, d.reason, d.counted, d.unkeyed, d.bucket.is_some()), said, "{name}");
+}
+
+#[test]
+fn the_first_rule_that_applies_wins() {
+    use Counted::{No, Yes};
+    use Reason::{Kill, Stable, Target, Weight};
+    const STABLE: VariantId = VariantId::STABLE;
+    let (inside, outside) = inside_and_outside();
+    let (inside, outside) = (caller(Some(&inside)), caller(Some(&outside)));
+    let nobody = caller(None);
+    let plain = rules(vec![]);
+    let five = split("r", &[("canary", 50_000)]);
+    check("in the share", &plain, &five, &inside, (CANARY, Weight, Yes, false, true));
+    check("in stable's share", &plain, &five, &outside, (STABLE, Weight, Yes, false, true));
+    check("without a key", &plain, &five, &nobody, (STABLE, Stable, No, true, false));
+
+    let none = split("r", &[("canary", 0)]);
+    check("weight 0", &plain, &none, &inside, (STABLE, Stable, No, false, false));
+    check("weight 0 without a key", &plain, &none, &nobody, (STABLE, Stable, No, true, false));
+    let full = split("r", &[("canary", 1_000_000)]);
+    check("weight 100", &plain, &full, &outside, (CANARY, Weight, Yes, false, true));
+    check("weight 100 without a key", &plain, &full, &nobody, (CANARY, Weight, No, true, false));
+    check("only stable", &plain, &split("r", &[]), &inside, (STABLE, Stable, No, false, false));
+
+    let mut killed = five.clone();
+    killed.variants[1].killed = true;
+    check("variant killed", &plain, &killed, &inside, (STABLE, Kill, No, false, true));
+    check("variant killed, stable's share", &plain, &killed, &outside, (STABLE, Weight, Yes, false, true));
+    killed.targets = vec![target(Predicate::All(vec![]), CANARY, None), target(Predicate::All(vec![]), STABLE, None)];
+    check("target passed over", &plain, &killed, &inside, (STABLE, Target, No, false, false));
+    let mut all = full.clone();
+    all.variants[1].killed = true;
+    check("full variant killed, no key", &plain, &all, &nobody, (STABLE, Kill, No, true, false));
+    all.killed = true;
+    check("route killed", &plain, &all, &inside, (STABLE, Kill, No, false, false));
+
+    let mut targeted = full.clone();
+    targeted.targets = vec![target(tenants(&["nobody"]), STABLE, None), target(Predicate::All(vec![]), CANARY, None)];
+    check("second target", &plain, &targeted, &outside, (CANARY, Target, No, false, false));
+    targeted.targets[1].serve = STABLE;
+    check("target to stable", &plain, &targeted, &outside, (STABLE, Target, No, false, false));
+    let mut killing = rules(vec![]);
+    killing.kill.tenants = TenantList::new([outside.tenant.as_deref().unwrap().into()]);
+    check("tenant killed", &killing, &targeted, &outside, (STABLE, Kill, No, false, false));
+    check("another tenant", &killing, &full, &inside, (CANARY, Weight, Yes, false, true));
+    killing.kill.all = true;
+    check("all killed", &killing, &full, &inside, (STABLE, Kill, No, false, false));
+}
+
+#[test]
+fn a_weighted_target_decides_for_its_whole_audience() {
+    use Counted::{No, Yes};
+    let plain = rules(vec![]);
+    for (percent, who, said) in [
+        (Some(0), Some("t"), (VariantId::STABLE, Reason::Target, Yes, false, true)),
+        (Some(100), Some("t"), (CANARY, Reason::Target, Yes, false, true)),
+        (Some(0), None, (VariantId::STABLE, Reason::Target, No, true, false)),
+        (Some(50), None, (VariantId::STABLE, Reason::Target, No, true, false)),
+        (Some(100), None, (CANARY, Reason::Target, No, true, false)),
+    ] {
+        let mut full = split("r", &[("canary", 1_000_000)]);
+        full.targets = vec![target(Predicate::All(vec![]), CANARY, percent)];
+        check(&format!("{percent:?} {who:?}"), &plain, &full, &caller(who), said);
+    }
+    let mut half = split("r", &[("canary", 0)]);
+    half.targets = vec![target(Predicate::All(vec![]), CANARY, Some(50))];
+    for name in (0..200).map(|n| format!("t{n}")) {
+        let decision = decided(&plain, &half, &caller(Some(&name)), None);
+        let taken = Salt::target("r", "").bucket(&name).number() < 500_000;
+        assert_eq!(decision.variant == CANARY, taken, "{name}");
+        assert_eq!(decision.reason, Reason::Target, "{name}");
+    }
+}
+
+#[test]
+fn the_first_present_key_sticks_and_the_cookie_comes_last() {
+    let mut many = split("r", &[("canary", 50_000)]);
+    many.sticky = vec![StickyKey::User, StickyKey::Tenant];
+    many.sticky_cookie = Some("pm_id".into());
+    let mut who = caller(Some("acme"));
+    let bucket = |who: &Caller<'_>, cookie| decided(&rules(vec![]), &many, who, cookie).bucket;
+    let of = |key| Some(Salt::new("r").bucket(key));
+    assert_eq!(bucket(&who, Some("id")), of("acme"));
+    who.user = Some("ana".into());
+    assert_eq!(bucket(&who, Some("id")), of("ana"));
+    assert_eq!(bucket(&caller(None), Some("id")), of("id"));
+    assert_eq!(bucket(&caller(None), None), None);
+    many.sticky = vec![StickyKey::ClientIp];
+    let mut mapped = caller(None);
+    mapped.client_ip = "::ffff:192.0.2.1".parse().unwrap();
+    let found = decided(&rules(vec![]), &many, &mapped, Some("id")).bucket;
+    assert_eq!(found, of("192.0.2.1"));
+    many.sticky_cookie = None;
+    many.sticky = vec![];
+    assert!(many.spreads());
+}
+
+#[test]
+fn every_step_is_told() {
+    #[derive(Default)]
+    struct Told(Vec<String>);
+    impl Trace for Told {
+        fn step(&mut self, step: Step<'_>) {
+            let text = format!("{step:?}");
+            self.0.push(text.split(['(', ' ']).next().unwrap_or("").to_owned());
+        }
+    }
+    let mut five = split("r", &[("canary", 1_000_000)]);
+    five.targets = vec![target(tenants(&["x"]), CANARY, None)];
+    let mut told = Told::default();
+    let ask = Ask::get("h", "/");
+    let who = caller(Some("acme"));
+    decide(&rules(vec![]), &five, &ask.head(), &who, None, &mut Spread::default(), &mut told);
+    assert_eq!(told.0, ["TargetMissed", "Key", "Weighed"]);
+}
