@@ -19,7 +19,7 @@ pub enum Ender {
     Proxy,
 }
 
-/// Who ended a request and at which stage: two letters in the spirit of HAProxy. `--` is a request that ended well;
+/// Who ended a request and at which stage: two letters in the spirit of `HAProxy`. `--` is a request that ended well;
 /// `C`, `U`, `P` say who ended it early; the second letter says when: `R` reading the request, `D` deciding (no route,
 /// a limit, a local answer), `C` connecting, `H` waiting for the response's head, `B` in the response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

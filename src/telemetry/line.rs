@@ -131,8 +131,9 @@ pub(super) fn common(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'
     out.extend_from_slice(b" - - [");
     padded(out, date.day, 2);
     out.push(b'/');
-    // Months are 1 to 12.
-    out.extend_from_slice(MONTHS[(date.month - 1) as usize % 12]);
+    out.extend_from_slice(
+        usize::try_from(date.month - 1).ok().and_then(|month| MONTHS.get(month)).map_or(b"???", |m| *m),
+    );
     out.push(b'/');
     padded(out, date.year, 4);
     for part in [date.hour, date.minute, date.second] {
@@ -149,9 +150,9 @@ pub(super) fn common(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'
     padded(out, u64::from(entry.status), 3);
     out.push(b' ');
     if entry.response_bytes == 0 {
-        out.push(b'-')
+        out.push(b'-');
     } else {
-        decimal(out, entry.response_bytes)
+        decimal(out, entry.response_bytes);
     }
     out.push(b'\n');
 }

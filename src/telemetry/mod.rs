@@ -2,13 +2,19 @@
 //! one place that names metrics.
 
 mod access;
+pub mod exposition;
 mod line;
+mod log;
 mod meter;
+mod process;
 mod series;
+mod text;
 mod writer;
 
 pub use access::{AccessEntry, Ender, LogBuffer, Termination};
+pub use log::{FILTER_VARIABLE, init_tracing};
 pub use meter::{Counter, Gauge, Histogram};
+pub use process::Process;
 pub use series::{
     Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,

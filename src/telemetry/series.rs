@@ -72,6 +72,7 @@ impl ReasonLabel {
 
     /// The label of a decision.
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "there are four reasons")]
     pub const fn of(reason: Reason, fell_back: Fallback) -> Self {
         Self(reason.index() as u8 * 2 + fell_back as u8)
     }

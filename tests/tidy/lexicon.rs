@@ -26,7 +26,8 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// Who speaks with words of their own: a line that names one of them may quote it.
-const OTHERS: &[&str] = &["haproxy", "nginx", "envoy", "traefik", "caddy", "kubernetes", "hyper-util", "hyper_util"];
+const OTHERS: &[&str] =
+    &["haproxy", "nginx", "envoy", "traefik", "caddy", "kubernetes", "hyper-util", "hyper_util", "http_body_util"];
 
 /// Files and modules with a name that says nothing.
 pub fn file_names(file: &Source) -> Vec<Finding> {
