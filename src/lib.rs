@@ -1,7 +1,9 @@
 //! Pointsman: a release-control edge proxy. See ARCHITECTURE.md for the map.
 
-pub mod route;
+pub mod app;
 pub mod clock;
+pub mod control;
 pub mod drain;
+pub mod route;
 pub mod snapshot;
 pub mod telemetry;

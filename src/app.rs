@@ -1,0 +1,165 @@
+//! The app: data plane and control plane wired together, as a value that can be started, asked and stopped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::clock::Clock;
+use crate::control::{self, Cause, Event, Ledger, Outcome, Rejection, Settings, StartError, Stopped, WorkerParts};
+
+/// What the workers' threads get to end once nothing is left for them to do.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Starts a worker's thread.
+pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Send>;
+
+/// A running proxy. Dropping it ends it at once, whatever is in flight.
+pub struct App {
+    events: mpsc::Sender<Event>,
+    ledger: Arc<Ledger>,
+    control: Option<JoinHandle<Stopped>>,
+}
+
+impl App {
+    /// Starts with these settings and workers. Returns when every worker decides with the first snapshot.
+    ///
+    /// # Errors
+    /// When the file does not hold, an address cannot be bound, or the system refuses something.
+    pub fn launch(settings: Settings, spawn: Spawn) -> Result<Self, StartError> {
+        let (ready, started) = sync_channel(1);
+        let control = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || run(settings, &spawn, &ready))
+            .map_err(|error| StartError::Io("the control thread", error))?;
+        let control = Some(control);
+        match started.recv() {
+            Ok(Ok((events, ledger))) => Ok(Self { events, ledger, control }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(StartError::Io("the control thread", std::io::Error::other("it ended"))),
+        }
+    }
+
+    /// The listeners' names and the addresses that are bound.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
+        control::bound(&self.ledger.snapshot())
+    }
+
+    /// Where the admin listener is bound.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        let bound = self.ledger.pages().admin;
+        bound.unwrap_or_else(|| self.ledger.snapshot().rules.admin)
+    }
+
+    /// Reads the files again and waits for what becomes of it.
+    #[must_use]
+    pub fn reload(&self) -> Outcome {
+        let (reply, replied) = sync_channel(1);
+        let reply = Box::new(move |outcome: &Outcome| drop(reply.send(outcome.clone())));
+        self.tell(Event::Reload(Cause::Asked, Some(reply)));
+        replied.recv().unwrap_or_else(|_| {
+            let help = "start it again";
+            Outcome::Rejected(Rejection::new("stopped", "the proxy has stopped", help))
+        })
+    }
+
+    /// Begins to drain; [`Self::wait`] waits for the end.
+    pub fn stop(&self) {
+        self.tell(Event::Stop);
+    }
+
+    /// Waits until the proxy has stopped, by [`Self::stop`] or a signal.
+    #[must_use]
+    pub fn wait(mut self) -> Stopped {
+        let control = self.control.take();
+        // A panic of the control plane was printed by its thread.
+        control.and_then(|thread| thread.join().ok()).unwrap_or(Stopped::AtOnce)
+    }
+
+    /// What `/status` says.
+    #[must_use]
+    pub fn status(&self) -> serde_json::Value {
+        control::status(&self.ledger)
+    }
+
+    /// Works inside and outside of a runtime. The channel is full for a moment at most.
+    fn tell(&self, mut event: Event) {
+        while let Err(TrySendError::Full(again)) = self.events.try_send(event) {
+            event = again;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if let Some(control) = self.control.take() {
+            self.tell(Event::Abandon);
+            // A panic of the control plane was printed by its thread.
+            let _ = control.join();
+        }
+    }
+}
+
+type Ready = SyncSender<Result<(mpsc::Sender<Event>, Arc<Ledger>), StartError>>;
+
+/// The control thread, from its first to its last line.
+fn run(settings: Settings, spawn: &Spawn, ready: &Ready) -> Stopped {
+    let clock = settings.clock;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            fail(ready, StartError::Io("the control plane's runtime", error));
+            return Stopped::AtOnce;
+        }
+    };
+    let stopped = runtime.block_on(async {
+        match start(settings, spawn).await {
+            Ok((controller, told, threads)) => {
+                // Nobody waits when the caller's thread has ended.
+                let _ = ready.send(Ok(told));
+                let stopped = controller.run().await;
+                end(&threads, clock).await;
+                stopped
+            }
+            Err(error) => {
+                fail(ready, error);
+                Stopped::AtOnce
+            }
+        }
+    });
+    // A file system that hangs must not keep the process from ending.
+    runtime.shutdown_background();
+    stopped
+}
+
+type Told = (mpsc::Sender<Event>, Arc<Ledger>);
+type Threads = Arc<Vec<JoinHandle<()>>>;
+
+async fn start(settings: Settings, spawn: &Spawn) -> Result<(control::Controller, Told, Threads), StartError> {
+    let workers = settings.workers;
+    let started = control::start(settings).await?;
+    let threads: std::io::Result<Vec<_>> = (0..workers).map(|index| spawn(started.worker(index))).collect();
+    let threads = Arc::new(threads.map_err(|error| StartError::Io("a worker's thread", error))?);
+    let told = (started.events(), started.ledger());
+    let controller = started.watch_over(Arc::clone(&threads)).await?;
+    Ok((controller, told, threads))
+}
+
+fn fail(ready: &Ready, error: StartError) {
+    let _ = ready.send(Err(error));
+}
+
+/// Waits for the workers' threads, which end by themselves, but not for ever.
+async fn end(threads: &Threads, clock: Clock) {
+    let deadline = clock.now() + END_PATIENCE;
+    while !threads.iter().all(JoinHandle::is_finished) && clock.now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

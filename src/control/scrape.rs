@@ -1,0 +1,48 @@
+//! One scrape: the facts that the metrics are made of.
+
+use super::ledger::Ledger;
+use super::outcome::Outcome;
+use crate::drain::Phase;
+use crate::telemetry::Process;
+use crate::telemetry::exposition::{Control, Scrape, Upstream, Weighted, expose};
+
+/// The text of a scrape.
+pub(super) fn text(ledger: &Ledger) -> String {
+    let snapshot = ledger.snapshot();
+    let mut variants = Vec::new();
+    for (route, series) in snapshot.rules.routes.iter().zip(&snapshot.series) {
+        for (i, series) in series.iter().enumerate() {
+            let variant = route.split().and_then(|split| split.variants.get(i));
+            let weight = variant.map(|variant| f64::from(variant.weight.millionths()) / 1e6);
+            variants.push(Weighted { series, weight });
+        }
+    }
+    let upstreams = snapshot.upstream_series.iter().zip(&snapshot.endpoints);
+    let scrape = Scrape {
+        registry: &ledger.registry,
+        now: ledger.clock.now(),
+        variants,
+        upstreams: upstreams.map(|(series, all)| Upstream { series, endpoints: all.len() }).collect(),
+        listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
+        control: control(ledger, snapshot.generation.0),
+    };
+    expose(scrape, Process::read().as_ref())
+}
+
+fn control(ledger: &Ledger, generation: u64) -> Control {
+    let pages = ledger.pages();
+    let rejected = pages.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::Rejected(_)));
+    let lookups = pages.names.iter().map(|(name, resolution)| {
+        let counts = [resolution.succeeded, resolution.failed];
+        (name.clone(), counts)
+    });
+    Control {
+        generation,
+        last_reload_succeeded: !rejected,
+        applied_at: pages.applied_at,
+        reloads: Outcome::NAMES.into_iter().zip(pages.reloads).collect(),
+        lookups: lookups.collect(),
+        phase: pages.phase.unwrap_or(Phase::Running),
+        log_lines_lost: pages.log_lines_lost,
+    }
+}

@@ -1,0 +1,43 @@
+//! Signals, as events.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::controller::Event;
+
+/// Whether the process's signals are ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signals {
+    /// `SIGTERM` and `SIGINT` drain, `SIGHUP` reloads.
+    #[default]
+    Handle,
+    /// They are somebody else's.
+    Ignore,
+}
+
+/// Turns signals into events from now on.
+///
+/// # Errors
+/// When the system does not let us.
+pub fn listen(events: mpsc::Sender<Event>) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        loop {
+            let event = next(&mut terminate, &mut interrupt, &mut hangup).await;
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> Event {
+    tokio::select! {
+        _ = terminate.recv() => Event::Terminate,
+        _ = interrupt.recv() => Event::Terminate,
+        _ = hangup.recv() => Event::Hangup,
+    }
+}

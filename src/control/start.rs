@@ -1,0 +1,284 @@
+//! The start: everything that must hold before the first request, in order. What fails here fails the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::admin::Admin;
+use super::carry;
+use super::controller::{Controller, Event, adopting, note};
+use super::ledger::{LastReload, Ledger};
+use super::outcome::{Cause, Outcome};
+use super::reading::read;
+use super::resolve::{Answered, Names, Resolve};
+use super::signals::{self, Signals};
+use super::socket::BindError;
+use super::source::{Load, Rejection};
+use super::stopping::Stopping;
+use super::watch::Watcher;
+use crate::clock::Clock;
+use crate::drain::{Drain, Drained};
+use crate::route::Generation;
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::telemetry::{LogSender, LogWriter, Registry};
+
+/// The first generation.
+const FIRST: Generation = Generation(1);
+/// Events that may wait for the controller.
+const EVENTS_MAX: usize = 1_024;
+/// How long the start waits for the first answers of DNS.
+const FIRST_NAMES_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the workers are looked after.
+const WATCHDOG: Duration = Duration::from_secs(1);
+/// How often an adoption is waited for at the start, each time for as long as a reload waits.
+const START_PATIENCES: u32 = 10;
+
+/// What the control plane is started with.
+pub struct Settings {
+    /// Loads the configuration.
+    pub load: Load,
+    /// Resolves names.
+    pub resolver: Arc<dyn Resolve>,
+    /// How many workers there will be.
+    pub workers: usize,
+    /// The clock.
+    pub clock: Clock,
+    /// Whether signals are ours.
+    pub signals: Signals,
+    /// From the failing readiness to the drain.
+    pub drain_delay: Duration,
+    /// From the drain to the cut.
+    pub drain_deadline: Duration,
+    /// How often files are looked at besides being watched.
+    pub poll_interval: Duration,
+}
+
+/// Why the proxy did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The file does not hold.
+    Config(Rejection),
+    /// An address cannot be bound.
+    Bind(Rejection),
+    /// The system refuses something.
+    Io(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(rejection) | Self::Bind(rejection) => f.write_str(rejection.text.trim_end()),
+            Self::Io(what, error) => write!(f, "error[start]: {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl StartError {
+    /// The process's exit code: 78 for a bad file, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 78,
+            Self::Bind(_) | Self::Io(..) => 1,
+        }
+    }
+}
+
+/// What a worker gets from the control plane.
+pub struct WorkerParts {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub workers: usize,
+    /// What is published.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// The process's meters.
+    pub registry: Arc<Registry>,
+    /// When to drain.
+    pub drained: Drained,
+    /// Takes its access log lines.
+    pub log: LogSender,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// A control plane with its first snapshot, before its workers run.
+pub struct Started {
+    controller: Controller,
+}
+
+/// Starts: reads, resolves, binds, publishes generation 1.
+///
+/// # Errors
+/// When the file does not hold, an address cannot be bound, or the system refuses something.
+pub async fn start(settings: Settings) -> Result<Started, StartError> {
+    let Settings { load, resolver, clock, workers, .. } = settings;
+    let began = clock.now();
+    let reading = read(Arc::clone(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
+    let loaded = reading.result.map_err(|refused| StartError::Config(refused.rejection))?;
+    let rules = Arc::new(loaded.rules);
+    let (sender, events) = mpsc::channel(EVENTS_MAX);
+
+    let registry = Arc::new(Registry::new(workers));
+    let listeners = carry::listeners(&[], &rules.listeners, workers);
+    let log = LogWriter::start(rules.access_log.sink.clone(), clock)
+        .map_err(|error| StartError::Io("the access log's thread", error))?;
+    let (listeners, unbound) = match listeners {
+        Ok(listeners) => (listeners, Vec::new()),
+        Err(unbound) => (Vec::new(), unbound),
+    };
+    let parts = carry::Parts {
+        generation: FIRST,
+        rules: Arc::clone(&rules),
+        listeners,
+        addresses: &addresses(&reading.answers),
+        registry: &registry,
+    };
+    let store = SnapshotStore::new(carry::snapshot(None, parts));
+    let ledger = Arc::new(Ledger::new(clock, registry, store.follow()));
+    let mut admin = Admin::new(Arc::clone(&ledger), sender.clone());
+    open(&mut admin, &ledger, unbound)?;
+
+    let mut names = Names::new(Arc::clone(&resolver), sender.clone());
+    let wanted = carry::names(&rules);
+    names.keep(&wanted, &reading.answers);
+    note_names(&ledger, &wanted, &reading.answers);
+    if settings.signals == Signals::Handle {
+        signals::listen(sender.clone()).map_err(|error| StartError::Io("the handling of signals", error))?;
+    }
+    let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
+    watcher.follow(&loaded.watched, reading.began_at);
+    if !loaded.warnings.is_empty() {
+        tracing::warn!("{}", loaded.warnings.trim_end());
+    }
+    ledger.pages().hash = loaded.hash;
+    let outcome = Outcome::Applied { generation: FIRST, summary: Vec::new() };
+    let took = clock.now().duration_since(began);
+    note(&ledger, &LastReload { cause: Cause::Start, outcome, at: clock.wall(), took });
+    let stopping = Stopping::new(settings.drain_delay, settings.drain_deadline);
+    let drain = Drain::new();
+    let (reloading, next, stuck) = (None, None, false);
+    let controller = Controller {
+        ledger,
+        store,
+        log,
+        drain,
+        sender,
+        events,
+        load,
+        resolver,
+        names,
+        watcher,
+        admin,
+        stopping,
+        reloading,
+        next,
+        stuck,
+    };
+    Ok(Started { controller })
+}
+
+/// The addresses that are known at the start.
+fn addresses(answers: &BTreeMap<String, Answered>) -> carry::Addresses {
+    let good = |(name, answered): (&String, &Answered)| {
+        let answer = answered.as_ref().ok()?;
+        Some((name.clone(), answer.addresses.clone()))
+    };
+    answers.iter().filter_map(good).collect()
+}
+
+/// Opens the admin listener. All addresses were tried before any is complained about, so that the message is about all
+/// of them.
+fn open(admin: &mut Admin, ledger: &Ledger, mut unbound: Vec<BindError>) -> Result<(), StartError> {
+    match admin.prepare(ledger.snapshot().rules.admin) {
+        Ok(prepared) if unbound.is_empty() => {
+            ledger.pages().admin = Some(admin.adopt(prepared));
+            return Ok(());
+        }
+        Ok(_) => {}
+        Err(error) => unbound.push(error),
+    }
+    Err(StartError::Bind(Rejection::unbound(&unbound)))
+}
+
+fn note_names(ledger: &Ledger, wanted: &BTreeSet<String>, answers: &BTreeMap<String, Answered>) {
+    for name in wanted {
+        let late = Err("no answer yet".to_owned());
+        let answered = answers.get(name).unwrap_or(&late);
+        if let Err(error) = answered {
+            tracing::warn!(name, error, "a name could not be resolved: its endpoints are missing until it can");
+        }
+        ledger.resolved(name, answered);
+    }
+}
+
+impl Started {
+    /// What the control plane knows.
+    #[must_use]
+    pub fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.controller.ledger)
+    }
+
+    /// Where events go.
+    #[must_use]
+    pub fn events(&self) -> mpsc::Sender<Event> {
+        self.controller.sender.clone()
+    }
+
+    /// What worker number `index` gets.
+    #[must_use]
+    pub fn worker(&self, index: usize) -> WorkerParts {
+        let Controller { ledger, store, log, drain, .. } = &self.controller;
+        WorkerParts {
+            index,
+            workers: ledger.registry.workers,
+            snapshots: store.follow(),
+            registry: Arc::clone(&ledger.registry),
+            drained: drain.subscribe(),
+            log: log.sender(),
+            clock: ledger.clock,
+        }
+    }
+
+    /// Waits until these workers decide with the first snapshot, and looks after them from now on.
+    ///
+    /// # Errors
+    /// When a worker ends or does not get there.
+    pub async fn watch_over(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
+        let ledger = self.ledger();
+        for _ in 0..START_PATIENCES {
+            let ended = threads.iter().any(JoinHandle::is_finished);
+            if !ended && adopting(Arc::clone(&ledger), FIRST).await >= ledger.registry.workers {
+                tokio::spawn(watchdog(threads, self.events()));
+                return Ok(self.controller);
+            }
+        }
+        let error = io::Error::other("not all of them began to serve");
+        Err(StartError::Io("the workers", error))
+    }
+}
+
+async fn watchdog(threads: Arc<Vec<JoinHandle<()>>>, events: mpsc::Sender<Event>) {
+    let mut ticks = tokio::time::interval(WATCHDOG);
+    loop {
+        ticks.tick().await;
+        let ended = threads.iter().filter(|thread| thread.is_finished()).count();
+        if events.send(Event::Watchdog { ended }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The addresses that clients connect to, by the listeners' names.
+#[must_use]
+pub fn bound(snapshot: &Snapshot) -> Vec<(String, SocketAddr)> {
+    snapshot.listeners.iter().map(|listener| (listener.spec.name.clone(), listener.bound)).collect()
+}

@@ -1,0 +1,170 @@
+//! `/status`: everything that a person wants to know, as JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::ledger::{LastReload, Ledger};
+use super::measure::{Tally, shares};
+use super::outcome::Outcome;
+use crate::drain::Phase;
+use crate::route::{Action, Route, Split};
+use crate::snapshot::{Listener, Snapshot};
+use crate::telemetry::UpstreamMeter;
+
+/// The status as JSON, as `/status` gives it.
+#[must_use]
+pub fn status(ledger: &Ledger) -> Value {
+    let snapshot = ledger.snapshot();
+    let ready = ledger.ready();
+    let pages = ledger.pages();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "generation": snapshot.generation.0,
+        "hash": pages.hash,
+        "phase": phase(pages.phase.unwrap_or(Phase::Running)),
+        "ready": ready.is_ok(),
+        "unready_because": ready.err().map(|why| why.to_string()),
+        "started_at": time(ledger.started_at),
+        "uptime_s": ledger.uptime(ledger.clock.now()).as_secs(),
+        "workers": ledger.registry.workers,
+        "applied_at": time(pages.applied_at),
+        "last_reload": pages.last.as_ref().map(last_reload),
+        "admin": pages.admin,
+        "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
+        "routes": routes(&snapshot, &pages.baselines),
+        "upstreams": upstreams(&snapshot),
+        "names": pages.names.iter().map(|(name, resolution)| {
+            (name.clone(), json!({
+                "addresses": resolution.addresses,
+                "succeeded": resolution.succeeded,
+                "failed": resolution.failed,
+                "error": resolution.error,
+            }))
+        }).collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+const fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Running => "running",
+        Phase::Lame => "lame",
+        Phase::Draining => "draining",
+        Phase::Forced => "forced",
+    }
+}
+
+/// RFC 3339 with milliseconds.
+fn time(at: Duration) -> Value {
+    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or(Value::Null, |at| json!(format!("{at:.3}")))
+}
+
+fn last_reload(last: &LastReload) -> Value {
+    let mut value = last.outcome.to_json();
+    value["cause"] = json!(last.cause.name());
+    value["at"] = time(last.at);
+    value["took_ms"] = json!(u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX));
+    if let Outcome::Rejected(rejection) = &last.outcome {
+        value["text"] = json!(rejection.text);
+    }
+    value
+}
+
+fn listener(listener: &Listener) -> Value {
+    let connections: i64 = listener.meters.used().map(|meter| meter.connections.value()).sum();
+    let requests: i64 = listener.meters.used().map(|meter| meter.requests.value()).sum();
+    json!({
+        "name": listener.spec.name,
+        "address": listener.bound,
+        "connections": connections.max(0),
+        "requests_in_flight": requests.max(0),
+    })
+}
+
+fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Value> {
+    let both = snapshot.rules.routes.iter().zip(&snapshot.series);
+    both.map(|(route, series)| {
+        let tallies: Vec<Tally> = series.iter().map(|series| Tally::of(series)).collect();
+        let requests: u64 = tallies.iter().map(|tally| tally.requests).sum();
+        let errors: u64 = tallies.iter().map(|tally| tally.errors).sum();
+        let mut value = json!({
+            "name": route.name,
+            "place": format!("{}:{}", route.place.file, route.place.line),
+            "action": action(route),
+            "requests": requests,
+            "error_ratio": ratio(errors, requests),
+        });
+        if let Some(split) = route.split() {
+            value["killed"] = json!(split.killed);
+            let since: Vec<u64> = split
+                .variants
+                .iter()
+                .zip(&tallies)
+                .map(|(variant, tally)| tally.counted.saturating_sub(baselines.of(&route.name, &variant.name)))
+                .collect();
+            value["variants"] = json!(variants(snapshot, split, &tallies, &since));
+        }
+        value
+    })
+    .collect()
+}
+
+const fn action(route: &Route) -> &'static str {
+    match route.action {
+        Action::Split(_) => "split",
+        Action::Redirect(_) => "redirect",
+        Action::Respond(_) => "respond",
+    }
+}
+
+/// `since` is what was counted since the weights changed.
+fn variants(snapshot: &Snapshot, split: &Split, tallies: &[Tally], since: &[u64]) -> Vec<Value> {
+    let totals: Vec<u64> = tallies.iter().map(|tally| tally.counted).collect();
+    let measured = shares(since).into_iter().zip(shares(&totals));
+    let rows = split.variants.iter().zip(tallies).zip(measured);
+    rows.map(|((variant, tally), (share, share_total))| {
+        json!({
+            "name": variant.name,
+            "upstream": snapshot.rules.upstreams[variant.upstream.0 as usize].name,
+            "killed": variant.killed,
+            "weight": variant.weight.percent(),
+            "share": share.map(percent),
+            "share_total": share_total.map(percent),
+            "counted": tally.counted,
+            "requests": tally.requests,
+            "error_ratio": ratio(tally.errors, tally.requests),
+        })
+    })
+    .collect()
+}
+
+fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
+    let all = snapshot.rules.upstreams.iter().zip(&snapshot.endpoints).zip(&snapshot.upstream_series);
+    all.map(|((upstream, endpoints), series)| {
+        let sum = |of: fn(&UpstreamMeter) -> i64| series.meters.used().map(of).sum::<i64>().max(0);
+        json!({
+            "name": upstream.name,
+            "revision": upstream.revision,
+            "in_flight": sum(|meter| meter.in_flight.value()),
+            "connections": sum(|meter| meter.connections.value()),
+            "endpoints": endpoints.iter().map(|endpoint| json!({
+                "name": &*endpoint.name,
+                "address": endpoint.address,
+                "protocol": endpoint.protocol.scheme(),
+                "weight": endpoint.weight,
+            })).collect::<Vec<_>>(),
+        })
+    })
+    .collect()
+}
+
+/// A share in percent, with the four decimals that weights have.
+fn percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio is for people")]
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}

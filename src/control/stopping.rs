@@ -1,0 +1,79 @@
+//! Stopping: readiness fails, an optional delay passes, the workers drain, and at the deadline the rest is cut.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::controller::Event;
+use crate::drain::Phase;
+
+/// What workers get to end after the deadline.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How the proxy stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every request was answered.
+    Drained,
+    /// The deadline passed and what was left was cut.
+    Forced,
+    /// It was told to end at once (a second signal).
+    AtOnce,
+}
+
+/// How far a stop has come, and what it may take.
+#[derive(Debug)]
+pub struct Stopping {
+    delay: Duration,
+    deadline: Duration,
+    phase: Phase,
+}
+
+impl Stopping {
+    /// Not begun. `delay` is from the failing readiness to the drain, `deadline` from there to the cut.
+    #[must_use]
+    pub const fn new(delay: Duration, deadline: Duration) -> Self {
+        Self { delay, deadline, phase: Phase::Running }
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Begins: lame now, draining after the delay.
+    pub fn begin(&mut self, events: &mpsc::Sender<Event>) {
+        self.phase = Phase::Lame;
+        tracing::info!(delay_ms = self.delay.as_millis(), deadline_s = self.deadline.as_secs(), "stopping");
+        after(self.delay, Phase::Draining, events);
+    }
+
+    /// Reaches a phase, and sees to the next one.
+    pub fn reach(&mut self, phase: Phase, events: &mpsc::Sender<Event>) {
+        self.phase = self.phase.max(phase);
+        match phase {
+            Phase::Draining => after(self.deadline, Phase::Forced, events),
+            Phase::Forced => {
+                tracing::warn!("the drain's deadline has passed: what is left is cut");
+                after(GRACE, Phase::Forced, events);
+            }
+            Phase::Running | Phase::Lame => {}
+        }
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn finished(&self) -> Stopped {
+        if self.phase == Phase::Forced { Stopped::Forced } else { Stopped::Drained }
+    }
+}
+
+fn after(wait: Duration, phase: Phase, events: &mpsc::Sender<Event>) {
+    let events = events.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        // Nobody listens any more when the stop has ended before.
+        let _ = events.send(Event::Due(phase)).await;
+    });
+}

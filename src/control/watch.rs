@@ -1,0 +1,279 @@
+//! Watching: notices that a file changed, whatever way it changed, and asks for a reload.
+//!
+//! The *directories* of every hop of every [`Trails`] are watched, since a watch on a file does not survive its
+//! replacement. What is noticed is let settle for 100 ms (a file that is still being written: until its writer has
+//! closed it or paused for a second). Every two seconds a look at everything catches what was not noticed: network
+//! file systems, bind mounts, directories that were replaced, a system without inotify watches to spare.
+//! Whether anything changed in content is decided by the reload, not here.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::{mpsc, watch};
+
+use super::controller::Event;
+use super::outcome::Cause;
+use super::trail::{Look, Trails};
+use crate::clock::Clock;
+
+/// Changes are let settle for so long.
+const SETTLE: Duration = Duration::from_millis(100);
+/// A file that was not closed yet is waited for so long after its last change.
+const SETTLE_OPEN: Duration = Duration::from_secs(1);
+/// But nothing is waited for longer than this.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// File systems note times in ticks of a few milliseconds.
+const TICK: Duration = Duration::from_millis(20);
+/// Notices that may wait; more of them say nothing new.
+const NOTICES_MAX: usize = 256;
+
+/// Says what to watch.
+pub struct Watcher {
+    follow: watch::Sender<Following>,
+}
+
+/// What to watch.
+#[derive(Clone, Debug, Default)]
+struct Following {
+    paths: Vec<PathBuf>,
+    /// When these paths began to be read, by the wall clock.
+    read_at: Duration,
+}
+
+impl Watcher {
+    /// Begins to watch; events go to `events` until nobody receives them.
+    #[must_use]
+    pub fn start(poll: Duration, clock: Clock, events: mpsc::Sender<Event>) -> Self {
+        let (follow, following) = watch::channel(Following::default());
+        let (notices_in, notices) = mpsc::channel(NOTICES_MAX);
+        let eye = Eye::new(notices_in);
+        tokio::spawn(
+            Watching { eye, following, seen: None, told: None, unsettled: None, clock, events }.run(notices, poll),
+        );
+        Self { follow }
+    }
+
+    /// Watches these paths, which were read from `read_at` on, and no others.
+    pub fn follow(&self, paths: &[PathBuf], read_at: Duration) {
+        self.follow.send_replace(Following { paths: paths.to_vec(), read_at });
+    }
+
+    /// Watches these paths besides: a file that was refused must be watched like those that are in use.
+    pub fn also(&self, paths: &[PathBuf], read_at: Duration) {
+        self.follow.send_modify(|following| {
+            let new: Vec<PathBuf> = paths.iter().filter(|path| !following.paths.contains(path)).cloned().collect();
+            following.paths.extend(new);
+            following.read_at = read_at;
+        });
+    }
+}
+
+/// Something that the system told.
+struct Notice {
+    paths: Vec<PathBuf>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Written to, perhaps not for the last time.
+    Written,
+    /// Changed, and whole.
+    Changed,
+    /// Some notices were lost.
+    Lost,
+}
+
+impl Notice {
+    fn of(event: notify::Result<notify::Event>) -> Option<Self> {
+        let Ok(event) = event else { return Some(Self { paths: Vec::new(), kind: Kind::Lost }) };
+        let kind = match event.kind {
+            _ if event.need_rescan() => Kind::Lost,
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => Kind::Written,
+            // Our own reading.
+            EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => return None,
+            EventKind::Access(_)
+            | EventKind::Any
+            | EventKind::Create(_)
+            | EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Name(_) | ModifyKind::Other)
+            | EventKind::Remove(_)
+            | EventKind::Other => Kind::Changed,
+        };
+        Some(Self { paths: event.paths, kind })
+    }
+}
+
+/// The system's watches.
+struct Eye {
+    watcher: Option<RecommendedWatcher>,
+    /// What is watched, with device and inode: a directory that was replaced must be watched anew.
+    watched: BTreeMap<PathBuf, (u64, u64)>,
+    warned: bool,
+}
+
+impl Eye {
+    fn new(notices: mpsc::Sender<Notice>) -> Self {
+        let tell = move |event| {
+            if let Some(notice) = Notice::of(event) {
+                // When there is no room, others wait that have the same effect.
+                let _ = notices.try_send(notice);
+            }
+        };
+        let watcher = notify::recommended_watcher(tell);
+        let mut eye = Self { watcher: None, watched: BTreeMap::new(), warned: false };
+        match watcher {
+            Ok(watcher) => eye.watcher = Some(watcher),
+            Err(error) => eye.warn(&error),
+        }
+        eye
+    }
+
+    /// Watches the directories of these trails and no others.
+    fn aim(&mut self, trails: &Trails) {
+        let Some(mut watcher) = self.watcher.take() else { return };
+        let wanted = trails.directories();
+        self.watched.retain(|directory, known| {
+            let keep = wanted.contains(directory) && identity(directory) == Some(*known);
+            if !keep {
+                // A directory that is gone has lost its watch already.
+                let _ = watcher.unwatch(directory);
+            }
+            keep
+        });
+        for directory in wanted {
+            let Some(identity) = identity(&directory) else { continue };
+            if self.watched.contains_key(&directory) {
+                continue;
+            }
+            if let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                self.warn(&error);
+            } else {
+                self.watched.insert(directory, identity);
+            }
+        }
+        self.watcher = Some(watcher);
+    }
+
+    fn warn(&mut self, error: &notify::Error) {
+        if !self.warned {
+            tracing::warn!(%error, "files cannot be watched (fs.inotify.max_user_watches or max_user_instances?): they are polled");
+            self.warned = true;
+        }
+    }
+}
+
+fn identity(directory: &std::path::Path) -> Option<(u64, u64)> {
+    std::fs::metadata(directory).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Changes that have not settled yet.
+#[derive(Clone, Copy, Debug)]
+struct Unsettled {
+    first: Instant,
+    last: Instant,
+    open: bool,
+}
+
+impl Unsettled {
+    fn due(self) -> Instant {
+        let quiet = if self.open { SETTLE_OPEN } else { SETTLE };
+        (self.last + quiet).min(self.first + SETTLE_MAX)
+    }
+}
+
+struct Watching {
+    eye: Eye,
+    following: watch::Receiver<Following>,
+    seen: Option<Look>,
+    /// The fingerprint that a reload was asked for because it is younger than the last reading.
+    told: Option<u64>,
+    unsettled: Option<Unsettled>,
+    clock: Clock,
+    events: mpsc::Sender<Event>,
+}
+
+impl Watching {
+    async fn run(mut self, mut notices: mpsc::Receiver<Notice>, poll: Duration) {
+        let mut ticks = tokio::time::interval(poll.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let due = self.unsettled.map(Unsettled::due);
+            tokio::select! {
+                changed = self.following.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.follow().await;
+                }
+                // The eye holds the sender.
+                Some(notice) = notices.recv() => self.notice(&notice),
+                _ = ticks.tick() => self.poll().await,
+                () = sleep_until(due), if due.is_some() => {
+                    self.unsettled = None;
+                    if self.events.send(Event::Reload(Cause::Watch, None)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What to watch may have changed, and so may the files since they were read.
+    async fn follow(&mut self) {
+        let following = self.following.borrow_and_update().clone();
+        let Some(mut look) = look(following.paths.clone()).await else { return };
+        self.eye.aim(&look.trails);
+        // What changed before the watches stood is seen by a second look.
+        if let Some(again) = self::look(following.paths).await {
+            look = again;
+        }
+        let younger = look.changed_at + TICK >= following.read_at;
+        if younger && self.told != Some(look.fingerprint) {
+            self.told = Some(look.fingerprint);
+            self.unsettle(Kind::Changed);
+        }
+        self.seen = Some(look);
+    }
+
+    async fn poll(&mut self) {
+        let paths = self.following.borrow().paths.clone();
+        if paths.is_empty() {
+            return;
+        }
+        let Some(look) = look(paths).await else { return };
+        self.eye.aim(&look.trails);
+        let differs = self.seen.as_ref().is_some_and(|seen| seen.fingerprint != look.fingerprint);
+        self.seen = Some(look);
+        if differs {
+            self.unsettle(Kind::Changed);
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        let matters = |path: &PathBuf| self.seen.as_ref().is_none_or(|seen| seen.trails.has(path));
+        if notice.kind == Kind::Lost || notice.paths.iter().any(matters) {
+            self.unsettle(notice.kind);
+        }
+    }
+
+    fn unsettle(&mut self, kind: Kind) {
+        let now = self.clock.now();
+        let first = self.unsettled.map_or(now, |unsettled| unsettled.first);
+        self.unsettled = Some(Unsettled { first, last: now, open: kind == Kind::Written });
+    }
+}
+
+async fn look(paths: Vec<PathBuf>) -> Option<Look> {
+    tokio::task::spawn_blocking(move || Look::at(&paths)).await.ok()
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
