@@ -13,7 +13,7 @@ use super::forwarded::{forwarded_for, x_forwarded_for};
 use super::query::{decoded, parameters};
 
 /// `[identity]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
     /// Peers whose forwarding and identity headers are believed.
     pub trusted_proxies: Vec<IpNet>,
@@ -24,7 +24,7 @@ pub struct Identity {
 }
 
 /// One place where an identity is read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Extractor {
     /// `header:NAME`. Believed from trusted proxies only; lines that disagree are no identity.
     Header(http::HeaderName),

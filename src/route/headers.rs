@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName};
 use super::{Template, Values};
 
 /// `route.headers.request` or `.response`: ordered remove, set, add.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderEdits {
     /// Removed first.
     pub remove: Vec<HeaderName>,

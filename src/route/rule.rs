@@ -129,7 +129,7 @@ pub struct Target {
 }
 
 /// `redirect = { to, status }`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Redirect {
     /// The target; `{host}`, `{path}`, `{query}`, `{scheme}` expand besides the header placeholders.
     pub to: Template,
@@ -138,7 +138,7 @@ pub struct Redirect {
 }
 
 /// `respond = { status, body, headers }`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Respond {
     /// The status.
     pub status: StatusCode,

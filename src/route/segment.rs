@@ -17,6 +17,12 @@ pub struct Segment {
 #[derive(Clone, Debug, Default)]
 pub struct TenantList(Arc<ahash::HashSet<Box<str>>>);
 
+impl PartialEq for TenantList {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
 impl TenantList {
     /// A list of these names.
     pub fn new(names: impl IntoIterator<Item = Box<str>>) -> Self {

@@ -7,7 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use http::HeaderValue;
 
 /// A text with placeholders, parsed when the file is compiled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Template {
     /// No placeholder: ready to send.
     Fixed(HeaderValue),

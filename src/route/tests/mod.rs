@@ -1,6 +1,8 @@
 //! Tests of the room as a whole, and what they build routes from.
 
+mod changes;
 mod decision;
+mod explained;
 mod lookup;
 mod shares;
 

@@ -1,0 +1,186 @@
+//! What two files differ in, in words.
+
+use ahash::HashMap;
+
+use super::sameness::Pair;
+use super::{Action, Route, Rules, Split, VariantId};
+
+/// How many lines a summary has at most.
+const SUMMARY_LINES_MAX: usize = 100;
+
+/// What changes from `old` to `new`, in words, for the journal and the log of a reload: kills first, then routes by the
+/// order of the new file (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the
+/// last one says how many more there are. One look at each route.
+#[must_use]
+pub fn summary(old: &Rules, new: &Rules) -> Vec<String> {
+    let pair = Pair::new(old, new);
+    let mut lines = kills(&pair);
+    let changes = Changes::between(&pair);
+    for (_, words) in changes.changed {
+        lines.extend(words);
+    }
+    lines.extend(changes.added.iter().map(|name| format!("route {name} added")));
+    lines.extend(changes.removed.iter().map(|name| format!("route {name} removed")));
+    lines.extend(others(&pair));
+    let more = lines.len().saturating_sub(SUMMARY_LINES_MAX);
+    if more > 0 {
+        lines.truncate(SUMMARY_LINES_MAX - 1);
+        lines.push(format!("and {} more changes", more + 1));
+    }
+    lines
+}
+
+/// The routes that differ, by name.
+#[derive(Default)]
+pub(super) struct Changes<'a> {
+    pub(super) added: Vec<&'a str>,
+    pub(super) removed: Vec<&'a str>,
+    /// Old and new, and in words what changed.
+    pub(super) changed: Vec<((&'a Route, &'a Route), Vec<String>)>,
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn between(pair: &Pair<'a>) -> Self {
+        let mut olds: HashMap<&str, &Route> = pair.old.routes.iter().map(|r| (r.name.as_str(), r)).collect();
+        let mut changes = Self::default();
+        for new in &pair.new.routes {
+            match olds.remove(new.name.as_str()) {
+                None => changes.added.push(&new.name),
+                Some(old) => {
+                    let words = route(pair, old, new);
+                    if !words.is_empty() {
+                        changes.changed.push(((old, new), words));
+                    }
+                }
+            }
+        }
+        let gone = pair.old.routes.iter().filter(|route| olds.contains_key(route.name.as_str()));
+        changes.removed = gone.map(|route| route.name.as_str()).collect();
+        changes
+    }
+}
+
+/// What changed in a route.
+fn route(pair: &Pair<'_>, old: &Route, new: &Route) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut changed = |same: bool, what: &str| {
+        if !same {
+            words.push(format!("{} {what} changed", new.name));
+        }
+    };
+    let (a, b) = (&old.matches, &new.matches);
+    let patterns = a.hosts == b.hosts && a.paths == b.paths && a.methods == b.methods;
+    changed(patterns && pair.predicates(&a.predicates, &b.predicates), "match");
+    changed(Pair::answers(&old.action, &new.action), "action");
+    changed(old.request_headers == new.request_headers, "request headers");
+    changed(old.response_headers == new.response_headers, "response headers");
+    changed(old.timeouts == new.timeouts, "timeouts");
+    changed(old.limits == new.limits, "limits");
+    if a.priority != b.priority {
+        words.push(format!("{} priority {} → {}", new.name, a.priority, b.priority));
+    }
+    if let (Action::Split(from), Action::Split(to)) = (&old.action, &new.action) {
+        split(pair, &new.name, (from, to), &mut words);
+    }
+    words
+}
+
+/// What changed in a split.
+fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
+    if old.killed != new.killed {
+        words.push(format!("{name} {}", kill_word(new.killed)));
+    }
+    for (to, id) in new.variants.iter().zip(0..) {
+        let Some(from) = old.variants.iter().find(|from| from.name == to.name) else {
+            words.push(format!("{name} {} added at {}", to.name, to.weight));
+            continue;
+        };
+        // Stable's share follows from the others'.
+        if from.weight != to.weight && VariantId(id) != VariantId::STABLE {
+            words.push(format!("{name} {} {} → {}", to.name, from.weight, to.weight));
+        }
+        if from.killed != to.killed {
+            words.push(format!("{name} {} {}", to.name, kill_word(to.killed)));
+        }
+        let (before, after) = pair.upstreams(from.upstream, to.upstream);
+        if before != after {
+            words.push(format!("{name} {} upstream {before} → {after}", to.name));
+        }
+    }
+    for gone in old.variants.iter().filter(|from| new.variants.iter().all(|to| to.name != from.name)) {
+        words.push(format!("{name} {} removed, was {}", gone.name, gone.weight));
+    }
+    if old.salt != new.salt {
+        words.push(format!("{name} salt {:?} → {:?}", old.salt.text(), new.salt.text()));
+    }
+    if old.sticky != new.sticky || old.sticky_cookie != new.sticky_cookie {
+        words.push(format!("{name} sticky keys changed"));
+    }
+    if !pair.targets(&old.targets, &new.targets) {
+        words.push(format!("{name} targets changed"));
+    }
+    if old.rewrite != new.rewrite {
+        words.push(format!("{name} rewrite changed"));
+    }
+}
+
+const fn kill_word(killed: bool) -> &'static str {
+    if killed { "killed" } else { "revived" }
+}
+
+/// What changed in `[kill]` beyond single routes and variants.
+fn kills(Pair { old, new, .. }: &Pair<'_>) -> Vec<String> {
+    let mut words = Vec::new();
+    if old.kill.all != new.kill.all {
+        words.push(format!("everything {}", kill_word(new.kill.all)));
+    }
+    if old.kill.tenants != new.kill.tenants {
+        words.push(format!("killed tenants {} → {}", old.kill.tenants.len(), new.kill.tenants.len()));
+    }
+    if old.kill.close_streams != new.kill.close_streams {
+        words.push("kill close_streams changed".to_owned());
+    }
+    words
+}
+
+/// What changed beside routes and kills.
+fn others(pair: &Pair<'_>) -> Vec<String> {
+    let Pair { old, new, .. } = pair;
+    let mut words = Vec::new();
+    named(&mut words, "upstream", (&old.upstreams, &new.upstreams), |u| &u.name, |a, b| a == b);
+    named(&mut words, "segment", (&old.segments, &new.segments), |s| &s.name, |_, b| pair.kept(&b.name));
+    named(&mut words, "listener", (&old.listeners, &new.listeners), |l| &l.name, |a, b| a == b);
+    if old.identity != new.identity {
+        words.push("identity changed".to_owned());
+    }
+    if old.admin != new.admin {
+        words.push(format!("admin {} → {}", old.admin, new.admin));
+    }
+    if old.state_dir != new.state_dir {
+        words.push("state dir changed".to_owned());
+    }
+    if old.access_log != new.access_log {
+        words.push("access log changed".to_owned());
+    }
+    words
+}
+
+/// What was added, removed and changed among things that have names.
+fn named<'a, T>(
+    words: &mut Vec<String>,
+    what: &str,
+    (old, new): (&'a [T], &'a [T]),
+    name: impl Fn(&'a T) -> &'a str,
+    same: impl Fn(&T, &T) -> bool,
+) {
+    let mut olds: HashMap<&str, &T> = old.iter().map(|thing| (name(thing), thing)).collect();
+    for thing in new {
+        match olds.remove(name(thing)) {
+            None => words.push(format!("{what} {} added", name(thing))),
+            Some(before) if !same(before, thing) => words.push(format!("{what} {} changed", name(thing))),
+            Some(_) => {}
+        }
+    }
+    let gone = old.iter().filter(|thing| olds.contains_key(name(thing)));
+    words.extend(gone.map(|thing| format!("{what} {} removed", name(thing))));
+}

@@ -1,0 +1,125 @@
+//! What `what-if` and the summary of a reload say.
+
+use super::*;
+
+fn checkout(weight: u32) -> Rules {
+    let mut made = route("checkout", "h", "/*");
+    made.action = Action::Split(split("checkout", &[("canary", weight)]));
+    rules(vec![made, route("other", "o", "/*")])
+}
+
+fn edit(rules: &mut Rules) -> &mut Split {
+    match &mut rules.routes[0].action {
+        Action::Split(split) => split,
+        Action::Redirect(_) | Action::Respond(_) => unreachable!("it is a split"),
+    }
+}
+
+#[track_caller]
+fn check(old: &Rules, new: &Rules, words: &[&str], millionths: Option<u32>) {
+    assert_eq!(summary(old, new), words);
+    let comparison = compare(old, new);
+    let change = comparison.changed.iter().find(|change| change.route == "checkout").expect("checkout changes");
+    assert_eq!(change.moved.millionths(), millionths, "{words:?}: {:?}", change.moved);
+}
+
+#[test]
+fn changes_are_told_in_words_and_shares() {
+    let five = checkout(50_000);
+    assert_eq!(summary(&five, &checkout(50_000)), [""; 0]);
+    assert!(compare(&five, &checkout(50_000)).changed.is_empty());
+    check(&five, &checkout(100_000), &["checkout canary 5 → 10"], Some(50_000));
+    check(&five, &checkout(100), &["checkout canary 5 → 0.01"], Some(49_900));
+
+    let mut killed = checkout(50_000);
+    edit(&mut killed).variants[1].killed = true;
+    check(&five, &killed, &["checkout canary killed"], Some(50_000));
+    check(&killed, &five, &["checkout canary revived"], Some(50_000));
+    let mut killed = checkout(50_000);
+    edit(&mut killed).killed = true;
+    check(&five, &killed, &["checkout killed"], Some(50_000));
+    let mut all = checkout(50_000);
+    all.kill.all = true;
+    check(&five, &all, &["everything killed"], Some(50_000));
+
+    let mut salted = checkout(50_000);
+    edit(&mut salted).salt = Salt::new("other");
+    check(&five, &salted, &["checkout salt \"checkout\" → \"other\""], None);
+    let mut sticky = checkout(50_000);
+    edit(&mut sticky).sticky = vec![StickyKey::User];
+    check(&five, &sticky, &["checkout sticky keys changed"], None);
+    let mut upstream = checkout(50_000);
+    upstream.upstreams[1].name = "v3".into();
+    check(&five, &upstream, &["checkout canary upstream v2 → v3", "upstream v3 added", "upstream v2 removed"], Some(0));
+    let mut matched = checkout(50_000);
+    matched.routes[0].matches.paths = vec![path("/x/*")];
+    matched.routes[0].place.line = 99;
+    check(&five, &matched, &["checkout match changed"], None);
+}
+
+#[test]
+fn an_arm_in_front_moves_those_behind_it() {
+    let mut old = checkout(50_000);
+    let mut new = checkout(50_000);
+    *edit(&mut old) = split("checkout", &[("a", 100_000), ("b", 100_000)]);
+    *edit(&mut new) = split("checkout", &[("a", 150_000), ("b", 100_000)]);
+    let comparison = compare(&old, &new);
+    let flow = |from: &str, to: &str, millionths| Flow { from: from.into(), to: to.into(), millionths };
+    assert_eq!(comparison.changed[0].moved, Moved::Exactly(vec![flow("b", "a", 50_000), flow("stable", "b", 50_000)]));
+}
+
+#[test]
+fn segments_are_compared_by_name_and_members() {
+    let segment = |name: &str, tenant: &str| Segment {
+        name: name.into(),
+        predicates: vec![Predicate::Tenant(TenantList::new([tenant.into()]))],
+    };
+    let with = |segments: Vec<Segment>, of: u32| {
+        let mut made = checkout(50_000);
+        made.segments = segments;
+        edit(&mut made).targets = vec![Target {
+            place: Place::default(),
+            predicates: vec![Predicate::Segment(SegmentId(of))],
+            segment: Some(SegmentId(of)),
+            serve: VariantId(1),
+            weight: None,
+        }];
+        made
+    };
+    let old = with(vec![segment("beta", "acme"), segment("staff", "us")], 0);
+    assert_eq!(summary(&old, &with(vec![segment("staff", "us"), segment("beta", "acme")], 1)), [""; 0]);
+    let other = with(vec![segment("beta", "globex"), segment("staff", "us")], 0);
+    check(&old, &other, &["checkout targets changed", "segment beta changed"], None);
+}
+
+#[test]
+fn routes_come_and_go_and_a_summary_ends() {
+    let old = rules((0..300).map(|n| route(&format!("r{n}"), "h", &format!("/{n}"))).collect());
+    let new = rules((150..301).map(|n| route(&format!("r{n}"), "h", &format!("/{n}"))).collect());
+    let lines = summary(&old, &new);
+    assert_eq!((lines.len(), lines[0].as_str(), lines[1].as_str()), (100, "route r300 added", "route r0 removed"));
+    assert_eq!(lines[99], "and 52 more changes");
+    let comparison = compare(&old, &new);
+    assert_eq!((comparison.added.len(), comparison.removed.len()), (1, 150));
+}
+
+#[test]
+fn a_replay_counts_what_arithmetic_says() {
+    let (old, new) = (checkout(50_000), checkout(100_000));
+    let headers = http::HeaderMap::new();
+    let paths: Vec<String> = (0..10_000).map(|n| format!("/x?tenant=t{n}")).collect();
+    let asked = paths.iter().map(|path| Asked {
+        method: &http::Method::GET,
+        host: "h",
+        path_and_query: path,
+        headers: &headers,
+        peer: "192.0.2.1".parse().unwrap(),
+        encoded_slash: EncodedSlash::Keep,
+    });
+    let expected =
+        (0..10_000).filter(|n| (50_000..100_000).contains(&Salt::new("checkout").bucket(&format!("t{n}")).number()));
+    let replayed = replay(&old, &new, asked);
+    assert_eq!((replayed.requests, replayed.moved), (10_000, expected.count() as u64));
+    let only = ("checkout stable".to_owned(), "checkout canary".to_owned());
+    assert_eq!(replayed.moves.keys().collect::<Vec<_>>(), [&only]);
+}

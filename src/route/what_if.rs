@@ -1,0 +1,200 @@
+//! `what-if`: what changes for callers when one file takes the place of another.
+
+use std::collections::BTreeMap;
+
+use super::difference::Changes;
+use super::sameness::Pair;
+use super::{Action, Asked, BUCKETS, Bucket, Route, RouteId, Rules, Silent, Split, Spread, cookie, decide};
+
+/// What changes from one file to another.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// Routes that only the new file has. They may take requests from others: only a replay can tell.
+    pub added: Vec<String>,
+    /// Routes that only the old file has.
+    pub removed: Vec<String>,
+    /// Routes that both have and that differ.
+    pub changed: Vec<RouteChange>,
+}
+
+/// How a route changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteChange {
+    /// Its name.
+    pub route: String,
+    /// In words, such as `checkout canary 5 → 10`.
+    pub words: Vec<String>,
+    /// Who gets another variant.
+    pub moved: Moved,
+}
+
+/// The share of a route's callers that gets another variant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moved {
+    /// By the arithmetic of buckets: exact for the callers whom the weights decide.
+    Exactly(Vec<Flow>),
+    /// Buckets cannot tell, and why.
+    Unknown(&'static str),
+}
+
+/// Callers that move from one variant to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The variant before.
+    pub from: String,
+    /// The variant after.
+    pub to: String,
+    /// How many, in millionths of the callers.
+    pub millionths: u32,
+}
+
+impl Moved {
+    /// How many callers move, in millionths; `None` when buckets cannot tell.
+    #[must_use]
+    pub fn millionths(&self) -> Option<u32> {
+        match self {
+            Self::Exactly(flows) => Some(flows.iter().map(|flow| flow.millionths).sum()),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// Compares two files route by route.
+#[must_use]
+pub fn compare(old: &Rules, new: &Rules) -> Comparison {
+    let pair = Pair::new(old, new);
+    let changes = Changes::between(&pair);
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    let mut changed: Vec<RouteChange> = changes
+        .changed
+        .into_iter()
+        .map(|((from, to), words)| RouteChange { route: to.name.clone(), words, moved: moved(&pair, from, to) })
+        .collect();
+    if old.kill.all != new.kill.all {
+        changed.extend(unchanged_splits(&pair, &changed));
+    }
+    Comparison { added: owned(changes.added), removed: owned(changes.removed), changed }
+}
+
+/// Routes that change only because everything is killed or revived.
+fn unchanged_splits(pair: &Pair<'_>, changed: &[RouteChange]) -> Vec<RouteChange> {
+    let told: ahash::HashSet<&str> = changed.iter().map(|change| change.route.as_str()).collect();
+    let olds: ahash::HashMap<&str, &Route> = pair.old.routes.iter().map(|route| (route.name.as_str(), route)).collect();
+    let both = pair.new.routes.iter().filter_map(|new| Some((*olds.get(new.name.as_str())?, new)));
+    both.filter(|(_, new)| !told.contains(new.name.as_str()) && new.split().is_some_and(|s| s.variants.len() > 1))
+        .map(|(old, new)| RouteChange {
+            route: new.name.clone(),
+            words: vec![format!("{} {} by kill.all", new.name, if pair.new.kill.all { "killed" } else { "revived" })],
+            moved: moved(pair, old, new),
+        })
+        .collect()
+}
+
+/// Who gets another variant of a route.
+fn moved(pair: &Pair<'_>, old: &Route, new: &Route) -> Moved {
+    let (Action::Split(from), Action::Split(to)) = (&old.action, &new.action) else {
+        return Moved::Unknown("the route does not forward in both files");
+    };
+    let Pair { old: before, new: after, .. } = pair;
+    let (a, b) = (&old.matches, &new.matches);
+    let same_match = a.hosts == b.hosts && a.paths == b.paths && a.methods == b.methods && a.priority == b.priority;
+    let killed = |rules: &Rules, split: &Split| rules.kill.all || split.killed;
+    for (unknown, why) in [
+        (!same_match || !pair.predicates(&a.predicates, &b.predicates), "the route takes other requests than before"),
+        (before.identity != after.identity, "identity is read in another way"),
+        (before.kill.tenants != after.kill.tenants, "other tenants are killed"),
+        (!pair.targets(&from.targets, &to.targets), "its targets differ"),
+        (
+            !from.targets.is_empty() && killed(before, from) != killed(after, to),
+            "a kill also moves those whom targets picked by hand",
+        ),
+        (from.spreads() || to.spreads(), "sticky = []: no caller keeps a variant"),
+        (from.sticky != to.sticky || from.sticky_cookie != to.sticky_cookie, "its sticky keys differ"),
+        (from.salt != to.salt, "its salt differs: every caller falls into another bucket"),
+    ] {
+        if unknown {
+            return Moved::Unknown(why);
+        }
+    }
+    Moved::Exactly(flows((from, killed(before, from)), (to, killed(after, to))))
+}
+
+/// The variant that serves a bucket; a killed one's is stable's.
+fn serving(split: &Split, killed: bool, bucket: u32) -> &str {
+    let owner = &split.variants[usize::from(split.owner(Bucket(bucket)).0)];
+    if killed || owner.killed { &split.variants[0].name } else { &owner.name }
+}
+
+/// The buckets that change hands: between two borders nothing changes, so one look at each interval is enough.
+fn flows((old, old_killed): (&Split, bool), (new, new_killed): (&Split, bool)) -> Vec<Flow> {
+    let arms = old.variants.iter().chain(&new.variants);
+    let mut borders: Vec<u32> = arms.flat_map(|v| [v.start, v.start + v.weight.millionths()]).collect();
+    borders.extend([0, BUCKETS]);
+    borders.retain(|border| *border <= BUCKETS);
+    borders.sort_unstable();
+    borders.dedup();
+    let mut moved: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for interval in borders.windows(2) {
+        let (from, to) = (serving(old, old_killed, interval[0]), serving(new, new_killed, interval[0]));
+        if from != to {
+            *moved.entry((from, to)).or_default() += interval[1] - interval[0];
+        }
+    }
+    moved
+        .into_iter()
+        .map(|((from, to), millionths)| Flow { from: from.to_owned(), to: to.to_owned(), millionths })
+        .collect()
+}
+
+/// What became of requests that were asked of two files.
+#[derive(Clone, Debug, Default)]
+pub struct Replayed {
+    /// How many were asked.
+    pub requests: u64,
+    /// How many get another answer.
+    pub moved: u64,
+    /// From what to what, in words (`checkout canary`, `no route`), and how many.
+    pub moves: BTreeMap<(String, String), u64>,
+}
+
+/// Asks both files each of these requests. A route with `sticky = []` draws in both files from the same beginning.
+pub fn replay<'a>(old: &Rules, new: &Rules, requests: impl IntoIterator<Item = Asked<'a>>) -> Replayed {
+    let mut replayed = Replayed::default();
+    let (mut before, mut after) = (Replay::new(old), Replay::new(new));
+    for asked in requests {
+        replayed.requests += 1;
+        let (from, to) = (before.answer(&asked), after.answer(&asked));
+        if from != to {
+            replayed.moved += 1;
+            *replayed.moves.entry((from, to)).or_default() += 1;
+        }
+    }
+    replayed
+}
+
+/// One file, and how far its spreads have come.
+struct Replay<'a> {
+    rules: &'a Rules,
+    spreads: Vec<Spread>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(rules: &'a Rules) -> Self {
+        Self { rules, spreads: vec![Spread::default(); rules.routes.len()] }
+    }
+
+    /// Who answers, in words.
+    fn answer(&mut self, asked: &Asked<'_>) -> String {
+        let Ok(normal) = asked.normal() else { return "refused".to_owned() };
+        let head = normal.head();
+        let Some(lookup) = self.rules.index.find(&self.rules.routes, &head) else { return "no route".to_owned() };
+        let RouteId(id) = lookup.route;
+        let route = self.rules.route(lookup.route);
+        let Some(split) = route.split() else { return route.name.clone() };
+        let caller = self.rules.identity.caller(asked.peer, &head);
+        let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+        let spread = &mut self.spreads[id as usize];
+        let decision = decide(self.rules, split, &head, &caller, identity, spread, &mut Silent);
+        format!("{} {}", route.name, split.variants[usize::from(decision.variant.0)].name)
+    }
+}
