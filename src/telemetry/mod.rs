@@ -2,6 +2,7 @@
 //! one place that names metrics.
 
 mod access;
+mod explained;
 pub mod exposition;
 mod line;
 mod log;
@@ -13,6 +14,7 @@ mod writer;
 
 pub use access::{AccessEntry, Ender, LogBuffer, Termination};
 pub use log::{FILTER_VARIABLE, init_tracing};
+pub use explained::explained;
 pub use meter::{Counter, Gauge, Histogram};
 pub use process::Process;
 pub use series::{

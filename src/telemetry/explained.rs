@@ -1,0 +1,102 @@
+//! An explanation as JSON: what `explain --json` prints and `/explain` answers, the same object from a file and from a
+//! running proxy.
+
+use serde_json::{Value, json};
+
+use crate::route::{Asked, Counted, Explanation, HeaderEdit, Matched, Outcome, Rules, Served, Split, Told, explain};
+
+/// Explains a request, with the routes that nearly took it and the ranges of the route's variants.
+#[must_use]
+pub fn explained(rules: &Rules, asked: &Asked<'_>) -> Value {
+    let explanation = explain(rules, asked);
+    let split = explanation
+        .route
+        .as_ref()
+        .and_then(|taken| rules.routes.iter().find(|route| route.name == taken.name))
+        .and_then(|route| route.split());
+    let mut value = json!({
+        "method": explanation.method,
+        "host": explanation.host,
+        "path": explanation.path,
+        "client_ip": explanation.client_ip,
+        "tenant": identity(explanation.tenant.as_ref()),
+        "user": identity(explanation.user.as_ref()),
+        "route": explanation.route.as_ref().map(matched),
+        "steps": explanation.steps.iter().map(step).collect::<Vec<_>>(),
+        "variants": split.map(|split| variants(rules, split)),
+    });
+    outcome(&mut value, &explanation);
+    value["request_headers"] = explanation.request_headers.iter().map(edit).collect();
+    value["response_headers"] = explanation.response_headers.iter().map(edit).collect();
+    value["nearly"] = explanation.nearly.iter().map(matched).collect();
+    value["line"] = explanation.line().into();
+    value
+}
+
+fn identity(identity: Option<&(String, String)>) -> Value {
+    identity.map_or(Value::Null, |(value, from)| json!({ "value": value, "from": from }))
+}
+
+fn matched(route: &Matched) -> Value {
+    json!({ "name": route.name, "place": route.place.to_string(), "why": route.why })
+}
+
+fn step(told: &Told) -> Value {
+    let range = told.range.as_ref().map(|range| [range.start, range.end]);
+    json!({ "text": told.text, "bucket": told.bucket, "salt": told.salt, "range": range })
+}
+
+fn variants(rules: &Rules, split: &Split) -> Vec<Value> {
+    let owned = split.variants.iter().map(|variant| {
+        let upstream = rules.upstreams.get(variant.upstream.0 as usize).map(|upstream| upstream.name.as_str());
+        json!({
+            "name": variant.name,
+            "upstream": upstream,
+            "weight": variant.weight.percent(),
+            "range": [variant.start, variant.start + variant.weight.millionths()],
+            "killed": variant.killed,
+        })
+    });
+    owned.collect()
+}
+
+/// The outcome's own members, beside the others: `outcome` says which there are.
+fn outcome(value: &mut Value, explanation: &Explanation) {
+    let members = match &explanation.outcome {
+        Outcome::Refused(why) => json!({ "outcome": "refused", "status": 400, "because": why }),
+        Outcome::NoRoute => json!({ "outcome": "no_route", "status": 404 }),
+        Outcome::Redirect(status, to) => json!({ "outcome": "redirect", "status": status.as_u16(), "location": to }),
+        Outcome::Respond(status) => json!({ "outcome": "respond", "status": status.as_u16() }),
+        Outcome::Serve(served) => serve(served),
+    };
+    if let (Value::Object(value), Value::Object(members)) = (value, members) {
+        value.extend(members);
+    }
+}
+
+fn serve(served: &Served) -> Value {
+    let decision = &served.decision;
+    let mut value = json!({
+        "outcome": "serve",
+        "variant": served.variant,
+        "reason": decision.reason.name(),
+        "upstream": served.upstream,
+        "bucket": decision.bucket.map(crate::route::Bucket::number),
+        "counted": decision.counted == Counted::Yes,
+        "unkeyed": decision.unkeyed,
+        "forwarded_host": served.forwarded_host,
+    });
+    match &served.forwarded_path {
+        Ok(path) => value["forwarded_path"] = path.as_str().into(),
+        Err(why) => value["because"] = why.as_str().into(),
+    }
+    value
+}
+
+fn edit(edit: &HeaderEdit) -> Value {
+    match edit {
+        HeaderEdit::Remove(name) => json!({ "edit": "remove", "name": name.as_str() }),
+        HeaderEdit::Set(name, value) => json!({ "edit": "set", "name": name.as_str(), "value": value }),
+        HeaderEdit::Add(name, value) => json!({ "edit": "add", "name": name.as_str(), "value": value }),
+    }
+}
