@@ -1,0 +1,264 @@
+//! What a route does besides choosing a variant: redirect, respond, rewrite, edits to headers.
+
+use http::{HeaderName, StatusCode};
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::reader::{Item, Named, Reader, Text};
+use super::source::{Span, offset};
+use super::spec::{Form, Spec, default, optional, required};
+use super::suggest::did_you_mean;
+use super::value;
+use crate::route::{HeaderEdits, Part, Redirect, Respond, Rewrite, Template, TemplateFault};
+
+/// `redirect = { … }`.
+pub(super) const REDIRECT: Spec = Spec {
+    title: "[route.redirect]",
+    doc: "Answers with a redirect.",
+    keys: &[
+        required("to", Form::Text, "Where to; `{scheme}`, `{host}`, `{path}` and `{query}` expand."),
+        default("status", Form::Integer(301, 308), "308", "301, 302, 303, 307 or 308."),
+    ],
+    later: &[],
+};
+
+/// `respond = { … }`.
+pub(super) const RESPOND: Spec = Spec {
+    title: "[route.respond]",
+    doc: "Answers from here.",
+    keys: &[
+        default("status", Form::Integer(200, 599), "200", "The status."),
+        optional("body", Form::Text, "The body."),
+        default("content_type", Form::Text, "\"text/plain; charset=utf-8\"", "What the body is."),
+    ],
+    later: &["headers"],
+};
+
+/// `[route.rewrite]`.
+pub(super) const REWRITE: Spec = Spec {
+    title: "[route.rewrite]",
+    doc: "Edits to path and host before forwarding.",
+    keys: &[
+        optional("prefix", Form::Pattern("^/|\\$\\{"), "Replaces the matched prefix, or the whole of an exact path."),
+        optional("regex", Form::Text, "What is replaced in the path; with `to`."),
+        optional("to", Form::Text, "What it is replaced with; `$1` and `${1}` are the regex's groups."),
+        optional("host", Form::Text, "Replaces `Host`."),
+    ],
+    later: &[],
+};
+
+/// `[route.headers]`.
+pub(super) const HEADERS: Spec = Spec {
+    title: "[route.headers]",
+    doc: "Edits to headers: `{variant}`, `{route}`, `{client_ip}`, `{tenant}` and `{request_id}` expand.",
+    keys: &[
+        optional("request", Form::Table(&EDITS), "Of the request, as it is sent to the upstream."),
+        optional("response", Form::Table(&EDITS), "Of the response, as it is sent to the client."),
+    ],
+    later: &[],
+};
+
+const VALUES: Form = Form::Map(&Form::Text);
+
+const EDITS: Spec = Spec {
+    title: "edits to headers",
+    doc: "In this order: remove, set, add.",
+    keys: &[
+        optional("remove", Form::OneOrMore(&Form::Text), "These are removed."),
+        optional("set", VALUES, "These are set, replacing all lines of that name."),
+        optional("add", Form::Map(&Form::OneOrMore(&Form::Text)), "These are added as further lines."),
+    ],
+    later: &[],
+};
+
+/// Fields that belong to one connection or to framing (RFC 9110 §7.6.1), and those that have a place of their own.
+const NOT_EDITED: &[&str] = &[
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Compiles `redirect`.
+pub(super) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Redirect> {
+    let reader = item.table(context, &REDIRECT)?;
+    let to = reader.need(context, "to").and_then(|item| item.text(context));
+    let template = to.as_ref().and_then(|text| template(context, text, Use::Redirect));
+    if let Some(text) = to.filter(|text| text.is_empty()) {
+        context.report(Finding::error("bad-template", text.span, "a redirect must lead somewhere"));
+    }
+    let status = reader.count(context, "status").unwrap_or(308);
+    if let (false, Some(item)) = ([301, 302, 303, 307, 308].contains(&status), reader.get("status")) {
+        item.refuse(context, "out-of-range", format!("{status} is no redirect: 301, 302, 303, 307 or 308"));
+    }
+    reader.finish(context);
+    Some(Redirect { to: template?, status: status_code(status)? })
+}
+
+fn status_code(status: u32) -> Option<StatusCode> {
+    u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok())
+}
+
+/// Compiles `respond`.
+pub(super) fn respond(context: &mut Context<'_>, item: &Item<'_>) -> Option<Respond> {
+    let reader = item.table(context, &RESPOND)?;
+    let status = reader.count(context, "status").unwrap_or(200);
+    let body = reader.text(context, "body").map(|text| text.to_string()).unwrap_or_default();
+    if let (204 | 304, false, Some(item)) = (status, body.is_empty(), reader.get("body")) {
+        item.refuse(context, "useless-key", format!("an answer with status {status} has no body"));
+    }
+    let given = reader.text(context, "content_type");
+    let given = given.as_ref().map(|text| value::header_value(context, text));
+    reader.finish(context);
+    let usual = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    let content_type = given.unwrap_or(Some(usual))?;
+    Some(Respond { status: status_code(status)?, body: body.into(), content_type })
+}
+
+/// Compiles `[route.rewrite]`.
+pub(super) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>) -> Rewrite {
+    let Some(reader) = reader.table(context, "rewrite", &REWRITE) else { return Rewrite::default() };
+    let prefix = reader.text(context, "prefix");
+    let (pattern, to) = (reader.text(context, "regex"), reader.text(context, "to"));
+    let host = reader.text(context, "host");
+    reader.finish(context);
+    if let Some(text) = prefix.as_ref().filter(|text| !value::is_plain_path(text)) {
+        let finding = Finding::error("bad-path", text.span, format!("`{}` is not a path", &**text));
+        context.report(finding.help("a prefix begins with `/`"));
+    }
+    if let (Some(prefix), Some(pattern)) = (&prefix, &pattern) {
+        let finding = Finding::error("ambiguous", pattern.span, "a rewrite cannot have both `prefix` and `regex`");
+        context.report(finding.also(prefix.span, ""));
+    }
+    let regex = match (pattern, to) {
+        (Some(pattern), Some(to)) => value::regex(context, &pattern).map(|regex| (regex, to.to_string())),
+        (None, None) => None,
+        (pattern, to) => {
+            let (has, lacks) = if pattern.is_some() { ("regex", "to") } else { ("to", "regex") };
+            if reader.get(lacks).is_none() {
+                let message = format!("`{has}` without `{lacks}` in `[route.rewrite]`");
+                context.report(Finding::error(
+                    "missing-key",
+                    pattern.or(to).map_or(reader.span(), |t| t.span),
+                    message,
+                ));
+            }
+            None
+        }
+    };
+    let host = host.and_then(|text| {
+        let authority =
+            text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(&*text, |(h, _)| h);
+        if !value::is_host(authority) {
+            context.report(Finding::error("bad-host", text.span, format!("`{}` is not a host", &*text)));
+            return None;
+        }
+        value::header_value(context, &text)
+    });
+    Rewrite { prefix: prefix.map(|text| text.to_string()), regex, host }
+}
+
+/// Compiles `[route.headers]`: the edits of the request and of the response.
+pub(super) fn headers(context: &mut Context<'_>, reader: &Reader<'_>) -> (HeaderEdits, HeaderEdits) {
+    let Some(reader) = reader.table(context, "headers", &HEADERS) else { return Default::default() };
+    let request = edits(context, &reader, "request");
+    let response = edits(context, &reader, "response");
+    reader.finish(context);
+    (request, response)
+}
+
+fn edits(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> HeaderEdits {
+    let mut edits = HeaderEdits::default();
+    let Some(reader) = reader.table(context, key, &EDITS) else { return edits };
+    for item in reader.get("remove").map(|item| item.one_or_more()).unwrap_or_default() {
+        let text = item.text(context);
+        edits.remove.extend(text.and_then(|text| editable(context, &text, text.span)));
+    }
+    let mut seen: Vec<(HeaderName, Span)> = Vec::new();
+    for named in reader.get("set").map(|item| item.map(context)).unwrap_or_default() {
+        let name = editable(context, named.name, named.span);
+        let value = one(context, &named);
+        let Some(name) = name else { continue };
+        if let Some((_, first)) = seen.iter().take(1_000).find(|(known, _)| *known == name) {
+            let finding = Finding::error("duplicate-key", named.span, format!("`{name}` is set twice"));
+            context.report(finding.saying("and again here").also(*first, "first set here"));
+        }
+        seen.push((name.clone(), named.span));
+        edits.set.extend(value.map(|value| (name, value)));
+    }
+    for named in reader.get("add").map(|item| item.map(context)).unwrap_or_default() {
+        let name = editable(context, named.name, named.span);
+        for item in named.item.one_or_more() {
+            let value = one(context, &Named { item, ..named });
+            edits.add.extend(name.clone().zip(value));
+        }
+    }
+    reader.finish(context);
+    edits
+}
+
+fn one(context: &mut Context<'_>, named: &Named<'_>) -> Option<Template> {
+    let text = named.item.text(context)?;
+    template(context, &text, Use::Header)
+}
+
+fn editable(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
+    let name = value::header_name(context, name, at)?;
+    if NOT_EDITED.contains(&name.as_str()) {
+        let message = format!("`{name}` belongs to the connection: it cannot be edited");
+        context.report(Finding::error("bad-header", at, message));
+        return None;
+    }
+    if name == http::header::HOST {
+        let finding = Finding::error("bad-header", at, "`host` is not edited as a header");
+        context.report(finding.help("write `[route.rewrite]` with `host = \"…\"`"));
+        return None;
+    }
+    Some(name)
+}
+
+/// Where a template is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Header,
+    Redirect,
+}
+
+fn template(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<Template> {
+    match Template::parse(text) {
+        Ok(template) => {
+            let wrong = template.placeholders().find(|part| purpose == Use::Header && part.is_for_redirects());
+            if let Some(name) = wrong.and_then(Part::name) {
+                let message = format!("`{{{name}}}` is for redirects only");
+                context.report(Finding::error("bad-template", text.span, message));
+                return None;
+            }
+            Some(template)
+        }
+        Err(error) => {
+            let help = match &error.what {
+                TemplateFault::Unknown(name) => did_you_mean(name, Part::names()),
+                TemplateFault::Unbalanced | TemplateFault::Control => None,
+            };
+            let at = inside(context, text, error.at, error.len);
+            context.report(Finding::error("bad-template", at, error.to_string()).maybe_help(help));
+            None
+        }
+    }
+}
+
+/// The place of a part of a string, when it is written as it reads; else the string.
+fn inside(context: &Context<'_>, text: &Text<'_>, at: usize, len: usize) -> Span {
+    let written = context.files.text(text.span);
+    match written.find(&*text.value).filter(|_| len > 0) {
+        Some(begin) => {
+            let start = text.span.start + offset(begin + at);
+            Span { start, end: start + offset(len), ..text.span }
+        }
+        None => text.span,
+    }
+}

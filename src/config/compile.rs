@@ -1,0 +1,193 @@
+//! From what was written to what it means: gathers the tables of all files, reads each, and builds the rules.
+
+use std::borrow::Cow;
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::document::Document;
+use super::golden::{self, Golden, TEST};
+use super::identity::{self, IDENTITY};
+use super::kill::{self, KILL};
+use super::listener::{self, ACCESS_LOG, ADMIN, LISTENER, STATE};
+use super::reader::{Named, Reader};
+use super::registry::{Kind, Registry};
+use super::route::{self, Headed, Names, ROUTE};
+use super::segment::{self, SEGMENT};
+use super::shadowed;
+use super::source::Span;
+use super::spec::{Form, Spec, default, optional, required};
+use super::upstream::{self, UPSTREAM};
+use crate::route::{Index, Route, Rules};
+
+/// How many routes there may be.
+const ROUTES_MAX: usize = 250_000;
+
+/// The file.
+pub(super) const FILE: Spec = Spec {
+    title: "",
+    doc: "The routes file of Pointsman, a release-control edge proxy.",
+    keys: &[
+        required("schema", Form::Integer(1, 1), "The version of this file's form."),
+        optional("include", Form::OneOrMore(&Form::Text), "Further files with the same tables; `*` and `?` are globs."),
+        required("listener", Form::Tables(&LISTENER), "Where clients connect."),
+        optional("admin", Form::Table(&ADMIN), "The admin listener."),
+        optional("state", Form::Table(&STATE), "What is kept on disk."),
+        optional("identity", Form::Table(&IDENTITY), "Who the caller is."),
+        optional("segment", Form::Named(&Form::Table(&SEGMENT)), "Named audiences."),
+        optional("upstream", Form::Named(&Form::Table(&UPSTREAM)), "Where requests go."),
+        optional("route", Form::Tables(&ROUTE), "The rules."),
+        optional("kill", Form::Table(&KILL), "The veto."),
+        default("access_log", Form::Table(&ACCESS_LOG), "{}", "One line for each request."),
+        optional("test", Form::Tables(&TEST), "Goldens."),
+    ],
+    later: &["rollout", "experiment", "flag", "guard", "notify", "tracing"],
+};
+
+/// The tables of all files.
+struct Parts<'d> {
+    root: Span,
+    listeners: Vec<Reader<'d>>,
+    once: Vec<(&'static str, Reader<'d>)>,
+    upstreams: Vec<Named<'d>>,
+    segments: Vec<Named<'d>>,
+    routes: Vec<Headed<'d>>,
+    tests: Vec<Reader<'d>>,
+}
+
+impl<'d> Parts<'d> {
+    fn one(&self, key: &str) -> Option<&Reader<'d>> {
+        self.once.iter().find(|(known, _)| *known == key).map(|(_, reader)| reader)
+    }
+}
+
+/// Compiles all files; the first is the one that was named. Nothing when there are errors.
+pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<(Rules, Vec<Golden>)> {
+    let parts = gather(context, documents);
+    let listeners = listener::listeners(context, &parts.listeners, parts.root);
+    let admin = listener::admin(context, parts.one("admin"), &listeners);
+    let state_dir = listener::state_dir(context, parts.one("state"));
+    let identity = identity::identity(context, parts.one("identity"));
+    let access_log = listener::access_log(context, parts.one("access_log"));
+
+    let mut upstream_names = define(context, Kind::Upstream, &parts.upstreams);
+    let mut segment_names = define(context, Kind::Segment, &parts.segments);
+    let upstreams: Vec<_> = parts.upstreams.iter().filter_map(|named| upstream::upstream(context, named)).collect();
+    let segments: Vec<_> = parts.segments.iter().filter_map(|named| segment::segment(context, named)).collect();
+
+    let mut route_names = define_routes(context, &parts.routes);
+    let mut names = Names { upstreams: &mut upstream_names, segments: &mut segment_names };
+    let mut routes: Vec<Option<Route>> =
+        parts.routes.iter().map(|headed| route::route(context, headed, &mut names)).collect();
+    let kill = kill::kill(context, parts.one("kill"), &mut route_names, &mut routes);
+    let goldens: Vec<_> = parts
+        .tests
+        .iter()
+        .filter_map(|reader| golden::golden(context, reader, (&mut route_names, &mut upstream_names)))
+        .collect();
+    upstream_names.warn_unused(context, "unused-upstream");
+    segment_names.warn_unused(context, "unused-segment");
+    if context.errors() > 0 {
+        return None;
+    }
+    let routes: Vec<Route> = routes.into_iter().flatten().collect();
+    conflicts(context, &routes, &route_names);
+    shadowed::warn(context, &routes, &route_names);
+    if context.errors() > 0 {
+        return None;
+    }
+    let index = Index::new(&routes);
+    let rules = Rules { listeners, admin, state_dir, identity, segments, upstreams, routes, index, kill, access_log };
+    Some((rules, goldens))
+}
+
+fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {
+    let root = documents.first().map_or(Span::whole(0), |document| Span::whole(document.file));
+    let (listeners, once, upstreams, segments) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut parts = Parts { root, listeners, once, upstreams, segments, routes: Vec::new(), tests: Vec::new() };
+    for (at, document) in documents.iter().enumerate() {
+        let reader = Reader::root(document, &FILE);
+        schema(context, &reader, if at == 0 { Some(Span::whole(document.file)) } else { None });
+        if let (true, Some(_)) = (at > 0, reader.get("include")) {
+            let message = "an included file cannot include others";
+            context.report(Finding::error("nested-include", reader.place("include"), message));
+        }
+        reader.get("include");
+        parts.listeners.extend(reader.tables(context, "listener", &LISTENER));
+        for (key, spec) in [
+            ("admin", &ADMIN),
+            ("state", &STATE),
+            ("identity", &IDENTITY),
+            ("kill", &KILL),
+            ("access_log", &ACCESS_LOG),
+        ] {
+            let Some(table) = reader.table(context, key, spec) else { continue };
+            if let Some(first) = parts.one(key) {
+                let finding = Finding::error("duplicate-key", table.span(), format!("`[{key}]` is defined twice"));
+                context.report(finding.saying("and again here").also(first.span(), "first defined here"));
+                continue;
+            }
+            parts.once.push((key, table));
+        }
+        parts.upstreams.extend(reader.get("upstream").map(|item| item.map(context)).unwrap_or_default());
+        parts.segments.extend(reader.get("segment").map(|item| item.map(context)).unwrap_or_default());
+        for reader in reader.tables(context, "route", &ROUTE) {
+            let name = reader.need(context, "name").and_then(|item| item.text(context));
+            parts.routes.push(Headed { reader, name });
+        }
+        parts.tests.extend(reader.tables(context, "test", &TEST));
+        reader.finish(context);
+    }
+    if let Some(first) = parts.routes.get(ROUTES_MAX) {
+        let message = format!("there are {} routes; at most {ROUTES_MAX} are supported", parts.routes.len());
+        context.report(Finding::error("too-many", first.reader.span(), message));
+        parts.routes.truncate(ROUTES_MAX);
+    }
+    parts
+}
+
+/// `schema = 1`, which the first file must have.
+fn schema(context: &mut Context<'_>, reader: &Reader<'_>, needed: Option<Span>) {
+    match (reader.get("schema"), needed) {
+        (Some(item), _) => {
+            if item.integer(context, i64::MIN..=i64::MAX).is_some_and(|version| version != 1) {
+                let message = "this version of Pointsman reads `schema = 1` alone";
+                item.refuse(context, "unknown-schema", message);
+            }
+        }
+        (None, Some(root)) => {
+            let finding = Finding::error("missing-key", root, "`schema` is missing");
+            context.report(finding.help("add `schema = 1` at the top"));
+        }
+        (None, None) => {}
+    }
+}
+
+fn define<'d>(context: &mut Context<'_>, kind: Kind, all: &[Named<'d>]) -> Registry<'d> {
+    let mut registry = Registry::new(kind);
+    for named in all {
+        registry.define(context, Cow::Borrowed(named.name), named.span);
+    }
+    registry
+}
+
+fn define_routes<'d>(context: &mut Context<'_>, all: &[Headed<'d>]) -> Registry<'d> {
+    let mut registry = Registry::new(Kind::Route);
+    for Headed { reader, name } in all {
+        match name {
+            Some(text) => registry.define(context, text.value.clone(), text.span),
+            None => registry.define_nameless(reader.span()),
+        }
+    }
+    registry
+}
+
+fn conflicts(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {
+    for (first, second) in Index::conflicts(routes) {
+        let (Some(at), Some(first_at)) = (names.place(second.0), names.place(first.0)) else { continue };
+        let (first, second) = (&routes[first.0 as usize].name, &routes[second.0 as usize].name);
+        let message = format!("route `{second}` can never answer: `{first}` matches the same requests");
+        let finding = Finding::error("route-conflict", at, message).saying("this one");
+        let help = "tell them apart by host, path, methods, header, query or cookie, or give one a higher `priority`";
+        context.report(finding.also(first_at, "is like this one").help(help));
+    }
+}

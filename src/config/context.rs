@@ -1,0 +1,102 @@
+//! What one load carries along: the files, the diagnostics, the environment, and all that the result depends on.
+
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
+use super::source::{Files, Source, Span};
+
+/// Where `${NAME}` is looked up.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// One load.
+pub(super) struct Context<'e> {
+    pub(super) files: Files,
+    env: Env<'e>,
+    diagnostics: Diagnostics,
+    watched: Vec<PathBuf>,
+    hash: Xxh3,
+}
+
+impl<'e> Context<'e> {
+    pub(super) fn new(env: Env<'e>) -> Self {
+        let (files, diagnostics) = (Files::default(), Diagnostics::default());
+        Self { files, env, diagnostics, watched: Vec::new(), hash: Xxh3::new() }
+    }
+
+    /// Adds a file, which is an input.
+    pub(super) fn add(&mut self, source: Source) -> u16 {
+        self.depend(source.text.as_bytes());
+        self.files.add(source)
+    }
+
+    /// The result depends on these bytes.
+    pub(super) fn depend(&mut self, bytes: &[u8]) {
+        self.hash.update(&(bytes.len() as u64).to_le_bytes());
+        self.hash.update(bytes);
+    }
+
+    /// The result depends on what is at this path.
+    pub(super) fn watch(&mut self, path: &Path) {
+        if !self.watched.iter().any(|known| known == path) {
+            self.watched.push(path.to_owned());
+        }
+    }
+
+    /// A variable of the environment, which is an input.
+    pub(super) fn variable(&mut self, name: &str) -> Option<String> {
+        let value = (self.env)(name);
+        self.depend(value.as_deref().unwrap_or("\0").as_bytes());
+        value
+    }
+
+    /// Whether another error would be shown; suggestions need not be sought otherwise.
+    pub(super) const fn listens(&self) -> bool {
+        self.diagnostics.errors() < super::diagnostic::KEPT_MAX
+    }
+
+    /// How many errors there are so far.
+    pub(super) const fn errors(&self) -> usize {
+        self.diagnostics.errors()
+    }
+
+    /// Notes something that is wrong.
+    pub(super) fn report(&mut self, finding: Finding) {
+        if !self.diagnostics.count(finding.severity) {
+            return;
+        }
+        let Finding { severity, code, message, labels, help } = finding;
+        let order = labels.first().map_or((0, 0), |(at, _)| (at.file, if at.is_whole() { 0 } else { at.start }));
+        let labels = labels.into_iter().map(|(at, text)| self.label(at, text)).collect();
+        self.diagnostics.keep(Diagnostic { severity, code, message, labels, help, order });
+    }
+
+    /// A place as a label, for diagnostics that come later.
+    pub(super) fn label_of(&self, at: Span) -> Label {
+        self.label(at, String::new())
+    }
+
+    fn label(&self, at: Span, text: String) -> Label {
+        let (line, column, excerpt) = self.files.show(at);
+        let span = if at.is_whole() { 0..0 } else { at.start as usize..at.end as usize };
+        Label { file: self.files.name(at.file), span, line, column, text, excerpt }
+    }
+
+    /// Ends the load: the warnings, or everything when there are errors.
+    pub(super) fn end(mut self) -> Result<Ended, Diagnostics> {
+        self.diagnostics.sort();
+        if self.diagnostics.iter().any(|d| d.severity == Severity::Error) {
+            return Err(self.diagnostics);
+        }
+        let hash = format!("{:032x}", self.hash.digest128());
+        Ok(Ended { warnings: self.diagnostics, watched: self.watched, hash })
+    }
+}
+
+/// What a load leaves besides the rules.
+pub(super) struct Ended {
+    pub(super) warnings: Diagnostics,
+    pub(super) watched: Vec<PathBuf>,
+    pub(super) hash: String,
+}

@@ -1,0 +1,234 @@
+//! Diagnostics: what is wrong with a file, where, and what would help. All of them at once.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::render::{Color, render};
+use super::source::{Excerpt, Span};
+
+/// How many diagnostics of one severity are kept; the rest are counted.
+pub(super) const KEPT_MAX: usize = 100;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The file is refused.
+    Error,
+    /// The file holds, but probably does not mean what its author thinks.
+    Warning,
+}
+
+impl Severity {
+    /// The word for people and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A place that a diagnostic points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The file's name as it was given.
+    pub file: Arc<str>,
+    /// The bytes that are underlined.
+    pub span: Range<usize>,
+    /// The line, from 1; 0 when the whole file is meant.
+    pub line: u32,
+    /// The column in characters, from 1; 0 when the whole file is meant.
+    pub column: u32,
+    /// What is said about it; may be empty.
+    pub text: String,
+    pub(super) excerpt: Excerpt,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable word for machines, such as `unknown-key`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// Where; the first is the main place.
+    pub labels: Vec<Label>,
+    /// What would help.
+    pub help: Option<String>,
+    pub(super) order: (u16, u32),
+}
+
+impl Diagnostic {
+    /// As JSON.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let labels: Vec<_> = self
+            .labels
+            .iter()
+            .map(|label| {
+                serde_json::json!({
+                    "file": &*label.file,
+                    "start": label.span.start,
+                    "end": label.span.end,
+                    "line": label.line,
+                    "column": label.column,
+                    "text": label.text,
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "severity": self.severity.name(),
+            "code": self.code,
+            "message": self.message,
+            "labels": labels,
+            "help": self.help,
+        })
+    }
+}
+
+/// All that is wrong, in the order of the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Diagnostics {
+    /// The diagnostics that were kept, errors and warnings mixed, in the order of the files.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.list.iter()
+    }
+
+    /// Whether there is nothing to say.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many were found, those that are only counted included.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.errors + self.warnings
+    }
+
+    /// How many errors were found.
+    #[must_use]
+    pub const fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// How many were found but not kept.
+    #[must_use]
+    pub const fn more(&self) -> usize {
+        self.len() - self.list.len()
+    }
+
+    /// As text for people, like the Rust compiler's.
+    #[must_use]
+    pub fn render(&self, color: Color) -> String {
+        render(self, color)
+    }
+
+    /// As a JSON array.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        self.list.iter().map(Diagnostic::to_json).collect()
+    }
+
+    /// Adds all of `other`.
+    pub fn append(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.warnings += other.warnings;
+        self.list.extend(other.list);
+        self.list.truncate(2 * KEPT_MAX);
+    }
+
+    /// Counts one and says whether it should be kept.
+    pub(super) const fn count(&mut self, severity: Severity) -> bool {
+        let of = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *of += 1;
+        *of <= KEPT_MAX
+    }
+
+    pub(super) fn keep(&mut self, diagnostic: Diagnostic) {
+        self.list.push(diagnostic);
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.list.sort_by_key(|d| d.order);
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Color::Never))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// A diagnostic in the making: spans instead of lines.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) labels: Vec<(Span, String)>,
+    pub(super) help: Option<String>,
+}
+
+impl Finding {
+    /// An error at a place.
+    pub(super) fn error(code: &'static str, at: Span, message: impl Into<String>) -> Self {
+        let labels = vec![(at, String::new())];
+        Self { severity: Severity::Error, code, message: message.into(), labels, help: None }
+    }
+
+    /// A warning at a place.
+    pub(super) fn warning(code: &'static str, at: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, at, message) }
+    }
+
+    /// Says something about the main place.
+    pub(super) fn saying(mut self, text: impl Into<String>) -> Self {
+        if let Some(first) = self.labels.first_mut() {
+            first.1 = text.into();
+        }
+        self
+    }
+
+    /// Names another place.
+    pub(super) fn also(mut self, at: Span, text: impl Into<String>) -> Self {
+        self.labels.push((at, text.into()));
+        self
+    }
+
+    /// Adds help.
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds help when there is any.
+    pub(super) fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help.or(self.help);
+        self
+    }
+}

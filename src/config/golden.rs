@@ -1,0 +1,295 @@
+//! `[[test]]`: goldens, which run with the code that routes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::Loaded;
+use super::context::Context;
+use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
+use super::reader::{Reader, Text};
+use super::registry::Registry;
+use super::spec::{Form, Spec, default, optional, required};
+use super::value;
+use crate::route::{
+    Action, Decision, EncodedSlash, Head, Identity, Reason, Route, Rules, Silent, Spread, decide, normal_host,
+    normal_path,
+};
+
+/// `[[test]]`.
+pub(super) const TEST: Spec = Spec {
+    title: "[[test]]",
+    doc: "A golden: what a request must get. Run by `check`.",
+    keys: &[
+        required("request", Form::Table(&REQUEST), "The request."),
+        required("expect", Form::Table(&EXPECT), "What it must get; all that is given must hold."),
+    ],
+    later: &[],
+};
+
+const REQUEST: Spec = Spec {
+    title: "[test.request]",
+    doc: "A request. It comes from a trusted peer, unless `peer` says otherwise.",
+    keys: &[
+        default("method", Form::Text, "\"GET\"", "The method."),
+        optional("host", Form::Text, "The host."),
+        default("path", Form::Text, "\"/\"", "The path; a query may follow after `?`."),
+        optional("header", Form::Map(&Form::Text), "Headers."),
+        optional("cookie", Form::Map(&Form::Text), "Cookies."),
+        optional("query", Form::Map(&Form::Text), "Query parameters, written as they are sent."),
+        optional("client_ip", Form::Text, "The client's address, as a trusted peer reports it."),
+        optional("peer", Form::Text, "The peer's address; it is trusted when `trusted_proxies` says so."),
+    ],
+    later: &[],
+};
+
+const EXPECT: Spec = Spec {
+    title: "[test.expect]",
+    doc: "What a request must get.",
+    keys: &[
+        optional("route", Form::Text, "The route's name."),
+        optional("variant", Form::Text, "The variant's name."),
+        optional("upstream", Form::Text, "The upstream's name."),
+        optional("reason", Form::Words(REASONS), "Why that variant."),
+        optional("status", Form::Integer(200, 599), "The status of an answer from here; 404 when no route takes it."),
+    ],
+    later: &[],
+};
+
+const REASONS: &[&str] = &["kill", "target", "weight", "stable"];
+
+/// One golden.
+#[derive(Clone, Debug)]
+pub struct Golden {
+    at: Label,
+    method: Method,
+    host: String,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+    client_ip: Option<IpAddr>,
+    peer: Option<IpAddr>,
+    expected: Vec<Expected>,
+}
+
+#[derive(Clone, Debug)]
+struct Expected {
+    at: Label,
+    what: What,
+    value: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Route,
+    Variant,
+    Upstream,
+    Reason,
+    Status,
+}
+
+impl What {
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Variant => "variant",
+            Self::Upstream => "upstream",
+            Self::Reason => "reason",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// Reads one `[[test]]`.
+pub(super) fn golden(
+    context: &mut Context<'_>,
+    reader: &Reader<'_>,
+    (routes, upstreams): (&mut Registry<'_>, &mut Registry<'_>),
+) -> Option<Golden> {
+    let request = reader.need(context, "request").and_then(|item| item.table(context, &REQUEST));
+    let expect = reader.need(context, "expect").and_then(|item| item.table(context, &EXPECT));
+    reader.finish(context);
+    let expected = expect.map(|reader| expected(context, &reader, (routes, upstreams)));
+    let request = request?;
+    let method = request.get("method").and_then(|item| value::method(context, &item)).unwrap_or(Method::GET);
+    let host = request.text(context, "host").map(|text| text.to_string()).unwrap_or_default();
+    let path = request.text(context, "path").map_or_else(|| "/".to_owned(), |text| text.to_string());
+    let (path, query) = path.split_once('?').map_or((&*path, None), |(path, query)| (path, Some(query.to_owned())));
+    let headers = headers(context, &request);
+    let parameters = pairs(context, &request, "query", "&");
+    let query = match (query, parameters) {
+        (Some(query), Some(more)) => Some(format!("{query}&{more}")),
+        (query, more) => query.or(more),
+    };
+    let client_ip = address(context, &request, "client_ip");
+    let peer = address(context, &request, "peer");
+    request.finish(context);
+    let at = context.label_of(reader.span());
+    Some(Golden { at, method, host, path: path.to_owned(), query, headers, client_ip, peer, expected: expected? })
+}
+
+fn headers(context: &mut Context<'_>, reader: &Reader<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for named in reader.get("header").map(|item| item.map(context)).unwrap_or_default() {
+        let name: Option<HeaderName> = value::header_name(context, named.name, named.span);
+        let text = named.item.text(context);
+        let value: Option<HeaderValue> = text.and_then(|text| value::header_value(context, &text));
+        if let (Some(name), Some(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    }
+    if let Some(Ok(value)) = pairs(context, reader, "cookie", "; ").map(HeaderValue::try_from) {
+        headers.append(http::header::COOKIE, value);
+    }
+    headers
+}
+
+fn pairs(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str, between: &str) -> Option<String> {
+    let all = reader.get(key)?.map(context);
+    let texts: Vec<_> = all
+        .iter()
+        .filter_map(|named| named.item.text(context).map(|text| format!("{}={}", named.name, &*text)))
+        .collect();
+    Some(texts.join(between))
+}
+
+fn address(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Option<IpAddr> {
+    let text = reader.text(context, key)?;
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        context.report(Finding::error("bad-address", text.span, format!("`{}` is not an IP address", &*text)));
+    }
+    parsed
+}
+
+fn expected(
+    context: &mut Context<'_>,
+    reader: &Reader<'_>,
+    (routes, upstreams): (&mut Registry<'_>, &mut Registry<'_>),
+) -> Vec<Expected> {
+    let mut all = Vec::new();
+    let mut add = |context: &mut Context<'_>, what, text: Text<'_>| {
+        all.push(Expected { at: context.label_of(text.span), what, value: text.to_string() });
+    };
+    if let Some(text) = reader.text(context, "route") {
+        routes.find(context, &text);
+        add(context, What::Route, text);
+    }
+    if let Some(text) = reader.text(context, "variant") {
+        add(context, What::Variant, text);
+    }
+    if let Some(text) = reader.text(context, "upstream") {
+        upstreams.find(context, &text);
+        add(context, What::Upstream, text);
+    }
+    if reader.word(context, "reason").is_some()
+        && let Some(text) = reader.text(context, "reason")
+    {
+        add(context, What::Reason, text);
+    }
+    if let (Some(status), Some(item)) = (reader.count(context, "status"), reader.get("status")) {
+        add(context, What::Status, Text { value: status.to_string().into(), span: item.span() });
+    }
+    reader.finish(context);
+    if all.is_empty() {
+        context.report(Finding::error("empty-test", reader.span(), "this test expects nothing"));
+    }
+    all
+}
+
+/// What a request got.
+struct Got<'r> {
+    route: Option<&'r Route>,
+    decision: Option<Decision>,
+    status: Option<u16>,
+}
+
+/// Runs all goldens of what was loaded; nothing is said of those that hold.
+#[must_use]
+pub fn run_goldens(loaded: &Loaded) -> Diagnostics {
+    let mut failed = Diagnostics::default();
+    for golden in &loaded.goldens {
+        let got = golden.run(&loaded.rules);
+        for expected in &golden.expected {
+            let found = got.describe(expected.what, &loaded.rules);
+            if found.as_deref() == Some(&*expected.value) || !failed.count(Severity::Error) {
+                continue;
+            }
+            failed.keep(golden.failure(expected, found.as_deref(), &got));
+        }
+    }
+    failed
+}
+
+impl Golden {
+    fn run<'r>(&self, rules: &'r Rules) -> Got<'r> {
+        let refused = Got { route: None, decision: None, status: Some(400) };
+        let Ok(path) = normal_path(&self.path, EncodedSlash::Keep) else { return refused };
+        let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
+        let Some(host) = host else { return refused };
+        let (method, query) = (&self.method, self.query.as_deref());
+        let head = Head { method, host: &host, path: &path, query, headers: &self.headers };
+        let Some(lookup) = rules.index.find(&rules.routes, &head) else {
+            return Got { route: None, decision: None, status: Some(404) };
+        };
+        let route = rules.route(lookup.route);
+        let split = match &route.action {
+            Action::Split(split) => split,
+            Action::Redirect(redirect) => {
+                return Got { route: Some(route), decision: None, status: Some(redirect.status.as_u16()) };
+            }
+            Action::Respond(respond) => {
+                return Got { route: Some(route), decision: None, status: Some(respond.status.as_u16()) };
+            }
+        };
+        let peer = self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let mut identity: Identity = rules.identity.clone();
+        if self.peer.is_none() {
+            identity.trusted_proxies.push(peer.into());
+        }
+        let mut caller = identity.caller(peer, &head);
+        if let Some(client_ip) = self.client_ip.filter(|_| caller.trusted) {
+            caller.client_ip = client_ip;
+        }
+        let decision = decide(rules, split, &head, &caller, None, &mut Spread::default(), &mut Silent);
+        Got { route: Some(route), decision: Some(decision), status: None }
+    }
+
+    fn failure(&self, expected: &Expected, found: Option<&str>, got: &Got<'_>) -> Diagnostic {
+        let noun = expected.what.noun();
+        let message = match found {
+            Some(found) => format!("expected {noun} `{}`, got `{found}`", expected.value),
+            None => format!("expected {noun} `{}`, got none", expected.value),
+        };
+        let help = match (got.route, got.decision.as_ref().map(|decision| decision.reason)) {
+            (Some(route), Some(reason)) => {
+                let place = &route.place;
+                format!("route `{}` ({}:{}) decided by {}", route.name, place.file, place.line, reason.name())
+            }
+            (Some(route), None) => format!("route `{}` answers by itself", route.name),
+            (None, _) => "no route takes this request".to_owned(),
+        };
+        Diagnostic {
+            severity: Severity::Error,
+            code: "golden-failed",
+            message,
+            labels: vec![expected.at.clone(), self.at.clone()],
+            help: Some(help),
+            order: (0, 0),
+        }
+    }
+}
+
+impl Got<'_> {
+    fn describe(&self, what: What, rules: &Rules) -> Option<String> {
+        let split = self.route.and_then(Route::split);
+        let variant = || split.zip(self.decision.as_ref()).map(|(s, d)| &s.variants[usize::from(d.variant.0)]);
+        match what {
+            What::Route => self.route.map(|route| route.name.clone()),
+            What::Variant => variant().map(|variant| variant.name.clone()),
+            What::Upstream => variant().map(|variant| rules.upstreams[variant.upstream.0 as usize].name.clone()),
+            What::Reason => self.decision.as_ref().map(|decision| Reason::name(decision.reason).to_owned()),
+            What::Status => self.status.map(|status| status.to_string()),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `[identity]`: who the caller is, and from whom that is believed.
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::reader::{Item, Reader, Text};
+use super::source::Span;
+use super::spec::{Form, Spec, default, optional};
+use super::value;
+use crate::route::{Extractor, HostTemplate, Identity, PathTemplate};
+
+const EXTRACTOR: Form = Form::OneOrMore(&Form::Pattern("^(header|cookie|query|host|path):|\\$\\{"));
+
+/// `[identity]`.
+pub(super) const IDENTITY: Spec = Spec {
+    title: "[identity]",
+    doc: "How tenant, user and client address are read from a request, and from whom they are believed.",
+    keys: &[
+        default(
+            "trusted_proxies",
+            Form::OneOrMore(&Form::Text),
+            "[]",
+            "Networks whose forwarding and identity headers are believed.",
+        ),
+        optional("tenant", EXTRACTOR, "Where a tenant is read; the first that is present wins."),
+        optional("user", EXTRACTOR, "Where a user is read; the first that is present wins."),
+    ],
+    later: &["jwt", "geo"],
+};
+
+/// Compiles `[identity]`.
+pub(super) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> Identity {
+    let Some(reader) = reader else { return Identity::default() };
+    let trusted = reader.get("trusted_proxies").map(|item| item.one_or_more()).unwrap_or_default();
+    let trusted_proxies: Vec<_> = trusted.iter().filter_map(|item| value::network(context, item)).collect();
+    let tenant = extractors(context, reader, "tenant");
+    let user = extractors(context, reader, "user");
+    reader.finish(context);
+    if trusted.is_empty() {
+        for (what, (extractor, at)) in tenant.iter().map(|e| ("tenant", e)).chain(user.iter().map(|e| ("user", e))) {
+            if let Extractor::Header(name) = extractor {
+                let message = format!("`{name}` is never believed as the {what}: `trusted_proxies` is empty");
+                let finding = Finding::warning("untrusted-identity", *at, message);
+                context.report(finding.help("name the proxies in front that set this header, or read a cookie"));
+            }
+        }
+    }
+    let bare = |all: Vec<(Extractor, Span)>| all.into_iter().map(|(extractor, _)| extractor).collect();
+    Identity { trusted_proxies, tenant: bare(tenant), user: bare(user) }
+}
+
+fn extractors(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Vec<(Extractor, Span)> {
+    let items = reader.get(key).map(|item| item.one_or_more()).unwrap_or_default();
+    items.iter().filter_map(|item| Some((extractor(context, item, key)?, item.span()))).collect()
+}
+
+fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<Extractor> {
+    let text = item.text(context)?;
+    let (kind, rest) = text.split_once(':').unwrap_or((&text, ""));
+    match kind {
+        "header" => value::header_name(context, rest, text.span).map(Extractor::Header),
+        "cookie" => value::token(context, rest, text.span).then(|| Extractor::Cookie(rest.to_owned())),
+        "query" if !rest.is_empty() => Some(Extractor::Query(rest.to_owned())),
+        "host" => host(context, &text, rest, what),
+        "path" => path(context, &text, rest, what),
+        "jwt" | "client_cert" => {
+            let message = format!("`{kind}:` is not supported by this version of Pointsman");
+            context.report(Finding::error("bad-extractor", text.span, message));
+            None
+        }
+        _ => {
+            let message = format!("`{}` does not say where to read the {what}", &*text);
+            let help = "write `header:NAME`, `cookie:NAME`, `query:NAME`, `host:…` or `path:…`";
+            context.report(Finding::error("bad-extractor", text.span, message).help(help));
+            None
+        }
+    }
+}
+
+fn refuse<T>(context: &mut Context<'_>, text: &Text<'_>, message: String, help: String) -> Option<T> {
+    context.report(Finding::error("bad-extractor", text.span, message).help(help));
+    None
+}
+
+fn host(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -> Option<Extractor> {
+    let hole = format!("{{{what}}}");
+    let help = format!("write `host:{hole}.example.com`: one whole label is the {what}");
+    let lower = pattern.to_ascii_lowercase();
+    let Some((before, after)) = lower.split_once(&hole) else {
+        return refuse(context, text, format!("this host has no `{hole}`"), help);
+    };
+    let whole = (before.is_empty() || before.ends_with('.')) && (after.is_empty() || after.starts_with('.'));
+    if !whole || !value::is_host(&format!("{before}x{after}")) {
+        return refuse(context, text, format!("`{pattern}` is not a host with `{hole}` as a label"), help);
+    }
+    Some(Extractor::Host(HostTemplate { before: before.to_owned(), after: after.to_owned() }))
+}
+
+fn path(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -> Option<Extractor> {
+    let hole = format!("{{{what}}}");
+    let help = format!("write `path:/t/{hole}/*`: one whole element is the {what}");
+    let Some((before, after)) = pattern.split_once(&hole) else {
+        return refuse(context, text, format!("this path has no `{hole}`"), help);
+    };
+    let whole = before.starts_with('/') && before.ends_with('/') && (after.is_empty() || after.starts_with('/'));
+    let plain = after.strip_suffix("/*").unwrap_or(after);
+    if !whole || format!("{before}{plain}").contains(['{', '}', '*', '?', '#']) {
+        return refuse(context, text, format!("`{pattern}` is not a path with `{hole}` as an element"), help);
+    }
+    let after = (after != "/*").then(|| after.to_owned());
+    Some(Extractor::Path(PathTemplate { before: before.to_owned(), after }))
+}

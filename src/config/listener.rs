@@ -1,0 +1,268 @@
+//! `[[listener]]`, `[admin]`, `[state]` and `[access_log]`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ahash::HashMap;
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::document::Value;
+use super::reader::{Reader, Text};
+use super::source::Span;
+use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
+use super::value;
+use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink};
+
+const COUNT: Form = Form::Integer(1, 10_000_000);
+
+/// `[[listener]]`.
+pub(super) const LISTENER: Spec = Spec {
+    title: "[[listener]]",
+    doc: "Where clients connect: HTTP/1.1 and h2c with prior knowledge.",
+    keys: &[
+        optional("name", Form::Text, "Its name; the address when it has none."),
+        required("address", Form::Text, "Where it accepts, such as `0.0.0.0:8080` or `[::]:8080`; port 0 is any."),
+        optional("limits", Form::Table(&LIMITS), "What one client, or all of them, may use."),
+    ],
+    later: &["tls", "proxy_protocol"],
+};
+
+/// `[listener.limits]`.
+const LIMITS: Spec = Spec {
+    title: "[listener.limits]",
+    doc: "Limits of a listener; every one has a default and a counter.",
+    keys: &[
+        default("connections", COUNT, "20000", "Open connections."),
+        default("connections_per_ip", COUNT, "1024", "Open connections of one address; trusted proxies are exempt."),
+        default("connection_rate_per_ip", COUNT, "2000", "New connections a second of one address."),
+        default(
+            "header_bytes",
+            Form::Pattern(SIZE),
+            "\"16KiB\"",
+            "Bytes of a header list, at most 64KiB; beyond: 431.",
+        ),
+        default("headers", Form::Integer(1, 10_000), "100", "Fields of a header list; beyond: 431."),
+        default("uri_bytes", Form::Pattern(SIZE), "\"8KiB\"", "Bytes of a request's target; beyond: 414."),
+        default("requests", COUNT, "10000", "Requests in flight; beyond: 503."),
+        default("h2_streams", Form::Integer(1, 10_000), "100", "HTTP/2 streams of a connection."),
+        default("h2_resets", COUNT, "100", "HTTP/2 resets a second of a connection."),
+        default("h2_pings", COUNT, "50", "HTTP/2 pings a second of a connection."),
+        default("h2_settings", COUNT, "20", "HTTP/2 SETTINGS frames a second of a connection."),
+        default("h2_continuations", COUNT, "16", "HTTP/2 CONTINUATION frames of a header block."),
+        default("header_timeout", Form::Pattern(DURATION), "\"10s\"", "To read a request's head; beyond: 408."),
+        default("idle_timeout", Form::Pattern(DURATION), "\"60s\"", "For a connection without a request."),
+        default("stall_timeout", Form::Pattern(DURATION), "\"30s\"", "Without a byte of a body, either way."),
+        default("body_rate", Form::Integer(0, 1_000_000_000), "240", "Bytes a second that a request's body must keep."),
+        default(
+            "encoded_slash",
+            Form::Words(&["keep", "reject"]),
+            "\"keep\"",
+            "What happens to %2f, %5c and \\ in paths.",
+        ),
+    ],
+    later: &[],
+};
+
+/// `[admin]`.
+pub(super) const ADMIN: Spec = Spec {
+    title: "[admin]",
+    doc: "The admin listener: metrics, health, status, reload.",
+    keys: &[default("address", Form::Text, "\"127.0.0.1:9900\"", "Where it accepts; never a public address.")],
+    later: &["tokens"],
+};
+
+/// `[state]`.
+pub(super) const STATE: Spec = Spec {
+    title: "[state]",
+    doc: "What Pointsman keeps on disk.",
+    keys: &[default("dir", Form::Text, "\"state\"", "The directory.")],
+    later: &[],
+};
+
+/// `[access_log]`.
+pub(super) const ACCESS_LOG: Spec = Spec {
+    title: "[access_log]",
+    doc: "One line for each request.",
+    keys: &[
+        default("sink", Form::Text, "\"stdout\"", "`stdout`, `off`, or the path of a file."),
+        default("format", Form::Words(&["json", "common"]), "\"json\"", "How a line looks."),
+        default("sample", Form::Number(0, 1), "1.0", "The share of successes that is written; failures always are."),
+    ],
+    later: &[],
+};
+
+/// Compiles all listeners; names and addresses are unique.
+pub(super) fn listeners(context: &mut Context<'_>, readers: &[Reader<'_>], root: Span) -> Vec<ListenerSpec> {
+    if readers.is_empty() {
+        let finding = Finding::error("missing-listener", root, "there is no `[[listener]]`");
+        context.report(finding.help("add `[[listener]]` with `address = \"0.0.0.0:8080\"`"));
+    }
+    let mut names: HashMap<String, Span> = HashMap::default();
+    let mut addresses: HashMap<SocketAddr, Span> = HashMap::default();
+    let mut all = Vec::new();
+    for reader in readers {
+        let name = reader.text(context, "name");
+        let text = reader.need(context, "address").and_then(|item| item.text(context));
+        let limits = reader.table(context, "limits", &LIMITS).map(|reader| limits(context, &reader));
+        reader.finish(context);
+        let Some((text, address)) = text.and_then(|text| address(context, &text).map(|address| (text, address))) else {
+            continue;
+        };
+        let name = name.unwrap_or_else(|| text.clone());
+        once(context, &mut names, name.to_string(), name.span, "duplicate-name");
+        if address.port() != 0 {
+            once(context, &mut addresses, address, text.span, "duplicate-address");
+        }
+        all.push(ListenerSpec { name: name.to_string(), address, limits: limits.unwrap_or_default() });
+    }
+    all
+}
+
+fn once<K>(context: &mut Context<'_>, known: &mut HashMap<K, Span>, key: K, at: Span, code: &'static str)
+where
+    K: std::hash::Hash + Eq + std::fmt::Display,
+{
+    if let Some(first) = known.get(&key) {
+        let finding = Finding::error(code, at, format!("two listeners are called `{key}`"));
+        context.report(finding.saying("and again here").also(*first, "first here"));
+    } else {
+        known.insert(key, at);
+    }
+}
+
+fn address(context: &mut Context<'_>, text: &Text<'_>) -> Option<SocketAddr> {
+    let parsed = match text.strip_prefix(':') {
+        Some(port) => port.parse().ok().map(|port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        None => text.parse().ok(),
+    };
+    if parsed.is_none() {
+        let finding = Finding::error("bad-address", text.span, format!("`{}` is not an address with a port", &**text));
+        context.report(finding.help("write `0.0.0.0:8080`, `[::]:8080` or `:8080`"));
+    }
+    parsed
+}
+
+fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let counts: [(&'static str, &mut u32); 11] = [
+        ("connections", &mut limits.connections),
+        ("connections_per_ip", &mut limits.connections_per_ip),
+        ("connection_rate_per_ip", &mut limits.connection_rate_per_ip),
+        ("headers", &mut limits.headers),
+        ("requests", &mut limits.requests),
+        ("h2_streams", &mut limits.h2_streams),
+        ("h2_resets", &mut limits.h2_resets),
+        ("h2_pings", &mut limits.h2_pings),
+        ("h2_settings", &mut limits.h2_settings),
+        ("h2_continuations", &mut limits.h2_continuations),
+        ("body_rate", &mut limits.body_rate),
+    ];
+    for (key, field) in counts {
+        *field = reader.count(context, key).unwrap_or(*field);
+    }
+    for (key, field) in [("header_bytes", &mut limits.header_bytes), ("uri_bytes", &mut limits.uri_bytes)] {
+        let bytes = reader.get(key).and_then(|item| value::size(context, &item, (256, 64 << 10)));
+        *field = bytes.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(*field);
+    }
+    for (key, field) in [
+        ("header_timeout", &mut limits.header_timeout),
+        ("idle_timeout", &mut limits.idle_timeout),
+        ("stall_timeout", &mut limits.stall_timeout),
+    ] {
+        let Some(item) = reader.get(key) else { continue };
+        match value::duration(context, &item) {
+            Some(duration) if duration.is_zero() => {
+                item.refuse(
+                    context,
+                    "out-of-range",
+                    format!("`{key}` cannot be zero: a connection could stay for ever"),
+                );
+            }
+            Some(duration) => *field = duration,
+            None => {}
+        }
+    }
+    limits.encoded_slash = match reader.word(context, "encoded_slash") {
+        Some(1) => EncodedSlash::Reject,
+        _ => EncodedSlash::Keep,
+    };
+    reader.finish(context);
+    limits
+}
+
+/// Compiles `[admin]`: never on a public address, since nothing asks who is there.
+pub(super) fn admin(context: &mut Context<'_>, reader: Option<&Reader<'_>>, listeners: &[ListenerSpec]) -> SocketAddr {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
+    let Some(reader) = reader else { return usual };
+    let text = reader.text(context, "address");
+    reader.finish(context);
+    let Some((text, address)) = text.and_then(|text| address(context, &text).map(|address| (text, address))) else {
+        return usual;
+    };
+    if is_public(address.ip()) {
+        let message = format!("`{}` is a public address, and the admin listener asks nobody who they are", &*text);
+        let help = "listen on 127.0.0.1, or on a private address that only operators reach";
+        context.report(Finding::error("public-admin", text.span, message).help(help));
+    }
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+        let message = format!("`{}` is taken by a listener", &*text);
+        context.report(Finding::error("duplicate-address", text.span, message));
+    }
+    address
+}
+
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(mapped) => is_public(IpAddr::V4(mapped)),
+            None => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+        },
+    }
+}
+
+/// Compiles `[state]`.
+pub(super) fn state_dir(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> PathBuf {
+    let dir = reader.and_then(|reader| {
+        let dir = reader.text(context, "dir");
+        reader.finish(context);
+        dir
+    });
+    dir.map_or_else(|| PathBuf::from("state"), |dir| PathBuf::from(&*dir))
+}
+
+/// Compiles `[access_log]`.
+pub(super) fn access_log(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> AccessLog {
+    let mut log = AccessLog::default();
+    let Some(reader) = reader else { return log };
+    if let Some(sink) = reader.text(context, "sink") {
+        log.sink = match &*sink {
+            "stdout" => LogSink::Stdout,
+            "off" => LogSink::Off,
+            "" => {
+                context.report(Finding::error("bad-path", sink.span, "`sink` must be `stdout`, `off` or a path"));
+                LogSink::Off
+            }
+            path => LogSink::File(PathBuf::from(path)),
+        };
+    }
+    if reader.word(context, "format") == Some(1) {
+        log.format = LogFormat::Common;
+    }
+    if let Some(item) = reader.get("sample") {
+        let number = match &item.node.value {
+            Value::Float(digits) | Value::Integer(digits, 10) => digits.parse::<f64>().ok(),
+            _ => {
+                item.mismatch(context, "a number from 0 to 1");
+                Some(1.0)
+            }
+        };
+        match number.filter(|number| (0.0..=1.0).contains(number)) {
+            Some(number) => log.sample = number,
+            None => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
+        }
+    }
+    reader.finish(context);
+    log
+}

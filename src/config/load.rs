@@ -1,0 +1,154 @@
+//! Loading: reads the file and all that it includes, parses and compiles.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::compile::{self, FILE};
+use super::context::{Context, Env};
+use super::diagnostic::{Diagnostics, Finding};
+use super::document::Document;
+use super::golden::Golden;
+use super::read;
+use super::reader::{Reader, Text};
+use super::source::{Source, Span};
+use crate::route::Rules;
+
+/// How many files may be included.
+const INCLUDED_MAX: usize = 1_000;
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the files mean.
+    pub rules: Rules,
+    /// What is allowed but probably not meant.
+    pub warnings: Diagnostics,
+    /// All that the result depends on: files, directories of globs, lists of tenants.
+    pub watched: Vec<PathBuf>,
+    /// XXH3-128 over all inputs in order, in hex.
+    pub hash: String,
+    /// The `[[test]]` tables.
+    pub goldens: Vec<Golden>,
+}
+
+/// Loads a file and all that it includes.
+///
+/// # Errors
+/// All that is wrong, at once.
+pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    let mut context = Context::new(env);
+    context.watch(path);
+    let name: Arc<str> = path.to_string_lossy().into();
+    let source = source(&mut context, path, name, None);
+    finish(context, source)
+}
+
+/// Loads one text; what it includes is read from the disk, from where its name says it is.
+///
+/// # Errors
+/// All that is wrong, at once.
+pub fn load_text(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    let context = Context::new(env);
+    finish(context, Some(Source { name: name.into(), text: text.into() }))
+}
+
+fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Diagnostics> {
+    let compiled = source.and_then(|source| compile_all(&mut context, source));
+    let ended = context.end()?;
+    match compiled {
+        Some((rules, goldens)) => {
+            let (warnings, watched, hash) = (ended.warnings, ended.watched, ended.hash);
+            Ok(Loaded { rules, warnings, watched, hash, goldens })
+        }
+        None => Err(ended.warnings),
+    }
+}
+
+fn compile_all(context: &mut Context<'_>, source: Source) -> Option<(Rules, Vec<Golden>)> {
+    let text = Arc::clone(&source.text);
+    let path = PathBuf::from(&*source.name);
+    let file = context.add(source);
+    let root = Document::parse(context, file, &text)?;
+    let included = included(context, &root, &path);
+    let mut documents = vec![root];
+    let mut broken = false;
+    for (file, text) in &included {
+        match Document::parse(context, *file, text) {
+            Some(document) => documents.push(document),
+            None => broken = true,
+        }
+    }
+    if broken { None } else { compile::compile(context, &documents) }
+}
+
+/// Reads what `include` names.
+fn included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) -> Vec<(u16, Arc<str>)> {
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut known: Vec<PathBuf> = path.canonicalize().into_iter().collect();
+    let mut all = Vec::new();
+    for item in Reader::root(root, &FILE).get("include").map(|item| item.one_or_more()).unwrap_or_default() {
+        let Some(pattern) = item.text(context) else { continue };
+        for path in found(context, base, &pattern) {
+            let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if known.contains(&canonical) {
+                if !pattern.contains(['*', '?']) {
+                    let message = format!("`{}` is read already", path.display());
+                    context.report(Finding::error("included-twice", pattern.span, message));
+                }
+                continue;
+            }
+            known.push(canonical);
+            if all.len() >= INCLUDED_MAX {
+                let message = format!("more than {INCLUDED_MAX} files are included");
+                context.report(Finding::error("too-many", pattern.span, message));
+                return all;
+            }
+            context.watch(&path);
+            let name: Arc<str> = path.to_string_lossy().into();
+            if let Some(source) = source(context, &path, name, Some(pattern.span)) {
+                let text = Arc::clone(&source.text);
+                all.push((context.add(source), text));
+            }
+        }
+    }
+    all
+}
+
+fn found(context: &mut Context<'_>, base: &Path, pattern: &Text<'_>) -> Vec<PathBuf> {
+    if !pattern.contains(['*', '?']) {
+        return vec![base.join(&**pattern)];
+    }
+    let found = read::glob(base, pattern);
+    for directory in &found.directories {
+        context.watch(if directory.as_os_str().is_empty() { Path::new(".") } else { directory });
+    }
+    found.files
+}
+
+/// Reads a file as text; what is wrong is reported at `at`, or at the file itself.
+fn source(context: &mut Context<'_>, path: &Path, name: Arc<str>, at: Option<Span>) -> Option<Source> {
+    let empty = |context: &mut Context<'_>| {
+        let source = Source { name: Arc::clone(&name), text: "".into() };
+        at.unwrap_or_else(|| Span::whole(context.files.add(source)))
+    };
+    let bytes = match read::bytes(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let at = empty(context);
+            let message = format!("cannot read `{}`: {error}", path.display());
+            context.report(Finding::error("unreadable", at, message));
+            return None;
+        }
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(Source { name, text: text.into() }),
+        Err(error) => {
+            let upto = error.utf8_error().valid_up_to();
+            let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..upto]).count() + 1;
+            let at = empty(context);
+            let message = format!("`{}` is not UTF-8 at line {line} (byte {upto})", path.display());
+            context.report(Finding::error("not-utf8", at, message).help("save it as UTF-8"));
+            None
+        }
+    }
+}

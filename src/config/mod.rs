@@ -1,0 +1,41 @@
+//! What people write, and what it means: reads `routes.toml`, reports everything that is wrong with it at once, and
+//! compiles it into [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all come this way.
+
+mod action;
+mod compile;
+mod context;
+mod diagnostic;
+mod document;
+mod env;
+mod golden;
+mod identity;
+mod kill;
+mod listener;
+mod load;
+mod predicate;
+mod read;
+mod reader;
+mod registry;
+mod render;
+mod route;
+mod schema;
+mod segment;
+mod shadowed;
+mod source;
+mod spec;
+mod suggest;
+mod target;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod upstream;
+mod value;
+mod variant;
+
+pub use context::Env;
+pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};
+pub use golden::{Golden, run_goldens};
+pub use load::{Loaded, load, load_text};
+pub use render::Color;
+pub use schema::schema;
+pub use source::Source;

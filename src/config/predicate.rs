@@ -1,0 +1,141 @@
+//! Predicates as segments, targets and matches write them: all keys must hold, a list is OR, `not = {…}` negates.
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::reader::{Item, Named, Reader};
+use super::spec::{Form, Presence, Spec};
+use super::tenants;
+use super::value;
+use crate::route::{Predicate, StringMatch};
+
+/// The keys of `{ regex = … }`, `{ prefix = … }` and `{ present = … }`.
+pub(super) const STRING_MATCH: Spec = Spec {
+    title: "a string match",
+    doc: "How a string is compared: exactly one key.",
+    keys: &[
+        super::spec::optional("regex", Form::Text, "This regex matches somewhere in it."),
+        super::spec::optional("prefix", Form::Text, "It begins with this."),
+        super::spec::optional("present", Form::Boolean, "It is there, or is not."),
+    ],
+    later: &[],
+};
+
+/// A string that is compared: exact, or one of the forms of [`STRING_MATCH`].
+const COMPARED: Form = Form::OneOrMore(&Form::Either(&[Form::Text, Form::Table(&STRING_MATCH)]));
+
+/// A table of names and what their values are compared with.
+pub(super) const NAMED: Form = Form::Map(&COMPARED);
+
+/// A list of names, or a file with one a line.
+pub(super) const LISTED: Form = Form::Either(&[Form::OneOrMore(&Form::Text), Form::Table(&tenants::FILE)]);
+
+/// A key that is a predicate.
+pub(super) const fn key(name: &'static str, form: Form, doc: &'static str) -> super::spec::Key {
+    super::spec::Key { name, form, doc, presence: Presence::Optional }
+}
+
+/// Reads the predicates over a request's head: `header`, `cookie` and `query`.
+pub(super) fn of_head(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
+    let mut all = Vec::new();
+    for named in named(context, reader, "header") {
+        let name = value::header_name(context, named.name, named.span);
+        if let (Some(name), Some(found)) = (name, alternatives(context, &named)) {
+            all.push(any(found.into_iter().map(|m| Predicate::Header(name.clone(), m)).collect()));
+        }
+    }
+    for named in named(context, reader, "cookie") {
+        let holds = value::token(context, named.name, named.span);
+        if let (true, Some(found)) = (holds, alternatives(context, &named)) {
+            all.push(any(found.into_iter().map(|m| Predicate::Cookie(named.name.to_owned(), m)).collect()));
+        }
+    }
+    for named in named(context, reader, "query") {
+        if let Some(found) = alternatives(context, &named) {
+            all.push(any(found.into_iter().map(|m| Predicate::Query(named.name.to_owned(), m)).collect()));
+        }
+    }
+    all
+}
+
+/// Reads the predicates over the caller: `tenant`, `user` and `cidr`.
+pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
+    let mut all = Vec::new();
+    if let Some(list) = reader.get("tenant").and_then(|item| tenants::list(context, &item)) {
+        all.push(Predicate::Tenant(list));
+    }
+    if let Some(list) = reader.get("user").and_then(|item| tenants::list(context, &item)) {
+        all.push(Predicate::User(list));
+    }
+    if let Some(item) = reader.get("cidr") {
+        let items = not_empty(context, &item);
+        let nets: Vec<_> = items.iter().filter_map(|item| value::network(context, item)).collect();
+        if !nets.is_empty() {
+            all.push(Predicate::Cidr(nets));
+        }
+    }
+    all
+}
+
+/// The items of a list, which must not be empty: nobody would ever fit.
+pub(super) fn not_empty<'d>(context: &mut Context<'_>, item: &Item<'d>) -> Vec<Item<'d>> {
+    let items = item.one_or_more();
+    if items.is_empty() {
+        item.refuse(context, "empty-list", format!("`{}` is empty, so that nothing would ever fit", item.key));
+    }
+    items
+}
+
+fn named<'d>(context: &mut Context<'_>, reader: &Reader<'d>, key: &'static str) -> Vec<Named<'d>> {
+    let Some(item) = reader.get(key) else { return Vec::new() };
+    let all = item.map(context);
+    if all.is_empty() && item.is_table() {
+        item.refuse(context, "empty-list", format!("`{key}` names nothing"));
+    }
+    all
+}
+
+fn any(mut all: Vec<Predicate>) -> Predicate {
+    match all.pop() {
+        Some(only) if all.is_empty() => only,
+        Some(last) => {
+            all.push(last);
+            Predicate::Any(all)
+        }
+        None => Predicate::Any(all),
+    }
+}
+
+fn alternatives(context: &mut Context<'_>, named: &Named<'_>) -> Option<Vec<StringMatch>> {
+    let items = not_empty(context, &named.item);
+    let count = items.len();
+    let all: Vec<_> = items.iter().filter_map(|item| string_match(context, item)).collect();
+    (count > 0 && all.len() == count).then_some(all)
+}
+
+fn string_match(context: &mut Context<'_>, item: &Item<'_>) -> Option<StringMatch> {
+    if item.is_text() {
+        return item.text(context).map(|text| StringMatch::Exact(text.to_string()));
+    }
+    if !item.is_table() {
+        item.mismatch(context, "a string, or one of `{ regex = … }`, `{ prefix = … }`, `{ present = … }`");
+        return None;
+    }
+    let reader = item.table(context, &STRING_MATCH)?;
+    let regex = reader.text(context, "regex");
+    let prefix = reader.text(context, "prefix");
+    let present = reader.get("present").and_then(|item| item.boolean(context));
+    let before = context.errors();
+    reader.finish(context);
+    match (regex, prefix, present) {
+        (Some(text), None, None) => value::regex(context, &text).map(StringMatch::Regex),
+        (None, Some(text), None) => Some(StringMatch::Prefix(text.to_string())),
+        (None, None, Some(present)) => Some(StringMatch::Present(present)),
+        _ => {
+            if before == context.errors() {
+                let finding = Finding::error("ambiguous", item.span(), "exactly one key must say how it is compared");
+                context.report(finding.help("`{ regex = … }`, `{ prefix = … }` or `{ present = … }`"));
+            }
+            None
+        }
+    }
+}

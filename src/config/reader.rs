@@ -1,0 +1,303 @@
+//! Readers: typed access to what was written, which reports what does not fit and goes on.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::ops::{Deref, RangeInclusive};
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::document::{Document, Node, Table, TableId, Value};
+use super::env;
+use super::source::Span;
+use super::spec::{Form, Spec};
+use super::suggest::did_you_mean;
+
+/// Reads one table.
+#[derive(Debug)]
+pub(super) struct Reader<'d> {
+    document: &'d Document<'d>,
+    table: &'d Table<'d>,
+    spec: &'static Spec,
+    name: &'d str,
+    asked: Cell<u64>,
+}
+
+/// A value and the key that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item<'d> {
+    pub(super) document: &'d Document<'d>,
+    pub(super) node: &'d Node<'d>,
+    pub(super) key: &'d str,
+}
+
+/// A string and its place.
+#[derive(Clone, Debug)]
+pub(super) struct Text<'d> {
+    pub(super) value: Cow<'d, str>,
+    pub(super) span: Span,
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.value
+    }
+}
+
+/// A key that the user chose, its place and its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'d> {
+    pub(super) name: &'d str,
+    pub(super) span: Span,
+    pub(super) item: Item<'d>,
+}
+
+impl<'d> Reader<'d> {
+    /// Reads the document's root.
+    pub(super) fn root(document: &'d Document<'d>, spec: &'static Spec) -> Self {
+        Self::new(document, document.root(), spec)
+    }
+
+    fn new(document: &'d Document<'d>, id: TableId, spec: &'static Spec) -> Self {
+        debug_assert!(spec.keys.len() <= 64, "one bit for each key");
+        Self { document, table: document.table(id), spec, name: "", asked: Cell::new(0) }
+    }
+
+    /// Reads a table whose name the user chose.
+    pub(super) fn called(mut self, name: &'d str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Where the table begins.
+    pub(super) fn span(&self) -> Span {
+        Span { file: self.document.file, start: self.table.start, end: self.table.end }
+    }
+
+    /// How the table is called in messages.
+    pub(super) fn title(&self) -> String {
+        self.spec.title.replace("NAME", self.name)
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &'static str) -> Option<Item<'d>> {
+        let position = self.spec.position(key);
+        debug_assert!(position.is_some(), "{} has no key {key}", self.spec.title);
+        self.asked.set(self.asked.get() | 1 << position.unwrap_or(63));
+        let entry = self.table.get(key)?;
+        Some(Item { document: self.document, node: &entry.node, key: &entry.key })
+    }
+
+    /// Where a key stands; the table when it is not there.
+    pub(super) fn place(&self, key: &str) -> Span {
+        self.table.get(key).map_or(self.span(), |e| Span { file: self.document.file, start: e.start, end: e.end })
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn need(&self, context: &mut Context<'_>, key: &'static str) -> Option<Item<'d>> {
+        let found = self.get(key);
+        if found.is_none() {
+            let message = format!("`{key}` is missing in `{}`", self.title());
+            context.report(Finding::error("missing-key", self.span(), message));
+        }
+        found
+    }
+
+    /// The string of a key.
+    pub(super) fn text(&self, context: &mut Context<'_>, key: &'static str) -> Option<Text<'d>> {
+        self.get(key)?.text(context)
+    }
+
+    /// The whole number of a key, in the bounds of its form.
+    pub(super) fn integer(&self, context: &mut Context<'_>, key: &'static str) -> Option<i64> {
+        let item = self.get(key)?;
+        match self.form(key) {
+            Some(Form::Integer(min, max)) => item.integer(context, *min..=*max),
+            _ => None,
+        }
+    }
+
+    /// The whole number of a key, which fits 32 bits.
+    pub(super) fn count(&self, context: &mut Context<'_>, key: &'static str) -> Option<u32> {
+        self.integer(context, key).and_then(|value| u32::try_from(value).ok())
+    }
+
+    /// The word of a key, by its place among the words of its form.
+    pub(super) fn word(&self, context: &mut Context<'_>, key: &'static str) -> Option<usize> {
+        let item = self.get(key)?;
+        match self.form(key) {
+            Some(Form::Words(words)) => super::value::word(context, &item, words),
+            _ => None,
+        }
+    }
+
+    fn form(&self, key: &str) -> Option<&'static Form> {
+        self.spec.position(key).map(|at| &self.spec.keys[at].form)
+    }
+
+    /// The table of a key.
+    pub(super) fn table(&self, context: &mut Context<'_>, key: &'static str, spec: &'static Spec) -> Option<Self> {
+        self.get(key)?.table(context, spec)
+    }
+
+    /// The tables of a key (`[[key]]`, or a list of inline tables).
+    pub(super) fn tables(&self, context: &mut Context<'_>, key: &'static str, spec: &'static Spec) -> Vec<Self> {
+        let Some(item) = self.get(key) else { return Vec::new() };
+        match &item.node.value {
+            Value::Tables(all) => all.iter().map(|id| Self::new(self.document, *id, spec)).collect(),
+            Value::Array(all) => all.iter().filter_map(|node| Item { node, ..item }.table(context, spec)).collect(),
+            _ => {
+                item.mismatch(context, &format!("a list of tables: write `{}`", spec.title));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Reports the keys that nobody knows. Every key must have been asked for by then.
+    pub(super) fn finish(&self, context: &mut Context<'_>) {
+        for entry in &self.table.entries {
+            if self.spec.position(&entry.key).is_some() {
+                continue;
+            }
+            let at = Span { file: self.document.file, start: entry.start, end: entry.end };
+            context.report(self.unknown(context, &entry.key, at));
+        }
+        #[cfg(debug_assertions)]
+        for (at, key) in self.spec.keys.iter().enumerate() {
+            debug_assert!(self.asked.get() & 1 << at != 0, "{}: `{}` is never read", self.spec.title, key.name);
+        }
+    }
+
+    fn unknown(&self, context: &Context<'_>, key: &str, at: Span) -> Finding {
+        let place = if self.spec.title.is_empty() { String::new() } else { format!(" in `{}`", self.title()) };
+        let finding = Finding::error("unknown-key", at, format!("unknown key `{key}`{place}"));
+        if self.spec.later.contains(&key) {
+            return finding.help(format!("`{key}` is not supported by this version of Pointsman"));
+        }
+        if !context.listens() {
+            return finding;
+        }
+        let known = || self.spec.keys.iter().map(|key| key.name);
+        let help = did_you_mean(key, known()).unwrap_or_else(|| {
+            let names: Vec<_> = known().map(|name| format!("`{name}`")).collect();
+            format!("known are {}", names.join(", "))
+        });
+        finding.help(help)
+    }
+}
+
+impl<'d> Item<'d> {
+    /// Where the value stands.
+    pub(super) fn span(&self) -> Span {
+        Span { file: self.document.file, start: self.node.start, end: self.node.end }
+    }
+
+    /// Reports a value of the wrong kind.
+    pub(super) fn mismatch(&self, context: &mut Context<'_>, expected: &str) {
+        let found = match &self.node.value {
+            Value::String(_) => "a string",
+            Value::Integer(..) => "a whole number",
+            Value::Float(_) => "a number",
+            Value::Boolean(_) => "true or false",
+            Value::Datetime => "a date",
+            Value::Array(_) => "a list",
+            Value::Tables(_) => "a list of tables",
+            Value::Table(_) => "a table",
+        };
+        let message = format!("`{}` must be {expected}, not {found}", self.key);
+        context.report(Finding::error("wrong-type", self.span(), message));
+    }
+
+    /// Reports a value that does not fit.
+    pub(super) fn refuse(&self, context: &mut Context<'_>, code: &'static str, message: impl Into<String>) {
+        context.report(Finding::error(code, self.span(), message));
+    }
+
+    /// A string, with its variables filled in.
+    pub(super) fn text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
+        match &self.node.value {
+            Value::String(text) => {
+                let span = self.span();
+                Some(Text { value: env::expand(context, text, span)?, span })
+            }
+            _ => {
+                self.mismatch(context, "a string");
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, context: &mut Context<'_>) -> Option<bool> {
+        match &self.node.value {
+            Value::Boolean(value) => Some(*value),
+            _ => {
+                self.mismatch(context, "true or false");
+                None
+            }
+        }
+    }
+
+    /// A whole number in these bounds.
+    pub(super) fn integer(&self, context: &mut Context<'_>, range: RangeInclusive<i64>) -> Option<i64> {
+        let Value::Integer(digits, radix) = &self.node.value else {
+            self.mismatch(context, "a whole number");
+            return None;
+        };
+        let value = i64::from_str_radix(digits, *radix).ok();
+        let inside = value.filter(|value| range.contains(value));
+        if inside.is_none() {
+            let (from, to) = range.into_inner();
+            let bound = if to == i64::MAX { format!("at least {from}") } else { format!("{from} to {to}") };
+            self.refuse(context, "out-of-range", format!("`{}` must be {bound}", self.key));
+        }
+        inside
+    }
+
+    /// The items of a list, or the one value that stands in its place.
+    pub(super) fn one_or_more(&self) -> Vec<Self> {
+        match &self.node.value {
+            Value::Array(all) => all.iter().map(|node| Item { node, ..*self }).collect(),
+            _ => vec![*self],
+        }
+    }
+
+    /// Whether it is a table.
+    pub(super) const fn is_table(&self) -> bool {
+        matches!(self.node.value, Value::Table(_))
+    }
+
+    /// Whether it is a string.
+    pub(super) const fn is_text(&self) -> bool {
+        matches!(self.node.value, Value::String(_))
+    }
+
+    /// A table with these keys.
+    pub(super) fn table(&self, context: &mut Context<'_>, spec: &'static Spec) -> Option<Reader<'d>> {
+        match &self.node.value {
+            Value::Table(id) => Some(Reader::new(self.document, *id, spec)),
+            _ => {
+                self.mismatch(context, "a table");
+                None
+            }
+        }
+    }
+
+    /// A table whose keys the user chose, in the order of the file.
+    pub(super) fn map(&self, context: &mut Context<'_>) -> Vec<Named<'d>> {
+        let Value::Table(id) = &self.node.value else {
+            self.mismatch(context, "a table");
+            return Vec::new();
+        };
+        let document = self.document;
+        let entries = document.table(*id).entries.iter();
+        entries
+            .map(|entry| {
+                let span = Span { file: document.file, start: entry.start, end: entry.end };
+                let item = Item { document, node: &entry.node, key: &entry.key };
+                Named { name: &entry.key, span, item }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,202 @@
+//! `[[route]]`: what a route matches, and the parts that other files of this room read.
+
+use super::action::{self, HEADERS, REDIRECT, RESPOND, REWRITE};
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::predicate::{self, NAMED};
+use super::reader::{Item, Reader, Text};
+use super::registry::Registry;
+use super::spec::{DURATION, Form, NAME, SIZE, Spec, default, optional, required};
+use super::target::TARGET;
+use super::value;
+use super::variant::{self, CANARY, VARIANT};
+use crate::route::{Action, Match, Place, Route, RouteLimits, Timeouts};
+
+/// `[[route]]`.
+pub(super) const ROUTE: Spec = Spec {
+    title: "[[route]]",
+    doc: "What is matched, and what happens then: exactly one of `stable`, `redirect` and `respond`.",
+    keys: &[
+        required("name", Form::Pattern(NAME), "Its unique name."),
+        optional("match", Form::Table(&MATCH), "What it takes: all that is given must hold; nothing given takes all."),
+        default("priority", Form::Integer(-1_000_000, 1_000_000), "0", "Overrides all other precedence; higher wins."),
+        optional("stable", Form::Text, "The upstream that answers whoever gets no other variant."),
+        optional("redirect", Form::Table(&REDIRECT), "Answers with a redirect."),
+        optional("respond", Form::Table(&RESPOND), "Answers from here."),
+        optional(
+            "sticky",
+            Form::OneOrMore(&Form::Words(&["tenant", "user", "client_ip"])),
+            "Whose identity sticks to a variant; the first that is present. Empty: each request anew.",
+        ),
+        optional("sticky_cookie", Form::Text, "A cookie that gives an identity to callers that have none."),
+        optional("salt", Form::Text, "The salt of the buckets; the route's name when not given."),
+        optional("canary", Form::Table(&CANARY), "A variant called `canary`."),
+        optional("variant", Form::Tables(&VARIANT), "Variants by name."),
+        optional("target", Form::Tables(&TARGET), "Who gets which variant, before weights are looked at; in order."),
+        optional("headers", Form::Table(&HEADERS), "Edits to headers."),
+        optional("rewrite", Form::Table(&REWRITE), "Edits to path and host."),
+        optional("timeout", Form::Table(&TIMEOUT), "Bounds in time; `0s` is none."),
+        optional("limits", Form::Table(&LIMITS), "Bounds in size."),
+    ],
+    later: &["shadow", "retry", "rate_limit", "rescue", "rollout"],
+};
+
+/// `[route.match]`.
+const MATCH: Spec = Spec {
+    title: "[route.match]",
+    doc: "What a route takes: all that is given must hold; a list is OR.",
+    keys: &[
+        optional("host", Form::OneOrMore(&Form::Text), "`shop.example.com`, or `*.example.com` for all below it."),
+        optional(
+            "path",
+            Form::OneOrMore(&Form::Either(&[Form::Pattern("^/|\\$\\{"), Form::Table(&PATH)])),
+            "`/x` is exact, `/x/*` is /x and all below it by path element, or a regex for the whole path.",
+        ),
+        optional("methods", Form::OneOrMore(&Form::Pattern("^[A-Z]+$|\\$\\{")), "Methods, in upper case."),
+        predicate::key("header", NAMED, "These headers have these values."),
+        predicate::key("query", NAMED, "These query parameters have these values."),
+        predicate::key("cookie", NAMED, "These cookies have these values."),
+    ],
+    later: &[],
+};
+
+/// `{ regex = … }` as a path.
+pub(super) const PATH: Spec = Spec {
+    title: "a path",
+    doc: "A path by regex.",
+    keys: &[required("regex", Form::Text, "Must match the whole path.")],
+    later: &[],
+};
+
+const TIMEOUT: Spec = Spec {
+    title: "[route.timeout]",
+    doc: "Bounds in time; `0s` is none.",
+    keys: &[
+        default("request", Form::Pattern(DURATION), "\"30s\"", "From the request's head to the response's head."),
+        default("idle", Form::Pattern(DURATION), "\"60s\"", "Without a byte in either direction."),
+    ],
+    later: &["per_try"],
+};
+
+const LIMITS: Spec = Spec {
+    title: "[route.limits]",
+    doc: "Bounds in size.",
+    keys: &[optional("body", Form::Pattern(SIZE), "The largest body of a request; beyond: 413.")],
+    later: &["upgrade"],
+};
+
+/// The names that routes may refer to.
+pub(super) struct Names<'a, 'd> {
+    pub(super) upstreams: &'a mut Registry<'d>,
+    pub(super) segments: &'a mut Registry<'d>,
+}
+
+/// A route's reader and its name.
+pub(super) struct Headed<'d> {
+    pub(super) reader: Reader<'d>,
+    pub(super) name: Option<Text<'d>>,
+}
+
+/// Compiles one route; nothing when it cannot be.
+pub(super) fn route(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<Route> {
+    let Headed { reader, name } = headed;
+    let priority = reader.integer(context, "priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0);
+    let matches = reader.table(context, "match", &MATCH).map(|reader| matches(context, &reader, priority));
+    let action = action(context, headed, names);
+    let (request_headers, response_headers) = action::headers(context, reader);
+    let timeouts = timeouts(context, reader);
+    let limits = limits(context, reader);
+    reader.finish(context);
+    let place = place(context, reader);
+    let name = name.as_ref()?.to_string();
+    let matches = matches.unwrap_or_else(|| Match { priority, ..Match::default() });
+    Some(Route { name, place, matches, action: action?, request_headers, response_headers, timeouts, limits })
+}
+
+/// Where a table stands, for people.
+pub(super) fn place(context: &Context<'_>, reader: &Reader<'_>) -> Place {
+    let at = reader.span();
+    Place { file: context.files.name(at.file), line: context.files.line(at) }
+}
+
+fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32) -> Match {
+    let mut matches = Match { priority, ..Match::default() };
+    if let Some(item) = reader.get("host") {
+        let items = predicate::not_empty(context, &item);
+        matches.hosts = each(context, &items, value::host);
+    }
+    if let Some(item) = reader.get("path") {
+        let items = predicate::not_empty(context, &item);
+        matches.paths = each(context, &items, value::path);
+    }
+    if let Some(item) = reader.get("methods") {
+        let items = predicate::not_empty(context, &item);
+        matches.methods = each(context, &items, value::method);
+    }
+    matches.predicates = predicate::of_head(context, reader);
+    reader.finish(context);
+    matches
+}
+
+fn each<T>(
+    context: &mut Context<'_>,
+    items: &[Item<'_>],
+    parse: impl Fn(&mut Context<'_>, &Item<'_>) -> Option<T>,
+) -> Vec<T> {
+    items.iter().filter_map(|item| parse(context, item)).collect()
+}
+
+/// Exactly one of `stable`, `redirect` and `respond`.
+fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<Action> {
+    let reader = &headed.reader;
+    let (stable, redirect, respond) = (reader.get("stable"), reader.get("redirect"), reader.get("respond"));
+    let given: Vec<Item<'_>> = [stable, redirect, respond].into_iter().flatten().collect();
+    let split = variant::split(context, headed, names);
+    let redirect = redirect.and_then(|item| action::redirect(context, &item));
+    let respond = respond.and_then(|item| action::respond(context, &item));
+    match given[..] {
+        [] => {
+            let finding = Finding::error("missing-action", reader.span(), "this route does nothing");
+            context
+                .report(finding.help("give it `stable = \"UPSTREAM\"`, `redirect = { to = … }` or `respond = { … }`"));
+            return None;
+        }
+        [_] => {}
+        [first, second, ..] => {
+            let message = format!("a route cannot have both `{}` and `{}`", first.key, second.key);
+            let finding = Finding::error("ambiguous", reader.place(second.key), message);
+            context.report(finding.also(reader.place(first.key), ""));
+            return None;
+        }
+    }
+    if stable.is_none() {
+        refuse_split_keys(context, reader, given[0].key);
+    }
+    split.map(Action::Split).or(redirect.map(Action::Redirect)).or(respond.map(Action::Respond))
+}
+
+/// Keys that say nothing in a route that does not forward.
+fn refuse_split_keys(context: &mut Context<'_>, reader: &Reader<'_>, action: &str) {
+    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "rewrite"] {
+        if reader.get(key).is_some() {
+            let message = format!("a route with `{action}` forwards to nobody: `{key}` has no meaning here");
+            context.report(Finding::error("useless-key", reader.place(key), message));
+        }
+    }
+}
+
+fn timeouts(context: &mut Context<'_>, reader: &Reader<'_>) -> Timeouts {
+    let usual = Timeouts::default();
+    let Some(reader) = reader.table(context, "timeout", &TIMEOUT) else { return usual };
+    let request = value::timeout(context, &reader, "request", usual.request);
+    let idle = value::timeout(context, &reader, "idle", usual.idle);
+    reader.finish(context);
+    Timeouts { request, idle }
+}
+
+fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> RouteLimits {
+    let Some(reader) = reader.table(context, "limits", &LIMITS) else { return RouteLimits::default() };
+    let body = reader.get("body").and_then(|item| value::size(context, &item, (0, 1 << 50)));
+    reader.finish(context);
+    RouteLimits { body_bytes: body }
+}

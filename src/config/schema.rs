@@ -1,0 +1,238 @@
+//! The JSON Schema (2020-12) of the file, for editors: made of the same tables of keys that the readers use.
+
+use serde_json::{Map, Value, json};
+
+use super::compile::FILE;
+use super::spec::{Form, Key, NAME, Presence, Spec};
+
+/// The JSON Schema of `routes.toml`.
+#[must_use]
+pub fn schema() -> Value {
+    let mut root = Map::new();
+    root.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+    root.insert("title".into(), json!("Pointsman routes file"));
+    let Value::Object(rest) = table(&FILE) else { return Value::Object(root) };
+    root.extend(rest);
+    Value::Object(root)
+}
+
+fn table(spec: &'static Spec) -> Value {
+    let properties: Map<String, Value> =
+        spec.keys.iter().map(|key| (key.name.to_owned(), property(spec, key))).collect();
+    let required: Vec<_> =
+        spec.keys.iter().filter(|key| key.presence == Presence::Required).map(|key| key.name).collect();
+    let mut schema = Map::new();
+    schema.insert("description".into(), json!(spec.doc));
+    schema.insert("type".into(), json!("object"));
+    schema.insert("properties".into(), Value::Object(properties));
+    if !required.is_empty() {
+        schema.insert("required".into(), json!(required));
+    }
+    schema.insert("additionalProperties".into(), json!(false));
+    Value::Object(schema)
+}
+
+fn property(spec: &'static Spec, key: &'static Key) -> Value {
+    let mut schema = form(spec, &key.form);
+    if let Value::Object(schema) = &mut schema {
+        schema.insert("description".into(), json!(key.doc));
+        if let Presence::Default(text) = key.presence
+            && let Ok(value) = serde_json::from_str::<Value>(text)
+        {
+            schema.insert("default".into(), value);
+        }
+    }
+    schema
+}
+
+fn form(of: &'static Spec, form_of: &'static Form) -> Value {
+    match form_of {
+        Form::Text => json!({ "type": "string" }),
+        Form::Pattern(pattern) => json!({ "type": "string", "pattern": pattern }),
+        Form::Boolean => json!({ "type": "boolean" }),
+        Form::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Form::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Form::Words(words) => json!({ "type": "string", "enum": words }),
+        Form::OneOrMore(item) => {
+            let item = form(of, item);
+            json!({ "anyOf": [item, { "type": "array", "items": item }] })
+        }
+        Form::Table(spec) => table(spec),
+        Form::Itself => table_without_itself(of),
+        Form::Tables(spec) => json!({ "type": "array", "items": table(spec) }),
+        Form::Map(value) => json!({ "type": "object", "additionalProperties": form(of, value) }),
+        Form::Named(value) => {
+            let names = json!({ "pattern": NAME });
+            json!({ "type": "object", "propertyNames": names, "additionalProperties": form(of, value) })
+        }
+        Form::Either(forms) => {
+            let all: Vec<_> = forms.iter().map(|one| form(of, one)).collect();
+            json!({ "anyOf": all })
+        }
+    }
+}
+
+/// A table inside a table of its kind: the keys that lead back are left open, so that the schema ends.
+fn table_without_itself(spec: &'static Spec) -> Value {
+    let keys = spec.keys.iter().map(|key| {
+        let value = match key.form {
+            Form::Itself => json!({ "type": "object" }),
+            _ => property(spec, key),
+        };
+        (key.name.to_owned(), value)
+    });
+    let properties: Map<String, Value> = keys.collect();
+    json!({ "description": spec.doc, "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::{Document, TableId, Value as Written};
+    use super::*;
+
+    /// What is wrong with a value, by the keywords that [`schema`] uses.
+    fn faults(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+        let kind = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(number) if number.is_i64() => "integer",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        for (keyword, rule) in schema.as_object().unwrap() {
+            let holds = match keyword.as_str() {
+                "$schema" | "title" | "description" | "default" => true,
+                "type" => rule == kind || (rule == "number" && kind == "integer"),
+                "enum" => rule.as_array().unwrap().contains(value),
+                "pattern" => {
+                    value.as_str().is_none_or(|s| regex::Regex::new(rule.as_str().unwrap()).unwrap().is_match(s))
+                }
+                "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),
+                "maximum" => value.as_f64().is_none_or(|n| n <= rule.as_f64().unwrap()),
+                "required" => rule.as_array().unwrap().iter().all(|key| value.get(key.as_str().unwrap()).is_some()),
+                "anyOf" => rule.as_array().unwrap().iter().any(|schema| {
+                    let mut inside = Vec::new();
+                    faults(schema, value, at, &mut inside);
+                    inside.is_empty()
+                }),
+                "items" => {
+                    value.as_array().into_iter().flatten().for_each(|item| faults(rule, item, at, found));
+                    true
+                }
+                "properties" => {
+                    for (key, value) in value.as_object().into_iter().flatten() {
+                        if let Some(schema) = rule.get(key) {
+                            faults(schema, value, &format!("{at}.{key}"), found);
+                        }
+                    }
+                    true
+                }
+                "propertyNames" => {
+                    let keys = value.as_object().into_iter().flatten();
+                    keys.for_each(|(key, _)| faults(rule, &json!(key), &format!("{at}.{key}"), found));
+                    true
+                }
+                "additionalProperties" => {
+                    let known = schema.get("properties");
+                    for (key, value) in value.as_object().into_iter().flatten() {
+                        if known.is_some_and(|known| known.get(key).is_some()) {
+                            continue;
+                        }
+                        match rule {
+                            Value::Bool(false) => found.push(format!("{at}.{key}: unknown")),
+                            rule => faults(rule, value, &format!("{at}.{key}"), found),
+                        }
+                    }
+                    true
+                }
+                other => panic!("the checker does not know `{other}`"),
+            };
+            if !holds {
+                found.push(format!("{at}: {keyword} {rule} does not hold for {value}"));
+            }
+        }
+    }
+
+    fn json_of(document: &Document<'_>, id: TableId) -> Value {
+        let entries = document.table(id).entries.iter();
+        Value::Object(entries.map(|e| (e.key.to_string(), json_of_value(document, &e.node.value))).collect())
+    }
+
+    fn json_of_value(document: &Document<'_>, value: &Written<'_>) -> Value {
+        match value {
+            Written::String(text) => json!(text),
+            Written::Integer(digits, radix) => json!(i64::from_str_radix(digits, *radix).unwrap()),
+            Written::Float(digits) => json!(digits.parse::<f64>().unwrap()),
+            Written::Boolean(value) => json!(value),
+            Written::Datetime => Value::Null,
+            Written::Array(all) => all.iter().map(|node| json_of_value(document, &node.value)).collect(),
+            Written::Tables(all) => all.iter().map(|id| json_of(document, *id)).collect(),
+            Written::Table(id) => json_of(document, *id),
+        }
+    }
+
+    fn check(text: &str) -> Vec<String> {
+        let mut context = super::super::context::Context::new(&|_| None);
+        let document = Document::parse(&mut context, 0, text).unwrap();
+        let mut found = Vec::new();
+        faults(&schema(), &json_of(&document, document.root()), "", &mut found);
+        found
+    }
+
+    #[test]
+    fn the_shipped_example_fits() {
+        assert_eq!(check(include_str!("../../routes.toml")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn misfits_are_found() {
+        let found = check("schema = 2\n[[listener]]\naddres = 'x'\n[upstream.A]\nendpoints = 1\n");
+        for part in [".schema: maximum", ": required", ".addres: unknown", ".upstream.A: pattern", ".endpoints: anyOf"]
+        {
+            assert!(found.iter().any(|fault| fault.contains(part)), "{part} in {found:#?}");
+        }
+    }
+
+    #[test]
+    fn every_key_says_what_it_is_for() {
+        fn walk(schema: &Value) {
+            for (key, value) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                assert!(value["description"].as_str().is_some_and(|doc| doc.ends_with('.')), "{key}: {value}");
+            }
+            match schema {
+                Value::Object(all) => all.values().for_each(walk),
+                Value::Array(all) => all.iter().for_each(walk),
+                _ => {}
+            }
+        }
+        walk(&schema());
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_code() {
+        let schema = schema();
+        let limits = &schema["properties"]["listener"]["items"]["properties"]["limits"]["properties"];
+        let usual = crate::route::Limits::default();
+        for (key, value) in [
+            ("connections", usual.connections),
+            ("connections_per_ip", usual.connections_per_ip),
+            ("connection_rate_per_ip", usual.connection_rate_per_ip),
+            ("headers", usual.headers),
+            ("requests", usual.requests),
+            ("h2_streams", usual.h2_streams),
+            ("h2_resets", usual.h2_resets),
+            ("h2_pings", usual.h2_pings),
+            ("h2_settings", usual.h2_settings),
+            ("h2_continuations", usual.h2_continuations),
+            ("body_rate", usual.body_rate),
+        ] {
+            assert_eq!(limits[key]["default"], json!(value), "{key}");
+        }
+        assert_eq!(limits["header_bytes"]["default"], json!(format!("{}KiB", usual.header_bytes >> 10)));
+        assert_eq!(limits["uri_bytes"]["default"], json!(format!("{}KiB", usual.uri_bytes >> 10)));
+        let timeout = &schema["properties"]["route"]["items"]["properties"]["timeout"]["properties"];
+        assert_eq!(timeout["request"]["default"], json!("30s"));
+    }
+}

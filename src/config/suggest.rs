@@ -1,0 +1,64 @@
+//! "Did you mean": the nearest of the words that would have been right.
+
+/// How many candidates are looked at, so that a hostile file buys no time.
+const LOOKED_AT_MAX: usize = 5_000;
+
+/// A help line that names the nearest candidate, when one is near.
+pub(super) fn did_you_mean<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
+    nearest(word, candidates).map(|found| format!("did you mean `{found}`?"))
+}
+
+fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    if word.is_empty() || word.len() > 80 {
+        return None;
+    }
+    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    candidates
+        .take(LOOKED_AT_MAX)
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= allowed)
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many letters must be changed, added, removed or swapped with their neighbour; `-`, `_` and case are equal.
+fn distance(a: &str, b: &str) -> usize {
+    let plain =
+        |s: &str| -> Vec<u8> { s.bytes().map(|b| if b == b'-' { b'_' } else { b.to_ascii_lowercase() }).collect() };
+    let (a, b) = (plain(a), plain(b));
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 0..a.len() {
+        let mut row = vec![i + 1];
+        for j in 0..b.len() {
+            let replaced = last[j] + usize::from(a[i] != b[j]);
+            let mut best = replaced.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_is_found() {
+        let keys = ["weight", "upstream", "methods", "sticky_cookie", "sticky"];
+        let check =
+            |word: &str, expected: Option<&str>| assert_eq!(nearest(word, keys.into_iter()), expected, "{word}");
+        check("wieght", Some("weight"));
+        check("Weight", Some("weight"));
+        check("method", Some("methods"));
+        check("sticky-cookie", Some("sticky_cookie"));
+        check("upstraem", Some("upstream"));
+        check("colour", None);
+        check("", None);
+    }
+}

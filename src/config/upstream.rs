@@ -1,0 +1,194 @@
+//! `[upstream.NAME]`: where requests go.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::reader::{Item, Named, Reader, Text};
+use super::source::Span;
+use super::spec::{DURATION, Form, Spec, default, optional, required};
+use super::value;
+use crate::route::{Balance, EndpointHost, EndpointSpec, Protocol, Upstream, UpstreamLimits};
+
+/// `[upstream.NAME]`.
+pub(super) const UPSTREAM: Spec = Spec {
+    title: "[upstream.NAME]",
+    doc: "A named set of endpoints that run one revision of a service.",
+    keys: &[
+        required(
+            "endpoints",
+            Form::OneOrMore(&Form::Either(&[Form::Pattern("^(http|h2c)://|\\$\\{"), Form::Table(&ENDPOINT)])),
+            "Where it runs: `http://host:port` or `h2c://host:port`.",
+        ),
+        optional("revision", Form::Text, "What is deployed there; a new revision is a new release."),
+        default(
+            "balance",
+            Form::Words(&["least_request", "round_robin", "hash"]),
+            "\"least_request\"",
+            "How an endpoint is chosen; least_request takes the better of two random ones.",
+        ),
+        default("connect_timeout", Form::Pattern(DURATION), "\"1s\"", "Bound on connecting."),
+        optional("limits", Form::Table(&LIMITS), "Bounds on use; beyond: 503 at once."),
+    ],
+    later: &["health", "outlier", "slow_start", "tls"],
+};
+
+const ENDPOINT: Spec = Spec {
+    title: "endpoints",
+    doc: "An endpoint with a weight.",
+    keys: &[
+        required("url", Form::Pattern("^(http|h2c)://|\\$\\{"), "Where it is."),
+        default("weight", Form::Integer(1, 1_000), "1", "Its weight among its siblings."),
+    ],
+    later: &[],
+};
+
+const LIMITS: Spec = Spec {
+    title: "[upstream.NAME.limits]",
+    doc: "Bounds on the use of an upstream.",
+    keys: &[
+        default("connections", Form::Integer(1, 1_000_000), "1024", "Open connections."),
+        default("requests", Form::Integer(1, 1_000_000), "4096", "Requests in flight."),
+    ],
+    later: &[],
+};
+
+/// Compiles one upstream.
+pub(super) fn upstream(context: &mut Context<'_>, named: &Named<'_>) -> Option<Upstream> {
+    let reader = named.item.table(context, &UPSTREAM)?.called(named.name);
+    let endpoints = endpoints(context, &reader);
+    let revision = reader.text(context, "revision").map(|text| text.to_string());
+    let balance = match reader.word(context, "balance") {
+        Some(1) => Balance::RoundRobin,
+        Some(2) => Balance::Hash,
+        _ => Balance::LeastRequest,
+    };
+    let mut connect_timeout = Duration::from_secs(1);
+    if let Some(item) = reader.get("connect_timeout") {
+        match value::duration(context, &item) {
+            Some(duration) if duration.is_zero() => {
+                item.refuse(context, "out-of-range", "`connect_timeout` cannot be zero: no connection is that fast");
+            }
+            Some(duration) => connect_timeout = duration,
+            None => {}
+        }
+    }
+    let limits = reader.table(context, "limits", &LIMITS).map_or_else(UpstreamLimits::default, |reader| {
+        let reader = reader.called(named.name);
+        let usual = UpstreamLimits::default();
+        let connections = reader.count(context, "connections").unwrap_or(usual.connections);
+        let requests = reader.count(context, "requests").unwrap_or(usual.requests);
+        reader.finish(context);
+        UpstreamLimits { connections, requests }
+    });
+    reader.finish(context);
+    Some(Upstream { name: named.name.to_owned(), revision, endpoints, balance, connect_timeout, limits })
+}
+
+fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec> {
+    let Some(item) = reader.need(context, "endpoints") else { return Vec::new() };
+    let items = item.one_or_more();
+    if items.is_empty() {
+        item.refuse(context, "empty-list", format!("`{}` has no endpoint", reader.title()));
+    }
+    let mut all: Vec<(EndpointSpec, Span)> = Vec::new();
+    for item in items {
+        let Some(endpoint) = endpoint(context, &item) else { continue };
+        let same = |known: &EndpointSpec| known.host == endpoint.host && known.port == endpoint.port;
+        if let Some((_, first)) = all.iter().take(1_000).find(|(known, _)| same(known)) {
+            let finding = Finding::error("duplicate-endpoint", item.span(), "this endpoint is named twice");
+            let finding = finding.saying("and again here").also(*first, "first named here");
+            context.report(finding.help("to send it more, write `{ url = \"…\", weight = 2 }`"));
+        }
+        all.push((endpoint, item.span()));
+    }
+    all.into_iter().map(|(endpoint, _)| endpoint).collect()
+}
+
+fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> {
+    if !item.is_table() {
+        let text = item.text(context)?;
+        return url(context, &text, 1);
+    }
+    let reader = item.table(context, &ENDPOINT)?;
+    let text = reader.need(context, "url").and_then(|item| item.text(context));
+    let weight = reader.count(context, "weight").unwrap_or(1);
+    reader.finish(context);
+    url(context, &text?, weight)
+}
+
+fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<EndpointSpec> {
+    match parse(text) {
+        Ok((protocol, host, port)) => Some(EndpointSpec { protocol, host, port, weight }),
+        Err(message) => {
+            let finding = Finding::error("bad-endpoint", text.span, message);
+            context.report(finding.help("write `http://host:port`, or `h2c://host:port` for HTTP/2 in the clear"));
+            None
+        }
+    }
+}
+
+fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("`{url}` is not a URL"))?;
+    let protocol = match scheme {
+        "http" => Protocol::Http1,
+        "h2c" => Protocol::H2c,
+        "https" => return Err("`https://` is not supported by this version of Pointsman".to_owned()),
+        _ => return Err(format!("`{scheme}://` is not a protocol of endpoints")),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#']) {
+        return Err("an endpoint has no path and no query: use `[route.rewrite]`".to_owned());
+    }
+    if rest.contains('@') {
+        return Err("an endpoint has no user and password".to_owned());
+    }
+    let (host, port) = match rest.rsplit_once(':').filter(|(host, _)| !host.starts_with('[') || host.ends_with(']')) {
+        Some((host, port)) => {
+            let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+            let parsed = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
+            (host, parsed.ok_or_else(|| format!("`{port}` is not a port"))?)
+        }
+        None => (rest, 80),
+    };
+    if !value::is_host(host) {
+        return Err(format!("`{host}` is not a host"));
+    }
+    let bare = host.trim_matches(['[', ']']);
+    let host = bare.parse::<IpAddr>().map_or_else(|_| EndpointHost::Name(bare.to_ascii_lowercase()), EndpointHost::Ip);
+    Ok((protocol, host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let name = |name: &str| EndpointHost::Name(name.to_owned());
+        let check = |url: &str, expected: (Protocol, EndpointHost, u16)| assert_eq!(parse(url), Ok(expected), "{url}");
+        check("http://10.0.1.10:8080", (Protocol::Http1, EndpointHost::Ip([10, 0, 1, 10].into()), 8080));
+        check("http://Checkout.internal", (Protocol::Http1, name("checkout.internal"), 80));
+        check("h2c://[::1]:50051/", (Protocol::H2c, EndpointHost::Ip("::1".parse().unwrap()), 50051));
+        check("http://[::1]", (Protocol::Http1, EndpointHost::Ip("::1".parse().unwrap()), 80));
+        for bad in [
+            "10.0.0.1:80",
+            "ftp://a:1",
+            "https://a:1",
+            "http://a:0",
+            "http://a:70000",
+            "http://a:",
+            "http://",
+            "http://a/b",
+            "http://a?b",
+            "http://u@a",
+            "http://a b",
+            "http://[::1",
+            "http://a:+1",
+            "http://::1:80",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

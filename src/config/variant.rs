@@ -1,0 +1,174 @@
+//! A route's variants and their weights: `stable`, `canary`, `[[route.variant]]`.
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::reader::{Item, Reader, Text};
+use super::route::{Headed, Names};
+use super::source::Span;
+use super::spec::{Form, NAME, Spec, default, required};
+use super::target;
+use super::value;
+use crate::route::{Salt, Split, StickyKey, UpstreamId, Variant, Weight};
+
+/// How many variants a route may have.
+const VARIANTS_MAX: usize = 100;
+
+const WEIGHT: Form = Form::Number(0, 100);
+
+/// `[route.canary]`.
+pub(super) const CANARY: Spec = Spec {
+    title: "[route.canary]",
+    doc: "One variant called `canary`.",
+    keys: &[
+        required("upstream", Form::Text, "Who answers."),
+        default("weight", WEIGHT, "0", "Its share in percent, at most four decimals."),
+    ],
+    later: &["rollout", "rescue"],
+};
+
+/// `[[route.variant]]`.
+pub(super) const VARIANT: Spec = Spec {
+    title: "[[route.variant]]",
+    doc: "A variant by name.",
+    keys: &[
+        required("name", Form::Pattern(NAME), "Its name, unique in the route; not `stable`."),
+        required("upstream", Form::Text, "Who answers."),
+        default("weight", WEIGHT, "0", "Its share in percent, at most four decimals."),
+    ],
+    later: &["rollout", "rescue"],
+};
+
+/// A variant as it was read.
+struct Arm {
+    name: String,
+    name_at: Span,
+    weight: Weight,
+    weight_at: Span,
+    upstream: Option<UpstreamId>,
+}
+
+/// Compiles what stands behind `stable`. Everything is read, so that all errors show, also when there is no `stable`.
+pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<Split> {
+    let reader = &headed.reader;
+    let stable = reader.text(context, "stable").and_then(|text| upstream(context, &text, names));
+    let arms = arms(context, reader, names);
+    let total = total(context, reader, &arms);
+    let sticky = sticky(context, reader);
+    let cookie = reader.text(context, "sticky_cookie").filter(|text| value::token(context, text, text.span));
+    let salt = salt(context, headed);
+    let targets = {
+        let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
+        target::targets(context, reader, (&known, &salt), names)
+    };
+    let rewrite = super::action::rewrite(context, reader);
+    if total > 0 && sticky.is_empty() && cookie.is_none() && reader.get("stable").is_some() {
+        let at = arms.iter().find(|arm| arm.weight > Weight::ZERO).map_or(reader.span(), |arm| arm.weight_at);
+        if total < 1_000_000 {
+            let finding =
+                Finding::warning("not-sticky", at, "callers will see both variants: nothing makes them stick");
+            context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"`"));
+        }
+    }
+    let left = Weight::from_millionths(1_000_000_u32.saturating_sub(total)).unwrap_or_default();
+    let first = Variant { name: "stable".to_owned(), upstream: stable?, weight: left, start: total, killed: false };
+    let mut variants = vec![first];
+    let mut start = 0;
+    for arm in arms {
+        variants.push(Variant { name: arm.name, upstream: arm.upstream?, weight: arm.weight, start, killed: false });
+        start += arm.weight.millionths();
+    }
+    let sticky_cookie = cookie.map(|text| text.to_string());
+    Some(Split { variants, sticky, sticky_cookie, salt: Salt::new(&salt), targets, killed: false, rewrite })
+}
+
+fn upstream(context: &mut Context<'_>, text: &Text<'_>, names: &mut Names<'_, '_>) -> Option<UpstreamId> {
+    names.upstreams.find(context, text).map(UpstreamId)
+}
+
+fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut Names<'_, '_>) -> Vec<Arm> {
+    let mut arms = Vec::new();
+    if let Some(canary) = reader.table(context, "canary", &CANARY) {
+        let arm = arm(context, &canary, names, ("canary".to_owned(), reader.place("canary")));
+        arms.push(arm);
+    }
+    for variant in reader.tables(context, "variant", &VARIANT) {
+        let name = variant.need(context, "name").and_then(|item| item.text(context));
+        let name = name.filter(|name| value::name(context, name, name.span));
+        let at = name.as_ref().map_or(variant.span(), |name| name.span);
+        let arm = arm(context, &variant, names, (name.map_or_else(String::new, |name| name.to_string()), at));
+        if arm.name == "stable" {
+            let message = "`stable` is the name of the variant that the route's `stable` names";
+            context.report(Finding::error("reserved-name", at, message));
+        } else if let Some(first) = arms.iter().find(|known: &&Arm| !arm.name.is_empty() && known.name == arm.name) {
+            let finding = Finding::error("duplicate-name", at, format!("variant `{}` is defined twice", arm.name));
+            context.report(finding.saying("and again here").also(first.name_at, "first defined here"));
+        }
+        arms.push(arm);
+        if arms.len() > VARIANTS_MAX {
+            let message = format!("a route has at most {VARIANTS_MAX} variants");
+            context.report(Finding::error("too-many", variant.span(), message));
+            break;
+        }
+    }
+    arms
+}
+
+fn arm(
+    context: &mut Context<'_>,
+    reader: &Reader<'_>,
+    names: &mut Names<'_, '_>,
+    (name, name_at): (String, Span),
+) -> Arm {
+    let text = reader.need(context, "upstream").and_then(|item| item.text(context));
+    let upstream = text.and_then(|text| upstream(context, &text, names));
+    let item = reader.get("weight");
+    let weight = item.and_then(|item| value::weight(context, &item)).unwrap_or_default();
+    let weight_at = item.map_or(name_at, |item: Item<'_>| item.span());
+    reader.finish(context);
+    Arm { name, name_at, weight, weight_at, upstream }
+}
+
+/// The sum of all weights in millionths, which must not exceed 100 %; nothing is ever normalised silently.
+fn total(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm]) -> u32 {
+    let sum: u64 = arms.iter().map(|arm| u64::from(arm.weight.millionths())).sum();
+    if sum <= 1_000_000 {
+        return u32::try_from(sum).unwrap_or(0);
+    }
+    let weighted: Vec<_> = arms.iter().filter(|arm| arm.weight > Weight::ZERO).collect();
+    let parts: Vec<_> = weighted.iter().take(20).map(|arm| arm.weight.to_string()).collect();
+    #[expect(clippy::cast_precision_loss, reason = "at most a hundred weights, for people")]
+    let percent = sum as f64 / 10_000.0;
+    let message = format!("the weights of this route sum up to {percent}: {}", parts.join(" + "));
+    let mut finding = Finding::error("weights-exceed-100", reader.place("name"), message);
+    for arm in weighted.iter().take(20) {
+        finding = finding.also(arm.weight_at, format!("`{}`", arm.name));
+    }
+    context.report(finding.help("stable gets what the others leave, so that they may sum up to 100 at most"));
+    1_000_000
+}
+
+fn sticky(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<StickyKey> {
+    let mut keys: Vec<StickyKey> = Vec::new();
+    for item in reader.get("sticky").map(|item| item.one_or_more()).unwrap_or_default() {
+        let key = match value::word(context, &item, &["tenant", "user", "client_ip"]) {
+            Some(0) => StickyKey::Tenant,
+            Some(1) => StickyKey::User,
+            Some(_) => StickyKey::ClientIp,
+            None => continue,
+        };
+        if keys.contains(&key) {
+            item.refuse(context, "duplicate-key", "this is named twice");
+        }
+        keys.push(key);
+    }
+    keys
+}
+
+/// The salt: `salt`, else the route's name.
+fn salt(context: &mut Context<'_>, headed: &Headed<'_>) -> String {
+    let given = headed.reader.text(context, "salt");
+    if let Some(text) = given.as_ref().filter(|text| text.is_empty() || text.len() > 255) {
+        context.report(Finding::error("bad-salt", text.span, "a salt has 1 to 255 bytes"));
+    }
+    given.or_else(|| headed.name.clone()).map_or_else(String::new, |text| text.to_string())
+}
