@@ -8,6 +8,9 @@ use super::{Action, Route, Rules, Split, VariantId};
 /// How many lines a summary has at most.
 const SUMMARY_LINES_MAX: usize = 100;
 
+/// What became of something, by whether it is killed now.
+const KILL_WORDS: [&str; 2] = ["revived", "killed"];
+
 /// What changes from `old` to `new`, in words, for the journal and the log of a reload: kills first, then routes by the
 /// order of the new file (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the
 /// last one says how many more there are. One look at each route.
@@ -88,7 +91,7 @@ fn route(pair: &Pair<'_>, old: &Route, new: &Route) -> Vec<String> {
 /// What changed in a split.
 fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
     if old.killed != new.killed {
-        words.push(format!("{name} {}", kill_word(new.killed)));
+        words.push(format!("{name} {}", KILL_WORDS[usize::from(new.killed)]));
     }
     for (to, id) in new.variants.iter().zip(0..) {
         let Some(from) = old.variants.iter().find(|from| from.name == to.name) else {
@@ -100,7 +103,7 @@ fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut 
             words.push(format!("{name} {} {} → {}", to.name, from.weight, to.weight));
         }
         if from.killed != to.killed {
-            words.push(format!("{name} {} {}", to.name, kill_word(to.killed)));
+            words.push(format!("{name} {} {}", to.name, KILL_WORDS[usize::from(to.killed)]));
         }
         let (before, after) = pair.upstreams(from.upstream, to.upstream);
         if before != after {
@@ -124,15 +127,11 @@ fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut 
     }
 }
 
-const fn kill_word(killed: bool) -> &'static str {
-    if killed { "killed" } else { "revived" }
-}
-
 /// What changed in `[kill]` beyond single routes and variants.
 fn kills(Pair { old, new, .. }: &Pair<'_>) -> Vec<String> {
     let mut words = Vec::new();
     if old.kill.all != new.kill.all {
-        words.push(format!("everything {}", kill_word(new.kill.all)));
+        words.push(format!("everything {}", KILL_WORDS[usize::from(new.kill.all)]));
     }
     if old.kill.tenants != new.kill.tenants {
         words.push(format!("killed tenants {} → {}", old.kill.tenants.len(), new.kill.tenants.len()));

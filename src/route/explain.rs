@@ -10,7 +10,7 @@ use super::predicate::all_hold;
 use super::teller::Teller;
 use super::{
     Action, Caller, Counted, Decision, EncodedSlash, Extractor, Head, HeaderEdits, Lookup, Place, Predicate, Reason,
-    Route, Rules, Split, Spread, Template, Values, cookie, decide, normal_host, normal_path, table,
+    Route, Rules, Split, Spread, Template, Values, candidate, cookie, decide, normal_host, normal_path,
 };
 
 /// How many routes that nearly matched are told.
@@ -125,11 +125,12 @@ pub struct Told {
 }
 
 /// What comes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// 400: no normal form.
     Refused(String),
     /// 404.
+    #[default]
     NoRoute,
     /// The route redirects.
     Redirect(StatusCode, String),
@@ -137,12 +138,6 @@ pub enum Outcome {
     Respond(StatusCode),
     /// A variant answers.
     Serve(Served),
-}
-
-impl Default for Outcome {
-    fn default() -> Self {
-        Self::NoRoute
-    }
 }
 
 /// Which variant answers.
@@ -237,7 +232,8 @@ impl Explanation {
             Action::Redirect(redirect) => Outcome::Redirect(redirect.status, text(&redirect.to, &values)),
             Action::Respond(respond) => Outcome::Respond(respond.status),
             Action::Split(split) => {
-                let served = self.serve(rules, split, head, caller, lookup);
+                let (served, steps) = serve(rules, split, head, caller, lookup);
+                self.steps = steps;
                 variant = served.variant.clone();
                 values.variant = &variant;
                 Outcome::Serve(served)
@@ -245,31 +241,6 @@ impl Explanation {
         };
         self.request_headers = edits(&route.request_headers, &values);
         self.response_headers = edits(&route.response_headers, &values);
-    }
-
-    /// Decides, and listens.
-    fn serve(&mut self, rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, lookup: Lookup) -> Served {
-        let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
-        let mut teller = Teller::new(rules, split, head, caller);
-        let decision = decide(rules, split, head, caller, identity, &mut Spread::default(), &mut teller);
-        self.steps = teller.told;
-        if let (true, Some(name)) = (decision.unkeyed, &split.sticky_cookie) {
-            let text = format!("a live request is given a random identity in cookie {name}, and decided by it");
-            self.steps.push(Told { text, ..Told::default() });
-        }
-        let variant = &split.variants[usize::from(decision.variant.0)];
-        let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
-        let host = split.rewrite.host.as_ref();
-        Served {
-            decision,
-            variant: variant.name.clone(),
-            upstream: upstream.to_owned(),
-            forwarded_path: match split.rewrite.path(head.path, lookup.matched) {
-                Ok(path) => Ok(path.into_owned()),
-                Err(error) => Err(error.to_string()),
-            },
-            forwarded_host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
-        }
     }
 
     /// One line for a response header or a log: visible ASCII only.
@@ -301,6 +272,32 @@ impl Explanation {
         let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '_' };
         words.join(" ").chars().map(visible).collect()
     }
+}
+
+/// Decides, and listens.
+fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, lookup: Lookup) -> (Served, Vec<Told>) {
+    let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+    let mut teller = Teller::new(rules, split, head, caller);
+    let decision = decide(rules, split, head, caller, identity, &mut Spread::default(), &mut teller);
+    let mut steps = teller.told;
+    if let (true, Some(name)) = (decision.unkeyed, &split.sticky_cookie) {
+        let text = format!("a live request is given a random identity in cookie {name}, and decided by it");
+        steps.push(Told { text, ..Told::default() });
+    }
+    let variant = &split.variants[usize::from(decision.variant.0)];
+    let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
+    let host = split.rewrite.host.as_ref();
+    let served = Served {
+        decision,
+        variant: variant.name.clone(),
+        upstream: upstream.to_owned(),
+        forwarded_path: match split.rewrite.path(head.path, lookup.matched) {
+            Ok(path) => Ok(path.into_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+        forwarded_host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
+    };
+    (served, steps)
 }
 
 /// An identity and the place that gave it.
@@ -346,13 +343,13 @@ fn nearly(rules: &Rules, head: &Head<'_>, taken: Option<&str>) -> Vec<Matched> {
     let others = rules.routes.iter().filter(|route| Some(route.name.as_str()) != taken);
     let told = others.filter_map(|route| {
         let fitting = route.matches.fitting(head.host, head.path)?;
-        let why = if table::holds(&route.matches, head) {
+        let why = if candidate::holds(&route.matches, head) {
             format!("{fitting}: fits too, but comes after {}", taken.unwrap_or("it"))
         } else if !route.matches.methods.is_empty() && !route.matches.methods.contains(head.method) {
             format!("{fitting}: not for method {}", head.method)
         } else {
             let refusing =
-                route.matches.predicates.iter().find(|predicate| !table::predicate_holds(predicate, head))?;
+                route.matches.predicates.iter().find(|predicate| !candidate::predicate_holds(predicate, head))?;
             format!("{fitting}: does not hold: {}", refusing.describe(&rules.segments))
         };
         Some(Matched { name: route.name.clone(), place: route.place.clone(), why })

@@ -60,8 +60,21 @@ pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
         match byte {
             b'.' if before == b'.' => return None,
             b'A'..=b'Z' => upper = true,
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {}
-            b'!' | b'$' | b'&' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => {}
+            b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'('
+            | b')'
+            | b'*'
+            | b'+'
+            | b';'
+            | b'=' => {}
             _ => return None,
         }
         before = byte;

@@ -10,7 +10,8 @@
 //! `priority` overrides all of this: routes with a positive one are asked before all others and the highest that holds
 //! wins, wherever it was found; routes with a negative one are asked when nobody else wants the request.
 
-use super::table::{Candidate, Table};
+use super::candidate::Candidate;
+use super::table::Table;
 use super::{Head, Route, RouteId};
 
 /// Finds routes. Built once when the file is compiled.

@@ -70,7 +70,7 @@ impl Default for Limits {
             h2_settings: 20,
             h2_continuations: 16,
             header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             stall_timeout: Duration::from_secs(30),
             body_rate: 240,
             encoded_slash: super::EncodedSlash::Keep,

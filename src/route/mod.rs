@@ -5,11 +5,13 @@
 
 mod bucket;
 mod caller;
+mod candidate;
 mod conflict;
 mod cookie;
 mod decision;
 mod describe;
 mod difference;
+mod edges;
 mod explain;
 mod forwarded;
 mod headers;
@@ -18,9 +20,9 @@ mod index;
 mod key;
 mod listener;
 mod path;
-mod paths;
 mod predicate;
 mod query;
+mod regexes;
 mod rule;
 mod rules;
 mod sameness;
@@ -30,6 +32,7 @@ mod teller;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod unit;
 mod upstream;
 mod what_if;

@@ -30,7 +30,7 @@ impl PathPattern {
                 let rest = path.strip_prefix(prefix.as_str())?;
                 (rest.is_empty() || rest.starts_with('/') || path == "*").then_some(prefix.len())
             }
-            Self::Regex(regex) => super::paths::whole(regex).is_match(path).then_some(path.len()),
+            Self::Regex(regex) => super::regexes::whole(regex).is_match(path).then_some(path.len()),
         }
     }
 }

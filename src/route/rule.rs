@@ -205,7 +205,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { request: Some(Duration::from_secs(30)), idle: Some(Duration::from_secs(60)) }
+        Self { request: Some(Duration::from_secs(30)), idle: Some(Duration::from_mins(1)) }
     }
 }
 

@@ -63,17 +63,16 @@ impl Moved {
 #[must_use]
 pub fn compare(old: &Rules, new: &Rules) -> Comparison {
     let pair = Pair::new(old, new);
-    let changes = Changes::between(&pair);
+    let Changes { added, removed, changed: differing } = Changes::between(&pair);
     let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
-    let mut changed: Vec<RouteChange> = changes
-        .changed
+    let mut changed: Vec<RouteChange> = differing
         .into_iter()
         .map(|((from, to), words)| RouteChange { route: to.name.clone(), words, moved: moved(&pair, from, to) })
         .collect();
     if old.kill.all != new.kill.all {
         changed.extend(unchanged_splits(&pair, &changed));
     }
-    Comparison { added: owned(changes.added), removed: owned(changes.removed), changed }
+    Comparison { added: owned(added), removed: owned(removed), changed }
 }
 
 /// Routes that change only because everything is killed or revived.
@@ -116,18 +115,31 @@ fn moved(pair: &Pair<'_>, old: &Route, new: &Route) -> Moved {
             return Moved::Unknown(why);
         }
     }
-    Moved::Exactly(flows((from, killed(before, from)), (to, killed(after, to))))
+    Moved::Exactly(flows(
+        &Side { split: from, killed: killed(before, from) },
+        &Side { split: to, killed: killed(after, to) },
+    ))
 }
 
-/// The variant that serves a bucket; a killed one's is stable's.
-fn serving(split: &Split, killed: bool, bucket: u32) -> &str {
-    let owner = &split.variants[usize::from(split.owner(Bucket(bucket)).0)];
-    if killed || owner.killed { &split.variants[0].name } else { &owner.name }
+/// A split on one side of the comparison.
+struct Side<'a> {
+    split: &'a Split,
+    /// By `kill.all` or `kill.routes`.
+    killed: bool,
+}
+
+impl<'a> Side<'a> {
+    /// The variant that serves a bucket; a killed one's is stable's.
+    fn serving(&self, bucket: u32) -> &'a str {
+        let variants = &self.split.variants;
+        let owner = &variants[usize::from(self.split.owner(Bucket(bucket)).0)];
+        if self.killed || owner.killed { &variants[0].name } else { &owner.name }
+    }
 }
 
 /// The buckets that change hands: between two borders nothing changes, so one look at each interval is enough.
-fn flows((old, old_killed): (&Split, bool), (new, new_killed): (&Split, bool)) -> Vec<Flow> {
-    let arms = old.variants.iter().chain(&new.variants);
+fn flows(old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
+    let arms = old.split.variants.iter().chain(&new.split.variants);
     let mut borders: Vec<u32> = arms.flat_map(|v| [v.start, v.start + v.weight.millionths()]).collect();
     borders.extend([0, BUCKETS]);
     borders.retain(|border| *border <= BUCKETS);
@@ -135,7 +147,7 @@ fn flows((old, old_killed): (&Split, bool), (new, new_killed): (&Split, bool)) -
     borders.dedup();
     let mut moved: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for interval in borders.windows(2) {
-        let (from, to) = (serving(old, old_killed, interval[0]), serving(new, new_killed, interval[0]));
+        let (from, to) = (old.serving(interval[0]), new.serving(interval[0]));
         if from != to {
             *moved.entry((from, to)).or_default() += interval[1] - interval[0];
         }

@@ -1,0 +1,170 @@
+//! The edges of the tree of hosts and path elements, as one flat table.
+//!
+//! A table of 100 000 routes does not fit the nearer caches, so what counts is how many cache lines a step down the
+//! tree touches: here it is one, since the name of an edge lies in its slot unless it is long.
+
+use ahash::RandomState;
+
+/// Names up to this many bytes lie in their slot.
+const INLINE_BYTES: usize = 48;
+
+/// The child of a slot that is free.
+const FREE: u32 = u32::MAX;
+
+/// Set in a child that has no children itself.
+const LEAF: u32 = 1 << 31;
+
+/// Edges by parent and name: open addressing, at most half full.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Edges {
+    hasher: RandomState,
+    /// Their number is a power of two, or zero.
+    slots: Vec<Slot>,
+    used: usize,
+    /// The names that are too long for a slot.
+    long_names: Vec<Box<[u8]>>,
+}
+
+/// One edge; as large as a cache line.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+struct Slot {
+    child: u32,
+    parent: u32,
+    hash: u32,
+    len: u32,
+    /// The name, or the place of a long one in its first four bytes.
+    name: [u8; INLINE_BYTES],
+}
+
+/// Where an edge leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Child {
+    /// The node.
+    pub(super) node: u32,
+    /// What can be below it.
+    pub(super) below: Below,
+}
+
+/// What can be below a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Below {
+    /// Nothing.
+    Nothing,
+    /// Further edges.
+    Edges,
+}
+
+impl Edges {
+    /// Where the edge of this name leads from `parent`.
+    pub(super) fn find(&self, parent: u32, name: &str) -> Option<Child> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let slot = &self.slots[self.place(parent, name)];
+        if slot.child == FREE {
+            return None;
+        }
+        let below = if slot.child & LEAF == 0 { Below::Edges } else { Below::Nothing };
+        Some(Child { node: slot.child & !LEAF, below })
+    }
+
+    /// Adds an edge that is not there yet.
+    pub(super) fn insert(&mut self, parent: u32, name: &str, child: u32) {
+        if (self.used + 1) * 2 > self.slots.len() {
+            self.grow();
+        }
+        self.used += 1;
+        let at = self.place(parent, name);
+        let bytes = name.as_bytes();
+        let mut inline = [0; INLINE_BYTES];
+        match inline.get_mut(..bytes.len()) {
+            Some(room) => room.copy_from_slice(bytes),
+            None => {
+                inline[..4].copy_from_slice(&narrow(self.long_names.len()).to_ne_bytes());
+                self.long_names.push(bytes.into());
+            }
+        }
+        let hash = self.hash(parent, name);
+        self.slots[at] = Slot { child, parent, hash, len: narrow(bytes.len()), name: inline };
+    }
+
+    /// Marks the edges that lead to leaves; call once, after the last insertion.
+    pub(super) fn finish(&mut self, has_edges: impl Fn(u32) -> bool) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.child != FREE) {
+            if !has_edges(slot.child) {
+                slot.child |= LEAF;
+            }
+        }
+    }
+
+    fn hash(&self, parent: u32, name: &str) -> u32 {
+        let hash = self.hasher.hash_one((parent, name));
+        u32::try_from(hash >> 32).unwrap_or(0) // always fits: 32 bits are left
+    }
+
+    /// The slot of this edge, or the free one where it would be.
+    fn place(&self, parent: u32, name: &str) -> usize {
+        let hash = self.hash(parent, name);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = &self.slots[at];
+            if slot.child == FREE || (slot.hash == hash && slot.parent == parent && self.name(slot) == name.as_bytes())
+            {
+                return at;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn name<'a>(&'a self, slot: &'a Slot) -> &'a [u8] {
+        match slot.name.get(..slot.len as usize) {
+            Some(name) => name,
+            None => {
+                let [a, b, c, d, ..] = slot.name;
+                &self.long_names[u32::from_ne_bytes([a, b, c, d]) as usize]
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let free = Slot { child: FREE, parent: 0, hash: 0, len: 0, name: [0; INLINE_BYTES] };
+        let many = (self.slots.len() * 2).max(8);
+        let old = std::mem::replace(&mut self.slots, vec![free; many]);
+        for slot in old.into_iter().filter(|slot| slot.child != FREE) {
+            let mut at = slot.hash as usize & (many - 1);
+            while self.slots[at].child != FREE {
+                at = (at + 1) & (many - 1);
+            }
+            self.slots[at] = slot;
+        }
+    }
+}
+
+/// Counts and lengths of a table are far below 2^31: a file of that many paths is above all limits.
+pub(super) fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_are_found_and_others_are_not() {
+        let mut edges = Edges::default();
+        assert_eq!(edges.find(0, "a"), None);
+        let name = |n: u32| format!("{n}{}", "-long".repeat(n as usize % 30));
+        for n in 0..2000 {
+            assert_eq!(edges.find(n % 7, &name(n)), None);
+            edges.insert(n % 7, &name(n), n);
+        }
+        edges.finish(|node| node % 2 == 0);
+        for n in 0..2000 {
+            let below = if n % 2 == 0 { Below::Edges } else { Below::Nothing };
+            assert_eq!(edges.find(n % 7, &name(n)), Some(Child { node: n, below }));
+            assert_eq!(edges.find(n % 7 + 1, &name(n)), None);
+        }
+    }
+}
