@@ -78,12 +78,11 @@ impl Edges {
         let at = self.place(parent, name);
         let bytes = name.as_bytes();
         let mut inline = [0; INLINE_BYTES];
-        match inline.get_mut(..bytes.len()) {
-            Some(room) => room.copy_from_slice(bytes),
-            None => {
-                inline[..4].copy_from_slice(&narrow(self.long_names.len()).to_ne_bytes());
-                self.long_names.push(bytes.into());
-            }
+        if let Some(room) = inline.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+        } else {
+            inline[..4].copy_from_slice(&narrow(self.long_names.len()).to_ne_bytes());
+            self.long_names.push(bytes.into());
         }
         let hash = self.hash(parent, name);
         self.slots[at] = Slot { child, parent, hash, len: narrow(bytes.len()), name: inline };
@@ -119,13 +118,10 @@ impl Edges {
     }
 
     fn name<'a>(&'a self, slot: &'a Slot) -> &'a [u8] {
-        match slot.name.get(..slot.len as usize) {
-            Some(name) => name,
-            None => {
-                let [a, b, c, d, ..] = slot.name;
-                &self.long_names[u32::from_ne_bytes([a, b, c, d]) as usize]
-            }
-        }
+        slot.name.get(..slot.len as usize).unwrap_or_else(|| {
+            let [a, b, c, d, ..] = slot.name;
+            &self.long_names[u32::from_ne_bytes([a, b, c, d]) as usize]
+        })
     }
 
     fn grow(&mut self) {
