@@ -1,0 +1,179 @@
+//! Accepts connections. Every worker listens on a duplicate of the same socket, so that none is lost when the number of
+//! workers or listeners changes; a worker that has clearly more connections than its siblings lets them go first.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::connection;
+use super::worker::Worker;
+use crate::snapshot::Listener;
+use crate::telemetry::Refusal;
+
+/// How many more connections than the least loaded sibling a worker may have before it waits a moment.
+const AHEAD_MAX: u64 = 2;
+/// How long it waits then.
+const COURTESY: Duration = Duration::from_micros(200);
+/// How long accepting pauses after an error such as «too many open files»: neither a spin nor an end.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+/// A worker's accept loops, by socket.
+#[derive(Default)]
+pub(super) struct Acceptors(HashMap<*const std::net::TcpListener, Acceptor>);
+
+struct Acceptor {
+    /// `None` ends the loop.
+    listener: watch::Sender<Option<Arc<Listener>>>,
+    task: JoinHandle<()>,
+}
+
+impl Acceptors {
+    /// Opens, keeps and closes accept loops as the worker's snapshot says.
+    pub(super) fn follow(&mut self, worker: &Rc<Worker>) {
+        let local = worker.local();
+        let wanted = &local.snapshot.listeners;
+        self.0.retain(|socket, acceptor| {
+            let stays = wanted.iter().any(|listener| Arc::as_ptr(&listener.socket) == *socket);
+            if !stays {
+                acceptor.listener.send_replace(None);
+            }
+            stays
+        });
+        for listener in wanted {
+            let socket = Arc::as_ptr(&listener.socket);
+            if let Some(acceptor) = self.0.get(&socket) {
+                acceptor.listener.send_replace(Some(Arc::clone(listener)));
+                continue;
+            }
+            match listener.socket.try_clone().and_then(TcpListener::from_std) {
+                Ok(duplicate) => {
+                    let (sender, receiver) = watch::channel(Some(Arc::clone(listener)));
+                    let task = tokio::task::spawn_local(accept(Rc::clone(worker), duplicate, receiver));
+                    self.0.insert(socket, Acceptor { listener: sender, task });
+                }
+                Err(error) => {
+                    worker.meter().accept_errors.inc();
+                    tracing::error!(listener = listener.spec.name, %error, "this worker cannot listen");
+                }
+            }
+        }
+    }
+
+    /// Stops accepting, after what stands in the queues.
+    pub(super) async fn close(&mut self) {
+        for (_, acceptor) in self.0.drain() {
+            acceptor.listener.send_replace(None);
+            if acceptor.task.await.is_err() {
+                tracing::error!("an accept loop failed");
+            }
+        }
+    }
+}
+
+async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Receiver<Option<Arc<Listener>>>) {
+    let Some(mut current) = listener.borrow_and_update().clone() else { return };
+    loop {
+        if is_ahead(&worker) {
+            tokio::time::sleep(COURTESY).await;
+        }
+        tokio::select! {
+            biased;
+            _ = listener.changed() => {
+                let next = listener.borrow_and_update().clone();
+                let Some(next) = next else { break };
+                current = next;
+            }
+            accepted = socket.accept() => match accepted {
+                Ok((stream, peer)) => open(&worker, &current, stream, peer),
+                Err(error) => accept_error(&worker, &error).await,
+            }
+        }
+        // One connection a turn, so that siblings get their share of a burst.
+        tokio::task::yield_now().await;
+    }
+    // Whoever stands in the queue was promised a connection.
+    while let Some(Ok((stream, peer))) = std::future::poll_fn(|cx| Poll::Ready(now(socket.poll_accept(cx)))).await {
+        open(&worker, &current, stream, peer);
+    }
+}
+
+fn now<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+async fn accept_error(worker: &Worker, error: &std::io::Error) {
+    worker.meter().accept_errors.inc();
+    // A connection that was reset before it was accepted is no reason to pause.
+    if error.kind() != std::io::ErrorKind::ConnectionAborted {
+        tracing::warn!(%error, "cannot accept connections at the moment");
+        tokio::time::sleep(ERROR_PAUSE).await;
+    }
+}
+
+fn is_ahead(worker: &Worker) -> bool {
+    let open = |meter: &crate::telemetry::WorkerMeter| meter.accepted.value().saturating_sub(meter.closed.value());
+    let least = worker.registry.worker.used().map(open).min().unwrap_or(0);
+    worker.workers > 1 && open(worker.meter()) > least + AHEAD_MAX
+}
+
+fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: SocketAddr) {
+    let limits = &listener.spec.limits;
+    let meter = worker.meter();
+    let everywhere: i64 = listener.meters.used().map(|meter| meter.connections.value()).sum();
+    let visit = if everywhere >= i64::from(limits.connections) {
+        Err(Refusal::Connections)
+    } else if worker.trusts(peer.ip().to_canonical()) {
+        Ok(None)
+    } else {
+        let entered = worker.visitors.enter(peer.ip(), limits, worker.workers, worker.now_ms());
+        entered.map(|()| Some(peer.ip()))
+    };
+    meter.accepted.inc();
+    match visit {
+        Ok(visitor) => {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+            let presence = Presence::new(Rc::clone(worker), Arc::clone(listener), visitor);
+            tokio::task::spawn_local(connection::serve(presence, stream, peer));
+        }
+        Err(refusal) => {
+            meter.refuse(refusal);
+            meter.closed.inc();
+        }
+    }
+}
+
+/// An open connection, counted until it is dropped.
+pub(super) struct Presence {
+    pub(super) worker: Rc<Worker>,
+    pub(super) listener: Arc<Listener>,
+    visitor: Option<IpAddr>,
+}
+
+impl Presence {
+    fn new(worker: Rc<Worker>, listener: Arc<Listener>, visitor: Option<IpAddr>) -> Self {
+        listener.meters.of(worker.index).connections.add(1);
+        Self { worker, listener, visitor }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.worker.meter().closed.inc();
+        self.listener.meters.of(self.worker.index).connections.add(-1);
+        if let Some(ip) = self.visitor {
+            self.worker.visitors.leave(ip);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What is known of one downstream connection: who is there, on which listener, and what its reading side has found.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use http::HeaderValue;
+
+use super::acceptor::Presence;
+use super::expiry::Watched;
+use super::scan::Bounds;
+use super::worker::Worker;
+use crate::snapshot::Listener;
+use crate::telemetry::Refusal;
+
+/// Bytes of chunk extensions in one body (page of limits: 16 KiB).
+const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
+/// Trailer fields in one body.
+pub(super) const TRAILERS_MAX: usize = 32;
+
+/// One downstream connection.
+pub(super) struct Client {
+    pub(super) worker: Rc<Worker>,
+    pub(super) listener: Arc<Listener>,
+    _presence: Presence,
+    pub(super) peer: SocketAddr,
+    pub(super) local_port: u16,
+    pub(super) watched: Rc<Watched>,
+    /// The peer's address as `X-Forwarded-For` carries it.
+    pub(super) peer_text: HeaderValue,
+    /// The last `Forwarded` value made and the `Host` that it was made for.
+    pub(super) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    /// Heads that were handed to hyper.
+    pub(super) heads: Cell<u64>,
+    /// Requests that hyper has handed to us.
+    pub(super) requests: Cell<u64>,
+    /// Requests that have not ended.
+    pub(super) in_flight: Cell<u32>,
+    /// The head of this number stands for bytes that were refused.
+    pub(super) refused_head: Cell<Option<(u64, Refusal)>>,
+    /// The body under way was refused.
+    pub(super) refused_body: Cell<Option<Refusal>>,
+    /// Informational responses to write before the next response.
+    pub(super) early: RefCell<BytesMut>,
+    /// What was to be read did not come in time.
+    pub(super) expired: Cell<bool>,
+    /// The connection is to be closed after the responses under way.
+    pub(super) closing: Cell<bool>,
+}
+
+impl Client {
+    pub(super) fn new(presence: Presence, peer: SocketAddr) -> Rc<Self> {
+        let (worker, listener) = (Rc::clone(&presence.worker), Arc::clone(&presence.listener));
+        let watched = worker.watchlist.add();
+        let ip = plain(peer.ip());
+        let peer_text = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        Rc::new(Self {
+            local_port: listener.bound.port(),
+            worker,
+            listener,
+            _presence: presence,
+            peer: SocketAddr::new(ip, peer.port()),
+            watched,
+            peer_text,
+            forwarded: RefCell::new(None),
+            heads: Cell::new(0),
+            requests: Cell::new(0),
+            in_flight: Cell::new(0),
+            refused_head: Cell::new(None),
+            refused_body: Cell::new(None),
+            early: RefCell::new(BytesMut::new()),
+            expired: Cell::new(false),
+            closing: Cell::new(false),
+        })
+    }
+
+    /// The bounds that the scanner keeps.
+    pub(super) fn bounds(&self) -> Bounds {
+        let limits = &self.listener.spec.limits;
+        Bounds {
+            header_bytes: limits.header_bytes as usize,
+            headers: limits.headers as usize,
+            uri_bytes: limits.uri_bytes as usize,
+            chunk_extension_bytes: CHUNK_EXTENSION_BYTES_MAX,
+            trailers: TRAILERS_MAX,
+        }
+    }
+
+    /// Arms the write deadline when a write is stuck, clears it when bytes flow.
+    pub(super) fn wrote(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if poll.is_pending() {
+            self.watched.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
+        } else {
+            self.watched.clear_write();
+        }
+        poll
+    }
+
+    /// A request begins.
+    pub(super) fn begin_request(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.watched.clear_read();
+    }
+
+    /// A request has ended; when it was the last one under way, the connection is idle.
+    pub(super) fn end_request(&self) {
+        let left = self.in_flight.get().saturating_sub(1);
+        self.in_flight.set(left);
+        if left == 0 {
+            self.watched.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.worker.watchlist.remove(&self.watched);
+    }
+}
+
+/// An IPv4 address that is mapped into IPv6 is that IPv4 address.
+pub(super) fn plain(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}

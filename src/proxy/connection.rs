@@ -1,0 +1,202 @@
+//! One downstream connection, from its first byte to its last: HTTP/1.1 or HTTP/2 by what the client says first, then
+//! requests until somebody ends it.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioTimer;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::acceptor::Presence;
+use super::client::Client;
+use super::expiry::Told;
+use super::h1_io::H1Io;
+use super::h2_io::{H2Io, PREFACE};
+use super::stack::Stack;
+use crate::telemetry::Refusal;
+
+/// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
+const H1_BUFFER_BYTES: usize = 128 * 1024;
+/// Flow-control windows (RFC 9113 §5.2): a stream's grows with the bandwidth that is measured.
+const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Bytes that one stream may buffer for sending.
+const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Resets that the client may provoke before it is sent away (page 35 §2).
+const H2_PENDING_RESETS: usize = 20;
+const H2_LOCAL_RESETS: usize = 50;
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(presence: Presence, stream: TcpStream, peer: SocketAddr) {
+    let client = Client::new(presence, peer);
+    let mut stream = stream;
+    let mut first = Vec::new();
+    let protocol = match (Sniff { client: &client, stream: &mut stream, first: &mut first }).await {
+        Ok(protocol) => protocol,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "connection ended before its first request");
+            return;
+        }
+    };
+    let ended = match protocol {
+        Protocol::Http1 => http1(&client, stream, &first).await,
+        Protocol::Http2 => http2(&client, stream, &first).await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
+    }
+}
+
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Reads until the first bytes tell the protocol.
+struct Sniff<'a> {
+    client: &'a Rc<Client>,
+    stream: &'a mut TcpStream,
+    first: &'a mut Vec<u8>,
+}
+
+impl Future for Sniff<'_> {
+    type Output = io::Result<Protocol>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let client = this.client;
+        client.watched.register(cx);
+        match client.watched.take_told() {
+            Told::Nothing | Told::Drain => {}
+            Told::Expired => {
+                client.worker.meter().refuse(Refusal::HeaderTimeout);
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            Told::Close | Told::Cut => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+        loop {
+            let mut scratch = client.worker.scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch[..]);
+            if Pin::new(&mut *this.stream).poll_read(cx, &mut buffer)?.is_pending() {
+                let patience = client.listener.spec.limits.header_timeout;
+                client.watched.read_within_once(client.worker.now_ms(), patience);
+                return Poll::Pending;
+            }
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            this.first.extend_from_slice(buffer.filled());
+            let compared = this.first.len().min(PREFACE.len());
+            if this.first[..compared] != PREFACE[..compared] {
+                return Poll::Ready(Ok(Protocol::Http1));
+            }
+            if compared == PREFACE.len() {
+                return Poll::Ready(Ok(Protocol::Http2));
+            }
+        }
+    }
+}
+
+async fn http1(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::Result<()> {
+    let mut builder = http1::Builder::new();
+    builder.half_close(false).max_buf_size(H1_BUFFER_BYTES).header_read_timeout(None);
+    let limits = &client.listener.spec.limits;
+    if limits.headers > 100 {
+        builder.max_headers(limits.headers as usize);
+    }
+    let io = H1Io::new(stream, Rc::clone(client), first);
+    let mut connection = pin!(builder.serve_connection(io, Stack(Rc::clone(client))));
+    std::future::poll_fn(|cx| {
+        client.watched.register(cx);
+        match client.watched.take_told() {
+            Told::Nothing => {}
+            Told::Expired if client.watched.write_expired(client.worker.now_ms()) => return stalled(client),
+            Told::Expired => client.expired.set(true),
+            Told::Drain => client.closing.set(true),
+            Told::Close => connection.as_mut().graceful_shutdown(),
+            Told::Cut => return Poll::Ready(Ok(())),
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
+async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::Result<()> {
+    let limits = &client.listener.spec.limits;
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(limits.header_bytes)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+        .max_local_error_reset_streams(H2_LOCAL_RESETS);
+    let io = H2Io::new(stream, Rc::clone(client), first);
+    let mut connection = pin!(builder.serve_connection(io, Stack(Rc::clone(client))));
+    std::future::poll_fn(|cx| {
+        client.watched.register(cx);
+        match client.watched.take_told() {
+            Told::Nothing => {}
+            Told::Expired if client.watched.write_expired(client.worker.now_ms()) => return stalled(client),
+            Told::Expired => {
+                client.watched.clear_read();
+                if client.in_flight.get() == 0 {
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+            Told::Drain | Told::Close => {
+                if !client.closing.replace(true) {
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+            Told::Cut => return Poll::Ready(Ok(())),
+        }
+        let ended = ready!(connection.as_mut().poll(cx));
+        if ended.as_ref().is_err_and(|error| !error.is_canceled()) {
+            client.worker.meter().refuse(Refusal::H2Protocol);
+        }
+        Poll::Ready(ended)
+    })
+    .await
+}
+
+/// The client does not read what it asked for: the connection is cut, and what it holds is free again.
+fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
+    client.worker.meter().refuse(Refusal::ReaderStalled);
+    Poll::Ready(Ok(()))
+}
+
+/// Runs HTTP/2 streams on the worker's own thread.
+#[derive(Clone, Copy)]
+pub(super) struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// An error with its causes.
+struct Chain<'a>(&'a hyper::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! Deadlines of connections, without a timer each: a worker sweeps its connections ten times a second, and a
+//! connection sets or clears its deadline with a plain store. A connection that expires is woken and told.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+/// How often a worker sweeps; deadlines are late by at most this.
+pub(super) const SWEEP: Duration = Duration::from_millis(100);
+
+const NEVER: u64 = u64::MAX;
+
+/// What a connection is told when it is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing.
+    Nothing,
+    /// The deadline has passed.
+    Expired,
+    /// Say «close» with the next response.
+    Drain,
+    /// Finish what is under way and close; close at once when idle.
+    Close,
+    /// Close now.
+    Cut,
+}
+
+/// One connection under watch.
+#[derive(Debug)]
+pub(super) struct Watched {
+    reading: Cell<u64>,
+    writing: Cell<u64>,
+    told: Cell<Told>,
+    waker: RefCell<Option<Waker>>,
+    place: Cell<usize>,
+}
+
+impl Watched {
+    /// Expires after `from_now` unless it is set or cleared again.
+    pub(super) fn read_within(&self, now_ms: u64, from_now: Duration) {
+        self.reading.set(now_ms.saturating_add(millis(from_now)));
+    }
+
+    /// Like [`Self::read_within`], unless a deadline stands already.
+    pub(super) fn read_within_once(&self, now_ms: u64, from_now: Duration) {
+        if self.reading.get() == NEVER {
+            self.read_within(now_ms, from_now);
+        }
+    }
+
+    /// Nothing is awaited from the peer.
+    pub(super) fn clear_read(&self) {
+        self.reading.set(NEVER);
+    }
+
+    /// A write is stuck: expires after `from_now` unless bytes flow again.
+    pub(super) fn write_within_once(&self, now_ms: u64, from_now: Duration) {
+        if self.writing.get() == NEVER {
+            self.writing.set(now_ms.saturating_add(millis(from_now)));
+        }
+    }
+
+    /// Bytes were written.
+    pub(super) fn clear_write(&self) {
+        self.writing.set(NEVER);
+    }
+
+    /// Whether it was a stuck write that expired.
+    pub(super) fn write_expired(&self, now_ms: u64) -> bool {
+        self.writing.get() <= now_ms
+    }
+
+    /// Takes what the connection was told.
+    pub(super) fn take_told(&self) -> Told {
+        self.told.replace(Told::Nothing)
+    }
+
+    /// Remembers whom to wake.
+    pub(super) fn register(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Tells and wakes the connection.
+    pub(super) fn tell(&self, told: Told) {
+        if told != Told::Expired || self.told.get() == Told::Nothing {
+            self.told.set(told);
+        }
+        self.wake();
+    }
+
+    /// Wakes the connection.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER)
+}
+
+/// A worker's connections.
+#[derive(Debug, Default)]
+pub(super) struct Watchlist(RefCell<Vec<Rc<Watched>>>);
+
+impl Watchlist {
+    /// Puts one more connection under watch; [`Self::remove`] ends that.
+    pub(super) fn add(&self) -> Rc<Watched> {
+        let mut list = self.0.borrow_mut();
+        let watched = Rc::new(Watched {
+            reading: Cell::new(NEVER),
+            writing: Cell::new(NEVER),
+            told: Cell::new(Told::Nothing),
+            waker: RefCell::new(None),
+            place: Cell::new(list.len()),
+        });
+        list.push(Rc::clone(&watched));
+        watched
+    }
+
+    /// Takes a connection off the list.
+    pub(super) fn remove(&self, watched: &Watched) {
+        let mut list = self.0.borrow_mut();
+        let place = watched.place.get();
+        list.swap_remove(place);
+        if let Some(moved) = list.get(place) {
+            moved.place.set(place);
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Tells those whose deadline has passed.
+    pub(super) fn sweep(&self, now_ms: u64) {
+        for watched in self.0.borrow().iter() {
+            if watched.reading.get() <= now_ms || watched.writing.get() <= now_ms {
+                watched.tell(Told::Expired);
+            }
+        }
+    }
+
+    /// Tells everyone.
+    pub(super) fn tell_all(&self, told: Told) {
+        for watched in self.0.borrow().iter() {
+            watched.tell(told);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_those_whose_deadline_has_passed_are_told() {
+        let list = Watchlist::default();
+        let (early, late, never) = (list.add(), list.add(), list.add());
+        early.read_within(0, Duration::from_millis(50));
+        late.write_within_once(0, Duration::from_millis(500));
+        list.sweep(100);
+        assert_eq!([early.take_told(), late.take_told(), never.take_told()], [Told::Expired, Told::Nothing, Told::Nothing]);
+        early.clear_read();
+        late.write_within_once(100, Duration::from_secs(9));
+        list.sweep(600);
+        assert_eq!([early.take_told(), late.take_told()], [Told::Nothing, Told::Expired]);
+        assert!(late.write_expired(600));
+    }
+
+    #[test]
+    fn removing_keeps_the_places_right() {
+        let list = Watchlist::default();
+        let (a, b, c) = (list.add(), list.add(), list.add());
+        list.remove(&a);
+        list.remove(&c);
+        assert_eq!(list.len(), 1);
+        list.tell_all(Told::Drain);
+        assert_eq!([a.take_told(), b.take_told(), c.take_told()], [Told::Nothing, Told::Drain, Told::Nothing]);
+        list.remove(&b);
+        assert_eq!(list.len(), 0);
+    }
+
+    #[test]
+    fn an_expiry_does_not_hide_a_drain() {
+        let list = Watchlist::default();
+        let watched = list.add();
+        watched.tell(Told::Drain);
+        watched.tell(Told::Expired);
+        assert_eq!(watched.take_told(), Told::Drain);
+    }
+}

@@ -1,0 +1,287 @@
+//! The byte stream of an HTTP/1.1 connection, guarded: hyper is given complete heads that the strict scanner has passed
+//! and the bodies that belong to them, nothing else. Bytes that are refused are replaced by a head of our own, so that
+//! the refusal takes the same way as every request: answered, counted, logged.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::client::Client;
+use super::scan::{self, Body, Bounds, Framing, Head, Progress};
+use crate::telemetry::Refusal;
+
+/// What hyper reads in place of a head that was refused.
+const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
+/// How many bytes of a refused or unread body are read and thrown away before the connection closes, so that the
+/// client gets to see the answer instead of a reset.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How long that may take.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// An HTTP/1.1 connection.
+pub(super) struct H1Io {
+    stream: TcpStream,
+    client: Rc<Client>,
+    bounds: Bounds,
+    reading: Reading,
+    /// Scanned and ready for hyper.
+    ready: BytesMut,
+    /// The beginning of a head.
+    held: BytesMut,
+    /// Whether everything that hyper wrote has left.
+    clean: bool,
+    lingered: usize,
+}
+
+enum Reading {
+    /// A head is next.
+    Head,
+    /// A body is under way.
+    Body(Body),
+    /// Nothing more is read.
+    Refused,
+}
+
+impl H1Io {
+    /// Guards `stream`, of which `first` was read already.
+    pub(super) fn new(stream: TcpStream, client: Rc<Client>, first: &[u8]) -> Self {
+        let bounds = client.bounds();
+        let (ready, held) = (BytesMut::new(), BytesMut::new());
+        let mut io = Self { stream, client, bounds, reading: Reading::Head, ready, held, clean: true, lingered: 0 };
+        io.take(first);
+        io
+    }
+
+    /// Scans bytes that follow what was scanned before and moves what is complete to `ready`.
+    fn take(&mut self, bytes: &[u8]) {
+        if self.held.is_empty() {
+            self.scan(bytes, |ready, complete| ready.extend_from_slice(complete));
+        } else {
+            self.held.extend_from_slice(bytes);
+            let held = std::mem::take(&mut self.held);
+            self.scan(&held, |ready, complete| ready.extend_from_slice(complete));
+        }
+    }
+
+    /// Scans `bytes`, gives what is complete to `expose`, holds the beginning of a head back.
+    fn scan(&mut self, bytes: &[u8], expose: impl FnOnce(&mut BytesMut, &[u8])) {
+        let mut at = 0;
+        let mut refused = None;
+        while at < bytes.len() {
+            match &mut self.reading {
+                Reading::Head => match scan::head(&bytes[at..], &self.bounds) {
+                    Head::Complete(length, framing) => {
+                        at += length;
+                        self.client.heads.set(self.client.heads.get() + 1);
+                        if framing != Framing::Length(0) {
+                            self.reading = Reading::Body(Body::new(framing));
+                        }
+                    }
+                    Head::Partial => {
+                        self.held.extend_from_slice(&bytes[at..]);
+                        break;
+                    }
+                    Head::Refused(refusal) => {
+                        refused = Some(refusal);
+                        break;
+                    }
+                },
+                Reading::Body(body) => match body.take(&bytes[at..], &self.bounds) {
+                    Ok((taken, progress)) => {
+                        at += taken;
+                        if progress == Progress::Ended {
+                            self.reading = Reading::Head;
+                        }
+                    }
+                    Err(refusal) => {
+                        self.refuse_body(refusal);
+                        break;
+                    }
+                },
+                Reading::Refused => break,
+            }
+        }
+        expose(&mut self.ready, &bytes[..at]);
+        if let Some(refusal) = refused {
+            self.refuse(refusal);
+        }
+    }
+
+    /// The body under way fails: hyper reads an error.
+    fn refuse_body(&mut self, refusal: Refusal) {
+        self.client.refused_body.set(Some(refusal));
+        self.reading = Reading::Refused;
+    }
+
+    /// From here on hyper reads a head that stands for the refusal.
+    fn refuse(&mut self, refusal: Refusal) {
+        let number = self.client.heads.get();
+        self.client.heads.set(number + 1);
+        self.client.refused_head.set(Some((number, refusal)));
+        self.client.closing.set(true);
+        self.held.clear();
+        self.reading = Reading::Refused;
+        self.ready.extend_from_slice(REFUSED_HEAD);
+    }
+
+    /// The deadline of what is read has passed. An idle connection ends; anything else is refused.
+    fn expire(&mut self) -> Filled {
+        match &self.reading {
+            Reading::Head if self.held.is_empty() => return Filled::End,
+            Reading::Head => self.refuse(Refusal::HeaderTimeout),
+            Reading::Body(_) => self.refuse_body(Refusal::BodyTooSlow),
+            Reading::Refused => {}
+        }
+        Filled::Some
+    }
+
+    /// Sets the deadline that fits what is awaited.
+    fn await_bytes(&self) {
+        let limits = &self.client.listener.spec.limits;
+        let (watched, now) = (&self.client.watched, self.client.worker.now_ms());
+        match &self.reading {
+            Reading::Head if self.client.in_flight.get() > 0 => {}
+            Reading::Head if self.held.is_empty() && self.client.heads.get() > 0 => {
+                watched.read_within_once(now, limits.idle_timeout);
+            }
+            Reading::Head => watched.read_within_once(now, limits.header_timeout),
+            Reading::Body(_) => watched.read_within_once(now, limits.stall_timeout),
+            Reading::Refused => {}
+        }
+    }
+
+    /// Reads from the socket; what is complete goes to `cursor`, or to `ready` when it began earlier.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<Filled>> {
+        if self.client.expired.take() {
+            return Poll::Ready(Ok(self.expire()));
+        }
+        let worker = Rc::clone(&self.client.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let room = cursor.remaining().min(scratch.len());
+        let mut buffer = ReadBuf::new(&mut scratch[..room]);
+        if Pin::new(&mut self.stream).poll_read(cx, &mut buffer)?.is_pending() {
+            self.await_bytes();
+            return Poll::Pending;
+        }
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(Filled::End));
+        }
+        if self.held.is_empty() {
+            self.client.watched.clear_read();
+            self.scan(buffer.filled(), |_, complete| cursor.put_slice(complete));
+        } else {
+            self.take(buffer.filled());
+        }
+        Poll::Ready(Ok(Filled::Some))
+    }
+
+    /// Writes informational responses, when nothing of hyper's is half written.
+    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let client = Rc::clone(&self.client);
+        let mut early = client.early.borrow_mut();
+        while !early.is_empty() && self.clean {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &early))?;
+            early.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+enum Filled {
+    Some,
+    End,
+}
+
+impl Read for H1Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let room = cursor.remaining();
+        loop {
+            if !this.ready.is_empty() {
+                let n = this.ready.len().min(cursor.remaining());
+                cursor.put_slice(&this.ready[..n]);
+                this.ready.advance(n);
+                if this.ready.is_empty() {
+                    // An idle connection holds no buffer.
+                    this.ready = BytesMut::new();
+                }
+            }
+            if cursor.remaining() < room {
+                return Poll::Ready(Ok(()));
+            }
+            if matches!(this.reading, Reading::Refused) {
+                return if this.client.refused_body.get().is_some() {
+                    Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "request body refused")))
+                } else {
+                    Poll::Pending
+                };
+            }
+            match ready!(this.poll_fill(cx, &mut cursor))? {
+                Filled::Some => {}
+                Filled::End => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl Write for H1Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_early(cx))?;
+        this.clean = false;
+        let poll = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.client.wrote(poll)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_early(cx))?;
+        this.clean = false;
+        let poll = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.client.wrote(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when its own buffer is empty: all that it wrote has left for the socket.
+        let this = self.get_mut();
+        this.clean = true;
+        this.poll_early(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.lingered == 0 {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if matches!(this.reading, Reading::Head) && this.held.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.client.watched.read_within(this.client.worker.now_ms(), LINGER);
+            this.lingered = 1;
+        }
+        let worker = Rc::clone(&this.client.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        while this.lingered < LINGER_BYTES_MAX {
+            let mut buffer = ReadBuf::new(&mut scratch[..]);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => this.lingered += buffer.filled().len(),
+                Poll::Ready(_) => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,178 @@
+//! Upstream connections of one worker: per endpoint, last in first out, bounded in idle time. A pool belongs to an
+//! upstream's name and its endpoints' addresses: a reload that changes neither keeps every connection.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::client::conn::{http1, http2};
+
+use super::balance::Turns;
+use super::body::RequestBody;
+use crate::route::{Balance, Protocol, Upstream};
+use crate::snapshot::Endpoint;
+use crate::telemetry::{UpstreamMeter, UpstreamSeries};
+
+/// An idle upstream connection is closed after this: below the 60 s that servers commonly keep one.
+const IDLE_MS_MAX: u64 = 50_000;
+/// Idle connections are looked at this often.
+const SWEEP_MS: u64 = 1000;
+
+/// A worker's pools, by upstream name.
+#[derive(Default)]
+pub(super) struct Pools {
+    by_name: RefCell<ahash::HashMap<String, Rc<UpstreamPool>>>,
+    swept_ms: Cell<u64>,
+}
+
+/// One upstream's endpoints as one worker uses them.
+pub(super) struct UpstreamPool {
+    pub(super) upstream: Upstream,
+    pub(super) endpoints: Box<[Rc<EndpointPool>]>,
+    pub(super) turns: Turns,
+    series: Arc<UpstreamSeries>,
+}
+
+/// One endpoint's connections.
+pub(super) struct EndpointPool {
+    pub(super) endpoint: Endpoint,
+    pub(super) in_flight: Cell<u32>,
+    pub(super) idle: RefCell<Vec<Idle>>,
+    pub(super) multiplexed: RefCell<Vec<Multiplexed>>,
+    /// Held while an HTTP/2 connection is opened, so that a burst opens one and not a hundred.
+    pub(super) opening: tokio::sync::Mutex<()>,
+}
+
+/// An idle HTTP/1.1 connection.
+pub(super) struct Idle {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    since_ms: u64,
+}
+
+/// An HTTP/2 connection.
+#[derive(Clone)]
+pub(super) struct Multiplexed {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) streams: Rc<Cell<usize>>,
+}
+
+impl Pools {
+    /// The pool of this upstream: the one that stands if nothing changed, else a new one that takes over the
+    /// endpoints that stayed.
+    pub(super) fn adopt(
+        &self,
+        upstream: &Upstream,
+        endpoints: &Arc<[Endpoint]>,
+        series: &Arc<UpstreamSeries>,
+    ) -> Rc<UpstreamPool> {
+        let mut by_name = self.by_name.borrow_mut();
+        let old = by_name.get(&upstream.name);
+        if let Some(same) = old.filter(|old| old.is_for(upstream, endpoints)) {
+            return Rc::clone(same);
+        }
+        let pools: Box<[Rc<EndpointPool>]> = endpoints
+            .iter()
+            .map(|endpoint| {
+                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| kept.endpoint == *endpoint));
+                kept.map_or_else(|| Rc::new(EndpointPool::new(endpoint.clone())), Rc::clone)
+            })
+            .collect();
+        let turns = Turns::new(&pools, matches!(upstream.balance, Balance::Hash));
+        let pool =
+            Rc::new(UpstreamPool { upstream: upstream.clone(), endpoints: pools, turns, series: Arc::clone(series) });
+        by_name.insert(upstream.name.clone(), Rc::clone(&pool));
+        pool
+    }
+
+    /// Forgets the pools of upstreams that are gone; requests under way keep theirs until they end.
+    pub(super) fn retain(&self, upstreams: &[Upstream]) {
+        let mut by_name = self.by_name.borrow_mut();
+        if by_name.is_empty() {
+            return;
+        }
+        let kept: ahash::HashSet<&str> =
+            upstreams.iter().map(|upstream| upstream.name.as_str()).filter(|name| by_name.contains_key(*name)).collect();
+        by_name.retain(|name, _| kept.contains(name.as_str()));
+    }
+
+    /// Closes connections that were idle for long.
+    pub(super) fn sweep(&self, now_ms: u64) {
+        if now_ms < self.swept_ms.get() + SWEEP_MS {
+            return;
+        }
+        self.swept_ms.set(now_ms);
+        for pool in self.by_name.borrow().values() {
+            for endpoint in &pool.endpoints {
+                let stays = |idle: &Idle| !idle.sender.is_closed() && now_ms < idle.since_ms + IDLE_MS_MAX;
+                endpoint.idle.borrow_mut().retain(stays);
+                endpoint.multiplexed.borrow_mut().retain(|connection| !connection.sender.is_closed());
+            }
+        }
+    }
+
+    /// Closes every idle connection.
+    pub(super) fn clear(&self) {
+        self.by_name.borrow_mut().clear();
+    }
+}
+
+impl UpstreamPool {
+    fn is_for(&self, upstream: &Upstream, endpoints: &[Endpoint]) -> bool {
+        self.upstream == *upstream && self.endpoints.iter().map(|pool| &pool.endpoint).eq(endpoints)
+    }
+
+    /// What a worker counts for this upstream.
+    pub(super) fn meter(&self, worker: usize) -> &UpstreamMeter {
+        self.series.meters.of(worker)
+    }
+
+    /// The sum of a figure over all workers.
+    pub(super) fn sum(&self, figure: impl Fn(&UpstreamMeter) -> i64) -> i64 {
+        self.series.meters.used().map(figure).sum()
+    }
+
+    /// The series, for what outlives this pool.
+    pub(super) fn series(&self) -> Arc<UpstreamSeries> {
+        Arc::clone(&self.series)
+    }
+}
+
+impl EndpointPool {
+    fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            in_flight: Cell::new(0),
+            idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            opening: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// How to speak to it.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.endpoint.protocol
+    }
+
+    /// Takes the connection that was used last.
+    pub(super) fn pop(&self) -> Option<http1::SendRequest<RequestBody>> {
+        self.idle.borrow_mut().pop().map(|idle| idle.sender)
+    }
+
+    /// Gives a connection back.
+    pub(super) fn push(&self, sender: http1::SendRequest<RequestBody>, now_ms: u64) {
+        self.idle.borrow_mut().push(Idle { sender, since_ms: now_ms });
+    }
+
+    /// An HTTP/2 connection with a free stream.
+    pub(super) fn multiplexed(&self) -> Option<Multiplexed> {
+        let connections = self.multiplexed.borrow();
+        let free = |connection: &&Multiplexed| {
+            !connection.sender.is_closed()
+                && connection.streams.get() < connection.sender.current_max_send_streams().clamp(1, STREAMS_MAX)
+        };
+        connections.iter().find(free).cloned()
+    }
+}
+
+/// Streams on one upstream connection; more requests open one more connection.
+const STREAMS_MAX: usize = 100;

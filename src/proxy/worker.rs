@@ -1,0 +1,236 @@
+//! One worker: a thread with its own runtime, connections, upstream pools and meters. A request that a worker begins,
+//! it ends.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{LocalOptions, LocalRuntime};
+use tokio::sync::watch;
+
+use super::acceptor::Acceptors;
+use super::expiry::{SWEEP, Told, Watchlist};
+use super::local::Local;
+use super::pool::Pools;
+use super::visitors::Visitors;
+use crate::clock::Clock;
+use crate::drain::{Drained, Phase};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{LogBuffer, LogSender, Registry, WorkerMeter};
+
+/// How much of a connection's bytes is read at once.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Access log lines are handed over at this size, or at the next sweep.
+const LOG_BYTES: usize = 32 * 1024;
+
+/// How long a drain leaves idle connections open, so that a client which is just sending its next request gets an
+/// answer (with `Connection: close`) instead of a reset.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+/// What a worker is made of.
+pub struct WorkerSetup {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The snapshots that it follows.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Where it counts.
+    pub registry: Arc<Registry>,
+    /// When it stops.
+    pub drained: Drained,
+    /// Where its access log goes.
+    pub log: LogSender,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+/// A worker's state. Everything in it belongs to one thread.
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) workers: usize,
+    pub(super) registry: Arc<Registry>,
+    pub(super) clock: Clock,
+    pub(super) watchlist: Watchlist,
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    pub(super) pools: Pools,
+    pub(super) visitors: Visitors,
+    pub(super) random: RefCell<fastrand::Rng>,
+    pub(super) draining: Cell<bool>,
+    local: RefCell<Rc<Local>>,
+    log: RefCell<LogBuffer>,
+    log_sender: LogSender,
+    started: Instant,
+    now_ms: Cell<u64>,
+}
+
+impl Worker {
+    /// What requests that begin now run under.
+    pub(super) fn local(&self) -> Rc<Local> {
+        Rc::clone(&self.local.borrow())
+    }
+
+    /// Milliseconds since this worker started, as of the last sweep.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// What this worker counts for itself.
+    pub(super) fn meter(&self) -> &WorkerMeter {
+        self.registry.worker.of(self.index)
+    }
+
+    /// Appends to the access log.
+    pub(super) fn log(&self, write: impl FnOnce(&mut LogBuffer)) {
+        let mut log = self.log.borrow_mut();
+        write(&mut log);
+        if log.bytes.len() >= LOG_BYTES {
+            self.hand_over(&mut log);
+        }
+    }
+
+    fn hand_over(&self, log: &mut LogBuffer) {
+        if log.bytes.is_empty() {
+            return;
+        }
+        let capacity = log.bytes.len();
+        let lines = std::mem::take(&mut log.lines);
+        let bytes = std::mem::replace(&mut log.bytes, Vec::with_capacity(capacity));
+        if self.log_sender.try_send(bytes).is_err() {
+            self.meter().log_lines_dropped.add(lines);
+        }
+    }
+
+    fn sweep(&self) {
+        let elapsed = self.clock.now().duration_since(self.started);
+        let now_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.now_ms.set(now_ms);
+        self.watchlist.sweep(now_ms);
+        self.pools.sweep(now_ms);
+        self.visitors.sweep(now_ms);
+        self.hand_over(&mut self.log.borrow_mut());
+        self.meter().heartbeat_ms.store(now_ms, Relaxed);
+    }
+
+    fn adopt(&self, snapshot: Arc<Snapshot>) {
+        let generation = snapshot.generation.0;
+        self.pools.retain(&snapshot.rules.upstreams);
+        *self.local.borrow_mut() = Rc::new(Local::new(snapshot));
+        self.meter().generation.store(generation, Release);
+    }
+
+    /// Whether `ip` is exempt from the limits per client address.
+    pub(super) fn trusts(&self, ip: IpAddr) -> bool {
+        self.local.borrow().snapshot.rules.identity.trusts(ip)
+    }
+}
+
+/// Starts a worker on a thread of its own. The thread ends when the worker has drained.
+///
+/// # Errors
+/// When the system gives no thread or no epoll.
+pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let name = format!("worker-{}", setup.index);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name).spawn(move || match runtime() {
+        Ok(runtime) => {
+            let _ = ready.send(Ok(()));
+            run(&runtime, setup);
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
+    })?;
+    started.recv().unwrap_or_else(|_| Err(std::io::Error::other("the worker's thread ended at once")))?;
+    Ok(thread)
+}
+
+fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
+    let WorkerSetup { index, workers, mut snapshots, registry, drained, log, clock } = setup;
+    let first = Arc::clone(&snapshots.borrow_and_update());
+    let generation = first.generation.0;
+    let worker = Rc::new(Worker {
+        index,
+        workers,
+        registry,
+        clock,
+        watchlist: Watchlist::default(),
+        scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+        pools: Pools::default(),
+        visitors: Visitors::default(),
+        random: RefCell::new(fastrand::Rng::new()),
+        draining: Cell::new(false),
+        local: RefCell::new(Rc::new(Local::new(first))),
+        log: RefCell::default(),
+        log_sender: log,
+        started: clock.now(),
+        now_ms: Cell::new(0),
+    });
+    runtime.block_on(async {
+        let mut acceptors = Acceptors::default();
+        acceptors.follow(&worker);
+        worker.meter().generation.store(generation, Release);
+        let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+        serve(&worker, &mut acceptors, snapshots, drained).await;
+        sweeper.abort();
+        worker.sweep();
+    });
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker.sweep();
+    }
+}
+
+/// Follows snapshots until the drain, then waits for the connections to finish.
+async fn serve(
+    worker: &Rc<Worker>,
+    acceptors: &mut Acceptors,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    mut drained: Drained,
+) {
+    let mut draining = drained.clone();
+    loop {
+        tokio::select! {
+            biased;
+            () = draining.reached(Phase::Draining) => break,
+            changed = snapshots.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                worker.adopt(snapshot);
+                acceptors.follow(worker);
+            }
+        }
+    }
+    worker.draining.set(true);
+    acceptors.close().await;
+    worker.watchlist.tell_all(Told::Drain);
+    let idle = async {
+        let close_at = worker.clock.now() + IDLE_GRACE;
+        while worker.watchlist.len() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if worker.clock.now() >= close_at {
+                worker.watchlist.tell_all(Told::Close);
+            }
+        }
+    };
+    tokio::select! {
+        () = idle => {}
+        () = drained.reached(Phase::Forced) => {
+            worker.meter().forced.add(worker.watchlist.len() as u64);
+            worker.watchlist.tell_all(Told::Cut);
+            // One more turn lets the connections see it, be dropped and recorded.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
