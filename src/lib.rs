@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod drain;
+pub mod proxy;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;

@@ -152,9 +152,24 @@ mod tests {
     #[test]
     fn bodies_that_are_refused() {
         for text in [
-            "5\nhello\r\n", "5\r\nhelloX", "\r\n", "x\r\n", "+5\r\n", "0x5\r\n", " 5\r\n", "5 \r\n", ";x\r\n", "-1\r\n",
-            "fffffffffffffffff\r\n", "0000000000000000\r\n", "0\r\n\n", "0\r\nX: 1\n", "5;\0\r\n",
-            "0\r\n folded: x\r\n\r\n", "0\r\nno colon\r\n\r\n", "0\r\nX : 1\r\n\r\n",
+            "5\nhello\r\n",
+            "5\r\nhelloX",
+            "\r\n",
+            "x\r\n",
+            "+5\r\n",
+            "0x5\r\n",
+            " 5\r\n",
+            "5 \r\n",
+            ";x\r\n",
+            "-1\r\n",
+            "fffffffffffffffff\r\n",
+            "0000000000000000\r\n",
+            "0\r\n\n",
+            "0\r\nX: 1\n",
+            "5;\0\r\n",
+            "0\r\n folded: x\r\n\r\n",
+            "0\r\nno colon\r\n\r\n",
+            "0\r\nX : 1\r\n\r\n",
         ] {
             check(text, Err(Refusal::BadFraming));
         }

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::BytesMut;
 use http::HeaderValue;
 
 use super::acceptor::Presence;
+use super::early::Early;
 use super::expiry::Watched;
 use super::scan::Bounds;
 use super::worker::Worker;
@@ -28,7 +28,7 @@ pub(super) struct Client {
     pub(super) listener: Arc<Listener>,
     _presence: Presence,
     pub(super) peer: SocketAddr,
-    pub(super) local_port: u16,
+    pub(super) local_port: HeaderValue,
     pub(super) watched: Rc<Watched>,
     /// The peer's address as `X-Forwarded-For` carries it.
     pub(super) peer_text: HeaderValue,
@@ -45,7 +45,7 @@ pub(super) struct Client {
     /// The body under way was refused.
     pub(super) refused_body: Cell<Option<Refusal>>,
     /// Informational responses to write before the next response.
-    pub(super) early: RefCell<BytesMut>,
+    pub(super) early: Arc<Early>,
     /// What was to be read did not come in time.
     pub(super) expired: Cell<bool>,
     /// The connection is to be closed after the responses under way.
@@ -59,7 +59,7 @@ impl Client {
         let ip = plain(peer.ip());
         let peer_text = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
         Rc::new(Self {
-            local_port: listener.bound.port(),
+            local_port: HeaderValue::from(listener.bound.port()),
             worker,
             listener,
             _presence: presence,
@@ -72,7 +72,7 @@ impl Client {
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
             refused_body: Cell::new(None),
-            early: RefCell::new(BytesMut::new()),
+            early: Arc::default(),
             expired: Cell::new(false),
             closing: Cell::new(false),
         })

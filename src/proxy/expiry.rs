@@ -93,6 +93,11 @@ impl Watched {
         self.wake();
     }
 
+    /// Whom to wake, when somebody is registered.
+    pub(super) fn waker(&self) -> Option<Waker> {
+        self.waker.borrow().clone()
+    }
+
     /// Wakes the connection.
     pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
@@ -167,7 +172,10 @@ mod tests {
         early.read_within(0, Duration::from_millis(50));
         late.write_within_once(0, Duration::from_millis(500));
         list.sweep(100);
-        assert_eq!([early.take_told(), late.take_told(), never.take_told()], [Told::Expired, Told::Nothing, Told::Nothing]);
+        assert_eq!(
+            [early.take_told(), late.take_told(), never.take_told()],
+            [Told::Expired, Told::Nothing, Told::Nothing]
+        );
         early.clear_read();
         late.write_within_once(100, Duration::from_secs(9));
         list.sweep(600);

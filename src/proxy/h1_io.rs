@@ -37,6 +37,8 @@ pub(super) struct H1Io {
     /// Whether everything that hyper wrote has left.
     clean: bool,
     lingered: usize,
+    /// Informational responses on their way.
+    early: BytesMut,
 }
 
 enum Reading {
@@ -53,7 +55,17 @@ impl H1Io {
     pub(super) fn new(stream: TcpStream, client: Rc<Client>, first: &[u8]) -> Self {
         let bounds = client.bounds();
         let (ready, held) = (BytesMut::new(), BytesMut::new());
-        let mut io = Self { stream, client, bounds, reading: Reading::Head, ready, held, clean: true, lingered: 0 };
+        let mut io = Self {
+            stream,
+            client,
+            bounds,
+            reading: Reading::Head,
+            ready,
+            held,
+            clean: true,
+            lingered: 0,
+            early: BytesMut::new(),
+        };
         io.take(first);
         io
     }
@@ -183,11 +195,14 @@ impl H1Io {
 
     /// Writes informational responses, when nothing of hyper's is half written.
     fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let client = Rc::clone(&self.client);
-        let mut early = client.early.borrow_mut();
-        while !early.is_empty() && self.clean {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &early))?;
-            early.advance(written);
+        if let Some(more) = self.client.early.take()
+            && self.clean
+        {
+            self.early.unsplit(more);
+        }
+        while !self.early.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.early))?;
+            self.early.advance(written);
         }
         Poll::Ready(Ok(()))
     }

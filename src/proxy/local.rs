@@ -18,10 +18,10 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// The worker's state beside a snapshot.
-    pub(super) fn new(snapshot: Arc<Snapshot>) -> Self {
+    /// The worker's state beside a snapshot. Spreading begins anywhere: many reloads must not favour one place.
+    pub(super) fn new(snapshot: Arc<Snapshot>, random: &mut fastrand::Rng) -> Self {
         let rules = &snapshot.rules;
-        let spreads = rules.routes.iter().map(|_| Cell::new(Spread::default())).collect();
+        let spreads = rules.routes.iter().map(|_| Cell::new(Spread(random.u64(..)))).collect();
         let upstreams = rules.upstreams.iter().map(|_| OnceCell::new()).collect();
         Self { snapshot, spreads, upstreams }
     }

@@ -90,8 +90,11 @@ impl Pools {
         if by_name.is_empty() {
             return;
         }
-        let kept: ahash::HashSet<&str> =
-            upstreams.iter().map(|upstream| upstream.name.as_str()).filter(|name| by_name.contains_key(*name)).collect();
+        let kept: ahash::HashSet<&str> = upstreams
+            .iter()
+            .map(|upstream| upstream.name.as_str())
+            .filter(|name| by_name.contains_key(*name))
+            .collect();
         by_name.retain(|name, _| kept.contains(name.as_str()));
     }
 
@@ -108,11 +111,6 @@ impl Pools {
                 endpoint.multiplexed.borrow_mut().retain(|connection| !connection.sender.is_closed());
             }
         }
-    }
-
-    /// Closes every idle connection.
-    pub(super) fn clear(&self) {
-        self.by_name.borrow_mut().clear();
     }
 }
 
@@ -166,10 +164,7 @@ impl EndpointPool {
     /// An HTTP/2 connection with a free stream.
     pub(super) fn multiplexed(&self) -> Option<Multiplexed> {
         let connections = self.multiplexed.borrow();
-        let free = |connection: &&Multiplexed| {
-            !connection.sender.is_closed()
-                && connection.streams.get() < connection.sender.current_max_send_streams().clamp(1, STREAMS_MAX)
-        };
+        let free = |connection: &&Multiplexed| !connection.sender.is_closed() && connection.streams.get() < STREAMS_MAX;
         connections.iter().find(free).cloned()
     }
 }

@@ -129,7 +129,8 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
     if target.len() > bounds.uri_bytes {
         return Err(Refusal::UriTooLong);
     }
-    if target.is_empty() || !target.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>')) {
+    if target.is_empty() || !target.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>'))
+    {
         return Err(malformed);
     }
     request_target(method, target)?;
@@ -219,8 +220,10 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 /// RFC 9110 §5.6.2.
 pub(super) const fn is_token(byte: u8) -> bool {
-    matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
-        || byte.is_ascii_alphanumeric()
+    matches!(
+        byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+    ) || byte.is_ascii_alphanumeric()
 }
 
 /// RFC 9110 §5.5: what a field's value may hold.

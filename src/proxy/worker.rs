@@ -15,6 +15,7 @@ use super::acceptor::Acceptors;
 use super::expiry::{SWEEP, Told, Watchlist};
 use super::local::Local;
 use super::pool::Pools;
+use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
 use crate::drain::{Drained, Phase};
@@ -58,6 +59,7 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) pools: Pools,
     pub(super) visitors: Visitors,
+    pub(super) timers: Timers,
     pub(super) random: RefCell<fastrand::Rng>,
     pub(super) draining: Cell<bool>,
     local: RefCell<Rc<Local>>,
@@ -109,6 +111,7 @@ impl Worker {
         let now_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
         self.watchlist.sweep(now_ms);
+        self.timers.sweep(now_ms);
         self.pools.sweep(now_ms);
         self.visitors.sweep(now_ms);
         self.hand_over(&mut self.log.borrow_mut());
@@ -118,7 +121,7 @@ impl Worker {
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation.0;
         self.pools.retain(&snapshot.rules.upstreams);
-        *self.local.borrow_mut() = Rc::new(Local::new(snapshot));
+        *self.local.borrow_mut() = Rc::new(Local::new(snapshot, &mut self.random.borrow_mut()));
         self.meter().generation.store(generation, Release);
     }
 
@@ -153,6 +156,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
     let WorkerSetup { index, workers, mut snapshots, registry, drained, log, clock } = setup;
     let first = Arc::clone(&snapshots.borrow_and_update());
     let generation = first.generation.0;
+    let mut random = fastrand::Rng::new();
     let worker = Rc::new(Worker {
         index,
         workers,
@@ -162,9 +166,10 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
         pools: Pools::default(),
         visitors: Visitors::default(),
-        random: RefCell::new(fastrand::Rng::new()),
+        timers: Timers::default(),
         draining: Cell::new(false),
-        local: RefCell::new(Rc::new(Local::new(first))),
+        local: RefCell::new(Rc::new(Local::new(first, &mut random))),
+        random: RefCell::new(random),
         log: RefCell::default(),
         log_sender: log,
         started: clock.now(),

@@ -1,0 +1,172 @@
+//! Admit: whether a request may go any further. Afterwards its host and path have their one normal form, and nothing in
+//! its head can be read in two ways.
+
+use std::borrow::Cow;
+
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Version, request};
+use hyper::body::Incoming;
+
+use super::exchange::{Exchange, Host, Stage};
+use super::fault::Fault;
+use super::fields;
+use crate::route::{ClientIp, Head, Identity, normal_host, normal_path};
+use crate::telemetry::Refusal;
+
+/// Our name in `Via`.
+pub(super) const VIA_NAME: &str = "pointsman";
+/// Requests with our own `Via` more often than this are in a loop.
+const VIA_MAX: usize = 1;
+/// From this limit on, a worker may use up half of its share without looking at the others.
+const LOOK_BELOW: u32 = 1024;
+
+/// A request that may go on.
+pub(super) struct Admitted {
+    pub(super) parts: request::Parts,
+    pub(super) body: Incoming,
+}
+
+impl Admitted {
+    /// What matching looks at.
+    pub(super) fn head<'a>(&'a self, exchange: &'a Exchange) -> Head<'a> {
+        Head {
+            method: &self.parts.method,
+            host: exchange.host.normal(),
+            path: exchange.path(),
+            query: exchange.uri.query(),
+            headers: &self.parts.headers,
+        }
+    }
+}
+
+/// Admits a request, or says why not.
+pub(super) fn admit(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Admitted, Fault> {
+    let (mut parts, body) = request.into_parts();
+    let client = std::rc::Rc::clone(&exchange.client);
+    let number = client.requests.replace(client.requests.get() + 1);
+    let admitted = match client.refused_head.get() {
+        Some((refused, refusal)) if refused == number && parts.version != Version::HTTP_2 => {
+            // What stands here are not the client's words.
+            exchange.uri = http::Uri::from_static("/");
+            Err(refusal)
+        }
+        _ => inspect(exchange, &mut parts),
+    };
+    admitted.map_err(Fault::Refused)?;
+    exchange.stage = Stage::Decide;
+    Ok(Admitted { parts, body })
+}
+
+fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Refusal> {
+    let limits = &exchange.client.listener.spec.limits;
+    if parts.version == Version::HTTP_2 {
+        inspect_h2(parts, limits.uri_bytes as usize)?;
+    }
+    if parts.headers.len() > limits.headers as usize {
+        return Err(Refusal::HeadersTooLarge);
+    }
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(Refusal::Method);
+    }
+    let encoded_slash = limits.encoded_slash;
+    exchange.host = host(parts)?;
+    if let Cow::Owned(path) = normal_path(parts.uri.path(), encoded_slash).map_err(|_| Refusal::BadPath)? {
+        exchange.normal_path = Some(path);
+    }
+    within_limits(exchange)?;
+    not_a_loop(parts)?;
+    let rules = std::sync::Arc::clone(&exchange.local.snapshot.rules);
+    believe(exchange, parts, &rules.identity);
+    Ok(())
+}
+
+/// What HTTP/2 lets through and HTTP/1.1 could not carry unchanged (RFC 9113 §8).
+fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusal> {
+    if fields::is_malformed_h2(&parts.headers) || !parts.method.as_str().bytes().all(super::scan::is_token) {
+        return Err(Refusal::MalformedHead);
+    }
+    if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err(Refusal::MalformedHead);
+    }
+    if parts.headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
+        return Err(Refusal::BadFraming);
+    }
+    let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    if target.len() > uri_bytes_max {
+        return Err(Refusal::UriTooLong);
+    }
+    let asterisk = target == "*" && parts.method == Method::OPTIONS;
+    if target.starts_with('/') || asterisk || parts.method == Method::CONNECT { Ok(()) } else { Err(Refusal::BadPath) }
+}
+
+/// The host that a request names: the target's authority wins over `Host`; on HTTP/2 both must agree.
+fn host(parts: &request::Parts) -> Result<Host, Refusal> {
+    let mut fields = parts.headers.get_all(header::HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Refusal::BadHost);
+    }
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let value = match (authority, field) {
+        (Some(authority), field) => {
+            let differs = field.is_some_and(|field| !field.as_bytes().eq_ignore_ascii_case(authority.as_bytes()));
+            if differs && parts.version == Version::HTTP_2 {
+                return Err(Refusal::BadHost);
+            }
+            HeaderValue::from_str(authority).map_err(|_| Refusal::BadHost)?
+        }
+        (None, Some(field)) => field.clone(),
+        (None, None) if parts.version == Version::HTTP_10 => return Ok(Host::default()),
+        (None, None) => return Err(Refusal::BadHost),
+    };
+    let text = value.to_str().map_err(|_| Refusal::BadHost)?;
+    let (bytes, normal) = match normal_host(text).ok_or(Refusal::BadHost)? {
+        Cow::Borrowed(normal) if text.starts_with(normal) => (normal.len(), None),
+        Cow::Borrowed(normal) => (0, Some(Box::from(normal))),
+        Cow::Owned(normal) => (0, Some(normal.into())),
+    };
+    Ok(Host { value: Some(value), bytes, normal })
+}
+
+/// `limits.requests` of the listener: of all workers together.
+fn within_limits(exchange: &Exchange) -> Result<(), Refusal> {
+    let listener = &exchange.client.listener;
+    let worker = &exchange.client.worker;
+    let limit = listener.spec.limits.requests;
+    let own = listener.meters.of(worker.index).requests.value();
+    let share = i64::from(limit) / i64::try_from(worker.workers * 2).unwrap_or(2);
+    if limit >= LOOK_BELOW && own <= share {
+        return Ok(());
+    }
+    let everywhere: i64 = listener.meters.used().map(|meter| meter.requests.value()).sum();
+    if everywhere > i64::from(limit) { Err(Refusal::Requests) } else { Ok(()) }
+}
+
+fn not_a_loop(parts: &request::Parts) -> Result<(), Refusal> {
+    let ours = |via: &[u8]| {
+        let mut words = via.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(VIA_NAME.as_bytes()))
+    };
+    let lines = parts.headers.get_all(header::VIA).iter();
+    let passed = lines.flat_map(|line| line.as_bytes().split(|b| *b == b',')).filter(|via| ours(via)).count();
+    if passed > VIA_MAX { Err(Refusal::Loop) } else { Ok(()) }
+}
+
+/// Finds the client and strips what it must not say.
+fn believe(exchange: &mut Exchange, parts: &mut request::Parts, identity: &Identity) {
+    let peer = exchange.client.peer.ip();
+    exchange.trusted = identity.trusts(peer);
+    if exchange.trusted {
+        exchange.client_ip = ClientIp::find(identity, peer, &parts.headers);
+        exchange.request_id = parts.headers.get(super::fault::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
+    }
+    let aliases = fields::strip_untrusted(&mut parts.headers, identity, exchange.trusted);
+    if aliases > 0 {
+        exchange.client.worker.meter().alias_headers_dropped.add(aliases);
+    }
+}
+
+/// A request id that may be passed on and logged.
+fn is_sane_id(id: &HeaderValue) -> bool {
+    !id.is_empty() && id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}

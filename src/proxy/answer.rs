@@ -1,0 +1,120 @@
+//! Answer: the response as the client will read it.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, Version};
+use hyper::body::Incoming;
+
+use super::body::{ResponseBody, Source};
+use super::exchange::{Exchange, Stage};
+use super::fields::strip_hop_by_hop;
+use super::prepare::values;
+use crate::route::{Redirect, Respond, Route, Split};
+use crate::telemetry::Ender;
+
+const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
+
+/// Makes the client's response of the upstream's.
+pub(super) fn answer(
+    exchange: &mut Exchange,
+    incoming: Response<Incoming>,
+    (route, split): (&Route, &Split),
+) -> Response<Source> {
+    let (mut parts, body) = incoming.into_parts();
+    parts.extensions.clear();
+    strip_hop_by_hop(&mut parts.headers);
+    if !route.response_headers.is_empty() {
+        let request_id = exchange.request_id();
+        route.response_headers.apply(&mut parts.headers, &values(exchange, &request_id));
+    }
+    if let (Some(identity), Some(name)) = (&exchange.issued, &split.sticky_cookie) {
+        let cookie = format!("{name}={identity}; HttpOnly; SameSite=Lax; Path=/");
+        if let Ok(cookie) = HeaderValue::try_from(cookie) {
+            parts.headers.append(header::SET_COOKIE, cookie);
+        }
+    }
+    Response::from_parts(parts, Source::Upstream(body))
+}
+
+/// `redirect`.
+pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response<Source> {
+    let request_id = exchange.request_id();
+    let location = redirect.to.expand(&values(exchange, &request_id));
+    let mut response = Response::new(Source::Own(None));
+    *response.status_mut() = redirect.status;
+    response.headers_mut().insert(header::LOCATION, location);
+    local(exchange, response)
+}
+
+/// `respond`.
+pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<Source> {
+    let body = (!respond.body.is_empty()).then(|| respond.body.clone());
+    let mut response = Response::new(Source::Own(body));
+    *response.status_mut() = respond.status;
+    if !respond.body.is_empty() {
+        response.headers_mut().insert(header::CONTENT_TYPE, respond.content_type.clone());
+    }
+    local(exchange, response)
+}
+
+/// An answer made here takes the route's header edits too.
+fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<Source> {
+    let rules = std::sync::Arc::clone(&exchange.local.snapshot.rules);
+    let request_id = exchange.request_id();
+    if let Some(route) = exchange.route {
+        rules.route(route).response_headers.apply(response.headers_mut(), &values(exchange, &request_id));
+    }
+    exchange.ends(Ender::Done, "");
+    response
+}
+
+/// Sends the response: from here on the exchange lives in its body.
+pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> Response<ResponseBody> {
+    let (mut parts, source) = response.into_parts();
+    exchange.status = parts.status.as_u16();
+    exchange.first_byte = Some(exchange.client.worker.clock.now().duration_since(exchange.began));
+    exchange.stage = Stage::Body;
+    parts.version = Version::HTTP_11;
+    if exchange.version != Version::HTTP_2 && exchange.client.closing.get() {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let idle = idle(&exchange);
+    let bodiless = exchange.method == http::Method::HEAD || matches!(exchange.status, 204 | 304);
+    let source = match source {
+        Source::Own(Some(body)) if bodiless => {
+            if exchange.method == http::Method::HEAD {
+                parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            }
+            Source::Own(None)
+        }
+        source => source,
+    };
+    if exchange.trusted && exchange.explain {
+        explain(&exchange, &mut parts.headers);
+    }
+    Response::from_parts(parts, ResponseBody::new(source, exchange, idle))
+}
+
+fn idle(exchange: &Exchange) -> Option<Duration> {
+    let rules = &exchange.local.snapshot.rules;
+    exchange.route.and_then(|route| rules.route(route).timeouts.idle)
+}
+
+/// One line that says why this variant answered, for a trusted peer that asked with `x-pointsman-explain: 1`.
+fn explain(exchange: &Exchange, headers: &mut http::HeaderMap) {
+    let Some(chosen) = exchange.chosen else { return };
+    let reason = crate::telemetry::ReasonLabel::of(chosen.reason(), chosen.fallback);
+    let bucket = chosen.decision.bucket.map_or_else(|| "none".to_owned(), |bucket| bucket.number().to_string());
+    let line = format!(
+        "route={}; variant={}; reason={}; bucket={bucket}; counted={}; generation={}",
+        exchange.route_name().unwrap_or("none"),
+        exchange.variant_name().unwrap_or("none"),
+        crate::telemetry::ReasonLabel::name(reason.index()),
+        chosen.counted(),
+        exchange.local.snapshot.generation,
+    );
+    if let Ok(line) = HeaderValue::try_from(line) {
+        headers.insert(EXPLAIN, line);
+    }
+}

@@ -1,0 +1,70 @@
+//! Begin: what is known of an exchange before anything is asked of it.
+
+use std::rc::Rc;
+
+use http::header::{self, HeaderMap};
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+
+use super::client::Client;
+use super::exchange::{Ending, Exchange, Host, Stage};
+use crate::telemetry::Ender;
+
+/// Begins an exchange.
+pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exchange> {
+    let worker = Rc::clone(&client.worker);
+    client.begin_request();
+    worker.meter().requests_begun.inc();
+    client.listener.meters.of(worker.index).requests.add(1);
+    let headers = request.headers();
+    Box::new(Exchange {
+        local: worker.local(),
+        began: worker.clock.now(),
+        began_wall: worker.clock.wall(),
+        method: request.method().clone(),
+        version: request.version(),
+        uri: request.uri().clone(),
+        host: Host::default(),
+        normal_path: None,
+        client_ip: client.peer.ip(),
+        trusted: false,
+        tenant: None,
+        request_id: None,
+        trace_id: trace_id(headers),
+        grpc: starts_with(headers.get(header::CONTENT_TYPE), b"application/grpc"),
+        accepts_json: accepts_json(headers),
+        explain: headers.contains_key("x-pointsman-explain"),
+        route: None,
+        chosen: None,
+        attempts: 0,
+        endpoint: None,
+        upstream_latency: None,
+        upload: None,
+        lease: None,
+        flight: None,
+        status: 0,
+        first_byte: None,
+        response_bytes: 0,
+        ending: Ending { ender: Ender::Done, detail: "" },
+        stage: Stage::Read,
+        issued: None,
+        client,
+    })
+}
+
+fn starts_with(value: Option<&HeaderValue>, prefix: &[u8]) -> bool {
+    value.is_some_and(|value| value.as_bytes().starts_with(prefix))
+}
+
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let json = |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), b"application/json").is_some();
+    headers.get_all(header::ACCEPT).iter().any(json)
+}
+
+/// The trace id of a W3C `traceparent`: version, 32 hex digits, span, flags.
+fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let id = text.get(3..35)?;
+    let fine = text.as_bytes().get(35) == Some(&b'-') && id.bytes().all(|b| b.is_ascii_hexdigit());
+    (fine && id.bytes().any(|b| b != b'0')).then(|| id.into())
+}

@@ -1,0 +1,274 @@
+//! Bodies on their way. Nothing is buffered: a chunk is pulled from one side when the other asks for it.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::client::{Client, TRAILERS_MAX};
+use super::exchange::{Exchange, Stage, Upload, UploadFault};
+use super::fields::is_allowed_in_trailers;
+use super::timers::Coarse;
+use crate::telemetry::{Ender, Refusal};
+
+/// A body may be slow for this long before its rate counts.
+const RATE_GRACE_MS: u64 = 5000;
+
+/// Why a body was cut. The words are for the log alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut(pub(super) &'static str);
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// A request's body on its way to an upstream.
+pub(super) enum RequestBody {
+    /// None.
+    Empty,
+    /// Pulled from the client.
+    Client(Box<ClientBody>),
+}
+
+/// A body that is pulled from the client.
+pub(super) struct ClientBody {
+    incoming: Incoming,
+    client: Rc<Client>,
+    upload: Rc<Upload>,
+    bytes_max: Option<u64>,
+    /// What `Content-Length` promised; checked, since HTTP/2 frames end where they like.
+    promised: Option<u64>,
+    waiting_since_ms: Option<u64>,
+    waited_ms: u64,
+}
+
+impl ClientBody {
+    pub(super) fn new(incoming: Incoming, client: Rc<Client>, upload: Rc<Upload>, bytes_max: Option<u64>) -> Self {
+        let promised = incoming.size_hint().exact();
+        Self { incoming, client, upload, bytes_max, promised, waiting_since_ms: None, waited_ms: 0 }
+    }
+
+    fn fail(&self, fault: UploadFault) -> Cut {
+        self.upload.failed.set(Some(fault));
+        Cut("the request's body failed")
+    }
+
+    fn take(&mut self, data: &Bytes) -> Result<(), Cut> {
+        let bytes = self.upload.bytes.get() + data.len() as u64;
+        self.upload.bytes.set(bytes);
+        if self.bytes_max.is_some_and(|max| bytes > max) {
+            return Err(self.fail(UploadFault::Refused(Refusal::BodyTooLarge)));
+        }
+        if self.promised.is_some_and(|promised| bytes > promised) {
+            return Err(self.fail(UploadFault::Refused(Refusal::BadFraming)));
+        }
+        let rate = u64::from(self.client.listener.spec.limits.body_rate);
+        if self.waited_ms > RATE_GRACE_MS && bytes < rate.saturating_mul(self.waited_ms) / 1000 {
+            return Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)));
+        }
+        Ok(())
+    }
+
+    /// Counts only the time that was spent waiting for the client.
+    fn waits(&mut self, pending: bool) {
+        let now = self.client.worker.now_ms();
+        match (pending, self.waiting_since_ms) {
+            (true, None) => self.waiting_since_ms = Some(now),
+            (false, Some(since)) => {
+                self.waited_ms += now.saturating_sub(since);
+                self.waiting_since_ms = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.waits(polled.is_pending());
+        Poll::Ready(match ready!(polled) {
+            None => {
+                let short = self.promised.is_some_and(|promised| self.upload.bytes.get() < promised);
+                if short {
+                    return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(Refusal::BadFraming)))));
+                }
+                self.upload.ended.set(true);
+                None
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Some(self.take(&data).map(|()| {
+                    if self.incoming.is_end_stream() {
+                        self.upload.ended.set(true);
+                    }
+                    Frame::data(data)
+                })),
+                Err(frame) => {
+                    self.upload.ended.set(true);
+                    frame.into_trailers().ok().map(|trailers| Ok(Frame::trailers(filtered(trailers))))
+                }
+            },
+            Some(Err(_)) => {
+                let fault = self.client.refused_body.get().map_or(UploadFault::Gone, UploadFault::Refused);
+                Some(Err(self.fail(fault)))
+            }
+        })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+/// Trailers without the fields that must not stand there (RFC 9110 §6.5.1), and not more than a few.
+fn filtered(trailers: HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(trailers.len().min(TRAILERS_MAX));
+    for (name, value) in &trailers {
+        if kept.len() < TRAILERS_MAX && is_allowed_in_trailers(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}
+
+/// A response's body on its way to the client, with the exchange that ends with it.
+pub(super) struct ResponseBody {
+    source: Source,
+    exchange: Box<Exchange>,
+    idle: Option<Duration>,
+    timer: Option<Coarse>,
+}
+
+/// Where a response's body comes from.
+pub(super) enum Source {
+    /// Made here.
+    Own(Option<Bytes>),
+    /// Pulled from an upstream.
+    Upstream(Incoming),
+}
+
+impl ResponseBody {
+    /// The body of the answer to `exchange`.
+    pub(super) fn new(source: Source, mut exchange: Box<Exchange>, idle: Option<Duration>) -> Self {
+        let ended = match &source {
+            Source::Own(body) => body.is_none(),
+            Source::Upstream(incoming) => incoming.is_end_stream(),
+        };
+        exchange.stage = Stage::Body;
+        let mut body = Self { source, exchange, idle, timer: None };
+        if ended {
+            body.finish();
+        }
+        body
+    }
+
+    /// The body has been pulled whole.
+    fn finish(&mut self) {
+        let exchange = &mut self.exchange;
+        exchange.stage = Stage::Done;
+        self.timer = None;
+        if let Some(lease) = exchange.lease.take() {
+            lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());
+        }
+    }
+
+    fn break_off(&mut self, ender: Ender, detail: &'static str) -> Cut {
+        self.exchange.ends(ender, detail);
+        Cut(detail)
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(idle) = self.idle else { return Poll::Pending };
+        let worker = &self.exchange.client.worker;
+        self.timer.get_or_insert_with(|| Coarse::new(worker, idle)).poll(cx)
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = self.get_mut();
+        let incoming = match &mut this.source {
+            Source::Own(body) => {
+                let body = body.take();
+                this.exchange.response_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
+                this.finish();
+                return Poll::Ready(body.map(|body| Ok(Frame::data(body))));
+            }
+            Source::Upstream(incoming) => incoming,
+        };
+        match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Pending => {
+                ready!(this.poll_idle(cx));
+                Poll::Ready(Some(Err(this.break_off(Ender::Proxy, "idle_timeout"))))
+            }
+            Poll::Ready(None) => {
+                this.finish();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "upstream_reset")))),
+            Poll::Ready(Some(Ok(frame))) => {
+                let ended = incoming.is_end_stream();
+                this.timer = None;
+                Poll::Ready(Some(Ok(match frame.into_data() {
+                    Ok(data) => {
+                        this.exchange.response_bytes += data.len() as u64;
+                        if ended {
+                            this.finish();
+                        }
+                        Frame::data(data)
+                    }
+                    Err(frame) => {
+                        this.finish();
+                        Frame::trailers(filtered(frame.into_trailers().unwrap_or_default()))
+                    }
+                })))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(body) => body.is_none(),
+            Source::Upstream(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Source::Upstream(incoming) => incoming.size_hint(),
+        }
+    }
+}

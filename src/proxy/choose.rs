@@ -1,0 +1,74 @@
+//! Match and decide: which route, and which of its variants. The rules are those of the `route` room; here they meet a
+//! live request.
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::admit::Admitted;
+use super::exchange::{Chosen, Exchange};
+use super::fault::Fault;
+use crate::route::{Balance, Caller, Lookup, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules};
+use crate::telemetry::{Fallback, Refusal};
+
+/// Finds the route of a request.
+pub(super) fn find(exchange: &mut Exchange, request: &Admitted) -> Result<Lookup, Fault> {
+    let rules = &exchange.local.snapshot.rules;
+    let found = rules.index.find(&rules.routes, &request.head(exchange));
+    exchange.route = found.map(|found| found.route);
+    found.ok_or(Fault::Refused(Refusal::NoRoute))
+}
+
+/// Decides which variant answers a request.
+pub(super) fn decide(exchange: &mut Exchange, request: &Admitted, split: &Split) -> Chosen {
+    let rules = Arc::clone(&exchange.local.snapshot.rules);
+    let (chosen, tenant, issued) = {
+        let exchange = &*exchange;
+        let head = request.head(exchange);
+        let mut caller = rules.identity.caller(exchange.client.peer.ip(), &head);
+        caller.client_ip = exchange.client_ip;
+        let known = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+        let issued = (known.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none())
+            .then(new_identity);
+        let identity = known.or(issued.as_deref());
+        let spread = exchange.route.map(|route| exchange.local.spread(route));
+        let mut sequence = spread.map(std::cell::Cell::get).unwrap_or_default();
+        let decision = decide_by_rules(&rules, split, &head, &caller, identity, &mut sequence, &mut Silent);
+        if let Some(spread) = spread {
+            spread.set(sequence);
+        }
+        let chosen = endure(exchange, split, decision, || key(split, &caller, identity));
+        (chosen, caller.tenant.map(|tenant| Box::from(&*tenant)), issued)
+    };
+    exchange.chosen = Some(chosen);
+    exchange.tenant = tenant;
+    exchange.issued = issued;
+    chosen
+}
+
+/// A chosen variant without any usable endpoint falls back to stable; stable never to another.
+fn endure(exchange: &Exchange, split: &Split, decision: crate::route::Decision, key: impl FnOnce() -> u64) -> Chosen {
+    let upstream =
+        |id: VariantId| split.variants.get(usize::from(id.0)).map_or(UpstreamId(0), |variant| variant.upstream);
+    let mut variant = decision.variant;
+    let mut fallback = Fallback::No;
+    if variant != VariantId::STABLE && !exchange.local.usable(upstream(variant)) {
+        (variant, fallback) = (VariantId::STABLE, Fallback::Yes);
+    }
+    let upstream = upstream(variant);
+    let hashes = exchange.local.snapshot.rules.upstreams[upstream.0 as usize].balance == Balance::Hash;
+    Chosen { decision, variant, upstream, fallback, key: if hashes { key() } else { 0 } }
+}
+
+/// The hash of the sticky key, else of the client's address.
+fn key(split: &Split, caller: &Caller<'_>, identity: Option<&str>) -> u64 {
+    match split.sticky_key(caller, identity) {
+        Some(key) => key.with_text(|text| xxh3_64(text.as_bytes())),
+        None => xxh3_64(caller.client_ip.to_string().as_bytes()),
+    }
+}
+
+/// A random identity for a caller that has none: nobody can guess somebody else's.
+fn new_identity() -> Box<str> {
+    uuid::Uuid::new_v4().simple().to_string().into()
+}

@@ -1,0 +1,163 @@
+//! Connections to upstreams: an idle one when there is one, else a new one within its bounds.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use super::body::RequestBody;
+use super::connection::LocalExecutor;
+use super::fault::Fault;
+use super::lease::{Lease, Stream};
+use super::pool::{EndpointPool, Multiplexed, UpstreamPool};
+use super::worker::Worker;
+use crate::route::Protocol;
+use crate::telemetry::UpstreamSeries;
+
+/// Largest response head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Buffers of an HTTP/1.1 connection grow to this.
+const H1_BUFFER_BYTES: usize = 256 * 1024;
+/// Flow-control windows of an HTTP/2 connection.
+const H2_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// A connection to `endpoint`, and whether it was used before. `reuse` is given up when pooled connections keep
+/// turning out dead.
+pub(super) async fn lease(
+    worker: &Rc<Worker>,
+    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+    reuse: bool,
+) -> Result<(Lease, bool), Fault> {
+    match endpoint.protocol() {
+        Protocol::Http1 => {
+            if reuse && let Some(sender) = idle(endpoint).await {
+                return Ok((Lease::Whole { sender, endpoint: Rc::clone(endpoint) }, true));
+            }
+            let sender = open_h1(worker, upstream, endpoint).await?;
+            Ok((Lease::Whole { sender, endpoint: Rc::clone(endpoint) }, false))
+        }
+        Protocol::H2c => {
+            if reuse && let Some(connection) = endpoint.multiplexed() {
+                return Ok((Lease::Stream(Stream::new(connection)), true));
+            }
+            let _alone = endpoint.opening.lock().await;
+            if let Some(connection) = endpoint.multiplexed() {
+                return Ok((Lease::Stream(Stream::new(connection)), true));
+            }
+            let connection = open_h2(worker, upstream, endpoint).await?;
+            endpoint.multiplexed.borrow_mut().push(connection.clone());
+            Ok((Lease::Stream(Stream::new(connection)), false))
+        }
+    }
+}
+
+/// The idle connection that was used last and is still alive.
+async fn idle(endpoint: &EndpointPool) -> Option<http1::SendRequest<RequestBody>> {
+    while let Some(mut sender) = endpoint.pop() {
+        if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
+            return Some(sender);
+        }
+    }
+    None
+}
+
+async fn open_h1(
+    worker: &Rc<Worker>,
+    upstream: &Rc<UpstreamPool>,
+    endpoint: &EndpointPool,
+) -> Result<http1::SendRequest<RequestBody>, Fault> {
+    let (stream, open) = connect(worker, upstream, endpoint).await?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(H1_BUFFER_BYTES).max_header_size(HEAD_BYTES_MAX);
+    let handshake = builder.handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|_| Fault::UpstreamProtocol)?;
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended early");
+        }
+    });
+    Ok(sender)
+}
+
+async fn open_h2(
+    worker: &Rc<Worker>,
+    upstream: &Rc<UpstreamPool>,
+    endpoint: &EndpointPool,
+) -> Result<Multiplexed, Fault> {
+    let (stream, open) = connect(worker, upstream, endpoint).await?;
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .keep_alive_interval(std::time::Duration::from_secs(20))
+        .keep_alive_timeout(std::time::Duration::from_secs(10));
+    let handshake = builder.handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|_| Fault::UpstreamProtocol)?;
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended early");
+        }
+    });
+    Ok(Multiplexed { sender, streams: Rc::new(Cell::new(0)) })
+}
+
+async fn connect(
+    worker: &Rc<Worker>,
+    upstream: &Rc<UpstreamPool>,
+    endpoint: &EndpointPool,
+) -> Result<(TcpStream, Open), Fault> {
+    let meter = upstream.meter(worker.index);
+    if upstream.sum(|meter| meter.connections.value()) >= i64::from(upstream.upstream.limits.connections) {
+        meter.over_connections.inc();
+        return Err(Fault::UpstreamConnections);
+    }
+    // Counted before it is open, so that a burst cannot pass the limit.
+    let open = Open::new(worker, upstream);
+    let connecting = TcpStream::connect(endpoint.endpoint.address);
+    match tokio::time::timeout(upstream.upstream.connect_timeout, connecting).await {
+        Ok(Ok(stream)) => {
+            meter.connects.inc();
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+            Ok((stream, open))
+        }
+        Ok(Err(error)) => {
+            meter.connect_failures.inc();
+            let (name, address) = (&endpoint.endpoint.name, endpoint.endpoint.address);
+            tracing::debug!(upstream = upstream.upstream.name, endpoint = %name, %address, %error, "cannot connect");
+            Err(Fault::ConnectRefused)
+        }
+        Err(_) => {
+            meter.connect_failures.inc();
+            Err(Fault::ConnectTimeout)
+        }
+    }
+}
+
+/// An open upstream connection, counted until it is dropped.
+struct Open {
+    worker: usize,
+    series: Arc<UpstreamSeries>,
+}
+
+impl Open {
+    fn new(worker: &Worker, upstream: &UpstreamPool) -> Self {
+        upstream.meter(worker.index).connections.add(1);
+        Self { worker: worker.index, series: upstream.series() }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.series.meters.of(self.worker).connections.add(-1);
+    }
+}

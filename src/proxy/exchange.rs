@@ -1,0 +1,187 @@
+//! One exchange: a request, its answer, and what is to be recorded of them. It lives from the request's head to the
+//! response's last byte, and is recorded when it is dropped: exactly once, however it ends.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, Uri, Version};
+
+use super::client::Client;
+use super::lease::{Flight, Lease};
+use super::local::Local;
+use crate::route::{Counted, Decision, Reason, RouteId, UpstreamId, VariantId};
+use crate::telemetry::{Ender, Fallback};
+
+/// The state of one exchange.
+pub(super) struct Exchange {
+    pub(super) client: Rc<Client>,
+    pub(super) local: Rc<Local>,
+    pub(super) began: Instant,
+    pub(super) began_wall: Duration,
+    pub(super) method: Method,
+    pub(super) version: Version,
+    /// The target as received.
+    pub(super) uri: Uri,
+    pub(super) host: Host,
+    /// The normal path, when it differs from the target's.
+    pub(super) normal_path: Option<String>,
+    pub(super) client_ip: IpAddr,
+    pub(super) trusted: bool,
+    pub(super) tenant: Option<Box<str>>,
+    pub(super) request_id: Option<HeaderValue>,
+    pub(super) trace_id: Option<Box<str>>,
+    /// A gRPC request: errors take gRPC's form.
+    pub(super) grpc: bool,
+    pub(super) accepts_json: bool,
+    /// The client asks why.
+    pub(super) explain: bool,
+    pub(super) route: Option<RouteId>,
+    pub(super) chosen: Option<Chosen>,
+    pub(super) attempts: u32,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) upstream_latency: Option<Duration>,
+    pub(super) upload: Option<Rc<Upload>>,
+    pub(super) lease: Option<Lease>,
+    pub(super) flight: Option<Flight>,
+    pub(super) status: u16,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) response_bytes: u64,
+    pub(super) ending: Ending,
+    pub(super) stage: Stage,
+    /// The cookie identity that was issued.
+    pub(super) issued: Option<Box<str>>,
+}
+
+/// The variant that was chosen, and why.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chosen {
+    pub(super) decision: Decision,
+    /// The variant that answers; differs from the decision's after a fallback.
+    pub(super) variant: VariantId,
+    pub(super) upstream: UpstreamId,
+    pub(super) fallback: Fallback,
+    /// Hash of the sticky key, for `balance = "hash"`.
+    pub(super) key: u64,
+}
+
+impl Chosen {
+    pub(super) fn reason(&self) -> Reason {
+        self.decision.reason
+    }
+
+    pub(super) fn counted(&self) -> bool {
+        self.decision.counted == Counted::Yes
+    }
+}
+
+/// The host that a request names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Host {
+    /// As received, with its port.
+    pub(super) value: Option<HeaderValue>,
+    /// How many of its bytes are the normal form; used unless `normal` is set.
+    pub(super) bytes: usize,
+    /// The normal form, when it is not a part of the value.
+    pub(super) normal: Option<Box<str>>,
+}
+
+impl Host {
+    /// The normal form; empty when there is no host.
+    pub(super) fn normal(&self) -> &str {
+        if let Some(normal) = &self.normal {
+            return normal;
+        }
+        let text = self.value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("");
+        text.get(..self.bytes).unwrap_or(text)
+    }
+}
+
+/// How far an exchange has come: where it ended, if it ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Read,
+    Decide,
+    Connect,
+    Head,
+    Body,
+    Done,
+}
+
+impl Stage {
+    /// Its letter in the log.
+    pub(super) const fn letter(self) -> char {
+        match self {
+            Self::Read => 'R',
+            Self::Decide => 'D',
+            Self::Connect => 'C',
+            Self::Head => 'H',
+            Self::Body => 'B',
+            Self::Done => '-',
+        }
+    }
+}
+
+/// Who ended it, and why in a word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    pub(super) ender: Ender,
+    pub(super) detail: &'static str,
+}
+
+/// What is known of a request's body on its way.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    pub(super) bytes: Cell<u64>,
+    pub(super) ended: Cell<bool>,
+    pub(super) failed: Cell<Option<UploadFault>>,
+}
+
+/// Why a request's body failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UploadFault {
+    /// It was refused.
+    Refused(crate::telemetry::Refusal),
+    /// The client went away.
+    Gone,
+}
+
+impl Exchange {
+    /// The normal path.
+    pub(super) fn path(&self) -> &str {
+        self.normal_path.as_deref().unwrap_or_else(|| self.uri.path())
+    }
+
+    /// The route's name.
+    pub(super) fn route_name(&self) -> Option<&str> {
+        self.route.map(|id| self.local.snapshot.rules.route(id).name.as_str())
+    }
+
+    /// The name of the variant that answers.
+    pub(super) fn variant_name(&self) -> Option<&str> {
+        let split = self.local.snapshot.rules.route(self.route?).split()?;
+        split.variants.get(usize::from(self.chosen?.variant.0)).map(|variant| variant.name.as_str())
+    }
+
+    /// The request's id, made when it is first asked for.
+    pub(super) fn request_id(&mut self) -> HeaderValue {
+        if let Some(id) = &self.request_id {
+            return id.clone();
+        }
+        let millis = u64::try_from(self.began_wall.as_millis()).unwrap_or(0);
+        let random = self.client.worker.random.borrow_mut().u128(..).to_le_bytes();
+        let [a, b, c, d, e, f, g, h, i, j, ..] = random;
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]).into_uuid();
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = id.hyphenated().encode_lower(&mut text);
+        let value = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"));
+        self.request_id = Some(value.clone());
+        value
+    }
+
+    /// It has been answered by somebody or something else than the upstream's whole answer.
+    pub(super) fn ends(&mut self, ender: Ender, detail: &'static str) {
+        self.ending = Ending { ender, detail };
+    }
+}

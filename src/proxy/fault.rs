@@ -1,0 +1,249 @@
+//! What can go wrong with an exchange, and the answer that the client gets: a status, `Proxy-Status` (RFC 9209), the
+//! request's id and a short body. Nothing of the inside is told.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::body::Source;
+use super::exchange::{Exchange, Stage};
+use crate::telemetry::{Ender, Refusal};
+
+/// `Proxy-Status`.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// `X-Request-Id`.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// We refuse it.
+    Refused(Refusal),
+    /// The client went away while it was sending.
+    ClientGone,
+    /// The upstream has no endpoint that could be asked.
+    NoEndpoint,
+    /// `limits.requests` of the upstream.
+    UpstreamRequests,
+    /// `limits.connections` of the upstream.
+    UpstreamConnections,
+    /// The endpoint refused the connection or cannot be reached.
+    ConnectRefused,
+    /// The endpoint did not accept in time.
+    ConnectTimeout,
+    /// The connection broke before a response.
+    UpstreamReset,
+    /// What came was not HTTP, or could be read in two ways.
+    UpstreamProtocol,
+    /// No response in time.
+    ResponseTimeout,
+}
+
+impl Fault {
+    /// The status that the client gets.
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::Refused(refusal) => refusal_status(refusal),
+            Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::NoEndpoint | Self::UpstreamRequests | Self::UpstreamConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectRefused | Self::UpstreamReset | Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// RFC 9209 §2.3.
+    const fn proxy_error(self) -> &'static str {
+        match self {
+            Self::Refused(Refusal::Loop) => "proxy_loop_detected",
+            Self::Refused(Refusal::Internal) => "proxy_internal_error",
+            Self::Refused(Refusal::NoRoute) => "destination_not_found",
+            Self::Refused(Refusal::Requests) => "connection_limit_reached",
+            Self::Refused(_) => "http_request_error",
+            Self::ClientGone => "http_request_error",
+            Self::NoEndpoint => "destination_unavailable",
+            Self::UpstreamRequests | Self::UpstreamConnections => "connection_limit_reached",
+            Self::ConnectRefused => "connection_refused",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::UpstreamReset => "connection_terminated",
+            Self::UpstreamProtocol => "http_protocol_error",
+            Self::ResponseTimeout => "http_response_timeout",
+        }
+    }
+
+    /// The word in the log.
+    pub(super) const fn detail(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.name(),
+            Self::ClientGone => "client_gone",
+            Self::NoEndpoint => "no_endpoint",
+            Self::UpstreamRequests => "upstream_requests",
+            Self::UpstreamConnections => "upstream_connections",
+            Self::ConnectRefused => "connect_refused",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamProtocol => "upstream_protocol",
+            Self::ResponseTimeout => "response_timeout",
+        }
+    }
+
+    /// What the client's user reads.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal_sentence(refusal),
+            Self::ClientGone => "The request's body did not arrive whole.",
+            Self::NoEndpoint => "The service has no instance at the moment.",
+            Self::UpstreamRequests | Self::UpstreamConnections => "The service is busy. Try again shortly.",
+            Self::ConnectRefused => "The service could not be reached.",
+            Self::UpstreamReset => "The service broke off before it answered.",
+            Self::UpstreamProtocol => "The service gave an answer that cannot be understood.",
+            Self::ConnectTimeout | Self::ResponseTimeout => "The service did not answer in time.",
+        }
+    }
+
+    /// Who is to blame.
+    const fn ender(self) -> Ender {
+        match self {
+            Self::Refused(Refusal::BodyTooSlow | Refusal::HeaderTimeout) | Self::ClientGone => Ender::Client,
+            Self::Refused(_) | Self::UpstreamRequests | Self::UpstreamConnections | Self::NoEndpoint => Ender::Proxy,
+            Self::ConnectRefused
+            | Self::ConnectTimeout
+            | Self::UpstreamReset
+            | Self::UpstreamProtocol
+            | Self::ResponseTimeout => Ender::Upstream,
+        }
+    }
+
+    /// gRPC's status code (`doc/http-grpc-status-mapping` and the statuses' own meaning).
+    const fn grpc_status(self) -> &'static str {
+        const INTERNAL: &str = "13";
+        const UNAVAILABLE: &str = "14";
+        match self {
+            Self::Refused(Refusal::NoRoute | Refusal::Method) => "12",
+            Self::Refused(Refusal::BodyTooLarge | Refusal::HeadersTooLarge) => "8",
+            Self::Refused(Refusal::Requests) => UNAVAILABLE,
+            Self::Refused(_) | Self::UpstreamProtocol => INTERNAL,
+            Self::ClientGone => "1",
+            Self::ConnectTimeout | Self::ResponseTimeout => "4",
+            Self::NoEndpoint
+            | Self::UpstreamRequests
+            | Self::UpstreamConnections
+            | Self::ConnectRefused
+            | Self::UpstreamReset => UNAVAILABLE,
+        }
+    }
+
+    /// Whether a short wait may help.
+    const fn passes(self) -> bool {
+        matches!(self, Self::Refused(Refusal::Requests) | Self::UpstreamRequests | Self::UpstreamConnections)
+    }
+}
+
+const fn refusal_status(refusal: Refusal) -> StatusCode {
+    match refusal {
+        Refusal::MalformedHead | Refusal::BadFraming | Refusal::BadHost | Refusal::BadPath => StatusCode::BAD_REQUEST,
+        Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
+        Refusal::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Refusal::HeaderTimeout | Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+        Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::Connections | Refusal::ConnectionsPerIp | Refusal::ConnectionRate | Refusal::Requests => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Refusal::H2Resets
+        | Refusal::H2Pings
+        | Refusal::H2Settings
+        | Refusal::H2Continuations
+        | Refusal::H2Protocol
+        | Refusal::ReaderStalled => StatusCode::BAD_REQUEST,
+        Refusal::Loop => StatusCode::LOOP_DETECTED,
+        Refusal::NoRoute => StatusCode::NOT_FOUND,
+        Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+const fn refusal_sentence(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::MalformedHead => "The request is not valid HTTP.",
+        Refusal::BadFraming => "The request's length can be read in more than one way, or its body is malformed.",
+        Refusal::BadHost => "The request must name exactly one valid host.",
+        Refusal::BadPath => "The request's path is not valid.",
+        Refusal::Method => "This method is not served here.",
+        Refusal::UriTooLong => "The request's target is too long.",
+        Refusal::HeadersTooLarge => "The request's header fields are too large or too many.",
+        Refusal::HeaderTimeout => "The request did not arrive in time.",
+        Refusal::BodyTooSlow => "The request's body arrived too slowly.",
+        Refusal::BodyTooLarge => "The request's body is too large.",
+        Refusal::Connections | Refusal::ConnectionsPerIp | Refusal::ConnectionRate | Refusal::Requests => {
+            "Too much is going on here. Try again shortly."
+        }
+        Refusal::H2Resets
+        | Refusal::H2Pings
+        | Refusal::H2Settings
+        | Refusal::H2Continuations
+        | Refusal::H2Protocol
+        | Refusal::ReaderStalled => "The connection's behaviour is not acceptable.",
+        Refusal::Loop => "The request has come round in a loop.",
+        Refusal::NoRoute => "Nothing is served here under this host and path.",
+        Refusal::Internal => "Something went wrong here.",
+    }
+}
+
+/// The answer to an exchange that went wrong.
+pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> {
+    if let Fault::Refused(refusal) = fault {
+        exchange.client.worker.meter().refuse(refusal);
+    }
+    exchange.ends(fault.ender(), fault.detail());
+    if exchange.stage == Stage::Done {
+        exchange.stage = Stage::Decide;
+    }
+    let id = exchange.request_id();
+    let mut response = if exchange.grpc { grpc(fault) } else { plain(fault, &id, exchange.accepts_json) };
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    let details = format!("pointsman; error={}; details=\"{}\"", fault.proxy_error(), fault.detail());
+    insert(headers, PROXY_STATUS, &details);
+    if fault.passes() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if fault == Fault::Refused(Refusal::Method) {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        headers.insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+fn plain(fault: Fault, id: &HeaderValue, json: bool) -> Response<Source> {
+    let (status, id) = (fault.status(), id.to_str().unwrap_or(""));
+    let (kind, body) = if json {
+        let body = serde_json::json!({
+            "status": status.as_u16(), "error": fault.detail(), "message": fault.sentence(), "request_id": id,
+        });
+        ("application/json", format!("{body}\n"))
+    } else {
+        let reason = status.canonical_reason().unwrap_or("Error");
+        let body = format!("{} {reason}\n{}\nRequest id: {id}\n", status.as_u16(), fault.sentence());
+        ("text/plain; charset=utf-8", body)
+    };
+    let mut response = Response::new(Source::Own(Some(Bytes::from(body))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Trailers-only: the status travels in the head of a response without a body.
+fn grpc(fault: Fault) -> Response<Source> {
+    let mut response = Response::new(Source::Own(None));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(fault.grpc_status()));
+    headers.insert("grpc-message", HeaderValue::from_static(fault.sentence()));
+    response
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}

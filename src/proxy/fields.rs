@@ -1,0 +1,247 @@
+//! What kind of field a header is: for one connection only, ours to set, forbidden in trailers, or nobody's business.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::scan::is_token;
+use crate::route::{Extractor, Identity};
+
+/// Fields that are for one connection only (RFC 9110 §7.6.1), and what must never be forwarded besides.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    match name.as_str().len() {
+        2 => *name == header::TE,
+        5 => name == "proxy",
+        7 => *name == header::UPGRADE,
+        10 => *name == header::CONNECTION || name == "keep-alive",
+        14 => name == "http2-settings",
+        16 => name == "proxy-connection",
+        17 => *name == header::TRANSFER_ENCODING,
+        19 => *name == header::PROXY_AUTHORIZATION,
+        _ => false,
+    }
+}
+
+/// Fields by which proxies tell each other who the client is: believed from trusted peers only.
+fn is_proxy_told(name: &str) -> bool {
+    match name.as_bytes() {
+        [b'f', ..] => name == "forwarded",
+        [b'x', b'-', ..] => {
+            name.starts_with("x-forwarded-")
+                || name.starts_with("x-pointsman-")
+                || matches!(name, "x-real-ip" | "x-request-id")
+        }
+        _ => false,
+    }
+}
+
+/// Whether a header of this name carries an identity.
+fn is_identity(name: &HeaderName, identity: &Identity) -> bool {
+    let carries = |extractor: &Extractor| matches!(extractor, Extractor::Header(carrier) if carrier == name);
+    identity.tenant.iter().any(carries) || identity.user.iter().any(carries)
+}
+
+/// Fields that have a meaning of their own for routing or framing: an alias of one is dropped.
+fn is_guarded(name: &HeaderName, identity: &Identity) -> bool {
+    is_hop_by_hop(name)
+        || is_proxy_told(name.as_str())
+        || is_identity(name, identity)
+        || matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA | header::AUTHORIZATION | header::COOKIE)
+}
+
+/// Fields that must not stand in trailers: framing, routing, authentication, and what we set or trust.
+pub(super) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
+    !(is_hop_by_hop(name)
+        || is_proxy_told(name.as_str())
+        || matches!(
+            *name,
+            header::HOST
+                | header::CONTENT_LENGTH
+                | header::CONTENT_ENCODING
+                | header::CONTENT_TYPE
+                | header::CONTENT_RANGE
+                | header::TRAILER
+                | header::AUTHORIZATION
+                | header::COOKIE
+                | header::SET_COOKIE
+                | header::CACHE_CONTROL
+                | header::MAX_FORWARDS
+                | header::EXPECT
+                | header::VIA
+        ))
+}
+
+/// Removes what is for this connection only: every field that `Connection` names, then the hop-by-hop set. `TE:
+/// trailers` survives.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let named =
+            value.as_bytes().split(|b| *b == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+        // `Host` and the framing are not the sender's to remove.
+        doomed.extend(named.filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH)));
+    }
+    doomed.extend(headers.keys().filter(|name| is_hop_by_hop(name)).cloned());
+    if doomed.is_empty() {
+        return;
+    }
+    let trailers = headers.get_all(header::TE).iter().any(takes_trailers);
+    for name in &doomed {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Whether one `TE` value lists `trailers`.
+fn takes_trailers(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Removes what only trusted peers may say, and returns how many aliases were dropped.
+pub(super) fn strip_untrusted(headers: &mut HeaderMap, identity: &Identity, trusted: bool) -> u64 {
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    let mut aliases = 0;
+    for name in headers.keys() {
+        if !trusted && (is_proxy_told(name.as_str()) || is_identity(name, identity)) {
+            doomed.push(name.clone());
+        } else if memchr::memchr(b'_', name.as_str().as_bytes()).is_some() {
+            let meant = HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes());
+            if meant.is_ok_and(|meant| is_guarded(&meant, identity)) {
+                doomed.push(name.clone());
+                aliases += 1;
+            }
+        }
+    }
+    for name in &doomed {
+        headers.remove(name);
+    }
+    aliases
+}
+
+/// Whether an HTTP/2 head holds what HTTP/1.1 could not carry unchanged (RFC 9113 §8.2.1): names that are no tokens,
+/// values with white space at an end, connection-specific fields.
+pub(super) fn is_malformed_h2(headers: &HeaderMap) -> bool {
+    headers.iter().any(|(name, value)| {
+        let ends = [value.as_bytes().first(), value.as_bytes().last()];
+        !name.as_str().bytes().all(is_token)
+            || ends.iter().any(|end| matches!(end, Some(b' ' | b'\t')))
+            || (is_hop_by_hop(name) && *name != header::TE && name != "proxy" && *name != header::PROXY_AUTHORIZATION)
+            || (*name == header::TE && value != "trailers")
+    })
+}
+
+/// Whether a response's framing can be read in two ways (RFC 9112 §6.3).
+pub(super) fn is_ambiguous_response(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match codings.next() {
+        Some(coding) => {
+            length.is_some()
+                || codings.next().is_some()
+                || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+        }
+        None => lengths.next().is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go_and_trailers_stay_wanted() {
+        let mut given = headers(&[
+            ("host", "a"),
+            ("connection", "close, X-Private"),
+            ("connection", "host"),
+            ("x-private", "1"),
+            ("te", "gzip, trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("keep-alive", "1"),
+            ("proxy", "evil"),
+            ("proxy-authorization", "x"),
+            ("x-kept", "1"),
+        ]);
+        strip_hop_by_hop(&mut given);
+        assert_eq!(names(&given), ["host", "te", "x-kept"]);
+        assert_eq!(given["te"], "trailers");
+    }
+
+    #[test]
+    fn strangers_cannot_say_who_the_client_is() {
+        let identity = Identity { tenant: vec![Extractor::Header("x-tenant".parse().unwrap())], ..Identity::default() };
+        let lines = [
+            ("x-forwarded-for", "1"),
+            ("x-forwarded-client-cert", "1"),
+            ("forwarded", "1"),
+            ("x-request-id", "1"),
+            ("x-tenant", "acme"),
+            ("x_tenant", "acme"),
+            ("x_forwarded_for", "1"),
+            ("content_length", "1"),
+            ("x_other", "1"),
+            ("accept", "1"),
+        ];
+        let mut given = headers(&lines);
+        assert_eq!(strip_untrusted(&mut given, &identity, false), 3);
+        assert_eq!(names(&given), ["accept", "x_other"]);
+        let mut given = headers(&lines);
+        assert_eq!(strip_untrusted(&mut given, &identity, true), 3);
+        assert!(given.contains_key("x-tenant") && !given.contains_key("x_tenant"));
+    }
+
+    #[test]
+    fn trailers_carry_no_framing() {
+        for name in ["content-length", "transfer-encoding", "host", "x-forwarded-for", "authorization", "connection"] {
+            assert!(!is_allowed_in_trailers(&name.parse().unwrap()), "{name}");
+        }
+        for name in ["grpc-status", "grpc-message", "x-checksum", "server-timing"] {
+            assert!(is_allowed_in_trailers(&name.parse().unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn responses_with_two_readings_are_told() {
+        for lines in [
+            &[("transfer-encoding", "chunked"), ("content-length", "5")][..],
+            &[("transfer-encoding", "chunked, chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "chunked, gzip")],
+            &[("content-length", "5"), ("content-length", "5")],
+        ] {
+            assert!(is_ambiguous_response(&headers(lines)), "{lines:?}");
+        }
+        for lines in [&[("transfer-encoding", "Chunked")][..], &[("content-length", "5")], &[]] {
+            assert!(!is_ambiguous_response(&headers(lines)), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn h2_heads_that_h1_could_not_carry_are_malformed() {
+        assert!(!is_malformed_h2(&headers(&[("accept", "x"), ("te", "trailers"), ("cookie", "a=b")])));
+        for line in [("connection", "close"), ("te", "gzip"), ("transfer-encoding", "chunked"), ("upgrade", "x")] {
+            assert!(is_malformed_h2(&headers(&[line])), "{line:?}");
+        }
+        let mut spaced = HeaderMap::new();
+        spaced.insert("x", HeaderValue::from_bytes(b" a").unwrap());
+        assert!(is_malformed_h2(&spaced));
+    }
+}

@@ -1,0 +1,45 @@
+//! A request's way, from its head to its answer. One stage a row; a stage never calls another stage; there is one exit.
+//!
+//! ```text
+//! begin → admit → match → decide → prepare → forward → answer → record
+//! ```
+//! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before.
+
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::body::{ResponseBody, Source};
+use super::client::Client;
+use super::exchange::Exchange;
+use super::fault::{self, Fault};
+use super::{admit, answer, begin, choose, forward, prepare};
+use crate::route::Action;
+
+/// Handles one request.
+pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let mut exchange = begin::begin(client, &request);
+    let response = match line(&mut exchange, request).await {
+        Ok(response) => response,
+        Err(fault) => fault::answer(&mut exchange, fault),
+    };
+    answer::send(exchange, response)
+}
+
+async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
+    let request = admit::admit(exchange, request)?;
+    let found = choose::find(exchange, &request)?;
+    let rules = std::sync::Arc::clone(&exchange.local.snapshot.rules);
+    let route = rules.route(found.route);
+    match &route.action {
+        Action::Redirect(redirect) => Ok(answer::redirect(exchange, redirect)),
+        Action::Respond(respond) => Ok(answer::respond(exchange, respond)),
+        Action::Split(split) => {
+            let chosen = choose::decide(exchange, &request, split);
+            let outgoing = prepare::prepare(exchange, request, (route, split), found.matched)?;
+            let incoming = forward::forward(exchange, outgoing, (route, chosen)).await?;
+            Ok(answer::answer(exchange, incoming, (route, split)))
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What an exchange holds of an upstream while it lasts: a connection, and its place among the requests in flight.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use hyper::client::conn::{http1, http2};
+
+use super::body::RequestBody;
+use super::exchange::Upload;
+use super::pool::{EndpointPool, Multiplexed, UpstreamPool};
+use super::worker::Worker;
+
+/// A connection, or a stream of one.
+pub(super) enum Lease {
+    /// A whole HTTP/1.1 connection.
+    Whole {
+        /// The connection.
+        sender: http1::SendRequest<RequestBody>,
+        /// Where it goes back to.
+        endpoint: Rc<EndpointPool>,
+    },
+    /// A stream of an HTTP/2 connection.
+    Stream(Stream),
+}
+
+/// A stream of an HTTP/2 connection; frees its place when dropped.
+pub(super) struct Stream {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    streams: Rc<Cell<usize>>,
+}
+
+impl Stream {
+    /// Takes a place on `connection`.
+    pub(super) fn new(connection: Multiplexed) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        Self { sender: connection.sender, streams: connection.streams }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.streams.set(self.streams.get().saturating_sub(1));
+    }
+}
+
+impl Lease {
+    /// The answer was read whole: the connection goes back to its pool, unless the request's body is still on its way.
+    pub(super) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
+        match self {
+            Self::Whole { sender, endpoint } => {
+                if upload.is_none_or(|upload| upload.ended.get()) && !sender.is_closed() {
+                    endpoint.push(sender, now_ms);
+                }
+            }
+            Self::Stream(stream) => drop(stream),
+        }
+    }
+}
+
+/// A place among the requests in flight; given back when dropped.
+pub(super) struct Flight {
+    worker: Rc<Worker>,
+    upstream: Rc<UpstreamPool>,
+    endpoint: Rc<EndpointPool>,
+}
+
+impl Flight {
+    /// Takes a place.
+    pub(super) fn new(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &Rc<EndpointPool>) -> Self {
+        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        upstream.meter(worker.index).in_flight.add(1);
+        Self { worker: Rc::clone(worker), upstream: Rc::clone(upstream), endpoint: Rc::clone(endpoint) }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.set(self.endpoint.in_flight.get().saturating_sub(1));
+        self.upstream.meter(self.worker.index).in_flight.add(-1);
+    }
+}

@@ -1,0 +1,35 @@
+//! The data plane: accepts connections and carries requests to upstreams and answers back, under the snapshot that the
+//! control plane published last. `handle.rs` is the line that a request follows.
+
+mod acceptor;
+mod admit;
+mod answer;
+mod balance;
+mod begin;
+mod body;
+mod choose;
+mod chunks;
+mod client;
+mod connect;
+mod connection;
+mod early;
+mod exchange;
+mod expiry;
+mod fault;
+mod fields;
+mod forward;
+mod h1_io;
+mod h2_io;
+mod handle;
+mod lease;
+mod local;
+mod pool;
+mod prepare;
+mod record;
+pub mod scan;
+mod stack;
+mod timers;
+mod visitors;
+mod worker;
+
+pub use worker::{WorkerSetup, spawn};

@@ -1,0 +1,225 @@
+//! Prepare: the request as the upstream will read it.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Method, Uri, Version, request};
+use http_body::Body;
+
+use super::admit::Admitted;
+use super::body::{ClientBody, RequestBody};
+use super::client::Client;
+use super::exchange::{Exchange, Upload};
+use super::fault::{Fault, REQUEST_ID};
+use super::fields::strip_hop_by_hop;
+use crate::route::{Route, Split, Values};
+use crate::telemetry::Refusal;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 pointsman");
+const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
+
+/// A request, ready to be sent.
+pub(super) struct Outgoing {
+    pub(super) parts: request::Parts,
+    pub(super) body: RequestBody,
+}
+
+impl Outgoing {
+    /// Whether it may be sent again when nobody knows whether the first try was processed: an idempotent method
+    /// (RFC 9110 §9.2.2) without a body.
+    pub(super) fn is_replayable(&self) -> bool {
+        matches!(self.body, RequestBody::Empty)
+            && matches!(self.parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+    }
+}
+
+/// Makes the upstream's request of the client's.
+pub(super) fn prepare(
+    exchange: &mut Exchange,
+    request: Admitted,
+    (route, split): (&Route, &Split),
+    matched: usize,
+) -> Result<Outgoing, Fault> {
+    let Admitted { mut parts, body } = request;
+    strip_hop_by_hop(&mut parts.headers);
+    let body = take_body(exchange, &mut parts.headers, body, route.limits.body_bytes)?;
+    let h2 = parts.version == Version::HTTP_2;
+    if h2 {
+        join_cookies(&mut parts.headers);
+    }
+    forwarding(exchange, &mut parts.headers, if h2 { VIA_HTTP2 } else { VIA_HTTP1 });
+    let host = split.rewrite.host.clone().or_else(|| exchange.host.value.clone());
+    if let Some(host) = &host {
+        parts.headers.insert(header::HOST, host.clone());
+    }
+    if !route.request_headers.is_empty() {
+        edit(exchange, route, &mut parts.headers);
+    }
+    parts.uri = target(exchange, split, matched)?;
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Ok(Outgoing { parts, body })
+}
+
+fn take_body(
+    exchange: &mut Exchange,
+    headers: &mut HeaderMap,
+    body: hyper::body::Incoming,
+    bytes_max: Option<u64>,
+) -> Result<RequestBody, Fault> {
+    if body.is_end_stream() {
+        return Ok(RequestBody::Empty);
+    }
+    let length = body.size_hint().exact();
+    if bytes_max.is_some_and(|max| length.is_some_and(|length| length > max)) {
+        return Err(Fault::Refused(Refusal::BodyTooLarge));
+    }
+    match length {
+        Some(length) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        // Said outright, since a client of HTTP/1.1 would else drop the body of a GET or HEAD.
+        None => {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+    let upload = Rc::new(Upload::default());
+    exchange.upload = Some(Rc::clone(&upload));
+    let body = ClientBody::new(body, Rc::clone(&exchange.client), upload, bytes_max);
+    Ok(RequestBody::Client(Box::new(body)))
+}
+
+/// HTTP/2 may split cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// `X-Forwarded-*`, `Forwarded`, `Via`, `X-Request-Id`: appended to what a trusted peer says, overwritten otherwise.
+fn forwarding(exchange: &mut Exchange, headers: &mut HeaderMap, via: HeaderValue) {
+    let request_id = exchange.request_id();
+    let client = &exchange.client;
+    let forwarded = forwarded(client, exchange.host.value.as_ref());
+    if exchange.trusted {
+        append(headers, FORWARDED_FOR, &client.peer_text);
+        append(headers, header::FORWARDED, &forwarded);
+    } else {
+        headers.insert(FORWARDED_FOR, client.peer_text.clone());
+        headers.insert(header::FORWARDED, forwarded);
+    }
+    let told = [
+        (FORWARDED_PROTO, Some(HeaderValue::from_static("http"))),
+        (FORWARDED_HOST, exchange.host.value.clone()),
+        (FORWARDED_PORT, Some(client.local_port.clone())),
+    ];
+    for (name, value) in told {
+        if let Some(value) = value
+            && !(exchange.trusted && headers.contains_key(&name))
+        {
+            headers.insert(name, value);
+        }
+    }
+    headers.append(header::VIA, via);
+    headers.insert(REQUEST_ID, request_id);
+}
+
+/// Appends to a list that may stand in several lines already.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
+    let mut list: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+    list.push(value.as_bytes());
+    let joined = HeaderValue::from_bytes(&list.join(&b", "[..])).unwrap_or_else(|_| value.clone());
+    headers.insert(name, joined);
+}
+
+/// This hop's element of `Forwarded` (RFC 7239), made anew only when the host differs from the last request's.
+fn forwarded(client: &Client, host: Option<&HeaderValue>) -> HeaderValue {
+    let known = client.forwarded.borrow();
+    if let Some((for_host, value)) = &*known
+        && Some(for_host) == host
+    {
+        return value.clone();
+    }
+    drop(known);
+    let ip = client.peer.ip();
+    let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
+    let host_text = host.and_then(|host| host.to_str().ok()).unwrap_or("");
+    let text = match host_text {
+        "" => format!("for={node};proto=http"),
+        plain if plain.bytes().all(super::scan::is_token) => format!("for={node};host={plain};proto=http"),
+        quoted => format!("for={node};host=\"{quoted}\";proto=http"),
+    };
+    let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown;proto=http"));
+    if let Some(host) = host {
+        *client.forwarded.borrow_mut() = Some((host.clone(), value.clone()));
+    }
+    value
+}
+
+fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
+    let request_id = exchange.request_id();
+    route.request_headers.apply(headers, &values(exchange, &request_id));
+}
+
+/// What placeholders stand for.
+pub(super) fn values<'a>(exchange: &'a Exchange, request_id: &'a HeaderValue) -> Values<'a> {
+    Values {
+        variant: exchange.variant_name().unwrap_or(""),
+        route: exchange.route_name().unwrap_or(""),
+        client_ip: Some(exchange.client_ip),
+        tenant: exchange.tenant.as_deref(),
+        request_id: request_id.to_str().unwrap_or(""),
+        host: exchange.host.normal(),
+        path: exchange.path(),
+        query: exchange.uri.query(),
+        scheme: "http",
+    }
+}
+
+/// The target in origin-form: what was matched is what is forwarded.
+fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
+    let bad_path = |_| Fault::Refused(Refusal::BadPath);
+    let path = split.rewrite.path(exchange.path(), matched).map_err(bad_path)?;
+    let given = exchange.uri.path_and_query();
+    let unchanged = exchange.normal_path.is_none() && matches!(path, Cow::Borrowed(_));
+    let path_and_query = match (given, exchange.uri.query()) {
+        (Some(given), _) if unchanged => given.clone(),
+        (_, Some(query)) => parse(&format!("{path}?{query}"))?,
+        (_, None) => parse(&path)?,
+    };
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(path_and_query);
+    Uri::from_parts(parts).map_err(|_| Fault::Refused(Refusal::BadPath))
+}
+
+fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
+    path_and_query.parse().map_err(|_| Fault::Refused(Refusal::BadPath))
+}
+
+/// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.
+pub(super) fn for_h2(parts: &mut request::Parts) {
+    let host = parts.headers.remove(header::HOST);
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = parts.uri.path_and_query().cloned();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = host.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
+    if uri.authority.is_none() {
+        uri.authority = Some(http::uri::Authority::from_static("localhost"));
+    }
+    if let Ok(uri) = Uri::from_parts(uri) {
+        parts.uri = uri;
+    }
+    parts.version = Version::HTTP_2;
+}

@@ -1,0 +1,102 @@
+//! The last stage: what is counted and logged of an exchange, when its last byte has left or it was dropped.
+
+use super::exchange::{Exchange, Stage};
+use crate::route::VariantId;
+use crate::telemetry::{AccessEntry, Ender, ReasonLabel, StatusClass, Termination};
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.stage != Stage::Done && self.ending.ender == Ender::Done {
+            self.ends(Ender::Client, "client_gone");
+        }
+        // The upstream's connection and counts are given back before anything is told about them.
+        self.lease = None;
+        self.flight = None;
+        let took = self.client.worker.clock.now().duration_since(self.began);
+        count(self, took);
+        log(self, took);
+        let worker = &self.client.worker;
+        worker.meter().requests_recorded.inc();
+        self.client.listener.meters.of(worker.index).requests.add(-1);
+        self.client.end_request();
+    }
+}
+
+fn count(exchange: &Exchange, took: std::time::Duration) {
+    let worker = &exchange.client.worker;
+    let variant = exchange.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
+    let meter = match exchange.route.and_then(|route| exchange.local.meter(route, variant, worker.index)) {
+        Some(meter) => meter,
+        None => worker.registry.unrouted.meters.of(worker.index),
+    };
+    let reason = exchange.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
+    meter.requests[reason.index()][StatusClass::of(exchange.status) as usize].inc();
+    meter.duration.record(took);
+    if let Some(first_byte) = exchange.first_byte {
+        meter.first_byte.record(first_byte);
+    }
+    if exchange.chosen.is_some_and(|chosen| chosen.decision.unkeyed) {
+        meter.unkeyed.inc();
+    }
+    if let Some(upload) = &exchange.upload {
+        meter.request_bytes.add(upload.bytes.get());
+    }
+    meter.response_bytes.add(exchange.response_bytes);
+}
+
+fn log(exchange: &mut Exchange, took: std::time::Duration) {
+    let rules = std::sync::Arc::clone(&exchange.local.snapshot.rules);
+    if !exchange.local.logs() {
+        return;
+    }
+    let sample = rules.access_log.sample;
+    let failed = exchange.status >= 500 || exchange.status == 0 || exchange.ending.ender != Ender::Done;
+    if !failed && sample < 1.0 && exchange.client.worker.random.borrow_mut().f64() >= sample {
+        return;
+    }
+    let request_id = exchange.request_id();
+    let exchange = &*exchange;
+    let upstream = exchange.chosen.map(|chosen| rules.upstreams[chosen.upstream.0 as usize].name.as_str());
+    let reason = exchange.chosen.map(|chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
+    let entry = AccessEntry {
+        at: exchange.began_wall,
+        request_id: request_id.to_str().unwrap_or("-"),
+        client_ip: exchange.client_ip,
+        peer: exchange.client.peer,
+        method: exchange.method.as_str(),
+        host: exchange.host.normal(),
+        path: exchange.path(),
+        protocol: protocol(exchange.version),
+        listener: &exchange.client.listener.spec.name,
+        status: exchange.status,
+        request_bytes: exchange.upload.as_ref().map_or(0, |upload| upload.bytes.get()),
+        response_bytes: exchange.response_bytes,
+        total: took,
+        first_byte: exchange.first_byte,
+        upstream_latency: exchange.upstream_latency,
+        route: exchange.route_name(),
+        variant: exchange.variant_name(),
+        reason: reason.map(|reason| ReasonLabel::name(reason.index())),
+        bucket: exchange.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
+        tenant: exchange.tenant.as_deref(),
+        generation: exchange.local.snapshot.generation.0,
+        upstream,
+        endpoint: exchange.endpoint,
+        attempts: exchange.attempts,
+        termination: Termination {
+            ender: exchange.ending.ender,
+            stage: if exchange.ending.ender == Ender::Done { '-' } else { exchange.stage.letter() },
+        },
+        detail: exchange.ending.detail,
+        trace_id: exchange.trace_id.as_deref(),
+    };
+    exchange.client.worker.log(|log| log.push(rules.access_log.format, &entry));
+}
+
+fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}

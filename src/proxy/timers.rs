@@ -1,0 +1,146 @@
+//! Coarse timers of one worker: setting, moving and dropping one is a few plain stores. They fire at the worker's sweep,
+//! so up to two sweeps late and never early. Short deadlines, where that matters, use the runtime's own timer.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::expiry::SWEEP;
+use super::worker::Worker;
+
+/// Deadlines below this use a precise timer.
+const PRECISE_BELOW: Duration = Duration::from_secs(2);
+
+/// A worker's coarse timers.
+#[derive(Default)]
+pub(super) struct Timers(RefCell<Slots>);
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+}
+
+struct Slot {
+    deadline_ms: u64,
+    waker: Option<Waker>,
+}
+
+impl Timers {
+    /// Wakes those whose time has come.
+    pub(super) fn sweep(&self, now_ms: u64) {
+        for slot in &mut self.0.borrow_mut().slots {
+            if slot.deadline_ms <= now_ms
+                && let Some(waker) = slot.waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// A coarse timer. Frees its slot when dropped.
+pub(super) struct Coarse {
+    worker: Rc<Worker>,
+    slot: Option<usize>,
+    deadline_ms: u64,
+}
+
+impl Coarse {
+    /// A timer that fires `after` from now.
+    pub(super) fn new(worker: &Rc<Worker>, after: Duration) -> Self {
+        let mut timer = Self { worker: Rc::clone(worker), slot: None, deadline_ms: 0 };
+        timer.restart(after);
+        timer
+    }
+
+    /// Fires `after` from now instead.
+    pub(super) fn restart(&mut self, after: Duration) {
+        // The worker's time is that of its last sweep: one sweep more, lest it fires early.
+        let after = u64::try_from((after + SWEEP).as_millis()).unwrap_or(u64::MAX);
+        self.deadline_ms = self.worker.now_ms().saturating_add(after);
+        if let Some(at) = self.slot {
+            self.worker.timers.0.borrow_mut().slots[at].deadline_ms = self.deadline_ms;
+        }
+    }
+
+    /// Ready when the time has come.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.worker.now_ms() >= self.deadline_ms {
+            return Poll::Ready(());
+        }
+        let mut timers = self.worker.timers.0.borrow_mut();
+        let slot = Slot { deadline_ms: self.deadline_ms, waker: Some(cx.waker().clone()) };
+        match self.slot {
+            Some(at) if timers.slots[at].waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => {}
+            Some(at) => timers.slots[at] = slot,
+            None => {
+                let at = timers.free.pop().unwrap_or(timers.slots.len());
+                if at == timers.slots.len() {
+                    timers.slots.push(slot);
+                } else {
+                    timers.slots[at] = slot;
+                }
+                self.slot = Some(at);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Coarse {
+    fn drop(&mut self) {
+        if let Some(at) = self.slot {
+            let mut timers = self.worker.timers.0.borrow_mut();
+            timers.slots[at] = Slot { deadline_ms: u64::MAX, waker: None };
+            timers.free.push(at);
+        }
+    }
+}
+
+/// A deadline, or none.
+pub(super) enum Deadline {
+    /// No bound.
+    Never,
+    /// A long one.
+    Coarse(Coarse),
+    /// A short one.
+    Precise(Pin<Box<tokio::time::Sleep>>),
+}
+
+impl Deadline {
+    /// A deadline `after` from now.
+    pub(super) fn new(worker: &Rc<Worker>, after: Option<Duration>) -> Self {
+        match after {
+            None => Self::Never,
+            Some(after) if after < PRECISE_BELOW => Self::Precise(Box::pin(tokio::time::sleep(after))),
+            Some(after) => Self::Coarse(Coarse::new(worker, after)),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Never => Poll::Pending,
+            Self::Coarse(timer) => timer.poll(cx),
+            Self::Precise(sleep) => sleep.as_mut().poll(cx),
+        }
+    }
+
+    /// What `future` gives, unless the deadline comes first. Cancel safe when `future` is.
+    pub(super) async fn bound<F: Future>(&mut self, future: F) -> Result<F::Output, Elapsed> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            self.poll(cx).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+}
+
+/// A deadline came first.
+#[derive(Debug)]
+pub(super) struct Elapsed;
