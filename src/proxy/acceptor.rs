@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::client::Client;
 use super::connection;
 use super::worker::Worker;
 use crate::snapshot::Listener;
@@ -145,7 +146,9 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
             let presence = Presence::new(Rc::clone(worker), Arc::clone(listener), visitor);
-            tokio::task::spawn_local(connection::serve(presence, stream, peer));
+            // Made here and not in the task, so that a drain which begins at once knows of it.
+            let client = Client::new(presence, peer);
+            tokio::task::spawn_local(connection::serve(client, stream));
         }
         Err(refusal) => {
             meter.refuse(refusal);

@@ -76,6 +76,10 @@ pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> R
     exchange.first_byte = Some(exchange.client.worker.clock.now().duration_since(exchange.began));
     exchange.stage = Stage::Body;
     parts.version = Version::HTTP_11;
+    if matches!(source, Source::Own(_)) && is_unread(&exchange) {
+        // What is left of the request's body must never be read as the next request.
+        exchange.client.closing.set(true);
+    }
     if exchange.version != Version::HTTP_2 && exchange.client.closing.get() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -94,6 +98,12 @@ pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> R
         explain(&exchange, &mut parts.headers);
     }
     Response::from_parts(parts, ResponseBody::new(source, exchange, idle))
+}
+
+fn is_unread(exchange: &Exchange) -> bool {
+    exchange.version != Version::HTTP_2
+        && exchange.has_body
+        && exchange.upload.as_ref().is_none_or(|upload| !upload.ended.get())
 }
 
 fn idle(exchange: &Exchange) -> Option<Duration> {

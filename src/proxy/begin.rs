@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderMap};
 use http::{HeaderValue, Request};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use super::client::Client;
@@ -33,6 +34,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         trace_id: trace_id(headers),
         grpc: starts_with(headers.get(header::CONTENT_TYPE), b"application/grpc"),
         accepts_json: accepts_json(headers),
+        has_body: !request.body().is_end_stream(),
         explain: headers.contains_key("x-pointsman-explain"),
         route: None,
         chosen: None,

@@ -56,6 +56,7 @@ impl Client {
     pub(super) fn new(presence: Presence, peer: SocketAddr) -> Rc<Self> {
         let (worker, listener) = (Rc::clone(&presence.worker), Arc::clone(&presence.listener));
         let watched = worker.watchlist.add();
+        let draining = worker.draining.get();
         let ip = plain(peer.ip());
         let peer_text = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
         Rc::new(Self {
@@ -74,7 +75,7 @@ impl Client {
             refused_body: Cell::new(None),
             early: Arc::default(),
             expired: Cell::new(false),
-            closing: Cell::new(false),
+            closing: Cell::new(draining),
         })
     }
 

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -13,7 +12,6 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::acceptor::Presence;
 use super::client::Client;
 use super::expiry::Told;
 use super::h1_io::H1Io;
@@ -33,8 +31,8 @@ const H2_PENDING_RESETS: usize = 20;
 const H2_LOCAL_RESETS: usize = 50;
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(presence: Presence, stream: TcpStream, peer: SocketAddr) {
-    let client = Client::new(presence, peer);
+pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
+    let peer = client.peer;
     let mut stream = stream;
     let mut first = Vec::new();
     let protocol = match (Sniff { client: &client, stream: &mut stream, first: &mut first }).await {
@@ -73,7 +71,8 @@ impl Future for Sniff<'_> {
         let client = this.client;
         client.watched.register(cx);
         match client.watched.take_told() {
-            Told::Nothing | Told::Drain => {}
+            Told::Nothing => {}
+            Told::Drain => client.closing.set(true),
             Told::Expired => {
                 client.worker.meter().refuse(Refusal::HeaderTimeout);
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

@@ -35,6 +35,8 @@ pub(super) struct Exchange {
     /// A gRPC request: errors take gRPC's form.
     pub(super) grpc: bool,
     pub(super) accepts_json: bool,
+    /// The request has a body.
+    pub(super) has_body: bool,
     /// The client asks why.
     pub(super) explain: bool,
     pub(super) route: Option<RouteId>,

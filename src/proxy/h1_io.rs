@@ -144,6 +144,7 @@ impl H1Io {
 
     /// The deadline of what is read has passed. An idle connection ends; anything else is refused.
     fn expire(&mut self) -> Filled {
+        self.client.watched.clear_read();
         match &self.reading {
             Reading::Head if self.held.is_empty() => return Filled::End,
             Reading::Head => self.refuse(Refusal::HeaderTimeout),
@@ -289,7 +290,7 @@ impl Write for H1Io {
         }
         let worker = Rc::clone(&this.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
-        while this.lingered < LINGER_BYTES_MAX {
+        while this.lingered < LINGER_BYTES_MAX && !this.client.expired.take() {
             let mut buffer = ReadBuf::new(&mut scratch[..]);
             match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => this.lingered += buffer.filled().len(),

@@ -13,8 +13,8 @@ mod text;
 mod writer;
 
 pub use access::{AccessEntry, Ender, LogBuffer, Termination};
-pub use log::{FILTER_VARIABLE, init_tracing};
 pub use explained::explained;
+pub use log::{FILTER_VARIABLE, init_tracing};
 pub use meter::{Counter, Gauge, Histogram};
 pub use process::Process;
 pub use series::{
