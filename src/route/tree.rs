@@ -31,8 +31,9 @@ pub(super) struct Tree {
     regexes: Vec<Regexes>,
 }
 
-/// A host, or a path of a host up to and including one element.
+/// A host, or a path of a host up to and including one element. As large as a cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Node {
     /// The bytes of the path up to here.
     len: u32,
@@ -198,4 +199,14 @@ impl Tree {
 enum End {
     OfPath,
     OfTree,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_one_cache_line() {
+        assert_eq!(size_of::<Node>(), 64);
+    }
 }
