@@ -1,0 +1,1 @@
+"""The parts of bench/compare: machine, peers, load, scenarios, report."""

@@ -1,0 +1,141 @@
+"""Processes on this machine: pinned, counted, and ended by their own id."""
+
+import os
+import pathlib
+import platform
+import resource
+import signal
+import socket
+import subprocess
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+CORES = sorted(os.sched_getaffinity(0))
+LOAD_CORE, PROXY_CORE = CORES[0], CORES[-1]
+
+_started: list["Process"] = []
+_ports: set[int] = set()
+
+
+class Failed(Exception):
+    """A measurement that could not be made, in words."""
+
+
+class Process:
+    """A process pinned to a core, with its output in a file."""
+
+    def __init__(self, command, core, output: pathlib.Path):
+        self.name, self.output = pathlib.Path(command[0]).name, output
+        with output.open("ab") as sink:
+            self.popen = subprocess.Popen(
+                ["taskset", "-c", str(core), *map(str, command)],
+                stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, cwd=output.parent,
+            )
+        self.pid = self.popen.pid
+        _started.append(self)
+
+    def tree(self) -> list[int]:
+        """The process and all its descendants."""
+        parents = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                    parents.setdefault(int(stat[1]), []).append(int(entry.name))
+                except (OSError, IndexError):
+                    continue
+        tree = [self.pid]
+        for pid in tree:
+            tree.extend(parents.get(pid, []))
+        return tree
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the whole tree, with children that have ended."""
+        ticks = 0
+        for pid in self.tree():
+            try:
+                fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            ticks += sum(int(field) for field in fields[11:15])
+        return ticks / TICKS
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the whole tree."""
+        pages = 0
+        for pid in self.tree():
+            try:
+                pages += int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+            except OSError:
+                continue
+        return pages * PAGE
+
+    def wait_for_port(self, port: int, seconds: float = 20):
+        """Until somebody accepts there."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.popen.poll() is not None:
+                raise Failed(f"{self.name} ended with {self.popen.returncode}:\n{self.last_words()}")
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise Failed(f"{self.name} does not accept on port {port} after {seconds} s:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        return "\n".join(self.output.read_text(errors="replace").splitlines()[-8:])
+
+    def end(self):
+        """Asks it to stop, waits, then insists; children too."""
+        tree = self.tree()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.popen.poll() is None:
+                self.popen.send_signal(number)
+                try:
+                    self.popen.wait(3)
+                except subprocess.TimeoutExpired:
+                    continue
+        for pid in tree[1:]:
+            try:
+                if pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == "1":
+                    os.kill(pid, signal.SIGKILL)  # An orphan of the one just ended.
+            except OSError:
+                continue
+        if self in _started:
+            _started.remove(self)
+
+
+def end_all():
+    """Ends whatever is still running, last started first."""
+    for process in reversed(_started[:]):
+        process.end()
+
+
+def free_port() -> int:
+    """A port that nobody listens on and that was not handed out before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port not in _ports:
+            _ports.add(port)
+            return port
+
+
+def raise_descriptor_limit():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def facts() -> dict[str, str]:
+    """What the figures were measured on."""
+    model = "unknown processor"
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "machine": f"{len(CORES)} cores, {model}, Linux {platform.release().split('-')[0]}, {platform.machine()}",
+    }
