@@ -34,13 +34,15 @@ pub fn function_size(file: &Source) -> Vec<Finding> {
     found
 }
 
-/// Functions that take a `bool`.
+/// Functions that others call with a `bool`. A private one's callers stand in the same file.
 pub fn flag_parameters(file: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
     for function in functions(file).into_iter().filter(|function| !file.is_test(function.start)) {
+        let line = file.code[..function.start].rfind('\n').map_or(0, |end| end + 1);
+        let visible = file.code[line..function.start].trim_start().starts_with("pub");
         let signature = &file.code[function.start..function.open];
         let parameters = signature.split("->").next().unwrap_or(signature);
-        if words(parameters, "bool").any(|at| parameters[..at].trim_end().ends_with(':')) {
+        if visible && words(parameters, "bool").any(|at| parameters[..at].trim_end().ends_with(':')) {
             let name = function.name;
             found.push(file.at(function.start, format!("`{name}` takes a bool: the caller's line does not say what `true` means; use an enum with two names, or two functions")));
         }
@@ -187,9 +189,10 @@ mod tests {
 
     #[test]
     fn a_flag_parameter_is_found() {
-        assert_eq!(count(flag_parameters, "src/a.rs", "fn a(name: &str, force: bool) {}"), 1);
-        assert_eq!(count(flag_parameters, "src/a.rs", "fn a(name: &str) -> bool { let b: bool = c(); b }"), 0);
-        assert_eq!(count(flag_parameters, "src/a.rs", "fn a(test: fn(u8) -> bool) {}"), 0);
+        assert_eq!(count(flag_parameters, "src/a.rs", "    pub(crate) fn a(name: &str, force: bool) {}"), 1);
+        assert_eq!(count(flag_parameters, "src/a.rs", "pub fn a(name: &str) -> bool { let b: bool = c(); b }"), 0);
+        assert_eq!(count(flag_parameters, "src/a.rs", "fn a(killed: bool) {}"), 0);
+        assert_eq!(count(flag_parameters, "src/a.rs", "pub fn a(test: fn(u8) -> bool) {}"), 0);
     }
 
     #[test]

@@ -1,0 +1,109 @@
+//! The bodies of the fuzz targets with random input, so that they hold wherever `cargo test` runs.
+//!
+//! The inputs are the fuzzers' seeds, mutated; the seed of the generator is fixed, so that a failure comes again. The
+//! fuzzers themselves go deeper: `cargo fuzz run config`.
+
+#[path = "../fuzz/bodies/config.rs"]
+mod config;
+#[path = "../fuzz/bodies/head.rs"]
+mod head;
+#[path = "../fuzz/bodies/route.rs"]
+mod route;
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+
+/// Pieces that matter to one of the grammars.
+const PIECES: &[&[u8]] = &[
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b" ",
+    b"\t",
+    b"/",
+    b"//",
+    b"/..",
+    b"%2e",
+    b"%2F",
+    b"%",
+    b"\\",
+    b":",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"\"",
+    b"'",
+    b"=",
+    b",",
+    b";",
+    b"#",
+    b"${",
+    b"*",
+    b"0",
+    b"ffffffffffffffff",
+    b"-1",
+    b"1e400",
+    b"HTTP/1.0",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 0\r\n",
+    b"[[route]]\n",
+    b"weight = 101\n",
+    b"\xff\xfe",
+    b"\xc3\xa9",
+];
+
+fn check(name: &str, rounds: usize, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+    let mut paths: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let seeds: Vec<Vec<u8>> = paths.iter().filter_map(|path| fs::read(path).ok()).collect();
+    assert!(!seeds.is_empty(), "no seeds in {}", folder.display());
+    let mut random = fastrand::Rng::with_seed(0x0070_6f69_6e74);
+    for round in 0..rounds {
+        let mut input = seeds[round % seeds.len()].clone();
+        // The first turn through the seeds leaves them as they are.
+        for _ in 0..if round < seeds.len() { 0 } else { random.usize(1..6) } {
+            mutate(&mut input, &mut random);
+        }
+        if catch_unwind(|| body(&input)).is_err() {
+            panic!("round {round} of {name} with {:?}", String::from_utf8_lossy(&input));
+        }
+    }
+}
+
+fn mutate(input: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    let at = random.usize(0..=input.len());
+    let end = random.usize(at..=input.len().min(at + 20));
+    match random.u8(0..5) {
+        0 => drop(input.drain(at..end)),
+        1 => drop(input.splice(at..at, PIECES[random.usize(0..PIECES.len())].iter().copied())),
+        2 => drop(input.splice(at..end, PIECES[random.usize(0..PIECES.len())].iter().copied())),
+        3 => input.extend_from_within(at..end),
+        _ => {
+            if let Some(byte) = input.get_mut(at) {
+                *byte = random.u8(..);
+            }
+        }
+    }
+}
+
+#[test]
+fn any_bytes_as_routes_toml() {
+    let seed = include_str!("../fuzz/seeds/config/small.toml");
+    let loaded = pointsman::config::load_text("small.toml", seed, &|_| None);
+    assert!(loaded.is_ok(), "mutations start from a good file: {:?}", loaded.err());
+    check("config", 4_000, config::any);
+}
+
+#[test]
+fn any_host_and_path() {
+    check("route", 20_000, route::any);
+}
+
+#[test]
+fn any_request_head() {
+    check("head", 20_000, head::any);
+}
