@@ -87,6 +87,7 @@ impl<'e> Context<'e> {
     pub(super) fn end(mut self) -> Result<Ended, Diagnostics> {
         self.diagnostics.sort();
         if self.diagnostics.iter().any(|d| d.severity == Severity::Error) {
+            self.diagnostics.watched = self.watched;
             return Err(self.diagnostics);
         }
         let hash = format!("{:032x}", self.hash.digest128());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::render::{Color, render};
@@ -96,6 +97,7 @@ pub struct Diagnostics {
     list: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
+    pub(super) watched: Vec<PathBuf>,
 }
 
 impl Diagnostics {
@@ -126,6 +128,12 @@ impl Diagnostics {
     #[must_use]
     pub const fn more(&self) -> usize {
         self.len() - self.list.len()
+    }
+
+    /// All that the result depends on, as far as it was read: a change of it may mend what is wrong.
+    #[must_use]
+    pub fn watched(&self) -> &[PathBuf] {
+        &self.watched
     }
 
     /// As text for people, like the Rust compiler's.
