@@ -1,6 +1,8 @@
 //! The app: data plane and control plane wired together, as a value that can be started, asked and stopped.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -10,10 +12,72 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::clock::Clock;
-use crate::control::{self, Cause, Event, Ledger, Outcome, Rejection, Settings, StartError, Stopped, WorkerParts};
+use crate::config;
+use crate::control::{self, Cause, Event, Ledger, Rejection, Settings, SystemResolver, WorkerParts};
+
+pub use crate::control::{Outcome, Resolve, Signals, StartError, Stopped};
 
 /// What the workers' threads get to end once nothing is left for them to do.
 const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How a proxy is started from a file.
+#[derive(Clone)]
+pub struct Options {
+    /// The file.
+    pub path: PathBuf,
+    /// How many workers; one per core when not given.
+    pub workers: Option<NonZeroUsize>,
+    /// Whether signals are ours: `SIGTERM` and `SIGINT` drain, a second one ends at once, `SIGHUP` reloads.
+    pub signals: Signals,
+    /// From the failing readiness to the drain, for load balancers to notice.
+    pub drain_delay: Duration,
+    /// From the drain to the cut.
+    pub drain_deadline: Duration,
+    /// The environment that `${NAME}` in the file means.
+    pub env: Environment,
+    /// How often files are looked at besides being watched.
+    pub poll_interval: Duration,
+    /// Resolves names.
+    pub resolver: Arc<dyn Resolve>,
+}
+
+/// Reads a variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+impl Options {
+    /// The defaults: a worker per core, signals handled, no delay, 30 s to drain, the process's environment, the
+    /// system's resolver.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            workers: None,
+            signals: Signals::Handle,
+            drain_delay: Duration::ZERO,
+            drain_deadline: Duration::from_secs(30),
+            env: Arc::new(|name| std::env::var(name).ok()),
+            poll_interval: Duration::from_secs(2),
+            resolver: Arc::new(SystemResolver::default()),
+        }
+    }
+
+    /// What the control plane is started with.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let (path, env) = (self.path.clone(), Arc::clone(&self.env));
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Settings {
+            load: Arc::new(move || config::load(&path, &*env)),
+            resolver: Arc::clone(&self.resolver),
+            workers: self.workers.unwrap_or_else(cores).get(),
+            clock: Clock,
+            signals: self.signals,
+            drain_delay: self.drain_delay,
+            drain_deadline: self.drain_deadline,
+            poll_interval: self.poll_interval,
+        }
+    }
+}
 
 /// Starts a worker's thread.
 pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Send>;
@@ -163,3 +227,6 @@ async fn end(threads: &Threads, clock: Clock) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,11 +14,12 @@ use super::ledger::{LastReload, Ledger};
 use super::outcome::{Cause, Outcome};
 use super::reading::{Reading, read};
 use super::resolve::{Answered, Names, Resolve};
-use super::source::{Load, Loaded, Rejection};
+use super::source::{Load, Rejection, Unread, warn};
 use super::stopping::{Stopped, Stopping};
 use super::watch::Watcher;
+use crate::config::Loaded;
 use crate::drain::{Drain, Phase};
-use crate::route::{Generation, Rules};
+use crate::route::{Generation, summary};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::telemetry::LogWriter;
 
@@ -178,10 +179,11 @@ impl Controller {
     fn was_read(&mut self, reading: Reading) {
         match &reading.result {
             Ok(loaded) => self.watcher.follow(&loaded.watched, reading.began_at),
-            Err(refused) => self.watcher.also(&refused.watched, reading.began_at),
+            Err(Unread::Refused(diagnostics)) => self.watcher.also(diagnostics.watched(), reading.began_at),
+            Err(Unread::Broken(_)) => {}
         }
         let outcome = match reading.result {
-            Err(refused) => Outcome::Rejected(refused.rejection),
+            Err(unread) => Outcome::Rejected(unread.into()),
             Ok(loaded) if loaded.hash == self.ledger.pages().hash => {
                 Outcome::Unchanged { generation: self.store.load().generation }
             }
@@ -222,9 +224,7 @@ impl Controller {
                 return Err(Rejection::unbound(&errors));
             }
         };
-        if !loaded.warnings.is_empty() {
-            tracing::warn!("{}", loaded.warnings.trim_end());
-        }
+        warn(&loaded.warnings);
         self.log.set_sink(loaded.rules.access_log.sink.clone());
         self.names.keep(&carry::names(&loaded.rules), answers);
         let generation = Generation(old.generation.0 + 1);
@@ -353,10 +353,4 @@ pub(super) fn note(ledger: &Ledger, last: &LastReload) {
         pages.applied_at = last.at;
     }
     pages.last = Some(last.clone());
-}
-
-/// What changes from `old` to `new`, in words.
-fn summary(old: &Rules, new: &Rules) -> Vec<String> {
-    let _ = (old, new);
-    Vec::new()
 }

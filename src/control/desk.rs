@@ -7,22 +7,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::controller::Event;
 use super::ledger::{Ledger, Unready};
 use super::outcome::{Cause, Outcome};
-use super::{origin, scrape, status};
+use super::{explain, origin, scrape, status};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
 /// What there is: path, method, what it is for.
-const INDEX: [(&str, Method, &str); 6] = [
+const INDEX: [(&str, Method, &str); 7] = [
     ("/", Method::GET, "this list"),
     ("/metrics", Method::GET, "metrics, for Prometheus"),
     ("/healthz", Method::GET, "200 while the process works"),
     ("/readyz", Method::GET, "200 while it should get traffic"),
     ("/status", Method::GET, "configuration, listeners, routes with their shares, upstreams, as JSON"),
+    ("/explain", Method::GET, "why a request gets its variant: ?host=&path=&method=&header=K:V&cookie=K=V&client_ip="),
     ("/reload", Method::POST, "read the files again"),
 ];
 
@@ -63,6 +64,10 @@ impl Desk {
             "/healthz" => verdict(self.ledger.healthy()),
             "/readyz" => verdict(self.ledger.ready()),
             "/status" => pretty(StatusCode::OK, &status::status(&self.ledger)),
+            "/explain" => match explain::ask(&self.ledger.snapshot(), request.uri().query()) {
+                Ok(explanation) => pretty(StatusCode::OK, &explanation),
+                Err(why) => pretty(StatusCode::BAD_REQUEST, &json!({ "error": why })),
+            },
             "/reload" => self.reload(headers).await,
             _ => text(StatusCode::OK, &index()),
         }

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use super::carry;
 use super::resolve::{Answered, Resolve, first_answers};
-use super::source::{Load, Loaded, Refused, Rejection};
+use super::source::{Load, Unread};
 use crate::clock::Clock;
+use crate::config::Loaded;
 
 /// What was read.
 pub struct Reading {
     /// When it began, by the wall clock: what changed later was perhaps not seen.
     pub began_at: Duration,
     /// What it came to.
-    pub result: Result<Loaded, Refused>,
+    pub result: Result<Loaded, Unread>,
     /// The first answers of names that are new.
     pub answers: BTreeMap<String, Answered>,
 }
@@ -28,11 +29,10 @@ pub async fn read(
     clock: Clock,
 ) -> Reading {
     let began_at = clock.wall();
-    let result = tokio::task::spawn_blocking(move || load()).await.unwrap_or_else(|error| {
-        let message = format!("reading the configuration failed: {error}");
-        let help = "this is a mistake in the proxy; the old configuration goes on";
-        Err(Refused { rejection: Rejection::new("internal", &message, help), watched: Vec::new() })
-    });
+    let result = match tokio::task::spawn_blocking(move || load()).await {
+        Ok(loaded) => loaded.map_err(Unread::Refused),
+        Err(error) => Err(Unread::Broken(error.to_string())),
+    };
     let answers = match &result {
         Ok(loaded) => {
             let new = carry::names(&loaded.rules).into_iter().filter(|name| !known.contains(name));

@@ -1,37 +1,23 @@
 //! Where rules come from, as the controller sees it: something that can be loaded again and again.
 
 use std::fmt::{self, Write as _};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::socket::BindError;
-use crate::route::Rules;
+use crate::config::{Color, Diagnostics, Loaded};
 
 /// Reads, validates and compiles the file and all that it includes. Called on a thread that may block.
-pub type Load = Arc<dyn Fn() -> Result<Loaded, Refused> + Send + Sync>;
+pub type Load = Arc<dyn Fn() -> Result<Loaded, Diagnostics> + Send + Sync>;
 
-/// A file that holds.
+/// Why there is nothing to apply.
 #[derive(Debug)]
-pub struct Loaded {
-    /// What it means.
-    pub rules: Rules,
-    /// What is probably not meant, as text for the log; empty when there is nothing.
-    pub warnings: String,
-    /// Every file and directory that was read and whose change should be noticed.
-    pub watched: Vec<PathBuf>,
-    /// The hash of all that was read: equal hashes, equal rules.
-    pub hash: String,
-}
-
-/// A file that does not hold.
-#[derive(Debug)]
-pub struct Refused {
-    /// Why.
-    pub rejection: Rejection,
-    /// What to watch, so that mending it is noticed.
-    pub watched: Vec<PathBuf>,
+pub enum Unread {
+    /// The files do not hold.
+    Refused(Diagnostics),
+    /// Reading them failed, which is a mistake in the proxy.
+    Broken(String),
 }
 
 /// Why a configuration was not taken.
@@ -59,6 +45,12 @@ impl Rejection {
         }
     }
 
+    /// Files that do not hold.
+    #[must_use]
+    pub fn refused(diagnostics: &Diagnostics) -> Self {
+        Self { text: diagnostics.render(Color::Never), json: diagnostics.to_json() }
+    }
+
     /// Addresses that cannot be bound.
     #[must_use]
     pub fn unbound(errors: &[BindError]) -> Self {
@@ -75,6 +67,25 @@ impl Rejection {
     }
 }
 
+impl From<Unread> for Rejection {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Refused(diagnostics) => Self::refused(&diagnostics),
+            Unread::Broken(error) => {
+                let help = "this is a mistake in the proxy; the old configuration goes on";
+                Self::new("internal", &format!("reading the configuration failed: {error}"), help)
+            }
+        }
+    }
+}
+
 fn diagnostic(code: &str, message: &str, help: &str) -> Value {
     json!({ "severity": "error", "code": code, "message": message, "labels": [], "help": help })
+}
+
+/// Says what is probably not meant.
+pub fn warn(warnings: &Diagnostics) {
+    if !warnings.is_empty() {
+        tracing::warn!("{}", warnings.render(Color::Never).trim_end());
+    }
 }

@@ -19,10 +19,11 @@ use super::reading::read;
 use super::resolve::{Answered, Names, Resolve};
 use super::signals::{self, Signals};
 use super::socket::BindError;
-use super::source::{Load, Rejection};
+use super::source::{Load, Rejection, Unread, warn};
 use super::stopping::Stopping;
 use super::watch::Watcher;
 use crate::clock::Clock;
+use crate::config::{Color, Diagnostics};
 use crate::drain::{Drain, Drained};
 use crate::route::Generation;
 use crate::snapshot::{Snapshot, SnapshotStore};
@@ -63,7 +64,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub enum StartError {
     /// The file does not hold.
-    Config(Rejection),
+    Config(Diagnostics),
     /// An address cannot be bound.
     Bind(Rejection),
     /// The system refuses something.
@@ -73,13 +74,23 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(rejection) | Self::Bind(rejection) => f.write_str(rejection.text.trim_end()),
+            Self::Config(diagnostics) => f.write_str(diagnostics.render(Color::Never).trim_end()),
+            Self::Bind(rejection) => f.write_str(rejection.text.trim_end()),
             Self::Io(what, error) => write!(f, "error[start]: {what}: {error}"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl From<Unread> for StartError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Refused(diagnostics) => Self::Config(diagnostics),
+            Unread::Broken(error) => Self::Io("reading the configuration", io::Error::other(error)),
+        }
+    }
+}
 
 impl StartError {
     /// The process's exit code: 78 for a bad file, else 1.
@@ -123,7 +134,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let Settings { load, resolver, clock, workers, .. } = settings;
     let began = clock.now();
     let reading = read(Arc::clone(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
-    let loaded = reading.result.map_err(|refused| StartError::Config(refused.rejection))?;
+    let loaded = reading.result?;
     let rules = Arc::new(loaded.rules);
     let (sender, events) = mpsc::channel(EVENTS_MAX);
 
@@ -156,9 +167,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     }
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
     watcher.follow(&loaded.watched, reading.began_at);
-    if !loaded.warnings.is_empty() {
-        tracing::warn!("{}", loaded.warnings.trim_end());
-    }
+    warn(&loaded.warnings);
     ledger.pages().hash = loaded.hash;
     let outcome = Outcome::Applied { generation: FIRST, summary: Vec::new() };
     let took = clock.now().duration_since(began);

@@ -121,6 +121,9 @@ impl Look {
                 } else {
                     hash.update(&metadata.ino().to_le_bytes());
                 }
+            } else if let Some(Ok(directory)) = hop.parent().map(std::fs::symlink_metadata) {
+                // What is gone has no times; its directory knows when it went.
+                changed_at = changed_at.max(changed(&directory));
             }
             hash.update(&[0]);
         }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
@@ -84,6 +84,8 @@ enum Kind {
     Written,
     /// Changed, and whole.
     Changed,
+    /// Something else, or nothing, has its name now.
+    Moved,
     /// Some notices were lost.
     Lost,
 }
@@ -96,11 +98,11 @@ impl Notice {
             EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => Kind::Written,
             // Our own reading.
             EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => return None,
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => Kind::Moved,
             EventKind::Access(_)
             | EventKind::Any
             | EventKind::Create(_)
-            | EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Name(_) | ModifyKind::Other)
-            | EventKind::Remove(_)
+            | EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Other)
             | EventKind::Other => Kind::Changed,
         };
         Some(Self { paths: event.paths, kind })
@@ -158,6 +160,17 @@ impl Eye {
         self.watcher = Some(watcher);
     }
 
+    /// A directory that was removed or renamed has lost its watch, or should: the next one of its name may even have
+    /// its inode.
+    fn forget(&mut self, directory: &Path) {
+        if self.watched.remove(directory).is_some()
+            && let Some(watcher) = &mut self.watcher
+        {
+            // It has perhaps gone by itself.
+            let _ = watcher.unwatch(directory);
+        }
+    }
+
     fn warn(&mut self, error: &notify::Error) {
         if !self.warned {
             tracing::warn!(%error, "files cannot be watched (fs.inotify.max_user_watches or max_user_instances?): they are polled");
@@ -166,7 +179,7 @@ impl Eye {
     }
 }
 
-fn identity(directory: &std::path::Path) -> Option<(u64, u64)> {
+fn identity(directory: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(directory).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
@@ -254,6 +267,9 @@ impl Watching {
     }
 
     fn notice(&mut self, notice: &Notice) {
+        if notice.kind == Kind::Moved {
+            notice.paths.iter().for_each(|path| self.eye.forget(path));
+        }
         let matters = |path: &PathBuf| self.seen.as_ref().is_none_or(|seen| seen.trails.has(path));
         if notice.kind == Kind::Lost || notice.paths.iter().any(matters) {
             self.unsettle(notice.kind);

@@ -1,0 +1,8 @@
+//! The app with workers that do nothing but follow: start, reload, watch, resolve, admin and stop.
+
+mod admin;
+mod harness;
+mod names;
+mod reload;
+mod stop;
+mod watch;

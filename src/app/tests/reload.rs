@@ -1,0 +1,164 @@
+//! Reload: unchanged, applied, rejected; what is carried over.
+
+use super::harness::{Folder, file, generation, get, rejected, start, weight};
+use crate::app::{Outcome, StartError};
+
+#[test]
+fn the_three_outcomes() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    assert_eq!((generation(&app), weight(&app)), (1, 5.0));
+    assert!(matches!(app.reload(), Outcome::Unchanged { .. }));
+
+    folder.write("routes.toml", &file(10));
+    let outcome = app.reload();
+    let Outcome::Applied { generation: number, summary } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(number.0, 2);
+    assert!(summary.iter().any(|line| line == "api canary 5 → 10"), "{summary:?}");
+    assert_eq!((generation(&app), weight(&app)), (2, 10.0));
+
+    folder.write("routes.toml", &file(101));
+    let outcome = app.reload();
+    assert!(rejected(&outcome).contains("routes.toml"), "{outcome:?}");
+    assert_eq!((generation(&app), weight(&app)), (2, 10.0));
+    let status = app.status();
+    assert_eq!(status["last_reload"]["outcome"], "rejected");
+    assert_eq!(status["ready"], true, "a rejected reload leaves readiness alone");
+    let metrics = get(&app, "/metrics").body;
+    for line in [
+        "pointsman_config_generation 2",
+        "pointsman_config_last_reload_success 0",
+        "pointsman_config_reloads_total{outcome=\"applied\"} 1",
+        "pointsman_config_reloads_total{outcome=\"rejected\"} 1",
+        "pointsman_config_reloads_total{outcome=\"unchanged\"} 1",
+    ] {
+        assert!(metrics.lines().any(|metric| metric == line), "{line} is not in\n{metrics}");
+    }
+
+    folder.write("routes.toml", &file(10));
+    assert!(matches!(app.reload(), Outcome::Unchanged { .. }), "back to what is in use");
+    assert!(get(&app, "/metrics").body.contains("pointsman_config_last_reload_success 1\n"));
+}
+
+#[test]
+fn a_changed_limit_or_name_keeps_the_socket() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    let before = app.ledger.snapshot();
+    folder.write("routes.toml", &file(5).replace("[access_log]", "[listener.limits]\nconnections = 7\n[access_log]"));
+    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    let limited = app.ledger.snapshot();
+    assert_eq!(limited.listeners[0].spec.limits.connections, 7);
+    folder.write("routes.toml", &file(5).replace("name = \"http\"", "name = \"web\""));
+    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    let renamed = app.ledger.snapshot();
+    assert_eq!(renamed.listeners[0].spec.name, "web");
+    for after in [&limited, &renamed] {
+        assert!(std::sync::Arc::ptr_eq(&before.listeners[0].socket, &after.listeners[0].socket));
+        assert!(std::sync::Arc::ptr_eq(&before.listeners[0].meters, &after.listeners[0].meters));
+        assert_eq!(before.listeners[0].bound, after.listeners[0].bound);
+    }
+}
+
+#[test]
+fn what_did_not_change_is_the_same_object() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    let before = app.ledger.snapshot();
+    folder.write(
+        "routes.toml",
+        &file(6).replace(
+            "name = \"api\"",
+            "name = \"new\"\nmatch = { path = \"/new\" }\nstable = \"v2\"\n[[route]]\nname = \"api\"",
+        ),
+    );
+    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    let after = app.ledger.snapshot();
+    assert_eq!(after.rules.routes.len(), 2);
+    assert!(std::sync::Arc::ptr_eq(&before.listeners[0], &after.listeners[0]));
+    for variant in 0..2 {
+        assert!(std::sync::Arc::ptr_eq(&before.series[0][variant], &after.series[1][variant]));
+        assert!(std::sync::Arc::ptr_eq(&before.upstream_series[variant], &after.upstream_series[variant]));
+        assert!(std::sync::Arc::ptr_eq(&before.endpoints[variant], &after.endpoints[variant]));
+    }
+}
+
+#[test]
+fn listeners_come_and_go() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    let first = app.listeners();
+    let two = file(5).replace("[access_log]", "[[listener]]\nname = \"more\"\naddress = \"[::1]:0\"\n[access_log]");
+    folder.write("routes.toml", &two);
+    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    let both = app.listeners();
+    assert_eq!(both.len(), 2);
+    assert_eq!(both[0], first[0], "port 0 keeps its port");
+    std::net::TcpStream::connect(both[1].1).expect("the new one accepts");
+    folder.write("routes.toml", &file(5));
+    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert_eq!(app.listeners(), first);
+    assert!(std::net::TcpStream::connect(both[1].1).is_err(), "nobody holds the old socket");
+}
+
+#[test]
+fn a_port_that_cannot_be_bound_rejects_the_whole_reload() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = taken.local_addr().expect("an address");
+    let more = format!("[[listener]]\nname = \"more\"\naddress = \"{address}\"\n[access_log]");
+    folder.write("routes.toml", &file(9).replace("[access_log]", &more));
+    let outcome = app.reload();
+    let text = rejected(&outcome);
+    assert!(text.contains(&format!("listener \"more\" cannot listen on {address}: the address is in use")), "{text}");
+    assert!(text.contains("help:"), "{text}");
+    assert_eq!((generation(&app), weight(&app)), (1, 5.0));
+    drop(taken);
+    assert!(matches!(app.reload(), Outcome::Applied { .. }), "the same file, now that the port is free");
+    assert_eq!((generation(&app), weight(&app)), (2, 9.0));
+}
+
+#[test]
+fn the_admin_listener_moves() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    let old = app.admin();
+    folder.write("routes.toml", &file(5).replacen("127.0.0.1:0", "[::1]:0", 1));
+    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert_ne!(app.admin(), old);
+    assert_eq!(get(&app, "/healthz").status, 200);
+}
+
+#[test]
+fn reloads_at_once_are_answered_all() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    folder.write("routes.toml", &file(6));
+    let outcomes = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..20).map(|_| scope.spawn(|| app.reload())).collect();
+        asked.into_iter().map(|thread| thread.join().expect("an outcome")).collect::<Vec<_>>()
+    });
+    let applied = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Applied { .. })).count();
+    let rejected = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Rejected(_))).count();
+    assert!(applied >= 1 && rejected == 0, "{outcomes:?}");
+    assert_eq!(generation(&app), 2);
+}
+
+#[test]
+fn a_bad_start_says_why() {
+    let folder = Folder::new("schema = 1\n");
+    let error = start(&folder.options()).err().expect("no listener");
+    assert!(matches!(error, StartError::Config(_)), "{error}");
+    assert_eq!(error.exit_code(), 78);
+
+    let taken = ["[::1]:0", "127.0.0.1:0"].map(|any| std::net::TcpListener::bind(any).expect("bound"));
+    let [admin, clients] = taken.each_ref().map(|socket| socket.local_addr().expect("an address").to_string());
+    let text = file(5).replacen("127.0.0.1:0", &admin, 1).replacen("127.0.0.1:0", &clients, 1);
+    folder.write("routes.toml", &text);
+    let error = start(&folder.options()).err().expect("in use");
+    let text = error.to_string();
+    assert!(matches!(error, StartError::Bind(_)), "{text}");
+    assert!(text.contains("listener \"http\" cannot") && text.contains("the admin listener cannot"), "{text}");
+    assert_eq!(error.exit_code(), 1);
+}

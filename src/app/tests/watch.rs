@@ -1,0 +1,180 @@
+//! Every way in which a file changes leads to a reload.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use super::harness::{Folder, eventually, file, start, weight};
+use crate::app::App;
+
+fn expect(app: &App, expected: u32, how: &str) {
+    eventually(how, || (weight(app) - f64::from(expected)).abs() < 1e-9);
+}
+
+#[test]
+fn written_in_place() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    for weight in [6, 7, 8] {
+        folder.write("routes.toml", &file(weight));
+        expect(&app, weight, "the file was written in place");
+    }
+}
+
+#[test]
+fn renamed_over() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    for weight in [6, 7] {
+        folder.write(".routes.toml.swp", &file(weight));
+        std::fs::rename(folder.path(".routes.toml.swp"), folder.path("routes.toml")).expect("renamed");
+        expect(&app, weight, "a new file took the place of the old one");
+    }
+}
+
+#[test]
+fn a_symbolic_link_to_another_file() {
+    let folder = Folder::new(&file(5));
+    folder.write("a/one.toml", &file(6));
+    folder.write("b/two.toml", &file(7));
+    std::fs::remove_file(folder.path("routes.toml")).expect("removed");
+    symlink("a/one.toml", folder.path("routes.toml")).expect("linked");
+    let app = folder.start();
+    expect(&app, 6, "the link was followed at the start");
+    symlink("b/two.toml", folder.path("next")).expect("linked");
+    std::fs::rename(folder.path("next"), folder.path("routes.toml")).expect("renamed");
+    expect(&app, 7, "the link was swapped");
+    folder.write("b/two.toml", &file(8));
+    expect(&app, 8, "the new target was written to");
+}
+
+#[test]
+fn a_config_map_of_kubernetes() {
+    let folder = Folder::new("");
+    std::fs::remove_file(folder.path("routes.toml")).expect("removed");
+    let version = |name: &str, weight: u32| {
+        folder.write(&format!("{name}/routes.toml"), &file(weight));
+        symlink(name, folder.path("..data_tmp")).expect("linked");
+        std::fs::rename(folder.path("..data_tmp"), folder.path("..data")).expect("renamed");
+    };
+    version("..2026_01", 6);
+    symlink("..data/routes.toml", folder.path("routes.toml")).expect("linked");
+    let app = folder.start();
+    expect(&app, 6, "the first version");
+    version("..2026_02", 7);
+    std::fs::remove_dir_all(folder.path("..2026_01")).expect("removed");
+    expect(&app, 7, "the second version");
+    version("..2026_03", 8);
+    std::fs::remove_dir_all(folder.path("..2026_02")).expect("removed");
+    expect(&app, 8, "the third version");
+}
+
+#[test]
+fn gone_and_back() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    std::fs::remove_file(folder.path("routes.toml")).expect("removed");
+    eventually("the missing file is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
+    expect(&app, 5, "the old rules hold");
+    folder.write("routes.toml", &file(6));
+    expect(&app, 6, "the file is back");
+}
+
+#[test]
+fn its_folder_gone_and_back() {
+    let folder = Folder::new("");
+    folder.write("etc/routes.toml", &file(5));
+    let mut options = folder.options();
+    options.path = folder.path("etc/routes.toml");
+    let app = start(&options).expect("started");
+    std::fs::remove_dir_all(folder.path("etc")).expect("removed");
+    eventually("the missing file is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
+    folder.write("etc/routes.toml", &file(6));
+    expect(&app, 6, "the folder is back");
+    folder.write("etc/routes.toml", &file(7));
+    expect(&app, 7, "the new folder is watched");
+}
+
+#[test]
+fn a_broken_file_is_mended() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    folder.write("routes.toml", "schema = ");
+    eventually("the broken file is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
+    folder.write("routes.toml", &file(6));
+    expect(&app, 6, "the file was mended");
+}
+
+#[test]
+fn an_include_that_appears_breaks_and_heals() {
+    let folder = Folder::new(&file(5).replace("schema = 1", "schema = 1\ninclude = [\"routes.d/*.toml\"]"));
+    std::fs::create_dir(folder.path("routes.d")).expect("made");
+    let app = folder.start();
+    let routes = || app.status()["routes"].as_array().map_or(0, Vec::len);
+    let route =
+        |name: &str| format!("[[route]]\nname = \"{name}\"\nmatch = {{ path = \"/{name}\" }}\nstable = \"v1\"\n");
+    folder.write("routes.d/more.toml", &route("one"));
+    eventually("a file appeared where the glob looks", || routes() == 2);
+    folder.write("routes.d/other.toml", "broken");
+    eventually("a broken file is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
+    folder.write("routes.d/other.toml", &route("two"));
+    eventually("the broken file was mended", || routes() == 3);
+    std::fs::remove_file(folder.path("routes.d/more.toml")).expect("removed");
+    eventually("a file is gone", || routes() == 2);
+}
+
+#[test]
+fn a_file_that_a_broken_one_waits_for() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    folder.write("routes.toml", &file(6).replace("schema = 1", "schema = 1\ninclude = [\"later/more.toml\"]"));
+    eventually("the missing include is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
+    folder.write("later/more.toml", "");
+    expect(&app, 6, "the include is there");
+}
+
+#[test]
+fn a_list_of_tenants() {
+    let segment =
+        "[segment.some]\ntenant = { file = \"tenants.txt\" }\n[identity]\ntenant = [\"query:tenant\"]\n[[route]]";
+    let target = "[[route.target]]\nsegment = \"some\"\nserve = \"canary\"\n";
+    let text = format!("{}{target}", file(5).replace("[[route]]", segment));
+    let folder = Folder::new("");
+    folder.write("tenants.txt", "acme\n");
+    folder.write("routes.toml", &text);
+    let app = folder.start();
+    let variant = || super::harness::get(&app, "/explain?path=/%3Ftenant%3Dglobex").json()["variant"].clone();
+    assert_eq!(variant(), "stable");
+    folder.write("tenants.txt", "acme\nglobex\n");
+    eventually("the list has a new name", || variant() == "canary");
+}
+
+#[test]
+fn the_poll_sees_what_the_watch_does_not() {
+    // A change behind a bind mount or on a network file system gives no notice: here, a hard link to the file is
+    // written to in a folder that is not watched.
+    let folder = Folder::new(&file(5));
+    std::fs::create_dir(folder.path("elsewhere")).expect("made");
+    std::fs::hard_link(folder.path("routes.toml"), folder.path("elsewhere/alias")).expect("linked");
+    let mut options = folder.options();
+    options.poll_interval = Duration::from_millis(20);
+    let app = start(&options).expect("started");
+    std::fs::write(folder.path("elsewhere/alias"), file(6)).expect("written");
+    expect(&app, 6, "the poll noticed");
+}
+
+#[test]
+fn neighbours_are_none_of_its_business() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    let reloads = || super::harness::get(&app, "/metrics").body;
+    for i in 0..20 {
+        folder.write(&format!("access-{i}.log"), "x");
+    }
+    // A change that matters, after which all notices of the others have been looked at.
+    folder.write("routes.toml", &file(6));
+    expect(&app, 6, "the file was written");
+    let applied = "pointsman_config_reloads_total{outcome=\"applied\"} 1\n";
+    assert!(reloads().contains(applied), "{}", reloads());
+    assert!(Path::new(&folder.path("access-0.log")).exists());
+}
