@@ -15,6 +15,8 @@ use crate::clock::Clock;
 use crate::config;
 use crate::control::{self, Cause, Event, Ledger, Rejection, Settings, SystemResolver, WorkerParts};
 
+use crate::proxy::{self, WorkerSetup};
+
 pub use crate::control::{Outcome, Resolve, Signals, StartError, Stopped};
 
 /// What the workers' threads get to end once nothing is left for them to do.
@@ -82,6 +84,12 @@ impl Options {
 /// Starts a worker's thread.
 pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Send>;
 
+/// Starts a worker of the data plane.
+fn worker(parts: WorkerParts) -> std::io::Result<JoinHandle<()>> {
+    let WorkerParts { index, workers, snapshots, registry, drained, log, clock } = parts;
+    proxy::spawn(WorkerSetup { index, workers, snapshots, registry, drained, log, clock })
+}
+
 /// A running proxy. Dropping it ends it at once, whatever is in flight.
 pub struct App {
     events: mpsc::Sender<Event>,
@@ -90,6 +98,14 @@ pub struct App {
 }
 
 impl App {
+    /// Starts from a file. Returns when every worker serves the first snapshot.
+    ///
+    /// # Errors
+    /// When the file does not hold, an address cannot be bound, or the system refuses something.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        Self::launch(options.settings(), Box::new(worker))
+    }
+
     /// Starts with these settings and workers. Returns when every worker decides with the first snapshot.
     ///
     /// # Errors
