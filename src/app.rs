@@ -65,12 +65,12 @@ impl Options {
 
     /// What the control plane is started with.
     #[must_use]
-    pub fn settings(&self) -> Settings {
-        let (path, env) = (self.path.clone(), Arc::clone(&self.env));
+    pub fn settings(self) -> Settings {
+        let (path, env) = (self.path, self.env);
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Settings {
             load: Arc::new(move || config::load(&path, &*env)),
-            resolver: Arc::clone(&self.resolver),
+            resolver: self.resolver,
             workers: self.workers.unwrap_or_else(cores).get(),
             clock: Clock,
             signals: self.signals,
@@ -102,7 +102,7 @@ impl App {
     ///
     /// # Errors
     /// When the file does not hold, an address cannot be bound, or the system refuses something.
-    pub fn start(options: &Options) -> Result<Self, StartError> {
+    pub fn start(options: Options) -> Result<Self, StartError> {
         Self::launch(options.settings(), Box::new(worker))
     }
 

@@ -5,4 +5,5 @@ mod harness;
 mod names;
 mod reload;
 mod stop;
+mod traffic;
 mod watch;

@@ -81,7 +81,7 @@ impl Folder {
 }
 
 pub fn start(options: &Options) -> Result<App, StartError> {
-    App::launch(options.settings(), followers(Phase::Draining))
+    App::launch(options.clone().settings(), followers(Phase::Draining))
 }
 
 /// Workers that follow what is published and end at `end`.
