@@ -39,3 +39,4 @@ pub use load::{Loaded, load, load_text};
 pub use render::Color;
 pub use schema::schema;
 pub use source::Source;
+pub use value::parse_duration;

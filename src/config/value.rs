@@ -81,7 +81,9 @@ pub(super) fn duration(context: &mut Context<'_>, item: &Item<'_>) -> Option<Dur
     parsed
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads a duration such as `250ms`, `5s` or `1h30m`; at most 365 days.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut sum_ms = 0_u64;
     let mut last_ms = u64::MAX;

@@ -23,6 +23,7 @@ mod path;
 mod predicate;
 mod query;
 mod regexes;
+mod replay;
 mod rule;
 mod rules;
 mod sameness;
@@ -50,6 +51,7 @@ pub use key::Key;
 pub use listener::{AccessLog, Limits, ListenerSpec, LogFormat, LogSink};
 pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, normal_path};
 pub use predicate::{Head, Predicate, StringMatch};
+pub use replay::{Noted, Replay, Replayed, Seen, replay};
 pub use rule::{
     Action, Match, Place, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
 };
@@ -58,4 +60,4 @@ pub use segment::{Segment, TenantList};
 pub use template::{Part, Template, TemplateError, TemplateFault, Values};
 pub use unit::{Bucket, Generation, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use upstream::{Balance, EndpointHost, EndpointSpec, Protocol, Upstream, UpstreamLimits};
-pub use what_if::{Comparison, Flow, Moved, Replayed, RouteChange, compare, replay};
+pub use what_if::{Comparison, Flow, Moved, RouteChange, compare};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::difference::Changes;
 use super::sameness::Pair;
-use super::{Action, Asked, BUCKETS, Bucket, Route, RouteId, Rules, Silent, Split, Spread, cookie, decide};
+use super::{Action, BUCKETS, Bucket, Route, Rules, Split};
 
 /// What changes from one file to another.
 #[derive(Clone, Debug, Default)]
@@ -122,15 +122,15 @@ fn moved(pair: &Pair<'_>, old: &Route, new: &Route) -> Moved {
 }
 
 /// A split on one side of the comparison.
-struct Side<'a> {
-    split: &'a Split,
+pub(super) struct Side<'a> {
+    pub(super) split: &'a Split,
     /// By `kill.all` or `kill.routes`.
-    killed: bool,
+    pub(super) killed: bool,
 }
 
 impl<'a> Side<'a> {
     /// The variant that serves a bucket; a killed one's is stable's.
-    fn serving(&self, bucket: u32) -> &'a str {
+    pub(super) fn serving(&self, bucket: u32) -> &'a str {
         let variants = &self.split.variants;
         let owner = &variants[usize::from(self.split.owner(Bucket(bucket)).0)];
         if self.killed || owner.killed { &variants[0].name } else { &owner.name }
@@ -156,57 +156,4 @@ fn flows(old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
         .into_iter()
         .map(|((from, to), millionths)| Flow { from: from.to_owned(), to: to.to_owned(), millionths })
         .collect()
-}
-
-/// What became of requests that were asked of two files.
-#[derive(Clone, Debug, Default)]
-pub struct Replayed {
-    /// How many were asked.
-    pub requests: u64,
-    /// How many get another answer.
-    pub moved: u64,
-    /// From what to what, in words (`checkout canary`, `no route`), and how many.
-    pub moves: BTreeMap<(String, String), u64>,
-}
-
-/// Asks both files each of these requests. A route with `sticky = []` draws in both files from the same beginning.
-pub fn replay<'a>(old: &Rules, new: &Rules, requests: impl IntoIterator<Item = Asked<'a>>) -> Replayed {
-    let mut replayed = Replayed::default();
-    let (mut before, mut after) = (Replay::new(old), Replay::new(new));
-    for asked in requests {
-        replayed.requests += 1;
-        let (from, to) = (before.answer(&asked), after.answer(&asked));
-        if from != to {
-            replayed.moved += 1;
-            *replayed.moves.entry((from, to)).or_default() += 1;
-        }
-    }
-    replayed
-}
-
-/// One file, and how far its spreads have come.
-struct Replay<'a> {
-    rules: &'a Rules,
-    spreads: Vec<Spread>,
-}
-
-impl<'a> Replay<'a> {
-    fn new(rules: &'a Rules) -> Self {
-        Self { rules, spreads: vec![Spread::default(); rules.routes.len()] }
-    }
-
-    /// Who answers, in words.
-    fn answer(&mut self, asked: &Asked<'_>) -> String {
-        let Ok(normal) = asked.normal() else { return "refused".to_owned() };
-        let head = normal.head();
-        let Some(lookup) = self.rules.index.find(&self.rules.routes, &head) else { return "no route".to_owned() };
-        let RouteId(id) = lookup.route;
-        let route = self.rules.route(lookup.route);
-        let Some(split) = route.split() else { return route.name.clone() };
-        let caller = self.rules.identity.caller(asked.peer, &head);
-        let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
-        let spread = &mut self.spreads[id as usize];
-        let decision = decide(self.rules, split, &head, &caller, identity, spread, &mut Silent);
-        format!("{} {}", route.name, split.variants[usize::from(decision.variant.0)].name)
-    }
 }

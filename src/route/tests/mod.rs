@@ -4,6 +4,7 @@ mod changes;
 mod decision;
 mod explained;
 mod lookup;
+mod replayed;
 mod shares;
 
 use http::{HeaderMap, Method};

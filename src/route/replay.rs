@@ -1,0 +1,175 @@
+//! Replaying: requests that were seen are asked of two files. A request that is known whole is simply decided twice. An
+//! access log knows less: neither headers nor cookies nor the query, but the bucket that they led to, and that is enough
+//! wherever both files keep the salt and the sticky keys of its route.
+
+use std::collections::BTreeMap;
+
+use super::what_if::Side;
+use super::{
+    Asked, Decision, Key, Reason, Route, RouteId, Rules, Silent, Split, Spread, VariantId, Weight, cookie, decide,
+};
+
+/// A request that was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// What is known of it.
+    pub asked: Asked<'a>,
+    /// What was noted of its decision.
+    pub noted: Noted<'a>,
+}
+
+/// What was noted of a decision, which holds for the old file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted<'a> {
+    /// Nothing, and nothing is missing: the request is known whole.
+    Whole,
+    /// A target or a kill decided.
+    Picked,
+    /// The weights of this route decided, by this bucket if there was one.
+    Weighed {
+        /// The route's name.
+        route: &'a str,
+        /// The bucket.
+        bucket: Option<u32>,
+    },
+}
+
+/// What became of requests that were asked of two files.
+#[derive(Clone, Debug, Default)]
+pub struct Replayed {
+    /// How many were asked.
+    pub requests: u64,
+    /// How many of them cannot be told, because too little is known of them.
+    pub untold: u64,
+    /// How many get another answer.
+    pub moved: u64,
+    /// From what to what, in words (`checkout canary`, `no route`), and how many.
+    pub moves: BTreeMap<(String, String), u64>,
+}
+
+/// Asks both files each of these requests. A route with `sticky = []` draws in both files from the same beginning.
+pub fn replay<'a>(old: &Rules, new: &Rules, requests: impl IntoIterator<Item = Asked<'a>>) -> Replayed {
+    let mut replay = Replay::new(old, new);
+    requests.into_iter().for_each(|asked| replay.ask(&Seen { asked, noted: Noted::Whole }));
+    replay.replayed
+}
+
+/// Two files, and what was asked of them so far.
+pub struct Replay<'a> {
+    before: Asking<'a>,
+    after: Asking<'a>,
+    replayed: Replayed,
+}
+
+impl<'a> Replay<'a> {
+    /// Nothing was asked yet.
+    #[must_use]
+    pub fn new(old: &'a Rules, new: &'a Rules) -> Self {
+        Self { before: Asking::new(old), after: Asking::new(new), replayed: Replayed::default() }
+    }
+
+    /// Asks both files.
+    pub fn ask(&mut self, seen: &Seen<'_>) {
+        self.replayed.requests += 1;
+        let home = match seen.noted {
+            Noted::Weighed { route, .. } => self.before.split(route),
+            Noted::Whole | Noted::Picked => None,
+        };
+        let (Some(from), Some(to)) = (self.before.answer(seen, home), self.after.answer(seen, home)) else {
+            self.replayed.untold += 1;
+            return;
+        };
+        if from != to {
+            self.replayed.moved += 1;
+            *self.replayed.moves.entry((from, to)).or_default() += 1;
+        }
+    }
+
+    /// What became of all of them.
+    #[must_use]
+    pub fn finish(self) -> Replayed {
+        self.replayed
+    }
+}
+
+/// One file, and how far its spreads have come.
+struct Asking<'a> {
+    rules: &'a Rules,
+    names: BTreeMap<&'a str, &'a Route>,
+    spreads: Vec<Spread>,
+}
+
+impl<'a> Asking<'a> {
+    fn new(rules: &'a Rules) -> Self {
+        let names = rules.routes.iter().map(|route| (route.name.as_str(), route)).collect();
+        Self { rules, names, spreads: vec![Spread::default(); rules.routes.len()] }
+    }
+
+    /// The split of a route.
+    fn split(&self, route: &str) -> Option<&'a Split> {
+        self.names.get(route).and_then(|route| route.split())
+    }
+
+    /// Who answers, in words; nothing when too little is known. `home` is the old file's split whose bucket was noted.
+    fn answer(&mut self, seen: &Seen<'_>, home: Option<&Split>) -> Option<String> {
+        let Ok(normal) = seen.asked.normal() else { return Some("refused".to_owned()) };
+        let head = normal.head();
+        let Some(lookup) = self.rules.index.find(&self.rules.routes, &head) else { return Some("no route".to_owned()) };
+        let RouteId(id) = lookup.route;
+        let route = self.rules.route(lookup.route);
+        let Some(split) = route.split() else { return Some(route.name.clone()) };
+        let caller = self.rules.identity.caller(seen.asked.peer, &head);
+        let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+        let key = split.sticky_key(&caller, identity);
+        let spread = &mut self.spreads[id as usize];
+        let decision = decide(self.rules, split, &head, &caller, identity, spread, &mut Silent);
+        let variant = match seen.noted {
+            Noted::Whole => chosen(split, decision),
+            Noted::Picked => by_picking(split, decision)?,
+            Noted::Weighed { bucket, .. } => self.by_bucket(split, decision, (home?, bucket, key.as_ref()))?,
+        };
+        Some(format!("{} {variant}", route.name))
+    }
+
+    /// Whoever the weights give a noted bucket.
+    fn by_bucket<'s>(
+        &self,
+        split: &'s Split,
+        decision: Decision,
+        (home, bucket, key): (&Split, Option<u32>, Option<&Key<'_>>),
+    ) -> Option<&'s str> {
+        match decision.reason {
+            // A killed variant's caller has a bucket, which is not that of the log.
+            Reason::Kill if decision.bucket.is_none() => return Some(chosen(split, decision)),
+            Reason::Target => return Some(chosen(split, decision)),
+            Reason::Kill | Reason::Weight | Reason::Stable => {}
+        }
+        let same = split.salt == home.salt && split.sticky == home.sticky && split.sticky_cookie == home.sticky_cookie;
+        match bucket {
+            Some(bucket) if same => Some(Side { split, killed: self.rules.kill.all || split.killed }.serving(bucket)),
+            // Nobody had a key, or it leads to another bucket now; what is known of the caller may still be enough.
+            _ if is_certain(split) || key.is_some() || (bucket.is_none() && same) => Some(chosen(split, decision)),
+            _ => None,
+        }
+    }
+}
+
+/// Whoever a target or a kill gives a caller whose sticky key may be unknown.
+fn by_picking(split: &Split, decision: Decision) -> Option<&str> {
+    let by_rule = match decision.reason {
+        Reason::Target => !decision.unkeyed,
+        Reason::Kill => decision.bucket.is_none(),
+        Reason::Weight | Reason::Stable => false,
+    };
+    by_rule.then(|| chosen(split, decision))
+}
+
+fn chosen(split: &Split, decision: Decision) -> &str {
+    &split.variants[usize::from(decision.variant.0)].name
+}
+
+/// Whether every bucket has the same owner.
+fn is_certain(split: &Split) -> bool {
+    let arms = || split.variants.iter().skip(usize::from(VariantId::STABLE.0) + 1);
+    arms().all(|arm| arm.weight == Weight::ZERO) || arms().any(|arm| arm.weight == Weight::FULL)
+}

@@ -1,0 +1,65 @@
+//! What a log's buckets and reasons are enough for.
+
+use super::*;
+
+fn checkout(weight: u32) -> Rules {
+    let mut made = route("checkout", "h", "/*");
+    made.action = Action::Split(split("checkout", &[("canary", weight)]));
+    rules(vec![made])
+}
+
+fn edited(weight: u32, edit: impl Fn(&mut Split)) -> Rules {
+    let mut rules = checkout(weight);
+    match &mut rules.routes[0].action {
+        Action::Split(split) => edit(split),
+        Action::Redirect(_) | Action::Respond(_) => unreachable!("it is a split"),
+    }
+    rules
+}
+
+/// Asks about a request whose caller is not known, and demands how many of it were moved and could not be told.
+#[track_caller]
+fn check(old: &Rules, new: &Rules, noted: Noted<'_>, (moved, untold): (u64, u64)) {
+    let headers = http::HeaderMap::new();
+    let asked = Asked {
+        method: &http::Method::GET,
+        host: "h",
+        path_and_query: "/x",
+        headers: &headers,
+        peer: "192.0.2.1".parse().unwrap(),
+        encoded_slash: EncodedSlash::Keep,
+    };
+    let mut replay = Replay::new(old, new);
+    replay.ask(&Seen { asked, noted });
+    let replayed = replay.finish();
+    assert_eq!((replayed.requests, replayed.moved, replayed.untold), (1, moved, untold), "{replayed:?}");
+}
+
+#[test]
+fn a_bucket_is_enough_while_salt_and_keys_stay() {
+    let at = |bucket| Noted::Weighed { route: "checkout", bucket: Some(bucket) };
+    let (five, ten) = (checkout(50_000), checkout(100_000));
+    check(&five, &ten, at(49_999), (0, 0));
+    check(&five, &ten, at(50_000), (1, 0));
+    check(&five, &ten, at(100_000), (0, 0));
+    check(&five, &edited(50_000, |split| split.variants[1].killed = true), at(0), (1, 0));
+    check(&five, &edited(50_000, |split| split.killed = true), at(0), (1, 0));
+    let salted = edited(50_000, |split| split.salt = Salt::new("other"));
+    check(&five, &salted, at(0), (0, 1));
+    // Whoever has everybody needs no bucket.
+    let full = edited(1_000_000, |split| split.salt = Salt::new("other"));
+    check(&five, &full, at(999_999), (1, 0));
+    check(&five, &full, at(0), (0, 0));
+}
+
+#[test]
+fn nobody_without_a_key_gets_one() {
+    let none = Noted::Weighed { route: "checkout", bucket: None };
+    check(&checkout(50_000), &checkout(100_000), none, (0, 0));
+    check(&checkout(50_000), &checkout(1_000_000), none, (1, 0));
+}
+
+#[test]
+fn who_was_picked_by_what_is_not_known_cannot_be_told() {
+    check(&checkout(50_000), &checkout(100_000), Noted::Picked, (0, 1));
+}
