@@ -14,7 +14,7 @@ use pointsman::route::{
     AccessLog, Action, Caller, EncodedSlash, Extractor, Head, HeaderEdits, HostPattern, Identity, Index, Kill, Match,
     PathPattern, Place, Predicate, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split, Spread, StickyKey,
     StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host,
-    normal_path,
+    normal_path, summary,
 };
 
 /// How many lookups are timed at once.
@@ -106,6 +106,16 @@ fn build(c: &mut Criterion) {
     c.bench_function("index/build 100000", |b| b.iter(|| Index::new(black_box(&routes))));
 }
 
+/// What a reload pays to say what changed: one weight of 100 000 routes.
+fn change(c: &mut Criterion) {
+    let of = |routes| Rules { routes, ..rules() };
+    let (old, mut new) = (of(table("hosts", 100_000).0), of(table("hosts", 100_000).0));
+    if let Some(Action::Split(split)) = new.routes.last_mut().map(|route| &mut route.action) {
+        split.variants[1] = variant("canary", 1, 100_000, 0);
+    }
+    c.bench_function("summary/100000", |b| b.iter(|| summary(black_box(&old), black_box(&new))));
+}
+
 fn rules() -> Rules {
     Rules {
         listeners: vec![],
@@ -177,6 +187,6 @@ fn normal(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = lookup, build, decision, bucket, normal
+    targets = lookup, build, change, decision, bucket, normal
 }
 criterion_main!(benches);

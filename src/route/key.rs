@@ -37,7 +37,14 @@ impl Key<'_> {
             Self::Tenant(text) | Self::User(text) | Self::Cookie(text) => read(text),
             Self::ClientIp(address) => {
                 let mut line = Line { bytes: [0; ADDRESS_BYTES], len: 0 };
-                match write!(line, "{address}") {
+                let written = match address {
+                    IpAddr::V4(address) => {
+                        line.dotted(address.octets());
+                        Ok(())
+                    }
+                    IpAddr::V6(address) => write!(line, "{address}"),
+                };
+                match written {
                     Ok(()) => read(line.text()),
                     Err(fmt::Error) => read(&address.to_string()), // no address is that long
                 }
@@ -53,6 +60,29 @@ struct Line {
 }
 
 impl Line {
+    /// Writes an IPv4 address; most requests that are decided by address come from one, and formatting costs more than
+    /// the hash.
+    fn dotted(&mut self, octets: [u8; 4]) {
+        for (octet, place) in octets.into_iter().zip(0..) {
+            if place > 0 {
+                self.push(b'.');
+            }
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
+        }
+    }
+
+    /// At most 15 times, so there is room.
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
     fn text(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.len]).unwrap_or("")
     }
@@ -75,6 +105,10 @@ mod tests {
     fn addresses_read_as_people_write_them() {
         for text in ["127.0.0.1", "255.255.255.255", "::1", "2001:db8::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"] {
             Key::ClientIp(text.parse().unwrap()).with_text(|read| assert_eq!(read, text));
+        }
+        for octet in 0..=255 {
+            let address = std::net::Ipv4Addr::new(octet, 10, 255 - octet, 0);
+            Key::ClientIp(address.into()).with_text(|read| assert_eq!(read, address.to_string()));
         }
         Key::Tenant("acme").with_text(|read| assert_eq!(read, "acme"));
     }
