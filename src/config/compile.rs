@@ -84,11 +84,11 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         .iter()
         .filter_map(|reader| golden::golden(context, reader, (&mut route_names, &mut upstream_names)))
         .collect();
-    upstream_names.warn_unused(context, "unused-upstream");
-    segment_names.warn_unused(context, "unused-segment");
     if context.errors() > 0 {
         return None;
     }
+    upstream_names.warn_unused(context);
+    segment_names.warn_unused(context);
     let routes: Vec<Route> = routes.into_iter().flatten().collect();
     conflicts(context, &routes, &route_names);
     shadowed::warn(context, &routes, &route_names);
@@ -130,17 +130,19 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
         }
         parts.upstreams.extend(reader.get("upstream").map(|item| item.map(context)).unwrap_or_default());
         parts.segments.extend(reader.get("segment").map(|item| item.map(context)).unwrap_or_default());
-        for reader in reader.tables(context, "route", &ROUTE) {
+        let routes = reader.tables(context, "route", &ROUTE);
+        let count = parts.routes.len() + routes.len();
+        if let (true, Some(first)) = (count > ROUTES_MAX, routes.first()) {
+            let message = format!("there are {count} routes; at most {ROUTES_MAX} are supported");
+            context.report(Finding::error("too-many", first.span(), message));
+            continue;
+        }
+        for reader in routes {
             let name = reader.need(context, "name").and_then(|item| item.text(context));
             parts.routes.push(Headed { reader, name });
         }
         parts.tests.extend(reader.tables(context, "test", &TEST));
         reader.finish(context);
-    }
-    if let Some(first) = parts.routes.get(ROUTES_MAX) {
-        let message = format!("there are {} routes; at most {ROUTES_MAX} are supported", parts.routes.len());
-        context.report(Finding::error("too-many", first.reader.span(), message));
-        parts.routes.truncate(ROUTES_MAX);
     }
     parts
 }

@@ -24,6 +24,11 @@ const DUPLICATE: &str = "duplicate key";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TableId(u32);
 
+impl TableId {
+    /// The table at the root of every document.
+    pub(super) const ROOT: Self = Self(0);
+}
+
 /// One file as it was written.
 #[derive(Debug)]
 pub(super) struct Document<'t> {
@@ -96,14 +101,17 @@ impl<'t> Document<'t> {
             let mut guarded = RecursionGuard::new(&mut checked, DEPTH_MAX);
             parse_document(&tokens, &mut guarded, &mut errors);
         }
+        let mut last: Option<usize> = None;
         for error in &errors.first {
-            context.report(finding(file, error, text.len()));
+            let at = error.unexpected().map_or(text.len(), |span| span.start());
+            let same_line =
+                last.is_some_and(|last| text.get(last.min(at)..last.max(at)).is_some_and(|t| !t.contains('\n')));
+            if !same_line || error.description() == DUPLICATE {
+                context.report(finding(file, error, text.len()));
+            }
+            last = Some(at);
         }
         if errors.count == 0 { Some(Self { file, tables: builder.tables }) } else { None }
-    }
-
-    pub(super) fn root(&self) -> TableId {
-        TableId(0)
     }
 
     pub(super) fn table(&self, id: TableId) -> &Table<'t> {
@@ -178,7 +186,7 @@ fn finding(file: u16, error: &ParseError, len: usize) -> Finding {
         message.push_str(if i == 0 { ", expected " } else { ", " });
         match expected {
             Expected::Literal("\n") => message.push_str("a new line"),
-            Expected::Literal(text) => message.push_str(&format!("`{}`", text.escape_debug())),
+            Expected::Literal(text) => message.extend(["`", text, "`"]),
             Expected::Description(text) => message.push_str(text),
             _ => message.push_str("something else"),
         }
@@ -224,7 +232,7 @@ impl<'t> Builder<'t> {
     fn new(source: Text<'t>) -> Self {
         let root = Table::new(Origin::Header, (0, 0));
         let (path, frames) = (Vec::new(), Vec::new());
-        Self { source, tables: vec![root], current: Some(TableId(0)), path, header: None, frames }
+        Self { source, tables: vec![root], current: Some(TableId::ROOT), path, header: None, frames }
     }
 
     fn add(&mut self, origin: Origin, span: Bytes2) -> TableId {
@@ -246,7 +254,7 @@ impl<'t> Builder<'t> {
         let Some((kind, start)) = self.header.take() else { return };
         let mut path = std::mem::take(&mut self.path);
         self.current = path.pop().and_then(|last| {
-            let parent = self.descend(TableId(0), &path, Origin::Implied, errors)?;
+            let parent = self.descend(TableId::ROOT, &path, Origin::Implied, errors)?;
             let span = (start, offset(span.end()));
             match kind {
                 Header::Table => self.define(parent, last, span, errors),
@@ -413,9 +421,7 @@ impl EventReceiver for Builder<'_> {
 
     fn simple_key(&mut self, span: Bytes, encoding: Option<Encoding>, errors: &mut dyn ErrorSink) {
         if self.path.len() >= DEPTH_MAX as usize {
-            if self.path.len() == DEPTH_MAX as usize {
-                errors.report_error(ParseError::new("this key nests too deep").with_unexpected(span));
-            }
+            errors.report_error(ParseError::new("this key nests too deep").with_unexpected(span));
             return;
         }
         let mut text = Cow::Borrowed("");

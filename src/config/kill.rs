@@ -7,7 +7,7 @@ use super::registry::Registry;
 use super::spec::{DURATION, Form, Spec, default};
 use super::suggest::did_you_mean;
 use super::{tenants, value};
-use crate::route::{Action, Kill, Route, TenantList, Variant};
+use crate::route::{Action, Kill, Route, TenantList, Variant, Weight};
 
 const NAMES: Form = Form::OneOrMore(&Form::Text);
 
@@ -50,11 +50,24 @@ pub(super) fn kill(
     for text in texts(context, reader.get("variants")) {
         kill_variant(context, &text, names, routes);
     }
+    warn_of_idle_weights(context, reader, routes);
     let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
     let tenants = listed.and_then(|item| tenants::list(context, &item));
     let close_streams = value::timeout(context, reader, "close_streams", None);
     reader.finish(context);
     Kill { all, tenants: tenants.unwrap_or_else(|| TenantList::new([])), close_streams }
+}
+
+/// Warns of routes whose weights move nobody, since every variant that has one is killed.
+fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, routes: &[Option<Route>]) {
+    for route in routes.iter().flatten() {
+        let variants = route.split().map(|split| &split.variants[1..]).unwrap_or_default();
+        let mut weighted = variants.iter().filter(|variant| variant.weight > Weight::ZERO).peekable();
+        if weighted.peek().is_some() && weighted.all(|variant| variant.killed) {
+            let message = format!("every variant of route `{}` that has a weight is killed", route.name);
+            context.report(Finding::warning("kill-active", reader.place("variants"), message));
+        }
+    }
 }
 
 fn texts<'d>(context: &mut Context<'_>, item: Option<Item<'d>>) -> Vec<Text<'d>> {

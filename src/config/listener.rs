@@ -7,7 +7,6 @@ use ahash::HashMap;
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::document::Value;
 use super::reader::{Reader, Text};
 use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
@@ -110,21 +109,22 @@ pub(super) fn listeners(context: &mut Context<'_>, readers: &[Reader<'_>], root:
             continue;
         };
         let name = name.unwrap_or_else(|| text.clone());
-        once(context, &mut names, name.to_string(), name.span, "duplicate-name");
+        once(context, &mut names, name.to_string(), name.span, "name");
         if address.port() != 0 {
-            once(context, &mut addresses, address, text.span, "duplicate-address");
+            once(context, &mut addresses, address, text.span, "address");
         }
         all.push(ListenerSpec { name: name.to_string(), address, limits: limits.unwrap_or_default() });
     }
     all
 }
 
-fn once<K>(context: &mut Context<'_>, known: &mut HashMap<K, Span>, key: K, at: Span, code: &'static str)
+fn once<K>(context: &mut Context<'_>, known: &mut HashMap<K, Span>, key: K, at: Span, what: &str)
 where
     K: std::hash::Hash + Eq + std::fmt::Display,
 {
     if let Some(first) = known.get(&key) {
-        let finding = Finding::error(code, at, format!("two listeners are called `{key}`"));
+        let code = if what == "name" { "duplicate-name" } else { "duplicate-address" };
+        let finding = Finding::error(code, at, format!("two listeners have the {what} `{key}`"));
         context.report(finding.saying("and again here").also(*first, "first here"));
     } else {
         known.insert(key, at);
@@ -251,16 +251,11 @@ pub(super) fn access_log(context: &mut Context<'_>, reader: Option<&Reader<'_>>)
         log.format = LogFormat::Common;
     }
     if let Some(item) = reader.get("sample") {
-        let number = match &item.node.value {
-            Value::Float(digits) | Value::Integer(digits, 10) => digits.parse::<f64>().ok(),
-            _ => {
-                item.mismatch(context, "a number from 0 to 1");
-                Some(1.0)
-            }
-        };
-        match number.filter(|number| (0.0..=1.0).contains(number)) {
-            Some(number) => log.sample = number,
-            None => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
+        let number = item.digits().map(|digits| digits.parse::<f64>().unwrap_or(f64::NAN));
+        match number {
+            Some(number) if (0.0..=1.0).contains(&number) => log.sample = number,
+            Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
+            None => item.mismatch(context, "a number from 0 to 1"),
         }
     }
     reader.finish(context);

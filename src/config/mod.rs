@@ -8,6 +8,8 @@ mod diagnostic;
 mod document;
 mod env;
 mod golden;
+#[cfg(test)]
+mod hostile_tests;
 mod identity;
 mod kill;
 mod listener;

@@ -21,11 +21,11 @@ pub(super) enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::System(error) => match error.kind() {
-                std::io::ErrorKind::NotFound => f.write_str("there is no such file"),
-                std::io::ErrorKind::PermissionDenied => f.write_str("permission denied"),
-                _ => write!(f, "{error}"),
-            },
+            Self::System(error) if error.kind() == std::io::ErrorKind::NotFound => f.write_str("there is no such file"),
+            Self::System(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                f.write_str("permission denied")
+            }
+            Self::System(error) => write!(f, "{error}"),
             Self::NotRegular(what) => write!(f, "it is {what}, not a file"),
             Self::TooLarge(bytes) => {
                 write!(f, "it has {} MiB; at most {} are read", bytes >> 20, FILE_BYTES_MAX >> 20)

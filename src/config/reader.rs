@@ -56,7 +56,7 @@ pub(super) struct Named<'d> {
 impl<'d> Reader<'d> {
     /// Reads the document's root.
     pub(super) fn root(document: &'d Document<'d>, spec: &'static Spec) -> Self {
-        Self::new(document, document.root(), spec)
+        Self::new(document, TableId::ROOT, spec)
     }
 
     fn new(document: &'d Document<'d>, id: TableId, spec: &'static Spec) -> Self {
@@ -112,10 +112,8 @@ impl<'d> Reader<'d> {
     /// The whole number of a key, in the bounds of its form.
     pub(super) fn integer(&self, context: &mut Context<'_>, key: &'static str) -> Option<i64> {
         let item = self.get(key)?;
-        match self.form(key) {
-            Some(Form::Integer(min, max)) => item.integer(context, *min..=*max),
-            _ => None,
-        }
+        let Some(Form::Integer(min, max)) = self.form(key) else { return None };
+        item.integer(context, *min..=*max)
     }
 
     /// The whole number of a key, which fits 32 bits.
@@ -126,10 +124,8 @@ impl<'d> Reader<'d> {
     /// The word of a key, by its place among the words of its form.
     pub(super) fn word(&self, context: &mut Context<'_>, key: &'static str) -> Option<usize> {
         let item = self.get(key)?;
-        match self.form(key) {
-            Some(Form::Words(words)) => super::value::word(context, &item, words),
-            _ => None,
-        }
+        let Some(Form::Words(words)) = self.form(key) else { return None };
+        super::value::word(context, &item, words)
     }
 
     fn form(&self, key: &str) -> Option<&'static Form> {
@@ -144,14 +140,14 @@ impl<'d> Reader<'d> {
     /// The tables of a key (`[[key]]`, or a list of inline tables).
     pub(super) fn tables(&self, context: &mut Context<'_>, key: &'static str, spec: &'static Spec) -> Vec<Self> {
         let Some(item) = self.get(key) else { return Vec::new() };
-        match &item.node.value {
-            Value::Tables(all) => all.iter().map(|id| Self::new(self.document, *id, spec)).collect(),
-            Value::Array(all) => all.iter().filter_map(|node| Item { node, ..item }.table(context, spec)).collect(),
-            _ => {
-                item.mismatch(context, &format!("a list of tables: write `{}`", spec.title));
-                Vec::new()
-            }
+        if let Value::Tables(all) = &item.node.value {
+            return all.iter().map(|id| Self::new(self.document, *id, spec)).collect();
         }
+        if let Value::Array(all) = &item.node.value {
+            return all.iter().filter_map(|node| Item { node, ..item }.table(context, spec)).collect();
+        }
+        item.mismatch(context, &format!("a list of tables: write `{}`", spec.title));
+        Vec::new()
     }
 
     /// Reports the keys that nobody knows. Every key must have been asked for by then.
@@ -181,7 +177,7 @@ impl<'d> Reader<'d> {
         let known = || self.spec.keys.iter().map(|key| key.name);
         let help = did_you_mean(key, known()).unwrap_or_else(|| {
             let names: Vec<_> = known().map(|name| format!("`{name}`")).collect();
-            format!("known are {}", names.join(", "))
+            format!("the keys are {}", names.join(", "))
         });
         finding.help(help)
     }
@@ -216,27 +212,21 @@ impl<'d> Item<'d> {
 
     /// A string, with its variables filled in.
     pub(super) fn text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
-        match &self.node.value {
-            Value::String(text) => {
-                let span = self.span();
-                Some(Text { value: env::expand(context, text, span)?, span })
-            }
-            _ => {
-                self.mismatch(context, "a string");
-                None
-            }
-        }
+        let Value::String(text) = &self.node.value else {
+            self.mismatch(context, "a string");
+            return None;
+        };
+        let span = self.span();
+        Some(Text { value: env::expand(context, text, span)?, span })
     }
 
     /// `true` or `false`.
     pub(super) fn boolean(&self, context: &mut Context<'_>) -> Option<bool> {
-        match &self.node.value {
-            Value::Boolean(value) => Some(*value),
-            _ => {
-                self.mismatch(context, "true or false");
-                None
-            }
-        }
+        let Value::Boolean(value) = &self.node.value else {
+            self.mismatch(context, "true or false");
+            return None;
+        };
+        Some(*value)
     }
 
     /// A whole number in these bounds.
@@ -257,10 +247,13 @@ impl<'d> Item<'d> {
 
     /// The items of a list, or the one value that stands in its place.
     pub(super) fn one_or_more(&self) -> Vec<Self> {
-        match &self.node.value {
-            Value::Array(all) => all.iter().map(|node| Item { node, ..*self }).collect(),
-            _ => vec![*self],
-        }
+        let Value::Array(all) = &self.node.value else { return vec![*self] };
+        all.iter().map(|node| Item { node, ..*self }).collect()
+    }
+
+    /// The digits of a decimal number, whole or not.
+    pub(super) fn digits(&self) -> Option<&'d str> {
+        if let Value::Float(digits) | Value::Integer(digits, 10) = &self.node.value { Some(digits) } else { None }
     }
 
     /// Whether it is a table.
@@ -275,13 +268,11 @@ impl<'d> Item<'d> {
 
     /// A table with these keys.
     pub(super) fn table(&self, context: &mut Context<'_>, spec: &'static Spec) -> Option<Reader<'d>> {
-        match &self.node.value {
-            Value::Table(id) => Some(Reader::new(self.document, *id, spec)),
-            _ => {
-                self.mismatch(context, "a table");
-                None
-            }
-        }
+        let Value::Table(id) = &self.node.value else {
+            self.mismatch(context, "a table");
+            return None;
+        };
+        Some(Reader::new(self.document, *id, spec))
     }
 
     /// A table whose keys the user chose, in the order of the file.

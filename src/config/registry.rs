@@ -28,6 +28,15 @@ impl Kind {
         }
     }
 
+    /// The code of a warning that nobody refers to it; nobody needs to refer to a route.
+    const fn unused(self) -> Option<&'static str> {
+        match self {
+            Self::Upstream => Some("unused-upstream"),
+            Self::Segment => Some("unused-segment"),
+            Self::Route => None,
+        }
+    }
+
     const fn unknown(self) -> &'static str {
         match self {
             Self::Upstream => "unknown-upstream",
@@ -98,7 +107,8 @@ impl<'d> Registry<'d> {
     }
 
     /// Warns of names that nobody refers to.
-    pub(super) fn warn_unused(&self, context: &mut Context<'_>, code: &'static str) {
+    pub(super) fn warn_unused(&self, context: &mut Context<'_>) {
+        let Some(code) = self.kind.unused() else { return };
         for (name, at, _) in self.names.iter().filter(|(_, _, used)| !used) {
             let message = format!("{} `{name}` is never used", self.kind.noun());
             context.report(Finding::warning(code, *at, message));

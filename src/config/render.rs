@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
+use super::source::visible;
 
 /// Whether the text is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +142,7 @@ fn lines(pen: &mut Pen, gutter: usize, mut labels: Vec<&Label>, (main, ink): (&L
 /// Foreign text without control characters, so that no file can steer a terminal.
 fn printable(text: &str) -> String {
     let cut = text.char_indices().nth(400).map_or(text, |(at, _)| &text[..at]);
-    let mut out: String = cut.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let mut out: String = cut.chars().map(visible).collect();
     if cut.len() < text.len() {
         out.push('…');
     }

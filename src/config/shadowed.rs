@@ -1,6 +1,8 @@
 //! Routes that can hardly be meant: one that never answers because another one with more precedence takes all of its
 //! requests.
 
+use ahash::HashMap;
+
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::registry::Registry;
@@ -9,8 +11,38 @@ use crate::route::{HostPattern, Match, PathPattern, Predicate, Route};
 /// How many routes are compared with all others.
 const COMPARED_MAX: usize = 200;
 
-/// Warns of routes that a route of higher `priority` hides.
+/// Warns of routes that another one hides: by a higher `priority`, or by standing first among equals.
 pub(super) fn warn(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {
+    by_priority(context, routes, names);
+    by_order(context, routes, names);
+}
+
+/// Routes for the same place that both have methods, and as many predicates, are equals: the first one wins.
+fn by_order(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {
+    let mut equals: HashMap<String, Vec<u32>> = HashMap::default();
+    for (number, hidden) in (0_u32..).zip(routes).filter(|(_, route)| !route.matches.methods.is_empty()) {
+        let matches = &hidden.matches;
+        let texts = |all: Vec<String>| all.join(" ");
+        let hosts = texts(matches.hosts.iter().map(ToString::to_string).collect());
+        let paths = texts(matches.paths.iter().map(ToString::to_string).collect());
+        let key = format!("{hosts}\0{paths}\0{}\0{}", matches.priority, matches.predicates.len());
+        let before = equals.entry(key).or_default();
+        let over = before.iter().take(COMPARED_MAX).find(|over| covers(&routes[**over as usize].matches, matches));
+        if let Some(over) = over {
+            let message = format!(
+                "route `{}` never answers: `{}` takes all of its requests",
+                hidden.name, routes[*over as usize].name
+            );
+            if let (Some(at), Some(over_at)) = (names.place(number), names.place(*over)) {
+                let finding = Finding::warning("shadowed-route", at, message);
+                context.report(finding.also(over_at, "stands before it"));
+            }
+        }
+        before.push(number);
+    }
+}
+
+fn by_priority(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {
     let lowest = routes.iter().map(|route| route.matches.priority).min().unwrap_or(0);
     let above: Vec<_> = (0_u32..).zip(routes).filter(|(_, route)| route.matches.priority > lowest).collect();
     for (number, hidden) in (0_u32..).zip(routes) {

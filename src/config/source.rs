@@ -125,7 +125,7 @@ fn excerpt(line: &str, before: usize, width: usize) -> Excerpt {
             shown.push_str("  ");
             shift += usize::from(at + skip < before);
         } else {
-            shown.push(if c.is_control() || is_direction(c) { '\u{fffd}' } else { c });
+            shown.push(visible(c));
         }
     }
     if rest.next().is_some() {
@@ -133,6 +133,11 @@ fn excerpt(line: &str, before: usize, width: usize) -> Excerpt {
     }
     let width = width.clamp(1, (shown.chars().count().saturating_sub(shift)).max(1));
     Excerpt { text: shown, before: shift, width }
+}
+
+/// The character, or a mark in the place of one that could steer a terminal.
+pub(super) fn visible(c: char) -> char {
+    if c.is_control() || is_direction(c) { '\u{fffd}' } else { c }
 }
 
 /// Characters that reorder what a terminal shows.

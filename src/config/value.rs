@@ -7,13 +7,15 @@ use ipnet::IpNet;
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::document::Value;
 use super::reader::{Item, Reader, Text};
 use super::source::Span;
 use crate::route::{EncodedSlash, HostPattern, PathPattern, Weight, normal_path};
 
 /// Bound on a compiled regex, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// Words of the design that a later version brings.
+const LATER_WORDS: &[&str] = &["peak_ewma"];
 
 /// How long a name may be.
 const NAME_MAX: usize = 63;
@@ -33,15 +35,11 @@ pub(super) fn name(context: &mut Context<'_>, name: &str, at: Span) -> bool {
 
 /// A weight in percent, exactly: at most four decimals.
 pub(super) fn weight(context: &mut Context<'_>, item: &Item<'_>) -> Option<Weight> {
-    let parsed = match &item.node.value {
-        Value::Integer(digits, 10) => percent(digits),
-        Value::Float(digits) => percent(digits),
-        _ => {
-            item.mismatch(context, "a number from 0 to 100");
-            return None;
-        }
+    let Some(digits) = item.digits() else {
+        item.mismatch(context, "a number from 0 to 100");
+        return None;
     };
-    match parsed {
+    match percent(digits) {
         Ok(millionths) => Weight::from_millionths(millionths),
         Err((code, message)) => {
             item.refuse(context, code, message);
@@ -158,13 +156,18 @@ pub(super) fn network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNe
 }
 
 /// One of these words.
-pub(super) fn word<'w>(context: &mut Context<'_>, item: &Item<'_>, words: &'static [&'w str]) -> Option<usize> {
+pub(super) fn word(context: &mut Context<'_>, item: &Item<'_>, words: &'static [&'static str]) -> Option<usize> {
     let text = item.text(context)?;
     let found = words.iter().position(|word| *word == &*text);
     if found.is_none() {
         let known: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
         let message = format!("`{}` cannot be `{}`", item.key, &*text);
-        let help = super::suggest::did_you_mean(&text, words.iter().copied());
+        let later = LATER_WORDS.contains(&&*text);
+        let help = if later {
+            Some(format!("`{}` is not supported by this version of Pointsman", &*text))
+        } else {
+            super::suggest::did_you_mean(&text, words.iter().copied())
+        };
         let finding = Finding::error("unknown-word", text.span, message).help(format!("one of {}", known.join(", ")));
         context.report(finding.maybe_help(help));
     }

@@ -138,7 +138,7 @@ fn total(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm]) -> u32 {
     let parts: Vec<_> = weighted.iter().take(20).map(|arm| arm.weight.to_string()).collect();
     #[expect(clippy::cast_precision_loss, reason = "at most a hundred weights, for people")]
     let percent = sum as f64 / 10_000.0;
-    let message = format!("the weights of this route sum up to {percent}: {}", parts.join(" + "));
+    let message = format!("the weights of a route sum up to {percent}: {}", parts.join(" + "));
     let mut finding = Finding::error("weights-exceed-100", reader.place("name"), message);
     for arm in weighted.iter().take(20) {
         finding = finding.also(arm.weight_at, format!("`{}`", arm.name));
