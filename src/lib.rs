@@ -1,6 +1,7 @@
 //! Pointsman: a release-control edge proxy. See ARCHITECTURE.md for the map.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -1,92 +1,63 @@
 //! `/explain`: asks the functions that route what they would do with a request, under the snapshot that is in use.
 
-use std::net::IpAddr;
-
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
-use crate::route::{Asked, EncodedSlash, Rules};
+use crate::route::Question;
 use crate::snapshot::Snapshot;
 use crate::telemetry::explained;
-
-/// A request as the query describes it.
-#[derive(Debug, PartialEq)]
-struct Question {
-    method: Method,
-    host: String,
-    path: String,
-    headers: HeaderMap,
-    client_ip: IpAddr,
-}
 
 /// Explains what the query asks for.
 ///
 /// # Errors
 /// When the query is no question, in words.
 pub(super) fn ask(snapshot: &Snapshot, query: Option<&str>) -> Result<Value, String> {
-    let question = Question::parse(query.unwrap_or_default())?;
-    let asked = question.asked(&snapshot.rules);
-    let mut value = explained(&snapshot.rules, &asked);
+    let mut question = parse(query.unwrap_or_default())?;
+    question.settle(&snapshot.rules.identity)?;
+    let mut value = explained(&snapshot.rules, &question.asked(&snapshot.rules));
     value["generation"] = json!(snapshot.generation.0);
     Ok(value)
 }
 
-impl Question {
-    fn parse(query: &str) -> Result<Self, String> {
-        let mut question = Self {
-            method: Method::GET,
-            host: String::new(),
-            path: "/".to_owned(),
-            headers: HeaderMap::new(),
-            client_ip: IpAddr::from([127, 0, 0, 1]),
-        };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            question.set(name, decoded(value)?)?;
+/// A request as the query describes it.
+fn parse(query: &str) -> Result<Question, String> {
+    let mut question = Question::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        set(&mut question, name, decoded(value)?)?;
+    }
+    Ok(question)
+}
+
+fn set(question: &mut Question, name: &str, value: String) -> Result<(), String> {
+    let address = |value: &str| value.parse().map_err(|_| format!("{value:?} is no address"));
+    match name {
+        "host" => question.host = value,
+        "path" if value.is_empty() => {}
+        "path" => question.path_and_query = value,
+        "method" => question.method = value.parse().map_err(|_| format!("{value:?} is no method"))?,
+        "client_ip" => question.client_ip = Some(address(&value)?),
+        "peer" => question.peer = Some(address(&value)?),
+        "header" => {
+            let (name, text) = value.split_once(':').ok_or_else(|| format!("header={value:?} is not K:V"))?;
+            let blank = [' ', '\t'];
+            add(question, name.trim_matches(blank), text.trim_matches(blank))?;
         }
-        Ok(question)
-    }
-
-    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
-        match name {
-            "host" => self.host = value,
-            "path" => self.path = if value.is_empty() { "/".to_owned() } else { value },
-            "method" => self.method = value.parse().map_err(|_| format!("{value:?} is no method"))?,
-            "client_ip" => self.client_ip = value.parse().map_err(|_| format!("{value:?} is no address"))?,
-            "header" => {
-                let (name, text) = value.split_once(':').ok_or_else(|| format!("header={value:?} is not K:V"))?;
-                let blank = [' ', '\t'];
-                self.add(name.trim_matches(blank), text.trim_matches(blank))?;
-            }
-            "cookie" if value.contains('=') => self.add(header::COOKIE.as_str(), &value)?,
-            "cookie" => return Err(format!("cookie={value:?} is not K=V")),
-            other => {
-                return Err(format!("{other:?} is not known: use host, path, method, header, cookie and client_ip"));
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is no header name"))?;
-        let value: HeaderValue = value.parse().map_err(|_| format!("{value:?} is no header value"))?;
-        self.headers.append(name, value);
-        Ok(())
-    }
-
-    fn asked<'a>(&'a self, rules: &Rules) -> Asked<'a> {
-        // Which listener takes the request is not said: the first one's policy is as good as another.
-        let encoded_slash =
-            rules.listeners.first().map_or(EncodedSlash::Keep, |listener| listener.limits.encoded_slash);
-        Asked {
-            method: &self.method,
-            host: &self.host,
-            path_and_query: &self.path,
-            headers: &self.headers,
-            peer: self.client_ip,
-            encoded_slash,
+        "cookie" if value.contains('=') => add(question, header::COOKIE.as_str(), &value)?,
+        "cookie" => return Err(format!("cookie={value:?} is not K=V")),
+        other => {
+            let known = "host, path, method, header, cookie, client_ip and peer";
+            return Err(format!("{other:?} is not known: use {known}"));
         }
     }
+    Ok(())
+}
+
+fn add(question: &mut Question, name: &str, value: &str) -> Result<(), String> {
+    let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is no header name"))?;
+    let value: HeaderValue = value.parse().map_err(|_| format!("{value:?} is no header value"))?;
+    question.headers.append(name, value);
+    Ok(())
 }
 
 /// A value of a query: percent-encoded, `+` for a space.
@@ -114,16 +85,20 @@ fn decoded(value: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use http::Method;
+
     use super::*;
 
     #[test]
     fn a_query_describes_a_request() {
         let query = "host=shop.example.com&path=%2Fa%20b%3Fq%3D1&method=POST&header=X-A:%20b+c&header=x-a:d\
                      &cookie=uid%3Dx&client_ip=::1";
-        let question = Question::parse(query).expect("a question");
-        assert_eq!((question.host.as_str(), question.path.as_str()), ("shop.example.com", "/a b?q=1"));
+        let question = parse(query).expect("a question");
+        assert_eq!((question.host.as_str(), question.path_and_query.as_str()), ("shop.example.com", "/a b?q=1"));
         assert_eq!(question.method, Method::POST);
-        assert_eq!(question.client_ip, "::1".parse::<IpAddr>().expect("an address"));
+        assert_eq!(question.client_ip, Some("::1".parse::<IpAddr>().expect("an address")));
         let values: Vec<&HeaderValue> = question.headers.get_all("x-a").iter().collect();
         assert_eq!(values, ["b c", "d"]);
         assert_eq!(question.headers["cookie"], "uid=x");
@@ -143,7 +118,7 @@ mod tests {
             ("host=%f", "is not percent-encoded"),
             ("host=%ff", "is not UTF-8"),
         ] {
-            let error = Question::parse(query).expect_err(query);
+            let error = parse(query).expect_err(query);
             assert!(error.contains(part), "{query}: {error}");
         }
     }

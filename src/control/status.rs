@@ -133,6 +133,7 @@ fn variants(snapshot: &Snapshot, split: &Split, tallies: &[Tally], since: &[u64]
             "share_total": share_total.map(percent),
             "counted": tally.counted,
             "requests": tally.requests,
+            "errors": tally.errors,
             "error_ratio": ratio(tally.errors, tally.requests),
         })
     })

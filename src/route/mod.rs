@@ -22,6 +22,7 @@ mod listener;
 mod path;
 mod predicate;
 mod query;
+mod question;
 mod regexes;
 mod replay;
 mod rule;
@@ -51,6 +52,7 @@ pub use key::Key;
 pub use listener::{AccessLog, Limits, ListenerSpec, LogFormat, LogSink};
 pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, normal_path};
 pub use predicate::{Head, Predicate, StringMatch};
+pub use question::Question;
 pub use replay::{Noted, Replay, Replayed, Seen, replay};
 pub use rule::{
     Action, Match, Place, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,

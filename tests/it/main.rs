@@ -1,3 +1,5 @@
-//! The integration tests, as one binary.
+//! The integration tests: one binary, everything through real sockets, files and processes.
 
+mod cli;
 mod golden;
+mod process;

@@ -1,0 +1,227 @@
+//! The command line: what can be asked, with an example for each.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::paint::ColorChoice;
+use crate::config;
+
+/// The file that every command reads when none is named.
+pub const DEFAULT_FILE: &str = "routes.toml";
+
+const EXIT_CODES: &str = "\
+EXIT CODES
+  0   it did what it was asked; `run` and `demo`: stopped after a drain
+  1   a failed start, or a failure while running
+  64  wrong usage
+  78  the routes file is wrong
+
+EXAMPLE
+  pointsman demo                    # a guided tour, nothing else needed
+  pointsman check routes.toml       # every error at once, with line and column
+  pointsman run routes.toml";
+
+/// Pointsman stands in front of your services and decides for every request which variant answers it.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, after_help = EXIT_CODES, subcommand_required = true)]
+pub struct Arguments {
+    /// When to use colour; `auto`: on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = true)]
+    #[arg(help = "When to use colour: auto (on a terminal, unless NO_COLOR is set), always or never")]
+    pub color: ColorChoice,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy until it is stopped
+    Run(RunArguments),
+    /// Take a guided tour: two small upstreams, the proxy and its admin listener in one process
+    Demo(DemoArguments),
+    /// Check a routes file: everything that `run` would refuse, warnings, and its goldens
+    Check(CheckArguments),
+    /// Explain which variant a request gets, and why
+    Explain(ExplainArguments),
+    /// Tell which routes an edit changes, and the share of callers that it moves
+    WhatIf(WhatIfArguments),
+    /// Print the JSON Schema of the routes file
+    Schema(SchemaArguments),
+    /// Print a completion script for a shell
+    Completions(CompletionsArguments),
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file is read again when it changes; SIGHUP does the same. SIGTERM and SIGINT drain and stop, a second one
+stops at once.
+
+EXAMPLE
+  pointsman run                                  # routes.toml, one worker per core
+  pointsman run edge.toml --workers 2 --drain-delay 5s --drain-deadline 30s")]
+pub struct RunArguments {
+    /// The routes file.
+    #[arg(default_value = DEFAULT_FILE, help = "The routes file")]
+    pub file: PathBuf,
+    /// Worker threads.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(help = "Worker threads [default: one per core]")]
+    pub workers: Option<u16>,
+    /// How long readiness fails before connections are refused.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    #[arg(help = "On a stop, keep accepting for so long while readiness already fails")]
+    pub drain_delay: Duration,
+    /// How long open requests may take to finish.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(help = "On a stop, what has not finished by then is cut")]
+    pub drain_deadline: Duration,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLE
+  pointsman demo                      # then follow what it prints
+  pointsman demo --dir ./playground   # keep its routes.toml where you can find it")]
+pub struct DemoArguments {
+    /// Where its routes.toml is written.
+    #[arg(long, value_name = "DIR", help = "Where its routes.toml is written [default: a fresh temporary directory]")]
+    pub dir: Option<PathBuf>,
+    /// No traffic of its own.
+    #[arg(long, help = "Send no traffic of its own")]
+    pub no_traffic: bool,
+    /// The port of the proxy.
+    #[arg(long, value_name = "PORT", default_value_t = 8080, help = "The proxy's port; another one when it is in use")]
+    pub port: u16,
+    /// The port of the admin listener.
+    #[arg(long, value_name = "PORT", default_value_t = 9900)]
+    #[arg(help = "The admin listener's port; another one when it is in use")]
+    pub admin_port: u16,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLE
+  pointsman check                     # routes.toml
+  pointsman check edge.toml --json    # for CI: one object, exit 0 or 78")]
+pub struct CheckArguments {
+    /// The routes file.
+    #[arg(default_value = DEFAULT_FILE, help = "The routes file")]
+    pub file: PathBuf,
+    /// JSON instead of text.
+    #[arg(long, help = "Print JSON")]
+    pub json: bool,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Headers that tell who the caller is are believed only from identity.trusted_proxies, as in live traffic. Unless
+--peer says otherwise, the request comes from the first of them, which says that --client-ip is the client.
+
+EXAMPLE
+  pointsman explain --host shop.example.com --path /checkout/pay --cookie uid=alice
+  pointsman explain --admin http://127.0.0.1:9900 --host shop.example.com --path / --header 'x-canary: always'")]
+pub struct ExplainArguments {
+    /// The routes file.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin", help = "The routes file [default: routes.toml]")]
+    pub file: Option<PathBuf>,
+    /// Ask a running proxy.
+    #[arg(long, value_name = "URL", help = "Ask a running proxy, by the URL of its admin listener")]
+    pub admin: Option<String>,
+    /// The method.
+    #[arg(long, value_name = "METHOD", default_value = "GET", help = "The method")]
+    pub method: String,
+    /// The host.
+    #[arg(long, value_name = "HOST", help = "The host, as in the Host header")]
+    pub host: String,
+    /// Path and query.
+    #[arg(long, value_name = "PATH", default_value = "/", help = "The path, with its query if there is one")]
+    pub path: String,
+    /// Headers.
+    #[arg(long = "header", value_name = "NAME:VALUE", value_parser = header, help = "A header; may be repeated")]
+    pub headers: Vec<(String, String)>,
+    /// Cookies.
+    #[arg(long = "cookie", value_name = "NAME=VALUE", value_parser = cookie, help = "A cookie; may be repeated")]
+    pub cookies: Vec<(String, String)>,
+    /// The client's address.
+    #[arg(long, value_name = "ADDRESS", help = "The client's address [default: 127.0.0.1]")]
+    pub client_ip: Option<IpAddr>,
+    /// The peer's address.
+    #[arg(long, value_name = "ADDRESS", help = "Who connects [default: a trusted proxy, else the client]")]
+    pub peer: Option<IpAddr>,
+    /// JSON instead of text.
+    #[arg(long, help = "Print JSON")]
+    pub json: bool,
+}
+
+/// `what-if`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLE
+  pointsman what-if routes.new.toml                        # against routes.toml
+  git show main:routes.toml > old.toml; pointsman what-if routes.toml --against old.toml
+  pointsman what-if routes.new.toml --requests access.log  # by replaying the JSON access log")]
+pub struct WhatIfArguments {
+    /// The edited file.
+    #[arg(value_name = "NEW", help = "The edited routes file")]
+    pub new: PathBuf,
+    /// What it is compared with.
+    #[arg(long, value_name = "OLD", default_value = DEFAULT_FILE, help = "The file that it is compared with")]
+    pub against: PathBuf,
+    /// An access log.
+    #[arg(long, value_name = "LOG", help = "A JSON access log of ours to replay, `-` for standard input")]
+    pub requests: Option<PathBuf>,
+    /// JSON instead of text.
+    #[arg(long, help = "Print JSON")]
+    pub json: bool,
+}
+
+/// `schema`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLE
+  pointsman schema > routes.schema.json
+  # then, as the first line of routes.toml, for editors:
+  #:schema ./routes.schema.json")]
+pub struct SchemaArguments {}
+
+/// `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLE
+  pointsman completions bash > ~/.local/share/bash-completion/completions/pointsman
+  pointsman completions zsh  > ~/.zfunc/_pointsman
+  pointsman completions fish > ~/.config/fish/completions/pointsman.fish")]
+pub struct CompletionsArguments {
+    /// The shell.
+    #[arg(value_enum, help = "The shell")]
+    pub shell: clap_complete::Shell,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is written NAME:VALUE")?;
+    http::HeaderName::try_from(name.trim()).map_err(|_| format!("`{name}` is no header name"))?;
+    http::HeaderValue::try_from(value.trim()).map_err(|_| "the value holds a byte that no header may".to_owned())?;
+    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+fn cookie(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a cookie is written NAME=VALUE")?;
+    if name.is_empty() || text.contains([';', '\r', '\n']) {
+        return Err("a cookie has a name, and holds neither `;` nor a line end".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Reads a duration as the routes file writes it: `250ms`, `5s`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text).ok_or_else(|| "a duration is written 250ms, 5s, 2h or 1h30m".to_owned())
+}

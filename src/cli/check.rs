@@ -1,0 +1,84 @@
+//! `check`: everything that `run` would refuse, warnings, and the goldens.
+
+use serde_json::json;
+
+use super::args::CheckArguments;
+use super::entry::Terminal;
+use super::{Exit, load, out};
+use crate::config::{self, Diagnostics, Loaded};
+
+/// What came of a check.
+struct Report {
+    loaded: Option<Loaded>,
+    diagnostics: Diagnostics,
+}
+
+/// Checks the file.
+pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    let report = inspect(arguments);
+    let exit = if report.diagnostics.errors() == 0 { Exit::Ok } else { Exit::BadFile };
+    let file = arguments.file.display();
+    let summary = report.summary();
+    if arguments.json {
+        out::say_json(&report.json(&arguments.file.to_string_lossy(), exit))?;
+        return Ok(exit);
+    }
+    load::complain(&report.diagnostics, terminal.stderr);
+    match exit {
+        Exit::Ok => out::say(&format!("{file}: {}", terminal.stdout.green(&summary)))?,
+        Exit::BadFile | Exit::Failed | Exit::Usage => {
+            out::complain(&format!("{file}: {}", terminal.stderr.red(&summary)));
+        }
+    }
+    Ok(exit)
+}
+
+fn inspect(arguments: &CheckArguments) -> Report {
+    match load::load(&arguments.file) {
+        Err(diagnostics) => Report { loaded: None, diagnostics },
+        Ok(loaded) => {
+            let mut diagnostics = loaded.warnings.clone();
+            diagnostics.append(config::run_goldens(&loaded));
+            Report { loaded: Some(loaded), diagnostics }
+        }
+    }
+}
+
+impl Report {
+    fn summary(&self) -> String {
+        let errors = self.diagnostics.errors();
+        let warnings = self.diagnostics.len() - errors;
+        let mut parts = Vec::new();
+        if let Some(loaded) = &self.loaded {
+            parts.push(out::count(loaded.rules.routes.len(), "route"));
+            parts.push(out::count(loaded.rules.upstreams.len(), "upstream"));
+            match (loaded.goldens.len(), errors) {
+                (0, _) => {}
+                (all, 0) => parts.push(format!("{} passed", out::count(all, "golden"))),
+                (all, failed) => parts.push(format!("{failed} of {} failed", out::count(all, "golden"))),
+            }
+        } else {
+            parts.push(out::count(errors, "error"));
+        }
+        if warnings > 0 {
+            parts.push(out::count(warnings, "warning"));
+        }
+        parts.join(", ")
+    }
+
+    fn json(&self, file: &str, exit: Exit) -> serde_json::Value {
+        let rules = self.loaded.as_ref().map(|loaded| &loaded.rules);
+        let goldens = self.loaded.as_ref().map_or(0, |loaded| loaded.goldens.len());
+        let failed = if self.loaded.is_some() { self.diagnostics.errors() } else { 0 };
+        json!({
+            "file": file,
+            "ok": exit == Exit::Ok,
+            "routes": rules.map(|rules| rules.routes.len()),
+            "upstreams": rules.map(|rules| rules.upstreams.len()),
+            "goldens": { "passed": goldens - failed, "failed": failed },
+            "errors": self.diagnostics.errors(),
+            "warnings": self.diagnostics.len() - self.diagnostics.errors(),
+            "diagnostics": self.diagnostics.to_json(),
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! The demo's own `routes.toml`: where it stands, and what is filled in.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use uuid::Uuid;
+
+/// The file as it is shipped: valid by itself, with the addresses below.
+const TEMPLATE: &str = include_str!("routes.toml");
+
+/// Addresses that are filled in, each as it stands in [`TEMPLATE`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    /// Where the proxy listens; `127.0.0.1:8080`.
+    pub(super) proxy: SocketAddr,
+    /// Where admin listens; `127.0.0.1:9900`.
+    pub(super) admin: SocketAddr,
+    /// Where stable answers; `127.0.0.1:9001`.
+    pub(super) stable: SocketAddr,
+    /// Where the canary answers; `127.0.0.1:9002`.
+    pub(super) canary: SocketAddr,
+}
+
+/// The text with these addresses; the access log stands next to the file, in `dir`.
+pub(super) fn text(places: &Places, dir: &Path) -> String {
+    let quoted = |address: &str| format!("\"{address}\"");
+    let log = dir.join("access.log");
+    TEMPLATE
+        .replace("http://127.0.0.1:9001", &format!("http://{}", places.stable))
+        .replace("http://127.0.0.1:9002", &format!("http://{}", places.canary))
+        .replace(&quoted("127.0.0.1:8080"), &quoted(&places.proxy.to_string()))
+        .replace(&quoted("127.0.0.1:9900"), &quoted(&places.admin.to_string()))
+        .replace("\"access.log\"", &serde_json::Value::from(log.to_string_lossy()).to_string())
+}
+
+/// Writes the file into `dir`, or into a fresh temporary directory. Never touches a file that is there.
+pub(super) fn write(places: &Places, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let dir = match dir {
+        Some(dir) => dir.to_owned(),
+        None => std::env::temp_dir().join(format!("pointsman-demo-{}", &Uuid::now_v7().simple().to_string()[24..])),
+    };
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make the directory {}", dir.display()))?;
+    let dir = fs::canonicalize(&dir).with_context(|| format!("cannot enter {}", dir.display()))?;
+    let file = dir.join("routes.toml");
+    let mut open = match OpenOptions::new().write(true).create_new(true).open(&file) {
+        Ok(open) => open,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("{} exists, and the demo overwrites nothing; name another directory with --dir", file.display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot write {}", file.display())),
+    };
+    open.write_all(text(places, &dir).as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Places {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Places { proxy: at(1), admin: at(2), stable: at(3), canary: at(4) }
+    }
+
+    #[test]
+    fn every_address_is_filled_in() {
+        let text = text(&places(), Path::new("/somewhere"));
+        for shipped in ["8080", "9900", "9001", "9002", "\"access.log\""] {
+            assert!(!text.contains(shipped), "{shipped} is left in\n{text}");
+        }
+        for filled in ["\"127.0.0.1:1\"", "\"127.0.0.1:2\"", "http://127.0.0.1:3\"", "http://127.0.0.1:4\""] {
+            assert!(text.contains(filled), "{filled} is missing in\n{text}");
+        }
+        assert!(text.contains("sink = \"/somewhere/access.log\""));
+    }
+
+    #[test]
+    fn an_existing_file_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = write(&places(), Some(dir.path())).unwrap();
+        fs::write(&file, "mine").unwrap();
+        let refused = write(&places(), Some(dir.path())).unwrap_err().to_string();
+        assert!(refused.contains("--dir"), "{refused}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    }
+}

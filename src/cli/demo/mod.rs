@@ -1,0 +1,11 @@
+//! `demo`: two small services, the proxy and its admin listener in one process, and a guided tour.
+
+mod file;
+mod live;
+mod service;
+mod tour;
+mod traffic;
+
+mod stage;
+
+pub use stage::demo;

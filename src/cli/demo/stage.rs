@@ -1,0 +1,151 @@
+//! The demo's stage: everything is set up in order, then the proxy runs until it is stopped.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use http::Uri;
+use tokio::net::TcpListener;
+use tokio::task::LocalSet;
+
+use super::file::{self, Places};
+use super::live::{self, Screen};
+use super::service::{self, Fault, Service, Switch};
+use super::tour::{self, Stage};
+use super::traffic;
+use crate::app::{App, Options};
+use crate::cli::args::DemoArguments;
+use crate::cli::entry::Terminal;
+use crate::cli::paint::Paint;
+use crate::cli::{Exit, out, run};
+
+/// Where the canary's fault is switched, if the port is free.
+const SWITCH_PORT: u16 = 9901;
+/// How long open requests may take when the demo stops.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What runs beside the proxy, on a thread of its own.
+struct Cast {
+    stable: std::net::TcpListener,
+    canary: std::net::TcpListener,
+    control: std::net::TcpListener,
+    switch: Switch,
+    traffic: Option<SocketAddr>,
+    status: Uri,
+    screen: Screen,
+    paint: Paint,
+}
+
+/// Runs the demo.
+pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    let mut notes = Vec::new();
+    let (stable, canary) = (service::bind(0)?, service::bind(0)?);
+    let control = service::bind(SWITCH_PORT).or_else(|_| service::bind(0))?;
+    let proxy = free(arguments.port, "the proxy", &mut notes)?;
+    let admin = free(arguments.admin_port, "the admin listener", &mut notes)?;
+    let places = Places { proxy, admin, stable: stable.local_addr()?, canary: canary.local_addr()? };
+    let file = file::write(&places, arguments.dir.as_deref())?;
+    let app = start(&file)?;
+    let (proxy, admin) = (app.listeners().first().map_or(proxy, |(_, bound)| *bound), app.admin());
+    let switch = Switch::default();
+    let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
+    let stage = Stage {
+        proxy,
+        admin,
+        stable: places.stable,
+        canary: places.canary,
+        switch: control.local_addr()?,
+        file: &file,
+        program: &program,
+        notes: &notes,
+    };
+    out::say(&tour::tour(&stage, terminal.stdout))?;
+    let screen = if std::io::stdout().is_terminal() { Screen::Terminal } else { Screen::Plain };
+    let cast = Cast {
+        stable,
+        canary,
+        control,
+        switch: switch.clone(),
+        traffic: (!arguments.no_traffic).then_some(proxy),
+        status: format!("http://{admin}/status").parse().context("the admin listener's address")?,
+        screen,
+        paint: terminal.stdout,
+    };
+    thread::Builder::new().name("demo".to_owned()).spawn(move || cast.perform())?;
+    listen_to_keys(switch)?;
+    let stopped = app.wait();
+    out::say(if screen == Screen::Terminal { "\nstopped: every open request was answered" } else { "stopped" })?;
+    Ok(run::ended(stopped))
+}
+
+impl Cast {
+    /// Services, traffic and the live line share one thread; it ends with the process, so that requests which drain
+    /// still find their service.
+    fn perform(self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, async move {
+            let listener = |std: std::net::TcpListener| -> std::io::Result<TcpListener> {
+                std.set_nonblocking(true)?;
+                TcpListener::from_std(std)
+            };
+            let stable = Service { variant: "stable", name: "shop-v1 1.0.0", switch: None };
+            let canary = Service { variant: "canary", name: "shop-v2 2.0.0", switch: Some(self.switch.clone()) };
+            tokio::task::spawn_local(service::serve(listener(self.stable)?, stable));
+            tokio::task::spawn_local(service::serve(listener(self.canary)?, canary));
+            tokio::task::spawn_local(service::serve_switch(listener(self.control)?, self.switch.clone()));
+            if let Some(proxy) = self.traffic {
+                traffic::start(proxy);
+            }
+            live::watch(self.status, self.switch, self.screen, self.paint).await;
+            Ok(())
+        })
+    }
+}
+
+fn start(file: &Path) -> anyhow::Result<App> {
+    let options = Options { drain_deadline: DRAIN_DEADLINE, ..Options::new(file) };
+    App::start(options).map_err(|error| anyhow!("{error}"))
+}
+
+fn free(port: u16, what: &str, notes: &mut Vec<String>) -> anyhow::Result<SocketAddr> {
+    let bound = match service::bind(port) {
+        Ok(bound) => bound,
+        Err(error) => {
+            let bound = service::bind(0)?;
+            notes.push(format!("port {port} cannot be had ({error}); {what} takes {}", bound.local_addr()?.port()));
+            bound
+        }
+    };
+    Ok(bound.local_addr()?)
+}
+
+/// `f` and `s`, each with Enter, switch the canary's faults.
+fn listen_to_keys(switch: Switch) -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() || !in_foreground() {
+        return Ok(());
+    }
+    let listen = move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            let fault = match line.trim() {
+                "f" => switch.press(Fault::Errors),
+                "s" => switch.press(Fault::Slow),
+                _ => continue,
+            };
+            let _ = out::say(&format!("canary's fault: {}", fault.name()));
+        }
+    };
+    thread::Builder::new().name("demo-keys".to_owned()).spawn(listen)?;
+    Ok(())
+}
+
+/// Whether this process may read from its terminal: a background job that tries is stopped, proxy and all.
+/// Where `/proc` cannot tell, it is taken to be in the foreground.
+fn in_foreground() -> bool {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return true };
+    // After the name in parentheses: state, parent, process group, session, terminal, the terminal's foreground group.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    fields.get(2).zip(fields.get(5)).is_none_or(|(own, foreground)| own == foreground)
+}

@@ -1,0 +1,126 @@
+//! What the demo says first: where things are, and what to try.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::cli::paint::Paint;
+
+/// Where things are.
+#[derive(Debug)]
+pub(super) struct Stage<'a> {
+    /// Where the proxy listens.
+    pub(super) proxy: SocketAddr,
+    /// Where admin listens.
+    pub(super) admin: SocketAddr,
+    /// Where stable answers.
+    pub(super) stable: SocketAddr,
+    /// Where the canary answers.
+    pub(super) canary: SocketAddr,
+    /// Where the canary's fault is switched.
+    pub(super) switch: SocketAddr,
+    /// The file to edit.
+    pub(super) file: &'a Path,
+    /// This program, as it can be called again.
+    pub(super) program: &'a str,
+    /// Things that are not as asked, such as a port that was taken.
+    pub(super) notes: &'a [String],
+}
+
+/// The tour as text.
+pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
+    let Stage { proxy, admin, stable, canary, switch, program, .. } = stage;
+    let file = quoted(&stage.file.to_string_lossy());
+    let program = quoted(program);
+    let mut text = String::new();
+    let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: one route, 90 % stable, 10 % canary"));
+    for note in stage.notes {
+        let _ = writeln!(text, "  {} {note}", paint.yellow("note:"));
+    }
+    for (what, place) in [
+        ("proxy", format!("http://{proxy}")),
+        ("admin", format!("http://{admin}    /status /metrics /explain")),
+        ("stable", format!("http://{stable}    shop-v1")),
+        ("canary", format!("http://{canary}    shop-v2")),
+        ("routes", stage.file.display().to_string()),
+    ] {
+        let _ = writeln!(text, "  {what:<8}{}", paint.cyan(&place));
+    }
+    let stops = [
+        (
+            "20 callers, by weight",
+            format!("for i in $(seq 20); do curl -s -b uid=$i http://{proxy}/; done | sort | uniq -c"),
+        ),
+        (
+            "one caller always gets the same",
+            format!("for i in 1 2 3 4 5; do curl -s -b uid=alice http://{proxy}/; done"),
+        ),
+        ("by header", format!("curl -s -H 'x-canary: always' http://{proxy}/")),
+        ("by cookie", format!("curl -s -b preview=v2 http://{proxy}/")),
+        ("by tenant (segment early-birds)", format!("curl -s -H 'x-tenant: acme' http://{proxy}/")),
+        (
+            "why did alice get that?",
+            format!("{program} explain --admin http://{admin} --host localhost --cookie uid=alice"),
+        ),
+        ("shift the weight to 50 % and watch the bar", format!("sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' {file}")),
+        (
+            "kill switch: everybody off the canary, and back",
+            format!(
+                "sed -i.bak 's/^variants = \\[\\]/variants = [\"shop:canary\"]/' {file}\n    sed -i.bak 's/^variants = .*/variants = []/' {file}"
+            ),
+        ),
+        (
+            "make the canary fail (or press f, s for slow, then Enter)",
+            format!("curl -s -X POST http://{switch}/errors    # /slow, /off"),
+        ),
+    ];
+    let _ = writeln!(text, "\n{}", paint.bold("Try, in another terminal:"));
+    for (number, (what, line)) in (1..).zip(stops) {
+        let _ = writeln!(text, "\n  {number}. {what}\n    {}", paint.cyan(&line));
+    }
+    let _ = writeln!(text, "\nCtrl-C drains and stops.\n");
+    text
+}
+
+/// A word as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, shell) in [("/tmp/a-b.toml", "/tmp/a-b.toml"), ("/my dir/x", "'/my dir/x'"), ("it's", r"'it'\''s'")]
+        {
+            assert_eq!(quoted(word), shell);
+        }
+    }
+
+    #[test]
+    fn the_tour_names_every_place() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let notes = ["port 8080 is in use".to_owned()];
+        let stage = Stage {
+            proxy: at(1001),
+            admin: at(1002),
+            stable: at(1003),
+            canary: at(1004),
+            switch: at(1005),
+            file: Path::new("/tmp/demo/routes.toml"),
+            program: "/usr/bin/pointsman",
+            notes: &notes,
+        };
+        let text = tour(&stage, Paint::Plain);
+        for place in ["1001", "1002", "1003", "1004", "1005", "/tmp/demo/routes.toml", "/usr/bin/pointsman", "in use"] {
+            assert!(text.contains(place), "{place} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The demo's own callers: a gentle, even stream of requests, so that there is something to watch.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+/// How many callers there are; each has its own `uid` cookie.
+const CALLERS: u32 = 200;
+/// How many connections they share. Enough that a slow canary does not thin the stream.
+const LINES: u32 = 25;
+/// Between two requests on one connection: 50 requests a second in all.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Starts the callers on the current local set. They go on until it ends.
+pub(super) fn start(proxy: SocketAddr) {
+    for line in 0..LINES {
+        tokio::task::spawn_local(talk(proxy, line));
+    }
+}
+
+async fn talk(proxy: SocketAddr, line: u32) {
+    let mut ticks = interval_at(Instant::now() + PAUSE * line / LINES, PAUSE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut connection = None;
+    for turn in 0_u32.. {
+        ticks.tick().await;
+        let caller = (turn % (CALLERS / LINES)) * LINES + line;
+        if connection.is_none() {
+            connection = connect(proxy).await;
+        }
+        let Some(sender) = &mut connection else { continue };
+        if send(sender, proxy, caller).await.is_err() {
+            connection = None;
+        }
+    }
+}
+
+async fn connect(proxy: SocketAddr) -> Option<SendRequest<Empty<Bytes>>> {
+    let stream = TcpStream::connect(proxy).await.ok()?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::task::spawn_local(connection);
+    Some(sender)
+}
+
+async fn send(sender: &mut SendRequest<Empty<Bytes>>, proxy: SocketAddr, caller: u32) -> anyhow::Result<()> {
+    sender.ready().await?;
+    let request = Request::get("/")
+        .header(header::HOST, proxy.to_string())
+        .header(header::COOKIE, format!("uid=caller-{caller}"))
+        .header(header::USER_AGENT, "pointsman-demo")
+        .body(Empty::new())?;
+    let mut body = sender.send_request(request).await?.into_body();
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    Ok(())
+}

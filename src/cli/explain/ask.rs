@@ -1,0 +1,129 @@
+//! Asking: a file is asked through the code that routes, a running proxy through its admin listener. Both answer with
+//! the same object.
+
+use std::fmt::Write;
+
+use anyhow::{Context, bail};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
+use serde_json::Value;
+
+use super::draw::draw;
+use crate::cli::args::{DEFAULT_FILE, ExplainArguments};
+use crate::cli::entry::Terminal;
+use crate::cli::{Exit, fetch, load, out};
+use crate::route::Question;
+use crate::telemetry::explained;
+
+/// Explains one request.
+pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    let answer = if let Some(admin) = &arguments.admin {
+        ask_proxy(admin, arguments)?
+    } else {
+        let file = arguments.file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let Some(loaded) = load::load_quietly(&file, terminal.stderr) else { return Ok(Exit::BadFile) };
+        let mut question = question(arguments)?;
+        question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
+        explained(&loaded.rules, &question.asked(&loaded.rules))
+    };
+    if arguments.json {
+        out::say_json(&answer)?;
+    } else {
+        out::say(&draw(&answer, terminal.stdout))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn question(arguments: &ExplainArguments) -> anyhow::Result<Question> {
+    let mut question = Question {
+        method: Method::from_bytes(arguments.method.as_bytes()).context("--method is no method")?,
+        host: arguments.host.clone(),
+        path_and_query: arguments.path.clone(),
+        client_ip: arguments.client_ip,
+        peer: arguments.peer,
+        ..Question::default()
+    };
+    for (name, value) in &arguments.headers {
+        question.headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
+    for (name, value) in &arguments.cookies {
+        question.headers.append(header::COOKIE, HeaderValue::try_from(format!("{name}={value}"))?);
+    }
+    Ok(question)
+}
+
+fn ask_proxy(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Value> {
+    let uri = url(admin, arguments)?;
+    let answer = fetch::get_blocking(&uri)?;
+    let text = String::from_utf8_lossy(&answer.body);
+    if !answer.status.is_success() {
+        bail!("{admin} answers {}: {}", answer.status, text.trim());
+    }
+    serde_json::from_str(&text).with_context(|| format!("{admin} does not answer with JSON"))
+}
+
+/// The question as a URL.
+fn url(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Uri> {
+    let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
+    let mut pairs =
+        vec![("method", arguments.method.clone()), ("host", arguments.host.clone()), ("path", arguments.path.clone())];
+    pairs.extend(arguments.headers.iter().map(|(name, value)| ("header", format!("{name}:{value}"))));
+    pairs.extend(arguments.cookies.iter().map(|(name, value)| ("cookie", format!("{name}={value}"))));
+    pairs.extend(arguments.client_ip.map(|address| ("client_ip", address.to_string())));
+    pairs.extend(arguments.peer.map(|address| ("peer", address.to_string())));
+    let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let url = format!("{}/explain?{}", base.trim_end_matches('/'), query.join("&"));
+    url.parse().with_context(|| format!("`{admin}` is no URL"))
+}
+
+/// Percent-encodes everything that is not unreserved (RFC 3986 §2.3).
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments() -> ExplainArguments {
+        ExplainArguments {
+            file: None,
+            admin: None,
+            method: "GET".to_owned(),
+            host: "shop.example.com".to_owned(),
+            path: "/a?b=c&d".to_owned(),
+            headers: vec![("x-a".to_owned(), "1 2".to_owned())],
+            cookies: vec![("uid".to_owned(), "al=ice".to_owned()), ("b".to_owned(), "2".to_owned())],
+            client_ip: Some("203.0.113.9".parse().unwrap()),
+            peer: None,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn a_question_survives_a_url() {
+        let uri = url("127.0.0.1:9900", &arguments()).unwrap();
+        assert_eq!(
+            uri.to_string(),
+            "http://127.0.0.1:9900/explain?method=GET&host=shop.example.com&path=%2Fa%3Fb%3Dc%26d\
+             &header=x-a%3A1%202&cookie=uid%3Dal%3Dice&cookie=b%3D2&client_ip=203.0.113.9"
+        );
+        assert!(url("http://a b/", &arguments()).is_err());
+    }
+
+    #[test]
+    fn a_question_holds_all_that_was_given() {
+        let question = question(&arguments()).unwrap();
+        assert_eq!(question.headers["x-a"], "1 2");
+        assert_eq!(question.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["uid=al=ice", "b=2"]);
+        assert_eq!(question.client_ip, Some("203.0.113.9".parse().unwrap()));
+    }
+}

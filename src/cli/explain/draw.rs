@@ -1,0 +1,194 @@
+//! Drawing: an explanation as people read it.
+
+use std::fmt::Write;
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::bar::{Arm, bar};
+use crate::cli::paint::Paint;
+use crate::route::BUCKETS;
+
+/// Where the right column begins.
+const INDENT: &str = "            ";
+
+/// The explanation as text.
+pub(super) fn draw(told: &Value, paint: Paint) -> String {
+    let mut page = Page { text: String::new(), paint };
+    let head = format!("{} {}{}", word(&told["method"]), word(&told["host"]), word(&told["path"]));
+    let _ = writeln!(page.text, "{}\n", paint.bold(&head));
+    page.row("client", &word(&told["client_ip"]));
+    for who in ["tenant", "user"] {
+        if let Some(value) = told[who]["value"].as_str() {
+            page.row(who, &format!("{value:?}  {}", paint.dim(&format!("from {}", word(&told[who]["from"])))));
+        }
+    }
+    if told["route"].is_object() {
+        let route = &told["route"];
+        let place = paint.cyan(&word(&route["place"]));
+        page.row("route", &format!("{}  {place}  {}", paint.bold(&word(&route["name"])), word(&route["why"])));
+    }
+    page.steps(told);
+    page.outcome(told);
+    for side in ["request", "response"] {
+        for edit in list(&told[&*format!("{side}_headers")]) {
+            let value = edit["value"].as_str().map(|value| format!(": {value}")).unwrap_or_default();
+            page.row(side, &format!("{} {}{value}", word(&edit["edit"]), word(&edit["name"])));
+        }
+    }
+    for route in list(&told["nearly"]) {
+        let place = paint.cyan(&word(&route["place"]));
+        page.row("nearly", &format!("{}  {place}  {}", word(&route["name"]), word(&route["why"])));
+    }
+    page.text
+}
+
+/// Text in the making.
+struct Page {
+    text: String,
+    paint: Paint,
+}
+
+impl Page {
+    fn row(&mut self, label: &str, text: &str) {
+        let _ = writeln!(self.text, "{}{text}", self.paint.dim(&format!("{label:<12}")));
+    }
+
+    fn steps(&mut self, told: &Value) {
+        for (number, step) in (1..).zip(list(&told["steps"])) {
+            let label = if number == 1 { "decision" } else { "" };
+            self.row(label, &format!("{number}. {}", word(&step["text"])));
+        }
+        if let Some((arms, bucket)) = arms(told) {
+            let drawn = bar(&arms, bucket, INDENT, self.paint);
+            let _ = write!(self.text, "\n{drawn}\n");
+        }
+    }
+
+    fn outcome(&mut self, told: &Value) {
+        let status = || word(&told["status"]);
+        match told["outcome"].as_str().unwrap_or_default() {
+            "serve" => self.served(told),
+            "redirect" => self.row("answer", &format!("{} to {}", status(), word(&told["location"]))),
+            "respond" => self.row("answer", &format!("{} from here", status())),
+            "no_route" => self.row("answer", &self.paint.red("404: no route takes it")),
+            _ => self.row("answer", &self.paint.red(&format!("{}: {}", status(), word(&told["because"])))),
+        }
+    }
+
+    fn served(&mut self, told: &Value) {
+        let name = word(&told["variant"]);
+        let number = list(&told["variants"]).iter().position(|variant| variant["name"] == told["variant"]);
+        let counts = match (told["counted"].as_bool(), told["unkeyed"].as_bool()) {
+            (Some(true), _) => "counts in the statistics",
+            (_, Some(true)) => "does not count in the statistics: no sticky key",
+            _ => "does not count in the statistics: not a random sample",
+        };
+        let name = self.paint.bold(&self.paint.variant(number.unwrap_or(0), &name));
+        self.row("variant", &format!("{name}  by {}; {counts}", word(&told["reason"])));
+        let host = told["forwarded_host"].as_str().unwrap_or_default();
+        let forwarded = match told["forwarded_path"].as_str() {
+            Some(path) => format!("asked for {host}{path}"),
+            None => self.paint.red(&format!("400: {}", word(&told["because"]))),
+        };
+        self.row("upstream", &format!("{}  {forwarded}", word(&told["upstream"])));
+    }
+}
+
+/// Who owns the buckets that decided, and the bucket. A target with a weight has buckets of its own.
+fn arms(told: &Value) -> Option<(Vec<Arm>, u32)> {
+    let step = list(&told["steps"]).iter().rev().find(|step| step["bucket"].is_u64())?;
+    let bucket = number(&step["bucket"])?;
+    let variants = list(&told["variants"]);
+    if told["reason"] == "target" {
+        let taken = number(&step["range"][1])?;
+        let arms = vec![
+            Arm { number: 0, label: "stable".to_owned(), range: taken..BUCKETS },
+            Arm { number: 1, label: "the target's share".to_owned(), range: 0..taken },
+        ];
+        return Some((arms, bucket));
+    }
+    let arm = |(number, variant): (usize, &Value)| {
+        let killed = if variant["killed"] == true { ", killed" } else { "" };
+        let label = format!("{} {} %{killed}", word(&variant["name"]), variant["weight"].as_f64().unwrap_or(0.0));
+        Some(Arm { number, label, range: range(&variant["range"])? })
+    };
+    Some((variants.iter().enumerate().filter_map(arm).collect(), bucket))
+}
+
+fn range(value: &Value) -> Option<Range<u32>> {
+    Some(number(&value[0])?..number(&value[1])?)
+}
+
+fn number(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|number| u32::try_from(number).ok())
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A value as a word: strings without quotes, nothing as `-`. What came over the network must not steer the terminal.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_weighed_request_is_drawn_with_its_bar() {
+        let told = json!({
+            "method": "GET", "host": "shop", "path": "/x", "client_ip": "127.0.0.1",
+            "user": { "value": "alice", "from": "cookie:uid" },
+            "route": { "name": "shop", "place": "routes.toml:7", "why": "any host, path /*" },
+            "steps": [{ "text": "bucket 250000 by salt shop: canary owns 0..500000", "bucket": 250_000 }],
+            "variants": [
+                { "name": "stable", "weight": 50.0, "range": [500_000, 1_000_000], "killed": false },
+                { "name": "canary", "weight": 50.0, "range": [0, 500_000], "killed": false },
+            ],
+            "outcome": "serve", "variant": "canary", "reason": "weight", "upstream": "v2", "counted": true,
+            "unkeyed": false, "forwarded_path": "/x", "forwarded_host": null,
+            "request_headers": [{ "edit": "set", "name": "x-variant", "value": "canary" }],
+        });
+        let text = draw(&told, Paint::Plain);
+        for part in [
+            "GET shop/x\n",
+            "user        \"alice\"  from cookie:uid",
+            "route       shop  routes.toml:7",
+            "decision    1. bucket 250000",
+            "               ▲ 250000",
+            "▒ canary 50 % 0..500000   █ stable 50 % 500000..1000000",
+            "variant     canary  by weight; counts in the statistics",
+            "upstream    v2  asked for /x",
+            "request     set x-variant: canary",
+        ] {
+            assert!(text.contains(part), "`{part}` is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn other_outcomes_are_drawn() {
+        for (told, part) in [
+            (json!({ "outcome": "no_route", "status": 404 }), "404: no route takes it"),
+            (json!({ "outcome": "respond", "status": 204 }), "204 from here"),
+            (json!({ "outcome": "redirect", "status": 308, "location": "https://a" }), "308 to https://a"),
+            (json!({ "outcome": "refused", "status": 400, "because": "no host" }), "400: no host"),
+        ] {
+            let text = draw(&told, Paint::Plain);
+            assert!(text.contains(part), "`{part}` is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn foreign_text_steers_nothing() {
+        assert_eq!(word(&json!("a\u{1b}[2Jb")), "a\u{fffd}[2Jb");
+    }
+}

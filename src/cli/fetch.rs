@@ -1,0 +1,68 @@
+//! A request to an admin listener: one connection, one answer, bounded in time and size.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Bound on the whole exchange.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bound on an answer.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// What was answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Gets `uri` as JSON, on a runtime of its own.
+pub fn get_blocking(uri: &Uri) -> anyhow::Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(get(uri))
+}
+
+/// Gets `uri` as JSON.
+pub async fn get(uri: &Uri) -> anyhow::Result<Answer> {
+    let asked = tokio::time::timeout(PATIENCE, exchange(uri)).await;
+    asked.context("it does not answer in time").flatten().with_context(|| format!("cannot ask {uri}"))
+}
+
+async fn exchange(uri: &Uri) -> anyhow::Result<Answer> {
+    ensure!(uri.scheme_str() == Some("http"), "the URL must begin with http://");
+    let Some(authority) = uri.authority() else { bail!("the URL names no host") };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let target = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::get(target)
+        .header(header::HOST, authority.as_str())
+        .header(header::ACCEPT, "application/json")
+        .body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut read = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                ensure!(read.len() + data.len() <= ANSWER_BYTES_MAX, "the answer is larger than 16 MiB");
+                read.extend_from_slice(&data);
+            }
+        }
+        Ok(Answer { status, body: read.freeze() })
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        // The connection may end first, having read everything that the exchange still has to take.
+        ended = connection => { ended?; exchange.await }
+    }
+}

@@ -1,0 +1,29 @@
+//! Loading a file for a command: the process's environment, and diagnostics as the terminal wants them.
+
+use std::path::Path;
+
+use super::out;
+use super::paint::Paint;
+use crate::config::{self, Color, Diagnostics, Loaded};
+
+/// Reads, validates and compiles a file, as `run` does.
+pub fn load(file: &Path) -> Result<Loaded, Diagnostics> {
+    config::load(file, &|name| std::env::var(name).ok())
+}
+
+/// Reads a file of which only the meaning is wanted: its errors are told, its warnings are not.
+pub fn load_quietly(file: &Path, paint: Paint) -> Option<Loaded> {
+    load(file).map_err(|diagnostics| complain(&diagnostics, paint)).ok()
+}
+
+/// Writes diagnostics to standard error, when there are any.
+pub fn complain(diagnostics: &Diagnostics, paint: Paint) {
+    if !diagnostics.is_empty() {
+        out::complain(&render(diagnostics, paint));
+    }
+}
+
+/// Diagnostics as text.
+pub fn render(diagnostics: &Diagnostics, paint: Paint) -> String {
+    diagnostics.render(if paint.is_on() { Color::Always } else { Color::Never })
+}

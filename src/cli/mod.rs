@@ -1,0 +1,21 @@
+//! Words for people: the subcommands of the one binary. Each reads its arguments, calls the same code that routes,
+//! and prints; nothing is decided here.
+
+mod args;
+mod check;
+mod completions;
+mod demo;
+mod entry;
+mod exit;
+mod explain;
+mod fetch;
+mod load;
+mod out;
+mod paint;
+mod run;
+mod schema;
+mod what_if;
+
+pub use args::Arguments;
+pub use entry::main;
+pub use exit::Exit;

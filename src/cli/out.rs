@@ -1,0 +1,33 @@
+//! Standard output, written whole. A reader that has gone (`pointsman schema | head`) is no failure.
+
+use std::io::{ErrorKind, Write};
+
+use anyhow::Context;
+use serde_json::Value;
+
+/// Writes `text` to standard output, ended by a line feed.
+pub fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes `value` to standard output as indented JSON.
+pub fn say_json(value: &Value) -> anyhow::Result<()> {
+    say(&format!("{value:#}"))
+}
+
+/// Writes `text` to standard error, ended by a line feed. Nobody is left to be told when that fails.
+pub fn complain(text: &str) {
+    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    let _ = write!(std::io::stderr().lock(), "{text}{newline}");
+}
+
+/// `1 route`, `2 routes`.
+#[must_use]
+pub fn count(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}

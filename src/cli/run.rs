@@ -1,0 +1,61 @@
+//! `run`: the proxy, until it is stopped.
+
+use std::fmt::Write;
+use std::num::NonZeroUsize;
+
+use super::args::RunArguments;
+use super::entry::Terminal;
+use super::{Exit, load, out};
+use crate::app::{App, Options, StartError, Stopped};
+use crate::telemetry::init_tracing;
+
+/// Runs the proxy. The file's warnings go to its log, which is on standard error.
+pub fn run(arguments: &RunArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    init_tracing();
+    let options = Options {
+        workers: arguments.workers.and_then(|workers| NonZeroUsize::new(usize::from(workers))),
+        drain_delay: arguments.drain_delay,
+        drain_deadline: arguments.drain_deadline,
+        ..Options::new(&arguments.file)
+    };
+    let app = match App::start(options) {
+        Ok(app) => app,
+        Err(error) => return Ok(refused(&error, terminal)),
+    };
+    out::say(&announcement(&app, arguments))?;
+    Ok(ended(app.wait()))
+}
+
+/// The exit code of a proxy that has stopped.
+pub(super) const fn ended(stopped: Stopped) -> Exit {
+    match stopped {
+        Stopped::Drained | Stopped::Forced => Exit::Ok,
+        Stopped::AtOnce => Exit::Failed,
+    }
+}
+
+/// Where it listens.
+fn announcement(app: &App, arguments: &RunArguments) -> String {
+    let workers = app.status()["workers"].as_u64().and_then(|workers| usize::try_from(workers).ok()).unwrap_or(0);
+    let (version, file, workers) = (env!("CARGO_PKG_VERSION"), arguments.file.display(), out::count(workers, "worker"));
+    let mut text = format!("pointsman {version}, {file}, {workers}\n");
+    for (name, address) in app.listeners() {
+        let _ = writeln!(text, "  listener  http://{address}  {name}");
+    }
+    let _ = writeln!(text, "  admin     http://{}", app.admin());
+    text
+}
+
+/// Tells why it did not start.
+pub(super) fn refused(error: &StartError, terminal: Terminal) -> Exit {
+    match error {
+        StartError::Config(diagnostics) => {
+            load::complain(diagnostics, terminal.stderr);
+            Exit::BadFile
+        }
+        StartError::Bind(_) | StartError::Io(..) => {
+            out::complain(&error.to_string());
+            Exit::Failed
+        }
+    }
+}

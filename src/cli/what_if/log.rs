@@ -1,0 +1,110 @@
+//! The JSON access log as something to replay: what a line tells of its request, and of how it was decided.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde::Deserialize;
+
+use crate::route::{Asked, EncodedSlash, Extractor, Noted, Replay, Replayed, Rules, Seen};
+
+/// What is read of a line.
+#[derive(Debug, Deserialize)]
+pub(super) struct Line {
+    method: String,
+    host: String,
+    path: String,
+    peer: SocketAddr,
+    client_ip: IpAddr,
+    tenant: Option<String>,
+    route: Option<String>,
+    reason: Option<String>,
+    bucket: Option<u32>,
+}
+
+impl Line {
+    /// Reads a line; nothing when it is not one of ours.
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+
+    fn noted(&self) -> Noted<'_> {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        match (&self.route, reason.split('+').next().unwrap_or_default()) {
+            (Some(route), "weight" | "stable") => Noted::Weighed { route, bucket: self.bucket },
+            (Some(_), "target" | "kill") => Noted::Picked,
+            _ => Noted::Whole,
+        }
+    }
+}
+
+/// A log being replayed.
+pub(super) struct LogReplay<'a> {
+    replay: Replay<'a>,
+    tenant_places: Vec<&'a Extractor>,
+    foreign: u64,
+}
+
+/// What became of a log.
+#[derive(Debug)]
+pub(super) struct LogReplayed {
+    /// What became of its requests.
+    pub(super) replayed: Replayed,
+    /// Lines that are none of ours.
+    pub(super) foreign: u64,
+}
+
+impl<'a> LogReplay<'a> {
+    pub(super) fn new(old: &'a Rules, new: &'a Rules) -> Self {
+        let tenant_places = old.identity.tenant.iter().chain(&new.identity.tenant).collect();
+        Self { replay: Replay::new(old, new), tenant_places, foreign: 0 }
+    }
+
+    /// Replays a line.
+    pub(super) fn take(&mut self, line: Option<&Line>) {
+        let Some(line) = line else {
+            self.foreign += 1;
+            return;
+        };
+        let Ok(method) = Method::from_bytes(line.method.as_bytes()) else {
+            self.foreign += 1;
+            return;
+        };
+        let headers = self.headers(line);
+        let asked = Asked {
+            method: &method,
+            host: &line.host,
+            path_and_query: &line.path,
+            headers: &headers,
+            peer: line.peer.ip(),
+            encoded_slash: EncodedSlash::Keep,
+        };
+        self.replay.ask(&Seen { asked, noted: line.noted() });
+    }
+
+    pub(super) fn finish(self) -> LogReplayed {
+        LogReplayed { replayed: self.replay.finish(), foreign: self.foreign }
+    }
+
+    /// The headers that tell what the line tells of the caller. The tenant is put where either file looks for it.
+    fn headers(&self, line: &Line) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if line.client_ip != line.peer.ip()
+            && let Ok(value) = HeaderValue::try_from(line.client_ip.to_string())
+        {
+            headers.insert(HeaderName::from_static("x-forwarded-for"), value);
+        }
+        let Some(tenant) = &line.tenant else { return headers };
+        for place in &self.tenant_places {
+            let (name, value) = match place {
+                Extractor::Header(name) => (name.clone(), HeaderValue::try_from(tenant)),
+                Extractor::Cookie(name) => (header::COOKIE, HeaderValue::try_from(format!("{name}={tenant}"))),
+                // The host and the path are in the log, a query is not.
+                Extractor::Host(_) | Extractor::Path(_) | Extractor::Query(_) => continue,
+            };
+            if let Ok(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    }
+}

@@ -1,0 +1,144 @@
+//! Telling: a comparison and a replay, for people and for programs.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::log::LogReplayed;
+use crate::cli::out::count;
+use crate::cli::paint::Paint;
+use crate::route::{Comparison, Flow, Moved, RouteChange};
+
+/// As text.
+pub(super) fn text(comparison: &Comparison, replay: Option<&LogReplayed>, paint: Paint) -> String {
+    let mut text = String::new();
+    for name in &comparison.added {
+        let _ = writeln!(text, "{} route {name}", paint.green("added  "));
+    }
+    for name in &comparison.removed {
+        let _ = writeln!(text, "{} route {name}", paint.red("removed"));
+    }
+    for change in &comparison.changed {
+        changed(&mut text, change, paint);
+    }
+    if text.is_empty() {
+        let _ = writeln!(text, "routes: nothing changes");
+    }
+    if let Some(replay) = replay {
+        replayed(&mut text, replay, paint);
+    }
+    text
+}
+
+fn changed(text: &mut String, change: &RouteChange, paint: Paint) {
+    let _ = writeln!(text, "{} route {}", paint.yellow("changed"), paint.bold(&change.route));
+    for words in &change.words {
+        let _ = writeln!(text, "          {words}");
+    }
+    let moved = match &change.moved {
+        Moved::Exactly(flows) if flows.is_empty() => "nobody moves".to_owned(),
+        Moved::Exactly(flows) => {
+            let flows: Vec<String> = flows.iter().map(flow).collect();
+            let all = percent(u64::from(change.moved.millionths().unwrap_or(0)));
+            format!("{} of its callers move: {}", paint.bold(&all), flows.join(", "))
+        }
+        Moved::Unknown(why) => format!("who moves, buckets cannot tell: {why} (replay a log with --requests)"),
+    };
+    let _ = writeln!(text, "          {moved}");
+}
+
+fn flow(flow: &Flow) -> String {
+    format!("{} from {} to {}", percent(u64::from(flow.millionths)), flow.from, flow.to)
+}
+
+fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
+    let replayed = &replay.replayed;
+    let requests = usize::try_from(replayed.requests).unwrap_or(usize::MAX);
+    let moved = paint.bold(&share(replayed.moved, replayed.requests));
+    let _ = writeln!(text, "replayed  {}: {moved} get another answer", count(requests, "request"));
+    for ((from, to), requests) in &replayed.moves {
+        let _ = writeln!(text, "          {} from {from} to {to}", share(*requests, replayed.requests));
+    }
+    if replayed.untold > 0 {
+        let untold = share(replayed.untold, replayed.requests);
+        let _ = writeln!(
+            text,
+            "          {untold} cannot be told: the log holds neither their headers, cookies nor queries"
+        );
+    }
+    if replay.foreign > 0 {
+        let foreign = usize::try_from(replay.foreign).unwrap_or(usize::MAX);
+        let _ = writeln!(text, "          {}: no line of our JSON access log", count(foreign, "line"));
+    }
+}
+
+/// `25 %` of millionths, with as many decimals as are needed.
+fn percent(millionths: u64) -> String {
+    let (whole, rest) = (millionths / 10_000, millionths % 10_000);
+    let decimals = format!("{rest:04}");
+    let decimals = decimals.trim_end_matches('0');
+    if decimals.is_empty() { format!("{whole} %") } else { format!("{whole}.{decimals} %") }
+}
+
+/// `12 (0.6 %)`.
+#[expect(clippy::cast_precision_loss, reason = "a share is for people")]
+fn share(part: u64, all: u64) -> String {
+    let percent = if all == 0 { 0.0 } else { part as f64 * 100.0 / all as f64 };
+    format!("{part} ({percent:.2} %)")
+}
+
+/// As JSON.
+pub(super) fn json(comparison: &Comparison, replay: Option<&LogReplayed>) -> Value {
+    json!({
+        "added": comparison.added,
+        "removed": comparison.removed,
+        "changed": comparison.changed.iter().map(change_json).collect::<Vec<_>>(),
+        "replay": replay.map(replay_json),
+    })
+}
+
+fn change_json(change: &RouteChange) -> Value {
+    let flow = |flow: &Flow| json!({ "from": flow.from, "to": flow.to, "percent": in_percent(flow.millionths) });
+    let (flows, unknown) = match &change.moved {
+        Moved::Exactly(flows) => (json!(flows.iter().map(flow).collect::<Vec<_>>()), None),
+        Moved::Unknown(why) => (Value::Null, Some(*why)),
+    };
+    json!({
+        "route": change.route,
+        "words": change.words,
+        "moved_percent": change.moved.millionths().map(in_percent),
+        "moves": flows,
+        "unknown_because": unknown,
+    })
+}
+
+fn in_percent(millionths: u32) -> f64 {
+    f64::from(millionths) / 10_000.0
+}
+
+fn replay_json(replay: &LogReplayed) -> Value {
+    let replayed = &replay.replayed;
+    let one =
+        |((from, to), requests): (&(String, String), &u64)| json!({ "from": from, "to": to, "requests": requests });
+    json!({
+        "requests": replayed.requests,
+        "moved": replayed.moved,
+        "untold": replayed.untold,
+        "moves": replayed.moves.iter().map(one).collect::<Vec<_>>(),
+        "foreign_lines": replay.foreign,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_are_exact() {
+        for (millionths, text) in
+            [(0, "0 %"), (250_000, "25 %"), (100, "0.01 %"), (1, "0.0001 %"), (1_000_000, "100 %")]
+        {
+            assert_eq!(percent(millionths), text);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A question: a request as a person describes it, on the command line or in a URL, to be explained.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::{Asked, EncodedSlash, Identity, Rules};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A request as a person describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The method.
+    pub method: Method,
+    /// The host.
+    pub host: String,
+    /// The path, and the query if there is one.
+    pub path_and_query: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// Who connects.
+    pub peer: Option<IpAddr>,
+}
+
+impl Default for Question {
+    fn default() -> Self {
+        Self {
+            method: Method::GET,
+            host: String::new(),
+            path_and_query: "/".to_owned(),
+            headers: HeaderMap::new(),
+            client_ip: None,
+            peer: None,
+        }
+    }
+}
+
+impl Question {
+    /// Settles who connects. Unless that is given, it is a trusted proxy, if there is one, which tells who the client
+    /// is: as in the file's own tests. Nobody told means this machine.
+    ///
+    /// # Errors
+    /// When a peer that is not trusted is said to tell who the client is.
+    pub fn settle(&mut self, identity: &Identity) -> Result<(), String> {
+        const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let spokesman = identity.trusted_proxies.first().map(ipnet::IpNet::addr);
+        let peer = self.peer.or(spokesman).or(self.client_ip).unwrap_or(HERE);
+        if identity.trusts(peer) {
+            let told = self.headers.contains_key(&X_FORWARDED_FOR) || self.peer.is_some();
+            let client = self.client_ip.or((!told).then_some(HERE));
+            if let Some(Ok(client)) = client.map(|client| HeaderValue::try_from(client.to_string())) {
+                self.headers.insert(X_FORWARDED_FOR, client);
+            }
+        } else if self.client_ip.is_some_and(|client| client != peer) {
+            return Err(format!("{peer} is none of identity.trusted_proxies: nobody believes it about the client"));
+        }
+        self.peer = Some(peer);
+        Ok(())
+    }
+
+    /// The request, to be asked of these rules. Which listener takes it is not said: the first one's policy is as good
+    /// as another.
+    #[must_use]
+    pub fn asked(&self, rules: &Rules) -> Asked<'_> {
+        let policy = rules.listeners.first().map(|listener| listener.limits.encoded_slash);
+        Asked {
+            method: &self.method,
+            host: &self.host,
+            path_and_query: &self.path_and_query,
+            headers: &self.headers,
+            peer: self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            encoded_slash: policy.unwrap_or(EncodedSlash::Keep),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusting(nets: &[&str]) -> Identity {
+        Identity { trusted_proxies: nets.iter().map(|net| net.parse().unwrap()).collect(), ..Identity::default() }
+    }
+
+    /// The peer and what it says about the client.
+    #[track_caller]
+    fn check(nets: &[&str], (client, peer): (Option<&str>, Option<&str>), expected: Result<(&str, Option<&str>), ()>) {
+        let address = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+        let mut question = Question { client_ip: address(client), peer: address(peer), ..Question::default() };
+        let settled = question.settle(&trusting(nets)).map(|()| {
+            let told = question.headers.get(&X_FORWARDED_FOR).map(|value| value.to_str().unwrap());
+            (question.peer.unwrap().to_string(), told)
+        });
+        assert_eq!(settled.as_ref().map(|(peer, told)| (peer.as_str(), *told)).map_err(drop), expected);
+    }
+
+    #[test]
+    fn a_trusted_proxy_speaks_for_the_client() {
+        check(&["10.0.0.0/8"], (Some("203.0.113.9"), None), Ok(("10.0.0.0", Some("203.0.113.9"))));
+        check(&["10.0.0.0/8"], (None, None), Ok(("10.0.0.0", Some("127.0.0.1"))));
+        check(&["10.0.0.0/8"], (Some("203.0.113.9"), Some("10.1.2.3")), Ok(("10.1.2.3", Some("203.0.113.9"))));
+        check(&["10.0.0.0/8"], (None, Some("10.1.2.3")), Ok(("10.1.2.3", None)));
+    }
+
+    #[test]
+    fn anybody_else_speaks_for_himself() {
+        check(&[], (None, None), Ok(("127.0.0.1", None)));
+        check(&[], (Some("203.0.113.9"), None), Ok(("203.0.113.9", None)));
+        check(&[], (Some("203.0.113.9"), Some("203.0.113.9")), Ok(("203.0.113.9", None)));
+        check(&["10.0.0.0/8"], (None, Some("192.0.2.1")), Ok(("192.0.2.1", None)));
+        check(&["10.0.0.0/8"], (Some("203.0.113.9"), Some("192.0.2.1")), Err(()));
+    }
+}

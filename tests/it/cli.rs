@@ -1,0 +1,272 @@
+//! The command line: what each subcommand prints, and the exit code that a script relies on.
+
+use std::fs;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::process::{Finished, PATIENCE, Running, ask, finish};
+
+const ROUTES: &str = r#"
+schema = 1
+[[listener]]
+name = "http"
+address = "127.0.0.1:0"
+[admin]
+address = "127.0.0.1:0"
+[access_log]
+sink = "off"
+[identity]
+trusted_proxies = ["127.0.0.0/8"]
+tenant = ["header:x-tenant"]
+user = ["cookie:uid"]
+[segment.beta]
+tenant = ["acme"]
+[upstream.shop-v1]
+endpoints = ["http://127.0.0.1:1"]
+[upstream.shop-v2]
+endpoints = ["http://127.0.0.1:2"]
+[[route]]
+name = "shop"
+match = { host = "shop.example.com", path = "/*" }
+stable = "shop-v1"
+sticky = ["user"]
+canary = { upstream = "shop-v2", weight = 10 }
+[[route.target]]
+segment = "beta"
+serve = "canary"
+[[route]]
+name = "health"
+match = { path = "/health" }
+respond = { status = 200, body = "fine" }
+[[test]]
+request = { host = "shop.example.com", path = "/", header = { x-tenant = "acme" } }
+expect = { route = "shop", variant = "canary" }
+"#;
+
+/// A directory with this `routes.toml`.
+fn dir(routes: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("routes.toml"), routes).unwrap();
+    dir
+}
+
+/// Runs a command line, words apart by blanks, and demands its exit code.
+#[track_caller]
+fn check(dir: &tempfile::TempDir, line: &str, code: i32) -> Finished {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let finished = finish(dir.path(), &words);
+    assert_eq!(finished.code, code, "`{line}`\n{}\n{}", finished.stdout, finished.stderr);
+    finished
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+}
+
+#[test]
+fn help_and_usage() {
+    let dir = dir(ROUTES);
+    for line in [
+        "--help",
+        "--version",
+        "help",
+        "run --help",
+        "demo --help",
+        "check -h",
+        "explain --help",
+        "what-if --help",
+        "schema --help",
+        "completions --help",
+    ] {
+        let finished = check(&dir, line, 0);
+        assert!(!finished.stdout.is_empty() && finished.stderr.is_empty(), "{line}");
+    }
+    for line in [
+        "",
+        "fly",
+        "check --jason",
+        "check a b",
+        "run --workers 0",
+        "run --workers many",
+        "run --drain-delay 5",
+        "explain --path /",
+        "explain --host a --header nocolon",
+        "explain --host a --cookie novalue",
+        "explain --host a --file x --admin http://y",
+        "explain --host a --client-ip nobody",
+        "what-if",
+        "completions",
+        "completions cmd",
+        "demo --port 99999",
+        "--color pink check",
+    ] {
+        let finished = check(&dir, line, 64);
+        assert!(finished.stdout.is_empty() && !finished.stderr.is_empty(), "{line}");
+    }
+    let help = check(&dir, "--help", 0).stdout;
+    for code in ["0 ", "1 ", "64 ", "78 "] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(code)), "{code} is not explained in\n{help}");
+    }
+}
+
+#[test]
+fn check_sums_up_a_good_file() {
+    let dir = dir(ROUTES);
+    let finished = check(&dir, "check", 0);
+    assert!(finished.stdout.starts_with("routes.toml: 2 routes, 2 upstreams, 1 golden passed"), "{}", finished.stdout);
+    let report = json(&check(&dir, "check routes.toml --json", 0).stdout);
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["routes"], 2);
+    assert_eq!(report["goldens"]["passed"], 1);
+    assert_eq!(report["errors"], 0);
+}
+
+#[test]
+fn check_refuses_bad_files() {
+    let dir = dir(&ROUTES.replace("stable = \"shop-v1\"", "stabel = \"shop-v1\""));
+    let finished = check(&dir, "check", 78);
+    assert!(finished.stdout.is_empty(), "{}", finished.stdout);
+    assert!(finished.stderr.contains("stabel") && finished.stderr.contains("routes.toml:23:1"), "{}", finished.stderr);
+    let report = json(&check(&dir, "check --json", 78).stdout);
+    assert_eq!(report["ok"], false);
+    let diagnostics = report["diagnostics"].as_array().unwrap();
+    let unknown = diagnostics.iter().find(|diagnostic| diagnostic["code"] == "unknown-key").unwrap();
+    assert_eq!(unknown["labels"][0]["line"], 23);
+    check(&dir, "check missing.toml", 78);
+    check(&dir, "check .", 78);
+}
+
+#[test]
+fn check_runs_the_goldens() {
+    let dir = dir(&ROUTES.replace("variant = \"canary\"", "variant = \"stable\""));
+    let finished = check(&dir, "check", 78);
+    assert!(finished.stderr.contains("1 of 1 golden failed"), "{}", finished.stderr);
+    assert_eq!(json(&check(&dir, "check --json", 78).stdout)["goldens"]["failed"], 1);
+}
+
+#[test]
+fn colour_is_for_people() {
+    let dir = dir("schema = 2");
+    assert!(!check(&dir, "check", 78).stderr.contains('\x1b'));
+    assert!(!check(&dir, "--color never check", 78).stderr.contains('\x1b'));
+    assert!(check(&dir, "check --color always", 78).stderr.contains('\x1b'));
+    assert!(check(&dir, "--color=always check --jason", 64).stderr.contains('\x1b'));
+}
+
+#[test]
+fn explain_from_the_file() {
+    let dir = dir(ROUTES);
+    let text = check(&dir, "explain --host shop.example.com --path /x --header x-tenant:acme", 0).stdout;
+    for part in ["shop", "routes.toml:20", "canary", "target", "beta"] {
+        assert!(text.contains(part), "`{part}` is missing in\n{text}");
+    }
+    let told = |line: &str| json(&check(&dir, &format!("explain --json --host shop.example.com {line}"), 0).stdout);
+    assert_eq!(told("--header x-tenant:acme")["variant"], "canary");
+    assert_eq!(told("--header x-tenant:acme")["reason"], "target");
+    // From a peer that is not trusted the header says nothing.
+    assert_eq!(told("--header x-tenant:acme --peer 203.0.113.9")["variant"], "stable");
+    let weighed = told("--cookie uid=alice");
+    assert_eq!(weighed["reason"], "weight");
+    assert!(weighed["bucket"].is_u64(), "{weighed}");
+    let nobody = json(&check(&dir, "explain --json --host other.example.com --path /none", 0).stdout);
+    assert!(nobody["route"].is_null(), "{nobody}");
+    check(&dir, "explain --file missing.toml --host a", 78);
+}
+
+#[test]
+fn what_if_tells_who_moves() {
+    let dir = dir(ROUTES);
+    let new = ROUTES.replace("weight = 10", "weight = 35").replace("/health", "/healthz");
+    fs::write(dir.path().join("new.toml"), new).unwrap();
+    let text = check(&dir, "what-if new.toml", 0).stdout;
+    assert!(text.contains("shop") && text.contains("25"), "{text}");
+    let told = json(&check(&dir, "what-if new.toml --against routes.toml --json", 0).stdout);
+    assert!(told.to_string().contains("health"), "{told}");
+    let same = check(&dir, "what-if routes.toml", 0).stdout;
+    assert!(same.contains("nothing changes"), "{same}");
+    check(&dir, "what-if missing.toml", 78);
+    fs::write(dir.path().join("bad.toml"), "schema = 1\nrout = 1\n").unwrap();
+    check(&dir, "what-if bad.toml", 78);
+    check(&dir, "what-if new.toml --against bad.toml", 78);
+}
+
+#[test]
+fn schema_is_json_schema() {
+    let dir = dir(ROUTES);
+    let schema = json(&check(&dir, "schema", 0).stdout);
+    assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"), "{schema}");
+    assert!(schema["properties"]["route"].is_object());
+}
+
+#[test]
+fn completions_for_every_shell() {
+    let dir = dir(ROUTES);
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = check(&dir, &format!("completions {shell}"), 0).stdout;
+        assert!(script.contains("what-if"), "{shell}");
+    }
+}
+
+#[test]
+fn run_serves_explains_and_drains() {
+    let dir = dir(ROUTES);
+    let mut proxy = Running::start(dir.path(), &["run", "--workers", "1"]);
+    let admin = proxy.word_after("admin");
+    assert_eq!(ask(&admin, "GET /readyz HTTP/1.1").0, 200);
+    let line = format!("explain --admin {admin} --host shop.example.com --header x-tenant:acme");
+    let text = check(&dir, &line, 0).stdout;
+    assert!(text.contains("shop") && text.contains("canary") && text.contains("target"), "{text}");
+    assert_eq!(json(&check(&dir, &format!("{line} --json"), 0).stdout)["variant"], "canary");
+    proxy.signal("TERM");
+    assert_eq!(proxy.end().0, 0);
+    // Nobody is there any more.
+    assert!(check(&dir, &line, 1).stderr.contains(&admin));
+}
+
+#[test]
+fn run_refuses_bad_files_and_taken_ports() {
+    let dir = dir("schema = 1\nrout = 1\n");
+    let finished = check(&dir, "run", 78);
+    assert!(finished.stderr.contains("rout"), "{}", finished.stderr);
+    check(&dir, "run missing.toml", 78);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    fs::write(dir.path().join("routes.toml"), ROUTES.replacen("127.0.0.1:0", &address, 1)).unwrap();
+    let finished = check(&dir, "run", 1);
+    assert!(finished.stderr.contains(&address), "{}", finished.stderr);
+}
+
+#[test]
+fn demo_is_toured_edited_and_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = dir.path().join("stage");
+    let words = ["demo", "--port", "0", "--admin-port", "0", "--no-traffic", "--dir", stage.to_str().unwrap()];
+    let mut demo = Running::start(dir.path(), &words);
+    let proxy = demo.word_after("proxy");
+    let file = demo.word_after("routes");
+    let fault = demo.word_after("curl -s -X POST").replace("/errors", "");
+    let get = |head: &str| ask(&proxy, &format!("GET / HTTP/1.1\n{head}"));
+    assert!(get("x-canary: always").1.starts_with("canary"));
+    assert!(get("cookie: preview=v2").1.starts_with("canary"));
+    assert!(get("x-tenant: acme").1.contains("tenant acme"));
+    assert_eq!(get("cookie: uid=alice").1, get("cookie: uid=alice").1);
+    assert_eq!(ask(&fault, "POST /errors HTTP/1.1\ncontent-length: 0").0, 200);
+    assert_eq!(get("x-canary: always").0, 500);
+    assert_eq!(ask(&fault, "POST /off HTTP/1.1\ncontent-length: 0").0, 200);
+    // All weight on the canary: within the patience every caller gets it.
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("weight   = 10", "weight   = 100")).unwrap();
+    let began = Instant::now();
+    while !(0..20).all(|caller| get(&format!("cookie: uid={caller}")).1.starts_with("canary")) {
+        assert!(began.elapsed() < PATIENCE, "the edit does not take effect");
+    }
+    demo.signal("INT");
+    let (code, rest) = demo.end();
+    assert_eq!(code, 0, "{rest}");
+    assert!(rest.contains("stopped"), "{rest}");
+    // The same directory again: nothing is overwritten.
+    let again = finish(dir.path(), &words);
+    assert_eq!(again.code, 1);
+    assert!(again.stderr.contains("--dir"), "{}", again.stderr);
+}
