@@ -88,8 +88,12 @@ pub(super) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Red
     let reader = item.table(context, &REDIRECT)?;
     let to = reader.need(context, "to").and_then(|item| item.text(context));
     let template = to.as_ref().and_then(|text| template(context, text, Use::Redirect));
-    if let Some(text) = to.filter(|text| text.is_empty()) {
-        context.report(Finding::error("bad-template", text.span, "a redirect must lead somewhere"));
+    if let Some(text) = to.filter(|text| text.is_empty() || text.contains(char::is_whitespace)) {
+        context.report(Finding::error(
+            "bad-template",
+            text.span,
+            "a redirect leads to a URL or a path, without spaces",
+        ));
     }
     let status = reader.count(context, "status").unwrap_or(308);
     if let (false, Some(item)) = ([301, 302, 303, 307, 308].contains(&status), reader.get("status")) {

@@ -2,10 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use ahash::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
 use super::source::{Files, Source, Span};
+use crate::route::TenantList;
+
+/// How many regexes there may be: each may take a megabyte.
+pub(super) const REGEXES_MAX: usize = 5_000;
 
 /// Where `${NAME}` is looked up.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -16,13 +21,17 @@ pub(super) struct Context<'e> {
     env: Env<'e>,
     diagnostics: Diagnostics,
     watched: Vec<PathBuf>,
+    known: HashSet<PathBuf>,
+    lists: HashMap<PathBuf, TenantList>,
+    regexes: usize,
     hash: Xxh3,
 }
 
 impl<'e> Context<'e> {
     pub(super) fn new(env: Env<'e>) -> Self {
         let (files, diagnostics) = (Files::default(), Diagnostics::default());
-        Self { files, env, diagnostics, watched: Vec::new(), hash: Xxh3::new() }
+        let (known, lists) = (HashSet::default(), HashMap::default());
+        Self { files, env, diagnostics, watched: Vec::new(), known, lists, regexes: 0, hash: Xxh3::new() }
     }
 
     /// Adds a file, which is an input.
@@ -39,9 +48,25 @@ impl<'e> Context<'e> {
 
     /// The result depends on what is at this path.
     pub(super) fn watch(&mut self, path: &Path) {
-        if !self.watched.iter().any(|known| known == path) {
+        if self.known.insert(path.to_owned()) {
             self.watched.push(path.to_owned());
         }
+    }
+
+    /// A list that was read from this path before: each file is read once.
+    pub(super) fn list(&self, path: &Path) -> Option<TenantList> {
+        self.lists.get(path).cloned()
+    }
+
+    /// Keeps the list that was read from this path.
+    pub(super) fn keep_list(&mut self, path: PathBuf, list: TenantList) {
+        self.lists.insert(path, list);
+    }
+
+    /// Counts a regex, and says whether there may be that many.
+    pub(super) const fn count_regex(&mut self) -> bool {
+        self.regexes += 1;
+        self.regexes <= REGEXES_MAX
     }
 
     /// A variable of the environment, which is an input.

@@ -62,6 +62,18 @@ fn one_table_may_have_many_keys() {
 }
 
 #[test]
+fn there_is_a_bound_on_everything() {
+    let regexes = "{ regex = 'a' }, ".repeat(5_001);
+    assert!(refused(&format!("[segment.s]\nheader = {{ x = [{regexes}] }}\n")).to_string().contains("5000 regexes"));
+    let mut variants =
+        "schema = 1\n[upstream.a]\nendpoints = 'http://a'\n[[route]]\nname = 'r'\nstable = 'a'\n".to_owned();
+    for number in 0..101 {
+        let _ = write!(variants, "[[route.variant]]\nname = 'v{number}'\nupstream = 'a'\n");
+    }
+    assert!(refused(&variants).to_string().contains("at most 100 variants"));
+}
+
+#[test]
 fn large_files_are_refused_unread() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(50 << 20).unwrap();

@@ -9,7 +9,7 @@ use super::registry::Registry;
 use crate::route::{HostPattern, Match, PathPattern, Predicate, Route};
 
 /// How many routes are compared with all others.
-const COMPARED_MAX: usize = 200;
+const COMPARED_MAX: usize = 50;
 
 /// Warns of routes that another one hides: by a higher `priority`, or by standing first among equals.
 pub(super) fn warn(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {

@@ -45,6 +45,9 @@ pub(super) fn list(context: &mut Context<'_>, item: &Item<'_>) -> Option<TenantL
 fn from_file(context: &mut Context<'_>, written: &Text<'_>) -> Option<TenantList> {
     let base = context.files.name(written.span.file);
     let path = Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written);
+    if let Some(list) = context.list(&path) {
+        return Some(list);
+    }
     context.watch(&path);
     let bytes = match read::bytes(&path) {
         Ok(bytes) => bytes,
@@ -56,7 +59,11 @@ fn from_file(context: &mut Context<'_>, written: &Text<'_>) -> Option<TenantList
     };
     context.depend(&bytes);
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Some(parse(context, &path, text)),
+        Ok(text) => {
+            let list = parse(context, &path, text);
+            context.keep_list(path, list.clone());
+            Some(list)
+        }
         Err(error) => {
             let at = error.valid_up_to();
             let line = memchr::memchr_iter(b'\n', &bytes[..at]).count() + 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
-use super::context::Context;
+use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
 use super::reader::{Item, Reader, Text};
 use super::source::Span;
@@ -223,6 +223,11 @@ pub(super) fn method(context: &mut Context<'_>, item: &Item<'_>) -> Option<Metho
 
 /// A regex, bounded in size.
 pub(super) fn regex(context: &mut Context<'_>, text: &Text<'_>) -> Option<regex::Regex> {
+    if !context.count_regex() {
+        let message = format!("there are more than {REGEXES_MAX} regexes");
+        context.report(Finding::error("too-many", text.span, message));
+        return None;
+    }
     match regex::RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build() {
         Ok(regex) => Some(regex),
         Err(error) => {
