@@ -2,4 +2,6 @@
 
 mod cli;
 mod golden;
+mod harness;
+mod http1;
 mod process;

@@ -1,0 +1,17 @@
+//! What the integration tests are written with: a proxy in this process, upstreams that behave as told, and clients
+//! that believe nothing.
+
+pub mod h2_client;
+pub mod h2c;
+pub mod proxy;
+pub mod raw;
+pub mod until;
+pub mod upstream;
+pub mod wire;
+
+pub use h2_client::{H2, H2Answer};
+pub use proxy::{ONE_ROUTE, Proxy};
+pub use raw::{Answer, Raw};
+pub use until::{PATIENCE, until};
+pub use upstream::{Conn, Got, Upstream};
+pub use wire::{Broken, Fields, Wire, field, fields};

@@ -1,0 +1,209 @@
+//! HTTP/1.1 as it comes over a socket, read by the letter of RFC 9112: whatever deviates is an error.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::PATIENCE;
+
+/// Fields in the order in which they came; names as they were written.
+pub type Fields = Vec<(String, String)>;
+
+/// Why a message could not be read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The other side closed, in order.
+    Closed,
+    /// The other side reset the connection.
+    Reset,
+    /// Nothing came in time.
+    Silent,
+    /// What came is not of the grammar.
+    Malformed(String),
+}
+
+/// A connection and what was read ahead of it.
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// What came of a body that did not come whole.
+    pub partial: Vec<u8>,
+}
+
+impl Wire {
+    /// Reads `stream`.
+    pub fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, buffer: Vec::new(), partial: Vec::new() }
+    }
+
+    /// How long a read may take.
+    pub fn patience(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// This end's address.
+    pub fn local(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
+    /// Sends bytes; false when the other side takes no more.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Ends this direction.
+    pub fn finish(&mut self) {
+        // The other side may have gone.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Makes the close that follows a reset.
+    pub fn reset_at_close(&mut self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    fn fill(&mut self) -> Result<(), Broken> {
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Err(Broken::Closed),
+            Ok(n) => {
+                self.buffer.extend_from_slice(&chunk[..n]);
+                Ok(())
+            }
+            Err(error) => Err(match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Broken::Silent,
+                _ => Broken::Reset,
+            }),
+        }
+    }
+
+    /// Whether anything lies in the buffer or can be read at once.
+    pub fn has_bytes(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let filled = self.fill();
+        self.stream.set_nonblocking(false).unwrap();
+        filled.is_ok() || !self.buffer.is_empty()
+    }
+
+    /// The bytes before the next CRLF.
+    pub fn line(&mut self) -> Result<Vec<u8>, Broken> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
+                line.pop();
+                if line.pop() != Some(b'\r') || line.contains(&b'\r') {
+                    return Err(Broken::Malformed(format!("a line ends in a bare LF or holds a CR: {line:?}")));
+                }
+                return Ok(line);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Exactly `count` bytes; what came before it broke is in [`Self::partial`].
+    pub fn exact(&mut self, count: usize) -> Result<Vec<u8>, Broken> {
+        while self.buffer.len() < count {
+            if let Err(broken) = self.fill() {
+                self.partial.append(&mut self.buffer);
+                return Err(broken);
+            }
+        }
+        Ok(self.buffer.drain(..count).collect())
+    }
+
+    /// Everything until the other side ends, and how it ended.
+    pub fn rest(&mut self) -> (Vec<u8>, Broken) {
+        loop {
+            if let Err(broken) = self.fill() {
+                return (std::mem::take(&mut self.buffer), broken);
+            }
+        }
+    }
+
+    /// Fields up to the empty line.
+    pub fn fields(&mut self) -> Result<Fields, Broken> {
+        let mut fields = Fields::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(fields);
+            }
+            fields.push(field_line(&line)?);
+        }
+    }
+
+    /// A chunked body and its trailers.
+    pub fn chunked(&mut self) -> Result<(Vec<u8>, Fields), Broken> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = self.line().and_then(|line| {
+                let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+                let text = String::from_utf8_lossy(size).into_owned();
+                if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    return Err(Broken::Malformed(format!("a chunk's size is {text:?}")));
+                }
+                usize::from_str_radix(&text, 16).map_err(|error| Broken::Malformed(error.to_string()))
+            });
+            let part = chunk.and_then(|size| if size == 0 { Ok(Vec::new()) } else { self.exact(size + 2) });
+            match part {
+                Ok(part) if part.is_empty() => return Ok((body, self.fields()?)),
+                Ok(part) if part.ends_with(b"\r\n") => body.extend_from_slice(&part[..part.len() - 2]),
+                Ok(_) => return Err(Broken::Malformed("a chunk is longer than it says".to_owned())),
+                Err(broken) => {
+                    body.append(&mut self.partial);
+                    self.partial = body;
+                    return Err(broken);
+                }
+            }
+        }
+    }
+
+    /// A body as its head's fields frame it; `None` when they name no length.
+    pub fn framed(&mut self, fields: &Fields) -> Result<Option<(Vec<u8>, Fields)>, Broken> {
+        let lengths = all(fields, "content-length");
+        let codings = all(fields, "transfer-encoding");
+        match (lengths.as_slice(), codings.as_slice()) {
+            ([], []) => Ok(None),
+            ([], ["chunked"]) => self.chunked().map(Some),
+            ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let length = length.parse().map_err(|_| Broken::Malformed(format!("content-length: {length}")))?;
+                Ok(Some((self.exact(length)?, Fields::new())))
+            }
+            _ => Err(Broken::Malformed(format!("framed by lengths {lengths:?} and codings {codings:?}"))),
+        }
+    }
+}
+
+fn field_line(line: &[u8]) -> Result<(String, String), Broken> {
+    let malformed = || Broken::Malformed(format!("a field line {:?}", String::from_utf8_lossy(line)));
+    let colon = line.iter().position(|byte| *byte == b':').ok_or_else(malformed)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let text = |byte: &u8| *byte == b'\t' || *byte >= 0x20 && *byte != 0x7f;
+    if name.is_empty() || !name.iter().all(token) || !value.iter().all(text) {
+        return Err(malformed());
+    }
+    let value = String::from_utf8_lossy(value.trim_ascii()).into_owned();
+    Ok((String::from_utf8_lossy(name).into_owned(), value))
+}
+
+/// The values of all fields of this name.
+pub fn all<'f>(fields: &'f Fields, name: &str) -> Vec<&'f str> {
+    fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+}
+
+/// The values of all fields of this name.
+pub fn fields<'f>(of: &'f Fields, name: &str) -> Vec<&'f str> {
+    all(of, name)
+}
+
+/// The value of the one field of this name.
+#[track_caller]
+pub fn field<'f>(of: &'f Fields, name: &str) -> Option<&'f str> {
+    let values = all(of, name);
+    assert!(values.len() < 2, "{name} stands there more than once: {values:?}");
+    values.first().copied()
+}
