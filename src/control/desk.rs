@@ -23,7 +23,11 @@ const INDEX: [(&str, Method, &str); 7] = [
     ("/healthz", Method::GET, "200 while the process works"),
     ("/readyz", Method::GET, "200 while it should get traffic"),
     ("/status", Method::GET, "configuration, listeners, routes with their shares, upstreams, as JSON"),
-    ("/explain", Method::GET, "why a request gets its variant: ?host=&path=&method=&header=K:V&cookie=K=V&client_ip=&peer="),
+    (
+        "/explain",
+        Method::GET,
+        "why a request gets its variant: ?host=&path=&method=&header=K:V&cookie=K=V&client_ip=&peer=",
+    ),
     ("/reload", Method::POST, "read the files again"),
 ];
 

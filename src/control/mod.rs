@@ -13,7 +13,6 @@ mod origin;
 mod outcome;
 mod reading;
 mod resolve;
-mod retired;
 mod scrape;
 mod signals;
 mod socket;

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::client::Client;
 use super::connection;
-use super::worker::Worker;
+use super::expiry::Told;
+use super::worker::{IDLE_GRACE, Worker};
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
 
@@ -93,6 +94,10 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Re
             }
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => open(&worker, &current, stream, peer),
+                // A sibling has closed it; this worker is about to be told so.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                    tokio::time::sleep(COURTESY).await;
+                }
                 Err(error) => accept_error(&worker, &error).await,
             }
         }
@@ -103,6 +108,22 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Re
     while let Some(Ok((stream, peer))) = std::future::poll_fn(|cx| Poll::Ready(now(socket.poll_accept(cx)))).await {
         open(&worker, &current, stream, peer);
     }
+    // Others hold the socket too, such as its connections: closing this duplicate alone would leave clients waiting in
+    // a queue that nobody looks at.
+    if let Err(error) = socket2::SockRef::from(&*current.socket).shutdown(std::net::Shutdown::Both) {
+        tracing::debug!(listener = current.spec.name, %error, "the listening socket was closed already");
+    }
+    if !worker.draining.get() {
+        tokio::task::spawn_local(dismiss(worker, current));
+    }
+}
+
+/// The listener is gone while the worker goes on: its connections finish what they have, and go.
+async fn dismiss(worker: Rc<Worker>, listener: Arc<Listener>) {
+    let socket = Arc::as_ptr(&listener.socket).addr();
+    worker.watchlist.tell_those_of(socket, Told::Drain);
+    tokio::time::sleep(IDLE_GRACE).await;
+    worker.watchlist.tell_those_of(socket, Told::Close);
 }
 
 fn now<T>(poll: Poll<T>) -> Option<T> {

@@ -47,7 +47,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         status: 0,
         first_byte: None,
         response_bytes: 0,
-        ending: Ending { ender: Ender::Done, detail: "" },
+        ending: Ending { ender: Ender::Done, detail: "", stage: Stage::Read },
         stage: Stage::Read,
         issued: None,
         client,

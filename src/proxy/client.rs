@@ -50,12 +50,14 @@ pub(super) struct Client {
     pub(super) expired: Cell<bool>,
     /// The connection is to be closed after the responses under way.
     pub(super) closing: Cell<bool>,
+    /// The connection was cut at a drain's deadline.
+    pub(super) cut: Cell<bool>,
 }
 
 impl Client {
     pub(super) fn new(presence: Presence, peer: SocketAddr) -> Rc<Self> {
         let (worker, listener) = (Rc::clone(&presence.worker), Arc::clone(&presence.listener));
-        let watched = worker.watchlist.add();
+        let watched = worker.watchlist.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
         let ip = plain(peer.ip());
         let peer_text = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
@@ -76,6 +78,7 @@ impl Client {
             early: Arc::default(),
             expired: Cell::new(false),
             closing: Cell::new(draining),
+            cut: Cell::new(false),
         })
     }
 

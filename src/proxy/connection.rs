@@ -119,7 +119,7 @@ async fn http1(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
             Told::Expired => client.expired.set(true),
             Told::Drain => client.closing.set(true),
             Told::Close => connection.as_mut().graceful_shutdown(),
-            Told::Cut => return Poll::Ready(Ok(())),
+            Told::Cut => return cut(client),
         }
         connection.as_mut().poll(cx)
     })
@@ -139,6 +139,7 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_local_error_reset_streams(H2_LOCAL_RESETS);
     let io = H2Io::new(stream, Rc::clone(client), first);
+    let mut leaving = false;
     let mut connection = pin!(builder.serve_connection(io, Stack(Rc::clone(client))));
     std::future::poll_fn(|cx| {
         client.watched.register(cx);
@@ -151,12 +152,13 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
                     connection.as_mut().graceful_shutdown();
                 }
             }
-            Told::Drain | Told::Close => {
-                if !client.closing.replace(true) {
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-            Told::Cut => return Poll::Ready(Ok(())),
+            Told::Drain | Told::Close => client.closing.set(true),
+            Told::Cut => return cut(client),
+        }
+        // Also when it was told before this protocol was known.
+        if client.closing.get() && !leaving {
+            leaving = true;
+            connection.as_mut().graceful_shutdown();
         }
         let ended = ready!(connection.as_mut().poll(cx));
         if ended.as_ref().is_err_and(|error| !error.is_canceled()) {
@@ -170,6 +172,12 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
 /// The client does not read what it asked for: the connection is cut, and what it holds is free again.
 fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
     client.worker.meter().refuse(Refusal::ReaderStalled);
+    Poll::Ready(Ok(()))
+}
+
+/// A drain's deadline has passed.
+fn cut(client: &Client) -> Poll<hyper::Result<()>> {
+    client.cut.set(true);
     Poll::Ready(Ok(()))
 }
 

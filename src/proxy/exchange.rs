@@ -130,6 +130,8 @@ impl Stage {
 pub(super) struct Ending {
     pub(super) ender: Ender,
     pub(super) detail: &'static str,
+    /// How far it had come: an answer about it goes on to its own last byte.
+    pub(super) stage: Stage,
 }
 
 /// What is known of a request's body on its way.
@@ -184,6 +186,6 @@ impl Exchange {
 
     /// It has been answered by somebody or something else than the upstream's whole answer.
     pub(super) fn ends(&mut self, ender: Ender, detail: &'static str) {
-        self.ending = Ending { ender, detail };
+        self.ending = Ending { ender, detail, stage: self.stage };
     }
 }

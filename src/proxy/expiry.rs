@@ -34,6 +34,8 @@ pub(super) struct Watched {
     told: Cell<Told>,
     waker: RefCell<Option<Waker>>,
     place: Cell<usize>,
+    /// The address of the socket object that it was accepted on: who is told when a listener goes.
+    socket: usize,
 }
 
 impl Watched {
@@ -116,7 +118,7 @@ pub(super) struct Watchlist(RefCell<Vec<Rc<Watched>>>);
 
 impl Watchlist {
     /// Puts one more connection under watch; [`Self::remove`] ends that.
-    pub(super) fn add(&self) -> Rc<Watched> {
+    pub(super) fn add(&self, socket: usize) -> Rc<Watched> {
         let mut list = self.0.borrow_mut();
         let watched = Rc::new(Watched {
             reading: Cell::new(NEVER),
@@ -124,6 +126,7 @@ impl Watchlist {
             told: Cell::new(Told::Nothing),
             waker: RefCell::new(None),
             place: Cell::new(list.len()),
+            socket,
         });
         list.push(Rc::clone(&watched));
         watched
@@ -153,6 +156,13 @@ impl Watchlist {
         }
     }
 
+    /// Tells those that were accepted on this socket.
+    pub(super) fn tell_those_of(&self, socket: usize, told: Told) {
+        for watched in self.0.borrow().iter().filter(|watched| watched.socket == socket) {
+            watched.tell(told);
+        }
+    }
+
     /// Tells everyone.
     pub(super) fn tell_all(&self, told: Told) {
         for watched in self.0.borrow().iter() {
@@ -168,7 +178,7 @@ mod tests {
     #[test]
     fn only_those_whose_deadline_has_passed_are_told() {
         let list = Watchlist::default();
-        let (early, late, never) = (list.add(), list.add(), list.add());
+        let (early, late, never) = (list.add(1), list.add(1), list.add(2));
         early.read_within(0, Duration::from_millis(50));
         late.write_within_once(0, Duration::from_millis(500));
         list.sweep(100);
@@ -186,7 +196,7 @@ mod tests {
     #[test]
     fn removing_keeps_the_places_right() {
         let list = Watchlist::default();
-        let (a, b, c) = (list.add(), list.add(), list.add());
+        let (a, b, c) = (list.add(1), list.add(1), list.add(2));
         list.remove(&a);
         list.remove(&c);
         assert_eq!(list.len(), 1);
@@ -197,9 +207,17 @@ mod tests {
     }
 
     #[test]
+    fn only_those_of_one_socket_are_told() {
+        let list = Watchlist::default();
+        let (one, two) = (list.add(1), list.add(2));
+        list.tell_those_of(2, Told::Close);
+        assert_eq!([one.take_told(), two.take_told()], [Told::Nothing, Told::Close]);
+    }
+
+    #[test]
     fn an_expiry_does_not_hide_a_drain() {
         let list = Watchlist::default();
-        let watched = list.add();
+        let watched = list.add(1);
         watched.tell(Told::Drain);
         watched.tell(Told::Expired);
         assert_eq!(watched.take_told(), Told::Drain);

@@ -6,7 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::body::Source;
-use super::exchange::{Exchange, Stage};
+use super::exchange::Exchange;
 use crate::telemetry::{Ender, Refusal};
 
 /// `Proxy-Status`.
@@ -194,9 +194,6 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         exchange.client.worker.meter().refuse(refusal);
     }
     exchange.ends(fault.ender(), fault.detail());
-    if exchange.stage == Stage::Done {
-        exchange.stage = Stage::Decide;
-    }
     let id = exchange.request_id();
     let mut response = if exchange.grpc { grpc(fault) } else { plain(fault, &id, exchange.accepts_json) };
     let headers = response.headers_mut();

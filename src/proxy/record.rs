@@ -7,7 +7,11 @@ use crate::telemetry::{AccessEntry, Ender, ReasonLabel, StatusClass, Termination
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.stage != Stage::Done && self.ending.ender == Ender::Done {
-            self.ends(Ender::Client, "client_gone");
+            if self.client.cut.get() {
+                self.ends(Ender::Proxy, "drain_deadline");
+            } else {
+                self.ends(Ender::Client, "client_gone");
+            }
         }
         // The upstream's connection and counts are given back before anything is told about them.
         self.lease = None;
@@ -85,7 +89,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration) {
         attempts: exchange.attempts,
         termination: Termination {
             ender: exchange.ending.ender,
-            stage: if exchange.ending.ender == Ender::Done { '-' } else { exchange.stage.letter() },
+            stage: if exchange.ending.ender == Ender::Done { '-' } else { exchange.ending.stage.letter() },
         },
         detail: exchange.ending.detail,
         trace_id: exchange.trace_id.as_deref(),

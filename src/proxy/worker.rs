@@ -29,7 +29,7 @@ const LOG_BYTES: usize = 32 * 1024;
 
 /// How long a drain leaves idle connections open, so that a client which is just sending its next request gets an
 /// answer (with `Connection: close`) instead of a reset.
-const IDLE_GRACE: Duration = Duration::from_secs(1);
+pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// What a worker is made of.
 pub struct WorkerSetup {

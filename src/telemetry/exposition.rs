@@ -341,6 +341,3 @@ fn seconds(us: u64) -> String {
     text.truncate(short);
     text
 }
-
-#[cfg(test)]
-mod tests;

@@ -270,25 +270,3 @@ fn demo_is_toured_edited_and_stopped() {
     assert_eq!(again.code, 1);
     assert!(again.stderr.contains("--dir"), "{}", again.stderr);
 }
-
-#[test]
-fn what_if_replays_a_log() {
-    let dir = dir(ROUTES);
-    fs::write(dir.path().join("new.toml"), ROUTES.replace("weight = 10", "weight = 35")).unwrap();
-    let line = |bucket: u32, variant: &str| {
-        format!(
-            r#"{{"time":"2026-01-01T00:00:00.000Z","client_ip":"192.0.2.1","peer":"192.0.2.1:4711","method":"GET","host":"shop.example.com","path":"/x","status":200,"route":"shop","variant":"{variant}","reason":"weight","bucket":{bucket},"generation":1}}"#
-        )
-    };
-    let picked = r#"{"client_ip":"127.0.0.1","peer":"127.0.0.1:4711","method":"GET","host":"shop.example.com","path":"/x","route":"shop","variant":"canary","reason":"target","tenant":"acme"}"#;
-    let log =
-        [line(50_000, "canary"), line(200_000, "stable"), line(900_000, "stable"), picked.into(), "rubbish".into()];
-    fs::write(dir.path().join("access.log"), log.join("\n")).unwrap();
-    let told = json(&check(&dir, "what-if new.toml --requests access.log --json", 0).stdout);
-    let replay = &told["replay"];
-    assert_eq!((replay["requests"].as_u64(), replay["moved"].as_u64()), (Some(4), Some(1)), "{told}");
-    assert_eq!((replay["untold"].as_u64(), replay["foreign_lines"].as_u64()), (Some(0), Some(1)), "{told}");
-    assert_eq!(replay["moves"][0]["to"], "shop canary");
-    assert!(check(&dir, "what-if new.toml --requests access.log", 0).stdout.contains("1 (25.00 %)"));
-    check(&dir, "what-if new.toml --requests missing.log", 1);
-}

@@ -1,8 +1,10 @@
 //! The integration tests: one binary, everything through real sockets, files and processes.
 
-mod agree;
 mod cli;
+mod decision;
+mod drain;
 mod golden;
 mod harness;
 mod http1;
 mod process;
+mod reload;

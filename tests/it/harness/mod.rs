@@ -1,6 +1,7 @@
 //! What the integration tests are written with: a proxy in this process, upstreams that behave as told, and clients
 //! that believe nothing.
 
+pub mod frames;
 pub mod h2_client;
 pub mod h2c;
 pub mod proxy;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::app::{App, Options, Outcome, Signals, Stopped};
@@ -29,17 +30,24 @@ pub struct Proxy {
 }
 
 /// How a proxy is to be started.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Setup {
     places: Vec<(String, String)>,
     limits: String,
     workers: usize,
     drain_deadline: Duration,
+    tune: Arc<dyn Fn(&mut Options) + Send + Sync>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { places: Vec::new(), limits: String::new(), workers: 1, drain_deadline: Duration::from_secs(5) }
+        Self {
+            places: Vec::new(),
+            limits: String::new(),
+            workers: 1,
+            drain_deadline: Duration::from_secs(5),
+            tune: Arc::new(|_| {}),
+        }
     }
 }
 
@@ -73,6 +81,12 @@ impl Setup {
         self
     }
 
+    /// With options that differ from the usual ones.
+    pub fn tuned(mut self, tune: impl Fn(&mut Options) + Send + Sync + 'static) -> Self {
+        self.tune = Arc::new(tune);
+        self
+    }
+
     /// Starts. What the text does not hold is added: `schema`, a listener, `[admin]`, `[access_log]`.
     #[track_caller]
     pub fn start(self, toml: &str) -> Proxy {
@@ -97,6 +111,7 @@ impl Setup {
         options.workers = NonZeroUsize::new(self.workers);
         options.signals = Signals::Ignore;
         options.drain_deadline = self.drain_deadline;
+        (self.tune)(&mut options);
         options
     }
 
