@@ -93,7 +93,9 @@ impl<'t> Document<'t> {
     /// Parses a file; reports all syntax errors and returns nothing when there are any.
     pub(super) fn parse(context: &mut Context<'_>, file: u16, text: &'t str) -> Option<Self> {
         let source = Text::new(text);
-        let tokens = source.lex().into_vec();
+        // A token for every three bytes or so: grown step by step, the list would be copied again and again.
+        let mut tokens = Vec::with_capacity(text.len() / 3 + 1);
+        tokens.extend(source.lex());
         let mut errors = Errors::default();
         let mut builder = Builder::new(source);
         {

@@ -72,7 +72,8 @@ pub(super) const SIZE: &str = r"^\d+ *(B|KiB|MiB|GiB)$|\$\{";
 impl Spec {
     /// The key of this name.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
-        self.keys.iter().position(|key| key.name == name)
+        let first = name.bytes().next();
+        self.keys.iter().position(|key| key.name.bytes().next() == first && key.name == name)
     }
 }
 
