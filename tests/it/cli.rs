@@ -254,6 +254,9 @@ fn demo_is_toured_edited_and_stopped() {
     assert_eq!(ask(&fault, "POST /errors HTTP/1.1\ncontent-length: 0").0, 200);
     assert_eq!(get("x-canary: always").0, 500);
     assert_eq!(ask(&fault, "POST /off HTTP/1.1\ncontent-length: 0").0, 200);
+    // Its own goldens hold, and nothing in it is doubtful.
+    let checked = finish(dir.path(), &["check", &file]);
+    assert!(checked.code == 0 && checked.stderr.is_empty(), "{}", checked.stderr);
     // All weight on the canary: within the patience every caller gets it.
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("weight   = 10", "weight   = 100")).unwrap();
@@ -269,4 +272,44 @@ fn demo_is_toured_edited_and_stopped() {
     let again = finish(dir.path(), &words);
     assert_eq!(again.code, 1);
     assert!(again.stderr.contains("--dir"), "{}", again.stderr);
+}
+
+#[test]
+fn what_if_replays_a_log() {
+    let dir = dir(ROUTES);
+    fs::write(dir.path().join("new.toml"), ROUTES.replace("weight = 10", "weight = 35")).unwrap();
+    let line = |bucket: u32, variant: &str| {
+        format!(
+            r#"{{"time":"2026-01-01T00:00:00.000Z","client_ip":"192.0.2.1","peer":"192.0.2.1:4711","method":"GET","host":"shop.example.com","path":"/x","status":200,"route":"shop","variant":"{variant}","reason":"weight","bucket":{bucket},"generation":1}}"#
+        )
+    };
+    let picked = r#"{"client_ip":"127.0.0.1","peer":"127.0.0.1:4711","method":"GET","host":"shop.example.com","path":"/x","route":"shop","variant":"canary","reason":"target","tenant":"acme"}"#;
+    let log =
+        [line(50_000, "canary"), line(200_000, "stable"), line(900_000, "stable"), picked.into(), "rubbish".into()];
+    fs::write(dir.path().join("access.log"), log.join("\n")).unwrap();
+    let told = json(&check(&dir, "what-if new.toml --requests access.log --json", 0).stdout);
+    let replay = &told["replay"];
+    assert_eq!((replay["requests"].as_u64(), replay["moved"].as_u64()), (Some(4), Some(1)), "{told}");
+    assert_eq!((replay["untold"].as_u64(), replay["foreign_lines"].as_u64()), (Some(0), Some(1)), "{told}");
+    assert_eq!(replay["moves"][0]["to"], "shop canary");
+    assert!(check(&dir, "what-if new.toml --requests access.log", 0).stdout.contains("1 (25.00 %)"));
+    check(&dir, "what-if new.toml --requests missing.log", 1);
+}
+
+#[test]
+fn the_readme_tells_the_truth() {
+    let dir = dir(ROUTES);
+    fs::create_dir(dir.path().join("tenants")).unwrap();
+    fs::write(dir.path().join("tenants/contractual.txt"), "acme\n").unwrap();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let blocks: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 2);
+    for block in blocks {
+        fs::write(dir.path().join("routes.toml"), block).unwrap();
+        let finished = check(&dir, "check", 0);
+        assert!(finished.stderr.is_empty(), "{}", finished.stderr);
+    }
+    for command in ["run", "demo", "check", "explain", "what-if", "schema", "completions"] {
+        assert!(readme.contains(&format!("`pointsman {command}")), "{command} is not in README.md");
+    }
 }

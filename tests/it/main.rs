@@ -1,5 +1,6 @@
 //! The integration tests: one binary, everything through real sockets, files and processes.
 
+mod agree;
 mod cli;
 mod decision;
 mod drain;

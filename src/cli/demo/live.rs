@@ -128,6 +128,10 @@ impl Window {
                 None => Some(format!("generation {}: {}", reading.generation, reload.summary.join("; "))),
             }
         });
+        // What was before an edit says nothing about what comes after it.
+        if self.0.back().is_some_and(|last| last.generation != reading.generation) {
+            self.0.clear();
+        }
         self.0.push_back(reading);
         if self.0.len() > READINGS {
             self.0.pop_front();
@@ -139,7 +143,10 @@ impl Window {
     #[expect(clippy::cast_precision_loss, reason = "shares of a few seconds, for people")]
     fn line(&self, fault: Fault, paint: Paint) -> String {
         let (Some(first), Some(last)) = (self.0.front(), self.0.back()) else { return String::new() };
-        let seconds = (self.0.len() - 1).max(1) as f64;
+        if self.0.len() < 2 {
+            return "measuring…".to_owned();
+        }
+        let seconds = (self.0.len() - 1) as f64;
         let stable = last.stable.saturating_sub(first.stable);
         let canary = last.canary.saturating_sub(first.canary);
         let errors = last.errors.saturating_sub(first.errors) as f64 / seconds;
@@ -191,7 +198,18 @@ mod tests {
     fn nobody_yet_is_no_division() {
         let mut window = Window::default();
         window.push(reading(1, 0, 0));
+        assert_eq!(window.line(Fault::Off, Paint::Plain), "measuring…");
+        window.push(reading(1, 0, 0));
         assert!(window.line(Fault::Off, Paint::Plain).contains("canary   0.0 %"));
+    }
+
+    #[test]
+    fn an_edit_begins_anew() {
+        let mut window = Window::default();
+        for now in [reading(1, 0, 0), reading(1, 1000, 0), reading(2, 1000, 0), reading(2, 1000, 50)] {
+            window.push(now);
+        }
+        assert!(window.line(Fault::Off, Paint::Plain).contains("canary 100.0 %"));
     }
 
     #[test]

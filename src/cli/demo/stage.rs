@@ -16,7 +16,7 @@ use super::live::{self, Screen};
 use super::service::{self, Fault, Service, Switch};
 use super::tour::{self, Stage};
 use super::traffic;
-use crate::app::{App, Options};
+use crate::app::{App, Options, Stopped};
 use crate::cli::args::DemoArguments;
 use crate::cli::entry::Terminal;
 use crate::cli::paint::Paint;
@@ -77,7 +77,12 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     thread::Builder::new().name("demo".to_owned()).spawn(move || cast.perform())?;
     listen_to_keys(switch)?;
     let stopped = app.wait();
-    out::say(if screen == Screen::Terminal { "\nstopped: every open request was answered" } else { "stopped" })?;
+    let farewell = match stopped {
+        Stopped::Drained => "stopped: every open request was answered",
+        Stopped::Forced => "stopped: what was still open after 5 s was cut",
+        Stopped::AtOnce => "stopped at once",
+    };
+    out::say(&format!("{}{farewell}", if screen == Screen::Terminal { "\n" } else { "" }))?;
     Ok(run::ended(stopped))
 }
 

@@ -1,0 +1,186 @@
+//! `explain` and routing agree: 100 000 random requests over random files, each decided the way a live request is and
+//! explained. The seed is fixed, and each failure prints the file and the request.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use fastrand::Rng;
+use http::{HeaderMap, Method, header};
+use pointsman::config::load_text;
+use pointsman::route::{
+    Action, Asked, Counted, EncodedSlash, Explanation, Head, Outcome, Rules, Silent, Spread, cookie, decide, explain,
+    explain_briefly, normal_host, normal_path,
+};
+use pointsman::telemetry::explained;
+
+const FILES: u64 = 50;
+const REQUESTS_A_FILE: usize = 2_000;
+const HOSTS: [&str; 6] = ["a.example.com", "b.example.com", "x.b.example.com", "A.Example.Com:8080", "other.test", ""];
+const PATHS: [&str; 9] = [
+    "/",
+    "/shop",
+    "/shop/",
+    "/shop/pay",
+    "/shop/../admin",
+    "/shop/%2e%2e/shop/pay?q=1",
+    "/api/v1/x",
+    "/t/acme/x",
+    "/%zz",
+];
+const TENANTS: [&str; 4] = ["acme", "globex", "initech", "umbrella"];
+
+/// One of these.
+fn pick<'a>(rng: &mut Rng, words: &[&'a str]) -> &'a str {
+    words[rng.usize(..words.len())]
+}
+
+/// A random file; always valid.
+fn file(rng: &mut Rng) -> String {
+    let mut text = String::from(
+        "schema = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[identity]\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+         tenant = [\"header:x-tenant\", \"path:/t/{tenant}/*\"]\nuser = [\"cookie:uid\", \"query:uid\"]\n\
+         [segment.beta]\ntenant = [\"acme\", \"globex\"]\n[segment.staff]\ncidr = [\"192.0.2.0/25\"]\n\
+         [upstream.v1]\nendpoints = [\"http://127.0.0.1:1\"]\n[upstream.v2]\nendpoints = [\"http://127.0.0.1:2\"]\n\
+         [upstream.v3]\nendpoints = [\"http://127.0.0.1:3\"]\n",
+    );
+    let killed: Vec<&str> = TENANTS.into_iter().filter(|_| rng.u8(..8) == 0).collect();
+    let arm = if rng.u8(..4) == 0 { "[\"r0:b\"]" } else { "[]" };
+    let _ = writeln!(text, "[kill]\nall = {}\ntenants = {killed:?}\nvariants = {arm}", rng.u8(..12) == 0);
+    let matches = [
+        "{ host = \"a.example.com\", path = \"/shop/*\" }",
+        "{ host = \"*.example.com\", path = \"/shop\" }",
+        "{ host = \"b.example.com\", header = { x-api = \"2\" } }",
+        "{ path = { regex = \"/api/v[0-9]+/.*\" }, methods = [\"GET\"] }",
+        "{ path = \"/t/*\" }",
+        "{ path = \"/*\" }",
+    ];
+    for (number, matched) in matches.iter().enumerate() {
+        let sticky = pick(rng, &["[]", "[\"user\"]", "[\"tenant\", \"user\"]", "[\"client_ip\"]"]);
+        let _ =
+            writeln!(text, "[[route]]\nname = \"r{number}\"\nmatch = {matched}\nstable = \"v1\"\nsticky = {sticky}");
+        if rng.bool() {
+            text.push_str("sticky_cookie = \"pm_id\"\n");
+        }
+        let first = pick(rng, &["0", "0.01", "5", "50", "100"]);
+        let rest = if first == "100" { "0" } else { pick(rng, &["0", "12.5", "50"]) };
+        for (name, upstream, weight) in [("b", "v2", first), ("c", "v3", rest)] {
+            let _ =
+                writeln!(text, "[[route.variant]]\nname = \"{name}\"\nupstream = \"{upstream}\"\nweight = {weight}");
+        }
+        for _ in 0..rng.u8(..4) {
+            let predicate = pick(
+                rng,
+                &[
+                    "segment = \"beta\"",
+                    "segment = \"staff\"",
+                    "header = { x-canary = \"always\" }",
+                    "cookie = { preview = { present = true } }",
+                    "segment = \"beta\"\nweight = 50",
+                ],
+            );
+            let serve = pick(rng, &["stable", "b", "c"]);
+            let _ = writeln!(text, "[[route.target]]\n{predicate}\nserve = \"{serve}\"");
+        }
+    }
+    text
+}
+
+/// A random request: method, host, path and query, headers, peer.
+fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, HeaderMap, IpAddr) {
+    let method = if rng.u8(..4) == 0 { Method::POST } else { Method::GET };
+    let mut headers = HeaderMap::new();
+    let mut add = |rng: &mut Rng, name: header::HeaderName, value: String| {
+        if rng.bool() {
+            headers.append(name, value.parse().unwrap());
+        }
+    };
+    let number = rng.u32(..);
+    add(rng, header::COOKIE, format!("uid=u{number}"));
+    add(rng, header::COOKIE, format!("pm_id={number:032x}; preview=1"));
+    let tenant = pick(rng, &TENANTS).to_owned();
+    add(rng, header::HeaderName::from_static("x-tenant"), tenant);
+    add(rng, header::HeaderName::from_static("x-api"), "2".to_owned());
+    add(rng, header::HeaderName::from_static("x-forwarded-for"), format!("192.0.2.{}", number % 256));
+    if number % 16 == 0 {
+        add(rng, header::HeaderName::from_static("x-canary"), "always".to_owned());
+    }
+    let peer = if rng.bool() { [10, 0, 0, 1] } else { [192, 0, 2, rng.u8(..)] };
+    (method, pick(rng, &HOSTS), pick(rng, &PATHS), headers, IpAddr::from(peer))
+}
+
+/// The decision as live traffic takes it: normal form, index, caller, cookie, decision. In the words of [`explained_as`].
+fn routed(rules: &Rules, asked: &Asked<'_>) -> String {
+    let (path, query) = match asked.path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (asked.path_and_query, None),
+    };
+    let host = if asked.host.is_empty() { Some("".into()) } else { normal_host(asked.host) };
+    let (Some(host), Ok(path)) = (host, normal_path(path, asked.encoded_slash)) else { return "refused".to_owned() };
+    let head = Head { method: asked.method, host: &host, path: &path, query, headers: asked.headers };
+    let Some(found) = rules.index.find(&rules.routes, &head) else { return "no route".to_owned() };
+    let route = rules.route(found.route);
+    let Action::Split(split) = &route.action else { return route.name.clone() };
+    let caller = rules.identity.caller(asked.peer, &head);
+    let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(asked.headers, name));
+    let decision = decide(rules, split, &head, &caller, identity, &mut Spread::default(), &mut Silent);
+    let variant = &split.variants[usize::from(decision.variant.0)];
+    let upstream = &rules.upstreams[variant.upstream.0 as usize].name;
+    let bucket = decision.bucket.map(pointsman::route::Bucket::number);
+    let (reason, counted) = (decision.reason.name(), decision.counted == Counted::Yes);
+    format!("{} {} {upstream} {reason} {bucket:?} {counted} {}", route.name, variant.name, decision.unkeyed)
+}
+
+fn explained_as(explanation: &Explanation) -> String {
+    match &explanation.outcome {
+        Outcome::Refused(_) => "refused".to_owned(),
+        Outcome::NoRoute => "no route".to_owned(),
+        Outcome::Redirect(..) | Outcome::Respond(_) => explanation.route.as_ref().unwrap().name.clone(),
+        Outcome::Serve(served) => {
+            let decision = &served.decision;
+            let bucket = decision.bucket.map(pointsman::route::Bucket::number);
+            let (reason, counted) = (decision.reason.name(), decision.counted == Counted::Yes);
+            let route = &explanation.route.as_ref().unwrap().name;
+            let (variant, upstream) = (&served.variant, &served.upstream);
+            format!("{route} {variant} {upstream} {reason} {bucket:?} {counted} {}", decision.unkeyed)
+        }
+    }
+}
+
+#[test]
+fn explain_and_routing_agree() {
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    for seed in 0..FILES {
+        let mut rng = Rng::with_seed(seed);
+        let text = file(&mut rng);
+        let rules = load_text("routes.toml", &text, &|_| None).unwrap_or_else(|bad| panic!("{bad}\n{text}")).rules;
+        for number in 0..REQUESTS_A_FILE {
+            let (method, host, path_and_query, headers, peer) = request(&mut rng);
+            let (method, headers) = (&method, &headers);
+            let asked = Asked { method, host, path_and_query, headers, peer, encoded_slash: EncodedSlash::Keep };
+            // The whole explanation adds the routes that nearly took it, and nothing else.
+            let told = if number % 50 == 0 { explain(&rules, &asked) } else { explain_briefly(&rules, &asked) };
+            let routed = routed(&rules, &asked);
+            assert_eq!(explained_as(&told), routed, "seed {seed}, {asked:?}\n{text}");
+            // The last step that has figures is the one that decided: its bucket lies in its range, or outside it only
+            // when a target's weight left the caller on stable.
+            if let Outcome::Serve(served) = &told.outcome
+                && let Some(bucket) = served.decision.bucket
+            {
+                let step = told.steps.iter().rev().find(|step| step.bucket.is_some()).unwrap();
+                assert_eq!(step.bucket, Some(bucket.number()));
+                let inside = step.range.as_ref().unwrap().contains(&bucket.number());
+                assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{told}");
+                if number % 50 == 0 {
+                    let json = explained(&rules, &asked);
+                    assert_eq!(json["variant"].as_str(), Some(&*served.variant));
+                    assert_eq!(json["bucket"].as_u64(), step.bucket.map(u64::from));
+                }
+            }
+            *seen.entry(routed.split(' ').nth(3).unwrap_or(&routed).to_owned()).or_default() += 1;
+        }
+    }
+    // The files and requests are varied enough to mean something.
+    for reason in ["kill", "target", "weight", "stable", "refused"] {
+        assert!(seen.get(reason).is_some_and(|times| *times > 1_000), "{reason}: {seen:?}");
+    }
+}
