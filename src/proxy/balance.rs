@@ -57,12 +57,13 @@ pub(super) fn pick(
     pool.endpoints.get(at).map(Rc::clone)
 }
 
-/// Two random choices by weight; the one with less in flight for its weight.
+/// Two random choices by weight; the one with less in flight for its weight. Those without any are equals, whatever
+/// their weights, which the choices have counted already.
 fn least_request(pool: &UpstreamPool, random: &mut fastrand::Rng) -> usize {
     let (a, b) = (weighted(pool, random), weighted(pool, random));
     let load = |at: usize| {
         let endpoint = &pool.endpoints[at];
-        (u64::from(endpoint.in_flight.get()) + 1, u64::from(endpoint.endpoint.weight.max(1)))
+        (u64::from(endpoint.in_flight.get()), u64::from(endpoint.endpoint.weight.max(1)))
     };
     let ((load_a, weight_a), (load_b, weight_b)) = (load(a), load(b));
     if load_b * weight_a < load_a * weight_b { b } else { a }

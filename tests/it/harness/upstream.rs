@@ -111,7 +111,12 @@ impl Default for Manner {
 impl Upstream {
     /// Answers each request with JSON about what it got.
     pub fn echo() -> Self {
-        Self::serve(|mut conn| {
+        Self::echo_on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// The same, on a socket that is bound already.
+    pub fn echo_on(listener: TcpListener) -> Self {
+        Self::serve_on(listener, |mut conn| {
             while let Ok(got) = conn.request() {
                 let manner = conn.shared.manner.lock().unwrap().clone();
                 std::thread::sleep(manner.delay);
@@ -161,7 +166,10 @@ impl Upstream {
     }
 
     fn serve(script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::serve_on(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    fn serve_on(listener: TcpListener, script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let thread = std::thread::spawn({
