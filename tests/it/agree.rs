@@ -1,6 +1,8 @@
 //! `explain` and routing agree: 100 000 random requests over random files, each decided the way a live request is and
 //! explained. The seed is fixed, and each failure prints the file and the request.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -101,7 +103,7 @@ fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, HeaderMap, IpA
     add(rng, header::HeaderName::from_static("x-tenant"), tenant);
     add(rng, header::HeaderName::from_static("x-api"), "2".to_owned());
     add(rng, header::HeaderName::from_static("x-forwarded-for"), format!("192.0.2.{}", number % 256));
-    if number % 16 == 0 {
+    if number.is_multiple_of(16) {
         add(rng, header::HeaderName::from_static("x-canary"), "always".to_owned());
     }
     let peer = if rng.bool() { [10, 0, 0, 1] } else { [192, 0, 2, rng.u8(..)] };
@@ -158,7 +160,8 @@ fn explain_and_routing_agree() {
             let (method, headers) = (&method, &headers);
             let asked = Asked { method, host, path_and_query, headers, peer, encoded_slash: EncodedSlash::Keep };
             // The whole explanation adds the routes that nearly took it, and nothing else.
-            let told = if number % 50 == 0 { explain(&rules, &asked) } else { explain_briefly(&rules, &asked) };
+            let told =
+                if number.is_multiple_of(50) { explain(&rules, &asked) } else { explain_briefly(&rules, &asked) };
             let routed = routed(&rules, &asked);
             assert_eq!(explained_as(&told), routed, "seed {seed}, {asked:?}\n{text}");
             // The last step that has figures is the one that decided: its bucket lies in its range, or outside it only
@@ -170,7 +173,7 @@ fn explain_and_routing_agree() {
                 assert_eq!(step.bucket, Some(bucket.number()));
                 let inside = step.range.as_ref().unwrap().contains(&bucket.number());
                 assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{told}");
-                if number % 50 == 0 {
+                if number.is_multiple_of(50) {
                     let json = explained(&rules, &asked);
                     assert_eq!(json["variant"].as_str(), Some(&*served.variant));
                     assert_eq!(json["bucket"].as_u64(), step.bucket.map(u64::from));

@@ -1,8 +1,10 @@
 //! The command line: what each subcommand prints, and the exit code that a script relies on.
 
-use std::fs;
-use std::time::Instant;
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::fs;
+
+use pointsman::clock::Clock;
 use serde_json::Value;
 
 use crate::process::{Finished, PATIENCE, Running, ask, finish};
@@ -260,9 +262,9 @@ fn demo_is_toured_edited_and_stopped() {
     // All weight on the canary: within the patience every caller gets it.
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("weight   = 10", "weight   = 100")).unwrap();
-    let began = Instant::now();
+    let began = Clock.now();
     while !(0..20).all(|caller| get(&format!("cookie: uid={caller}")).1.starts_with("canary")) {
-        assert!(began.elapsed() < PATIENCE, "the edit does not take effect");
+        assert!(Clock.now().duration_since(began) < PATIENCE, "the edit does not take effect");
     }
     demo.signal("INT");
     let (code, rest) = demo.end();

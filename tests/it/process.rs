@@ -1,5 +1,7 @@
 //! The binary as a process: run to its end, or kept running and watched.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
