@@ -15,7 +15,7 @@ pub const DEFAULT_FILE: &str = "routes.toml";
 const EXIT_CODES: &str = "\
 EXIT CODES
   0   it did what it was asked; `run` and `demo`: stopped after a drain
-  1   a failed start, or a failure while running
+  1   a failed start, a failure while running, or ended at once by a second signal
   64  wrong usage
   78  the routes file is wrong
 
