@@ -75,8 +75,8 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     }
     within_limits(exchange)?;
     not_a_loop(parts)?;
-    let rules = std::sync::Arc::clone(&exchange.local.snapshot.rules);
-    believe(exchange, parts, &rules.identity);
+    let local = std::rc::Rc::clone(&exchange.local);
+    believe(exchange, parts, &local.snapshot.rules.identity);
     Ok(())
 }
 

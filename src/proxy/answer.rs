@@ -60,7 +60,8 @@ pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<So
 
 /// An answer made here takes the route's header edits too.
 fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<Source> {
-    let rules = std::sync::Arc::clone(&exchange.local.snapshot.rules);
+    let shared = std::rc::Rc::clone(&exchange.local);
+    let rules = &shared.snapshot.rules;
     let request_id = exchange.request_id();
     if let Some(route) = exchange.route {
         rules.route(route).response_headers.apply(response.headers_mut(), &values(exchange, &request_id));
@@ -73,7 +74,8 @@ fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<So
 pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> Response<ResponseBody> {
     let (mut parts, source) = response.into_parts();
     exchange.status = parts.status.as_u16();
-    exchange.first_byte = Some(exchange.client.worker.clock.now().duration_since(exchange.began));
+    let now = exchange.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
+    exchange.first_byte = Some(now.duration_since(exchange.began));
     exchange.stage = Stage::Body;
     parts.version = Version::HTTP_11;
     if matches!(source, Source::Own(_)) && is_unread(&exchange) {

@@ -18,10 +18,12 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
     worker.meter().requests_begun.inc();
     client.listener.meters.of(worker.index).requests.add(1);
     let headers = request.headers();
+    let began = worker.clock.now();
     Box::new(Exchange {
         local: worker.local(),
-        began: worker.clock.now(),
-        began_wall: worker.clock.wall(),
+        began,
+        began_wall: worker.wall_at(began),
+        head_at: None,
         method: request.method().clone(),
         version: request.version(),
         uri: request.uri().clone(),

@@ -1,7 +1,7 @@
 //! Match and decide: which route, and which of its variants. The rules are those of the `route` room; here they meet a
 //! live request.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,7 +21,8 @@ pub(super) fn find(exchange: &mut Exchange, request: &Admitted) -> Result<Lookup
 
 /// Decides which variant answers a request.
 pub(super) fn decide(exchange: &mut Exchange, request: &Admitted, split: &Split) -> Chosen {
-    let rules = Arc::clone(&exchange.local.snapshot.rules);
+    let local = Rc::clone(&exchange.local);
+    let rules = &local.snapshot.rules;
     let (chosen, tenant, issued) = {
         let exchange = &*exchange;
         let head = request.head(exchange);
@@ -33,7 +34,7 @@ pub(super) fn decide(exchange: &mut Exchange, request: &Admitted, split: &Split)
         let identity = known.or(issued.as_deref());
         let spread = exchange.route.map(|route| exchange.local.spread(route));
         let mut sequence = spread.map(std::cell::Cell::get).unwrap_or_default();
-        let decision = decide_by_rules(&rules, split, &head, &caller, identity, &mut sequence, &mut Silent);
+        let decision = decide_by_rules(rules, split, &head, &caller, identity, &mut sequence, &mut Silent);
         if let Some(spread) = spread {
             spread.set(sequence);
         }

@@ -16,7 +16,7 @@ use super::client::Client;
 use super::expiry::Told;
 use super::h1_io::H1Io;
 use super::h2_io::{H2Io, PREFACE};
-use super::stack::Stack;
+use super::stack::stack;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
@@ -110,7 +110,7 @@ async fn http1(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
         builder.max_headers(limits.headers as usize);
     }
     let io = H1Io::new(stream, Rc::clone(client), first);
-    let mut connection = pin!(builder.serve_connection(io, Stack(Rc::clone(client))));
+    let mut connection = pin!(builder.serve_connection(io, stack(client)));
     std::future::poll_fn(|cx| {
         client.watched.register(cx);
         match client.watched.take_told() {
@@ -140,7 +140,7 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
         .max_local_error_reset_streams(H2_LOCAL_RESETS);
     let io = H2Io::new(stream, Rc::clone(client), first);
     let mut leaving = false;
-    let mut connection = pin!(builder.serve_connection(io, Stack(Rc::clone(client))));
+    let mut connection = pin!(builder.serve_connection(io, stack(client)));
     std::future::poll_fn(|cx| {
         client.watched.register(cx);
         match client.watched.take_told() {

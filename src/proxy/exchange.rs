@@ -20,6 +20,8 @@ pub(super) struct Exchange {
     pub(super) local: Rc<Local>,
     pub(super) began: Instant,
     pub(super) began_wall: Duration,
+    /// When the upstream's head had come.
+    pub(super) head_at: Option<Instant>,
     pub(super) method: Method,
     pub(super) version: Version,
     /// The target as received.

@@ -4,7 +4,6 @@
 //! of it was written, or when it may be repeated (idempotent, no body) and nothing of an answer was read.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -41,8 +40,8 @@ pub(super) async fn forward(
     let endpoint = balance::pick(&upstream, &worker.random, || chosen.key).ok_or(Fault::NoEndpoint)?;
     exchange.endpoint = Some(endpoint.endpoint.address);
     exchange.flight = Some(Flight::new(&worker, &upstream, &endpoint));
-    let left = route.timeouts.request.map(|bound| bound.saturating_sub(since(exchange)));
-    let mut deadline = Deadline::new(&worker, left);
+    // Nothing was awaited since the request's head: the whole bound is left.
+    let mut deadline = Deadline::new(&worker, route.timeouts.request);
     let sent = deadline.bound(send(exchange, (&upstream, &endpoint), outgoing)).await;
     let meter = upstream.meter(worker.index);
     let result = sent.unwrap_or(Err(Fault::ResponseTimeout)).map_err(|fault| blame(exchange, fault));
@@ -59,10 +58,6 @@ pub(super) async fn forward(
         }
     }
     result
-}
-
-fn since(exchange: &Exchange) -> Duration {
-    exchange.client.worker.clock.now().duration_since(exchange.began)
 }
 
 /// `limits.requests` of the upstream: of all workers together.
@@ -109,11 +104,13 @@ async fn send(
         let copy = (reused && replayable).then(|| copy(&request));
         exchange.stage = Stage::Head;
         exchange.attempts += 1;
-        let asked = worker.clock.now();
+        let asked = if reused { exchange.began } else { worker.clock.now() };
         exchange.lease = Some(lease);
         match attempt(exchange, request).await {
             Ok(response) => {
-                let took = worker.clock.now().duration_since(asked);
+                let now = worker.clock.now();
+                let took = now.duration_since(asked);
+                exchange.head_at = Some(now);
                 exchange.upstream_latency = Some(took);
                 meter.latency.record(took);
                 return inspect(response, endpoint.protocol());

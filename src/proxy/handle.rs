@@ -30,8 +30,8 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
 async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
     let request = admit::admit(exchange, request)?;
     let found = choose::find(exchange, &request)?;
-    let rules = std::sync::Arc::clone(&exchange.local.snapshot.rules);
-    let route = rules.route(found.route);
+    let local = Rc::clone(&exchange.local);
+    let route = local.snapshot.rules.route(found.route);
     match &route.action {
         Action::Redirect(redirect) => Ok(answer::redirect(exchange, redirect)),
         Action::Respond(respond) => Ok(answer::respond(exchange, respond)),

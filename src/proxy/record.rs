@@ -49,7 +49,8 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
 }
 
 fn log(exchange: &mut Exchange, took: std::time::Duration) {
-    let rules = std::sync::Arc::clone(&exchange.local.snapshot.rules);
+    let local = std::rc::Rc::clone(&exchange.local);
+    let rules = &local.snapshot.rules;
     if !exchange.local.logs() {
         return;
     }

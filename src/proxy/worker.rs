@@ -66,6 +66,8 @@ pub(super) struct Worker {
     log: RefCell<LogBuffer>,
     log_sender: LogSender,
     started: Instant,
+    /// The wall clock, as of the last sweep.
+    wall: Cell<(Instant, Duration)>,
     now_ms: Cell<u64>,
 }
 
@@ -78,6 +80,12 @@ impl Worker {
     /// Milliseconds since this worker started, as of the last sweep.
     pub(super) fn now_ms(&self) -> u64 {
         self.now_ms.get()
+    }
+
+    /// The wall clock at a moment that the monotonic clock has read. Follows the wall clock at each sweep.
+    pub(super) fn wall_at(&self, moment: Instant) -> Duration {
+        let (then, wall) = self.wall.get();
+        wall + moment.saturating_duration_since(then)
     }
 
     /// What this worker counts for itself.
@@ -107,7 +115,9 @@ impl Worker {
     }
 
     fn sweep(&self) {
-        let elapsed = self.clock.now().duration_since(self.started);
+        let now = self.clock.now();
+        self.wall.set((now, self.clock.wall()));
+        let elapsed = now.duration_since(self.started);
         let now_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
         self.watchlist.sweep(now_ms);
@@ -173,6 +183,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         log: RefCell::default(),
         log_sender: log,
         started: clock.now(),
+        wall: Cell::new((clock.now(), clock.wall())),
         now_ms: Cell::new(0),
     });
     runtime.block_on(async {
