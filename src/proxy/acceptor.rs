@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +22,8 @@ use crate::telemetry::Refusal;
 const AHEAD_MAX: u64 = 2;
 /// How long it waits then.
 const COURTESY: Duration = Duration::from_micros(200);
+/// How long a closing listener is accepted from, unless it is shut down before.
+const LAST_ACCEPTS: Duration = Duration::from_millis(500);
 /// How long accepting pauses after an error such as «too many open files»: neither a spin nor an end.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -104,15 +105,15 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Re
         // One connection a turn, so that siblings get their share of a burst.
         tokio::task::yield_now().await;
     }
-    // Whoever stands in the queue was promised a connection.
-    while let Some(Ok((stream, peer))) = std::future::poll_fn(|cx| Poll::Ready(now(socket.poll_accept(cx)))).await {
-        open(&worker, &current, stream, peer);
-    }
-    // Others hold the socket too, such as its connections: closing this duplicate alone would leave clients waiting in
-    // a queue that nobody looks at.
-    if let Err(error) = socket2::SockRef::from(&*current.socket).shutdown(std::net::Shutdown::Both) {
-        tracing::debug!(listener = current.spec.name, %error, "the listening socket was closed already");
-    }
+    // The control plane shuts the socket down in a moment. Whoever stands in its queue until then was promised a
+    // connection.
+    let last = async {
+        while let Ok((stream, peer)) = socket.accept().await {
+            open(&worker, &current, stream, peer);
+        }
+    };
+    // Elapsed or not, nobody is left in the queue.
+    let _ = tokio::time::timeout(LAST_ACCEPTS, last).await;
     if !worker.draining.get() {
         tokio::task::spawn_local(dismiss(worker, current));
     }
@@ -124,13 +125,6 @@ async fn dismiss(worker: Rc<Worker>, listener: Arc<Listener>) {
     worker.watchlist.tell_those_of(socket, Told::Drain);
     tokio::time::sleep(IDLE_GRACE).await;
     worker.watchlist.tell_those_of(socket, Told::Close);
-}
-
-fn now<T>(poll: Poll<T>) -> Option<T> {
-    match poll {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
-    }
 }
 
 async fn accept_error(worker: &Worker, error: &std::io::Error) {

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::exchange::{Exchange, Host, Stage};
 use super::fault::Fault;
-use super::fields;
+use super::fields::{self, Peer};
 use crate::route::{ClientIp, Head, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
 
@@ -160,7 +160,11 @@ fn believe(exchange: &mut Exchange, parts: &mut request::Parts, identity: &Ident
         exchange.client_ip = ClientIp::find(identity, peer, &parts.headers);
         exchange.request_id = parts.headers.get(super::fault::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
     }
-    let aliases = fields::strip_untrusted(&mut parts.headers, identity, exchange.trusted);
+    let aliases = fields::strip_untrusted(
+        &mut parts.headers,
+        identity,
+        if exchange.trusted { Peer::Trusted } else { Peer::Stranger },
+    );
     if aliases > 0 {
         exchange.client.worker.meter().alias_headers_dropped.add(aliases);
     }

@@ -24,7 +24,7 @@ pub(super) struct Turns {
 
 impl Turns {
     /// Fresh turns over these endpoints.
-    pub(super) fn new(endpoints: &[Rc<EndpointPool>], hash: bool) -> Self {
+    pub(super) fn new(endpoints: &[Rc<EndpointPool>], balance: Balance) -> Self {
         let mut sum = 0_u32;
         let cumulative = endpoints
             .iter()
@@ -34,7 +34,7 @@ impl Turns {
             })
             .collect();
         let seed = |pool: &Rc<EndpointPool>| xxh3_64(pool.endpoint.address.to_string().as_bytes());
-        let seeds = if hash { endpoints.iter().map(seed).collect() } else { Box::default() };
+        let seeds = if balance == Balance::Hash { endpoints.iter().map(seed).collect() } else { Box::default() };
         Self { current: endpoints.iter().map(|_| Cell::new(0)).collect(), cumulative, seeds }
     }
 }

@@ -46,6 +46,10 @@ pub(super) struct Client {
     pub(super) refused_body: Cell<Option<Refusal>>,
     /// Informational responses to write before the next response.
     pub(super) early: Arc<Early>,
+    /// Everything that was written has left.
+    pub(super) flushed: Cell<bool>,
+    /// No part of a request has been read that is not handled.
+    pub(super) between: Cell<bool>,
     /// What was to be read did not come in time.
     pub(super) expired: Cell<bool>,
     /// The connection is to be closed after the responses under way.
@@ -76,6 +80,8 @@ impl Client {
             refused_head: Cell::new(None),
             refused_body: Cell::new(None),
             early: Arc::default(),
+            flushed: Cell::new(true),
+            between: Cell::new(true),
             expired: Cell::new(false),
             closing: Cell::new(draining),
             cut: Cell::new(false),
@@ -94,6 +100,15 @@ impl Client {
         }
     }
 
+    /// Whether nothing is under way in either direction.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.in_flight.get() == 0
+            && self.heads.get() == self.requests.get()
+            && self.flushed.get()
+            && self.between.get()
+            && !self.closing.get()
+    }
+
     /// Arms the write deadline when a write is stuck, clears it when bytes flow.
     pub(super) fn wrote(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if poll.is_pending() {
@@ -108,6 +123,7 @@ impl Client {
     pub(super) fn begin_request(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.watched.clear_read();
+        self.watched.stay_awake();
     }
 
     /// A request has ended; when it was the last one under way, the connection is idle.
@@ -116,6 +132,7 @@ impl Client {
         self.in_flight.set(left);
         if left == 0 {
             self.watched.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
+            self.watched.doze_soon(self.worker.now_ms());
         }
     }
 }

@@ -25,23 +25,35 @@ const H1_BUFFER_BYTES: usize = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// A connection to `endpoint`, and whether it was used before. `reuse` is given up when pooled connections keep
-/// turning out dead.
+/// Whether a pooled connection may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reuse {
+    /// It may.
+    Allowed,
+    /// Too many of them turned out dead.
+    GivenUp,
+}
+
+/// A connection to `endpoint`, and whether it was used before.
 pub(super) async fn lease(
     worker: &Rc<Worker>,
     (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
-    reuse: bool,
+    reuse: Reuse,
 ) -> Result<(Lease, bool), Fault> {
     match endpoint.protocol() {
         Protocol::Http1 => {
-            if reuse && let Some(sender) = idle(endpoint).await {
+            if reuse == Reuse::Allowed
+                && let Some(sender) = idle(endpoint).await
+            {
                 return Ok((Lease::Whole { sender, endpoint: Rc::clone(endpoint) }, true));
             }
             let sender = open_h1(worker, upstream, endpoint).await?;
             Ok((Lease::Whole { sender, endpoint: Rc::clone(endpoint) }, false))
         }
         Protocol::H2c => {
-            if reuse && let Some(connection) = endpoint.multiplexed() {
+            if reuse == Reuse::Allowed
+                && let Some(connection) = endpoint.multiplexed()
+            {
                 return Ok((Lease::Stream(Stream::new(connection)), true));
             }
             let _alone = endpoint.opening.lock().await;

@@ -71,7 +71,7 @@ impl Future for Sniff<'_> {
         let client = this.client;
         client.watched.register(cx);
         match client.watched.take_told() {
-            Told::Nothing => {}
+            Told::Nothing | Told::Doze => {}
             Told::Drain => client.closing.set(true),
             Told::Expired => {
                 client.worker.meter().refuse(Refusal::HeaderTimeout);
@@ -102,6 +102,13 @@ impl Future for Sniff<'_> {
     }
 }
 
+/// How a turn of an HTTP/1.1 connection ended.
+enum Turn {
+    Ended(hyper::Result<()>),
+    /// It is idle, and everything that was answered has left.
+    Dozes,
+}
+
 async fn http1(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder.half_close(false).max_buf_size(H1_BUFFER_BYTES).header_read_timeout(None);
@@ -109,21 +116,34 @@ async fn http1(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
     if limits.headers > 100 {
         builder.max_headers(limits.headers as usize);
     }
-    let io = H1Io::new(stream, Rc::clone(client), first);
-    let mut connection = pin!(builder.serve_connection(io, stack(client)));
-    std::future::poll_fn(|cx| {
-        client.watched.register(cx);
-        match client.watched.take_told() {
-            Told::Nothing => {}
-            Told::Expired if client.watched.write_expired(client.worker.now_ms()) => return stalled(client),
-            Told::Expired => client.expired.set(true),
-            Told::Drain => client.closing.set(true),
-            Told::Close => connection.as_mut().graceful_shutdown(),
-            Told::Cut => return cut(client),
+    let mut io = H1Io::new(stream, Rc::clone(client), first);
+    loop {
+        // Boxed, so that it is gone while the connection dozes.
+        let mut connection = Box::new(builder.serve_connection(io, stack(client)));
+        let turn = std::future::poll_fn(|cx| {
+            client.watched.register(cx);
+            match client.watched.take_told() {
+                Told::Nothing => {}
+                Told::Doze if client.is_quiet() => return Poll::Ready(Turn::Dozes),
+                Told::Doze => client.watched.doze_soon(client.worker.now_ms()),
+                Told::Expired if client.watched.write_expired(client.worker.now_ms()) => {
+                    return stalled(client).map(Turn::Ended);
+                }
+                Told::Expired => client.expired.set(true),
+                Told::Drain => client.closing.set(true),
+                Told::Close => Pin::new(&mut *connection).graceful_shutdown(),
+                Told::Cut => return cut(client).map(Turn::Ended),
+            }
+            Pin::new(&mut *connection).poll(cx).map(Turn::Ended)
+        });
+        match turn.await {
+            Turn::Ended(ended) => return ended,
+            Turn::Dozes => io = connection.into_parts().io,
         }
-        connection.as_mut().poll(cx)
-    })
-    .await
+        if !io.wake().await {
+            return Ok(());
+        }
+    }
 }
 
 async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::Result<()> {
@@ -144,7 +164,7 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
     std::future::poll_fn(|cx| {
         client.watched.register(cx);
         match client.watched.take_told() {
-            Told::Nothing => {}
+            Told::Nothing | Told::Doze => {}
             Told::Expired if client.watched.write_expired(client.worker.now_ms()) => return stalled(client),
             Told::Expired => {
                 client.watched.clear_read();

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// How often a worker sweeps; deadlines are late by at most this.
 pub(super) const SWEEP: Duration = Duration::from_millis(100);
 
+/// A connection that was idle for this long dozes: it holds no buffers.
+const DOZE_AFTER_MS: u64 = 1000;
+
 const NEVER: u64 = u64::MAX;
 
 /// What a connection is told when it is woken.
@@ -18,6 +21,8 @@ pub(super) enum Told {
     Nothing,
     /// The deadline has passed.
     Expired,
+    /// Nothing has happened for a while: give back what can be given back.
+    Doze,
     /// Say «close» with the next response.
     Drain,
     /// Finish what is under way and close; close at once when idle.
@@ -31,6 +36,7 @@ pub(super) enum Told {
 pub(super) struct Watched {
     reading: Cell<u64>,
     writing: Cell<u64>,
+    dozing: Cell<u64>,
     told: Cell<Told>,
     waker: RefCell<Option<Waker>>,
     place: Cell<usize>,
@@ -68,6 +74,16 @@ impl Watched {
         self.writing.set(NEVER);
     }
 
+    /// Dozes off after [`DOZE_AFTER_MS`] unless it is woken before.
+    pub(super) fn doze_soon(&self, now_ms: u64) {
+        self.dozing.set(now_ms + DOZE_AFTER_MS);
+    }
+
+    /// Something happens.
+    pub(super) fn stay_awake(&self) {
+        self.dozing.set(NEVER);
+    }
+
     /// Whether it was a stuck write that expired.
     pub(super) fn write_expired(&self, now_ms: u64) -> bool {
         self.writing.get() <= now_ms
@@ -89,7 +105,7 @@ impl Watched {
 
     /// Tells and wakes the connection.
     pub(super) fn tell(&self, told: Told) {
-        if told != Told::Expired || self.told.get() == Told::Nothing {
+        if !matches!(told, Told::Expired | Told::Doze) || self.told.get() == Told::Nothing {
             self.told.set(told);
         }
         self.wake();
@@ -123,6 +139,7 @@ impl Watchlist {
         let watched = Rc::new(Watched {
             reading: Cell::new(NEVER),
             writing: Cell::new(NEVER),
+            dozing: Cell::new(NEVER),
             told: Cell::new(Told::Nothing),
             waker: RefCell::new(None),
             place: Cell::new(list.len()),
@@ -152,6 +169,9 @@ impl Watchlist {
         for watched in self.0.borrow().iter() {
             if watched.reading.get() <= now_ms || watched.writing.get() <= now_ms {
                 watched.tell(Told::Expired);
+            } else if watched.dozing.get() <= now_ms {
+                watched.stay_awake();
+                watched.tell(Told::Doze);
             }
         }
     }

@@ -97,12 +97,21 @@ fn takes_trailers(value: &HeaderValue) -> bool {
     value.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
+/// Who speaks to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// One of the trusted proxies.
+    Trusted,
+    /// Anybody else.
+    Stranger,
+}
+
 /// Removes what only trusted peers may say, and returns how many aliases were dropped.
-pub(super) fn strip_untrusted(headers: &mut HeaderMap, identity: &Identity, trusted: bool) -> u64 {
+pub(super) fn strip_untrusted(headers: &mut HeaderMap, identity: &Identity, peer: Peer) -> u64 {
     let mut doomed: Vec<HeaderName> = Vec::new();
     let mut aliases = 0;
     for name in headers.keys() {
-        if !trusted && (is_proxy_told(name.as_str()) || is_identity(name, identity)) {
+        if peer == Peer::Stranger && (is_proxy_told(name.as_str()) || is_identity(name, identity)) {
             doomed.push(name.clone());
         } else if memchr::memchr(b'_', name.as_str().as_bytes()).is_some() {
             let meant = HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes());
@@ -200,10 +209,10 @@ mod tests {
             ("accept", "1"),
         ];
         let mut given = headers(&lines);
-        assert_eq!(strip_untrusted(&mut given, &identity, false), 3);
+        assert_eq!(strip_untrusted(&mut given, &identity, Peer::Stranger), 3);
         assert_eq!(names(&given), ["accept", "x_other"]);
         let mut given = headers(&lines);
-        assert_eq!(strip_untrusted(&mut given, &identity, true), 3);
+        assert_eq!(strip_untrusted(&mut given, &identity, Peer::Trusted), 3);
         assert!(given.contains_key("x-tenant") && !given.contains_key("x_tenant"));
     }
 

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::balance;
 use super::body::RequestBody;
-use super::connect;
+use super::connect::{self, Reuse};
 use super::early;
 use super::exchange::{Chosen, Exchange, Stage, UploadFault};
 use super::fault::Fault;
@@ -99,8 +99,8 @@ async fn send(
     let worker = Rc::clone(&exchange.client.worker);
     let meter = upstream.meter(worker.index);
     loop {
-        let stale_left = exchange.attempts < STALE_MAX;
-        let (lease, reused) = connect::lease(&worker, (upstream, endpoint), stale_left).await?;
+        let reuse = if exchange.attempts < STALE_MAX { Reuse::Allowed } else { Reuse::GivenUp };
+        let (lease, reused) = connect::lease(&worker, (upstream, endpoint), reuse).await?;
         let copy = (reused && replayable).then(|| copy(&request));
         exchange.stage = Stage::Head;
         exchange.attempts += 1;

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::client::Client;
+use super::expiry::Told;
 use super::scan::{self, Body, Bounds, Framing, Head, Progress};
 use crate::telemetry::Refusal;
 
@@ -34,8 +35,6 @@ pub(super) struct H1Io {
     ready: BytesMut,
     /// The beginning of a head.
     held: BytesMut,
-    /// Whether everything that hyper wrote has left.
-    clean: bool,
     lingered: usize,
     /// Informational responses on their way.
     early: BytesMut,
@@ -55,17 +54,8 @@ impl H1Io {
     pub(super) fn new(stream: TcpStream, client: Rc<Client>, first: &[u8]) -> Self {
         let bounds = client.bounds();
         let (ready, held) = (BytesMut::new(), BytesMut::new());
-        let mut io = Self {
-            stream,
-            client,
-            bounds,
-            reading: Reading::Head,
-            ready,
-            held,
-            clean: true,
-            lingered: 0,
-            early: BytesMut::new(),
-        };
+        let mut io =
+            Self { stream, client, bounds, reading: Reading::Head, ready, held, lingered: 0, early: BytesMut::new() };
         io.take(first);
         io
     }
@@ -154,6 +144,25 @@ impl H1Io {
         Filled::Some
     }
 
+    /// Whether every head that was read is with hyper whole, and its body too.
+    fn is_between(&self) -> bool {
+        matches!(self.reading, Reading::Head) && self.held.is_empty() && self.ready.is_empty()
+    }
+
+    /// Dozes until there is something to read (`true`) or a reason to close (`false`).
+    pub(super) async fn wake(&mut self) -> bool {
+        std::future::poll_fn(|cx| {
+            self.client.watched.register(cx);
+            match self.client.watched.take_told() {
+                Told::Nothing | Told::Doze => {}
+                Told::Drain => self.client.closing.set(true),
+                Told::Expired | Told::Close | Told::Cut => return Poll::Ready(false),
+            }
+            self.stream.poll_read_ready(cx).map(|ready| ready.is_ok())
+        })
+        .await
+    }
+
     /// Sets the deadline that fits what is awaited.
     fn await_bytes(&self) {
         let limits = &self.client.listener.spec.limits;
@@ -191,13 +200,14 @@ impl H1Io {
         } else {
             self.take(buffer.filled());
         }
+        self.client.between.set(self.is_between());
         Poll::Ready(Ok(Filled::Some))
     }
 
     /// Writes informational responses, when nothing of hyper's is half written.
     fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(more) = self.client.early.take()
-            && self.clean
+            && self.client.flushed.get()
         {
             self.early.unsplit(more);
         }
@@ -250,7 +260,7 @@ impl Write for H1Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
-        this.clean = false;
+        this.client.flushed.set(false);
         let poll = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.client.wrote(poll)
     }
@@ -262,7 +272,7 @@ impl Write for H1Io {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
-        this.clean = false;
+        this.client.flushed.set(false);
         let poll = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.client.wrote(poll)
     }
@@ -274,7 +284,7 @@ impl Write for H1Io {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes when its own buffer is empty: all that it wrote has left for the socket.
         let this = self.get_mut();
-        this.clean = true;
+        this.client.flushed.set(true);
         this.poll_early(cx)
     }
 

@@ -9,7 +9,7 @@ use hyper::client::conn::{http1, http2};
 
 use super::balance::Turns;
 use super::body::RequestBody;
-use crate::route::{Balance, Protocol, Upstream};
+use crate::route::{Protocol, Upstream};
 use crate::snapshot::Endpoint;
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
@@ -77,7 +77,7 @@ impl Pools {
                 kept.map_or_else(|| Rc::new(EndpointPool::new(endpoint.clone())), Rc::clone)
             })
             .collect();
-        let turns = Turns::new(&pools, matches!(upstream.balance, Balance::Hash));
+        let turns = Turns::new(&pools, upstream.balance);
         let pool =
             Rc::new(UpstreamPool { upstream: upstream.clone(), endpoints: pools, turns, series: Arc::clone(series) });
         by_name.insert(upstream.name.clone(), Rc::clone(&pool));

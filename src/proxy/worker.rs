@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::Release;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{LocalOptions, LocalRuntime};
@@ -117,15 +117,14 @@ impl Worker {
     fn sweep(&self) {
         let now = self.clock.now();
         self.wall.set((now, self.clock.wall()));
-        let elapsed = now.duration_since(self.started);
-        let now_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
         self.watchlist.sweep(now_ms);
         self.timers.sweep(now_ms);
         self.pools.sweep(now_ms);
         self.visitors.sweep(now_ms);
         self.hand_over(&mut self.log.borrow_mut());
-        self.meter().heartbeat_ms.store(now_ms, Relaxed);
+        self.registry.beat(self.index, now);
     }
 
     fn adopt(&self, snapshot: Arc<Snapshot>) {
