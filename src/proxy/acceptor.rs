@@ -22,8 +22,6 @@ use crate::telemetry::Refusal;
 const AHEAD_MAX: u64 = 2;
 /// How long it waits then.
 const COURTESY: Duration = Duration::from_micros(200);
-/// How long a closing listener is accepted from, unless it is shut down before.
-const LAST_ACCEPTS: Duration = Duration::from_millis(500);
 /// How long accepting pauses after an error such as «too many open files»: neither a spin nor an end.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -105,15 +103,21 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Re
         // One connection a turn, so that siblings get their share of a burst.
         tokio::task::yield_now().await;
     }
-    // The control plane shuts the socket down in a moment. Whoever stands in its queue until then was promised a
-    // connection.
-    let last = async {
-        while let Ok((stream, peer)) = socket.accept().await {
-            open(&worker, &current, stream, peer);
+    // Whoever stands in the queue was promised a connection. The system is asked directly: readiness may lag.
+    if let Ok(socket) = socket.into_std() {
+        while let Ok((stream, peer)) = socket.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                open(&worker, &current, stream, peer);
+            }
         }
-    };
-    // Elapsed or not, nobody is left in the queue.
-    let _ = tokio::time::timeout(LAST_ACCEPTS, last).await;
+    }
+    // Others hold the socket too, such as its connections: closing this duplicate alone would leave clients waiting in
+    // a queue that nobody looks at.
+    if let Err(error) = socket2::SockRef::from(&*current.socket).shutdown(std::net::Shutdown::Both) {
+        tracing::debug!(listener = current.spec.name, %error, "the listening socket was closed already");
+    }
     if !worker.draining.get() {
         tokio::task::spawn_local(dismiss(worker, current));
     }
