@@ -88,7 +88,9 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
     if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(Refusal::MalformedHead);
     }
-    if parts.headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
+    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_number = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    if lengths.next().is_some_and(|length| !is_number(length)) || lengths.next().is_some() {
         return Err(Refusal::BadFraming);
     }
     let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);

@@ -54,6 +54,8 @@ pub(super) struct Client {
     pub(super) expired: Cell<bool>,
     /// The connection is to be closed after the responses under way.
     pub(super) closing: Cell<bool>,
+    /// What an HTTP/2 connection that has ended was flooded with, if with anything.
+    pub(super) suspect: Cell<Option<Refusal>>,
     /// The connection was cut at a drain's deadline.
     pub(super) cut: Cell<bool>,
 }
@@ -84,6 +86,7 @@ impl Client {
             between: Cell::new(true),
             expired: Cell::new(false),
             closing: Cell::new(draining),
+            suspect: Cell::new(None),
             cut: Cell::new(false),
         })
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
@@ -44,7 +44,13 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
     };
     let ended = match protocol {
         Protocol::Http1 => http1(&client, stream, &first).await,
-        Protocol::Http2 => http2(&client, stream, &first).await,
+        Protocol::Http2 => {
+            let ended = http2(&client, stream, &first).await;
+            if let Some(refusal) = ended.as_ref().err().and_then(|error| refusal(&client, error)) {
+                client.worker.meter().refuse(refusal);
+            }
+            ended
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
@@ -180,13 +186,21 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
             leaving = true;
             connection.as_mut().graceful_shutdown();
         }
-        let ended = ready!(connection.as_mut().poll(cx));
-        if ended.as_ref().is_err_and(|error| !error.is_canceled()) {
-            client.worker.meter().refuse(Refusal::H2Protocol);
-        }
-        Poll::Ready(ended)
+        connection.as_mut().poll(cx)
     })
     .await
+}
+
+/// What the protocol stack itself refused. A connection that broke is nobody's fault, and one that was cut for a flood
+/// of frames is counted already.
+fn refusal(client: &Client, error: &hyper::Error) -> Option<Refusal> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    if cause.is_io() || cause.is_remote() {
+        return None;
+    }
+    // Its own bounds on floods are of no more than one name: the frames that came tell which.
+    let flood = cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    Some(if flood { client.suspect.get().unwrap_or(Refusal::H2Resets) } else { Refusal::H2Protocol })
 }
 
 /// The client does not read what it asked for: the connection is cut, and what it holds is free again.

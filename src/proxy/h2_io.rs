@@ -34,6 +34,14 @@ impl H2Io {
         let frames = Frames::new(&client);
         Self { stream, client, frames, first: first.to_vec() }
     }
+
+    /// Counts the frames in what was read.
+    fn count(&mut self, bytes: &[u8], now_ms: u64) -> io::Result<()> {
+        self.frames.count(bytes, now_ms).map_err(|refusal| {
+            self.client.worker.meter().refuse(refusal);
+            io::Error::new(io::ErrorKind::InvalidData, refusal.name())
+        })
+    }
 }
 
 impl Read for H2Io {
@@ -43,7 +51,7 @@ impl Read for H2Io {
         if !this.first.is_empty() {
             let n = this.first.len().min(cursor.remaining());
             let first: Vec<u8> = this.first.drain(..n).collect();
-            this.frames.count(&first, worker.now_ms()).map_err(|refusal| refuse(&this.client, refusal))?;
+            this.count(&first, worker.now_ms())?;
             cursor.put_slice(&first);
             return Poll::Ready(Ok(()));
         }
@@ -57,15 +65,16 @@ impl Read for H2Io {
             }
             return Poll::Pending;
         }
-        this.frames.count(buffer.filled(), worker.now_ms()).map_err(|refusal| refuse(&this.client, refusal))?;
+        this.count(buffer.filled(), worker.now_ms())?;
         cursor.put_slice(buffer.filled());
         Poll::Ready(Ok(()))
     }
 }
 
-fn refuse(client: &Client, refusal: Refusal) -> io::Error {
-    client.worker.meter().refuse(refusal);
-    io::Error::new(io::ErrorKind::InvalidData, refusal.name())
+impl Drop for H2Io {
+    fn drop(&mut self) {
+        self.client.suspect.set(self.frames.suspect());
+    }
 }
 
 impl Write for H2Io {
@@ -146,6 +155,14 @@ impl Frames {
             continuations: Quota::new(limits.h2_continuations, Refusal::H2Continuations),
             idle_frames: Quota::new(limits.h2_pings.saturating_mul(4).max(200), Refusal::H2Protocol),
         }
+    }
+
+    /// What most frames came of lately, where that is more than a fifth of what may come.
+    fn suspect(&self) -> Option<Refusal> {
+        let quotas = [&self.resets, &self.pings, &self.settings, &self.continuations, &self.idle_frames];
+        let part = |quota: &&Quota| f64::from(quota.used) / f64::from(quota.max);
+        let most = quotas.into_iter().max_by(|a, b| part(a).total_cmp(&part(b)))?;
+        (part(&most) > 0.2).then_some(most.refusal)
     }
 
     fn count(&mut self, mut bytes: &[u8], now_ms: u64) -> Result<(), Refusal> {

@@ -1,0 +1,279 @@
+//! The admin listener: what it tells is true, and nobody reaches it by way of a browser.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use serde_json::Value;
+
+use crate::harness::{Answer, Proxy, Raw, Upstream, until};
+
+const SHOP: &str = r#"
+[upstream.v1]
+endpoints = ["http://{v1}", { url = "http://{v2}", weight = 3 }]
+revision = "1.2.3"
+[upstream.v2]
+endpoints = ["h2c://{gone}"]
+[[route]]
+name = "shop"
+match = { path = "/shop/*" }
+stable = "v1"
+sticky = []
+canary = { upstream = "v2", weight = 25 }
+[[route]]
+name = "moved"
+match = { path = "/moved" }
+redirect = { to = "https://example.com/", status = 308 }
+"#;
+
+struct Scene {
+    proxy: Proxy,
+    _upstreams: [Upstream; 2],
+}
+
+fn scene(workers: usize) -> Scene {
+    let upstreams = [Upstream::echo(), Upstream::echo()];
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let setup = Proxy::workers(workers).with("v1", &upstreams[0]).with("v2", &upstreams[1]);
+    Scene { proxy: setup.place("gone", gone).start(SHOP), _upstreams: upstreams }
+}
+
+/// One request to the admin listener.
+fn ask(proxy: &Proxy, method: &str, path: &str, lines: &str) -> Answer {
+    let mut client = Raw::connect(proxy.admin());
+    let host = if lines.contains("Host:") { String::new() } else { format!("Host: {}\r\n", proxy.admin()) };
+    let head = format!("{method} {path} HTTP/1.1\r\n{host}{lines}\r\n");
+    client.send(head).read_response_to(method)
+}
+
+/// The samples of a scrape, by their series, and its families by their kinds. Every line is read strictly.
+#[derive(Debug)]
+struct Scrape {
+    samples: BTreeMap<String, f64>,
+    kinds: BTreeMap<String, String>,
+}
+
+fn scrape(text: &str) -> Scrape {
+    let (mut samples, mut kinds) = (BTreeMap::new(), BTreeMap::new());
+    let (mut family, mut helped) = (String::new(), String::new());
+    assert!(text.ends_with('\n'), "the last line ends");
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            helped = help.split(' ').next().unwrap().to_owned();
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(name, helped, "help before type");
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
+            assert_eq!(kinds.insert(name.to_owned(), kind.to_owned()), None, "{name} is told twice");
+            name.clone_into(&mut family);
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
+            let name = series.split('{').next().unwrap();
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+            let own = if kinds[&family] == "histogram" { base.unwrap_or(name) } else { name };
+            assert_eq!(own, family, "{line} stands in its family");
+            if kinds[&family] == "counter" {
+                assert!(name.ends_with("_total"), "{name}");
+            }
+            let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+            assert!(value >= 0.0, "{line}");
+            assert_eq!(samples.insert(series.to_owned(), value), None, "{series} is told twice");
+        }
+    }
+    Scrape { samples, kinds }
+}
+
+impl Scrape {
+    fn sum(&self, family: &str) -> f64 {
+        let of = |series: &&String| series.split('{').next() == Some(family);
+        self.samples.iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
+    }
+
+    /// What holds at any time: histograms are cumulative, and no count runs ahead of what it is a part of.
+    fn holds(&self) {
+        for (name, _) in self.kinds.iter().filter(|(_, kind)| *kind == "histogram") {
+            let ends = self.samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}_bucket")));
+            let mut by_labels: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+            for (series, count) in ends {
+                let (labels, bound) = series.split_once("le=\"").unwrap();
+                let bound = bound.split('"').next().unwrap().replace("+Inf", "inf").parse().unwrap();
+                by_labels.entry(labels.to_owned()).or_default().push((bound, *count));
+            }
+            for (labels, mut buckets) in by_labels {
+                buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+                assert!(buckets.is_sorted_by(|a, b| a.1 <= b.1), "{labels}: {buckets:?}");
+                let rest = labels.trim_start_matches(&format!("{name}_bucket")).trim_end_matches(',');
+                let count = self.samples[&format!("{name}_count{rest}}}").replace("{}", "")];
+                assert_eq!(buckets.last().map(|(_, count)| *count), Some(count), "{labels}");
+            }
+        }
+        let (accepted, closed) =
+            (self.sum("pointsman_connections_accepted_total"), self.sum("pointsman_connections_closed_total"));
+        assert!(closed <= accepted, "{closed} of {accepted}");
+    }
+}
+
+#[test]
+fn the_metrics_parse_and_their_identities_hold() {
+    let Scene { proxy, _upstreams } = scene(2);
+    let mut client = proxy.connect();
+    let statuses: Vec<u16> =
+        (0..40).map(|n| client.get(["/shop/", "/moved", "/nowhere", "/shop/x"][n % 4], "").status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 404).count(), 10);
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(client.read_response().status, 400);
+    drop(client);
+    proxy.settles();
+
+    let answer = ask(&proxy, "GET", "/metrics", "");
+    assert_eq!(answer.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let scrape = scrape(&answer.text());
+    scrape.holds();
+    assert_eq!(scrape.sum("pointsman_requests_total"), 41.0);
+    assert_eq!(scrape.sum("pointsman_request_duration_seconds_count"), 41.0);
+    assert_eq!(scrape.sum("pointsman_requests_in_flight"), 0.0);
+    let of = |series: &str| scrape.samples.get(series).copied().unwrap_or(0.0);
+    let canary = r#"pointsman_requests_total{reason="weight",route="shop",status_class="5xx",variant="canary"}"#;
+    assert!((4.0..=6.0).contains(&of(canary)), "{canary} is {}: nobody is there", of(canary));
+    let moved = r#"pointsman_requests_total{reason="none",route="moved",status_class="3xx",variant="none"}"#;
+    assert_eq!(of(moved), 10.0);
+    assert_eq!(of("pointsman_refused_total{reason=\"no_route\"}"), 10.0);
+    assert_eq!(of("pointsman_refused_total{reason=\"bad_host\"}"), 1.0);
+    let tries = scrape.sum("pointsman_upstream_requests_total");
+    assert_eq!(tries, 20.0, "one try for each request of the split");
+    assert_eq!(of("pointsman_upstream_connect_failures_total{upstream=\"v2\"}"), of(canary));
+    let weight = r#"pointsman_variant_weight_ratio{route="shop",variant="canary"}"#;
+    assert_eq!(of(weight), 0.25);
+    for name in ["pointsman_build_info", "process_resident_memory_bytes", "process_start_time_seconds"] {
+        assert!(scrape.kinds.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn scrapes_under_load_are_whole_and_lose_no_request() {
+    let Scene { proxy, _upstreams } = scene(2);
+    let stop = AtomicBool::new(false);
+    let asked: u32 = std::thread::scope(|scope| {
+        let one = || {
+            let (mut client, mut asked) = (proxy.connect(), 0);
+            while !stop.load(SeqCst) {
+                assert_eq!(client.get("/moved", "").status, 308);
+                asked += 1;
+            }
+            asked
+        };
+        let clients: Vec<_> = (0..3).map(|_| scope.spawn(one)).collect();
+        let mut last = 0.0;
+        for _ in 0..30 {
+            let scrape = scrape(&ask(&proxy, "GET", "/metrics", "").text());
+            scrape.holds();
+            let now = scrape.sum("pointsman_requests_total");
+            assert!(now >= last, "a counter never falls: {now} after {last}");
+            assert!(scrape.sum("pointsman_requests_in_flight") <= 6.0, "no more than the clients can have asked");
+            last = now;
+        }
+        until("requests while it was scraped", || (proxy.metric_sum("pointsman_requests_total") > 100.0).then_some(()));
+        stop.store(true, SeqCst);
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    proxy.settles();
+    assert_eq!(proxy.metric_sum("pointsman_requests_total"), f64::from(asked));
+}
+
+#[test]
+fn the_status_tells_what_holds() {
+    let Scene { proxy, _upstreams } = scene(1);
+    let mut client = proxy.connect();
+    (0..80).for_each(|_| drop(client.get("/shop/", "")));
+    let answer = ask(&proxy, "GET", "/status", "");
+    assert_eq!(answer.field("content-type"), Some("application/json"));
+    let status = answer.json();
+    assert_eq!(
+        (&status["generation"], &status["phase"], &status["ready"]),
+        (&1.into(), &"running".into(), &true.into())
+    );
+    assert_eq!(status["last_reload"]["outcome"], "applied");
+    assert_eq!(status["last_reload"]["cause"], "start");
+    let listener = &status["listeners"][0];
+    assert_eq!(listener["name"], "http");
+    assert_eq!(listener["address"], proxy.address().to_string());
+    assert_eq!(listener["connections"], 1);
+    let shop = &status["routes"][0];
+    assert_eq!((&shop["name"], &shop["action"], &shop["requests"]), (&"shop".into(), &"split".into(), &80.into()));
+    assert!(shop["place"].as_str().unwrap().contains("routes.toml:"), "{shop}");
+    let variant = |at: usize| &shop["variants"][at];
+    assert_eq!((&variant(0)["name"], &variant(0)["weight"]), (&"stable".into(), &75.0.into()));
+    assert_eq!((&variant(1)["name"], &variant(1)["weight"]), (&"canary".into(), &25.0.into()));
+    let share = variant(1)["share"].as_f64().unwrap();
+    assert!((22.0..=28.0).contains(&share), "the measured share of 25 % is {share} %");
+    assert_eq!(variant(1)["error_ratio"], 1.0, "nobody is there");
+    assert_eq!(variant(0)["error_ratio"], 0.0);
+    assert_eq!(status["routes"][1]["action"], "redirect");
+    let v1 = &status["upstreams"][0];
+    assert_eq!((&v1["name"], &v1["revision"]), (&"v1".into(), &"1.2.3".into()));
+    let weights: Vec<&Value> = v1["endpoints"].as_array().unwrap().iter().map(|one| &one["weight"]).collect();
+    assert_eq!(weights, [1, 3]);
+    assert_eq!(status["upstreams"][1]["endpoints"][0]["protocol"], "h2c");
+}
+
+#[test]
+fn a_reload_can_be_asked_for() {
+    let Scene { proxy, _upstreams } = scene(1);
+    let answer = ask(&proxy, "POST", "/reload", "");
+    assert_eq!((answer.status, &answer.json()["outcome"]), (200, &"unchanged".into()));
+    let file = proxy.dir().join("routes.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("weight = 25", "weight = 101")).unwrap();
+    let answer = ask(&proxy, "POST", "/reload", "");
+    let told = answer.json();
+    assert_eq!((answer.status, &told["outcome"]), (422, &"rejected".into()));
+    assert_eq!(told["diagnostics"][0]["severity"], "error", "{told}");
+    let answer = ask(&proxy, "POST", "/reload", "Accept: text/plain\r\n");
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("routes.toml:") && answer.text().contains("101"), "{}", answer.text());
+    std::fs::write(&file, text.replace("weight = 25", "weight = 26")).unwrap();
+    let answer = ask(&proxy, "POST", "/reload", "");
+    assert_eq!(answer.status, 200);
+    // The watcher may have been faster; then this one found nothing new.
+    assert!(matches!(answer.json()["outcome"].as_str(), Some("applied" | "unchanged")), "{}", answer.text());
+    assert_eq!(proxy.status()["routes"][0]["variants"][1]["weight"], 26.0);
+}
+
+#[test]
+fn health_and_readiness_are_told_apart_from_everything_else() {
+    let Scene { proxy, _upstreams } = scene(1);
+    for path in ["/healthz", "/readyz", "/metrics", "/status", "/"] {
+        assert_eq!(ask(&proxy, "GET", path, "").status, 200, "{path}");
+        let head = ask(&proxy, "HEAD", path, "");
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
+        let refused = ask(&proxy, "POST", path, "Content-Length: 0\r\n");
+        assert_eq!((refused.status, refused.field("allow")), (405, Some("GET, HEAD")), "{path}");
+    }
+    let refused = ask(&proxy, "GET", "/reload", "");
+    assert_eq!((refused.status, refused.field("allow")), (405, Some("POST")));
+    assert_eq!(ask(&proxy, "DELETE", "/reload", "").status, 405);
+    assert_eq!(ask(&proxy, "GET", "/nothing", "").status, 404);
+    assert_eq!(proxy.connect().get("/metrics", "").status, 404, "clients of the proxy see none of it");
+}
+
+#[test]
+fn pages_in_a_browser_cannot_reach_it() {
+    let Scene { proxy, _upstreams } = scene(1);
+    let admin = proxy.admin();
+    let reloads = || {
+        ["applied", "unchanged", "rejected"]
+            .map(|outcome| proxy.metric(&format!("pointsman_config_reloads_total{{outcome=\"{outcome}\"}}")))
+    };
+    let before = reloads();
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example"] {
+        for (method, path) in [("GET", "/status"), ("POST", "/reload")] {
+            assert_eq!(ask(&proxy, method, path, &format!("Host: {host}\r\n")).status, 403, "{host}");
+        }
+    }
+    for line in ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+        assert_eq!(ask(&proxy, "POST", "/reload", &format!("{line}\r\n")).status, 403, "{line}");
+    }
+    assert_eq!(reloads(), before, "nothing was read again");
+    for line in [format!("Host: localhost:{}", admin.port()), format!("Origin: http://{admin}")] {
+        assert_eq!(ask(&proxy, "POST", "/reload", &format!("{line}\r\n")).status, 200, "{line}");
+    }
+}
