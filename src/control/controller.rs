@@ -4,6 +4,7 @@
 //! event.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::ledger::{LastReload, Ledger};
 use super::outcome::{Cause, Outcome};
 use super::reading::{Reading, read};
 use super::resolve::{Answered, Names, Resolve};
+use super::retired::Retired;
 use super::source::{Load, Rejection, Unread, warn};
 use super::stopping::{Stopped, Stopping};
 use super::watch::Watcher;
@@ -27,6 +29,9 @@ use crate::telemetry::LogWriter;
 const ADOPT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a reload waits for the first answers of names that are new.
 const NEW_NAMES_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What workers get to accept whoever stands in the queue of a socket that is to be closed.
+const LAST_ACCEPTS: Duration = Duration::from_millis(50);
 
 /// Told what became of a reload.
 pub type Reply = Box<dyn FnOnce(&Outcome) + Send>;
@@ -51,6 +56,8 @@ pub enum Event {
     Abandon,
     /// The next phase of a stop is due.
     Due(Phase),
+    /// Close listening sockets that are no longer accepted from.
+    Close,
     /// Look after the workers.
     Watchdog {
         /// How many have ended.
@@ -75,6 +82,8 @@ pub struct Controller {
     pub(super) reloading: Option<Reloading>,
     pub(super) next: Option<Reloading>,
     pub(super) stuck: bool,
+    pub(super) retired: Retired,
+    pub(super) closing: Vec<Arc<TcpListener>>,
 }
 
 /// A reload under way, or one that begins when that has ended.
@@ -124,6 +133,7 @@ impl Controller {
             Event::Terminate | Event::Stop => self.stop(),
             Event::Abandon => return Some(Stopped::AtOnce),
             Event::Due(phase) => return self.due(phase),
+            Event::Close => self.close(),
             Event::Watchdog { ended } => self.watchdog(ended),
         }
         None
@@ -142,12 +152,40 @@ impl Controller {
         }
         self.stopping.reach(phase, &self.sender);
         self.advance(phase);
+        if phase == Phase::Draining {
+            let sockets = self.store.load().listeners.iter().map(|one| Arc::clone(&one.socket)).collect();
+            self.close_soon(sockets);
+        }
         None
     }
 
     fn advance(&self, phase: Phase) {
         self.ledger.pages().phase = Some(phase);
         self.drain.advance(phase);
+    }
+
+    /// Closes sockets once the workers have accepted whoever stands in their queues.
+    fn close_soon(&mut self, sockets: Vec<Arc<TcpListener>>) {
+        if sockets.is_empty() {
+            return;
+        }
+        self.closing.extend(sockets);
+        let events = self.sender.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_ACCEPTS).await;
+            // Nobody listens any more when the proxy has ended.
+            let _ = events.send(Event::Close).await;
+        });
+    }
+
+    /// Dropping a socket is not enough: the connections that came through it keep it open, and clients would queue up
+    /// at it in vain.
+    fn close(&mut self) {
+        for socket in self.closing.drain(..) {
+            if let Err(error) = socket2::SockRef::from(&*socket).shutdown(std::net::Shutdown::Both) {
+                tracing::debug!(%error, "a listening socket could not be shut down");
+            }
+        }
     }
 
     fn reload(&mut self, cause: Cause, reply: Option<Reply>) {
@@ -213,6 +251,8 @@ impl Controller {
         loaded: Loaded,
         answers: &std::collections::BTreeMap<String, Answered>,
     ) -> Result<Outcome, Rejection> {
+        // One of the addresses may be wanted again.
+        self.close();
         let old = self.store.load();
         let listeners = carry::listeners(&old.listeners, &loaded.rules.listeners, self.ledger.registry.workers);
         let admin = self.admin.prepare(loaded.rules.admin);
@@ -248,12 +288,17 @@ impl Controller {
             pages.baselines.follow(&old.rules, &next.rules, &next.series);
             pages.admin = Some(self.admin.adopt(admin));
         }
+        let kept = |socket: &Arc<TcpListener>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
+        let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();
         self.store.publish(next);
+        self.close_soon(gone);
+        self.retired.add(old);
         Ok(Outcome::Applied { generation, summary })
     }
 
     fn adopted(&mut self, workers: usize) {
         let Some(outcome) = self.reloading.as_mut().and_then(|reloading| reloading.outcome.take()) else { return };
+        self.retired.bury();
         let all = self.ledger.registry.workers;
         if workers < all {
             tracing::warn!(workers, all, "not all workers decide with the new generation yet");
@@ -300,6 +345,7 @@ impl Controller {
     }
 
     fn watchdog(&mut self, ended: usize) {
+        self.retired.bury();
         {
             let mut pages = self.ledger.pages();
             pages.log_lines_lost = self.log.lines_lost();

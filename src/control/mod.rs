@@ -13,6 +13,7 @@ mod origin;
 mod outcome;
 mod reading;
 mod resolve;
+mod retired;
 mod scrape;
 mod signals;
 mod socket;

@@ -17,6 +17,7 @@ use super::ledger::{LastReload, Ledger};
 use super::outcome::{Cause, Outcome};
 use super::reading::read;
 use super::resolve::{Answered, Names, Resolve};
+use super::retired::Retired;
 use super::signals::{self, Signals};
 use super::socket::BindError;
 use super::source::{Load, Rejection, Unread, warn};
@@ -175,6 +176,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let stopping = Stopping::new(settings.drain_delay, settings.drain_deadline);
     let drain = Drain::new();
     let (reloading, next, stuck) = (None, None, false);
+    let (retired, closing) = (Retired::default(), Vec::new());
     let controller = Controller {
         ledger,
         store,
@@ -191,6 +193,8 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         reloading,
         next,
         stuck,
+        retired,
+        closing,
     };
     Ok(Started { controller })
 }

@@ -341,3 +341,6 @@ fn seconds(us: u64) -> String {
     text.truncate(short);
     text
 }
+
+#[cfg(test)]
+mod tests;

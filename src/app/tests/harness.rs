@@ -69,7 +69,7 @@ impl Folder {
         Options {
             workers: NonZeroUsize::new(2),
             signals: Signals::Ignore,
-            poll_interval: Duration::from_secs(3_600),
+            poll_interval: Duration::from_hours(1),
             env: Arc::new(|_| None),
             ..Options::new(self.path("routes.toml"))
         }

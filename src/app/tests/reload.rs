@@ -1,6 +1,6 @@
 //! Reload: unchanged, applied, rejected; what is carried over.
 
-use super::harness::{Folder, file, generation, get, rejected, start, weight};
+use super::harness::{Folder, eventually, file, generation, get, rejected, start, weight};
 use crate::app::{Outcome, StartError};
 
 #[test]
@@ -95,10 +95,19 @@ fn listeners_come_and_go() {
     assert_eq!(both.len(), 2);
     assert_eq!(both[0], first[0], "port 0 keeps its port");
     std::net::TcpStream::connect(both[1].1).expect("the new one accepts");
+    let held = app.ledger.snapshot();
     folder.write("routes.toml", &file(5));
     assert!(matches!(app.reload(), Outcome::Applied { .. }));
     assert_eq!(app.listeners(), first);
-    assert!(std::net::TcpStream::connect(both[1].1).is_err(), "nobody holds the old socket");
+    let refused = || std::net::TcpStream::connect(both[1].1).is_err();
+    eventually("the old socket is closed, although a snapshot with it is held", refused);
+    drop(held);
+    folder.write("routes.toml", &two.replace("[::1]:0", &both[1].1.to_string()));
+    assert!(matches!(app.reload(), Outcome::Applied { .. }), "its address is free again");
+    folder.write("routes.toml", &file(5));
+    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    folder.write("routes.toml", &two.replace("[::1]:0", &both[1].1.to_string()));
+    assert!(matches!(app.reload(), Outcome::Applied { .. }), "even at once");
 }
 
 #[test]

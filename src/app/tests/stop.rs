@@ -19,7 +19,7 @@ fn drains_and_says_so() {
 fn is_not_ready_while_it_stops() {
     let folder = Folder::new(&file(5));
     let mut options = folder.options();
-    options.drain_delay = Duration::from_secs(3_600);
+    options.drain_delay = Duration::from_hours(1);
     let app = super::harness::start(&options).expect("started");
     assert_eq!(get(&app, "/readyz").status, 200);
     app.stop();

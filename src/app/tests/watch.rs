@@ -1,7 +1,6 @@
 //! Every way in which a file changes leads to a reload.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::time::Duration;
 
 use super::harness::{Folder, eventually, file, start, weight};
@@ -167,14 +166,15 @@ fn the_poll_sees_what_the_watch_does_not() {
 fn neighbours_are_none_of_its_business() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
-    let reloads = || super::harness::get(&app, "/metrics").body;
     for i in 0..20 {
         folder.write(&format!("access-{i}.log"), "x");
     }
     // A change that matters, after which all notices of the others have been looked at.
     folder.write("routes.toml", &file(6));
     expect(&app, 6, "the file was written");
-    let applied = "pointsman_config_reloads_total{outcome=\"applied\"} 1\n";
-    assert!(reloads().contains(applied), "{}", reloads());
-    assert!(Path::new(&folder.path("access-0.log")).exists());
+    let metrics = || super::harness::get(&app, "/metrics").body;
+    eventually("one reload", || metrics().contains("pointsman_config_reloads_total{outcome=\"applied\"} 1\n"));
+    // The file is so young at the start that it may be read twice.
+    let unchanged = |times: u32| format!("pointsman_config_reloads_total{{outcome=\"unchanged\"}} {times}\n");
+    assert!([0, 1].into_iter().any(|times| metrics().contains(&unchanged(times))), "{}", metrics());
 }

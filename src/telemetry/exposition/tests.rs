@@ -1,0 +1,123 @@
+//! A whole scrape against the text that it should be, and the rules that every metric keeps.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::route::Reason;
+use crate::telemetry::{Fallback, Labels, Refusal};
+
+const GOLDEN: &str = include_str!("golden.txt");
+
+fn series(route: &str, variant: &str) -> VariantSeries {
+    let labels = Labels { route: route.to_owned(), variant: variant.to_owned() };
+    VariantSeries { labels, meters: PerWorker::new(2) }
+}
+
+/// A scrape of a proxy with two workers, to which a little has happened.
+fn scrape() -> String {
+    let registry = Registry::new(2);
+    let now = registry.started + Duration::from_millis(1_500);
+    registry.beat(0, registry.started + Duration::from_millis(1_000));
+    registry.beat(1, registry.started + Duration::from_millis(1_250));
+    let (stable, canary, idle) =
+        (series("checkout", "stable"), series("checkout", "canary"), series("never", "stable"));
+    for worker in 0..2 {
+        let meter = stable.meters.of(worker);
+        let label = ReasonLabel::of(Reason::Stable, Fallback::No).index();
+        meter.requests[label][StatusClass::Success as usize].add(3);
+        meter.duration.record(Duration::from_micros(250));
+        meter.duration.record(Duration::from_micros(251));
+        meter.duration.record(Duration::from_secs(60));
+        meter.first_byte.record(Duration::from_millis(1));
+        meter.request_bytes.add(10);
+        meter.response_bytes.add(1_000);
+    }
+    let label = ReasonLabel::of(Reason::Weight, Fallback::Yes).index();
+    canary.meters.of(1).requests[label][StatusClass::ServerError as usize].inc();
+    registry.unrouted.meters.of(0).requests[ReasonLabel::NONE.index()][StatusClass::ClientError as usize].inc();
+    let upstreams = ["v1", "v2"].map(|name| UpstreamSeries { upstream: name.to_owned(), meters: PerWorker::new(2) });
+    let meter = upstreams[0].meters.of(0);
+    meter.requests[StatusClass::Success as usize].add(6);
+    meter.in_flight.add(2);
+    meter.connections.add(1);
+    meter.connects.inc();
+    meter.over_requests.inc();
+    meter.latency.record(Duration::from_millis(40));
+    let connections = PerWorker::<ListenerMeter>::new(2);
+    connections.of(0).connections.add(5);
+    connections.of(1).connections.add(-1);
+    let worker = registry.worker.of(0);
+    worker.accepted.add(7);
+    worker.requests_begun.add(9);
+    worker.requests_recorded.add(8);
+    worker.refuse(Refusal::NoRoute);
+    worker.log_lines_dropped.add(2);
+    let control = Control {
+        generation: 7,
+        last_reload_succeeded: true,
+        applied_at: Duration::from_millis(1_763_693_797_042),
+        reloads: vec![("unchanged", 1), ("applied", 6), ("rejected", 0)],
+        lookups: vec![("v1.internal".to_owned(), [3, 1])],
+        phase: Phase::Running,
+        log_lines_lost: 4,
+    };
+    let weighted = |series, weight| Weighted { series, weight: Some(weight) };
+    let scrape = Scrape {
+        registry: &registry,
+        now,
+        variants: vec![weighted(&stable, 0.95), weighted(&canary, 0.05), weighted(&idle, 1.0)],
+        upstreams: vec![
+            Upstream { series: &upstreams[1], endpoints: 0 },
+            Upstream { series: &upstreams[0], endpoints: 2 },
+        ],
+        listeners: vec![("http", &connections)],
+        control,
+    };
+    let process = Process {
+        cpu: Duration::from_millis(1_230),
+        resident_bytes: 1_048_576,
+        virtual_bytes: 2_097_152,
+        threads: 4,
+        open_files: 12,
+        open_files_max: Some(1_024),
+        started_at: Duration::from_secs(1_763_693_000),
+    };
+    expose(scrape, Some(&process))
+}
+
+#[test]
+fn a_scrape_is_the_golden_one() {
+    let text = scrape().replace(&format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), "version=\"VERSION\"");
+    for (at, (ours, golden)) in text.lines().zip(GOLDEN.lines()).enumerate() {
+        assert_eq!(ours, golden, "line {}", at + 1);
+    }
+    assert_eq!(text.lines().count(), GOLDEN.lines().count());
+}
+
+#[test]
+fn every_metric_keeps_the_rules() {
+    let text = scrape();
+    let mut families = BTreeSet::new();
+    let mut lines = BTreeSet::new();
+    let mut family = ("", "");
+    let mut helped = "";
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            helped = help.split_once(' ').expect("a help text").0;
+        } else if let Some(head) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = head.split_once(' ').expect("a type");
+            assert_eq!(name, helped, "HELP stands before TYPE");
+            assert!(families.insert(name), "{name} is one family");
+            assert!(name.starts_with("pointsman_") || name.starts_with("process_"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            assert!(kind != "histogram" || name.ends_with("_seconds"), "{name} has its unit in its name");
+            family = (name, kind);
+        } else {
+            let (sample, value) = line.rsplit_once(' ').expect("a value");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(lines.insert(sample), "{sample} is there once");
+            assert!(sample.starts_with(family.0), "{sample} stands in its family");
+        }
+    }
+    assert!(!text.contains("never"), "what was never used is left out");
+}
