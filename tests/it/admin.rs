@@ -1,5 +1,7 @@
 //! The admin listener: what it tells is true, and nobody reaches it by way of a browser.
 
+#![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -58,7 +60,7 @@ fn scrape(text: &str) -> Scrape {
     assert!(text.ends_with('\n'), "the last line ends");
     for line in text.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
-            helped = help.split(' ').next().unwrap().to_owned();
+            help.split(' ').next().unwrap().clone_into(&mut helped);
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').unwrap();
             assert_eq!(name, helped, "help before type");

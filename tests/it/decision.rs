@@ -1,6 +1,8 @@
 //! The decision, over sockets: who gets which variant is what the rules and the public bucketing say, for every way in
 //! which a caller can be known or picked.
 
+#![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
@@ -403,7 +405,7 @@ fn explain_and_routing_agree() {
         let mut headers = HeaderMap::new();
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
         for (name, value) in &lines {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         let answer = scene.client.send(format!("{head}\r\n")).read_response();

@@ -1,5 +1,7 @@
 //! Stopping: whatever was accepted is answered, connections are told to go, and the deadline is kept.
 
+#![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
+
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

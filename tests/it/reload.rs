@@ -1,5 +1,12 @@
 //! Hot reload: what the file says holds within moments, and nothing that it does not change is touched.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::float_cmp,
+    reason = "a test may fail, and counts are whole"
+)]
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
@@ -210,7 +217,9 @@ fn a_listener_comes_and_goes_while_traffic_flows() {
         proxy.rewrite(&listeners(&["one", "two"], ""));
         let address = proxy.listener("two").expect("the new listener");
         let mut clients: Vec<Raw> = (0..4).map(|_| Raw::connect(address)).collect();
-        clients.iter_mut().for_each(|client| assert_eq!(served(client), "v1"));
+        for client in &mut clients {
+            assert_eq!(served(client), "v1");
+        }
         proxy.rewrite(&listeners(&["one"], ""));
         assert_eq!(proxy.listener("two"), None);
         // Those who were there are told to go with their next answer, or closed when they ask nothing.
@@ -286,7 +295,7 @@ fn a_bad_file_changes_nothing_and_is_loud() {
     assert_eq!(status["last_reload"]["outcome"], "rejected");
     assert_eq!(status["last_reload"]["text"], rejection.text.as_str());
 
-    for nonsense in [&b""[..], b"\xff\xfe\x00", b"schema = 2", &[b'x'; 100_000]] {
+    for nonsense in [&b""[..], b"\xff\xfe\x00", b"schema = 2", &vec![b'x'; 100_000]] {
         std::fs::write(proxy.dir().join("routes.toml"), nonsense).unwrap();
         assert!(matches!(proxy.app().reload(), Outcome::Rejected(_)));
         assert_eq!(served(&mut client), "v2");
@@ -300,6 +309,35 @@ fn a_bad_file_changes_nothing_and_is_loud() {
     until("the last reload is a good one", || {
         (proxy.metric("pointsman_config_last_reload_success") == 1.0).then_some(())
     });
+}
+
+#[test]
+fn a_bad_file_is_told_in_the_log() {
+    let (v1, v2) = two();
+    let dir = tempfile::tempdir().unwrap();
+    let (path, log) = (dir.path().join("routes.toml"), dir.path().join("log"));
+    std::fs::write(&path, whole(&weighted(0), &v1, &v2)).unwrap();
+    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["run", "--workers", "1"])
+        .current_dir(dir.path())
+        .env_remove("RUST_LOG")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut told = |words: &[&str]| {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let died = process.try_wait().unwrap().is_some();
+        assert!(!died, "the process has ended: {text}");
+        words.iter().all(|word| text.contains(word)).then_some(())
+    };
+    // Its own log tells that it runs, before the file is changed.
+    std::fs::write(&path, whole(&weighted(1), &v1, &v2)).unwrap();
+    until("a good file is told", || told(&["a new configuration holds"]));
+    std::fs::write(&path, whole(&weighted(1), &v1, &v2).replace("stable =", "stabel =")).unwrap();
+    until("a bad file is told", || told(&["rejected", "stabel", "did you mean"]));
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 #[test]

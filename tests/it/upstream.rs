@@ -1,5 +1,7 @@
 //! Towards the upstreams: pools, limits, time-outs, balance, cancelling, back-pressure and names.
 
+#![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
+
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
@@ -37,8 +39,8 @@ fn holding(name: &'static str) -> Holding {
             }
             let body = if got.method == "HEAD" { "" } else { name };
             let length = name.len();
-            let head = format!("HTTP/1.1 200 OK\r\nx-conn: {}\r\ncontent-length: {length}\r\n\r\n", conn.number);
-            if !conn.send(head + body) {
+            let answer = format!("HTTP/1.1 200 OK\r\nx-conn: {}\r\ncontent-length: {length}\r\n\r\n", conn.number);
+            if !conn.send(answer + body) {
                 return;
             }
         }
@@ -435,7 +437,7 @@ fn bodies_beyond_the_limit_are_413() {
     client.send(format!("{chunked}{}{}0\r\n\r\n", chunk(1000), chunk(24)));
     assert_eq!(client.read_response().json()["body_bytes"], 1024);
     let before = echo.requests();
-    let answer = client.offer(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1025\r\n\r\n")).read_response();
+    let answer = client.offer("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1025\r\n\r\n").read_response();
     assert_eq!((answer.status, answer.closes()), (413, true));
     client.ends();
     let mut client = proxy.connect();
