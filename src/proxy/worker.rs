@@ -164,6 +164,8 @@ pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>>
 fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
     let WorkerSetup { index, workers, mut snapshots, registry, drained, log, clock } = setup;
     let first = Arc::clone(&snapshots.borrow_and_update());
+    // The drain waits for the last lines of the log too.
+    let guard = drained.guard();
     let generation = first.generation.0;
     let mut random = fastrand::Rng::new();
     let worker = Rc::new(Worker {
@@ -193,6 +195,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         serve(&worker, &mut acceptors, snapshots, drained).await;
         sweeper.abort();
         worker.sweep();
+        drop(guard);
     });
 }
 

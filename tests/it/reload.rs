@@ -224,8 +224,11 @@ fn a_listener_comes_and_goes_while_traffic_flows() {
         assert_eq!(proxy.listener("two"), None);
         // Those who were there are told to go with their next answer, or closed when they ask nothing.
         for client in &mut clients[..2] {
-            let answer = client.get("/", "");
-            assert_eq!((answer.status, answer.closes()), (200, true), "{answer:?}");
+            client.offer("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            // Nothing at all when this thread was too slow and the connection was closed as an idle one.
+            if let Ok(answer) = client.try_response() {
+                assert_eq!((answer.status, answer.closes()), (200, true), "{answer:?}");
+            }
             client.ends();
         }
         clients[2..].iter_mut().for_each(Raw::ends);
