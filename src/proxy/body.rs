@@ -231,7 +231,7 @@ impl Body for ResponseBody {
         match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {
                 ready!(this.poll_idle(cx));
-                Poll::Ready(Some(Err(this.break_off(Ender::Proxy, "idle_timeout"))))
+                Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "idle_timeout"))))
             }
             Poll::Ready(None) => {
                 this.finish();

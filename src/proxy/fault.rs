@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 
 use super::body::Source;
 use super::exchange::Exchange;
@@ -132,6 +132,12 @@ impl Fault {
         }
     }
 
+    /// Whether the sender's notion of the connection may differ from ours, so that nothing more is read from it.
+    const fn is_distrusted(self) -> bool {
+        use Refusal::{BadFraming, BadHost, BadPath, MalformedHead, Method};
+        matches!(self, Self::Refused(BadFraming | BadHost | BadPath | MalformedHead | Method))
+    }
+
     /// Whether a short wait may help.
     const fn passes(self) -> bool {
         matches!(self, Self::Refused(Refusal::Requests) | Self::UpstreamRequests | Self::UpstreamConnections)
@@ -194,6 +200,9 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         exchange.client.worker.meter().refuse(refusal);
     }
     exchange.ends(fault.ender(), fault.detail());
+    if exchange.version != Version::HTTP_2 && fault.is_distrusted() {
+        exchange.client.closing.set(true);
+    }
     let id = exchange.request_id();
     let mut response = if exchange.grpc { grpc(fault) } else { plain(fault, &id, exchange.accepts_json) };
     let headers = response.headers_mut();

@@ -15,7 +15,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         14 => name == "http2-settings",
         16 => name == "proxy-connection",
         17 => *name == header::TRANSFER_ENCODING,
+        18 => *name == header::PROXY_AUTHENTICATE,
         19 => *name == header::PROXY_AUTHORIZATION,
+        25 => name == "proxy-authentication-info",
         _ => false,
     }
 }
@@ -134,7 +136,10 @@ pub(super) fn is_malformed_h2(headers: &HeaderMap) -> bool {
         let ends = [value.as_bytes().first(), value.as_bytes().last()];
         !name.as_str().bytes().all(is_token)
             || ends.iter().any(|end| matches!(end, Some(b' ' | b'\t')))
-            || (is_hop_by_hop(name) && *name != header::TE && name != "proxy" && *name != header::PROXY_AUTHORIZATION)
+            || (is_hop_by_hop(name)
+                && *name != header::TE
+                && name != "proxy"
+                && !name.as_str().starts_with("proxy-auth"))
             || (*name == header::TE && value != "trailers")
     })
 }
@@ -150,7 +155,13 @@ pub(super) fn is_ambiguous_response(headers: &HeaderMap) -> bool {
                 || codings.next().is_some()
                 || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
         }
-        None => lengths.next().is_some(),
+        None => {
+            let digits = |length: &HeaderValue| {
+                let length = length.as_bytes();
+                !length.is_empty() && length.iter().all(u8::is_ascii_digit)
+            };
+            length.is_some_and(|length| !digits(length)) || lengths.next().is_some()
+        }
     }
 }
 
@@ -235,6 +246,9 @@ mod tests {
             &[("transfer-encoding", "gzip, chunked")],
             &[("transfer-encoding", "chunked, gzip")],
             &[("content-length", "5"), ("content-length", "5")],
+            &[("content-length", "5, 5")],
+            &[("content-length", "+5")],
+            &[("content-length", "")],
         ] {
             assert!(is_ambiguous_response(&headers(lines)), "{lines:?}");
         }
