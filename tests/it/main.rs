@@ -1,14 +1,22 @@
 //! The integration tests: one binary, everything through real sockets, files and processes.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+#![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "metrics that count are whole numbers")]
+
 mod admin;
 mod agree;
 mod cli;
 mod decision;
 mod drain;
+mod forwarding;
 mod golden;
 mod h2;
 mod harness;
+mod hostile;
+mod hostile_upstream;
 mod http1;
+mod limits;
+mod memory;
 mod process;
 mod reload;
 mod upstream;

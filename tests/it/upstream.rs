@@ -231,7 +231,7 @@ fn an_answer_that_stalls_is_cut_and_never_taken_for_a_whole_one() {
         assert!(matches!(broken, Broken::Closed | Broken::Reset), "{broken:?}");
         assert_eq!(client.wire.partial, b"half", "what came was passed on");
         let line = &proxy.logged(1)[0];
-        assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("PB"), Some("idle_timeout")));
+        assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("UB"), Some("idle_timeout")));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the integration tests are written with: a proxy in this process, upstreams that behave as told, and clients
 //! that believe nothing.
 
+pub mod alone;
 pub mod frames;
 pub mod h2_client;
 pub mod h2c;
@@ -10,9 +11,9 @@ pub mod until;
 pub mod upstream;
 pub mod wire;
 
-pub use h2_client::{H2, H2Answer};
+pub use h2_client::H2;
 pub use proxy::{ONE_ROUTE, Proxy};
 pub use raw::{Answer, Raw};
 pub use until::{PATIENCE, until};
-pub use upstream::{Conn, Got, Upstream};
-pub use wire::{Broken, Fields, Wire, field, fields};
+pub use upstream::{Conn, Upstream};
+pub use wire::{Broken, Wire, field};

@@ -34,20 +34,13 @@ pub struct Proxy {
 pub struct Setup {
     places: Vec<(String, String)>,
     limits: String,
-    workers: usize,
-    drain_deadline: Duration,
+    pub(super) workers: usize,
     tune: Arc<dyn Fn(&mut Options) + Send + Sync>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self {
-            places: Vec::new(),
-            limits: String::new(),
-            workers: 1,
-            drain_deadline: Duration::from_secs(5),
-            tune: Arc::new(|_| {}),
-        }
+        Self { places: Vec::new(), limits: String::new(), workers: 1, tune: Arc::new(|_| {}) }
     }
 }
 
@@ -69,15 +62,9 @@ impl Setup {
         self
     }
 
-    /// With so much time to drain instead of 5 s.
-    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
-        self.drain_deadline = deadline;
-        self
-    }
-
     /// With these lines in `[listener.limits]` of the listener that is added to a text without one.
     pub fn limits(mut self, lines: &str) -> Self {
-        self.limits = lines.to_owned();
+        lines.clone_into(&mut self.limits);
         self
     }
 
@@ -110,19 +97,19 @@ impl Setup {
         let mut options = Options::new(file);
         options.workers = NonZeroUsize::new(self.workers);
         options.signals = Signals::Ignore;
-        options.drain_deadline = self.drain_deadline;
+        options.drain_deadline = Duration::from_secs(5);
         (self.tune)(&mut options);
         options
     }
 
-    fn text(&self, toml: &str, dir: &tempfile::TempDir) -> String {
+    pub(super) fn text(&self, toml: &str, dir: &tempfile::TempDir) -> String {
         let mut text = String::new();
         if !toml.contains("schema =") {
             text.push_str("schema = 1\n");
         }
         if !toml.contains("[[listener]]") {
             text.push_str("[[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n");
-            text.push_str(&format!("[listener.limits]\n{}\n", self.limits));
+            text.extend(["[listener.limits]\n", &self.limits, "\n"]);
         }
         if !toml.contains("[admin]") {
             text.push_str("[admin]\naddress = \"127.0.0.1:0\"\n");
@@ -136,6 +123,15 @@ impl Setup {
         }
         text.replace("{dir}", &dir.path().to_string_lossy())
     }
+}
+
+/// The value of one series in the metrics' text, written with its labels; 0 when only its family is there.
+#[track_caller]
+pub fn series(text: &str, series: &str) -> f64 {
+    let family = series.split('{').next().unwrap_or(series);
+    assert!(text.contains(&format!("# TYPE {family} ")), "there is no metric {family}");
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap_or_else(|_| panic!("{series} is {value}")))
 }
 
 impl Proxy {
@@ -230,11 +226,7 @@ impl Proxy {
     /// The value of one series, written with its labels; 0 when only its family is there.
     #[track_caller]
     pub fn metric(&self, series: &str) -> f64 {
-        let text = self.metrics();
-        let family = series.split('{').next().unwrap_or(series);
-        assert!(text.contains(&format!("# TYPE {family} ")), "there is no metric {family}");
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap_or_else(|_| panic!("{series} is {value}")))
+        self::series(&self.metrics(), series)
     }
 
     /// The sum of all series of a family.

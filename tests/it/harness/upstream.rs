@@ -312,7 +312,7 @@ impl Conn {
 
     /// Waits until the proxy closes.
     pub fn wait(mut self) {
-        self.wire.patience(Duration::from_secs(120));
+        self.wire.patience(Duration::from_mins(2));
         drop(self.wire.rest());
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP/1.1 as it comes over a socket, read by the letter of RFC 9112: whatever deviates is an error.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::PATIENCE;
@@ -44,11 +44,6 @@ impl Wire {
         self.stream.set_read_timeout(Some(patience)).unwrap();
     }
 
-    /// This end's address.
-    pub fn local(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
-    }
-
     /// Sends bytes; false when the other side takes no more.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
@@ -73,10 +68,8 @@ impl Wire {
                 self.buffer.extend_from_slice(&chunk[..n]);
                 Ok(())
             }
-            Err(error) => Err(match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => Broken::Silent,
-                _ => Broken::Reset,
-            }),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(Broken::Silent),
+            Err(_) => Err(Broken::Reset),
         }
     }
 

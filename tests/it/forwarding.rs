@@ -1,0 +1,301 @@
+//! What the proxy tells upstreams about clients, and clients about itself: forwarded fields, ids, `Via`, loops, hop by
+//! hop fields, and the errors that it makes by itself.
+
+use crate::harness::{Answer, Proxy, Upstream, field};
+
+/// One route, with all of 127/8 trusted.
+const TRUSTING: &str = r#"
+[identity]
+trusted_proxies = ["127.0.0.0/8", "10.0.0.0/8"]
+tenant = ["header:x-tenant"]
+[upstream.main]
+endpoints = ["http://{main}"]
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+"#;
+
+/// The same with nobody trusted.
+fn strangers() -> String {
+    TRUSTING.replace("trusted_proxies", "# trusted_proxies")
+}
+
+#[test]
+fn strangers_cannot_say_where_they_come_from() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).start(&strangers());
+    let port = proxy.address().port().to_string();
+    let lies = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\nX-Forwarded-Proto: https\r\n\
+        X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nForwarded: for=1.2.3.4\r\nX-Request-Id: mine\r\n\
+        X-Tenant: acme\r\nX_Forwarded_For: 1.2.3.4\r\nX_Tenant: acme\r\nX-Real-Ip: 1.2.3.4\r\nX_Other: kept\r\n\
+        X-Forwarded-Client-Cert: cert\r\nProxy: http://evil\r\n";
+    // Naming our fields in `Connection` cannot strip them either.
+    let named = "Connection: x-forwarded-for, forwarded, via, x-request-id, x-forwarded-proto, host\r\n";
+    for lines in [String::new(), lies.to_owned(), format!("{lies}{named}")] {
+        let answer = proxy.connect().get("/", &lines);
+        assert_eq!(answer.echoed("x-forwarded-for"), ["127.0.0.1"], "{lines}");
+        assert_eq!(answer.echoed("x-forwarded-proto"), ["http"]);
+        assert_eq!(answer.echoed("x-forwarded-host"), ["test"]);
+        assert_eq!(answer.echoed("x-forwarded-port"), [port.as_str()]);
+        let forwarded = answer.echoed("forwarded");
+        assert_eq!(forwarded.len(), 1);
+        for part in ["for=127.0.0.1", "proto=http", "host=test"] {
+            assert!(forwarded[0].contains(part), "{forwarded:?}");
+        }
+        assert_eq!(answer.echoed("via"), ["1.1 pointsman"]);
+        assert_eq!(answer.echoed("host"), ["test"]);
+        let ids = answer.echoed("x-request-id");
+        assert!(ids.len() == 1 && ids[0].len() == 36 && ids[0].as_bytes()[14] == b'7', "not one UUIDv7: {ids:?}");
+        for gone in ["x-tenant", "x_forwarded_for", "x_tenant", "x-forwarded-client-cert", "proxy", "connection"] {
+            assert!(answer.echoed(gone).is_empty(), "{gone} passed");
+        }
+        if !lines.is_empty() {
+            assert_eq!(answer.echoed("x_other"), ["kept"]);
+        }
+    }
+    assert_eq!(proxy.metric("pointsman_alias_headers_dropped_total"), 4.0);
+    proxy.settles();
+    assert!(proxy.logged(3).iter().all(|line| line["client_ip"] == "127.0.0.1" && line["tenant"].is_null()));
+}
+
+#[test]
+fn trusted_peers_are_believed() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).start(TRUSTING);
+    let told = "X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1\r\nForwarded: for=203.0.113.9\r\nX-Forwarded-Proto: https\r\n\
+        X-Forwarded-Host: shop.example\r\nX-Request-Id: abc-1\r\nX-Tenant: acme\r\nVia: 1.1 front\r\n";
+    let answer = proxy.connect().get("/", told);
+    assert_eq!(answer.echoed("x-forwarded-for").join(", "), "6.6.6.6, 203.0.113.9, 10.0.0.1, 127.0.0.1");
+    let forwarded = answer.echoed("forwarded").join(", ");
+    assert!(forwarded.starts_with("for=203.0.113.9, for=127.0.0.1"), "{forwarded}");
+    assert_eq!(answer.echoed("x-forwarded-proto"), ["https"]);
+    assert_eq!(answer.echoed("x-forwarded-host"), ["shop.example"]);
+    assert_eq!(answer.echoed("x-request-id"), ["abc-1"]);
+    assert_eq!(answer.echoed("x-tenant"), ["acme"]);
+    assert_eq!(answer.echoed("via").join(", "), "1.1 front, 1.1 pointsman");
+    proxy.settles();
+    // The first address from the right that is not trusted; what stands left of it may be a lie.
+    assert_eq!(proxy.logged(1)[0]["client_ip"], "203.0.113.9");
+}
+
+#[test]
+fn ids_that_cannot_be_passed_on_are_made_anew() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).start(TRUSTING);
+    for id in ["", "a b", &"x".repeat(200), "\u{e4}"] {
+        let answer = proxy.connect().get("/", &format!("X-Request-Id: {id}\r\n"));
+        assert_eq!(answer.echoed("x-request-id").len(), 1);
+        assert_eq!(answer.echoed("x-request-id")[0].len(), 36, "{id:?}");
+    }
+}
+
+#[test]
+fn a_route_to_itself_ends_as_a_loop() {
+    let nobody = Upstream::echo();
+    let proxy = Proxy::with("main", &nobody).start(crate::harness::ONE_ROUTE);
+    let own = proxy.address();
+    proxy.rewrite(&format!(
+        "[[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n{}",
+        crate::harness::ONE_ROUTE.replace("{main}", &own.to_string())
+    ));
+    assert_eq!(proxy.address(), own, "a reload moved the listener");
+    let answer = proxy.connect().get("/", "");
+    assert_eq!(answer.status, 508);
+    assert_eq!(answer.field("proxy-status").map(|status| status.contains("proxy_loop_detected")), Some(true));
+    assert_eq!(proxy.refused("loop"), 1.0);
+    assert!(proxy.metric_sum("pointsman_requests_total") <= 3.0, "a loop went round more often than it must");
+    assert_eq!(nobody.requests(), 0);
+}
+
+#[test]
+fn hop_by_hop_fields_stay_on_their_hop() {
+    let echo = Upstream::echo().lines(
+        "Connection: keep-alive, X-Own\r\nKeep-Alive: timeout=5\r\nX-Own: 1\r\nProxy-Authenticate: Basic\r\n\
+         Upgrade: h2c\r\nProxy-Connection: close\r\nX-Kept: 1\r\n",
+    );
+    let proxy = Proxy::to(&echo);
+    let lines = "Connection: keep-alive, X-Mine, Te\r\nX-Mine: 1\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\n\
+        Proxy-Authorization: Basic x\r\nTE: gzip, trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nX-Kept: 1\r\n";
+    let answer = proxy.connect().get("/", lines);
+    for gone in
+        ["connection", "x-mine", "keep-alive", "proxy-connection", "proxy-authorization", "upgrade", "http2-settings"]
+    {
+        assert!(answer.echoed(gone).is_empty(), "{gone} passed to the upstream");
+    }
+    assert_eq!(answer.echoed("te"), ["trailers"]);
+    assert_eq!(answer.echoed("x-kept"), ["1"]);
+    for gone in ["x-own", "keep-alive", "upgrade", "proxy-connection", "proxy-authenticate"] {
+        assert!(answer.fields(gone).is_empty(), "{gone} passed to the client");
+    }
+    assert_eq!(answer.field("x-kept"), Some("1"));
+}
+
+#[test]
+fn connection_cannot_strip_what_frames_or_names() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::to(&echo);
+    let lines = "Connection: host, content-length, transfer-encoding, cookie, close\r\nCookie: a=b\r\n";
+    let mut client = proxy.connect();
+    let answer = client.post("/", lines, b"hello");
+    assert_eq!(answer.json()["body"], "hello");
+    assert_eq!(answer.echoed("host"), ["test"]);
+    client.ends();
+}
+
+/// Fields of framing, routing and identity, which trailers must not smuggle in behind the head.
+const FORBIDDEN: [&str; 9] = [
+    "content-length",
+    "transfer-encoding",
+    "host",
+    "x-forwarded-for",
+    "forwarded",
+    "authorization",
+    "x-request-id",
+    "connection",
+    "cookie",
+];
+
+#[test]
+fn trailers_pass_without_what_must_not_stand_there() {
+    let with_trailers = Upstream::script(|mut conn| {
+        while conn.request().is_ok() {
+            conn.send(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\n\
+                 X-Sum: 2\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\nSet-Cookie: a=b\r\nHost: evil\r\n\r\n",
+            );
+        }
+    });
+    let proxy = Proxy::to(&with_trailers);
+    let mut client = proxy.connect();
+    client
+        .send("POST / HTTP/1.1\r\nHost: test\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: x-mine\r\n\r\n");
+    client.send("5\r\nhello\r\n0\r\nX-Mine: 1\r\n");
+    for name in FORBIDDEN {
+        client.send(format!("{name}: 9\r\n"));
+    }
+    client.send("X_Forwarded_For: 9\r\n\r\n");
+    let answer = client.read_response();
+    assert_eq!((answer.status, answer.text()), (200, "ok".to_owned()));
+    assert_eq!(field(&answer.trailers, "x-sum"), Some("2"));
+    assert_eq!(answer.trailers.len(), 1, "{:?}", answer.trailers);
+    let got = &with_trailers.got()[0];
+    assert_eq!(got.body, b"hello");
+    assert_eq!(field(&got.trailers, "x-mine"), Some("1"));
+    assert_eq!(got.trailers.len(), 1, "{:?}", got.trailers);
+    // The connection is where it should be.
+    assert_eq!(client.get("/", "").status, 200);
+}
+
+#[test]
+fn errors_speak_the_clients_language() {
+    let proxy = Proxy::start(
+        "[upstream.main]\nendpoints = [\"http://127.0.0.1:1\"]\n[[route]]\nname = \"all\"\nmatch = { host = \"test\" }\nstable = \"main\"\n",
+    );
+    let mut client = proxy.connect();
+    let proxy_status = "pointsman; error=connection_refused; details=\"connect_refused\"";
+    let plain = client.get("/", "");
+    assert_eq!((plain.status, plain.field("content-type")), (502, Some("text/plain; charset=utf-8")));
+    assert_eq!(plain.field("proxy-status"), Some(proxy_status));
+    let id = plain.field("x-request-id").unwrap_or_default().to_owned();
+    assert!(plain.text().contains(&id) && !plain.text().contains("127.0.0.1"), "{}", plain.text());
+    let json = client.get("/", "Accept: application/json\r\n");
+    assert_eq!((json.status, json.field("content-type")), (502, Some("application/json")));
+    assert_eq!(json.json()["status"], 502);
+    assert_eq!(json.json()["request_id"].as_str(), json.field("x-request-id"));
+    let grpc = client.post("/pkg.Service/Method", "Content-Type: application/grpc\r\nTE: trailers\r\n", b"");
+    assert_eq!((grpc.status, grpc.field("content-type")), (200, Some("application/grpc")));
+    assert_eq!(grpc.field("grpc-status"), Some("14"));
+    assert!(grpc.body.is_empty());
+    let head = client.send("HEAD / HTTP/1.1\r\nHost: test\r\n\r\n").read_response_to("HEAD");
+    assert_eq!(head.status, 502);
+    let none = client.send("GET / HTTP/1.1\r\nHost: other\r\n\r\n").read_response();
+    assert_eq!((none.status, none.field("connection")), (404, None));
+    assert_eq!(proxy.refused("no_route"), 1.0);
+    drop(client);
+    proxy.settles();
+    let lines = proxy.logged(5);
+    assert_eq!((lines[0]["termination"].as_str(), lines[0]["detail"].as_str()), (Some("UC"), Some("connect_refused")));
+    assert_eq!((lines[4]["termination"].as_str(), lines[4]["detail"].as_str()), (Some("PD"), Some("no_route")));
+    assert_eq!(lines[0]["request_id"].as_str(), Some(id.as_str()));
+    // gRPC carries its errors in a 200; what was counted is what the client saw.
+    assert_eq!(proxy.metric_sum("pointsman_requests_total"), 5.0);
+}
+
+#[test]
+fn what_matches_is_what_is_forwarded() {
+    let toml = r#"
+[upstream.main]
+endpoints = ["http://{main}"]
+[[route]]
+name = "admin"
+match = { path = "/admin/*" }
+respond = { status = 403, body = "no" }
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+"#;
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).start(toml);
+    let ask = |path: &str| proxy.connect().get(path, "");
+    for path in ["/admin", "/admin/x", "/a/../admin/x", "/a/%2e%2e/admin/x", "/./admin/x", "/%2E/admin"] {
+        assert_eq!(ask(path).status, 403, "{path} went round the rule");
+    }
+    assert_eq!(ask("/../admin").status, 400, "there is nothing above the root");
+    let target = |answer: Answer| answer.json()["target"].as_str().map(str::to_owned).unwrap_or_default();
+    for (path, forwarded) in [
+        ("/a/./b", "/a/b"),
+        ("/a/../b?c=/../d", "/b?c=/../d"),
+        ("/a/%2e%2e/b", "/b"),
+        ("/a%2fb", "/a%2fb"),
+        ("/a//b", "/a//b"),
+        ("/%252e%252e/admin", "/%252e%252e/admin"),
+        ("http://test/x/../y", "/y"),
+        ("/?", "/?"),
+    ] {
+        assert_eq!(target(ask(path)), forwarded, "{path}");
+    }
+    proxy.settles();
+    let logged = proxy.log_lines();
+    assert!(logged.iter().all(|line| line["path"].as_str().is_some_and(|path| !path.contains("/../"))));
+}
+
+#[test]
+fn encoded_slashes_can_be_rejected() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).limits("encoded_slash = \"reject\"").start(crate::harness::ONE_ROUTE);
+    for path in ["/a%2fb", "/a%5Cb", "/a\\b"] {
+        assert_eq!(proxy.connect().get(path, "").status, 400, "{path}");
+    }
+    assert_eq!(proxy.connect().get("/a/b", "").status, 200);
+}
+
+#[test]
+fn rewrites_and_edits_reach_the_upstream() {
+    let toml = r#"
+[upstream.main]
+endpoints = ["http://{main}"]
+[[route]]
+name = "all"
+match = { path = "/api/*" }
+stable = "main"
+rewrite = { prefix = "/v1", host = "internal.example" }
+[route.headers]
+request = { set = { x-variant = "{variant}", x-route = "{route}", x-ip = "{client_ip}" }, add = { x-more = "1" }, remove = ["x-internal"] }
+response = { set = { x-served = "{variant}" }, remove = ["x-powered-by"] }
+"#;
+    let echo = Upstream::echo().lines("X-Powered-By: magic\r\n");
+    let proxy = Proxy::with("main", &echo).start(toml);
+    let answer = proxy.connect().get("/api/a?b=c", "X-Internal: 1\r\nX-Variant: mine\r\nX-More: 0\r\n");
+    assert_eq!(answer.json()["target"], "/v1/a?b=c");
+    assert_eq!(answer.echoed("host"), ["internal.example"]);
+    assert_eq!(answer.echoed("x-forwarded-host"), ["test"]);
+    assert_eq!(answer.echoed("x-variant"), ["stable"]);
+    assert_eq!(answer.echoed("x-route"), ["all"]);
+    assert_eq!(answer.echoed("x-ip"), ["127.0.0.1"]);
+    assert_eq!(answer.echoed("x-more"), ["0", "1"]);
+    assert!(answer.echoed("x-internal").is_empty());
+    assert_eq!(answer.field("x-served"), Some("stable"));
+    assert!(answer.fields("x-powered-by").is_empty());
+}

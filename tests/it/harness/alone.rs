@@ -1,0 +1,39 @@
+//! The proxy as a process of its own, for what concerns the whole process: its memory, its descriptors, its signals.
+
+use std::net::SocketAddr;
+
+use super::proxy::{Setup, series};
+use super::raw::Raw;
+use crate::process::Running;
+
+/// A proxy in a process of its own; killed when dropped.
+pub struct Alone {
+    _running: Running,
+    /// Where its first listener listens.
+    pub address: SocketAddr,
+    /// Where its admin listener listens.
+    pub admin: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Setup {
+    /// Starts the binary with this text.
+    #[track_caller]
+    pub fn start_alone(self, toml: &str) -> Alone {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("routes.toml"), self.text(toml, &dir)).unwrap();
+        let mut running = Running::start(dir.path(), &["run", "--workers", &self.workers.to_string()]);
+        let mut address = |label| running.word_after(label).trim_start_matches("http://").parse().unwrap();
+        let (address, admin) = (address("listener"), address("admin"));
+        Alone { _running: running, address, admin, _dir: dir }
+    }
+}
+
+impl Alone {
+    /// The value of one series.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let head = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        series(&Raw::connect(self.admin).send(head).read_response().text(), name)
+    }
+}

@@ -1,0 +1,336 @@
+//! Upstreams that misbehave: what they send never reaches a client as something that it is not, and never the wrong
+//! client.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+use crate::harness::{Broken, Proxy, Upstream, until};
+
+/// What is no answer, and the word for it in the log.
+const NO_ANSWERS: &[(&str, &str, &str)] = &[
+    (
+        "chunked twice",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "upstream_protocol",
+    ),
+    (
+        "chunked twice in two fields",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "upstream_protocol",
+    ),
+    (
+        "chunked, then gzip",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, gzip\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "upstream_protocol",
+    ),
+    (
+        "gzip, then chunked",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "upstream_protocol",
+    ),
+    ("an unknown coding", "HTTP/1.1 200 OK\r\ntransfer-encoding: x\r\n\r\nok", "upstream_protocol"),
+    (
+        "chunked with a length",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "upstream_protocol",
+    ),
+    (
+        "a length with chunked",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "upstream_protocol",
+    ),
+    (
+        "two lengths that differ",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+        "upstream_protocol",
+    ),
+    ("two equal lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok", "upstream_protocol"),
+    ("a list of lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok", "upstream_protocol"),
+    ("a length with a sign", "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok", "upstream_protocol"),
+    ("a negative length", "HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok", "upstream_protocol"),
+    (
+        "an unasked 101",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        "upstream_protocol",
+    ),
+    ("a status of 99", "HTTP/1.1 099 Odd\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("a status of 999", "HTTP/1.1 999 Odd\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("a status of two digits", "HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("a status of four digits", "HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("a version of 3.0", "HTTP/3.0 200 OK\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("garbage", "SSH-2.0-OpenSSH_9.6\r\n\r\n", "upstream_protocol"),
+    ("binary garbage", "\x16\x03\x01\x02\0\x01\0\x01", "upstream_protocol"),
+    ("NUL in a value", "HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("CR in a value", "HTTP/1.1 200 OK\r\nx: a\rb\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("a blank before the colon", "HTTP/1.1 200 OK\r\ncontent-length : 0\r\n\r\n", "upstream_protocol"),
+    ("obs-fold", "HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("nothing at all", "", "upstream_reset"),
+    ("half a head", "HTTP/1.1 200 OK\r\ncontent-le", "upstream_reset"),
+];
+
+#[test]
+fn answers_that_are_none_are_502() {
+    let next = Arc::new(AtomicUsize::new(0));
+    let upstream = Upstream::script({
+        let next = Arc::clone(&next);
+        move |mut conn| {
+            // On a pooled connection nobody could tell which answer is meant.
+            if conn.request().is_ok() {
+                let (_, bytes, _) = NO_ANSWERS[next.load(SeqCst)];
+                conn.send(bytes);
+                conn.wire.finish();
+                conn.wait();
+            }
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    for (i, (what, _, detail)) in NO_ANSWERS.iter().enumerate() {
+        next.store(i, SeqCst);
+        let mut client = proxy.connect();
+        client.send(format!("POST /{i} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"));
+        let answer = client.try_response().unwrap_or_else(|broken| panic!("{what}: {broken:?}"));
+        assert_eq!(answer.status, 502, "{what}: {}", answer.text());
+        let expected = if *detail == "upstream_reset" { "connection_terminated" } else { "http_protocol_error" };
+        assert!(answer.field("proxy-status").is_some_and(|text| text.contains(expected)), "{what}: {answer:?}");
+    }
+    proxy.settles();
+    for (line, (what, _, detail)) in proxy.logged(NO_ANSWERS.len()).iter().zip(NO_ANSWERS) {
+        assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("UH"), Some(*detail)), "{what}");
+    }
+    until("its connections end", || (upstream.open() == 0).then_some(()));
+}
+
+#[test]
+fn heads_without_end_are_502() {
+    let upstream = Upstream::script(|mut conn| {
+        if conn.request().is_ok() {
+            conn.send("HTTP/1.1 200 OK\r\n");
+            while conn.send("x-filler: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n") {}
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    let answer = proxy.connect().get("/", "");
+    assert_eq!(answer.status, 502);
+    proxy.settles();
+    assert_eq!(proxy.logged(1)[0]["detail"], "upstream_protocol");
+    until("its connection ends", || (upstream.open() == 0).then_some(()));
+}
+
+#[test]
+fn a_flood_of_informational_responses_is_bounded() {
+    let upstream = Upstream::script(|mut conn| {
+        if conn.request().is_ok() {
+            let hint = format!("HTTP/1.1 103 Early Hints\r\nlink: </{}>\r\n\r\n", "a".repeat(1000));
+            for _ in 0..10_000 {
+                if !conn.send(&hint) {
+                    return;
+                }
+            }
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    let answer = client.read_response();
+    assert!(matches!(answer.status, 200 | 502), "{}", answer.status);
+    // What passed was whole: the strict reader has read it.
+    assert!(answer.early.iter().all(|(status, fields)| *status == 103 && fields.len() == 1));
+    drop(client);
+    proxy.settles();
+}
+
+#[test]
+fn broken_bodies_are_never_whole() {
+    let cases = [
+        ("a length that is not reached", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello"),
+        ("chunks without an end", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+        ("a chunk without its end", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\nhello"),
+        ("a last chunk without an end", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"),
+        ("a chunk size that is none", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"),
+        (
+            "a chunk size that overflows",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nfffffffffffffffff\r\n",
+        ),
+        ("chunks split by bare LF", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\nx\r\n0\r\n\r\n"),
+    ];
+    for reset in [false, true] {
+        for (what, bytes) in cases {
+            let (seen, told): (_, Receiver<()>) = channel();
+            let told = Mutex::new(told);
+            let upstream = Upstream::script(move |mut conn| {
+                if conn.request().is_ok() {
+                    conn.send(bytes);
+                    // The client has read what there is.
+                    let _ = told.lock().unwrap().recv();
+                    if reset {
+                        conn.reset();
+                    }
+                }
+            });
+            let proxy = Proxy::to(&upstream);
+            let mut client = proxy.connect();
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            let (_, status, fields) = client.head().unwrap();
+            assert_eq!(status, 200, "{what}");
+            seen.send(()).unwrap();
+            let body = client.wire.framed(&fields);
+            assert!(matches!(body, Err(Broken::Closed | Broken::Reset)), "{what}, reset: {reset}: {body:?}");
+            proxy.settles();
+            let line = &proxy.logged(1)[0];
+            assert_eq!(
+                (line["status"].as_u64(), line["termination"].as_str()),
+                (Some(200), Some("UB")),
+                "{what}: {line}"
+            );
+            assert_eq!(line["detail"], "upstream_reset", "{what}");
+        }
+    }
+}
+
+#[test]
+fn extra_bytes_after_an_answer_poison_nothing() {
+    let split = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngoodHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+    let upstream = Upstream::answering(split);
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    for i in 0..200 {
+        let answer = client.get(&format!("/{i}"), "");
+        assert_eq!((answer.status, answer.text()), (200, "good".to_owned()), "request {i}");
+    }
+    drop(client);
+    proxy.settles();
+    assert!(!proxy.log_text().contains("upstream_protocol"));
+}
+
+#[test]
+fn answers_that_nobody_asked_for_poison_nothing() {
+    let (sent, arrived) = channel();
+    let upstream = Upstream::script(move |mut conn| {
+        while conn.request().is_ok() {
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood");
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
+            sent.send(()).unwrap();
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    for i in 0..200 {
+        assert_eq!(client.get(&format!("/{i}"), "").text(), "good", "request {i}");
+        // It lies there before the next request is made: the connection must not be used again.
+        arrived.recv().unwrap();
+    }
+    assert_eq!(upstream.accepted(), 200);
+}
+
+#[test]
+fn bodies_where_none_may_be_poison_nothing() {
+    for status in ["204 No Content", "304 Not Modified"] {
+        let answer = format!("HTTP/1.1 {status}\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
+        let upstream = Upstream::answering(answer);
+        let proxy = Proxy::to(&upstream);
+        let mut client = proxy.connect();
+        for i in 0..100 {
+            assert_eq!(client.get(&format!("/{i}"), "").status.to_string(), status[..3], "request {i}");
+        }
+    }
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    for i in 0..100 {
+        let answer = client.send("HEAD / HTTP/1.1\r\nHost: test\r\n\r\n").read_response_to("HEAD");
+        assert_eq!((answer.status, answer.field("content-length")), (200, Some("4")), "request {i}");
+    }
+}
+
+#[test]
+fn pooled_connections_that_die_lose_no_request() {
+    // Every connection answers a few requests and is then closed, without a word about it.
+    for reset in [false, true] {
+        let upstream = Upstream::script(move |mut conn| {
+            for _ in 0..=(conn.number % 3) {
+                if conn.request().is_err() {
+                    return;
+                }
+                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            }
+            if reset {
+                conn.reset();
+            }
+        });
+        let proxy = Proxy::to(&upstream);
+        let mut client = proxy.connect();
+        for i in 0..500 {
+            let answer = client.get(&format!("/{i}"), "");
+            assert_eq!((answer.status, answer.text()), (200, "ok".to_owned()), "request {i}, reset: {reset}");
+        }
+        drop(client);
+        proxy.settles();
+        assert!(upstream.accepted() > 100, "connections were not closed");
+        assert_eq!(upstream.requests(), 500, "a request was processed twice");
+    }
+}
+
+#[test]
+fn posts_are_not_sent_twice() {
+    // The request is read, then the connection dies: nobody knows whether it was processed.
+    let upstream = Upstream::script(|mut conn| {
+        if conn.request().is_ok() {
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            drop(conn.request());
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    assert_eq!(client.post("/first", "", b"x").status, 200);
+    assert_eq!(client.post("/second", "", b"x").status, 502);
+    assert_eq!(client.post("/third", "", b"x").status, 200);
+    let targets: Vec<String> = upstream.got().into_iter().map(|got| got.target).collect();
+    assert_eq!(targets, ["/first", "/second", "/third"]);
+}
+
+#[test]
+fn answers_before_the_body_is_read_pass() {
+    let upstream = Upstream::script(|mut conn| {
+        if conn.head().is_ok() {
+            conn.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+            conn.wire.finish();
+            conn.wait();
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    for i in 0..20 {
+        let mut client = proxy.connect();
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\nbeginning");
+        let answer = client.read_response();
+        assert_eq!((answer.status, answer.text()), (403, "no".to_owned()), "request {i}");
+        // The rest of the body is never taken for a request.
+        client.offer(b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100));
+        client.finish();
+        let (rest, _) = client.wire.rest();
+        assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
+    }
+    proxy.settles();
+    assert!(!proxy.log_text().contains("/smuggled"));
+    until("its connections end", || (upstream.open() == 0).then_some(()));
+}
+
+#[test]
+fn an_answer_midway_through_a_large_upload_passes() {
+    let upstream = Upstream::script(|mut conn| {
+        if conn.head().is_ok() && conn.wire.exact(100_000).is_ok() {
+            conn.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
+            // It reads no further and keeps the connection.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000000\r\n\r\n").send(vec![b'x'; 100_000]);
+    let answer = client.read_response();
+    assert_eq!((answer.status, answer.text()), (413, "no".to_owned()));
+    drop(client);
+    proxy.settles();
+    until("its connections end", || (upstream.open() == 0).then_some(()));
+}

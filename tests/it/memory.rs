@@ -1,0 +1,101 @@
+//! Memory after thousands of hostile requests and answers: what one of them leaves behind would show.
+
+use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, until};
+
+/// What the process may hold more than before: buffers that are kept, not one for each request.
+const GROWTH_MAX: f64 = 8e6;
+
+#[test]
+fn hostile_requests_leave_nothing_behind() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo)
+        .limits("connection_rate_per_ip = 1000000")
+        .start_alone(&format!("[access_log]\nsink = \"off\"\n{ONE_ROUTE}"));
+    let head = "POST / HTTP/1.1\r\nHost: test\r\n";
+    let cases = [
+        format!("{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffffff\r\n"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n1;{}\r\n", "e".repeat(20_000)),
+        format!("{head}{}\r\n", "X: y\r\n".repeat(101)),
+        format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(9_000)),
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
+    ];
+    let round = |count: usize| {
+        for i in 0..count {
+            let mut client = Raw::connect(proxy.address);
+            client.offer(&cases[i % cases.len()]);
+            let answer =
+                client.try_response().unwrap_or_else(|broken| panic!("{broken:?} to {}", cases[i % cases.len()]));
+            assert!((400..500).contains(&answer.status));
+        }
+    };
+    round(1_000);
+    let before = proxy.metric("process_resident_memory_bytes");
+    round(10_000);
+    let grown = proxy.metric("process_resident_memory_bytes") - before;
+    assert!(grown < GROWTH_MAX, "{grown} bytes more after 10 000 hostile requests");
+    until("requests end", || (proxy.metric("pointsman_requests_in_flight") == 0.0).then_some(()));
+}
+
+#[test]
+fn hostile_answers_leave_nothing_behind() {
+    let upstream = Upstream::script(|mut conn| {
+        if conn.request().is_ok() {
+            match conn.number % 3 {
+                0 => drop(conn.send("garbage\r\n\r\n")),
+                1 => drop(conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n")),
+                _ => conn.reset(),
+            }
+        }
+    });
+    let quiet = format!("[access_log]\nsink = \"off\"\n{ONE_ROUTE}");
+    let proxy = Proxy::with("main", &upstream).start_alone(&quiet);
+    let mut client = Raw::connect(proxy.address);
+    let mut round = |count: usize| {
+        for _ in 0..count {
+            assert_eq!(client.get("/", "").status, 502);
+        }
+    };
+    round(1_000);
+    let before = proxy.metric("process_resident_memory_bytes");
+    round(10_000);
+    let grown = proxy.metric("process_resident_memory_bytes") - before;
+    assert!(grown < GROWTH_MAX, "{grown} bytes more after 10 000 hostile answers");
+    let series = "pointsman_upstream_connections{upstream=\"main\"}";
+    until("the upstream's connections end", || (proxy.metric(series) == 0.0).then_some(()));
+}
+
+#[test]
+fn clients_that_go_away_leave_nothing_behind() {
+    let endless = Upstream::script(|mut conn| {
+        if conn.head().is_ok() {
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n");
+            let piece = vec![b'x'; 1 << 16];
+            while conn.send(&piece) {}
+        }
+    });
+    let quiet = format!("[access_log]\nsink = \"off\"\n{ONE_ROUTE}");
+    let proxy = Proxy::with("main", &endless).limits("connection_rate_per_ip = 1000000").start_alone(&quiet);
+    let round = |count: usize| {
+        for i in 0..count {
+            let mut client = Raw::connect(proxy.address);
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            assert_eq!(client.head().map(|(_, status, _)| status), Ok(200));
+            if i % 2 == 0 {
+                client.reset();
+            }
+        }
+    };
+    let ended = || {
+        let ended = || proxy.metric("pointsman_requests_in_flight") == 0.0;
+        until("requests end", || ended().then_some(()));
+    };
+    round(200);
+    ended();
+    let before = proxy.metric("process_resident_memory_bytes");
+    round(1_000);
+    ended();
+    let grown = proxy.metric("process_resident_memory_bytes") - before;
+    assert!(grown < GROWTH_MAX, "{grown} bytes more after 1 000 clients that went away");
+    until("the upstream's connections end", || (endless.open() == 0).then_some(()));
+}
