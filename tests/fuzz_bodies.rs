@@ -68,9 +68,11 @@ fn check(name: &str, rounds: usize, body: fn(&[u8])) {
         for _ in 0..if round < seeds.len() { 0 } else { random.usize(1..6) } {
             mutate(&mut input, &mut random);
         }
-        if catch_unwind(|| body(&input)).is_err() {
-            panic!("round {round} of {name} with {:?}", String::from_utf8_lossy(&input));
-        }
+        assert!(
+            catch_unwind(|| body(&input)).is_ok(),
+            "round {round} of {name} with {:?}",
+            String::from_utf8_lossy(&input)
+        );
     }
 }
 

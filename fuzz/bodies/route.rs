@@ -54,7 +54,7 @@ pub fn any(bytes: &[u8]) {
             assert!(!dots, "dot segments are resolved: {path:?}");
         }
         PARSED.with(|rules| {
-            let rules = rules.as_ref().expect("the rules above are good");
+            let Some(rules) = rules else { panic!("the rules above are good") };
             found(rules, host.as_deref().unwrap_or(""), &path);
         });
     }
@@ -67,7 +67,7 @@ fn found(rules: &Rules, host: &str, path: &str) {
         let head = Head { method: &method, host, path, query: None, headers: &headers };
         let lookup = rules.index.find(&rules.routes, &head);
         if path.starts_with('/') {
-            let lookup = lookup.expect("`/*` matches every path");
+            let Some(lookup) = lookup else { panic!("`/*` matches every path: {path:?}") };
             assert!(lookup.matched <= path.len(), "a pattern covers no more than the path: {path:?}");
             assert!((lookup.route.0 as usize) < rules.routes.len());
         }

@@ -94,7 +94,7 @@ pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> R
             }
             Source::Own(None)
         }
-        source => source,
+        source @ (Source::Own(_) | Source::Upstream(_)) => source,
     };
     if exchange.trusted && exchange.explain {
         explain(&exchange, &mut parts.headers);

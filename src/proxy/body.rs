@@ -112,7 +112,7 @@ impl ClientBody {
                 })),
                 Err(frame) => {
                     self.upload.ended.set(true);
-                    frame.into_trailers().ok().map(|trailers| Ok(Frame::trailers(filtered(trailers))))
+                    frame.into_trailers().ok().map(|trailers| Ok(Frame::trailers(filtered(&trailers))))
                 }
             },
             Some(Err(_)) => {
@@ -150,9 +150,9 @@ impl Body for RequestBody {
 }
 
 /// Trailers without the fields that must not stand there (RFC 9110 §6.5.1), and not more than a few.
-fn filtered(trailers: HeaderMap) -> HeaderMap {
+fn filtered(trailers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(trailers.len().min(TRAILERS_MAX));
-    for (name, value) in &trailers {
+    for (name, value) in trailers {
         if kept.len() < TRAILERS_MAX && is_allowed_in_trailers(name) {
             kept.append(name, value.clone());
         }
@@ -251,7 +251,7 @@ impl Body for ResponseBody {
                     }
                     Err(frame) => {
                         this.finish();
-                        Frame::trailers(filtered(frame.into_trailers().unwrap_or_default()))
+                        Frame::trailers(filtered(&frame.into_trailers().unwrap_or_default()))
                     }
                 })))
             }

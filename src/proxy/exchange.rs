@@ -15,6 +15,7 @@ use crate::route::{Counted, Decision, Reason, RouteId, UpstreamId, VariantId};
 use crate::telemetry::{Ender, Fallback};
 
 /// The state of one exchange.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one request, each read alone")]
 pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
     pub(super) local: Rc<Local>,
@@ -177,8 +178,8 @@ impl Exchange {
         }
         let millis = u64::try_from(self.began_wall.as_millis()).unwrap_or(0);
         let random = self.client.worker.random.borrow_mut().u128(..).to_le_bytes();
-        let [a, b, c, d, e, f, g, h, i, j, ..] = random;
-        let id = uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]).into_uuid();
+        let (bytes, _) = random.split_first_chunk::<10>().unwrap_or((&[0; 10], &[]));
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, bytes).into_uuid();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = id.hyphenated().encode_lower(&mut text);
         let value = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"));

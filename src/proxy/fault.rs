@@ -1,5 +1,6 @@
 //! What can go wrong with an exchange, and the answer that the client gets: a status, `Proxy-Status` (RFC 9209), the
 //! request's id and a short body. Nothing of the inside is told.
+#![expect(clippy::match_same_arms, reason = "one line for each kind of fault")]
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

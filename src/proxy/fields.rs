@@ -149,19 +149,14 @@ pub(super) fn is_ambiguous_response(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match codings.next() {
-        Some(coding) => {
-            length.is_some()
-                || codings.next().is_some()
-                || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
-        }
-        None => {
-            let digits = |length: &HeaderValue| {
-                let length = length.as_bytes();
-                !length.is_empty() && length.iter().all(u8::is_ascii_digit)
-            };
-            length.is_some_and(|length| !digits(length)) || lengths.next().is_some()
-        }
+    if let Some(coding) = codings.next() {
+        length.is_some() || codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+    } else {
+        let digits = |length: &HeaderValue| {
+            let length = length.as_bytes();
+            !length.is_empty() && length.iter().all(u8::is_ascii_digit)
+        };
+        length.is_some_and(|length| !digits(length)) || lengths.next().is_some()
     }
 }
 

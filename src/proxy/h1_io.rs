@@ -63,11 +63,11 @@ impl H1Io {
     /// Scans bytes that follow what was scanned before and moves what is complete to `ready`.
     fn take(&mut self, bytes: &[u8]) {
         if self.held.is_empty() {
-            self.scan(bytes, |ready, complete| ready.extend_from_slice(complete));
+            self.scan(bytes, bytes::BytesMut::extend_from_slice);
         } else {
             self.held.extend_from_slice(bytes);
             let held = std::mem::take(&mut self.held);
-            self.scan(&held, |ready, complete| ready.extend_from_slice(complete));
+            self.scan(&held, bytes::BytesMut::extend_from_slice);
         }
     }
 

@@ -120,7 +120,7 @@ struct Frames {
     settings: Quota,
     continuations: Quota,
     /// Empty DATA, PRIORITY and unknown frames: nothing that anybody needs many of.
-    idle_frames: Quota,
+    idle: Quota,
 }
 
 #[derive(Debug)]
@@ -153,13 +153,13 @@ impl Frames {
             pings: Quota::new(limits.h2_pings, Refusal::H2Pings),
             settings: Quota::new(limits.h2_settings, Refusal::H2Settings),
             continuations: Quota::new(limits.h2_continuations, Refusal::H2Continuations),
-            idle_frames: Quota::new(limits.h2_pings.saturating_mul(4).max(200), Refusal::H2Protocol),
+            idle: Quota::new(limits.h2_pings.saturating_mul(4).max(200), Refusal::H2Protocol),
         }
     }
 
     /// What most frames came of lately, where that is more than a fifth of what may come.
     fn suspect(&self) -> Option<Refusal> {
-        let quotas = [&self.resets, &self.pings, &self.settings, &self.continuations, &self.idle_frames];
+        let quotas = [&self.resets, &self.pings, &self.settings, &self.continuations, &self.idle];
         let part = |quota: &&Quota| f64::from(quota.used) / f64::from(quota.max);
         let most = quotas.into_iter().max_by(|a, b| part(a).total_cmp(&part(b)))?;
         (part(&most) > 0.2).then_some(most.refusal)
@@ -168,7 +168,7 @@ impl Frames {
     fn count(&mut self, mut bytes: &[u8], now_ms: u64) -> Result<(), Refusal> {
         if now_ms / WINDOW_MS != self.window {
             self.window = now_ms / WINDOW_MS;
-            for quota in [&mut self.resets, &mut self.pings, &mut self.settings, &mut self.idle_frames] {
+            for quota in [&mut self.resets, &mut self.pings, &mut self.settings, &mut self.idle] {
                 quota.used = 0;
             }
         }
@@ -194,8 +194,8 @@ impl Frames {
     fn frame(&mut self, kind: u8, flags: u8) -> Result<(), Refusal> {
         const END_STREAM: u8 = 1;
         match kind {
-            0 if self.skip == 0 && flags & END_STREAM == 0 => self.idle_frames.spend(),
-            0 => Ok(()),
+            0 if self.skip == 0 && flags & END_STREAM == 0 => self.idle.spend(),
+            0 | 8 => Ok(()),
             1 => {
                 self.continuations.used = 0;
                 Ok(())
@@ -203,9 +203,8 @@ impl Frames {
             3 => self.resets.spend(),
             4 => self.settings.spend(),
             6 => self.pings.spend(),
-            8 => Ok(()),
             9 => self.continuations.spend(),
-            _ => self.idle_frames.spend(),
+            _ => self.idle.spend(),
         }
     }
 }
@@ -224,7 +223,7 @@ mod tests {
             pings: Quota::new(2, Refusal::H2Pings),
             settings: Quota::new(2, Refusal::H2Settings),
             continuations: Quota::new(2, Refusal::H2Continuations),
-            idle_frames: Quota::new(2, Refusal::H2Protocol),
+            idle: Quota::new(2, Refusal::H2Protocol),
         }
     }
 

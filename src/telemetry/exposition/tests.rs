@@ -17,7 +17,7 @@ fn series(route: &str, variant: &str) -> VariantSeries {
 fn scrape() -> String {
     let registry = Registry::new(2);
     let now = registry.started + Duration::from_millis(1_500);
-    registry.beat(0, registry.started + Duration::from_millis(1_000));
+    registry.beat(0, registry.started + Duration::from_secs(1));
     registry.beat(1, registry.started + Duration::from_millis(1_250));
     let (stable, canary, idle) =
         (series("checkout", "stable"), series("checkout", "canary"), series("never", "stable"));
@@ -27,7 +27,7 @@ fn scrape() -> String {
         meter.requests[label][StatusClass::Success as usize].add(3);
         meter.duration.record(Duration::from_micros(250));
         meter.duration.record(Duration::from_micros(251));
-        meter.duration.record(Duration::from_secs(60));
+        meter.duration.record(Duration::from_mins(1));
         meter.first_byte.record(Duration::from_millis(1));
         meter.request_bytes.add(10);
         meter.response_bytes.add(1_000);
