@@ -4,8 +4,7 @@
 use std::borrow::Cow;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Version, request};
-use hyper::body::Incoming;
+use http::{Method, Version, request};
 
 use super::exchange::{Exchange, Host, Stage};
 use super::fault::Fault;
@@ -20,28 +19,19 @@ const VIA_MAX: usize = 1;
 /// From this limit on, a worker may use up half of its share without looking at the others.
 const LOOK_BELOW: u32 = 1024;
 
-/// A request that may go on.
-pub(super) struct Admitted {
-    pub(super) parts: request::Parts,
-    pub(super) body: Incoming,
-}
-
-impl Admitted {
-    /// What matching looks at.
-    pub(super) fn head<'a>(&'a self, exchange: &'a Exchange) -> Head<'a> {
-        Head {
-            method: &self.parts.method,
-            host: exchange.host.normal(),
-            path: exchange.path(),
-            query: exchange.uri.query(),
-            headers: &self.parts.headers,
-        }
+/// What matching looks at, of an admitted request.
+pub(super) fn head<'a>(exchange: &'a Exchange, parts: &'a request::Parts) -> Head<'a> {
+    Head {
+        method: &parts.method,
+        host: exchange.host.normal(),
+        path: exchange.path(),
+        query: exchange.uri.query(),
+        headers: &parts.headers,
     }
 }
 
 /// Admits a request, or says why not.
-pub(super) fn admit(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Admitted, Fault> {
-    let (mut parts, body) = request.into_parts();
+pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Fault> {
     let client = std::rc::Rc::clone(&exchange.client);
     let number = client.requests.replace(client.requests.get() + 1);
     let admitted = match client.refused_head.get() {
@@ -50,11 +40,11 @@ pub(super) fn admit(exchange: &mut Exchange, request: Request<Incoming>) -> Resu
             exchange.uri = http::Uri::from_static("/");
             Err(refusal)
         }
-        _ => inspect(exchange, &mut parts),
+        _ => inspect(exchange, parts),
     };
     admitted.map_err(Fault::Refused)?;
     exchange.stage = Stage::Decide;
-    Ok(Admitted { parts, body })
+    Ok(())
 }
 
 fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Refusal> {
@@ -74,7 +64,9 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
         exchange.normal_path = Some(path);
     }
     within_limits(exchange)?;
-    not_a_loop(parts)?;
+    if exchange.survey.via {
+        not_a_loop(parts)?;
+    }
     let local = std::rc::Rc::clone(&exchange.local);
     believe(exchange, parts, &local.snapshot.rules.identity);
     Ok(())
@@ -162,11 +154,8 @@ fn believe(exchange: &mut Exchange, parts: &mut request::Parts, identity: &Ident
         exchange.client_ip = ClientIp::find(identity, peer, &parts.headers);
         exchange.request_id = parts.headers.get(super::fault::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
     }
-    let aliases = fields::strip_untrusted(
-        &mut parts.headers,
-        identity,
-        if exchange.trusted { Peer::Trusted } else { Peer::Stranger },
-    );
+    let peer = if exchange.trusted { Peer::Trusted } else { Peer::Stranger };
+    let aliases = fields::strip_untrusted((&mut parts.headers, exchange.survey), identity, peer);
     if aliases > 0 {
         exchange.client.worker.meter().alias_headers_dropped.add(aliases);
     }

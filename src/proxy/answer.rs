@@ -96,7 +96,7 @@ pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> R
         }
         source @ (Source::Own(_) | Source::Upstream(_)) => source,
     };
-    if exchange.trusted && exchange.explain {
+    if exchange.trusted && exchange.survey.explain {
         explain(&exchange, &mut parts.headers);
     }
     Response::from_parts(parts, ResponseBody::new(source, exchange, idle))

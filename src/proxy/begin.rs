@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use http::header::{self, HeaderMap};
-use http::{HeaderValue, Request};
+use http::Request;
+use http::header::HeaderMap;
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::client::Client;
 use super::exchange::{Ending, Exchange, Host, Stage};
+use super::fields::Survey;
 use crate::telemetry::Ender;
 
 /// Begins an exchange.
@@ -18,6 +19,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
     worker.meter().requests_begun.inc();
     client.listener.meters.of(worker.index).requests.add(1);
     let headers = request.headers();
+    let survey = Survey::of(headers);
     let began = worker.clock.now();
     Box::new(Exchange {
         local: worker.local(),
@@ -33,11 +35,9 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         trusted: false,
         tenant: None,
         request_id: None,
-        trace_id: trace_id(headers),
-        grpc: starts_with(headers.get(header::CONTENT_TYPE), b"application/grpc"),
-        accepts_json: accepts_json(headers),
+        trace_id: if survey.traced { trace_id(headers) } else { None },
+        survey,
         has_body: !request.body().is_end_stream(),
-        explain: headers.contains_key("x-pointsman-explain"),
         route: None,
         chosen: None,
         attempts: 0,
@@ -54,15 +54,6 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         issued: None,
         client,
     })
-}
-
-fn starts_with(value: Option<&HeaderValue>, prefix: &[u8]) -> bool {
-    value.is_some_and(|value| value.as_bytes().starts_with(prefix))
-}
-
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let json = |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), b"application/json").is_some();
-    headers.get_all(header::ACCEPT).iter().any(json)
 }
 
 /// The trace id of a W3C `traceparent`: version, 32 hex digits, span, flags.

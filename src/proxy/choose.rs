@@ -3,29 +3,30 @@
 
 use std::rc::Rc;
 
+use http::request::Parts;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::admit::Admitted;
+use super::admit::head;
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
 use crate::route::{Balance, Caller, Lookup, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules};
 use crate::telemetry::{Fallback, Refusal};
 
 /// Finds the route of a request.
-pub(super) fn find(exchange: &mut Exchange, request: &Admitted) -> Result<Lookup, Fault> {
+pub(super) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fault> {
     let rules = &exchange.local.snapshot.rules;
-    let found = rules.index.find(&rules.routes, &request.head(exchange));
+    let found = rules.index.find(&rules.routes, &head(exchange, parts));
     exchange.route = found.map(|found| found.route);
     found.ok_or(Fault::Refused(Refusal::NoRoute))
 }
 
 /// Decides which variant answers a request.
-pub(super) fn decide(exchange: &mut Exchange, request: &Admitted, split: &Split) -> Chosen {
+pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> Chosen {
     let local = Rc::clone(&exchange.local);
     let rules = &local.snapshot.rules;
     let (chosen, tenant, issued) = {
         let exchange = &*exchange;
-        let head = request.head(exchange);
+        let head = head(exchange, parts);
         let mut caller = rules.identity.caller(exchange.client.peer.ip(), &head);
         caller.client_ip = exchange.client_ip;
         let known = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));

@@ -45,7 +45,7 @@ pub(super) struct Client {
     /// The body under way was refused.
     pub(super) refused_body: Cell<Option<Refusal>>,
     /// Informational responses to write before the next response.
-    pub(super) early: Arc<Early>,
+    pub(super) early: Early,
     /// Everything that was written has left.
     pub(super) flushed: Cell<bool>,
     /// No part of a request has been read that is not handled.
@@ -81,7 +81,7 @@ impl Client {
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
             refused_body: Cell::new(None),
-            early: Arc::default(),
+            early: Early::default(),
             flushed: Cell::new(true),
             between: Cell::new(true),
             expired: Cell::new(false),

@@ -8,11 +8,11 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::body::RequestBody;
 use super::connection::LocalExecutor;
 use super::fault::Fault;
 use super::lease::{Lease, Stream};
-use super::pool::{EndpointPool, Multiplexed, UpstreamPool};
+use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::upstream_io::UpstreamIo;
 use super::worker::Worker;
 use crate::route::Protocol;
 use crate::telemetry::UpstreamSeries;
@@ -43,12 +43,12 @@ pub(super) async fn lease(
     match endpoint.protocol() {
         Protocol::Http1 => {
             if reuse == Reuse::Allowed
-                && let Some(sender) = idle(endpoint).await
+                && let Some(connection) = idle(endpoint).await
             {
-                return Ok((Lease::Whole { sender, endpoint: Rc::clone(endpoint) }, true));
+                return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
             }
-            let sender = open_h1(worker, upstream, endpoint).await?;
-            Ok((Lease::Whole { sender, endpoint: Rc::clone(endpoint) }, false))
+            let connection = open_h1(worker, upstream, endpoint).await?;
+            Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, false))
         }
         Protocol::H2c => {
             if reuse == Reuse::Allowed
@@ -68,32 +68,29 @@ pub(super) async fn lease(
 }
 
 /// The idle connection that was used last and is still alive.
-async fn idle(endpoint: &EndpointPool) -> Option<http1::SendRequest<RequestBody>> {
-    while let Some(mut sender) = endpoint.pop() {
+async fn idle(endpoint: &EndpointPool) -> Option<Single> {
+    while let Some(mut connection) = endpoint.pop() {
+        let sender = &mut connection.sender;
         if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
-            return Some(sender);
+            return Some(connection);
         }
     }
     None
 }
 
-async fn open_h1(
-    worker: &Rc<Worker>,
-    upstream: &Rc<UpstreamPool>,
-    endpoint: &EndpointPool,
-) -> Result<http1::SendRequest<RequestBody>, Fault> {
+async fn open_h1(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool) -> Result<Single, Fault> {
     let (stream, open) = connect(worker, upstream, endpoint).await?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(H1_BUFFER_BYTES).max_header_size(HEAD_BYTES_MAX);
-    let handshake = builder.handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = handshake.map_err(|_| Fault::UpstreamProtocol)?;
+    let (io, hints) = UpstreamIo::new(stream, worker);
+    let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
     tokio::task::spawn_local(async move {
         let _open = open;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended early");
         }
     });
-    Ok(sender)
+    Ok(Single { sender, hints })
 }
 
 async fn open_h2(

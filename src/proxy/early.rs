@@ -1,14 +1,10 @@
 //! Informational responses (RFC 8297 and its kin) on their way from an HTTP/1.1 upstream to an HTTP/1.1 client. hyper's
 //! server cannot send them, so that they are written between two of its flushes, where nothing of its own is half sent.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
-use http::{Request, StatusCode, Version};
-
-use super::body::RequestBody;
-use super::exchange::Exchange;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 /// Bytes of informational responses that one request may pass on.
 const BYTES_MAX: usize = 16 * 1024;
@@ -16,27 +12,35 @@ const BYTES_MAX: usize = 16 * 1024;
 /// Informational responses that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Early {
-    waiting: AtomicBool,
-    bytes: Mutex<BytesMut>,
+    waiting: Cell<bool>,
+    bytes: RefCell<BytesMut>,
+}
+
+/// Whether a response of this status is passed on. `100 Continue` is not: the client gets ours when its body is first
+/// asked for. Nor is `101`, which nobody has asked for.
+pub(super) fn is_wanted(code: u16) -> bool {
+    (102..200).contains(&code)
 }
 
 impl Early {
     /// Takes what waits.
     pub(super) fn take(&self) -> Option<BytesMut> {
-        if !self.waiting.load(Relaxed) {
-            return None;
-        }
-        self.waiting.store(false, Relaxed);
-        Some(std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner)))
+        self.waiting.replace(false).then(|| self.bytes.take())
     }
 
-    fn push(&self, status: StatusCode, headers: &http::HeaderMap) {
-        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adds a response, unless too many wait already.
+    pub(super) fn push(&self, code: u16, fields: &[httparse::Header<'_>]) {
+        let Ok(status) = StatusCode::from_u16(code) else { return };
+        let mut bytes = self.bytes.borrow_mut();
         let before = bytes.len();
         let reason = status.canonical_reason().unwrap_or("Informational");
-        bytes.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
-        for (name, value) in headers {
-            if super::fields::is_allowed_in_trailers(name) {
+        bytes.extend_from_slice(format!("HTTP/1.1 {code} {reason}\r\n").as_bytes());
+        for field in fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes());
+            let value = HeaderValue::from_bytes(field.value);
+            if let (Ok(name), Ok(value)) = (name, value)
+                && super::fields::is_allowed_in_trailers(&name)
+            {
                 for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                     bytes.extend_from_slice(part);
                 }
@@ -46,24 +50,6 @@ impl Early {
         if bytes.len() > BYTES_MAX {
             bytes.truncate(before);
         }
-        self.waiting.store(true, Relaxed);
+        self.waiting.set(!bytes.is_empty());
     }
-}
-
-/// Has the informational responses to `request` passed on. `100 Continue` is not: the client gets ours when its body is
-/// first asked for.
-pub(super) fn pass(exchange: &Exchange, request: &mut Request<RequestBody>) {
-    if exchange.version != Version::HTTP_11 || request.version() == Version::HTTP_2 {
-        return;
-    }
-    let early = std::sync::Arc::clone(&exchange.client.early);
-    let waker = exchange.client.watched.waker();
-    hyper::ext::on_informational(request, move |response| {
-        if response.status() != StatusCode::CONTINUE {
-            early.push(response.status(), response.headers());
-            if let Some(waker) = &waker {
-                waker.wake_by_ref();
-            }
-        }
-    });
 }

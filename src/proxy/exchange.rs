@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, Uri, Version};
 
 use super::client::Client;
+use super::fields::Survey;
 use super::lease::{Flight, Lease};
 use super::local::Local;
 use crate::route::{Counted, Decision, Reason, RouteId, UpstreamId, VariantId};
 use crate::telemetry::{Ender, Fallback};
 
 /// The state of one exchange.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about one request, each read alone")]
 pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
     pub(super) local: Rc<Local>,
@@ -35,13 +35,9 @@ pub(super) struct Exchange {
     pub(super) tenant: Option<Box<str>>,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) trace_id: Option<Box<str>>,
-    /// A gRPC request: errors take gRPC's form.
-    pub(super) grpc: bool,
-    pub(super) accepts_json: bool,
+    pub(super) survey: Survey,
     /// The request has a body.
     pub(super) has_body: bool,
-    /// The client asks why.
-    pub(super) explain: bool,
     pub(super) route: Option<RouteId>,
     pub(super) chosen: Option<Chosen>,
     pub(super) attempts: u32,

@@ -111,11 +111,6 @@ impl Watched {
         self.wake();
     }
 
-    /// Whom to wake, when somebody is registered.
-    pub(super) fn waker(&self) -> Option<Waker> {
-        self.waker.borrow().clone()
-    }
-
     /// Wakes the connection.
     pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {

@@ -205,7 +205,7 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         exchange.client.closing.set(true);
     }
     let id = exchange.request_id();
-    let mut response = if exchange.grpc { grpc(fault) } else { plain(fault, &id, exchange.accepts_json) };
+    let mut response = if exchange.survey.grpc { grpc(fault) } else { plain(fault, &id, exchange.survey.json) };
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     let details = format!("pointsman; error={}; details=\"{}\"", fault.proxy_error(), fault.detail());

@@ -5,6 +5,56 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::scan::is_token;
 use crate::route::{Extractor, Identity};
 
+/// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one head, each read alone")]
+pub(super) struct Survey {
+    /// A gRPC request: errors take gRPC's form.
+    pub(super) grpc: bool,
+    /// The client takes JSON.
+    pub(super) json: bool,
+    /// The client asks why.
+    pub(super) explain: bool,
+    /// There is a `traceparent`.
+    pub(super) traced: bool,
+    /// There is a `Via`.
+    pub(super) via: bool,
+    /// Something is for this connection only.
+    pub(super) hop_by_hop: bool,
+    /// Something is for trusted peers only to say.
+    pub(super) told: bool,
+    /// A name has an underscore.
+    pub(super) underscore: bool,
+}
+
+impl Survey {
+    /// Looks at every field once.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut survey = Self::default();
+        for (name, value) in headers {
+            match *name {
+                header::HOST | header::USER_AGENT | header::COOKIE | header::CONTENT_LENGTH => {}
+                header::ACCEPT => survey.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
+                header::CONTENT_TYPE => survey.grpc |= value.as_bytes().starts_with(b"application/grpc"),
+                header::VIA => survey.via = true,
+                _ => survey.rarer(name),
+            }
+        }
+        survey
+    }
+
+    fn rarer(&mut self, name: &HeaderName) {
+        let text = name.as_str();
+        match text {
+            "traceparent" => self.traced = true,
+            "x-pointsman-explain" => (self.explain, self.told) = (true, true),
+            _ if is_hop_by_hop(name) => self.hop_by_hop = true,
+            _ if is_proxy_told(text) => self.told = true,
+            _ => self.underscore |= memchr::memchr(b'_', text.as_bytes()).is_some(),
+        }
+    }
+}
+
 /// Fields that are for one connection only (RFC 9110 §7.6.1), and what must never be forwarded besides.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     match name.as_str().len() {
@@ -74,23 +124,36 @@ pub(super) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
 /// Removes what is for this connection only: every field that `Connection` names, then the hop-by-hop set. `TE:
 /// trailers` survives.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let mut doomed: Vec<HeaderName> = Vec::new();
-    for value in headers.get_all(header::CONNECTION) {
-        let named =
-            value.as_bytes().split(|b| *b == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-        // `Host` and the framing are not the sender's to remove.
-        doomed.extend(named.filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH)));
-    }
-    doomed.extend(headers.keys().filter(|name| is_hop_by_hop(name)).cloned());
-    if doomed.is_empty() {
-        return;
-    }
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .filter_map(named_by_connection)
+        .collect();
     let trailers = headers.get_all(header::TE).iter().any(takes_trailers);
-    for name in &doomed {
+    for name in &named {
         headers.remove(name);
     }
+    remove_where(headers, is_hop_by_hop);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// A field that `Connection` names, if it is one that the sender may take away. `Host` and the framing are not, and
+/// `close` and `keep-alive` are no fields.
+fn named_by_connection(option: &[u8]) -> Option<HeaderName> {
+    let option = option.trim_ascii();
+    if option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive") {
+        return None;
+    }
+    let name = HeaderName::from_bytes(option).ok()?;
+    (!matches!(name, header::HOST | header::CONTENT_LENGTH)).then_some(name)
+}
+
+fn remove_where(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| doomed(name)).cloned() {
+        headers.remove(&name);
     }
 }
 
@@ -109,24 +172,30 @@ pub(super) enum Peer {
 }
 
 /// Removes what only trusted peers may say, and returns how many aliases were dropped.
-pub(super) fn strip_untrusted(headers: &mut HeaderMap, identity: &Identity, peer: Peer) -> u64 {
-    let mut doomed: Vec<HeaderName> = Vec::new();
-    let mut aliases = 0;
-    for name in headers.keys() {
-        if peer == Peer::Stranger && (is_proxy_told(name.as_str()) || is_identity(name, identity)) {
-            doomed.push(name.clone());
-        } else if memchr::memchr(b'_', name.as_str().as_bytes()).is_some() {
-            let meant = HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes());
-            if meant.is_ok_and(|meant| is_guarded(&meant, identity)) {
-                doomed.push(name.clone());
-                aliases += 1;
+pub(super) fn strip_untrusted((headers, survey): (&mut HeaderMap, Survey), identity: &Identity, peer: Peer) -> u64 {
+    if peer == Peer::Stranger {
+        for carrier in identity.tenant.iter().chain(&identity.user) {
+            if let Extractor::Header(name) = carrier {
+                headers.remove(name);
             }
         }
+        if survey.told {
+            remove_where(headers, |name| is_proxy_told(name.as_str()));
+        }
     }
-    for name in &doomed {
+    if !survey.underscore {
+        return 0;
+    }
+    let means_guarded = |name: &&HeaderName| {
+        let name = name.as_str();
+        let meant = name.contains('_').then(|| HeaderName::from_bytes(name.replace('_', "-").as_bytes()));
+        meant.is_some_and(|meant| meant.is_ok_and(|meant| is_guarded(&meant, identity)))
+    };
+    let aliases: Vec<HeaderName> = headers.keys().filter(means_guarded).cloned().collect();
+    for name in &aliases {
         headers.remove(name);
     }
-    aliases
+    aliases.len() as u64
 }
 
 /// Whether an HTTP/2 head holds what HTTP/1.1 could not carry unchanged (RFC 9113 §8.2.1): names that are no tokens,
@@ -214,12 +283,39 @@ mod tests {
             ("x_other", "1"),
             ("accept", "1"),
         ];
+        let strip = |given: &mut HeaderMap, peer| {
+            let survey = Survey::of(given);
+            strip_untrusted((given, survey), &identity, peer)
+        };
         let mut given = headers(&lines);
-        assert_eq!(strip_untrusted(&mut given, &identity, Peer::Stranger), 3);
+        assert_eq!(strip(&mut given, Peer::Stranger), 3);
         assert_eq!(names(&given), ["accept", "x_other"]);
         let mut given = headers(&lines);
-        assert_eq!(strip_untrusted(&mut given, &identity, Peer::Trusted), 3);
+        assert_eq!(strip(&mut given, Peer::Trusted), 3);
         assert!(given.contains_key("x-tenant") && !given.contains_key("x_tenant"));
+    }
+
+    #[test]
+    fn one_look_finds_every_kind() {
+        assert_eq!(Survey::of(&headers(&[("host", "a"), ("accept", "text/html"), ("x-own", "1")])), Survey::default());
+        let all = [
+            ("accept", "text/html"),
+            ("accept", "text/plain, application/json"),
+            ("content-type", "application/grpc+proto"),
+            ("via", "1.1 a"),
+            ("connection", "close"),
+            ("traceparent", "x"),
+            ("x-pointsman-explain", "1"),
+            ("x_tenant", "a"),
+        ];
+        let Survey { grpc, json, explain, traced, via, hop_by_hop, told, underscore } = Survey::of(&headers(&all));
+        assert!(grpc && json && explain && traced && via && hop_by_hop && told && underscore);
+        for name in ["te", "upgrade", "keep-alive", "proxy", "proxy-connection", "http2-settings"] {
+            assert!(Survey::of(&headers(&[(name, "x")])).hop_by_hop, "{name}");
+        }
+        for name in ["forwarded", "x-forwarded-for", "x-real-ip", "x-request-id", "x-pointsman-anything"] {
+            assert!(Survey::of(&headers(&[(name, "x")])).told, "{name}");
+        }
     }
 
     #[test]

@@ -3,21 +3,21 @@
 //! A request is sent once. It is sent again only on a connection of its own, when the pooled one had died: when nothing
 //! of it was written, or when it may be repeated (idempotent, no body) and nothing of an answer was read.
 
+use std::pin::pin;
 use std::rc::Rc;
 
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::balance;
 use super::body::RequestBody;
 use super::connect::{self, Reuse};
-use super::early;
 use super::exchange::{Chosen, Exchange, Stage, UploadFault};
 use super::fault::Fault;
 use super::fields::is_ambiguous_response;
 use super::lease::{Flight, Lease};
 use super::pool::{EndpointPool, UpstreamPool};
-use super::prepare::{Outgoing, for_h2};
+use super::prepare::for_h2;
 use super::timers::Deadline;
 use crate::route::{Protocol, Route};
 use crate::telemetry::StatusClass;
@@ -30,7 +30,7 @@ const STALE_MAX: u32 = 4;
 /// Sends a request and gives the answer's head; its body follows as it is pulled.
 pub(super) async fn forward(
     exchange: &mut Exchange,
-    outgoing: Outgoing,
+    request: Request<RequestBody>,
     (route, chosen): (&Route, Chosen),
 ) -> Result<Response<Incoming>, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
@@ -42,7 +42,7 @@ pub(super) async fn forward(
     exchange.flight = Some(Flight::new(&worker, &upstream, &endpoint));
     // Nothing was awaited since the request's head: the whole bound is left.
     let mut deadline = Deadline::new(&worker, route.timeouts.request);
-    let sent = deadline.bound(send(exchange, (&upstream, &endpoint), outgoing)).await;
+    let sent = deadline.bound(pin!(send(exchange, (&upstream, &endpoint), request))).await;
     let meter = upstream.meter(worker.index);
     let result = sent.unwrap_or(Err(Fault::ResponseTimeout)).map_err(|fault| blame(exchange, fault));
     match &result {
@@ -87,15 +87,12 @@ fn blame(exchange: &Exchange, fault: Fault) -> Fault {
 async fn send(
     exchange: &mut Exchange,
     (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
-    outgoing: Outgoing,
+    mut request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Fault> {
-    let replayable = outgoing.is_replayable();
-    let Outgoing { mut parts, body } = outgoing;
+    let replayable = is_replayable(&request);
     if endpoint.protocol() == Protocol::H2c {
-        for_h2(&mut parts);
+        for_h2(&mut request);
     }
-    let mut request = Request::from_parts(parts, body);
-    early::pass(exchange, &mut request);
     let worker = Rc::clone(&exchange.client.worker);
     let meter = upstream.meter(worker.index);
     loop {
@@ -126,6 +123,13 @@ async fn send(
             }
         }
     }
+}
+
+/// Whether it may be sent again when nobody knows whether the first try was processed: an idempotent method (RFC 9110
+/// §9.2.2) without a body.
+fn is_replayable(request: &Request<RequestBody>) -> bool {
+    matches!(request.body(), RequestBody::Empty)
+        && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
 /// The same request again. Only for requests without a body.
@@ -159,10 +163,15 @@ impl Failure {
 async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
     let lost = Failure { fault: Fault::UpstreamReset, unsent: None, silent: true };
     match &mut exchange.lease {
-        Some(Lease::Whole { sender, .. }) => sender.try_send_request(request).await.map_err(|mut error| {
-            let unsent = error.take_message();
-            Failure::of(error.error(), unsent)
-        }),
+        Some(Lease::Whole { connection, .. }) => {
+            if exchange.version == Version::HTTP_11 {
+                connection.hints.go_to(&exchange.client);
+            }
+            connection.sender.try_send_request(request).await.map_err(|mut error| {
+                let unsent = error.take_message();
+                Failure::of(error.error(), unsent)
+            })
+        }
         Some(Lease::Stream(stream)) => stream.sender.try_send_request(request).await.map_err(|mut error| {
             let unsent = error.take_message();
             Failure::of(error.error(), unsent)

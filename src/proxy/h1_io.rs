@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::client::Client;
 use super::expiry::Told;
 use super::scan::{self, Body, Bounds, Framing, Head, Progress};
+use super::upstream_io::write_merged;
 use crate::telemetry::Refusal;
 
 /// What hyper reads in place of a head that was refused.
@@ -273,7 +274,7 @@ impl Write for H1Io {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
         this.client.flushed.set(false);
-        let poll = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let poll = write_merged(&mut this.stream, cx, (slices, &this.client.worker));
         this.client.wrote(poll)
     }
 

@@ -28,17 +28,18 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
 }
 
 async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
-    let request = admit::admit(exchange, request)?;
-    let found = choose::find(exchange, &request)?;
+    let (mut parts, body) = request.into_parts();
+    admit::admit(exchange, &mut parts)?;
+    let found = choose::find(exchange, &parts)?;
     let local = Rc::clone(&exchange.local);
     let route = local.snapshot.rules.route(found.route);
     match &route.action {
         Action::Redirect(redirect) => Ok(answer::redirect(exchange, redirect)),
         Action::Respond(respond) => Ok(answer::respond(exchange, respond)),
         Action::Split(split) => {
-            let chosen = choose::decide(exchange, &request, split);
-            let outgoing = prepare::prepare(exchange, request, (route, split), found.matched)?;
-            let incoming = forward::forward(exchange, outgoing, (route, chosen)).await?;
+            let chosen = choose::decide(exchange, &parts, split);
+            let body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
+            let incoming = forward::forward(exchange, Request::from_parts(parts, body), (route, chosen)).await?;
             Ok(answer::answer(exchange, incoming, (route, split)))
         }
     }

@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 
 use super::body::RequestBody;
 use super::exchange::Upload;
-use super::pool::{EndpointPool, Multiplexed, UpstreamPool};
+use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::worker::Worker;
 
 /// A connection, or a stream of one.
@@ -15,7 +15,7 @@ pub(super) enum Lease {
     /// A whole HTTP/1.1 connection.
     Whole {
         /// The connection.
-        sender: http1::SendRequest<RequestBody>,
+        connection: Single,
         /// Where it goes back to.
         endpoint: Rc<EndpointPool>,
     },
@@ -47,9 +47,9 @@ impl Lease {
     /// The answer was read whole: the connection goes back to its pool, unless the request's body is still on its way.
     pub(super) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {
-            Self::Whole { sender, endpoint } => {
-                if upload.is_none_or(|upload| upload.ended.get()) && !sender.is_closed() {
-                    endpoint.push(sender, now_ms);
+            Self::Whole { connection, endpoint } => {
+                if upload.is_none_or(|upload| upload.ended.get()) && !connection.sender.is_closed() {
+                    endpoint.push(connection, now_ms);
                 }
             }
             Self::Stream(stream) => drop(stream),

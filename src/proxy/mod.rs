@@ -29,6 +29,7 @@ mod record;
 pub mod scan;
 mod stack;
 mod timers;
+mod upstream_io;
 mod visitors;
 mod worker;
 

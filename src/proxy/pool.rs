@@ -9,6 +9,7 @@ use hyper::client::conn::{http1, http2};
 
 use super::balance::Turns;
 use super::body::RequestBody;
+use super::upstream_io::Hints;
 use crate::route::{Protocol, Upstream};
 use crate::snapshot::Endpoint;
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
@@ -43,9 +44,15 @@ pub(super) struct EndpointPool {
     pub(super) opening: tokio::sync::Mutex<()>,
 }
 
+/// An HTTP/1.1 connection: one request at a time.
+pub(super) struct Single {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) hints: Rc<Hints>,
+}
+
 /// An idle HTTP/1.1 connection.
 pub(super) struct Idle {
-    pub(super) sender: http1::SendRequest<RequestBody>,
+    connection: Single,
     since_ms: u64,
 }
 
@@ -106,7 +113,7 @@ impl Pools {
         self.swept_ms.set(now_ms);
         for pool in self.by_name.borrow().values() {
             for endpoint in &pool.endpoints {
-                let stays = |idle: &Idle| !idle.sender.is_closed() && now_ms < idle.since_ms + IDLE_MS_MAX;
+                let stays = |idle: &Idle| !idle.connection.sender.is_closed() && now_ms < idle.since_ms + IDLE_MS_MAX;
                 endpoint.idle.borrow_mut().retain(stays);
                 endpoint.multiplexed.borrow_mut().retain(|connection| !connection.sender.is_closed());
             }
@@ -152,13 +159,13 @@ impl EndpointPool {
     }
 
     /// Takes the connection that was used last.
-    pub(super) fn pop(&self) -> Option<http1::SendRequest<RequestBody>> {
-        self.idle.borrow_mut().pop().map(|idle| idle.sender)
+    pub(super) fn pop(&self) -> Option<Single> {
+        self.idle.borrow_mut().pop().map(|idle| idle.connection)
     }
 
     /// Gives a connection back.
-    pub(super) fn push(&self, sender: http1::SendRequest<RequestBody>, now_ms: u64) {
-        self.idle.borrow_mut().push(Idle { sender, since_ms: now_ms });
+    pub(super) fn push(&self, connection: Single, now_ms: u64) {
+        self.idle.borrow_mut().push(Idle { connection, since_ms: now_ms });
     }
 
     /// An HTTP/2 connection with a free stream.

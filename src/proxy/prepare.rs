@@ -5,10 +5,9 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
-use http::{Method, Uri, Version, request};
+use http::{Request, Uri, Version, request};
 use http_body::Body;
 
-use super::admit::Admitted;
 use super::body::{ClientBody, RequestBody};
 use super::client::Client;
 use super::exchange::{Exchange, Upload};
@@ -21,33 +20,21 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// Fields that every forwarded request gets.
+const FIELDS_ADDED: usize = 8;
 const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 pointsman");
 const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
-
-/// A request, ready to be sent.
-pub(super) struct Outgoing {
-    pub(super) parts: request::Parts,
-    pub(super) body: RequestBody,
-}
-
-impl Outgoing {
-    /// Whether it may be sent again when nobody knows whether the first try was processed: an idempotent method
-    /// (RFC 9110 §9.2.2) without a body.
-    pub(super) fn is_replayable(&self) -> bool {
-        matches!(self.body, RequestBody::Empty)
-            && matches!(self.parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-    }
-}
 
 /// Makes the upstream's request of the client's.
 pub(super) fn prepare(
     exchange: &mut Exchange,
-    request: Admitted,
+    (parts, body): (&mut request::Parts, hyper::body::Incoming),
     (route, split): (&Route, &Split),
     matched: usize,
-) -> Result<Outgoing, Fault> {
-    let Admitted { mut parts, body } = request;
-    strip_hop_by_hop(&mut parts.headers);
+) -> Result<RequestBody, Fault> {
+    if exchange.survey.hop_by_hop {
+        strip_hop_by_hop(&mut parts.headers);
+    }
     let body = take_body(exchange, &mut parts.headers, body, route.limits.body_bytes)?;
     let h2 = parts.version == Version::HTTP_2;
     if h2 {
@@ -64,7 +51,7 @@ pub(super) fn prepare(
     parts.uri = target(exchange, split, matched)?;
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    Ok(Outgoing { parts, body })
+    Ok(body)
 }
 
 fn take_body(
@@ -111,6 +98,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 fn forwarding(exchange: &mut Exchange, headers: &mut HeaderMap, via: HeaderValue) {
     let request_id = exchange.request_id();
     let client = &exchange.client;
+    headers.reserve(FIELDS_ADDED);
     let forwarded = forwarded(client, exchange.host.value.as_ref());
     if exchange.trusted {
         append(headers, FORWARDED_FOR, &client.peer_text);
@@ -208,18 +196,18 @@ fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
 }
 
 /// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.
-pub(super) fn for_h2(parts: &mut request::Parts) {
-    let host = parts.headers.remove(header::HOST);
-    parts.headers.remove(header::TRANSFER_ENCODING);
+pub(super) fn for_h2(request: &mut Request<RequestBody>) {
+    let host = request.headers_mut().remove(header::HOST);
+    request.headers_mut().remove(header::TRANSFER_ENCODING);
     let mut uri = http::uri::Parts::default();
-    uri.path_and_query = parts.uri.path_and_query().cloned();
+    uri.path_and_query = request.uri().path_and_query().cloned();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = host.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
     if uri.authority.is_none() {
         uri.authority = Some(http::uri::Authority::from_static("localhost"));
     }
     if let Ok(uri) = Uri::from_parts(uri) {
-        parts.uri = uri;
+        *request.uri_mut() = uri;
     }
-    parts.version = Version::HTTP_2;
+    *request.version_mut() = Version::HTTP_2;
 }

@@ -129,8 +129,7 @@ impl Deadline {
     }
 
     /// What `future` gives, unless the deadline comes first. Cancel safe when `future` is.
-    pub(super) async fn bound<F: Future>(&mut self, future: F) -> Result<F::Output, Elapsed> {
-        let mut future = std::pin::pin!(future);
+    pub(super) async fn bound<F: Future>(&mut self, mut future: Pin<&mut F>) -> Result<F::Output, Elapsed> {
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));

@@ -1,0 +1,168 @@
+//! The byte stream of an HTTP/1.1 connection to an upstream. Informational responses are noticed on their way to hyper,
+//! which drops them, so that the client gets them too; small writes are sent as one.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::client::Client;
+use super::early::is_wanted;
+use super::worker::Worker;
+
+/// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
+const MERGED_BYTES_MAX: usize = 4096;
+/// An informational head that is longer than this is not passed on.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Fields of an informational head.
+const FIELDS_MAX: usize = 100;
+/// How every informational response begins.
+const INFORMATIONAL: &[u8] = b"HTTP/1.1 1";
+
+/// A connection to an upstream.
+pub(super) struct UpstreamIo {
+    stream: TokioIo<TcpStream>,
+    worker: Rc<Worker>,
+    hints: Rc<Hints>,
+}
+
+/// Who wants the informational responses to the request under way.
+#[derive(Default)]
+pub(super) struct Hints {
+    wanted: Cell<bool>,
+    client: RefCell<Option<Rc<Client>>>,
+    /// The beginning of an informational head.
+    held: RefCell<BytesMut>,
+}
+
+impl Hints {
+    /// From here to the head of the final response, informational ones go to `client`.
+    pub(super) fn go_to(&self, client: &Rc<Client>) {
+        self.wanted.set(true);
+        *self.client.borrow_mut() = Some(Rc::clone(client));
+    }
+
+    /// Looks at what was read. The final response's head ends it.
+    fn notice(&self, bytes: &[u8]) {
+        let mut held = self.held.borrow_mut();
+        let begins = |bytes: &[u8]| {
+            let compared = bytes.len().min(INFORMATIONAL.len());
+            bytes[..compared] == INFORMATIONAL[..compared]
+        };
+        if held.is_empty() && !begins(bytes) {
+            return self.end();
+        }
+        held.extend_from_slice(bytes);
+        while !held.is_empty() {
+            if !begins(&held) || held.len() > HEAD_BYTES_MAX {
+                held.clear();
+                return self.end();
+            }
+            let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+            let mut response = httparse::Response::new(&mut fields);
+            match response.parse(&held) {
+                Ok(httparse::Status::Complete(length)) => {
+                    if let (Some(code), Some(client)) = (response.code, &*self.client.borrow())
+                        && is_wanted(code)
+                    {
+                        client.early.push(code, response.headers);
+                        client.watched.wake();
+                    }
+                    held.advance(length);
+                }
+                Ok(httparse::Status::Partial) => return,
+                Err(_) => {
+                    held.clear();
+                    return self.end();
+                }
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.wanted.set(false);
+        *self.client.borrow_mut() = None;
+    }
+}
+
+impl UpstreamIo {
+    /// Wraps a connection, and gives the handle by which informational responses are asked for.
+    pub(super) fn new(stream: TcpStream, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
+        let hints = Rc::new(Hints::default());
+        (Self { stream: TokioIo::new(stream), worker: Rc::clone(worker), hints: Rc::clone(&hints) }, hints)
+    }
+}
+
+impl Read for UpstreamIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.hints.wanted.get() {
+            return Pin::new(&mut this.stream).poll_read(cx, cursor);
+        }
+        let mut scratch = this.worker.scratch.borrow_mut();
+        let room = cursor.remaining().min(scratch.len());
+        let mut buffer = ReadBuf::new(&mut scratch[..room]);
+        ready!(Pin::new(this.stream.inner_mut()).poll_read(cx, &mut buffer))?;
+        this.hints.notice(buffer.filled());
+        cursor.put_slice(buffer.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for UpstreamIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.get_mut().stream.inner_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        write_merged(this.stream.inner_mut(), cx, (slices, &this.worker))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket holds nothing back.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().stream.inner_mut()).poll_shutdown(cx)
+    }
+}
+
+/// Writes slices: few bytes in one piece, many as they are.
+pub(super) fn write_merged(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    (slices, worker): (&[io::IoSlice<'_>], &Worker),
+) -> Poll<io::Result<usize>> {
+    let stream = Pin::new(stream);
+    if let [only] = slices {
+        return stream.poll_write(cx, only);
+    }
+    let total: usize = slices.iter().map(|slice| slice.len()).sum();
+    if total > MERGED_BYTES_MAX {
+        return stream.poll_write_vectored(cx, slices);
+    }
+    let mut scratch = worker.scratch.borrow_mut();
+    let mut at = 0;
+    for slice in slices {
+        scratch[at..at + slice.len()].copy_from_slice(slice);
+        at += slice.len();
+    }
+    stream.poll_write(cx, &scratch[..total])
+}
