@@ -11,6 +11,8 @@ from . import load, machine, peers
 
 ALL = ("small", "log", "body", "latency", "idle", "reload", "effect", "routes")
 IDLE_CONNECTIONS = 2000
+# A connection is idle when its client has not asked for anything for a while.
+IDLE_SECONDS = 3
 EDITS = 30
 EDITS_PER_SECOND = 10
 ROUTES = (10, 100_000)
@@ -168,7 +170,7 @@ class Bench:
                 time.sleep(0.3)
                 before = proxy.process.rss_bytes()
                 idle = load.Idle(proxy.port, IDLE_CONNECTIONS)
-                time.sleep(0.5)
+                time.sleep(IDLE_SECONDS)
                 grown = proxy.process.rss_bytes() - before
                 idle.close()
                 return grown / IDLE_CONNECTIONS

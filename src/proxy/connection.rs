@@ -43,9 +43,10 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
         }
     };
     let ended = match protocol {
-        Protocol::Http1 => http1(&client, stream, &first).await,
+        Protocol::Http1 => http1(&client, stream, first).await,
         Protocol::Http2 => {
-            let ended = http2(&client, stream, &first).await;
+            // Boxed, so that the many connections of HTTP/1.1 do not carry its size.
+            let ended = Box::pin(http2(&client, stream, first)).await;
             if let Some(refusal) = ended.as_ref().err().and_then(|error| refusal(&client, error)) {
                 client.worker.meter().refuse(refusal);
             }
@@ -115,14 +116,15 @@ enum Turn {
     Dozes,
 }
 
-async fn http1(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::Result<()> {
+async fn http1(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder.half_close(false).max_buf_size(H1_BUFFER_BYTES).header_read_timeout(None);
     let limits = &client.listener.spec.limits;
     if limits.headers > 100 {
         builder.max_headers(limits.headers as usize);
     }
-    let mut io = H1Io::new(stream, Rc::clone(client), first);
+    let mut io = H1Io::new(stream, Rc::clone(client), &first);
+    drop(first);
     loop {
         // Boxed, so that it is gone while the connection dozes.
         let mut connection = Box::new(builder.serve_connection(io, stack(client)));
@@ -152,7 +154,7 @@ async fn http1(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
     }
 }
 
-async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::Result<()> {
+async fn http2(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper::Result<()> {
     let limits = &client.listener.spec.limits;
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
@@ -164,7 +166,8 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: &[u8]) -> hyper::R
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_local_error_reset_streams(H2_LOCAL_RESETS);
-    let io = H2Io::new(stream, Rc::clone(client), first);
+    let io = H2Io::new(stream, Rc::clone(client), &first);
+    drop(first);
     let mut leaving = false;
     let mut connection = pin!(builder.serve_connection(io, stack(client)));
     std::future::poll_fn(|cx| {

@@ -149,8 +149,9 @@ fn forwarded(client: &Client, host: Option<&HeaderValue>) -> HeaderValue {
         quoted => format!("for={node};host=\"{quoted}\";proto=http"),
     };
     let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown;proto=http"));
-    if let Some(host) = host {
-        *client.forwarded.borrow_mut() = Some((host.clone(), value.clone()));
+    // A copy: the given one is a piece of the buffer that the head was read into, and would keep all of it.
+    if let Some(host) = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok()) {
+        *client.forwarded.borrow_mut() = Some((host, value.clone()));
     }
     value
 }
