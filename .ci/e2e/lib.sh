@@ -134,5 +134,5 @@ status() {
 
 # metric NAME: its value, the first series of that name.
 metric() {
-  curl -sS --max-time 10 "http://127.0.0.1:$admin_port/metrics" | awk -v name="$1" '$1 == name { print $2; exit }'
+  curl -sS --max-time 10 "http://127.0.0.1:$admin_port/metrics" | awk -v name="$1" '$1 == name && !n++ { print $2 }'
 }

@@ -1,0 +1,101 @@
+"""An upstream that sends back what it was asked, so that every answer can be checked against its request:
+`echo.py NAME PORT_FILE [PORT [ADDRESS]]`.
+
+The body is one line with its name, the method, the target and the request's `x-mark`, then the request's body.
+A target with `sleep=MS` in its query is answered after so many milliseconds.
+"""
+
+import asyncio
+import os
+import re
+import sys
+
+NAME = sys.argv[1].encode()
+SLEEP = re.compile(rb"[?&]sleep=(\d+)")
+
+
+def field(head: bytes, name: bytes) -> bytes:
+    found = re.search(rb"\r\n" + name + rb":[ \t]*([^\r]*)\r\n", head, re.IGNORECASE)
+    return found.group(1) if found else b""
+
+
+class Echo(asyncio.Protocol):
+    def __init__(self):
+        self.buffer, self.transport, self.turn = b"", None, None
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.buffer += data
+        if self.turn is None or self.turn.done():
+            self.turn = None
+            self.answer_all()
+
+    def answer_all(self):
+        while request := self.take():
+            first, body = request
+            sleep = SLEEP.search(first)
+            if sleep:
+                self.turn = asyncio.ensure_future(self.later(int(sleep.group(1)) / 1000, first, body))
+                return
+            self.answer(first, body)
+
+    async def later(self, seconds, first, body):
+        await asyncio.sleep(seconds)
+        self.answer(first, body)
+        self.turn = None
+        self.answer_all()
+
+    def take(self):
+        """The next whole request: its first line with the mark, and its body."""
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        head, rest = self.buffer[: end + 4], self.buffer[end + 4 :]
+        if b"chunked" in field(head, b"transfer-encoding").lower():
+            body, rest = unchunk(rest)
+            if body is None:
+                return None
+        else:
+            length = int(field(head, b"content-length") or 0)
+            if len(rest) < length:
+                return None
+            body, rest = rest[:length], rest[length:]
+        self.buffer = rest
+        method, target, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
+        return b"%s %s %s %s" % (NAME, method, target, field(head, b"x-mark") or b"-"), body
+
+    def answer(self, first, body):
+        content = first + b"\n" + body
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-served-by: %s\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(head % (NAME, len(content)) + content)
+
+
+def unchunk(rest):
+    """A whole chunked body and what follows it, or nothing."""
+    parts = []
+    while True:
+        line, found, rest = rest.partition(b"\r\n")
+        if not found:
+            return None, b""
+        size = int(line.split(b";")[0], 16)
+        if size == 0:
+            return (b"".join(parts), rest[2:]) if rest.startswith(b"\r\n") else (None, b"")
+        if len(rest) < size + 2:
+            return None, b""
+        parts.append(rest[:size])
+        rest = rest[size + 2 :]
+
+
+async def main():
+    port = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    address = sys.argv[4] if len(sys.argv) > 4 else "127.0.0.1"
+    server = await asyncio.get_running_loop().create_server(Echo, address, port, backlog=4096)
+    with open(sys.argv[2] + ".new", "w") as file:
+        file.write(str(server.sockets[0].getsockname()[1]))
+    os.rename(sys.argv[2] + ".new", sys.argv[2])
+    await server.serve_forever()
+
+
+asyncio.run(main())

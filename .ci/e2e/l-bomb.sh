@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The HTTP/2 Bomb against 128 MiB, at 500 requests a second: it is not killed, its memory stays below, and nobody else
+# is touched. Shapes: many large fields, many crumbs of a cookie. Others are in z-known.sh.txt.
+source "$(dirname "$0")/faults.sh"
+need curl python3
+start_echo stable
+start_echo canary
+write_routes <<'TOML'
+[[route]]
+name   = "all"
+match  = { path = "/*" }
+stable = "v1"
+canary = { upstream = "v2", weight = 30 }
+TOML
+bytes=$((128 << 20))
+if control_group memory "memory.limit_in_bytes|memory.max=$bytes"; then
+  launch_with "echo \$\$ >'$group/cgroup.procs'"
+else
+  not_checked "a control group of 128 MiB: none can be made here; the resident memory is watched instead"
+fi
+start_pointsman
+start_load 20 --connections 400
+sleep 1
+attack() {
+  python3 "$here/bomb.py" "$port" 6 "$scratch/bomb" shop.test "$@"
+  local now most
+  now=$(awk '$1 == "VmRSS:" { print $2 }' "/proc/$pointsman_pid/status")
+  most=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pointsman_pid/status")
+  echo "   $1 fields $2 of $3 bytes: $(cat "$scratch/bomb"), $((now >> 10)) MiB now, $((most >> 10)) MiB at most"
+  within "resident memory at most, MiB" 1 128 $((most >> 10))
+}
+attack 400 x 3900
+attack 400 cookie 8
+end_load
+kill -0 "$pointsman_pid" || fail "it was killed"
+all_ok 9000
+within "milliseconds, 99 of 100" 0 2000 "$(quantile 99 ok)"
