@@ -11,6 +11,7 @@ use toml_parser::{ErrorSink, Expected, ParseError, Source as Text, Span as Bytes
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
+use super::tokens::{TooMuch, tokens};
 
 /// How deep arrays, inline tables and dotted keys may nest.
 const DEPTH_MAX: u32 = 48;
@@ -93,9 +94,14 @@ impl<'t> Document<'t> {
     /// Parses a file; reports all syntax errors and returns nothing when there are any.
     pub(super) fn parse(context: &mut Context<'_>, file: u16, text: &'t str) -> Option<Self> {
         let source = Text::new(text);
-        // A token for every three bytes or so: grown step by step, the list would be copied again and again.
-        let mut tokens = Vec::with_capacity(text.len() / 3 + 1);
-        tokens.extend(source.lex());
+        let tokens = match tokens(source) {
+            Ok(tokens) => tokens,
+            Err(TooMuch { at, message }) => {
+                let place = Span { file, start: offset(at), end: offset(at + 1) };
+                context.report(Finding::error("syntax", place, message));
+                return None;
+            }
+        };
         let mut errors = Errors::default();
         let mut builder = Builder::new(source);
         {

@@ -82,6 +82,15 @@ fn large_files_are_refused_unread() {
 }
 
 #[test]
+fn files_that_unfold_are_refused_early() {
+    let brackets = format!("a = {}", "[".repeat(5_000_000));
+    let errors = from_disk(brackets.as_bytes()).to_string();
+    assert!(errors.contains("opened over and over") && errors.contains(":1:10005"), "{errors}");
+    let commas = format!("a = [{}]", "1,".repeat(7_000_000));
+    assert!(from_disk(commas.as_bytes()).to_string().contains("more than 12 million"));
+}
+
+#[test]
 fn what_is_no_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let said = |path: &Path| load(path, &no_env).unwrap_err().to_string();

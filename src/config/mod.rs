@@ -30,6 +30,7 @@ mod target;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod upstream;
 mod value;
 mod variant;

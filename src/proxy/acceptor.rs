@@ -25,6 +25,9 @@ const COURTESY: Duration = Duration::from_micros(200);
 /// How long accepting pauses after an error such as «too many open files»: neither a spin nor an end.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
+/// A lasting error is told this often.
+const WARN_EVERY_MS: u64 = 10_000;
+
 /// A worker's accept loops, by socket.
 #[derive(Default)]
 pub(super) struct Acceptors(HashMap<*const std::net::TcpListener, Acceptor>);
@@ -135,7 +138,11 @@ async fn accept_error(worker: &Worker, error: &std::io::Error) {
     worker.meter().accept_errors.inc();
     // A connection that was reset before it was accepted is no reason to pause.
     if error.kind() != std::io::ErrorKind::ConnectionAborted {
-        tracing::warn!(%error, "cannot accept connections at the moment");
+        let now = worker.now_ms();
+        if now >= worker.accept_warned_ms.get() + WARN_EVERY_MS {
+            worker.accept_warned_ms.set(now);
+            tracing::warn!(%error, "cannot accept connections at the moment; every such error is counted");
+        }
         tokio::time::sleep(ERROR_PAUSE).await;
     }
 }

@@ -58,6 +58,10 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Refusal::Method);
     }
+    exchange.held = exchange.client.worker.budget.take(parts.headers.len(), exchange.survey.bytes);
+    if exchange.held.is_none() {
+        return Err(Refusal::Memory);
+    }
     let encoded_slash = limits.encoded_slash;
     exchange.host = host(parts)?;
     if let Cow::Owned(path) = normal_path(parts.uri.path(), encoded_slash).map_err(|_| Refusal::BadPath)? {

@@ -1,9 +1,12 @@
 //! Answer: the response as the client will read it.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use super::body::{ResponseBody, Source};
@@ -13,6 +16,8 @@ use super::prepare::values;
 use crate::route::{Redirect, Respond, Route, Split};
 use crate::telemetry::Ender;
 
+/// Bodies up to this may be taken whole.
+const SMALL_BYTES_MAX: u64 = 16 * 1024;
 const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
 
 /// Makes the client's response of the upstream's.
@@ -34,7 +39,31 @@ pub(super) fn answer(
             parts.headers.append(header::SET_COOKIE, cookie);
         }
     }
-    Response::from_parts(parts, Source::Upstream(body))
+    let source = settle(exchange, body);
+    Response::from_parts(parts, source)
+}
+
+/// A small body that has come already is taken whole, so that the upstream's connection is free again however slowly
+/// the client reads.
+fn settle(exchange: &mut Exchange, mut body: Incoming) -> Source {
+    let length = body.size_hint().exact().unwrap_or(0);
+    let uploads = exchange.upload.as_ref().is_some_and(|upload| !upload.ended.get());
+    if length == 0 || length > SMALL_BYTES_MAX || uploads {
+        return Source::Upstream(body, None);
+    }
+    let Poll::Ready(polled) = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) else {
+        return Source::Upstream(body, None);
+    };
+    match polled {
+        Some(Ok(frame)) if frame.data_ref().is_some_and(|data| data.len() as u64 == length) => {
+            if let Some(lease) = exchange.lease.take() {
+                lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());
+            }
+            exchange.flight = None;
+            Source::Own(frame.into_data().ok())
+        }
+        some => Source::Upstream(body, Some(Box::new(some))),
+    }
 }
 
 /// `redirect`.
@@ -94,7 +123,7 @@ pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> R
             }
             Source::Own(None)
         }
-        source @ (Source::Own(_) | Source::Upstream(_)) => source,
+        source @ (Source::Own(_) | Source::Upstream(..)) => source,
     };
     if exchange.trusted && exchange.survey.explain {
         explain(&exchange, &mut parts.headers);

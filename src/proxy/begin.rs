@@ -43,6 +43,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         attempts: 0,
         endpoint: None,
         upstream_latency: None,
+        held: None,
         upload: None,
         lease: None,
         flight: None,

@@ -172,16 +172,19 @@ pub(super) struct ResponseBody {
 pub(super) enum Source {
     /// Made here.
     Own(Option<Bytes>),
-    /// Pulled from an upstream.
-    Upstream(Incoming),
+    /// Pulled from an upstream, and what was pulled of it before anybody asked.
+    Upstream(Incoming, Option<Box<Polled>>),
 }
+
+/// What a body gave when it was asked for its next frame.
+type Polled = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 impl ResponseBody {
     /// The body of the answer to `exchange`.
     pub(super) fn new(source: Source, mut exchange: Box<Exchange>, idle: Option<Duration>) -> Self {
         let ended = match &source {
             Source::Own(body) => body.is_none(),
-            Source::Upstream(incoming) => incoming.is_end_stream(),
+            Source::Upstream(incoming, polled) => polled.is_none() && incoming.is_end_stream(),
         };
         exchange.stage = Stage::Body;
         let mut body = Self { source, exchange, idle, timer: None };
@@ -219,16 +222,20 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        let incoming = match &mut this.source {
+        let (incoming, polled) = match &mut this.source {
             Source::Own(body) => {
                 let body = body.take();
                 this.exchange.response_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
                 this.finish();
                 return Poll::Ready(body.map(|body| Ok(Frame::data(body))));
             }
-            Source::Upstream(incoming) => incoming,
+            Source::Upstream(incoming, polled) => (incoming, polled),
         };
-        match Pin::new(&mut *incoming).poll_frame(cx) {
+        let polled = match polled.take() {
+            Some(polled) => Poll::Ready(*polled),
+            None => Pin::new(&mut *incoming).poll_frame(cx),
+        };
+        match polled {
             Poll::Pending => {
                 ready!(this.poll_idle(cx));
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "idle_timeout"))))
@@ -261,14 +268,16 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(body) => body.is_none(),
-            Source::Upstream(incoming) => incoming.is_end_stream(),
+            Source::Upstream(incoming, polled) => polled.is_none() && incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            Source::Upstream(incoming) => incoming.size_hint(),
+            Source::Upstream(incoming, None) => incoming.size_hint(),
+            // Only the whole is known.
+            Source::Upstream(_, Some(_)) => SizeHint::default(),
         }
     }
 }

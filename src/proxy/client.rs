@@ -46,6 +46,8 @@ pub(super) struct Client {
     pub(super) refused_body: Cell<Option<Refusal>>,
     /// Informational responses to write before the next response.
     pub(super) early: Early,
+    /// The connection's task has been woken and has read nothing yet.
+    pub(super) turn_begins: Cell<bool>,
     /// Everything that was written has left.
     pub(super) flushed: Cell<bool>,
     /// No part of a request has been read that is not handled.
@@ -82,6 +84,7 @@ impl Client {
             refused_head: Cell::new(None),
             refused_body: Cell::new(None),
             early: Early::default(),
+            turn_begins: Cell::new(true),
             flushed: Cell::new(true),
             between: Cell::new(true),
             expired: Cell::new(false),

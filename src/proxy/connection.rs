@@ -184,6 +184,7 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper:
             Told::Drain | Told::Close => client.closing.set(true),
             Told::Cut => return cut(client),
         }
+        client.turn_begins.set(true);
         // Also when it was told before this protocol was known.
         if client.closing.get() && !leaving {
             leaving = true;

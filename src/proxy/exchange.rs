@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, Version};
 
+use super::budget::Held;
 use super::client::Client;
 use super::fields::Survey;
 use super::lease::{Flight, Lease};
@@ -43,6 +44,8 @@ pub(super) struct Exchange {
     pub(super) attempts: u32,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) upstream_latency: Option<Duration>,
+    /// What it takes up of the memory.
+    pub(super) held: Option<Held>,
     pub(super) upload: Option<Rc<Upload>>,
     pub(super) lease: Option<Lease>,
     pub(super) flight: Option<Flight>,

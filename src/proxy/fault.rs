@@ -58,7 +58,7 @@ impl Fault {
             Self::Refused(Refusal::Loop) => "proxy_loop_detected",
             Self::Refused(Refusal::Internal) => "proxy_internal_error",
             Self::Refused(Refusal::NoRoute) => "destination_not_found",
-            Self::Refused(Refusal::Requests) => "connection_limit_reached",
+            Self::Refused(Refusal::Requests | Refusal::Memory) => "connection_limit_reached",
             Self::Refused(_) => "http_request_error",
             Self::ClientGone => "http_request_error",
             Self::NoEndpoint => "destination_unavailable",
@@ -121,7 +121,7 @@ impl Fault {
         match self {
             Self::Refused(Refusal::NoRoute | Refusal::Method) => "12",
             Self::Refused(Refusal::BodyTooLarge | Refusal::HeadersTooLarge) => "8",
-            Self::Refused(Refusal::Requests) => UNAVAILABLE,
+            Self::Refused(Refusal::Requests | Refusal::Memory) => UNAVAILABLE,
             Self::Refused(_) | Self::UpstreamProtocol => INTERNAL,
             Self::ClientGone => "1",
             Self::ConnectTimeout | Self::ResponseTimeout => "4",
@@ -141,7 +141,10 @@ impl Fault {
 
     /// Whether a short wait may help.
     const fn passes(self) -> bool {
-        matches!(self, Self::Refused(Refusal::Requests) | Self::UpstreamRequests | Self::UpstreamConnections)
+        matches!(
+            self,
+            Self::Refused(Refusal::Requests | Refusal::Memory) | Self::UpstreamRequests | Self::UpstreamConnections
+        )
     }
 }
 
@@ -153,9 +156,11 @@ const fn refusal_status(refusal: Refusal) -> StatusCode {
         Refusal::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::HeaderTimeout | Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
         Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::Connections | Refusal::ConnectionsPerIp | Refusal::ConnectionRate | Refusal::Requests => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Refusal::Connections
+        | Refusal::ConnectionsPerIp
+        | Refusal::ConnectionRate
+        | Refusal::Requests
+        | Refusal::Memory => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::H2Resets
         | Refusal::H2Pings
         | Refusal::H2Settings
@@ -180,9 +185,11 @@ const fn refusal_sentence(refusal: Refusal) -> &'static str {
         Refusal::HeaderTimeout => "The request did not arrive in time.",
         Refusal::BodyTooSlow => "The request's body arrived too slowly.",
         Refusal::BodyTooLarge => "The request's body is too large.",
-        Refusal::Connections | Refusal::ConnectionsPerIp | Refusal::ConnectionRate | Refusal::Requests => {
-            "Too much is going on here. Try again shortly."
-        }
+        Refusal::Connections
+        | Refusal::ConnectionsPerIp
+        | Refusal::ConnectionRate
+        | Refusal::Requests
+        | Refusal::Memory => "Too much is going on here. Try again shortly.",
         Refusal::H2Resets
         | Refusal::H2Pings
         | Refusal::H2Settings

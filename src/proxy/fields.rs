@@ -25,6 +25,8 @@ pub(super) struct Survey {
     pub(super) told: bool,
     /// A name has an underscore.
     pub(super) underscore: bool,
+    /// Bytes of all names and values.
+    pub(super) bytes: usize,
 }
 
 impl Survey {
@@ -32,6 +34,7 @@ impl Survey {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut survey = Self::default();
         for (name, value) in headers {
+            survey.bytes += name.as_str().len() + value.len();
             match *name {
                 header::HOST | header::USER_AGENT | header::COOKIE | header::CONTENT_LENGTH => {}
                 header::ACCEPT => survey.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
@@ -297,7 +300,10 @@ mod tests {
 
     #[test]
     fn one_look_finds_every_kind() {
-        assert_eq!(Survey::of(&headers(&[("host", "a"), ("accept", "text/html"), ("x-own", "1")])), Survey::default());
+        assert_eq!(
+            Survey::of(&headers(&[("host", "a"), ("accept", "text/html"), ("x-own", "1")])),
+            Survey { bytes: 26, ..Survey::default() }
+        );
         let all = [
             ("accept", "text/html"),
             ("accept", "text/plain, application/json"),
@@ -308,7 +314,7 @@ mod tests {
             ("x-pointsman-explain", "1"),
             ("x_tenant", "a"),
         ];
-        let Survey { grpc, json, explain, traced, via, hop_by_hop, told, underscore } = Survey::of(&headers(&all));
+        let Survey { grpc, json, explain, traced, via, hop_by_hop, told, underscore, .. } = Survey::of(&headers(&all));
         assert!(grpc && json && explain && traced && via && hop_by_hop && told && underscore);
         for name in ["te", "upgrade", "keep-alive", "proxy", "proxy-connection", "http2-settings"] {
             assert!(Survey::of(&headers(&[(name, "x")])).hop_by_hop, "{name}");

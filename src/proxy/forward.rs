@@ -109,6 +109,9 @@ async fn send(
                 let took = now.duration_since(asked);
                 exchange.head_at = Some(now);
                 exchange.upstream_latency = Some(took);
+                if let Some(held) = &mut exchange.held {
+                    held.forget_head();
+                }
                 meter.latency.record(took);
                 return inspect(response, endpoint.protocol());
             }

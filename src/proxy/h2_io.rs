@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,6 +17,9 @@ use crate::telemetry::Refusal;
 /// The client's connection preface (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER_BYTES: usize = 9;
+/// Heads that are read in one turn. The requests of a turn are handled before more are read, so that heads which unfold
+/// to much more than their bytes (RFC 7541 §7.3) do not lie in memory all at once.
+const HEADS_A_TURN: usize = 8;
 /// The window in which frames are counted.
 const WINDOW_MS: u64 = 1000;
 
@@ -24,20 +28,26 @@ pub(super) struct H2Io {
     stream: TcpStream,
     client: Rc<Client>,
     frames: Frames,
-    /// Read before this stream was ours, not yet given to hyper.
-    first: Vec<u8>,
+    /// Read, and not yet given to hyper.
+    held: BytesMut,
+    /// What is held waits for the next turn.
+    paused: bool,
 }
 
 impl H2Io {
     /// Watches `stream`, of which `first` was read already.
     pub(super) fn new(stream: TcpStream, client: Rc<Client>, first: &[u8]) -> Self {
         let frames = Frames::new(&client);
-        Self { stream, client, frames, first: first.to_vec() }
+        Self { stream, client, frames, held: BytesMut::from(first), paused: false }
     }
 
-    /// Counts the frames in what was read.
-    fn count(&mut self, bytes: &[u8], now_ms: u64) -> io::Result<()> {
-        self.frames.count(bytes, now_ms).map_err(|refusal| {
+    /// How many of the bytes that were read may be given to hyper in this turn.
+    fn count(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let counted = self.frames.count(bytes, self.client.worker.now_ms());
+        if let Ok(counted) = counted {
+            self.paused = counted < bytes.len();
+        }
+        counted.map_err(|refusal| {
             self.client.worker.meter().refuse(refusal);
             io::Error::new(io::ErrorKind::InvalidData, refusal.name())
         })
@@ -47,14 +57,24 @@ impl H2Io {
 impl Read for H2Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let worker = Rc::clone(&this.client.worker);
-        if !this.first.is_empty() {
-            let n = this.first.len().min(cursor.remaining());
-            let first: Vec<u8> = this.first.drain(..n).collect();
-            this.count(&first, worker.now_ms())?;
-            cursor.put_slice(&first);
+        if this.client.turn_begins.take() {
+            this.frames.heads = 0;
+            this.paused = false;
+        }
+        if this.paused {
+            // The requests that were read are spawned; this connection comes after them.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !this.held.is_empty() {
+            let held = std::mem::take(&mut this.held);
+            let counted = this.count(&held[..held.len().min(cursor.remaining())])?;
+            cursor.put_slice(&held[..counted]);
+            this.held = held;
+            this.held.advance(counted);
             return Poll::Ready(Ok(()));
         }
+        let worker = Rc::clone(&this.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
@@ -65,8 +85,9 @@ impl Read for H2Io {
             }
             return Poll::Pending;
         }
-        this.count(buffer.filled(), worker.now_ms())?;
-        cursor.put_slice(buffer.filled());
+        let counted = this.count(buffer.filled())?;
+        cursor.put_slice(&buffer.filled()[..counted]);
+        this.held.extend_from_slice(&buffer.filled()[counted..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -115,6 +136,8 @@ struct Frames {
     header: [u8; FRAME_HEADER_BYTES],
     header_bytes: usize,
     window: u64,
+    /// HEADERS in this turn.
+    heads: usize,
     resets: Quota,
     pings: Quota,
     settings: Quota,
@@ -149,6 +172,7 @@ impl Frames {
             header: [0; FRAME_HEADER_BYTES],
             header_bytes: 0,
             window: 0,
+            heads: 0,
             resets: Quota::new(limits.h2_resets, Refusal::H2Resets),
             pings: Quota::new(limits.h2_pings, Refusal::H2Pings),
             settings: Quota::new(limits.h2_settings, Refusal::H2Settings),
@@ -165,7 +189,9 @@ impl Frames {
         (part(&most) > 0.2).then_some(most.refusal)
     }
 
-    fn count(&mut self, mut bytes: &[u8], now_ms: u64) -> Result<(), Refusal> {
+    /// Counts the frames in `bytes` as far as they belong to this turn, and says how far that is.
+    fn count(&mut self, all: &[u8], now_ms: u64) -> Result<usize, Refusal> {
+        let mut bytes = all;
         if now_ms / WINDOW_MS != self.window {
             self.window = now_ms / WINDOW_MS;
             for quota in [&mut self.resets, &mut self.pings, &mut self.settings, &mut self.idle] {
@@ -185,9 +211,13 @@ impl Frames {
                 let [a, b, c, kind, flags, ..] = self.header;
                 self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 self.frame(kind, flags)?;
+                if self.heads > HEADS_A_TURN {
+                    // Its header alone tells hyper nothing; its payload is of the next turn.
+                    break;
+                }
             }
         }
-        Ok(())
+        Ok(all.len() - bytes.len())
     }
 
     /// Frame types of RFC 9113 §6.
@@ -197,6 +227,7 @@ impl Frames {
             0 if self.skip == 0 && flags & END_STREAM == 0 => self.idle.spend(),
             0 | 8 => Ok(()),
             1 => {
+                self.heads += 1;
                 self.continuations.used = 0;
                 Ok(())
             }
@@ -219,6 +250,7 @@ mod tests {
             header: [0; FRAME_HEADER_BYTES],
             header_bytes: 0,
             window: 0,
+            heads: 0,
             resets: Quota::new(2, Refusal::H2Resets),
             pings: Quota::new(2, Refusal::H2Pings),
             settings: Quota::new(2, Refusal::H2Settings),
@@ -237,8 +269,9 @@ mod tests {
         let three = frame(kind, payload).repeat(3);
         assert_eq!(frames().count(&three, 0), Err(refusal));
         let mut piecewise = frames();
-        assert_eq!(three.iter().try_for_each(|byte| piecewise.count(&[*byte], 0)), Err(refusal));
-        assert_eq!(frames().count(&frame(kind, payload).repeat(2), 0), Ok(()));
+        assert_eq!(three.iter().try_for_each(|byte| piecewise.count(&[*byte], 0).map(drop)), Err(refusal));
+        let two = frame(kind, payload).repeat(2);
+        assert_eq!(frames().count(&two, 0), Ok(two.len()));
     }
 
     #[test]
@@ -255,10 +288,32 @@ mod tests {
     fn ordinary_frames_are_not_counted_and_windows_pass() {
         let mut frames = frames();
         for _ in 0..100 {
-            assert_eq!(frames.count(&[frame(1, 30), frame(0, 200), frame(8, 4), frame(9, 3)].concat(), 0), Ok(()));
+            let some = [frame(1, 30), frame(0, 200), frame(8, 4), frame(9, 3)].concat();
+            assert_eq!(frames.count(&some, 0), Ok(some.len()));
+            frames.heads = 0;
         }
         for window in 0..10 {
-            assert_eq!(frames.count(&frame(6, 8).repeat(2), window * WINDOW_MS), Ok(()));
+            assert_eq!(frames.count(&frame(6, 8).repeat(2), window * WINDOW_MS), Ok(34));
+        }
+    }
+
+    #[test]
+    fn a_turn_has_so_many_heads() {
+        let heads = frame(1, 30).repeat(2 * HEADS_A_TURN + 3);
+        let turn = HEADS_A_TURN * 39;
+        for step in [1, 7, 39, 1000] {
+            let (mut frames, mut at, mut turns) = (frames(), 0, Vec::new());
+            while at < heads.len() {
+                let some = &heads[at..(at + step).min(heads.len())];
+                let counted = frames.count(some, 0).unwrap();
+                at += counted;
+                if counted < some.len() || frames.heads > HEADS_A_TURN {
+                    turns.push(at);
+                    frames.heads = 0;
+                }
+            }
+            assert_eq!(turns.first(), Some(&(turn + FRAME_HEADER_BYTES)), "in steps of {step}");
+            assert_eq!(turns.len(), 2, "in steps of {step}");
         }
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod balance;
 mod begin;
 mod body;
+mod budget;
 mod choose;
 mod chunks;
 mod client;

@@ -129,23 +129,30 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
     if target.len() > bounds.uri_bytes {
         return Err(Refusal::UriTooLong);
     }
-    if target.is_empty() || !target.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>'))
-    {
+    if target.is_empty() || !is_uri(target) {
         return Err(malformed);
     }
     request_target(method, target)?;
     Ok(version)
 }
 
+/// Whether a target has only bytes that may stand in one (RFC 3986 §2): visible ASCII without `#`, quotes and angles; in
+/// the path, before any `?`, without a backtick too, as `http::Uri` has it.
+fn is_uri(target: &[u8]) -> bool {
+    let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
+    target.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>')) && !path.contains(&b'`')
+}
+
 /// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form for `OPTIONS` alone. `CONNECT` and
 /// its authority-form are left to admission, which answers 405.
 fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
-    let absolute = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
+    let is_scheme = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
+    let absolute = (is_scheme(b"http") || is_scheme(b"https")) && target[scheme_end..].starts_with(b"://");
     let fine = method == b"CONNECT"
         || target[0] == b'/'
         || (target == b"*" && method == b"OPTIONS")
-        || ((absolute(b"http") || absolute(b"https")) && target[scheme_end..].starts_with(b"://"));
+        || (absolute && http::Uri::try_from(target).is_ok());
     if fine { Ok(()) } else { Err(Refusal::MalformedHead) }
 }
 
@@ -340,6 +347,24 @@ mod tests {
             "GET / HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n",
         ] {
             check(text, Head::Refused(Refusal::BadHost));
+        }
+    }
+
+    #[test]
+    fn what_passes_here_passes_in_hyper_too() {
+        let bounds = Bounds { uri_bytes: 100, header_bytes: 1000, ..BOUNDS };
+        for byte in 0..=255_u8 {
+            for shape in
+                ["/a~b", "/~", "/a?b~c", "/?~", "http://a~b/", "http://a:8~/x", "http://[::1~]/", "http://a/b~?c"]
+            {
+                let mut head = b"GET ".to_vec();
+                let target: Vec<u8> = shape.bytes().map(|b| if b == b'~' { byte } else { b }).collect();
+                head.extend_from_slice(&target);
+                head.extend_from_slice(b" HTTP/1.1\r\nHost: a\r\n\r\n");
+                if matches!(super::head(&head, &bounds), Head::Complete(..)) {
+                    assert!(http::Uri::try_from(&target[..]).is_ok(), "{:?}", String::from_utf8_lossy(&target));
+                }
+            }
         }
     }
 

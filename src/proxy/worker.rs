@@ -12,6 +12,7 @@ use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 
 use super::acceptor::Acceptors;
+use super::budget::Budget;
 use super::expiry::{SWEEP, Told, Watchlist};
 use super::local::Local;
 use super::pool::Pools;
@@ -57,11 +58,14 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) watchlist: Watchlist,
     pub(super) scratch: RefCell<Box<[u8]>>,
+    pub(super) budget: Rc<Budget>,
     pub(super) pools: Pools,
     pub(super) visitors: Visitors,
     pub(super) timers: Timers,
     pub(super) random: RefCell<fastrand::Rng>,
     pub(super) draining: Cell<bool>,
+    /// When an accept error was last told.
+    pub(super) accept_warned_ms: Cell<u64>,
     local: RefCell<Rc<Local>>,
     log: RefCell<LogBuffer>,
     log_sender: LogSender,
@@ -175,10 +179,12 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         clock,
         watchlist: Watchlist::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+        budget: Budget::new(workers),
         pools: Pools::default(),
         visitors: Visitors::default(),
         timers: Timers::default(),
         draining: Cell::new(false),
+        accept_warned_ms: Cell::new(0),
         local: RefCell::new(Rc::new(Local::new(first, &mut random))),
         random: RefCell::new(random),
         log: RefCell::default(),

@@ -186,6 +186,8 @@ pub enum Refusal {
     ConnectionRate,
     /// `limits.requests` of the listener (503).
     Requests,
+    /// The requests under way take up as much memory as they may (503).
+    Memory,
     /// Too many HTTP/2 resets.
     H2Resets,
     /// Too many HTTP/2 pings.
@@ -206,7 +208,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, in the order of their index.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::MalformedHead,
         Self::BadFraming,
         Self::BadHost,
@@ -222,6 +224,7 @@ impl Refusal {
         Self::ConnectionsPerIp,
         Self::ConnectionRate,
         Self::Requests,
+        Self::Memory,
         Self::H2Resets,
         Self::H2Pings,
         Self::H2Settings,
@@ -251,6 +254,7 @@ impl Refusal {
             Self::ConnectionsPerIp => "connections_per_ip",
             Self::ConnectionRate => "connection_rate",
             Self::Requests => "requests",
+            Self::Memory => "memory",
             Self::H2Resets => "h2_resets",
             Self::H2Pings => "h2_pings",
             Self::H2Settings => "h2_settings",
