@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::control::{self, Cause, Event, Ledger, Rejection, Settings, SystemResolver, WorkerParts};
 
-use crate::proxy::{self, WorkerSetup};
+use crate::proxy::{self, Visitors, WorkerSetup};
 
 pub use crate::control::{Outcome, Resolve, Signals, StartError, Stopped};
 
@@ -84,10 +84,14 @@ impl Options {
 /// Starts a worker's thread.
 pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Send>;
 
-/// Starts a worker of the data plane.
-fn worker(parts: WorkerParts) -> std::io::Result<JoinHandle<()>> {
-    let WorkerParts { index, workers, snapshots, registry, drained, log, clock } = parts;
-    proxy::spawn(WorkerSetup { index, workers, snapshots, registry, drained, log, clock })
+/// Starts workers of one data plane.
+fn workers() -> Spawn {
+    let all = Arc::new(Visitors::default());
+    Box::new(move |parts| {
+        let WorkerParts { index, workers, snapshots, registry, drained, log, clock } = parts;
+        let visitors = Arc::clone(&all);
+        proxy::spawn(WorkerSetup { index, workers, snapshots, registry, visitors, drained, log, clock })
+    })
 }
 
 /// A running proxy. Dropping it ends it at once, whatever is in flight.
@@ -103,7 +107,7 @@ impl App {
     /// # Errors
     /// When the file does not hold, an address cannot be bound, or the system refuses something.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        Self::launch(options.settings(), Box::new(worker))
+        Self::launch(options.settings(), workers())
     }
 
     /// Starts with these settings and workers. Returns when every worker decides with the first snapshot.

@@ -47,7 +47,7 @@ fn enter(words: Vec<OsString>) -> Exit {
 
 fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
     match command {
-        Command::Run(arguments) => run::run(arguments, terminal),
+        Command::Run(arguments) => Ok(run::run(arguments, terminal)),
         Command::Demo(arguments) => demo::demo(arguments, terminal),
         Command::Check(arguments) => check::check(arguments, terminal),
         Command::Explain(arguments) => explain::explain(arguments, terminal),

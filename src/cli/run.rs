@@ -10,7 +10,7 @@ use crate::app::{App, Options, StartError, Stopped};
 use crate::telemetry::init_tracing;
 
 /// Runs the proxy. The file's warnings go to its log, which is on standard error.
-pub fn run(arguments: &RunArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
     init_tracing();
     let options = Options {
         workers: arguments.workers.and_then(|workers| NonZeroUsize::new(usize::from(workers))),
@@ -20,10 +20,11 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> anyhow::Result<Exit>
     };
     let app = match App::start(options) {
         Ok(app) => app,
-        Err(error) => return Ok(refused(&error, terminal)),
+        Err(error) => return refused(&error, terminal),
     };
-    out::say(&announcement(&app, arguments))?;
-    Ok(ended(app.wait()))
+    // Standard output is the access log's.
+    out::complain(&announcement(&app, arguments));
+    ended(app.wait())
 }
 
 /// The exit code of a proxy that has stopped.

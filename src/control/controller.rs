@@ -16,7 +16,7 @@ use super::outcome::{Cause, Outcome};
 use super::reading::{Reading, read};
 use super::resolve::{Answered, Names, Resolve};
 use super::retired::Retired;
-use super::source::{Load, Rejection, Unread, warn};
+use super::source::{Load, Rejection, Unread, warn, writable};
 use super::stopping::{Stopped, Stopping};
 use super::watch::Watcher;
 use crate::config::Loaded;
@@ -30,6 +30,8 @@ const ADOPT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a reload waits for the first answers of names that are new.
 const NEW_NAMES_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What workers get to record what is cut, before the log is closed.
+const LAST_LINES: Duration = Duration::from_millis(100);
 /// What workers get to accept whoever stands in the queue of a socket that is to be closed.
 const LAST_ACCEPTS: Duration = Duration::from_millis(50);
 
@@ -112,7 +114,13 @@ impl Controller {
         };
         self.drain.advance(Phase::Forced);
         self.ledger.pages().phase = Some(Phase::Forced);
+        if stopped == Stopped::AtOnce {
+            // What is cut is still to be recorded.
+            let _ = tokio::time::timeout(LAST_LINES, self.drain.finished()).await;
+        }
         self.log.stop(self.ledger.clock, Duration::from_secs(2));
+        let cut: u64 = self.ledger.registry.worker.used().map(|meter| meter.forced.value()).sum();
+        self.stopping.ended(self.ledger.clock.now(), cut);
         stopped
     }
 
@@ -141,7 +149,7 @@ impl Controller {
 
     fn stop(&mut self) {
         if self.stopping.phase() == Phase::Running {
-            self.stopping.begin(&self.sender);
+            self.stopping.begin(self.ledger.clock.now(), &self.sender);
             self.advance(Phase::Lame);
         }
     }
@@ -254,6 +262,9 @@ impl Controller {
         // One of the addresses may be wanted again.
         self.close();
         let old = self.store.load();
+        if loaded.rules.access_log.sink != old.rules.access_log.sink {
+            writable(&loaded.rules.access_log.sink)?;
+        }
         let listeners = carry::listeners(&old.listeners, &loaded.rules.listeners, self.ledger.registry.workers);
         let admin = self.admin.prepare(loaded.rules.admin);
         let (listeners, admin) = match (listeners, admin) {
@@ -380,10 +391,21 @@ pub(super) async fn adopting(ledger: Arc<Ledger>, generation: Generation) -> usi
 
 /// Enters a reload into the ledger and the log.
 pub(super) fn note(ledger: &Ledger, last: &LastReload) {
-    let (cause, took_ms) = (last.cause.name(), last.took.as_millis());
+    let (cause, took_ms) = (last.cause.name(), u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX));
+    let before = ledger.pages().last.as_ref().map(|before| before.outcome.clone());
     match &last.outcome {
         Outcome::Unchanged { generation } => {
-            tracing::debug!(cause, took_ms, generation = generation.0, "the configuration is unchanged");
+            let generation = generation.0;
+            if matches!(before, Some(Outcome::Rejected(_))) {
+                tracing::info!(
+                    cause,
+                    took_ms,
+                    generation,
+                    "the files hold again, as they did before they were rejected"
+                );
+            } else {
+                tracing::info!(cause, took_ms, generation, "the configuration is unchanged");
+            }
         }
         Outcome::Applied { generation, summary } => {
             let changes = summary.join("; ");

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::socket::BindError;
 use crate::config::{Color, Diagnostics, Loaded};
+use crate::route::LogSink;
+use crate::telemetry::openable;
 
 /// Reads, validates and compiles the file and all that it includes. Called on a thread that may block.
 pub type Load = Arc<dyn Fn() -> Result<Loaded, Diagnostics> + Send + Sync>;
@@ -88,4 +90,14 @@ pub fn warn(warnings: &Diagnostics) {
     if !warnings.is_empty() {
         tracing::warn!("{}", warnings.render(Color::Never).trim_end());
     }
+}
+
+/// Whether the access log can be written.
+pub(super) fn writable(sink: &LogSink) -> Result<(), Rejection> {
+    openable(sink).map_err(|error| {
+        let path = if let LogSink::File(path) = sink { path.display().to_string() } else { String::new() };
+        let message = format!("the access log `{path}` cannot be opened: {error}");
+        let help = "make its folder and let this user write there, or change `sink` in `[access_log]`";
+        Rejection::new("access-log", &message, help)
+    })
 }

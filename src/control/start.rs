@@ -20,7 +20,7 @@ use super::resolve::{Answered, Names, Resolve};
 use super::retired::Retired;
 use super::signals::{self, Signals};
 use super::socket::BindError;
-use super::source::{Load, Rejection, Unread, warn};
+use super::source::{Load, Rejection, Unread, warn, writable};
 use super::stopping::Stopping;
 use super::watch::Watcher;
 use crate::clock::Clock;
@@ -66,7 +66,7 @@ pub struct Settings {
 pub enum StartError {
     /// The file does not hold.
     Config(Diagnostics),
-    /// An address cannot be bound.
+    /// An address cannot be bound, or the access log not be opened.
     Bind(Rejection),
     /// The system refuses something.
     Io(&'static str, io::Error),
@@ -141,6 +141,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
 
     let registry = Arc::new(Registry::new(workers));
     let listeners = carry::listeners(&[], &rules.listeners, workers);
+    writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = LogWriter::start(rules.access_log.sink.clone(), clock)
         .map_err(|error| StartError::Io("the access log's thread", error))?;
     let (listeners, unbound) = match listeners {

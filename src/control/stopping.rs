@@ -1,6 +1,6 @@
 //! Stopping: readiness fails, an optional delay passes, the workers drain, and at the deadline the rest is cut.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -27,13 +27,14 @@ pub struct Stopping {
     delay: Duration,
     deadline: Duration,
     phase: Phase,
+    began: Option<Instant>,
 }
 
 impl Stopping {
     /// Not begun. `delay` is from the failing readiness to the drain, `deadline` from there to the cut.
     #[must_use]
     pub const fn new(delay: Duration, deadline: Duration) -> Self {
-        Self { delay, deadline, phase: Phase::Running }
+        Self { delay, deadline, phase: Phase::Running, began: None }
     }
 
     /// How far it has come.
@@ -43,9 +44,11 @@ impl Stopping {
     }
 
     /// Begins: lame now, draining after the delay.
-    pub fn begin(&mut self, events: &mpsc::Sender<Event>) {
+    pub fn begin(&mut self, now: Instant, events: &mpsc::Sender<Event>) {
         self.phase = Phase::Lame;
-        tracing::info!(delay_ms = self.delay.as_millis(), deadline_s = self.deadline.as_secs(), "stopping");
+        self.began = Some(now);
+        let delay_ms = u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(delay_ms, deadline_s = self.deadline.as_secs(), "stopping");
         after(self.delay, Phase::Draining, events);
     }
 
@@ -59,6 +62,17 @@ impl Stopping {
                 after(GRACE, Phase::Forced, events);
             }
             Phase::Running | Phase::Lame => {}
+        }
+    }
+
+    /// Says how it ended; `cut` connections were not waited for any longer.
+    pub fn ended(&self, now: Instant, cut: u64) {
+        let Some(began) = self.began else { return };
+        let took_s = now.saturating_duration_since(began).as_secs_f64();
+        if cut == 0 {
+            tracing::info!(took_s, "stopped: every open request was answered");
+        } else {
+            tracing::warn!(took_s, cut, "stopped: connections with open requests were cut");
         }
     }
 

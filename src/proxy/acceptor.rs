@@ -139,8 +139,8 @@ async fn accept_error(worker: &Worker, error: &std::io::Error) {
     // A connection that was reset before it was accepted is no reason to pause.
     if error.kind() != std::io::ErrorKind::ConnectionAborted {
         let now = worker.now_ms();
-        if now >= worker.accept_warned_ms.get() + WARN_EVERY_MS {
-            worker.accept_warned_ms.set(now);
+        if worker.accept_warned_ms.get().is_none_or(|warned| now >= warned + WARN_EVERY_MS) {
+            worker.accept_warned_ms.set(Some(now));
             tracing::warn!(%error, "cannot accept connections at the moment; every such error is counted");
         }
         tokio::time::sleep(ERROR_PAUSE).await;
@@ -162,7 +162,11 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
     } else if worker.trusts(peer.ip().to_canonical()) {
         Ok(None)
     } else {
-        let entered = worker.visitors.enter(peer.ip(), limits, worker.workers, worker.now_ms());
+        let entered = worker.visitors.enter(
+            peer.ip(),
+            limits,
+            worker.clock.now().saturating_duration_since(worker.registry.started),
+        );
         entered.map(|()| Some(peer.ip()))
     };
     meter.accepted.inc();

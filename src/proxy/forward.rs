@@ -97,10 +97,10 @@ async fn send(
     let meter = upstream.meter(worker.index);
     loop {
         let reuse = if exchange.attempts < STALE_MAX { Reuse::Allowed } else { Reuse::GivenUp };
+        exchange.attempts += 1;
         let (lease, reused) = connect::lease(&worker, (upstream, endpoint), reuse).await?;
         let copy = (reused && replayable).then(|| copy(&request));
         exchange.stage = Stage::Head;
-        exchange.attempts += 1;
         let asked = if reused { exchange.began } else { worker.clock.now() };
         exchange.lease = Some(lease);
         match attempt(exchange, request).await {

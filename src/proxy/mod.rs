@@ -34,4 +34,5 @@ mod upstream_io;
 mod visitors;
 mod worker;
 
+pub use visitors::Visitors;
 pub use worker::{WorkerSetup, spawn};

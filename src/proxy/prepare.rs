@@ -101,6 +101,9 @@ fn forwarding(exchange: &mut Exchange, headers: &mut HeaderMap, via: HeaderValue
     headers.reserve(FIELDS_ADDED);
     let forwarded = forwarded(client, exchange.host.value.as_ref());
     if exchange.trusted {
+        if !headers.contains_key(header::FORWARDED) {
+            retell(headers);
+        }
         append(headers, FORWARDED_FOR, &client.peer_text);
         append(headers, header::FORWARDED, &forwarded);
     } else {
@@ -123,6 +126,27 @@ fn forwarding(exchange: &mut Exchange, headers: &mut HeaderMap, via: HeaderValue
     headers.insert(REQUEST_ID, request_id);
 }
 
+/// What a trusted peer told in `X-Forwarded-For` alone is told in `Forwarded` too, lest the two name different clients.
+fn retell(headers: &mut HeaderMap) {
+    let told =
+        headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let elements: Vec<String> = told.map(|hop| format!("for={}", node(hop.trim()))).collect();
+    if let Ok(value) = HeaderValue::try_from(elements.join(", "))
+        && !elements.is_empty()
+    {
+        headers.insert(header::FORWARDED, value);
+    }
+}
+
+/// A node of `Forwarded` (RFC 7239 §6): an IPv6 address stands in brackets and quotes, what is no address is unknown.
+fn node(hop: &str) -> String {
+    match hop.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(ip)) => ip.to_string(),
+        Ok(std::net::IpAddr::V6(ip)) => format!("\"[{ip}]\""),
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
 /// Appends to a list that may stand in several lines already.
 fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
     let mut list: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
@@ -140,8 +164,7 @@ fn forwarded(client: &Client, host: Option<&HeaderValue>) -> HeaderValue {
         return value.clone();
     }
     drop(known);
-    let ip = client.peer.ip();
-    let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
+    let node = node(&client.peer.ip().to_string());
     let host_text = host.and_then(|host| host.to_str().ok()).unwrap_or("");
     let text = match host_text {
         "" => format!("for={node};proto=http"),
@@ -176,10 +199,12 @@ pub(super) fn values<'a>(exchange: &'a Exchange, request_id: &'a HeaderValue) ->
     }
 }
 
+/// What was admitted is fit to be forwarded: what is not was made of it by a rewrite.
+const UNFIT: Fault = Fault::Refused(Refusal::Internal);
+
 /// The target in origin-form: what was matched is what is forwarded.
 fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
-    let bad_path = |_| Fault::Refused(Refusal::BadPath);
-    let path = split.rewrite.path(exchange.path(), matched).map_err(bad_path)?;
+    let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
     let given = exchange.uri.path_and_query();
     let unchanged = exchange.normal_path.is_none() && matches!(path, Cow::Borrowed(_));
     let path_and_query = match (given, exchange.uri.query()) {
@@ -189,11 +214,11 @@ fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fau
     };
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = Some(path_and_query);
-    Uri::from_parts(parts).map_err(|_| Fault::Refused(Refusal::BadPath))
+    Uri::from_parts(parts).map_err(|_| UNFIT)
 }
 
 fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
-    path_and_query.parse().map_err(|_| Fault::Refused(Refusal::BadPath))
+    path_and_query.parse().map_err(|_| UNFIT)
 }
 
 /// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.

@@ -42,6 +42,8 @@ pub struct WorkerSetup {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Where it counts.
     pub registry: Arc<Registry>,
+    /// Who has connections, of all workers together.
+    pub visitors: Arc<Visitors>,
     /// When it stops.
     pub drained: Drained,
     /// Where its access log goes.
@@ -60,12 +62,12 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) budget: Rc<Budget>,
     pub(super) pools: Pools,
-    pub(super) visitors: Visitors,
+    pub(super) visitors: Arc<Visitors>,
     pub(super) timers: Timers,
     pub(super) random: RefCell<fastrand::Rng>,
     pub(super) draining: Cell<bool>,
     /// When an accept error was last told.
-    pub(super) accept_warned_ms: Cell<u64>,
+    pub(super) accept_warned_ms: Cell<Option<u64>>,
     local: RefCell<Rc<Local>>,
     log: RefCell<LogBuffer>,
     log_sender: LogSender,
@@ -126,7 +128,7 @@ impl Worker {
         self.watchlist.sweep(now_ms);
         self.timers.sweep(now_ms);
         self.pools.sweep(now_ms);
-        self.visitors.sweep(now_ms);
+        self.visitors.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
         self.registry.beat(self.index, now);
     }
@@ -166,7 +168,7 @@ pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>>
 }
 
 fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
-    let WorkerSetup { index, workers, mut snapshots, registry, drained, log, clock } = setup;
+    let WorkerSetup { index, workers, mut snapshots, registry, visitors, drained, log, clock } = setup;
     let first = Arc::clone(&snapshots.borrow_and_update());
     // The drain waits for the last lines of the log too.
     let guard = drained.guard();
@@ -181,10 +183,10 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
         budget: Budget::new(workers),
         pools: Pools::default(),
-        visitors: Visitors::default(),
+        visitors,
         timers: Timers::default(),
         draining: Cell::new(false),
-        accept_warned_ms: Cell::new(0),
+        accept_warned_ms: Cell::new(None),
         local: RefCell::new(Rc::new(Local::new(first, &mut random))),
         random: RefCell::new(random),
         log: RefCell::default(),

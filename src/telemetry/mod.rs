@@ -21,4 +21,4 @@ pub use series::{
     Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
-pub use writer::{LogSender, LogWriter};
+pub use writer::{LogSender, LogWriter, openable};

@@ -85,6 +85,27 @@ impl LogSender {
     }
 }
 
+/// Whether lines can be written to `sink` now. Files that are none, such as pipes, are not tried: that could wait for
+/// ever.
+///
+/// # Errors
+/// Why the file cannot be opened.
+pub fn openable(sink: &LogSink) -> io::Result<()> {
+    match sink {
+        LogSink::File(path) if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) => Ok(()),
+        LogSink::File(_) | LogSink::Off | LogSink::Stdout => Out::open(sink).map(drop),
+    }
+}
+
+/// What people call a sink.
+fn called(sink: &LogSink) -> String {
+    match sink {
+        LogSink::Off => "off".to_owned(),
+        LogSink::Stdout => "stdout".to_owned(),
+        LogSink::File(path) => path.display().to_string(),
+    }
+}
+
 impl LogWriter {
     /// Starts the writer's thread with this sink.
     ///
@@ -233,7 +254,7 @@ impl Pen {
             self.unsaid += lost;
             let now = self.clock.now();
             if self.spoke.is_none() {
-                tracing::error!(sink = ?self.sink, %error, "the access log cannot be written: its lines are dropped");
+                tracing::error!(sink = called(&self.sink), %error, "the access log cannot be written: its lines are dropped");
                 self.unsaid = 0;
                 self.spoke = Some(now);
             }
@@ -242,7 +263,7 @@ impl Pen {
 
     fn speak(&mut self, now: Instant) {
         if self.unsaid > 0 {
-            tracing::error!(sink = ?self.sink, lines = self.unsaid, "access log lines were dropped");
+            tracing::error!(sink = called(&self.sink), lines = self.unsaid, "access log lines were dropped");
             self.unsaid = 0;
             self.spoke = Some(now);
         }

@@ -237,6 +237,11 @@ fn run_refuses_bad_files_and_taken_ports() {
     fs::write(dir.path().join("routes.toml"), ROUTES.replacen("127.0.0.1:0", &address, 1)).unwrap();
     let finished = check(&dir, "run", 1);
     assert!(finished.stderr.contains(&address), "{}", finished.stderr);
+    let unwritable = ROUTES.replacen("sink = \"off\"", "sink = \"nowhere/access.log\"", 1);
+    assert_ne!(unwritable, ROUTES);
+    fs::write(dir.path().join("routes.toml"), unwritable).unwrap();
+    let finished = check(&dir, "run", 1);
+    assert!(finished.stderr.contains("the access log `nowhere/access.log` cannot be opened"), "{}", finished.stderr);
 }
 
 #[test]

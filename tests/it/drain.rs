@@ -208,7 +208,7 @@ fn process(upstream: &Upstream) -> (Running, SocketAddr, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let text = format!(
         "schema = 1\n[[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-         [access_log]\nsink = \"off\"\n{}",
+         {}",
         ONE_ROUTE.replace("{main}", &upstream.address().to_string())
     );
     std::fs::write(dir.path().join("routes.toml"), text).unwrap();
@@ -230,7 +230,9 @@ fn sigterm_drains_the_process_and_it_exits_with_0() {
     drop(held.words);
     let answer = client.read_response();
     assert_eq!((answer.text().as_str(), answer.closes()), ("answered", true));
-    assert_eq!(process.end().0, 0);
+    let (code, said) = process.end();
+    assert_eq!(code, 0);
+    assert!(said.contains("every open request was answered"), "{said}");
 }
 
 #[test]
@@ -244,8 +246,11 @@ fn a_second_signal_ends_the_process_at_once() {
     nobody_listens(address);
     let began = Clock.now();
     process.signal("INT");
-    let (code, _) = process.end();
+    let (code, said) = process.end();
     assert!(Clock.now().duration_since(began) < Duration::from_secs(5), "the deadline is 30 s");
     assert_eq!(code, 1, "what was cut is told");
+    assert!(said.contains("were cut"), "{said}");
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("\"termination\":\"P")).collect();
+    assert_eq!(lines.len(), 1, "and stands in the access log: {said}");
     assert!(client.try_response().is_err());
 }

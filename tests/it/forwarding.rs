@@ -80,6 +80,16 @@ fn trusted_peers_are_believed() {
 }
 
 #[test]
+fn both_kinds_of_forwarded_fields_name_the_same_client() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).start(TRUSTING);
+    let told = "X-Forwarded-For: 203.0.113.9, 2001:db8::1\r\nX-Forwarded-For: nonsense\r\n";
+    let forwarded = proxy.connect().get("/", told).echoed("forwarded").join(", ");
+    let all = "for=203.0.113.9, for=\"[2001:db8::1]\", for=unknown, for=127.0.0.1;";
+    assert!(forwarded.starts_with(all), "{forwarded}");
+}
+
+#[test]
 fn ids_that_cannot_be_passed_on_are_made_anew() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(TRUSTING);

@@ -161,6 +161,43 @@ fn connections_beyond_the_limit_are_refused() {
 }
 
 #[test]
+fn one_address_has_its_whole_limit_however_many_workers_there_are() {
+    let echo = Upstream::echo();
+    let setup = Proxy::with("main", &echo).workers(4).limits("connections_per_ip = 6\nconnection_rate_per_ip = 20");
+    let proxy = setup.start(ONE_ROUTE);
+    let mut clients: Vec<_> = (0..6).map(|_| proxy.connect()).collect();
+    assert!(clients.iter_mut().all(|client| client.get("/", "").status == 200), "whichever worker took it");
+    let mut seventh = proxy.connect();
+    seventh.offer("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(seventh.try_response().map_or(true, |answer| answer.status == 503));
+    assert_eq!(proxy.refused("connections_per_ip"), 1.0);
+    drop(clients);
+    proxy.settles();
+    // One a time, so that only the rate counts; the bucket holds twenty, of which seven are gone.
+    until("connections come too fast", || {
+        let mut client = proxy.connect();
+        client.offer("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let _ = client.try_response();
+        (proxy.refused("connection_rate") > 0.0).then_some(())
+    });
+}
+
+#[test]
+fn a_body_that_is_far_too_slow_is_answered_408() {
+    let echo = Upstream::echo();
+    // A byte now and then never stalls, yet it is too slow after the first five seconds.
+    let proxy = Proxy::with("main", &echo).limits("body_rate = 1000000").start(ONE_ROUTE);
+    let mut client = proxy.connect();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n");
+    until("the rate's deadline", || {
+        client.offer("y");
+        client.wire.has_bytes().then_some(())
+    });
+    assert_eq!(client.read_response().status, 408);
+    assert_eq!(proxy.refused("body_too_slow"), 1.0);
+}
+
+#[test]
 fn requests_beyond_the_limit_are_503() {
     let slow = Upstream::echo().delay(Duration::from_millis(500));
     let proxy = Proxy::with("main", &slow).limits("requests = 1").start(ONE_ROUTE);

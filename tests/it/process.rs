@@ -50,10 +50,11 @@ pub struct Running {
 impl Running {
     /// Starts the binary.
     pub fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(dir, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut child = command(dir, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        forward(stdout, sender.clone());
+        forward(stderr, sender);
         Self { child, lines, seen: String::new() }
     }
 
@@ -79,10 +80,10 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// Its exit code and the rest of its standard output.
+    /// Its exit code and the rest of what it said, on standard output and error.
     pub fn end(mut self) -> (i32, String) {
         let mut rest = String::new();
-        // Standard output ends when the process does.
+        // Both end when the process does.
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => rest = rest + &line + "\n",
@@ -92,6 +93,10 @@ impl Running {
         }
         (self.child.wait().unwrap().code().unwrap(), rest)
     }
+}
+
+fn forward(from: impl std::io::Read + Send + 'static, to: std::sync::mpsc::Sender<String>) {
+    thread::spawn(move || BufReader::new(from).lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
 }
 
 impl Drop for Running {

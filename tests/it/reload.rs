@@ -339,8 +339,20 @@ fn a_bad_file_is_told_in_the_log() {
     until("a good file is told", || told(&["a new configuration holds"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2).replace("stable =", "stabel =")).unwrap();
     until("a bad file is told", || told(&["rejected", "stabel", "did you mean"]));
+    std::fs::write(&path, whole(&weighted(1), &v1, &v2)).unwrap();
+    until("so is its end", || told(&["the files hold again"]));
     process.kill().unwrap();
     process.wait().unwrap();
+}
+
+#[test]
+fn an_access_log_that_cannot_be_opened_rejects_the_reload() {
+    let (v1, v2) = two();
+    let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(&weighted(0));
+    let text = format!("{}[access_log]\nsink = \"/nowhere/at/all.log\"\n", weighted(100));
+    let Outcome::Rejected(rejection) = proxy.rewrite(&text) else { panic!("it cannot be opened") };
+    assert!(rejection.text.contains("/nowhere/at/all.log` cannot be opened"), "{}", rejection.text);
+    assert_eq!(served(&mut proxy.connect()), "v1", "nor do the new weights hold");
 }
 
 #[test]
