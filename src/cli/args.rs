@@ -70,7 +70,7 @@ pub struct RunArguments {
     #[arg(default_value = DEFAULT_FILE, help = "The routes file")]
     pub file: PathBuf,
     /// Worker threads.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = workers)]
     #[arg(help = "Worker threads [default: one per core]")]
     pub workers: Option<u16>,
     /// How long readiness fails before connections are refused.
@@ -219,6 +219,12 @@ fn cookie(text: &str) -> Result<(String, String), String> {
         return Err("a cookie has a name, and holds neither `;` nor a line end".to_owned());
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Reads a number of worker threads.
+fn workers(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
+    number.ok_or_else(|| "a whole number, 1 or more, at most 1024".to_owned())
 }
 
 /// Reads a duration as the routes file writes it: `250ms`, `5s`, `1h30m`.

@@ -23,7 +23,7 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
         out::say_json(&report.json(&arguments.file.to_string_lossy(), exit))?;
         return Ok(exit);
     }
-    load::complain(&report.diagnostics, terminal.stderr);
+    load::complain_of_each(&report.diagnostics, terminal.stderr);
     match exit {
         Exit::Ok => out::say(&format!("{file}: {}", terminal.stdout.green(&summary)))?,
         Exit::BadFile | Exit::Failed | Exit::Usage => {

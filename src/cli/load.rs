@@ -19,11 +19,17 @@ pub fn load_quietly(file: &Path, paint: Paint) -> Option<Loaded> {
 /// Writes diagnostics to standard error, when there are any.
 pub fn complain(diagnostics: &Diagnostics, paint: Paint) {
     if !diagnostics.is_empty() {
-        out::complain(&render(diagnostics, paint));
+        out::complain(&diagnostics.render(color(paint)));
     }
 }
 
-/// Diagnostics as text.
-pub fn render(diagnostics: &Diagnostics, paint: Paint) -> String {
-    diagnostics.render(if paint.is_on() { Color::Always } else { Color::Never })
+/// Writes diagnostics to standard error, for a command that tells by itself how many there are.
+pub fn complain_of_each(diagnostics: &Diagnostics, paint: Paint) {
+    if !diagnostics.is_empty() {
+        out::complain(&diagnostics.listed(color(paint)));
+    }
+}
+
+fn color(paint: Paint) -> Color {
+    if paint.is_on() { Color::Always } else { Color::Never }
 }

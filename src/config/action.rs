@@ -95,12 +95,19 @@ pub(super) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Red
             "a redirect leads to a URL or a path, without spaces",
         ));
     }
-    let status = reader.count(context, "status").unwrap_or(308);
-    if let (false, Some(item)) = ([301, 302, 303, 307, 308].contains(&status), reader.get("status")) {
-        item.refuse(context, "out-of-range", format!("{status} is no redirect: 301, 302, 303, 307 or 308"));
-    }
+    let status = reader.get("status").map_or(Some(308), |item| redirect_status(context, &item));
     reader.finish(context);
-    Some(Redirect { to: template?, status: status_code(status)? })
+    Some(Redirect { to: template?, status: status_code(status?)? })
+}
+
+/// Redirects keep the method or turn it into `GET`; the other numbers of that hundred mean something else.
+fn redirect_status(context: &mut Context<'_>, item: &Item<'_>) -> Option<u32> {
+    let status = item.integer(context, i64::MIN..=i64::MAX)?;
+    let found = [301, 302, 303, 307, 308].into_iter().find(|known| i64::from(*known) == status);
+    if found.is_none() {
+        item.refuse(context, "out-of-range", "the `status` of a redirect must be 301, 302, 303, 307 or 308");
+    }
+    found
 }
 
 fn status_code(status: u32) -> Option<StatusCode> {
@@ -143,7 +150,7 @@ pub(super) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>) -> Rewrite
         (None, None) => None,
         (pattern, to) => {
             let (has, lacks) = if pattern.is_some() { ("regex", "to") } else { ("to", "regex") };
-            if reader.get(lacks).is_none() {
+            if reader.get(lacks).is_none() && !reader.misspells(context, lacks) {
                 let message = format!("`{has}` without `{lacks}` in `[route.rewrite]`");
                 context.report(Finding::error(
                     "missing-key",

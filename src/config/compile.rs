@@ -45,7 +45,6 @@ pub(super) const FILE: Spec = Spec {
 
 /// The tables of all files.
 struct Parts<'d> {
-    root: Span,
     listeners: Vec<Reader<'d>>,
     once: Vec<(&'static str, Reader<'d>)>,
     upstreams: Vec<Named<'d>>,
@@ -63,7 +62,7 @@ impl<'d> Parts<'d> {
 /// Compiles all files; the first is the one that was named. Nothing when there are errors.
 pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<(Rules, Vec<Golden>)> {
     let parts = gather(context, documents);
-    let listeners = listener::listeners(context, &parts.listeners, parts.root);
+    let listeners = listener::listeners(context, &parts.listeners);
     let admin = listener::admin(context, parts.one("admin"), &listeners);
     let state_dir = listener::state_dir(context, parts.one("state"));
     let identity = identity::identity(context, parts.one("identity"));
@@ -102,8 +101,9 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
 
 fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {
     let root = documents.first().map_or(Span::whole(0), |document| Span::whole(document.file));
+    let mut misspelt = false;
     let (listeners, once, upstreams, segments) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut parts = Parts { root, listeners, once, upstreams, segments, routes: Vec::new(), tests: Vec::new() };
+    let mut parts = Parts { listeners, once, upstreams, segments, routes: Vec::new(), tests: Vec::new() };
     for (at, document) in documents.iter().enumerate() {
         let reader = Reader::root(document, &FILE);
         schema(context, &reader, if at == 0 { Some(Span::whole(document.file)) } else { None });
@@ -142,7 +142,12 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             parts.routes.push(Headed { reader, name });
         }
         parts.tests.extend(reader.tables(context, "test", &TEST));
+        misspelt |= reader.misspells(context, "listener");
         reader.finish(context);
+    }
+    if parts.listeners.is_empty() && !misspelt {
+        let finding = Finding::error("missing-listener", root, "there is no `[[listener]]`");
+        context.report(finding.help("add `[[listener]]` with `address = \"0.0.0.0:8080\"`"));
     }
     parts
 }
@@ -156,6 +161,7 @@ fn schema(context: &mut Context<'_>, reader: &Reader<'_>, needed: Option<Span>) 
                 item.refuse(context, "unknown-schema", message);
             }
         }
+        (None, Some(_)) if reader.misspells(context, "schema") => {}
         (None, Some(root)) => {
             let finding = Finding::error("missing-key", root, "`schema` is missing");
             context.report(finding.help("add `schema = 1` at the top"));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::render::{Color, render};
+use super::render::{Color, listed, render};
 use super::source::{Excerpt, Span};
 
 /// How many diagnostics of one severity are kept; the rest are counted.
@@ -64,19 +64,20 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// As JSON.
+    /// As JSON; line and column are null where the whole file is meant.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         let labels: Vec<_> = self
             .labels
             .iter()
             .map(|label| {
+                let number = |n: u32| Some(n).filter(|n| *n > 0);
                 serde_json::json!({
                     "file": &*label.file,
                     "start": label.span.start,
                     "end": label.span.end,
-                    "line": label.line,
-                    "column": label.column,
+                    "line": number(label.line),
+                    "column": number(label.column),
                     "text": label.text,
                 })
             })
@@ -136,10 +137,16 @@ impl Diagnostics {
         &self.watched
     }
 
-    /// As text for people, like the Rust compiler's.
+    /// As text for people, like the Rust compiler's; the last line says how many there are.
     #[must_use]
     pub fn render(&self, color: Color) -> String {
         render(self, color)
+    }
+
+    /// As text for people, for whoever says by himself how many there are.
+    #[must_use]
+    pub fn listed(&self, color: Color) -> String {
+        listed(self, color)
     }
 
     /// As a JSON array.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
+use crate::route::Part;
 
 /// The string with its variables filled in.
 pub(super) fn expand<'t>(context: &mut Context<'_>, text: &'t str, at: Span) -> Option<Cow<'t, str>> {
@@ -61,10 +62,23 @@ fn variable(context: &mut Context<'_>, written: &str, at: Span) -> Option<String
         (None, None) => {
             let message = format!("environment variable `{name}` is not set");
             let finding = Finding::error("unset-variable", part(context, at, written), message);
-            context.report(finding.help(format!("set it, or give a default: `${{{name}:-…}}`")));
+            context.report(finding.help(unset(name)));
             None
         }
     }
+}
+
+/// What helps against a variable that is not set. Those of the environment are upper case by custom: another one was
+/// probably meant to be a placeholder of ours, or a group of a rewrite's regex.
+fn unset(name: &str) -> String {
+    let help = format!("set it, or give a default: `${{{name}:-…}}`; write `$${{` for a plain `${{`");
+    if Part::names().any(|known| known == name) {
+        return format!("{help}\nthe placeholder is `{{{name}}}`, without `$`");
+    }
+    if name.contains(|c: char| c.is_ascii_lowercase()) {
+        return format!("{help}\na group of a rewrite's regex is `$1`, or `$${{{name}}}` by its name");
+    }
+    help
 }
 
 /// The place of a part of a string, when it is written without escapes; else the string.

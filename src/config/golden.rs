@@ -1,5 +1,6 @@
 //! `[[test]]`: goldens, which run with the code that routes.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -19,7 +20,7 @@ use crate::route::{
 /// `[[test]]`.
 pub(super) const TEST: Spec = Spec {
     title: "[[test]]",
-    doc: "A golden: what a request must get. Run by `check`.",
+    doc: "A golden: what a request must get. Run by `check`, as if `[kill]` were empty.",
     keys: &[
         required("request", Form::Table(&REQUEST), "The request."),
         required("expect", Form::Table(&EXPECT), "What it must get; all that is given must hold."),
@@ -50,7 +51,7 @@ const EXPECT: Spec = Spec {
         optional("route", Form::Text, "The route's name."),
         optional("variant", Form::Text, "The variant's name."),
         optional("upstream", Form::Text, "The upstream's name."),
-        optional("reason", Form::Words(REASONS), "Why that variant."),
+        optional("reason", Form::Words(REASONS), "Why that variant; with `kill`, this test runs with `[kill]` on."),
         optional("status", Form::Integer(200, 599), "The status of an answer from here; 404 when no route takes it."),
     ],
     later: &[],
@@ -204,24 +205,37 @@ struct Got<'r> {
     status: Option<u16>,
 }
 
-/// Runs all goldens of what was loaded; nothing is said of those that hold.
+/// Runs all goldens of what was loaded; nothing is said of those that hold. `[kill]` is off, so that a kill does not
+/// break what is said of the routes, but for goldens that expect `reason = "kill"`.
 #[must_use]
 pub fn run_goldens(loaded: &Loaded) -> Diagnostics {
     let mut failed = Diagnostics::default();
+    let unkilled = loaded.rules.unkilled();
     for golden in &loaded.goldens {
-        let got = golden.run(&loaded.rules);
+        let rules = if golden.expects_kill() { &loaded.rules } else { &*unkilled };
+        let got = golden.run(rules);
         for expected in &golden.expected {
-            let found = got.describe(expected.what, &loaded.rules);
+            let found = got.describe(expected.what, rules);
             if found.as_deref() == Some(&*expected.value) || !failed.count(Severity::Error) {
                 continue;
             }
-            failed.keep(golden.failure(expected, found.as_deref(), &got));
+            let mut failure = golden.failure(expected, found.as_deref(), &got);
+            if matches!(unkilled, Cow::Owned(_)) && !golden.expects_kill() {
+                let help = failure.help.get_or_insert_default();
+                help.push_str("\ngoldens run with `[kill]` off, unless they expect `reason = \"kill\"`");
+            }
+            failed.keep(failure);
         }
     }
     failed
 }
 
 impl Golden {
+    /// Whether it is about `[kill]`, which is off for all others.
+    fn expects_kill(&self) -> bool {
+        self.expected.iter().any(|expected| expected.what == What::Reason && expected.value == Reason::Kill.name())
+    }
+
     fn run<'r>(&self, rules: &'r Rules) -> Got<'r> {
         let refused = Got { route: None, decision: None, status: Some(400) };
         let Ok(path) = normal_path(&self.path, EncodedSlash::Keep) else { return refused };

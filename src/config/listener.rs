@@ -92,11 +92,7 @@ pub(super) const ACCESS_LOG: Spec = Spec {
 };
 
 /// Compiles all listeners; names and addresses are unique.
-pub(super) fn listeners(context: &mut Context<'_>, readers: &[Reader<'_>], root: Span) -> Vec<ListenerSpec> {
-    if readers.is_empty() {
-        let finding = Finding::error("missing-listener", root, "there is no `[[listener]]`");
-        context.report(finding.help("add `[[listener]]` with `address = \"0.0.0.0:8080\"`"));
-    }
+pub(super) fn listeners(context: &mut Context<'_>, readers: &[Reader<'_>]) -> Vec<ListenerSpec> {
     let mut names: HashMap<String, Span> = HashMap::default();
     let mut addresses: HashMap<SocketAddr, Span> = HashMap::default();
     let mut all = Vec::new();

@@ -10,7 +10,10 @@ use super::document::{Document, Node, Table, TableId, Value};
 use super::env;
 use super::source::Span;
 use super::spec::{Form, Spec};
-use super::suggest::did_you_mean;
+use super::suggest::nearest;
+
+/// How many keys of a table are looked at for one that was misspelt.
+const LOOKED_AT_MAX: usize = 100;
 
 /// Reads one table.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(super) struct Item<'d> {
     pub(super) document: &'d Document<'d>,
     pub(super) node: &'d Node<'d>,
     pub(super) key: &'d str,
+    /// Whether it is one of a list.
+    element: bool,
 }
 
 /// A string and its place.
@@ -75,9 +80,10 @@ impl<'d> Reader<'d> {
         Span { file: self.document.file, start: self.table.start, end: self.table.end }
     }
 
-    /// How the table is called in messages.
+    /// How the table is called in messages: as it is written, or in words.
     pub(super) fn title(&self) -> String {
-        self.spec.title.replace("NAME", self.name)
+        let title = self.spec.title.replace("NAME", self.name);
+        if title.starts_with('[') { format!("`{title}`") } else { title }
     }
 
     /// The value of a key.
@@ -86,7 +92,7 @@ impl<'d> Reader<'d> {
         debug_assert!(position.is_some(), "{} has no key {key}", self.spec.title);
         self.asked.set(self.asked.get() | 1 << position.unwrap_or(63));
         let entry = self.table.get(key)?;
-        Some(Item { document: self.document, node: &entry.node, key: &entry.key })
+        Some(Item { document: self.document, node: &entry.node, key: &entry.key, element: false })
     }
 
     /// Where a key stands; the table when it is not there.
@@ -97,11 +103,23 @@ impl<'d> Reader<'d> {
     /// The value of a key that must be there.
     pub(super) fn need(&self, context: &mut Context<'_>, key: &'static str) -> Option<Item<'d>> {
         let found = self.get(key);
-        if found.is_none() {
-            let message = format!("`{key}` is missing in `{}`", self.title());
+        if found.is_none() && !self.misspells(context, key) {
+            let message = format!("`{key}` is missing in {}", self.title());
             context.report(Finding::error("missing-key", self.span(), message));
         }
         found
+    }
+
+    /// Whether an unknown key looks like this one: then that is what is wrong, and [`Self::finish`] says it.
+    pub(super) fn misspells(&self, context: &Context<'_>, key: &str) -> bool {
+        let unknown = self.table.entries.iter().take(LOOKED_AT_MAX).filter(|e| self.spec.position(&e.key).is_none());
+        context.listens() && unknown.filter_map(|entry| self.suggestion(&entry.key)).any(|meant| meant == key)
+    }
+
+    /// The key that an unknown one was probably meant to be.
+    fn suggestion(&self, unknown: &str) -> Option<&'static str> {
+        let later = self.spec.later.contains(&unknown);
+        nearest(unknown, self.spec.keys.iter().map(|key| key.name)).filter(|_| !later)
     }
 
     /// The string of a key.
@@ -144,7 +162,7 @@ impl<'d> Reader<'d> {
             return all.iter().map(|id| Self::new(self.document, *id, spec)).collect();
         }
         if let Value::Array(all) = &item.node.value {
-            return all.iter().filter_map(|node| Item { node, ..item }.table(context, spec)).collect();
+            return all.iter().filter_map(|node| Item { node, element: true, ..item }.table(context, spec)).collect();
         }
         item.mismatch(context, &format!("a list of tables: write `{}`", spec.title));
         Vec::new()
@@ -166,7 +184,7 @@ impl<'d> Reader<'d> {
     }
 
     fn unknown(&self, context: &Context<'_>, key: &str, at: Span) -> Finding {
-        let place = if self.spec.title.is_empty() { String::new() } else { format!(" in `{}`", self.title()) };
+        let place = if self.spec.title.is_empty() { String::new() } else { format!(" in {}", self.title()) };
         let finding = Finding::error("unknown-key", at, format!("unknown key `{key}`{place}"));
         if self.spec.later.contains(&key) {
             return finding.help(format!("`{key}` is not supported by this version of Pointsman"));
@@ -174,12 +192,13 @@ impl<'d> Reader<'d> {
         if !context.listens() {
             return finding;
         }
-        let known = || self.spec.keys.iter().map(|key| key.name);
-        let help = did_you_mean(key, known()).unwrap_or_else(|| {
-            let names: Vec<_> = known().map(|name| format!("`{name}`")).collect();
-            format!("the keys are {}", names.join(", "))
-        });
-        finding.help(help)
+        finding.help(match self.suggestion(key) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => {
+                let names: Vec<_> = self.spec.keys.iter().map(|key| format!("`{}`", key.name)).collect();
+                format!("the keys are {}", names.join(", "))
+            }
+        })
     }
 }
 
@@ -201,7 +220,8 @@ impl<'d> Item<'d> {
             Value::Tables(_) => "a list of tables",
             Value::Table(_) => "a table",
         };
-        let message = format!("`{}` must be {expected}, not {found}", self.key);
+        let subject = if self.element { format!("each of `{}`", self.key) } else { format!("`{}`", self.key) };
+        let message = format!("{subject} must be {expected}, not {found}");
         context.report(Finding::error("wrong-type", self.span(), message));
     }
 
@@ -248,7 +268,7 @@ impl<'d> Item<'d> {
     /// The items of a list, or the one value that stands in its place.
     pub(super) fn one_or_more(&self) -> Vec<Self> {
         let Value::Array(all) = &self.node.value else { return vec![*self] };
-        all.iter().map(|node| Item { node, ..*self }).collect()
+        all.iter().map(|node| Item { node, element: true, ..*self }).collect()
     }
 
     /// The digits of a decimal number, whole or not.
@@ -286,7 +306,7 @@ impl<'d> Item<'d> {
         entries
             .map(|entry| {
                 let span = Span { file: document.file, start: entry.start, end: entry.end };
-                let item = Item { document, node: &entry.node, key: &entry.key };
+                let item = Item { document, node: &entry.node, key: &entry.key, element: false };
                 Named { name: &entry.key, span, item }
             })
             .collect()

@@ -53,8 +53,26 @@ impl Pen {
     }
 }
 
-/// All diagnostics as text.
+/// All diagnostics as text, and how many there are.
 pub(super) fn render(all: &Diagnostics, color: Color) -> String {
+    let mut text = listed(all, color);
+    let errors = all.errors();
+    let counts = [(errors, "error"), (all.len() - errors, "warning")];
+    let sum = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}{}", plural(*n)));
+    let sum = sum.collect::<Vec<_>>().join(", ");
+    if !sum.is_empty() {
+        text.push_str(&sum);
+        text.push('\n');
+    }
+    text
+}
+
+const fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+/// All diagnostics as text.
+pub(super) fn listed(all: &Diagnostics, color: Color) -> String {
     let mut pen = Pen { text: String::new(), color };
     for diagnostic in all {
         one(&mut pen, diagnostic);
@@ -62,18 +80,6 @@ pub(super) fn render(all: &Diagnostics, color: Color) -> String {
     }
     if all.more() > 0 {
         let _ = writeln!(pen.text, "… and {} more\n", all.more());
-    }
-    let errors = all.errors();
-    let warnings = all.len() - errors;
-    if !all.is_empty() {
-        let mut sum = Vec::new();
-        for (n, word) in [(errors, "error"), (warnings, "warning")] {
-            if n > 0 {
-                sum.push(format!("{n} {word}{}", if n == 1 { "" } else { "s" }));
-            }
-        }
-        pen.plain(&sum.join(", "));
-        pen.plain("\n");
     }
     pen.text
 }

@@ -155,6 +155,7 @@ fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, 
     let redirect = redirect.and_then(|item| action::redirect(context, &item));
     let respond = respond.and_then(|item| action::respond(context, &item));
     match given[..] {
+        [] if ["stable", "redirect", "respond"].iter().any(|key| reader.misspells(context, key)) => return None,
         [] => {
             let finding = Finding::error("missing-action", reader.span(), "this route does nothing");
             context

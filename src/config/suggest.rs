@@ -8,7 +8,8 @@ pub(super) fn did_you_mean<'c>(word: &str, candidates: impl Iterator<Item = &'c 
     nearest(word, candidates).map(|found| format!("did you mean `{found}`?"))
 }
 
-fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+/// The nearest candidate, when one is near: at most a third of the letters differ, and never all of them.
+pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     if word.is_empty() || word.len() > 80 {
         return None;
     }
@@ -17,7 +18,10 @@ fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<
         .take(LOOKED_AT_MAX)
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= allowed)
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
+        .filter(|(distance, candidate)| {
+            let letters = word.chars().count().min(candidate.chars().count());
+            *distance <= allowed && *distance < letters
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -59,6 +63,11 @@ mod tests {
         check("sticky-cookie", Some("sticky_cookie"));
         check("upstraem", Some("upstream"));
         check("colour", None);
+        // Nothing is left of a letter that is another one.
+        for (word, candidate, expected) in [("c", "a", false), ("A", "a", true), ("a", "ab", false), ("ab", "ba", true)]
+        {
+            assert_eq!(nearest(word, [candidate].into_iter()).is_some(), expected, "{word} {candidate}");
+        }
         check("", None);
     }
 }

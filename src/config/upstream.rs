@@ -35,7 +35,7 @@ pub(super) const UPSTREAM: Spec = Spec {
 };
 
 const ENDPOINT: Spec = Spec {
-    title: "endpoints",
+    title: "an endpoint",
     doc: "An endpoint with a weight.",
     keys: &[
         required("url", Form::Pattern("^(http|h2c)://|\\$\\{"), "Where it is."),
@@ -90,7 +90,7 @@ fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec
     let Some(item) = reader.need(context, "endpoints") else { return Vec::new() };
     let items = item.one_or_more();
     if items.is_empty() {
-        item.refuse(context, "empty-list", format!("`{}` has no endpoint", reader.title()));
+        item.refuse(context, "empty-list", format!("{} has no endpoint", reader.title()));
     }
     let mut all: Vec<(EndpointSpec, Span)> = Vec::new();
     for item in items {

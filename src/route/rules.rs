@@ -1,9 +1,10 @@
 //! Everything a routes file means.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{AccessLog, Identity, Index, ListenerSpec, Route, RouteId, Segment, TenantList, Upstream};
+use super::{AccessLog, Action, Identity, Index, ListenerSpec, Route, RouteId, Segment, Split, TenantList, Upstream};
 
 /// The compiled meaning of `routes.toml` and all it includes. Immutable.
 #[derive(Clone, Debug)]
@@ -38,6 +39,25 @@ impl Rules {
     #[must_use]
     pub fn route(&self, id: RouteId) -> &Route {
         &self.routes[id.0 as usize]
+    }
+
+    /// These rules as if `[kill]` were empty. Borrows when it is.
+    #[must_use]
+    pub fn unkilled(&self) -> Cow<'_, Self> {
+        let kills = |split: &Split| split.killed || split.variants.iter().any(|variant| variant.killed);
+        let named = self.routes.iter().filter_map(Route::split).any(kills);
+        if !named && !self.kill.all && self.kill.tenants.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut rules = self.clone();
+        rules.kill = Kill::default();
+        for route in &mut rules.routes {
+            if let Action::Split(split) = &mut route.action {
+                split.killed = false;
+                split.variants.iter_mut().for_each(|variant| variant.killed = false);
+            }
+        }
+        Cow::Owned(rules)
     }
 }
 

@@ -106,6 +106,8 @@ fn help_and_usage() {
         let finished = check(&dir, line, 64);
         assert!(finished.stdout.is_empty() && !finished.stderr.is_empty(), "{line}");
     }
+    let workers = check(&dir, "run --workers abc", 64).stderr;
+    assert!(workers.contains("a whole number, 1 or more"), "{workers}");
     let help = check(&dir, "--help", 0).stdout;
     for code in ["0 ", "1 ", "64 ", "78 "] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(code)), "{code} is not explained in\n{help}");
@@ -133,10 +135,26 @@ fn check_refuses_bad_files() {
     let report = json(&check(&dir, "check --json", 78).stdout);
     assert_eq!(report["ok"], false);
     let diagnostics = report["diagnostics"].as_array().unwrap();
-    let unknown = diagnostics.iter().find(|diagnostic| diagnostic["code"] == "unknown-key").unwrap();
-    assert_eq!(unknown["labels"][0]["line"], 23);
+    assert_eq!((diagnostics.len(), &diagnostics[0]["code"]), (1, &Value::from("unknown-key")), "{report}");
+    assert_eq!(diagnostics[0]["labels"][0]["line"], 23);
+    // The count is said once.
+    assert_eq!(finished.stderr.matches("1 error").count(), 1, "{}", finished.stderr);
     check(&dir, "check missing.toml", 78);
+    let missing = json(&check(&dir, "check missing.toml --json", 78).stdout);
+    let label = &missing["diagnostics"][0]["labels"][0];
+    assert!(label["line"].is_null() && label["column"].is_null(), "{missing}");
     check(&dir, "check .", 78);
+}
+
+#[test]
+fn a_kill_does_not_break_the_goldens() {
+    let killed = format!("{ROUTES}[kill]\nall = true\ntenants = [\"acme\"]\n");
+    let finished = check(&dir(&killed), "check", 0);
+    assert!(finished.stdout.contains("1 golden passed"), "{}", finished.stdout);
+    let about_it =
+        format!("{killed}[[test]]\nrequest = {{ host = \"shop.example.com\" }}\nexpect = {{ reason = \"kill\" }}\n");
+    let finished = check(&dir(&about_it), "check", 0);
+    assert!(finished.stdout.contains("2 goldens passed"), "{}", finished.stdout);
 }
 
 #[test]
