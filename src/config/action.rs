@@ -1,15 +1,15 @@
-//! What a route does besides choosing a variant: redirect, respond, rewrite, edits to headers.
+//! What a route does besides choosing a variant: redirect, respond, edits to headers.
 
 use http::{HeaderName, StatusCode};
 
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Named, Reader, Text};
-use super::source::{Span, offset};
+use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
 use super::suggest::did_you_mean;
 use super::value;
-use crate::route::{HeaderEdits, Part, Redirect, Respond, Rewrite, Template, TemplateFault};
+use crate::route::{HeaderEdits, Part, Redirect, Respond, Template, TemplateFault};
 
 /// `redirect = { … }`.
 pub(super) const REDIRECT: Spec = Spec {
@@ -32,19 +32,6 @@ pub(super) const RESPOND: Spec = Spec {
         default("content_type", Form::Text, "\"text/plain; charset=utf-8\"", "What the body is."),
     ],
     later: &["headers"],
-};
-
-/// `[route.rewrite]`.
-pub(super) const REWRITE: Spec = Spec {
-    title: "[route.rewrite]",
-    doc: "Edits to path and host before forwarding.",
-    keys: &[
-        optional("prefix", Form::Pattern("^/|\\$\\{"), "Replaces the matched prefix, or the whole of an exact path."),
-        optional("regex", Form::Text, "What is replaced in the path; with `to`."),
-        optional("to", Form::Text, "What it is replaced with; `$1` and `${1}` are the regex's groups."),
-        optional("host", Form::Text, "Replaces `Host`."),
-    ],
-    later: &[],
 };
 
 /// `[route.headers]`.
@@ -130,49 +117,6 @@ pub(super) fn respond(context: &mut Context<'_>, item: &Item<'_>) -> Option<Resp
     Some(Respond { status: status_code(status)?, body: body.into(), content_type })
 }
 
-/// Compiles `[route.rewrite]`.
-pub(super) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>) -> Rewrite {
-    let Some(reader) = reader.table(context, "rewrite", &REWRITE) else { return Rewrite::default() };
-    let prefix = reader.text(context, "prefix");
-    let (pattern, to) = (reader.text(context, "regex"), reader.text(context, "to"));
-    let host = reader.text(context, "host");
-    reader.finish(context);
-    if let Some(text) = prefix.as_ref().filter(|text| !value::is_plain_path(text)) {
-        let finding = Finding::error("bad-path", text.span, format!("`{}` is not a path", &**text));
-        context.report(finding.help("a prefix begins with `/`"));
-    }
-    if let (Some(prefix), Some(pattern)) = (&prefix, &pattern) {
-        let finding = Finding::error("ambiguous", pattern.span, "a rewrite cannot have both `prefix` and `regex`");
-        context.report(finding.also(prefix.span, ""));
-    }
-    let regex = match (pattern, to) {
-        (Some(pattern), Some(to)) => value::regex(context, &pattern).map(|regex| (regex, to.to_string())),
-        (None, None) => None,
-        (pattern, to) => {
-            let (has, lacks) = if pattern.is_some() { ("regex", "to") } else { ("to", "regex") };
-            if reader.get(lacks).is_none() && !reader.misspells(context, lacks) {
-                let message = format!("`{has}` without `{lacks}` in `[route.rewrite]`");
-                context.report(Finding::error(
-                    "missing-key",
-                    pattern.or(to).map_or(reader.span(), |t| t.span),
-                    message,
-                ));
-            }
-            None
-        }
-    };
-    let host = host.and_then(|text| {
-        let authority =
-            text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(&*text, |(h, _)| h);
-        if !value::is_host(authority) {
-            context.report(Finding::error("bad-host", text.span, format!("`{}` is not a host", &*text)));
-            return None;
-        }
-        value::header_value(context, &text)
-    });
-    Rewrite { prefix: prefix.map(|text| text.to_string()), regex, host }
-}
-
 /// Compiles `[route.headers]`: the edits of the request and of the response.
 pub(super) fn headers(context: &mut Context<'_>, reader: &Reader<'_>) -> (HeaderEdits, HeaderEdits) {
     let Some(reader) = reader.table(context, "headers", &HEADERS) else { return Default::default() };
@@ -255,21 +199,9 @@ fn template(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<
                 TemplateFault::Unknown(name) => did_you_mean(name, Part::names()),
                 TemplateFault::Unbalanced | TemplateFault::Control => None,
             };
-            let at = inside(context, text, error.at, error.len);
+            let at = value::inside(context, text, error.at, error.len);
             context.report(Finding::error("bad-template", at, error.to_string()).maybe_help(help));
             None
         }
-    }
-}
-
-/// The place of a part of a string, when it is written as it reads; else the string.
-fn inside(context: &Context<'_>, text: &Text<'_>, at: usize, len: usize) -> Span {
-    let written = context.files.text(text.span);
-    match written.find(&*text.value).filter(|_| len > 0) {
-        Some(begin) => {
-            let start = text.span.start + offset(begin + at);
-            Span { start, end: start + offset(len), ..text.span }
-        }
-        None => text.span,
     }
 }

@@ -19,6 +19,7 @@ mod read;
 mod reader;
 mod registry;
 mod render;
+mod rewrite;
 mod route;
 mod schema;
 mod segment;

@@ -192,13 +192,11 @@ impl<'d> Reader<'d> {
         if !context.listens() {
             return finding;
         }
-        finding.help(match self.suggestion(key) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => {
-                let names: Vec<_> = self.spec.keys.iter().map(|key| format!("`{}`", key.name)).collect();
-                format!("the keys are {}", names.join(", "))
-            }
-        })
+        if let Some(meant) = self.suggestion(key) {
+            return finding.help(format!("did you mean `{meant}`?"));
+        }
+        let names: Vec<_> = self.spec.keys.iter().map(|key| format!("`{}`", key.name)).collect();
+        finding.help(format!("the keys are {}", names.join(", ")))
     }
 }
 

@@ -1,11 +1,12 @@
 //! `[[route]]`: what a route matches, and the parts that other files of this room read.
 
-use super::action::{self, HEADERS, REDIRECT, RESPOND, REWRITE};
+use super::action::{self, HEADERS, REDIRECT, RESPOND};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::predicate::{self, NAMED};
 use super::reader::{Item, Reader, Text};
 use super::registry::Registry;
+use super::rewrite::REWRITE;
 use super::spec::{DURATION, Form, NAME, SIZE, Spec, default, optional, required};
 use super::target::TARGET;
 use super::value;

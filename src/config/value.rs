@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
 use super::reader::{Item, Reader, Text};
-use super::source::Span;
+use super::source::{Span, offset};
 use crate::route::{EncodedSlash, HostPattern, PathPattern, Weight, normal_path};
 
 /// Bound on a compiled regex, in bytes.
@@ -327,6 +327,18 @@ pub(super) fn timeout(
     match reader.get(key) {
         None => default,
         Some(item) => duration(context, &item).filter(|duration| !duration.is_zero()),
+    }
+}
+
+/// The place of a part of a string, when it is written as it reads; else the string.
+pub(super) fn inside(context: &Context<'_>, text: &Text<'_>, at: usize, len: usize) -> Span {
+    let written = context.files.text(text.span);
+    match written.find(&*text.value).filter(|_| len > 0) {
+        Some(begin) => {
+            let start = text.span.start + offset(begin + at);
+            Span { start, end: start + offset(len), ..text.span }
+        }
+        None => text.span,
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
         let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
         target::targets(context, reader, (&known, &salt), names)
     };
-    let rewrite = super::action::rewrite(context, reader);
+    let rewrite = super::rewrite::rewrite(context, reader);
     if total > 0 && sticky.is_empty() && cookie.is_none() && reader.get("stable").is_some() {
         let at = arms.iter().find(|arm| arm.weight > Weight::ZERO).map_or(reader.span(), |arm| arm.weight_at);
         if total < 1_000_000 {
