@@ -134,6 +134,12 @@ impl App {
         control::bound(&self.ledger.snapshot())
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.ledger.registry.workers
+    }
+
     /// Where the admin listener is bound.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {

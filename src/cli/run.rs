@@ -37,8 +37,8 @@ pub(super) const fn ended(stopped: Stopped) -> Exit {
 
 /// Where it listens.
 fn announcement(app: &App, arguments: &RunArguments) -> String {
-    let workers = app.status()["workers"].as_u64().and_then(|workers| usize::try_from(workers).ok()).unwrap_or(0);
-    let (version, file, workers) = (env!("CARGO_PKG_VERSION"), arguments.file.display(), out::count(workers, "worker"));
+    let workers = out::count(app.workers(), "worker");
+    let (version, file) = (env!("CARGO_PKG_VERSION"), arguments.file.display());
     let mut text = format!("pointsman {version}, {file}, {workers}\n");
     for (name, address) in app.listeners() {
         let _ = writeln!(text, "  listener  http://{address}  {name}");
