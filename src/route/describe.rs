@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Match, Place, Predicate, Segment, StringMatch};
+use super::{Match, PathPattern, Place, Predicate, Segment, StringMatch};
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,17 +53,35 @@ impl Predicate {
 impl Match {
     /// The patterns of it that fit a host and path, in words; `None` when it fits neither or one of them only.
     pub(super) fn fitting(&self, host: &str, path: &str) -> Option<String> {
-        let mut words = Vec::new();
-        if self.hosts.is_empty() {
-            words.push("any host".to_owned());
-        } else {
-            words.push(format!("host {}", self.hosts.iter().find(|pattern| pattern.fits(host))?));
-        }
+        let host = self.fitting_host(host)?;
         if self.paths.is_empty() {
-            words.push("any path".to_owned());
-        } else {
-            words.push(format!("path {}", self.paths.iter().find(|pattern| pattern.covers(path).is_some())?));
+            return Some(format!("{host}, any path"));
         }
-        Some(words.join(", "))
+        let fitting = self.paths.iter().find(|pattern| pattern.covers(path).is_some())?;
+        Some(format!("{host}, path {fitting}"))
+    }
+
+    /// A regex that matches a part of the path only, where the host fits, and how it would match the whole.
+    pub(super) fn partly(&self, host: &str, path: &str) -> Option<String> {
+        let host = self.fitting_host(host)?;
+        self.paths.iter().find_map(|pattern| {
+            let PathPattern::Regex(regex) = pattern else { return None };
+            let found = regex.find(path).filter(|found| !found.is_empty())?;
+            let cure = match (found.start(), found.end() == path.len()) {
+                (0, true) => return None,
+                (0, false) => "end it with `.*` to take the rest",
+                (_, true) => "begin it with `.*` to take what stands before",
+                (_, false) => "begin and end it with `.*` to take the rest",
+            };
+            Some(format!("{host}, path {pattern}: matches only {} of the path; {cure}", found.as_str()))
+        })
+    }
+
+    /// The pattern that fits a host, in words.
+    fn fitting_host(&self, host: &str) -> Option<String> {
+        if self.hosts.is_empty() {
+            return Some("any host".to_owned());
+        }
+        Some(format!("host {}", self.hosts.iter().find(|pattern| pattern.fits(host))?))
     }
 }

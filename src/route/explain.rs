@@ -10,7 +10,7 @@ use super::predicate::all_hold;
 use super::teller::Teller;
 use super::{
     Action, Caller, Counted, Decision, EncodedSlash, Extractor, Head, HeaderEdits, Lookup, Place, Predicate, Reason,
-    Route, Rules, Split, Spread, Template, Values, candidate, cookie, decide, normal_host, normal_path,
+    Route, Rules, Split, Spread, Template, Values, Weight, candidate, cookie, decide, normal_host, normal_path,
 };
 
 /// How many routes that nearly matched are told.
@@ -78,7 +78,7 @@ pub struct Explanation {
     pub method: String,
     /// The host in normal form; as given when it has none.
     pub host: String,
-    /// The path in normal form; as given when it has none.
+    /// The path in normal form, and the query as it was sent; as given when there is no normal form.
     pub path: String,
     /// The client's address.
     pub client_ip: Option<IpAddr>,
@@ -96,7 +96,7 @@ pub struct Explanation {
     pub request_headers: Vec<HeaderEdit>,
     /// Edits to the response's headers.
     pub response_headers: Vec<HeaderEdit>,
-    /// Routes that fit the host and path too but do not take the request, and why.
+    /// Routes that fit the host and path too, or a part of the path, but do not take the request, and why.
     pub nearly: Vec<Matched>,
 }
 
@@ -149,7 +149,10 @@ pub struct Served {
     pub variant: String,
     /// Its upstream's name.
     pub upstream: String,
-    /// The path that it is asked for, or why there is none.
+    /// Who answers how much, where nothing sticks and each request is decided anew: the decision and the variant are
+    /// then those of a first request, without its bucket. Empty where callers stick.
+    pub anew: Vec<(String, Weight)>,
+    /// The path and query that it is asked for, or why there is none.
     pub forwarded_path: Result<String, String>,
     /// The `Host` that it is asked for, when it is rewritten.
     pub forwarded_host: Option<String>,
@@ -198,7 +201,7 @@ pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
     let mut explanation = Explanation {
         method: asked.method.to_string(),
         host: head.host.to_owned(),
-        path: head.path.to_owned(),
+        path: with_query(head.path, head.query),
         client_ip: Some(caller.client_ip),
         tenant: identity(caller.tenant.as_deref(), &rules.identity.tenant, "tenant", &head, &caller),
         user: identity(caller.user.as_deref(), &rules.identity.user, "user", &head, &caller),
@@ -258,6 +261,7 @@ impl Explanation {
             Outcome::Serve(served) => {
                 let Decision { reason, counted, unkeyed, .. } = served.decision;
                 words.push(format!("variant={} reason={}", served.variant, reason.name()));
+                words.extend(served.anew.iter().map(|(variant, share)| format!("anew={variant}:{share}")));
                 if let Some(Told { bucket: Some(bucket), salt, range, .. }) =
                     self.steps.iter().rev().find(|told| told.bucket.is_some())
                 {
@@ -274,12 +278,20 @@ impl Explanation {
     }
 }
 
+/// A path, and the query behind it.
+fn with_query(path: &str, query: Option<&str>) -> String {
+    query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
+}
+
 /// Decides, and listens.
 fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, lookup: Lookup) -> (Served, Vec<Told>) {
     let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
     let mut teller = Teller::new(rules, split, head, caller);
-    let decision = decide(rules, split, head, caller, identity, &mut Spread::default(), &mut teller);
-    let mut steps = teller.told;
+    let mut decision = decide(rules, split, head, caller, identity, &mut Spread::default(), &mut teller);
+    let Teller { told: mut steps, anew, .. } = teller;
+    if split.spreads() {
+        decision.bucket = None;
+    }
     if let (true, Some(name)) = (decision.unkeyed, &split.sticky_cookie) {
         let text = format!("a live request is given a random identity in cookie {name}, and decided by it");
         steps.push(Told { text, ..Told::default() });
@@ -291,8 +303,9 @@ fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, loo
         decision,
         variant: variant.name.clone(),
         upstream: upstream.to_owned(),
+        anew,
         forwarded_path: match split.rewrite.path(head.path, lookup.matched) {
-            Ok(path) => Ok(path.into_owned()),
+            Ok(path) => Ok(with_query(&path, head.query)),
             Err(error) => Err(error.to_string()),
         },
         forwarded_host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
@@ -338,10 +351,12 @@ pub(super) fn missing<'a>(
     predicates.iter().find(|predicate| !all_hold(std::slice::from_ref(*predicate), head, caller, &rules.segments))
 }
 
-/// Routes that fit host and path but do not take the request.
+/// Routes that fit host and path but do not take the request; then those whose regex matches a part of the path only.
 fn nearly(rules: &Rules, head: &Head<'_>, taken: Option<&str>) -> Vec<Matched> {
-    let others = rules.routes.iter().filter(|route| Some(route.name.as_str()) != taken);
-    let told = others.filter_map(|route| {
+    let others = || rules.routes.iter().filter(|route| Some(route.name.as_str()) != taken);
+    let told = |route: &Route, why| Matched { name: route.name.clone(), place: route.place.clone(), why };
+    let partly = others().filter_map(|route| Some(told(route, route.matches.partly(head.host, head.path)?)));
+    let fitting = others().filter_map(|route| {
         let fitting = route.matches.fitting(head.host, head.path)?;
         let why = if candidate::holds(&route.matches, head) {
             format!("{fitting}: fits too, but comes after {}", taken.unwrap_or("it"))
@@ -352,9 +367,9 @@ fn nearly(rules: &Rules, head: &Head<'_>, taken: Option<&str>) -> Vec<Matched> {
                 route.matches.predicates.iter().find(|predicate| !candidate::predicate_holds(predicate, head))?;
             format!("{fitting}: does not hold: {}", refusing.describe(&rules.segments))
         };
-        Some(Matched { name: route.name.clone(), place: route.place.clone(), why })
+        Some(told(route, why))
     });
-    told.take(NEARLY_MAX).collect()
+    fitting.chain(partly).take(NEARLY_MAX).collect()
 }
 
 /// Edits with their values filled in.

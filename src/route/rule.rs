@@ -171,7 +171,7 @@ impl Rewrite {
     /// `regex` replaces all that it matches. Borrows when nothing is rewritten.
     ///
     /// # Errors
-    /// When what a regex made of it has no normal form, such as a new `..`: a 400, since the request's path brought it.
+    /// When what a regex made of it has no normal form, such as a new `..`: a 500, since the file is to blame.
     pub fn path<'a>(&self, path: &'a str, matched: usize) -> Result<Cow<'a, str>, PathError> {
         let path = match &self.prefix {
             None => Cow::Borrowed(path),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::explain::{because, missing};
 use super::{
     Bucket, Caller, Counted, Explanation, Head, HeaderEdit, Outcome, Rules, Salt, Split, Step, Target, Told, Trace,
-    VariantId,
+    VariantId, Weight,
 };
 
 /// Writes down each step of a decision.
@@ -17,11 +17,13 @@ pub(super) struct Teller<'a> {
     caller: &'a Caller<'a>,
     /// What was told.
     pub(super) told: Vec<Told>,
+    /// Who answers how much, where each request is decided anew.
+    pub(super) anew: Vec<(String, Weight)>,
 }
 
 impl<'a> Teller<'a> {
     pub(super) const fn new(rules: &'a Rules, split: &'a Split, head: &'a Head<'a>, caller: &'a Caller<'a>) -> Self {
-        Self { rules, split, head, caller, told: Vec::new() }
+        Self { rules, split, head, caller, told: Vec::new(), anew: Vec::new() }
     }
 
     /// `target 2 (routes.toml:40)`.
@@ -42,12 +44,41 @@ impl<'a> Teller<'a> {
         Some(variant.start..variant.start + variant.weight.millionths())
     }
 
-    fn by_target(&self, target: &Target, bucket: Option<Bucket>, verb: &str) -> Told {
+    /// Notes who answers how much: these variants, and stable the rest, also in the place of those that are killed.
+    fn shares(&mut self, arms: impl IntoIterator<Item = (VariantId, Weight)>) {
+        let is_served = |id: VariantId| {
+            id != VariantId::STABLE && !self.split.variants.get(usize::from(id.0)).is_some_and(|v| v.killed)
+        };
+        let served = arms.into_iter().filter(|(id, weight)| is_served(*id) && *weight > Weight::ZERO);
+        let mut anew: Vec<_> = served.map(|(id, weight)| (self.variant(id).to_owned(), weight)).collect();
+        let taken: u32 = anew.iter().map(|(_, weight)| weight.millionths()).sum();
+        let rest = Weight::FULL.millionths().checked_sub(taken).and_then(Weight::from_millionths).unwrap_or_default();
+        if rest > Weight::ZERO {
+            anew.push((self.variant(VariantId::STABLE).to_owned(), rest));
+        }
+        self.anew = anew;
+    }
+
+    /// The weights of a route where nothing sticks.
+    fn by_weights(&mut self) -> Told {
+        let arms: Vec<_> = (0..).map(VariantId).zip(self.split.variants.iter().map(|v| v.weight)).skip(1).collect();
+        self.shares(arms);
+        let killed = self.split.variants.iter().filter(|v| v.killed && v.weight > Weight::ZERO);
+        let killed: Vec<_> = killed.map(|variant| variant.name.as_str()).collect();
+        let since = if killed.is_empty() { String::new() } else { format!("; killed: {}", killed.join(", ")) };
+        told(format!("{}{since}", anew(&self.anew)))
+    }
+
+    fn by_target(&mut self, target: &Target, bucket: Option<Bucket>, verb: &str) -> Told {
         let Some((weight, salt)) = &target.weight else {
             return told(format!("{} holds: {verb}", self.name(target)));
         };
         let range = 0..weight.millionths();
         match bucket {
+            Some(_) if self.split.spreads() => {
+                self.shares([(target.serve, *weight)]);
+                told(format!("{} holds for {weight} %: {}", self.name(target), anew(&self.anew)))
+            }
             Some(bucket) => Told {
                 text: format!(
                     "{} holds for {weight} %: bucket {} by salt {}, its range is {}..{}: {verb}",
@@ -69,6 +100,9 @@ impl<'a> Teller<'a> {
 impl Trace for Teller<'_> {
     fn step(&mut self, step: Step<'_>) {
         let told = match step {
+            // Who is killed was told with the shares.
+            Step::Killed("variant") if self.split.spreads() => return,
+            Step::Weighed(..) if self.split.spreads() => self.by_weights(),
             Step::Killed(scope) => told(format!("kill: {scope}")),
             Step::TargetMissed(target) => {
                 let missing = missing(&target.predicates, self.head, self.caller, self.rules);
@@ -107,6 +141,12 @@ impl Trace for Teller<'_> {
 /// A step without figures.
 fn told(text: String) -> Told {
     Told { text, ..Told::default() }
+}
+
+/// Shares of requests, in words.
+fn anew(shares: &[(String, Weight)]) -> String {
+    let shares: Vec<_> = shares.iter().map(|(variant, share)| format!("{share} % {variant}")).collect();
+    format!("each request anew: {}", shares.join(", "))
 }
 
 /// A salt as people can read it: its separators as slashes.
@@ -154,11 +194,12 @@ impl fmt::Display for Outcome {
             Self::Serve(served) => served,
         };
         let decision = &served.decision;
-        writeln!(f, "variant   {}, reason {}: {}", served.variant, decision.reason.name(), because(decision.reason))?;
+        let variant = if served.anew.is_empty() { served.variant.clone() } else { anew(&served.anew) };
+        writeln!(f, "variant   {variant}, reason {}: {}", decision.reason.name(), because(decision.reason))?;
         writeln!(f, "upstream  {}", served.upstream)?;
         match &served.forwarded_path {
             Ok(path) => writeln!(f, "forward   {}{path}", served.forwarded_host.as_deref().unwrap_or(""))?,
-            Err(why) => writeln!(f, "forward   400: {why}")?,
+            Err(why) => writeln!(f, "forward   500: {why}")?,
         }
         let sample = match (decision.counted, decision.unkeyed) {
             (Counted::Yes, _) => "counts in the statistics",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::difference::Changes;
 use super::sameness::Pair;
-use super::{Action, BUCKETS, Bucket, Route, Rules, Split};
+use super::{Action, BUCKETS, Bucket, Route, Rules, Split, Variant, Weight};
 
 /// What changes from one file to another.
 #[derive(Clone, Debug, Default)]
@@ -33,11 +33,14 @@ pub struct RouteChange {
 pub enum Moved {
     /// By the arithmetic of buckets: exact for the callers whom the weights decide.
     Exactly(Vec<Flow>),
+    /// By the weights alone, and what else is to be known.
+    ByWeight(Vec<Flow>, &'static str),
     /// Buckets cannot tell, and why.
     Unknown(&'static str),
 }
 
-/// Callers that move from one variant to another.
+/// Callers that move from one variant to another; where all of them have one variant in both files, from its upstream
+/// to the other one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// The variant before.
@@ -53,7 +56,7 @@ impl Moved {
     #[must_use]
     pub fn millionths(&self) -> Option<u32> {
         match self {
-            Self::Exactly(flows) => Some(flows.iter().map(|flow| flow.millionths).sum()),
+            Self::Exactly(flows) | Self::ByWeight(flows, _) => Some(flows.iter().map(|flow| flow.millionths).sum()),
             Self::Unknown(_) => None,
         }
     }
@@ -103,22 +106,39 @@ fn moved(pair: &Pair<'_>, old: &Route, new: &Route) -> Moved {
         (before.identity != after.identity, "identity is read in another way"),
         (before.kill.tenants != after.kill.tenants, "other tenants are killed"),
         (!pair.targets(&from.targets, &to.targets), "its targets differ"),
-        (
-            !from.targets.is_empty() && killed(before, from) != killed(after, to),
-            "a kill also moves those whom targets picked by hand",
-        ),
-        (from.spreads() || to.spreads(), "sticky = []: no caller keeps a variant"),
-        (from.sticky != to.sticky || from.sticky_cookie != to.sticky_cookie, "its sticky keys differ"),
-        (from.salt != to.salt, "its salt differs: every caller falls into another bucket"),
     ] {
         if unknown {
             return Moved::Unknown(why);
         }
     }
-    Moved::Exactly(flows(
-        &Side { split: from, killed: killed(before, from) },
-        &Side { split: to, killed: killed(after, to) },
-    ))
+    let sides = [Side { split: from, killed: killed(before, from) }, Side { split: to, killed: killed(after, to) }];
+    if let (true, [Some(one), Some(other)]) = (from.targets.is_empty(), sides.each_ref().map(Side::only)) {
+        return Moved::Exactly(all(pair, one, other));
+    }
+    for (unknown, why) in [
+        (from.spreads() || to.spreads(), "sticky = []: no caller keeps a variant"),
+        (from.sticky != to.sticky || from.sticky_cookie != to.sticky_cookie, "its sticky keys differ"),
+    ] {
+        if unknown {
+            return Moved::Unknown(why);
+        }
+    }
+    let [old, new] = &sides;
+    if from.salt != to.salt {
+        return Moved::ByWeight(shuffled(old, new), "its salt differs, so every caller falls into another bucket");
+    }
+    if !from.targets.is_empty() && old.killed != new.killed {
+        return Moved::ByWeight(flows(old, new), "the kill also moves those whom targets pick");
+    }
+    Moved::Exactly(flows(old, new))
+}
+
+/// Everybody, from one variant to another; or to another upstream of the same variant.
+fn all(pair: &Pair<'_>, old: &Variant, new: &Variant) -> Vec<Flow> {
+    let upstreams = pair.upstreams(old.upstream, new.upstream);
+    let (from, to) = if old.name == new.name { upstreams } else { (old.name.as_str(), new.name.as_str()) };
+    let flow = Flow { from: from.to_owned(), to: to.to_owned(), millionths: BUCKETS };
+    if from == to { Vec::new() } else { vec![flow] }
 }
 
 /// A split on one side of the comparison.
@@ -135,6 +155,37 @@ impl<'a> Side<'a> {
         let owner = &variants[usize::from(self.split.owner(Bucket(bucket)).0)];
         if self.killed || owner.killed { &variants[0].name } else { &owner.name }
     }
+
+    /// How many millionths of the callers each variant serves.
+    fn shares(&self) -> BTreeMap<&'a str, u32> {
+        let mut shares = BTreeMap::new();
+        for variant in self.split.variants.iter().filter(|variant| variant.weight > Weight::ZERO) {
+            *shares.entry(self.serving(variant.start)).or_default() += variant.weight.millionths();
+        }
+        shares
+    }
+
+    /// The variant that serves everybody, whoever they are.
+    fn only(&self) -> Option<&'a Variant> {
+        let shares = self.shares();
+        let (name, _) = shares.first_key_value().filter(|_| shares.len() == 1)?;
+        self.split.variants.iter().find(|variant| variant.name == *name)
+    }
+}
+
+/// Who moves when every caller falls into another bucket, which is independent of the one before.
+fn shuffled(old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
+    let shares = [old.shares(), new.shares()];
+    let mut flows = Vec::new();
+    for (from, before) in &shares[0] {
+        for (to, after) in shares[1].iter().filter(|(to, _)| *to != from) {
+            let millionths = u64::from(*before) * u64::from(*after) / u64::from(BUCKETS);
+            let millionths = u32::try_from(millionths).unwrap_or(BUCKETS);
+            flows.push(Flow { from: (*from).to_owned(), to: (*to).to_owned(), millionths });
+        }
+    }
+    flows.retain(|flow| flow.millionths > 0);
+    flows
 }
 
 /// The buckets that change hands: between two borders nothing changes, so one look at each interval is enough.

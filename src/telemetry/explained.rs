@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::route::{Asked, Counted, Explanation, HeaderEdit, Matched, Outcome, Rules, Served, Split, Told, explain};
+use crate::route::{
+    Asked, Counted, Explanation, HeaderEdit, Matched, Outcome, Rules, Served, Split, Told, Weight, explain,
+};
 
 /// Explains a request, with the routes that nearly took it and the ranges of the route's variants.
 #[must_use]
@@ -81,6 +83,7 @@ fn serve(served: &Served) -> Value {
         "variant": served.variant,
         "reason": decision.reason.name(),
         "upstream": served.upstream,
+        "anew": anew(served),
         "bucket": decision.bucket.map(crate::route::Bucket::number),
         "counted": decision.counted == Counted::Yes,
         "unkeyed": decision.unkeyed,
@@ -91,6 +94,12 @@ fn serve(served: &Served) -> Value {
         Err(why) => value["because"] = why.as_str().into(),
     }
     value
+}
+
+/// Who answers how much, where each request is decided anew; null where callers stick.
+fn anew(served: &Served) -> Value {
+    let share = |(variant, share): &(String, Weight)| json!({ "variant": variant, "percent": share.percent() });
+    if served.anew.is_empty() { Value::Null } else { served.anew.iter().map(share).collect() }
 }
 
 fn edit(edit: &HeaderEdit) -> Value {

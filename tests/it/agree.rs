@@ -127,7 +127,8 @@ fn routed(rules: &Rules, asked: &Asked<'_>) -> String {
     let decision = decide(rules, split, &head, &caller, identity, &mut Spread::default(), &mut Silent);
     let variant = &split.variants[usize::from(decision.variant.0)];
     let upstream = &rules.upstreams[variant.upstream.0 as usize].name;
-    let bucket = decision.bucket.map(pointsman::route::Bucket::number);
+    // Where nothing sticks a bucket says nothing of the caller.
+    let bucket = decision.bucket.filter(|_| !split.spreads()).map(pointsman::route::Bucket::number);
     let (reason, counted) = (decision.reason.name(), decision.counted == Counted::Yes);
     format!("{} {} {upstream} {reason} {bucket:?} {counted} {}", route.name, variant.name, decision.unkeyed)
 }
@@ -164,6 +165,14 @@ fn explain_and_routing_agree() {
                 if number.is_multiple_of(50) { explain(&rules, &asked) } else { explain_briefly(&rules, &asked) };
             let routed = routed(&rules, &asked);
             assert_eq!(explained_as(&told), routed, "seed {seed}, {asked:?}\n{text}");
+            // Where nothing sticks there are shares instead of a bucket, and the variant has one of them.
+            if let Outcome::Serve(served) = &told.outcome
+                && !served.anew.is_empty()
+            {
+                assert!(served.decision.bucket.is_none() && told.steps.iter().all(|step| step.bucket.is_none()));
+                assert!(served.anew.iter().any(|(name, _)| *name == served.variant), "seed {seed}, {asked:?}\n{told}");
+                assert_eq!(served.anew.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
+            }
             // The last step that has figures is the one that decided: its bucket lies in its range, or outside it only
             // when a target's weight left the caller on stable.
             if let Outcome::Serve(served) = &told.outcome

@@ -186,12 +186,26 @@ fn explain_from_the_file() {
     assert_eq!(told("--header x-tenant:acme")["reason"], "target");
     // From a peer that is not trusted the header says nothing.
     assert_eq!(told("--header x-tenant:acme --peer 203.0.113.9")["variant"], "stable");
+    let asked = check(&dir, "explain --host shop.example.com --path /u/42?z=1", 0).stdout;
+    assert!(asked.starts_with("GET shop.example.com/u/42?z=1\n"), "{asked}");
+    assert!(asked.contains("asked for /u/42?z=1\n"), "{asked}");
     let weighed = told("--cookie uid=alice");
     assert_eq!(weighed["reason"], "weight");
     assert!(weighed["bucket"].is_u64(), "{weighed}");
     let nobody = json(&check(&dir, "explain --json --host other.example.com --path /none", 0).stdout);
     assert!(nobody["route"].is_null(), "{nobody}");
     check(&dir, "explain --file missing.toml --host a", 78);
+}
+
+#[test]
+fn explain_pins_nobody_where_nothing_sticks() {
+    let dir = dir(&ROUTES.replace("sticky = [\"user\"]", "sticky = []"));
+    let text = check(&dir, "explain --host shop.example.com", 0).stdout;
+    assert!(text.contains("variant     each request anew: 10 % canary, 90 % stable  by weight"), "{text}");
+    assert!(!text.contains("bucket") && !text.contains('▲'), "{text}");
+    let told = json(&check(&dir, "explain --host shop.example.com --json", 0).stdout);
+    assert!(told["bucket"].is_null(), "{told}");
+    assert_eq!(told["anew"][0], serde_json::json!({ "variant": "canary", "percent": 10.0 }));
 }
 
 #[test]
@@ -300,6 +314,24 @@ fn demo_is_toured_edited_and_stopped() {
 }
 
 #[test]
+fn what_if_moves_all_callers_of_a_route_without_variants() {
+    let routes = format!("{ROUTES}[[route]]\nname = \"lone\"\nmatch = {{ path = \"/lone\" }}\nstable = \"shop-v1\"\n");
+    let dir = dir(&routes);
+    let at = routes.rfind("shop-v1").unwrap();
+    fs::write(dir.path().join("new.toml"), format!("{}shop-v2\"\n", &routes[..at])).unwrap();
+    let text = check(&dir, "what-if new.toml", 0).stdout;
+    assert!(text.contains("all its callers go from shop-v1 to shop-v2"), "{text}");
+    let salted = ROUTES.replace("sticky = [\"user\"]", "sticky = [\"user\"]\nsalt = \"two\"");
+    fs::write(dir.path().join("routes.toml"), ROUTES).unwrap();
+    fs::write(dir.path().join("new.toml"), salted).unwrap();
+    let text = check(&dir, "what-if new.toml", 0).stdout;
+    assert!(text.contains("18 % of its callers move: 9 % from canary to stable, 9 % from stable to canary"), "{text}");
+    fs::write(dir.path().join("new.toml"), format!("{ROUTES}[kill]\nall = true\n")).unwrap();
+    let text = check(&dir, "what-if new.toml", 0).stdout;
+    assert!(text.contains("10 % of its callers move: 10 % from canary to stable"), "{text}");
+}
+
+#[test]
 fn what_if_replays_a_log() {
     let dir = dir(ROUTES);
     fs::write(dir.path().join("new.toml"), ROUTES.replace("weight = 10", "weight = 35")).unwrap();
@@ -319,6 +351,12 @@ fn what_if_replays_a_log() {
     assert_eq!(replay["moves"][0]["to"], "shop canary");
     assert!(check(&dir, "what-if new.toml --requests access.log", 0).stdout.contains("1 (25.00 %)"));
     check(&dir, "what-if new.toml --requests missing.log", 1);
+    // What says nothing is a failure, not a promise that nobody moves.
+    for (log, why) in [("rubbish\n{}\n", "2 lines, and none is of our access log"), ("", "is empty")] {
+        fs::write(dir.path().join("access.log"), log).unwrap();
+        let failed = check(&dir, "what-if new.toml --requests access.log --json", 1);
+        assert!(failed.stderr.contains(why) && failed.stdout.is_empty(), "{}", failed.stderr);
+    }
 }
 
 #[test]

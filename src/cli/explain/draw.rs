@@ -84,12 +84,19 @@ impl Page {
             (_, Some(true)) => "does not count in the statistics: no sticky key",
             _ => "does not count in the statistics: not a random sample",
         };
-        let name = self.paint.bold(&self.paint.variant(number.unwrap_or(0), &name));
+        let anew = list(&told["anew"]);
+        let name = if anew.is_empty() {
+            self.paint.bold(&self.paint.variant(number.unwrap_or(0), &name))
+        } else {
+            let share = |one: &Value| format!("{} % {}", one["percent"].as_f64().unwrap_or(0.0), word(&one["variant"]));
+            let shares: Vec<String> = anew.iter().map(share).collect();
+            format!("each request anew: {}", self.paint.bold(&shares.join(", ")))
+        };
         self.row("variant", &format!("{name}  by {}; {counts}", word(&told["reason"])));
         let host = told["forwarded_host"].as_str().unwrap_or_default();
         let forwarded = match told["forwarded_path"].as_str() {
             Some(path) => format!("asked for {host}{path}"),
-            None => self.paint.red(&format!("400: {}", word(&told["because"]))),
+            None => self.paint.red(&format!("500: {}", word(&told["because"]))),
         };
         self.row("upstream", &format!("{}  {forwarded}", word(&told["upstream"])));
     }

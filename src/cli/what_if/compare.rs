@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::log::{Line, LogReplay};
 use super::tell;
@@ -24,7 +24,9 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
         Some(log) => {
             let mut replay = LogReplay::new(&old.rules, &new.rules);
             read(log, &mut replay)?;
-            Some(replay.finish())
+            let replayed = replay.finish();
+            ensure!(replayed.replayed.requests > 0, "{}", unreadable(log, replayed.foreign));
+            Some(replayed)
         }
     };
     if arguments.json {
@@ -33,6 +35,18 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
         out::say(&tell::text(&comparison, replay.as_ref(), terminal.stdout))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Why a log says nothing at all.
+fn unreadable(log: &Path, foreign: u64) -> String {
+    let (name, foreign) = (log.display(), usize::try_from(foreign).unwrap_or(usize::MAX));
+    match foreign {
+        0 => format!("{name} is empty: there is nothing to replay"),
+        _ => format!(
+            "{name} has {}, and none is of our access log with format = \"json\": there is nothing to replay",
+            out::count(foreign, "line")
+        ),
+    }
 }
 
 /// Replays a log line by line.

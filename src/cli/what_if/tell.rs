@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::log::LogReplayed;
 use crate::cli::out::count;
 use crate::cli::paint::Paint;
-use crate::route::{Comparison, Flow, Moved, RouteChange};
+use crate::route::{BUCKETS, Comparison, Flow, Moved, RouteChange};
 
 /// As text.
 pub(super) fn text(comparison: &Comparison, replay: Option<&LogReplayed>, paint: Paint) -> String {
@@ -36,15 +36,26 @@ fn changed(text: &mut String, change: &RouteChange, paint: Paint) {
         let _ = writeln!(text, "          {words}");
     }
     let moved = match &change.moved {
-        Moved::Exactly(flows) if flows.is_empty() => "nobody moves".to_owned(),
-        Moved::Exactly(flows) => {
-            let flows: Vec<String> = flows.iter().map(flow).collect();
-            let all = percent(u64::from(change.moved.millionths().unwrap_or(0)));
-            format!("{} of its callers move: {}", paint.bold(&all), flows.join(", "))
-        }
+        Moved::Exactly(flows) => moves(flows, paint),
+        Moved::ByWeight(flows, note) => format!("{}; {note}", moves(flows, paint)),
         Moved::Unknown(why) => format!("who moves, buckets cannot tell: {why} (replay a log with --requests)"),
     };
     let _ = writeln!(text, "          {moved}");
+}
+
+/// Who moves.
+fn moves(flows: &[Flow], paint: Paint) -> String {
+    match flows {
+        [] => "nobody moves".to_owned(),
+        [Flow { from, to, millionths: BUCKETS }] => {
+            format!("{} go from {from} to {to}", paint.bold("all its callers"))
+        }
+        flows => {
+            let all = percent(flows.iter().map(|flow| u64::from(flow.millionths)).sum());
+            let flows: Vec<String> = flows.iter().map(flow).collect();
+            format!("{} of its callers move: {}", paint.bold(&all), flows.join(", "))
+        }
+    }
 }
 
 fn flow(flow: &Flow) -> String {
@@ -99,15 +110,18 @@ pub(super) fn json(comparison: &Comparison, replay: Option<&LogReplayed>) -> Val
 
 fn change_json(change: &RouteChange) -> Value {
     let flow = |flow: &Flow| json!({ "from": flow.from, "to": flow.to, "percent": in_percent(flow.millionths) });
-    let (flows, unknown) = match &change.moved {
-        Moved::Exactly(flows) => (json!(flows.iter().map(flow).collect::<Vec<_>>()), None),
-        Moved::Unknown(why) => (Value::Null, Some(*why)),
+    let flows = |flows: &[Flow]| flows.iter().map(flow).collect::<Value>();
+    let (flows, note, unknown) = match &change.moved {
+        Moved::Exactly(all) => (flows(all), None, None),
+        Moved::ByWeight(all, note) => (flows(all), Some(*note), None),
+        Moved::Unknown(why) => (Value::Null, None, Some(*why)),
     };
     json!({
         "route": change.route,
         "words": change.words,
         "moved_percent": change.moved.millionths().map(in_percent),
         "moves": flows,
+        "note": note,
         "unknown_because": unknown,
     })
 }

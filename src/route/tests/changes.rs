@@ -44,7 +44,8 @@ fn changes_are_told_in_words_and_shares() {
 
     let mut salted = checkout(50_000);
     edit(&mut salted).salt = Salt::new("other");
-    check(&five, &salted, &["checkout salt \"checkout\" → \"other\""], None);
+    // 5 % of stable's 95 % and the reverse.
+    check(&five, &salted, &["checkout salt \"checkout\" → \"other\""], Some(95_000));
     let mut sticky = checkout(50_000);
     edit(&mut sticky).sticky = vec![StickyKey::User];
     check(&five, &sticky, &["checkout sticky keys changed"], None);
@@ -55,6 +56,48 @@ fn changes_are_told_in_words_and_shares() {
     matched.routes[0].matches.paths = vec![path("/x/*")];
     matched.routes[0].place.line = 99;
     check(&five, &matched, &["checkout match changed"], None);
+}
+
+#[test]
+fn who_has_one_variant_moves_as_a_whole() {
+    let flow = |from: &str, to: &str, millionths| Flow { from: from.into(), to: to.into(), millionths };
+    let moved = |old: &Rules, new: &Rules| compare(old, new).changed.remove(0).moved;
+    // Without variants nothing sticks, and nothing has to.
+    let lone = |upstream| {
+        let mut lone = checkout(0);
+        edit(&mut lone).variants.truncate(1);
+        edit(&mut lone).variants[0].upstream = UpstreamId(upstream);
+        edit(&mut lone).sticky.clear();
+        lone
+    };
+    assert_eq!(moved(&lone(0), &lone(1)), Moved::Exactly(vec![flow("v1", "v2", BUCKETS)]));
+    let mut limited = lone(0);
+    limited.routes[0].limits.body_bytes = Some(1);
+    assert_eq!(moved(&lone(0), &limited), Moved::Exactly(vec![]));
+    let mut salted = checkout(BUCKETS);
+    edit(&mut salted).salt = Salt::new("other");
+    assert_eq!(moved(&checkout(0), &salted), Moved::Exactly(vec![flow("stable", "canary", BUCKETS)]));
+}
+
+#[test]
+fn shares_are_told_by_weight_where_targets_pick_as_well() {
+    let picking = |all: bool| {
+        let mut made = checkout(50_000);
+        edit(&mut made).targets = vec![Target {
+            place: Place::default(),
+            predicates: vec![],
+            segment: None,
+            serve: VariantId(1),
+            weight: None,
+        }];
+        made.kill.all = all;
+        made
+    };
+    let Moved::ByWeight(flows, note) = compare(&picking(false), &picking(true)).changed.remove(0).moved else {
+        panic!("the weights are known");
+    };
+    assert_eq!(flows, [Flow { from: "canary".into(), to: "stable".into(), millionths: 50_000 }]);
+    assert!(note.contains("targets"), "{note}");
 }
 
 #[test]

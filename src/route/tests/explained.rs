@@ -39,7 +39,7 @@ fn a_decision_is_told_step_by_step() {
     let ask = Ask::get("Shop.Example.com:80", "");
     let told = explain(&shop(), &asked(&ask, "/a/../checkout/pay?tenant=acme"));
     let expected = "\
-request   GET shop.example.com/checkout/pay
+request   GET shop.example.com/checkout/pay?tenant=acme
 client    192.0.2.1
 tenant    \"acme\" (query:tenant)
 route     checkout (routes.toml:12): host shop.example.com, path /checkout/*
@@ -48,7 +48,7 @@ step      sticky key: tenant \"acme\"
 step      bucket 752190 by salt checkout: stable owns 50000..1000000
 variant   stable, reason weight: the weight decides
 upstream  v1
-forward   /pay
+forward   /pay?tenant=acme
 sample    counts in the statistics
 request   set x-variant: stable
 nearly    post (routes.toml:1): host shop.example.com, path /checkout/*: not for method GET
@@ -76,6 +76,54 @@ fn each_outcome_has_its_line() {
     }
     let empty = super::rules(vec![]);
     assert_eq!(explain(&empty, &asked(&canary, "/")).line(), "no-route");
+}
+
+#[test]
+fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
+    let rules = rules(vec![
+        route("end", "", "~/u/[0-9]+"),
+        route("begin", "", "~[0-9]+/x"),
+        route("both", "", "~u/[0-9]"),
+        route("not", "", "~/users/[0-9]+"),
+        route("elsewhere", "other.example.com", "~/u/[0-9]+"),
+    ]);
+    let told = explain(&rules, &asked(&Ask::get("shop.example.com", ""), "/u/5/x"));
+    let whys: Vec<_> = told.nearly.iter().map(|route| (route.name.as_str(), route.why.as_str())).collect();
+    assert_eq!(
+        whys,
+        [
+            ("end", "any host, path regex /u/[0-9]+: matches only /u/5 of the path; end it with `.*` to take the rest"),
+            (
+                "begin",
+                "any host, path regex [0-9]+/x: matches only 5/x of the path; begin it with `.*` to take what stands \
+                 before"
+            ),
+            (
+                "both",
+                "any host, path regex u/[0-9]: matches only u/5 of the path; begin and end it with `.*` to take the rest"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn where_nothing_sticks_shares_are_told() {
+    let anew = |killed: bool| {
+        let mut made = route("checkout", "h", "/*");
+        let mut arms = split("checkout", &[("first", 100_000), ("canary", 50_000)]);
+        arms.sticky.clear();
+        arms.variants[1].killed = killed;
+        made.action = Action::Split(arms);
+        explain(&rules(vec![made]), &asked(&Ask::get("h", ""), "/"))
+    };
+    let told = anew(false);
+    let text = told.to_string();
+    assert!(text.contains("step      each request anew: 10 % first, 5 % canary, 85 % stable\n"), "{text}");
+    assert!(text.contains("variant   each request anew: 10 % first, 5 % canary, 85 % stable, reason weight"), "{text}");
+    assert!(!text.contains("bucket") && !told.line().contains("bucket"), "{text}");
+    assert!(told.line().contains("anew=first:10 anew=canary:5 anew=stable:85"), "{}", told.line());
+    let text = anew(true).to_string();
+    assert!(text.contains("step      each request anew: 5 % canary, 95 % stable; killed: first\n"), "{text}");
 }
 
 proptest! {
