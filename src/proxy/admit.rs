@@ -36,7 +36,8 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
     let number = client.requests.replace(client.requests.get() + 1);
     let admitted = match client.refused_head.get() {
         Some((refused, refusal)) if refused == number && parts.version != Version::HTTP_2 => {
-            // What stands here are not the client's words.
+            // What stands here are not the client's words. The answers before it were given as if nothing had been.
+            client.closing.set(true);
             exchange.uri = http::Uri::from_static("/");
             Err(refusal)
         }
@@ -93,6 +94,9 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
     if target.len() > uri_bytes_max {
         return Err(Refusal::UriTooLong);
     }
+    if !super::scan::is_uri(target.as_bytes()) {
+        return Err(Refusal::BadPath);
+    }
     let asterisk = target == "*" && parts.method == Method::OPTIONS;
     if target.starts_with('/') || asterisk || parts.method == Method::CONNECT { Ok(()) } else { Err(Refusal::BadPath) }
 }
@@ -109,6 +113,9 @@ fn host(parts: &request::Parts) -> Result<Host, Refusal> {
         (Some(authority), field) => {
             let differs = field.is_some_and(|field| !field.as_bytes().eq_ignore_ascii_case(authority.as_bytes()));
             if differs && parts.version == Version::HTTP_2 {
+                return Err(Refusal::BadHost);
+            }
+            if field.is_some_and(|field| !field.to_str().is_ok_and(|field| normal_host(field).is_some())) {
                 return Err(Refusal::BadHost);
             }
             HeaderValue::from_str(authority).map_err(|_| Refusal::BadHost)?

@@ -39,14 +39,20 @@ pub(super) fn answer(
             parts.headers.append(header::SET_COOKIE, cookie);
         }
     }
-    let source = settle(exchange, body);
+    let source = settle(exchange, body, parts.status.as_u16());
+    account(exchange, &source);
     Response::from_parts(parts, source)
 }
 
 /// A small body that has come already is taken whole, so that the upstream's connection is free again however slowly
 /// the client reads.
-fn settle(exchange: &mut Exchange, mut body: Incoming) -> Source {
+fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> Source {
     let length = body.size_hint().exact().unwrap_or(0);
+    // An HTTP/2 upstream can send a body where there must be none (RFC 9110 §6.4.1).
+    let bodiless = exchange.method == http::Method::HEAD || matches!(status, 204 | 304);
+    if bodiless && !body.is_end_stream() {
+        return Source::Own(None);
+    }
     let uploads = exchange.upload.as_ref().is_some_and(|upload| !upload.ended.get());
     if length == 0 || length > SMALL_BYTES_MAX || uploads {
         return Source::Upstream(body, None);
@@ -63,6 +69,15 @@ fn settle(exchange: &mut Exchange, mut body: Incoming) -> Source {
             Source::Own(frame.into_data().ok())
         }
         some => Source::Upstream(body, Some(Box::new(some))),
+    }
+}
+
+/// What the body's buffers take up is counted.
+fn account(exchange: &mut Exchange, source: &Source) {
+    if let (Source::Upstream(body, _), Some(held)) = (source, &mut exchange.held)
+        && body.size_hint().exact().is_none_or(|length| length > SMALL_BYTES_MAX)
+    {
+        held.add_body();
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
     let headers = request.headers();
     let survey = Survey::of(headers);
     let began = worker.clock.now();
+    let reader = client.reader.borrow().clone();
     Box::new(Exchange {
         local: worker.local(),
         began,
@@ -43,6 +44,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         attempts: 0,
         endpoint: None,
         upstream_latency: None,
+        reader,
         held: None,
         upload: None,
         lease: None,

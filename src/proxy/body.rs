@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::client::{Client, TRAILERS_MAX};
 use super::exchange::{Exchange, Stage, Upload, UploadFault};
-use super::fields::is_allowed_in_trailers;
+use super::fields::{is_allowed_in_trailers, strip_guarded};
 use super::timers::Coarse;
 use crate::telemetry::{Ender, Refusal};
 
@@ -49,12 +49,18 @@ pub(super) struct ClientBody {
     promised: Option<u64>,
     waiting_since_ms: Option<u64>,
     waited_ms: u64,
+    /// How long a stream of HTTP/2 may send nothing; on HTTP/1.1 the whole connection is watched.
+    stall: Option<Duration>,
+    timer: Option<Coarse>,
 }
 
 impl ClientBody {
-    pub(super) fn new(incoming: Incoming, client: Rc<Client>, upload: Rc<Upload>, bytes_max: Option<u64>) -> Self {
+    pub(super) fn new(incoming: Incoming, exchange: &Exchange, upload: Rc<Upload>, bytes_max: Option<u64>) -> Self {
+        let client = Rc::clone(&exchange.client);
         let promised = incoming.size_hint().exact();
-        Self { incoming, client, upload, bytes_max, promised, waiting_since_ms: None, waited_ms: 0 }
+        let stall = (exchange.version == Version::HTTP_2).then_some(client.listener.spec.limits.stall_timeout);
+        let (waiting_since_ms, waited_ms, timer) = (None, 0, None);
+        Self { incoming, client, upload, bytes_max, promised, waiting_since_ms, waited_ms, stall, timer }
     }
 
     fn fail(&self, fault: UploadFault) -> Cut {
@@ -94,6 +100,13 @@ impl ClientBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.waits(polled.is_pending());
+        if polled.is_ready() {
+            self.timer = None;
+        } else if let Some(stall) = self.stall
+            && self.timer.get_or_insert_with(|| Coarse::new(&self.client.worker, stall)).poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)))));
+        }
         Poll::Ready(match ready!(polled) {
             None => {
                 let short = self.promised.is_some_and(|promised| self.upload.bytes.get() < promised);
@@ -112,7 +125,13 @@ impl ClientBody {
                 })),
                 Err(frame) => {
                     self.upload.ended.set(true);
-                    frame.into_trailers().ok().map(|trailers| Ok(Frame::trailers(filtered(&trailers))))
+                    let local = self.client.worker.local();
+                    let identity = &local.snapshot.rules.identity;
+                    frame.into_trailers().ok().map(|trailers| {
+                        let mut kept = filtered(&trailers);
+                        strip_guarded(&mut kept, identity);
+                        Ok(Frame::trailers(kept))
+                    })
                 }
             },
             Some(Err(_)) => {
@@ -166,6 +185,10 @@ pub(super) struct ResponseBody {
     exchange: Box<Exchange>,
     idle: Option<Duration>,
     timer: Option<Coarse>,
+    /// When the reader was last given bytes, if it has not asked since.
+    given_ms: Option<u64>,
+    /// How long it took over what it was given.
+    waited_ms: u64,
 }
 
 /// Where a response's body comes from.
@@ -187,7 +210,10 @@ impl ResponseBody {
             Source::Upstream(incoming, polled) => polled.is_none() && incoming.is_end_stream(),
         };
         exchange.stage = Stage::Body;
-        let mut body = Self { source, exchange, idle, timer: None };
+        if let Some(reader) = &exchange.reader {
+            reader.given(&exchange.client, 0);
+        }
+        let mut body = Self { source, exchange, idle, timer: None, given_ms: None, waited_ms: 0 };
         if ended {
             body.finish();
         }
@@ -198,6 +224,9 @@ impl ResponseBody {
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
         exchange.stage = Stage::Done;
+        if let Some(reader) = &exchange.reader {
+            reader.waits();
+        }
         self.timer = None;
         if let Some(lease) = exchange.lease.take() {
             lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());
@@ -207,6 +236,28 @@ impl ResponseBody {
     fn break_off(&mut self, ender: Ender, detail: &'static str) -> Cut {
         self.exchange.ends(ender, detail);
         Cut(detail)
+    }
+
+    /// The reader has been given bytes.
+    fn given(&mut self, bytes: u64) {
+        self.exchange.response_bytes += bytes;
+        self.given_ms = Some(self.exchange.client.worker.now_ms());
+        if let Some(reader) = &self.exchange.reader {
+            reader.given(&self.exchange.client, bytes);
+        }
+    }
+
+    /// The reader asks for more. It must not take too long over what it was given.
+    fn asked(&mut self) -> Option<Cut> {
+        let client = &self.exchange.client;
+        self.waited_ms += client.worker.now_ms().saturating_sub(self.given_ms.take()?);
+        let rate = u64::from(client.listener.spec.limits.body_rate);
+        let least = rate.saturating_mul(self.waited_ms) / 1000;
+        if self.waited_ms <= RATE_GRACE_MS || self.exchange.response_bytes >= least {
+            return None;
+        }
+        client.worker.meter().refuse(Refusal::ReaderStalled);
+        Some(self.break_off(Ender::Client, "reader_stalled"))
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -222,10 +273,13 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
+        if let Some(cut) = this.asked() {
+            return Poll::Ready(Some(Err(cut)));
+        }
         let (incoming, polled) = match &mut this.source {
             Source::Own(body) => {
                 let body = body.take();
-                this.exchange.response_bytes += body.as_ref().map_or(0, |body| body.len() as u64);
+                this.given(body.as_ref().map_or(0, |body| body.len() as u64));
                 this.finish();
                 return Poll::Ready(body.map(|body| Ok(Frame::data(body))));
             }
@@ -237,6 +291,9 @@ impl Body for ResponseBody {
         };
         match polled {
             Poll::Pending => {
+                if let Some(reader) = &this.exchange.reader {
+                    reader.waits();
+                }
                 ready!(this.poll_idle(cx));
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "idle_timeout"))))
             }
@@ -250,7 +307,7 @@ impl Body for ResponseBody {
                 this.timer = None;
                 Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => {
-                        this.exchange.response_bytes += data.len() as u64;
+                        this.given(data.len() as u64);
                         if ended {
                             this.finish();
                         }

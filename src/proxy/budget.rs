@@ -15,6 +15,9 @@ const BYTES_MIN: u64 = 16 * 1024 * 1024;
 const REQUEST_BYTES: usize = 16 * 1024;
 /// What a field takes up besides its name and value until the upstream has answered.
 const FIELD_BYTES: usize = 256;
+/// What the buffers of a body take up that is larger than one read. It is not refused for that any more, but what comes
+/// after it may be.
+const BODY_BYTES: usize = 128 * 1024;
 /// How many times names and values are in memory until then: as read, as kept for a second try, as written.
 const COPIES: usize = 3;
 
@@ -54,6 +57,12 @@ impl Budget {
 }
 
 impl Held {
+    /// A body is on its way through the buffers.
+    pub(super) fn add_body(&mut self) {
+        self.bytes += BODY_BYTES;
+        self.budget.used.set(self.budget.used.get() + BODY_BYTES);
+    }
+
     /// The head is not needed any more.
     pub(super) fn forget_head(&mut self) {
         let head = self.bytes.saturating_sub(REQUEST_BYTES);

@@ -31,6 +31,11 @@ enum State {
 }
 
 impl Chunks {
+    /// Whether the next byte is data.
+    pub(super) fn is_in_data(&self) -> bool {
+        self.state == State::Data
+    }
+
     /// Takes bytes; see [`super::scan::Body::take`].
     pub(super) fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, Progress), Refusal> {
         let mut at = 0;

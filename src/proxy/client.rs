@@ -13,6 +13,7 @@ use super::acceptor::Presence;
 use super::early::Early;
 use super::expiry::Watched;
 use super::scan::Bounds;
+use super::streams::Reader;
 use super::worker::Worker;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
@@ -46,6 +47,10 @@ pub(super) struct Client {
     pub(super) refused_body: Cell<Option<Refusal>>,
     /// Informational responses to write before the next response.
     pub(super) early: Early,
+    /// The reader of the stream that is being polled (HTTP/2).
+    pub(super) reader: RefCell<Option<Rc<Reader>>>,
+    /// The beginning of a head was read, and not the rest of it (HTTP/2).
+    pub(super) in_head: Cell<bool>,
     /// The connection's task has been woken and has read nothing yet.
     pub(super) turn_begins: Cell<bool>,
     /// Everything that was written has left.
@@ -84,6 +89,8 @@ impl Client {
             refused_head: Cell::new(None),
             refused_body: Cell::new(None),
             early: Early::default(),
+            reader: RefCell::new(None),
+            in_head: Cell::new(false),
             turn_begins: Cell::new(true),
             flushed: Cell::new(true),
             between: Cell::new(true),
@@ -137,7 +144,9 @@ impl Client {
         let left = self.in_flight.get().saturating_sub(1);
         self.in_flight.set(left);
         if left == 0 {
-            self.watched.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
+            let limits = &self.listener.spec.limits;
+            let patience = if self.between.get() { limits.idle_timeout } else { limits.header_timeout };
+            self.watched.read_within(self.worker.now_ms(), patience);
             self.watched.doze_soon(self.worker.now_ms());
         }
     }

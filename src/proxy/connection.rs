@@ -17,10 +17,11 @@ use super::expiry::Told;
 use super::h1_io::H1Io;
 use super::h2_io::{H2Io, PREFACE};
 use super::stack::stack;
+use super::streams::Streams;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
-const H1_BUFFER_BYTES: usize = 128 * 1024;
+const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// Flow-control windows (RFC 9113 §5.2): a stream's grows with the bandwidth that is measured.
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -29,6 +30,9 @@ const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Resets that the client may provoke before it is sent away (page 35 §2).
 const H2_PENDING_RESETS: usize = 20;
 const H2_LOCAL_RESETS: usize = 50;
+
+/// How long an idle connection that was told to go may take.
+const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
@@ -156,7 +160,7 @@ async fn http1(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper:
 
 async fn http2(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper::Result<()> {
     let limits = &client.listener.spec.limits;
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let mut builder = http2::Builder::new(Streams(Rc::clone(client)));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
@@ -175,9 +179,19 @@ async fn http2(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper:
         match client.watched.take_told() {
             Told::Nothing | Told::Doze => {}
             Told::Expired if client.watched.write_expired(client.worker.now_ms()) => return stalled(client),
+            Told::Expired if client.in_head.get() => {
+                client.worker.meter().refuse(Refusal::HeaderTimeout);
+                return Poll::Ready(Ok(()));
+            }
             Told::Expired => {
                 client.watched.clear_read();
                 if client.in_flight.get() == 0 {
+                    // It was asked to go and did not.
+                    if leaving {
+                        return Poll::Ready(Ok(()));
+                    }
+                    leaving = true;
+                    client.watched.read_within(client.worker.now_ms(), LEAVE);
                     connection.as_mut().graceful_shutdown();
                 }
             }

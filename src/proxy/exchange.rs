@@ -13,6 +13,7 @@ use super::client::Client;
 use super::fields::Survey;
 use super::lease::{Flight, Lease};
 use super::local::Local;
+use super::streams::Reader;
 use crate::route::{Counted, Decision, Reason, RouteId, UpstreamId, VariantId};
 use crate::telemetry::{Ender, Fallback};
 
@@ -44,6 +45,8 @@ pub(super) struct Exchange {
     pub(super) attempts: u32,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) upstream_latency: Option<Duration>,
+    /// Who reads the answer, on HTTP/2.
+    pub(super) reader: Option<Rc<Reader>>,
     /// What it takes up of the memory.
     pub(super) held: Option<Held>,
     pub(super) upload: Option<Rc<Upload>>,

@@ -201,6 +201,15 @@ pub(super) fn strip_untrusted((headers, survey): (&mut HeaderMap, Survey), ident
     aliases.len() as u64
 }
 
+/// Removes from trailers what carries an identity, and every alias of a field that means something.
+pub(super) fn strip_guarded(trailers: &mut HeaderMap, identity: &Identity) {
+    remove_where(trailers, |name| {
+        let alias = || HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes());
+        is_identity(name, identity)
+            || (name.as_str().contains('_') && alias().is_ok_and(|meant| is_guarded(&meant, identity)))
+    });
+}
+
 /// Whether an HTTP/2 head holds what HTTP/1.1 could not carry unchanged (RFC 9113 §8.2.1): names that are no tokens,
 /// values with white space at an end, connection-specific fields.
 pub(super) fn is_malformed_h2(headers: &HeaderMap) -> bool {

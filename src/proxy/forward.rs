@@ -6,6 +6,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 
+use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
@@ -89,6 +90,12 @@ async fn send(
     (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
     mut request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Fault> {
+    if !request.headers().contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::try_from(endpoint.endpoint.address.to_string())
+    {
+        // HTTP/1.0 may name none, HTTP/1.1 must (RFC 9112 §3.2).
+        request.headers_mut().insert(header::HOST, host);
+    }
     let replayable = is_replayable(&request);
     if endpoint.protocol() == Protocol::H2c {
         for_h2(&mut request);

@@ -127,7 +127,6 @@ impl H1Io {
         let number = self.client.heads.get();
         self.client.heads.set(number + 1);
         self.client.refused_head.set(Some((number, refusal)));
-        self.client.closing.set(true);
         self.held.clear();
         self.reading = Reading::Refused;
         self.ready.extend_from_slice(REFUSED_HEAD);
@@ -196,8 +195,13 @@ impl H1Io {
             return Poll::Ready(Ok(Filled::End));
         }
         if self.held.is_empty() {
-            self.client.watched.clear_read();
+            // What only frames a body, such as extensions and trailers, may not dribble in for ever.
+            let framing = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
             self.scan(buffer.filled(), |_, complete| cursor.put_slice(complete));
+            let still = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
+            if !(framing && still) {
+                self.client.watched.clear_read();
+            }
         } else {
             self.take(buffer.filled());
         }

@@ -79,13 +79,21 @@ impl Read for H2Io {
         let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         if Pin::new(&mut this.stream).poll_read(cx, &mut buffer)?.is_pending() {
-            if this.client.in_flight.get() == 0 {
+            if this.frames.is_in_head() {
+                this.client.in_head.set(true);
+                let patience = this.client.listener.spec.limits.header_timeout;
+                this.client.watched.read_within_once(worker.now_ms(), patience);
+            } else if this.client.in_flight.get() == 0 {
                 let idle = this.client.listener.spec.limits.idle_timeout;
                 this.client.watched.read_within_once(worker.now_ms(), idle);
             }
             return Poll::Pending;
         }
         let counted = this.count(buffer.filled())?;
+        if this.client.in_head.get() && !this.frames.is_in_head() {
+            this.client.in_head.set(false);
+            this.client.watched.clear_read();
+        }
         cursor.put_slice(&buffer.filled()[..counted]);
         this.held.extend_from_slice(&buffer.filled()[counted..]);
         Poll::Ready(Ok(()))
@@ -136,6 +144,10 @@ struct Frames {
     header: [u8; FRAME_HEADER_BYTES],
     header_bytes: usize,
     window: u64,
+    /// The kind of the frame under way.
+    kind: u8,
+    /// A block of fields goes on in the next frame.
+    block_open: bool,
     /// HEADERS in this turn.
     heads: usize,
     resets: Quota,
@@ -172,6 +184,8 @@ impl Frames {
             header: [0; FRAME_HEADER_BYTES],
             header_bytes: 0,
             window: 0,
+            kind: 0,
+            block_open: false,
             heads: 0,
             resets: Quota::new(limits.h2_resets, Refusal::H2Resets),
             pings: Quota::new(limits.h2_pings, Refusal::H2Pings),
@@ -187,6 +201,11 @@ impl Frames {
         let part = |quota: &&Quota| f64::from(quota.used) / f64::from(quota.max);
         let most = quotas.into_iter().max_by(|a, b| part(a).total_cmp(&part(b)))?;
         (part(&most) > 0.2).then_some(most.refusal)
+    }
+
+    /// Whether a frame's header, or a block of fields, has begun and not ended.
+    fn is_in_head(&self) -> bool {
+        self.header_bytes > 0 || self.block_open || (self.skip > 0 && matches!(self.kind, 1 | 9))
     }
 
     /// Counts the frames in `bytes` as far as they belong to this turn, and says how far that is.
@@ -223,6 +242,11 @@ impl Frames {
     /// Frame types of RFC 9113 §6.
     fn frame(&mut self, kind: u8, flags: u8) -> Result<(), Refusal> {
         const END_STREAM: u8 = 1;
+        const END_HEADERS: u8 = 4;
+        self.kind = kind;
+        if matches!(kind, 1 | 9) {
+            self.block_open = flags & END_HEADERS == 0;
+        }
         match kind {
             0 if self.skip == 0 && flags & END_STREAM == 0 => self.idle.spend(),
             0 | 8 => Ok(()),
@@ -250,6 +274,8 @@ mod tests {
             header: [0; FRAME_HEADER_BYTES],
             header_bytes: 0,
             window: 0,
+            kind: 0,
+            block_open: false,
             heads: 0,
             resets: Quota::new(2, Refusal::H2Resets),
             pings: Quota::new(2, Refusal::H2Pings),

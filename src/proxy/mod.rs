@@ -29,6 +29,7 @@ mod prepare;
 mod record;
 pub mod scan;
 mod stack;
+mod streams;
 mod timers;
 mod upstream_io;
 mod visitors;

@@ -78,7 +78,7 @@ fn take_body(
     }
     let upload = Rc::new(Upload::default());
     exchange.upload = Some(Rc::clone(&upload));
-    let body = ClientBody::new(body, Rc::clone(&exchange.client), upload, bytes_max);
+    let body = ClientBody::new(body, exchange, upload, bytes_max);
     Ok(RequestBody::Client(Box::new(body)))
 }
 

@@ -10,7 +10,8 @@ impl Drop for Exchange {
             if self.client.cut.get() {
                 self.ends(Ender::Proxy, "drain_deadline");
             } else {
-                self.ends(Ender::Client, "client_gone");
+                let late = self.reader.as_ref().is_some_and(|reader| reader.is_late());
+                self.ends(Ender::Client, if late { "reader_stalled" } else { "client_gone" });
             }
         }
         // The upstream's connection and counts are given back before anything is told about them.

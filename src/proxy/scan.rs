@@ -138,7 +138,7 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
 
 /// Whether a target has only bytes that may stand in one (RFC 3986 §2): visible ASCII without `#`, quotes and angles; in
 /// the path, before any `?`, without a backtick too, as `http::Uri` has it.
-fn is_uri(target: &[u8]) -> bool {
+pub(super) fn is_uri(target: &[u8]) -> bool {
     let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
     target.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>')) && !path.contains(&b'`')
 }
@@ -149,7 +149,7 @@ fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
     let is_scheme = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
     let absolute = (is_scheme(b"http") || is_scheme(b"https")) && target[scheme_end..].starts_with(b"://");
-    let fine = method == b"CONNECT"
+    let fine = (method == b"CONNECT" && http::Uri::try_from(target).is_ok())
         || target[0] == b'/'
         || (target == b"*" && method == b"OPTIONS")
         || (absolute && http::Uri::try_from(target).is_ok());
@@ -254,6 +254,15 @@ impl Body {
         match framing {
             Framing::Length(length) => Self::Length(length),
             Framing::Chunked => Self::Chunked(Chunks::default()),
+        }
+    }
+
+    /// Whether the next byte is one of the body's own, and not of its framing.
+    #[must_use]
+    pub fn is_in_data(&self) -> bool {
+        match self {
+            Self::Length(_) => true,
+            Self::Chunked(chunks) => chunks.is_in_data(),
         }
     }
 

@@ -1,0 +1,84 @@
+//! HTTP/2 streams, each a task of its own. hyper asks for more of an answer only when the client has taken what it was
+//! given; a client that does not take it (a window that stays closed) would hold the stream for ever, since flow control
+//! stalls no socket. Such a stream is dropped, which resets it.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::client::Client;
+use super::timers::Coarse;
+use crate::telemetry::Refusal;
+
+/// When a stream's reader has waited too long, if it is the reader who is waited for.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    due_ms: Cell<Option<u64>>,
+    late: Cell<bool>,
+}
+
+impl Reader {
+    /// The reader was given this many bytes and is to ask for more.
+    pub(super) fn given(&self, client: &Client, bytes: u64) {
+        let limits = &client.listener.spec.limits;
+        let stall_ms = u64::try_from(limits.stall_timeout.as_millis()).unwrap_or(u64::MAX);
+        let rate = u64::from(limits.body_rate);
+        // Bytes that are on their way at the least rate are no stall.
+        let flows_ms = bytes.saturating_mul(1000).checked_div(rate).unwrap_or(0);
+        self.due_ms.set(Some(client.worker.now_ms().saturating_add(stall_ms).saturating_add(flows_ms)));
+    }
+
+    /// The reader is not waited for.
+    pub(super) fn waits(&self) {
+        self.due_ms.set(None);
+    }
+
+    /// Whether the stream was given up because of its reader.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.get()
+    }
+}
+
+/// Runs the streams of one connection on its worker's thread.
+#[derive(Clone)]
+pub(super) struct Streams(pub(super) Rc<Client>);
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, future: F) {
+        let client = Rc::clone(&self.0);
+        tokio::task::spawn_local(async move {
+            let reader = Rc::new(Reader::default());
+            let mut timer: Option<Coarse> = None;
+            let mut future = pin!(future);
+            poll_fn(|cx| {
+                client.reader.replace(Some(Rc::clone(&reader)));
+                let polled = future.as_mut().poll(cx);
+                client.reader.take();
+                if polled.is_ready() {
+                    return Poll::Ready(());
+                }
+                let Some(due_ms) = reader.due_ms.get() else {
+                    timer = None;
+                    return Poll::Pending;
+                };
+                loop {
+                    let now_ms = client.worker.now_ms();
+                    if now_ms >= due_ms {
+                        client.worker.meter().refuse(Refusal::ReaderStalled);
+                        reader.late.set(true);
+                        return Poll::Ready(());
+                    }
+                    let left = Duration::from_millis(due_ms - now_ms);
+                    if timer.get_or_insert_with(|| Coarse::new(&client.worker, left)).poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    timer = None;
+                }
+            })
+            .await;
+        });
+    }
+}
