@@ -224,9 +224,7 @@ impl ResponseBody {
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
         exchange.stage = Stage::Done;
-        if let Some(reader) = &exchange.reader {
-            reader.waits();
-        }
+        // On HTTP/2 the reader is waited for until hyper has got rid of what it was given.
         self.timer = None;
         if let Some(lease) = exchange.lease.take() {
             lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());

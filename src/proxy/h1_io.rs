@@ -58,6 +58,7 @@ impl H1Io {
         let mut io =
             Self { stream, client, bounds, reading: Reading::Head, ready, held, lingered: 0, early: BytesMut::new() };
         io.take(first);
+        io.client.between.set(io.is_between());
         io
     }
 
@@ -241,6 +242,7 @@ impl Read for H1Io {
                 if this.ready.is_empty() {
                     // An idle connection holds no buffer.
                     this.ready = BytesMut::new();
+                    this.client.between.set(this.is_between());
                 }
             }
             if cursor.remaining() < room {

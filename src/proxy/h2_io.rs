@@ -80,9 +80,10 @@ impl Read for H2Io {
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         if Pin::new(&mut this.stream).poll_read(cx, &mut buffer)?.is_pending() {
             if this.frames.is_in_head() {
-                this.client.in_head.set(true);
-                let patience = this.client.listener.spec.limits.header_timeout;
-                this.client.watched.read_within_once(worker.now_ms(), patience);
+                if !this.client.in_head.replace(true) {
+                    let patience = this.client.listener.spec.limits.header_timeout;
+                    this.client.watched.read_within(worker.now_ms(), patience);
+                }
             } else if this.client.in_flight.get() == 0 {
                 let idle = this.client.listener.spec.limits.idle_timeout;
                 this.client.watched.read_within_once(worker.now_ms(), idle);

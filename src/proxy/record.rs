@@ -6,12 +6,14 @@ use crate::telemetry::{AccessEntry, Ender, ReasonLabel, StatusClass, Termination
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.stage != Stage::Done && self.ending.ender == Ender::Done {
+        if self.reader.as_ref().is_some_and(|reader| reader.is_late()) {
+            self.stage = Stage::Body;
+            self.ends(Ender::Client, "reader_stalled");
+        } else if self.stage != Stage::Done && self.ending.ender == Ender::Done {
             if self.client.cut.get() {
                 self.ends(Ender::Proxy, "drain_deadline");
             } else {
-                let late = self.reader.as_ref().is_some_and(|reader| reader.is_late());
-                self.ends(Ender::Client, if late { "reader_stalled" } else { "client_gone" });
+                self.ends(Ender::Client, "client_gone");
             }
         }
         // The upstream's connection and counts are given back before anything is told about them.

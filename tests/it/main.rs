@@ -19,4 +19,5 @@ mod limits;
 mod memory;
 mod process;
 mod reload;
+mod stalls;
 mod upstream;
