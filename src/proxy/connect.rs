@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 
 use super::connection::LocalExecutor;
 use super::fault::Fault;
 use super::lease::{Lease, Stream};
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::upstream_h2_io::UpstreamH2Io;
 use super::upstream_io::UpstreamIo;
 use super::worker::Worker;
 use crate::route::Protocol;
@@ -109,7 +110,7 @@ async fn open_h2(
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));
-    let handshake = builder.handshake(TokioIo::new(stream)).await;
+    let handshake = builder.handshake(UpstreamH2Io::new(stream, worker)).await;
     let (sender, connection) = handshake.map_err(|_| Fault::UpstreamProtocol)?;
     tokio::task::spawn_local(async move {
         let _open = open;

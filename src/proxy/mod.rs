@@ -31,6 +31,7 @@ pub mod scan;
 mod stack;
 mod streams;
 mod timers;
+mod upstream_h2_io;
 mod upstream_io;
 mod visitors;
 mod worker;

@@ -102,6 +102,28 @@ fn an_upstream_that_refuses_streams_is_asked_twice_at_most() {
 }
 
 #[test]
+fn an_answer_that_is_reset_before_its_end_is_never_whole() {
+    for code in [Reason::NO_ERROR, Reason::CANCEL, Reason::INTERNAL_ERROR] {
+        let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, _, mut respond| {
+            Box::pin(async move {
+                let mut body = respond.send_response(Response::new(()), false).unwrap();
+                body.send_data("half".into(), false).unwrap();
+                tokio::task::yield_now().await;
+                body.send_reset(code);
+            })
+        });
+        let proxy = Proxy::with("main", &upstream).start(&ONE_ROUTE.replace("http://", "h2c://"));
+        let mut client = proxy.connect();
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        // The head may be lost too, when the reset overtakes it.
+        assert!(
+            client.try_response().map_or(true, |answer| answer.status == 502),
+            "{code:?} passed for a whole answer"
+        );
+    }
+}
+
+#[test]
 fn framing_alone_does_not_keep_a_body_alive() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).limits("stall_timeout = \"300ms\"").start(ONE_ROUTE);
