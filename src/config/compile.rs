@@ -86,6 +86,10 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     if context.errors() > 0 {
         return None;
     }
+    if let (true, Some(first)) = (routes.is_empty(), parts.listeners.first()) {
+        let finding = Finding::warning("no-routes", first.span(), "there is no `[[route]]`: every request gets a 404");
+        context.report(finding.help("add `[[route]]` with a `name`, and `stable`, `redirect` or `respond`"));
+    }
     upstream_names.warn_unused(context);
     segment_names.warn_unused(context);
     let routes: Vec<Route> = routes.into_iter().flatten().collect();

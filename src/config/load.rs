@@ -122,6 +122,12 @@ fn found(context: &mut Context<'_>, base: &Path, pattern: &Text<'_>) -> Vec<Path
     for directory in &found.directories {
         context.watch(if directory.as_os_str().is_empty() { Path::new(".") } else { directory });
     }
+    if found.files.is_empty() {
+        let message = format!("`{}` fits no file", &**pattern);
+        let finding = Finding::warning("nothing-included", pattern.span, message);
+        let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+        context.report(finding.help(format!("it was looked for in `{}`", base.display())));
+    }
     found.files
 }
 

@@ -307,10 +307,20 @@ fn demo_is_toured_edited_and_stopped() {
     let (code, rest) = demo.end();
     assert_eq!(code, 0, "{rest}");
     assert!(rest.contains("stopped"), "{rest}");
-    // The same directory again: nothing is overwritten.
-    let again = finish(dir.path(), &words);
-    assert_eq!(again.code, 1);
-    assert!(again.stderr.contains("--dir"), "{}", again.stderr);
+    // The same directory again: its file is used as it is, at the same addresses.
+    let left = fs::read_to_string(&file).unwrap();
+    let mut again = Running::start(dir.path(), &words);
+    assert_eq!(again.word_after("proxy"), proxy);
+    again.word_after("routes");
+    assert!(ask(&proxy, "GET / HTTP/1.1\ncookie: uid=1").1.starts_with("canary"));
+    again.signal("INT");
+    let (code, rest) = again.end();
+    assert!(code == 0 && fs::read_to_string(&file).unwrap() == left, "{rest}");
+    // Nobody else's file is touched.
+    fs::write(&file, ROUTES.replace("shop-v1", "mine")).unwrap();
+    let refused = finish(dir.path(), &words);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("--dir"), "{}", refused.stderr);
 }
 
 #[test]

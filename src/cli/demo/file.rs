@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use uuid::Uuid;
 
+use crate::cli::load;
+use crate::route::{EndpointHost, EndpointSpec};
+
 /// The file as it is shipped: valid by itself, with the addresses below.
 const TEMPLATE: &str = include_str!("routes.toml");
 
@@ -34,6 +37,33 @@ pub(super) fn text(places: &Places, dir: &Path) -> String {
         .replace(&quoted("127.0.0.1:8080"), &quoted(&places.proxy.to_string()))
         .replace(&quoted("127.0.0.1:9900"), &quoted(&places.admin.to_string()))
         .replace("\"access.log\"", &serde_json::Value::from(log.to_string_lossy()).to_string())
+}
+
+/// The file that an earlier demo left in `dir`, and the addresses that stand in it; nothing when there is none.
+pub(super) fn kept(dir: &Path) -> anyhow::Result<Option<(PathBuf, Places)>> {
+    let file = dir.join("routes.toml");
+    if !file.exists() {
+        return Ok(None);
+    }
+    let file = fs::canonicalize(&file).with_context(|| format!("cannot enter {}", dir.display()))?;
+    let refusal =
+        || format!("{} exists, and the demo overwrites nothing; name another directory with --dir", file.display());
+    let rules = load::load(&file).with_context(refusal)?.rules;
+    let service = |name: &str| {
+        let upstream = rules.upstreams.iter().find(|upstream| upstream.name == name)?;
+        match upstream.endpoints.first() {
+            Some(EndpointSpec { host: EndpointHost::Ip(ip), port, .. }) if ip.is_loopback() => {
+                Some((*ip, *port).into())
+            }
+            Some(_) | None => None,
+        }
+    };
+    let (Some(proxy), Some(stable), Some(canary)) = (rules.listeners.first(), service("shop-v1"), service("shop-v2"))
+    else {
+        bail!("{}; the services shop-v1 and shop-v2 of a demo are not in it", refusal());
+    };
+    let places = Places { proxy: proxy.address, admin: rules.admin, stable, canary };
+    Ok(Some((file, places)))
 }
 
 /// Writes the file into `dir`, or into a fresh temporary directory. Never touches a file that is there.
@@ -85,5 +115,16 @@ mod tests {
         let refused = write(&places(), Some(dir.path())).unwrap_err().to_string();
         assert!(refused.contains("--dir"), "{refused}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+        let refused = format!("{:#}", kept(dir.path()).unwrap_err());
+        assert!(refused.contains("--dir"), "{refused}");
+    }
+
+    #[test]
+    fn a_demo_finds_its_own_file_again() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(kept(dir.path()).unwrap().is_none());
+        let file = write(&places(), Some(dir.path())).unwrap();
+        let (found, kept) = kept(dir.path()).unwrap().unwrap();
+        assert_eq!((found, format!("{kept:?}")), (file, format!("{:?}", places())));
     }
 }

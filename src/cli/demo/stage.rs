@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -42,14 +42,10 @@ struct Cast {
 /// Runs the demo.
 pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let mut notes = Vec::new();
-    let (stable, canary) = (service::bind(0)?, service::bind(0)?);
     let control = service::bind(SWITCH_PORT).or_else(|_| service::bind(0))?;
-    let proxy = free(arguments.port, "the proxy", &mut notes)?;
-    let admin = free(arguments.admin_port, "the admin listener", &mut notes)?;
-    let places = Places { proxy, admin, stable: stable.local_addr()?, canary: canary.local_addr()? };
-    let file = file::write(&places, arguments.dir.as_deref())?;
+    let Scenery { file, places, stable, canary } = scenery(arguments, &mut notes)?;
     let app = start(&file)?;
-    let (proxy, admin) = (app.listeners().first().map_or(proxy, |(_, bound)| *bound), app.admin());
+    let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
     let switch = Switch::default();
     let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
     let stage = Stage {
@@ -84,6 +80,34 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     };
     out::say(&format!("{}{farewell}", if screen == Screen::Terminal { "\n" } else { "" }))?;
     Ok(run::ended(stopped))
+}
+
+/// The file, and the services that it names.
+struct Scenery {
+    file: PathBuf,
+    places: Places,
+    stable: std::net::TcpListener,
+    canary: std::net::TcpListener,
+}
+
+/// Writes the file, or takes the one that is there: then everything stands where it says.
+fn scenery(arguments: &DemoArguments, notes: &mut Vec<String>) -> anyhow::Result<Scenery> {
+    let kept = arguments.dir.as_deref().map(file::kept).transpose()?.flatten();
+    if let Some((file, places)) = kept {
+        notes.push(format!("{} is there already: its routes and addresses are used as they are", file.display()));
+        let again = |name: &str, at: SocketAddr| {
+            std::net::TcpListener::bind(at)
+                .with_context(|| format!("{name} cannot take {at} again; name another directory with --dir"))
+        };
+        let (stable, canary) = (again("shop-v1", places.stable)?, again("shop-v2", places.canary)?);
+        return Ok(Scenery { file, places, stable, canary });
+    }
+    let (stable, canary) = (service::bind(0)?, service::bind(0)?);
+    let proxy = free(arguments.port, "the proxy", notes)?;
+    let admin = free(arguments.admin_port, "the admin listener", notes)?;
+    let places = Places { proxy, admin, stable: stable.local_addr()?, canary: canary.local_addr()? };
+    let file = file::write(&places, arguments.dir.as_deref())?;
+    Ok(Scenery { file, places, stable, canary })
 }
 
 impl Cast {

@@ -42,6 +42,7 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
         ("admin", format!("http://{admin}    /status /metrics /explain")),
         ("stable", format!("http://{stable}    shop-v1")),
         ("canary", format!("http://{canary}    shop-v2")),
+        ("fault", format!("http://{switch}    POST /errors /slow /off: the canary's")),
         ("routes", stage.file.display().to_string()),
     ] {
         let _ = writeln!(text, "  {what:<8}{}", paint.cyan(&place));
@@ -119,6 +120,7 @@ mod tests {
             notes: &notes,
         };
         let text = tour(&stage, Paint::Plain);
+        assert!(text.contains("  fault   http://127.0.0.1:1005"), "{text}");
         for place in ["1001", "1002", "1003", "1004", "1005", "/tmp/demo/routes.toml", "/usr/bin/pointsman", "in use"] {
             assert!(text.contains(place), "{place} is missing in\n{text}");
         }

@@ -4,13 +4,14 @@
 use std::fmt::Write;
 
 use anyhow::{Context, bail};
-use http::{HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::Value;
 
 use super::draw::draw;
 use crate::cli::args::{DEFAULT_FILE, ExplainArguments};
 use crate::cli::entry::Terminal;
-use crate::cli::{Exit, fetch, load, out};
+use crate::cli::fetch::{self, Answer};
+use crate::cli::{Exit, load, out};
 use crate::route::Question;
 use crate::telemetry::explained;
 
@@ -54,11 +55,18 @@ fn question(arguments: &ExplainArguments) -> anyhow::Result<Question> {
 fn ask_proxy(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Value> {
     let uri = url(admin, arguments)?;
     let answer = fetch::get_blocking(&uri)?;
+    told(admin, &answer)
+}
+
+/// The explanation in an answer. Whatever else listens there answers something else.
+fn told(admin: &str, answer: &Answer) -> anyhow::Result<Value> {
     let text = String::from_utf8_lossy(&answer.body);
-    if !answer.status.is_success() {
-        bail!("{admin} answers {}: {}", answer.status, text.trim());
+    let told = serde_json::from_str::<Value>(&text).ok();
+    match told.filter(|told| told["outcome"].is_string()) {
+        Some(told) if answer.status.is_success() => Ok(told),
+        _ if answer.status == StatusCode::BAD_REQUEST => bail!("{admin} answers {}: {}", answer.status, text.trim()),
+        _ => bail!("{admin} answers {}, and no explanation: is this the admin listener?", answer.status),
     }
-    serde_json::from_str(&text).with_context(|| format!("{admin} does not answer with JSON"))
 }
 
 /// The question as a URL.
@@ -117,6 +125,22 @@ mod tests {
              &header=x-a%3A1%202&cookie=uid%3Dal%3Dice&cookie=b%3D2&client_ip=203.0.113.9"
         );
         assert!(url("http://a b/", &arguments()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_admin_listener_is_asked_about() {
+        let answer = |status, body: &'static str| Answer { status, body: body.into() };
+        let refused = |answer| told("http://a:1", &answer).unwrap_err().to_string();
+        for other in [
+            answer(StatusCode::OK, "<html>"),
+            answer(StatusCode::OK, "{}"),
+            answer(StatusCode::NOT_FOUND, "no route"),
+            answer(StatusCode::BAD_GATEWAY, "{\"outcome\":\"serve\"}"),
+        ] {
+            assert!(refused(other).ends_with("is this the admin listener?"));
+        }
+        assert!(refused(answer(StatusCode::BAD_REQUEST, "no such key")).contains("no such key"));
+        assert!(told("a", &answer(StatusCode::OK, "{\"outcome\":\"no_route\"}")).is_ok());
     }
 
     #[test]
