@@ -17,7 +17,7 @@ const REQUEST_BYTES: usize = 16 * 1024;
 const FIELD_BYTES: usize = 256;
 /// What the buffers of a body take up that is larger than one read. It is not refused for that any more, but what comes
 /// after it may be.
-const BODY_BYTES: usize = 128 * 1024;
+const BODY_BYTES: usize = 384 * 1024;
 /// How many times names and values are in memory until then: as read, as kept for a second try, as written.
 const COPIES: usize = 3;
 

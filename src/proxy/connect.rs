@@ -21,7 +21,7 @@ use crate::telemetry::UpstreamSeries;
 /// Largest response head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Buffers of an HTTP/1.1 connection grow to this.
-const H1_BUFFER_BYTES: usize = 64 * 1024;
+const H1_BUFFER_BYTES: usize = 256 * 1024;
 /// Flow-control windows of an HTTP/2 connection.
 const H2_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;

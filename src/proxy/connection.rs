@@ -21,7 +21,7 @@ use super::streams::Streams;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
-const H1_BUFFER_BYTES: usize = 64 * 1024;
+const H1_BUFFER_BYTES: usize = 128 * 1024;
 /// Flow-control windows (RFC 9113 §5.2): a stream's grows with the bandwidth that is measured.
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
