@@ -441,6 +441,7 @@ fn clients_that_go_away_in_their_body_are_not_taken_for_done() {
 fn half_closed_clients_are_served_or_let_go() {
     let echo = Upstream::echo().delay(Duration::from_millis(50));
     let proxy = Proxy::to(&echo);
+    assert_eq!(proxy.connect().get("/first", "").status, 200);
     let mut client = proxy.connect();
     client.send("GET /last HTTP/1.1\r\nHost: test\r\n\r\n").finish();
     match client.try_response() {
@@ -451,7 +452,7 @@ fn half_closed_clients_are_served_or_let_go() {
     proxy.settles();
     // It may have gone before its request was begun; what was begun is recorded.
     let counted = proxy.metric_sum("pointsman_requests_total");
-    assert!(counted <= 1.0);
+    assert!(counted == 1.0 || counted == 2.0, "{counted}");
     let lines =
         until("what was counted is logged", || Some(proxy.log_lines()).filter(|all| all.len() as f64 == counted));
     let whole = |line: &serde_json::Value| matches!(line["termination"].as_str(), Some("--" | "CC" | "CH"));
