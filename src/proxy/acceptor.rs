@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::client::Client;
 use super::connection;
 use super::expiry::Told;
+use super::socket::Socket;
 use super::worker::{IDLE_GRACE, Worker};
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
@@ -178,7 +179,7 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
             let presence = Presence::new(Rc::clone(worker), Arc::clone(listener), visitor);
             // Made here and not in the task, so that a drain which begins at once knows of it.
             let client = Client::new(presence, peer);
-            tokio::task::spawn_local(connection::serve(client, stream));
+            tokio::task::spawn_local(connection::serve(client, Socket::Plain(stream)));
         }
         Err(refusal) => {
             meter.refuse(refusal);

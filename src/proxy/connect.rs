@@ -12,6 +12,7 @@ use super::connection::LocalExecutor;
 use super::fault::Fault;
 use super::lease::{Lease, Stream};
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::socket::Socket;
 use super::upstream_h2_io::UpstreamH2Io;
 use super::upstream_io::UpstreamIo;
 use super::worker::Worker;
@@ -125,7 +126,7 @@ async fn connect(
     worker: &Rc<Worker>,
     upstream: &Rc<UpstreamPool>,
     endpoint: &EndpointPool,
-) -> Result<(TcpStream, Open), Fault> {
+) -> Result<(Socket, Open), Fault> {
     let meter = upstream.meter(worker.index);
     if upstream.sum(|meter| meter.connections.value()) >= i64::from(upstream.upstream.limits.connections) {
         meter.over_connections.inc();
@@ -140,7 +141,7 @@ async fn connect(
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            Ok((stream, open))
+            Ok((Socket::Plain(stream), open))
         }
         Ok(Err(error)) => {
             meter.connect_failures.inc();

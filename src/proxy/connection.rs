@@ -10,12 +10,12 @@ use std::task::{Context, Poll};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::client::Client;
 use super::expiry::Told;
 use super::h1_io::H1Io;
 use super::h2_io::{H2Io, PREFACE};
+use super::socket::Socket;
 use super::stack::stack;
 use super::streams::Streams;
 use crate::telemetry::Refusal;
@@ -35,7 +35,7 @@ const H2_LOCAL_RESETS: usize = 50;
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
+pub(super) async fn serve(client: Rc<Client>, stream: Socket) {
     let peer = client.peer;
     let mut stream = stream;
     let mut first = Vec::new();
@@ -70,7 +70,7 @@ enum Protocol {
 /// Reads until the first bytes tell the protocol.
 struct Sniff<'a> {
     client: &'a Rc<Client>,
-    stream: &'a mut TcpStream,
+    stream: &'a mut Socket,
     first: &'a mut Vec<u8>,
 }
 
@@ -120,7 +120,7 @@ enum Turn {
     Dozes,
 }
 
-async fn http1(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper::Result<()> {
+async fn http1(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder.half_close(false).max_buf_size(H1_BUFFER_BYTES).header_read_timeout(None);
     let limits = &client.listener.spec.limits;
@@ -158,7 +158,7 @@ async fn http1(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper:
     }
 }
 
-async fn http2(client: &Rc<Client>, stream: TcpStream, first: Vec<u8>) -> hyper::Result<()> {
+async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Result<()> {
     let limits = &client.listener.spec.limits;
     let mut builder = http2::Builder::new(Streams(Rc::clone(client)));
     builder

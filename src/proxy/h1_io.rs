@@ -10,11 +10,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::client::Client;
 use super::expiry::Told;
 use super::scan::{self, Body, Bounds, Framing, Head, Progress};
+use super::socket::Socket;
 use super::upstream_io::write_merged;
 use crate::telemetry::Refusal;
 
@@ -28,7 +28,7 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// An HTTP/1.1 connection.
 pub(super) struct H1Io {
-    stream: TcpStream,
+    stream: Socket,
     client: Rc<Client>,
     bounds: Bounds,
     reading: Reading,
@@ -52,7 +52,7 @@ enum Reading {
 
 impl H1Io {
     /// Guards `stream`, of which `first` was read already.
-    pub(super) fn new(stream: TcpStream, client: Rc<Client>, first: &[u8]) -> Self {
+    pub(super) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
         let bounds = client.bounds();
         let (ready, held) = (BytesMut::new(), BytesMut::new());
         let mut io =
@@ -292,7 +292,8 @@ impl Write for H1Io {
         // hyper flushes when its own buffer is empty: all that it wrote has left for the socket.
         let this = self.get_mut();
         this.client.flushed.set(true);
-        this.poll_early(cx)
+        ready!(this.poll_early(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

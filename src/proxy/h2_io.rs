@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::client::Client;
+use super::socket::Socket;
 use crate::telemetry::Refusal;
 
 /// The client's connection preface (RFC 9113 §3.4).
@@ -25,7 +25,7 @@ const WINDOW_MS: u64 = 1000;
 
 /// An HTTP/2 connection.
 pub(super) struct H2Io {
-    stream: TcpStream,
+    stream: Socket,
     client: Rc<Client>,
     frames: Frames,
     /// Read, and not yet given to hyper.
@@ -36,7 +36,7 @@ pub(super) struct H2Io {
 
 impl H2Io {
     /// Watches `stream`, of which `first` was read already.
-    pub(super) fn new(stream: TcpStream, client: Rc<Client>, first: &[u8]) -> Self {
+    pub(super) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
         let frames = Frames::new(&client);
         Self { stream, client, frames, held: BytesMut::from(first), paused: false }
     }
@@ -128,8 +128,8 @@ impl Write for H2Io {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -28,6 +28,7 @@ mod pool;
 mod prepare;
 mod record;
 pub mod scan;
+mod socket;
 mod stack;
 mod streams;
 mod timers;

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use ahash::HashSet;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::socket::Socket;
 use super::worker::Worker;
 
 const FRAME_HEADER_BYTES: usize = 9;
@@ -23,7 +23,7 @@ const CANCEL: u8 = 8;
 
 /// A connection to an upstream.
 pub(super) struct UpstreamH2Io {
-    stream: TcpStream,
+    stream: Socket,
     worker: Rc<Worker>,
     resets: Resets,
 }
@@ -92,7 +92,7 @@ impl Resets {
 
 impl UpstreamH2Io {
     /// Wraps a connection.
-    pub(super) fn new(stream: TcpStream, worker: &Rc<Worker>) -> Self {
+    pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> Self {
         Self { stream, worker: Rc::clone(worker), resets: Resets::default() }
     }
 }
@@ -127,8 +127,8 @@ impl Write for UpstreamH2Io {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

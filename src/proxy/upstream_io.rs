@@ -11,10 +11,10 @@ use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::client::Client;
 use super::early::is_wanted;
+use super::socket::Socket;
 use super::worker::Worker;
 
 /// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
@@ -28,7 +28,7 @@ const INFORMATIONAL: &[u8] = b"HTTP/1.1 1";
 
 /// A connection to an upstream.
 pub(super) struct UpstreamIo {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Socket>,
     worker: Rc<Worker>,
     hints: Rc<Hints>,
 }
@@ -94,7 +94,7 @@ impl Hints {
 
 impl UpstreamIo {
     /// Wraps a connection, and gives the handle by which informational responses are asked for.
-    pub(super) fn new(stream: TcpStream, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
+    pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
         let hints = Rc::new(Hints::default());
         (Self { stream: TokioIo::new(stream), worker: Rc::clone(worker), hints: Rc::clone(&hints) }, hints)
     }
@@ -134,9 +134,8 @@ impl Write for UpstreamIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket holds nothing back.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().stream.inner_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,7 +145,7 @@ impl Write for UpstreamIo {
 
 /// Writes slices: few bytes in one piece, many as they are.
 pub(super) fn write_merged(
-    stream: &mut TcpStream,
+    stream: &mut Socket,
     cx: &mut Context<'_>,
     (slices, worker): (&[io::IoSlice<'_>], &Worker),
 ) -> Poll<io::Result<usize>> {
