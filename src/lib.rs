@@ -10,3 +10,4 @@ pub mod proxy;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;

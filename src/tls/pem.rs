@@ -1,0 +1,100 @@
+//! PEM (RFC 7468): certificates and private keys out of text.
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{Error, PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::Flaw;
+
+const PRIVATE: &str = "a key is not shown to anybody, and a certificate may be";
+
+/// The certificates of a file, in its order.
+///
+/// # Errors
+/// When there is none, or one is cut short or no certificate.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
+    let sections = sections(pem)?;
+    let found: Vec<_> = sections
+        .into_iter()
+        .filter(|(kind, _)| *kind == SectionKind::Certificate)
+        .map(|(_, der)| CertificateDer::from(der))
+        .collect();
+    if found.is_empty() {
+        return Err(Flaw::new(
+            "no-certificate",
+            "holds no certificate",
+            "a certificate begins with `-----BEGIN CERTIFICATE-----`; convert DER with `openssl x509 -inform der`",
+        ));
+    }
+    for (at, der) in found.iter().enumerate() {
+        if !matches!(X509Certificate::from_der(der), Ok(([], _))) {
+            let what = format!("holds a certificate that cannot be read (the {})", ordinal(at));
+            return Err(Flaw::new("bad-certificate", what, "copy it anew: bytes are missing or changed"));
+        }
+    }
+    Ok(found)
+}
+
+/// The private key of a file.
+///
+/// # Errors
+/// When there is none or more than one, or it is encrypted or cut short.
+pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Flaw> {
+    let text = String::from_utf8_lossy(pem);
+    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        let help = "nobody is there to type a passphrase: store it without one (`openssl pkey -in … -out …`)";
+        return Err(Flaw::new("encrypted-key", "holds a key that is encrypted", help));
+    }
+    let mut keys = sections(pem)?.into_iter().filter_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der));
+    match (keys.next(), keys.next()) {
+        (Some(key), None) => Ok(key),
+        (Some(_), Some(_)) => Err(Flaw::new("bad-key", "holds more than one private key", "keep one key in a file")),
+        (None, _) => {
+            let help = format!("a key begins with `-----BEGIN PRIVATE KEY-----`; {PRIVATE}");
+            Err(Flaw::new("bad-key", "holds no private key", help))
+        }
+    }
+}
+
+/// The certificates of a file as roots that chains may end at.
+///
+/// # Errors
+/// When there is none, or one cannot be a root.
+pub fn roots(pem: &[u8]) -> Result<RootCertStore, Flaw> {
+    let mut store = RootCertStore::empty();
+    for (at, certificate) in certificates(pem)?.into_iter().enumerate() {
+        store.add(certificate).map_err(|error| {
+            let what = format!("holds a certificate that cannot be a root (the {}): {error}", ordinal(at));
+            Flaw::new("bad-certificate", what, "name the certificate of the authority that issues the others")
+        })?;
+    }
+    Ok(store)
+}
+
+fn sections(pem: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, Flaw> {
+    <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(flaw)
+}
+
+fn flaw(error: Error) -> Flaw {
+    const AGAIN: &str = "copy the file anew, and let it appear whole: write beside it, then rename";
+    match error {
+        Error::MissingSectionEnd { end_marker } => {
+            let marker = String::from_utf8_lossy(&end_marker);
+            let kind = marker.trim().trim_matches('-').trim_start_matches("END ");
+            Flaw::new("bad-pem", format!("is cut short: `-----END {kind}-----` is missing"), AGAIN)
+        }
+        Error::Base64Decode(_) => Flaw::new("bad-pem", "is damaged: what stands between the marks is no base64", AGAIN),
+        other => Flaw::new("bad-pem", format!("is no PEM: {other}"), AGAIN),
+    }
+}
+
+/// `first`, `second`, … in figures from the fourth on.
+pub(super) fn ordinal(at: usize) -> String {
+    match at {
+        0 => "first".to_owned(),
+        1 => "second".to_owned(),
+        2 => "third".to_owned(),
+        more => format!("{}th", more + 1),
+    }
+}
