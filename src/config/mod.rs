@@ -8,6 +8,7 @@ mod diagnostic;
 mod document;
 mod env;
 mod golden;
+mod grpc;
 #[cfg(test)]
 mod hostile_tests;
 mod identity;

@@ -3,6 +3,7 @@
 use super::action::{self, HEADERS, REDIRECT, RESPOND};
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::grpc::{self, GRPC};
 use super::predicate::{self, NAMED};
 use super::reader::{Item, Reader, Text};
 use super::registry::Registry;
@@ -54,6 +55,7 @@ const MATCH: Spec = Spec {
             "`/x` is exact, `/x/*` is /x and all below it by path element, or a regex for the whole path.",
         ),
         optional("methods", Form::OneOrMore(&Form::Pattern("^[A-Z]+$|\\$\\{")), "Methods, in upper case."),
+        optional("grpc", Form::Table(&GRPC), "gRPC calls to this service, or to these methods of it."),
         predicate::key("header", NAMED, "These headers have these values."),
         predicate::key("query", NAMED, "These query parameters have these values."),
         predicate::key("cookie", NAMED, "These cookies have these values."),
@@ -135,6 +137,7 @@ fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32) -> Mat
         matches.methods = each(context, &items, value::method);
     }
     matches.predicates = predicate::of_head(context, reader);
+    grpc::grpc(context, reader, &mut matches);
     reader.finish(context);
     matches
 }

@@ -12,9 +12,10 @@ use hyper::body::Incoming;
 use super::body::{ResponseBody, Source};
 use super::exchange::{Exchange, Stage};
 use super::fields::strip_hop_by_hop;
+use super::grpc;
 use super::prepare::values;
 use crate::route::{Redirect, Respond, Route, Split};
-use crate::telemetry::Ender;
+use crate::telemetry::{Ender, GrpcStatus};
 
 /// Bodies up to this may be taken whole.
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
@@ -38,6 +39,12 @@ pub(super) fn answer(
         if let Ok(cookie) = HeaderValue::try_from(cookie) {
             parts.headers.append(header::SET_COOKIE, cookie);
         }
+    }
+    if let Some(call) = &mut exchange.call {
+        call.head(parts.status, &parts.headers);
+    }
+    if let Some(upload) = &exchange.upload {
+        upload.answered.set(true);
     }
     let source = settle(exchange, body, parts.status.as_u16());
     account(exchange, &source);
@@ -91,8 +98,13 @@ pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response
     local(exchange, response)
 }
 
-/// `respond`.
+/// `respond`. To a gRPC call an error has gRPC's form.
 pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<Source> {
+    if let Some(call) = exchange.call.as_mut().filter(|_| respond.status.as_u16() >= 400) {
+        call.status = GrpcStatus::of_http(respond.status);
+        let response = grpc::trailers_only(call.status, &respond.body);
+        return local(exchange, response);
+    }
     let body = (!respond.body.is_empty()).then(|| respond.body.clone());
     let mut response = Response::new(Source::Own(body));
     *response.status_mut() = respond.status;

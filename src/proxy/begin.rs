@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use super::client::Client;
 use super::exchange::{Ending, Exchange, Host, Stage};
 use super::fields::Survey;
+use super::grpc::Call;
 use crate::telemetry::Ender;
 
 /// Begins an exchange.
@@ -37,6 +38,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         tenant: None,
         request_id: None,
         trace_id: if survey.traced { trace_id(headers) } else { None },
+        call: survey.grpc.then(|| Box::new(Call::new(headers, began))),
         survey,
         has_body: !request.body().is_end_stream(),
         route: None,

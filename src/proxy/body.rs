@@ -13,8 +13,10 @@ use hyper::body::Incoming;
 use super::client::{Client, TRAILERS_MAX};
 use super::exchange::{Exchange, Stage, Upload, UploadFault};
 use super::fields::{is_allowed_in_trailers, strip_guarded};
-use super::timers::Coarse;
-use crate::telemetry::{Ender, Refusal};
+use super::grpc;
+use super::timers::{Coarse, Deadline};
+use crate::route::Route;
+use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
 /// A body may be slow for this long before its rate counts.
 const RATE_GRACE_MS: u64 = 5000;
@@ -51,16 +53,25 @@ pub(super) struct ClientBody {
     waited_ms: u64,
     /// How long a stream of HTTP/2 may send nothing; on HTTP/1.1 the whole connection is watched.
     stall: Option<Duration>,
+    /// Bytes a second that are the least.
+    rate: u64,
     timer: Option<Coarse>,
 }
 
 impl ClientBody {
-    pub(super) fn new(incoming: Incoming, exchange: &Exchange, upload: Rc<Upload>, bytes_max: Option<u64>) -> Self {
+    pub(super) fn new(incoming: Incoming, exchange: &Exchange, upload: Rc<Upload>, route: &Route) -> Self {
         let client = Rc::clone(&exchange.client);
         let promised = incoming.size_hint().exact();
-        let stall = (exchange.version == Version::HTTP_2).then_some(client.listener.spec.limits.stall_timeout);
+        let limits = &client.listener.spec.limits;
+        // The messages of a call come when there is something to say: it may be as idle as the route allows.
+        let (stall, rate) = match &exchange.call {
+            Some(_) => (route.timeouts.idle, 0),
+            None => (Some(limits.stall_timeout), u64::from(limits.body_rate)),
+        };
+        let stall = stall.filter(|_| exchange.version == Version::HTTP_2);
+        let bytes_max = route.limits.body_bytes;
         let (waiting_since_ms, waited_ms, timer) = (None, 0, None);
-        Self { incoming, client, upload, bytes_max, promised, waiting_since_ms, waited_ms, stall, timer }
+        Self { incoming, client, upload, bytes_max, promised, waiting_since_ms, waited_ms, stall, rate, timer }
     }
 
     fn fail(&self, fault: UploadFault) -> Cut {
@@ -77,8 +88,7 @@ impl ClientBody {
         if self.promised.is_some_and(|promised| bytes > promised) {
             return Err(self.fail(UploadFault::Refused(Refusal::BadFraming)));
         }
-        let rate = u64::from(self.client.listener.spec.limits.body_rate);
-        if self.waited_ms > RATE_GRACE_MS && bytes < rate.saturating_mul(self.waited_ms) / 1000 {
+        if self.waited_ms > RATE_GRACE_MS && bytes < self.rate.saturating_mul(self.waited_ms) / 1000 {
             return Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)));
         }
         Ok(())
@@ -101,6 +111,9 @@ impl ClientBody {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.waits(polled.is_pending());
         if polled.is_ready() {
+            self.timer = None;
+        } else if self.rate == 0 && self.upload.answered.get() {
+            // From here on the answer's side looks after both directions.
             self.timer = None;
         } else if let Some(stall) = self.stall
             && self.timer.get_or_insert_with(|| Coarse::new(&self.client.worker, stall)).poll(cx).is_ready()
@@ -189,6 +202,10 @@ pub(super) struct ResponseBody {
     given_ms: Option<u64>,
     /// How long it took over what it was given.
     waited_ms: u64,
+    /// Bytes of the request's body when the idle timer was last set.
+    uploaded: u64,
+    /// When a call must have ended.
+    deadline: Option<Deadline>,
 }
 
 /// Where a response's body comes from.
@@ -213,7 +230,12 @@ impl ResponseBody {
         if let Some(reader) = &exchange.reader {
             reader.given(&exchange.client, 0);
         }
-        let mut body = Self { source, exchange, idle, timer: None, given_ms: None, waited_ms: 0 };
+        let deadline = exchange.call.as_ref().and_then(|call| call.deadline).map(|deadline| {
+            let worker = &exchange.client.worker;
+            Deadline::new(worker, Some(deadline.saturating_duration_since(worker.clock.now())))
+        });
+        let (given_ms, waited_ms, uploaded) = (None, 0, 0);
+        let mut body = Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline };
         if ended {
             body.finish();
         }
@@ -258,10 +280,38 @@ impl ResponseBody {
         Some(self.break_off(Ender::Client, "reader_stalled"))
     }
 
+    /// Ready when nothing has come in either direction for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(idle) = self.idle else { return Poll::Pending };
         let worker = &self.exchange.client.worker;
-        self.timer.get_or_insert_with(|| Coarse::new(worker, idle)).poll(cx)
+        loop {
+            let uploaded = || self.exchange.upload.as_ref().map_or(0, |upload| upload.bytes.get());
+            let timer = self.timer.get_or_insert_with(|| {
+                self.uploaded = uploaded();
+                Coarse::new(worker, idle)
+            });
+            ready!(timer.poll(cx));
+            if self.uploaded == uploaded() {
+                return Poll::Ready(());
+            }
+            self.timer = None;
+        }
+    }
+
+    /// The deadline of a call has passed: the upstream is left, and the client is told in trailers, which only HTTP/2
+    /// is sure to carry.
+    fn too_late(&mut self) -> Result<Frame<Bytes>, Cut> {
+        self.source = Source::Own(None);
+        self.deadline = None;
+        self.exchange.lease = None;
+        let cut = self.break_off(Ender::Upstream, "call_timeout");
+        if let Some(call) = &mut self.exchange.call {
+            call.status = GrpcStatus::DEADLINE_EXCEEDED;
+        }
+        if self.exchange.version != Version::HTTP_2 {
+            return Err(cut);
+        }
+        Ok(Frame::trailers(grpc::trailers(GrpcStatus::DEADLINE_EXCEEDED, grpc::TOO_LATE)))
     }
 }
 
@@ -273,6 +323,9 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         if let Some(cut) = this.asked() {
             return Poll::Ready(Some(Err(cut)));
+        }
+        if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
+            return Poll::Ready(Some(this.too_late()));
         }
         let (incoming, polled) = match &mut this.source {
             Source::Own(body) => {
@@ -313,7 +366,11 @@ impl Body for ResponseBody {
                     }
                     Err(frame) => {
                         this.finish();
-                        Frame::trailers(filtered(&frame.into_trailers().unwrap_or_default()))
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        if let Some(call) = &mut this.exchange.call {
+                            call.trailers(&trailers);
+                        }
+                        Frame::trailers(filtered(&trailers))
                     }
                 })))
             }

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use super::budget::Held;
 use super::client::Client;
 use super::fields::Survey;
+use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
 use super::streams::Reader;
@@ -38,6 +39,8 @@ pub(super) struct Exchange {
     pub(super) request_id: Option<HeaderValue>,
     pub(super) trace_id: Option<Box<str>>,
     pub(super) survey: Survey,
+    /// The gRPC call that it is, if it is one.
+    pub(super) call: Option<Box<Call>>,
     /// The request has a body.
     pub(super) has_body: bool,
     pub(super) route: Option<RouteId>,
@@ -144,6 +147,8 @@ pub(super) struct Ending {
 pub(super) struct Upload {
     pub(super) bytes: Cell<u64>,
     pub(super) ended: Cell<bool>,
+    /// The answer's head has come.
+    pub(super) answered: Cell<bool>,
     pub(super) failed: Cell<Option<UploadFault>>,
 }
 

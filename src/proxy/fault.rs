@@ -8,7 +8,8 @@ use http::{Response, StatusCode, Version};
 
 use super::body::Source;
 use super::exchange::Exchange;
-use crate::telemetry::{Ender, Refusal};
+use super::grpc;
+use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
 /// `Proxy-Status`.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -38,6 +39,8 @@ pub(super) enum Fault {
     UpstreamProtocol,
     /// No response in time.
     ResponseTimeout,
+    /// No response within the `grpc-timeout` of the call.
+    CallTimeout,
 }
 
 impl Fault {
@@ -48,7 +51,7 @@ impl Fault {
             Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::NoEndpoint | Self::UpstreamRequests | Self::UpstreamConnections => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectRefused | Self::UpstreamReset | Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::CallTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -67,7 +70,7 @@ impl Fault {
             Self::ConnectTimeout => "connection_timeout",
             Self::UpstreamReset => "connection_terminated",
             Self::UpstreamProtocol => "http_protocol_error",
-            Self::ResponseTimeout => "http_response_timeout",
+            Self::ResponseTimeout | Self::CallTimeout => "http_response_timeout",
         }
     }
 
@@ -84,6 +87,7 @@ impl Fault {
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::ResponseTimeout => "response_timeout",
+            Self::CallTimeout => "call_timeout",
         }
     }
 
@@ -98,6 +102,7 @@ impl Fault {
             Self::UpstreamReset => "The service broke off before it answered.",
             Self::UpstreamProtocol => "The service gave an answer that cannot be understood.",
             Self::ConnectTimeout | Self::ResponseTimeout => "The service did not answer in time.",
+            Self::CallTimeout => grpc::TOO_LATE,
         }
     }
 
@@ -110,26 +115,27 @@ impl Fault {
             | Self::ConnectTimeout
             | Self::UpstreamReset
             | Self::UpstreamProtocol
-            | Self::ResponseTimeout => Ender::Upstream,
+            | Self::ResponseTimeout
+            | Self::CallTimeout => Ender::Upstream,
         }
     }
 
-    /// gRPC's status code (`doc/http-grpc-status-mapping` and the statuses' own meaning).
-    const fn grpc_status(self) -> &'static str {
-        const INTERNAL: &str = "13";
-        const UNAVAILABLE: &str = "14";
+    /// gRPC's status code: what it says of its own codes, else its mapping of HTTP's.
+    const fn grpc_status(self) -> GrpcStatus {
         match self {
-            Self::Refused(Refusal::NoRoute | Refusal::Method) => "12",
-            Self::Refused(Refusal::BodyTooLarge | Refusal::HeadersTooLarge) => "8",
-            Self::Refused(Refusal::Requests | Refusal::Memory) => UNAVAILABLE,
-            Self::Refused(_) | Self::UpstreamProtocol => INTERNAL,
-            Self::ClientGone => "1",
-            Self::ConnectTimeout | Self::ResponseTimeout => "4",
+            Self::Refused(Refusal::NoRoute | Refusal::Method) => GrpcStatus::UNIMPLEMENTED,
+            Self::Refused(Refusal::BodyTooLarge | Refusal::HeadersTooLarge) => GrpcStatus::RESOURCE_EXHAUSTED,
+            Self::Refused(Refusal::Requests | Refusal::Memory) => GrpcStatus::UNAVAILABLE,
+            Self::Refused(_) => GrpcStatus::INTERNAL,
+            Self::ClientGone => GrpcStatus::CANCELLED,
+            Self::ResponseTimeout | Self::CallTimeout => GrpcStatus::DEADLINE_EXCEEDED,
             Self::NoEndpoint
             | Self::UpstreamRequests
             | Self::UpstreamConnections
             | Self::ConnectRefused
-            | Self::UpstreamReset => UNAVAILABLE,
+            | Self::ConnectTimeout
+            | Self::UpstreamProtocol
+            | Self::UpstreamReset => GrpcStatus::UNAVAILABLE,
         }
     }
 
@@ -212,7 +218,13 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         exchange.client.closing.set(true);
     }
     let id = exchange.request_id();
-    let mut response = if exchange.survey.grpc { grpc(fault) } else { plain(fault, &id, exchange.survey.json) };
+    let mut response = match &mut exchange.call {
+        Some(call) => {
+            call.status = fault.grpc_status();
+            grpc::trailers_only(call.status, fault.sentence().as_bytes())
+        }
+        None => plain(fault, &id, exchange.survey.json),
+    };
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     let details = format!("pointsman; error={}; details=\"{}\"", fault.proxy_error(), fault.detail());
@@ -243,16 +255,6 @@ fn plain(fault: Fault, id: &HeaderValue, json: bool) -> Response<Source> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// Trailers-only: the status travels in the head of a response without a body.
-fn grpc(fault: Fault) -> Response<Source> {
-    let mut response = Response::new(Source::Own(None));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from_static(fault.grpc_status()));
-    headers.insert("grpc-message", HeaderValue::from_static(fault.sentence()));
     response
 }
 

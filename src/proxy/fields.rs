@@ -3,7 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::scan::is_token;
-use crate::route::{Extractor, Identity};
+use crate::route::{Extractor, Identity, is_grpc_type};
 
 /// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Survey {
             match *name {
                 header::HOST | header::USER_AGENT | header::COOKIE | header::CONTENT_LENGTH => {}
                 header::ACCEPT => survey.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
-                header::CONTENT_TYPE => survey.grpc |= value.as_bytes().starts_with(b"application/grpc"),
+                header::CONTENT_TYPE => survey.grpc |= is_grpc_type(value),
                 header::VIA => survey.via = true,
                 _ => survey.rarer(name),
             }

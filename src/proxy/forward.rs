@@ -5,6 +5,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -42,10 +43,11 @@ pub(super) async fn forward(
     exchange.endpoint = Some(endpoint.endpoint.address);
     exchange.flight = Some(Flight::new(&worker, &upstream, &endpoint));
     // Nothing was awaited since the request's head: the whole bound is left.
-    let mut deadline = Deadline::new(&worker, route.timeouts.request);
+    let (patience, late) = patience(exchange, route.timeouts.request);
+    let mut deadline = Deadline::new(&worker, patience);
     let sent = deadline.bound(pin!(send(exchange, (&upstream, &endpoint), request))).await;
     let meter = upstream.meter(worker.index);
-    let result = sent.unwrap_or(Err(Fault::ResponseTimeout)).map_err(|fault| blame(exchange, fault));
+    let result = sent.unwrap_or(Err(late)).map_err(|fault| blame(exchange, fault));
     match &result {
         Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
@@ -59,6 +61,17 @@ pub(super) async fn forward(
         }
     }
     result
+}
+
+/// How long the answer's head may take, and what it is when it does not come: the route's bound or that of the call,
+/// whichever ends first.
+fn patience(exchange: &Exchange, usual: Option<Duration>) -> (Option<Duration>, Fault) {
+    let of_call = exchange.call.as_ref().and_then(|call| call.deadline);
+    let of_call = of_call.map(|deadline| deadline.saturating_duration_since(exchange.began));
+    match (of_call, usual) {
+        (Some(of_call), usual) if usual.is_none_or(|usual| of_call < usual) => (Some(of_call), Fault::CallTimeout),
+        (Some(_) | None, usual) => (usual, Fault::ResponseTimeout),
+    }
 }
 
 /// `limits.requests` of the upstream: of all workers together.

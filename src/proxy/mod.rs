@@ -19,6 +19,7 @@ mod expiry;
 mod fault;
 mod fields;
 mod forward;
+mod grpc;
 mod h1_io;
 mod h2_io;
 mod handle;

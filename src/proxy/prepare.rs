@@ -35,7 +35,7 @@ pub(super) fn prepare(
     if exchange.survey.hop_by_hop {
         strip_hop_by_hop(&mut parts.headers);
     }
-    let body = take_body(exchange, &mut parts.headers, body, route.limits.body_bytes)?;
+    let body = take_body(exchange, &mut parts.headers, body, route)?;
     let h2 = parts.version == Version::HTTP_2;
     if h2 {
         join_cookies(&mut parts.headers);
@@ -58,12 +58,12 @@ fn take_body(
     exchange: &mut Exchange,
     headers: &mut HeaderMap,
     body: hyper::body::Incoming,
-    bytes_max: Option<u64>,
+    route: &Route,
 ) -> Result<RequestBody, Fault> {
     if body.is_end_stream() {
         return Ok(RequestBody::Empty);
     }
-    let length = body.size_hint().exact();
+    let (length, bytes_max) = (body.size_hint().exact(), route.limits.body_bytes);
     if bytes_max.is_some_and(|max| length.is_some_and(|length| length > max)) {
         return Err(Fault::Refused(Refusal::BodyTooLarge));
     }
@@ -78,7 +78,7 @@ fn take_body(
     }
     let upload = Rc::new(Upload::default());
     exchange.upload = Some(Rc::clone(&upload));
-    let body = ClientBody::new(body, exchange, upload, bytes_max);
+    let body = ClientBody::new(body, exchange, upload, route);
     Ok(RequestBody::Client(Box::new(body)))
 }
 

@@ -2,7 +2,7 @@
 
 use super::exchange::{Exchange, Stage};
 use crate::route::VariantId;
-use crate::telemetry::{AccessEntry, Ender, ReasonLabel, StatusClass, Termination};
+use crate::telemetry::{AccessEntry, Ender, GrpcStatus, ReasonLabel, StatusClass, Termination};
 
 impl Drop for Exchange {
     fn drop(&mut self) {
@@ -14,6 +14,9 @@ impl Drop for Exchange {
                 self.ends(Ender::Proxy, "drain_deadline");
             } else {
                 self.ends(Ender::Client, "client_gone");
+                if let Some(call) = self.call.as_mut().filter(|call| call.status == GrpcStatus::UNSEEN) {
+                    call.status = GrpcStatus::CANCELLED;
+                }
             }
         }
         // The upstream's connection and counts are given back before anything is told about them.
@@ -39,6 +42,9 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
     let reason = exchange.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
     meter.requests[reason.index()][StatusClass::of(exchange.status) as usize].inc();
     meter.duration.record(took);
+    if let Some(call) = &exchange.call {
+        meter.grpc.inc(call.status);
+    }
     if let Some(first_byte) = exchange.first_byte {
         meter.first_byte.record(first_byte);
     }
@@ -96,6 +102,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration) {
             stage: if exchange.ending.ender == Ender::Done { '-' } else { exchange.ending.stage.letter() },
         },
         detail: exchange.ending.detail,
+        grpc_status: exchange.call.as_ref().and_then(|call| call.status.code()),
         trace_id: exchange.trace_id.as_deref(),
     };
     exchange.client.worker.log(|log| log.push(rules.access_log.format, &entry));

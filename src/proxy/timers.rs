@@ -120,7 +120,8 @@ impl Deadline {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when it has passed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Never => Poll::Pending,
             Self::Coarse(timer) => timer.poll(cx),

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::caller::net_contains;
 use super::cookie::cookie_bytes;
 use super::query::parameters;
-use super::{Caller, Segment, SegmentId, TenantList};
+use super::{Caller, Segment, SegmentId, TenantList, is_grpc};
 
 /// A request's head in the normal form that matching uses and forwarding sends.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,8 @@ pub enum Predicate {
     Header(http::HeaderName, StringMatch),
     /// A cookie.
     Cookie(String, StringMatch),
+    /// The request is gRPC.
+    Grpc,
     /// A query parameter, percent-decoded.
     Query(String, StringMatch),
     /// The tenant is one of these.
@@ -68,6 +70,7 @@ impl Predicate {
             Self::Header(name, wanted) => wanted.fits_header(head.headers, name),
             Self::Cookie(name, wanted) => wanted.fits_value(cookie_bytes(head.headers, name)),
             Self::Query(name, wanted) => wanted.fits_query(head.query, name),
+            Self::Grpc => is_grpc(head.headers),
             Self::Tenant(list) => caller.tenant.as_deref().is_some_and(|tenant| list.contains(tenant)),
             Self::User(list) => caller.user.as_deref().is_some_and(|user| list.contains(user)),
             Self::Cidr(nets) => nets.iter().any(|net| net_contains(net, caller.client_ip)),
@@ -87,6 +90,7 @@ impl Predicate {
             Self::Header(..)
             | Self::Cookie(..)
             | Self::Query(..)
+            | Self::Grpc
             | Self::Tenant(_)
             | Self::User(_)
             | Self::Cidr(_)
@@ -167,13 +171,14 @@ mod tests {
 
     #[test]
     fn each_predicate_asks_its_question() {
-        use Predicate::{All, Any, Cidr, Cookie, Header, Not, Query, Segment as In, Tenant, User};
+        use Predicate::{All, Any, Cidr, Cookie, Grpc, Header, Not, Query, Segment as In, Tenant, User};
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-one", &b"1"[..]),
             ("x-two", b"a"),
             ("x-two", b"b, c"),
             ("x-raw", b"caf\xe9"),
+            ("content-type", b"application/grpc+proto"),
             ("cookie", b"a=1; a=2; b=\xff"),
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
@@ -204,6 +209,7 @@ mod tests {
             (header("x-none", StringMatch::Present(true)), false),
             (header("x-none", StringMatch::Present(false)), true),
             (header("x-none", regex("")), false),
+            (Grpc, true),
             (Cookie("a".into(), exact("1")), true),
             (Cookie("a".into(), exact("2")), false),
             (Cookie("b".into(), regex(".")), true),

@@ -73,6 +73,7 @@ impl<'a> Pair<'a> {
         match (old, new) {
             (P::Header(a, x), P::Header(b, y)) => a == b && x == y,
             (P::Cookie(a, x), P::Cookie(b, y)) | (P::Query(a, x), P::Query(b, y)) => a == b && x == y,
+            (P::Grpc, P::Grpc) => true,
             (P::Tenant(a), P::Tenant(b)) | (P::User(a), P::User(b)) => a == b,
             (P::Cidr(a), P::Cidr(b)) => a == b,
             (P::Segment(a), P::Segment(b)) => self.segment(*a, *b),
@@ -82,6 +83,7 @@ impl<'a> Pair<'a> {
                 P::Header(..)
                 | P::Cookie(..)
                 | P::Query(..)
+                | P::Grpc
                 | P::Tenant(_)
                 | P::User(_)
                 | P::Cidr(_)

@@ -85,6 +85,8 @@ pub struct AccessEntry<'a> {
     pub termination: Termination,
     /// Why it ended so, in a word (a [`super::Refusal`]'s name, `upstream_reset`, …); empty when it ended well.
     pub detail: &'a str,
+    /// What a gRPC call ended with, if a status was seen.
+    pub grpc_status: Option<u8>,
     /// The trace id of an incoming `traceparent`.
     pub trace_id: Option<&'a str>,
 }

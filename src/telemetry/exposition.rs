@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::process::Process;
 use super::text::{Kind, Text};
 use super::{
-    Counter, Histogram, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
-    UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
+    Counter, GrpcStatus, Histogram, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass,
+    UpstreamMeter, UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
 use crate::drain::Phase;
 
@@ -103,6 +103,10 @@ fn variants(text: &mut Text, scrape: &Scrape<'_>) {
     for one in &scrape.variants {
         requests(text, one.series);
     }
+    text.family("pointsman_grpc_requests_total", Kind::Counter, "gRPC calls by what they ended with.");
+    for one in &scrape.variants {
+        calls(text, one.series);
+    }
     let histograms: [Histograms<VariantMeter>; 2] = [
         ("pointsman_request_duration_seconds", "From a request's head to the last byte of its answer.", |m| {
             &m.duration
@@ -150,6 +154,16 @@ fn requests(text: &mut Text, series: &VariantSeries) {
                 ];
                 text.sample("", &labels, count);
             }
+        }
+    }
+}
+
+fn calls(text: &mut Text, series: &VariantSeries) {
+    for status in GrpcStatus::all() {
+        let count: u64 = series.meters.used().map(|meter| meter.grpc.value(status)).sum();
+        if count > 0 {
+            let Labels { route, variant } = &series.labels;
+            text.sample("", &[("grpc_status", status.name()), ("route", route), ("variant", variant)], count);
         }
     }
 }

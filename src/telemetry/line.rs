@@ -94,6 +94,7 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'_>
     text(out, "protocol", entry.protocol);
     text(out, "listener", entry.listener);
     integer(out, "status", u64::from(entry.status));
+    entry.grpc_status.inspect(|code| integer(out, "grpc_status", u64::from(*code)));
     integer(out, "request_bytes", entry.request_bytes);
     integer(out, "response_bytes", entry.response_bytes);
     milliseconds(out, "duration_ms", entry.total);
@@ -368,6 +369,7 @@ mod tests {
             attempts: 1,
             termination: Termination { ender: Ender::Upstream, stage: 'B' },
             detail: "upstream_reset",
+            grpc_status: None,
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
         }
     }

@@ -4,6 +4,7 @@
 mod access;
 mod explained;
 pub mod exposition;
+mod grpc;
 mod line;
 mod log;
 mod meter;
@@ -14,6 +15,7 @@ mod writer;
 
 pub use access::{AccessEntry, Ender, LogBuffer, Termination};
 pub use explained::explained;
+pub use grpc::{GrpcCounters, GrpcStatus};
 pub use log::{FILTER_VARIABLE, init_tracing};
 pub use meter::{Counter, Gauge, Histogram};
 pub use process::Process;

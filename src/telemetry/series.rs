@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{Counter, Gauge, Histogram};
+use super::{Counter, Gauge, GrpcCounters, Histogram};
 use crate::clock::Clock;
 use crate::route::{Generation, Reason};
 
@@ -126,6 +126,8 @@ pub struct VariantMeter {
     pub request_bytes: Counter,
     /// Bytes of response bodies.
     pub response_bytes: Counter,
+    /// gRPC calls by status.
+    pub grpc: GrpcCounters,
 }
 
 /// What a worker counts for one upstream.

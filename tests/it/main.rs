@@ -10,6 +10,7 @@ mod decision;
 mod drain;
 mod forwarding;
 mod golden;
+mod grpc;
 mod h2;
 mod harness;
 mod hostile;

@@ -1,0 +1,62 @@
+//! `match = { grpc = { service = "…", method = "…" } }`: short for the path, the method and the content type of gRPC.
+
+use http::Method;
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::predicate::not_empty;
+use super::reader::{Item, Reader};
+use super::spec::{Form, Spec, optional, required};
+use super::value::is_plain_path;
+use crate::route::{Match, PathPattern, Predicate};
+
+/// `grpc = { … }`.
+pub(super) const GRPC: Spec = Spec {
+    title: "[route.match.grpc]",
+    doc: "gRPC calls: POST to /service/method with the content type of gRPC.",
+    keys: &[
+        required("service", Form::OneOrMore(&Form::Text), "The service's full name, such as `shop.v1.Checkout`."),
+        optional("method", Form::OneOrMore(&Form::Text), "The method's name; every method when not given."),
+    ],
+    later: &[],
+};
+
+/// Adds what `grpc` asks for to a match, which must not say the same in other words.
+pub(super) fn grpc(context: &mut Context<'_>, reader: &Reader<'_>, matches: &mut Match) {
+    let Some(calls) = reader.table(context, "grpc", &GRPC) else { return };
+    for key in ["path", "methods"] {
+        if reader.get(key).is_some() {
+            let message = format!("a match cannot have both `grpc` and `{key}`");
+            let finding = Finding::error("ambiguous", reader.place(key), message).also(reader.place("grpc"), "");
+            context.report(finding.help("`grpc` stands for POST to `/service/method`"));
+        }
+    }
+    let services = calls.need(context, "service").map(|item| names(context, &item)).unwrap_or_default();
+    let methods = calls.get("method").map(|item| names(context, &item));
+    calls.finish(context);
+    matches.paths = services
+        .iter()
+        .flat_map(|service| match &methods {
+            None => vec![PathPattern::Prefix(format!("/{service}"))],
+            Some(methods) => methods.iter().map(|method| PathPattern::Exact(format!("/{service}/{method}"))).collect(),
+        })
+        .collect();
+    matches.methods = vec![Method::POST];
+    matches.predicates.push(Predicate::Grpc);
+}
+
+fn names(context: &mut Context<'_>, item: &Item<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    for item in not_empty(context, item) {
+        let Some(text) = item.text(context) else { continue };
+        if text.is_empty() || text.contains('/') || !is_plain_path(&format!("/{}", &*text)) {
+            let message = format!("`{}` is not the name of a {} of gRPC", &*text, item.key);
+            let finding = Finding::error("bad-grpc", text.span, message);
+            context
+                .report(finding.help("write `service = \"shop.v1.Checkout\"` and `method = \"Pay\"`, without slashes"));
+            continue;
+        }
+        all.push(text.to_string());
+    }
+    all
+}
