@@ -55,10 +55,10 @@ class Wrk:
         self.small = requests_file(folder, "small", [(HOST, "/hello")])
         self.body = requests_file(folder, "body", [(HOST, "/1m")])
 
-    def start(self, port: int, seconds: float, script: pathlib.Path, connections: int = 64) -> subprocess.Popen:
+    def start(self, port: int, seconds: float, script: pathlib.Path, connections: int = 64, scheme: str = "http"):
         command = [
             "taskset", "-c", machine.LOAD_CORE, self.binary, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s",
-            "--timeout", "10s", "--latency", "-s", script, f"http://127.0.0.1:{port}",
+            "--timeout", "10s", "--latency", "-s", script, f"{scheme}://127.0.0.1:{port}",
         ]
         return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -79,8 +79,8 @@ class Wrk:
             float(total.group(2)) * UNITS[total.group(3)],
         )
 
-    def run(self, port: int, seconds: float, script: pathlib.Path, connections: int = 64) -> Closed:
-        return self.finish(self.start(port, seconds, script, connections), seconds)
+    def run(self, port: int, seconds: float, script: pathlib.Path, connections: int = 64, scheme: str = "http") -> Closed:
+        return self.finish(self.start(port, seconds, script, connections, scheme), seconds)
 
 
 def percentile_line(output: str, percent: int) -> float:
@@ -140,11 +140,16 @@ class Probe:
 class Idle:
     """Connections that have asked once and now keep quiet."""
 
+    # What opens a connection: a function of the port.
+    @staticmethod
+    def open(port: int) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+
     def __init__(self, port: int, count: int):
         self.connections = []
         try:
             for number in range(count):
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                connection = self.open(port)
                 self.connections.append(connection)
                 headers = {"Host": HOST, "Cookie": f"uid=caller-{number}"}
                 connection.request("GET", "/hello", headers=headers)

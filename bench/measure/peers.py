@@ -94,9 +94,12 @@ class Upstreams:
 
     def __init__(self, folder: pathlib.Path, nginx: str):
         self.ports = {"stable": machine.free_port(), "canary": machine.free_port()}
+        self.grpc_ports = {"stable": machine.free_port(), "canary": machine.free_port()}
+        self.echo_port = None
         files = folder / "upstream"
         files.mkdir()
         (files / "1m").write_bytes(b"pointsman " * 104857 + b"123456")
+        (files / "reply").write_bytes(b"\0\0\0\0\x20" + b"y" * 32)
         servers = "".join(
             f"""
   server {{
@@ -105,6 +108,17 @@ class Upstreams:
     location = /1m {{ add_header x-arm {arm}; root {files}; }}
   }}"""
             for arm, port in self.ports.items()
+        ) + "".join(
+            # Every call is answered with the same message: a POST that nothing takes, made a 200 with trailers.
+            f"""
+  server {{
+    listen 127.0.0.1:{port} http2 reuseport backlog=8192;
+    http2_max_requests 100000000; http2_max_concurrent_streams 1000;
+    root {files}; default_type application/grpc; add_trailer grpc-status 0 always; error_page 405 =200 /reply;
+    location / {{ try_files /none @reply; }}
+    location @reply {{ rewrite ^ /reply break; }}
+  }}"""
+            for port in self.grpc_ports.values()
         )
         config = folder / "upstream.conf"
         config.write_text(f"""
@@ -117,7 +131,7 @@ http {{
 }}
 """)
         self.process = machine.Process([nginx, "-c", config, "-p", folder], machine.LOAD_CORE, folder / "upstream.out")
-        for port in self.ports.values():
+        for port in (*self.ports.values(), *self.grpc_ports.values()):
             self.process.wait_for_port(port)
 
 
@@ -127,12 +141,20 @@ def temporary(folder: pathlib.Path, name: str) -> str:
 
 
 class Proxy:
-    """A running proxy with one worker on the proxy's core."""
+    """A running proxy with one worker on the proxy's core.
 
-    def __init__(self, name, binary, folder: pathlib.Path, upstreams, access_log=False, routes=None):
-        self.name, self.folder, self.access_log = name, folder, access_log
+    `edge` is what clients speak: `http`; `tls`, with HTTP/1.1 and HTTP/2 by ALPN; `grpc`, HTTP/2 without TLS on both
+    sides; `websocket`, one upstream that takes upgrades.
+    """
+
+    def __init__(self, name, binary, folder: pathlib.Path, upstreams, access_log=False, routes=None, edge="http"):
+        self.name, self.folder, self.access_log, self.edge = name, folder, access_log, edge
         self.port, self.admin_port = machine.free_port(), machine.free_port()
         self.upstreams = upstreams
+        self.ports = {
+            "grpc": upstreams.grpc_ports,
+            "websocket": {"stable": upstreams.echo_port, "canary": upstreams.echo_port},
+        }.get(edge, upstreams.ports)
         self.log = folder / f"{name}-access.log"
         self.config = folder / {"pointsman": "routes.toml", "envoy": "envoy.json"}.get(name, f"{name}.conf")
         text = getattr(self, f"_{name}")() if routes is None else routes(self)
@@ -163,6 +185,7 @@ match = {{ host = ["{HOST}", "127.0.0.1"], path = "/*" }}
 stable = "stable"
 sticky = ["user"]
 canary = {{ upstream = "canary", weight = {CANARY_PERCENT} }}
+{"limits = { upgrade = ['websocket'] }" if self.edge == "websocket" else ""}
 [[route.target]]
 segment = "staff"
 serve = "canary"
@@ -172,6 +195,8 @@ serve = "canary"
 """
 
     def _haproxy(self) -> str:
+        bind = {"tls": f"ssl crt {self.folder}/both.pem alpn h2,http/1.1", "grpc": "proto h2"}.get(self.edge, "")
+        protocol = "proto h2" if self.edge == "grpc" else ""
         return f"""
 global
   nbthread 1
@@ -185,16 +210,17 @@ defaults
   timeout client 600s
   timeout server 60s
   timeout http-keep-alive 600s
+  timeout tunnel 600s
   option forwardfor
   http-reuse always
 frontend edge
-  bind 127.0.0.1:{self.port} backlog 8192
+  bind 127.0.0.1:{self.port} backlog 8192 {bind}
   use_backend canary if {{ req.cook(uid),xxh32,mod(100) lt {CANARY_PERCENT} }}
   default_backend stable
 backend stable
-  server s 127.0.0.1:{self.upstreams.ports["stable"]}
+  server s 127.0.0.1:{self.ports["stable"]} {protocol}
 backend canary
-  server c 127.0.0.1:{self.upstreams.ports["canary"]}
+  server c 127.0.0.1:{self.ports["canary"]} {protocol}
 """
 
     def _nginx(self) -> str:
@@ -202,6 +228,19 @@ backend canary
         fields += ("body_bytes_sent", "request_time", "upstream_response_time", "upstream_addr", "arm")
         shape = ",".join(f'"{field}":"${field}"' for field in fields)
         log = f"access_log {self.log} line buffer=64k flush=1s;" if self.access_log else "access_log off;"
+        listen, forwarding = "", f"""
+      proxy_pass http://$arm; proxy_http_version 1.1; proxy_max_temp_file_size 0;
+      proxy_set_header Connection ""; proxy_set_header Host $host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"""
+        if self.edge == "tls":
+            listen = f"ssl http2; ssl_certificate {self.folder}/edge.pem; ssl_certificate_key {self.folder}/edge.key; "
+            listen += "ssl_session_cache shared:tls:16m; ssl_session_tickets on; ssl_protocols TLSv1.2 TLSv1.3; http2_max_requests 100000000"
+        elif self.edge == "grpc":
+            listen = "http2; http2_max_requests 100000000"
+            forwarding = "grpc_pass grpc://$arm; grpc_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+        elif self.edge == "websocket":
+            forwarding = forwarding.replace('Connection ""', "Connection upgrade; proxy_set_header Upgrade $http_upgrade")
+            forwarding += " proxy_read_timeout 600s;"
         return f"""
 daemon off; worker_processes 1; pid {self.folder}/nginx.pid; error_log {self.folder}/nginx.log crit; user root;
 events {{ worker_connections 8192; }}
@@ -210,14 +249,11 @@ http {{
   {log} keepalive_requests 100000000; keepalive_timeout 600s;
   {temporary(self.folder, "nginx")}
   split_clients "$cookie_uid" $arm {{ {CANARY_PERCENT}% canary; * stable; }}
-  upstream stable {{ server 127.0.0.1:{self.upstreams.ports["stable"]}; keepalive 256; keepalive_requests 100000000; }}
-  upstream canary {{ server 127.0.0.1:{self.upstreams.ports["canary"]}; keepalive 256; keepalive_requests 100000000; }}
+  upstream stable {{ server 127.0.0.1:{self.ports["stable"]}; keepalive 256; keepalive_requests 100000000; }}
+  upstream canary {{ server 127.0.0.1:{self.ports["canary"]}; keepalive 256; keepalive_requests 100000000; }}
   server {{
-    listen 127.0.0.1:{self.port} backlog=8192;
-    location / {{
-      proxy_pass http://$arm; proxy_http_version 1.1; proxy_max_temp_file_size 0;
-      proxy_set_header Connection ""; proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    listen 127.0.0.1:{self.port} backlog=8192 {listen};
+    location / {{ {forwarding}
     }}
   }}
 }}
@@ -247,19 +283,40 @@ http {{
             }]},
             "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
         }
+        if self.edge == "websocket":
+            http["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+        chain = {"filters": [{"name": "http", "typed_config": http}]}
+        if self.edge == "tls":
+            chain["transport_socket"] = {"name": "tls", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "common_tls_context": {
+                    "alpn_protocols": ["h2", "http/1.1"],
+                    "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+                    "tls_certificates": [{
+                        "certificate_chain": {"filename": f"{self.folder}/edge.pem"},
+                        "private_key": {"filename": f"{self.folder}/edge.key"},
+                    }],
+                },
+            }}
+        options = {}
+        if self.edge == "grpc":
+            kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+            options = {"typed_extension_protocol_options": {kind: {
+                "@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http2_protocol_options": {}},
+            }}}
         limits = {"thresholds": [{"max_connections": 8192, "max_pending_requests": 8192, "max_requests": 8192}]}
         return json.dumps({"static_resources": {
             "listeners": [{
                 "name": "edge", "address": socket_address(self.port),
-                "filter_chains": [{"filters": [{"name": "http", "typed_config": http}]}],
+                "filter_chains": [chain],
             }],
             "clusters": [{
-                "name": arm, "type": "STATIC", "connect_timeout": "5s", "circuit_breakers": limits,
+                "name": arm, "type": "STATIC", "connect_timeout": "5s", "circuit_breakers": limits, **options,
                 "load_assignment": {
                     "cluster_name": arm,
                     "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(port)}}]}],
                 },
-            } for arm, port in self.upstreams.ports.items()],
+            } for arm, port in self.ports.items()],
         }})
 
 
@@ -270,10 +327,14 @@ def socket_address(port: int) -> dict:
 def pointsman_head(proxy: Proxy) -> str:
     """The part of routes.toml that every scenario shares: who calls, who answers, metrics on."""
     sink = str(proxy.log) if proxy.access_log else "off"
+    scheme = "h2c" if proxy.edge == "grpc" else "http"
+    tls = f"""[listener.tls]
+certificates = [{{ cert = "{proxy.folder}/edge.pem", key = "{proxy.folder}/edge.key" }}]
+""" if proxy.edge == "tls" else ""
     return f"""schema = 1
 [[listener]]
 address = "127.0.0.1:{proxy.port}"
-[admin]
+{tls}[admin]
 address = "127.0.0.1:{proxy.admin_port}"
 [state]
 dir = "{proxy.folder}/state"
@@ -285,7 +346,7 @@ user = ["cookie:uid"]
 [segment.staff]
 header = {{ x-employee = "1" }}
 [upstream.stable]
-endpoints = ["http://127.0.0.1:{proxy.upstreams.ports["stable"]}"]
+endpoints = ["{scheme}://127.0.0.1:{proxy.ports["stable"]}"]
 [upstream.canary]
-endpoints = ["http://127.0.0.1:{proxy.upstreams.ports["canary"]}"]
+endpoints = ["{scheme}://127.0.0.1:{proxy.ports["canary"]}"]
 """

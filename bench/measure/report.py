@@ -14,8 +14,15 @@ TITLES = {
     "reload": "Reload storm: routes.toml rewritten ten times a second at full load",
     "effect": "From a write to its effect, at full load",
     "routes": "Routing growth",
+    "tls_full": "TLS 1.3: a full handshake, one GET, and gone",
+    "tls_resumed": "TLS 1.3: a resumed handshake, one GET, and gone",
+    "tls": "Small GET over TLS, kept connections",
+    "h2": "HTTP/2 over TLS, 8 connections",
+    "grpc": "gRPC unary calls, HTTP/2 without TLS on both sides",
+    "websocket": "WebSocket: a message of 64 bytes there and back",
+    "tls_idle": "Idle keep-alive connections under TLS",
 }
-REFERENCE = {"small": "HAProxy", "log": "HAProxy", "body": "HAProxy", "idle": "HAProxy", "latency": "nginx"}
+REFERENCE = dict.fromkeys(TITLES, "HAProxy") | {"latency": "nginx", "h2": "nginx", "reload": "", "effect": "", "routes": ""}
 OWN_REFERENCE = {"reload": "calm", "routes": f"{10} routes, or calm"}
 NAMES = {"pointsman": "Pointsman", "haproxy": "HAProxy", "nginx": "nginx", "envoy": "Envoy"}
 
@@ -34,6 +41,12 @@ TARGETS = [
     ("routes", "CPU per request, 100,000 routes", "ratio", 2.0),
     ("routes", "reload of 100,000 routes, write to effect", "value", 1000),
     ("routes", "p99 while it reloads", "ratio", 1.1),
+    ("tls_full", "CPU per connection", "ratio", 1.00),
+    ("tls_resumed", "CPU per connection", "ratio", 1.00),
+    ("tls", "CPU per request", "ratio", 1.00),
+    ("h2", "CPU per request, 100 streams", "ratio", 1.00),
+    ("h2", "CPU per request, 100 streams", "to envoy", 0.5),
+    ("tls_idle", "memory per idle connection", "value", 20480),
 ]
 COLOURS = {"pointsman": "#0f766e", "haproxy": "#64748b", "nginx": "#94a3b8", "envoy": "#cbd5e1"}
 

@@ -7,9 +7,12 @@ import random
 import statistics
 import time
 
-from . import load, machine, peers
+from . import load, machine, peers, protocols
 
-ALL = ("small", "log", "body", "latency", "idle", "reload", "effect", "routes")
+ALL = (
+    "small", "log", "body", "latency", "idle", "reload", "effect", "routes",
+    "tls_full", "tls_resumed", "tls", "h2", "grpc", "websocket", "tls_idle",
+)
 IDLE_CONNECTIONS = 2000
 # A connection is idle when its client has not asked for anything for a while.
 IDLE_SECONDS = 3
@@ -43,14 +46,19 @@ class Results:
         return [series for series in self.series if series.scenario == scenario]
 
 
-class Bench:
+class Bench(protocols.Protocols):
     def __init__(self, folder: pathlib.Path, found: peers.Found, options):
         machine.raise_descriptor_limit()
         self.folder, self.found, self.options = folder, found, options
         self.rounds, self.seconds = options.rounds, options.seconds
         self.upstreams = peers.Upstreams(folder, found.paths["nginx"])
+        if any(name.startswith(("tls", "h2")) for name in options.only):
+            protocols.make_certificate(folder)
+        if "websocket" in options.only:
+            self.echo, self.upstreams.echo_port = protocols.echo_server(folder)
         self.wrk = load.Wrk(found.paths["wrk"], folder)
         self.fixed_rate = load.FixedRate(found.paths["h2load"], folder)
+        self.h2load = protocols.H2Load(found.paths["h2load"], folder)
         self.results = Results()
 
     def run(self) -> Results:
@@ -70,9 +78,9 @@ class Bench:
         print(f"  FAILED {where}: {error}", flush=True)
 
     @contextlib.contextmanager
-    def proxy(self, name: str, access_log: bool = False, routes=None):
+    def proxy(self, name: str, access_log: bool = False, routes=None, edge: str = "http"):
         running = peers.Proxy(
-            name, self.found.paths[name], self.folder, self.upstreams, access_log=access_log, routes=routes
+            name, self.found.paths[name], self.folder, self.upstreams, access_log=access_log, routes=routes, edge=edge
         )
         try:
             yield running
@@ -164,19 +172,22 @@ class Bench:
             self.add("latency", figure, "µs", added, reference="nginx")
 
     def measure_idle(self):
+        self.idle_memory("idle", "http", load.Idle)
+
+    def idle_memory(self, scenario: str, edge: str, kind):
         def measure(name: str) -> float:
-            with self.proxy(name) as proxy:
-                load.Idle(proxy.port, 50).close()
+            with self.proxy(name, edge=edge) as proxy:
+                kind(proxy.port, 50).close()
                 time.sleep(0.3)
                 before = proxy.process.rss_bytes()
-                idle = load.Idle(proxy.port, IDLE_CONNECTIONS)
+                idle = kind(proxy.port, IDLE_CONNECTIONS)
                 time.sleep(IDLE_SECONDS)
                 grown = proxy.process.rss_bytes() - before
                 idle.close()
                 return grown / IDLE_CONNECTIONS
 
-        found = self.interleaved("idle", min(3, self.rounds), measure)
-        self.add("idle", "memory per idle connection", "B", found)
+        found = self.interleaved(scenario, min(3, self.rounds), measure)
+        self.add(scenario, "memory per idle connection", "B", found)
 
     # Pointsman alone: what changes on the day of the release.
 
