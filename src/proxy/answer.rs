@@ -10,9 +10,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::body::{ResponseBody, Source};
+use super::budget::Way;
 use super::exchange::{Exchange, Stage};
 use super::fields::strip_hop_by_hop;
 use super::grpc;
+use super::lease::Lease;
 use super::prepare::values;
 use crate::route::{Redirect, Respond, Route, Split};
 use crate::telemetry::{Ender, GrpcStatus};
@@ -84,7 +86,8 @@ fn account(exchange: &mut Exchange, source: &Source) {
     if let (Source::Upstream(body, _), Some(held)) = (source, &mut exchange.held)
         && body.size_hint().exact().is_none_or(|length| length > SMALL_BYTES_MAX)
     {
-        held.add_body();
+        let way = if matches!(exchange.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
+        held.add_body(way);
     }
 }
 

@@ -14,6 +14,7 @@ use super::client::{Client, TRAILERS_MAX};
 use super::exchange::{Exchange, Stage, Upload, UploadFault};
 use super::fields::{is_allowed_in_trailers, strip_guarded};
 use super::grpc;
+use super::replay::Try;
 use super::timers::{Coarse, Deadline};
 use crate::route::Route;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
@@ -39,6 +40,8 @@ pub(super) enum RequestBody {
     Empty,
     /// Pulled from the client.
     Client(Box<ClientBody>),
+    /// Pulled from the client, and kept for another try.
+    Try(Try),
 }
 
 /// A body that is pulled from the client.
@@ -107,7 +110,18 @@ impl ClientBody {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    /// Whether all of it was pulled.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// How much is to come.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    /// The next frame.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.waits(polled.is_pending());
         if polled.is_ready() {
@@ -163,20 +177,23 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Client(body) => body.poll(cx),
+            Self::Try(body) => body.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.incoming.is_end_stream(),
+            Self::Client(body) => body.is_end_stream(),
+            Self::Try(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.incoming.size_hint(),
+            Self::Client(body) => body.size_hint(),
+            Self::Try(body) => body.size_hint(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Connections to upstreams: an idle one when there is one, else a new one within its bounds.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use super::fault::Fault;
 use super::lease::{Lease, Stream};
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::socket::Socket;
-use super::upstream_h2_io::UpstreamH2Io;
+use super::upstream_h2_io::{Said, UpstreamH2Io};
 use super::upstream_io::UpstreamIo;
 use super::worker::Worker;
 use crate::route::Protocol;
@@ -23,16 +22,15 @@ use crate::telemetry::UpstreamSeries;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Buffers of an HTTP/1.1 connection grow to this.
 const H1_BUFFER_BYTES: usize = 256 * 1024;
-/// Flow-control windows of an HTTP/2 connection.
-const H2_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Whether a pooled connection may be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Reuse {
-    /// It may.
+    /// Any.
     Allowed,
-    /// Too many of them turned out dead.
+    /// Any but the one that this was said of.
+    Without(Rc<Said>),
+    /// None: too many of them turned out dead.
     GivenUp,
 }
 
@@ -44,7 +42,7 @@ pub(super) async fn lease(
 ) -> Result<(Lease, bool), Fault> {
     match endpoint.protocol() {
         Protocol::Http1 => {
-            if reuse == Reuse::Allowed
+            if !matches!(reuse, Reuse::GivenUp)
                 && let Some(connection) = idle(endpoint).await
             {
                 return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
@@ -53,22 +51,28 @@ pub(super) async fn lease(
             Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, false))
         }
         Protocol::H2c => {
-            if reuse == Reuse::Allowed
-                && let Some(connection) = endpoint.multiplexed()
-            {
-                return Ok((Lease::Stream(Stream::new(connection)), true));
+            if let Some(connection) = shared(endpoint, &reuse) {
+                return Ok((connection, true));
             }
             let _alone = endpoint.opening.lock().await;
-            if reuse == Reuse::Allowed
-                && let Some(connection) = endpoint.multiplexed()
-            {
-                return Ok((Lease::Stream(Stream::new(connection)), true));
+            if let Some(connection) = shared(endpoint, &reuse) {
+                return Ok((connection, true));
             }
             let connection = open_h2(worker, upstream, endpoint).await?;
             endpoint.multiplexed.borrow_mut().push(connection.clone());
             Ok((Lease::Stream(Stream::new(connection)), false))
         }
     }
+}
+
+/// A stream of an HTTP/2 connection that is open already.
+fn shared(endpoint: &EndpointPool, reuse: &Reuse) -> Option<Lease> {
+    let but = match reuse {
+        Reuse::Allowed => None,
+        Reuse::Without(said) => Some(said),
+        Reuse::GivenUp => return None,
+    };
+    endpoint.multiplexed(but).map(|connection| Lease::Stream(Stream::new(connection)))
 }
 
 /// The idle connection that was used last and is still alive.
@@ -106,20 +110,26 @@ async fn open_h2(
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
-        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(worker.budget.window_bytes())
+        .initial_stream_window_size(worker.budget.stream_window_bytes())
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));
-    let handshake = builder.handshake(UpstreamH2Io::new(stream, worker)).await;
-    let (sender, connection) = handshake.map_err(|_| Fault::UpstreamProtocol)?;
+    let (io, said) = UpstreamH2Io::new(stream, worker);
+    let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
     tokio::task::spawn_local(async move {
         let _open = open;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended early");
         }
     });
-    Ok(Multiplexed { sender, streams: Rc::new(Cell::new(0)) })
+    // It is known only then how many streams there may be.
+    match tokio::time::timeout(upstream.upstream.connect_timeout, said.settled()).await {
+        Ok(true) => Ok(Multiplexed::new(sender, said, worker.now_ms())),
+        Ok(false) if said.is_anything() => Err(Fault::UpstreamProtocol),
+        Ok(false) => Err(Fault::UpstreamReset),
+        Err(_) => Err(Fault::ConnectTimeout),
+    }
 }
 
 async fn connect(

@@ -22,9 +22,6 @@ use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
 const H1_BUFFER_BYTES: usize = 128 * 1024;
-/// Flow-control windows (RFC 9113 §5.2): a stream's grows with the bandwidth that is measured.
-const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes that one stream may buffer for sending.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Resets that the client may provoke before it is sent away (page 35 §2).
@@ -165,8 +162,8 @@ async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Re
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.header_bytes)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(client.worker.budget.window_bytes())
+        .initial_stream_window_size(client.worker.budget.stream_window_bytes())
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_local_error_reset_streams(H2_LOCAL_RESETS);

@@ -20,8 +20,10 @@ use super::fields::is_ambiguous_response;
 use super::lease::{Flight, Lease};
 use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::for_h2;
+use super::replay::Again;
 use super::timers::Deadline;
-use crate::route::{Protocol, Route};
+use super::upstream_h2_io::Said;
+use crate::route::Route;
 use crate::telemetry::StatusClass;
 
 /// From this limit on, a worker may use up half of its share without looking at the others.
@@ -109,22 +111,28 @@ async fn send(
         // HTTP/1.0 may name none, HTTP/1.1 must (RFC 9112 §3.2).
         request.headers_mut().insert(header::HOST, host);
     }
-    let replayable = is_replayable(&request);
-    if endpoint.protocol() == Protocol::H2c {
-        for_h2(&mut request);
-    }
+    let idempotent = is_idempotent(request.method());
     let worker = Rc::clone(&exchange.client.worker);
     let meter = upstream.meter(worker.index);
+    let mut declined: Option<Rc<Said>> = None;
     loop {
-        let reuse = if exchange.attempts < STALE_MAX { Reuse::Allowed } else { Reuse::GivenUp };
+        let reuse = match &declined {
+            _ if exchange.attempts >= STALE_MAX => Reuse::GivenUp,
+            Some(said) => Reuse::Without(Rc::clone(said)),
+            None => Reuse::Allowed,
+        };
         exchange.attempts += 1;
         let (lease, reused) = connect::lease(&worker, (upstream, endpoint), reuse).await?;
-        let copy = (reused && replayable).then(|| copy(&request));
+        let (again, sent) = keep(request, &lease, reused && idempotent);
+        let said = lease.said();
         exchange.stage = Stage::Head;
         let asked = if reused { exchange.began } else { worker.clock.now() };
         exchange.lease = Some(lease);
-        match attempt(exchange, request).await {
+        let failure = match attempt(exchange, sent).await {
             Ok(response) => {
+                if let Some(again) = again {
+                    again.forget();
+                }
                 let now = worker.clock.now();
                 let took = now.duration_since(asked);
                 exchange.head_at = Some(now);
@@ -133,37 +141,41 @@ async fn send(
                     held.forget_head();
                 }
                 meter.latency.record(took);
-                return inspect(response, endpoint.protocol());
+                return inspect(response);
             }
-            Err(failure) => {
-                exchange.lease = None;
-                let fault = failure.fault;
-                match failure.unsent.or(if failure.silent { copy } else { None }) {
-                    Some(again) if reused => request = again,
-                    Some(_) | None => return Err(fault),
-                }
-                meter.retries.inc();
+            Err(failure) => failure,
+        };
+        exchange.lease = None;
+        let silent = failure.silent && reused && idempotent;
+        let again = again.filter(Again::is_whole);
+        request = match (failure.unsent, again) {
+            (Some(unsent), _) if reused => unsent,
+            (None, Some(again)) if failure.unprocessed && declined.is_none() => {
+                declined = said;
+                again.request()
             }
-        }
+            (None, Some(again)) if silent && again.is_bodiless() => again.request(),
+            (Some(_) | None, _) => return Err(failure.fault),
+        };
+        meter.retries.inc();
     }
 }
 
-/// Whether it may be sent again when nobody knows whether the first try was processed: an idempotent method (RFC 9110
-/// §9.2.2) without a body.
-fn is_replayable(request: &Request<RequestBody>) -> bool {
-    matches!(request.body(), RequestBody::Empty)
-        && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+/// Whether it may be sent again when nobody knows whether the first try was processed (RFC 9110 §9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
-/// The same request again. Only for requests without a body.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    copy.headers_mut().clone_from(request.headers());
-    *copy.extensions_mut() = request.extensions().clone();
-    copy
+/// Keeps what it takes to send a request again, if that can come to pass: on a stream, which the other side can refuse
+/// unprocessed, or because it may be repeated.
+fn keep(mut request: Request<RequestBody>, lease: &Lease, repeatable: bool) -> (Option<Again>, Request<RequestBody>) {
+    match lease {
+        Lease::Stream(_) => for_h2(&mut request),
+        Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
+        Lease::Whole { .. } => return (None, request),
+    }
+    let (again, request) = Again::of(request);
+    (Some(again), request)
 }
 
 /// What one try came to.
@@ -173,18 +185,30 @@ struct Failure {
     unsent: Option<Request<RequestBody>>,
     /// Nothing of an answer was read.
     silent: bool,
+    /// The other side has said that it did nothing of it.
+    unprocessed: bool,
 }
 
 impl Failure {
     fn of(error: &hyper::Error, unsent: Option<Request<RequestBody>>) -> Self {
         let garbage = error.is_parse() || error.is_parse_status() || error.is_parse_too_large();
         let fault = if garbage { Fault::UpstreamProtocol } else { Fault::UpstreamReset };
-        Self { fault, unsent, silent: !garbage && !error.is_user() }
+        Self { fault, unsent, silent: !garbage && !error.is_user(), unprocessed: is_unprocessed(error) }
     }
 }
 
+/// Whether the other side has said that it did nothing of a stream: it refused it (RFC 9113 §8.7), or it left the
+/// connection and named an earlier one as the last that it has looked at (§6.8), which is when h2 tells a stream of it.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (refused || cause.is_go_away())
+    })
+}
+
 async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
-    let lost = Failure { fault: Fault::UpstreamReset, unsent: None, silent: true };
+    let lost = Failure { fault: Fault::UpstreamReset, unsent: None, silent: true, unprocessed: false };
     match &mut exchange.lease {
         Some(Lease::Whole { connection, .. }) => {
             if exchange.version == Version::HTTP_11 {
@@ -204,11 +228,9 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
 }
 
 /// An answer that can be read in two ways, or that nobody asked for, is none.
-fn inspect(response: Response<Incoming>, protocol: Protocol) -> Result<Response<Incoming>, Fault> {
+fn inspect(response: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
     let status = response.status();
     let odd = status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600;
-    let ambiguous = protocol == Protocol::Http1
-        && response.version() != Version::HTTP_2
-        && is_ambiguous_response(response.headers());
+    let ambiguous = response.version() != Version::HTTP_2 && is_ambiguous_response(response.headers());
     if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(response) }
 }

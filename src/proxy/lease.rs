@@ -8,6 +8,7 @@ use hyper::client::conn::http2;
 use super::body::RequestBody;
 use super::exchange::Upload;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::upstream_h2_io::Said;
 use super::worker::Worker;
 
 /// A connection, or a stream of one.
@@ -27,13 +28,15 @@ pub(super) enum Lease {
 pub(super) struct Stream {
     pub(super) sender: http2::SendRequest<RequestBody>,
     streams: Rc<Cell<usize>>,
+    /// What the other side says of the connection.
+    pub(super) said: Rc<Said>,
 }
 
 impl Stream {
     /// Takes a place on `connection`.
     pub(super) fn new(connection: Multiplexed) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        Self { sender: connection.sender, streams: connection.streams }
+        Self { sender: connection.sender, streams: connection.streams, said: connection.said }
     }
 }
 
@@ -44,6 +47,14 @@ impl Drop for Stream {
 }
 
 impl Lease {
+    /// What the other side says of an HTTP/2 connection.
+    pub(super) fn said(&self) -> Option<Rc<Said>> {
+        match self {
+            Self::Whole { .. } => None,
+            Self::Stream(stream) => Some(Rc::clone(&stream.said)),
+        }
+    }
+
     /// The answer was read whole: the connection goes back to its pool, unless the request's body is still on its way.
     pub(super) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {

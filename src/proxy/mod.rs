@@ -28,6 +28,7 @@ mod local;
 mod pool;
 mod prepare;
 mod record;
+mod replay;
 pub mod scan;
 mod socket;
 mod stack;

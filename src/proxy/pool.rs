@@ -9,6 +9,7 @@ use hyper::client::conn::{http1, http2};
 
 use super::balance::Turns;
 use super::body::RequestBody;
+use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
 use crate::route::{Protocol, Upstream};
 use crate::snapshot::Endpoint;
@@ -16,6 +17,8 @@ use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
 /// An idle upstream connection is closed after this: below the 60 s that servers commonly keep one.
 const IDLE_MS_MAX: u64 = 50_000;
+/// Streams on one HTTP/2 connection, however many more the other side allows; more requests open one more connection.
+pub(super) const STREAMS_MAX: usize = 100;
 /// Idle connections are looked at this often.
 const SWEEP_MS: u64 = 1000;
 
@@ -61,6 +64,32 @@ pub(super) struct Idle {
 pub(super) struct Multiplexed {
     pub(super) sender: http2::SendRequest<RequestBody>,
     pub(super) streams: Rc<Cell<usize>>,
+    pub(super) said: Rc<Said>,
+    used_ms: Cell<u64>,
+}
+
+impl Multiplexed {
+    pub(super) fn new(sender: http2::SendRequest<RequestBody>, said: Rc<Said>, now_ms: u64) -> Self {
+        Self { sender, streams: Rc::default(), said, used_ms: Cell::new(now_ms) }
+    }
+
+    /// Whether it will take streams, if not now.
+    fn is_alive(&self) -> bool {
+        !self.sender.is_closed() && !self.said.is_leaving()
+    }
+
+    /// Whether it takes one more stream: as many as the other side allows, and as we would wait for at once.
+    fn has_room(&self) -> bool {
+        self.is_alive() && self.streams.get() < self.said.streams_max().min(STREAMS_MAX)
+    }
+
+    /// Whether it stays open at this time: it is used, or was not long ago.
+    fn stays(&self, now_ms: u64) -> bool {
+        if self.streams.get() > 0 {
+            self.used_ms.set(now_ms);
+        }
+        self.is_alive() && now_ms < self.used_ms.get() + IDLE_MS_MAX
+    }
 }
 
 impl Pools {
@@ -115,7 +144,7 @@ impl Pools {
             for endpoint in &pool.endpoints {
                 let stays = |idle: &Idle| !idle.connection.sender.is_closed() && now_ms < idle.since_ms + IDLE_MS_MAX;
                 endpoint.idle.borrow_mut().retain(stays);
-                endpoint.multiplexed.borrow_mut().retain(|connection| !connection.sender.is_closed());
+                endpoint.multiplexed.borrow_mut().retain(|connection| connection.stays(now_ms));
             }
         }
     }
@@ -168,13 +197,11 @@ impl EndpointPool {
         self.idle.borrow_mut().push(Idle { connection, since_ms: now_ms });
     }
 
-    /// An HTTP/2 connection with a free stream.
-    pub(super) fn multiplexed(&self) -> Option<Multiplexed> {
+    /// An HTTP/2 connection with a free stream, the first one that has one, so that those that a rush has opened fall
+    /// idle after it. Not the one that this was said of.
+    pub(super) fn multiplexed(&self, but: Option<&Rc<Said>>) -> Option<Multiplexed> {
         let connections = self.multiplexed.borrow();
-        let free = |connection: &&Multiplexed| !connection.sender.is_closed() && connection.streams.get() < STREAMS_MAX;
-        connections.iter().find(free).cloned()
+        let other = |connection: &&Multiplexed| but.is_none_or(|but| !Rc::ptr_eq(but, &connection.said));
+        connections.iter().filter(other).find(|connection| connection.has_room()).cloned()
     }
 }
-
-/// Streams on one upstream connection; more requests open one more connection.
-const STREAMS_MAX: usize = 100;

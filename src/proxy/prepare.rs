@@ -223,6 +223,9 @@ fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
 
 /// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.
 pub(super) fn for_h2(request: &mut Request<RequestBody>) {
+    if request.version() == Version::HTTP_2 {
+        return;
+    }
     let host = request.headers_mut().remove(header::HOST);
     request.headers_mut().remove(header::TRANSFER_ENCODING);
     let mut uri = http::uri::Parts::default();

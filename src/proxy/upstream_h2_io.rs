@@ -1,10 +1,13 @@
 //! The byte stream of an HTTP/2 connection to an upstream. hyper takes a stream that is reset with `NO_ERROR` for one that
-//! has ended; before its end was sent, that is a body cut short (RFC 9113 §8.1), and reaches hyper as `CANCEL`.
+//! has ended; before its end was sent, that is a body cut short (RFC 9113 §8.1), and reaches hyper as `CANCEL`. What the
+//! other side says of the connection as a whole, its settings and its leaving, is noticed on the way.
 
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use ahash::HashSet;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -17,7 +20,13 @@ const FRAME_HEADER_BYTES: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+/// RFC 9113 §6.5.1.
+const SETTING_BYTES: usize = 6;
+const MAX_CONCURRENT_STREAMS: u8 = 3;
 const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
 /// RFC 9113 §7.
 const CANCEL: u8 = 8;
 
@@ -28,9 +37,60 @@ pub(super) struct UpstreamH2Io {
     resets: Resets,
 }
 
+/// What the other side has said of the connection.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    streams_max: Cell<Option<u32>>,
+    settled: Cell<bool>,
+    leaving: Cell<bool>,
+    ended: Cell<bool>,
+    anything: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Said {
+    /// How many streams there may be at a time.
+    pub(super) fn streams_max(&self) -> usize {
+        self.streams_max.get().and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether no more streams are taken.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Waits until the other side has told its settings, how many streams it takes among them: says whether it has,
+    /// before the connection ended. Cancel safe.
+    pub(super) async fn settled(&self) -> bool {
+        poll_fn(|cx| {
+            if self.settled.get() || self.ended.get() {
+                return Poll::Ready(self.settled.get());
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whether anything was said at all.
+    pub(super) fn is_anything(&self) -> bool {
+        self.anything.get()
+    }
+
+    fn is_now(&self, fact: &Cell<bool>) {
+        fact.set(true);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
 /// Follows the frames that an upstream sends.
 #[derive(Debug, Default)]
 struct Resets {
+    said: Rc<Said>,
+    /// The setting that is being read, when the frame under way has the other side's settings.
+    setting: Option<[u8; SETTING_BYTES]>,
     header: [u8; FRAME_HEADER_BYTES],
     header_bytes: usize,
     /// Bytes of the frame under way that are still to come.
@@ -57,7 +117,15 @@ impl Resets {
                 continue;
             }
             let taken = self.left.min(bytes.len() - at);
-            if let Some(code) = &mut self.code {
+            if let Some(setting) = &mut self.setting {
+                for byte in &bytes[at..at + taken] {
+                    setting[(SETTING_BYTES - self.left % SETTING_BYTES) % SETTING_BYTES] = *byte;
+                    self.left -= 1;
+                    if let (0, [0, MAX_CONCURRENT_STREAMS, max @ ..]) = (self.left % SETTING_BYTES, *setting) {
+                        self.said.streams_max.set(Some(u32::from_be_bytes(max)));
+                    }
+                }
+            } else if let Some(code) = &mut self.code {
                 for byte in &mut bytes[at..at + taken] {
                     let place = 4_usize.saturating_sub(self.left);
                     if let Some(kept) = code.get_mut(place) {
@@ -72,6 +140,9 @@ impl Resets {
                 self.left -= taken;
             }
             at += taken;
+            if self.left == 0 && self.setting.take().is_some() {
+                self.said.is_now(&self.said.settled);
+            }
         }
     }
 
@@ -84,6 +155,10 @@ impl Resets {
         match kind {
             HEADERS if flags & END_STREAM == 0 => drop(self.open.insert(stream)),
             HEADERS | DATA if flags & END_STREAM != 0 => drop(self.open.remove(&stream)),
+            SETTINGS if flags & ACK != 0 => {}
+            SETTINGS if self.left == 0 => self.said.is_now(&self.said.settled),
+            SETTINGS => self.setting = Some([0; SETTING_BYTES]),
+            GOAWAY => self.said.is_now(&self.said.leaving),
             RST_STREAM if self.open.remove(&stream) && self.left == 4 => self.code = Some([0; 4]),
             _ => {}
         }
@@ -91,9 +166,17 @@ impl Resets {
 }
 
 impl UpstreamH2Io {
-    /// Wraps a connection.
-    pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> Self {
-        Self { stream, worker: Rc::clone(worker), resets: Resets::default() }
+    /// Wraps a connection, and gives what the other side will say of it.
+    pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Said>) {
+        let said = Rc::new(Said::default());
+        let resets = Resets { said: Rc::clone(&said), ..Resets::default() };
+        (Self { stream, worker: Rc::clone(worker), resets }, said)
+    }
+}
+
+impl Drop for UpstreamH2Io {
+    fn drop(&mut self) {
+        self.resets.said.is_now(&self.resets.said.ended);
     }
 }
 
@@ -104,6 +187,9 @@ impl Read for UpstreamH2Io {
         let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer))?;
+        if !buffer.filled().is_empty() {
+            this.resets.said.anything.set(true);
+        }
         this.resets.follow(buffer.filled_mut());
         cursor.put_slice(buffer.filled());
         Poll::Ready(Ok(()))
@@ -157,6 +243,26 @@ mod tests {
             assert!(resets.open.is_empty());
         }
         whole
+    }
+
+    #[test]
+    fn settings_count_when_they_are_whole_and_a_goaway_at_once() {
+        let values = [0, 4, 0, 0, 1, 0, 0, 3, 0, 0, 1, 2, 0, 1, 0, 0, 0, 9];
+        let (mut settings, goaway) = (frame(SETTINGS, 0, 0, &values), frame(GOAWAY, 0, 0, &[0; 8]));
+        let mut resets = Resets::default();
+        let last = settings.split_off(22);
+        resets.follow(&mut settings);
+        assert!(!resets.said.settled.get());
+        assert_eq!(resets.said.streams_max(), 258);
+        resets.follow(&mut last.clone());
+        assert!(resets.said.settled.get() && !resets.said.is_leaving());
+        resets.follow(&mut goaway[..9].to_vec());
+        assert!(resets.said.is_leaving());
+        let mut resets = Resets::default();
+        resets.follow(&mut frame(SETTINGS, ACK, 0, &[]));
+        assert!(!resets.said.settled.get());
+        resets.follow(&mut frame(SETTINGS, 0, 0, &[]));
+        assert!(resets.said.settled.get());
     }
 
     #[test]

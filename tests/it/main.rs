@@ -12,6 +12,7 @@ mod forwarding;
 mod golden;
 mod grpc;
 mod h2;
+mod h2_upstream;
 mod harness;
 mod hostile;
 mod hostile_upstream;

@@ -1,0 +1,193 @@
+//! HTTP/2 to upstreams: as many streams as the other side takes, more connections when they run out, streams that it
+//! did not process sent again, and windows that fill a long path.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use http::Response;
+
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, frame};
+use crate::harness::h2_client::{End, send_all};
+use crate::harness::h2c::whole;
+use crate::harness::{H2, ONE_ROUTE, Proxy, Upstream, until};
+
+/// 1 Gbit/s for 20 ms.
+const LONG_PATH_BYTES: usize = 2_500_000;
+
+fn to_h2c(upstream: &Upstream) -> Proxy {
+    Proxy::with("main", upstream).start(&ONE_ROUTE.replace("http://", "h2c://"))
+}
+
+#[test]
+fn no_connection_gets_more_streams_than_the_other_side_takes() {
+    let open: Arc<Mutex<HashMap<u64, (u32, u32)>>> = Arc::default();
+    let seen = Arc::clone(&open);
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(3);
+    let upstream = Upstream::h2c_script(&builder, move |_, connection, _, mut respond| {
+        let open = Arc::clone(&open);
+        Box::pin(async move {
+            {
+                let mut open = open.lock().unwrap();
+                let (now, most) = open.entry(connection).or_default();
+                *now += 1;
+                *most = (*most).max(*now);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            open.lock().unwrap().entry(connection).or_default().0 -= 1;
+            respond.send_response(Response::new(()), true).unwrap();
+        })
+    });
+    let proxy = to_h2c(&upstream);
+    let mut client = H2::connect(proxy.address());
+    for _ in 0..3 {
+        let all: Vec<_> = (0..20).map(|_| client.open(H2::request("GET", "/").body(()).unwrap(), End::Now).0).collect();
+        for response in all {
+            assert_eq!(client.finish(response).status, 200);
+        }
+    }
+    let most: Vec<u32> = seen.lock().unwrap().values().map(|(_, most)| *most).collect();
+    assert!(most.len() >= 7 && most.iter().all(|most| *most <= 3), "streams of each connection: {most:?}");
+    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0, "none was refused");
+    assert!(most.len() <= 14, "connections are used again: {}", most.len());
+}
+
+#[test]
+fn a_refused_stream_is_sent_again_once_with_its_body() {
+    let tries = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&tries);
+    let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, connection, request, mut respond| {
+        let number = tries.fetch_add(1, SeqCst);
+        Box::pin(async move {
+            let path = request.uri().path().to_owned();
+            if path == "/always" || (path == "/once" && number.is_multiple_of(2)) {
+                respond.send_reset(Reason::REFUSED_STREAM);
+                return;
+            }
+            let got = whole(connection, request).await.unwrap();
+            let mut body = respond.send_response(Response::new(()), false).unwrap();
+            send_all(&mut body, got.body.into(), End::Now).await.unwrap();
+        })
+    });
+    let proxy = to_h2c(&upstream);
+    let mut client = H2::connect(proxy.address());
+    for pieces in [&[][..], &[&b"one body"[..]], &[b"of", b" three ", b"pieces"]] {
+        let answer = client.send(H2::request("POST", "/once").body(()).unwrap(), pieces, None);
+        assert_eq!((answer.status, answer.body), (200, pieces.concat()), "a POST too: it was not processed");
+    }
+    assert_eq!(counted.load(SeqCst), 6);
+    let answer = client.send(H2::request("POST", "/always").body(()).unwrap(), &[b"x"], None);
+    assert_eq!((answer.status, counted.load(SeqCst)), (502, 8), "twice, and no more: {answer:?}");
+    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 4.0);
+}
+
+#[test]
+fn a_body_that_is_too_large_to_keep_is_not_sent_again() {
+    let upstream = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, mut request, mut respond| {
+        Box::pin(async move {
+            let mut got = 0;
+            while got < 100_000 {
+                let data = request.body_mut().data().await.unwrap().unwrap();
+                request.body_mut().flow_control().release_capacity(data.len()).unwrap();
+                got += data.len();
+            }
+            respond.send_reset(Reason::REFUSED_STREAM);
+        })
+    });
+    let proxy = to_h2c(&upstream);
+    let mut client = H2::connect(proxy.address());
+    let answer = client.send(H2::request("PUT", "/").body(()).unwrap(), &[&vec![7; 100_000]], None);
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
+}
+
+/// The first connection answers its first stream and leaves; the others answer all.
+#[test]
+fn a_connection_that_leaves_gets_no_more_streams_and_what_it_did_not_process_is_sent_again() {
+    let upstream = Upstream::script(|mut conn| {
+        let number = conn.number;
+        conn.wire.exact(24).unwrap();
+        conn.send(frame(SETTINGS, 0, 0, &[]));
+        let mut streams = 0_u32;
+        loop {
+            let Ok(head) = conn.wire.exact(9) else { return };
+            conn.wire.exact(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize).unwrap();
+            if head[3] != HEADERS {
+                continue;
+            }
+            streams += 1;
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            let answer =
+                [frame(HEADERS, END_HEADERS, id, &[0x88]), frame(DATA, END_STREAM, id, number.to_string().as_bytes())];
+            match (number, streams) {
+                (0, 1) => {}
+                // The second has come: it is not processed, and the first is answered after that was said.
+                (0, 2) => {
+                    let goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+                    let first = [frame(HEADERS, END_HEADERS, 1, &[0x88]), frame(DATA, END_STREAM, 1, b"0")];
+                    conn.send([goaway, first.concat()].concat());
+                }
+                (0, _) => panic!("a stream after GOAWAY"),
+                (_, _) => drop(conn.send(answer.concat())),
+            }
+        }
+    });
+    let proxy = to_h2c(&upstream);
+    let mut client = H2::connect(proxy.address());
+    let (first, _) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Now);
+    until("the first is there", || {
+        (proxy.metric("pointsman_upstream_in_flight{upstream=\"main\"}") == 1.0).then_some(())
+    });
+    let (second, _) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Now);
+    assert_eq!(client.finish(second).body, b"1", "sent again elsewhere");
+    assert_eq!(client.finish(first).body, b"0", "answered where it was");
+    for _ in 0..10 {
+        assert_eq!(client.get("/").body, b"1");
+    }
+    assert_eq!(upstream.accepted(), 2);
+}
+
+#[test]
+fn one_stream_fills_a_long_path_both_ways() {
+    let room = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&room);
+    let mut builder = h2::server::Builder::new();
+    builder.max_send_buffer_size(16 << 20);
+    let upstream = Upstream::h2c_script(&builder, move |_, _, _, mut respond| {
+        let room = Arc::clone(&room);
+        Box::pin(async move {
+            let mut body = respond.send_response(Response::new(()), false).unwrap();
+            room.store(granted(&mut body).await as u64, SeqCst);
+            send_all(&mut body, Bytes::from_static(b"x"), End::Now).await.unwrap();
+        })
+    });
+    let proxy = to_h2c(&upstream);
+    let mut builder = h2::client::Builder::new();
+    builder.max_send_buffer_size(16 << 20);
+    let mut client = H2::connect_with(proxy.address(), &builder);
+    assert_eq!(client.get("/").body, b"x");
+    let down = usize::try_from(seen.load(SeqCst)).unwrap();
+    let (_response, mut upload) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Later);
+    let up = client.block_on(granted(&mut upload));
+    // Half of a window may be on its way while the other half is being given back.
+    assert!(down >= 2 * LONG_PATH_BYTES, "from upstreams: {down} bytes");
+    assert!(up >= 2 * LONG_PATH_BYTES, "from clients: {up} bytes");
+}
+
+/// How much may be sent at once.
+async fn granted(stream: &mut h2::SendStream<Bytes>) -> usize {
+    stream.reserve_capacity(64 << 20);
+    let mut most = 0;
+    while most < 2 * LONG_PATH_BYTES {
+        let more = std::future::poll_fn(|cx| stream.poll_capacity(cx));
+        match tokio::time::timeout(Duration::from_secs(5), more).await {
+            Ok(Some(Ok(capacity))) => most = most.max(capacity),
+            Ok(Some(Err(_)) | None) | Err(_) => break,
+        }
+    }
+    most
+}
