@@ -189,24 +189,30 @@ pub(super) fn strip_untrusted((headers, survey): (&mut HeaderMap, Survey), ident
     if !survey.underscore {
         return 0;
     }
-    let means_guarded = |name: &&HeaderName| {
-        let name = name.as_str();
-        let meant = name.contains('_').then(|| HeaderName::from_bytes(name.replace('_', "-").as_bytes()));
-        meant.is_some_and(|meant| meant.is_ok_and(|meant| is_guarded(&meant, identity)))
-    };
-    let aliases: Vec<HeaderName> = headers.keys().filter(means_guarded).cloned().collect();
+    strip_aliases(headers, |meant| is_guarded(meant, identity))
+}
+
+/// Removes the aliases of fields that are `meant` here, and returns how many names they had: an upstream that takes
+/// `_` for `-` would take them for ours.
+pub(super) fn strip_aliases(headers: &mut HeaderMap, meant: impl Fn(&HeaderName) -> bool) -> u64 {
+    let is_alias = |name: &&HeaderName| alias_of(name).is_some_and(|name| meant(&name));
+    let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();
     for name in &aliases {
         headers.remove(name);
     }
     aliases.len() as u64
 }
 
+/// The field that a name with `_` can be taken for.
+fn alias_of(name: &HeaderName) -> Option<HeaderName> {
+    let name = name.as_str();
+    name.contains('_').then(|| HeaderName::from_bytes(name.replace('_', "-").as_bytes()).ok()).flatten()
+}
+
 /// Removes from trailers what carries an identity, and every alias of a field that means something.
 pub(super) fn strip_guarded(trailers: &mut HeaderMap, identity: &Identity) {
     remove_where(trailers, |name| {
-        let alias = || HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes());
-        is_identity(name, identity)
-            || (name.as_str().contains('_') && alias().is_ok_and(|meant| is_guarded(&meant, identity)))
+        is_identity(name, identity) || alias_of(name).is_some_and(|meant| is_guarded(&meant, identity))
     });
 }
 

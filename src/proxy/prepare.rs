@@ -12,7 +12,7 @@ use super::body::{ClientBody, RequestBody};
 use super::client::Client;
 use super::exchange::{Exchange, Upload};
 use super::fault::{Fault, REQUEST_ID};
-use super::fields::strip_hop_by_hop;
+use super::fields::{strip_aliases, strip_hop_by_hop};
 use crate::route::{Route, Split, Values};
 use crate::telemetry::Refusal;
 
@@ -180,8 +180,13 @@ fn forwarded(client: &Client, host: Option<&HeaderValue>) -> HeaderValue {
 }
 
 fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
+    let edits = &route.request_headers;
+    if exchange.survey.underscore {
+        let aliases = strip_aliases(headers, |meant| edits.names(meant));
+        exchange.client.worker.meter().alias_headers_dropped.add(aliases);
+    }
     let request_id = exchange.request_id();
-    route.request_headers.apply(headers, &values(exchange, &request_id));
+    edits.apply(headers, &values(exchange, &request_id));
 }
 
 /// What placeholders stand for.

@@ -22,6 +22,12 @@ impl HeaderEdits {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
+    /// Whether a field is set or removed here: what a client says of it does not count.
+    #[must_use]
+    pub fn names(&self, field: &HeaderName) -> bool {
+        self.remove.contains(field) || self.set.iter().any(|(name, _)| name == field)
+    }
+
     /// Edits `headers`.
     pub fn apply(&self, headers: &mut HeaderMap, values: &Values<'_>) {
         for name in &self.remove {

@@ -297,7 +297,13 @@ response = { set = { x-served = "{variant}" }, remove = ["x-powered-by"] }
 "#;
     let echo = Upstream::echo().lines("X-Powered-By: magic\r\n");
     let proxy = Proxy::with("main", &echo).start(toml);
-    let answer = proxy.connect().get("/api/a?b=c", "X-Internal: 1\r\nX-Variant: mine\r\nX-More: 0\r\n");
+    // Also by the names that an upstream may take for ours.
+    let aliases = "X_Internal: 1\r\nX_Variant: mine\r\nx-route_: kept\r\n";
+    let lines = format!("X-Internal: 1\r\nX-Variant: mine\r\nX-More: 0\r\n{aliases}");
+    let answer = proxy.connect().get("/api/a?b=c", &lines);
+    assert!(answer.echoed("x_internal").is_empty() && answer.echoed("x_variant").is_empty());
+    assert_eq!(answer.echoed("x-route_"), ["kept"]);
+    assert_eq!(proxy.metric("pointsman_alias_headers_dropped_total"), 2.0);
     assert_eq!(answer.json()["target"], "/v1/a?b=c");
     assert_eq!(answer.echoed("host"), ["internal.example"]);
     assert_eq!(answer.echoed("x-forwarded-host"), ["test"]);
