@@ -22,7 +22,7 @@ pub fn any(bytes: &[u8]) {
 fn follow(framing: Framing, bytes: &[u8], piece: usize) -> Option<(usize, bool)> {
     let mut body = Body::new(framing);
     let mut at = 0;
-    if framing == Framing::Length(0) {
+    if matches!(framing, Framing::Length(0) | Framing::Switch) {
         return Some((0, true));
     }
     while at < bytes.len() {

@@ -83,10 +83,21 @@ const TIMEOUT: Spec = Spec {
 
 const LIMITS: Spec = Spec {
     title: "[route.limits]",
-    doc: "Bounds in size.",
-    keys: &[optional("body", Form::Pattern(SIZE), "The largest body of a request; beyond: 413.")],
-    later: &["upgrade"],
+    doc: "Bounds in size, and what a connection may become.",
+    keys: &[
+        optional("body", Form::Pattern(SIZE), "The largest body of a request; beyond: 413."),
+        default(
+            "upgrade",
+            Form::OneOrMore(&Form::Words(UPGRADES)),
+            "[]",
+            "What a connection may be switched to; `Upgrade` to anything else is ignored.",
+        ),
+    ],
+    later: &[],
 };
+
+/// What `upgrade` may name.
+const UPGRADES: &[&str] = &["websocket"];
 
 /// The names that routes may refer to.
 pub(super) struct Names<'a, 'd> {
@@ -202,6 +213,12 @@ fn timeouts(context: &mut Context<'_>, reader: &Reader<'_>) -> Timeouts {
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> RouteLimits {
     let Some(reader) = reader.table(context, "limits", &LIMITS) else { return RouteLimits::default() };
     let body = reader.get("body").and_then(|item| value::size(context, &item, (0, 1 << 50)));
+    let mut websocket = false;
+    for item in reader.get("upgrade").map(|item| item.one_or_more()).unwrap_or_default() {
+        if value::word(context, &item, UPGRADES).is_some() && std::mem::replace(&mut websocket, true) {
+            item.refuse(context, "duplicate-key", "this is named twice");
+        }
+    }
     reader.finish(context);
-    RouteLimits { body_bytes: body }
+    RouteLimits { body_bytes: body, websocket }
 }

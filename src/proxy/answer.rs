@@ -16,6 +16,7 @@ use super::fields::strip_hop_by_hop;
 use super::grpc;
 use super::lease::Lease;
 use super::prepare::values;
+use super::upgrade;
 use crate::route::{Redirect, Respond, Route, Split};
 use crate::telemetry::{Ender, GrpcStatus};
 
@@ -47,6 +48,9 @@ pub(super) fn answer(
     }
     if let Some(upload) = &exchange.upload {
         upload.answered.set(true);
+    }
+    if exchange.far.is_some() {
+        upgrade::agree(&mut parts.headers);
     }
     let source = settle(exchange, body, parts.status.as_u16());
     account(exchange, &source);

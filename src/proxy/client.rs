@@ -14,6 +14,7 @@ use super::early::Early;
 use super::expiry::Watched;
 use super::scan::Bounds;
 use super::streams::Reader;
+use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
@@ -43,6 +44,10 @@ pub(super) struct Client {
     pub(super) in_flight: Cell<u32>,
     /// The head of this number stands for bytes that were refused.
     pub(super) refused_head: Cell<Option<(u64, Refusal)>>,
+    /// The last head asked for something else than HTTP, and nobody has said no yet.
+    pub(super) switching: Cell<bool>,
+    /// What the connection becomes when the head of the answer under way has left.
+    pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The body under way was refused.
     pub(super) refused_body: Cell<Option<Refusal>>,
     /// Informational responses to write before the next response.
@@ -87,6 +92,8 @@ impl Client {
             requests: Cell::new(0),
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
+            switching: Cell::new(false),
+            tunnel: Cell::new(None),
             refused_body: Cell::new(None),
             early: Early::default(),
             reader: RefCell::new(None),
@@ -143,6 +150,10 @@ impl Client {
     pub(super) fn end_request(&self) {
         let left = self.in_flight.get().saturating_sub(1);
         self.in_flight.set(left);
+        if self.requests.get() == self.heads.get() {
+            // The head that asked for it was answered with something else.
+            self.switching.set(false);
+        }
         if left == 0 {
             let limits = &self.listener.spec.limits;
             let patience = if self.between.get() { limits.idle_timeout } else { limits.header_timeout };

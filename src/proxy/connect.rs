@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
@@ -92,13 +93,20 @@ async fn open_h1(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &En
     builder.max_buf_size(H1_BUFFER_BYTES).max_header_size(HEAD_BYTES_MAX);
     let (io, hints) = UpstreamIo::new(stream, worker);
     let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
-    tokio::task::spawn_local(async move {
-        let _open = open;
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended early");
+    let task = tokio::task::spawn_local({
+        let hints = Rc::clone(&hints);
+        async move {
+            let mut connection = connection;
+            if let Err(error) = (&mut connection).await {
+                tracing::debug!(%error, "upstream connection ended early");
+                return None;
+            }
+            // hyper ends a connection that switches without closing it.
+            let switched = hints.asked.get().then(|| connection.into_parts())?;
+            Some((switched.io.into_socket(), switched.read_buf, open))
         }
     });
-    Ok(Single { sender, hints })
+    Ok(Single { sender, hints, task })
 }
 
 async fn open_h2(
@@ -166,8 +174,11 @@ async fn connect(
     }
 }
 
+/// A connection that speaks something else than HTTP from now on, and what was read of it behind the answer's head.
+pub(super) type Switched = (Socket, Bytes, Open);
+
 /// An open upstream connection, counted until it is dropped.
-struct Open {
+pub(super) struct Open {
     worker: usize,
     series: Arc<UpstreamSeries>,
 }

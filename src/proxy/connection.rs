@@ -18,6 +18,7 @@ use super::h2_io::{H2Io, PREFACE};
 use super::socket::Socket;
 use super::stack::stack;
 use super::streams::Streams;
+use super::tunnel::Side;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
@@ -145,9 +146,26 @@ async fn http1(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Re
             }
             Pin::new(&mut *connection).poll(cx).map(Turn::Ended)
         });
-        match turn.await {
-            Turn::Ended(ended) => return ended,
-            Turn::Dozes => io = connection.into_parts().io,
+        let ended = match turn.await {
+            Turn::Ended(ended) => Some(ended),
+            Turn::Dozes => None,
+        };
+        let tunnel = client.tunnel.take();
+        let parts = connection.into_parts();
+        io = parts.io;
+        match (ended, tunnel) {
+            (None, _) => {}
+            (Some(Ok(())), Some(tunnel)) => {
+                let (socket, first) = io.into_socket(parts.read_buf);
+                Box::pin(tunnel.run(Side::near(socket, first))).await;
+                return Ok(());
+            }
+            (Some(ended), _) => {
+                if ended.is_ok() {
+                    io.finish().await;
+                }
+                return ended;
+            }
         }
         if !io.wake().await {
             return Ok(());
@@ -220,6 +238,7 @@ fn refusal(client: &Client, error: &hyper::Error) -> Option<Refusal> {
 
 /// The client does not read what it asked for: the connection is cut, and what it holds is free again.
 fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
+    drop(client.tunnel.take());
     client.worker.meter().refuse(Refusal::ReaderStalled);
     Poll::Ready(Ok(()))
 }
@@ -227,6 +246,7 @@ fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
 /// A drain's deadline has passed.
 fn cut(client: &Client) -> Poll<hyper::Result<()>> {
     client.cut.set(true);
+    drop(client.tunnel.take());
     Poll::Ready(Ok(()))
 }
 

@@ -15,8 +15,10 @@ use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
 use super::streams::Reader;
+use super::tunnel::Side;
+use super::upgrade::Asked;
 use crate::route::{Counted, Decision, Reason, RouteId, UpstreamId, VariantId};
-use crate::telemetry::{Ender, Fallback};
+use crate::telemetry::{Ender, Fallback, VariantMeter};
 
 /// The state of one exchange.
 pub(super) struct Exchange {
@@ -53,6 +55,12 @@ pub(super) struct Exchange {
     /// What it takes up of the memory.
     pub(super) held: Option<Held>,
     pub(super) upload: Option<Rc<Upload>>,
+    /// What it asks for besides an answer.
+    pub(super) asked: Option<Asked>,
+    /// The upstream's side of what it has become.
+    pub(super) far: Option<Box<Side>>,
+    /// It has become a tunnel.
+    pub(super) opened: bool,
     pub(super) lease: Option<Lease>,
     pub(super) flight: Option<Flight>,
     pub(super) status: u16,
@@ -116,6 +124,8 @@ pub(super) enum Stage {
     Connect,
     Head,
     Body,
+    /// Something else than HTTP is spoken.
+    Tunnel,
     Done,
 }
 
@@ -128,6 +138,7 @@ impl Stage {
             Self::Connect => 'C',
             Self::Head => 'H',
             Self::Body => 'B',
+            Self::Tunnel => 'T',
             Self::Done => '-',
         }
     }
@@ -192,6 +203,26 @@ impl Exchange {
         let value = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"));
         self.request_id = Some(value.clone());
         value
+    }
+
+    /// A tunnel has carried bytes, to the upstream and to the client. They are counted at once: it may last for days.
+    pub(super) fn carried(&mut self, sent: u64, received: u64) {
+        if let Some(upload) = &self.upload {
+            upload.bytes.set(upload.bytes.get() + sent);
+        }
+        self.response_bytes += received;
+        if sent + received > 0
+            && let Some(meter) = self.meter()
+        {
+            meter.request_bytes.add(sent);
+            meter.response_bytes.add(received);
+        }
+    }
+
+    /// Where it is counted, when a route took it.
+    pub(super) fn meter(&self) -> Option<&VariantMeter> {
+        let variant = self.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
+        self.local.meter(self.route?, variant, self.client.worker.index)
     }
 
     /// It has been answered by somebody or something else than the upstream's whole answer.

@@ -22,6 +22,7 @@ use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::for_h2;
 use super::replay::Again;
 use super::timers::Deadline;
+use super::upgrade;
 use super::upstream_h2_io::Said;
 use crate::route::Route;
 use crate::telemetry::StatusClass;
@@ -141,7 +142,11 @@ async fn send(
                     held.forget_head();
                 }
                 meter.latency.record(took);
-                return inspect(response);
+                let response = inspect(exchange, response)?;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    Box::pin(upgrade::take_over(exchange)).await?;
+                }
+                return Ok(response);
             }
             Err(failure) => failure,
         };
@@ -211,6 +216,7 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
     let lost = Failure { fault: Fault::UpstreamReset, unsent: None, silent: true, unprocessed: false };
     match &mut exchange.lease {
         Some(Lease::Whole { connection, .. }) => {
+            connection.hints.asked.set(exchange.asked.is_some());
             if exchange.version == Version::HTTP_11 {
                 connection.hints.go_to(&exchange.client);
             }
@@ -228,9 +234,11 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
 }
 
 /// An answer that can be read in two ways, or that nobody asked for, is none.
-fn inspect(response: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
-    let status = response.status();
-    let odd = status == StatusCode::SWITCHING_PROTOCOLS || status.as_u16() >= 600;
-    let ambiguous = response.version() != Version::HTTP_2 && is_ambiguous_response(response.headers());
+fn inspect(exchange: &Exchange, response: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
+    let (status, http2) = (response.status(), response.version() == Version::HTTP_2);
+    let unasked = status == StatusCode::SWITCHING_PROTOCOLS
+        && (http2 || exchange.asked.is_none() || !upgrade::is_agreed(response.headers()));
+    let odd = unasked || status.as_u16() >= 600;
+    let ambiguous = !http2 && is_ambiguous_response(response.headers());
     if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(response) }
 }

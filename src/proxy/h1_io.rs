@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -37,6 +37,8 @@ pub(super) struct H1Io {
     /// The beginning of a head.
     held: BytesMut,
     lingered: usize,
+    /// A head asked to switch to something else than HTTP.
+    was_asked: bool,
     /// Informational responses on their way.
     early: BytesMut,
 }
@@ -46,6 +48,8 @@ enum Reading {
     Head,
     /// A body is under way.
     Body(Body),
+    /// What follows is held until it is known whether the head before it makes the connection something else.
+    Switching,
     /// Nothing more is read.
     Refused,
 }
@@ -55,8 +59,17 @@ impl H1Io {
     pub(super) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
         let bounds = client.bounds();
         let (ready, held) = (BytesMut::new(), BytesMut::new());
-        let mut io =
-            Self { stream, client, bounds, reading: Reading::Head, ready, held, lingered: 0, early: BytesMut::new() };
+        let mut io = Self {
+            stream,
+            client,
+            bounds,
+            reading: Reading::Head,
+            ready,
+            held,
+            lingered: 0,
+            was_asked: false,
+            early: BytesMut::new(),
+        };
         io.take(first);
         io.client.between.set(io.is_between());
         io
@@ -83,8 +96,16 @@ impl H1Io {
                     Head::Complete(length, framing) => {
                         at += length;
                         self.client.heads.set(self.client.heads.get() + 1);
-                        if framing != Framing::Length(0) {
-                            self.reading = Reading::Body(Body::new(framing));
+                        match framing {
+                            Framing::Length(0) => {}
+                            Framing::Switch => {
+                                self.reading = Reading::Switching;
+                                self.was_asked = true;
+                                self.client.switching.set(true);
+                            }
+                            Framing::Length(_) | Framing::Chunked => {
+                                self.reading = Reading::Body(Body::new(framing));
+                            }
                         }
                     }
                     Head::Partial => {
@@ -108,6 +129,10 @@ impl H1Io {
                         break;
                     }
                 },
+                Reading::Switching => {
+                    self.held.extend_from_slice(&bytes[at..]);
+                    break;
+                }
                 Reading::Refused => break,
             }
         }
@@ -140,14 +165,65 @@ impl H1Io {
             Reading::Head if self.held.is_empty() => return Filled::End,
             Reading::Head => self.refuse(Refusal::HeaderTimeout),
             Reading::Body(_) => self.refuse_body(Refusal::BodyTooSlow),
-            Reading::Refused => {}
+            Reading::Switching | Reading::Refused => {}
         }
         Filled::Some
     }
 
+    /// Goes on with HTTP when nobody has switched; else holds what comes, no more than one read of it.
+    fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
+        if !self.client.switching.get() {
+            self.reading = Reading::Head;
+            let held = std::mem::take(&mut self.held);
+            self.scan(&held, bytes::BytesMut::extend_from_slice);
+            self.client.between.set(self.is_between());
+            return Poll::Ready(Ok(Filled::Some));
+        }
+        if !self.held.is_empty() {
+            return Poll::Pending;
+        }
+        let worker = Rc::clone(&self.client.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch[..]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(Filled::End));
+        }
+        self.held.extend_from_slice(buffer.filled());
+        self.client.between.set(false);
+        Poll::Pending
+    }
+
+    /// The connection itself, and what was read of it behind the head that has made it something else. `taken` is what
+    /// hyper has read of that.
+    pub(super) fn into_socket(self, taken: Bytes) -> (Socket, Bytes) {
+        let mut first = BytesMut::from(taken);
+        first.unsplit(self.ready);
+        first.unsplit(self.held);
+        (self.stream, first.freeze())
+    }
+
+    /// Ends the connection in good order when hyper did not, since it had been asked to switch once.
+    pub(super) async fn finish(&mut self) {
+        if !self.was_asked {
+            return;
+        }
+        std::future::poll_fn(|cx| {
+            self.client.watched.register(cx);
+            match self.client.watched.take_told() {
+                Told::Nothing | Told::Doze | Told::Drain => {}
+                Told::Expired => self.client.expired.set(true),
+                Told::Close | Told::Cut => return Poll::Ready(()),
+            }
+            // A connection that is gone already needs no farewell.
+            Pin::new(&mut *self).poll_shutdown(cx).map(drop)
+        })
+        .await;
+    }
+
     /// Whether every head that was read is with hyper whole, and its body too.
     fn is_between(&self) -> bool {
-        matches!(self.reading, Reading::Head) && self.held.is_empty() && self.ready.is_empty()
+        matches!(self.reading, Reading::Head | Reading::Switching) && self.held.is_empty() && self.ready.is_empty()
     }
 
     /// Dozes until there is something to read (`true`) or a reason to close (`false`).
@@ -175,7 +251,7 @@ impl H1Io {
             }
             Reading::Head => watched.read_within_once(now, limits.header_timeout),
             Reading::Body(_) => watched.read_within_once(now, limits.stall_timeout),
-            Reading::Refused => {}
+            Reading::Switching | Reading::Refused => {}
         }
     }
 
@@ -255,7 +331,11 @@ impl Read for H1Io {
                     Poll::Pending
                 };
             }
-            match ready!(this.poll_fill(cx, &mut cursor))? {
+            let filled = match this.reading {
+                Reading::Switching => this.poll_switch(cx),
+                Reading::Head | Reading::Body(_) | Reading::Refused => this.poll_fill(cx, &mut cursor),
+            };
+            match ready!(filled)? {
                 Filled::Some => {}
                 Filled::End => return Poll::Ready(Ok(())),
             }
@@ -300,7 +380,7 @@ impl Write for H1Io {
         let this = self.get_mut();
         if this.lingered == 0 {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if matches!(this.reading, Reading::Head) && this.held.is_empty() {
+            if matches!(this.reading, Reading::Head | Reading::Switching) && this.held.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             this.client.watched.read_within(this.client.worker.now_ms(), LINGER);

@@ -3,28 +3,37 @@
 //! ```text
 //! begin → admit → match → decide → prepare → forward → answer → record
 //! ```
+//! An upgrade is asked for after the match, and opened in the place of the answer's last step.
 //! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before.
 
 use std::rc::Rc;
 
 use http::{Request, Response};
+use http_body_util::Either;
 use hyper::body::Incoming;
 
-use super::body::{ResponseBody, Source};
+use super::body::Source;
 use super::client::Client;
 use super::exchange::Exchange;
 use super::fault::{self, Fault};
-use super::{admit, answer, begin, choose, forward, prepare};
+use super::stack::Edge;
+use super::{admit, answer, begin, choose, forward, prepare, upgrade};
 use crate::route::Action;
 
 /// Handles one request.
-pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<Edge> {
     let mut exchange = begin::begin(client, &request);
     let response = match line(&mut exchange, request).await {
         Ok(response) => response,
-        Err(fault) => fault::answer(&mut exchange, fault),
+        Err(fault) => {
+            exchange.far = None;
+            fault::answer(&mut exchange, fault)
+        }
     };
-    answer::send(exchange, response)
+    match exchange.far.take() {
+        Some(far) => upgrade::open(exchange, far, response).map(Either::Right),
+        None => answer::send(exchange, response).map(Either::Left),
+    }
 }
 
 async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
@@ -33,6 +42,7 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
     let found = choose::find(exchange, &parts)?;
     let local = Rc::clone(&exchange.local);
     let route = local.snapshot.rules.route(found.route);
+    upgrade::ask(exchange, &parts, route);
     match &route.action {
         Action::Redirect(redirect) => Ok(answer::redirect(exchange, redirect)),
         Action::Respond(respond) => Ok(answer::respond(exchange, respond)),

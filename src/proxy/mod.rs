@@ -34,6 +34,8 @@ mod socket;
 mod stack;
 mod streams;
 mod timers;
+mod tunnel;
+mod upgrade;
 mod upstream_h2_io;
 mod upstream_io;
 mod visitors;

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::client::conn::{http1, http2};
+use tokio::task::JoinHandle;
 
 use super::balance::Turns;
 use super::body::RequestBody;
+use super::connect::Switched;
 use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
 use crate::route::{Protocol, Upstream};
@@ -51,6 +53,8 @@ pub(super) struct EndpointPool {
 pub(super) struct Single {
     pub(super) sender: http1::SendRequest<RequestBody>,
     pub(super) hints: Rc<Hints>,
+    /// Ends with the connection, and gives it back when it speaks something else than HTTP from then on.
+    pub(super) task: JoinHandle<Option<Switched>>,
 }
 
 /// An idle HTTP/1.1 connection.

@@ -13,6 +13,7 @@ use super::client::Client;
 use super::exchange::{Exchange, Upload};
 use super::fault::{Fault, REQUEST_ID};
 use super::fields::{strip_aliases, strip_hop_by_hop};
+use super::upgrade;
 use crate::route::{Route, Split, Values};
 use crate::telemetry::Refusal;
 
@@ -47,6 +48,9 @@ pub(super) fn prepare(
     }
     if !route.request_headers.is_empty() {
         edit(exchange, route, &mut parts.headers);
+    }
+    if exchange.asked.is_some() {
+        upgrade::dress(&mut parts.headers);
     }
     parts.uri = target(exchange, split, matched)?;
     parts.version = Version::HTTP_11;

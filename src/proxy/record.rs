@@ -2,7 +2,7 @@
 
 use super::exchange::{Exchange, Stage};
 use crate::route::VariantId;
-use crate::telemetry::{AccessEntry, Ender, GrpcStatus, ReasonLabel, StatusClass, Termination};
+use crate::telemetry::{AccessEntry, Ender, Event, GrpcStatus, ReasonLabel, StatusClass, Termination};
 
 impl Drop for Exchange {
     fn drop(&mut self) {
@@ -23,12 +23,33 @@ impl Drop for Exchange {
         self.lease = None;
         self.flight = None;
         let took = self.client.worker.clock.now().duration_since(self.began);
-        count(self, took);
-        log(self, took);
+        if self.opened {
+            if let Some(meter) = self.meter() {
+                meter.upgrades_open.add(-1);
+            }
+            log(self, took, Some(Event::Close));
+        } else {
+            count(self, took);
+            log(self, took, None);
+        }
         let worker = &self.client.worker;
         worker.meter().requests_recorded.inc();
         self.client.listener.meters.of(worker.index).requests.add(-1);
         self.client.end_request();
+    }
+}
+
+impl Exchange {
+    /// It becomes a tunnel, which may last for days: as a request it is counted now, and told at both ends.
+    pub(super) fn opens(&mut self) {
+        self.opened = true;
+        let took = self.client.worker.clock.now().duration_since(self.began);
+        count(self, took);
+        if let Some(meter) = self.meter() {
+            meter.upgrades.inc();
+            meter.upgrades_open.add(1);
+        }
+        log(self, took, Some(Event::Open));
     }
 }
 
@@ -57,7 +78,7 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
     meter.response_bytes.add(exchange.response_bytes);
 }
 
-fn log(exchange: &mut Exchange, took: std::time::Duration) {
+fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>) {
     let local = std::rc::Rc::clone(&exchange.local);
     let rules = &local.snapshot.rules;
     if !exchange.local.logs() {
@@ -103,6 +124,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration) {
         },
         detail: exchange.ending.detail,
         grpc_status: exchange.call.as_ref().and_then(|call| call.status.code()),
+        event,
         trace_id: exchange.trace_id.as_deref(),
     };
     exchange.client.worker.log(|log| log.push(rules.access_log.format, &entry));

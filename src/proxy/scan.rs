@@ -30,6 +30,8 @@ pub enum Framing {
     Length(u64),
     /// Chunks.
     Chunked,
+    /// No body, and an `Upgrade` field: what follows is HTTP only if nobody switches (RFC 9110 §7.8).
+    Switch,
 }
 
 /// What the scanner made of the bytes so far.
@@ -163,6 +165,7 @@ struct Fields {
     hosts: usize,
     length: Option<u64>,
     chunked: usize,
+    upgrade: bool,
 }
 
 impl Fields {
@@ -177,6 +180,7 @@ impl Fields {
         }
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = decimal(value.trim_ascii()).ok_or(Refusal::BadFraming)?;
                 if self.length.replace(length).is_some() {
@@ -204,6 +208,7 @@ impl Fields {
             return Err(Refusal::BadHost);
         }
         match (self.length, self.chunked) {
+            (None | Some(0), 0) if self.upgrade && version == Version::Http11 => Ok(Framing::Switch),
             (length, 0) => Ok(Framing::Length(length.unwrap_or(0))),
             (None, 1) if version == Version::Http11 => Ok(Framing::Chunked),
             (Some(_) | None, _) => Err(Refusal::BadFraming),
@@ -254,6 +259,7 @@ impl Body {
         match framing {
             Framing::Length(length) => Self::Length(length),
             Framing::Chunked => Self::Chunked(Chunks::default()),
+            Framing::Switch => Self::Length(0),
         }
     }
 
@@ -319,6 +325,10 @@ mod tests {
             ("POST / HTTP/1.1\r\nhost:a\r\ncontent-length: 5 \r\n\r\n", Framing::Length(5)),
             ("POST / HTTP/1.1\r\nhost:a\r\ntransfer-encoding: Chunked\r\n\r\n", Framing::Chunked),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n\r\n", Framing::Length(0)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n", Framing::Switch),
+            ("GET / HTTP/1.1\r\nHost: a\r\nupgrade:\r\ncontent-length: 0\r\n\r\n", Framing::Switch),
+            ("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\ncontent-length: 1\r\n\r\n", Framing::Length(1)),
+            ("GET / HTTP/1.0\r\nHost: a\r\nUpgrade: x\r\n\r\n", Framing::Length(0)),
         ] {
             check(text, Head::Complete(text.len(), framing));
         }

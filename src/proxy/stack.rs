@@ -35,7 +35,7 @@ async fn guarded(client: Rc<Client>, request: Request<Incoming>) -> Result<Respo
         Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
         Err(_) => Poll::Ready(Err(())),
     });
-    Ok(handled.await.map_or_else(|()| failed(&client), |response| response.map(Either::Left)))
+    Ok(handled.await.unwrap_or_else(|()| failed(&client)))
 }
 
 /// The answer to a panic. What had been counted of the exchange was recorded while it unwound.

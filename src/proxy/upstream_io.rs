@@ -36,6 +36,8 @@ pub(super) struct UpstreamIo {
 /// Who wants the informational responses to the request under way.
 #[derive(Default)]
 pub(super) struct Hints {
+    /// The request under way asks to switch to another protocol.
+    pub(super) asked: Cell<bool>,
     wanted: Cell<bool>,
     client: RefCell<Option<Rc<Client>>>,
     /// The beginning of an informational head.
@@ -69,6 +71,11 @@ impl Hints {
             let mut response = httparse::Response::new(&mut fields);
             match response.parse(&held) {
                 Ok(httparse::Status::Complete(length)) => {
+                    if response.code == Some(101) {
+                        // What follows is no HTTP any more.
+                        held.clear();
+                        return self.end();
+                    }
                     if let (Some(code), Some(client)) = (response.code, &*self.client.borrow())
                         && is_wanted(code)
                     {
@@ -97,6 +104,13 @@ impl UpstreamIo {
     pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
         let hints = Rc::new(Hints::default());
         (Self { stream: TokioIo::new(stream), worker: Rc::clone(worker), hints: Rc::clone(&hints) }, hints)
+    }
+}
+
+impl UpstreamIo {
+    /// The connection itself.
+    pub(super) fn into_socket(self) -> Socket {
+        self.stream.into_inner()
     }
 }
 

@@ -214,6 +214,8 @@ impl Default for Timeouts {
 pub struct RouteLimits {
     /// The largest request body in bytes.
     pub body_bytes: Option<u64>,
+    /// Connections may become `WebSocket` ones (RFC 6455, RFC 8441).
+    pub websocket: bool,
 }
 
 #[cfg(test)]

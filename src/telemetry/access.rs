@@ -21,13 +21,34 @@ pub enum Ender {
 
 /// Who ended a request and at which stage: two letters in the spirit of `HAProxy`. `--` is a request that ended well;
 /// `C`, `U`, `P` say who ended it early; the second letter says when: `R` reading the request, `D` deciding (no route,
-/// a limit, a local answer), `C` connecting, `H` waiting for the response's head, `B` in the response's body.
+/// a limit, a local answer), `C` connecting, `H` waiting for the response's head, `B` in the response's body, `T` in the tunnel
+/// that an upgrade has opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Termination {
     /// Who.
     pub ender: Ender,
-    /// At which stage: `-`, `R`, `D`, `C`, `H` or `B`.
+    /// At which stage: `-`, `R`, `D`, `C`, `H`, `B` or `T`.
     pub stage: char,
+}
+
+/// An upgraded connection is told of twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It has opened: nothing was carried yet.
+    Open,
+    /// It has closed.
+    Close,
+}
+
+impl Event {
+    /// Its word in the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Close => "close",
+        }
+    }
 }
 
 /// One request, as it is logged.
@@ -87,6 +108,8 @@ pub struct AccessEntry<'a> {
     pub detail: &'a str,
     /// What a gRPC call ended with, if a status was seen.
     pub grpc_status: Option<u8>,
+    /// Which end of an upgraded connection this line tells of; none for all other requests.
+    pub event: Option<Event>,
     /// The trace id of an incoming `traceparent`.
     pub trace_id: Option<&'a str>,
 }
@@ -104,6 +127,10 @@ pub struct LogBuffer {
 impl LogBuffer {
     /// Appends one line. Allocates only when the buffer must grow.
     pub fn push(&mut self, format: LogFormat, entry: &AccessEntry<'_>) {
+        if format == LogFormat::Common && entry.event == Some(Event::Open) {
+            // It cannot tell the two lines of an upgraded connection apart.
+            return;
+        }
         match format {
             LogFormat::Json => line::json(&mut self.bytes, &mut self.stamp, entry),
             LogFormat::Common => line::common(&mut self.bytes, &mut self.stamp, entry),

@@ -120,9 +120,14 @@ fn variants(text: &mut Text, scrape: &Scrape<'_>) {
             histogram(text, &labels, one.series.meters.used().map(of));
         }
     }
-    let counters: [Counters<VariantMeter>; 3] = [
-        ("pointsman_request_body_bytes_total", "Bytes of request bodies.", |m| &m.request_bytes),
-        ("pointsman_response_body_bytes_total", "Bytes of response bodies.", |m| &m.response_bytes),
+    let counters: [Counters<VariantMeter>; 4] = [
+        ("pointsman_request_body_bytes_total", "Bytes of request bodies, and of what upgrades carry.", |m| {
+            &m.request_bytes
+        }),
+        ("pointsman_response_body_bytes_total", "Bytes of response bodies, and of what upgrades carry.", |m| {
+            &m.response_bytes
+        }),
+        ("pointsman_upgrades_total", "Connections and streams that were upgraded.", |m| &m.upgrades),
         ("pointsman_unkeyed_total", "Requests without a sticky key on routes that want one.", |m| &m.unkeyed),
     ];
     for (name, help, of) in counters {
@@ -131,6 +136,12 @@ fn variants(text: &mut Text, scrape: &Scrape<'_>) {
             let labels = [("route", one.series.labels.route.as_str()), ("variant", &one.series.labels.variant)];
             text.sample("", &labels, sum(one.series.meters.used().map(of)));
         }
+    }
+    text.family("pointsman_upgrades_open", Kind::Gauge, "Upgraded connections and streams that are open.");
+    for one in &scrape.variants {
+        let labels = [("route", one.series.labels.route.as_str()), ("variant", &one.series.labels.variant)];
+        let open: i64 = one.series.meters.used().map(|meter| meter.upgrades_open.value()).sum();
+        text.sample("", &labels, open);
     }
     text.family("pointsman_variant_weight_ratio", Kind::Gauge, "The share that the configuration gives a variant.");
     for one in &scrape.variants {

@@ -106,6 +106,7 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'_>
     if !entry.detail.is_empty() {
         text(out, "detail", entry.detail);
     }
+    entry.event.inspect(|event| text(out, "event", event.name()));
     entry.trace_id.inspect(|id| text(out, "trace_id", id));
     out.extend_from_slice(b"}\n");
 }
@@ -166,8 +167,8 @@ fn termination(entry: &AccessEntry<'_>) -> [u8; 2] {
         Ender::Proxy => b'P',
     };
     let stage = match entry.termination.stage {
-        stage @ ('R' | 'D' | 'C' | 'H' | 'B') => stage as u8,
-        '\0'..='A' | 'E'..='G' | 'I'..='Q' | 'S'..=char::MAX => b'-',
+        stage @ ('R' | 'D' | 'C' | 'H' | 'B' | 'T') => stage as u8,
+        '\0'..='A' | 'E'..='G' | 'I'..='Q' | 'S' | 'U'..=char::MAX => b'-',
     };
     [ender, stage]
 }
@@ -370,6 +371,7 @@ mod tests {
             termination: Termination { ender: Ender::Upstream, stage: 'B' },
             detail: "upstream_reset",
             grpc_status: None,
+            event: None,
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
         }
     }

@@ -13,7 +13,7 @@ mod series;
 mod text;
 mod writer;
 
-pub use access::{AccessEntry, Ender, LogBuffer, Termination};
+pub use access::{AccessEntry, Ender, Event, LogBuffer, Termination};
 pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};
 pub use log::{FILTER_VARIABLE, init_tracing};

@@ -128,6 +128,10 @@ pub struct VariantMeter {
     pub response_bytes: Counter,
     /// gRPC calls by status.
     pub grpc: GrpcCounters,
+    /// Connections and streams that were upgraded.
+    pub upgrades: Counter,
+    /// Those of them that are open.
+    pub upgrades_open: Gauge,
 }
 
 /// What a worker counts for one upstream.

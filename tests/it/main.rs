@@ -22,4 +22,5 @@ mod memory;
 mod process;
 mod reload;
 mod stalls;
+mod upgrade;
 mod upstream;

@@ -19,6 +19,7 @@ pub(super) struct Line {
     route: Option<String>,
     reason: Option<String>,
     bucket: Option<u32>,
+    event: Option<String>,
 }
 
 impl Line {
@@ -61,6 +62,10 @@ impl<'a> LogReplay<'a> {
 
     /// Replays a line.
     pub(super) fn take(&mut self, line: Option<&Line>) {
+        if line.is_some_and(|line| line.event.as_deref() == Some("open")) {
+            // Its request is told once more when it closes.
+            return;
+        }
         let Some(line) = line else {
             self.foreign += 1;
             return;

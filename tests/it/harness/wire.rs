@@ -107,6 +107,19 @@ impl Wire {
         Ok(self.buffer.drain(..count).collect())
     }
 
+    /// A second handle, to write while this one reads.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
+    /// Whatever comes next, at least one byte.
+    pub fn some(&mut self) -> Result<Vec<u8>, Broken> {
+        if self.buffer.is_empty() {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
     /// Everything until the other side ends, and how it ended.
     pub fn rest(&mut self) -> (Vec<u8>, Broken) {
         loop {

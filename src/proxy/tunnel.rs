@@ -1,0 +1,238 @@
+//! A tunnel: the bytes of another protocol, both ways, untouched. Each direction reads only when what it read before has
+//! left, so that back-pressure reaches the sender; each ends by itself, and its end is passed on; a tunnel without a byte
+//! in either direction ends too.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::Version;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connect::Open;
+use super::exchange::{Exchange, Stage};
+use super::expiry::Told;
+use super::socket::Socket;
+use super::timers::Coarse;
+use crate::telemetry::Ender;
+
+/// One side of a tunnel.
+pub(super) struct Side {
+    pipe: Socket,
+    /// What was read of it together with the head.
+    first: Bytes,
+    /// Counts an upstream's connection.
+    _open: Option<Open>,
+}
+
+impl Side {
+    /// The client's side.
+    pub(super) fn near(socket: Socket, first: Bytes) -> Self {
+        Self { pipe: socket, first, _open: None }
+    }
+
+    /// The upstream's side.
+    pub(super) fn far(socket: Socket, first: Bytes, open: Open) -> Self {
+        Self { pipe: socket, first, _open: Some(open) }
+    }
+
+    /// Reads into `room`; no bytes are the end.
+    fn poll_read<'a>(&mut self, cx: &mut Context<'_>, room: &'a mut [u8]) -> Poll<io::Result<&'a [u8]>> {
+        if !self.first.is_empty() {
+            let n = self.first.len().min(room.len());
+            self.first.copy_to_slice(&mut room[..n]);
+            return Poll::Ready(Ok(&room[..n]));
+        }
+        let mut buffer = ReadBuf::new(room);
+        ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut buffer))?;
+        let n = buffer.filled().len();
+        Poll::Ready(Ok(&room[..n]))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.pipe).poll_write(cx, bytes))? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            n => Poll::Ready(Ok(n)),
+        }
+    }
+}
+
+/// A connection, or a stream, that speaks something else than HTTP from now on.
+pub(super) struct Tunnel {
+    exchange: Box<Exchange>,
+    far: Box<Side>,
+    /// To the upstream and to the client.
+    up: Lane,
+    down: Lane,
+    idle: Option<Idle>,
+    /// Who has closed first, in a word.
+    closed: Option<&'static str>,
+}
+
+/// How long nothing may move.
+struct Idle {
+    timer: Coarse,
+    after: Duration,
+}
+
+impl Idle {
+    fn restart(&mut self) {
+        self.timer.restart(self.after);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.poll(cx)
+    }
+}
+
+/// One direction.
+#[derive(Default)]
+struct Lane {
+    flow: Flow,
+    /// What was read and has not left.
+    rest: BytesMut,
+    /// Something was written that may still be in a buffer.
+    unflushed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Flow {
+    #[default]
+    Open,
+    /// The sender has ended; what is left leaves, then the receiver is told.
+    Ending,
+    Ended,
+}
+
+/// Which side broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Sender,
+    Receiver,
+}
+
+impl Lane {
+    /// Moves what there is. Ready when the receiver was told of the end. Bytes that were read are told to `moved`.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        (from, to): (&mut Side, &mut Side),
+        scratch: &mut [u8],
+        mut moved: impl FnMut(usize),
+    ) -> Poll<Result<(), Broken>> {
+        let receiver = |_: io::Error| Broken::Receiver;
+        loop {
+            while !self.rest.is_empty() {
+                let n = ready!(to.poll_write(cx, &self.rest)).map_err(receiver)?;
+                self.rest.advance(n);
+                moved(0);
+            }
+            match self.flow {
+                Flow::Ended => return Poll::Ready(Ok(())),
+                Flow::Ending => {
+                    ready!(Pin::new(&mut to.pipe).poll_flush(cx)).map_err(receiver)?;
+                    ready!(Pin::new(&mut to.pipe).poll_shutdown(cx)).map_err(receiver)?;
+                    self.flow = Flow::Ended;
+                    return Poll::Ready(Ok(()));
+                }
+                Flow::Open => {}
+            }
+            // An idle tunnel holds no buffer.
+            self.rest = BytesMut::new();
+            let Poll::Ready(read) = from.poll_read(cx, scratch) else {
+                if self.unflushed {
+                    ready!(Pin::new(&mut to.pipe).poll_flush(cx)).map_err(receiver)?;
+                    self.unflushed = false;
+                }
+                return Poll::Pending;
+            };
+            let bytes = read.map_err(|_| Broken::Sender)?;
+            moved(bytes.len());
+            if bytes.is_empty() {
+                self.flow = Flow::Ending;
+                continue;
+            }
+            self.unflushed = true;
+            let written = match to.poll_write(cx, bytes) {
+                Poll::Ready(written) => written.map_err(receiver)?,
+                Poll::Pending => 0,
+            };
+            self.rest.extend_from_slice(&bytes[written..]);
+        }
+    }
+}
+
+impl Tunnel {
+    /// A tunnel for this exchange, whose head has been answered.
+    pub(super) fn new(mut exchange: Box<Exchange>, far: Box<Side>) -> Self {
+        exchange.stage = Stage::Tunnel;
+        let rules = &exchange.local.snapshot.rules;
+        let idle = exchange.route.and_then(|route| rules.route(route).timeouts.idle);
+        let idle = idle.map(|after| Idle { timer: Coarse::new(&exchange.client.worker, after), after });
+        Self { exchange, far, up: Lane::default(), down: Lane::default(), idle, closed: None }
+    }
+
+    /// Carries bytes until both directions have ended, one side has broken, or it is cut.
+    pub(super) async fn run(mut self, mut near: Side) {
+        let client = Rc::clone(&self.exchange.client);
+        client.watched.clear_read();
+        client.watched.clear_write();
+        client.watched.stay_awake();
+        let watches = self.exchange.version != Version::HTTP_2;
+        let (ender, detail) = poll_fn(|cx| {
+            if watches {
+                client.watched.register(cx);
+                match client.watched.take_told() {
+                    Told::Nothing | Told::Doze | Told::Expired | Told::Drain | Told::Close => {}
+                    Told::Cut => {
+                        client.cut.set(true);
+                        return Poll::Ready((Ender::Proxy, "drain_deadline"));
+                    }
+                }
+            }
+            self.poll(cx, &mut near)
+        })
+        .await;
+        if ender == Ender::Done {
+            self.exchange.stage = Stage::Done;
+        }
+        self.exchange.ends(ender, detail);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, near: &mut Side) -> Poll<(Ender, &'static str)> {
+        let worker = Rc::clone(&self.exchange.client.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let (mut sent, mut received, mut moves) = (0, 0, false);
+        let far = &mut *self.far;
+        let up = self.up.poll(cx, (near, far), &mut scratch, |n| (sent, moves) = (sent + n as u64, true));
+        let down = self.down.poll(cx, (far, near), &mut scratch, |n| (received, moves) = (received + n as u64, true));
+        drop(scratch);
+        self.exchange.carried(sent, received);
+        if self.closed.is_none() {
+            let ended = [(self.up.flow, "client_closed"), (self.down.flow, "upstream_closed")];
+            self.closed = ended.iter().find(|(flow, _)| *flow != Flow::Open).map(|(_, closed)| *closed);
+        }
+        let broken = match (up, down) {
+            (Poll::Ready(Err(Broken::Sender)), _) | (_, Poll::Ready(Err(Broken::Receiver))) => {
+                (Ender::Client, "client_gone")
+            }
+            (_, Poll::Ready(Err(Broken::Sender))) | (Poll::Ready(Err(Broken::Receiver)), _) => {
+                (Ender::Upstream, "upstream_reset")
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => (Ender::Done, ""),
+            (Poll::Pending, _) | (_, Poll::Pending) => {
+                let Some(idle) = &mut self.idle else { return Poll::Pending };
+                if moves {
+                    idle.restart();
+                }
+                return idle.poll(cx).map(|()| (Ender::Proxy, "idle_timeout"));
+            }
+        };
+        // Once one side has closed, it is no fault that the other, or its own end, goes too.
+        Poll::Ready(self.closed.map_or(broken, |closed| (Ender::Done, closed)))
+    }
+}
