@@ -64,10 +64,12 @@ impl Desk {
             return refused;
         }
         match *path {
-            "/metrics" => answer(StatusCode::OK, CONTENT_TYPE, scrape::text(&self.ledger)),
+            "/metrics" => {
+                beside(&self.ledger, |ledger| answer(StatusCode::OK, CONTENT_TYPE, scrape::text(ledger))).await
+            }
             "/healthz" => verdict(self.ledger.healthy()),
             "/readyz" => verdict(self.ledger.ready()),
-            "/status" => pretty(StatusCode::OK, &status::status(&self.ledger)),
+            "/status" => beside(&self.ledger, |ledger| pretty(StatusCode::OK, &status::status(ledger))).await,
             "/explain" => match explain::ask(&self.ledger.snapshot(), request.uri().query()) {
                 Ok(explanation) => pretty(StatusCode::OK, &explanation),
                 Err(why) => pretty(StatusCode::BAD_REQUEST, &json!({ "error": why })),
@@ -94,6 +96,13 @@ impl Desk {
         };
         if wants_text(headers) { text(status, &outcome.to_text()) } else { pretty(status, &outcome.to_json()) }
     }
+}
+
+/// Works out a long answer on a thread beside the control plane's, which has reloads, probes and signals to see to.
+async fn beside(ledger: &Arc<Ledger>, work: fn(&Ledger) -> Answer) -> Answer {
+    let ledger = Arc::clone(ledger);
+    let worked = tokio::task::spawn_blocking(move || work(&ledger)).await;
+    worked.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "this page could not be written; see the log"))
 }
 
 fn index() -> String {

@@ -32,7 +32,7 @@ pub struct Ledger {
 }
 
 /// What changes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Pages {
     /// How far a stop has come.
     pub phase: Option<Phase>,

@@ -57,7 +57,7 @@ pub fn shares(counted: &[u64]) -> Vec<Option<f64>> {
 
 /// Counts at the time when a route's weights were last changed, by the route's name. A route that has none began at
 /// zero.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Baselines(HashMap<String, HashMap<String, u64>>);
 
 impl Baselines {

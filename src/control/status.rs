@@ -17,7 +17,8 @@ use crate::telemetry::UpstreamMeter;
 pub fn status(ledger: &Ledger) -> Value {
     let snapshot = ledger.snapshot();
     let ready = ledger.ready();
-    let pages = ledger.pages();
+    // A copy, so that nobody waits for the page while a long status is written.
+    let pages = ledger.pages().clone();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "generation": snapshot.generation.0,
