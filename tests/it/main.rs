@@ -4,9 +4,11 @@
 #![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "metrics that count are whole numbers")]
 
 mod admin;
+mod advisories;
 mod agree;
 mod cli;
 mod decision;
+mod deploy;
 mod drain;
 mod forwarding;
 mod golden;

@@ -1,0 +1,184 @@
+//! What is shipped beside the binary fits it: every routes file holds, every query asks for metrics and labels that
+//! exist, every alert has its section in the runbook, and every test that `docs/security.md` names is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pointsman::config::{Diagnostics, Loaded, load, load_text, run_goldens};
+use serde_json::Value;
+
+/// A scrape with every family in it; a test beside it keeps it true.
+const EXPOSITION: &str = include_str!("../../src/telemetry/exposition/golden.txt");
+/// Labels that Prometheus adds.
+const ADDED: [&str; 3] = ["job", "instance", "le"];
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "POD_IP" => Some("10.1.2.3".to_owned()),
+        "ADMIN_ADDRESS" => Some("172.30.99.10:9900".to_owned()),
+        _ => None,
+    }
+}
+
+/// The files below `dir` that end with `ending`.
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("the tests run in the package's folder");
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.expect("a readable folder").path()) {
+        if path.is_dir() {
+            found.extend(files(&path, ending));
+        } else if path.to_string_lossy().ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
+}
+
+/// The text block of a YAML file that begins with `key: |`.
+fn block(yaml: &str, key: &str) -> Option<String> {
+    let mut lines = yaml.lines().skip_while(|line| line.trim_start() != format!("{key}: |"));
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let outer = indent(lines.next()?);
+    let inside: Vec<&str> = lines.take_while(|line| line.trim().is_empty() || indent(line) > outer).collect();
+    let shift = inside.iter().filter(|line| !line.trim().is_empty()).map(|line| indent(line)).min()?;
+    let lines: Vec<&str> = inside.iter().map(|line| line.get(shift..).unwrap_or("")).collect();
+    Some(lines.join("\n") + "\n")
+}
+
+#[test]
+fn shipped_routes_files_hold() {
+    let mut said = Vec::new();
+    let mut check = |name: &str, loaded: Result<Loaded, Diagnostics>| match loaded {
+        Ok(loaded) => said.push(format!("{}{}", loaded.warnings, run_goldens(&loaded))),
+        Err(errors) => said.push(format!("{name}: {errors}")),
+    };
+    let shipped = files(Path::new("deploy"), ".toml");
+    assert!(shipped.len() >= 4, "{shipped:?}");
+    for path in &shipped {
+        check(&path.to_string_lossy(), load(path, &environment));
+    }
+    for (path, key) in
+        [("deploy/kubernetes/configmap.yaml", "routes.toml"), ("deploy/helm/pointsman/values.yaml", "routes")]
+    {
+        let text = block(&read(path), key).unwrap_or_else(|| panic!("{path} has no {key}"));
+        check(path, load_text(path, &text, &environment));
+    }
+    let said = said.concat();
+    assert!(said.is_empty(), "{said}");
+}
+
+/// Families by name: whether they are histograms, and their labels.
+fn families() -> BTreeMap<String, (bool, BTreeSet<String>)> {
+    let mut families: BTreeMap<String, (bool, BTreeSet<String>)> = BTreeMap::new();
+    let mut current = String::new();
+    for line in EXPOSITION.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            name.clone_into(&mut current);
+            families.insert(current.clone(), (kind == "histogram", BTreeSet::new()));
+        } else if let Some((_, labels)) = line.split_once('{') {
+            let (_, known) = families.get_mut(&current).expect("a family goes before its samples");
+            known.extend(
+                labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(name, _)| name.to_owned()),
+            );
+        }
+    }
+    families
+}
+
+/// What a query asks for and the exposition does not have.
+fn strangers(query: &str, families: &BTreeMap<String, (bool, BTreeSet<String>)>) -> Vec<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut found = Vec::new();
+    let mut rest = query;
+    while let Some(at) = rest.find(is_name) {
+        let from = &rest[at..];
+        let (name, after) = from.split_at(from.find(|c| !is_name(c)).unwrap_or(from.len()));
+        rest = after;
+        if !name.starts_with("pointsman_") && !name.starts_with("process_") {
+            continue;
+        }
+        let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+        let ((Some((false, family)), _) | (None, Some((true, family)))) =
+            (families.get(name), histogram.and_then(|family| families.get(family)))
+        else {
+            found.push(name.to_owned());
+            continue;
+        };
+        let selector =
+            after.strip_prefix('{').and_then(|labels| labels.split_once('}')).map_or("", |(labels, _)| labels);
+        let labels =
+            selector.split(", ").filter_map(|label| label.split_once(['=', '!'])).map(|(label, _)| label.trim());
+        found.extend(
+            labels
+                .filter(|label| !family.contains(*label) && !ADDED.contains(label))
+                .map(|label| format!("{name}{{{label}}}")),
+        );
+    }
+    found
+}
+
+/// Every text in a JSON value.
+fn texts<'v>(value: &'v Value, into: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => into.push(text),
+        Value::Array(all) => all.iter().for_each(|one| texts(one, into)),
+        Value::Object(all) => all.values().for_each(|one| texts(one, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[test]
+fn queries_ask_for_what_there_is() {
+    let families = families();
+    assert!(strangers("rate(pointsman_requests_total{route=\"a\", job=~\"b\"}[5m])", &families).is_empty());
+    assert_eq!(strangers("pointsman_nothing + pointsman_connections{rout!=\"\"}", &families).len(), 2);
+    assert_eq!(strangers("pointsman_request_duration_seconds", &families).len(), 1, "a histogram has no plain series");
+    let dashboard: Value = serde_json::from_str(&read("deploy/grafana/pointsman.json")).expect("JSON");
+    let mut asked = Vec::new();
+    texts(&dashboard, &mut asked);
+    let alerts = read("deploy/prometheus/alerts.yml");
+    asked.push(&alerts);
+    let found: Vec<String> = asked.iter().flat_map(|query| strangers(query, &families)).collect();
+    assert!(found.is_empty(), "no such metric or label: {found:#?}");
+}
+
+#[test]
+fn the_runbook_has_every_alert_and_every_metric() {
+    let runbook = read("docs/operations.md");
+    let alerts = read("deploy/prometheus/alerts.yml");
+    let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(runbook.contains(&format!("\n### {name}\n")), "docs/operations.md has no section `### {name}`");
+        let link = format!("runbook: docs/operations.md#{}\n", name.to_lowercase());
+        assert!(alerts.contains(&link), "the alert {name} does not link to its section");
+    }
+    let missing: Vec<String> = families().into_keys().filter(|name| !runbook.contains(&format!("`{name}"))).collect();
+    assert!(missing.is_empty(), "docs/operations.md says nothing of {missing:#?}");
+}
+
+#[test]
+fn tests_that_are_named_exist() {
+    let security = read("docs/security.md");
+    let mut seen = 0;
+    for quoted in security.split('`').skip(1).step_by(2) {
+        let (path, name) = quoted.split_once("::").unwrap_or((quoted, ""));
+        let is_test = [".rs", ".sh"].iter().any(|ending| path.ends_with(ending));
+        if !is_test || path.contains([' ', '*']) {
+            continue;
+        }
+        seen += 1;
+        let text = read(path);
+        assert!(
+            name.is_empty() || text.contains(&format!("fn {name}(")),
+            "docs/security.md names `{quoted}`: no such test"
+        );
+    }
+    assert!(seen > 50, "docs/security.md names {seen} tests only");
+}
