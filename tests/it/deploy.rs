@@ -73,26 +73,31 @@ fn shipped_routes_files_hold() {
     assert!(said.is_empty(), "{said}");
 }
 
-/// Families by name: whether they are histograms, and their labels.
-fn families() -> BTreeMap<String, (bool, BTreeSet<String>)> {
-    let mut families: BTreeMap<String, (bool, BTreeSet<String>)> = BTreeMap::new();
+/// Families by name: whether they are histograms, and their labels, as far as the golden scrape shows them.
+type Families = BTreeMap<String, Option<(bool, BTreeSet<String>)>>;
+
+fn families() -> Families {
+    let mut families = Families::new();
+    for path in files(Path::new("src/telemetry"), ".rs") {
+        let text = if path.to_string_lossy().contains("exposition") { read(path) } else { String::new() };
+        let names = text.split('"').filter(|name| name.starts_with("pointsman_") || name.starts_with("process_"));
+        families.extend(names.filter(|name| !name.contains([' ', '{'])).map(|name| (name.to_owned(), None)));
+    }
     let mut current = String::new();
     for line in EXPOSITION.lines() {
         if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
             name.clone_into(&mut current);
-            families.insert(current.clone(), (kind == "histogram", BTreeSet::new()));
-        } else if let Some((_, labels)) = line.split_once('{') {
-            let (_, known) = families.get_mut(&current).expect("a family goes before its samples");
-            known.extend(
-                labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(name, _)| name.to_owned()),
-            );
+            families.insert(current.clone(), Some((kind == "histogram", BTreeSet::new())));
+        } else if let (Some((_, labels)), Some(Some((_, known)))) = (line.split_once('{'), families.get_mut(&current)) {
+            let names = labels.split("\",").filter_map(|label| label.split_once("=\""));
+            known.extend(names.map(|(name, _)| name.to_owned()));
         }
     }
     families
 }
 
 /// What a query asks for and the exposition does not have.
-fn strangers(query: &str, families: &BTreeMap<String, (bool, BTreeSet<String>)>) -> Vec<String> {
+fn strangers(query: &str, families: &Families) -> Vec<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
     let mut rest = query;
@@ -103,22 +108,20 @@ fn strangers(query: &str, families: &BTreeMap<String, (bool, BTreeSet<String>)>)
         if !name.starts_with("pointsman_") && !name.starts_with("process_") {
             continue;
         }
-        let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
-        let ((Some((false, family)), _) | (None, Some((true, family)))) =
-            (families.get(name), histogram.and_then(|family| families.get(family)))
-        else {
-            found.push(name.to_owned());
-            continue;
+        let part = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+        let known = match (families.get(name), part.and_then(|family| families.get(family))) {
+            (Some(None), _) | (None, Some(None)) => continue,
+            (Some(Some((false, labels))), _) | (None, Some(Some((true, labels)))) => labels,
+            (Some(Some((true, _))), _) | (None, Some(Some((false, _))) | None) => {
+                found.push(name.to_owned());
+                continue;
+            }
         };
-        let selector =
-            after.strip_prefix('{').and_then(|labels| labels.split_once('}')).map_or("", |(labels, _)| labels);
-        let labels =
-            selector.split(", ").filter_map(|label| label.split_once(['=', '!'])).map(|(label, _)| label.trim());
-        found.extend(
-            labels
-                .filter(|label| !family.contains(*label) && !ADDED.contains(label))
-                .map(|label| format!("{name}{{{label}}}")),
-        );
+        let selector = after.strip_prefix('{').and_then(|labels| labels.split_once('}'));
+        let labels = selector.map_or("", |(labels, _)| labels).split(", ");
+        let names = labels.filter_map(|label| label.split_once(['=', '!'])).map(|(name, _)| name.trim());
+        let unknown = names.filter(|label| !known.contains(*label) && !ADDED.contains(label));
+        found.extend(unknown.map(|label| format!("{name}{{{label}}}")));
     }
     found
 }
