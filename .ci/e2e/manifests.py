@@ -165,6 +165,17 @@ def compose():
     return arguments
 
 
+def container():
+    """The context has what is copied out of it, and the toolchain is the project's."""
+    text = (deploy / "container" / "Dockerfile").read_text()
+    channel = re.search(r'channel = "(.+)"', (deploy.parent / "rust-toolchain.toml").read_text())[1]
+    hold(f"the image builds with Rust {channel}", f"rust:{channel}-slim" in text)
+    allowed = [line[1:] for line in (deploy.parent / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.M):
+        for source in line.split()[:-1]:
+            hold(f"{source} is in the build's context", (deploy.parent / source).exists() and source in allowed)
+
+
 def dashboard():
     """The panels stand side by side; the queries become rules, for promtool and a live Prometheus."""
     thing = json.loads((deploy / "grafana" / "pointsman.json").read_text())
@@ -207,6 +218,7 @@ chart_routes, chart_arguments = chart()
 (scratch / "chart.toml").write_text(chart_routes)
 lists = [arguments, chart_arguments, *compose()]
 (scratch / "arguments").write_text("".join(" ".join(words) + "\n" for words in lists))
+container()
 dashboard()
 scrape()
 print(f"{passed} statements about the manifests hold")
