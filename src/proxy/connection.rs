@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::client::Client;
 use super::expiry::Told;
@@ -19,6 +20,7 @@ use super::socket::Socket;
 use super::stack::stack;
 use super::streams::Streams;
 use super::tunnel::Side;
+use super::vouched;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
@@ -33,9 +35,10 @@ const H2_LOCAL_RESETS: usize = 50;
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(client: Rc<Client>, stream: Socket) {
+pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
+    let Some(client) = vouched::hear(client, &stream).await else { return };
     let peer = client.peer;
-    let mut stream = stream;
+    let mut stream = Socket::Plain(stream);
     let mut first = Vec::new();
     let protocol = match (Sniff { client: &client, stream: &mut stream, first: &mut first }).await {
         Ok(protocol) => protocol,

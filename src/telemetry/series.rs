@@ -204,6 +204,10 @@ pub enum Refusal {
     H2Continuations,
     /// Any other HTTP/2 protocol error that ended a connection.
     H2Protocol,
+    /// A connection from one that must begin with a PROXY header, and did not.
+    ProxyHeaderMissing,
+    /// A PROXY header that is not of the grammar.
+    ProxyHeaderMalformed,
     /// Our own `Via` more than once (508).
     Loop,
     /// No route (404).
@@ -214,7 +218,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, in the order of their index.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::MalformedHead,
         Self::BadFraming,
         Self::BadHost,
@@ -236,6 +240,8 @@ impl Refusal {
         Self::H2Settings,
         Self::H2Continuations,
         Self::H2Protocol,
+        Self::ProxyHeaderMissing,
+        Self::ProxyHeaderMalformed,
         Self::Loop,
         Self::NoRoute,
         Self::Internal,
@@ -266,6 +272,8 @@ impl Refusal {
             Self::H2Settings => "h2_settings",
             Self::H2Continuations => "h2_continuations",
             Self::H2Protocol => "h2_protocol",
+            Self::ProxyHeaderMissing => "proxy_header_missing",
+            Self::ProxyHeaderMalformed => "proxy_header_malformed",
             Self::Loop => "loop",
             Self::NoRoute => "no_route",
             Self::Internal => "internal",
