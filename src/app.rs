@@ -16,6 +16,7 @@ use crate::config;
 use crate::control::{self, Cause, Event, Ledger, Rejection, Settings, SystemResolver, WorkerParts};
 
 use crate::proxy::{self, Visitors, WorkerSetup};
+use crate::tls::LastGood;
 
 pub use crate::control::{Outcome, Resolve, Signals, StartError, Stopped};
 
@@ -67,9 +68,10 @@ impl Options {
     #[must_use]
     pub fn settings(self) -> Settings {
         let (path, env) = (self.path, self.env);
+        let last_good = LastGood::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Settings {
-            load: Arc::new(move || config::load(&path, &*env)),
+            load: Arc::new(move || config::load_keeping(&path, &*env, &last_good)),
             resolver: self.resolver,
             workers: self.workers.unwrap_or_else(cores).get(),
             clock: Clock,

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::route::{Generation, ListenerSpec, Protocol, Rules};
 use crate::telemetry::{ListenerMeter, PerWorker, UpstreamSeries, VariantSeries};
+use crate::tls::Server;
 
 /// One endpoint as it can be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +33,8 @@ pub struct Listener {
     pub socket: Arc<TcpListener>,
     /// Its meters; carried over when the specification's limits change.
     pub meters: Arc<PerWorker<ListenerMeter>>,
+    /// What it presents under TLS; nothing when it speaks cleartext.
+    pub tls: Option<Arc<Server>>,
 }
 
 /// What a request runs under.

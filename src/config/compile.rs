@@ -1,6 +1,7 @@
 //! From what was written to what it means: gathers the tables of all files, reads each, and builds the rules.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::context::Context;
 use super::diagnostic::Finding;
@@ -18,6 +19,7 @@ use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
 use super::upstream::{self, UPSTREAM};
 use crate::route::{Index, Route, Rules};
+use crate::tls::Server;
 
 /// How many routes there may be.
 const ROUTES_MAX: usize = 250_000;
@@ -59,10 +61,18 @@ impl<'d> Parts<'d> {
     }
 }
 
+/// What files mean.
+pub(super) struct Compiled {
+    pub(super) rules: Rules,
+    /// What the listeners present, in their order.
+    pub(super) tls: Vec<Option<Arc<Server>>>,
+    pub(super) goldens: Vec<Golden>,
+}
+
 /// Compiles all files; the first is the one that was named. Nothing when there are errors.
-pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<(Rules, Vec<Golden>)> {
+pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<Compiled> {
     let parts = gather(context, documents);
-    let listeners = listener::listeners(context, &parts.listeners);
+    let (listeners, tls) = listener::listeners(context, &parts.listeners);
     let admin = listener::admin(context, parts.one("admin"), &listeners);
     let state_dir = listener::state_dir(context, parts.one("state"));
     let identity = identity::identity(context, parts.one("identity"));
@@ -100,7 +110,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     }
     let index = Index::new(&routes);
     let rules = Rules { listeners, admin, state_dir, identity, segments, upstreams, routes, index, kill, access_log };
-    Some((rules, goldens))
+    Some(Compiled { rules, tls, goldens })
 }
 
 fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {

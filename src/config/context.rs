@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
 use super::source::{Files, Source, Span};
 use crate::route::TenantList;
+use crate::tls::LastGood;
 
 /// How many regexes there may be: each may take a megabyte.
 pub(super) const REGEXES_MAX: usize = 5_000;
@@ -25,13 +26,15 @@ pub(super) struct Context<'e> {
     lists: HashMap<PathBuf, TenantList>,
     regexes: usize,
     hash: Xxh3,
+    /// The certificates that held before.
+    pub(super) last_good: &'e LastGood,
 }
 
 impl<'e> Context<'e> {
-    pub(super) fn new(env: Env<'e>) -> Self {
+    pub(super) fn new(env: Env<'e>, last_good: &'e LastGood) -> Self {
         let (files, diagnostics) = (Files::default(), Diagnostics::default());
         let (known, lists) = (HashSet::default(), HashMap::default());
-        Self { files, env, diagnostics, watched: Vec::new(), known, lists, regexes: 0, hash: Xxh3::new() }
+        Self { files, env, diagnostics, watched: Vec::new(), known, lists, regexes: 0, hash: Xxh3::new(), last_good }
     }
 
     /// Adds a file, which is an input.

@@ -2,44 +2,33 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ahash::HashMap;
-use ipnet::IpNet;
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::predicate;
 use super::reader::{Reader, Text};
 use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
+use super::tls::{self, TLS};
 use super::value;
 use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink};
+use crate::tls::Server;
 
 const COUNT: Form = Form::Integer(1, 10_000_000);
 
 /// `[[listener]]`.
 pub(super) const LISTENER: Spec = Spec {
     title: "[[listener]]",
-    doc: "Where clients connect: HTTP/1.1 and h2c with prior knowledge.",
+    doc: "Where clients connect: HTTP/1.1 and HTTP/2, in cleartext (h2c with prior knowledge) or under TLS.",
     keys: &[
         optional("name", Form::Text, "Its name; the address when it has none."),
         required("address", Form::Text, "Where it accepts, such as `0.0.0.0:8080` or `[::]:8080`; port 0 is any."),
         optional("limits", Form::Table(&LIMITS), "What one client, or all of them, may use."),
-        optional("proxy_protocol", Form::Table(&PROXY_PROTOCOL), "Who begins each connection with a PROXY header."),
+        optional("tls", Form::Table(&TLS), "TLS; without it everything is cleartext."),
     ],
-    later: &["tls"],
-};
-
-/// `[listener.proxy_protocol]`.
-const PROXY_PROTOCOL: Spec = Spec {
-    title: "[listener.proxy_protocol]",
-    doc: "Load balancers that tell in a PROXY header (version 1 or 2) who their client is.",
-    keys: &[required(
-        "from",
-        Form::OneOrMore(&Form::Text),
-        "Networks whose connections must begin with a PROXY header; nobody else's may.",
-    )],
-    later: &[],
+    later: &["proxy_protocol"],
 };
 
 /// `[listener.limits]`.
@@ -64,6 +53,7 @@ const LIMITS: Spec = Spec {
         default("h2_pings", COUNT, "50", "HTTP/2 pings a second of a connection."),
         default("h2_settings", COUNT, "20", "HTTP/2 SETTINGS frames a second of a connection."),
         default("h2_continuations", COUNT, "16", "HTTP/2 CONTINUATION frames of a header block."),
+        default("handshake_timeout", Form::Pattern(DURATION), "\"10s\"", "To shake hands under TLS."),
         default("header_timeout", Form::Pattern(DURATION), "\"10s\"", "To read a request's head; beyond: 408."),
         default("idle_timeout", Form::Pattern(DURATION), "\"60s\"", "For a connection without a request."),
         default("stall_timeout", Form::Pattern(DURATION), "\"30s\"", "Without a byte of a body, either way."),
@@ -106,17 +96,19 @@ pub(super) const ACCESS_LOG: Spec = Spec {
     later: &[],
 };
 
-/// Compiles all listeners; names and addresses are unique.
-pub(super) fn listeners(context: &mut Context<'_>, readers: &[Reader<'_>]) -> Vec<ListenerSpec> {
+/// Compiles all listeners and what they present under TLS; names and addresses are unique.
+pub(super) fn listeners(
+    context: &mut Context<'_>,
+    readers: &[Reader<'_>],
+) -> (Vec<ListenerSpec>, Vec<Option<Arc<Server>>>) {
     let mut names: HashMap<String, Span> = HashMap::default();
     let mut addresses: HashMap<SocketAddr, Span> = HashMap::default();
-    let mut all = Vec::new();
+    let (mut all, mut servers) = (Vec::new(), Vec::new());
     for reader in readers {
         let name = reader.text(context, "name");
         let text = reader.need(context, "address").and_then(|item| item.text(context));
         let limits = reader.table(context, "limits", &LIMITS).map(|reader| limits(context, &reader));
-        let senders = reader.table(context, "proxy_protocol", &PROXY_PROTOCOL);
-        let proxy_senders = senders.map(|reader| proxy_senders(context, &reader)).unwrap_or_default();
+        let secured = reader.get("tls").map(|item| tls::tls(context, &item));
         reader.finish(context);
         let Some((text, address)) = text.and_then(|text| address(context, &text).map(|address| (text, address))) else {
             continue;
@@ -126,15 +118,11 @@ pub(super) fn listeners(context: &mut Context<'_>, readers: &[Reader<'_>]) -> Ve
         if address.port() != 0 {
             once(context, &mut addresses, address, text.span, "address");
         }
-        all.push(ListenerSpec { name: name.to_string(), address, limits: limits.unwrap_or_default(), proxy_senders });
+        let (spec, server) = secured.flatten().unzip();
+        servers.push(server);
+        all.push(ListenerSpec { name: name.to_string(), address, limits: limits.unwrap_or_default(), tls: spec });
     }
-    all
-}
-
-fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {
-    let items = reader.need(context, "from").map(|item| predicate::not_empty(context, &item)).unwrap_or_default();
-    reader.finish(context);
-    items.iter().filter_map(|item| value::network(context, item)).collect()
+    (all, servers)
 }
 
 fn once<K>(context: &mut Context<'_>, known: &mut HashMap<K, Span>, key: K, at: Span, what: &str)
@@ -185,6 +173,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
         *field = bytes.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(*field);
     }
     for (key, field) in [
+        ("handshake_timeout", &mut limits.handshake_timeout),
         ("header_timeout", &mut limits.header_timeout),
         ("idle_timeout", &mut limits.idle_timeout),
         ("stall_timeout", &mut limits.stall_timeout),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::compile::{self, FILE};
+use super::compile::{self, Compiled, FILE};
 use super::context::{Context, Env};
 use super::diagnostic::{Diagnostics, Finding};
 use super::document::Document;
@@ -12,6 +12,7 @@ use super::read;
 use super::reader::{Reader, Text};
 use super::source::{Source, Span};
 use crate::route::Rules;
+use crate::tls::{LastGood, Server};
 
 /// How many files may be included.
 const INCLUDED_MAX: usize = 1_000;
@@ -21,6 +22,8 @@ const INCLUDED_MAX: usize = 1_000;
 pub struct Loaded {
     /// What the files mean.
     pub rules: Rules,
+    /// What the listeners present under TLS, in their order; nothing for those that speak cleartext.
+    pub tls: Vec<Option<Arc<Server>>>,
     /// What is allowed but probably not meant.
     pub warnings: Diagnostics,
     /// All that the result depends on: files, directories of globs, lists of tenants.
@@ -36,7 +39,15 @@ pub struct Loaded {
 /// # Errors
 /// All that is wrong, at once.
 pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
-    let mut context = Context::new(env);
+    load_keeping(path, env, &LastGood::default())
+}
+
+/// Loads like [`load`]. A certificate whose new file does not hold is kept as it was last good, with a warning.
+///
+/// # Errors
+/// All that is wrong, at once.
+pub fn load_keeping(path: &Path, env: Env<'_>, last_good: &LastGood) -> Result<Loaded, Diagnostics> {
+    let mut context = Context::new(env, last_good);
     context.watch(path);
     let name: Arc<str> = path.to_string_lossy().into();
     let source = source(&mut context, path, name, None);
@@ -48,7 +59,8 @@ pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
 /// # Errors
 /// All that is wrong, at once.
 pub fn load_text(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Diagnostics> {
-    let context = Context::new(env);
+    let last_good = LastGood::default();
+    let context = Context::new(env, &last_good);
     finish(context, Some(Source { name: name.into(), text: text.into() }))
 }
 
@@ -56,15 +68,15 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
     let compiled = source.and_then(|source| compile_all(&mut context, source));
     let ended = context.end()?;
     match compiled {
-        Some((rules, goldens)) => {
+        Some(Compiled { rules, tls, goldens }) => {
             let (warnings, watched, hash) = (ended.warnings, ended.watched, ended.hash);
-            Ok(Loaded { rules, warnings, watched, hash, goldens })
+            Ok(Loaded { rules, tls, warnings, watched, hash, goldens })
         }
         None => Err(ended.warnings),
     }
 }
 
-fn compile_all(context: &mut Context<'_>, source: Source) -> Option<(Rules, Vec<Golden>)> {
+fn compile_all(context: &mut Context<'_>, source: Source) -> Option<Compiled> {
     let text = Arc::clone(&source.text);
     let path = PathBuf::from(&*source.name);
     let file = context.add(source);

@@ -71,10 +71,7 @@ fn listeners_and_limits() {
         body_rate: 0,
         ..Limits::default()
     };
-    assert_eq!(
-        listener,
-        ListenerSpec { name: "x".into(), address: "[::1]:80".parse().unwrap(), limits, proxy_senders: Vec::new() }
-    );
+    assert_eq!(listener, ListenerSpec { name: "x".into(), address: "[::1]:80".parse().unwrap(), limits, tls: None });
 }
 
 #[test]
@@ -93,7 +90,6 @@ fn upstreams() {
         balance: Balance::Hash,
         connect_timeout: Duration::from_millis(250),
         limits: UpstreamLimits { connections: 1, requests: 4096 },
-        proxy_protocol: None,
     };
     assert_eq!(upstream, expected);
 }

@@ -1,8 +1,9 @@
 //! Carrying over: the next snapshot is made of what the file says now and of everything in the last snapshot that the
 //! file did not change. What is carried over is the very same object, so that nobody who holds it notices.
 //!
-//! Identities: a listener by its name and address (its socket also when only its name or its limits change), a series
-//! of meters by its labels, an upstream's endpoints by its name when they are equal.
+//! Identities: a listener by its name and address (its socket also when only its name or its limits change), what it
+//! presents under TLS by its certificates (the keys of its tickets also when certificates change), a series of meters
+//! by its labels, an upstream's endpoints by its name when they are equal.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ use super::socket::{BindError, bind};
 use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Route, Rules, Upstream};
 use crate::snapshot::{Endpoint, Listener, Snapshot};
 use crate::telemetry::{Labels, PerWorker, Registry, UpstreamSeries, VariantSeries};
+use crate::tls::Server;
 
 /// The addresses of the names that are known, sorted.
 pub type Addresses = HashMap<String, Vec<IpAddr>>;
@@ -22,25 +24,25 @@ pub type Addresses = HashMap<String, Vec<IpAddr>>;
 /// All addresses that cannot be bound; then nothing stays bound that was not before.
 pub fn listeners(
     old: &[Arc<Listener>],
-    specs: &[ListenerSpec],
+    (specs, tls): (&[ListenerSpec], &[Option<Arc<Server>>]),
     workers: usize,
 ) -> Result<Vec<Arc<Listener>>, Vec<BindError>> {
     let mut claimed = vec![false; old.len()];
     let mut next: Vec<Option<Arc<Listener>>> = vec![None; specs.len()];
     for same in [same_identity, same_address] {
-        for (slot, spec) in next.iter_mut().zip(specs) {
+        for ((slot, spec), tls) in next.iter_mut().zip(specs).zip(tls) {
             let free = |(at, listener): &(usize, &Arc<Listener>)| !claimed[*at] && same(&listener.spec, spec);
             if slot.is_none()
                 && let Some((at, listener)) = old.iter().enumerate().find(free)
             {
                 claimed[at] = true;
-                *slot = Some(respecified(listener, spec));
+                *slot = Some(respecified(listener, spec, tls.as_ref()));
             }
         }
     }
     let mut errors = Vec::new();
-    for (slot, spec) in next.iter_mut().zip(specs).filter(|(slot, _)| slot.is_none()) {
-        match open(spec, workers) {
+    for ((slot, spec), tls) in next.iter_mut().zip(specs).zip(tls).filter(|((slot, _), _)| slot.is_none()) {
+        match open(spec, tls.clone(), workers) {
             Ok(listener) => *slot = Some(Arc::new(listener)),
             Err(source) => {
                 let who = format!("listener \"{}\"", spec.name);
@@ -60,8 +62,14 @@ fn same_address(old: &ListenerSpec, new: &ListenerSpec) -> bool {
 }
 
 /// The same socket with what the file says now.
-fn respecified(listener: &Arc<Listener>, spec: &ListenerSpec) -> Arc<Listener> {
-    if listener.spec == *spec {
+fn respecified(listener: &Arc<Listener>, spec: &ListenerSpec, tls: Option<&Arc<Server>>) -> Arc<Listener> {
+    let (tls, same) = match (&listener.tls, tls) {
+        (Some(old), Some(new)) if new.is_same(old) => (Some(Arc::clone(old)), true),
+        (Some(old), Some(new)) => (Some(Arc::new(new.inheriting(old))), false),
+        (None, None) => (None, true),
+        (_, new) => (new.cloned(), false),
+    };
+    if same && listener.spec == *spec {
         return Arc::clone(listener);
     }
     Arc::new(Listener {
@@ -69,13 +77,28 @@ fn respecified(listener: &Arc<Listener>, spec: &ListenerSpec) -> Arc<Listener> {
         bound: listener.bound,
         socket: Arc::clone(&listener.socket),
         meters: Arc::clone(&listener.meters),
+        tls,
     })
 }
 
-fn open(spec: &ListenerSpec, workers: usize) -> std::io::Result<Listener> {
+/// What changed of the certificates of listeners that go on, in words.
+#[must_use]
+pub fn certificate_changes(old: &[Arc<Listener>], new: &[Arc<Listener>]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for listener in new {
+        let before = old.iter().find(|old| old.spec.name == listener.spec.name).and_then(|old| old.tls.as_ref());
+        if let (Some(before), Some(now)) = (before, &listener.tls) {
+            let changes = now.changes(before);
+            lines.extend(changes.into_iter().map(|line| format!("listener {}: {line}", listener.spec.name)));
+        }
+    }
+    lines
+}
+
+fn open(spec: &ListenerSpec, tls: Option<Arc<Server>>, workers: usize) -> std::io::Result<Listener> {
     let socket = bind(spec.address)?;
     let meters = Arc::new(PerWorker::new(workers));
-    Ok(Listener { spec: spec.clone(), bound: socket.local_addr()?, socket: Arc::new(socket), meters })
+    Ok(Listener { spec: spec.clone(), bound: socket.local_addr()?, socket: Arc::new(socket), meters, tls })
 }
 
 /// The names that these rules need resolved.

@@ -265,7 +265,8 @@ impl Controller {
         if loaded.rules.access_log.sink != old.rules.access_log.sink {
             writable(&loaded.rules.access_log.sink)?;
         }
-        let listeners = carry::listeners(&old.listeners, &loaded.rules.listeners, self.ledger.registry.workers);
+        let listeners =
+            carry::listeners(&old.listeners, (&loaded.rules.listeners, &loaded.tls), self.ledger.registry.workers);
         let admin = self.admin.prepare(loaded.rules.admin);
         let (listeners, admin) = match (listeners, admin) {
             (Ok(listeners), Ok(admin)) => (listeners, admin),
@@ -279,7 +280,8 @@ impl Controller {
         self.log.set_sink(loaded.rules.access_log.sink.clone());
         self.names.keep(&carry::names(&loaded.rules), answers);
         let generation = Generation(old.generation.0 + 1);
-        let summary = summary(&old.rules, &loaded.rules);
+        let mut summary = summary(&old.rules, &loaded.rules);
+        summary.extend(carry::certificate_changes(&old.listeners, &listeners));
         let addresses = self.ledger.addresses();
         let next = carry::snapshot(
             Some(&old),

@@ -1,10 +1,14 @@
 //! One scrape: the facts that the metrics are made of.
 
+use std::sync::Arc;
+
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use crate::drain::Phase;
+use crate::snapshot::Listener;
 use crate::telemetry::Process;
-use crate::telemetry::exposition::{Control, Scrape, Upstream, Weighted, expose};
+use crate::telemetry::exposition::{Certificate, Control, Scrape, Upstream, Weighted, expose};
+use crate::tls::Server;
 
 /// The text of a scrape.
 pub(super) fn text(ledger: &Ledger) -> String {
@@ -24,9 +28,36 @@ pub(super) fn text(ledger: &Ledger) -> String {
         variants,
         upstreams: upstreams.map(|(series, all)| Upstream { series, endpoints: all.len() }).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
+        certificates: certificates(ledger, &snapshot.listeners),
         control: control(ledger, snapshot.generation.0),
     };
     expose(scrape, Process::read().as_ref())
+}
+
+fn certificates(ledger: &Ledger, listeners: &[Arc<Listener>]) -> Vec<Certificate> {
+    let now = ledger.clock.wall();
+    let mut all = Vec::new();
+    for listener in listeners {
+        for one in listener.tls.iter().flat_map(|tls| tls.served()) {
+            all.push(Certificate {
+                listener: listener.spec.name.clone(),
+                name: one.certificate.label().to_owned(),
+                seconds_left: Server::seconds_left(&one.certificate, now),
+                stale: u8::from(one.stale.is_some()),
+            });
+        }
+    }
+    all.sort_by(|a, b| (&a.listener, &a.name).cmp(&(&b.listener, &b.name)));
+    // A scrape must not name a series twice, as it would with RSA beside ECDSA: the one that ends first is told.
+    all.dedup_by(|b, a| {
+        let twin = (&a.listener, &a.name) == (&b.listener, &b.name);
+        if twin {
+            a.seconds_left = a.seconds_left.min(b.seconds_left);
+            a.stale = a.stale.max(b.stale);
+        }
+        twin
+    });
+    all
 }
 
 fn control(ledger: &Ledger, generation: u64) -> Control {

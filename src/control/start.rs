@@ -140,7 +140,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
 
     let registry = Arc::new(Registry::new(workers));
-    let listeners = carry::listeners(&[], &rules.listeners, workers);
+    let listeners = carry::listeners(&[], (&rules.listeners, &loaded.tls), workers);
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = LogWriter::start(rules.access_log.sink.clone(), clock)
         .map_err(|error| StartError::Io("the access log's thread", error))?;

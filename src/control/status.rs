@@ -8,9 +8,10 @@ use super::ledger::{LastReload, Ledger};
 use super::measure::{Tally, shares};
 use super::outcome::Outcome;
 use crate::drain::Phase;
-use crate::route::{Action, Route, Split};
+use crate::route::{Action, ClientAuth, Route, Split};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::UpstreamMeter;
+use crate::tls::Server;
 
 /// The status as JSON, as `/status` gives it.
 #[must_use]
@@ -80,6 +81,24 @@ fn listener(listener: &Listener) -> Value {
         "address": listener.bound,
         "connections": connections.max(0),
         "requests_in_flight": requests.max(0),
+        "tls": listener.tls.as_deref().map(|server| tls(listener, server)),
+    })
+}
+
+fn tls(listener: &Listener, server: &Server) -> Value {
+    let certificates = server.served().iter().map(|one| {
+        json!({
+            "name": one.certificate.label(),
+            "names": one.certificate.names(),
+            "sha256": one.certificate.fingerprint(),
+            "expires_at": time(one.certificate.expires_at()),
+            "kept_because": one.stale,
+        })
+    });
+    json!({
+        "min_version": listener.spec.tls.map(|tls| tls.min_version.name()),
+        "client_auth": listener.spec.tls.and_then(|tls| tls.client_auth).map(ClientAuth::name),
+        "certificates": certificates.collect::<Vec<_>>(),
     })
 }
 

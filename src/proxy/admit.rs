@@ -65,6 +65,9 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     }
     let encoded_slash = limits.encoded_slash;
     exchange.host = host(parts)?;
+    if exchange.client.secured.get().is_some_and(|secured| secured.is_misdirected(exchange.host.normal())) {
+        return Err(Refusal::Misdirected);
+    }
     if let Cow::Owned(path) = normal_path(parts.uri.path(), encoded_slash).map_err(|_| Refusal::BadPath)? {
         exchange.normal_path = Some(path);
     }

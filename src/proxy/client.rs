@@ -1,6 +1,6 @@
 //! What is known of one downstream connection: who is there, on which listener, and what its reading side has found.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use http::HeaderValue;
 use super::acceptor::Presence;
 use super::early::Early;
 use super::expiry::Watched;
-use super::proxy_header::Ends;
+use super::handshake::Secured;
 use super::scan::Bounds;
 use super::streams::Reader;
 use super::tunnel::Tunnel;
@@ -29,13 +29,8 @@ pub(super) const TRAILERS_MAX: usize = 32;
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Arc<Listener>,
-    presence: Presence,
-    /// Who connects; behind one who vouches for him, as that one says.
+    _presence: Presence,
     pub(super) peer: SocketAddr,
-    /// The address that the peer connected to.
-    local: SocketAddr,
-    /// Who vouches for the peer in a PROXY header.
-    pub(super) sender: Option<SocketAddr>,
     pub(super) local_port: HeaderValue,
     pub(super) watched: Rc<Watched>,
     /// The peer's address as `X-Forwarded-For` carries it.
@@ -74,25 +69,25 @@ pub(super) struct Client {
     pub(super) closing: Cell<bool>,
     /// What an HTTP/2 connection that has ended was flooded with, if with anything.
     pub(super) suspect: Cell<Option<Refusal>>,
+    /// What a TLS handshake has settled. Boxed, so that cleartext connections do not carry its size.
+    pub(super) secured: OnceCell<Box<Secured>>,
     /// The connection was cut at a drain's deadline.
     pub(super) cut: Cell<bool>,
 }
 
 impl Client {
-    pub(super) fn new(presence: Presence, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
+    pub(super) fn new(presence: Presence, peer: SocketAddr) -> Rc<Self> {
         let (worker, listener) = (Rc::clone(&presence.worker), Arc::clone(&presence.listener));
         let watched = worker.watchlist.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
         let ip = plain(peer.ip());
-        let peer_text = text(ip);
+        let peer_text = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
         Rc::new(Self {
             local_port: HeaderValue::from(listener.bound.port()),
             worker,
             listener,
-            presence,
+            _presence: presence,
             peer: SocketAddr::new(ip, peer.port()),
-            local: SocketAddr::new(plain(local.ip()), local.port()),
-            sender: None,
             watched,
             peer_text,
             forwarded: RefCell::new(None),
@@ -112,23 +107,9 @@ impl Client {
             expired: Cell::new(false),
             closing: Cell::new(draining),
             suspect: Cell::new(None),
+            secured: OnceCell::new(),
             cut: Cell::new(false),
         })
-    }
-
-    /// Another one vouches that the peer is somebody else: from here on it is. The limits of that address hold.
-    pub(super) fn vouch(&mut self, ends: Ends) -> Result<(), Refusal> {
-        self.sender = Some(self.peer);
-        self.peer = ends.client;
-        self.local = ends.local;
-        self.peer_text = text(ends.client.ip());
-        self.local_port = HeaderValue::from(ends.local.port());
-        self.presence.enter(ends.client.ip())
-    }
-
-    /// Both ends of the connection, for an upstream that wants to know them.
-    pub(super) fn ends(&self) -> Ends {
-        Ends { client: self.peer, local: self.local }
     }
 
     /// The bounds that the scanner keeps.
@@ -143,6 +124,11 @@ impl Client {
         }
     }
 
+    /// How the requests of this connection came: `http` or `https`.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.secured.get().is_some() { "https" } else { "http" }
+    }
+
     /// Whether nothing is under way in either direction.
     pub(super) fn is_quiet(&self) -> bool {
         self.in_flight.get() == 0
@@ -153,7 +139,7 @@ impl Client {
     }
 
     /// Arms the write deadline when a write is stuck, clears it when bytes flow.
-    pub(super) fn wrote(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    pub(super) fn wrote<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_pending() {
             self.watched.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
         } else {
@@ -190,11 +176,6 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.worker.watchlist.remove(&self.watched);
     }
-}
-
-/// An address as a header carries it.
-fn text(ip: IpAddr) -> HeaderValue {
-    HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// An IPv4 address that is mapped into IPv6 is that IPv4 address.

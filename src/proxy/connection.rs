@@ -10,17 +10,16 @@ use std::task::{Context, Poll};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::client::Client;
 use super::expiry::Told;
 use super::h1_io::H1Io;
 use super::h2_io::{H2Io, PREFACE};
+use super::handshake::{self, Protocol, Shaken};
 use super::socket::Socket;
 use super::stack::stack;
 use super::streams::Streams;
 use super::tunnel::Side;
-use super::vouched;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
@@ -35,10 +34,19 @@ const H2_LOCAL_RESETS: usize = 50;
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
-    let Some(client) = vouched::hear(client, &stream).await else { return };
+pub(super) async fn serve(client: Rc<Client>, stream: Socket) {
     let peer = client.peer;
-    let mut stream = Socket::Plain(stream);
+    let mut stream = match secure(&client, stream).await {
+        Some(Shaken::Secured(stream)) => stream,
+        Some(Shaken::Cleartext(stream)) => {
+            let io = H1Io::refusing(stream, Rc::clone(&client), Refusal::Cleartext);
+            if let Err(error) = http1(&client, io).await {
+                tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
+            }
+            return;
+        }
+        None => return,
+    };
     let mut first = Vec::new();
     let protocol = match (Sniff { client: &client, stream: &mut stream, first: &mut first }).await {
         Ok(protocol) => protocol,
@@ -48,7 +56,11 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
         }
     };
     let ended = match protocol {
-        Protocol::Http1 => http1(&client, stream, first).await,
+        Protocol::Http1 => {
+            let io = H1Io::new(stream, Rc::clone(&client), &first);
+            drop(first);
+            http1(&client, io).await
+        }
         Protocol::Http2 => {
             // Boxed, so that the many connections of HTTP/1.1 do not carry its size.
             let ended = Box::pin(http2(&client, stream, first)).await;
@@ -63,9 +75,13 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
     }
 }
 
-enum Protocol {
-    Http1,
-    Http2,
+/// Shakes hands, where the listener speaks TLS.
+async fn secure(client: &Rc<Client>, stream: Socket) -> Option<Shaken> {
+    match (&client.listener.tls, stream) {
+        // Boxed, so that cleartext connections do not carry its size.
+        (Some(server), Socket::Plain(stream)) => Box::pin(handshake::shake(client, server, stream)).await,
+        (_, stream) => Some(Shaken::Secured(stream)),
+    }
 }
 
 /// Reads until the first bytes tell the protocol.
@@ -103,6 +119,10 @@ impl Future for Sniff<'_> {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             this.first.extend_from_slice(buffer.filled());
+            // What was settled by ALPN holds: bytes that are of another protocol are refused by the one that they fail.
+            if let Some(protocol) = client.secured.get().and_then(|secured| secured.protocol) {
+                return Poll::Ready(Ok(protocol));
+            }
             let compared = this.first.len().min(PREFACE.len());
             if this.first[..compared] != PREFACE[..compared] {
                 return Poll::Ready(Ok(Protocol::Http1));
@@ -121,15 +141,14 @@ enum Turn {
     Dozes,
 }
 
-async fn http1(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Result<()> {
+async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder.half_close(false).max_buf_size(H1_BUFFER_BYTES).header_read_timeout(None);
     let limits = &client.listener.spec.limits;
     if limits.headers > 100 {
         builder.max_headers(limits.headers as usize);
     }
-    let mut io = H1Io::new(stream, Rc::clone(client), &first);
-    drop(first);
+    let mut io = io;
     loop {
         // Boxed, so that it is gone while the connection dozes.
         let mut connection = Box::new(builder.serve_connection(io, stack(client)));

@@ -60,7 +60,7 @@ impl Fault {
         match self {
             Self::Refused(Refusal::Loop) => "proxy_loop_detected",
             Self::Refused(Refusal::Internal) => "proxy_internal_error",
-            Self::Refused(Refusal::NoRoute) => "destination_not_found",
+            Self::Refused(Refusal::NoRoute | Refusal::Misdirected) => "destination_not_found",
             Self::Refused(Refusal::Requests | Refusal::Memory) => "connection_limit_reached",
             Self::Refused(_) => "http_request_error",
             Self::ClientGone => "http_request_error",
@@ -141,8 +141,8 @@ impl Fault {
 
     /// Whether the sender's notion of the connection may differ from ours, so that nothing more is read from it.
     const fn is_distrusted(self) -> bool {
-        use Refusal::{BadFraming, BadHost, BadPath, MalformedHead, Method};
-        matches!(self, Self::Refused(BadFraming | BadHost | BadPath | MalformedHead | Method))
+        use Refusal::{BadFraming, BadHost, BadPath, Cleartext, MalformedHead, Method};
+        matches!(self, Self::Refused(BadFraming | BadHost | BadPath | Cleartext | MalformedHead | Method))
     }
 
     /// Whether a short wait may help.
@@ -156,7 +156,10 @@ impl Fault {
 
 const fn refusal_status(refusal: Refusal) -> StatusCode {
     match refusal {
-        Refusal::MalformedHead | Refusal::BadFraming | Refusal::BadHost | Refusal::BadPath => StatusCode::BAD_REQUEST,
+        Refusal::MalformedHead | Refusal::BadFraming | Refusal::BadHost | Refusal::BadPath | Refusal::Cleartext => {
+            StatusCode::BAD_REQUEST
+        }
+        Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -172,9 +175,7 @@ const fn refusal_status(refusal: Refusal) -> StatusCode {
         | Refusal::H2Settings
         | Refusal::H2Continuations
         | Refusal::H2Protocol
-        | Refusal::ReaderStalled
-        | Refusal::ProxyHeaderMissing
-        | Refusal::ProxyHeaderMalformed => StatusCode::BAD_REQUEST,
+        | Refusal::ReaderStalled => StatusCode::BAD_REQUEST,
         Refusal::Loop => StatusCode::LOOP_DETECTED,
         Refusal::NoRoute => StatusCode::NOT_FOUND,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -187,6 +188,8 @@ const fn refusal_sentence(refusal: Refusal) -> &'static str {
         Refusal::BadFraming => "The request's length can be read in more than one way, or its body is malformed.",
         Refusal::BadHost => "The request must name exactly one valid host.",
         Refusal::BadPath => "The request's path is not valid.",
+        Refusal::Cleartext => "TLS is spoken here: ask again with https.",
+        Refusal::Misdirected => "This host is not served on this connection. Ask again on a new one.",
         Refusal::Method => "This method is not served here.",
         Refusal::UriTooLong => "The request's target is too long.",
         Refusal::HeadersTooLarge => "The request's header fields are too large or too many.",
@@ -203,9 +206,7 @@ const fn refusal_sentence(refusal: Refusal) -> &'static str {
         | Refusal::H2Settings
         | Refusal::H2Continuations
         | Refusal::H2Protocol
-        | Refusal::ReaderStalled
-        | Refusal::ProxyHeaderMissing
-        | Refusal::ProxyHeaderMalformed => "The connection's behaviour is not acceptable.",
+        | Refusal::ReaderStalled => "The connection's behaviour is not acceptable.",
         Refusal::Loop => "The request has come round in a loop.",
         Refusal::NoRoute => "Nothing is served here under this host and path.",
         Refusal::Internal => "Something went wrong here.",

@@ -75,6 +75,13 @@ impl H1Io {
         io
     }
 
+    /// A connection on which nothing is read any more: its one request is refused.
+    pub(super) fn refusing(stream: Socket, client: Rc<Client>, refusal: Refusal) -> Self {
+        let mut io = Self::new(stream, client, &[]);
+        io.refuse(refusal);
+        io
+    }
+
     /// Scans bytes that follow what was scanned before and moves what is complete to `ready`.
     fn take(&mut self, bytes: &[u8]) {
         if self.held.is_empty() {
@@ -369,8 +376,11 @@ impl Write for H1Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when its own buffer is empty: all that it wrote has left for the socket.
+        // hyper flushes when its own buffer is empty: all that it wrote has left for the socket, or stands in the TLS
+        // session and waits for room there.
         let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_flush(cx);
+        ready!(this.client.wrote(poll))?;
         this.client.flushed.set(true);
         ready!(this.poll_early(cx))?;
         Pin::new(&mut this.stream).poll_flush(cx)

@@ -115,7 +115,7 @@ fn forwarding(exchange: &mut Exchange, headers: &mut HeaderMap, via: HeaderValue
         headers.insert(header::FORWARDED, forwarded);
     }
     let told = [
-        (FORWARDED_PROTO, Some(HeaderValue::from_static("http"))),
+        (FORWARDED_PROTO, Some(HeaderValue::from_static(client.scheme()))),
         (FORWARDED_HOST, exchange.host.value.clone()),
         (FORWARDED_PORT, Some(client.local_port.clone())),
     ];
@@ -169,11 +169,12 @@ fn forwarded(client: &Client, host: Option<&HeaderValue>) -> HeaderValue {
     }
     drop(known);
     let node = node(&client.peer.ip().to_string());
+    let scheme = client.scheme();
     let host_text = host.and_then(|host| host.to_str().ok()).unwrap_or("");
     let text = match host_text {
-        "" => format!("for={node};proto=http"),
-        plain if plain.bytes().all(super::scan::is_token) => format!("for={node};host={plain};proto=http"),
-        quoted => format!("for={node};host=\"{quoted}\";proto=http"),
+        "" => format!("for={node};proto={scheme}"),
+        plain if plain.bytes().all(super::scan::is_token) => format!("for={node};host={plain};proto={scheme}"),
+        quoted => format!("for={node};host=\"{quoted}\";proto={scheme}"),
     };
     let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown;proto=http"));
     // A copy: the given one is a piece of the buffer that the head was read into, and would keep all of it.
@@ -204,7 +205,7 @@ pub(super) fn values<'a>(exchange: &'a Exchange, request_id: &'a HeaderValue) ->
         host: exchange.host.normal(),
         path: exchange.path(),
         query: exchange.uri.query(),
-        scheme: "http",
+        scheme: exchange.client.scheme(),
     }
 }
 

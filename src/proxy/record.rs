@@ -2,7 +2,7 @@
 
 use super::exchange::{Exchange, Stage};
 use crate::route::VariantId;
-use crate::telemetry::{AccessEntry, Ender, Event, GrpcStatus, ReasonLabel, StatusClass, Termination};
+use crate::telemetry::{AccessEntry, Ender, Event, GrpcStatus, ReasonLabel, StatusClass, Termination, TlsEntry};
 
 impl Drop for Exchange {
     fn drop(&mut self) {
@@ -98,12 +98,17 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         request_id: request_id.to_str().unwrap_or("-"),
         client_ip: exchange.client_ip,
         peer: exchange.client.peer,
-        sender: exchange.client.sender,
         method: exchange.method.as_str(),
         host: exchange.host.normal(),
         path: exchange.path(),
         protocol: protocol(exchange.version),
         listener: &exchange.client.listener.spec.name,
+        tls: exchange.client.secured.get().map(|secured| TlsEntry {
+            version: secured.version,
+            cipher: secured.cipher,
+            sni: secured.sni.as_deref(),
+            client: None,
+        }),
         status: exchange.status,
         request_bytes: exchange.upload.as_ref().map_or(0, |upload| upload.bytes.get()),
         response_bytes: exchange.response_bytes,

@@ -12,7 +12,6 @@ use tokio_rustls::TlsStream;
 pub(super) enum Socket {
     /// Cleartext.
     Plain(TcpStream),
-    #[expect(dead_code, reason = "the TLS listener comes with the next change")]
     /// TLS. Boxed, so that cleartext connections do not carry its size.
     Tls(Box<TlsStream<TcpStream>>),
 }

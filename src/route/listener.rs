@@ -1,12 +1,8 @@
 //! Listeners, their limits and the access log, as plain data.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use ipnet::IpNet;
-
-use super::caller::net_contains;
 
 /// One `[[listener]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +13,64 @@ pub struct ListenerSpec {
     pub address: SocketAddr,
     /// Its limits.
     pub limits: Limits,
-    /// Peers that begin each connection with a PROXY header; nobody else may.
-    pub proxy_senders: Vec<IpNet>,
+    /// Whether it speaks TLS, and how.
+    pub tls: Option<TlsSpec>,
+}
+
+/// `[listener.tls]`, without its certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsSpec {
+    /// The oldest version that is spoken (`min_version`, 1.2).
+    pub min_version: TlsVersion,
+    /// Whether clients are asked for a certificate.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    V12,
+    /// TLS 1.3 (RFC 8446).
+    V13,
+}
+
+impl TlsVersion {
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V12 => "1.2",
+            Self::V13 => "1.3",
+        }
+    }
+}
+
+/// Whether clients must present a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A client without one is sent away.
+    Require,
+    /// A client without one has no identity of this kind.
+    Request,
+}
+
+impl ClientAuth {
+    /// The word in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Require => "require",
+            Self::Request => "request",
+        }
+    }
 }
 
 impl ListenerSpec {
-    /// Whether a connection from `peer` must begin with a PROXY header.
+    /// The scheme of its requests.
     #[must_use]
-    pub fn is_proxy_sender(&self, peer: IpAddr) -> bool {
-        self.proxy_senders.iter().any(|net| net_contains(net, peer))
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -56,6 +101,8 @@ pub struct Limits {
     pub h2_settings: u32,
     /// CONTINUATION frames a header block (`h2_continuations`, 16).
     pub h2_continuations: u32,
+    /// To shake hands with a client under TLS (`handshake_timeout`, 10 s).
+    pub handshake_timeout: Duration,
     /// To read a request's head (`header_timeout`, 10 s): 408.
     pub header_timeout: Duration,
     /// A kept-alive connection without a request (`idle_timeout`, 60 s).
@@ -83,6 +130,7 @@ impl Default for Limits {
             h2_pings: 50,
             h2_settings: 20,
             h2_continuations: 16,
+            handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(1),
             stall_timeout: Duration::from_secs(30),

@@ -51,6 +51,19 @@ impl Event {
     }
 }
 
+/// The TLS under a request, as it is logged.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsEntry<'a> {
+    /// `TLSv1.3` or the like.
+    pub version: &'a str,
+    /// The cipher suite.
+    pub cipher: &'a str,
+    /// The host that the client named when it connected.
+    pub sni: Option<&'a str>,
+    /// The subject of its certificate.
+    pub client: Option<&'a str>,
+}
+
 /// One request, as it is logged.
 #[derive(Clone, Debug)]
 pub struct AccessEntry<'a> {
@@ -62,8 +75,6 @@ pub struct AccessEntry<'a> {
     pub client_ip: std::net::IpAddr,
     /// The peer's address.
     pub peer: SocketAddr,
-    /// Who told the peer's address in a PROXY header.
-    pub sender: Option<SocketAddr>,
     /// The method.
     pub method: &'a str,
     /// The host in normal form.
@@ -74,6 +85,8 @@ pub struct AccessEntry<'a> {
     pub protocol: &'a str,
     /// The listener's name.
     pub listener: &'a str,
+    /// How it came under TLS.
+    pub tls: Option<TlsEntry<'a>>,
     /// The status sent; 0 when none was.
     pub status: u16,
     /// Bytes of the request's body.

@@ -12,6 +12,10 @@ use super::{
 };
 use crate::drain::Phase;
 
+mod tls;
+
+pub use tls::Certificate;
+
 /// What a scrape tells besides the registry's own meters.
 #[derive(Debug)]
 pub struct Scrape<'a> {
@@ -25,6 +29,8 @@ pub struct Scrape<'a> {
     pub upstreams: Vec<Upstream<'a>>,
     /// The listeners.
     pub listeners: Vec<(&'a str, &'a PerWorker<ListenerMeter>)>,
+    /// The certificates that listeners serve.
+    pub certificates: Vec<Certificate>,
     /// What the control plane knows.
     pub control: Control,
 }
@@ -90,6 +96,7 @@ pub fn expose(mut scrape: Scrape<'_>, process: Option<&Process>) -> String {
     upstreams(&mut text, &scrape);
     upstream_connections(&mut text, &scrape);
     edge(&mut text, &scrape);
+    tls::expose(&mut text, &scrape);
     workers(&mut text, &scrape);
     control(&mut text, &scrape.control);
     if let Some(process) = process {

@@ -88,15 +88,17 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'_>
     quoted(out, |out| ip(out, entry.client_ip));
     key(out, "peer");
     quoted(out, |out| socket(out, entry.peer));
-    if let Some(sender) = entry.sender {
-        key(out, "sender");
-        quoted(out, |out| socket(out, sender));
-    }
     text(out, "method", entry.method);
     text(out, "host", entry.host);
     text(out, "path", entry.path);
     text(out, "protocol", entry.protocol);
     text(out, "listener", entry.listener);
+    if let Some(tls) = &entry.tls {
+        text(out, "tls_version", tls.version);
+        text(out, "tls_cipher", tls.cipher);
+        tls.sni.inspect(|name| text(out, "sni", name));
+        tls.client.inspect(|subject| text(out, "client_cert", subject));
+    }
     integer(out, "status", u64::from(entry.status));
     entry.grpc_status.inspect(|code| integer(out, "grpc_status", u64::from(*code)));
     integer(out, "request_bytes", entry.request_bytes);
@@ -352,12 +354,12 @@ mod tests {
             request_id: "0193",
             client_ip: IpAddr::from([203, 0, 113, 9]),
             peer: SocketAddr::from(([10, 0, 0, 1], 4711)),
-            sender: None,
             method: "GET",
             host: "shop.example.com",
             path: "/checkout",
             protocol: "HTTP/1.1",
             listener: "http",
+            tls: None,
             status: 200,
             request_bytes: 0,
             response_bytes: 2326,

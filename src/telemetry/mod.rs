@@ -11,9 +11,10 @@ mod meter;
 mod process;
 mod series;
 mod text;
+mod tls;
 mod writer;
 
-pub use access::{AccessEntry, Ender, Event, LogBuffer, Termination};
+pub use access::{AccessEntry, Ender, Event, LogBuffer, Termination, TlsEntry};
 pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};
 pub use log::{FILTER_VARIABLE, init_tracing};
@@ -23,4 +24,5 @@ pub use series::{
     Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
+pub use tls::{HandshakeFailure, TlsMeter};
 pub use writer::{LogSender, LogWriter, openable};

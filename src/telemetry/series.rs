@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{Counter, Gauge, GrpcCounters, Histogram};
+use super::{Counter, Gauge, GrpcCounters, Histogram, TlsMeter};
 use crate::clock::Clock;
 use crate::route::{Generation, Reason};
 
@@ -204,10 +204,10 @@ pub enum Refusal {
     H2Continuations,
     /// Any other HTTP/2 protocol error that ended a connection.
     H2Protocol,
-    /// A connection from one that must begin with a PROXY header, and did not.
-    ProxyHeaderMissing,
-    /// A PROXY header that is not of the grammar.
-    ProxyHeaderMalformed,
+    /// Cleartext HTTP where TLS is spoken (400).
+    Cleartext,
+    /// A request for a host of another certificate than the connection's (421).
+    Misdirected,
     /// Our own `Via` more than once (508).
     Loop,
     /// No route (404).
@@ -240,8 +240,8 @@ impl Refusal {
         Self::H2Settings,
         Self::H2Continuations,
         Self::H2Protocol,
-        Self::ProxyHeaderMissing,
-        Self::ProxyHeaderMalformed,
+        Self::Cleartext,
+        Self::Misdirected,
         Self::Loop,
         Self::NoRoute,
         Self::Internal,
@@ -272,8 +272,8 @@ impl Refusal {
             Self::H2Settings => "h2_settings",
             Self::H2Continuations => "h2_continuations",
             Self::H2Protocol => "h2_protocol",
-            Self::ProxyHeaderMissing => "proxy_header_missing",
-            Self::ProxyHeaderMalformed => "proxy_header_malformed",
+            Self::Cleartext => "cleartext",
+            Self::Misdirected => "misdirected",
             Self::Loop => "loop",
             Self::NoRoute => "no_route",
             Self::Internal => "internal",
@@ -298,6 +298,8 @@ pub struct WorkerMeter {
     pub requests_recorded: Counter,
     /// Refusals by [`Refusal`].
     pub refused: [Counter; Refusal::ALL.len()],
+    /// Handshakes with clients.
+    pub tls: TlsMeter,
     /// Header fields dropped because their name aliases one that is set or trusted (`_` for `-`).
     pub alias_headers_dropped: Counter,
     /// Access log lines dropped because the writer could not keep up.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -31,10 +31,17 @@ impl Certificate {
     /// # Errors
     /// When one of them cannot be read, or no certificate is of this key.
     pub fn read(chain: &[u8], key: &[u8]) -> Result<(Self, Vec<Flaw>), Flaw> {
-        let chain = certificates(chain)?;
-        let signing = provider().key_provider.load_private_key(private_key(key)?).map_err(|error| {
+        Self::new(&certificates(chain)?, private_key(key)?)
+    }
+
+    /// Puts a chain and its key together, like [`Self::read`]. Errors are about the key, what is odd about the chain.
+    ///
+    /// # Errors
+    /// When the key cannot be used, or no certificate is of this key.
+    pub fn new(chain: &[CertificateDer<'static>], key: PrivateKeyDer<'static>) -> Result<(Self, Vec<Flaw>), Flaw> {
+        let signing = provider().key_provider.load_private_key(key).map_err(|_| {
             let help = "RSA from 2048 bits, ECDSA on P-256, P-384 and P-521, and Ed25519 are supported";
-            Flaw::new("bad-key", format!("holds a key that cannot be used: {error}"), help)
+            Flaw::new("bad-key", "holds a key that cannot be used", help)
         })?;
         let public = signing.public_key();
         let parsed: Vec<X509Certificate<'_>> =
@@ -42,12 +49,12 @@ impl Certificate {
         let is_of_key = |one: &X509Certificate<'_>| public.as_ref().is_some_and(|key| key.as_ref() == spki(one));
         let Some(leaf) = parsed.iter().position(is_of_key) else {
             let subject = parsed.first().map(subject).unwrap_or_default();
-            let what = format!("holds a key that is not the one of the certificate of {subject}");
+            let what = format!("holds a key that is not the one of the certificate for {subject}");
             return Err(Flaw::new("key-mismatch", what, "a renewed certificate comes with its own key: take both"));
         };
         let (order, flaws) = ordered(&parsed, leaf);
         let names = names(&parsed[leaf]);
-        let label = names.first().cloned().unwrap_or_else(|| subject(&parsed[leaf]));
+        let label = names.first().cloned().unwrap_or_else(|| subject(&parsed[leaf]).trim_matches('`').to_owned());
         let seconds = |time: i64| Duration::from_secs(u64::try_from(time).unwrap_or(0));
         let validity = parsed[leaf].validity();
         let valid = (seconds(validity.not_before.timestamp()), seconds(validity.not_after.timestamp()));
@@ -99,36 +106,38 @@ impl Certificate {
     pub fn timeliness(&self, now: Duration) -> Option<Flaw> {
         const RENEW: &str = "renew it; the new one is taken as soon as its files are there";
         let (from, until) = self.valid;
-        let days = |span: Duration| span.as_secs() / 86_400;
         if now > until {
-            let what = format!("holds a certificate that expired {}", ago(days(now.saturating_sub(until))));
+            let what = format!("holds a certificate that expired on {}", day(until));
             Some(Flaw::new("certificate-expired", what, RENEW))
         } else if now < from {
             let help = "look at this machine's clock, or wait";
-            Some(Flaw::new("certificate-not-yet-valid", "holds a certificate that is not valid yet", help))
+            let what = format!("holds a certificate that is valid from {} on", day(from));
+            Some(Flaw::new("certificate-not-yet-valid", what, help))
         } else {
             let left = until.saturating_sub(now);
             let soon = left < SOON && left < until.saturating_sub(from) / 3;
-            let what = format!("holds a certificate that expires in {} days", days(left));
+            let what = format!("holds a certificate that expires on {}", day(until));
             soon.then(|| Flaw::new("certificate-expires-soon", what, RENEW))
         }
     }
 }
 
-fn ago(days: u64) -> String {
-    match days {
-        0 => "today".to_owned(),
-        1 => "yesterday".to_owned(),
-        days => format!("{days} days ago"),
-    }
+/// The day of a moment since the Unix epoch, in UTC.
+fn day(at: Duration) -> String {
+    let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "a day far off".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
 }
 
 fn spki<'a>(certificate: &X509Certificate<'a>) -> &'a [u8] {
     certificate.tbs_certificate.subject_pki.raw
 }
 
-/// A subject as people read it: its common name, else all of it.
-pub(super) fn subject(certificate: &X509Certificate<'_>) -> String {
+/// A subject as people read it: its first name, else its common name, else all of it.
+fn subject(certificate: &X509Certificate<'_>) -> String {
+    if let Some(name) = names(certificate).first() {
+        return format!("`{}`", name.escape_debug());
+    }
     let name = certificate.subject();
     let common = name.iter_common_name().next().and_then(|name| name.as_str().ok());
     match common {
@@ -168,6 +177,7 @@ fn ordered(chain: &[X509Certificate<'_>], leaf: usize) -> (Vec<usize>, Vec<Flaw>
     (order, flaws)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "other kinds of names are no hosts")]
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
     let all = extension.value.general_names.iter();

@@ -7,8 +7,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Flaw;
 
-const PRIVATE: &str = "a key is not shown to anybody, and a certificate may be";
-
 /// The certificates of a file, in its order.
 ///
 /// # Errors
@@ -51,7 +49,7 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Flaw> {
         (Some(key), None) => Ok(key),
         (Some(_), Some(_)) => Err(Flaw::new("bad-key", "holds more than one private key", "keep one key in a file")),
         (None, _) => {
-            let help = format!("a key begins with `-----BEGIN PRIVATE KEY-----`; {PRIVATE}");
+            let help = "a key begins with `-----BEGIN PRIVATE KEY-----`, or says RSA or EC before PRIVATE";
             Err(Flaw::new("bad-key", "holds no private key", help))
         }
     }
@@ -76,6 +74,7 @@ fn sections(pem: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, Flaw> {
     <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(flaw)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's own words do for the rest")]
 fn flaw(error: Error) -> Flaw {
     const AGAIN: &str = "copy the file anew, and let it appear whole: write beside it, then rename";
     match error {

@@ -4,13 +4,23 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::route::Reason;
-use crate::telemetry::{Fallback, Labels, Refusal};
+use crate::telemetry::{Fallback, HandshakeFailure, Labels, Refusal};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
 fn series(route: &str, variant: &str) -> VariantSeries {
     let labels = Labels { route: route.to_owned(), variant: variant.to_owned() };
     VariantSeries { labels, meters: PerWorker::new(2) }
+}
+
+fn shake(worker: &WorkerMeter) {
+    worker.tls.handshakes[1][0].add(3);
+    worker.tls.failures[HandshakeFailure::Timeout as usize].inc();
+}
+
+fn certificate() -> Certificate {
+    let (listener, name) = ("https".to_owned(), "shop.example.com".to_owned());
+    Certificate { listener, name, seconds_left: 7_776_000, stale: 1 }
 }
 
 /// A scrape of a proxy with two workers, to which a little has happened.
@@ -51,6 +61,7 @@ fn scrape() -> String {
     worker.requests_begun.add(9);
     worker.requests_recorded.add(8);
     worker.refuse(Refusal::NoRoute);
+    shake(worker);
     worker.log_lines_dropped.add(2);
     let control = Control {
         generation: 7,
@@ -71,6 +82,7 @@ fn scrape() -> String {
             Upstream { series: &upstreams[0], endpoints: 2 },
         ],
         listeners: vec![("http", &connections)],
+        certificates: vec![certificate()],
         control,
     };
     let process = Process {

@@ -1,14 +1,17 @@
 //! A client of HTTP/2 with prior knowledge, on the h2 crate.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 use super::PATIENCE;
 
@@ -64,6 +67,22 @@ impl H2 {
             let stream = TcpStream::connect(address).await.unwrap();
             stream.set_nodelay(true).unwrap();
             builder.handshake::<_, Bytes>(stream).await.unwrap()
+        });
+        let connection = runtime.spawn(connection);
+        Self { runtime, sender, connection }
+    }
+
+    /// Connects under TLS, where the server must choose HTTP/2.
+    #[track_caller]
+    pub fn secured(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+        let (sender, connection) = runtime.block_on(async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            h2::client::Builder::new().handshake::<_, Bytes>(stream).await.unwrap()
         });
         let connection = runtime.spawn(connection);
         Self { runtime, sender, connection }

@@ -2,6 +2,7 @@
 //! that believe nothing.
 
 pub mod alone;
+pub mod certs;
 pub mod frames;
 pub mod h2_client;
 pub mod h2c;
@@ -11,6 +12,7 @@ pub mod until;
 pub mod upstream;
 pub mod wire;
 
+pub use certs::{Authority, Pair};
 pub use h2_client::H2;
 pub use proxy::{ONE_ROUTE, Proxy};
 pub use raw::{Answer, Raw};

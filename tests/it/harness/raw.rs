@@ -1,7 +1,11 @@
 //! A client that sends the bytes it is given and reads answers strictly.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
+use rustls::ClientConfig;
+
+use super::certs::session;
 use super::wire::{Broken, Fields, Wire, field, fields};
 
 /// A client's connection.
@@ -71,6 +75,17 @@ impl Raw {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
         Self { wire: Wire::new(TcpStream::connect(address).unwrap()) }
+    }
+
+    /// Connects under TLS to a server that must be of this name.
+    #[track_caller]
+    pub fn secured(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
+        Self::try_secured(address, config, name).unwrap_or_else(|error| panic!("no TLS with {name}: {error}"))
+    }
+
+    /// The same, where that may fail.
+    pub fn try_secured(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
+        Ok(Self { wire: Wire::secured(TcpStream::connect(address).unwrap(), session(config, name))? })
     }
 
     /// Sends bytes.

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use rustls::ClientConnection;
+
 use super::PATIENCE;
 
 /// Fields in the order in which they came; names as they were written.
@@ -25,6 +27,7 @@ pub enum Broken {
 /// A connection and what was read ahead of it.
 pub struct Wire {
     stream: TcpStream,
+    session: Option<Box<ClientConnection>>,
     buffer: Vec<u8>,
     /// What came of a body that did not come whole.
     pub partial: Vec<u8>,
@@ -36,7 +39,29 @@ impl Wire {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, buffer: Vec::new(), partial: Vec::new() }
+        Self { stream, session: None, buffer: Vec::new(), partial: Vec::new() }
+    }
+
+    /// Shakes hands under TLS; gives the session's error when that fails.
+    pub fn secured(stream: TcpStream, mut session: ClientConnection) -> std::io::Result<Self> {
+        let mut wire = Self::new(stream);
+        while session.is_handshaking() {
+            session.complete_io(&mut wire.stream)?;
+        }
+        wire.session = Some(Box::new(session));
+        Ok(wire)
+    }
+
+    /// The TLS session.
+    pub fn session(&self) -> &ClientConnection {
+        self.session.as_ref().expect("it was made with one")
+    }
+
+    /// Says `close_notify`, and nothing more.
+    pub fn notify_close(&mut self) {
+        let session = self.session.as_mut().expect("it was made with one");
+        session.send_close_notify();
+        while session.wants_write() && session.write_tls(&mut self.stream).is_ok() {}
     }
 
     /// How long a read may take.
@@ -46,7 +71,13 @@ impl Wire {
 
     /// Sends bytes; false when the other side takes no more.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        match &mut self.session {
+            None => self.stream.write_all(bytes).is_ok(),
+            Some(session) => {
+                let mut stream = rustls::Stream::new(session.as_mut(), &mut self.stream);
+                stream.write_all(bytes).is_ok() && stream.flush().is_ok()
+            }
+        }
     }
 
     /// Ends this direction.
@@ -62,7 +93,11 @@ impl Wire {
 
     fn fill(&mut self) -> Result<(), Broken> {
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk) {
+        let read = match &mut self.session {
+            None => self.stream.read(&mut chunk),
+            Some(session) => rustls::Stream::new(session.as_mut(), &mut self.stream).read(&mut chunk),
+        };
+        match read {
             Ok(0) => Err(Broken::Closed),
             Ok(n) => {
                 self.buffer.extend_from_slice(&chunk[..n]);

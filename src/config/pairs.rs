@@ -1,0 +1,170 @@
+//! Certificates and their keys in a directory, by the names that authorities, tools and Kubernetes give them.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::tls::LastGood;
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) cert: Pem,
+    pub(super) key: Pem,
+}
+
+/// Where PEM is read.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Pem {
+    File(PathBuf),
+    /// In the file that would name it, or in the environment.
+    Inline(Vec<u8>),
+}
+
+impl Pem {
+    /// The file, if it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Inline(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Inline(_) => f.write_str("the PEM that stands here"),
+        }
+    }
+}
+
+impl fmt::Debug for Pem {
+    /// Never the bytes: they may be a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a directory holds.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// By name.
+    pub(super) pairs: Vec<Pair>,
+    /// Keys without a certificate.
+    pub(super) lone_keys: Vec<PathBuf>,
+    /// Further directories that were looked into.
+    pub(super) directories: Vec<PathBuf>,
+}
+
+/// Looks into a directory and the directories in it. A certificate that was good before keeps its pair when its key is
+/// gone: it is then told as unreadable.
+pub(super) fn of(directory: &Path, last_good: &LastGood) -> io::Result<Found> {
+    let mut found = Found::default();
+    let below = look(directory, last_good, &mut found)?;
+    for directory in below {
+        // One that vanishes meanwhile is seen by the next look.
+        if look(&directory, last_good, &mut found).is_ok() {
+            found.directories.push(directory);
+        }
+    }
+    Ok(found)
+}
+
+/// Looks into one directory; gives the directories in it. Hidden entries, such as those of Kubernetes, are left alone.
+fn look(directory: &Path, last_good: &LastGood, found: &mut Found) -> io::Result<Vec<PathBuf>> {
+    let (mut files, mut directories) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            directories.push(path);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    directories.sort();
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let names: Vec<String> = files.iter().map(name).collect();
+    let mut taken = Vec::new();
+    for (key, key_name) in files.iter().zip(&names) {
+        let Some(wanted) = certificates_of(key_name) else { continue };
+        let cert = wanted.iter().find_map(|wanted| names.iter().position(|name| name == wanted));
+        match cert {
+            Some(at) => {
+                taken.push(at);
+                found.pairs.push(Pair { cert: Pem::File(files[at].clone()), key: Pem::File(key.clone()) });
+            }
+            None => found.lone_keys.push(key.clone()),
+        }
+    }
+    for (at, path) in files.iter().enumerate() {
+        if !taken.contains(&at) && last_good.of(path).is_some() {
+            let key = Pem::File(path.with_extension("key"));
+            found.pairs.push(Pair { cert: Pem::File(path.clone()), key });
+        }
+    }
+    Ok(directories)
+}
+
+/// The names that the certificate of a key may have, if that is what it is.
+fn certificates_of(key: &str) -> Option<Vec<String>> {
+    if key == "privkey.pem" {
+        return Some(vec!["fullchain.pem".to_owned(), "cert.pem".to_owned()]);
+    }
+    let stem = [".key.pem", "-key.pem", "_key.pem", ".key"].iter().find_map(|end| key.strip_suffix(end))?;
+    let endings = [".crt", ".pem", ".cert", ".cer", ".crt.pem", "-cert.pem", ".cert.pem"];
+    Some(endings.iter().map(|end| format!("{stem}{end}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_found_by_the_names_that_people_use() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "a.crt",
+            "a.key",
+            "b.pem",
+            "b-key.pem",
+            "clients.pem",
+            "lone.key",
+            ".hidden.key",
+            "live/x/ignored.key",
+            "live/fullchain.pem",
+            "live/cert.pem",
+            "live/privkey.pem",
+            "tls/tls.crt",
+            "tls/tls.key",
+            "notes.txt",
+        ] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let found = of(dir.path(), &LastGood::default()).unwrap();
+        let short = |path: &Path| path.strip_prefix(dir.path()).unwrap().display().to_string();
+        let pairs: Vec<_> = found
+            .pairs
+            .iter()
+            .map(|pair| (short(pair.cert.path().unwrap()), short(pair.key.path().unwrap())))
+            .collect();
+        let expected = [
+            ("a.crt", "a.key"),
+            ("b.pem", "b-key.pem"),
+            ("live/fullchain.pem", "live/privkey.pem"),
+            ("tls/tls.crt", "tls/tls.key"),
+        ];
+        assert_eq!(pairs, expected.map(|(cert, key)| (cert.to_owned(), key.to_owned())));
+        assert_eq!(found.lone_keys.iter().map(|path| short(path)).collect::<Vec<_>>(), ["lone.key"]);
+        assert_eq!(found.directories.iter().map(|path| short(path)).collect::<Vec<_>>(), ["live", "tls"]);
+        assert!(of(&dir.path().join("a.crt"), &LastGood::default()).is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! The TLS handshake, on the worker, before a connection's first request: bounded in time, counted by what came of it.
+//! Whoever speaks cleartext HTTP to it is given to the HTTP side to be told so.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use rustls::{AlertDescription, CipherSuite, HandshakeKind, ProtocolVersion};
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::client::Client;
+use super::expiry::Told;
+use super::socket::Socket;
+use crate::telemetry::HandshakeFailure;
+use crate::tls::Server;
+
+/// What a handshake has settled.
+#[derive(Debug)]
+pub(super) struct Secured {
+    server: Arc<Server>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub(super) version: &'static str,
+    /// The cipher suite, as IANA calls it.
+    pub(super) cipher: &'static str,
+    /// The host that the client asked for, in lower case.
+    pub(super) sni: Option<Box<str>>,
+    pub(super) protocol: Option<Protocol>,
+}
+
+/// What ALPN (RFC 7301) has settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// How it went.
+pub(super) enum Shaken {
+    /// Hands are shaken.
+    Secured(Socket),
+    /// The client speaks cleartext HTTP.
+    Cleartext(Socket),
+}
+
+impl Secured {
+    /// Whether a request for this host, in normal form, belongs on another connection (RFC 9110 §15.5.20). A client
+    /// that named no host when it connected could not do better.
+    pub(super) fn is_misdirected(&self, host: &str) -> bool {
+        self.sni.as_deref().is_some_and(|sni| self.server.is_misdirected(sni, host))
+    }
+}
+
+/// Shakes hands with a client that is expected to speak TLS. What settles is with the client afterwards; a failure is
+/// counted.
+pub(super) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: TcpStream) -> Option<Shaken> {
+    let worker = &client.worker;
+    let patience = client.listener.spec.limits.handshake_timeout;
+    client.watched.read_within(worker.now_ms(), patience);
+    let shaken = match watched(client, first_byte(&stream)).await {
+        Ok(Some(b'A'..=b'Z')) => Err(HandshakeFailure::Cleartext),
+        Ok(Some(_)) => {
+            let accept = TlsAcceptor::from(Arc::clone(server.config())).accept(stream);
+            match watched(client, accept).await {
+                Ok(stream) => return Some(Shaken::Secured(settled(client, server, stream))),
+                Err(failure) => return failed(client, failure),
+            }
+        }
+        Ok(None) => Err(HandshakeFailure::Closed),
+        Err(failure) => Err(failure),
+    };
+    let failure = shaken.unwrap_or_else(|failure| failure);
+    failed::<Shaken>(client, failure);
+    client.watched.clear_read();
+    (failure == HandshakeFailure::Cleartext).then(|| Shaken::Cleartext(Socket::Plain(stream)))
+}
+
+fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
+    client.worker.meter().tls.failures[failure as usize].inc();
+    tracing::debug!(peer = %client.peer, reason = failure.name(), "a TLS handshake failed");
+    None
+}
+
+/// Hands are shaken: what was settled is remembered.
+fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) -> Socket {
+    client.watched.clear_read();
+    let (_, session) = stream.get_ref();
+    let version = session.protocol_version();
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    let meter = &client.worker.meter().tls;
+    let old = version == Some(ProtocolVersion::TLSv1_2);
+    meter.handshakes[usize::from(!old)][usize::from(resumed)].inc();
+    let secured = Secured {
+        server: Arc::clone(server),
+        version: if old { "TLSv1.2" } else { "TLSv1.3" },
+        cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
+        sni: session.server_name().map(|name| name.to_ascii_lowercase().into()),
+        protocol: match session.alpn_protocol() {
+            Some(b"h2") => Some(Protocol::Http2),
+            Some(_) => Some(Protocol::Http1),
+            None => None,
+        },
+    };
+    // It is set once: a connection shakes hands once.
+    let _ = client.secured.set(Box::new(secured));
+    Socket::Tls(Box::new(stream.into()))
+}
+
+/// The suites of TLS 1.3 have other names in the library.
+#[expect(clippy::wildcard_enum_match_arm, reason = "some three hundred suites keep their names")]
+fn cipher(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
+    }
+}
+
+/// The first byte, which stays where it is; nothing when there will be none.
+async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
+    let mut byte = [0];
+    std::future::poll_fn(|cx| {
+        let mut buffer = ReadBuf::new(&mut byte);
+        stream
+            .poll_peek(cx, &mut buffer)
+            .map_ok(|length| (length > 0).then(|| buffer.filled().first().copied()).flatten())
+    })
+    .await
+}
+
+/// Runs a part of the handshake under the connection's deadline and what the connection is told.
+async fn watched<T>(client: &Client, part: impl Future<Output = io::Result<T>>) -> Result<T, HandshakeFailure> {
+    let mut part = pin!(part);
+    std::future::poll_fn(|cx| {
+        client.watched.register(cx);
+        match client.watched.take_told() {
+            Told::Nothing | Told::Doze => {}
+            Told::Drain => client.closing.set(true),
+            Told::Expired => return Poll::Ready(Err(HandshakeFailure::Timeout)),
+            Told::Close | Told::Cut => return Poll::Ready(Err(HandshakeFailure::Draining)),
+        }
+        part.as_mut().poll(cx).map_err(|error| failure(&error))
+    })
+    .await
+}
+
+/// Why a handshake failed.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is left is nobody's fault but ours")]
+fn failure(error: &io::Error) -> HandshakeFailure {
+    use rustls::Error;
+    let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
+        return HandshakeFailure::Closed;
+    };
+    match error {
+        Error::NoCertificatesPresented => HandshakeFailure::CertificateMissing,
+        Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_) => HandshakeFailure::CertificateRefused,
+        Error::PeerIncompatible(_) => HandshakeFailure::Incompatible,
+        Error::NoApplicationProtocol => HandshakeFailure::Alpn,
+        Error::AlertReceived(AlertDescription::CloseNotify | AlertDescription::UserCanceled) => {
+            HandshakeFailure::Closed
+        }
+        Error::AlertReceived(_) => HandshakeFailure::Alert,
+        Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. }
+        | Error::InvalidMessage(_)
+        | Error::PeerMisbehaved(_)
+        | Error::DecryptError
+        | Error::PeerSentOversizedRecord => HandshakeFailure::Malformed,
+        _ => HandshakeFailure::Internal,
+    }
+}
