@@ -18,7 +18,7 @@ use crate::control::{self, Cause, Event, Ledger, Rejection, Settings, SystemReso
 use crate::proxy::{self, Visitors, WorkerSetup};
 use crate::tls::LastGood;
 
-pub use crate::control::{Outcome, Resolve, Signals, StartError, Stopped};
+pub use crate::control::{Notify, Outcome, Resolve, Signals, StartError, Stopped, Succession};
 
 /// What the workers' threads get to end once nothing is left for them to do.
 const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ pub struct Options {
     pub path: PathBuf,
     /// How many workers; one per core when not given.
     pub workers: Option<NonZeroUsize>,
-    /// Whether signals are ours: `SIGTERM` and `SIGINT` drain, a second one ends at once, `SIGHUP` reloads.
+    /// Whether signals are ours: `SIGTERM` and `SIGINT` drain, a second one ends at once, `SIGHUP` reloads, `SIGUSR2` hands over.
     pub signals: Signals,
     /// From the failing readiness to the drain, for load balancers to notice.
     pub drain_delay: Duration,
@@ -42,6 +42,8 @@ pub struct Options {
     pub poll_interval: Duration,
     /// Resolves names.
     pub resolver: Arc<dyn Resolve>,
+    /// Tells systemd.
+    pub notify: Notify,
 }
 
 /// Reads a variable.
@@ -61,6 +63,7 @@ impl Options {
             env: Arc::new(|name| std::env::var(name).ok()),
             poll_interval: Duration::from_secs(2),
             resolver: Arc::new(SystemResolver::default()),
+            notify: Notify::default(),
         }
     }
 
@@ -79,6 +82,8 @@ impl Options {
             drain_delay: self.drain_delay,
             drain_deadline: self.drain_deadline,
             poll_interval: self.poll_interval,
+            succession: Succession::default(),
+            notify: self.notify,
         }
     }
 }
@@ -110,6 +115,19 @@ impl App {
     /// When the file does not hold, an address cannot be bound, or the system refuses something.
     pub fn start(options: Options) -> Result<Self, StartError> {
         Self::launch(options.settings(), workers())
+    }
+
+    /// Starts from a file in the place of those who were before, if anybody was.
+    ///
+    /// # Errors
+    /// When the file does not hold, an address cannot be bound, or the system refuses something.
+    pub fn succeed(options: Options, succession: Succession) -> Result<Self, StartError> {
+        let predecessor = succession.predecessor.clone();
+        let started = Self::launch(Settings { succession, ..options.settings() }, workers());
+        if let (Some(predecessor), Err(error)) = (&predecessor, &started) {
+            predecessor.failed(&error.to_string());
+        }
+        started
     }
 
     /// Starts with these settings and workers. Returns when every worker decides with the first snapshot.

@@ -20,4 +20,11 @@ impl Clock {
     pub fn wall(self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
+
+    /// The kernel's monotonic clock, as systemd compares it (`CLOCK_MONOTONIC`).
+    #[must_use]
+    pub fn monotonic(self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
+    }
 }

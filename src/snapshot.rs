@@ -1,7 +1,9 @@
 //! The snapshot: everything that a request runs under. Immutable, self-consistent, published by one.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
@@ -22,6 +24,56 @@ pub struct Endpoint {
     pub name: Arc<str>,
 }
 
+/// A socket that listens, and whether it does so for this process alone.
+#[derive(Debug)]
+pub struct ListeningSocket {
+    socket: TcpListener,
+    /// Somebody outside holds the same socket and sees to its queue: a successor, or systemd.
+    shared: AtomicBool,
+}
+
+impl ListeningSocket {
+    /// A socket of this process alone.
+    #[must_use]
+    pub const fn own(socket: TcpListener) -> Self {
+        Self { socket, shared: AtomicBool::new(false) }
+    }
+
+    /// A socket that goes on after this process.
+    #[must_use]
+    pub const fn shared(socket: TcpListener) -> Self {
+        Self { socket, shared: AtomicBool::new(true) }
+    }
+
+    /// From now on somebody else sees to its queue.
+    pub fn share(&self) {
+        self.shared.store(true, Relaxed);
+    }
+
+    /// Whether somebody else sees to its queue.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Relaxed)
+    }
+
+    /// Ends it for everybody who holds it, unless it goes on elsewhere. Dropping it would not be enough: duplicates keep
+    /// it open, and clients would queue up at it in vain.
+    ///
+    /// # Errors
+    /// When the system says that it was closed already.
+    pub fn close(&self) -> std::io::Result<()> {
+        if self.is_shared() { Ok(()) } else { socket2::SockRef::from(&self.socket).shutdown(Shutdown::Both) }
+    }
+}
+
+impl Deref for ListeningSocket {
+    type Target = TcpListener;
+
+    fn deref(&self) -> &TcpListener {
+        &self.socket
+    }
+}
+
 /// A listener whose socket is bound. Identity is the `Arc`: a reload that does not change it carries it over.
 #[derive(Debug)]
 pub struct Listener {
@@ -30,7 +82,7 @@ pub struct Listener {
     /// The address that was bound.
     pub bound: SocketAddr,
     /// The socket, non-blocking and listening; workers duplicate it.
-    pub socket: Arc<TcpListener>,
+    pub socket: Arc<ListeningSocket>,
     /// Its meters; carried over when the specification's limits change.
     pub meters: Arc<PerWorker<ListenerMeter>>,
     /// What it presents under TLS; nothing when it speaks cleartext.
@@ -52,6 +104,21 @@ pub struct Snapshot {
     pub series: Vec<Box<[Arc<VariantSeries>]>>,
     /// Per upstream its series.
     pub upstream_series: Vec<Arc<UpstreamSeries>>,
+}
+
+impl Snapshot {
+    /// The same under the same number, with these listeners.
+    #[must_use]
+    pub fn with_listeners(&self, listeners: Vec<Arc<Listener>>) -> Self {
+        Self {
+            generation: self.generation,
+            rules: Arc::clone(&self.rules),
+            listeners,
+            endpoints: self.endpoints.clone(),
+            series: self.series.clone(),
+            upstream_series: self.upstream_series.clone(),
+        }
+    }
 }
 
 /// Where the snapshot stands: control publishes, workers follow.

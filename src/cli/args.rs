@@ -60,7 +60,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The file is read again when it changes; SIGHUP does the same. SIGTERM and SIGINT drain and stop, a second one
-stops at once.
+stops at once. SIGUSR2 starts the binary anew, which may have been replaced, and hands over to it: no connection
+is refused, and this process finishes what it has. Sockets passed by systemd are used by address or name.
 
 EXAMPLE
   pointsman run                                  # routes.toml, one worker per core
@@ -81,6 +82,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     #[arg(help = "On a stop, what has not finished by then is cut")]
     pub drain_deadline: Duration,
+    /// How long the new process of a hand-over may take until it serves.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(help = "On a hand-over (SIGUSR2), the new process must serve within this time, or the old one goes on")]
+    pub hand_over_patience: Duration,
 }
 
 /// `demo`.

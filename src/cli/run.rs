@@ -6,19 +6,25 @@ use std::num::NonZeroUsize;
 use super::args::RunArguments;
 use super::entry::Terminal;
 use super::{Exit, load, out};
-use crate::app::{App, Options, StartError, Stopped};
+use crate::app::{App, Notify, Options, StartError, Stopped, Succession};
 use crate::telemetry::init_tracing;
 
 /// Runs the proxy. The file's warnings go to its log, which is on standard error.
 pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
     init_tracing();
+    // Before anything else is opened: sockets may wait at numbers that the process before, or systemd, has chosen.
+    let succession = match Succession::of_this_process() {
+        Ok(succession) => succession.within(arguments.hand_over_patience),
+        Err(error) => return refused(&StartError::Io("the process before", error), terminal),
+    };
     let options = Options {
         workers: arguments.workers.and_then(|workers| NonZeroUsize::new(usize::from(workers))),
         drain_delay: arguments.drain_delay,
         drain_deadline: arguments.drain_deadline,
+        notify: Notify::from_environment(std::process::id()),
         ..Options::new(&arguments.file)
     };
-    let app = match App::start(options) {
+    let app = match App::succeed(options, succession) {
         Ok(app) => app,
         Err(error) => return refused(&error, terminal),
     };

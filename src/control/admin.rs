@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 
 use super::controller::Event;
 use super::desk::Desk;
+use super::hand_over::{Inherited, Wanted};
 use super::ledger::Ledger;
 use super::socket::{BindError, bind};
+use crate::snapshot::ListeningSocket;
 
 /// Connections at once; more wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
@@ -37,6 +39,7 @@ pub struct Admin {
 struct Serving {
     wanted: SocketAddr,
     bound: SocketAddr,
+    socket: Arc<ListeningSocket>,
     accepting: JoinHandle<()>,
 }
 
@@ -45,7 +48,15 @@ struct Serving {
 pub struct Prepared {
     wanted: SocketAddr,
     /// None when the current one goes on.
-    socket: Option<(TcpListener, SocketAddr)>,
+    socket: Option<Bound>,
+}
+
+/// A socket, ready to be served.
+#[derive(Debug)]
+struct Bound {
+    socket: Arc<ListeningSocket>,
+    listener: TcpListener,
+    address: SocketAddr,
 }
 
 impl Admin {
@@ -55,21 +66,24 @@ impl Admin {
         Self { ledger, events, connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)), current: None }
     }
 
-    /// Binds this address unless it is the current one.
+    /// Binds this address unless it is the current one, or somebody else has bound it for us.
     ///
     /// # Errors
     /// When it cannot be bound.
-    pub fn prepare(&self, wanted: SocketAddr) -> Result<Prepared, BindError> {
+    pub fn prepare(&self, wanted: SocketAddr, inherited: &mut Inherited) -> Result<Prepared, BindError> {
         if self.current.as_ref().is_some_and(|current| current.wanted == wanted) {
             return Ok(Prepared { wanted, socket: None });
         }
-        let open = || {
-            let socket = bind(wanted)?;
-            let bound = socket.local_addr()?;
-            Ok((TcpListener::from_std(socket)?, bound))
+        let mut open = || {
+            let socket = match inherited.take(Wanted::Admin, wanted) {
+                Some(socket) => socket,
+                None => Arc::new(ListeningSocket::own(bind(wanted)?)),
+            };
+            let listener = TcpListener::from_std(socket.try_clone()?)?;
+            Ok(Bound { address: socket.local_addr()?, socket, listener })
         };
         match open() {
-            Ok(socket) => Ok(Prepared { wanted, socket: Some(socket) }),
+            Ok(bound) => Ok(Prepared { wanted, socket: Some(bound) }),
             Err(source) => Err(BindError { who: "the admin listener".to_owned(), address: wanted, source }),
         }
     }
@@ -77,15 +91,25 @@ impl Admin {
     /// Serves there from now on, and says where that is. Connections to the old address end as they will.
     pub fn adopt(&mut self, prepared: Prepared) -> SocketAddr {
         let Prepared { wanted, socket } = prepared;
-        if let Some((listener, bound)) = socket {
-            if let Some(old) = self.current.take() {
-                old.accepting.abort();
-            }
+        if let Some(Bound { socket, listener, address: bound }) = socket {
+            self.close();
             let desk = Arc::new(Desk::new(Arc::clone(&self.ledger), self.events.clone(), bound));
             let accepting = tokio::spawn(accept(listener, desk, Arc::clone(&self.connections)));
-            self.current = Some(Serving { wanted, bound, accepting });
+            self.current = Some(Serving { wanted, bound, socket, accepting });
         }
         self.current.as_ref().map_or(wanted, |current| current.bound)
+    }
+
+    /// The address as the file says it, and the socket.
+    pub fn socket(&self) -> Option<(SocketAddr, Arc<ListeningSocket>)> {
+        self.current.as_ref().map(|current| (current.wanted, Arc::clone(&current.socket)))
+    }
+
+    /// Accepts no more.
+    pub fn close(&mut self) {
+        if let Some(old) = self.current.take() {
+            old.accepting.abort();
+        }
     }
 }
 

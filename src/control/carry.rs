@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::hand_over::{Inherited, Wanted};
 use super::socket::{BindError, bind};
 use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Route, Rules, Upstream};
-use crate::snapshot::{Endpoint, Listener, Snapshot};
+use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
 use crate::telemetry::{Labels, PerWorker, Registry, UpstreamSeries, VariantSeries};
 use crate::tls::Server;
 
@@ -26,6 +27,7 @@ pub fn listeners(
     old: &[Arc<Listener>],
     (specs, tls): (&[ListenerSpec], &[Option<Arc<Server>>]),
     workers: usize,
+    inherited: &mut Inherited,
 ) -> Result<Vec<Arc<Listener>>, Vec<BindError>> {
     let mut claimed = vec![false; old.len()];
     let mut next: Vec<Option<Arc<Listener>>> = vec![None; specs.len()];
@@ -42,7 +44,7 @@ pub fn listeners(
     }
     let mut errors = Vec::new();
     for ((slot, spec), tls) in next.iter_mut().zip(specs).zip(tls).filter(|((slot, _), _)| slot.is_none()) {
-        match open(spec, tls.clone(), workers) {
+        match open(spec, tls.clone(), workers, inherited) {
             Ok(listener) => *slot = Some(Arc::new(listener)),
             Err(source) => {
                 let who = format!("listener \"{}\"", spec.name);
@@ -95,10 +97,18 @@ pub fn certificate_changes(old: &[Arc<Listener>], new: &[Arc<Listener>]) -> Vec<
     lines
 }
 
-fn open(spec: &ListenerSpec, tls: Option<Arc<Server>>, workers: usize) -> std::io::Result<Listener> {
-    let socket = bind(spec.address)?;
+fn open(
+    spec: &ListenerSpec,
+    tls: Option<Arc<Server>>,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> std::io::Result<Listener> {
+    let socket = match inherited.take(Wanted::Listener(&spec.name), spec.address) {
+        Some(socket) => socket,
+        None => Arc::new(ListeningSocket::own(bind(spec.address)?)),
+    };
     let meters = Arc::new(PerWorker::new(workers));
-    Ok(Listener { spec: spec.clone(), bound: socket.local_addr()?, socket: Arc::new(socket), meters, tls })
+    Ok(Listener { spec: spec.clone(), bound: socket.local_addr()?, socket, meters, tls })
 }
 
 /// The names that these rules need resolved.

@@ -4,14 +4,15 @@
 //! event.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::carry;
+use super::hand_over::Succession;
 use super::ledger::{LastReload, Ledger};
+use super::notify::{Notify, State};
 use super::outcome::{Cause, Outcome};
 use super::reading::{Reading, read};
 use super::resolve::{Answered, Names, Resolve};
@@ -22,7 +23,7 @@ use super::watch::Watcher;
 use crate::config::Loaded;
 use crate::drain::{Drain, Phase};
 use crate::route::{Generation, summary};
-use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::snapshot::{ListeningSocket, Snapshot, SnapshotStore};
 use crate::telemetry::LogWriter;
 
 /// How long a reload waits for the workers to follow.
@@ -58,6 +59,10 @@ pub enum Event {
     Abandon,
     /// The next phase of a stop is due.
     Due(Phase),
+    /// `SIGUSR2`: start the new binary and let it take over.
+    HandOver,
+    /// The new process serves with these of the sockets that it was offered, or does not serve.
+    HandedOver(Result<Vec<usize>, String>),
     /// Close listening sockets that are no longer accepted from.
     Close,
     /// Look after the workers.
@@ -85,7 +90,9 @@ pub struct Controller {
     pub(super) next: Option<Reloading>,
     pub(super) stuck: bool,
     pub(super) retired: Retired,
-    pub(super) closing: Vec<Arc<TcpListener>>,
+    pub(super) closing: Vec<Arc<ListeningSocket>>,
+    pub(super) succession: Succession,
+    pub(super) notify: Notify,
 }
 
 /// A reload under way, or one that begins when that has ended.
@@ -94,6 +101,13 @@ pub(super) struct Reloading {
     replies: Vec<Reply>,
     began: Instant,
     outcome: Option<Outcome>,
+}
+
+impl Reloading {
+    /// Whoever waits for it.
+    pub(super) fn into_replies(self) -> Vec<Reply> {
+        self.replies
+    }
 }
 
 impl Controller {
@@ -134,13 +148,15 @@ impl Controller {
                 self.log.reopen();
                 self.reload(Cause::Signal, None);
             }
-            Event::Terminate if self.stopping.phase() > Phase::Running => {
+            Event::Terminate if self.stopping.is_second_signal() => {
                 tracing::warn!("a second signal: ending at once");
                 return Some(Stopped::AtOnce);
             }
             Event::Terminate | Event::Stop => self.stop(),
             Event::Abandon => return Some(Stopped::AtOnce),
             Event::Due(phase) => return self.due(phase),
+            Event::HandOver => self.hand_over(),
+            Event::HandedOver(result) => self.handed_over(result),
             Event::Close => self.close(),
             Event::Watchdog { ended } => self.watchdog(ended),
         }
@@ -149,6 +165,8 @@ impl Controller {
 
     fn stop(&mut self) {
         if self.stopping.phase() == Phase::Running {
+            self.dismiss_successor();
+            self.notify.tell(State::Stopping, Some("finishing what is under way"));
             self.stopping.begin(self.ledger.clock.now(), &self.sender);
             self.advance(Phase::Lame);
         }
@@ -167,13 +185,13 @@ impl Controller {
         None
     }
 
-    fn advance(&self, phase: Phase) {
+    pub(super) fn advance(&self, phase: Phase) {
         self.ledger.pages().phase = Some(phase);
         self.drain.advance(phase);
     }
 
     /// Closes sockets once the workers have accepted whoever stands in their queues.
-    fn close_soon(&mut self, sockets: Vec<Arc<TcpListener>>) {
+    fn close_soon(&mut self, sockets: Vec<Arc<ListeningSocket>>) {
         if sockets.is_empty() {
             return;
         }
@@ -190,13 +208,13 @@ impl Controller {
     /// at it in vain.
     fn close(&mut self) {
         for socket in self.closing.drain(..) {
-            if let Err(error) = socket2::SockRef::from(&*socket).shutdown(std::net::Shutdown::Both) {
+            if let Err(error) = socket.close() {
                 tracing::debug!(%error, "a listening socket could not be shut down");
             }
         }
     }
 
-    fn reload(&mut self, cause: Cause, reply: Option<Reply>) {
+    pub(super) fn reload(&mut self, cause: Cause, reply: Option<Reply>) {
         if self.stopping.phase() > Phase::Running {
             let rejection = Rejection::new("stopping", "the proxy is stopping", "reload the proxy that replaces it");
             if let Some(reply) = reply {
@@ -205,7 +223,7 @@ impl Controller {
             return;
         }
         let began = self.ledger.clock.now();
-        if self.reloading.is_some() {
+        if self.reloading.is_some() || self.succession.handing_over.is_some() {
             let next = self.next.get_or_insert_with(|| Reloading { cause, replies: Vec::new(), began, outcome: None });
             next.replies.extend(reply);
             return;
@@ -213,7 +231,11 @@ impl Controller {
         self.begin(Reloading { cause, replies: reply.into_iter().collect(), began, outcome: None });
     }
 
-    fn begin(&mut self, reloading: Reloading) {
+    pub(super) fn begin(&mut self, reloading: Reloading) {
+        // What is only looked at may be as it was.
+        if reloading.cause != Cause::Watch {
+            self.notify.tell(State::Reloading, None);
+        }
         self.reloading = Some(reloading);
         let known: BTreeSet<String> = self.ledger.pages().names.keys().cloned().collect();
         let reading =
@@ -265,14 +287,20 @@ impl Controller {
         if loaded.rules.access_log.sink != old.rules.access_log.sink {
             writable(&loaded.rules.access_log.sink)?;
         }
-        let listeners =
-            carry::listeners(&old.listeners, (&loaded.rules.listeners, &loaded.tls), self.ledger.registry.workers);
-        let admin = self.admin.prepare(loaded.rules.admin);
+        let workers = self.ledger.registry.workers;
+        let listeners = carry::listeners(
+            &old.listeners,
+            (&loaded.rules.listeners, &loaded.tls),
+            workers,
+            &mut self.succession.inherited,
+        );
+        let admin = self.admin.prepare(loaded.rules.admin, &mut self.succession.inherited);
         let (listeners, admin) = match (listeners, admin) {
             (Ok(listeners), Ok(admin)) => (listeners, admin),
             (listeners, admin) => {
                 let mut errors = listeners.err().unwrap_or_default();
                 errors.extend(admin.err());
+                self.note_sockets();
                 return Err(Rejection::unbound(&errors));
             }
         };
@@ -301,9 +329,10 @@ impl Controller {
             pages.baselines.follow(&old.rules, &next.rules, &next.series);
             pages.admin = Some(self.admin.adopt(admin));
         }
-        let kept = |socket: &Arc<TcpListener>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
+        let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
         let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();
         self.store.publish(next);
+        self.note_sockets();
         self.close_soon(gone);
         self.retired.add(old);
         Ok(Outcome::Applied { generation, summary })
@@ -323,12 +352,22 @@ impl Controller {
     fn finish(&mut self, outcome: Outcome) {
         let Some(reloading) = self.reloading.take() else { return };
         let took = self.ledger.clock.now().duration_since(reloading.began);
-        note(&self.ledger, &LastReload { cause: reloading.cause, outcome, at: self.ledger.clock.wall(), took });
+        if reloading.cause != Cause::Watch || !matches!(outcome, Outcome::Unchanged { .. }) {
+            let generation = self.store.load().generation;
+            let trouble = if matches!(outcome, Outcome::Rejected(_)) { "; the last reload was rejected" } else { "" };
+            self.notify.tell(State::Ready, Some(&format!("serving generation {generation}{trouble}")));
+        }
+        self.ledger.note(&LastReload { cause: reloading.cause, outcome, at: self.ledger.clock.wall(), took });
         let last = self.ledger.pages().last.clone();
         if let Some(last) = last {
             reloading.replies.into_iter().for_each(|reply| reply(&last.outcome));
         }
-        if let Some(next) = self.next.take() {
+        if std::mem::take(&mut self.succession.hand_over_next) {
+            self.hand_over();
+        }
+        if self.succession.handing_over.is_none()
+            && let Some(next) = self.next.take()
+        {
             self.begin(next);
         }
     }
@@ -370,12 +409,16 @@ impl Controller {
         let stuck = self.ledger.stuck();
         match stuck {
             Some((worker, silence)) if !self.stuck => {
+                self.ledger.pages().worker_stalls += 1;
                 tracing::error!(worker, silence_s = silence.as_secs(), "a worker does not run");
             }
             None if self.stuck => tracing::info!("the workers run again"),
             Some(_) | None => {}
         }
         self.stuck = stuck.is_some();
+        if self.ledger.healthy().is_ok() && self.notify.watchdog().is_some() {
+            self.notify.tell(State::Watchdog, None);
+        }
     }
 }
 
@@ -389,38 +432,4 @@ pub(super) async fn adopting(ledger: Arc<Ledger>, generation: Generation) -> usi
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-}
-
-/// Enters a reload into the ledger and the log.
-pub(super) fn note(ledger: &Ledger, last: &LastReload) {
-    let (cause, took_ms) = (last.cause.name(), u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX));
-    let before = ledger.pages().last.as_ref().map(|before| before.outcome.clone());
-    match &last.outcome {
-        Outcome::Unchanged { generation } => {
-            let generation = generation.0;
-            if matches!(before, Some(Outcome::Rejected(_))) {
-                tracing::info!(
-                    cause,
-                    took_ms,
-                    generation,
-                    "the files hold again, as they did before they were rejected"
-                );
-            } else {
-                tracing::info!(cause, took_ms, generation, "the configuration is unchanged");
-            }
-        }
-        Outcome::Applied { generation, summary } => {
-            let changes = summary.join("; ");
-            tracing::info!(cause, took_ms, generation = generation.0, changes, "a new configuration holds");
-        }
-        Outcome::Rejected(rejection) => {
-            tracing::error!(cause, took_ms, "the configuration is rejected, the old one holds:\n{}", rejection.text);
-        }
-    }
-    let mut pages = ledger.pages();
-    pages.reloads[last.outcome.index()] += u64::from(last.cause != Cause::Start);
-    if matches!(last.outcome, Outcome::Applied { .. }) {
-        pages.applied_at = last.at;
-    }
-    pages.last = Some(last.clone());
 }

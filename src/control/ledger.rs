@@ -52,6 +52,12 @@ pub struct Pages {
     pub admin: Option<SocketAddr>,
     /// Access log lines that the sink did not take.
     pub log_lines_lost: u64,
+    /// Hand-overs after which this process goes on serving.
+    pub hand_overs_failed: u64,
+    /// Why the last of them failed.
+    pub hand_over_failure: Option<String>,
+    /// How often a worker was found stuck.
+    pub worker_stalls: u64,
     /// Whether workers have ended that should not have.
     pub workers_lost: usize,
 }
@@ -147,6 +153,45 @@ impl Ledger {
     #[must_use]
     pub fn addresses(&self) -> HashMap<String, Vec<std::net::IpAddr>> {
         self.pages().names.iter().map(|(name, resolution)| (name.clone(), resolution.addresses.clone())).collect()
+    }
+
+    /// Enters a reload, here and in the log.
+    pub(super) fn note(&self, last: &LastReload) {
+        let (cause, took_ms) = (last.cause.name(), u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX));
+        let before = self.pages().last.as_ref().map(|before| before.outcome.clone());
+        match &last.outcome {
+            Outcome::Unchanged { generation } => {
+                let generation = generation.0;
+                if matches!(before, Some(Outcome::Rejected(_))) {
+                    tracing::info!(
+                        cause,
+                        took_ms,
+                        generation,
+                        "the files hold again, as they did before they were rejected"
+                    );
+                } else {
+                    tracing::info!(cause, took_ms, generation, "the configuration is unchanged");
+                }
+            }
+            Outcome::Applied { generation, summary } => {
+                let changes = summary.join("; ");
+                tracing::info!(cause, took_ms, generation = generation.0, changes, "a new configuration holds");
+            }
+            Outcome::Rejected(rejection) => {
+                tracing::error!(
+                    cause,
+                    took_ms,
+                    "the configuration is rejected, the old one holds:\n{}",
+                    rejection.text
+                );
+            }
+        }
+        let mut pages = self.pages();
+        pages.reloads[last.outcome.index()] += u64::from(last.cause != Cause::Start);
+        if matches!(last.outcome, Outcome::Applied { .. }) {
+            pages.applied_at = last.at;
+        }
+        pages.last = Some(last.clone());
     }
 
     /// The worker that has been silent for the longest, when that is too long.

@@ -75,5 +75,7 @@ fn control(ledger: &Ledger, generation: u64) -> Control {
         lookups: lookups.collect(),
         phase: pages.phase.unwrap_or(Phase::Running),
         log_lines_lost: pages.log_lines_lost,
+        hand_overs_failed: pages.hand_overs_failed,
+        worker_stalls: pages.worker_stalls,
     }
 }

@@ -1,6 +1,6 @@
 //! Signals, as events.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::controller::Event;
@@ -8,7 +8,7 @@ use super::controller::Event;
 /// Whether the process's signals are ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signals {
-    /// `SIGTERM` and `SIGINT` drain, `SIGHUP` reloads.
+    /// `SIGTERM` and `SIGINT` drain, `SIGHUP` reloads, `SIGUSR2` hands over.
     #[default]
     Handle,
     /// They are somebody else's.
@@ -23,21 +23,19 @@ pub fn listen(events: mpsc::Sender<Event>) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
     tokio::spawn(async move {
         loop {
-            let event = next(&mut terminate, &mut interrupt, &mut hangup).await;
+            let event = tokio::select! {
+                _ = terminate.recv() => Event::Terminate,
+                _ = interrupt.recv() => Event::Terminate,
+                _ = hangup.recv() => Event::Hangup,
+                _ = user2.recv() => Event::HandOver,
+            };
             if events.send(event).await.is_err() {
                 return;
             }
         }
     });
     Ok(())
-}
-
-async fn next(terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> Event {
-    tokio::select! {
-        _ = terminate.recv() => Event::Terminate,
-        _ = interrupt.recv() => Event::Terminate,
-        _ = hangup.recv() => Event::Hangup,
-    }
 }

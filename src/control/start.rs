@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::admin::Admin;
+use super::admin::{Admin, Prepared};
 use super::carry;
-use super::controller::{Controller, Event, adopting, note};
+use super::controller::{Controller, Event, adopting};
+use super::hand_over::{Inherited, Succession};
 use super::ledger::{LastReload, Ledger};
+use super::notify::{Notify, State};
 use super::outcome::{Cause, Outcome};
 use super::reading::read;
 use super::resolve::{Answered, Names, Resolve};
@@ -27,7 +29,7 @@ use crate::clock::Clock;
 use crate::config::{Color, Diagnostics};
 use crate::drain::{Drain, Drained};
 use crate::route::Generation;
-use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::{LogSender, LogWriter, Registry};
 
 /// The first generation.
@@ -59,6 +61,10 @@ pub struct Settings {
     pub drain_deadline: Duration,
     /// How often files are looked at besides being watched.
     pub poll_interval: Duration,
+    /// Who was before, and who comes after.
+    pub succession: Succession,
+    /// Tells systemd.
+    pub notify: Notify,
 }
 
 /// Why the proxy did not start.
@@ -125,6 +131,8 @@ pub struct WorkerParts {
 /// A control plane with its first snapshot, before its workers run.
 pub struct Started {
     controller: Controller,
+    listeners: Vec<Arc<Listener>>,
+    admin: Prepared,
 }
 
 /// Starts: reads, resolves, binds, publishes generation 1.
@@ -132,7 +140,7 @@ pub struct Started {
 /// # Errors
 /// When the file does not hold, an address cannot be bound, or the system refuses something.
 pub async fn start(settings: Settings) -> Result<Started, StartError> {
-    let Settings { load, resolver, clock, workers, .. } = settings;
+    let Settings { load, resolver, clock, workers, mut succession, notify, .. } = settings;
     let began = clock.now();
     let reading = read(Arc::clone(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
     let loaded = reading.result?;
@@ -140,7 +148,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
 
     let registry = Arc::new(Registry::new(workers));
-    let listeners = carry::listeners(&[], (&rules.listeners, &loaded.tls), workers);
+    let listeners = carry::listeners(&[], (&rules.listeners, &loaded.tls), workers, &mut succession.inherited);
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = LogWriter::start(rules.access_log.sink.clone(), clock)
         .map_err(|error| StartError::Io("the access log's thread", error))?;
@@ -151,14 +159,15 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let parts = carry::Parts {
         generation: FIRST,
         rules: Arc::clone(&rules),
-        listeners,
+        // Nobody accepts before everybody can.
+        listeners: Vec::new(),
         addresses: &addresses(&reading.answers),
         registry: &registry,
     };
     let store = SnapshotStore::new(carry::snapshot(None, parts));
     let ledger = Arc::new(Ledger::new(clock, registry, store.follow()));
-    let mut admin = Admin::new(Arc::clone(&ledger), sender.clone());
-    open(&mut admin, &ledger, unbound)?;
+    let admin = Admin::new(Arc::clone(&ledger), sender.clone());
+    let prepared = prepare(&admin, &ledger, &mut succession.inherited, unbound)?;
 
     let mut names = Names::new(Arc::clone(&resolver), sender.clone());
     let wanted = carry::names(&rules);
@@ -173,7 +182,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     ledger.pages().hash = loaded.hash;
     let outcome = Outcome::Applied { generation: FIRST, summary: Vec::new() };
     let took = clock.now().duration_since(began);
-    note(&ledger, &LastReload { cause: Cause::Start, outcome, at: clock.wall(), took });
+    ledger.note(&LastReload { cause: Cause::Start, outcome, at: clock.wall(), took });
     let stopping = Stopping::new(settings.drain_delay, settings.drain_deadline);
     let drain = Drain::new();
     let (reloading, next, stuck) = (None, None, false);
@@ -196,8 +205,10 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         stuck,
         retired,
         closing,
+        succession,
+        notify,
     };
-    Ok(Started { controller })
+    Ok(Started { controller, listeners, admin: prepared })
 }
 
 /// The addresses that are known at the start.
@@ -209,14 +220,16 @@ fn addresses(answers: &BTreeMap<String, Answered>) -> carry::Addresses {
     answers.iter().filter_map(good).collect()
 }
 
-/// Opens the admin listener. All addresses were tried before any is complained about, so that the message is about all
+/// Binds the admin listener. All addresses were tried before any is complained about, so that the message is about all
 /// of them.
-fn open(admin: &mut Admin, ledger: &Ledger, mut unbound: Vec<BindError>) -> Result<(), StartError> {
-    match admin.prepare(ledger.snapshot().rules.admin) {
-        Ok(prepared) if unbound.is_empty() => {
-            ledger.pages().admin = Some(admin.adopt(prepared));
-            return Ok(());
-        }
+fn prepare(
+    admin: &Admin,
+    ledger: &Ledger,
+    inherited: &mut Inherited,
+    mut unbound: Vec<BindError>,
+) -> Result<Prepared, StartError> {
+    match admin.prepare(ledger.snapshot().rules.admin, inherited) {
+        Ok(prepared) if unbound.is_empty() => return Ok(prepared),
         Ok(_) => {}
         Err(error) => unbound.push(error),
     }
@@ -271,17 +284,38 @@ impl Started {
         for _ in 0..START_PATIENCES {
             let ended = threads.iter().any(JoinHandle::is_finished);
             if !ended && adopting(Arc::clone(&ledger), FIRST).await >= ledger.registry.workers {
-                tokio::spawn(watchdog(threads, self.events()));
-                return Ok(self.controller);
+                return self.open(threads).await;
             }
         }
         let error = io::Error::other("not all of them began to serve");
         Err(StartError::Io("the workers", error))
     }
+
+    /// Opens the doors, when the process before has stepped aside.
+    async fn open(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
+        let Self { mut controller, listeners, admin } = self;
+        if let Some(predecessor) = &controller.succession.predecessor {
+            let may = predecessor.ready(&controller.succession.inherited).await;
+            may.map_err(|error| StartError::Io("the hand-over", error))?;
+        }
+        controller.succession.inherited.settle();
+        controller.store.publish(controller.store.load().with_listeners(listeners));
+        let admin = controller.admin.adopt(admin);
+        controller.ledger.pages().admin = Some(admin);
+        controller.note_sockets();
+        if let Some(predecessor) = controller.succession.predecessor.take() {
+            predecessor.serving().await;
+        }
+        controller.notify.tell(State::MainPid(std::process::id()), None);
+        controller.notify.tell(State::Ready, Some(&format!("serving generation {FIRST}")));
+        tokio::spawn(watchdog(threads, controller.notify.watchdog(), controller.sender.clone()));
+        Ok(controller)
+    }
 }
 
-async fn watchdog(threads: Arc<Vec<JoinHandle<()>>>, events: mpsc::Sender<Event>) {
-    let mut ticks = tokio::time::interval(WATCHDOG);
+/// `every`: how often systemd wants to hear something at the latest.
+async fn watchdog(threads: Arc<Vec<JoinHandle<()>>>, every: Option<Duration>, events: mpsc::Sender<Event>) {
+    let mut ticks = tokio::time::interval(every.map_or(WATCHDOG, |every| WATCHDOG.min(every / 3)));
     loop {
         ticks.tick().await;
         let ended = threads.iter().filter(|thread| thread.is_finished()).count();

@@ -22,6 +22,7 @@ pub fn status(ledger: &Ledger) -> Value {
     let pages = ledger.pages().clone();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
         "generation": snapshot.generation.0,
         "hash": pages.hash,
         "phase": phase(pages.phase.unwrap_or(Phase::Running)),
@@ -32,6 +33,7 @@ pub fn status(ledger: &Ledger) -> Value {
         "workers": ledger.registry.workers,
         "applied_at": time(pages.applied_at),
         "last_reload": pages.last.as_ref().map(last_reload),
+        "hand_over_failure": pages.hand_over_failure,
         "admin": pages.admin,
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(&snapshot, &pages.baselines),

@@ -28,13 +28,15 @@ pub struct Stopping {
     deadline: Duration,
     phase: Phase,
     began: Option<Instant>,
+    /// Another process serves; nobody has sent a signal to end yet.
+    unasked: bool,
 }
 
 impl Stopping {
     /// Not begun. `delay` is from the failing readiness to the drain, `deadline` from there to the cut.
     #[must_use]
     pub const fn new(delay: Duration, deadline: Duration) -> Self {
-        Self { delay, deadline, phase: Phase::Running, began: None }
+        Self { delay, deadline, phase: Phase::Running, began: None, unasked: false }
     }
 
     /// How far it has come.
@@ -50,6 +52,20 @@ impl Stopping {
         let delay_ms = u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(delay_ms, deadline_s = self.deadline.as_secs(), "stopping");
         after(self.delay, Phase::Draining, events);
+    }
+
+    /// Begins because another process serves now: nobody has to notice first.
+    pub fn begin_after_hand_over(&mut self, now: Instant, events: &mpsc::Sender<Event>) {
+        self.delay = Duration::ZERO;
+        self.unasked = true;
+        self.begin(now, events);
+    }
+
+    /// Whether a signal to end is one more than what is heeded already. A stop of the whole service reaches also the
+    /// process that has handed over, and is its first.
+    pub fn is_second_signal(&mut self) -> bool {
+        let first = self.phase == Phase::Running || std::mem::take(&mut self.unasked);
+        !first
     }
 
     /// Reaches a phase, and sees to the next one.

@@ -16,7 +16,7 @@ use super::connection;
 use super::expiry::Told;
 use super::socket::Socket;
 use super::worker::{IDLE_GRACE, Worker};
-use crate::snapshot::Listener;
+use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
 
 /// How many more connections than the least loaded sibling a worker may have before it waits a moment.
@@ -31,7 +31,7 @@ const WARN_EVERY_MS: u64 = 10_000;
 
 /// A worker's accept loops, by socket.
 #[derive(Default)]
-pub(super) struct Acceptors(HashMap<*const std::net::TcpListener, Acceptor>);
+pub(super) struct Acceptors(HashMap<*const ListeningSocket, Acceptor>);
 
 struct Acceptor {
     /// `None` ends the loop.
@@ -107,23 +107,31 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Re
         // One connection a turn, so that siblings get their share of a burst.
         tokio::task::yield_now().await;
     }
-    // Whoever stands in the queue was promised a connection. The system is asked directly: readiness may lag.
+    finish_queue(&worker, &current, socket);
+    if !worker.draining.get() {
+        tokio::task::spawn_local(dismiss(worker, current));
+    }
+}
+
+/// Whoever stands in the queue was promised a connection, unless somebody else sees to the queue from now on.
+fn finish_queue(worker: &Rc<Worker>, listener: &Arc<Listener>, socket: TcpListener) {
+    if listener.socket.is_shared() {
+        return;
+    }
+    // The system is asked directly: readiness may lag.
     if let Ok(socket) = socket.into_std() {
         while let Ok((stream, peer)) = socket.accept() {
             if stream.set_nonblocking(true).is_ok()
                 && let Ok(stream) = TcpStream::from_std(stream)
             {
-                open(&worker, &current, stream, peer);
+                open(worker, listener, stream, peer);
             }
         }
     }
     // Others hold the socket too, such as its connections: closing this duplicate alone would leave clients waiting in
     // a queue that nobody looks at.
-    if let Err(error) = socket2::SockRef::from(&*current.socket).shutdown(std::net::Shutdown::Both) {
-        tracing::debug!(listener = current.spec.name, %error, "the listening socket was closed already");
-    }
-    if !worker.draining.get() {
-        tokio::task::spawn_local(dismiss(worker, current));
+    if let Err(error) = listener.socket.close() {
+        tracing::debug!(listener = listener.spec.name, %error, "the listening socket was closed already");
     }
 }
 

@@ -70,6 +70,10 @@ pub struct Control {
     pub phase: Phase,
     /// Access log lines that the sink did not take.
     pub log_lines_lost: u64,
+    /// Hand-overs after which this process went on serving.
+    pub hand_overs_failed: u64,
+    /// How often a worker was found stuck.
+    pub worker_stalls: u64,
 }
 
 /// Families of one kind: name, help, and the meter of each.
@@ -287,6 +291,8 @@ fn workers(text: &mut Text, scrape: &Scrape<'_>) {
         let silence = scrape.registry.silence(worker, scrape.now);
         text.sample("", &[("worker", &label)], silence.as_secs_f64());
     }
+    text.family("pointsman_worker_stalls_total", Kind::Counter, "How often a worker was found not to run for seconds.");
+    text.sample("", &[], scrape.control.worker_stalls);
     text.family("pointsman_worker_generation", Kind::Gauge, "The generation that a worker decides with.");
     for (worker, label) in each() {
         let generation = scrape.registry.worker.of(worker).generation.load(std::sync::atomic::Ordering::Relaxed);
@@ -314,6 +320,8 @@ fn control(text: &mut Text, control: &Control) {
         text.sample("", &[("name", name), ("outcome", "failed")], failed);
         text.sample("", &[("name", name), ("outcome", "succeeded")], succeeded);
     }
+    text.family("pointsman_hand_overs_failed_total", Kind::Counter, "Hand-overs after which this process served on.");
+    text.sample("", &[], control.hand_overs_failed);
     text.family("pointsman_drain_phase", Kind::Gauge, "How far a stop has come: 1 for the phase that it is in.");
     let phases =
         [(Phase::Draining, "draining"), (Phase::Forced, "forced"), (Phase::Lame, "lame"), (Phase::Running, "running")];

@@ -15,6 +15,7 @@ mod golden;
 mod grpc;
 mod h2;
 mod h2_upstream;
+mod handover;
 mod harness;
 mod hostile;
 mod hostile_upstream;

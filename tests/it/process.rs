@@ -50,7 +50,12 @@ pub struct Running {
 impl Running {
     /// Starts the binary.
     pub fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(dir, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::watch(command(dir, arguments))
+    }
+
+    /// Starts this.
+    pub fn watch(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         forward(stdout, sender.clone());

@@ -71,6 +71,8 @@ fn scrape() -> String {
         lookups: vec![("v1.internal".to_owned(), [3, 1])],
         phase: Phase::Running,
         log_lines_lost: 4,
+        hand_overs_failed: 1,
+        worker_stalls: 2,
     };
     let weighted = |series, weight| Weighted { series, weight: Some(weight) };
     let scrape = Scrape {

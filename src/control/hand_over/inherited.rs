@@ -1,0 +1,244 @@
+//! Listening sockets that this process did not bind: those of the process before it, and those that systemd opened.
+//!
+//! A socket of the process before belongs to the listener with the same address in the file, the same name first. A
+//! socket of systemd belongs to the listener with its address, else to the one with its name (`FileDescriptorName=`);
+//! it is only lent: systemd listens on, before, between and after our processes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use super::channel::{Label, Origin};
+use crate::snapshot::ListeningSocket;
+
+/// By which the admin listener is known to systemd.
+const ADMIN: &str = "admin";
+
+/// Listening sockets that this process did not bind.
+#[derive(Clone, Debug, Default)]
+pub struct Inherited(Vec<Heirloom>);
+
+/// One of them.
+#[derive(Clone, Debug)]
+struct Heirloom {
+    label: Label,
+    bound: SocketAddr,
+    socket: Arc<ListeningSocket>,
+    taken: bool,
+}
+
+/// Who wants a socket.
+#[derive(Clone, Copy)]
+pub(in crate::control) enum Wanted<'a> {
+    /// The listener of this name.
+    Listener(&'a str),
+    /// The admin listener.
+    Admin,
+}
+
+impl Inherited {
+    /// What systemd passed to this process, by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. To be asked once, before
+    /// any file is opened. What is of no use is told.
+    #[must_use]
+    pub fn from_systemd() -> Self {
+        let mut all = Self::default();
+        let ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid.parse() == Ok(std::process::id()));
+        if !ours {
+            return all;
+        }
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':').map(str::to_owned);
+        let mut passed = listenfd::ListenFd::from_env();
+        for index in 0..passed.len() {
+            let name = names.next().unwrap_or_default();
+            let label = Label { origin: Origin::Systemd, name, wanted: None };
+            match passed.take_tcp_listener(index) {
+                Ok(Some(socket)) => {
+                    if let Err(error) = all.add(label.clone(), socket.into()) {
+                        tracing::error!(name = label.name, %error, "a socket that systemd passed is of no use");
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(name = label.name, %error, "what systemd passed is no TCP socket: it is left alone");
+                }
+            }
+        }
+        all
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub(super) fn add(&mut self, label: Label, socket: OwnedFd) -> std::io::Result<()> {
+        fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+        let socket = socket2::Socket::from(socket);
+        if !socket.is_listener()? {
+            return Err(std::io::Error::other("it does not listen"));
+        }
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from(socket);
+        let bound = socket.local_addr()?;
+        let socket = match label.origin {
+            Origin::Systemd => ListeningSocket::shared(socket),
+            Origin::Listener | Origin::Admin => ListeningSocket::own(socket),
+        };
+        self.0.push(Heirloom { label, bound, socket: Arc::new(socket), taken: false });
+        Ok(())
+    }
+
+    /// The socket for this address of the file, if there is one that nobody uses.
+    pub(in crate::control) fn take(&mut self, who: Wanted<'_>, address: SocketAddr) -> Option<Arc<ListeningSocket>> {
+        let fits: [fn(&Heirloom, Wanted<'_>, SocketAddr) -> bool; 4] =
+            [Heirloom::is_the_same, Heirloom::was_at, Heirloom::is_bound_to, Heirloom::is_called];
+        let at = fits.iter().find_map(|fit| self.0.iter().position(|one| !one.taken && fit(one, who, address)))?;
+        let one = self.0.get_mut(at)?;
+        one.taken = true;
+        if one.label.origin == Origin::Systemd && one.bound != address {
+            tracing::info!(name = one.label.name, file = %address, systemd = %one.bound, "served on a socket of systemd");
+        }
+        Some(Arc::clone(&one.socket))
+    }
+
+    /// Which of the sockets of the process before are used, by their order.
+    pub(super) fn taken(&self) -> Vec<usize> {
+        let of_ours = self.0.iter().filter(|one| one.label.origin != Origin::Systemd);
+        of_ours.enumerate().filter(|(_, one)| one.taken).map(|(at, _)| at).collect()
+    }
+
+    /// Tells which are not used, and keeps those that a later file may use.
+    pub(in crate::control) fn settle(&mut self) {
+        for one in self.0.iter().filter(|one| !one.taken) {
+            let (name, address) = (&one.label.name, one.bound);
+            match one.label.origin {
+                Origin::Systemd => tracing::warn!(
+                    name,
+                    %address,
+                    "systemd passed a socket that no listener has: give one this address or this name"
+                ),
+                Origin::Listener => tracing::info!(name, %address, "a listener of the process before is gone"),
+                Origin::Admin => tracing::info!(%address, "the admin listener has moved"),
+            }
+        }
+        self.0.retain(|one| one.label.origin == Origin::Systemd);
+    }
+
+    /// These are in use and no others: a reload gives sockets back, and a rejected one has taken none.
+    pub(in crate::control) fn are_used(&mut self, sockets: &[Arc<ListeningSocket>]) {
+        for one in &mut self.0 {
+            one.taken = sockets.iter().any(|socket| Arc::ptr_eq(socket, &one.socket));
+        }
+    }
+
+    /// Those of systemd, to be passed on.
+    pub(super) fn of_systemd(&self) -> impl Iterator<Item = (&Label, &Arc<ListeningSocket>)> {
+        self.0.iter().filter(|one| one.label.origin == Origin::Systemd).map(|one| (&one.label, &one.socket))
+    }
+}
+
+impl Heirloom {
+    /// Of the process before, by what it was used for.
+    fn is_for(&self, who: Wanted<'_>) -> bool {
+        match who {
+            Wanted::Listener(_) => self.label.origin == Origin::Listener,
+            Wanted::Admin => self.label.origin == Origin::Admin,
+        }
+    }
+
+    fn is_the_same(&self, who: Wanted<'_>, address: SocketAddr) -> bool {
+        let same_name = match who {
+            Wanted::Listener(name) => self.label.name == name,
+            Wanted::Admin => true,
+        };
+        same_name && self.was_at(who, address)
+    }
+
+    fn was_at(&self, who: Wanted<'_>, address: SocketAddr) -> bool {
+        self.is_for(who) && self.label.wanted == Some(address)
+    }
+
+    /// Also `0.0.0.0:80` for what is bound to `[::]:80` and takes IPv4 as well, which is what systemd makes of
+    /// `ListenStream=80`.
+    fn is_bound_to(&self, who: Wanted<'_>, address: SocketAddr) -> bool {
+        let both = || {
+            let all = address.ip().is_unspecified() && self.bound.ip().is_unspecified() && self.bound.is_ipv6();
+            let only_v6 = socket2::SockRef::from(&self.socket.as_fd()).only_v6().unwrap_or(true);
+            all && address.port() == self.bound.port() && !only_v6
+        };
+        let usable = self.label.origin == Origin::Systemd || self.is_for(who);
+        usable && address.port() != 0 && (self.bound == address || both())
+    }
+
+    fn is_called(&self, who: Wanted<'_>, _: SocketAddr) -> bool {
+        let name = match who {
+            Wanted::Listener(name) => name,
+            Wanted::Admin => ADMIN,
+        };
+        self.label.origin == Origin::Systemd && self.label.name == name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn add(all: &mut Inherited, origin: Origin, name: &str, wanted: Option<&str>, at: &str) -> SocketAddr {
+        let socket = super::super::super::socket::bind(address(at)).expect("bound");
+        let bound = socket.local_addr().expect("an address");
+        let label = Label { origin, name: name.to_owned(), wanted: wanted.map(address) };
+        all.add(label, socket.into()).expect("it listens");
+        bound
+    }
+
+    #[test]
+    fn a_listener_keeps_its_socket_also_where_the_system_chose_the_port() {
+        let mut all = Inherited::default();
+        let a = add(&mut all, Origin::Listener, "a", Some("127.0.0.1:0"), "127.0.0.1:0");
+        let b = add(&mut all, Origin::Listener, "b", Some("127.0.0.1:0"), "127.0.0.1:0");
+        let admin = add(&mut all, Origin::Admin, "", Some("127.0.0.1:0"), "127.0.0.1:0");
+        let any = address("127.0.0.1:0");
+        let bound =
+            |socket: Option<Arc<ListeningSocket>>| socket.map(|socket| socket.local_addr().expect("an address"));
+        assert_eq!(bound(all.take(Wanted::Listener("b"), any)), Some(b), "the name goes first");
+        assert_eq!(bound(all.take(Wanted::Listener("renamed"), any)), Some(a), "then the address");
+        assert_eq!(bound(all.take(Wanted::Listener("c"), any)), None, "nobody gets the admin listener's");
+        assert_eq!(all.taken(), [0, 1]);
+        assert_eq!(bound(all.take(Wanted::Admin, any)), Some(admin));
+        assert_eq!(all.taken(), [0, 1, 2]);
+        all.settle();
+        assert!(all.0.is_empty());
+    }
+
+    #[test]
+    fn a_socket_of_systemd_is_found_by_address_or_name_and_comes_back() {
+        let mut all = Inherited::default();
+        let dual = add(&mut all, Origin::Systemd, "pointsman.socket", None, "[::]:0");
+        let named = add(&mut all, Origin::Systemd, "https", None, "127.0.0.1:0");
+        let any = address(&format!("0.0.0.0:{}", dual.port()));
+        let taken = all.take(Wanted::Listener("http"), any).expect("[::] takes IPv4 too");
+        assert!(taken.is_shared(), "it is only lent");
+        assert!(all.take(Wanted::Listener("again"), any).is_none(), "it is in use");
+        let second = all.take(Wanted::Listener("https"), address("0.0.0.0:443")).expect("by its name");
+        assert_eq!(second.local_addr().expect("an address"), named);
+        assert_eq!(all.taken(), [0_usize; 0], "none of them is ours to keep");
+        all.settle();
+        all.are_used(&[second]);
+        drop(taken);
+        assert!(all.take(Wanted::Listener("http"), any).is_some(), "a reload gave it back");
+    }
+
+    #[test]
+    fn what_does_not_listen_is_refused() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let label = Label { origin: Origin::Systemd, name: "x".to_owned(), wanted: None };
+        let error = Inherited::default().add(label, socket.into()).expect_err("refused");
+        assert_eq!(error.to_string(), "it does not listen");
+    }
+}

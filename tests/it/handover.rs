@@ -1,0 +1,441 @@
+//! The hand-over: the new process takes the sockets, nobody is refused, nothing is lost; and what fails, fails loudly and
+//! changes nothing. With the real binary, and with systemd's part played by the test.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use serde_json::Value;
+
+use crate::harness::proxy::series;
+use crate::harness::{ONE_ROUTE, PATIENCE, Raw, Upstream, Wire, until};
+use crate::process::Running;
+
+/// The binary as a service in a folder of its own, where it can be replaced.
+struct Service {
+    dir: tempfile::TempDir,
+    admin: SocketAddr,
+    address: SocketAddr,
+    pids: Mutex<Vec<u64>>,
+    _process: Running,
+}
+
+fn rules(upstream: &Upstream, more: &str) -> String {
+    format!(
+        "schema = 1\n[[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+         [access_log]\nsink = \"access.log\"\n{more}\n{}",
+        ONE_ROUTE.replace("{main}", &upstream.address().to_string())
+    )
+}
+
+fn binary(dir: &Path) -> PathBuf {
+    dir.join("pointsman")
+}
+
+/// Puts a binary in the place of the one that runs, as an installation does.
+fn install(dir: &Path, put: impl FnOnce(&Path)) {
+    let fresh = dir.join("pointsman.new");
+    put(&fresh);
+    std::fs::rename(fresh, binary(dir)).unwrap();
+}
+
+fn genuine(path: &Path) {
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pointsman"), path).unwrap();
+}
+
+/// Another process writes it: while this one had it open, a process that another test starts would hold it for a moment,
+/// and what is open for writing cannot be run.
+fn write_elsewhere(path: &Path, text: &str) {
+    let mut write = Command::new("sh");
+    write.args(["-c", "printf '%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", text]).arg(path);
+    assert!(write.status().unwrap().success());
+}
+
+fn script(text: &str) -> impl FnOnce(&Path) {
+    move |path| write_elsewhere(path, &format!("#!/bin/sh\n{text}"))
+}
+
+impl Service {
+    fn start(upstream: &Upstream) -> Self {
+        Self::with(&rules(upstream, ""), &["--workers", "2", "--hand-over-patience", "20s"], &[])
+    }
+
+    fn with(rules: &str, options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        install(dir.path(), genuine);
+        std::fs::write(dir.path().join("routes.toml"), rules).unwrap();
+        let mut command = Command::new(binary(dir.path()));
+        command.arg("run").args(options).envs(variables.iter().copied());
+        Self::watch(dir, command)
+    }
+
+    fn watch(dir: tempfile::TempDir, mut command: Command) -> Self {
+        command.current_dir(dir.path()).env_remove("POINTSMAN_LOG");
+        let mut process = Running::watch(command);
+        let address = process.word_after("listener").trim_start_matches("http://").parse().unwrap();
+        let admin = process.word_after("admin").trim_start_matches("http://").parse().unwrap();
+        let service = Self { dir, admin, address, pids: Mutex::default(), _process: process };
+        service.pid();
+        service
+    }
+
+    fn rewrite(&self, text: &str) {
+        let fresh = self.dir.path().join("routes.toml.new");
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(fresh, self.dir.path().join("routes.toml")).unwrap();
+    }
+
+    fn ask(&self, path: &str) -> Option<String> {
+        let mut client = Raw { wire: Wire::new(TcpStream::connect(self.admin).ok()?) };
+        client.offer(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+        client.try_response().ok().map(|answer| answer.text())
+    }
+
+    fn status(&self) -> Value {
+        // The process before may have accepted as its last one.
+        until("a status", || serde_json::from_str(&self.ask("/status")?).ok())
+    }
+
+    /// Who serves now.
+    fn pid(&self) -> u64 {
+        let pid = self.status()["pid"].as_u64().unwrap();
+        let mut pids = self.pids.lock().unwrap();
+        if pids.last() != Some(&pid) {
+            pids.push(pid);
+        }
+        pid
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// Hands over and waits until another process serves; gives its number.
+    fn hand_over(&self) -> u64 {
+        let before = self.pid();
+        signal(before, "USR2");
+        until("another process serves", || Some(self.pid()).filter(|pid| *pid != before))
+    }
+
+    /// Hands over in vain, and says why it was in vain.
+    fn hand_over_in_vain(&self) -> String {
+        let (before, failed) = (self.pid(), "pointsman_hand_overs_failed_total");
+        let failures = || series(&self.ask("/metrics").unwrap(), failed);
+        let count = failures();
+        self.signal("USR2");
+        until("the hand-over fails", || (failures() > count).then_some(()));
+        assert_eq!(self.pid(), before, "the old process serves");
+        assert_eq!(self.get("/after"), 200);
+        self.status()["hand_over_failure"].as_str().unwrap().to_owned()
+    }
+
+    fn get(&self, path: &str) -> u16 {
+        Raw::connect(self.address).get(path, "").status
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        for pid in self.pids.lock().unwrap().iter().filter(|pid| alive(**pid)) {
+            signal(*pid, "KILL");
+        }
+    }
+}
+
+fn signal(pid: u64, name: &str) {
+    let sent =
+        Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+    assert!(sent.success() || std::thread::panicking() || name == "KILL");
+}
+
+/// Whether it runs; one that has ended and waits for its parent to notice does not.
+fn alive(pid: u64) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+fn ends(pid: u64) {
+    until("the process ends", || (!alive(pid)).then_some(()));
+}
+
+/// Asks on one connection after another until it is told to stop. No connection is refused; a request is lost only where
+/// an idle connection was closed as it was sent (RFC 9112 section 9.3.1), never the first of a connection.
+fn hammer(address: SocketAddr, stop: &AtomicBool, answered: &AtomicU64) {
+    while !stop.load(SeqCst) {
+        let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("a connection was refused: {error}"));
+        let mut client = Raw { wire: Wire::new(stream) };
+        for n in 0..50 {
+            client.offer(format!("GET /{n} HTTP/1.1\r\nHost: test\r\n\r\n"));
+            match client.try_response() {
+                Ok(answer) => {
+                    assert_eq!((answer.status, answer.json()["target"].as_str()), (200, Some(&*format!("/{n}"))));
+                    answered.fetch_add(1, SeqCst);
+                    if answer.closes() {
+                        break;
+                    }
+                }
+                Err(broken) => panic!("request {n} of a connection was lost: {broken:?}"),
+            }
+        }
+    }
+}
+
+/// An upstream that answers `/held` with one piece for each word of the test, and echoes else.
+struct Held {
+    upstream: Upstream,
+    words: Sender<&'static str>,
+    arrived: Receiver<()>,
+}
+
+fn held() -> Held {
+    let (words, spoken) = channel::<&str>();
+    let (arrival, arrived) = channel();
+    let (spoken, arrival) = (Mutex::new(spoken), Mutex::new(arrival));
+    let upstream = Upstream::script(move |mut conn| {
+        while let Ok(got) = conn.request() {
+            if got.target != "/held" {
+                let body = got.json("echo").to_string();
+                conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+                continue;
+            }
+            conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            arrival.lock().unwrap().send(()).unwrap();
+            while let Ok(word) = spoken.lock().unwrap().recv() {
+                conn.send(format!("{:x}\r\n{word}\r\n", word.len()));
+            }
+            conn.send("0\r\n\r\n");
+        }
+    });
+    Held { upstream, words, arrived }
+}
+
+#[test]
+fn nobody_is_refused_and_nothing_is_lost() {
+    let echo = Upstream::echo();
+    let service = Service::start(&echo);
+    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| hammer(service.address, &stop, &answered));
+        }
+        for _ in 0..3 {
+            let (before, then) = (service.pid(), answered.load(SeqCst));
+            until("the clients are in full swing", || (answered.load(SeqCst) > then + 200).then_some(()));
+            service.hand_over();
+            ends(before);
+        }
+        let then = answered.load(SeqCst);
+        until("the last one serves", || (answered.load(SeqCst) > then + 200).then_some(()));
+        stop.store(true, SeqCst);
+    });
+    assert_eq!(echo.requests(), answered.load(SeqCst), "what was asked of the upstream was answered to a client");
+    let lines = || std::fs::read_to_string(service.dir.path().join("access.log")).unwrap().lines().count() as u64;
+    until("every request is in the log once", || (lines() == answered.load(SeqCst)).then_some(()));
+}
+
+#[test]
+fn a_long_stream_finishes_on_the_old_process() {
+    let held = held();
+    let service = Service::start(&held.upstream);
+    let mut client = Raw::connect(service.address);
+    client.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+    held.arrived.recv_timeout(PATIENCE).unwrap();
+    let old = service.pid();
+    held.words.send("before, ").unwrap();
+    service.hand_over();
+    assert_eq!(service.get("/new"), 200, "the new process serves");
+    assert!(alive(old), "the old one has something to finish");
+    signal(old, "USR2");
+    held.words.send("after").unwrap();
+    drop(held.words);
+    assert_eq!(client.read_response().text(), "before, after");
+    ends(old);
+    assert_ne!(service.pid(), old);
+}
+
+#[test]
+fn a_file_that_does_not_hold_leaves_the_old_process_serving() {
+    let echo = Upstream::echo();
+    let service = Service::start(&echo);
+    service.rewrite(&rules(&echo, "nonsense = 1"));
+    let why = service.hand_over_in_vain();
+    assert!(why.contains("nonsense") && why.contains("exit status: 78"), "{why}");
+    service.rewrite(&rules(&echo, ""));
+    service.hand_over();
+    assert_eq!(service.get("/"), 200);
+}
+
+#[test]
+fn a_binary_that_does_not_serve_leaves_the_old_process_serving() {
+    let echo = Upstream::echo();
+    let service = Service::with(&rules(&echo, ""), &["--hand-over-patience", "300ms"], &[]);
+    let check = |put: Box<dyn FnOnce(&Path)>, expected: &str| {
+        install(service.dir.path(), put);
+        let why = service.hand_over_in_vain();
+        assert!(why.contains(expected), "expected `{expected}`: {why}");
+    };
+    check(Box::new(script("exit 3")), "exit status: 3");
+    check(Box::new(script("kill -SEGV $$")), "signal: 11");
+    check(Box::new(script("exec sleep 1000")), "does not serve after 0.3 s");
+    check(Box::new(script("echo '\"serving\"' >&0; exec sleep 1000")), "out of turn");
+    check(Box::new(script("echo nonsense >&0; exec sleep 1000")), "cannot be understood");
+    check(Box::new(|path| write_elsewhere(path, "no binary")), "cannot be started");
+    std::fs::remove_file(binary(service.dir.path())).unwrap();
+    assert!(service.hand_over_in_vain().contains("cannot be started"));
+}
+
+#[test]
+fn listeners_come_and_go_with_the_new_file() {
+    let echo = Upstream::echo();
+    let second = "[[listener]]\nname = \"second\"\naddress = \"127.0.0.1:0\"\n";
+    let service = Service::with(&rules(&echo, second), &["--workers", "2"], &[]);
+    let of = |name: &str| -> Option<SocketAddr> {
+        let status = service.status();
+        let all = status["listeners"].as_array().unwrap();
+        let one = all.iter().find(|listener| listener["name"] == name)?;
+        Some(one["address"].as_str().unwrap().parse().unwrap())
+    };
+    let gone = of("second").unwrap();
+    // Another file, so that the old process does not reload it first.
+    let third = second.replace("second", "third").replace("127.0.0.1:0", "127.0.0.2:0");
+    std::fs::write(service.dir.path().join("next.toml"), rules(&echo, &third)).unwrap();
+    install(service.dir.path(), |path| {
+        let run = format!("exec {} run next.toml --workers 2", env!("CARGO_BIN_EXE_pointsman"));
+        script(&run)(path);
+    });
+    service.hand_over();
+    assert_eq!(of("http"), Some(service.address), "what stays keeps its socket");
+    assert_eq!(of("second"), None);
+    let new = of("third").unwrap();
+    assert_eq!(Raw::connect(new).get("/", "").status, 200);
+    until("nobody listens at what is gone", || TcpStream::connect(gone).is_err().then_some(()));
+}
+
+#[test]
+fn a_stop_while_handing_over_stops_both() {
+    let echo = Upstream::echo();
+    let service = Service::start(&echo);
+    let note = service.dir.path().join("successor");
+    install(service.dir.path(), script(&format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000", note.display())));
+    let old = service.pid();
+    signal(old, "USR2");
+    let text = until("the new process runs", || std::fs::read_to_string(&note).ok());
+    let new: u64 = text.trim().parse().unwrap();
+    signal(old, "USR2");
+    assert_eq!(service.get("/"), 200, "asked twice, and it serves");
+    signal(old, "TERM");
+    ends(old);
+    ends(new);
+}
+
+#[test]
+fn a_stop_of_the_service_does_not_cut_what_the_old_process_finishes() {
+    let held = held();
+    let service = Service::start(&held.upstream);
+    let mut client = Raw::connect(service.address);
+    client.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+    held.arrived.recv_timeout(PATIENCE).unwrap();
+    let old = service.pid();
+    let new = service.hand_over();
+    // As systemd does: everybody in the control group is told.
+    signal(old, "TERM");
+    signal(new, "TERM");
+    ends(new);
+    held.words.send("whole").unwrap();
+    drop(held.words);
+    assert_eq!(client.read_response().text(), "whole");
+    ends(old);
+}
+
+/// Systemd's end of `NOTIFY_SOCKET`.
+struct Systemd {
+    socket: UnixDatagram,
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Systemd {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, path, _dir: dir }
+    }
+
+    fn hears(&self) -> String {
+        let mut text = [0; 4096];
+        let bytes = self.socket.recv(&mut text).expect("something is told");
+        String::from_utf8_lossy(&text[..bytes]).into_owned()
+    }
+
+    /// The next word that is no watchdog's.
+    #[track_caller]
+    fn expects(&self, start: &str) -> String {
+        let text = std::iter::repeat_with(|| self.hears()).find(|text| text != "WATCHDOG=1").unwrap();
+        assert!(text.starts_with(start), "expected {start}: {text}");
+        text
+    }
+}
+
+#[test]
+fn systemd_is_told_everything() {
+    let (echo, systemd) = (Upstream::echo(), Systemd::new());
+    let socket = systemd.path.to_str().unwrap();
+    let variables = [("NOTIFY_SOCKET", socket), ("WATCHDOG_USEC", "300000")];
+    let service = Service::with(&rules(&echo, ""), &["--workers", "2"], &variables);
+    let old = service.pid();
+    systemd.expects(&format!("MAINPID={old}"));
+    systemd.expects("READY=1\nSTATUS=serving generation 1");
+    for _ in 0..3 {
+        assert_eq!(systemd.hears(), "WATCHDOG=1");
+    }
+    service.signal("HUP");
+    let text = systemd.expects("RELOADING=1\nMONOTONIC_USEC=");
+    assert!(text["RELOADING=1\nMONOTONIC_USEC=".len()..].parse::<u64>().unwrap() > 0);
+    systemd.expects("READY=1\nSTATUS=serving generation");
+    let new = service.hand_over();
+    systemd.expects(&format!("MAINPID={new}"));
+    systemd.expects(&format!("MAINPID={new}"));
+    systemd.expects("READY=1\nSTATUS=serving generation 1");
+    ends(old);
+    assert_eq!(systemd.hears(), "WATCHDOG=1", "the new process is watched");
+    service.signal("TERM");
+    systemd.expects("STOPPING=1");
+    ends(new);
+}
+
+#[test]
+fn sockets_of_systemd_are_used_and_outlive_the_process() {
+    let echo = Upstream::echo();
+    let by_address = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = by_address.local_addr().unwrap();
+    let text = rules(&echo, "").replacen("127.0.0.1:0", &address.to_string(), 1);
+    let start = || {
+        let dir = tempfile::tempdir().unwrap();
+        install(dir.path(), genuine);
+        std::fs::write(dir.path().join("routes.toml"), &text).unwrap();
+        let mut command = Command::new("sh");
+        let run = "exec 3<&0 </dev/null; export LISTEN_PID=$$; exec ./pointsman run";
+        command.args(["-c", run]).stdin(OwnedFd::from(by_address.try_clone().unwrap()));
+        command.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "pointsman.socket")]);
+        Service::watch(dir, command)
+    };
+    let service = start();
+    assert_eq!(service.address, address);
+    assert_eq!(service.get("/"), 200);
+    let new = service.hand_over();
+    assert_eq!(service.get("/"), 200, "the new process has it too");
+    signal(new, "TERM");
+    ends(new);
+    // Nobody serves, and nobody is refused: systemd listens.
+    let mut early = Raw::connect(address);
+    early.send("GET /early HTTP/1.1\r\nHost: test\r\n\r\n");
+    let _again = start();
+    assert_eq!(early.read_response().status, 200);
+}
