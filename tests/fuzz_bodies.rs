@@ -7,6 +7,8 @@
 mod config;
 #[path = "../fuzz/bodies/head.rs"]
 mod head;
+#[path = "../fuzz/bodies/proxy.rs"]
+mod proxy;
 #[path = "../fuzz/bodies/route.rs"]
 mod route;
 
@@ -52,6 +54,9 @@ const PIECES: &[&[u8]] = &[
     b"[[route]]\n",
     b"weight = 101\n",
     b"\xff\xfe",
+    b"\r\n\r\n\0\r\nQUIT\n",
+    b"PROXY TCP6 ",
+    b"\x21\x21\x00\x24",
     b"\xc3\xa9",
 ];
 
@@ -108,4 +113,9 @@ fn any_host_and_path() {
 #[test]
 fn any_request_head() {
     check("head", 20_000, head::any);
+}
+
+#[test]
+fn any_proxy_header() {
+    check("proxy", 20_000, proxy::any);
 }

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ahash::HashMap;
+use ipnet::IpNet;
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::predicate;
 use super::reader::{Reader, Text};
 use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
@@ -27,8 +29,21 @@ pub(super) const LISTENER: Spec = Spec {
         required("address", Form::Text, "Where it accepts, such as `0.0.0.0:8080` or `[::]:8080`; port 0 is any."),
         optional("limits", Form::Table(&LIMITS), "What one client, or all of them, may use."),
         optional("tls", Form::Table(&TLS), "TLS; without it everything is cleartext."),
+        optional("proxy_protocol", Form::Table(&PROXY_PROTOCOL), "Who begins each connection with a PROXY header."),
     ],
-    later: &["proxy_protocol"],
+    later: &[],
+};
+
+/// `[listener.proxy_protocol]`.
+const PROXY_PROTOCOL: Spec = Spec {
+    title: "[listener.proxy_protocol]",
+    doc: "Load balancers that tell in a PROXY header (version 1 or 2) who their client is.",
+    keys: &[required(
+        "from",
+        Form::OneOrMore(&Form::Text),
+        "Networks whose connections must begin with a PROXY header; nobody else's may.",
+    )],
+    later: &[],
 };
 
 /// `[listener.limits]`.
@@ -108,6 +123,8 @@ pub(super) fn listeners(
         let name = reader.text(context, "name");
         let text = reader.need(context, "address").and_then(|item| item.text(context));
         let limits = reader.table(context, "limits", &LIMITS).map(|reader| limits(context, &reader));
+        let senders = reader.table(context, "proxy_protocol", &PROXY_PROTOCOL);
+        let proxy_senders = senders.map(|reader| proxy_senders(context, &reader)).unwrap_or_default();
         let secured = reader.get("tls").map(|item| tls::tls(context, &item));
         reader.finish(context);
         let Some((text, address)) = text.and_then(|text| address(context, &text).map(|address| (text, address))) else {
@@ -120,9 +137,16 @@ pub(super) fn listeners(
         }
         let (spec, server) = secured.flatten().unzip();
         servers.push(server);
-        all.push(ListenerSpec { name: name.to_string(), address, limits: limits.unwrap_or_default(), tls: spec });
+        let (name, limits) = (name.to_string(), limits.unwrap_or_default());
+        all.push(ListenerSpec { name, address, limits, proxy_senders, tls: spec });
     }
     (all, servers)
+}
+
+fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {
+    let items = reader.need(context, "from").map(|item| predicate::not_empty(context, &item)).unwrap_or_default();
+    reader.finish(context);
+    items.iter().filter_map(|item| value::network(context, item)).collect()
 }
 
 fn once<K>(context: &mut Context<'_>, known: &mut HashMap<K, Span>, key: K, at: Span, what: &str)

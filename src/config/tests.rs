@@ -71,7 +71,16 @@ fn listeners_and_limits() {
         body_rate: 0,
         ..Limits::default()
     };
-    assert_eq!(listener, ListenerSpec { name: "x".into(), address: "[::1]:80".parse().unwrap(), limits, tls: None });
+    assert_eq!(
+        listener,
+        ListenerSpec {
+            name: "x".into(),
+            address: "[::1]:80".parse().unwrap(),
+            limits,
+            proxy_senders: Vec::new(),
+            tls: None
+        }
+    );
 }
 
 #[test]
@@ -90,6 +99,7 @@ fn upstreams() {
         balance: Balance::Hash,
         connect_timeout: Duration::from_millis(250),
         limits: UpstreamLimits { connections: 1, requests: 4096 },
+        proxy_protocol: None,
     };
     assert_eq!(upstream, expected);
 }

@@ -9,7 +9,7 @@ use super::reader::{Item, Named, Reader, Text};
 use super::source::Span;
 use super::spec::{DURATION, Form, Spec, default, optional, required};
 use super::value;
-use crate::route::{Balance, EndpointHost, EndpointSpec, Protocol, Upstream, UpstreamLimits};
+use crate::route::{Balance, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
 
 /// `[upstream.NAME]`.
 pub(super) const UPSTREAM: Spec = Spec {
@@ -30,6 +30,11 @@ pub(super) const UPSTREAM: Spec = Spec {
         ),
         default("connect_timeout", Form::Pattern(DURATION), "\"1s\"", "Bound on connecting."),
         optional("limits", Form::Table(&LIMITS), "Bounds on use; beyond: 503 at once."),
+        optional(
+            "proxy_protocol",
+            Form::Words(&["v1", "v2"]),
+            "Begin each connection with a PROXY header that names the client; connections then serve one client each.",
+        ),
     ],
     later: &["health", "outlier", "slow_start", "tls"],
 };
@@ -82,8 +87,13 @@ pub(super) fn upstream(context: &mut Context<'_>, named: &Named<'_>) -> Option<U
         reader.finish(context);
         UpstreamLimits { connections, requests }
     });
+    let proxy_protocol = reader.word(context, "proxy_protocol").map(|word| match word {
+        0 => ProxyProtocol::V1,
+        _ => ProxyProtocol::V2,
+    });
     reader.finish(context);
-    Some(Upstream { name: named.name.to_owned(), revision, endpoints, balance, connect_timeout, limits })
+    let name = named.name.to_owned();
+    Some(Upstream { name, revision, endpoints, balance, connect_timeout, limits, proxy_protocol })
 }
 
 fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec> {

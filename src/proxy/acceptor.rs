@@ -14,7 +14,6 @@ use tokio::task::JoinHandle;
 use super::client::Client;
 use super::connection;
 use super::expiry::Told;
-use super::socket::Socket;
 use super::worker::{IDLE_GRACE, Worker};
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
@@ -168,15 +167,11 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
     let everywhere: i64 = listener.meters.used().map(|meter| meter.connections.value()).sum();
     let visit = if everywhere >= i64::from(limits.connections) {
         Err(Refusal::Connections)
-    } else if worker.trusts(peer.ip().to_canonical()) {
+    } else if listener.spec.is_proxy_sender(peer.ip()) {
+        // The limits are those of whom it vouches for.
         Ok(None)
     } else {
-        let entered = worker.visitors.enter(
-            peer.ip(),
-            limits,
-            worker.clock.now().saturating_duration_since(worker.registry.started),
-        );
-        entered.map(|()| Some(peer.ip()))
+        visit(worker, listener, peer.ip())
     };
     meter.accepted.inc();
     match visit {
@@ -184,16 +179,28 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
+            // A listener on one address needs no look at where its connections came in.
+            let bound = listener.bound;
+            let local = if bound.ip().is_unspecified() { stream.local_addr().unwrap_or(bound) } else { bound };
             let presence = Presence::new(Rc::clone(worker), Arc::clone(listener), visitor);
             // Made here and not in the task, so that a drain which begins at once knows of it.
-            let client = Client::new(presence, peer);
-            tokio::task::spawn_local(connection::serve(client, Socket::Plain(stream)));
+            let client = Client::new(presence, peer, local);
+            tokio::task::spawn_local(connection::serve(client, stream));
         }
         Err(refusal) => {
             meter.refuse(refusal);
             meter.closed.inc();
         }
     }
+}
+
+/// One more connection of `ip`, if it may have one; nobody counts those of trusted proxies.
+fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<IpAddr>, Refusal> {
+    if worker.trusts(ip.to_canonical()) {
+        return Ok(None);
+    }
+    let now = worker.clock.now().saturating_duration_since(worker.registry.started);
+    worker.visitors.enter(ip, &listener.spec.limits, now).map(|()| Some(ip))
 }
 
 /// An open connection, counted until it is dropped.
@@ -207,6 +214,12 @@ impl Presence {
     fn new(worker: Rc<Worker>, listener: Arc<Listener>, visitor: Option<IpAddr>) -> Self {
         listener.meters.of(worker.index).connections.add(1);
         Self { worker, listener, visitor }
+    }
+
+    /// It is known only now whose connection it is.
+    pub(super) fn enter(&mut self, ip: IpAddr) -> Result<(), Refusal> {
+        self.visitor = visit(&self.worker, &self.listener, ip)?;
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use super::acceptor::Presence;
 use super::early::Early;
 use super::expiry::Watched;
 use super::handshake::Secured;
+use super::proxy_header::Ends;
 use super::scan::Bounds;
 use super::streams::Reader;
 use super::tunnel::Tunnel;
@@ -29,8 +30,13 @@ pub(super) const TRAILERS_MAX: usize = 32;
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Arc<Listener>,
-    _presence: Presence,
+    presence: Presence,
+    /// Who connects; behind one who vouches for him, as that one says.
     pub(super) peer: SocketAddr,
+    /// The address that the peer connected to.
+    local: SocketAddr,
+    /// Who vouches for the peer in a PROXY header.
+    pub(super) sender: Option<SocketAddr>,
     pub(super) local_port: HeaderValue,
     pub(super) watched: Rc<Watched>,
     /// The peer's address as `X-Forwarded-For` carries it.
@@ -76,18 +82,20 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(presence: Presence, peer: SocketAddr) -> Rc<Self> {
+    pub(super) fn new(presence: Presence, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
         let (worker, listener) = (Rc::clone(&presence.worker), Arc::clone(&presence.listener));
         let watched = worker.watchlist.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
         let ip = plain(peer.ip());
-        let peer_text = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        let peer_text = text(ip);
         Rc::new(Self {
             local_port: HeaderValue::from(listener.bound.port()),
             worker,
             listener,
-            _presence: presence,
+            presence,
             peer: SocketAddr::new(ip, peer.port()),
+            local: SocketAddr::new(plain(local.ip()), local.port()),
+            sender: None,
             watched,
             peer_text,
             forwarded: RefCell::new(None),
@@ -110,6 +118,21 @@ impl Client {
             secured: OnceCell::new(),
             cut: Cell::new(false),
         })
+    }
+
+    /// Another one vouches that the peer is somebody else: from here on it is. The limits of that address hold.
+    pub(super) fn vouch(&mut self, ends: Ends) -> Result<(), Refusal> {
+        self.sender = Some(self.peer);
+        self.peer = ends.client;
+        self.local = ends.local;
+        self.peer_text = text(ends.client.ip());
+        self.local_port = HeaderValue::from(ends.local.port());
+        self.presence.enter(ends.client.ip())
+    }
+
+    /// Both ends of the connection, for an upstream that wants to know them.
+    pub(super) fn ends(&self) -> Ends {
+        Ends { client: self.peer, local: self.local }
     }
 
     /// The bounds that the scanner keeps.
@@ -176,6 +199,11 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.worker.watchlist.remove(&self.watched);
     }
+}
+
+/// An address as a header carries it.
+fn text(ip: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// An IPv4 address that is mapped into IPv6 is that IPv4 address.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::connection::LocalExecutor;
@@ -152,7 +153,13 @@ async fn connect(
     }
     // Counted before it is open, so that a burst cannot pass the limit.
     let open = Open::new(worker, upstream);
-    let connecting = TcpStream::connect(endpoint.endpoint.address);
+    let connecting = async {
+        let mut stream = TcpStream::connect(endpoint.endpoint.address).await?;
+        if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
+            stream.write_all(&ends.header(version)).await?;
+        }
+        Ok::<_, std::io::Error>(stream)
+    };
     match tokio::time::timeout(upstream.upstream.connect_timeout, connecting).await {
         Ok(Ok(stream)) => {
             meter.connects.inc();

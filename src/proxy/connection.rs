@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::client::Client;
 use super::expiry::Told;
@@ -20,6 +21,7 @@ use super::socket::Socket;
 use super::stack::stack;
 use super::streams::Streams;
 use super::tunnel::Side;
+use super::vouched;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
@@ -34,10 +36,11 @@ const H2_LOCAL_RESETS: usize = 50;
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(client: Rc<Client>, stream: Socket) {
+pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
+    let Some(client) = vouched::hear(client, &stream).await else { return };
     let peer = client.peer;
     let mut stream = match secure(&client, stream).await {
-        Some(Shaken::Secured(stream)) => stream,
+        Some(Shaken::Ready(stream)) => stream,
         Some(Shaken::Cleartext(stream)) => {
             let io = H1Io::refusing(stream, Rc::clone(&client), Refusal::Cleartext);
             if let Err(error) = http1(&client, io).await {
@@ -76,11 +79,11 @@ pub(super) async fn serve(client: Rc<Client>, stream: Socket) {
 }
 
 /// Shakes hands, where the listener speaks TLS.
-async fn secure(client: &Rc<Client>, stream: Socket) -> Option<Shaken> {
-    match (&client.listener.tls, stream) {
+async fn secure(client: &Rc<Client>, stream: TcpStream) -> Option<Shaken> {
+    match &client.listener.tls {
         // Boxed, so that cleartext connections do not carry its size.
-        (Some(server), Socket::Plain(stream)) => Box::pin(handshake::shake(client, server, stream)).await,
-        (_, stream) => Some(Shaken::Secured(stream)),
+        Some(server) => Box::pin(handshake::shake(client, server, stream)).await,
+        None => Some(Shaken::Ready(Socket::Plain(stream))),
     }
 }
 

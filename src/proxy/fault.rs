@@ -175,7 +175,9 @@ const fn refusal_status(refusal: Refusal) -> StatusCode {
         | Refusal::H2Settings
         | Refusal::H2Continuations
         | Refusal::H2Protocol
-        | Refusal::ReaderStalled => StatusCode::BAD_REQUEST,
+        | Refusal::ReaderStalled
+        | Refusal::ProxyHeaderMissing
+        | Refusal::ProxyHeaderMalformed => StatusCode::BAD_REQUEST,
         Refusal::Loop => StatusCode::LOOP_DETECTED,
         Refusal::NoRoute => StatusCode::NOT_FOUND,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -206,7 +208,9 @@ const fn refusal_sentence(refusal: Refusal) -> &'static str {
         | Refusal::H2Settings
         | Refusal::H2Continuations
         | Refusal::H2Protocol
-        | Refusal::ReaderStalled => "The connection's behaviour is not acceptable.",
+        | Refusal::ReaderStalled
+        | Refusal::ProxyHeaderMissing
+        | Refusal::ProxyHeaderMalformed => "The connection's behaviour is not acceptable.",
         Refusal::Loop => "The request has come round in a loop.",
         Refusal::NoRoute => "Nothing is served here under this host and path.",
         Refusal::Internal => "Something went wrong here.",

@@ -116,6 +116,9 @@ async fn send(
     let worker = Rc::clone(&exchange.client.worker);
     let meter = upstream.meter(worker.index);
     let mut declined: Option<Rc<Said>> = None;
+    // What names a client serves nobody else.
+    let own = upstream.upstream.proxy_protocol.map(|_| Rc::new(endpoint.naming(exchange.client.ends())));
+    let pool = own.as_ref().unwrap_or(endpoint);
     loop {
         let reuse = match &declined {
             _ if exchange.attempts >= STALE_MAX => Reuse::GivenUp,
@@ -123,7 +126,7 @@ async fn send(
             None => Reuse::Allowed,
         };
         exchange.attempts += 1;
-        let (lease, reused) = connect::lease(&worker, (upstream, endpoint), reuse).await?;
+        let (lease, reused) = connect::lease(&worker, (upstream, pool), reuse).await?;
         let (again, sent) = keep(request, &lease, reused && idempotent);
         let said = lease.said();
         exchange.stage = Stage::Head;

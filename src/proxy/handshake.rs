@@ -42,8 +42,8 @@ pub(super) enum Protocol {
 
 /// How it went.
 pub(super) enum Shaken {
-    /// Hands are shaken.
-    Secured(Socket),
+    /// Requests may come.
+    Ready(Socket),
     /// The client speaks cleartext HTTP.
     Cleartext(Socket),
 }
@@ -67,7 +67,7 @@ pub(super) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: Tcp
         Ok(Some(_)) => {
             let accept = TlsAcceptor::from(Arc::clone(server.config())).accept(stream);
             match watched(client, accept).await {
-                Ok(stream) => return Some(Shaken::Secured(settled(client, server, stream))),
+                Ok(stream) => return Some(Shaken::Ready(settled(client, server, stream))),
                 Err(failure) => return failed(client, failure),
             }
         }

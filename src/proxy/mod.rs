@@ -28,6 +28,7 @@ mod lease;
 mod local;
 mod pool;
 mod prepare;
+pub mod proxy_header;
 mod record;
 mod replay;
 pub mod scan;
@@ -40,6 +41,7 @@ mod upgrade;
 mod upstream_h2_io;
 mod upstream_io;
 mod visitors;
+mod vouched;
 mod worker;
 
 pub use visitors::Visitors;

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::balance::Turns;
 use super::body::RequestBody;
 use super::connect::Switched;
+use super::proxy_header::Ends;
 use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
 use crate::route::{Protocol, Upstream};
@@ -47,6 +48,8 @@ pub(super) struct EndpointPool {
     pub(super) multiplexed: RefCell<Vec<Multiplexed>>,
     /// Held while an HTTP/2 connection is opened, so that a burst opens one and not a hundred.
     pub(super) opening: tokio::sync::Mutex<()>,
+    /// Whom its connections name in a PROXY header.
+    pub(super) names: Option<Ends>,
 }
 
 /// An HTTP/1.1 connection: one request at a time.
@@ -183,7 +186,13 @@ impl EndpointPool {
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
             opening: tokio::sync::Mutex::new(()),
+            names: None,
         }
+    }
+
+    /// A pool of the same endpoint for one client alone, whom its connections name.
+    pub(super) fn naming(&self, ends: Ends) -> Self {
+        Self { names: Some(ends), ..Self::new(self.endpoint.clone()) }
     }
 
     /// How to speak to it.

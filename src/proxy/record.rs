@@ -98,6 +98,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         request_id: request_id.to_str().unwrap_or("-"),
         client_ip: exchange.client_ip,
         peer: exchange.client.peer,
+        sender: exchange.client.sender,
         method: exchange.method.as_str(),
         host: exchange.host.normal(),
         path: exchange.path(),

@@ -68,6 +68,8 @@ pub(super) struct Worker {
     pub(super) draining: Cell<bool>,
     /// When an accept error was last told.
     pub(super) accept_warned_ms: Cell<Option<u64>>,
+    /// When a bad PROXY header was last told.
+    pub(super) header_warned_ms: Cell<Option<u64>>,
     local: RefCell<Rc<Local>>,
     log: RefCell<LogBuffer>,
     log_sender: LogSender,
@@ -187,6 +189,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         timers: Timers::default(),
         draining: Cell::new(false),
         accept_warned_ms: Cell::new(None),
+        header_warned_ms: Cell::new(None),
         local: RefCell::new(Rc::new(Local::new(first, &mut random))),
         random: RefCell::new(random),
         log: RefCell::default(),

@@ -1,8 +1,12 @@
 //! Listeners, their limits and the access log, as plain data.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::caller::net_contains;
 
 /// One `[[listener]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +17,8 @@ pub struct ListenerSpec {
     pub address: SocketAddr,
     /// Its limits.
     pub limits: Limits,
+    /// Peers that begin each connection with a PROXY header; nobody else may.
+    pub proxy_senders: Vec<IpNet>,
     /// Whether it speaks TLS, and how.
     pub tls: Option<TlsSpec>,
 }
@@ -67,6 +73,12 @@ impl ClientAuth {
 }
 
 impl ListenerSpec {
+    /// Whether a connection from `peer` must begin with a PROXY header.
+    #[must_use]
+    pub fn is_proxy_sender(&self, peer: IpAddr) -> bool {
+        self.proxy_senders.iter().any(|net| net_contains(net, peer))
+    }
+
     /// The scheme of its requests.
     #[must_use]
     pub const fn scheme(&self) -> &'static str {

@@ -18,6 +18,17 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Bounds on use.
     pub limits: UpstreamLimits,
+    /// Whether each connection begins with a PROXY header that names the client, and in which version.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// One endpoint as written.

@@ -75,6 +75,8 @@ pub struct AccessEntry<'a> {
     pub client_ip: std::net::IpAddr,
     /// The peer's address.
     pub peer: SocketAddr,
+    /// Who told the peer's address in a PROXY header.
+    pub sender: Option<SocketAddr>,
     /// The method.
     pub method: &'a str,
     /// The host in normal form.

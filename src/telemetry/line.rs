@@ -88,6 +88,10 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'_>
     quoted(out, |out| ip(out, entry.client_ip));
     key(out, "peer");
     quoted(out, |out| socket(out, entry.peer));
+    if let Some(sender) = entry.sender {
+        key(out, "sender");
+        quoted(out, |out| socket(out, sender));
+    }
     text(out, "method", entry.method);
     text(out, "host", entry.host);
     text(out, "path", entry.path);
@@ -354,6 +358,7 @@ mod tests {
             request_id: "0193",
             client_ip: IpAddr::from([203, 0, 113, 9]),
             peer: SocketAddr::from(([10, 0, 0, 1], 4711)),
+            sender: None,
             method: "GET",
             host: "shop.example.com",
             path: "/checkout",

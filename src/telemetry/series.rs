@@ -204,6 +204,10 @@ pub enum Refusal {
     H2Continuations,
     /// Any other HTTP/2 protocol error that ended a connection.
     H2Protocol,
+    /// A connection from one that must begin with a PROXY header, and did not.
+    ProxyHeaderMissing,
+    /// A PROXY header that is not of the grammar.
+    ProxyHeaderMalformed,
     /// Cleartext HTTP where TLS is spoken (400).
     Cleartext,
     /// A request for a host of another certificate than the connection's (421).
@@ -218,7 +222,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, in the order of their index.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::MalformedHead,
         Self::BadFraming,
         Self::BadHost,
@@ -240,6 +244,8 @@ impl Refusal {
         Self::H2Settings,
         Self::H2Continuations,
         Self::H2Protocol,
+        Self::ProxyHeaderMissing,
+        Self::ProxyHeaderMalformed,
         Self::Cleartext,
         Self::Misdirected,
         Self::Loop,
@@ -272,6 +278,8 @@ impl Refusal {
             Self::H2Settings => "h2_settings",
             Self::H2Continuations => "h2_continuations",
             Self::H2Protocol => "h2_protocol",
+            Self::ProxyHeaderMissing => "proxy_header_missing",
+            Self::ProxyHeaderMalformed => "proxy_header_malformed",
             Self::Cleartext => "cleartext",
             Self::Misdirected => "misdirected",
             Self::Loop => "loop",

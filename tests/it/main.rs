@@ -23,6 +23,7 @@ mod http1;
 mod limits;
 mod memory;
 mod process;
+mod proxy_protocol;
 mod reload;
 mod stalls;
 mod tls;

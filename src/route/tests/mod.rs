@@ -108,6 +108,7 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         balance: Balance::default(),
         connect_timeout: std::time::Duration::from_secs(1),
         limits: UpstreamLimits::default(),
+        proxy_protocol: None,
     };
     Rules {
         listeners: vec![],
