@@ -206,7 +206,8 @@ def answered(query):
     return any(sample["value"][1] != "NaN" for sample in ask("query", query=query)["result"])
 
 # Nothing of the kind has happened.
-quiet = {"Stopping", "Reloads", "Refused", "Names", "gRPC calls by status", "annotations"}
+quiet = {"Stopping", "Reloads", "Refused", "Names", "gRPC calls by status", "annotations",
+         "Handshakes", "Handshakes that failed", "What certificates have left", "Upgraded connections"}
 deadline = time.monotonic() + 40
 waiting = queries
 while waiting and time.monotonic() < deadline:
