@@ -1,7 +1,17 @@
 //! What brought others down and has no place elsewhere: `docs/security.md` names the advisories.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, SupportedProtocolVersion};
+
+use crate::harness::certs::session;
 use crate::harness::frames::{self, DATA, END_STREAM, Fate, Frames};
-use crate::harness::{H2, ONE_ROUTE, Proxy, Upstream};
+use crate::harness::{Authority, H2, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, until};
 
 /// CVE-2026-73511: a second block of fields that does not end the stream, to upstreams of either protocol.
 #[test]
@@ -37,4 +47,108 @@ fn set_cookie2_passes_like_any_field() {
         assert_eq!((answer.status, answer.text()), (200, "ok".to_owned()));
         assert_eq!(answer.fields("set-cookie2"), ["a=1; version=1", ""]);
     }
+}
+
+const OLD: &[&SupportedProtocolVersion] = &[&TLS12];
+const NEW: &[&SupportedProtocolVersion] = &[&TLS13];
+
+/// Two listeners with one certificate for `a.test`; `guarded` wants a certificate of its clients.
+const TWO_DOORS: &str = r#"
+[[listener]]
+name = "open"
+address = "127.0.0.1:0"
+[listener.tls]
+certificates = ["{folder}/certs"]
+[[listener]]
+name = "guarded"
+address = "127.0.0.1:0"
+[listener.tls]
+certificates = ["{folder}/certs"]
+client_auth = { ca = "{folder}/clients.pem" }
+"#;
+
+fn two_doors(echo: &Upstream, authority: &Authority, folder: &Path) -> Proxy {
+    authority.leaf(&["a.test"]).write(&folder.join("certs"), "a");
+    std::fs::write(folder.join("clients.pem"), &Authority::new("clients").pem).unwrap();
+    let text = format!("{TWO_DOORS}{ONE_ROUTE}");
+    Proxy::with("main", echo).place("folder", folder.display()).start(&text)
+}
+
+/// The status of a request through a listener; none when it is not let in.
+fn ask(proxy: &Proxy, listener: &str, client: &Arc<ClientConfig>) -> Option<u16> {
+    let mut raw = Raw::try_secured(proxy.listener(listener).unwrap(), client, "a.test").ok()?;
+    raw.offer("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").try_response().ok().map(|answer| answer.status)
+}
+
+/// CVE-2024-11738 (RUSTSEC-2024-0399): a hello in records of one byte each made a server panic.
+#[test]
+fn a_hello_in_pieces_harms_nobody() {
+    let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
+    let proxy = two_doors(&echo, &authority, folder.path());
+    let client = authority.believer().make();
+    let mut hello = Vec::new();
+    session(&client, "a.test").write_tls(&mut hello).unwrap();
+    let pieces: Vec<u8> = hello[5..].iter().flat_map(|byte| [0x16, 3, 1, 0, 1, *byte]).collect();
+    for _ in 0..5 {
+        let mut raw = Raw::connect(proxy.listener("open").unwrap());
+        let kind = raw.offer(&pieces).wire.exact(1).unwrap();
+        assert!(matches!(kind[..], [0x16 | 0x15]), "neither a hello nor an alert: {kind:02x?}");
+    }
+    assert_eq!(ask(&proxy, "open", &client), Some(200), "everybody else is served");
+    assert_eq!(proxy.refused("internal"), 0.0);
+    proxy.settles();
+}
+
+/// CVE-2025-23419: a session of a door without guard was resumed at one with a guard, who then asked nothing.
+#[test]
+fn no_ticket_skips_a_client_certificate() {
+    let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
+    let proxy = two_doors(&echo, &authority, folder.path());
+    for versions in [OLD, NEW] {
+        // Sessions are kept by name, so that one of the open door is offered at the guarded one.
+        let client = authority.believer().versions(versions).make();
+        for _ in 0..3 {
+            assert_eq!(ask(&proxy, "open", &client), Some(200));
+        }
+        for _ in 0..3 {
+            assert_eq!(ask(&proxy, "guarded", &client), None, "let in without a certificate: {versions:?}");
+        }
+        assert_eq!(ask(&proxy, "open", &client), Some(200));
+    }
+    let missing = "pointsman_tls_handshake_failures_total{reason=\"certificate_missing\"}";
+    until("all of them are counted", || (proxy.metric(missing) == 6.0).then_some(()));
+    assert_eq!(echo.requests(), 8);
+}
+
+/// RUSTSEC-2023-0053 and its kin: a client's chain of a hundred costs no time worth having.
+#[test]
+fn a_long_chain_of_strangers_is_refused_at_once() {
+    let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
+    let proxy = two_doors(&echo, &authority, folder.path());
+    let key = KeyPair::generate().unwrap();
+    let named = |name: String| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let mut chain = vec![named("0".to_owned()).self_signed(&key).unwrap().der().clone()];
+    for n in 1..100 {
+        let above = named((n - 1).to_string());
+        chain
+            .insert(0, named(n.to_string()).signed_by(&key, &Issuer::from_params(&above, &key)).unwrap().der().clone());
+    }
+    let mut client = ClientConfig::clone(&authority.believer().make());
+    let provider = Arc::clone(client.crypto_provider());
+    let own = provider.key_provider.load_private_key(PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap();
+    let presented = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, own));
+    client.client_auth_cert_resolver = Arc::new(presented);
+    let (client, began) = (Arc::new(client), Instant::now());
+    for _ in 0..5 {
+        assert_eq!(ask(&proxy, "guarded", &client), None);
+    }
+    assert!(began.elapsed() < PATIENCE, "{:?} for five", began.elapsed());
+    assert_eq!(ask(&proxy, "open", &authority.believer().make()), Some(200), "everybody else is served");
+    assert_eq!(echo.requests(), 1);
+    proxy.settles();
 }
