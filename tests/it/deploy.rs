@@ -164,6 +164,11 @@ fn the_runbook_has_every_alert_and_every_metric() {
     }
     let missing: Vec<String> = families().into_keys().filter(|name| !runbook.contains(&format!("`{name}"))).collect();
     assert!(missing.is_empty(), "docs/operations.md says nothing of {missing:#?}");
+    let security = read("docs/security.md");
+    let reasons = EXPOSITION.lines().filter_map(|line| line.strip_prefix("pointsman_refused_total{reason=\""));
+    let reasons = reasons.filter_map(|rest| rest.split('"').next());
+    let unsaid: Vec<&str> = reasons.filter(|reason| !security.contains(&format!("`{reason}`"))).collect();
+    assert!(unsaid.is_empty(), "docs/security.md does not say what these refusals are: {unsaid:?}");
 }
 
 #[test]
