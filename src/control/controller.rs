@@ -24,7 +24,7 @@ use crate::config::Loaded;
 use crate::drain::{Drain, Phase};
 use crate::route::{Generation, summary};
 use crate::snapshot::{ListeningSocket, Snapshot, SnapshotStore};
-use crate::telemetry::LogWriter;
+use crate::telemetry::{LogWriter, WorkerMeter};
 
 /// How long a reload waits for the workers to follow.
 const ADOPT_PATIENCE: Duration = Duration::from_secs(1);
@@ -133,8 +133,10 @@ impl Controller {
             let _ = tokio::time::timeout(LAST_LINES, self.drain.finished()).await;
         }
         self.log.stop(self.ledger.clock, Duration::from_secs(2));
-        let cut: u64 = self.ledger.registry.worker.used().map(|meter| meter.forced.value()).sum();
-        self.stopping.ended(self.ledger.clock.now(), cut);
+        let sum = |of: fn(&WorkerMeter) -> u64| self.ledger.registry.worker.used().map(of).sum();
+        let cut = sum(|meter| meter.forced.value());
+        let upgrades = sum(|meter| meter.forced_upgrades.value());
+        self.stopping.ended(self.ledger.clock.now(), (cut, upgrades));
         stopped
     }
 

@@ -81,14 +81,14 @@ impl Stopping {
         }
     }
 
-    /// Says how it ended; `cut` connections were not waited for any longer.
-    pub fn ended(&self, now: Instant, cut: u64) {
+    /// Says how it ended; `cut` connections were not waited for any longer, with so many upgraded ones or streams.
+    pub fn ended(&self, now: Instant, (cut, upgrades): (u64, u64)) {
         let Some(began) = self.began else { return };
         let took_s = now.saturating_duration_since(began).as_secs_f64();
         if cut == 0 {
             tracing::info!(took_s, "stopped: every open request was answered");
         } else {
-            tracing::warn!(took_s, cut, "stopped: connections with open requests were cut");
+            tracing::warn!(took_s, cut, upgrades, "stopped: connections with open requests were cut");
         }
     }
 

@@ -9,6 +9,7 @@ use http::{Method, Version, request};
 use super::exchange::{Exchange, Host, Stage};
 use super::fault::Fault;
 use super::fields::{self, Peer};
+use super::upgrade;
 use crate::route::{ClientIp, Head, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
 
@@ -49,6 +50,9 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
 }
 
 fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Refusal> {
+    if parts.method == Method::CONNECT {
+        upgrade::connect(exchange, parts)?;
+    }
     let limits = &exchange.client.listener.spec.limits;
     if parts.version == Version::HTTP_2 {
         inspect_h2(parts, limits.uri_bytes as usize)?;
@@ -56,7 +60,7 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     if parts.headers.len() > limits.headers as usize {
         return Err(Refusal::HeadersTooLarge);
     }
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+    if parts.method == Method::TRACE {
         return Err(Refusal::Method);
     }
     exchange.held = exchange.client.worker.budget.take(parts.headers.len(), exchange.survey.bytes);
@@ -101,7 +105,7 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
         return Err(Refusal::BadPath);
     }
     let asterisk = target == "*" && parts.method == Method::OPTIONS;
-    if target.starts_with('/') || asterisk || parts.method == Method::CONNECT { Ok(()) } else { Err(Refusal::BadPath) }
+    if target.starts_with('/') || asterisk { Ok(()) } else { Err(Refusal::BadPath) }
 }
 
 /// The host that a request names: the target's authority wins over `Host`; on HTTP/2 both must agree.

@@ -51,7 +51,7 @@ pub(super) fn answer(
         upload.answered.set(true);
     }
     if exchange.far.is_some() {
-        upgrade::agree(&mut parts.headers);
+        upgrade::agree(exchange, (&mut parts.status, &mut parts.headers));
     }
     let source = settle(exchange, body, parts.status.as_u16());
     account(exchange, &source);

@@ -14,6 +14,7 @@ use super::client::{Client, TRAILERS_MAX};
 use super::exchange::{Exchange, Stage, Upload, UploadFault};
 use super::fields::{is_allowed_in_trailers, strip_guarded};
 use super::grpc;
+use super::open_streams::OpenStream;
 use super::replay::Try;
 use super::timers::{Coarse, Deadline};
 use crate::route::Route;
@@ -223,6 +224,8 @@ pub(super) struct ResponseBody {
     uploaded: u64,
     /// When a call must have ended.
     deadline: Option<Deadline>,
+    /// A kill may close it, once it has been waited for.
+    open: Option<OpenStream>,
 }
 
 /// Where a response's body comes from.
@@ -252,7 +255,8 @@ impl ResponseBody {
             Deadline::new(worker, Some(deadline.saturating_duration_since(worker.clock.now())))
         });
         let (given_ms, waited_ms, uploaded) = (None, 0, 0);
-        let mut body = Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline };
+        let mut body =
+            Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline, open: None };
         if ended {
             body.finish();
         }
@@ -344,6 +348,9 @@ impl Body for ResponseBody {
         if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
             return Poll::Ready(Some(this.too_late()));
         }
+        if this.open.as_ref().is_some_and(|open| open.is_due(cx)) {
+            return Poll::Ready(Some(Err(this.break_off(Ender::Proxy, "killed"))));
+        }
         let (incoming, polled) = match &mut this.source {
             Source::Own(body) => {
                 let body = body.take();
@@ -361,6 +368,13 @@ impl Body for ResponseBody {
             Poll::Pending => {
                 if let Some(reader) = &this.exchange.reader {
                     reader.waits();
+                }
+                if this.open.is_none() {
+                    this.open = OpenStream::of(&this.exchange);
+                    // Whoever closes it must know whom to wake.
+                    if this.open.as_ref().is_some_and(|open| open.is_due(cx)) {
+                        return Poll::Ready(Some(Err(this.break_off(Ender::Proxy, "killed"))));
+                    }
                 }
                 ready!(this.poll_idle(cx));
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "idle_timeout"))))

@@ -182,7 +182,7 @@ async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
             (None, _) => {}
             (Some(Ok(())), Some(tunnel)) => {
                 let (socket, first) = io.into_socket(parts.read_buf);
-                Box::pin(tunnel.run(Side::near(socket, first))).await;
+                Box::pin(tunnel.run(Side::connection(socket, first, None))).await;
                 return Ok(());
             }
             (Some(ended), _) => {
@@ -203,6 +203,7 @@ async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Re
     let mut builder = http2::Builder::new(Streams(Rc::clone(client)));
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.header_bytes)
         .initial_connection_window_size(client.worker.budget.window_bytes())

@@ -56,7 +56,7 @@ pub(super) struct Exchange {
     pub(super) held: Option<Held>,
     pub(super) upload: Option<Rc<Upload>>,
     /// What it asks for besides an answer.
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Option<Box<Asked>>,
     /// The upstream's side of what it has become.
     pub(super) far: Option<Box<Side>>,
     /// It has become a tunnel.

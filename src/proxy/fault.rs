@@ -37,6 +37,8 @@ pub(super) enum Fault {
     UpstreamReset,
     /// What came was not HTTP, or could be read in two ways.
     UpstreamProtocol,
+    /// It cannot be upgraded there.
+    NoUpgrade,
     /// No response in time.
     ResponseTimeout,
     /// No response within the `grpc-timeout` of the call.
@@ -50,7 +52,9 @@ impl Fault {
             Self::Refused(refusal) => refusal_status(refusal),
             Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::NoEndpoint | Self::UpstreamRequests | Self::UpstreamConnections => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectRefused | Self::UpstreamReset | Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
+            Self::ConnectRefused | Self::UpstreamReset | Self::UpstreamProtocol | Self::NoUpgrade => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::ConnectTimeout | Self::ResponseTimeout | Self::CallTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -70,6 +74,7 @@ impl Fault {
             Self::ConnectTimeout => "connection_timeout",
             Self::UpstreamReset => "connection_terminated",
             Self::UpstreamProtocol => "http_protocol_error",
+            Self::NoUpgrade => "http_upgrade_failed",
             Self::ResponseTimeout | Self::CallTimeout => "http_response_timeout",
         }
     }
@@ -86,6 +91,7 @@ impl Fault {
             Self::ConnectTimeout => "connect_timeout",
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamProtocol => "upstream_protocol",
+            Self::NoUpgrade => "upstream_no_upgrade",
             Self::ResponseTimeout => "response_timeout",
             Self::CallTimeout => "call_timeout",
         }
@@ -100,6 +106,7 @@ impl Fault {
             Self::UpstreamRequests | Self::UpstreamConnections => "The service is busy. Try again shortly.",
             Self::ConnectRefused => "The service could not be reached.",
             Self::UpstreamReset => "The service broke off before it answered.",
+            Self::NoUpgrade => "The service takes no such connections.",
             Self::UpstreamProtocol => "The service gave an answer that cannot be understood.",
             Self::ConnectTimeout | Self::ResponseTimeout => "The service did not answer in time.",
             Self::CallTimeout => grpc::TOO_LATE,
@@ -115,6 +122,7 @@ impl Fault {
             | Self::ConnectTimeout
             | Self::UpstreamReset
             | Self::UpstreamProtocol
+            | Self::NoUpgrade
             | Self::ResponseTimeout
             | Self::CallTimeout => Ender::Upstream,
         }
@@ -123,7 +131,7 @@ impl Fault {
     /// gRPC's status code: what it says of its own codes, else its mapping of HTTP's.
     const fn grpc_status(self) -> GrpcStatus {
         match self {
-            Self::Refused(Refusal::NoRoute | Refusal::Method) => GrpcStatus::UNIMPLEMENTED,
+            Self::Refused(Refusal::NoRoute | Refusal::Method | Refusal::Upgrade) => GrpcStatus::UNIMPLEMENTED,
             Self::Refused(Refusal::BodyTooLarge | Refusal::HeadersTooLarge) => GrpcStatus::RESOURCE_EXHAUSTED,
             Self::Refused(Refusal::Requests | Refusal::Memory) => GrpcStatus::UNAVAILABLE,
             Self::Refused(_) => GrpcStatus::INTERNAL,
@@ -135,6 +143,7 @@ impl Fault {
             | Self::ConnectRefused
             | Self::ConnectTimeout
             | Self::UpstreamProtocol
+            | Self::NoUpgrade
             | Self::UpstreamReset => GrpcStatus::UNAVAILABLE,
         }
     }
@@ -161,6 +170,7 @@ const fn refusal_status(refusal: Refusal) -> StatusCode {
         }
         Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::Upgrade => StatusCode::NOT_IMPLEMENTED,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::HeaderTimeout | Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -193,6 +203,7 @@ const fn refusal_sentence(refusal: Refusal) -> &'static str {
         Refusal::Cleartext => "TLS is spoken here: ask again with https.",
         Refusal::Misdirected => "This host is not served on this connection. Ask again on a new one.",
         Refusal::Method => "This method is not served here.",
+        Refusal::Upgrade => "This protocol is not spoken here.",
         Refusal::UriTooLong => "The request's target is too long.",
         Refusal::HeadersTooLarge => "The request's header fields are too large or too many.",
         Refusal::HeaderTimeout => "The request did not arrive in time.",

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use super::balance;
@@ -22,7 +22,7 @@ use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::for_h2;
 use super::replay::Again;
 use super::timers::Deadline;
-use super::upgrade;
+use super::upgrade::{self, Verdict};
 use super::upstream_h2_io::Said;
 use crate::route::Route;
 use crate::telemetry::StatusClass;
@@ -129,6 +129,9 @@ async fn send(
         let (lease, reused) = connect::lease(&worker, (upstream, pool), reuse).await?;
         let (again, sent) = keep(request, &lease, reused && idempotent);
         let said = lease.said();
+        if let Some(asked) = &exchange.asked {
+            asked.may_go(said.as_ref().map(|said| said.connects()))?;
+        }
         exchange.stage = Stage::Head;
         let asked = if reused { exchange.began } else { worker.clock.now() };
         exchange.lease = Some(lease);
@@ -145,11 +148,15 @@ async fn send(
                     held.forget_head();
                 }
                 meter.latency.record(took);
-                let response = inspect(exchange, response)?;
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    Box::pin(upgrade::take_over(exchange)).await?;
-                }
-                return Ok(response);
+                let mut response = inspect(response)?;
+                return match upgrade::judge(exchange.asked.as_deref(), &response) {
+                    Verdict::Ordinary => Ok(response),
+                    Verdict::Agreed => {
+                        Box::pin(upgrade::take_over(exchange, &mut response)).await?;
+                        Ok(response)
+                    }
+                    Verdict::Odd => Err(Fault::UpstreamProtocol),
+                };
             }
             Err(failure) => failure,
         };
@@ -236,12 +243,9 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
     }
 }
 
-/// An answer that can be read in two ways, or that nobody asked for, is none.
-fn inspect(exchange: &Exchange, response: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
-    let (status, http2) = (response.status(), response.version() == Version::HTTP_2);
-    let unasked = status == StatusCode::SWITCHING_PROTOCOLS
-        && (http2 || exchange.asked.is_none() || !upgrade::is_agreed(response.headers()));
-    let odd = unasked || status.as_u16() >= 600;
-    let ambiguous = !http2 && is_ambiguous_response(response.headers());
+/// An answer that can be read in two ways is none.
+fn inspect(response: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
+    let odd = response.status().as_u16() >= 600;
+    let ambiguous = response.version() != Version::HTTP_2 && is_ambiguous_response(response.headers());
     if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(response) }
 }

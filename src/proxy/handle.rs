@@ -42,7 +42,7 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
     let found = choose::find(exchange, &parts)?;
     let local = Rc::clone(&exchange.local);
     let route = local.snapshot.rules.route(found.route);
-    upgrade::ask(exchange, &parts, route);
+    upgrade::ask(exchange, &parts, route)?;
     match &route.action {
         Action::Redirect(redirect) => Ok(answer::redirect(exchange, redirect)),
         Action::Respond(respond) => Ok(answer::respond(exchange, respond)),

@@ -26,6 +26,7 @@ mod handle;
 mod handshake;
 mod lease;
 mod local;
+mod open_streams;
 mod pool;
 mod prepare;
 pub mod proxy_header;
@@ -42,6 +43,7 @@ mod upstream_h2_io;
 mod upstream_io;
 mod visitors;
 mod vouched;
+mod websocket;
 mod worker;
 
 pub use visitors::Visitors;

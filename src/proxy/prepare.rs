@@ -49,8 +49,8 @@ pub(super) fn prepare(
     if !route.request_headers.is_empty() {
         edit(exchange, route, &mut parts.headers);
     }
-    if exchange.asked.is_some() {
-        upgrade::dress(&mut parts.headers);
+    if let Some(asked) = &exchange.asked {
+        asked.dress(&mut parts.headers);
     }
     parts.uri = target(exchange, split, matched)?;
     parts.version = Version::HTTP_11;
@@ -236,6 +236,7 @@ pub(super) fn for_h2(request: &mut Request<RequestBody>) {
     if request.version() == Version::HTTP_2 {
         return;
     }
+    upgrade::for_h2(request);
     let host = request.headers_mut().remove(header::HOST);
     request.headers_mut().remove(header::TRANSFER_ENCODING);
     let mut uri = http::uri::Parts::default();

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Request;
 use http_body::{Frame, SizeHint};
+use hyper::ext::Protocol;
 
 use super::body::{ClientBody, Cut, RequestBody};
 
@@ -50,6 +51,9 @@ impl Again {
         *head.uri_mut() = parts.uri.clone();
         *head.version_mut() = parts.version;
         head.headers_mut().clone_from(&parts.headers);
+        if let Some(protocol) = parts.extensions.get::<Protocol>() {
+            head.extensions_mut().insert(protocol.clone());
+        }
         let (kept, body) = match body {
             RequestBody::Empty => (None, RequestBody::Empty),
             RequestBody::Client(body) => {

@@ -2,11 +2,11 @@
 //! given; a client that does not take it (a window that stays closed) would hold the stream for ever, since flow control
 //! stalls no socket. Such a stream is dropped, which resets it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::client::Client;
@@ -18,6 +18,17 @@ use crate::telemetry::Refusal;
 pub(super) struct Reader {
     due_ms: Cell<Option<u64>>,
     late: Cell<bool>,
+    /// Where the stream has become a tunnel: how its sending half is.
+    sending: Sending,
+}
+
+/// The half of a tunnel's stream that sends, a task of hyper's.
+#[derive(Debug, Default)]
+struct Sending {
+    ended: Cell<bool>,
+    cut: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+    tunnel: RefCell<Option<Waker>>,
 }
 
 impl Reader {
@@ -36,6 +47,20 @@ impl Reader {
         self.due_ms.set(None);
     }
 
+    /// Whether the stream takes no more bytes from its tunnel, which is woken when that happens.
+    pub(super) fn is_gone(&self, cx: &Context<'_>) -> bool {
+        *self.sending.tunnel.borrow_mut() = Some(cx.waker().clone());
+        self.sending.ended.get()
+    }
+
+    /// The tunnel has not ended in good order: the stream is reset (RFC 8441 §5).
+    pub(super) fn cut(&self) {
+        self.sending.cut.set(true);
+        if let Some(task) = self.sending.task.take() {
+            task.wake();
+        }
+    }
+
     /// Whether the stream was given up because of its reader.
     pub(super) fn is_late(&self) -> bool {
         self.late.get()
@@ -49,6 +74,11 @@ pub(super) struct Streams(pub(super) Rc<Client>);
 impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, future: F) {
         let client = Rc::clone(&self.0);
+        // What a stream begins while it is polled is the sending half of the tunnel that it becomes.
+        if let Some(reader) = client.reader.borrow().clone() {
+            tokio::task::spawn_local(send(reader, future));
+            return;
+        }
         tokio::task::spawn_local(async move {
             let reader = Rc::new(Reader::default());
             let mut timer: Option<Coarse> = None;
@@ -80,5 +110,25 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
             })
             .await;
         });
+    }
+}
+
+/// Runs the sending half of a tunnel's stream. When it is dropped before its end, the stream is reset.
+async fn send(reader: Rc<Reader>, future: impl Future) {
+    let sending = &reader.sending;
+    {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if sending.cut.get() {
+                return Poll::Ready(());
+            }
+            *sending.task.borrow_mut() = Some(cx.waker().clone());
+            future.as_mut().poll(cx).map(drop)
+        })
+        .await;
+    }
+    sending.ended.set(true);
+    if let Some(tunnel) = sending.tunnel.take() {
+        tunnel.wake();
     }
 }

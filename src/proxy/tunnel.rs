@@ -11,33 +11,44 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Version;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connect::Open;
 use super::exchange::{Exchange, Stage};
 use super::expiry::Told;
+use super::open_streams::OpenStream;
 use super::socket::Socket;
 use super::timers::Coarse;
 use crate::telemetry::Ender;
 
+/// Bytes that are given to a stream at once: it keeps a few such pieces.
+const STREAM_BYTES: usize = 16 * 1024;
+
 /// One side of a tunnel.
 pub(super) struct Side {
-    pipe: Socket,
+    pipe: Pipe,
     /// What was read of it together with the head.
     first: Bytes,
     /// Counts an upstream's connection.
     _open: Option<Open>,
 }
 
+enum Pipe {
+    Socket(Socket),
+    Stream(TokioIo<Upgraded>),
+}
+
 impl Side {
-    /// The client's side.
-    pub(super) fn near(socket: Socket, first: Bytes) -> Self {
-        Self { pipe: socket, first, _open: None }
+    /// A whole connection, `first` bytes of which were read already.
+    pub(super) fn connection(socket: Socket, first: Bytes, open: Option<Open>) -> Self {
+        Self { pipe: Pipe::Socket(socket), first, _open: open }
     }
 
-    /// The upstream's side.
-    pub(super) fn far(socket: Socket, first: Bytes, open: Open) -> Self {
-        Self { pipe: socket, first, _open: Some(open) }
+    /// A stream of HTTP/2.
+    pub(super) fn stream(upgraded: Upgraded) -> Self {
+        Self { pipe: Pipe::Stream(TokioIo::new(upgraded)), first: Bytes::new(), _open: None }
     }
 
     /// Reads into `room`; no bytes are the end.
@@ -48,15 +59,36 @@ impl Side {
             return Poll::Ready(Ok(&room[..n]));
         }
         let mut buffer = ReadBuf::new(room);
-        ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut buffer))?;
+        ready!(match &mut self.pipe {
+            Pipe::Socket(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+            Pipe::Stream(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+        })?;
         let n = buffer.filled().len();
         Poll::Ready(Ok(&room[..n]))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.pipe).poll_write(cx, bytes))? {
+        let written = match &mut self.pipe {
+            Pipe::Socket(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Pipe::Stream(stream) => Pin::new(stream).poll_write(cx, &bytes[..bytes.len().min(STREAM_BYTES)]),
+        };
+        match ready!(written)? {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             n => Poll::Ready(Ok(n)),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.pipe {
+            Pipe::Socket(socket) => Pin::new(socket).poll_flush(cx),
+            Pipe::Stream(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.pipe {
+            Pipe::Socket(socket) => Pin::new(socket).poll_shutdown(cx),
+            Pipe::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -71,6 +103,8 @@ pub(super) struct Tunnel {
     idle: Option<Idle>,
     /// Who has closed first, in a word.
     closed: Option<&'static str>,
+    /// A kill may close it.
+    open: Option<OpenStream>,
 }
 
 /// How long nothing may move.
@@ -134,8 +168,8 @@ impl Lane {
             match self.flow {
                 Flow::Ended => return Poll::Ready(Ok(())),
                 Flow::Ending => {
-                    ready!(Pin::new(&mut to.pipe).poll_flush(cx)).map_err(receiver)?;
-                    ready!(Pin::new(&mut to.pipe).poll_shutdown(cx)).map_err(receiver)?;
+                    ready!(to.poll_flush(cx)).map_err(receiver)?;
+                    ready!(to.poll_shutdown(cx)).map_err(receiver)?;
                     self.flow = Flow::Ended;
                     return Poll::Ready(Ok(()));
                 }
@@ -145,7 +179,7 @@ impl Lane {
             self.rest = BytesMut::new();
             let Poll::Ready(read) = from.poll_read(cx, scratch) else {
                 if self.unflushed {
-                    ready!(Pin::new(&mut to.pipe).poll_flush(cx)).map_err(receiver)?;
+                    ready!(to.poll_flush(cx)).map_err(receiver)?;
                     self.unflushed = false;
                 }
                 return Poll::Pending;
@@ -170,19 +204,25 @@ impl Tunnel {
     /// A tunnel for this exchange, whose head has been answered.
     pub(super) fn new(mut exchange: Box<Exchange>, far: Box<Side>) -> Self {
         exchange.stage = Stage::Tunnel;
+        let tunnels = &exchange.client.worker.tunnels;
+        tunnels.set(tunnels.get() + 1);
+        let open = OpenStream::of(&exchange);
         let rules = &exchange.local.snapshot.rules;
         let idle = exchange.route.and_then(|route| rules.route(route).timeouts.idle);
         let idle = idle.map(|after| Idle { timer: Coarse::new(&exchange.client.worker, after), after });
-        Self { exchange, far, up: Lane::default(), down: Lane::default(), idle, closed: None }
+        Self { exchange, far, up: Lane::default(), down: Lane::default(), idle, closed: None, open }
     }
 
     /// Carries bytes until both directions have ended, one side has broken, or it is cut.
     pub(super) async fn run(mut self, mut near: Side) {
         let client = Rc::clone(&self.exchange.client);
-        client.watched.clear_read();
-        client.watched.clear_write();
-        client.watched.stay_awake();
+        // The connection of a stream is watched over by its own task.
         let watches = self.exchange.version != Version::HTTP_2;
+        if watches {
+            client.watched.clear_read();
+            client.watched.clear_write();
+            client.watched.stay_awake();
+        }
         let (ender, detail) = poll_fn(|cx| {
             if watches {
                 client.watched.register(cx);
@@ -197,13 +237,27 @@ impl Tunnel {
             self.poll(cx, &mut near)
         })
         .await;
+        let (ender, detail) = if client.cut.get() { (Ender::Proxy, "drain_deadline") } else { (ender, detail) };
+        match &self.exchange.reader {
+            Some(reader) if ender != Ender::Done => reader.cut(),
+            Some(_) | None => {}
+        }
+        self.exchange.ends(ender, detail);
         if ender == Ender::Done {
             self.exchange.stage = Stage::Done;
         }
-        self.exchange.ends(ender, detail);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, near: &mut Side) -> Poll<(Ender, &'static str)> {
+        if self.open.as_ref().is_some_and(|open| open.is_due(cx)) {
+            return Poll::Ready((Ender::Proxy, "killed"));
+        }
+        if let Some(reader) = &self.exchange.reader
+            && reader.is_gone(cx)
+            && self.down.flow == Flow::Open
+        {
+            return Poll::Ready((Ender::Client, "client_gone"));
+        }
         let worker = Rc::clone(&self.exchange.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let (mut sent, mut received, mut moves) = (0, 0, false);
@@ -234,5 +288,12 @@ impl Tunnel {
         };
         // Once one side has closed, it is no fault that the other, or its own end, goes too.
         Poll::Ready(self.closed.map_or(broken, |closed| (Ender::Done, closed)))
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let tunnels = &self.exchange.client.worker.tunnels;
+        tunnels.set(tunnels.get().saturating_sub(1));
     }
 }

@@ -24,6 +24,8 @@ const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 /// RFC 9113 §6.5.1.
 const SETTING_BYTES: usize = 6;
+/// RFC 8441 §9.1.
+const ENABLE_CONNECT_PROTOCOL: u8 = 8;
 const MAX_CONCURRENT_STREAMS: u8 = 3;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
@@ -41,6 +43,7 @@ pub(super) struct UpstreamH2Io {
 #[derive(Debug, Default)]
 pub(super) struct Said {
     streams_max: Cell<Option<u32>>,
+    connects: Cell<bool>,
     settled: Cell<bool>,
     leaving: Cell<bool>,
     ended: Cell<bool>,
@@ -52,6 +55,11 @@ impl Said {
     /// How many streams there may be at a time.
     pub(super) fn streams_max(&self) -> usize {
         self.streams_max.get().and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a stream may be asked to become something else than HTTP (RFC 8441 §3).
+    pub(super) fn connects(&self) -> bool {
+        self.connects.get()
     }
 
     /// Whether no more streams are taken.
@@ -121,8 +129,12 @@ impl Resets {
                 for byte in &bytes[at..at + taken] {
                     setting[(SETTING_BYTES - self.left % SETTING_BYTES) % SETTING_BYTES] = *byte;
                     self.left -= 1;
-                    if let (0, [0, MAX_CONCURRENT_STREAMS, max @ ..]) = (self.left % SETTING_BYTES, *setting) {
-                        self.said.streams_max.set(Some(u32::from_be_bytes(max)));
+                    match (self.left % SETTING_BYTES, *setting) {
+                        (0, [0, MAX_CONCURRENT_STREAMS, max @ ..]) => {
+                            self.said.streams_max.set(Some(u32::from_be_bytes(max)));
+                        }
+                        (0, [0, ENABLE_CONNECT_PROTOCOL, 0, 0, 0, 1]) => self.said.connects.set(true),
+                        _ => {}
                     }
                 }
             } else if let Some(code) = &mut self.code {

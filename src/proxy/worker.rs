@@ -15,6 +15,7 @@ use super::acceptor::Acceptors;
 use super::budget::Budget;
 use super::expiry::{SWEEP, Told, Watchlist};
 use super::local::Local;
+use super::open_streams::OpenStreams;
 use super::pool::Pools;
 use super::timers::Timers;
 use super::visitors::Visitors;
@@ -64,6 +65,9 @@ pub(super) struct Worker {
     pub(super) pools: Pools,
     pub(super) visitors: Arc<Visitors>,
     pub(super) timers: Timers,
+    pub(super) open_streams: OpenStreams,
+    /// Connections and streams that have become tunnels.
+    pub(super) tunnels: Cell<u64>,
     pub(super) random: RefCell<fastrand::Rng>,
     pub(super) draining: Cell<bool>,
     /// When an accept error was last told.
@@ -129,6 +133,7 @@ impl Worker {
         self.now_ms.set(now_ms);
         self.watchlist.sweep(now_ms);
         self.timers.sweep(now_ms);
+        self.open_streams.sweep(now_ms);
         self.pools.sweep(now_ms);
         self.visitors.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
@@ -138,6 +143,7 @@ impl Worker {
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation.0;
         self.pools.retain(&snapshot.rules.upstreams);
+        self.open_streams.follow(&snapshot.rules, self.now_ms());
         *self.local.borrow_mut() = Rc::new(Local::new(snapshot, &mut self.random.borrow_mut()));
         self.meter().generation.store(generation, Release);
     }
@@ -187,6 +193,8 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         pools: Pools::default(),
         visitors,
         timers: Timers::default(),
+        open_streams: OpenStreams::default(),
+        tunnels: Cell::new(0),
         draining: Cell::new(false),
         accept_warned_ms: Cell::new(None),
         header_warned_ms: Cell::new(None),
@@ -257,6 +265,7 @@ async fn serve(
         () = idle => {}
         () = drained.reached(Phase::Forced) => {
             worker.meter().forced.add(worker.watchlist.len() as u64);
+            worker.meter().forced_upgrades.add(worker.tunnels.get());
             worker.watchlist.tell_all(Told::Cut);
             // One more turn lets the connections see it, be dropped and recorded.
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -41,6 +41,14 @@ impl Rules {
         &self.routes[id.0 as usize]
     }
 
+    /// Whether a kill covers what this variant of a route serves to a caller of this tenant. Stable is never killed.
+    #[must_use]
+    pub fn kills(&self, split: &Split, variant: &str, tenant: Option<&str>) -> bool {
+        let named = || split.variants.iter().skip(1).any(|known| known.name == variant && known.killed);
+        let of_tenant = || tenant.is_some_and(|tenant| self.kill.tenants.contains(tenant));
+        variant != "stable" && (self.kill.all || split.killed || named() || of_tenant())
+    }
+
     /// These rules as if `[kill]` were empty. Borrows when it is.
     #[must_use]
     pub fn unkilled(&self) -> Cow<'_, Self> {

@@ -257,10 +257,14 @@ fn edge(text: &mut Text, scrape: &Scrape<'_>) {
     let recorded = sum(worker.used().map(|meter| &meter.requests_recorded));
     let begun = sum(worker.used().map(|meter| &meter.requests_begun));
     text.sample("", &[], begun.saturating_sub(recorded));
-    let counters: [Counters<WorkerMeter>; 5] = [
+    let counters: [Counters<WorkerMeter>; 7] = [
         ("pointsman_connections_accepted_total", "Connections accepted.", |m| &m.accepted),
         ("pointsman_connections_closed_total", "Connections closed.", |m| &m.closed),
         ("pointsman_connections_forced_total", "Connections cut at a drain's deadline.", |m| &m.forced),
+        ("pointsman_upgrades_forced_total", "Upgraded connections and streams cut at a drain's deadline.", |m| {
+            &m.forced_upgrades
+        }),
+        ("pointsman_killed_streams_total", "Streams of killed variants that were closed.", |m| &m.killed_streams),
         ("pointsman_accept_errors_total", "Failures to accept, such as too many open files.", |m| &m.accept_errors),
         (
             "pointsman_alias_headers_dropped_total",

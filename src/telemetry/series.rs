@@ -172,6 +172,8 @@ pub enum Refusal {
     BadPath,
     /// `CONNECT` or `TRACE` (405).
     Method,
+    /// An extended `CONNECT` to a protocol that is not known here (501).
+    Upgrade,
     /// The target is too long (414).
     UriTooLong,
     /// Too many or too large header fields (431).
@@ -222,12 +224,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, in the order of their index.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::MalformedHead,
         Self::BadFraming,
         Self::BadHost,
         Self::BadPath,
         Self::Method,
+        Self::Upgrade,
         Self::UriTooLong,
         Self::HeadersTooLarge,
         Self::HeaderTimeout,
@@ -262,6 +265,7 @@ impl Refusal {
             Self::BadHost => "bad_host",
             Self::BadPath => "bad_path",
             Self::Method => "method",
+            Self::Upgrade => "upgrade",
             Self::UriTooLong => "uri_too_long",
             Self::HeadersTooLarge => "headers_too_large",
             Self::HeaderTimeout => "header_timeout",
@@ -298,6 +302,10 @@ pub struct WorkerMeter {
     pub closed: Counter,
     /// Connections cut when a drain's deadline passed.
     pub forced: Counter,
+    /// Upgraded connections and streams among what was cut then.
+    pub forced_upgrades: Counter,
+    /// Streams of killed variants that were closed (`kill.close_streams`).
+    pub killed_streams: Counter,
     /// Accept errors (such as too many open files).
     pub accept_errors: Counter,
     /// Requests begun.

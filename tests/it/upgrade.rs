@@ -2,9 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
+use std::io::Read as _;
 use std::time::Duration;
 
-use crate::harness::{Answer, Broken, Conn, Proxy, Raw, Upstream, until};
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
+use http::{Request, Response};
+use pointsman::app::Stopped;
+
+use crate::harness::h2_client::{End, send_all};
+use crate::harness::upstream::Got;
+use crate::harness::{Answer, Broken, Conn, H2, Proxy, Raw, Upstream, until};
 
 /// One route that allows what is asked for, and one that does not.
 const ROUTES: &str = r#"
@@ -26,9 +34,26 @@ stable = "main"
 const ASK: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat, superchat\r\n\
                    Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
-                      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: superchat\r\n\
-                      Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+
+/// The upstream agrees (RFC 6455 §4.2.2).
+fn switch_for(key: &str) -> String {
+    let sum = aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
+        format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes(),
+    );
+    let digit =
+        |bits: u32| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[bits as usize]);
+    let mut accept = String::new();
+    for three in sum.as_ref().chunks(3) {
+        let bits = three.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        accept.extend((0..=three.len()).map(|i| digit(bits >> (18 - 6 * i) & 63)));
+    }
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}=\r\nSec-WebSocket-Protocol: superchat\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    )
+}
 
 /// Switches when it is asked to and the path does not say otherwise; then sends back what it gets.
 fn switcher() -> Upstream {
@@ -54,9 +79,13 @@ fn switcher() -> Upstream {
                      transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
                 }
                 "/unasked" => "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
-                "/ws/early" => return early(conn),
-                "/ws/speaks" => return speaks(conn),
-                _ if asked => return echo(conn),
+                "/ws/unproven" => {
+                    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+                }
+                "/ws/early" => return early(conn, &got),
+                "/ws/speaks" => return speaks(conn, &got),
+                _ if asked => return echo(conn, &got),
                 _ => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nplain",
             };
             if !conn.send(answer) {
@@ -66,8 +95,12 @@ fn switcher() -> Upstream {
     })
 }
 
-fn echo(mut conn: Conn) {
-    conn.send(SWITCH);
+fn agree(got: &Got) -> String {
+    switch_for(got.field("sec-websocket-key").unwrap_or_default())
+}
+
+fn echo(mut conn: Conn, got: &Got) {
+    conn.send(agree(got));
     while let Ok(bytes) = conn.wire.some() {
         if !conn.send(bytes) {
             return;
@@ -77,14 +110,15 @@ fn echo(mut conn: Conn) {
 }
 
 /// Speaks in the same breath as it agrees, after a hint.
-fn early(mut conn: Conn) {
-    conn.send(format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{SWITCH}HTTP/1.1 103 is no head any more"));
+fn early(mut conn: Conn, got: &Got) {
+    let agrees = agree(got);
+    conn.send(format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{agrees}HTTP/1.1 103 is no head any more"));
     conn.wait();
 }
 
 /// Ends its direction at once and listens on.
-fn speaks(mut conn: Conn) {
-    conn.send(format!("{SWITCH}first"));
+fn speaks(mut conn: Conn, got: &Got) {
+    conn.send(agree(got) + "first");
     conn.wire.finish();
     let (rest, _) = conn.wire.rest();
     assert_eq!(rest, b"after the end of the other direction");
@@ -320,8 +354,8 @@ fn who_goes_takes_the_other_along() {
     proxy.settles();
     assert_eq!(proxy.logged(2)[1]["termination"], "CT");
     let resets = Upstream::script(|mut conn| {
-        conn.request().unwrap();
-        conn.send(SWITCH);
+        let got = conn.request().unwrap();
+        conn.send(agree(&got));
         drop(conn.wire.exact(1));
         conn.reset();
     });
@@ -384,4 +418,389 @@ fn a_client_that_goes_before_the_switch_is_noticed() {
     client.send(format!("GET /ws HTTP/1.1\r\nHost: test\r\n{ASK}\r\n"));
     arrived.recv().unwrap();
     assert_eq!(client.read_response().status, 504, "the request's time is bounded until the switch");
+}
+
+/// A stream of HTTP/2 that asks to become something (RFC 8441).
+#[track_caller]
+fn connect(client: &mut H2, path: &str, protocol: &'static str) -> (Response<RecvStream>, SendStream<Bytes>) {
+    let (response, stream) = client.open(extended(path, protocol), End::Later);
+    (client.block_on(response).unwrap(), stream)
+}
+
+fn extended(path: &str, protocol: &'static str) -> Request<()> {
+    let fields = [
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "chat, superchat"),
+        ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
+    ];
+    let mut request = H2::request("CONNECT", path).extension(h2::ext::Protocol::from_static(protocol));
+    for (name, value) in fields {
+        request = request.header(name, value);
+    }
+    request.body(()).unwrap()
+}
+
+/// A client that knows what the proxy takes.
+fn h2(proxy: &Proxy) -> H2 {
+    let mut client = H2::connect(proxy.address());
+    assert_eq!(client.get("/").status, 200);
+    client
+}
+
+#[track_caller]
+fn exact(client: &H2, body: &mut RecvStream, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    client.block_on(async {
+        while bytes.len() < count {
+            let data = body.data().await.expect("the stream goes on").unwrap();
+            body.flow_control().release_capacity(data.len()).unwrap();
+            bytes.extend_from_slice(&data);
+        }
+    });
+    bytes
+}
+
+#[test]
+fn a_stream_of_http2_becomes_a_websocket_of_http1() {
+    let upstream = switcher();
+    let proxy = start(&upstream);
+    let mut client = h2(&proxy);
+    let (response, mut stream) = connect(&mut client, "/ws/a?b=c", "websocket");
+    assert_eq!(response.status(), 200);
+    for (name, value) in [
+        ("sec-websocket-accept", None),
+        ("upgrade", None),
+        ("connection", None),
+        ("sec-websocket-protocol", Some("superchat")),
+        ("sec-websocket-extensions", Some("permessage-deflate")),
+    ] {
+        assert_eq!(response.headers().get(name).map(|value| value.to_str().unwrap()), value, "{name}");
+    }
+    let got = upstream.got().pop().unwrap();
+    assert_eq!((got.method.as_str(), got.target.as_str()), ("GET", "/ws/a?b=c"));
+    assert_eq!((got.field("connection"), got.field("upgrade")), (Some("Upgrade"), Some("websocket")));
+    assert_eq!(got.field("sec-websocket-key").unwrap().len(), 24);
+    assert_eq!(got.field("sec-websocket-protocol"), Some("chat, superchat"));
+    let mut body = response.into_body();
+    for _ in 0..3 {
+        client.block_on(send_all(&mut stream, Bytes::from_static(b"\xf7hello"), End::Later)).unwrap();
+        assert_eq!(exact(&client, &mut body, 6), b"\xf7hello");
+    }
+    assert_eq!(proxy.metric(OPEN), 1.0);
+    client.block_on(send_all(&mut stream, Bytes::new(), End::Now)).unwrap();
+    assert_eq!(exact(&client, &mut body, 3), b"bye");
+    let ended = client.block_on(body.data()).is_none_or(|data| data.unwrap().is_empty());
+    assert!(ended && body.is_end_stream(), "the other end arrives too");
+    let lines = proxy.logged(3);
+    let (opening, closing) = (&lines[1], &lines[2]);
+    assert_eq!(
+        (&opening["event"], &opening["method"], &opening["status"]),
+        (&"open".into(), &"GET".into(), &200.into())
+    );
+    assert_eq!((&closing["event"], &closing["termination"]), (&"close".into(), &"--".into()));
+    assert_eq!((&closing["request_bytes"], &closing["response_bytes"]), (&18.into(), &21.into()));
+    assert_eq!(client.get("/").status, 200, "the connection goes on");
+    drop(client);
+    proxy.settles();
+}
+
+#[test]
+fn a_stream_that_may_not_become_what_it_asks_for_is_refused() {
+    let upstream = switcher();
+    let proxy = start(&upstream);
+    let mut client = h2(&proxy);
+    for (path, protocol, status) in [
+        ("/plain", "websocket", 405),
+        ("/ws", "webtransport", 501),
+        ("/plain", "connect-udp", 501),
+        ("/ws/refused", "websocket", 403),
+        ("/ws/ordinary", "websocket", 502),
+        ("/ws/other", "websocket", 502),
+        ("/ws/none", "websocket", 502),
+        ("/ws/length", "websocket", 502),
+        ("/ws/unproven", "websocket", 502),
+        ("/ws", "websocket", 200),
+    ] {
+        let (response, stream) = connect(&mut client, path, protocol);
+        assert_eq!(response.status(), status, "{path} {protocol}");
+        drop((response, stream));
+    }
+    assert_eq!(proxy.refused("upgrade"), 2.0);
+    assert_eq!(proxy.refused("method"), 1.0);
+    drop(client);
+    proxy.settles();
+    assert!(upstream.got().iter().all(|got| got.method == "GET"));
+}
+
+#[test]
+fn a_stream_that_is_reset_ends_its_tunnel_and_the_other_way_round() {
+    let upstream = switcher();
+    let proxy = start(&upstream);
+    let mut client = h2(&proxy);
+    let (response, mut stream) = connect(&mut client, "/ws", "websocket");
+    stream.send_reset(h2::Reason::CANCEL);
+    drop((response, stream));
+    until("the tunnel ends", || (proxy.metric(OPEN) == 0.0).then_some(()));
+    until("the upstream is let go", || (upstream.open() <= 1).then_some(()));
+    assert_eq!(proxy.logged(3)[2]["termination"], "CT");
+    let resets = Upstream::script(|mut conn| {
+        while let Ok(got) = conn.request() {
+            let Some(key) = got.field("sec-websocket-key") else {
+                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                continue;
+            };
+            conn.send(switch_for(key));
+            drop(conn.wire.exact(1));
+            return conn.reset();
+        }
+    });
+    let proxy = start(&resets);
+    let mut client = h2(&proxy);
+    let (response, mut stream) = connect(&mut client, "/ws", "websocket");
+    client.block_on(send_all(&mut stream, Bytes::from_static(b"x"), End::Later)).unwrap();
+    let mut body = response.into_body();
+    let ended = client.block_on(body.data()).expect("a reset, not an end").unwrap_err();
+    assert_eq!(ended.reason(), Some(h2::Reason::CANCEL));
+    drop((client, stream, body));
+    proxy.settles();
+    assert_eq!(proxy.logged(3)[2]["termination"], "UT");
+}
+
+/// An upstream of HTTP/2 that takes extended CONNECTs, and sends back what it gets.
+fn connecting() -> Upstream {
+    let mut builder = h2::server::Builder::new();
+    builder.enable_connect_protocol();
+    Upstream::h2c_script(&builder, |shared, number, request, mut respond| {
+        Box::pin(async move {
+            let protocol = request.extensions().get::<h2::ext::Protocol>().map(|protocol| protocol.as_str().to_owned());
+            let (parts, mut body) = request.into_parts();
+            let headers = parts
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+            let got = Got {
+                connection: number,
+                method: format!("{} {}", parts.method, protocol.unwrap_or_default()),
+                target: parts.uri.to_string(),
+                headers: headers.collect(),
+                ..Got::default()
+            };
+            shared.remember(got);
+            let status = match parts.uri.path() {
+                "/ws/refused" => 403,
+                "/ws/created" => 201,
+                _ => 200,
+            };
+            let response = Response::builder().status(status).header("sec-websocket-protocol", "superchat").body(());
+            let ends = status != 200 || parts.method != http::Method::CONNECT;
+            let Ok(mut stream) = respond.send_response(response.unwrap(), ends) else { return };
+            while let Some(Ok(data)) = body.data().await {
+                let _ = body.flow_control().release_capacity(data.len());
+                if send_all(&mut stream, data, End::Later).await.is_err() {
+                    return;
+                }
+            }
+            let _ = send_all(&mut stream, Bytes::from_static(b"bye"), End::Now).await;
+        })
+    })
+}
+
+#[test]
+fn an_upstream_of_http2_is_asked_in_its_own_way() {
+    let upstream = connecting();
+    let proxy = Proxy::with("main", &upstream).start(&ROUTES.replace("http://", "h2c://"));
+    let mut client = proxy.connect();
+    let answer = ask(&mut client, "/ws/a?b=c");
+    assert_eq!(answer.status, 101);
+    for (name, value) in [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        ("sec-websocket-protocol", "superchat"),
+    ] {
+        assert_eq!(answer.field(name), Some(value), "{name}");
+    }
+    let got = upstream.got().pop().unwrap();
+    assert_eq!((got.method.as_str(), got.target.as_str()), ("CONNECT websocket", "http://test/ws/a?b=c"));
+    assert_eq!((got.field("sec-websocket-key"), got.field("sec-websocket-version")), (None, Some("13")));
+    for _ in 0..3 {
+        assert_eq!(client.send("hello").wire.exact(5).unwrap(), b"hello");
+    }
+    assert_eq!(client.finish().wire.rest(), (b"bye".to_vec(), Broken::Closed));
+    for (path, status) in [("/ws/refused", 403), ("/ws/created", 502)] {
+        let answer = ask(&mut proxy.connect(), path);
+        assert_eq!(answer.status, status, "{path}");
+    }
+    let keyless = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    assert_eq!(proxy.connect().get("/ws", keyless).status, 400, "there is nothing to answer it with");
+    // And through HTTP/2 on both sides.
+    let mut client = h2(&proxy);
+    let (response, mut stream) = connect(&mut client, "/ws", "websocket");
+    assert_eq!(
+        (response.status(), response.headers().contains_key("sec-websocket-accept")),
+        (http::StatusCode::OK, false)
+    );
+    let mut body = response.into_body();
+    client.block_on(send_all(&mut stream, Bytes::from_static(b"hello"), End::Now)).unwrap();
+    assert_eq!(exact(&client, &mut body, 8), b"hellobye");
+    drop(client);
+    proxy.settles();
+    assert_eq!(proxy.metric("pointsman_upstream_in_flight{upstream=\"main\"}"), 0.0);
+}
+
+#[test]
+fn an_upstream_of_http2_that_takes_none_is_not_asked() {
+    let upstream = Upstream::h2c();
+    let proxy = Proxy::with("main", &upstream).start(&ROUTES.replace("http://", "h2c://"));
+    let answer = ask(&mut proxy.connect(), "/ws");
+    assert_eq!(answer.status, 502);
+    let told = answer.field("proxy-status").unwrap();
+    assert!(told.contains("http_upgrade_failed") && told.contains("upstream_no_upgrade"), "{told}");
+    assert_eq!(upstream.requests(), 0);
+    proxy.settles();
+}
+
+/// Routes whose canary takes everybody who says so, with this in `[kill]`.
+fn split_with(kill: &str) -> String {
+    format!(
+        "[identity]\ntenant = [\"header:x-tenant\"]\ntrusted_proxies = [\"127.0.0.0/8\"]\n\
+         [upstream.main]\nendpoints = [\"http://{{main}}\"]\n[upstream.other]\nendpoints = [\"http://{{other}}\"]\n\
+         [[route]]\nname = \"ws\"\nmatch = {{ path = \"/*\" }}\nstable = \"main\"\n\
+         limits = {{ upgrade = [\"websocket\"] }}\ncanary = {{ upstream = \"other\", weight = 0 }}\n\
+         [[route.target]]\nheader = {{ x-canary = \"1\" }}\nserve = \"canary\"\n{kill}\n"
+    )
+}
+
+#[test]
+fn a_kill_closes_what_a_killed_variant_carries() {
+    let (stable, canary) = (switcher(), switcher());
+    let setup = Proxy::with("main", &stable).with("other", &canary);
+    let proxy = setup.start(&split_with(""));
+    let open = |lines: &str| {
+        let mut client = proxy.connect();
+        assert_eq!(client.get("/ws", &format!("{ASK}{lines}")).status, 101);
+        client
+    };
+    let mut on_stable = open("");
+    let mut on_canary = open("X-Canary: 1\r\n");
+    let mut of_acme = open("X-Canary: 1\r\nX-Tenant: acme\r\n");
+    let mut other = h2(&proxy);
+    let (request, mut stream) = {
+        let mut request = extended("/ws", "websocket");
+        request.headers_mut().insert("x-canary", "1".parse().unwrap());
+        other.open(request, End::Later)
+    };
+    let response = other.block_on(request).unwrap();
+    assert_eq!(response.status(), 200);
+    let echoes = |client: &mut Raw| {
+        assert_eq!(client.send("hello").wire.exact(5).unwrap(), b"hello");
+    };
+    // A kill without `close_streams` leaves them, and so does a change of weights.
+    proxy.rewrite(&split_with("[kill]\nvariants = [\"ws:canary\"]").replace("weight = 0", "weight = 50"));
+    [&mut on_stable, &mut on_canary, &mut of_acme].into_iter().for_each(echoes);
+    // One that is taken back in time too.
+    proxy.rewrite(&split_with("[kill]\nall = true\nclose_streams = \"1h\""));
+    proxy.rewrite(&split_with(""));
+    [&mut on_stable, &mut on_canary, &mut of_acme].into_iter().for_each(echoes);
+    proxy.rewrite(&split_with("[kill]\ntenants = [\"acme\"]\nclose_streams = \"100ms\""));
+    of_acme.ends();
+    [&mut on_stable, &mut on_canary].into_iter().for_each(echoes);
+    assert_eq!(proxy.metric("pointsman_killed_streams_total"), 1.0);
+    proxy.rewrite(&split_with("[kill]\nvariants = [\"ws:canary\"]\nclose_streams = \"100ms\""));
+    on_canary.ends();
+    let mut body = response.into_body();
+    let reset = other.block_on(body.data()).expect("a reset, not an end").unwrap_err();
+    assert_eq!(reset.reason(), Some(h2::Reason::CANCEL));
+    stream.send_reset(h2::Reason::CANCEL);
+    echoes(&mut on_stable);
+    assert_eq!(proxy.metric("pointsman_killed_streams_total"), 3.0);
+    let closed = until("they are told of", || {
+        let lines: Vec<_> = proxy.log_lines().into_iter().filter(|line| line["detail"] == "killed").collect();
+        (lines.len() == 3).then_some(lines)
+    });
+    assert!(closed.iter().all(|line| line["termination"] == "PT" && line["variant"] == "canary"), "{closed:#?}");
+    drop((on_stable, other, body, stream));
+    proxy.settles();
+}
+
+#[test]
+fn a_kill_closes_long_answers_of_a_killed_variant_too() {
+    let streaming = || {
+        Upstream::script(|mut conn| {
+            if conn.request().is_ok() {
+                conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+                conn.wait();
+            }
+        })
+    };
+    let (stable, canary) = (streaming(), streaming());
+    let proxy = Proxy::with("main", &stable).with("other", &canary).start(&split_with(""));
+    let mut clients = ["", "X-Canary: 1\r\n"].map(|lines| {
+        let mut client = proxy.connect();
+        client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{lines}\r\n"));
+        assert_eq!(client.head().unwrap().1, 200);
+        assert_eq!(client.wire.exact(10).unwrap(), b"5\r\nhello\r\n");
+        client
+    });
+    proxy.rewrite(&split_with("[kill]\nroutes = [\"ws\"]\nclose_streams = \"50ms\""));
+    clients[1].ends();
+    until("the upstream is let go", || (canary.open() == 0).then_some(()));
+    assert_eq!((stable.open(), clients[0].wire.has_bytes()), (1, false), "stable is never killed");
+    drop(clients);
+    proxy.settles();
+    assert_eq!(proxy.metric("pointsman_killed_streams_total"), 1.0);
+    let lines = proxy.logged(2);
+    assert!(lines.iter().any(|line| line["termination"] == "PB" && line["detail"] == "killed"), "{lines:#?}");
+}
+
+#[test]
+fn a_drain_leaves_tunnels_until_its_deadline() {
+    let upstream = switcher();
+    let setup = Proxy::with("main", &upstream).tuned(|options| options.drain_deadline = Duration::from_secs(2));
+    let proxy = setup.start(ROUTES);
+    let mut client = opened(&proxy, "/ws");
+    let mut other = h2(&proxy);
+    let (response, mut stream) = connect(&mut other, "/ws", "websocket");
+    let mut body = response.into_body();
+    proxy.app().stop();
+    until("nobody listens any more", || std::net::TcpStream::connect(proxy.address()).is_err().then_some(()));
+    assert_eq!(client.send("hello").wire.exact(5).unwrap(), b"hello");
+    other.block_on(send_all(&mut stream, Bytes::from_static(b"hello"), End::Later)).unwrap();
+    assert_eq!(exact(&other, &mut body, 5), b"hello");
+    client.ends();
+    assert!(other.block_on(body.data()).is_none_or(|data| data.is_err()), "it does not end in good order");
+    let mut log = std::fs::File::open(proxy.dir().join("access.log")).unwrap();
+    assert_eq!(proxy.stop(), Stopped::Forced);
+    let mut text = String::new();
+    log.read_to_string(&mut text).unwrap();
+    let cut = text.lines().filter(|line| line.contains("\"drain_deadline\"") && line.contains("\"PT\"")).count();
+    assert_eq!(cut, 2, "{text}");
+}
+
+#[test]
+fn many_open_and_close_and_nothing_is_left() {
+    const TIMES: usize = 10_000;
+    let upstream = switcher();
+    let quiet = format!("[access_log]\nsink = \"off\"\n{ROUTES}");
+    let proxy = Proxy::with("main", &upstream).limits("connection_rate_per_ip = 1000000").start_alone(&quiet);
+    let held = || (proxy.metric("process_resident_memory_bytes"), proxy.metric("process_open_fds"));
+    let mut before = (0.0, 0.0);
+    for n in 0..TIMES {
+        if n == TIMES / 10 {
+            before = held();
+        }
+        let mut client = Raw::connect(proxy.address);
+        assert_eq!(ask(&mut client, "/ws").status, 101);
+        assert_eq!(client.send("hello").wire.exact(5).unwrap(), b"hello");
+        if n % 2 == 0 {
+            client.finish().wire.rest();
+        } else {
+            client.reset();
+        }
+    }
+    until("all have closed", || (proxy.metric(OPEN) == 0.0).then_some(()));
+    until("the upstream is let go", || (upstream.open() == 0).then_some(()));
+    let after = held();
+    assert!(after.0 - before.0 < 8e6, "{} bytes more after {TIMES} times", after.0 - before.0);
+    assert!(after.1 <= before.1 + 4.0, "{} descriptors, {} before", after.1, before.1);
 }

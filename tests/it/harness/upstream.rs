@@ -83,7 +83,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn remember(&self, got: Got) {
+    /// Keeps a request for the test to look at.
+    pub fn remember(&self, got: Got) {
         self.requests.fetch_add(1, SeqCst);
         let mut all = self.got.lock().unwrap();
         all.push_back(got);

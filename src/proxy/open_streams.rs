@@ -1,0 +1,150 @@
+//! The streams that a kill closes: with `kill.close_streams`, whatever a killed variant still carries ends after that
+//! time, be it a tunnel or the body of an answer. A kill that is taken back in time closes nothing.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use super::exchange::Exchange;
+use super::local::Local;
+use super::worker::Worker;
+use crate::route::{Route, RouteId, Rules, VariantId};
+
+const NEVER: u64 = u64::MAX;
+
+/// The streams of one worker that a kill can name: those of all variants but stable.
+#[derive(Default)]
+pub(super) struct OpenStreams {
+    list: RefCell<Vec<Rc<Stream>>>,
+    /// When the first one is due.
+    next_ms: Cell<u64>,
+}
+
+struct Stream {
+    local: Rc<Local>,
+    route: RouteId,
+    variant: VariantId,
+    tenant: Option<Box<str>>,
+    /// Since when it is killed.
+    killed_ms: Cell<Option<u64>>,
+    due_ms: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+    place: Cell<usize>,
+}
+
+/// A stream's place among those that a kill can close; given back when dropped.
+pub(super) struct OpenStream {
+    worker: Rc<Worker>,
+    stream: Rc<Stream>,
+}
+
+impl Stream {
+    /// Whether these rules kill it, `routes` being theirs by name.
+    fn is_killed(&self, rules: &Rules, routes: &ahash::HashMap<&str, &Route>) -> bool {
+        let mine = self.local.snapshot.rules.route(self.route);
+        let variant = mine.split().and_then(|split| split.variants.get(usize::from(self.variant.0)));
+        let now = routes.get(mine.name.as_str()).and_then(|route| route.split());
+        let (Some(variant), Some(now)) = (variant, now) else { return false };
+        rules.kills(now, &variant.name, self.tenant.as_deref())
+    }
+
+    fn follow(&self, rules: &Rules, routes: &ahash::HashMap<&str, &Route>, now_ms: u64) {
+        let killed = self.is_killed(rules, routes);
+        let since = killed.then(|| self.killed_ms.get().unwrap_or(now_ms));
+        self.killed_ms.set(since);
+        let after = rules.kill.close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(NEVER));
+        self.due_ms.set(since.zip(after).map_or(NEVER, |(since, after)| since.saturating_add(after)));
+    }
+}
+
+fn by_name(rules: &Rules) -> ahash::HashMap<&str, &Route> {
+    rules.routes.iter().map(|route| (route.name.as_str(), route)).collect()
+}
+
+impl OpenStreams {
+    /// New rules hold from now on.
+    pub(super) fn follow(&self, rules: &Rules, now_ms: u64) {
+        let list = self.list.borrow();
+        if list.is_empty() {
+            return;
+        }
+        let routes = by_name(rules);
+        list.iter().for_each(|stream| stream.follow(rules, &routes, now_ms));
+        self.next_ms.set(list.iter().map(|stream| stream.due_ms.get()).min().unwrap_or(NEVER));
+    }
+
+    /// Wakes those whose time has come.
+    pub(super) fn sweep(&self, now_ms: u64) {
+        if now_ms < self.next_ms.get() {
+            return;
+        }
+        let list = self.list.borrow();
+        for stream in list.iter().filter(|stream| stream.due_ms.get() <= now_ms) {
+            if let Some(waker) = stream.waker.take() {
+                waker.wake();
+            }
+        }
+        self.next_ms
+            .set(list.iter().map(|stream| stream.due_ms.get()).filter(|due| *due > now_ms).min().unwrap_or(NEVER));
+    }
+}
+
+impl OpenStream {
+    /// What a kill can close of this exchange: nothing when stable answers.
+    pub(super) fn of(exchange: &Exchange) -> Option<Self> {
+        let (route, variant) = (exchange.route?, exchange.chosen?.variant);
+        if variant == VariantId::STABLE {
+            return None;
+        }
+        let worker = Rc::clone(&exchange.client.worker);
+        let stream = {
+            let mut list = worker.open_streams.list.borrow_mut();
+            let stream = Rc::new(Stream {
+                local: Rc::clone(&exchange.local),
+                route,
+                variant,
+                tenant: exchange.tenant.clone(),
+                killed_ms: Cell::new(None),
+                due_ms: Cell::new(NEVER),
+                waker: RefCell::new(None),
+                place: Cell::new(list.len()),
+            });
+            list.push(Rc::clone(&stream));
+            stream
+        };
+        let local = worker.local();
+        if local.snapshot.generation != exchange.local.snapshot.generation {
+            // The kill may have come since it was decided.
+            let rules = &local.snapshot.rules;
+            stream.follow(rules, &by_name(rules), worker.now_ms());
+            let next = &worker.open_streams.next_ms;
+            next.set(next.get().min(stream.due_ms.get()));
+        }
+        Some(Self { worker, stream })
+    }
+
+    /// Whether it is to be closed now; the task is woken when it is.
+    pub(super) fn is_due(&self, cx: &Context<'_>) -> bool {
+        let due = self.worker.now_ms() >= self.stream.due_ms.get();
+        if due {
+            self.worker.meter().killed_streams.inc();
+        } else {
+            match &mut *self.stream.waker.borrow_mut() {
+                Some(known) => known.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        due
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let mut list = self.worker.open_streams.list.borrow_mut();
+        let place = self.stream.place.get();
+        list.swap_remove(place);
+        if let Some(moved) = list.get(place) {
+            moved.place.set(place);
+        }
+    }
+}
