@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::route::{Generation, ListenerSpec, Protocol, Rules};
 use crate::telemetry::{ListenerMeter, PerWorker, UpstreamSeries, VariantSeries};
-use crate::tls::Server;
+use crate::tls::{Dial, Server};
 
 /// One endpoint as it can be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,8 @@ pub struct Endpoint {
     pub protocol: Protocol,
     /// Its weight, from 1.
     pub weight: u32,
+    /// How it is secured, when it is.
+    pub tls: Option<Arc<Dial>>,
     /// Host and port as written, for people and logs.
     pub name: Arc<str>,
 }

@@ -18,6 +18,7 @@ use super::shadowed;
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
 use super::upstream::{self, UPSTREAM};
+use super::upstream_tls::SystemRoots;
 use crate::route::{Index, Route, Rules};
 use crate::tls::Server;
 
@@ -80,7 +81,9 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
 
     let mut upstream_names = define(context, Kind::Upstream, &parts.upstreams);
     let mut segment_names = define(context, Kind::Segment, &parts.segments);
-    let upstreams: Vec<_> = parts.upstreams.iter().filter_map(|named| upstream::upstream(context, named)).collect();
+    let mut system = SystemRoots::default();
+    let upstreams: Vec<_> =
+        parts.upstreams.iter().filter_map(|named| upstream::upstream(context, named, &mut system)).collect();
     let segments: Vec<_> = parts.segments.iter().filter_map(|named| segment::segment(context, named)).collect();
 
     let mut route_names = define_routes(context, &parts.routes);

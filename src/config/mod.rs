@@ -36,6 +36,7 @@ mod tests;
 mod tls;
 mod tokens;
 mod upstream;
+mod upstream_tls;
 mod value;
 mod variant;
 

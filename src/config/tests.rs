@@ -100,6 +100,7 @@ fn upstreams() {
         connect_timeout: Duration::from_millis(250),
         limits: UpstreamLimits { connections: 1, requests: 4096 },
         proxy_protocol: None,
+        tls: None,
     };
     assert_eq!(upstream, expected);
 }

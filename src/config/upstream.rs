@@ -8,8 +8,12 @@ use super::diagnostic::Finding;
 use super::reader::{Item, Named, Reader, Text};
 use super::source::Span;
 use super::spec::{DURATION, Form, Spec, default, optional, required};
+use super::upstream_tls::{self, SystemRoots, TLS};
 use super::value;
 use crate::route::{Balance, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
+
+/// An endpoint as a URL.
+const URL: &str = r"^(https?|h2c)://|\$\{";
 
 /// `[upstream.NAME]`.
 pub(super) const UPSTREAM: Spec = Spec {
@@ -18,8 +22,8 @@ pub(super) const UPSTREAM: Spec = Spec {
     keys: &[
         required(
             "endpoints",
-            Form::OneOrMore(&Form::Either(&[Form::Pattern("^(http|h2c)://|\\$\\{"), Form::Table(&ENDPOINT)])),
-            "Where it runs: `http://host:port` or `h2c://host:port`.",
+            Form::OneOrMore(&Form::Either(&[Form::Pattern(URL), Form::Table(&ENDPOINT)])),
+            "Where it runs: `http://host:port`, `https://host:port` or `h2c://host:port`.",
         ),
         optional("revision", Form::Text, "What is deployed there; a new revision is a new release."),
         default(
@@ -35,15 +39,16 @@ pub(super) const UPSTREAM: Spec = Spec {
             Form::Words(&["v1", "v2"]),
             "Begin each connection with a PROXY header that names the client; connections then serve one client each.",
         ),
+        optional("tls", Form::Table(&TLS), "How `https://` endpoints are verified, and what is presented to them."),
     ],
-    later: &["health", "outlier", "slow_start", "tls"],
+    later: &["health", "outlier", "slow_start"],
 };
 
 const ENDPOINT: Spec = Spec {
     title: "an endpoint",
     doc: "An endpoint with a weight.",
     keys: &[
-        required("url", Form::Pattern("^(http|h2c)://|\\$\\{"), "Where it is."),
+        required("url", Form::Pattern(URL), "Where it is."),
         default("weight", Form::Integer(1, 1_000), "1", "Its weight among its siblings."),
     ],
     later: &[],
@@ -60,7 +65,7 @@ const LIMITS: Spec = Spec {
 };
 
 /// Compiles one upstream.
-pub(super) fn upstream(context: &mut Context<'_>, named: &Named<'_>) -> Option<Upstream> {
+pub(super) fn upstream(context: &mut Context<'_>, named: &Named<'_>, system: &mut SystemRoots) -> Option<Upstream> {
     let reader = named.item.table(context, &UPSTREAM)?.called(named.name);
     let endpoints = endpoints(context, &reader);
     let revision = reader.text(context, "revision").map(|text| text.to_string());
@@ -91,9 +96,17 @@ pub(super) fn upstream(context: &mut Context<'_>, named: &Named<'_>) -> Option<U
         0 => ProxyProtocol::V1,
         _ => ProxyProtocol::V2,
     });
+    let given = reader.get("tls").is_some();
+    let secured = endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Https);
+    let tls = if secured { upstream_tls::tls(context, (&reader, named.name), system) } else { None };
+    if given && !secured && !endpoints.is_empty() {
+        let message = format!("{} has no `https://` endpoint: `tls` has no meaning here", reader.title());
+        let finding = Finding::error("useless-key", reader.place("tls"), message);
+        context.report(finding.help("write `https://host:port` in `endpoints`"));
+    }
     reader.finish(context);
     let name = named.name.to_owned();
-    Some(Upstream { name, revision, endpoints, balance, connect_timeout, limits, proxy_protocol })
+    Some(Upstream { name, revision, endpoints, balance, connect_timeout, limits, proxy_protocol, tls })
 }
 
 fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec> {
@@ -133,7 +146,11 @@ fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<Endpoi
         Ok((protocol, host, port)) => Some(EndpointSpec { protocol, host, port, weight }),
         Err(message) => {
             let finding = Finding::error("bad-endpoint", text.span, message);
-            context.report(finding.help("write `http://host:port`, or `h2c://host:port` for HTTP/2 in the clear"));
+            context.report(
+                finding.help(
+                    "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in the clear",
+                ),
+            );
             None
         }
     }
@@ -144,7 +161,7 @@ fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
     let protocol = match scheme {
         "http" => Protocol::Http1,
         "h2c" => Protocol::H2c,
-        "https" => return Err("`https://` is not supported by this version of Pointsman".to_owned()),
+        "https" => Protocol::Https,
         _ => return Err(format!("`{scheme}://` is not a protocol of endpoints")),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -160,7 +177,7 @@ fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
             let parsed = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
             (host, parsed.ok_or_else(|| format!("`{port}` is not a port"))?)
         }
-        None => (rest, 80),
+        None => (rest, if protocol == Protocol::Https { 443 } else { 80 }),
     };
     if !value::is_host(host) {
         return Err(format!("`{host}` is not a host"));
@@ -181,11 +198,12 @@ mod tests {
         check("http://10.0.1.10:8080", (Protocol::Http1, EndpointHost::Ip([10, 0, 1, 10].into()), 8080));
         check("http://Checkout.internal", (Protocol::Http1, name("checkout.internal"), 80));
         check("h2c://[::1]:50051/", (Protocol::H2c, EndpointHost::Ip("::1".parse().unwrap()), 50051));
+        check("https://a.example", (Protocol::Https, name("a.example"), 443));
+        check("https://10.0.0.1:8443", (Protocol::Https, EndpointHost::Ip([10, 0, 0, 1].into()), 8443));
         check("http://[::1]", (Protocol::Http1, EndpointHost::Ip("::1".parse().unwrap()), 80));
         for bad in [
             "10.0.0.1:80",
             "ftp://a:1",
-            "https://a:1",
             "http://a:0",
             "http://a:70000",
             "http://a:",

@@ -9,12 +9,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use rustls::ClientConfig;
+
 use super::hand_over::{Inherited, Wanted};
 use super::socket::{BindError, bind};
-use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Route, Rules, Upstream};
+use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Protocol, Route, Rules, Upstream};
 use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
 use crate::telemetry::{Labels, PerWorker, Registry, UpstreamSeries, VariantSeries};
-use crate::tls::Server;
+use crate::tls::{Dial, Server, client};
 
 /// The addresses of the names that are known, sorted.
 pub type Addresses = HashMap<String, Vec<IpAddr>>;
@@ -154,20 +156,37 @@ pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
 /// Every upstream's endpoints, with the addresses known now.
 #[must_use]
 pub fn all_endpoints(old: Option<&Snapshot>, rules: &Rules, addresses: &Addresses) -> Vec<Arc<[Endpoint]>> {
-    let known: HashMap<&str, &Arc<[Endpoint]>> = old.map_or_else(HashMap::new, |old| {
-        old.rules.upstreams.iter().map(|upstream| upstream.name.as_str()).zip(&old.endpoints).collect()
+    let known: HashMap<&str, (&Upstream, &Arc<[Endpoint]>)> = old.map_or_else(HashMap::new, |old| {
+        let all = old.rules.upstreams.iter().zip(&old.endpoints);
+        all.map(|(upstream, endpoints)| (upstream.name.as_str(), (upstream, endpoints))).collect()
     });
     let one = |upstream: &Upstream| {
-        let next = endpoints(upstream, addresses);
-        match known.get(upstream.name.as_str()) {
-            Some(carried) if ***carried == *next => Arc::clone(carried),
+        let known = known.get(upstream.name.as_str());
+        let next = endpoints(upstream, secured(upstream, known).as_ref(), addresses);
+        match known {
+            Some((_, carried)) if ***carried == *next => Arc::clone(carried),
             Some(_) | None => next.into(),
         }
     };
     rules.upstreams.iter().map(one).collect()
 }
 
-fn endpoints(upstream: &Upstream, addresses: &Addresses) -> Vec<Endpoint> {
+/// How an upstream's endpoints are secured: as before when nothing of it has changed, so that their connections stay.
+fn secured(upstream: &Upstream, known: Option<&(&Upstream, &Arc<[Endpoint]>)>) -> Option<Arc<ClientConfig>> {
+    let tls = upstream.tls.as_ref()?;
+    let same = known.filter(|(old, _)| old.tls.as_ref() == Some(tls));
+    if let Some(dial) = same.and_then(|(_, endpoints)| endpoints.iter().find_map(|endpoint| endpoint.tls.as_ref())) {
+        return Some(Arc::clone(dial.config()));
+    }
+    let presented = tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key));
+    // What it is made of was tried when the file was read.
+    client(&tls.roots, presented)
+        .inspect_err(|flaw| tracing::error!(upstream = upstream.name, %flaw, "TLS cannot be used"))
+        .ok()
+}
+
+fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses: &Addresses) -> Vec<Endpoint> {
+    let server_name = upstream.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
     let mut all = Vec::new();
     for spec in &upstream.endpoints {
         let (one, host);
@@ -179,11 +198,22 @@ fn endpoints(upstream: &Upstream, addresses: &Addresses) -> Vec<Endpoint> {
             }
             EndpointHost::Name(name) => (addresses.get(name).map_or(&[], Vec::as_slice), name),
         };
+        let tls = match spec.protocol {
+            Protocol::Http1 | Protocol::H2c => None,
+            Protocol::Https => {
+                let name = server_name.unwrap_or_else(|| host.trim_matches(['[', ']']));
+                let dial = config.and_then(|config| Dial::new(Arc::clone(config), name));
+                // In the clear is no way to speak to it.
+                let Some(dial) = dial else { continue };
+                Some(Arc::new(dial))
+            }
+        };
         let name: Arc<str> = format!("{host}:{}", spec.port).into();
         all.extend(ips.iter().map(|ip| Endpoint {
             address: SocketAddr::new(*ip, spec.port),
             protocol: spec.protocol,
             weight: spec.weight,
+            tls: tls.clone(),
             name: Arc::clone(&name),
         }));
     }
@@ -218,10 +248,7 @@ fn all_upstream_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registr
         old.iter().flat_map(|old| &old.upstream_series).map(|series| (series.upstream.as_str(), series)).collect();
     let one = |upstream: &Upstream| {
         known.get(upstream.name.as_str()).map_or_else(
-            || {
-                let meters = PerWorker::new(registry.workers);
-                Arc::new(UpstreamSeries { upstream: upstream.name.clone(), meters })
-            },
+            || Arc::new(UpstreamSeries::new(&upstream.name, registry.workers)),
             |carried| Arc::clone(carried),
         )
     };

@@ -171,6 +171,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
             "revision": upstream.revision,
             "in_flight": sum(|meter| meter.in_flight.value()),
             "connections": sum(|meter| meter.connections.value()),
+            "last_tls_failure": series.tls_trouble.last().map(|last| json!({ "at": time(last.at), "cause": last.cause })),
             "endpoints": endpoints.iter().map(|endpoint| json!({
                 "name": &*endpoint.name,
                 "address": endpoint.address,

@@ -16,6 +16,7 @@ use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::socket::Socket;
 use super::upstream_h2_io::{Said, UpstreamH2Io};
 use super::upstream_io::UpstreamIo;
+use super::upstream_tls;
 use super::worker::Worker;
 use crate::route::Protocol;
 use crate::telemetry::UpstreamSeries;
@@ -42,29 +43,31 @@ pub(super) async fn lease(
     (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
     reuse: Reuse,
 ) -> Result<(Lease, bool), Fault> {
-    match endpoint.protocol() {
-        Protocol::Http1 => {
-            if !matches!(reuse, Reuse::GivenUp)
-                && let Some(connection) = idle(endpoint).await
-            {
-                return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
-            }
-            let connection = open_h1(worker, upstream, endpoint).await?;
-            Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, false))
-        }
-        Protocol::H2c => {
-            if let Some(connection) = shared(endpoint, &reuse) {
-                return Ok((connection, true));
-            }
-            let _alone = endpoint.opening.lock().await;
-            if let Some(connection) = shared(endpoint, &reuse) {
-                return Ok((connection, true));
-            }
-            let connection = open_h2(worker, upstream, endpoint).await?;
-            endpoint.multiplexed.borrow_mut().push(connection.clone());
-            Ok((Lease::Stream(Stream::new(connection)), false))
+    let protocol = endpoint.protocol();
+    if protocol != Protocol::H2c
+        && !matches!(reuse, Reuse::GivenUp)
+        && let Some(connection) = idle(endpoint).await
+    {
+        return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
+    }
+    if protocol == Protocol::Http1 {
+        return Ok((open(worker, (upstream, endpoint)).await?, false));
+    }
+    if let Some(connection) = shared(endpoint, &reuse) {
+        return Ok((connection, true));
+    }
+    let mut alone = None;
+    if !endpoint.agreed_on_h1.get() {
+        alone = Some(endpoint.opening.lock().await);
+        if let Some(connection) = shared(endpoint, &reuse) {
+            return Ok((connection, true));
         }
     }
+    // Whoever held the lock before may have found that nobody need wait.
+    let alone = alone.filter(|_| !endpoint.agreed_on_h1.get());
+    let lease = open(worker, (upstream, endpoint)).await?;
+    drop(alone);
+    Ok((lease, false))
 }
 
 /// A stream of an HTTP/2 connection that is open already.
@@ -88,11 +91,39 @@ async fn idle(endpoint: &EndpointPool) -> Option<Single> {
     None
 }
 
-async fn open_h1(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool) -> Result<Single, Fault> {
-    let (stream, open) = connect(worker, upstream, endpoint).await?;
+/// Opens a connection, and speaks what the endpoint speaks.
+async fn open(
+    worker: &Rc<Worker>,
+    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+) -> Result<Lease, Fault> {
+    let (socket, open) = connect(worker, upstream, endpoint).await?;
+    let multiplexes = match endpoint.protocol() {
+        Protocol::Http1 => false,
+        Protocol::H2c => true,
+        Protocol::Https => {
+            let multiplexes = socket.agreed_on(b"h2");
+            endpoint.agreed_on_h1.set(!multiplexes);
+            multiplexes
+        }
+    };
+    if multiplexes {
+        let spoken = speak_h2(worker, upstream, (socket, open)).await;
+        if spoken.as_ref().is_err_and(|fault| *fault == Fault::TlsAlert) {
+            upstream_tls::note_refusal(worker, (upstream, endpoint));
+        }
+        let connection = spoken?;
+        endpoint.multiplexed.borrow_mut().push(connection.clone());
+        Ok(Lease::Stream(Stream::new(connection)))
+    } else {
+        let connection = speak_h1(worker, (socket, open)).await?;
+        Ok(Lease::Whole { connection, endpoint: Rc::clone(endpoint) })
+    }
+}
+
+async fn speak_h1(worker: &Rc<Worker>, (socket, open): (Socket, Open)) -> Result<Single, Fault> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(H1_BUFFER_BYTES).max_header_size(HEAD_BYTES_MAX);
-    let (io, hints) = UpstreamIo::new(stream, worker);
+    let (io, hints) = UpstreamIo::new(socket, worker);
     let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
     let task = tokio::task::spawn_local({
         let hints = Rc::clone(&hints);
@@ -110,12 +141,11 @@ async fn open_h1(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &En
     Ok(Single { sender, hints, task })
 }
 
-async fn open_h2(
+async fn speak_h2(
     worker: &Rc<Worker>,
     upstream: &Rc<UpstreamPool>,
-    endpoint: &EndpointPool,
+    (socket, open): (Socket, Open),
 ) -> Result<Multiplexed, Fault> {
-    let (stream, open) = connect(worker, upstream, endpoint).await?;
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
@@ -124,7 +154,7 @@ async fn open_h2(
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));
-    let (io, said) = UpstreamH2Io::new(stream, worker);
+    let (io, said) = UpstreamH2Io::new(socket, worker);
     let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
     tokio::task::spawn_local(async move {
         let _open = open;
@@ -135,6 +165,7 @@ async fn open_h2(
     // It is known only then how many streams there may be.
     match tokio::time::timeout(upstream.upstream.connect_timeout, said.settled()).await {
         Ok(true) => Ok(Multiplexed::new(sender, said, worker.now_ms())),
+        Ok(false) if said.is_refusal() => Err(Fault::TlsAlert),
         Ok(false) if said.is_anything() => Err(Fault::UpstreamProtocol),
         Ok(false) => Err(Fault::UpstreamReset),
         Err(_) => Err(Fault::ConnectTimeout),
@@ -153,6 +184,8 @@ async fn connect(
     }
     // Counted before it is open, so that a burst cannot pass the limit.
     let open = Open::new(worker, upstream);
+    let began = worker.clock.now();
+    let patience = upstream.upstream.connect_timeout;
     let connecting = async {
         let mut stream = TcpStream::connect(endpoint.endpoint.address).await?;
         if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
@@ -160,25 +193,28 @@ async fn connect(
         }
         Ok::<_, std::io::Error>(stream)
     };
-    match tokio::time::timeout(upstream.upstream.connect_timeout, connecting).await {
-        Ok(Ok(stream)) => {
-            meter.connects.inc();
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
-            }
-            Ok((Socket::Plain(stream), open))
-        }
+    let stream = match tokio::time::timeout(patience, connecting).await {
+        Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             meter.connect_failures.inc();
             let (name, address) = (&endpoint.endpoint.name, endpoint.endpoint.address);
             tracing::debug!(upstream = upstream.upstream.name, endpoint = %name, %address, %error, "cannot connect");
-            Err(Fault::ConnectRefused)
+            return Err(Fault::ConnectRefused);
         }
         Err(_) => {
             meter.connect_failures.inc();
-            Err(Fault::ConnectTimeout)
+            return Err(Fault::ConnectTimeout);
         }
+    };
+    meter.connects.inc();
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    let Some(dial) = &endpoint.endpoint.tls else { return Ok((Socket::Plain(stream), open)) };
+    let left = patience.saturating_sub(worker.clock.now().duration_since(began));
+    let secured = upstream_tls::secure(worker, (upstream, endpoint), (stream, dial, left));
+    // Boxed, so that connections in the clear do not carry its size.
+    Ok((Box::pin(secured).await?, open))
 }
 
 /// A connection that speaks something else than HTTP from now on, and what was read of it behind the answer's head.

@@ -39,6 +39,14 @@ pub(super) enum Fault {
     UpstreamProtocol,
     /// It cannot be upgraded there.
     NoUpgrade,
+    /// The endpoint's certificate is not believed.
+    TlsCertificate,
+    /// The endpoint speaks no TLS, or not as it must.
+    TlsProtocol,
+    /// The endpoint refused us under TLS.
+    TlsAlert,
+    /// The endpoint did not shake hands in time.
+    TlsTimeout,
     /// No response in time.
     ResponseTimeout,
     /// No response within the `grpc-timeout` of the call.
@@ -55,7 +63,10 @@ impl Fault {
             Self::ConnectRefused | Self::UpstreamReset | Self::UpstreamProtocol | Self::NoUpgrade => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::ConnectTimeout | Self::ResponseTimeout | Self::CallTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::TlsCertificate | Self::TlsProtocol | Self::TlsAlert => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::TlsTimeout | Self::ResponseTimeout | Self::CallTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 
@@ -71,7 +82,10 @@ impl Fault {
             Self::NoEndpoint => "destination_unavailable",
             Self::UpstreamRequests | Self::UpstreamConnections => "connection_limit_reached",
             Self::ConnectRefused => "connection_refused",
-            Self::ConnectTimeout => "connection_timeout",
+            Self::ConnectTimeout | Self::TlsTimeout => "connection_timeout",
+            Self::TlsCertificate => "tls_certificate_error",
+            Self::TlsProtocol => "tls_protocol_error",
+            Self::TlsAlert => "tls_alert_received",
             Self::UpstreamReset => "connection_terminated",
             Self::UpstreamProtocol => "http_protocol_error",
             Self::NoUpgrade => "http_upgrade_failed",
@@ -92,6 +106,10 @@ impl Fault {
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::NoUpgrade => "upstream_no_upgrade",
+            Self::TlsCertificate => "tls_certificate",
+            Self::TlsProtocol => "tls_protocol",
+            Self::TlsAlert => "tls_alert",
+            Self::TlsTimeout => "tls_timeout",
             Self::ResponseTimeout => "response_timeout",
             Self::CallTimeout => "call_timeout",
         }
@@ -105,10 +123,13 @@ impl Fault {
             Self::NoEndpoint => "The service has no instance at the moment.",
             Self::UpstreamRequests | Self::UpstreamConnections => "The service is busy. Try again shortly.",
             Self::ConnectRefused => "The service could not be reached.",
+            Self::TlsCertificate | Self::TlsProtocol | Self::TlsAlert => {
+                "No secure connection to the service could be made."
+            }
             Self::UpstreamReset => "The service broke off before it answered.",
             Self::NoUpgrade => "The service takes no such connections.",
             Self::UpstreamProtocol => "The service gave an answer that cannot be understood.",
-            Self::ConnectTimeout | Self::ResponseTimeout => "The service did not answer in time.",
+            Self::ConnectTimeout | Self::TlsTimeout | Self::ResponseTimeout => "The service did not answer in time.",
             Self::CallTimeout => grpc::TOO_LATE,
         }
     }
@@ -120,6 +141,10 @@ impl Fault {
             Self::Refused(_) | Self::UpstreamRequests | Self::UpstreamConnections | Self::NoEndpoint => Ender::Proxy,
             Self::ConnectRefused
             | Self::ConnectTimeout
+            | Self::TlsCertificate
+            | Self::TlsProtocol
+            | Self::TlsAlert
+            | Self::TlsTimeout
             | Self::UpstreamReset
             | Self::UpstreamProtocol
             | Self::NoUpgrade
@@ -142,6 +167,10 @@ impl Fault {
             | Self::UpstreamConnections
             | Self::ConnectRefused
             | Self::ConnectTimeout
+            | Self::TlsCertificate
+            | Self::TlsProtocol
+            | Self::TlsAlert
+            | Self::TlsTimeout
             | Self::UpstreamProtocol
             | Self::NoUpgrade
             | Self::UpstreamReset => GrpcStatus::UNAVAILABLE,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
+use http::uri::Scheme;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 
@@ -19,12 +20,13 @@ use super::fault::Fault;
 use super::fields::is_ambiguous_response;
 use super::lease::{Flight, Lease};
 use super::pool::{EndpointPool, UpstreamPool};
-use super::prepare::for_h2;
+use super::prepare::{for_h1, for_h2};
 use super::replay::Again;
 use super::timers::Deadline;
 use super::upgrade::{self, Verdict};
 use super::upstream_h2_io::Said;
-use crate::route::Route;
+use super::upstream_tls;
+use crate::route::{Protocol, Route};
 use crate::telemetry::StatusClass;
 
 /// From this limit on, a worker may use up half of its share without looking at the others.
@@ -127,7 +129,7 @@ async fn send(
         };
         exchange.attempts += 1;
         let (lease, reused) = connect::lease(&worker, (upstream, pool), reuse).await?;
-        let (again, sent) = keep(request, &lease, reused && idempotent);
+        let (again, sent) = keep(request, (&lease, pool.protocol()), reused && idempotent);
         let said = lease.said();
         if let Some(asked) = &exchange.asked {
             asked.may_go(said.as_ref().map(|said| said.connects()))?;
@@ -160,7 +162,10 @@ async fn send(
             }
             Err(failure) => failure,
         };
-        exchange.lease = None;
+        if exchange.lease.take().is_some_and(|lease| lease.is_refusal()) {
+            upstream_tls::note_refusal(&worker, (upstream, endpoint));
+            return Err(Fault::TlsAlert);
+        }
         let silent = failure.silent && reused && idempotent;
         let again = again.filter(Again::is_whole);
         request = match (failure.unsent, again) {
@@ -183,9 +188,15 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Keeps what it takes to send a request again, if that can come to pass: on a stream, which the other side can refuse
 /// unprocessed, or because it may be repeated.
-fn keep(mut request: Request<RequestBody>, lease: &Lease, repeatable: bool) -> (Option<Again>, Request<RequestBody>) {
+fn keep(
+    mut request: Request<RequestBody>,
+    (lease, protocol): (&Lease, Protocol),
+    repeatable: bool,
+) -> (Option<Again>, Request<RequestBody>) {
     match lease {
-        Lease::Stream(_) => for_h2(&mut request),
+        Lease::Stream(_) if protocol == Protocol::Https => for_h2(&mut request, Scheme::HTTPS),
+        Lease::Stream(_) => for_h2(&mut request, Scheme::HTTP),
+        Lease::Whole { .. } if request.version() == Version::HTTP_2 => for_h1(&mut request),
         Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
         Lease::Whole { .. } => return (None, request),
     }

@@ -55,6 +55,14 @@ impl Lease {
         }
     }
 
+    /// Whether the other side has refused us, under TLS.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Whole { connection, .. } => connection.hints.is_refusal(),
+            Self::Stream(stream) => stream.said.is_refusal(),
+        }
+    }
+
     /// The answer was read whole: the connection goes back to its pool, unless the request's body is still on its way.
     pub(super) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {

@@ -41,6 +41,7 @@ mod tunnel;
 mod upgrade;
 mod upstream_h2_io;
 mod upstream_io;
+mod upstream_tls;
 mod visitors;
 mod vouched;
 mod websocket;

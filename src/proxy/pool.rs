@@ -50,6 +50,8 @@ pub(super) struct EndpointPool {
     pub(super) opening: tokio::sync::Mutex<()>,
     /// Whom its connections name in a PROXY header.
     pub(super) names: Option<Ends>,
+    /// What was agreed upon last under TLS is HTTP/1.1.
+    pub(super) agreed_on_h1: Cell<bool>,
 }
 
 /// An HTTP/1.1 connection: one request at a time.
@@ -187,6 +189,7 @@ impl EndpointPool {
             multiplexed: RefCell::default(),
             opening: tokio::sync::Mutex::new(()),
             names: None,
+            agreed_on_h1: Cell::new(false),
         }
     }
 

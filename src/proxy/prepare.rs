@@ -232,7 +232,7 @@ fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
 }
 
 /// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.
-pub(super) fn for_h2(request: &mut Request<RequestBody>) {
+pub(super) fn for_h2(request: &mut Request<RequestBody>, scheme: Scheme) {
     if request.version() == Version::HTTP_2 {
         return;
     }
@@ -241,7 +241,7 @@ pub(super) fn for_h2(request: &mut Request<RequestBody>) {
     request.headers_mut().remove(header::TRANSFER_ENCODING);
     let mut uri = http::uri::Parts::default();
     uri.path_and_query = request.uri().path_and_query().cloned();
-    uri.scheme = Some(Scheme::HTTP);
+    uri.scheme = Some(scheme);
     uri.authority = host.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
     if uri.authority.is_none() {
         uri.authority = Some(http::uri::Authority::from_static("localhost"));
@@ -250,4 +250,24 @@ pub(super) fn for_h2(request: &mut Request<RequestBody>) {
         *request.uri_mut() = uri;
     }
     *request.version_mut() = Version::HTTP_2;
+}
+
+/// Turns a request for HTTP/2 back into one in origin-form: the other side has agreed upon another protocol meanwhile.
+pub(super) fn for_h1(request: &mut Request<RequestBody>) {
+    if request.version() != Version::HTTP_2 {
+        return;
+    }
+    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    if !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = request.uri().path_and_query().cloned();
+    if let Ok(uri) = Uri::from_parts(uri) {
+        *request.uri_mut() = uri;
+    }
+    *request.version_mut() = Version::HTTP_11;
 }

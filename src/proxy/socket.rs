@@ -17,6 +17,14 @@ pub(super) enum Socket {
 }
 
 impl Socket {
+    /// Whether this protocol was agreed upon by ALPN (RFC 7301).
+    pub(super) fn agreed_on(&self, protocol: &[u8]) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(protocol),
+        }
+    }
+
     /// Ready when there may be something to read, without a buffer for it. Under TLS, what was received of a record
     /// already is not looked at: ask only when a read was pending before.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,6 +14,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::Socket;
+use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
 
 const FRAME_HEADER_BYTES: usize = 9;
@@ -48,6 +49,7 @@ pub(super) struct Said {
     leaving: Cell<bool>,
     ended: Cell<bool>,
     anything: Cell<bool>,
+    refused: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -83,6 +85,11 @@ impl Said {
     /// Whether anything was said at all.
     pub(super) fn is_anything(&self) -> bool {
         self.anything.get()
+    }
+
+    /// Whether it refused us, under TLS.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.refused.get()
     }
 
     fn is_now(&self, fact: &Cell<bool>) {
@@ -186,6 +193,16 @@ impl UpstreamH2Io {
     }
 }
 
+impl UpstreamH2Io {
+    /// What was written, or why not.
+    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Err(_))) && ready!(poll_refused(&mut self.stream, cx)) {
+            self.resets.said.refused.set(true);
+        }
+        written
+    }
+}
+
 impl Drop for UpstreamH2Io {
     fn drop(&mut self) {
         self.resets.said.is_now(&self.resets.said.ended);
@@ -198,7 +215,12 @@ impl Read for UpstreamH2Io {
         let mut scratch = this.worker.scratch.borrow_mut();
         let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
-        ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer))?;
+        if let Err(error) = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+            if is_refusal(&error) {
+                this.resets.said.refused.set(true);
+            }
+            return Poll::Ready(Err(error));
+        }
         if !buffer.filled().is_empty() {
             this.resets.said.anything.set(true);
         }
@@ -210,7 +232,9 @@ impl Read for UpstreamH2Io {
 
 impl Write for UpstreamH2Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -218,7 +242,9 @@ impl Write for UpstreamH2Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

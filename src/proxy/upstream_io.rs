@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::client::Client;
 use super::early::is_wanted;
 use super::socket::Socket;
+use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
 
 /// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
@@ -39,6 +40,7 @@ pub(super) struct Hints {
     /// The request under way asks to switch to another protocol.
     pub(super) asked: Cell<bool>,
     wanted: Cell<bool>,
+    refused: Cell<bool>,
     client: RefCell<Option<Rc<Client>>>,
     /// The beginning of an informational head.
     held: RefCell<BytesMut>,
@@ -49,6 +51,20 @@ impl Hints {
     pub(super) fn go_to(&self, client: &Rc<Client>) {
         self.wanted.set(true);
         *self.client.borrow_mut() = Some(Rc::clone(client));
+    }
+
+    /// Whether the other side has refused us, under TLS.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.refused.get()
+    }
+
+    /// Looks at why nothing could be read.
+    fn look_at(&self, read: &Poll<io::Result<()>>) {
+        if let Poll::Ready(Err(error)) = read
+            && is_refusal(error)
+        {
+            self.refused.set(true);
+        }
     }
 
     /// Looks at what was read. The final response's head ends it.
@@ -105,6 +121,14 @@ impl UpstreamIo {
         let hints = Rc::new(Hints::default());
         (Self { stream: TokioIo::new(stream), worker: Rc::clone(worker), hints: Rc::clone(&hints) }, hints)
     }
+
+    /// What was written, or why not.
+    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Err(_))) && ready!(poll_refused(self.stream.inner_mut(), cx)) {
+            self.hints.refused.set(true);
+        }
+        written
+    }
 }
 
 impl UpstreamIo {
@@ -118,12 +142,16 @@ impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.hints.wanted.get() {
-            return Pin::new(&mut this.stream).poll_read(cx, cursor);
+            let read = Pin::new(&mut this.stream).poll_read(cx, cursor);
+            this.hints.look_at(&read);
+            return read;
         }
         let mut scratch = this.worker.scratch.borrow_mut();
         let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
-        ready!(Pin::new(this.stream.inner_mut()).poll_read(cx, &mut buffer))?;
+        let read = Pin::new(this.stream.inner_mut()).poll_read(cx, &mut buffer);
+        this.hints.look_at(&read);
+        ready!(read)?;
         this.hints.notice(buffer.filled());
         cursor.put_slice(buffer.filled());
         Poll::Ready(Ok(()))
@@ -132,7 +160,9 @@ impl Read for UpstreamIo {
 
 impl Write for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.get_mut().stream.inner_mut()).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(this.stream.inner_mut()).poll_write(cx, bytes);
+        this.written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -141,7 +171,8 @@ impl Write for UpstreamIo {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        write_merged(this.stream.inner_mut(), cx, (slices, &this.worker))
+        let written = write_merged(this.stream.inner_mut(), cx, (slices, &this.worker));
+        this.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

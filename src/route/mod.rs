@@ -63,5 +63,7 @@ pub use rules::{Kill, Rules};
 pub use segment::{Segment, TenantList};
 pub use template::{Part, Template, TemplateError, TemplateFault, Values};
 pub use unit::{Bucket, Generation, RouteId, SegmentId, UpstreamId, VariantId, Weight};
-pub use upstream::{Balance, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
+pub use upstream::{
+    Balance, ClientCert, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits, UpstreamTls,
+};
 pub use what_if::{Comparison, Flow, Moved, RouteChange, compare};

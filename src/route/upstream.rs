@@ -1,6 +1,8 @@
 //! An upstream as plain data: endpoints, balance, limits.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One `[upstream.NAME]`.
@@ -20,6 +22,45 @@ pub struct Upstream {
     pub limits: UpstreamLimits,
     /// Whether each connection begins with a PROXY header that names the client, and in which version.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// How its `https://` endpoints are secured; there when it has any.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// `[upstream.NAME.tls]`, with what its files held.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The certificates of the authorities that are believed, in DER.
+    pub roots: Arc<[Vec<u8>]>,
+    /// The name that certificates must be for; the endpoint's host when not given.
+    pub server_name: Option<String>,
+    /// What we present when asked.
+    pub client_cert: Option<ClientCert>,
+}
+
+/// A certificate of our own, in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCert {
+    /// The certificate and its chain.
+    pub chain: Arc<[u8]>,
+    /// Its private key.
+    pub key: Arc<[u8]>,
+}
+
+impl fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamTls")
+            .field("roots", &self.roots.len())
+            .field("server_name", &self.server_name)
+            .field("client_cert", &self.client_cert)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ClientCert {
+    /// Never the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCert")
+    }
 }
 
 /// A version of the PROXY protocol.
@@ -60,6 +101,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 in the clear with prior knowledge (`h2c://`).
     H2c,
+    /// HTTP/2 or HTTP/1.1 over TLS, as the two sides agree by ALPN (`https://`).
+    Https,
 }
 
 impl Protocol {
@@ -69,6 +112,7 @@ impl Protocol {
         match self {
             Self::Http1 => "http",
             Self::H2c => "h2c",
+            Self::Https => "https",
         }
     }
 }

@@ -8,7 +8,7 @@ use super::process::Process;
 use super::text::{Kind, Text};
 use super::{
     Counter, GrpcStatus, Histogram, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass,
-    UpstreamMeter, UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
+    TlsFailure, UpstreamMeter, UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
 use crate::drain::Phase;
 
@@ -200,8 +200,18 @@ fn upstreams(text: &mut Text, scrape: &Scrape<'_>) {
             }
         }
     }
-    let counters: [Counters<UpstreamMeter>; 4] = [
+    text.family("pointsman_upstream_tls_failures_total", Kind::Counter, "TLS with upstreams that failed, by cause.");
+    for one in &scrape.upstreams {
+        for failure in TlsFailure::ALL {
+            let count = sum(one.series.meters.used().map(|meter| &meter.tls_failures[failure as usize]));
+            if count > 0 {
+                text.sample("", &[("cause", failure.name()), ("upstream", &one.series.upstream)], count);
+            }
+        }
+    }
+    let counters: [Counters<UpstreamMeter>; 5] = [
         ("pointsman_upstream_connects_total", "Connections opened.", |m| &m.connects),
+        ("pointsman_upstream_tls_handshakes_total", "TLS handshakes that succeeded.", |m| &m.tls_handshakes),
         ("pointsman_upstream_connect_failures_total", "Connections that were not opened in time.", |m| {
             &m.connect_failures
         }),

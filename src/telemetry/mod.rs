@@ -12,6 +12,7 @@ mod process;
 mod series;
 mod text;
 mod tls;
+mod upstream_tls;
 mod writer;
 
 pub use access::{AccessEntry, Ender, Event, LogBuffer, Termination, TlsEntry};
@@ -25,4 +26,5 @@ pub use series::{
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
 pub use tls::{HandshakeFailure, TlsMeter};
+pub use upstream_tls::{LastTlsTrouble, News, TlsFailure, TlsTrouble};
 pub use writer::{LogSender, LogWriter, openable};

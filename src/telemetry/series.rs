@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{Counter, Gauge, GrpcCounters, Histogram, TlsMeter};
+use super::{Counter, Gauge, GrpcCounters, Histogram, TlsFailure, TlsMeter, TlsTrouble};
 use crate::clock::Clock;
 use crate::route::{Generation, Reason};
 
@@ -155,6 +155,10 @@ pub struct UpstreamMeter {
     pub over_requests: Counter,
     /// Requests refused because `limits.connections` was reached.
     pub over_connections: Counter,
+    /// TLS handshakes that succeeded.
+    pub tls_handshakes: Counter,
+    /// TLS that failed, by kind.
+    pub tls_failures: [Counter; TlsFailure::ALL.len()],
     /// From sending an attempt to its response head.
     pub latency: Histogram,
 }
@@ -393,6 +397,17 @@ pub struct UpstreamSeries {
     pub upstream: String,
     /// Its meters.
     pub meters: PerWorker<UpstreamMeter>,
+    /// What went wrong last under TLS.
+    pub tls_trouble: TlsTrouble,
+}
+
+impl UpstreamSeries {
+    /// The meters of the upstream of this name.
+    #[must_use]
+    pub fn new(upstream: &str, workers: usize) -> Self {
+        let (meters, tls_trouble) = (PerWorker::new(workers), TlsTrouble::default());
+        Self { upstream: upstream.to_owned(), meters, tls_trouble }
+    }
 }
 
 /// The process's meters, made once at start.

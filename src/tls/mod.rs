@@ -2,6 +2,7 @@
 //! client proves to be. What is read here cannot be wrong afterwards; what is wrong is told as a [`Flaw`].
 
 mod certificate;
+mod client;
 mod crypto;
 mod flaw;
 mod last_good;
@@ -10,6 +11,7 @@ mod pem;
 mod server;
 
 pub use certificate::Certificate;
+pub use client::{Dial, client, distrust, is_server_name, system_roots};
 pub use crypto::{provider, sha256_hex};
 pub use flaw::Flaw;
 pub use last_good::LastGood;

@@ -16,6 +16,7 @@ const NOT_GOLDEN: &[(&str, &str)] = &[
     ("certificate-kept", "takes a certificate that was good before: tested in tls.rs"),
     ("certificate-expires-soon", "depends on the day: tested in the room"),
     ("bad-tls", "nothing that is read can bring it about"),
+    ("no-roots", "takes a system without root certificates: tested in the room"),
 ];
 
 /// A folder of certificates and keys, good and bad, made anew: none is ever kept in the repository.

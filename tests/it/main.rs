@@ -29,3 +29,4 @@ mod stalls;
 mod tls;
 mod upgrade;
 mod upstream;
+mod upstream_tls;

@@ -107,6 +107,7 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         endpoints: vec![],
         balance: Balance::default(),
         connect_timeout: std::time::Duration::from_secs(1),
+        tls: None,
         limits: UpstreamLimits::default(),
         proxy_protocol: None,
     };

@@ -45,7 +45,7 @@ fn scrape() -> String {
     let label = ReasonLabel::of(Reason::Weight, Fallback::Yes).index();
     canary.meters.of(1).requests[label][StatusClass::ServerError as usize].inc();
     registry.unrouted.meters.of(0).requests[ReasonLabel::NONE.index()][StatusClass::ClientError as usize].inc();
-    let upstreams = ["v1", "v2"].map(|name| UpstreamSeries { upstream: name.to_owned(), meters: PerWorker::new(2) });
+    let upstreams = ["v1", "v2"].map(|name| UpstreamSeries::new(name, 2));
     let meter = upstreams[0].meters.of(0);
     meter.requests[StatusClass::Success as usize].add(6);
     meter.in_flight.add(2);

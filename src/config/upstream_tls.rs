@@ -1,0 +1,134 @@
+//! `[upstream.NAME.tls]`: whom `https://` endpoints are believed from, and what is presented to them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::read;
+use super::reader::{Reader, Text};
+use super::source::Span;
+use super::spec::{Form, Spec, optional, required};
+use crate::route::{ClientCert, UpstreamTls};
+use crate::tls::{self, Flaw};
+
+/// `[upstream.NAME.tls]`.
+pub(super) const TLS: Spec = Spec {
+    title: "[upstream.NAME.tls]",
+    doc: "How `https://` endpoints are verified, and what is presented to them.",
+    keys: &[
+        optional("ca", Form::Text, "A PEM file of the authorities that are believed; the system's when not given."),
+        optional("server_name", Form::Text, "The name that certificates must be for; the endpoint's host otherwise."),
+        optional("client_cert", Form::Table(&CLIENT_CERT), "The certificate that we present when asked for one."),
+    ],
+    later: &[],
+};
+
+const CLIENT_CERT: Spec = Spec {
+    title: "[upstream.NAME.tls.client_cert]",
+    doc: "A certificate and its key, as PEM files; both are watched.",
+    keys: &[
+        required("cert", Form::Text, "The certificate, and the chain to its authority."),
+        required("key", Form::Text, "Its private key."),
+    ],
+    later: &[],
+};
+
+/// The roots of the system, read when they are first needed.
+#[derive(Default)]
+pub(super) struct SystemRoots(Option<Arc<[Vec<u8>]>>);
+
+/// Reads `tls` of an upstream whose endpoints need it.
+pub(super) fn tls<'d>(
+    context: &mut Context<'_>,
+    (reader, name): (&Reader<'d>, &'d str),
+    system: &mut SystemRoots,
+) -> Option<UpstreamTls> {
+    let Some(table) = reader.table(context, "tls", &TLS) else {
+        let roots = of_system(context, reader.place("endpoints"), system)?;
+        return Some(UpstreamTls { roots, server_name: None, client_cert: None });
+    };
+    let table = table.called(name);
+    let ca = table.text(context, "ca");
+    let server_name = table.text(context, "server_name");
+    if let Some(text) = server_name.as_ref().filter(|text| !tls::is_server_name(text)) {
+        let finding = Finding::error("bad-server-name", text.span, format!("`{}` is not a name of a server", &**text));
+        context.report(finding.help("write a host name or an IP address, without port"));
+    }
+    let client_cert = table.table(context, "client_cert", &CLIENT_CERT).map(|pair| {
+        let pair = pair.called(name);
+        let cert = pair.need(context, "cert").and_then(|item| item.text(context));
+        let key = pair.need(context, "key").and_then(|item| item.text(context));
+        pair.finish(context);
+        client_cert(context, &cert?, &key?)
+    });
+    table.finish(context);
+    let roots = match &ca {
+        Some(text) => own(context, text),
+        None => of_system(context, reader.place("endpoints"), system),
+    };
+    let server_name = server_name.map(|text| text.to_string());
+    Some(UpstreamTls {
+        roots: roots?,
+        server_name,
+        client_cert: client_cert.map_or(Some(None), |cert| cert.map(Some))?,
+    })
+}
+
+fn of_system(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<Arc<[Vec<u8>]>> {
+    if system.0.is_none() {
+        match tls::system_roots() {
+            Ok(roots) => system.0 = Some(roots.into()),
+            Err(flaw) => report(context, at, "this system", &flaw),
+        }
+    }
+    system.0.clone()
+}
+
+fn own(context: &mut Context<'_>, text: &Text<'_>) -> Option<Arc<[Vec<u8>]>> {
+    let (path, bytes) = file(context, text)?;
+    // As a store too: what cannot be a root is told here.
+    let read = tls::roots(&bytes).and_then(|_| tls::certificates(&bytes));
+    match read {
+        Ok(found) => Some(found.iter().map(|der| der.to_vec()).collect()),
+        Err(flaw) => {
+            report(context, text.span, &format!("`{}`", path.display()), &flaw);
+            None
+        }
+    }
+}
+
+fn client_cert(context: &mut Context<'_>, cert: &Text<'_>, key: &Text<'_>) -> Option<ClientCert> {
+    let (chain_file, key_file) = (file(context, cert), file(context, key));
+    let ((chain_path, chain), (key_path, key_bytes)) = (chain_file?, key_file?);
+    if let Err(flaw) = tls::Certificate::read(&chain, &key_bytes) {
+        // What is wrong with the key is told at the key.
+        let of_key = flaw.code.contains("key");
+        let (at, path) = if of_key { (key.span, key_path) } else { (cert.span, chain_path) };
+        report(context, at, &format!("`{}`", path.display()), &flaw);
+        return None;
+    }
+    Some(ClientCert { chain: chain.into(), key: key_bytes.into() })
+}
+
+fn report(context: &mut Context<'_>, at: Span, who: &str, flaw: &Flaw) {
+    context.report(Finding::error(flaw.code, at, format!("{who} {}", flaw.what)).help(flaw.help.clone()));
+}
+
+/// Reads a file that is named in another one, and watches it.
+fn file(context: &mut Context<'_>, written: &Text<'_>) -> Option<(PathBuf, Vec<u8>)> {
+    let base = context.files.name(written.span.file);
+    let path = Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written);
+    context.watch(&path);
+    match read::bytes(&path) {
+        Ok(bytes) => {
+            context.depend(&bytes);
+            Some((path, bytes))
+        }
+        Err(error) => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            context.report(Finding::error("unreadable", written.span, message));
+            None
+        }
+    }
+}

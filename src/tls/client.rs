@@ -1,0 +1,155 @@
+//! TLS towards upstreams: whose certificates are believed, which name they must be for, and what we present.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::SingleCertAndKey;
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+
+use super::{Certificate, Flaw, provider};
+
+/// What we offer by ALPN (RFC 7301), best first.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// The roots of this system: where OpenSSL looks, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+///
+/// # Errors
+/// When there is none.
+pub fn system_roots() -> Result<Vec<Vec<u8>>, Flaw> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+        let help = "install the system's root certificates (`ca-certificates`), or name a `ca`";
+        return Err(Flaw::new("no-roots", format!("has no root certificates{why}"), help));
+    }
+    Ok(found.certs.iter().map(|der| der.to_vec()).collect())
+}
+
+/// How connections to an upstream are secured: roots that are believed, and what we present, chain and key in PEM.
+///
+/// # Errors
+/// When no root can be used, or chain and key do not hold.
+pub fn client(roots: &[Vec<u8>], presented: Option<(&[u8], &[u8])>) -> Result<Arc<ClientConfig>, Flaw> {
+    let mut store = RootCertStore::empty();
+    // A system's store may hold one that is odd: it vouches for nobody, and harms nobody.
+    let (added, _) = store.add_parsable_certificates(roots.iter().map(|der| CertificateDer::from(der.as_slice())));
+    if added == 0 {
+        return Err(Flaw::new("no-roots", "holds no certificate that can be a root", "name that of an authority"));
+    }
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Flaw::new("bad-tls", format!("cannot be used: {error}"), "this is a defect of the build"))?
+        .with_root_certificates(store);
+    let mut config = match presented {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let (certificate, _) = Certificate::read(chain, key)?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(certificate.key()))))
+        }
+    };
+    config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// Whether a certificate can be for this name: a DNS name or an IP address.
+#[must_use]
+pub fn is_server_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
+}
+
+/// How one endpoint is spoken to. Equal when nothing that was verified of a connection could differ.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Dial {
+    /// Under `config`, with a server that must prove to be `name`. Nothing when that is no name.
+    #[must_use]
+    pub fn new(config: Arc<ClientConfig>, name: &str) -> Option<Self> {
+        Some(Self { config, name: ServerName::try_from(name.to_owned()).ok()? })
+    }
+
+    /// How connections are secured.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
+    /// Who the server must be.
+    #[must_use]
+    pub const fn name(&self) -> &ServerName<'static> {
+        &self.name
+    }
+}
+
+impl PartialEq for Dial {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
+    }
+}
+
+impl Eq for Dial {}
+
+impl Hash for Dial {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+/// Why a certificate was not believed, for the person who has to put it right. `who` presented it.
+#[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
+pub fn distrust(error: &CertificateError, who: &str) -> String {
+    let at = |time: rustls::pki_types::UnixTime| {
+        let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+        seconds.map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())
+    };
+    match error {
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+            let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
+            format!("the certificate of {who} is for {names}, not {}", expected.to_str())
+        }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the certificate of {who} expired at {}", at(*not_after))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("the certificate of {who} is not valid before {}", at(*not_before))
+        }
+        CertificateError::UnknownIssuer => {
+            format!("the certificate of {who} is of an authority that is not believed: name it as `ca` of the upstream")
+        }
+        CertificateError::BadSignature => {
+            format!("the certificate of {who} is not signed by the authority that is believed, but by one of its name")
+        }
+        other => format!("the certificate of {who} does not hold: {}", Error::InvalidCertificate(other.clone())),
+    }
+}
+
+/// A name as the verifier tells it, `DnsName("a")` or `IpAddress(…)`, without its kind.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_without_their_kind() {
+        assert_eq!(bare("DnsName(\"a.example\")"), "a.example");
+        assert_eq!(bare("IpAddress(10.0.0.1)"), "10.0.0.1");
+        assert_eq!(bare("odd"), "odd");
+    }
+
+    #[test]
+    fn roots_must_be_certificates() {
+        assert_eq!(client(&[b"nonsense".to_vec()], None).unwrap_err().code, "no-roots");
+        assert!(is_server_name("a.example") && is_server_name("10.0.0.1") && is_server_name("::1"));
+        assert!(!is_server_name("a b") && !is_server_name("") && !is_server_name("https://a"));
+    }
+}

@@ -1,0 +1,326 @@
+//! TLS towards upstreams: what is verified, what is agreed upon, and what is told when it fails.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::harness::proxy::Setup;
+use crate::harness::{H2, Proxy, Upstream, until};
+
+/// An authority, and certificates of it.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A certificate and its key, as PEM.
+struct Pair {
+    cert: String,
+    key: KeyPair,
+}
+
+impl Authority {
+    fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, format!("authority {}", NUMBER.fetch_add(1, SeqCst)));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn issue(&self, name: &str) -> Pair {
+        self.issue_until(name, 4000)
+    }
+
+    fn issue_until(&self, name: &str, year: i32) -> Pair {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Pair { cert, key }
+    }
+
+    fn roots(&self) -> RootCertStore {
+        pointsman::tls::roots(self.pem.as_bytes()).unwrap()
+    }
+}
+
+/// What becomes of a connection when the upstream behind has closed its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Close {
+    /// As TLS wants it.
+    Notified,
+    /// As if somebody had cut it.
+    Cut,
+}
+
+/// Speaks TLS in front of an upstream.
+struct Front {
+    address: SocketAddr,
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    fn new(pair: &Pair, alpn: &'static [u8], behind: &Upstream) -> Self {
+        Self::with(config(pair, None), (alpn, behind.address(), Close::Notified))
+    }
+
+    fn with(mut config: ServerConfig, (alpn, behind, close): (&'static [u8], SocketAddr, Close)) -> Self {
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = TcpListener::from_std(listener).unwrap();
+                let accepting = async {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        tokio::spawn(relay(acceptor.clone(), stream, behind, close));
+                    }
+                };
+                tokio::select! {
+                    () = accepting => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Self { address, end: Some(end), thread: Some(thread) }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+async fn relay(acceptor: TlsAcceptor, stream: TcpStream, behind: SocketAddr, close: Close) {
+    let Ok(secured) = acceptor.accept(stream).await else { return };
+    let plain = TcpStream::connect(behind).await.unwrap();
+    let (mut from_proxy, mut to_proxy) = tokio::io::split(secured);
+    let (mut from_upstream, mut to_upstream) = plain.into_split();
+    let up = tokio::spawn(async move { tokio::io::copy(&mut from_proxy, &mut to_upstream).await });
+    let _ = tokio::io::copy(&mut from_upstream, &mut to_proxy).await;
+    let _ = to_proxy.flush().await;
+    if close == Close::Notified {
+        let _ = to_proxy.shutdown().await;
+    }
+    up.abort();
+}
+
+fn config(pair: &Pair, clients: Option<RootCertStore>) -> ServerConfig {
+    let chain = pointsman::tls::certificates(pair.cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::try_from(pair.key.serialize_der()).unwrap();
+    let provider = pointsman::tls::provider();
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    builder.with_single_cert(chain, key).unwrap()
+}
+
+/// A route to `https://{front}` with these lines in `[upstream.main.tls]`.
+fn text(lines: &str) -> String {
+    format!(
+        "[upstream.main]\nendpoints = [\"https://{{front}}\"]\nconnect_timeout = \"2s\"\n[upstream.main.tls]\n{lines}\n\
+         [[route]]\nname = \"all\"\nmatch = {{ path = \"/*\" }}\nstable = \"main\"\n"
+    )
+}
+
+/// Files that live as long as the test.
+fn files(all: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in all {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn setup(front: SocketAddr, dir: &Path) -> Setup {
+    Setup::default().place("front", front).place("files", dir.display())
+}
+
+#[test]
+fn the_protocol_is_what_both_sides_agree_upon() {
+    let authority = Authority::new();
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let body = vec![7; 300_000];
+    for (alpn, behind, version) in
+        [(&b"http/1.1"[..], Upstream::echo(), "HTTP/1.1"), (b"h2", Upstream::h2c(), "HTTP/2.0")]
+    {
+        for (name, line) in [("127.0.0.1", ""), ("a.test", "server_name = \"a.test\"")] {
+            let front = Front::new(&authority.issue(name), alpn, &behind);
+            let proxy = setup(front.address, dir.path()).start(&text(&format!("ca = \"{{files}}/ca.pem\"\n{line}")));
+            let mut client = proxy.connect();
+            let got = client.post("/x?y", "", &body).json();
+            assert_eq!((got["version"].as_str(), got["body_bytes"].as_u64()), (Some(version), Some(300_000)));
+            if version == "HTTP/2.0" {
+                assert_eq!(got["target"], "https://test/x?y");
+            }
+            let mut client = H2::connect(proxy.address());
+            for _ in 0..5 {
+                assert_eq!(client.get("/").json()["version"], version);
+            }
+            assert_eq!(proxy.metric("pointsman_upstream_connects_total{upstream=\"main\"}"), 1.0, "it is used again");
+            assert_eq!(proxy.metric("pointsman_upstream_tls_handshakes_total{upstream=\"main\"}"), 1.0);
+            assert!(proxy.status()["upstreams"][0]["last_tls_failure"].is_null());
+        }
+    }
+}
+
+/// What the client, the counters, the log and `/status` say when TLS fails.
+#[track_caller]
+fn fails(proxy: &Proxy, (status, error, kind): (u16, &str, &str), cause: &[&str]) {
+    let answer = proxy.connect().get("/", "");
+    let told = answer.field("proxy-status").unwrap_or_default().to_owned();
+    let last = proxy.status()["upstreams"][0]["last_tls_failure"]["cause"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(answer.status, status, "{told}: {last}");
+    assert!(told.starts_with(&format!("pointsman; error={error};")), "{told}: {last}");
+    assert!(!answer.text().contains("test"), "nothing of the inside: {}", answer.text());
+    let series = format!("pointsman_upstream_tls_failures_total{{cause=\"{kind}\",upstream=\"main\"}}");
+    assert_eq!(proxy.metric(&series), 1.0, "{last}");
+    for words in cause {
+        assert!(last.contains(words), "{words:?} in {last:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_told() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let behind = Upstream::echo();
+    let lines = "ca = \"{files}/ca.pem\"\nserver_name = \"b.test\"";
+    for (pair, words) in [
+        (authority.issue("a.test"), "is for a.test, not b.test"),
+        (authority.issue_until("b.test", 2002), "expired at 2002-01-01"),
+        (other.issue("b.test"), "is of an authority that is not believed"),
+    ] {
+        let front = Front::new(&pair, b"http/1.1", &behind);
+        let proxy = setup(front.address, dir.path()).start(&text(lines));
+        let who = format!("the certificate of {} ", front.address);
+        fails(&proxy, (502, "tls_certificate_error", "certificate"), &[&who, words]);
+        assert_eq!(proxy.logged(1)[0]["detail"], "tls_certificate");
+    }
+    assert_eq!(behind.got().len(), 0, "nothing was sent");
+}
+
+#[test]
+fn what_is_no_tls_is_told() {
+    let authority = Authority::new();
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let lines = "ca = \"{files}/ca.pem\"";
+    let plain = Upstream::answering_once("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    let eager = Upstream::script(|mut conn| {
+        conn.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        conn.wait();
+    });
+    let proxy = setup(eager.address(), dir.path()).start(&text(lines));
+    fails(&proxy, (502, "tls_protocol_error", "protocol"), &["does not speak TLS"]);
+    drop(plain);
+
+    let rude = Upstream::script(drop);
+    let proxy = setup(rude.address(), dir.path()).start(&text(lines));
+    fails(&proxy, (502, "tls_protocol_error", "protocol"), &["TLS handshake"]);
+
+    let silent = Upstream::script(crate::harness::Conn::wait);
+    let hasty = text(lines).replace("\"2s\"", "\"200ms\"");
+    let proxy = setup(silent.address(), dir.path()).start(&hasty);
+    fails(&proxy, (504, "connection_timeout", "timeout"), &["did not finish the TLS handshake within 200ms"]);
+}
+
+#[test]
+fn a_client_certificate_is_presented_and_missed() {
+    let authority = Authority::new();
+    let ours = authority.issue("edge.test");
+    let dir = files(&[("ca.pem", &authority.pem), ("edge.pem", &ours.cert), ("edge.key", &ours.key.serialize_pem())]);
+    for (alpn, behind) in [(&b"http/1.1"[..], Upstream::echo()), (b"h2", Upstream::h2c())] {
+        let config = config(&authority.issue("127.0.0.1"), Some(authority.roots()));
+        let front = Front::with(config, (alpn, behind.address(), Close::Notified));
+        let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
+        fails(&proxy, (502, "tls_alert_received", "alert"), &["wants a client certificate"]);
+        let lines = "ca = \"{files}/ca.pem\"\n\
+                     client_cert = { cert = \"{files}/edge.pem\", key = \"{files}/edge.key\" }";
+        proxy.rewrite(&text(lines));
+        assert_eq!(proxy.connect().get("/", "").status, 200);
+    }
+}
+
+#[test]
+fn an_authority_that_is_replaced_counts_at_once() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let dir = files(&[("ca.pem", &old.pem)]);
+    let behind = Upstream::echo();
+    let front = Front::new(&new.issue("127.0.0.1"), b"http/1.1", &behind);
+    let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
+    fails(&proxy, (502, "tls_certificate_error", "certificate"), &["not believed"]);
+    std::fs::write(dir.path().join("ca.pem"), &new.pem).unwrap();
+    until("the new one is read", || (proxy.connect().get("/", "").status == 200).then_some(()));
+    std::fs::write(dir.path().join("ca.pem"), "broken").unwrap();
+    let rejected = until("the broken one is refused", || {
+        drop(proxy.app().reload());
+        let status = proxy.status();
+        (status["last_reload"]["outcome"] == "rejected").then_some(status)
+    });
+    assert!(rejected["last_reload"].to_string().contains("ca.pem"), "{rejected}");
+    assert_eq!(proxy.connect().get("/", "").status, 200, "the old one holds");
+    assert_eq!(proxy.metric("pointsman_upstream_tls_handshakes_total{upstream=\"main\"}"), 1.0, "its connection too");
+}
+
+#[test]
+fn a_body_that_was_cut_is_no_whole_one() {
+    let authority = Authority::new();
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let behind = Upstream::answering_once("HTTP/1.1 200 OK\r\n\r\nthe first half");
+    for (close, whole) in [(Close::Notified, true), (Close::Cut, false)] {
+        let config = config(&authority.issue("127.0.0.1"), None);
+        let front = Front::with(config, (b"http/1.1", behind.address(), close));
+        let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
+        let answer = H2::connect(proxy.address()).get("/");
+        assert_eq!((answer.status, answer.body.as_slice()), (200, &b"the first half"[..]));
+        assert_eq!(answer.reset.is_none(), whole, "{answer:?}");
+        let line = &proxy.logged(1)[0];
+        assert_eq!(line["termination"], if whole { "--" } else { "UB" }, "{line}");
+    }
+}
+
+#[test]
+fn a_new_protocol_is_followed_and_idle_connections_are_looked_at() {
+    let authority = Authority::new();
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let behind = Upstream::echo().delay(Duration::from_millis(30));
+    let front = Front::new(&authority.issue("127.0.0.1"), b"http/1.1", &behind);
+    let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
+    let mut client = H2::connect(proxy.address());
+    assert_eq!(client.get("/").status, 200);
+    let all: Vec<_> = (0..20)
+        .map(|_| client.open(H2::request("GET", "/").body(()).unwrap(), crate::harness::h2_client::End::Now).0)
+        .collect();
+    for response in all {
+        assert_eq!(client.finish(response).status, 200, "many at once, each on its own connection");
+    }
+    assert!(proxy.metric("pointsman_upstream_connects_total{upstream=\"main\"}") > 10.0);
+}
