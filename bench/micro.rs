@@ -132,6 +132,7 @@ fn rules() -> Rules {
         index: Index::default(),
         kill: Kill::default(),
         access_log: AccessLog::default(),
+        traces: None,
     }
 }
 

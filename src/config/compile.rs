@@ -17,6 +17,7 @@ use super::segment::{self, SEGMENT};
 use super::shadowed;
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
+use super::traces::{self, TRACES};
 use super::upstream::{self, UPSTREAM};
 use super::upstream_tls::SystemRoots;
 use crate::route::{Index, Route, Rules};
@@ -41,9 +42,10 @@ pub(super) const FILE: Spec = Spec {
         optional("route", Form::Tables(&ROUTE), "The rules."),
         optional("kill", Form::Table(&KILL), "The veto."),
         default("access_log", Form::Table(&ACCESS_LOG), "{}", "One line for each request."),
+        optional("traces", Form::Table(&TRACES), "Spans for an OpenTelemetry collector."),
         optional("test", Form::Tables(&TEST), "Goldens."),
     ],
-    later: &["rollout", "experiment", "flag", "guard", "notify", "tracing"],
+    later: &["rollout", "experiment", "flag", "guard", "notify"],
 };
 
 /// The tables of all files.
@@ -78,6 +80,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let state_dir = listener::state_dir(context, parts.one("state"));
     let identity = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));
+    let traces = traces::traces(context, parts.one("traces"));
 
     let mut upstream_names = define(context, Kind::Upstream, &parts.upstreams);
     let mut segment_names = define(context, Kind::Segment, &parts.segments);
@@ -112,7 +115,8 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         return None;
     }
     let index = Index::new(&routes);
-    let rules = Rules { listeners, admin, state_dir, identity, segments, upstreams, routes, index, kill, access_log };
+    let rules =
+        Rules { listeners, admin, state_dir, identity, segments, upstreams, routes, index, kill, access_log, traces };
     Some(Compiled { rules, tls, goldens })
 }
 
@@ -136,6 +140,7 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             ("identity", &IDENTITY),
             ("kill", &KILL),
             ("access_log", &ACCESS_LOG),
+            ("traces", &TRACES),
         ] {
             let Some(table) = reader.table(context, key, spec) else { continue };
             if let Some(first) = parts.one(key) {

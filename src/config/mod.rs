@@ -35,6 +35,7 @@ mod tenants;
 mod tests;
 mod tls;
 mod tokens;
+mod traces;
 mod upstream;
 mod upstream_tls;
 mod value;

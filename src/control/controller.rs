@@ -24,7 +24,7 @@ use crate::config::Loaded;
 use crate::drain::{Drain, Phase};
 use crate::route::{Generation, summary};
 use crate::snapshot::{ListeningSocket, Snapshot, SnapshotStore};
-use crate::telemetry::{LogWriter, WorkerMeter};
+use crate::telemetry::{LogWriter, TraceExporter, WorkerMeter};
 
 /// How long a reload waits for the workers to follow.
 const ADOPT_PATIENCE: Duration = Duration::from_secs(1);
@@ -77,6 +77,7 @@ pub struct Controller {
     pub(super) ledger: Arc<Ledger>,
     pub(super) store: SnapshotStore,
     pub(super) log: LogWriter,
+    pub(super) traces: TraceExporter,
     pub(super) drain: Drain,
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) events: mpsc::Receiver<Event>,
@@ -133,6 +134,7 @@ impl Controller {
             let _ = tokio::time::timeout(LAST_LINES, self.drain.finished()).await;
         }
         self.log.stop(self.ledger.clock, Duration::from_secs(2));
+        self.traces.stop(Duration::from_secs(2));
         let sum = |of: fn(&WorkerMeter) -> u64| self.ledger.registry.worker.used().map(of).sum();
         let cut = sum(|meter| meter.forced.value());
         let upgrades = sum(|meter| meter.forced_upgrades.value());
@@ -308,6 +310,9 @@ impl Controller {
         };
         warn(&loaded.warnings);
         self.log.set_sink(loaded.rules.access_log.sink.clone());
+        if let Err(error) = self.traces.follow(loaded.rules.traces.as_ref()) {
+            tracing::error!(%error, "spans cannot be exported");
+        }
         self.names.keep(&carry::names(&loaded.rules), answers);
         let generation = Generation(old.generation.0 + 1);
         let mut summary = summary(&old.rules, &loaded.rules);

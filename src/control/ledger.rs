@@ -14,7 +14,7 @@ use super::resolve::Answered;
 use crate::clock::Clock;
 use crate::drain::Phase;
 use crate::snapshot::Snapshot;
-use crate::telemetry::Registry;
+use crate::telemetry::{Registry, SpanCounts};
 
 /// A worker that has been silent for so long is stuck.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -27,6 +27,8 @@ pub struct Ledger {
     pub started_at: Duration,
     /// The process's meters.
     pub registry: Arc<Registry>,
+    /// What became of spans.
+    pub spans: Arc<SpanCounts>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     pages: Mutex<Pages>,
 }
@@ -102,8 +104,13 @@ pub enum Unready {
 impl Ledger {
     /// An empty ledger.
     #[must_use]
-    pub fn new(clock: Clock, registry: Arc<Registry>, snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { clock, started_at: clock.wall(), registry, snapshots, pages: Mutex::default() }
+    pub fn new(
+        clock: Clock,
+        registry: Arc<Registry>,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        spans: Arc<SpanCounts>,
+    ) -> Self {
+        Self { clock, started_at: clock.wall(), registry, spans, snapshots, pages: Mutex::default() }
     }
 
     /// The snapshot now.

@@ -77,5 +77,6 @@ fn control(ledger: &Ledger, generation: u64) -> Control {
         log_lines_lost: pages.log_lines_lost,
         hand_overs_failed: pages.hand_overs_failed,
         worker_stalls: pages.worker_stalls,
+        spans: ledger.spans.by_outcome(),
     }
 }

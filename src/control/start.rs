@@ -30,7 +30,7 @@ use crate::config::{Color, Diagnostics};
 use crate::drain::{Drain, Drained};
 use crate::route::Generation;
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
-use crate::telemetry::{LogSender, LogWriter, Registry};
+use crate::telemetry::{LogSender, LogWriter, Registry, SpanSender, TraceExporter};
 
 /// The first generation.
 const FIRST: Generation = Generation(1);
@@ -124,6 +124,8 @@ pub struct WorkerParts {
     pub drained: Drained,
     /// Takes its access log lines.
     pub log: LogSender,
+    /// Takes its spans.
+    pub spans: SpanSender,
     /// The clock.
     pub clock: Clock,
 }
@@ -152,6 +154,8 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = LogWriter::start(rules.access_log.sink.clone(), clock)
         .map_err(|error| StartError::Io("the access log's thread", error))?;
+    let mut traces = TraceExporter::new(clock);
+    traces.follow(rules.traces.as_ref()).map_err(|error| StartError::Io("the exporter of spans", error))?;
     let (listeners, unbound) = match listeners {
         Ok(listeners) => (listeners, Vec::new()),
         Err(unbound) => (Vec::new(), unbound),
@@ -165,7 +169,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         registry: &registry,
     };
     let store = SnapshotStore::new(carry::snapshot(None, parts));
-    let ledger = Arc::new(Ledger::new(clock, registry, store.follow()));
+    let ledger = Arc::new(Ledger::new(clock, registry, store.follow(), traces.counts()));
     let admin = Admin::new(Arc::clone(&ledger), sender.clone());
     let prepared = prepare(&admin, &ledger, &mut succession.inherited, unbound)?;
 
@@ -179,10 +183,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
     watcher.follow(&loaded.watched, reading.began_at);
     warn(&loaded.warnings);
-    ledger.pages().hash = loaded.hash;
-    let outcome = Outcome::Applied { generation: FIRST, summary: Vec::new() };
-    let took = clock.now().duration_since(began);
-    ledger.note(&LastReload { cause: Cause::Start, outcome, at: clock.wall(), took });
+    note_start(&ledger, loaded.hash, clock.now().duration_since(began));
     let stopping = Stopping::new(settings.drain_delay, settings.drain_deadline);
     let drain = Drain::new();
     let (reloading, next, stuck) = (None, None, false);
@@ -191,6 +192,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         ledger,
         store,
         log,
+        traces,
         drain,
         sender,
         events,
@@ -209,6 +211,12 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         notify,
     };
     Ok(Started { controller, listeners, admin: prepared })
+}
+
+fn note_start(ledger: &Ledger, hash: String, took: Duration) {
+    ledger.pages().hash = hash;
+    let outcome = Outcome::Applied { generation: FIRST, summary: Vec::new() };
+    ledger.note(&LastReload { cause: Cause::Start, outcome, at: ledger.clock.wall(), took });
 }
 
 /// The addresses that are known at the start.
@@ -263,7 +271,7 @@ impl Started {
     /// What worker number `index` gets.
     #[must_use]
     pub fn worker(&self, index: usize) -> WorkerParts {
-        let Controller { ledger, store, log, drain, .. } = &self.controller;
+        let Controller { ledger, store, log, traces, drain, .. } = &self.controller;
         WorkerParts {
             index,
             workers: ledger.registry.workers,
@@ -271,6 +279,7 @@ impl Started {
             registry: Arc::clone(&ledger.registry),
             drained: drain.subscribe(),
             log: log.sender(),
+            spans: traces.sender(),
             clock: ledger.clock,
         }
     }

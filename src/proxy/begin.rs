@@ -11,6 +11,7 @@ use super::client::Client;
 use super::exchange::{Ending, Exchange, Host, Stage};
 use super::fields::Survey;
 use super::grpc::Call;
+use super::trace::TraceContext;
 use crate::telemetry::Ender;
 
 /// Begins an exchange.
@@ -23,8 +24,16 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
     let survey = Survey::of(headers);
     let began = worker.clock.now();
     let reader = client.reader.borrow().clone();
+    let local = worker.local();
+    let trace = local.snapshot.rules.traces.as_ref();
+    let trace = trace.map(|_| Box::new(TraceContext::new(headers, &mut worker.random.borrow_mut())));
+    let trace_id = match &trace {
+        Some(trace) => Some(trace.text()),
+        None if survey.traced => trace_id(headers),
+        None => None,
+    };
     Box::new(Exchange {
-        local: worker.local(),
+        local,
         began,
         began_wall: worker.wall_at(began),
         head_at: None,
@@ -37,7 +46,8 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         trusted: false,
         tenant: None,
         request_id: None,
-        trace_id: if survey.traced { trace_id(headers) } else { None },
+        trace_id,
+        trace,
         call: survey.grpc.then(|| Box::new(Call::new(headers, began))),
         survey,
         has_body: !request.body().is_end_stream(),

@@ -15,6 +15,7 @@ use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
 use super::streams::Reader;
+use super::trace::TraceContext;
 use super::tunnel::Side;
 use super::upgrade::Asked;
 use crate::route::{Counted, Decision, Reason, RouteId, UpstreamId, VariantId};
@@ -40,6 +41,8 @@ pub(super) struct Exchange {
     pub(super) tenant: Option<Box<str>>,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) trace_id: Option<Box<str>>,
+    /// The trace that it belongs to, where spans are exported.
+    pub(super) trace: Option<Box<TraceContext>>,
     pub(super) survey: Survey,
     /// The gRPC call that it is, if it is one.
     pub(super) call: Option<Box<Call>>,

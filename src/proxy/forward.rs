@@ -23,6 +23,7 @@ use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::{for_h1, for_h2};
 use super::replay::Again;
 use super::timers::Deadline;
+use super::trace;
 use super::upgrade::{self, Verdict};
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
@@ -63,6 +64,9 @@ pub(super) async fn forward(
             }
             exchange.lease = None;
             exchange.flight = None;
+            if let Some(trace) = &mut exchange.trace {
+                trace.ends(worker.clock.now(), fault.detail());
+            }
         }
     }
     result
@@ -128,6 +132,9 @@ async fn send(
             None => Reuse::Allowed,
         };
         exchange.attempts += 1;
+        if exchange.trace.is_some() {
+            trace::attempt(exchange, request.headers_mut());
+        }
         let (lease, reused) = connect::lease(&worker, (upstream, pool), reuse).await?;
         let (again, sent) = keep(request, (&lease, pool.protocol()), reused && idempotent);
         let said = lease.said();
@@ -150,6 +157,9 @@ async fn send(
                     held.forget_head();
                 }
                 meter.latency.record(took);
+                if let Some(trace) = &mut exchange.trace {
+                    trace.answered(response.status().as_u16());
+                }
                 let mut response = inspect(response)?;
                 return match upgrade::judge(exchange.asked.as_deref(), &response) {
                     Verdict::Ordinary => Ok(response),
@@ -165,6 +175,9 @@ async fn send(
         if exchange.lease.take().is_some_and(|lease| lease.is_refusal()) {
             upstream_tls::note_refusal(&worker, (upstream, endpoint));
             return Err(Fault::TlsAlert);
+        }
+        if let Some(trace) = &mut exchange.trace {
+            trace.ends(worker.clock.now(), failure.fault.detail());
         }
         let silent = failure.silent && reused && idempotent;
         let again = again.filter(Again::is_whole);

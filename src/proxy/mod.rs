@@ -37,6 +37,7 @@ mod socket;
 mod stack;
 mod streams;
 mod timers;
+mod trace;
 mod tunnel;
 mod upgrade;
 mod upstream_h2_io;

@@ -1,6 +1,7 @@
 //! The last stage: what is counted and logged of an exchange, when its last byte has left or it was dropped.
 
 use super::exchange::{Exchange, Stage};
+use super::trace;
 use crate::route::VariantId;
 use crate::telemetry::{AccessEntry, Ender, Event, GrpcStatus, ReasonLabel, StatusClass, Termination, TlsEntry};
 
@@ -31,6 +32,9 @@ impl Drop for Exchange {
         } else {
             count(self, took);
             log(self, took, None);
+        }
+        if self.trace.is_some() {
+            trace::leave(self, took);
         }
         let worker = &self.client.worker;
         worker.meter().requests_recorded.inc();

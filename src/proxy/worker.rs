@@ -22,7 +22,7 @@ use super::visitors::Visitors;
 use crate::clock::Clock;
 use crate::drain::{Drained, Phase};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{LogBuffer, LogSender, Registry, WorkerMeter};
+use crate::telemetry::{Attributes, LogBuffer, LogSender, Registry, Span, SpanBuffer, SpanSender, WorkerMeter};
 
 /// How much of a connection's bytes is read at once.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -49,6 +49,8 @@ pub struct WorkerSetup {
     pub drained: Drained,
     /// Where its access log goes.
     pub log: LogSender,
+    /// Where its spans go.
+    pub spans: SpanSender,
     /// Its clock.
     pub clock: Clock,
 }
@@ -77,6 +79,8 @@ pub(super) struct Worker {
     local: RefCell<Rc<Local>>,
     log: RefCell<LogBuffer>,
     log_sender: LogSender,
+    spans: RefCell<SpanBuffer>,
+    span_sender: SpanSender,
     started: Instant,
     /// The wall clock, as of the last sweep.
     wall: Cell<(Instant, Duration)>,
@@ -126,6 +130,15 @@ impl Worker {
         }
     }
 
+    /// Leaves a span.
+    pub(super) fn span(&self, span: &Span<'_>, attributes: impl FnOnce(&mut Attributes<'_>)) {
+        let mut spans = self.spans.borrow_mut();
+        spans.push(span, attributes);
+        if spans.bytes() >= LOG_BYTES {
+            self.span_sender.hand_over(&mut spans);
+        }
+    }
+
     fn sweep(&self) {
         let now = self.clock.now();
         self.wall.set((now, self.clock.wall()));
@@ -137,6 +150,7 @@ impl Worker {
         self.pools.sweep(now_ms);
         self.visitors.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
+        self.span_sender.hand_over(&mut self.spans.borrow_mut());
         self.registry.beat(self.index, now);
     }
 
@@ -176,7 +190,7 @@ pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>>
 }
 
 fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
-    let WorkerSetup { index, workers, mut snapshots, registry, visitors, drained, log, clock } = setup;
+    let WorkerSetup { index, workers, mut snapshots, registry, visitors, drained, log, spans, clock } = setup;
     let first = Arc::clone(&snapshots.borrow_and_update());
     // The drain waits for the last lines of the log too.
     let guard = drained.guard();
@@ -202,6 +216,8 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         random: RefCell::new(random),
         log: RefCell::default(),
         log_sender: log,
+        spans: RefCell::default(),
+        span_sender: spans,
         started: clock.now(),
         wall: Cell::new((clock.now(), clock.wall())),
         now_ms: Cell::new(0),

@@ -35,6 +35,7 @@ mod teller;
 mod template;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod tree;
 mod unit;
 mod upstream;
@@ -62,6 +63,7 @@ pub use rule::{
 pub use rules::{Kill, Rules};
 pub use segment::{Segment, TenantList};
 pub use template::{Part, Template, TemplateError, TemplateFault, Values};
+pub use traces::{OtlpProtocol, TraceExport};
 pub use unit::{Bucket, Generation, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use upstream::{
     Balance, ClientCert, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits, UpstreamTls,

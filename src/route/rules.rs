@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{AccessLog, Action, Identity, Index, ListenerSpec, Route, RouteId, Segment, Split, TenantList, Upstream};
+use super::{
+    AccessLog, Action, Identity, Index, ListenerSpec, Route, RouteId, Segment, Split, TenantList, TraceExport, Upstream,
+};
 
 /// The compiled meaning of `routes.toml` and all it includes. Immutable.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct Rules {
     pub kill: Kill,
     /// The access log.
     pub access_log: AccessLog,
+    /// Where spans go, if anywhere.
+    pub traces: Option<TraceExport>,
 }
 
 impl Rules {

@@ -74,6 +74,8 @@ pub struct Control {
     pub hand_overs_failed: u64,
     /// How often a worker was found stuck.
     pub worker_stalls: u64,
+    /// Spans by what became of them.
+    pub spans: [(&'static str, u64); 3],
 }
 
 /// Families of one kind: name, help, and the meter of each.
@@ -336,6 +338,10 @@ fn control(text: &mut Text, control: &Control) {
     }
     text.family("pointsman_hand_overs_failed_total", Kind::Counter, "Hand-overs after which this process served on.");
     text.sample("", &[], control.hand_overs_failed);
+    text.family("pointsman_trace_spans_total", Kind::Counter, "Spans by what became of them.");
+    for (outcome, count) in &control.spans {
+        text.sample("", &[("outcome", outcome)], count);
+    }
     text.family("pointsman_drain_phase", Kind::Gauge, "How far a stop has come: 1 for the phase that it is in.");
     let phases =
         [(Phase::Draining, "draining"), (Phase::Forced, "forced"), (Phase::Lame, "lame"), (Phase::Running, "running")];

@@ -12,6 +12,7 @@ mod process;
 mod series;
 mod text;
 mod tls;
+mod traces;
 mod upstream_tls;
 mod writer;
 
@@ -26,5 +27,6 @@ pub use series::{
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
 pub use tls::{HandshakeFailure, TlsMeter};
+pub use traces::{Attributes, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter};
 pub use upstream_tls::{LastTlsTrouble, News, TlsFailure, TlsTrouble};
 pub use writer::{LogSender, LogWriter, openable};

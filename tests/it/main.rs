@@ -27,6 +27,7 @@ mod proxy_protocol;
 mod reload;
 mod stalls;
 mod tls;
+mod traces;
 mod upgrade;
 mod upstream;
 mod upstream_tls;

@@ -122,6 +122,7 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         routes,
         kill: Kill::default(),
         access_log: AccessLog::default(),
+        traces: None,
     }
 }
 

@@ -23,6 +23,21 @@ fn certificate() -> Certificate {
     Certificate { listener, name, seconds_left: 7_776_000, stale: 1 }
 }
 
+fn control() -> Control {
+    Control {
+        generation: 7,
+        last_reload_succeeded: true,
+        applied_at: Duration::from_millis(1_763_693_797_042),
+        reloads: vec![("unchanged", 1), ("applied", 6), ("rejected", 0)],
+        lookups: vec![("v1.internal".to_owned(), [3, 1])],
+        phase: Phase::Running,
+        log_lines_lost: 4,
+        hand_overs_failed: 1,
+        worker_stalls: 2,
+        spans: [("dropped", 3), ("exported", 5), ("failed", 0)],
+    }
+}
+
 /// A scrape of a proxy with two workers, to which a little has happened.
 fn scrape() -> String {
     let registry = Registry::new(2);
@@ -63,17 +78,6 @@ fn scrape() -> String {
     worker.refuse(Refusal::NoRoute);
     shake(worker);
     worker.log_lines_dropped.add(2);
-    let control = Control {
-        generation: 7,
-        last_reload_succeeded: true,
-        applied_at: Duration::from_millis(1_763_693_797_042),
-        reloads: vec![("unchanged", 1), ("applied", 6), ("rejected", 0)],
-        lookups: vec![("v1.internal".to_owned(), [3, 1])],
-        phase: Phase::Running,
-        log_lines_lost: 4,
-        hand_overs_failed: 1,
-        worker_stalls: 2,
-    };
     let weighted = |series, weight| Weighted { series, weight: Some(weight) };
     let scrape = Scrape {
         registry: &registry,
@@ -85,7 +89,7 @@ fn scrape() -> String {
         ],
         listeners: vec![("http", &connections)],
         certificates: vec![certificate()],
-        control,
+        control: control(),
     };
     let process = Process {
         cpu: Duration::from_millis(1_230),

@@ -1,0 +1,352 @@
+//! The exporter: one thread that gathers spans into batches and sends them to the collector, over HTTP/1.1 or gRPC.
+//!
+//! A batch is sent when it is a second old or large. What the collector cannot take for the moment is sent again, a few
+//! times and later each time; what it refuses, or has not taken by then, is dropped and counted. The thread exists from
+//! the first configuration that asks for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+use super::proto::Message;
+use super::sender::{Batch, QUEUED_BUFFERS_MAX, SpanCounts, SpanSender};
+use crate::clock::Clock;
+use crate::route::{OtlpProtocol, TraceExport};
+
+/// How long spans wait for company.
+const GATHER: Duration = Duration::from_secs(1);
+/// A batch of this size waits no longer.
+const BATCH_BYTES: usize = 512 * 1024;
+/// What one try may take.
+const TRY_LIMIT: Duration = Duration::from_secs(10);
+/// How often a batch is sent at most.
+const TRIES_MAX: u32 = 5;
+/// The first pause before another try; each is twice as long as the one before, give or take a quarter.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How often a failing collector is spoken of.
+const SPEAK_EVERY: Duration = Duration::from_mins(1);
+/// The method of gRPC, and the path of HTTP.
+const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const HTTP_PATH: &str = "/v1/traces";
+
+/// Steers the exporter. One owner, the controller.
+#[derive(Debug)]
+pub struct TraceExporter {
+    sender: SpanSender,
+    received: Option<mpsc::Receiver<Batch>>,
+    target: watch::Sender<Option<Arc<TraceExport>>>,
+    ended: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+    clock: Clock,
+}
+
+impl TraceExporter {
+    /// An exporter that has nothing to do.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        let (batches, received) = mpsc::channel(QUEUED_BUFFERS_MAX);
+        let (queued_bytes, counts) = (Arc::new(AtomicUsize::new(0)), Arc::new(SpanCounts::default()));
+        let sender = SpanSender { batches, queued_bytes, counts };
+        let (target, ended) = (watch::channel(None).0, watch::channel(false).0);
+        Self { sender, received: Some(received), target, ended, thread: None, clock }
+    }
+
+    /// A sender for a worker.
+    #[must_use]
+    pub fn sender(&self) -> SpanSender {
+        self.sender.clone()
+    }
+
+    /// What became of spans so far.
+    #[must_use]
+    pub fn counts(&self) -> Arc<SpanCounts> {
+        Arc::clone(&self.sender.counts)
+    }
+
+    /// Sends to there from now on; spans that wait too.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn follow(&mut self, target: Option<&TraceExport>) -> io::Result<()> {
+        let same = self.target.borrow().as_deref() == target;
+        if !same {
+            self.target.send_replace(target.cloned().map(Arc::new));
+        }
+        if target.is_none() || self.thread.is_some() {
+            return Ok(());
+        }
+        let Some(received) = self.received.take() else { return Ok(()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let exporting = Exporting {
+            target: self.target.subscribe(),
+            ended: self.ended.subscribe(),
+            counts: self.counts(),
+            connection: None,
+            spoke: None,
+            clock: self.clock,
+        };
+        let queued_bytes = Arc::clone(&self.sender.queued_bytes);
+        let thread = std::thread::Builder::new().name("traces".to_owned());
+        self.thread = Some(thread.spawn(move || runtime.block_on(exporting.run(received, &queued_bytes)))?);
+        Ok(())
+    }
+
+    /// Sends what waits, once, and ends; waits `patience` at most.
+    pub fn stop(&mut self, patience: Duration) {
+        let Some(thread) = self.thread.take() else { return };
+        self.ended.send_replace(true);
+        let deadline = self.clock.now() + patience;
+        while !thread.is_finished() && self.clock.now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+struct Exporting {
+    target: watch::Receiver<Option<Arc<TraceExport>>>,
+    ended: watch::Receiver<bool>,
+    counts: Arc<SpanCounts>,
+    connection: Option<(Arc<TraceExport>, Connection)>,
+    spoke: Option<std::time::Instant>,
+    clock: Clock,
+}
+
+enum Connection {
+    Http(http1::SendRequest<Full<Bytes>>),
+    Grpc(http2::SendRequest<Full<Bytes>>),
+}
+
+/// Why a batch was not taken.
+struct Untaken {
+    why: String,
+    /// It may be taken later.
+    again: bool,
+}
+
+impl Untaken {
+    fn later(why: impl std::fmt::Display) -> Self {
+        Self { why: format!("{why}"), again: true }
+    }
+}
+
+impl Exporting {
+    async fn run(mut self, mut received: mpsc::Receiver<Batch>, queued_bytes: &AtomicUsize) {
+        while let Some((bytes, spans)) = self.gather(&mut received, queued_bytes).await {
+            let target = self.target.borrow_and_update().clone();
+            // Nobody wants them any more.
+            let Some(target) = target else { continue };
+            match self.export(&target, &bytes).await {
+                Ok(()) => self.counts.exported.fetch_add(spans, Relaxed),
+                Err(why) => {
+                    self.speak(&target, &why);
+                    self.counts.failed.fetch_add(spans, Relaxed)
+                }
+            };
+        }
+    }
+
+    /// The next batch; nothing when it is over.
+    async fn gather(
+        &mut self,
+        received: &mut mpsc::Receiver<Batch>,
+        queued_bytes: &AtomicUsize,
+    ) -> Option<(Vec<u8>, u64)> {
+        let first = tokio::select! {
+            biased;
+            first = received.recv() => first?,
+            _ = self.ended.wait_for(|ended| *ended) => received.try_recv().ok()?,
+        };
+        let (mut bytes, mut spans) = (first.bytes, first.spans);
+        let mut queued = bytes.len();
+        let full = tokio::time::sleep(GATHER);
+        tokio::pin!(full);
+        while bytes.len() < BATCH_BYTES {
+            let next = tokio::select! {
+                biased;
+                next = received.recv() => next,
+                _ = self.ended.wait_for(|ended| *ended) => received.try_recv().ok(),
+                () = &mut full => break,
+            };
+            let Some(next) = next else { break };
+            queued += next.bytes.len();
+            bytes.extend(next.bytes);
+            spans += next.spans;
+        }
+        queued_bytes.fetch_sub(std::mem::take(&mut queued), Relaxed);
+        Some((bytes, spans))
+    }
+
+    /// Sends a batch, again where that may help.
+    async fn export(&mut self, target: &Arc<TraceExport>, spans: &[u8]) -> Result<(), String> {
+        let body = body(target, spans);
+        let mut pause = FIRST_PAUSE;
+        for n in 1.. {
+            let tried = tokio::time::timeout(TRY_LIMIT, self.send(target, body.clone())).await;
+            let untaken = match tried.unwrap_or_else(|_| Err(Untaken::later("no answer in time"))) {
+                Ok(()) => return Ok(()),
+                Err(untaken) => untaken,
+            };
+            self.connection = None;
+            if !untaken.again || n >= TRIES_MAX || *self.ended.borrow() {
+                return Err(untaken.why);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) => {}
+                _ = self.ended.wait_for(|ended| *ended) => {}
+            }
+            pause *= 2;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, target: &Arc<TraceExport>, body: Bytes) -> Result<(), Untaken> {
+        let known = self.connection.take().filter(|(to, _)| to == target).map(|(_, connection)| connection);
+        let mut connection = match known {
+            Some(connection) if connection.is_open() => connection,
+            Some(_) | None => connect(target).await.map_err(Untaken::later)?,
+        };
+        let request = request(target, body).map_err(|error| Untaken { why: error.to_string(), again: false })?;
+        let response = match &mut connection {
+            Connection::Http(sender) => sender.send_request(request).await,
+            Connection::Grpc(sender) => sender.send_request(request).await,
+        };
+        let (parts, body) = response.map_err(Untaken::later)?.into_parts();
+        let trailers = rest(body).await?;
+        self.connection = Some((Arc::clone(target), connection));
+        if !parts.status.is_success() {
+            let again = matches!(parts.status.as_u16(), 429 | 502 | 503 | 504);
+            return Err(Untaken { why: format!("the collector answered with {}", parts.status), again });
+        }
+        match target.protocol {
+            OtlpProtocol::Http => Ok(()),
+            OtlpProtocol::Grpc => grpc_status(&parts.headers, trailers.as_ref()),
+        }
+    }
+
+    /// Says that spans are lost, but not for each batch.
+    fn speak(&mut self, target: &TraceExport, why: &str) {
+        let now = self.clock.now();
+        if self.spoke.is_none_or(|spoke| now.saturating_duration_since(spoke) >= SPEAK_EVERY) {
+            self.spoke = Some(now);
+            let (host, port) = (&target.host, target.port);
+            tracing::warn!(host, port, why, "spans could not be exported; they are dropped and counted");
+        }
+    }
+}
+
+impl Connection {
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Http(sender) => sender.is_ready(),
+            Self::Grpc(sender) => sender.is_ready(),
+        }
+    }
+}
+
+async fn connect(target: &TraceExport) -> io::Result<Connection> {
+    let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+    stream.set_nodelay(true)?;
+    let stream = TokioIo::new(stream);
+    match target.protocol {
+        OtlpProtocol::Http => {
+            let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+            // Its end is seen by the sender.
+            tokio::spawn(async move { drop(connection.await) });
+            Ok(Connection::Http(sender))
+        }
+        OtlpProtocol::Grpc => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let (sender, connection) =
+                builder.timer(TokioTimer::new()).handshake(stream).await.map_err(io::Error::other)?;
+            tokio::spawn(async move { drop(connection.await) });
+            Ok(Connection::Grpc(sender))
+        }
+    }
+}
+
+/// An `ExportTraceServiceRequest` around spans; for gRPC with its prefix.
+fn body(target: &TraceExport, spans: &[u8]) -> Bytes {
+    let mut request = Message::default();
+    request.message(1, |resource_spans| {
+        resource_spans.message(1, |resource| {
+            resource.text_attribute(1, "service.name", &target.service);
+            resource.text_attribute(1, "service.version", env!("CARGO_PKG_VERSION"));
+            resource.int_attribute(1, "process.pid", u64::from(std::process::id()));
+            for (key, value) in &target.attributes {
+                resource.text_attribute(1, key, value);
+            }
+        });
+        resource_spans.message(2, |scope_spans| {
+            scope_spans.message(1, |scope| {
+                scope.bytes(1, b"pointsman");
+                scope.bytes(2, env!("CARGO_PKG_VERSION").as_bytes());
+            });
+            scope_spans.0.extend(spans);
+        });
+    });
+    let mut out = BytesMut::with_capacity(request.0.len() + 5);
+    if target.protocol == OtlpProtocol::Grpc {
+        out.put_u8(0);
+        out.put_u32(u32::try_from(request.0.len()).unwrap_or(u32::MAX));
+    }
+    out.extend_from_slice(&request.0);
+    out.freeze()
+}
+
+fn request(target: &TraceExport, body: Bytes) -> http::Result<Request<Full<Bytes>>> {
+    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+    let authority = format!("{host}:{}", target.port);
+    let mut request = Request::builder().method(Method::POST).header(USER_AGENT, USER);
+    request = match target.protocol {
+        OtlpProtocol::Http => {
+            let uri: Uri = format!("{}{HTTP_PATH}", target.path).parse()?;
+            request.uri(uri).header(HOST, authority).header(CONTENT_TYPE, "application/x-protobuf")
+        }
+        OtlpProtocol::Grpc => {
+            let uri: Uri = format!("http://{authority}{}{GRPC_PATH}", target.path).parse()?;
+            request.uri(uri).header(CONTENT_TYPE, "application/grpc").header(TE, "trailers")
+        }
+    };
+    for (name, value) in &target.headers {
+        request = request.header(name, value);
+    }
+    request.body(Full::new(body))
+}
+
+const USER: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
+
+/// Reads an answer to its end and gives its trailers.
+async fn rest(body: Incoming) -> Result<Option<HeaderMap>, Untaken> {
+    let mut body = Limited::new(body, 64 * 1024);
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        trailers = frame.map_err(Untaken::later)?.into_trailers().ok().or(trailers);
+    }
+    Ok(trailers)
+}
+
+fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), Untaken> {
+    let find = |name: &str| trailers.and_then(|trailers| trailers.get(name)).or_else(|| headers.get(name));
+    let status = find("grpc-status").and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u32>().ok());
+    match status {
+        Some(0) => Ok(()),
+        status => {
+            let message = find("grpc-message").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let why = format!("the collector answered with gRPC status {status:?} {message}");
+            // Those that OTLP says to try again, and no answer at all.
+            Err(Untaken { why, again: matches!(status, None | Some(1 | 4 | 8 | 10 | 11 | 14 | 15)) })
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! From a worker to the exporter: a buffer of the worker's own, and a channel that never makes it wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::mpsc;
+
+use super::proto::Message;
+use super::span::{Attributes, Span};
+
+/// Buffers that may wait.
+pub(super) const QUEUED_BUFFERS_MAX: usize = 1_024;
+/// Bytes that may wait.
+const QUEUED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What became of spans.
+#[derive(Debug, Default)]
+pub struct SpanCounts {
+    pub(super) exported: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+impl SpanCounts {
+    /// By outcome: `dropped` because the exporter could not keep up, `exported`, `failed` because the collector did not
+    /// take them.
+    #[must_use]
+    pub fn by_outcome(&self) -> [(&'static str, u64); 3] {
+        [
+            ("dropped", self.dropped.load(Relaxed)),
+            ("exported", self.exported.load(Relaxed)),
+            ("failed", self.failed.load(Relaxed)),
+        ]
+    }
+}
+
+/// Spans on their way.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub bytes: Vec<u8>,
+    pub spans: u64,
+}
+
+/// Hands spans over. One for each worker.
+#[derive(Clone, Debug)]
+pub struct SpanSender {
+    pub(super) batches: mpsc::Sender<Batch>,
+    pub(super) queued_bytes: Arc<AtomicUsize>,
+    pub(super) counts: Arc<SpanCounts>,
+}
+
+impl SpanSender {
+    /// Hands over what the buffer holds; never blocks. What does not fit is dropped and counted.
+    pub fn hand_over(&self, buffer: &mut SpanBuffer) {
+        if buffer.spans == 0 {
+            return;
+        }
+        let capacity = buffer.message.0.len();
+        let bytes = std::mem::replace(&mut buffer.message.0, Vec::with_capacity(capacity));
+        let (spans, len) = (std::mem::take(&mut buffer.spans), bytes.len());
+        let fits = self.queued_bytes.fetch_add(len, Relaxed).saturating_add(len) <= QUEUED_BYTES_MAX;
+        if !fits || self.batches.try_send(Batch { bytes, spans }).is_err() {
+            self.queued_bytes.fetch_sub(len, Relaxed);
+            self.counts.dropped.fetch_add(spans, Relaxed);
+        }
+    }
+}
+
+/// A worker's spans that were not handed over yet.
+#[derive(Debug, Default)]
+pub struct SpanBuffer {
+    message: Message,
+    spans: u64,
+}
+
+impl SpanBuffer {
+    /// Adds one.
+    pub fn push(&mut self, span: &Span<'_>, attributes: impl FnOnce(&mut Attributes<'_>)) {
+        span.write(&mut self.message, attributes);
+        self.spans += 1;
+    }
+
+    /// How many bytes it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.message.0.len()
+    }
+}

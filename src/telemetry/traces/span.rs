@@ -1,0 +1,107 @@
+//! One span, as it is told to a collector (`opentelemetry/proto/trace/v1/trace.proto`).
+
+use std::time::Duration;
+
+use super::proto::Message;
+
+/// The field of `ScopeSpans` that holds spans.
+pub(super) const SPANS: u32 = 2;
+/// The field of a span that holds an attribute.
+const ATTRIBUTE: u32 = 9;
+
+/// On which side of a request a span stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanKind {
+    /// The request as it came.
+    Server,
+    /// An attempt to have it answered.
+    Client,
+}
+
+/// Whether it went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanStatus {
+    /// Nothing is said, as the conventions want it where nothing is wrong.
+    Unset,
+    /// It failed.
+    Error,
+}
+
+/// What a span is.
+#[derive(Clone, Copy, Debug)]
+pub struct Span<'a> {
+    /// The trace.
+    pub trace_id: u128,
+    /// Itself.
+    pub id: u64,
+    /// Its parent; nothing for the first of a trace.
+    pub parent: Option<u64>,
+    /// The parent stands in another process.
+    pub remote_parent: bool,
+    /// `tracestate`, as it came.
+    pub state: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its side.
+    pub kind: SpanKind,
+    /// From when, since the Unix epoch.
+    pub from: Duration,
+    /// To when.
+    pub to: Duration,
+    /// Whether it went well.
+    pub status: SpanStatus,
+}
+
+/// Attributes being written.
+pub struct Attributes<'a>(&'a mut Message);
+
+impl Attributes<'_> {
+    /// A text.
+    pub fn text(&mut self, key: &str, value: &str) {
+        self.0.text_attribute(ATTRIBUTE, key, value);
+    }
+
+    /// A text, if there is one.
+    pub fn maybe(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    /// An integer.
+    pub fn int(&mut self, key: &str, value: u64) {
+        self.0.int_attribute(ATTRIBUTE, key, value);
+    }
+}
+
+impl Span<'_> {
+    /// Writes it as an element of `ScopeSpans`.
+    pub(super) fn write(&self, out: &mut Message, attributes: impl FnOnce(&mut Attributes<'_>)) {
+        out.message(SPANS, |span| {
+            span.bytes(1, &self.trace_id.to_be_bytes());
+            span.bytes(2, &self.id.to_be_bytes());
+            if !self.state.is_empty() {
+                span.bytes(3, self.state.as_bytes());
+            }
+            if let Some(parent) = self.parent {
+                span.bytes(4, &parent.to_be_bytes());
+            }
+            span.bytes(5, self.name.as_bytes());
+            let kind = match self.kind {
+                SpanKind::Server => 2,
+                SpanKind::Client => 3,
+            };
+            span.varint(6, kind);
+            let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+            span.fixed64(7, nanos(self.from));
+            span.fixed64(8, nanos(self.to));
+            attributes(&mut Attributes(span));
+            if self.status == SpanStatus::Error {
+                span.message(15, |status| status.varint(3, 2));
+            }
+            // Sampled; that it is known whether the parent is remote; and whether it is.
+            let remote = if self.remote_parent { 0x200 } else { 0 };
+            span.fixed32(16, 0x001 | 0x100 | remote);
+        });
+    }
+}

@@ -1,0 +1,321 @@
+//! Traces: contexts that are continued or begun, and the spans that reach a collector, read back from their bytes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use crate::harness::upstream::Got;
+use crate::harness::{ONE_ROUTE, Proxy, Upstream, until};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// A field of a message of Protocol Buffers: its number and what it holds.
+enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a message, in their order.
+fn fields(mut rest: &[u8]) -> Vec<(u64, Value<'_>)> {
+    fn varint(rest: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let (byte, after) = rest.split_first().expect("a byte");
+            *rest = after;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        value
+    }
+    fn take<'a>(rest: &mut &'a [u8], n: usize) -> &'a [u8] {
+        let (value, after) = rest.split_at(n);
+        *rest = after;
+        value
+    }
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let key = varint(&mut rest);
+        let value = match key & 7 {
+            0 => Value::Number(varint(&mut rest)),
+            1 => Value::Number(u64::from_le_bytes(take(&mut rest, 8).try_into().unwrap())),
+            5 => Value::Number(u64::from(u32::from_le_bytes(take(&mut rest, 4).try_into().unwrap()))),
+            2 => {
+                let len = usize::try_from(varint(&mut rest)).unwrap();
+                Value::Bytes(take(&mut rest, len))
+            }
+            kind => panic!("field {} is of kind {kind}", key >> 3),
+        };
+        all.push((key >> 3, value));
+    }
+    all
+}
+
+fn inside(message: &[u8], field: u64) -> Vec<&[u8]> {
+    let of = |(number, value)| match value {
+        Value::Bytes(bytes) if number == field => Some(bytes),
+        Value::Bytes(_) | Value::Number(_) => None,
+    };
+    fields(message).into_iter().filter_map(of).collect()
+}
+
+fn number(message: &[u8], field: u64) -> u64 {
+    let of = |(number, value)| match value {
+        Value::Number(value) if number == field => Some(value),
+        Value::Bytes(_) | Value::Number(_) => None,
+    };
+    fields(message).into_iter().find_map(of).unwrap_or(0)
+}
+
+fn text(message: &[u8], field: u64) -> String {
+    inside(message, field).first().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).unwrap_or_default()
+}
+
+fn attributes(message: &[u8], field: u64) -> BTreeMap<String, String> {
+    let pair = |pair: &[u8]| {
+        let any = inside(pair, 2)[0];
+        let value = if inside(any, 1).is_empty() { number(any, 3).to_string() } else { text(any, 1) };
+        (text(pair, 1), value)
+    };
+    inside(message, field).into_iter().map(pair).collect()
+}
+
+/// A span as a collector reads it.
+#[derive(Clone, Debug)]
+struct Span {
+    trace: String,
+    id: String,
+    parent: String,
+    state: String,
+    name: String,
+    kind: u64,
+    from: u64,
+    to: u64,
+    status: u64,
+    flags: u64,
+    attributes: BTreeMap<String, String>,
+    resource: BTreeMap<String, String>,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The spans of one export.
+fn spans(got: &Got) -> Vec<Span> {
+    let mut all = Vec::new();
+    for resource_spans in inside(&got.body, 1) {
+        let resource = attributes(inside(resource_spans, 1)[0], 1);
+        for scope_spans in inside(resource_spans, 2) {
+            assert_eq!(text(inside(scope_spans, 1)[0], 1), "pointsman");
+            all.extend(inside(scope_spans, 2).into_iter().map(|span| Span {
+                trace: hex(inside(span, 1)[0]),
+                id: hex(inside(span, 2)[0]),
+                state: text(span, 3),
+                parent: inside(span, 4).first().map(|id| hex(id)).unwrap_or_default(),
+                name: text(span, 5),
+                kind: number(span, 6),
+                from: number(span, 7),
+                to: number(span, 8),
+                attributes: attributes(span, 9),
+                status: inside(span, 15).first().map_or(0, |status| number(status, 3)),
+                flags: number(span, 16),
+                resource: resource.clone(),
+            }));
+        }
+    }
+    all
+}
+
+/// Waits until the collector has so many spans.
+#[track_caller]
+fn collected(collector: &Upstream, count: usize) -> Vec<Span> {
+    let all = until("spans reach the collector", || {
+        let all: Vec<Span> = collector.got().iter().flat_map(spans).collect();
+        (all.len() >= count).then_some(all)
+    });
+    assert_eq!(all.len(), count, "{all:#?}");
+    all
+}
+
+fn traced(collector: &Upstream, more: &str, identity: &str) -> String {
+    let place = collector.address();
+    format!("{ONE_ROUTE}\n[traces]\notlp = \"http://{place}/below\"\n{more}\n[identity]\n{identity}\n")
+}
+
+const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
+
+#[test]
+fn a_trace_is_continued_through_the_proxy() {
+    let (echo, collector) = (Upstream::echo(), Upstream::echo());
+    let more = "service = \"edge\"\nattributes = { \"deployment.environment.name\" = \"test\" }\n\
+                headers = { x-token = \"secret\" }";
+    let proxy = Proxy::with("main", &echo).start(&traced(&collector, more, TRUSTED));
+    let lines = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\ntracestate: a=1\r\ntracestate: b=2\r\n");
+    let answer = proxy.connect().get("/shop/cart?secret=1", &lines);
+    assert_eq!(answer.status, 200);
+    let all = collected(&collector, 2);
+    let (server, client) = (&all[0], &all[1]);
+    assert_eq!((server.trace.as_str(), server.parent.as_str(), server.state.as_str()), (TRACE, PARENT, "a=1,b=2"));
+    assert_eq!((server.kind, server.name.as_str(), server.status, server.flags), (2, "GET /*", 0, 0x301));
+    assert_eq!((client.trace.as_str(), &client.parent, client.kind), (TRACE, &server.id, 3));
+    assert_eq!((client.name.as_str(), client.status, client.flags), ("GET", 0, 0x101));
+    assert!(server.from <= client.from && client.from < client.to && client.to <= server.to);
+    let got = &echo.got()[0];
+    assert_eq!(got.field("traceparent"), Some(&*format!("00-{TRACE}-{}-01", client.id)), "the attempt is the parent");
+    let states: Vec<_> = got.headers.iter().filter(|(name, _)| name == "tracestate").map(|(_, text)| text).collect();
+    assert_eq!(states, ["a=1", "b=2"]);
+    let port = proxy.address().port().to_string();
+    for (key, value) in [
+        ("http.request.method", "GET"),
+        ("http.response.status_code", "200"),
+        ("http.route", "/*"),
+        ("url.path", "/shop/cart"),
+        ("url.scheme", "http"),
+        ("server.port", &port),
+        ("client.address", "127.0.0.1"),
+        ("network.protocol.version", "1.1"),
+        ("feature_flag.key", "all"),
+        ("feature_flag.result.variant", "stable"),
+        ("feature_flag.result.reason", "stable"),
+        ("pointsman.upstream", "main"),
+        ("pointsman.generation", "1"),
+    ] {
+        assert_eq!(server.attributes.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    assert!(!format!("{all:?}").contains("secret"), "no query is told");
+    let upstream_port = echo.address().port().to_string();
+    for (key, value) in [
+        ("http.request.method", "GET"),
+        ("http.response.status_code", "200"),
+        ("server.address", "127.0.0.1"),
+        ("server.port", &upstream_port),
+        ("feature_flag.key", "all"),
+    ] {
+        assert_eq!(client.attributes.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    assert_eq!(server.resource["service.name"], "edge");
+    assert_eq!(server.resource["deployment.environment.name"], "test");
+    let export = &collector.got()[0];
+    assert_eq!((export.method.as_str(), export.target.as_str()), ("POST", "/below/v1/traces"));
+    assert_eq!(export.field("content-type"), Some("application/x-protobuf"));
+    assert_eq!(export.field("x-token"), Some("secret"));
+    assert_eq!(proxy.logged(1)[0]["trace_id"], TRACE);
+    until("it is counted", || (proxy.metric("pointsman_trace_spans_total{outcome=\"exported\"}") == 2.0).then_some(()));
+}
+
+#[test]
+fn a_trace_is_begun_where_there_is_none_that_can_be_read() {
+    let (echo, collector) = (Upstream::echo(), Upstream::echo());
+    let proxy = Proxy::with("main", &echo).start(&traced(&collector, "", TRUSTED));
+    let lines = format!("traceparent: 00-{TRACE}-{PARENT}\r\ntracestate: a=1\r\n");
+    assert_eq!(proxy.connect().get("/", &lines).status, 200);
+    let all = collected(&collector, 2);
+    assert_eq!((all[0].parent.as_str(), all[0].state.as_str(), all[0].flags), ("", "", 0x101));
+    assert_ne!(all[0].trace, TRACE);
+    assert_eq!(all[0].trace.len(), 32);
+    let got = &echo.got()[0];
+    assert_eq!(got.field("traceparent"), Some(&*format!("00-{}-{}-01", all[0].trace, all[1].id)));
+    assert_eq!(got.field("tracestate"), None);
+    assert_eq!(proxy.logged(1)[0]["trace_id"], *all[0].trace);
+}
+
+#[test]
+fn who_is_believed_decides_whether_spans_are_left() {
+    let check = |sample: &str, identity: &str, flags: &str, expected: &str| {
+        let (echo, collector) = (Upstream::echo(), Upstream::echo());
+        let proxy = Proxy::with("main", &echo).start(&traced(&collector, &format!("sample = {sample}"), identity));
+        let lines = format!("traceparent: 00-{TRACE}-{PARENT}-{flags}\r\n");
+        assert_eq!(proxy.connect().get("/", &lines).status, 200);
+        let parent = echo.got()[0].field("traceparent").unwrap().to_owned();
+        assert!(parent.starts_with(&format!("00-{TRACE}-")) && parent.ends_with(expected), "{parent}");
+        assert_eq!(proxy.logged(1)[0]["trace_id"], TRACE);
+        assert_eq!(proxy.stop(), pointsman::app::Stopped::Drained);
+        let spans: usize = collector.got().iter().map(|got| spans(got).len()).sum();
+        assert_eq!(spans, if expected == "-01" { 2 } else { 0 }, "sample {sample}, {identity}, flags {flags}");
+    };
+    check("0", TRUSTED, "01", "-01");
+    check("1", TRUSTED, "00", "-00");
+    check("0", "", "01", "-00");
+    check("1", "", "00", "-01");
+}
+
+#[test]
+fn without_a_collector_a_trace_passes_untouched() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::to(&echo);
+    let line = format!("00-{TRACE}-{PARENT}-01");
+    assert_eq!(proxy.connect().get("/", &format!("traceparent: {line}\r\ntracestate: a=1\r\n")).status, 200);
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    let got = echo.got();
+    assert_eq!((got[0].field("traceparent"), got[0].field("tracestate")), (Some(&*line), Some("a=1")));
+    assert_eq!(got[1].field("traceparent"), None);
+    assert_eq!(proxy.logged(2)[0]["trace_id"], TRACE);
+}
+
+#[test]
+fn what_fails_is_told_as_failed() {
+    let (echo, collector) = (Upstream::echo().status(503), Upstream::echo());
+    let gone = "[upstream.gone]\nendpoints = [\"http://127.0.0.1:1\"]\n[[route]]\nname = \"gone\"\n\
+                match = { path = \"/gone\" }\nstable = \"gone\"\n";
+    let proxy = Proxy::with("main", &echo).start(&(traced(&collector, "", "") + gone));
+    assert_eq!(proxy.connect().get("/", "").status, 503);
+    let all = collected(&collector, 2);
+    assert_eq!(all.iter().map(|span| span.status).collect::<Vec<_>>(), [2, 2]);
+    assert!(all.iter().all(|span| span.attributes["error.type"] == "503"), "{all:#?}");
+    assert_eq!(proxy.connect().get("/gone", "").status, 502);
+    let all = &collected(&collector, 4)[2..];
+    assert_eq!(all.iter().map(|span| span.status).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(all[0].name, "GET /gone");
+    assert_eq!(all[1].attributes["error.type"], all[0].attributes["error.type"]);
+    assert!(!all[1].attributes.contains_key("http.response.status_code"));
+    let mut client = proxy.connect();
+    client.send("BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.read_response().status, 503);
+    let all = &collected(&collector, 6)[4..];
+    assert_eq!(all[0].attributes["http.request.method"], "_OTHER");
+    assert_eq!(all[0].attributes["http.request.method_original"], "BREW");
+}
+
+#[test]
+fn a_collector_that_is_late_gets_spans_once_and_a_deaf_one_costs_nobody() {
+    let (echo, tries) = (Upstream::echo(), std::sync::Arc::new(AtomicU64::new(0)));
+    let collector = Upstream::script({
+        let tries = std::sync::Arc::clone(&tries);
+        move |mut conn| {
+            while conn.request().is_ok() {
+                let answer = match tries.fetch_add(1, SeqCst) {
+                    0 => "503 Later",
+                    1 => return,
+                    2 => "200 OK",
+                    _ => "400 Never",
+                };
+                conn.send(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n"));
+            }
+        }
+    });
+    let proxy = Proxy::with("main", &echo).start(&traced(&collector, "", ""));
+    let count = |outcome: &str| proxy.metric(&format!("pointsman_trace_spans_total{{outcome=\"{outcome}\"}}"));
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    until("the third try is taken", || (count("exported") == 2.0).then_some(()));
+    assert_eq!(tries.load(SeqCst), 3);
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    until("what is refused is not sent again", || (count("failed") == 2.0).then_some(()));
+    assert_eq!(tries.load(SeqCst), 4);
+}
+
+#[test]
+fn spans_that_wait_are_sent_at_the_end_and_a_reload_moves_them() {
+    let (echo, first, second) = (Upstream::echo(), Upstream::echo(), Upstream::echo());
+    let proxy = Proxy::with("main", &echo).start(ONE_ROUTE);
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    proxy.rewrite(&traced(&first, "", ""));
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    collected(&first, 2);
+    proxy.rewrite(&traced(&second, "", ""));
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    assert_eq!(proxy.stop(), pointsman::app::Stopped::Drained);
+    assert_eq!(second.got().iter().map(|got| spans(got).len()).sum::<usize>(), 2);
+    assert_eq!(first.got().len(), 1);
+}
