@@ -179,7 +179,8 @@ async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
         let parts = connection.into_parts();
         io = parts.io;
         match (ended, tunnel) {
-            (None, _) => {}
+            // What was read into is empty, and large: it must not outlive the doze.
+            (None, _) => drop(parts.read_buf),
             (Some(Ok(())), Some(tunnel)) => {
                 let (socket, first) = io.into_socket(parts.read_buf);
                 Box::pin(tunnel.run(Side::connection(socket, first, None))).await;

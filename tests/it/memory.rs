@@ -99,3 +99,27 @@ fn clients_that_go_away_leave_nothing_behind() {
     assert!(grown < GROWTH_MAX, "{grown} bytes more after 1 000 clients that went away");
     until("the upstream's connections end", || (endless.open() == 0).then_some(()));
 }
+
+#[test]
+fn idle_connections_hold_no_buffers() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo)
+        .limits("connection_rate_per_ip = 1000000")
+        .start_alone(&format!("[access_log]\nsink = \"off\"\n{ONE_ROUTE}"));
+    let open = |count: usize| {
+        let asked = |_| {
+            let mut client = Raw::connect(proxy.address);
+            assert_eq!(client.get("/", "").status, 200);
+            client
+        };
+        (0..count).map(asked).collect::<Vec<Raw>>()
+    };
+    drop(open(100));
+    until("connections end", || (proxy.metric("pointsman_connections") == 0.0).then_some(()));
+    let before = proxy.metric("process_resident_memory_bytes");
+    let idle = open(1_000);
+    until("a thousand idle connections hold less than their read buffers", || {
+        (proxy.metric("process_resident_memory_bytes") - before < GROWTH_MAX).then_some(())
+    });
+    drop(idle);
+}
