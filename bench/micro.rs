@@ -11,8 +11,8 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use pointsman::route::{
-    AccessLog, Action, Caller, EncodedSlash, Extractor, Head, HeaderEdits, HostPattern, Identity, Index, Kill, Match,
-    PathPattern, Place, Predicate, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split, Spread, StickyKey,
+    AccessLog, Action, Caller, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern, Identity, Index, Kill,
+    Match, PathPattern, Place, Predicate, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split, Spread, StickyKey,
     StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host,
     normal_path, summary,
 };
@@ -143,7 +143,7 @@ fn decision(c: &mut Criterion) {
     let query = Some("tenant=acme");
     let head = Head { method: &Method::GET, host: "example.com", path: "/checkout", query, headers: &headers };
     let peer = std::net::IpAddr::from([192, 0, 2, 1]);
-    let caller = rules.identity.caller(peer, &head);
+    let caller = rules.identity.caller(peer, &head, Facts::default());
     let nobody = Caller { tenant: None, user: None, ..caller.clone() };
     let mut targeted = split("checkout");
     let target = |predicate| Target {
@@ -161,7 +161,7 @@ fn decision(c: &mut Criterion) {
     ];
     let plain = split("checkout");
     let mut spread = Spread::default();
-    c.bench_function("caller", |b| b.iter(|| rules.identity.caller(black_box(peer), &head)));
+    c.bench_function("caller", |b| b.iter(|| rules.identity.caller(black_box(peer), &head, Facts::default())));
     for (name, split, caller) in
         [("by tenant", &plain, &caller), ("by address", &plain, &nobody), ("after 3 targets", &targeted, &caller)]
     {

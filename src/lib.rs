@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod drain;
+pub mod identity;
 pub mod proxy;
 pub mod route;
 pub mod snapshot;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
-use crate::route::{Generation, ListenerSpec, Protocol, Rules};
+use crate::identity::Witnesses;
+use crate::route::{Generation, ListenerSpec, Needs, Protocol, Rules};
 use crate::telemetry::{ListenerMeter, PerWorker, UpstreamSeries, VariantSeries};
 use crate::tls::{Dial, Server};
 
@@ -106,6 +107,10 @@ pub struct Snapshot {
     pub series: Vec<Box<[Arc<VariantSeries>]>>,
     /// Per upstream its series.
     pub upstream_series: Vec<Arc<UpstreamSeries>>,
+    /// Who can tell more about callers.
+    pub witnesses: Witnesses,
+    /// Per route what must be found out about them.
+    pub needs: Arc<[Needs]>,
 }
 
 impl Snapshot {
@@ -119,6 +124,8 @@ impl Snapshot {
             endpoints: self.endpoints.clone(),
             series: self.series.clone(),
             upstream_series: self.upstream_series.clone(),
+            witnesses: self.witnesses.clone(),
+            needs: Arc::clone(&self.needs),
         }
     }
 }

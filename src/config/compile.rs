@@ -20,6 +20,7 @@ use super::spec::{Form, Spec, default, optional, required};
 use super::traces::{self, TRACES};
 use super::upstream::{self, UPSTREAM};
 use super::upstream_tls::SystemRoots;
+use crate::identity::Witnesses;
 use crate::route::{Index, Route, Rules};
 use crate::tls::Server;
 
@@ -69,6 +70,8 @@ pub(super) struct Compiled {
     pub(super) rules: Rules,
     /// What the listeners present, in their order.
     pub(super) tls: Vec<Option<Arc<Server>>>,
+    /// Who can tell more about callers.
+    pub(super) witnesses: Witnesses,
     pub(super) goldens: Vec<Golden>,
 }
 
@@ -78,7 +81,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let (listeners, tls) = listener::listeners(context, &parts.listeners);
     let admin = listener::admin(context, parts.one("admin"), &listeners);
     let state_dir = listener::state_dir(context, parts.one("state"));
-    let identity = identity::identity(context, parts.one("identity"));
+    let (identity, witnesses) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));
     let traces = traces::traces(context, parts.one("traces"));
 
@@ -117,7 +120,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let index = Index::new(&routes);
     let rules =
         Rules { listeners, admin, state_dir, identity, segments, upstreams, routes, index, kill, access_log, traces };
-    Some(Compiled { rules, tls, goldens })
+    Some(Compiled { rules, tls, witnesses, goldens })
 }
 
 fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {

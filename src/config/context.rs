@@ -26,6 +26,10 @@ pub(super) struct Context<'e> {
     lists: HashMap<PathBuf, TenantList>,
     regexes: usize,
     hash: Xxh3,
+    /// There is an `identity.jwt`.
+    pub(super) has_jwt: bool,
+    /// There is an `identity.geo`.
+    pub(super) has_geo: bool,
     /// The certificates that held before.
     pub(super) last_good: &'e LastGood,
 }
@@ -34,7 +38,19 @@ impl<'e> Context<'e> {
     pub(super) fn new(env: Env<'e>, last_good: &'e LastGood) -> Self {
         let (files, diagnostics) = (Files::default(), Diagnostics::default());
         let (known, lists) = (HashSet::default(), HashMap::default());
-        Self { files, env, diagnostics, watched: Vec::new(), known, lists, regexes: 0, hash: Xxh3::new(), last_good }
+        Self {
+            files,
+            env,
+            diagnostics,
+            watched: Vec::new(),
+            known,
+            lists,
+            regexes: 0,
+            hash: Xxh3::new(),
+            has_jwt: false,
+            has_geo: false,
+            last_good,
+        }
     }
 
     /// Adds a file, which is an input.

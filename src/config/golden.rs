@@ -8,13 +8,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::Loaded;
 use super::context::Context;
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
-use super::reader::{Reader, Text};
+use super::predicate;
+use super::reader::{Item, Reader, Text};
 use super::registry::Registry;
 use super::spec::{Form, Spec, default, optional, required};
 use super::value;
+use crate::identity::Witnesses;
 use crate::route::{
-    Action, Decision, EncodedSlash, Head, Identity, Reason, Route, Rules, Silent, Spread, decide, normal_host,
-    normal_path,
+    Action, Claims, Country, Decision, EncodedSlash, Facts, Head, Identity, Reason, Route, Rules, Silent, Spread,
+    decide, normal_host, normal_path,
 };
 
 /// `[[test]]`.
@@ -39,6 +41,8 @@ const REQUEST: Spec = Spec {
         optional("cookie", Form::Map(&Form::Text), "Cookies."),
         optional("query", Form::Map(&Form::Text), "Query parameters, written as they are sent."),
         optional("client_ip", Form::Text, "The client's address, as a trusted peer reports it."),
+        optional("jwt", Form::Map(&Form::OneOrMore(&Form::Text)), "Claims of its token, as if that held."),
+        optional("country", Form::Text, "The client's country, whatever the database says."),
         optional("peer", Form::Text, "The peer's address; it is trusted when `trusted_proxies` says so."),
     ],
     later: &[],
@@ -70,6 +74,8 @@ pub struct Golden {
     headers: HeaderMap,
     client_ip: Option<IpAddr>,
     peer: Option<IpAddr>,
+    claims: Option<Claims>,
+    country: Option<Country>,
     expected: Vec<Expected>,
 }
 
@@ -124,9 +130,23 @@ pub(super) fn golden(
     };
     let client_ip = address(context, &request, "client_ip");
     let peer = address(context, &request, "peer");
+    let claims = request.get("jwt").map(|item| claims(context, &item));
+    let country = request.get("country").and_then(|item| predicate::country(context, &item));
     request.finish(context);
     let at = context.label_of(reader.span());
-    Some(Golden { at, method, host, path: path.to_owned(), query, headers, client_ip, peer, expected: expected? })
+    Some(Golden {
+        at,
+        method,
+        host,
+        path: path.to_owned(),
+        query,
+        headers,
+        client_ip,
+        peer,
+        claims,
+        country,
+        expected: expected?,
+    })
 }
 
 fn headers(context: &mut Context<'_>, reader: &Reader<'_>) -> HeaderMap {
@@ -198,6 +218,23 @@ fn expected(
     all
 }
 
+/// The claims of a token.
+fn claims(context: &mut Context<'_>, item: &Item<'_>) -> Claims {
+    let mut claims = Claims::default();
+    for named in item.map(context) {
+        if named.item.is_text() {
+            if let Some(text) = named.item.text(context) {
+                claims.add(named.name, &text);
+            }
+            continue;
+        }
+        for text in named.item.one_or_more().iter().filter_map(|item| item.text(context)) {
+            claims.add_member(named.name, &text);
+        }
+    }
+    claims
+}
+
 /// What a request got.
 struct Got<'r> {
     route: Option<&'r Route>,
@@ -213,7 +250,7 @@ pub fn run_goldens(loaded: &Loaded) -> Diagnostics {
     let unkilled = loaded.rules.unkilled();
     for golden in &loaded.goldens {
         let rules = if golden.expects_kill() { &loaded.rules } else { &*unkilled };
-        let got = golden.run(rules);
+        let got = golden.run(rules, &loaded.witnesses);
         for expected in &golden.expected {
             let found = got.describe(expected.what, rules);
             if found.as_deref() == Some(&*expected.value) || !failed.count(Severity::Error) {
@@ -236,7 +273,7 @@ impl Golden {
         self.expected.iter().any(|expected| expected.what == What::Reason && expected.value == Reason::Kill.name())
     }
 
-    fn run<'r>(&self, rules: &'r Rules) -> Got<'r> {
+    fn run<'r>(&self, rules: &'r Rules, witnesses: &Witnesses) -> Got<'r> {
         let refused = Got { route: None, decision: None, status: Some(400) };
         let Ok(path) = normal_path(&self.path, EncodedSlash::Keep) else { return refused };
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
@@ -261,7 +298,9 @@ impl Golden {
         if self.peer.is_none() {
             identity.trusted_proxies.push(peer.into());
         }
-        let mut caller = identity.caller(peer, &head);
+        let country = self.country.or_else(|| witnesses.country(self.client_ip.unwrap_or(peer)));
+        let facts = Facts { claims: self.claims.as_ref(), country, fault: None };
+        let mut caller = identity.caller(peer, &head, facts);
         if let Some(client_ip) = self.client_ip.filter(|_| caller.trusted) {
             caller.client_ip = client_ip;
         }

@@ -2,13 +2,16 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::predicate;
 use super::reader::{Item, Reader, Text};
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional};
 use super::value;
+use super::witnesses::{self, GEO, JWT};
+use crate::identity::Witnesses;
 use crate::route::{Extractor, HostTemplate, Identity, PathTemplate};
 
-const EXTRACTOR: Form = Form::OneOrMore(&Form::Pattern("^(header|cookie|query|host|path):|\\$\\{"));
+const EXTRACTOR: Form = Form::OneOrMore(&Form::Pattern("^(header|cookie|query|host|path|jwt):|\\$\\{"));
 
 /// `[identity]`.
 pub(super) const IDENTITY: Spec = Spec {
@@ -23,13 +26,16 @@ pub(super) const IDENTITY: Spec = Spec {
         ),
         optional("tenant", EXTRACTOR, "Where a tenant is read; the first that is present wins."),
         optional("user", EXTRACTOR, "Where a user is read; the first that is present wins."),
+        optional("jwt", Form::Table(&JWT), "Tokens whose claims tell who the caller is."),
+        optional("geo", Form::Table(&GEO), "The database that tells the caller's country."),
     ],
-    later: &["jwt", "geo"],
+    later: &[],
 };
 
 /// Compiles `[identity]`.
-pub(super) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> Identity {
-    let Some(reader) = reader else { return Identity::default() };
+pub(super) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> (Identity, Witnesses) {
+    let Some(reader) = reader else { return (Identity::default(), Witnesses::default()) };
+    let witnesses = witnesses::witnesses(context, reader);
     let trusted = reader.get("trusted_proxies").map(|item| item.one_or_more()).unwrap_or_default();
     let trusted_proxies: Vec<_> = trusted.iter().filter_map(|item| value::network(context, item)).collect();
     let tenant = extractors(context, reader, "tenant");
@@ -45,7 +51,7 @@ pub(super) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -
         }
     }
     let bare = |all: Vec<(Extractor, Span)>| all.into_iter().map(|(extractor, _)| extractor).collect();
-    Identity { trusted_proxies, tenant: bare(tenant), user: bare(user) }
+    (Identity { trusted_proxies, tenant: bare(tenant), user: bare(user) }, witnesses)
 }
 
 fn extractors(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Vec<(Extractor, Span)> {
@@ -62,14 +68,15 @@ fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<E
         "query" if !rest.is_empty() => Some(Extractor::Query(rest.to_owned())),
         "host" => host(context, &text, rest, what),
         "path" => path(context, &text, rest, what),
-        "jwt" | "client_cert" => {
+        "jwt" => predicate::claim(context, rest, text.span).map(Extractor::Claim),
+        "client_cert" => {
             let message = format!("`{kind}:` is not supported by this version of Pointsman");
             context.report(Finding::error("bad-extractor", text.span, message));
             None
         }
         _ => {
             let message = format!("`{}` does not say where to read the {what}", &*text);
-            let help = "write `header:NAME`, `cookie:NAME`, `query:NAME`, `host:…` or `path:…`";
+            let help = "write `header:NAME`, `cookie:NAME`, `query:NAME`, `host:…`, `path:…` or `jwt:CLAIM`";
             context.report(Finding::error("bad-extractor", text.span, message).help(help));
             None
         }

@@ -11,6 +11,7 @@ use super::golden::Golden;
 use super::read;
 use super::reader::{Reader, Text};
 use super::source::{Source, Span};
+use crate::identity::Witnesses;
 use crate::route::Rules;
 use crate::tls::{LastGood, Server};
 
@@ -24,6 +25,8 @@ pub struct Loaded {
     pub rules: Rules,
     /// What the listeners present under TLS, in their order; nothing for those that speak cleartext.
     pub tls: Vec<Option<Arc<Server>>>,
+    /// Who can tell more about callers: keys for tokens, a database of countries.
+    pub witnesses: Witnesses,
     /// What is allowed but probably not meant.
     pub warnings: Diagnostics,
     /// All that the result depends on: files, directories of globs, lists of tenants.
@@ -68,9 +71,9 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
     let compiled = source.and_then(|source| compile_all(&mut context, source));
     let ended = context.end()?;
     match compiled {
-        Some(Compiled { rules, tls, goldens }) => {
+        Some(Compiled { rules, tls, witnesses, goldens }) => {
             let (warnings, watched, hash) = (ended.warnings, ended.watched, ended.hash);
-            Ok(Loaded { rules, tls, warnings, watched, hash, goldens })
+            Ok(Loaded { rules, tls, witnesses, warnings, watched, hash, goldens })
         }
         None => Err(ended.warnings),
     }

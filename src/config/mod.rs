@@ -40,6 +40,7 @@ mod upstream;
 mod upstream_tls;
 mod value;
 mod variant;
+mod witnesses;
 
 pub use context::Env;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};

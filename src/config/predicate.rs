@@ -3,10 +3,11 @@
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Named, Reader};
+use super::source::Span;
 use super::spec::{Form, Presence, Spec};
 use super::tenants;
 use super::value;
-use crate::route::{Predicate, StringMatch};
+use crate::route::{Country, Predicate, StringMatch};
 
 /// The keys of `{ regex = … }`, `{ prefix = … }` and `{ present = … }`.
 pub(super) const STRING_MATCH: Spec = Spec {
@@ -57,7 +58,7 @@ pub(super) fn of_head(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Pre
     all
 }
 
-/// Reads the predicates over the caller: `tenant`, `user` and `cidr`.
+/// Reads the predicates over the caller: `tenant`, `user`, `cidr`, `jwt` and `country`.
 pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let mut all = Vec::new();
     if let Some(list) = reader.get("tenant").and_then(|item| tenants::list(context, &item)) {
@@ -73,7 +74,49 @@ pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<P
             all.push(Predicate::Cidr(nets));
         }
     }
+    for named in named(context, reader, "jwt") {
+        let name = claim(context, named.name, named.span);
+        if let (Some(name), Some(found)) = (name, alternatives(context, &named)) {
+            all.push(any(found.into_iter().map(|m| Predicate::Claim(name.clone(), m)).collect()));
+        }
+    }
+    if let Some(item) = reader.get("country") {
+        if !context.has_geo {
+            let finding = Finding::error("no-database", item.span(), "nothing tells countries: there is no database");
+            context.report(finding.help("add `geo = { database = \"….mmdb\" }` to `[identity]`"));
+        }
+        let items = not_empty(context, &item);
+        let countries: Vec<_> = items.iter().filter_map(|item| country(context, item)).collect();
+        if !countries.is_empty() {
+            all.push(Predicate::Country(countries));
+        }
+    }
     all
+}
+
+/// A country by its code.
+pub(super) fn country(context: &mut Context<'_>, item: &Item<'_>) -> Option<Country> {
+    let text = item.text(context)?;
+    let parsed = Country::new(&text).filter(|country| country.code() == &*text);
+    if parsed.is_none() {
+        let finding = Finding::error("bad-country", text.span, format!("`{}` is not the code of a country", &*text));
+        context.report(finding.help("write two capital letters, such as `DE` (ISO 3166-1)"));
+    }
+    parsed
+}
+
+/// The name of a claim, where there are tokens that carry any.
+pub(super) fn claim(context: &mut Context<'_>, name: &str, at: Span) -> Option<String> {
+    if !context.has_jwt {
+        let message = format!("nothing tells the claim `{name}`: there are no keys to verify tokens with");
+        let finding = Finding::error("no-keys", at, message);
+        context.report(finding.help("add `jwt = { keys = \"….json\" }` to `[identity]`"));
+    }
+    if name.is_empty() {
+        context.report(Finding::error("empty-name", at, "a claim has a name"));
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 /// The items of a list, which must not be empty: nobody would ever fit.

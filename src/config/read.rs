@@ -14,8 +14,8 @@ pub(super) enum ReadError {
     System(std::io::Error),
     /// A directory, a device, a pipe.
     NotRegular(&'static str),
-    /// Too large; its size when that is known.
-    TooLarge(u64),
+    /// Too large: its size, and the largest that is read.
+    TooLarge(u64, u64),
 }
 
 impl fmt::Display for ReadError {
@@ -27,8 +27,8 @@ impl fmt::Display for ReadError {
             }
             Self::System(error) => write!(f, "{error}"),
             Self::NotRegular(what) => write!(f, "it is {what}, not a file"),
-            Self::TooLarge(bytes) => {
-                write!(f, "it has {} MiB; at most {} are read", bytes >> 20, FILE_BYTES_MAX >> 20)
+            Self::TooLarge(bytes, most) => {
+                write!(f, "it has {} MiB; at most {} are read", bytes >> 20, most >> 20)
             }
         }
     }
@@ -36,6 +36,11 @@ impl fmt::Display for ReadError {
 
 /// The bytes of a regular file of bounded size.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
+    bytes_within(path, FILE_BYTES_MAX)
+}
+
+/// The bytes of a regular file of at most this size.
+pub(super) fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let metadata = std::fs::metadata(path).map_err(ReadError::System)?;
     if metadata.is_dir() {
         return Err(ReadError::NotRegular("a directory"));
@@ -43,14 +48,14 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
     if !metadata.is_file() {
         return Err(ReadError::NotRegular("a device or pipe"));
     }
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(ReadError::TooLarge(metadata.len()));
+    if metadata.len() > bytes_max {
+        return Err(ReadError::TooLarge(metadata.len(), bytes_max));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     let file = std::fs::File::open(path).map_err(ReadError::System)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(ReadError::System)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(ReadError::System)?;
     match bytes.len() as u64 {
-        len if len > FILE_BYTES_MAX => Err(ReadError::TooLarge(len)),
+        len if len > bytes_max => Err(ReadError::TooLarge(len, bytes_max)),
         _ => Ok(bytes),
     }
 }

@@ -18,12 +18,14 @@ pub(super) const SEGMENT: Spec = Spec {
         predicate::key("tenant", LISTED, "The tenant is one of these."),
         predicate::key("user", LISTED, "The user is one of these."),
         predicate::key("cidr", Form::OneOrMore(&Form::Text), "The client's address is in one of these networks."),
+        predicate::key("jwt", NAMED, "These claims of the verified token have these values."),
+        predicate::key("country", Form::OneOrMore(&Form::Text), "The client's address is in one of these countries."),
         predicate::key("header", NAMED, "These headers have these values."),
         predicate::key("cookie", NAMED, "These cookies have these values."),
         predicate::key("query", NAMED, "These query parameters have these values."),
         predicate::key("not", Form::Itself, "This does not hold; the same keys again."),
     ],
-    later: &["country"],
+    later: &[],
 };
 
 /// Compiles one segment.

@@ -22,6 +22,8 @@ pub(super) const TARGET: Spec = Spec {
         predicate::key("tenant", LISTED, "The tenant is one of these."),
         predicate::key("user", LISTED, "The user is one of these."),
         predicate::key("cidr", Form::OneOrMore(&Form::Text), "The client's address is in one of these networks."),
+        predicate::key("jwt", NAMED, "These claims of the verified token have these values."),
+        predicate::key("country", Form::OneOrMore(&Form::Text), "The client's address is in one of these countries."),
         required("serve", Form::Text, "The variant that they get."),
         optional(
             "weight",
@@ -29,7 +31,7 @@ pub(super) const TARGET: Spec = Spec {
             "The share of this audience that gets it, by its own bucket; the rest stays on stable.",
         ),
     ],
-    later: &["after_rollback", "country"],
+    later: &["after_rollback"],
 };
 
 /// Compiles all targets of a route. `known` are its variants in order, with the salt of the route.
@@ -53,7 +55,10 @@ pub(super) fn targets(
         reader.finish(context);
         if predicates.is_empty() && errors == context.errors() {
             let finding = Finding::error("empty-target", reader.span(), "this target asks nothing of the caller");
-            context.report(finding.help("name a `segment`, or ask for a header, cookie, query, tenant, user or cidr"));
+            context.report(
+                finding
+                    .help("name a `segment`, or ask for a header, cookie, query, tenant, user, cidr, jwt or country"),
+            );
         }
         let weight = weight.map(|weight| (weight, Salt::target(salt, segment.as_deref().unwrap_or(""))));
         let Some(serve) = serve else { continue };

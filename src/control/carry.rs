@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 
 use super::hand_over::{Inherited, Wanted};
 use super::socket::{BindError, bind};
+use crate::identity::Witnesses;
 use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Protocol, Route, Rules, Upstream};
 use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
 use crate::telemetry::{Labels, PerWorker, Registry, UpstreamSeries, VariantSeries};
@@ -133,6 +134,8 @@ pub struct Parts<'a> {
     pub rules: Arc<Rules>,
     /// Its listeners.
     pub listeners: Vec<Arc<Listener>>,
+    /// Who can tell more about callers.
+    pub witnesses: Witnesses,
     /// The addresses of the names.
     pub addresses: &'a Addresses,
     /// The process's meters.
@@ -142,13 +145,15 @@ pub struct Parts<'a> {
 /// Makes the next snapshot.
 #[must_use]
 pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
-    let Parts { generation, rules, listeners, addresses, registry } = parts;
+    let Parts { generation, rules, listeners, witnesses, addresses, registry } = parts;
     Snapshot {
         generation,
         listeners,
         endpoints: all_endpoints(old, &rules, addresses),
         series: all_series(old, &rules, registry),
         upstream_series: all_upstream_series(old, &rules, registry),
+        witnesses: old.map_or_else(Witnesses::default, |old| old.witnesses.clone()).renewed(witnesses),
+        needs: rules.needs().into(),
         rules,
     }
 }

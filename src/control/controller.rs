@@ -324,6 +324,7 @@ impl Controller {
                 generation,
                 rules: Arc::new(loaded.rules),
                 listeners,
+                witnesses: loaded.witnesses,
                 addresses: &addresses,
                 registry: &self.ledger.registry,
             },
@@ -400,6 +401,8 @@ impl Controller {
             endpoints,
             series: old.series.clone(),
             upstream_series: old.upstream_series.clone(),
+            witnesses: old.witnesses.clone(),
+            needs: Arc::clone(&old.needs),
         });
     }
 

@@ -70,10 +70,12 @@ impl Desk {
             "/healthz" => verdict(self.ledger.healthy()),
             "/readyz" => verdict(self.ledger.ready()),
             "/status" => beside(&self.ledger, |ledger| pretty(StatusCode::OK, &status::status(ledger))).await,
-            "/explain" => match explain::ask(&self.ledger.snapshot(), request.uri().query()) {
-                Ok(explanation) => pretty(StatusCode::OK, &explanation),
-                Err(why) => pretty(StatusCode::BAD_REQUEST, &json!({ "error": why })),
-            },
+            "/explain" => {
+                match explain::ask(&self.ledger.snapshot(), request.uri().query(), self.ledger.clock.wall()) {
+                    Ok(explanation) => pretty(StatusCode::OK, &explanation),
+                    Err(why) => pretty(StatusCode::BAD_REQUEST, &json!({ "error": why })),
+                }
+            }
             "/reload" => self.reload(headers).await,
             _ => text(StatusCode::OK, &index()),
         }

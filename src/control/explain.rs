@@ -1,20 +1,24 @@
 //! `/explain`: asks the functions that route what they would do with a request, under the snapshot that is in use.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
-use crate::route::Question;
+use crate::route::{Asked, Question};
 use crate::snapshot::Snapshot;
 use crate::telemetry::explained;
 
-/// Explains what the query asks for.
+/// Explains what the query asks for, at this time since the Unix epoch.
 ///
 /// # Errors
 /// When the query is no question, in words.
-pub(super) fn ask(snapshot: &Snapshot, query: Option<&str>) -> Result<Value, String> {
+pub(super) fn ask(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
     let mut question = parse(query.unwrap_or_default())?;
     question.settle(&snapshot.rules.identity)?;
-    let mut value = explained(&snapshot.rules, &question.asked(&snapshot.rules));
+    let asked = question.asked(&snapshot.rules);
+    let found = snapshot.witnesses.ask(&snapshot.rules.identity, &asked, now);
+    let mut value = explained(&snapshot.rules, &Asked { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
     Ok(value)
 }

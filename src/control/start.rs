@@ -165,6 +165,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         rules: Arc::clone(&rules),
         // Nobody accepts before everybody can.
         listeners: Vec::new(),
+        witnesses: loaded.witnesses,
         addresses: &addresses(&reading.answers),
         registry: &registry,
     };

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::admit::head;
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
+use super::witness;
 use crate::route::{Balance, Caller, Lookup, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules};
 use crate::telemetry::{Fallback, Refusal};
 
@@ -27,7 +28,8 @@ pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> C
     let (chosen, tenant, issued) = {
         let exchange = &*exchange;
         let head = head(exchange, parts);
-        let mut caller = rules.identity.caller(exchange.client.peer.ip(), &head);
+        let heard = witness::hear(exchange, head.headers);
+        let mut caller = rules.identity.caller(exchange.client.peer.ip(), &head, heard.facts());
         caller.client_ip = exchange.client_ip;
         let known = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
         let issued = (known.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none())

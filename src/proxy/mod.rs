@@ -46,6 +46,7 @@ mod upstream_tls;
 mod visitors;
 mod vouched;
 mod websocket;
+mod witness;
 mod worker;
 
 pub use visitors::Visitors;

@@ -21,6 +21,7 @@ use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
 use crate::drain::{Drained, Phase};
+use crate::identity::TokenCache;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Attributes, LogBuffer, LogSender, Registry, Span, SpanBuffer, SpanSender, WorkerMeter};
 
@@ -76,6 +77,8 @@ pub(super) struct Worker {
     pub(super) accept_warned_ms: Cell<Option<u64>>,
     /// When a bad PROXY header was last told.
     pub(super) header_warned_ms: Cell<Option<u64>>,
+    /// Tokens that were verified before.
+    pub(super) tokens: RefCell<TokenCache>,
     local: RefCell<Rc<Local>>,
     log: RefCell<LogBuffer>,
     log_sender: LogSender,
@@ -212,6 +215,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         draining: Cell::new(false),
         accept_warned_ms: Cell::new(None),
         header_warned_ms: Cell::new(None),
+        tokens: RefCell::default(),
         local: RefCell::new(Rc::new(Local::new(first, &mut random))),
         random: RefCell::new(random),
         log: RefCell::default(),

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Head;
 use super::cookie::cookie;
 use super::forwarded::{forwarded_for, x_forwarded_for};
 use super::query::{decoded, parameters};
+use super::{Facts, Head};
 
 /// `[identity]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +36,8 @@ pub enum Extractor {
     Host(HostTemplate),
     /// `path:/t/{tenant}/*`.
     Path(PathTemplate),
+    /// `jwt:NAME`: a claim of the verified token.
+    Claim(String),
 }
 
 /// A host with one placeholder for a whole label.
@@ -135,6 +137,8 @@ pub struct Caller<'a> {
     pub tenant: Option<Cow<'a, str>>,
     /// The user.
     pub user: Option<Cow<'a, str>>,
+    /// What else is known of it.
+    pub facts: Facts<'a>,
 }
 
 impl Identity {
@@ -144,20 +148,21 @@ impl Identity {
         self.trusted_proxies.iter().any(|net| net_contains(net, peer))
     }
 
-    /// Reads the caller of a request that came from `peer`. Header extractors count only when the peer is trusted.
+    /// Reads the caller of a request that came from `peer`, of whom so much is known. Header extractors count only when
+    /// the peer is trusted.
     #[must_use]
-    pub fn caller<'a>(&self, peer: IpAddr, head: &Head<'a>) -> Caller<'a> {
+    pub fn caller<'a>(&self, peer: IpAddr, head: &Head<'a>, facts: Facts<'a>) -> Caller<'a> {
         let trusted = self.trusts(peer);
         let client_ip = if trusted { ClientIp::find(self, peer, head.headers) } else { peer.to_canonical() };
         let trust = if trusted { Trust::Believed } else { Trust::Ignored };
-        let first = |places: &[Extractor]| places.iter().find_map(|place| place.read(head, trust));
-        Caller { client_ip, trusted, tenant: first(&self.tenant), user: first(&self.user) }
+        let first = |places: &[Extractor]| places.iter().find_map(|place| place.read(head, trust, facts));
+        Caller { client_ip, trusted, tenant: first(&self.tenant), user: first(&self.user), facts }
     }
 }
 
 impl Extractor {
     /// The identity at this place.
-    pub(super) fn read<'a>(&self, head: &Head<'a>, trust: Trust) -> Option<Cow<'a, str>> {
+    pub(super) fn read<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
         let value = match self {
             Self::Header(name) if trust == Trust::Believed => Cow::Borrowed(agreed_line(head.headers, name)?),
             Self::Header(_) => return None,
@@ -165,6 +170,7 @@ impl Extractor {
             Self::Query(name) => parameters(head.query, name).next()?,
             Self::Host(template) => Cow::Borrowed(template.read(head.host)?),
             Self::Path(template) => decoded(template.read(head.path)?),
+            Self::Claim(name) => Cow::Borrowed(facts.claims?.one(name)?),
         };
         (!value.is_empty()).then_some(value)
     }
@@ -176,6 +182,7 @@ impl Extractor {
             Self::Header(name) => format!("header:{name}"),
             Self::Cookie(name) => format!("cookie:{name}"),
             Self::Query(name) => format!("query:{name}"),
+            Self::Claim(name) => format!("jwt:{name}"),
             Self::Host(HostTemplate { before, after }) => format!("host:{before}{{{what}}}{after}"),
             Self::Path(PathTemplate { before, after }) => {
                 format!("path:{before}{{{what}}}{}", after.as_deref().unwrap_or("/*"))
@@ -311,7 +318,7 @@ mod tests {
     }
 
     fn tenant(extractor: &Extractor, trusted: Trust, head: &Head<'_>) -> Option<String> {
-        extractor.read(head, trusted).map(Cow::into_owned)
+        extractor.read(head, trusted, Facts::default()).map(Cow::into_owned)
     }
 
     #[test]
@@ -371,7 +378,7 @@ mod tests {
         };
         let headers = headers(&[("cookie", "t=")]);
         let head = Head { method: &Method::GET, host: "", path: "/", query: Some("t=q"), headers: &headers };
-        let caller = identity.caller("10.0.0.1".parse().unwrap(), &head);
+        let caller = identity.caller("10.0.0.1".parse().unwrap(), &head, Facts::default());
         assert_eq!(caller.tenant.as_deref(), Some("q"));
         assert!(caller.trusted);
         assert_eq!(caller.user, None);

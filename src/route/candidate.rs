@@ -62,6 +62,7 @@ pub(super) fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
         trusted: false,
         tenant: None,
         user: None,
+        facts: super::Facts { claims: None, country: None, fault: None },
     };
     predicate.holds(head, &NOBODY, &[])
 }

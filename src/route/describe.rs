@@ -40,6 +40,11 @@ impl Predicate {
                 let nets: Vec<_> = nets.iter().take(4).map(ToString::to_string).collect();
                 format!("cidr in {}", nets.join(", "))
             }
+            Self::Claim(name, wanted) => format!("jwt {name} {wanted}"),
+            Self::Country(list) => {
+                let codes: Vec<_> = list.iter().map(super::Country::code).collect();
+                format!("country in {}", codes.join(", "))
+            }
             Self::Segment(id) => {
                 let name = segments.get(id.0 as usize).map_or("?", |segment| segment.name.as_str());
                 format!("segment {name}")

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use super::predicate::all_hold;
 use super::teller::Teller;
 use super::{
-    Action, Caller, Counted, Decision, EncodedSlash, Extractor, Head, HeaderEdits, Lookup, Place, Predicate, Reason,
-    Route, Rules, Split, Spread, Template, Values, Weight, candidate, cookie, decide, normal_host, normal_path,
+    Action, Caller, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Place, Predicate,
+    Reason, Route, Rules, Split, Spread, Template, Values, Weight, candidate, cookie, decide, normal_host, normal_path,
 };
 
 /// How many routes that nearly matched are told.
@@ -31,6 +31,8 @@ pub struct Asked<'a> {
     pub peer: IpAddr,
     /// The policy of the listener.
     pub encoded_slash: EncodedSlash,
+    /// What else is known of the caller.
+    pub facts: Facts<'a>,
 }
 
 /// A request in normal form: owns what [`Head`] borrows.
@@ -197,7 +199,7 @@ pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
         }
     };
     let head = normal.head();
-    let caller = rules.identity.caller(asked.peer, &head);
+    let caller = rules.identity.caller(asked.peer, &head, asked.facts);
     let mut explanation = Explanation {
         method: asked.method.to_string(),
         host: head.host.to_owned(),
@@ -321,7 +323,7 @@ fn identity(
     head: &Head<'_>,
     caller: &Caller<'_>,
 ) -> Option<(String, String)> {
-    let place = places.iter().find(|place| place.read(head, caller.trust()).is_some())?;
+    let place = places.iter().find(|place| place.read(head, caller.trust(), caller.facts).is_some())?;
     Some((value?.to_owned(), place.describe(what)))
 }
 

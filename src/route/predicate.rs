@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::caller::net_contains;
 use super::cookie::cookie_bytes;
 use super::query::parameters;
-use super::{Caller, Segment, SegmentId, TenantList, is_grpc};
+use super::{Caller, Claims, Country, Segment, SegmentId, TenantList, is_grpc};
 
 /// A request's head in the normal form that matching uses and forwarding sends.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,10 @@ pub enum Predicate {
     User(TenantList),
     /// The client's address is in one of these.
     Cidr(Vec<IpNet>),
+    /// A claim of the verified token; any member of a list may match.
+    Claim(String, StringMatch),
+    /// The client's address is in one of these countries.
+    Country(Vec<Country>),
     /// The caller is in the segment.
     Segment(SegmentId),
     /// The predicate does not hold.
@@ -74,6 +78,8 @@ impl Predicate {
             Self::Tenant(list) => caller.tenant.as_deref().is_some_and(|tenant| list.contains(tenant)),
             Self::User(list) => caller.user.as_deref().is_some_and(|user| list.contains(user)),
             Self::Cidr(nets) => nets.iter().any(|net| net_contains(net, caller.client_ip)),
+            Self::Claim(name, wanted) => wanted.fits_claim(caller.facts.claims, name),
+            Self::Country(list) => caller.facts.country.is_some_and(|country| list.contains(&country)),
             Self::Segment(id) => {
                 segments.get(id.0 as usize).is_some_and(|segment| all_hold(&segment.predicates, head, caller, segments))
             }
@@ -94,6 +100,8 @@ impl Predicate {
             | Self::Tenant(_)
             | Self::User(_)
             | Self::Cidr(_)
+            | Self::Claim(..)
+            | Self::Country(_)
             | Self::Segment(_)
             | Self::Not(_)
             | Self::Any(_) => 1,
@@ -130,6 +138,15 @@ impl StringMatch {
         }
     }
 
+    /// Whether the value of a claim fits, or a member of its list.
+    fn fits_claim(&self, claims: Option<&Claims>, name: &str) -> bool {
+        let mut values = claims.into_iter().flat_map(|claims| claims.all(name));
+        match self {
+            Self::Present(wanted) => values.next().is_some() == *wanted,
+            Self::Exact(_) | Self::Prefix(_) | Self::Regex(_) => values.any(|value| self.fits(value.as_bytes())),
+        }
+    }
+
     /// Whether a value that may be missing fits.
     fn fits_value(&self, value: Option<&[u8]>) -> bool {
         match self {
@@ -156,6 +173,19 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
     use super::*;
+    use crate::route::Facts;
+
+    fn countries(codes: &[&str]) -> Predicate {
+        Predicate::Country(codes.iter().map(|code| Country::new(code).unwrap()).collect())
+    }
+
+    fn claims() -> Claims {
+        let mut claims = Claims::default();
+        claims.add("sub", "u1");
+        claims.add_member("groups", "a");
+        claims.add_member("groups", "b");
+        claims
+    }
 
     fn regex(pattern: &str) -> StringMatch {
         StringMatch::Regex(regex::Regex::new(pattern).unwrap())
@@ -171,7 +201,7 @@ mod tests {
 
     #[test]
     fn each_predicate_asks_its_question() {
-        use Predicate::{All, Any, Cidr, Cookie, Grpc, Header, Not, Query, Segment as In, Tenant, User};
+        use Predicate::{All, Any, Cidr, Claim, Cookie, Grpc, Header, Not, Query, Segment as In, Tenant, User};
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-one", &b"1"[..]),
@@ -184,11 +214,13 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
         }
         let head = Head { method: &Method::GET, host: "h", path: "/", query: Some("q=1&q=2&e"), headers: &headers };
+        let claims = claims();
         let caller = Caller {
             client_ip: "::ffff:10.1.1.1".parse().unwrap(),
             trusted: false,
             tenant: Some(Cow::Borrowed("acme")),
             user: None,
+            facts: Facts { claims: Some(&claims), country: Country::new("de"), fault: None },
         };
         let segments =
             [Segment { name: "s".into(), predicates: vec![Tenant(list(&["acme"])), Query("q".into(), exact("2"))] }];
@@ -223,6 +255,12 @@ mod tests {
             (User(list(&["acme"])), false),
             (Cidr(vec!["10.0.0.0/8".parse().unwrap()]), true),
             (Cidr(vec!["11.0.0.0/8".parse().unwrap()]), false),
+            (Claim("sub".into(), exact("u1")), true),
+            (Claim("groups".into(), exact("b")), true),
+            (Claim("groups".into(), StringMatch::Present(true)), true),
+            (Claim("none".into(), StringMatch::Present(false)), true),
+            (countries(&["FR", "DE"]), true),
+            (countries(&["FR"]), false),
             (In(SegmentId(0)), true),
             (In(SegmentId(7)), false),
             (Not(Box::new(In(SegmentId(0)))), false),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{Asked, EncodedSlash, Identity, Rules};
+use super::{Asked, EncodedSlash, Facts, Identity, Rules};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -73,6 +73,7 @@ impl Question {
             headers: &self.headers,
             peer: self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             encoded_slash: policy.unwrap_or(EncodedSlash::Keep),
+            facts: Facts::default(),
         }
     }
 }

@@ -118,7 +118,7 @@ impl<'a> Asking<'a> {
         let RouteId(id) = lookup.route;
         let route = self.rules.route(lookup.route);
         let Some(split) = route.split() else { return Some(route.name.clone()) };
-        let caller = self.rules.identity.caller(seen.asked.peer, &head);
+        let caller = self.rules.identity.caller(seen.asked.peer, &head, seen.asked.facts);
         let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
         let key = split.sticky_key(&caller, identity);
         let spread = &mut self.spreads[id as usize];

@@ -72,10 +72,13 @@ impl<'a> Pair<'a> {
         use Predicate as P;
         match (old, new) {
             (P::Header(a, x), P::Header(b, y)) => a == b && x == y,
-            (P::Cookie(a, x), P::Cookie(b, y)) | (P::Query(a, x), P::Query(b, y)) => a == b && x == y,
+            (P::Cookie(a, x), P::Cookie(b, y))
+            | (P::Query(a, x), P::Query(b, y))
+            | (P::Claim(a, x), P::Claim(b, y)) => a == b && x == y,
             (P::Grpc, P::Grpc) => true,
             (P::Tenant(a), P::Tenant(b)) | (P::User(a), P::User(b)) => a == b,
             (P::Cidr(a), P::Cidr(b)) => a == b,
+            (P::Country(a), P::Country(b)) => a == b,
             (P::Segment(a), P::Segment(b)) => self.segment(*a, *b),
             (P::Not(a), P::Not(b)) => self.predicate(a, b),
             (P::Any(a), P::Any(b)) | (P::All(a), P::All(b)) => self.predicates(a, b),
@@ -87,6 +90,8 @@ impl<'a> Pair<'a> {
                 | P::Tenant(_)
                 | P::User(_)
                 | P::Cidr(_)
+                | P::Claim(..)
+                | P::Country(_)
                 | P::Segment(_)
                 | P::Not(_)
                 | P::Any(_)

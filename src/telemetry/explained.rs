@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::route::{
-    Asked, Counted, Explanation, HeaderEdit, Matched, Outcome, Rules, Served, Split, Told, Weight, explain,
+    Asked, Counted, Explanation, Facts, HeaderEdit, Matched, Outcome, Rules, Served, Split, TokenFault, Told, Weight,
+    explain,
 };
 
 /// Explains a request, with the routes that nearly took it and the ranges of the route's variants.
@@ -23,6 +24,8 @@ pub fn explained(rules: &Rules, asked: &Asked<'_>) -> Value {
         "client_ip": explanation.client_ip,
         "tenant": identity(explanation.tenant.as_ref()),
         "user": identity(explanation.user.as_ref()),
+        "country": asked.facts.country.map(|country| country.code().to_owned()),
+        "token": token(&asked.facts),
         "route": explanation.route.as_ref().map(matched),
         "steps": explanation.steps.iter().map(step).collect::<Vec<_>>(),
         "variants": split.map(|split| variants(rules, split)),
@@ -33,6 +36,11 @@ pub fn explained(rules: &Rules, asked: &Asked<'_>) -> Value {
     value["nearly"] = explanation.nearly.iter().map(matched).collect();
     value["line"] = explanation.line().into();
     value
+}
+
+/// Whether a token was believed; nothing when there is none.
+fn token(facts: &Facts<'_>) -> Option<&'static str> {
+    facts.fault.map(TokenFault::name).or_else(|| facts.claims.map(|_| "verified"))
 }
 
 fn identity(identity: Option<&(String, String)>) -> Value {

@@ -13,6 +13,7 @@ use super::{
 use crate::drain::Phase;
 
 mod tls;
+mod tokens;
 
 pub use tls::Certificate;
 
@@ -103,6 +104,7 @@ pub fn expose(mut scrape: Scrape<'_>, process: Option<&Process>) -> String {
     upstream_connections(&mut text, &scrape);
     edge(&mut text, &scrape);
     tls::expose(&mut text, &scrape);
+    tokens::expose(&mut text, &scrape);
     workers(&mut text, &scrape);
     control(&mut text, &scrape.control);
     if let Some(process) = process {

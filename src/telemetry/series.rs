@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Counter, Gauge, GrpcCounters, Histogram, TlsFailure, TlsMeter, TlsTrouble};
 use crate::clock::Clock;
-use crate::route::{Generation, Reason};
+use crate::route::{Generation, Reason, TokenFault};
 
 /// `1xx` to `5xx`, and `none` when no response head was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,6 +320,10 @@ pub struct WorkerMeter {
     pub refused: [Counter; Refusal::ALL.len()],
     /// Handshakes with clients.
     pub tls: TlsMeter,
+    /// Tokens that were believed.
+    pub jwt_verified: Counter,
+    /// Tokens that were not, by [`TokenFault`].
+    pub jwt_rejected: [Counter; TokenFault::ALL.len()],
     /// Header fields dropped because their name aliases one that is set or trusted (`_` for `-`).
     pub alias_headers_dropped: Counter,
     /// Access log lines dropped because the writer could not keep up.

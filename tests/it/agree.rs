@@ -10,8 +10,8 @@ use fastrand::Rng;
 use http::{HeaderMap, Method, header};
 use pointsman::config::load_text;
 use pointsman::route::{
-    Action, Asked, Counted, EncodedSlash, Explanation, Head, Outcome, Rules, Silent, Spread, cookie, decide, explain,
-    explain_briefly, normal_host, normal_path,
+    Action, Asked, Counted, EncodedSlash, Explanation, Facts, Head, Outcome, Rules, Silent, Spread, cookie, decide,
+    explain, explain_briefly, normal_host, normal_path,
 };
 use pointsman::telemetry::explained;
 
@@ -122,7 +122,7 @@ fn routed(rules: &Rules, asked: &Asked<'_>) -> String {
     let Some(found) = rules.index.find(&rules.routes, &head) else { return "no route".to_owned() };
     let route = rules.route(found.route);
     let Action::Split(split) = &route.action else { return route.name.clone() };
-    let caller = rules.identity.caller(asked.peer, &head);
+    let caller = rules.identity.caller(asked.peer, &head, asked.facts);
     let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(asked.headers, name));
     let decision = decide(rules, split, &head, &caller, identity, &mut Spread::default(), &mut Silent);
     let variant = &split.variants[usize::from(decision.variant.0)];
@@ -159,7 +159,15 @@ fn explain_and_routing_agree() {
         for number in 0..REQUESTS_A_FILE {
             let (method, host, path_and_query, headers, peer) = request(&mut rng);
             let (method, headers) = (&method, &headers);
-            let asked = Asked { method, host, path_and_query, headers, peer, encoded_slash: EncodedSlash::Keep };
+            let asked = Asked {
+                method,
+                host,
+                path_and_query,
+                headers,
+                peer,
+                encoded_slash: EncodedSlash::Keep,
+                facts: Facts::default(),
+            };
             // The whole explanation adds the routes that nearly took it, and nothing else.
             let told =
                 if number.is_multiple_of(50) { explain(&rules, &asked) } else { explain_briefly(&rules, &asked) };

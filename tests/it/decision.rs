@@ -420,6 +420,7 @@ fn explain_and_routing_agree() {
             headers: &headers,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             encoded_slash: EncodedSlash::Keep,
+            facts: route::Facts::default(),
         };
         let expected = explained(&route::explain(&rules, &asked));
         assert_eq!(routed(&answer), expected, "request {n}: {head}");

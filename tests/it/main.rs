@@ -20,6 +20,7 @@ mod harness;
 mod hostile;
 mod hostile_upstream;
 mod http1;
+mod identity;
 mod limits;
 mod memory;
 mod process;

@@ -27,6 +27,7 @@ const ROOMS: &[Room] = &[
     room("release", 2, &["clock", "drain"]),
     room("telemetry", 2, &[]),
     room("tls", 2, &[]),
+    room("identity", 2, &["clock", "drain"]),
     // Leaves.
     room("route", 1, &[]),
     room("clock", 1, &[]),

@@ -12,7 +12,8 @@ use crate::cli::args::{DEFAULT_FILE, ExplainArguments};
 use crate::cli::entry::Terminal;
 use crate::cli::fetch::{self, Answer};
 use crate::cli::{Exit, load, out};
-use crate::route::Question;
+use crate::clock::Clock;
+use crate::route::{Asked, Question};
 use crate::telemetry::explained;
 
 /// Explains one request.
@@ -24,7 +25,9 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
         let Some(loaded) = load::load_quietly(&file, terminal.stderr) else { return Ok(Exit::BadFile) };
         let mut question = question(arguments)?;
         question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
-        explained(&loaded.rules, &question.asked(&loaded.rules))
+        let asked = question.asked(&loaded.rules);
+        let found = loaded.witnesses.ask(&loaded.rules.identity, &asked, Clock.wall());
+        explained(&loaded.rules, &Asked { facts: found.facts(), ..asked })
     };
     if arguments.json {
         out::say_json(&answer)?;

@@ -23,6 +23,13 @@ pub(super) fn draw(told: &Value, paint: Paint) -> String {
             page.row(who, &format!("{value:?}  {}", paint.dim(&format!("from {}", word(&told[who]["from"])))));
         }
     }
+    match told["token"].as_str() {
+        None | Some("verified") => {}
+        Some(fault) => page.row("token", &format!("names nobody: {}", paint.red(fault))),
+    }
+    if let Some(country) = told["country"].as_str() {
+        page.row("country", country);
+    }
     if told["route"].is_object() {
         let route = &told["route"];
         let place = paint.cyan(&word(&route["place"]));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 
-use crate::route::{Asked, EncodedSlash, Extractor, Noted, Replay, Replayed, Rules, Seen};
+use crate::route::{Asked, Claims, EncodedSlash, Extractor, Facts, Noted, Replay, Replayed, Rules, Seen};
 
 /// What is read of a line.
 #[derive(Debug, Deserialize)]
@@ -75,6 +75,7 @@ impl<'a> LogReplay<'a> {
             return;
         };
         let headers = self.headers(line);
+        let claims = self.claims(line);
         let asked = Asked {
             method: &method,
             host: &line.host,
@@ -82,12 +83,24 @@ impl<'a> LogReplay<'a> {
             headers: &headers,
             peer: line.peer.ip(),
             encoded_slash: EncodedSlash::Keep,
+            facts: Facts { claims: Some(&claims), ..Facts::default() },
         };
         self.replay.ask(&Seen { asked, noted: line.noted() });
     }
 
     pub(super) fn finish(self) -> LogReplayed {
         LogReplayed { replayed: self.replay.finish(), foreign: self.foreign }
+    }
+
+    /// The claims of a token that tell the line's tenant, where either file looks for it.
+    fn claims(&self, line: &Line) -> Claims {
+        let mut claims = Claims::default();
+        for place in &self.tenant_places {
+            if let (Extractor::Claim(name), Some(tenant)) = (place, &line.tenant) {
+                claims.add(name, tenant);
+            }
+        }
+        claims
     }
 
     /// The headers that tell what the line tells of the caller. The tenant is put where either file looks for it.
@@ -104,6 +117,8 @@ impl<'a> LogReplay<'a> {
                 Extractor::Header(name) => (name.clone(), HeaderValue::try_from(tenant)),
                 Extractor::Cookie(name) => (header::COOKIE, HeaderValue::try_from(format!("{name}={tenant}"))),
                 // The host and the path are in the log, a query is not.
+                // Told as a claim.
+                Extractor::Claim(_) => continue,
                 Extractor::Host(_) | Extractor::Path(_) | Extractor::Query(_) => continue,
             };
             if let Ok(value) = value {

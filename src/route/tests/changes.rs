@@ -158,6 +158,7 @@ fn a_replay_counts_what_arithmetic_says() {
         headers: &headers,
         peer: "192.0.2.1".parse().unwrap(),
         encoded_slash: EncodedSlash::Keep,
+        facts: crate::route::Facts::default(),
     });
     let expected =
         (0..10_000).filter(|n| (50_000..100_000).contains(&Salt::new("checkout").bucket(&format!("t{n}")).number()));

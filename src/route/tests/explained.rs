@@ -12,6 +12,7 @@ fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
         headers: &ask.headers,
         peer: "192.0.2.1".parse().unwrap(),
         encoded_slash: EncodedSlash::Keep,
+        facts: crate::route::Facts::default(),
     }
 }
 
@@ -137,7 +138,7 @@ proptest! {
         let head = ask.head();
         let lookup = rules.index.find(&rules.routes, &head).unwrap();
         let route = rules.route(lookup.route);
-        let caller = rules.identity.caller("192.0.2.1".parse().unwrap(), &head);
+        let caller = rules.identity.caller("192.0.2.1".parse().unwrap(), &head, crate::route::Facts::default());
         let split = route.split().unwrap();
         let decision = decide(&rules, split, &head, &caller, None, &mut Spread::default(), &mut Silent);
         let target = format!("{path}?tenant={tenant}");

@@ -133,5 +133,6 @@ pub(super) fn caller(tenant: Option<&str>) -> Caller<'_> {
         trusted: false,
         tenant: tenant.map(std::borrow::Cow::Borrowed),
         user: None,
+        facts: Facts::default(),
     }
 }

@@ -28,6 +28,7 @@ fn check(old: &Rules, new: &Rules, noted: Noted<'_>, (moved, untold): (u64, u64)
         headers: &headers,
         peer: "192.0.2.1".parse().unwrap(),
         encoded_slash: EncodedSlash::Keep,
+        facts: crate::route::Facts::default(),
     };
     let mut replay = Replay::new(old, new);
     replay.ask(&Seen { asked, noted });

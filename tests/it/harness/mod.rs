@@ -6,6 +6,7 @@ pub mod certs;
 pub mod frames;
 pub mod h2_client;
 pub mod h2c;
+pub mod issuer;
 pub mod proxy;
 pub mod raw;
 pub mod until;

@@ -34,13 +34,14 @@ pub struct Proxy {
 pub struct Setup {
     places: Vec<(String, String)>,
     limits: String,
+    files: Vec<(String, String)>,
     pub(super) workers: usize,
     tune: Arc<dyn Fn(&mut Options) + Send + Sync>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { places: Vec::new(), limits: String::new(), workers: 1, tune: Arc::new(|_| {}) }
+        Self { places: Vec::new(), limits: String::new(), files: Vec::new(), workers: 1, tune: Arc::new(|_| {}) }
     }
 }
 
@@ -53,6 +54,12 @@ impl Setup {
     /// `{name}` in the text is this.
     pub fn place(mut self, name: &str, text: impl std::fmt::Display) -> Self {
         self.places.push((format!("{{{name}}}"), text.to_string()));
+        self
+    }
+
+    /// With a file of this name and text beside `routes.toml`.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -86,6 +93,9 @@ impl Setup {
     /// Starts, or says why not.
     pub fn try_start(self, toml: &str) -> Result<Proxy, String> {
         let dir = tempfile::tempdir().unwrap();
+        for (name, text) in &self.files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
         let file = dir.path().join("routes.toml");
         std::fs::write(&file, self.text(toml, &dir)).unwrap();
         let app = App::start(self.options(file)).map_err(|error| error.to_string())?;

@@ -1,0 +1,64 @@
+//! Needs: which facts may matter to a route, so that no others are looked up.
+
+use super::{Extractor, Identity, Needs, Predicate, Route, Rules, Segment, Split, StickyKey};
+
+impl Rules {
+    /// What must be found out for each route, by its id.
+    #[must_use]
+    pub fn needs(&self) -> Box<[Needs]> {
+        let of = |route: &Route| route.split().map(|split| split.needs(&self.identity, &self.segments));
+        self.routes.iter().map(|route| of(route).unwrap_or_default()).collect()
+    }
+}
+
+impl Split {
+    fn needs(&self, identity: &Identity, segments: &[Segment]) -> Needs {
+        let by_claim = |places: &[Extractor]| places.iter().any(|place| matches!(place, Extractor::Claim(_)));
+        let mut asked = Asks::default();
+        for target in &self.targets {
+            asked.all(&target.predicates, segments);
+        }
+        let user = asked.user || self.sticky.contains(&StickyKey::User);
+        // The tenant is logged, whoever decides.
+        let claims = asked.claims || by_claim(&identity.tenant) || (user && by_claim(&identity.user));
+        Needs { claims, country: asked.country }
+    }
+}
+
+/// What predicates ask about.
+#[derive(Default)]
+struct Asks {
+    user: bool,
+    claims: bool,
+    country: bool,
+}
+
+impl Asks {
+    fn all(&mut self, predicates: &[Predicate], segments: &[Segment]) {
+        for predicate in predicates {
+            self.one(predicate, segments);
+        }
+    }
+
+    fn one(&mut self, predicate: &Predicate, segments: &[Segment]) {
+        match predicate {
+            Predicate::User(_) => self.user = true,
+            Predicate::Claim(..) => self.claims = true,
+            Predicate::Country(_) => self.country = true,
+            Predicate::Segment(id) => {
+                // Segments never refer to each other in a circle.
+                if let Some(segment) = segments.get(id.0 as usize) {
+                    self.all(&segment.predicates, segments);
+                }
+            }
+            Predicate::Not(predicate) => self.one(predicate, segments),
+            Predicate::Any(predicates) | Predicate::All(predicates) => self.all(predicates, segments),
+            Predicate::Header(..)
+            | Predicate::Cookie(..)
+            | Predicate::Grpc
+            | Predicate::Query(..)
+            | Predicate::Tenant(_)
+            | Predicate::Cidr(_) => {}
+        }
+    }
+}

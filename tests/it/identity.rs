@@ -1,0 +1,345 @@
+//! Identities that take more than reading: tokens that are verified, countries that are looked up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use pointsman::app::Outcome;
+use pointsman::identity::{Algorithms, Keys, TokenCache, Tokens, Trusted, Where};
+use pointsman::route::{Claims, TokenFault};
+use serde_json::{Value, json};
+
+use super::harness::issuer::{Issuer, base64url, encoded, jwks, now};
+use super::harness::{Proxy, Upstream, until};
+
+fn trusted() -> Trusted {
+    Trusted { leeway: Duration::from_secs(30), ..Trusted::default() }
+}
+
+fn tokens(jwks: &str, trusted: Trusted) -> Tokens {
+    let (keys, _) = Keys::parse(jwks.as_bytes()).unwrap();
+    Tokens::new(Where::Header(http::header::AUTHORIZATION), keys, trusted)
+}
+
+fn verify(tokens: &Tokens, token: &str) -> Result<Claims, TokenFault> {
+    tokens.verify(token.as_bytes(), Duration::from_secs(now())).map(|verified| verified.claims)
+}
+
+#[track_caller]
+fn holds(tokens: &Tokens, token: &str) {
+    match verify(tokens, token) {
+        Ok(claims) => assert_eq!(claims.one("sub"), Some("u1")),
+        Err(fault) => panic!("{}: {token}", fault.name()),
+    }
+}
+
+#[track_caller]
+fn refused(tokens: &Tokens, token: &str, fault: TokenFault) {
+    assert_eq!(verify(tokens, token).err(), Some(fault), "{token}");
+}
+
+const RSA: [Algorithm; 6] =
+    [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+
+#[test]
+fn every_algorithm_with_a_public_key_verifies() {
+    let claims = json!({ "sub": "u1" });
+    for algorithm in [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+        let issuer = Issuer::new(algorithm, "k");
+        holds(&tokens(&issuer.jwks(), trusted()), &issuer.token(&claims));
+        let other = Issuer::new(algorithm, "k");
+        refused(&tokens(&other.jwks(), trusted()), &issuer.token(&claims), TokenFault::Signature);
+    }
+    let issuer = Issuer::new(Algorithm::RS256, "k");
+    let all = tokens(&issuer.jwks(), trusted());
+    for algorithm in RSA {
+        holds(&all, &issuer.by(algorithm).token(&claims));
+    }
+    let only = Trusted { algorithms: Algorithms::named(["PS256"]), ..trusted() };
+    let only = tokens(&issuer.jwks(), only);
+    holds(&only, &issuer.by(Algorithm::PS256).token(&claims));
+    refused(&only, &issuer.token(&claims), TokenFault::Algorithm);
+    // The key itself may be for one algorithm only.
+    let mut jwk = issuer.jwk();
+    jwk["alg"] = json!("RS512");
+    let only = tokens(&jwks(&[jwk]), trusted());
+    holds(&only, &issuer.by(Algorithm::RS512).token(&claims));
+    refused(&only, &issuer.token(&claims), TokenFault::UnknownKey);
+}
+
+#[test]
+fn tricks_with_the_head_name_nobody() {
+    let issuer = Issuer::new(Algorithm::RS256, "k");
+    let known = tokens(&issuer.jwks(), trusted());
+    let claims = json!({ "sub": "u1" });
+    let parts =
+        |head: Value| format!("{}.{}.", base64url(&head), base64url(&json!({ "sub": "u1", "exp": now() + 60 })));
+    for (name, signature) in
+        [("none", ""), ("None", ""), ("NONE", "AA"), ("", ""), ("HS256", "AAAA"), ("RS257", "AAAA")]
+    {
+        refused(&known, &(parts(json!({ "alg": name, "kid": "k" })) + signature), TokenFault::Algorithm);
+    }
+    // A shared secret that everybody knows: the public key.
+    let modulus = issuer.jwk()["n"].as_str().unwrap().to_owned();
+    for secret in [modulus.as_bytes(), issuer.jwks().as_bytes()] {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret);
+        let head = jsonwebtoken::Header { kid: Some("k".to_owned()), ..jsonwebtoken::Header::new(Algorithm::HS256) };
+        let forged = jsonwebtoken::encode(&head, &json!({ "sub": "u1", "exp": now() + 60 }), &key).unwrap();
+        refused(&known, &forged, TokenFault::Algorithm);
+    }
+    refused(
+        &known,
+        &issuer.token_with(&json!({ "alg": "RS256", "kid": "k", "crit": ["b64"] }), &claims),
+        TokenFault::Critical,
+    );
+    refused(
+        &known,
+        &issuer.token_with(&json!({ "alg": "RS256", "kid": "k", "crit": [] }), &claims),
+        TokenFault::Critical,
+    );
+    refused(&known, &issuer.token_with(&json!({ "alg": "RS256", "kid": "other" }), &claims), TokenFault::UnknownKey);
+    refused(&known, &issuer.token_with(&json!({ "alg": "ES256", "kid": "k" }), &claims), TokenFault::UnknownKey);
+    // Where else keys could be found is not heard.
+    let thief = Issuer::new(Algorithm::RS256, "k");
+    let head = json!({ "alg": "RS256", "kid": "k", "jwk": thief.jwk(), "jku": "https://thief.example/", "x5u": "x" });
+    refused(&known, &thief.token_with(&head, &claims), TokenFault::Signature);
+    // The only key that could be meant.
+    holds(&known, &issuer.token_with(&json!({ "alg": "RS256" }), &claims));
+    let two = tokens(&jwks(&[issuer.jwk(), Issuer::new(Algorithm::RS256, "l").jwk()]), trusted());
+    refused(&two, &issuer.token_with(&json!({ "alg": "RS256" }), &claims), TokenFault::UnknownKey);
+    holds(&two, &issuer.token(&claims));
+}
+
+#[test]
+fn what_is_no_token_names_nobody() {
+    let issuer = Issuer::new(Algorithm::ES256, "k");
+    let known = tokens(&issuer.jwks(), trusted());
+    let good = issuer.token(&json!({ "sub": "u1" }));
+    let [head, content, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+    for bad in [
+        String::new(),
+        "x".to_owned(),
+        "..".to_owned(),
+        format!("{head}.{content}"),
+        format!("{good}."),
+        format!("{good}.{signature}"),
+        format!("{head}=.{content}.{signature}"),
+        format!("{head}.{content}.{signature}="),
+        format!("{head} .{content}.{signature}"),
+        format!("{}.{content}.{signature}", encoded(b"[]")),
+        format!("{}.{content}.{signature}", encoded(b"\xff")),
+        format!("{}.{content}.{signature}", encoded(b"{\"alg\":7}")),
+    ] {
+        refused(&known, &bad, TokenFault::Malformed);
+    }
+    for content in [&b"[]"[..], b"\"x\"", b"{", b"\xff"] {
+        let message = format!("{head}.{}", encoded(content));
+        refused(&known, &format!("{message}.{signature}"), TokenFault::Signature);
+    }
+    // One bit of the content, of the signature.
+    let changed = content.replacen(&content[8..9], if &content[8..9] == "A" { "B" } else { "A" }, 1);
+    refused(&known, &format!("{head}.{changed}.{signature}"), TokenFault::Signature);
+    refused(&known, &format!("{head}.{content}."), TokenFault::Signature);
+    let large = issuer.token(&json!({ "sub": "u1", "pad": "x".repeat(8 * 1024) }));
+    refused(&known, &large, TokenFault::Oversized);
+}
+
+#[test]
+fn time_issuer_and_audience_are_checked() {
+    let issuer = Issuer::new(Algorithm::EdDSA, "k");
+    let strict = Trusted {
+        issuers: vec!["https://id.example".to_owned(), "b".to_owned()],
+        audiences: vec!["shop".to_owned()],
+        ..trusted()
+    };
+    let (lax, strict) = (tokens(&issuer.jwks(), trusted()), tokens(&issuer.jwks(), strict));
+    let now = now();
+    for (claims, fault) in [
+        (json!({ "exp": now - 29 }), None),
+        (json!({ "exp": now as f64 + 0.5 }), None),
+        (json!({ "exp": 1e300 }), None),
+        (json!({ "exp": now - 31 }), Some(TokenFault::Expired)),
+        (json!({ "exp": 0 }), Some(TokenFault::Expired)),
+        (json!({ "exp": null }), Some(TokenFault::NoExpiry)),
+        (json!({ "exp": "tomorrow" }), Some(TokenFault::Malformed)),
+        (json!({ "exp": -1 }), Some(TokenFault::Malformed)),
+        (json!({ "nbf": now + 20 }), None),
+        (json!({ "nbf": now + 60 }), Some(TokenFault::NotYetValid)),
+        (json!({ "nbf": "now" }), Some(TokenFault::Malformed)),
+    ] {
+        assert_eq!(verify(&lax, &issuer.token(&claims)).err(), fault, "{claims}");
+    }
+    for (claims, fault) in [
+        (json!({ "iss": "b", "aud": "shop" }), None),
+        (json!({ "iss": "https://id.example", "aud": ["x", "shop"] }), None),
+        (json!({ "aud": "shop" }), Some(TokenFault::Issuer)),
+        (json!({ "iss": "c", "aud": "shop" }), Some(TokenFault::Issuer)),
+        (json!({ "iss": ["b"], "aud": "shop" }), Some(TokenFault::Issuer)),
+        (json!({ "iss": "b" }), Some(TokenFault::Audience)),
+        (json!({ "iss": "b", "aud": "shopping" }), Some(TokenFault::Audience)),
+        (json!({ "iss": "b", "aud": [] }), Some(TokenFault::Audience)),
+        (json!({ "iss": "b", "aud": { "shop": 1 } }), Some(TokenFault::Audience)),
+    ] {
+        assert_eq!(verify(&strict, &issuer.token(&claims)).err(), fault, "{claims}");
+    }
+}
+
+#[test]
+fn a_token_is_kept_while_it_holds_and_no_longer() {
+    let issuer = Issuer::new(Algorithm::ES256, "k");
+    let known = Arc::new(tokens(&issuer.jwks(), Trusted::default()));
+    let token = issuer.token(&json!({ "sub": "u1", "exp": 1000, "nbf": 500 }));
+    let mut cache = TokenCache::default();
+    let at = |cache: &mut TokenCache, tokens: &Arc<Tokens>, second| {
+        cache
+            .verify(tokens, token.as_bytes(), Duration::from_secs(second))
+            .map(|claims| claims.one("sub").map(str::to_owned))
+    };
+    assert_eq!(at(&mut cache, &known, 499), Err(TokenFault::NotYetValid));
+    assert!(cache.is_empty());
+    assert_eq!(at(&mut cache, &known, 600), Ok(Some("u1".to_owned())));
+    assert_eq!((at(&mut cache, &known, 999), cache.len()), (Ok(Some("u1".to_owned())), 1));
+    assert_eq!(at(&mut cache, &known, 1000), Err(TokenFault::Expired));
+    assert_eq!(at(&mut cache, &known, 400), Err(TokenFault::NotYetValid));
+    // Other keys see it otherwise.
+    let others = Arc::new(tokens(&Issuer::new(Algorithm::ES256, "k").jwks(), Trusted::default()));
+    assert_eq!((at(&mut cache, &others, 600), cache.len()), (Err(TokenFault::Signature), 0));
+    // Only so many are kept.
+    for number in 0..5000 {
+        let token = issuer.token(&json!({ "sub": "u1", "n": number, "exp": 1000 }));
+        cache.verify(&known, token.as_bytes(), Duration::ZERO).unwrap();
+    }
+    assert!((1024..=2048).contains(&cache.len()), "{}", cache.len());
+}
+
+#[test]
+fn a_set_of_keys_is_read_with_care() {
+    let issuer = Issuer::new(Algorithm::ES256, "k");
+    let says = |text: String| Keys::parse(text.as_bytes()).map(|(_, odd)| odd).unwrap_err().to_string();
+    assert!(says("{".to_owned()).contains("is not JSON"));
+    assert!(says("[]".to_owned()).contains("no list `keys`"));
+    assert!(says(jwks(&[])).contains("no public key"));
+    assert!(says(jwks(&[json!({ "kty": "oct", "k": "AAAA" })])).contains("no public key"));
+    assert!(says(jwks(&[issuer.jwk(), issuer.jwk()])).contains("two keys with the kid \"k\""));
+    let mut short = issuer.jwk();
+    short["x"] = json!("AAAA");
+    assert!(says(jwks(&[short])).contains("is not a point"));
+    let weak = json!({ "kty": "RSA", "n": encoded(&[0xff; 128]), "e": "AQAB" });
+    assert!(says(jwks(&[weak])).contains("has 1024 bits"));
+    let mut other = issuer.jwk();
+    other["use"] = json!("enc");
+    assert!(says(jwks(&[other])).contains("no public key"));
+    // What is not known is passed over, and a secret is noticed.
+    let mut secret = issuer.jwk();
+    secret["d"] = json!("AAAA");
+    let set =
+        jwks(&[secret, json!({ "kty": "NEW" }), json!(7), json!({ "kty": "EC", "crv": "P-521", "x": "", "y": "" })]);
+    let (_, odd) = Keys::parse(set.as_bytes()).unwrap();
+    assert_eq!(odd.len(), 1);
+    assert_eq!(odd[0].code, "secret-key");
+}
+
+const SHOP: &str = r#"
+[identity]
+tenant = ["jwt:org.tenant", "query:tenant"]
+user = ["jwt:sub"]
+jwt = { keys = "{dir}/jwks.json", audience = "shop" }
+[upstream.a]
+endpoints = ["http://{main}"]
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "a"
+sticky = ["user"]
+headers = { request = { set = { x-tenant = "{tenant}" } } }
+canary = { upstream = "a", weight = 0 }
+[[route.target]]
+jwt = { groups = ["admin", { prefix = "root" }] }
+serve = "canary"
+[[route]]
+name = "plain"
+match = { path = "/plain" }
+respond = { status = 204 }
+"#;
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// A proxy with these keys.
+fn shop(keys: &str, upstream: &Upstream) -> Proxy {
+    let keys = keys.to_owned();
+    Proxy::with("main", upstream).file("jwks.json", &keys).start(SHOP)
+}
+
+#[test]
+fn claims_name_the_caller() {
+    let echo = Upstream::echo();
+    let issuer = Issuer::new(Algorithm::ES256, "k");
+    let proxy = shop(&issuer.jwks(), &echo);
+    let mut client = proxy.connect();
+    let claims = json!({ "sub": "u1", "aud": "shop", "org": { "tenant": "acme" }, "groups": ["x", "admin"] });
+    let token = issuer.token(&claims);
+    for _ in 0..3 {
+        assert_eq!(client.get("/", &bearer(&token)).echoed("x-tenant"), ["acme"]);
+    }
+    assert_eq!(client.get("/", &format!("Authorization: bEARER  {token} \r\n")).echoed("x-tenant"), ["acme"]);
+    // A token goes on to the upstream as it came.
+    assert_eq!(client.get("/", &bearer(&token)).echoed("authorization"), [format!("Bearer {token}")]);
+    let lines = proxy.logged(5);
+    assert_eq!(
+        (&lines[0]["variant"], &lines[0]["reason"], &lines[0]["tenant"]),
+        (&json!("canary"), &json!("target"), &json!("acme"))
+    );
+    assert_eq!(proxy.metric("pointsman_jwt_verified_total"), 5.0);
+    // Others are nobody, and nothing fails.
+    for (line, reason) in [
+        (String::new(), None),
+        ("Authorization: Basic dTpw\r\n".to_owned(), None),
+        ("Authorization: Bearer\r\n".to_owned(), None),
+        (bearer("x.y.z"), Some("malformed")),
+        (bearer(&issuer.token(&json!({ "sub": "u1" }))), Some("audience")),
+        (bearer(&issuer.token(&json!({ "aud": "shop", "exp": 1 }))), Some("expired")),
+        (bearer(&"x".repeat(9000)), Some("oversized")),
+        (bearer(&token) + &bearer("x.y.z"), Some("malformed")),
+        (bearer(&Issuer::new(Algorithm::ES256, "k").token(&claims)), Some("signature")),
+    ] {
+        let answer = client.get("/?tenant=other", &line);
+        assert_eq!((answer.status, answer.echoed("x-tenant")), (200, vec!["other".to_owned()]), "{reason:?}");
+        if let Some(reason) = reason {
+            let series = format!("pointsman_jwt_rejected_total{{reason=\"{reason}\"}}");
+            assert!(proxy.metric(&series) >= 1.0, "{reason}");
+        }
+    }
+    assert_eq!(proxy.metric_sum("pointsman_jwt_rejected_total"), 6.0);
+    // A route that decides nothing asks nobody.
+    assert_eq!(client.get("/plain", &bearer("x.y.z")).status, 204);
+    assert_eq!(proxy.metric_sum("pointsman_jwt_rejected_total"), 6.0);
+}
+
+#[test]
+fn keys_are_renewed_and_a_bad_file_changes_nothing() {
+    let echo = Upstream::echo();
+    let (old, new) = (Issuer::new(Algorithm::ES256, "old"), Issuer::new(Algorithm::EdDSA, "new"));
+    let proxy = shop(&old.jwks(), &echo);
+    let claims = json!({ "sub": "u1", "aud": "shop", "org": { "tenant": "acme" } });
+    let tenant =
+        |issuer: &Issuer| proxy.connect().get("/?tenant=none", &bearer(&issuer.token(&claims))).echoed("x-tenant");
+    assert_eq!((tenant(&old), tenant(&new)), (vec!["acme".to_owned()], vec!["none".to_owned()]));
+    let file = proxy.dir().join("jwks.json");
+    for broken in [Some("{\"keys\": ["), Some("{\"keys\": []}"), Some(""), None] {
+        match broken {
+            Some(text) => std::fs::write(&file, text).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        assert!(matches!(proxy.app().reload(), Outcome::Rejected(_)), "{broken:?}");
+        assert_eq!(tenant(&old), ["acme"]);
+        assert_eq!(proxy.metric("pointsman_config_last_reload_success"), 0.0);
+    }
+    // Back again, and noticed without being asked.
+    std::fs::write(&file, jwks(&[old.jwk(), new.jwk()])).unwrap();
+    until("the new key holds", || (tenant(&new) == ["acme"]).then_some(()));
+    assert_eq!(tenant(&old), ["acme"]);
+    std::fs::write(&file, new.jwks()).unwrap();
+    until("the old key is gone", || (tenant(&old) == ["none"]).then_some(()));
+}
