@@ -109,9 +109,9 @@ TOML
   cat >>"$scratch/routes.toml"
 }
 
-# start_pointsman: runs it on the file and waits until it is ready. Sets pointsman_pid.
+# start_pointsman: runs it on the file, with the words of run_options, and waits until it is ready. Sets pointsman_pid.
 start_pointsman() {
-  (cd "$scratch" && exec "$pointsman" run routes.toml --workers 1) >"$scratch/pointsman.log" 2>&1 </dev/null &
+  (cd "$scratch" && exec "$pointsman" run routes.toml --workers 1 ${run_options:-}) >"$scratch/pointsman.log" 2>&1 </dev/null &
   pointsman_pid=$!
   pids+=("$pointsman_pid")
   for _ in $(seq 200); do
