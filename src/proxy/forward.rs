@@ -24,7 +24,7 @@ use super::prepare::{for_h1, for_h2};
 use super::replay::Again;
 use super::timers::Deadline;
 use super::trace;
-use super::upgrade::{self, Verdict};
+use super::upgrade;
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
 use crate::route::{Protocol, Route};
@@ -161,14 +161,10 @@ async fn send(
                     trace.answered(response.status().as_u16());
                 }
                 let mut response = inspect(response)?;
-                return match upgrade::judge(exchange.asked.as_deref(), &response) {
-                    Verdict::Ordinary => Ok(response),
-                    Verdict::Agreed => {
-                        Box::pin(upgrade::take_over(exchange, &mut response)).await?;
-                        Ok(response)
-                    }
-                    Verdict::Odd => Err(Fault::UpstreamProtocol),
-                };
+                if upgrade::is_agreed(exchange.asked.as_deref(), &response)? {
+                    Box::pin(upgrade::take_over(exchange, &mut response)).await?;
+                }
+                return Ok(response);
             }
             Err(failure) => failure,
         };

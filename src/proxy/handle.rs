@@ -54,3 +54,20 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a function gives takes up so much.
+    fn bytes_of<A, B, T>(_: impl Fn(A, B) -> T) -> usize {
+        size_of::<T>()
+    }
+
+    #[test]
+    fn a_request_under_way_is_small() {
+        // What few requests need (a tunnel, a connection to open) is boxed: all would pay for it.
+        let bytes = bytes_of(handle);
+        assert!(bytes <= 5120, "{bytes} bytes");
+    }
+}

@@ -125,35 +125,20 @@ pub(super) fn for_h2(request: &mut Request<RequestBody>) {
     request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
 }
 
-/// What an answer says of the switch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Nothing: it is an ordinary one.
-    Ordinary,
-    /// The upstream has switched.
-    Agreed,
-    /// It has switched though nobody asked, or to something else, or in a way that cannot be.
-    Odd,
-}
-
-/// What this answer says of the switch.
-pub(super) fn judge(asked: Option<&Asked>, response: &Response<Incoming>) -> Verdict {
+/// Whether the upstream has switched. It is a fault when it did so though nobody asked, or to something else, or in a way
+/// that cannot be.
+pub(super) fn is_agreed(asked: Option<&Asked>, response: &Response<Incoming>) -> Result<bool, Fault> {
     let (status, http2) = (response.status(), response.version() == Version::HTTP_2);
-    match (asked, http2, status) {
-        (Some(asked), false, StatusCode::SWITCHING_PROTOCOLS) if asked.is_agreed(response.headers()) => Verdict::Agreed,
-        (_, _, StatusCode::SWITCHING_PROTOCOLS) => Verdict::Odd,
-        (Some(_), true, StatusCode::OK) => Verdict::Agreed,
-        // On HTTP/2 every success is the switch, whether it was one for the upstream or not.
-        (Some(_), true, _) => {
-            if status.is_success() {
-                Verdict::Odd
-            } else {
-                Verdict::Ordinary
-            }
-        }
-        (Some(asked), false, _) if asked.stream.is_some() && status.is_success() => Verdict::Odd,
-        (Some(_) | None, _, _) => Verdict::Ordinary,
+    let Some(asked) = asked.filter(|_| !(http2 && status == StatusCode::SWITCHING_PROTOCOLS)) else {
+        return if status == StatusCode::SWITCHING_PROTOCOLS { Err(Fault::UpstreamProtocol) } else { Ok(false) };
+    };
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return if asked.is_agreed(response.headers()) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
     }
+    // On HTTP/2 every success is the switch, whether it was one for the upstream or not.
+    let agreed = http2 && status == StatusCode::OK;
+    let mistaken = status.is_success() && (http2 || asked.stream.is_some());
+    if mistaken && !agreed { Err(Fault::UpstreamProtocol) } else { Ok(agreed) }
 }
 
 /// Takes over the connection, or the stream, whose upstream has switched. The answer has the form of HTTP/1.1 then.
