@@ -5,11 +5,11 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::uri::Scheme;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::balance;
@@ -64,9 +64,7 @@ pub(super) async fn forward(
             }
             exchange.lease = None;
             exchange.flight = None;
-            if let Some(trace) = &mut exchange.trace {
-                trace.ends(worker.clock.now(), fault.detail());
-            }
+            trace::ends(exchange, fault.detail());
         }
     }
     result
@@ -132,9 +130,7 @@ async fn send(
             None => Reuse::Allowed,
         };
         exchange.attempts += 1;
-        if exchange.trace.is_some() {
-            trace::attempt(exchange, request.headers_mut());
-        }
+        trace::attempt(exchange, request.headers_mut());
         let (lease, reused) = connect::lease(&worker, (upstream, pool), reuse).await?;
         let (again, sent) = keep(request, (&lease, pool.protocol()), reused && idempotent);
         let said = lease.said();
@@ -149,17 +145,7 @@ async fn send(
                 if let Some(again) = again {
                     again.forget();
                 }
-                let now = worker.clock.now();
-                let took = now.duration_since(asked);
-                exchange.head_at = Some(now);
-                exchange.upstream_latency = Some(took);
-                if let Some(held) = &mut exchange.held {
-                    held.forget_head();
-                }
-                meter.latency.record(took);
-                if let Some(trace) = &mut exchange.trace {
-                    trace.answered(response.status().as_u16());
-                }
+                meter.latency.record(head_has_come(exchange, asked, response.status()));
                 let mut response = inspect(response)?;
                 if upgrade::is_agreed(exchange.asked.as_deref(), &response)? {
                     Box::pin(upgrade::take_over(exchange, &mut response)).await?;
@@ -172,9 +158,7 @@ async fn send(
             upstream_tls::note_refusal(&worker, (upstream, endpoint));
             return Err(Fault::TlsAlert);
         }
-        if let Some(trace) = &mut exchange.trace {
-            trace.ends(worker.clock.now(), failure.fault.detail());
-        }
+        trace::ends(exchange, failure.fault.detail());
         let silent = failure.silent && reused && idempotent;
         let again = again.filter(Again::is_whole);
         request = match (failure.unsent, again) {
@@ -188,6 +172,21 @@ async fn send(
         };
         meter.retries.inc();
     }
+}
+
+/// Notes that an answer's head has come, and how long that took since it was asked for.
+fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) -> Duration {
+    let now = exchange.client.worker.clock.now();
+    let took = now.duration_since(asked);
+    exchange.head_at = Some(now);
+    exchange.upstream_latency = Some(took);
+    if let Some(held) = &mut exchange.held {
+        held.forget_head();
+    }
+    if let Some(trace) = &mut exchange.trace {
+        trace.answered(status.as_u16());
+    }
+    took
 }
 
 /// Whether it may be sent again when nobody knows whether the first try was processed (RFC 9110 §9.2.2).

@@ -74,7 +74,7 @@ impl TraceContext {
     }
 
     /// The last attempt came to this.
-    pub(super) fn ends(&mut self, now: Instant, error: &'static str) {
+    fn ends(&mut self, now: Instant, error: &'static str) {
         if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {
             (attempt.ended, attempt.error) = (Some(now), error);
         }
@@ -85,6 +85,13 @@ impl TraceContext {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.status = status;
         }
+    }
+}
+
+/// The last attempt got no answer, for this reason.
+pub(super) fn ends(exchange: &mut Exchange, detail: &'static str) {
+    if let Some(trace) = &mut exchange.trace {
+        trace.ends(exchange.client.worker.clock.now(), detail);
     }
 }
 
