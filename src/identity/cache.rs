@@ -48,15 +48,12 @@ impl TokenCache {
             kept.check(now)?;
             return Ok(Rc::clone(&kept.claims));
         }
-        let kept = match self.old.remove(token) {
-            Some(kept) => {
-                kept.check(now)?;
-                kept
-            }
-            None => {
-                let Verified { claims, from, until } = tokens.verify(token, now)?;
-                Kept { claims: Rc::new(claims), from, until }
-            }
+        let kept = if let Some(kept) = self.old.remove(token) {
+            kept.check(now)?;
+            kept
+        } else {
+            let Verified { claims, from, until } = tokens.verify(token, now)?;
+            Kept { claims: Rc::new(claims), from, until }
         };
         let claims = Rc::clone(&kept.claims);
         self.keep(token, kept);

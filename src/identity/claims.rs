@@ -42,8 +42,8 @@ impl Flat {
                         }
                     }
                 }
-                other => {
-                    if let Some(text) = text(other)
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                    if let Some(text) = text(value)
                         && self.has_room()
                     {
                         self.claims.add(path, &text);

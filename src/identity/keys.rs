@@ -79,7 +79,7 @@ impl PartialEq for Keys {
 struct Key {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    verifies: DecodingKey,
 }
 
 impl Keys {
@@ -125,15 +125,16 @@ impl Keys {
         if let Some(id) = id
             && let Some(named) = fitting().find(|key| key.id.as_deref() == Some(id))
         {
-            return Some(&named.key);
+            return Some(&named.verifies);
         }
         let mut meant = fitting().filter(|key| id.is_none() || key.id.is_none());
         let first = meant.next()?;
-        meant.next().is_none().then_some(&first.key)
+        meant.next().is_none().then_some(&first.verifies)
     }
 }
 
 impl Key {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library says that there may be more kinds")]
     /// The key, if it verifies signatures; else why it cannot be one.
     fn of(jwk: &Jwk) -> Result<Option<Self>, String> {
         let common = &jwk.common;
@@ -158,7 +159,7 @@ impl Key {
         }
         let key = DecodingKey::from_jwk(jwk).map_err(|error| format!("cannot be read: {error}"))?;
         sized(&jwk.algorithm, key.kind())?;
-        Ok(Some(Self { id: common.key_id.clone(), algorithms, key }))
+        Ok(Some(Self { id: common.key_id.clone(), algorithms, verifies: key }))
     }
 }
 

@@ -169,7 +169,9 @@ impl Tokens {
         let audiences = &self.trusted.audiences;
         let fits = |value: &Value| match value {
             Value::Array(all) => all.iter().any(|one| is_one(audiences, one)),
-            one => is_one(audiences, one),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                is_one(audiences, value)
+            }
         };
         if !audiences.is_empty() && !content.get("aud").is_some_and(fits) {
             return Err(TokenFault::Audience);

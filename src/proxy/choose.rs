@@ -28,8 +28,8 @@ pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> C
     let (chosen, tenant, issued) = {
         let exchange = &*exchange;
         let head = head(exchange, parts);
-        let heard = witness::hear(exchange, head.headers);
-        let mut caller = rules.identity.caller(exchange.client.peer.ip(), &head, heard.facts());
+        let known_of = witness::hear(exchange, head.headers);
+        let mut caller = rules.identity.caller(exchange.client.peer.ip(), &head, known_of.facts());
         caller.client_ip = exchange.client_ip;
         let known = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
         let issued = (known.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none())

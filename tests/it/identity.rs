@@ -343,3 +343,62 @@ fn keys_are_renewed_and_a_bad_file_changes_nothing() {
     std::fs::write(&file, new.jwks()).unwrap();
     until("the old key is gone", || (tenant(&old) == ["none"]).then_some(()));
 }
+
+const WORLD: &str = r#"
+[identity]
+trusted_proxies = ["127.0.0.1"]
+geo = { database = "{dir}/geo.mmdb" }
+[segment.north]
+country = ["SE", "NO"]
+[upstream.a]
+endpoints = ["http://{main}"]
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "a"
+canary = { upstream = "a", weight = 0 }
+headers = { request = { set = { x-variant = "{variant}" } } }
+[[route.target]]
+segment = "north"
+serve = "canary"
+[[route.target]]
+country = "DE"
+serve = "canary"
+"#;
+
+#[test]
+fn countries_are_those_of_the_client() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).start(
+        &WORLD
+            .replace("geo = ", "# ")
+            .replace("country", "cidr")
+            .replace("[\"SE\", \"NO\"]", "\"192.0.2.0/24\"")
+            .replace("\"DE\"", "\"198.51.100.0/24\""),
+    );
+    let file = proxy.dir().join("geo.mmdb");
+    let write = |networks: &[(&str, &str)]| std::fs::write(&file, super::harness::mmdb::countries(networks)).unwrap();
+    write(&[("192.0.2.0/24", "SE"), ("198.51.100.0/25", "DE"), ("2001:db8::/32", "NO")]);
+    assert!(matches!(proxy.rewrite(WORLD), Outcome::Applied { .. }));
+    let variant = |client: &str| {
+        let answer = proxy.connect().get("/", &format!("X-Forwarded-For: {client}\r\n"));
+        answer.echoed("x-variant").pop().unwrap_or_default()
+    };
+    for (client, expected) in [
+        ("192.0.2.7", "canary"),
+        ("198.51.100.7", "canary"),
+        ("198.51.100.200", "stable"),
+        ("2001:db8::7", "canary"),
+        ("::ffff:192.0.2.7", "canary"),
+        ("203.0.113.1", "stable"),
+        ("2001:db9::7", "stable"),
+    ] {
+        assert_eq!(variant(client), expected, "{client}");
+    }
+    std::fs::write(&file, "broken").unwrap();
+    assert!(matches!(proxy.app().reload(), Outcome::Rejected(_)));
+    assert_eq!(variant("192.0.2.7"), "canary");
+    write(&[("203.0.113.0/24", "NO")]);
+    until("the new database holds", || (variant("203.0.113.1") == "canary").then_some(()));
+    assert_eq!(variant("192.0.2.7"), "stable");
+}

@@ -118,8 +118,7 @@ impl<'a> LogReplay<'a> {
                 Extractor::Cookie(name) => (header::COOKIE, HeaderValue::try_from(format!("{name}={tenant}"))),
                 // The host and the path are in the log, a query is not.
                 // Told as a claim.
-                Extractor::Claim(_) => continue,
-                Extractor::Host(_) | Extractor::Path(_) | Extractor::Query(_) => continue,
+                Extractor::Claim(_) | Extractor::Host(_) | Extractor::Path(_) | Extractor::Query(_) => continue,
             };
             if let Ok(value) = value {
                 headers.insert(name, value);

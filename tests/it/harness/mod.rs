@@ -7,6 +7,7 @@ pub mod frames;
 pub mod h2_client;
 pub mod h2c;
 pub mod issuer;
+pub mod mmdb;
 pub mod proxy;
 pub mod raw;
 pub mod until;
