@@ -146,7 +146,9 @@ fn the_limits_are_those_of_the_client() {
         connection
     };
     let mut open: Vec<Raw> = (0..6).map(|client| connect(client / 2)).collect();
-    open.iter_mut().for_each(|connection| assert_eq!(connection.read_response().status, 200));
+    for connection in &mut open {
+        assert_eq!(connection.read_response().status, 200);
+    }
     connect(1).ends();
     assert_eq!(proxy.refused("connections_per_ip"), 1.0);
     drop(open);

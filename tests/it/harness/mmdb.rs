@@ -1,4 +1,4 @@
-//! A writer of databases in MaxMind's format, as small as the tests need it: networks and the code of a country each.
+//! A writer of databases in `MaxMind`'s format, as small as the tests need it: networks and the code of a country each.
 
 /// A database in which each of these networks (`192.0.2.0/24`, `2001:db8::/32`) has this country.
 pub fn countries(networks: &[(&str, &str)]) -> Vec<u8> {
@@ -60,9 +60,9 @@ struct Tree {
 
 impl Tree {
     fn insert(&mut self, network: &str, data: usize) {
-        let net: ipnet::IpNet = network.parse().unwrap();
+        let parsed: ipnet::IpNet = network.parse().unwrap();
         // IPv4 lies at the beginning of IPv6.
-        let (bits, length) = match net {
+        let (bits, length) = match parsed {
             ipnet::IpNet::V4(net) => (u128::from(u32::from(net.network())), 96 + net.prefix_len()),
             ipnet::IpNet::V6(net) => (u128::from(net.network()), net.prefix_len()),
         };
