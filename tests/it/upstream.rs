@@ -74,10 +74,12 @@ fn the_connection_that_was_used_last_is_used_first() {
             client
         })
         .collect();
-    let mut last = 0;
-    for client in &mut clients {
+    // One after the other, in whatever order the upstream's threads take the word.
+    let (mut waiting, mut last) = (vec![0, 1, 2], 0);
+    while !waiting.is_empty() {
         holding.release.send(()).unwrap();
-        last = client.read_response().field("x-conn").unwrap().parse().unwrap();
+        let at = until("one is answered", || waiting.iter().position(|one: &usize| clients[*one].wire.has_bytes()));
+        last = clients[waiting.remove(at)].read_response().field("x-conn").unwrap().parse().unwrap();
     }
     for _ in 0..20 {
         assert_eq!(conn_of(&mut clients[0]), last);
@@ -151,8 +153,8 @@ fn more_requests_than_the_limit_are_refused_at_once() {
         let overflow = format!("pointsman_upstream_overflow_total{{limit=\"{label}\",upstream=\"main\"}}");
         assert_eq!(proxy.metric(&overflow), 1.0);
         assert_eq!(proxy.metric("pointsman_upstream_in_flight{upstream=\"main\"}"), 2.0);
+        clients.iter().for_each(|_| holding.release.send(()).unwrap());
         for client in &mut clients {
-            holding.release.send(()).unwrap();
             assert_eq!(client.read_response().status, 200);
         }
         assert_eq!(third.get("/", "").status, 200, "there is room again: {limit}");
