@@ -82,7 +82,8 @@ fn lookup(c: &mut Criterion) {
             group.throughput(Throughput::Elements(BATCH as u64));
             let find = |batch: &mut Vec<(String, String)>| {
                 for (host, path) in batch {
-                    let head = Head { method: &Method::GET, host, path, query: None, headers: &headers };
+                    let head =
+                        Head { method: &Method::GET, host, path, query: None, headers: &headers, client_cert: None };
                     black_box(index.find(black_box(&routes), &head));
                 }
             };
@@ -141,7 +142,14 @@ fn decision(c: &mut Criterion) {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::COOKIE, http::HeaderValue::from_static("theme=dark; uid=user-17"));
     let query = Some("tenant=acme");
-    let head = Head { method: &Method::GET, host: "example.com", path: "/checkout", query, headers: &headers };
+    let head = Head {
+        method: &Method::GET,
+        host: "example.com",
+        path: "/checkout",
+        query,
+        headers: &headers,
+        client_cert: None,
+    };
     let peer = std::net::IpAddr::from([192, 0, 2, 1]);
     let caller = rules.identity.caller(peer, &head, Facts::default());
     let nobody = Caller { tenant: None, user: None, ..caller.clone() };

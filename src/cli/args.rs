@@ -159,6 +159,13 @@ pub struct ExplainArguments {
     /// The client's address.
     #[arg(long, value_name = "ADDRESS", help = "The client's address [default: 127.0.0.1]")]
     pub client_ip: Option<IpAddr>,
+    /// Parts of the client's certificate.
+    #[arg(
+        long = "client-cert",
+        value_name = "FIELD:VALUE",
+        help = "A part of the client's verified certificate: cn, dns, uri or email; may be repeated"
+    )]
+    pub client_cert: Vec<String>,
     /// The peer's address.
     #[arg(long, value_name = "ADDRESS", help = "Who connects [default: a trusted proxy, else the client]")]
     pub peer: Option<IpAddr>,

@@ -279,7 +279,7 @@ impl Golden {
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
         let Some(host) = host else { return refused };
         let (method, query) = (&self.method, self.query.as_deref());
-        let head = Head { method, host: &host, path: &path, query, headers: &self.headers };
+        let head = Head { method, host: &host, path: &path, query, headers: &self.headers, client_cert: None };
         let Some(lookup) = rules.index.find(&rules.routes, &head) else {
             return Got { route: None, decision: None, status: Some(404) };
         };

@@ -9,9 +9,9 @@ use super::spec::{Form, Spec, default, optional};
 use super::value;
 use super::witnesses::{self, GEO, JWT};
 use crate::identity::Witnesses;
-use crate::route::{Extractor, HostTemplate, Identity, PathTemplate};
+use crate::route::{CertField, Extractor, HostTemplate, Identity, PathTemplate};
 
-const EXTRACTOR: Form = Form::OneOrMore(&Form::Pattern("^(header|cookie|query|host|path|jwt):|\\$\\{"));
+const EXTRACTOR: Form = Form::OneOrMore(&Form::Pattern("^(header|cookie|query|host|path|jwt|client_cert):|\\$\\{"));
 
 /// `[identity]`.
 pub(super) const IDENTITY: Spec = Spec {
@@ -70,13 +70,18 @@ fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<E
         "path" => path(context, &text, rest, what),
         "jwt" => predicate::claim(context, rest, text.span).map(Extractor::Claim),
         "client_cert" => {
-            let message = format!("`{kind}:` is not supported by this version of Pointsman");
-            context.report(Finding::error("bad-extractor", text.span, message));
-            None
+            let field = CertField::ALL.into_iter().find(|field| field.name() == rest);
+            if field.is_none() {
+                let message = format!("`{}` is no part of a certificate that names somebody", &*text);
+                let help = "write `client_cert:cn`, `client_cert:dns`, `client_cert:uri` or `client_cert:email`";
+                context.report(Finding::error("bad-extractor", text.span, message).help(help));
+            }
+            field.map(Extractor::ClientCert)
         }
         _ => {
             let message = format!("`{}` does not say where to read the {what}", &*text);
-            let help = "write `header:NAME`, `cookie:NAME`, `query:NAME`, `host:…`, `path:…` or `jwt:CLAIM`";
+            let help =
+                "write `header:NAME`, `cookie:NAME`, `query:NAME`, `host:…`, `path:…`, `jwt:CLAIM` or `client_cert:cn`";
             context.report(Finding::error("bad-extractor", text.span, message).help(help));
             None
         }

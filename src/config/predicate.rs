@@ -7,7 +7,7 @@ use super::source::Span;
 use super::spec::{Form, Presence, Spec};
 use super::tenants;
 use super::value;
-use crate::route::{Country, Predicate, StringMatch};
+use crate::route::{CertField, Country, Predicate, StringMatch};
 
 /// The keys of `{ regex = … }`, `{ prefix = … }` and `{ present = … }`.
 pub(super) const STRING_MATCH: Spec = Spec {
@@ -58,7 +58,41 @@ pub(super) fn of_head(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Pre
     all
 }
 
-/// Reads the predicates over the caller: `tenant`, `user`, `cidr`, `jwt` and `country`.
+/// The parts of a client's certificate and what they are compared with.
+pub(super) const CLIENT_CERT: Spec = Spec {
+    title: "client_cert",
+    doc: "The client's certificate, which must have been verified (`client_auth` of the listener).",
+    keys: &[
+        key("cn", COMPARED, "The common name of its subject."),
+        key("dns", COMPARED, "One of its DNS names."),
+        key("uri", COMPARED, "One of its URIs, such as a SPIFFE id."),
+        key("email", COMPARED, "One of its mail addresses."),
+    ],
+    later: &[],
+};
+
+/// Reads `client_cert`.
+fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
+    let Some(item) = reader.get("client_cert") else { return Vec::new() };
+    let Some(reader) = item.table(context, &CLIENT_CERT) else { return Vec::new() };
+    let (mut all, mut named) = (Vec::new(), false);
+    for field in CertField::ALL {
+        let Some(item) = reader.get(field.name()) else { continue };
+        named = true;
+        let (name, span) = (field.name(), reader.place(field.name()));
+        if let Some(found) = alternatives(context, &Named { name, span, item }) {
+            all.push(any(found.into_iter().map(|m| Predicate::ClientCert(field, m)).collect()));
+        }
+    }
+    let errors = context.errors();
+    reader.finish(context);
+    if !named && errors == context.errors() {
+        item.refuse(context, "empty-list", "`client_cert` names nothing");
+    }
+    all
+}
+
+/// Reads the predicates over the caller: `tenant`, `user`, `cidr`, `jwt`, `country` and `client_cert`.
 pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let mut all = Vec::new();
     if let Some(list) = reader.get("tenant").and_then(|item| tenants::list(context, &item)) {
@@ -91,6 +125,7 @@ pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<P
             all.push(Predicate::Country(countries));
         }
     }
+    all.extend(of_certificate(context, reader));
     all
 }
 

@@ -20,6 +20,11 @@ pub(super) const SEGMENT: Spec = Spec {
         predicate::key("cidr", Form::OneOrMore(&Form::Text), "The client's address is in one of these networks."),
         predicate::key("jwt", NAMED, "These claims of the verified token have these values."),
         predicate::key("country", Form::OneOrMore(&Form::Text), "The client's address is in one of these countries."),
+        predicate::key(
+            "client_cert",
+            Form::Table(&predicate::CLIENT_CERT),
+            "Its verified certificate has these values.",
+        ),
         predicate::key("header", NAMED, "These headers have these values."),
         predicate::key("cookie", NAMED, "These cookies have these values."),
         predicate::key("query", NAMED, "These query parameters have these values."),

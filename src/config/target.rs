@@ -24,6 +24,11 @@ pub(super) const TARGET: Spec = Spec {
         predicate::key("cidr", Form::OneOrMore(&Form::Text), "The client's address is in one of these networks."),
         predicate::key("jwt", NAMED, "These claims of the verified token have these values."),
         predicate::key("country", Form::OneOrMore(&Form::Text), "The client's address is in one of these countries."),
+        predicate::key(
+            "client_cert",
+            Form::Table(&predicate::CLIENT_CERT),
+            "Its verified certificate has these values.",
+        ),
         required("serve", Form::Text, "The variant that they get."),
         optional(
             "weight",

@@ -49,8 +49,9 @@ fn set(question: &mut Question, name: &str, value: String) -> Result<(), String>
         }
         "cookie" if value.contains('=') => add(question, header::COOKIE.as_str(), &value)?,
         "cookie" => return Err(format!("cookie={value:?} is not K=V")),
+        "client_cert" => question.present(&value)?,
         other => {
-            let known = "host, path, method, header, cookie, client_ip and peer";
+            let known = "host, path, method, header, cookie, client_ip, client_cert and peer";
             return Err(format!("{other:?} is not known: use {known}"));
         }
     }

@@ -28,6 +28,7 @@ pub(super) fn head<'a>(exchange: &'a Exchange, parts: &'a request::Parts) -> Hea
         path: exchange.path(),
         query: exchange.uri.query(),
         headers: &parts.headers,
+        client_cert: exchange.client.certificate(),
     }
 }
 

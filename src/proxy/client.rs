@@ -18,6 +18,7 @@ use super::scan::Bounds;
 use super::streams::Reader;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
+use crate::route::VerifiedCert;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
 
@@ -150,6 +151,11 @@ impl Client {
     /// How the requests of this connection came: `http` or `https`.
     pub(super) fn scheme(&self) -> &'static str {
         if self.secured.get().is_some() { "https" } else { "http" }
+    }
+
+    /// The client's certificate, if it was verified.
+    pub(super) fn certificate(&self) -> Option<&VerifiedCert> {
+        self.secured.get()?.identity.as_ref().map(|identity| &identity.certificate)
     }
 
     /// Whether nothing is under way in either direction.

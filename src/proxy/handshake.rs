@@ -18,7 +18,7 @@ use super::client::Client;
 use super::expiry::Told;
 use super::socket::Socket;
 use crate::telemetry::HandshakeFailure;
-use crate::tls::Server;
+use crate::tls::{Identity, Server};
 
 /// What a handshake has settled.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Secured {
     /// The host that the client asked for, in lower case.
     pub(super) sni: Option<Box<str>>,
     pub(super) protocol: Option<Protocol>,
+    /// Who the client has proved to be.
+    pub(super) identity: Option<Identity>,
 }
 
 /// What ALPN (RFC 7301) has settled.
@@ -67,7 +69,12 @@ pub(super) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: Tcp
         Ok(Some(_)) => {
             let accept = TlsAcceptor::from(Arc::clone(server.config())).accept(stream);
             match watched(client, accept).await {
-                Ok(stream) => return Some(Shaken::Ready(settled(client, server, stream))),
+                Ok(stream) => {
+                    return match settled(client, server, stream) {
+                        Ok(socket) => Some(Shaken::Ready(socket)),
+                        Err(failure) => failed(client, failure),
+                    };
+                }
                 Err(failure) => return failed(client, failure),
             }
         }
@@ -87,9 +94,16 @@ fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
 }
 
 /// Hands are shaken: what was settled is remembered.
-fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) -> Socket {
+fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) -> Result<Socket, HandshakeFailure> {
     client.watched.clear_read();
     let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    let identity = leaf.and_then(|leaf| Identity::of(leaf));
+    // A resumed session brings the certificate that was verified when it began.
+    let now = client.worker.wall_at(client.worker.clock.now());
+    if leaf.is_some() && identity.as_ref().is_none_or(|identity| identity.expires_at < now) {
+        return Err(HandshakeFailure::CertificateRefused);
+    }
     let version = session.protocol_version();
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
     let meter = &client.worker.meter().tls;
@@ -105,10 +119,11 @@ fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) 
             Some(_) => Some(Protocol::Http1),
             None => None,
         },
+        identity,
     };
     // It is set once: a connection shakes hands once.
     let _ = client.secured.set(Box::new(secured));
-    Socket::Tls(Box::new(stream.into()))
+    Ok(Socket::Tls(Box::new(stream.into())))
 }
 
 /// The suites of TLS 1.3 have other names in the library.

@@ -19,6 +19,7 @@ use crate::telemetry::Refusal;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// Fields that every forwarded request gets.
@@ -125,6 +126,9 @@ fn forwarding(exchange: &mut Exchange, headers: &mut HeaderMap, via: HeaderValue
         {
             headers.insert(name, value);
         }
+    }
+    if let Some(identity) = client.secured.get().and_then(|secured| secured.identity.as_ref()) {
+        headers.insert(FORWARDED_CLIENT_CERT, identity.forwarded.clone());
     }
     headers.append(header::VIA, via);
     headers.insert(REQUEST_ID, request_id);

@@ -112,7 +112,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
             version: secured.version,
             cipher: secured.cipher,
             sni: secured.sni.as_deref(),
-            client: None,
+            client: secured.identity.as_ref().map(|identity| identity.subject.as_str()),
         }),
         status: exchange.status,
         request_bytes: exchange.upload.as_ref().map_or(0, |upload| upload.bytes.get()),

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::cookie::cookie;
 use super::forwarded::{forwarded_for, x_forwarded_for};
 use super::query::{decoded, parameters};
-use super::{Facts, Head};
+use super::{CertField, Facts, Head};
 
 /// `[identity]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +38,8 @@ pub enum Extractor {
     Path(PathTemplate),
     /// `jwt:NAME`: a claim of the verified token.
     Claim(String),
+    /// `client_cert:cn`: the first value of this part of a certificate that was verified.
+    ClientCert(CertField),
 }
 
 /// A host with one placeholder for a whole label.
@@ -171,6 +173,7 @@ impl Extractor {
             Self::Host(template) => Cow::Borrowed(template.read(head.host)?),
             Self::Path(template) => decoded(template.read(head.path)?),
             Self::Claim(name) => Cow::Borrowed(facts.claims?.one(name)?),
+            Self::ClientCert(field) => Cow::Borrowed(head.client_cert?.values(*field).next()?),
         };
         (!value.is_empty()).then_some(value)
     }
@@ -183,6 +186,7 @@ impl Extractor {
             Self::Cookie(name) => format!("cookie:{name}"),
             Self::Query(name) => format!("query:{name}"),
             Self::Claim(name) => format!("jwt:{name}"),
+            Self::ClientCert(field) => format!("client_cert:{}", field.name()),
             Self::Host(HostTemplate { before, after }) => format!("host:{before}{{{what}}}{after}"),
             Self::Path(PathTemplate { before, after }) => {
                 format!("path:{before}{{{what}}}{}", after.as_deref().unwrap_or("/*"))
@@ -247,6 +251,7 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
     use super::*;
+    use crate::route::VerifiedCert;
 
     fn identity(trusted: &[&str]) -> Identity {
         Identity { trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(), ..Identity::default() }
@@ -332,12 +337,14 @@ mod tests {
             ("x-empty", ""),
             ("cookie", "uid=\"u1\"; none="),
         ]);
+        let certificate = VerifiedCert { cn: Some("till".into()), ..VerifiedCert::default() };
         let head = Head {
             method: &Method::GET,
             host: "acme.shop.example.com",
             path: "/t/ac%20me/x",
             query: Some("uid=a%2Bb&uid=c&none="),
             headers: &headers,
+            client_cert: Some(&certificate),
         };
         let header = |name| Extractor::Header(HeaderName::from_static(name));
         let host =
@@ -365,6 +372,8 @@ mod tests {
             (path("/t/", Some("/y/*")), Trust::Ignored, None),
             (path("/t/", Some("")), Trust::Ignored, None),
             (path("/u/", None), Trust::Ignored, None),
+            (Extractor::ClientCert(CertField::Cn), Trust::Ignored, Some("till")),
+            (Extractor::ClientCert(CertField::Dns), Trust::Ignored, None),
         ] {
             assert_eq!(tenant(&place, trust, &head).as_deref(), found, "{place:?}");
         }
@@ -377,7 +386,14 @@ mod tests {
             ..identity(&["10.0.0.0/8"])
         };
         let headers = headers(&[("cookie", "t=")]);
-        let head = Head { method: &Method::GET, host: "", path: "/", query: Some("t=q"), headers: &headers };
+        let head = Head {
+            method: &Method::GET,
+            host: "",
+            path: "/",
+            query: Some("t=q"),
+            headers: &headers,
+            client_cert: None,
+        };
         let caller = identity.caller("10.0.0.1".parse().unwrap(), &head, Facts::default());
         assert_eq!(caller.tenant.as_deref(), Some("q"));
         assert!(caller.trusted);

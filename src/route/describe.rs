@@ -45,6 +45,7 @@ impl Predicate {
                 let codes: Vec<_> = list.iter().map(super::Country::code).collect();
                 format!("country in {}", codes.join(", "))
             }
+            Self::ClientCert(field, wanted) => format!("client_cert {} {wanted}", field.name()),
             Self::Segment(id) => {
                 let name = segments.get(id.0 as usize).map_or("?", |segment| segment.name.as_str());
                 format!("segment {name}")

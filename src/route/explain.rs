@@ -10,7 +10,8 @@ use super::predicate::all_hold;
 use super::teller::Teller;
 use super::{
     Action, Caller, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Place, Predicate,
-    Reason, Route, Rules, Split, Spread, Template, Values, Weight, candidate, cookie, decide, normal_host, normal_path,
+    Reason, Route, Rules, Split, Spread, Template, Values, VerifiedCert, Weight, candidate, cookie, decide,
+    normal_host, normal_path,
 };
 
 /// How many routes that nearly matched are told.
@@ -29,6 +30,10 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
     /// Who connects.
     pub peer: IpAddr,
+    /// The client's certificate, as if it had been verified.
+    pub client_cert: Option<&'a VerifiedCert>,
+    /// How the request comes: `http` or `https`.
+    pub scheme: &'static str,
     /// The policy of the listener.
     pub encoded_slash: EncodedSlash,
     /// What else is known of the caller.
@@ -69,6 +74,7 @@ impl Normal<'_> {
             path: &self.path,
             query: self.query,
             headers: self.asked.headers,
+            client_cert: self.asked.client_cert,
         }
     }
 }
@@ -210,14 +216,14 @@ pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
         ..Explanation::default()
     };
     if let Some(lookup) = rules.index.find(&rules.routes, &head) {
-        explanation.follow(rules, lookup, &head, &caller);
+        explanation.follow(rules, lookup, (&head, asked.scheme), &caller);
     }
     explanation
 }
 
 impl Explanation {
     /// What the route does with the request.
-    fn follow(&mut self, rules: &Rules, lookup: Lookup, head: &Head<'_>, caller: &Caller<'_>) {
+    fn follow(&mut self, rules: &Rules, lookup: Lookup, (head, scheme): (&Head<'_>, &str), caller: &Caller<'_>) {
         let route = rules.route(lookup.route);
         self.route =
             Some(Matched { name: route.name.clone(), place: route.place.clone(), why: why(route, head, rules) });
@@ -229,7 +235,7 @@ impl Explanation {
             host: head.host,
             path: head.path,
             query: head.query,
-            scheme: "http",
+            scheme,
             ..Values::default()
         };
         let variant;

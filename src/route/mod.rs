@@ -6,6 +6,7 @@
 mod bucket;
 mod caller;
 mod candidate;
+
 mod conflict;
 mod cookie;
 mod decision;
@@ -41,10 +42,12 @@ mod traces;
 mod tree;
 mod unit;
 mod upstream;
+mod verified_cert;
 mod what_if;
 
 pub use bucket::{BUCKETS, Salt};
 pub use caller::{Caller, ClientIp, Extractor, HostTemplate, Identity, PathTemplate, StickyKey};
+
 pub use cookie::cookie;
 pub use decision::{Counted, Decision, Reason, Silent, Spread, Step, Trace, decide};
 pub use difference::summary;
@@ -71,4 +74,5 @@ pub use unit::{Bucket, Generation, RouteId, SegmentId, UpstreamId, VariantId, We
 pub use upstream::{
     Balance, ClientCert, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits, UpstreamTls,
 };
+pub use verified_cert::{CertField, VerifiedCert};
 pub use what_if::{Comparison, Flow, Moved, RouteChange, compare};

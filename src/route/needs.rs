@@ -58,7 +58,8 @@ impl Asks {
             | Predicate::Grpc
             | Predicate::Query(..)
             | Predicate::Tenant(_)
-            | Predicate::Cidr(_) => {}
+            | Predicate::Cidr(_)
+            | Predicate::ClientCert(..) => {}
         }
     }
 }

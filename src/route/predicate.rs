@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::caller::net_contains;
 use super::cookie::cookie_bytes;
 use super::query::parameters;
-use super::{Caller, Claims, Country, Segment, SegmentId, TenantList, is_grpc};
+use super::{Caller, CertField, Claims, Country, Segment, SegmentId, TenantList, VerifiedCert, is_grpc};
 
 /// A request's head in the normal form that matching uses and forwarding sends.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub struct Head<'a> {
     pub query: Option<&'a str>,
     /// The headers as received.
     pub headers: &'a http::HeaderMap,
+    /// The client's certificate, if it was verified.
+    pub client_cert: Option<&'a VerifiedCert>,
 }
 
 /// How a string is compared.
@@ -56,6 +58,8 @@ pub enum Predicate {
     Claim(String, StringMatch),
     /// The client's address is in one of these countries.
     Country(Vec<Country>),
+    /// A part of the client's certificate; any of its values may match. It must have been verified.
+    ClientCert(CertField, StringMatch),
     /// The caller is in the segment.
     Segment(SegmentId),
     /// The predicate does not hold.
@@ -80,6 +84,7 @@ impl Predicate {
             Self::Cidr(nets) => nets.iter().any(|net| net_contains(net, caller.client_ip)),
             Self::Claim(name, wanted) => wanted.fits_claim(caller.facts.claims, name),
             Self::Country(list) => caller.facts.country.is_some_and(|country| list.contains(&country)),
+            Self::ClientCert(field, wanted) => wanted.fits_cert(head.client_cert, *field),
             Self::Segment(id) => {
                 segments.get(id.0 as usize).is_some_and(|segment| all_hold(&segment.predicates, head, caller, segments))
             }
@@ -102,6 +107,7 @@ impl Predicate {
             | Self::Cidr(_)
             | Self::Claim(..)
             | Self::Country(_)
+            | Self::ClientCert(..)
             | Self::Segment(_)
             | Self::Not(_)
             | Self::Any(_) => 1,
@@ -141,6 +147,15 @@ impl StringMatch {
     /// Whether the value of a claim fits, or a member of its list.
     fn fits_claim(&self, claims: Option<&Claims>, name: &str) -> bool {
         let mut values = claims.into_iter().flat_map(|claims| claims.all(name));
+        match self {
+            Self::Present(wanted) => values.next().is_some() == *wanted,
+            Self::Exact(_) | Self::Prefix(_) | Self::Regex(_) => values.any(|value| self.fits(value.as_bytes())),
+        }
+    }
+
+    /// Whether any value of this part of a certificate fits.
+    fn fits_cert(&self, certificate: Option<&VerifiedCert>, field: CertField) -> bool {
+        let mut values = certificate.into_iter().flat_map(|certificate| certificate.values(field));
         match self {
             Self::Present(wanted) => values.next().is_some() == *wanted,
             Self::Exact(_) | Self::Prefix(_) | Self::Regex(_) => values.any(|value| self.fits(value.as_bytes())),
@@ -199,6 +214,11 @@ mod tests {
         TenantList::new(names.iter().map(|&name| name.into()))
     }
 
+    /// A head that says nothing but these headers.
+    fn bare(headers: &HeaderMap) -> Head<'_> {
+        Head { method: &Method::GET, host: "h", path: "/", query: None, headers, client_cert: None }
+    }
+
     #[test]
     fn each_predicate_asks_its_question() {
         use Predicate::{All, Any, Cidr, Claim, Cookie, Grpc, Header, Not, Query, Segment as In, Tenant, User};
@@ -213,7 +233,7 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
         }
-        let head = Head { method: &Method::GET, host: "h", path: "/", query: Some("q=1&q=2&e"), headers: &headers };
+        let head = Head { query: Some("q=1&q=2&e"), ..bare(&headers) };
         let claims = claims();
         let caller = Caller {
             client_ip: "::ffff:10.1.1.1".parse().unwrap(),
@@ -270,6 +290,33 @@ mod tests {
             (Any(vec![]), false),
         ] {
             assert_eq!(predicate.holds(&head, &caller, &segments), holds, "{predicate:?}");
+        }
+    }
+    #[test]
+    fn a_certificate_is_asked_part_by_part() {
+        let names = vec!["a".into(), "b".into()];
+        let certificate = VerifiedCert { cn: Some("till".into()), dns: names, ..VerifiedCert::default() };
+        let headers = HeaderMap::new();
+        let bare = bare(&headers);
+        let caller = Caller {
+            client_ip: "10.1.1.1".parse().unwrap(),
+            trusted: false,
+            tenant: None,
+            user: None,
+            facts: Facts::default(),
+        };
+        for (field, wanted, holds, holds_without) in [
+            (CertField::Cn, exact("till"), true, false),
+            (CertField::Cn, exact("tills"), false, false),
+            (CertField::Dns, exact("b"), true, false),
+            (CertField::Dns, StringMatch::Prefix("c".into()), false, false),
+            (CertField::Email, StringMatch::Present(true), false, false),
+            (CertField::Email, StringMatch::Present(false), true, true),
+        ] {
+            let predicate = Predicate::ClientCert(field, wanted);
+            let head = Head { client_cert: Some(&certificate), ..bare };
+            assert_eq!(predicate.holds(&head, &caller, &[]), holds, "{predicate:?}");
+            assert_eq!(predicate.holds(&bare, &caller, &[]), holds_without, "{predicate:?} without one");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{Asked, EncodedSlash, Facts, Identity, Rules};
+use super::{Asked, CertField, EncodedSlash, Facts, Identity, ListenerSpec, Rules, VerifiedCert};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -23,6 +23,8 @@ pub struct Question {
     pub client_ip: Option<IpAddr>,
     /// Who connects.
     pub peer: Option<IpAddr>,
+    /// What its certificate says, as if it had been verified.
+    pub client_cert: Option<VerifiedCert>,
 }
 
 impl Default for Question {
@@ -34,6 +36,7 @@ impl Default for Question {
             headers: HeaderMap::new(),
             client_ip: None,
             peer: None,
+            client_cert: None,
         }
     }
 }
@@ -61,6 +64,28 @@ impl Question {
         Ok(())
     }
 
+    /// Takes `FIELD:VALUE` of the client's certificate, such as `cn:till-7`.
+    ///
+    /// # Errors
+    /// When there is no such field.
+    pub fn present(&mut self, text: &str) -> Result<(), String> {
+        let (name, value) = text.split_once([':', '=']).unwrap_or((text, ""));
+        let field = CertField::ALL.into_iter().find(|field| field.name() == name);
+        let (Some(field), false) = (field, value.is_empty()) else {
+            return Err(format!(
+                "{text:?} is no part of a certificate: write `cn:NAME`, `dns:…`, `uri:…` or `email:…`"
+            ));
+        };
+        let certificate = self.client_cert.get_or_insert_default();
+        match field {
+            CertField::Cn => certificate.cn = Some(value.to_owned()),
+            CertField::Dns => certificate.dns.push(value.to_owned()),
+            CertField::Uri => certificate.uri.push(value.to_owned()),
+            CertField::Email => certificate.email.push(value.to_owned()),
+        }
+        Ok(())
+    }
+
     /// The request, to be asked of these rules. Which listener takes it is not said: the first one's policy is as good
     /// as another.
     #[must_use]
@@ -71,6 +96,8 @@ impl Question {
             host: &self.host,
             path_and_query: &self.path_and_query,
             headers: &self.headers,
+            client_cert: self.client_cert.as_ref(),
+            scheme: rules.listeners.first().map_or("http", ListenerSpec::scheme),
             peer: self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             encoded_slash: policy.unwrap_or(EncodedSlash::Keep),
             facts: Facts::default(),

@@ -79,6 +79,7 @@ impl<'a> Pair<'a> {
             (P::Tenant(a), P::Tenant(b)) | (P::User(a), P::User(b)) => a == b,
             (P::Cidr(a), P::Cidr(b)) => a == b,
             (P::Country(a), P::Country(b)) => a == b,
+            (P::ClientCert(a, x), P::ClientCert(b, y)) => a == b && x == y,
             (P::Segment(a), P::Segment(b)) => self.segment(*a, *b),
             (P::Not(a), P::Not(b)) => self.predicate(a, b),
             (P::Any(a), P::Any(b)) | (P::All(a), P::All(b)) => self.predicates(a, b),
@@ -92,6 +93,7 @@ impl<'a> Pair<'a> {
                 | P::Cidr(_)
                 | P::Claim(..)
                 | P::Country(_)
+                | P::ClientCert(..)
                 | P::Segment(_)
                 | P::Not(_)
                 | P::Any(_)

@@ -419,6 +419,8 @@ fn explain_and_routing_agree() {
             path_and_query: &path,
             headers: &headers,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client_cert: None,
+            scheme: "http",
             encoded_slash: EncodedSlash::Keep,
             facts: route::Facts::default(),
         };

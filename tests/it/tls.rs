@@ -63,6 +63,15 @@ impl Stage {
 
     /// After `prepare` has had its way with the proxy's folder.
     fn tuned(echo: &Upstream, tls: &str, limits: &str, prepare: impl FnOnce(&Path, &Authority)) -> Self {
+        Self::written(echo, (tls, limits, ""), prepare)
+    }
+
+    /// And with this text besides.
+    fn written(
+        echo: &Upstream,
+        (tls, limits, more): (&str, &str, &str),
+        prepare: impl FnOnce(&Path, &Authority),
+    ) -> Self {
         let authority = Authority::new("test root");
         let (a, b) = (authority.leaf(&["a.test"]), authority.leaf(&["b.test"]));
         let wild = authority.leaf(&["*.wild.test", "extra.test"]);
@@ -72,7 +81,7 @@ impl Stage {
         b.write(&certs, "b");
         wild.write(&certs, "wild");
         prepare(folder.path(), &authority);
-        let text = TEXT.replace("[\"certs\"]", &format!("[\"{}\"]", certs.display()));
+        let text = format!("{TEXT}{more}").replace("[\"certs\"]", &format!("[\"{}\"]", certs.display()));
         let text = text.replace("{tls}", tls).replace("{limits}", limits);
         let proxy = Setup::default().with("main", echo).place("folder", folder.path().display()).start(&text);
         Self { proxy, authority, a, b, wild, folder }
@@ -564,5 +573,67 @@ fn client_certificates_are_required_or_requested() {
         until("refused ones", || (stage.failures("certificate_refused") == 4.0).then_some(()));
         let missing = if mode == "require" { 2.0 } else { 0.0 };
         until("missing ones", || (stage.failures("certificate_missing") == missing).then_some(()));
+    }
+}
+
+const IDENTIFIED: &str = r#"
+[identity]
+tenant = ["client_cert:cn"]
+[segment.spiffe]
+client_cert = { uri = { prefix = "spiffe://acme/" } }
+[[route]]
+name = "seen"
+match = { path = "/seen" }
+stable = "main"
+canary = { upstream = "main", weight = 0 }
+sticky = ["tenant"]
+[[route.target]]
+segment = "spiffe"
+serve = "canary"
+[[route.target]]
+client_cert = { cn = ["till-7", "till-8"] }
+serve = "canary"
+"#;
+
+#[test]
+fn a_verified_certificate_is_an_identity_and_no_client_can_claim_one() {
+    let echo = Upstream::echo();
+    let tls = "client_auth = { ca = \"{folder}/clients.pem\", mode = \"request\" }";
+    let clients = Authority::new("client root");
+    let stage = Stage::written(&echo, (tls, "", IDENTIFIED), |folder, _| {
+        std::fs::write(folder.join("clients.pem"), &clients.pem).unwrap();
+    });
+    let uri = rcgen::SanType::URI("spiffe://acme/x".to_owned().try_into().unwrap());
+    let (spiffe, till) = (clients.client("other", vec![uri]), clients.client("till-7", Vec::new()));
+    let other = clients.client("till-9", Vec::new());
+    let cases = [
+        (Some(&spiffe), "canary", Some("other")),
+        (Some(&till), "canary", Some("till-7")),
+        (Some(&other), "stable", Some("till-9")),
+        (None, "stable", None),
+    ];
+    for (turn, (own, variant, tenant)) in cases.into_iter().enumerate() {
+        let client = stage.authority.believer();
+        let client = own.map_or_else(|| stage.authority.believer(), |own| client.presenting(own)).make();
+        // The second time the session is resumed, and with it the identity.
+        for _ in 0..2 {
+            let mut raw = Raw::secured(stage.proxy.address(), &client, "a.test");
+            raw.send("GET /seen HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Client-Cert: Hash=1\r\n\r\n");
+            let answer = raw.read_response();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let told = answer.echoed("x-forwarded-client-cert");
+            if own.is_none() {
+                assert!(told.is_empty(), "{told:?}");
+                continue;
+            }
+            assert_eq!(told.len(), 1, "{told:?}");
+            let subject = format!("Subject=\"CN={},O=Acme\\\\, Inc.\"", tenant.unwrap());
+            assert!(told[0].starts_with("Hash=") && told[0].contains(&subject), "{told:?}");
+        }
+        let lines = stage.proxy.logged(2 * (turn + 1));
+        let line = lines.last().unwrap();
+        assert_eq!(line["tenant"].as_str(), tenant, "{line}");
+        assert_eq!(line["variant"], variant, "{line}");
+        assert_eq!(line["client_cert"].is_string(), own.is_some(), "{line}");
     }
 }

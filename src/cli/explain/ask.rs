@@ -52,6 +52,9 @@ fn question(arguments: &ExplainArguments) -> anyhow::Result<Question> {
     for (name, value) in &arguments.cookies {
         question.headers.append(header::COOKIE, HeaderValue::try_from(format!("{name}={value}"))?);
     }
+    for part in &arguments.client_cert {
+        question.present(part).map_err(|why| anyhow::anyhow!("--client-cert: {why}"))?;
+    }
     Ok(question)
 }
 
@@ -80,6 +83,7 @@ fn url(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Uri> {
     pairs.extend(arguments.headers.iter().map(|(name, value)| ("header", format!("{name}:{value}"))));
     pairs.extend(arguments.cookies.iter().map(|(name, value)| ("cookie", format!("{name}={value}"))));
     pairs.extend(arguments.client_ip.map(|address| ("client_ip", address.to_string())));
+    pairs.extend(arguments.client_cert.iter().map(|part| ("client_cert", part.clone())));
     pairs.extend(arguments.peer.map(|address| ("peer", address.to_string())));
     let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let url = format!("{}/explain?{}", base.trim_end_matches('/'), query.join("&"));
@@ -114,6 +118,7 @@ mod tests {
             headers: vec![("x-a".to_owned(), "1 2".to_owned())],
             cookies: vec![("uid".to_owned(), "al=ice".to_owned()), ("b".to_owned(), "2".to_owned())],
             client_ip: Some("203.0.113.9".parse().unwrap()),
+            client_cert: vec!["cn:till 7".to_owned()],
             peer: None,
             json: false,
         }
@@ -125,7 +130,8 @@ mod tests {
         assert_eq!(
             uri.to_string(),
             "http://127.0.0.1:9900/explain?method=GET&host=shop.example.com&path=%2Fa%3Fb%3Dc%26d\
-             &header=x-a%3A1%202&cookie=uid%3Dal%3Dice&cookie=b%3D2&client_ip=203.0.113.9"
+             &header=x-a%3A1%202&cookie=uid%3Dal%3Dice&cookie=b%3D2&client_ip=203.0.113.9\
+             &client_cert=cn%3Atill%207"
         );
         assert!(url("http://a b/", &arguments()).is_err());
     }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 
-use crate::route::{Asked, Claims, EncodedSlash, Extractor, Facts, Noted, Replay, Replayed, Rules, Seen};
+use crate::route::{
+    Asked, CertField, Claims, EncodedSlash, Extractor, Facts, Noted, Replay, Replayed, Rules, Seen, VerifiedCert,
+};
 
 /// What is read of a line.
 #[derive(Debug, Deserialize)]
@@ -76,12 +78,15 @@ impl<'a> LogReplay<'a> {
         };
         let headers = self.headers(line);
         let claims = self.claims(line);
+        let certificate = self.certificate(line);
         let asked = Asked {
             method: &method,
             host: &line.host,
             path_and_query: &line.path,
             headers: &headers,
             peer: line.peer.ip(),
+            client_cert: certificate.as_ref(),
+            scheme: "http",
             encoded_slash: EncodedSlash::Keep,
             facts: Facts { claims: Some(&claims), ..Facts::default() },
         };
@@ -103,6 +108,28 @@ impl<'a> LogReplay<'a> {
         claims
     }
 
+    /// The certificate that the tenant was read from, if that may be.
+    fn certificate(&self, line: &Line) -> Option<VerifiedCert> {
+        let tenant = || line.tenant.clone();
+        let place = self.tenant_places.iter().find_map(|place| match place {
+            Extractor::ClientCert(field) => Some(*field),
+            Extractor::Header(_)
+            | Extractor::Cookie(_)
+            | Extractor::Host(_)
+            | Extractor::Path(_)
+            | Extractor::Query(_)
+            | Extractor::Claim(_) => None,
+        })?;
+        let mut certificate = VerifiedCert::default();
+        match place {
+            CertField::Cn => certificate.cn = tenant(),
+            CertField::Dns => certificate.dns.extend(tenant()),
+            CertField::Uri => certificate.uri.extend(tenant()),
+            CertField::Email => certificate.email.extend(tenant()),
+        }
+        Some(certificate)
+    }
+
     /// The headers that tell what the line tells of the caller. The tenant is put where either file looks for it.
     fn headers(&self, line: &Line) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -116,9 +143,12 @@ impl<'a> LogReplay<'a> {
             let (name, value) = match place {
                 Extractor::Header(name) => (name.clone(), HeaderValue::try_from(tenant)),
                 Extractor::Cookie(name) => (header::COOKIE, HeaderValue::try_from(format!("{name}={tenant}"))),
-                // The host and the path are in the log, a query is not.
-                // Told as a claim.
-                Extractor::Claim(_) | Extractor::Host(_) | Extractor::Path(_) | Extractor::Query(_) => continue,
+                // The host and the path are in the log, a query is not; claims and certificates are told otherwise.
+                Extractor::Host(_)
+                | Extractor::Path(_)
+                | Extractor::Query(_)
+                | Extractor::Claim(_)
+                | Extractor::ClientCert(_) => continue,
             };
             if let Ok(value) = value {
                 headers.insert(name, value);

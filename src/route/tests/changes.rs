@@ -157,6 +157,8 @@ fn a_replay_counts_what_arithmetic_says() {
         path_and_query: path,
         headers: &headers,
         peer: "192.0.2.1".parse().unwrap(),
+        client_cert: None,
+        scheme: "http",
         encoded_slash: EncodedSlash::Keep,
         facts: crate::route::Facts::default(),
     });

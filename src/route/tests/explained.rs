@@ -11,6 +11,8 @@ fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
         path_and_query,
         headers: &ask.headers,
         peer: "192.0.2.1".parse().unwrap(),
+        client_cert: None,
+        scheme: "http",
         encoded_slash: EncodedSlash::Keep,
         facts: crate::route::Facts::default(),
     }

@@ -38,6 +38,7 @@ impl Ask {
             path: &self.path,
             query: self.query.as_deref(),
             headers: &self.headers,
+            client_cert: None,
         }
     }
 }

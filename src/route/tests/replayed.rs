@@ -27,6 +27,8 @@ fn check(old: &Rules, new: &Rules, noted: Noted<'_>, (moved, untold): (u64, u64)
         path_and_query: "/x",
         headers: &headers,
         peer: "192.0.2.1".parse().unwrap(),
+        client_cert: None,
+        scheme: "http",
         encoded_slash: EncodedSlash::Keep,
         facts: crate::route::Facts::default(),
     };
