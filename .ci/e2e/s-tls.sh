@@ -100,3 +100,11 @@ served_now() { ask -D - -o /dev/null "$url/" | tr -d '\r' | sed -n 's/^x-served-
 eventually "edits go on meanwhile" canary served_now
 cp "$scratch/next/server/dev.crt" "$scratch/certs/dev.crt"
 eventually "all is well" 0 stale
+
+# The demo, with a certificate that it makes for itself.
+"$pointsman" demo --tls --no-traffic --port 0 --admin-port 0 --dir "$scratch/demo" </dev/null >"$scratch/demo.out" 2>&1 &
+pids+=($!)
+place() { awk '$1 == "https" { print "there" }' "$scratch/demo.out"; }
+eventually "the demo says where it listens" there place
+https=$(awk '$1 == "https" { print $2 }' "$scratch/demo.out")
+equal "the demo over TLS" "200 2" "$(curl -sk -o /dev/null -w '%{http_code} %{http_version}' -b uid=alice "$https/")"

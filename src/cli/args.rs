@@ -98,6 +98,9 @@ pub struct DemoArguments {
     /// Where its routes.toml is written.
     #[arg(long, value_name = "DIR", help = "Where its routes.toml is written [default: a fresh temporary directory]")]
     pub dir: Option<PathBuf>,
+    /// HTTPS too.
+    #[arg(long, help = "Serve HTTPS too, with a certificate that is made in memory")]
+    pub tls: bool,
     /// No traffic of its own.
     #[arg(long, help = "Send no traffic of its own")]
     pub no_traffic: bool,

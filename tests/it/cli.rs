@@ -324,6 +324,24 @@ fn demo_is_toured_edited_and_stopped() {
 }
 
 #[test]
+fn demo_serves_https_with_a_certificate_that_no_file_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = dir.path().join("stage");
+    let words = ["demo", "--tls", "--port", "0", "--admin-port", "0", "--no-traffic", "--dir", stage.to_str().unwrap()];
+    for _ in ["written", "taken as it is"] {
+        let mut demo = Running::start(dir.path(), &words);
+        let file = demo.word_after("routes");
+        let https = demo.word_after("https").replace("https://", "http://");
+        assert!(!fs::read_to_string(&file).unwrap().contains("BEGIN"), "the key is in the file");
+        let (status, body) = ask(&https, "GET / HTTP/1.1\nhost: localhost");
+        assert!(status == 400 && body.contains("TLS"), "{status} {body}");
+        demo.signal("INT");
+        let (code, rest) = demo.end();
+        assert_eq!(code, 0, "{rest}");
+    }
+}
+
+#[test]
 fn what_if_moves_all_callers_of_a_route_without_variants() {
     let routes = format!("{ROUTES}[[route]]\nname = \"lone\"\nmatch = {{ path = \"/lone\" }}\nstable = \"shop-v1\"\n");
     let dir = dir(&routes);

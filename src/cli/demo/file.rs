@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use uuid::Uuid;
 
-use crate::cli::load;
+use super::certificate;
+use crate::app::Environment;
+use crate::config;
 use crate::route::{EndpointHost, EndpointSpec};
 
 /// The file as it is shipped: valid by itself, with the addresses below.
@@ -19,6 +21,8 @@ const TEMPLATE: &str = include_str!("routes.toml");
 pub(super) struct Places {
     /// Where the proxy listens; `127.0.0.1:8080`.
     pub(super) proxy: SocketAddr,
+    /// Where it listens for TLS, if it does.
+    pub(super) tls: Option<SocketAddr>,
     /// Where admin listens; `127.0.0.1:9900`.
     pub(super) admin: SocketAddr,
     /// Where stable answers; `127.0.0.1:9001`.
@@ -31,7 +35,21 @@ pub(super) struct Places {
 pub(super) fn text(places: &Places, dir: &Path) -> String {
     let quoted = |address: &str| format!("\"{address}\"");
     let log = dir.join("access.log");
+    let [certificate, key] = certificate::VARIABLES;
+    let listener = places.tls.map(|tls| {
+        format!(
+            r#"[[listener]]
+name    = "https"
+address = "{tls}"
+[listener.tls]
+# Made in memory for as long as the demo runs; yours is a pair of files, or a directory of them.
+certificates = [{{ cert = "${{{certificate}}}", key = "${{{key}}}" }}]
+
+[admin]"#
+        )
+    });
     TEMPLATE
+        .replacen("[admin]", listener.as_deref().unwrap_or("[admin]"), 1)
         .replace("http://127.0.0.1:9001", &format!("http://{}", places.stable))
         .replace("http://127.0.0.1:9002", &format!("http://{}", places.canary))
         .replace(&quoted("127.0.0.1:8080"), &quoted(&places.proxy.to_string()))
@@ -40,7 +58,7 @@ pub(super) fn text(places: &Places, dir: &Path) -> String {
 }
 
 /// The file that an earlier demo left in `dir`, and the addresses that stand in it; nothing when there is none.
-pub(super) fn kept(dir: &Path) -> anyhow::Result<Option<(PathBuf, Places)>> {
+pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(PathBuf, Places)>> {
     let file = dir.join("routes.toml");
     if !file.exists() {
         return Ok(None);
@@ -48,7 +66,7 @@ pub(super) fn kept(dir: &Path) -> anyhow::Result<Option<(PathBuf, Places)>> {
     let file = fs::canonicalize(&file).with_context(|| format!("cannot enter {}", dir.display()))?;
     let refusal =
         || format!("{} exists, and the demo overwrites nothing; name another directory with --dir", file.display());
-    let rules = load::load(&file).with_context(refusal)?.rules;
+    let rules = config::load(&file, &**env).with_context(refusal)?.rules;
     let service = |name: &str| {
         let upstream = rules.upstreams.iter().find(|upstream| upstream.name == name)?;
         match upstream.endpoints.first() {
@@ -62,7 +80,8 @@ pub(super) fn kept(dir: &Path) -> anyhow::Result<Option<(PathBuf, Places)>> {
     else {
         bail!("{}; the services shop-v1 and shop-v2 of a demo are not in it", refusal());
     };
-    let places = Places { proxy: proxy.address, admin: rules.admin, stable, canary };
+    let tls = rules.listeners.get(1).map(|listener| listener.address);
+    let places = Places { proxy: proxy.address, tls, admin: rules.admin, stable, canary };
     Ok(Some((file, places)))
 }
 
@@ -92,7 +111,7 @@ mod tests {
 
     fn places() -> Places {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Places { proxy: at(1), admin: at(2), stable: at(3), canary: at(4) }
+        Places { proxy: at(1), tls: Some(at(5)), admin: at(2), stable: at(3), canary: at(4) }
     }
 
     #[test]
@@ -101,7 +120,9 @@ mod tests {
         for shipped in ["8080", "9900", "9001", "9002", "\"access.log\""] {
             assert!(!text.contains(shipped), "{shipped} is left in\n{text}");
         }
-        for filled in ["\"127.0.0.1:1\"", "\"127.0.0.1:2\"", "http://127.0.0.1:3\"", "http://127.0.0.1:4\""] {
+        for filled in
+            ["\"127.0.0.1:1\"", "\"127.0.0.1:2\"", "http://127.0.0.1:3\"", "http://127.0.0.1:4\"", "\"127.0.0.1:5\""]
+        {
             assert!(text.contains(filled), "{filled} is missing in\n{text}");
         }
         assert!(text.contains("sink = \"/somewhere/access.log\""));
@@ -115,16 +136,17 @@ mod tests {
         let refused = write(&places(), Some(dir.path())).unwrap_err().to_string();
         assert!(refused.contains("--dir"), "{refused}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
-        let refused = format!("{:#}", kept(dir.path()).unwrap_err());
+        let refused = format!("{:#}", kept(dir.path(), &certificate::environment().unwrap()).unwrap_err());
         assert!(refused.contains("--dir"), "{refused}");
     }
 
     #[test]
     fn a_demo_finds_its_own_file_again() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(kept(dir.path()).unwrap().is_none());
+        let env = certificate::environment().unwrap();
+        assert!(kept(dir.path(), &env).unwrap().is_none());
         let file = write(&places(), Some(dir.path())).unwrap();
-        let (found, kept) = kept(dir.path()).unwrap().unwrap();
+        let (found, kept) = kept(dir.path(), &env).unwrap().unwrap();
         assert_eq!((found, format!("{kept:?}")), (file, format!("{:?}", places())));
     }
 }

@@ -1,5 +1,6 @@
 //! `demo`: two small services, the proxy and its admin listener in one process, and a guided tour.
 
+mod certificate;
 mod file;
 mod live;
 mod service;

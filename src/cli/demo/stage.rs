@@ -11,17 +11,20 @@ use http::Uri;
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
+use super::certificate;
 use super::file::{self, Places};
 use super::live::{self, Screen};
 use super::service::{self, Fault, Service, Switch};
 use super::tour::{self, Stage};
 use super::traffic;
-use crate::app::{App, Options, Stopped};
+use crate::app::{App, Environment, Options, Stopped};
 use crate::cli::args::DemoArguments;
 use crate::cli::entry::Terminal;
 use crate::cli::paint::Paint;
 use crate::cli::{Exit, out, run};
 
+/// Where the proxy listens for TLS, if the port is free.
+const TLS_PORT: u16 = 8443;
 /// Where the canary's fault is switched, if the port is free.
 const SWITCH_PORT: u16 = 9901;
 /// How long open requests may take when the demo stops.
@@ -43,13 +46,16 @@ struct Cast {
 pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let mut notes = Vec::new();
     let control = service::bind(SWITCH_PORT).or_else(|_| service::bind(0))?;
-    let Scenery { file, places, stable, canary } = scenery(arguments, &mut notes)?;
-    let app = start(&file)?;
+    let env = certificate::environment()?;
+    let Scenery { file, places, stable, canary } = scenery(arguments, &env, &mut notes)?;
+    let app = start(&file, env)?;
     let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
+    let tls = places.tls.and_then(|_| app.listeners().get(1).map(|(_, bound)| *bound));
     let switch = Switch::default();
     let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
     let stage = Stage {
         proxy,
+        tls,
         admin,
         stable: places.stable,
         canary: places.canary,
@@ -91,8 +97,8 @@ struct Scenery {
 }
 
 /// Writes the file, or takes the one that is there: then everything stands where it says.
-fn scenery(arguments: &DemoArguments, notes: &mut Vec<String>) -> anyhow::Result<Scenery> {
-    let kept = arguments.dir.as_deref().map(file::kept).transpose()?.flatten();
+fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>) -> anyhow::Result<Scenery> {
+    let kept = arguments.dir.as_deref().map(|dir| file::kept(dir, env)).transpose()?.flatten();
     if let Some((file, places)) = kept {
         notes.push(format!("{} is there already: its routes and addresses are used as they are", file.display()));
         let again = |name: &str, at: SocketAddr| {
@@ -105,7 +111,10 @@ fn scenery(arguments: &DemoArguments, notes: &mut Vec<String>) -> anyhow::Result
     let (stable, canary) = (service::bind(0)?, service::bind(0)?);
     let proxy = free(arguments.port, "the proxy", notes)?;
     let admin = free(arguments.admin_port, "the admin listener", notes)?;
-    let places = Places { proxy, admin, stable: stable.local_addr()?, canary: canary.local_addr()? };
+    // With the ports of the others left to the system, this one is too.
+    let wanted = if arguments.port == 0 { 0 } else { TLS_PORT };
+    let tls = if arguments.tls { Some(free(wanted, "HTTPS", notes)?) } else { None };
+    let places = Places { proxy, tls, admin, stable: stable.local_addr()?, canary: canary.local_addr()? };
     let file = file::write(&places, arguments.dir.as_deref())?;
     Ok(Scenery { file, places, stable, canary })
 }
@@ -134,8 +143,8 @@ impl Cast {
     }
 }
 
-fn start(file: &Path) -> anyhow::Result<App> {
-    let options = Options { drain_deadline: DRAIN_DEADLINE, ..Options::new(file) };
+fn start(file: &Path, env: Environment) -> anyhow::Result<App> {
+    let options = Options { drain_deadline: DRAIN_DEADLINE, env, ..Options::new(file) };
     App::start(options).map_err(|error| anyhow!("{error}"))
 }
 

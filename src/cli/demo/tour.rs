@@ -11,6 +11,8 @@ use crate::cli::paint::Paint;
 pub(super) struct Stage<'a> {
     /// Where the proxy listens.
     pub(super) proxy: SocketAddr,
+    /// Where it listens for TLS, if it does.
+    pub(super) tls: Option<SocketAddr>,
     /// Where admin listens.
     pub(super) admin: SocketAddr,
     /// Where stable answers.
@@ -37,14 +39,16 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
     for note in stage.notes {
         let _ = writeln!(text, "  {} {note}", paint.yellow("note:"));
     }
-    for (what, place) in [
+    let tls = stage.tls.map(|tls| ("https", format!("https://{tls}    with a certificate that was made just now")));
+    let places = [
         ("proxy", format!("http://{proxy}")),
         ("admin", format!("http://{admin}    /status /metrics /explain")),
         ("stable", format!("http://{stable}    shop-v1")),
         ("canary", format!("http://{canary}    shop-v2")),
         ("fault", format!("http://{switch}    POST /errors /slow /off: the canary's")),
         ("routes", stage.file.display().to_string()),
-    ] {
+    ];
+    for (what, place) in places.into_iter().chain(tls) {
         let _ = writeln!(text, "  {what:<8}{}", paint.cyan(&place));
     }
     let stops = [
@@ -75,8 +79,14 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
             format!("curl -s -X POST http://{switch}/errors    # /slow, /off"),
         ),
     ];
+    let secure = stage.tls.map(|tls| {
+        (
+            "over TLS, as HTTP/2 (-k: nobody vouches for a certificate that was made just now)",
+            format!("curl -sk --http2 -b uid=alice https://{tls}/"),
+        )
+    });
     let _ = writeln!(text, "\n{}", paint.bold("Try, in another terminal:"));
-    for (number, (what, line)) in (1..).zip(stops) {
+    for (number, (what, line)) in (1..).zip(stops.into_iter().chain(secure)) {
         let _ = writeln!(text, "\n  {number}. {what}\n    {}", paint.cyan(&line));
     }
     let _ = writeln!(text, "\nCtrl-C drains and stops.\n");
@@ -111,6 +121,7 @@ mod tests {
         let notes = ["port 8080 is in use".to_owned()];
         let stage = Stage {
             proxy: at(1001),
+            tls: Some(at(1006)),
             admin: at(1002),
             stable: at(1003),
             canary: at(1004),
@@ -121,7 +132,17 @@ mod tests {
         };
         let text = tour(&stage, Paint::Plain);
         assert!(text.contains("  fault   http://127.0.0.1:1005"), "{text}");
-        for place in ["1001", "1002", "1003", "1004", "1005", "/tmp/demo/routes.toml", "/usr/bin/pointsman", "in use"] {
+        for place in [
+            "1001",
+            "https://127.0.0.1:1006/",
+            "1002",
+            "1003",
+            "1004",
+            "1005",
+            "/tmp/demo/routes.toml",
+            "/usr/bin/pointsman",
+            "in use",
+        ] {
             assert!(text.contains(place), "{place} is missing in\n{text}");
         }
     }
