@@ -285,6 +285,11 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         headers.insert(header::ALLOW, allowed);
     }
+    if fault == Fault::Refused(Refusal::Memory) && exchange.version == Version::HTTP_2 {
+        // A body would be kept here for as long as the client opens no window for it.
+        *response.body_mut() = Source::Own(None);
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
     response
 }
 
