@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ahash::HashMap;
 use ipnet::IpNet;
 
+use super::action;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::predicate;
@@ -15,7 +16,7 @@ use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
 use super::tls::{self, TLS};
 use super::value;
-use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink};
+use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink, Redirect};
 use crate::tls::Server;
 
 const COUNT: Form = Form::Integer(1, 10_000_000);
@@ -29,6 +30,7 @@ pub(super) const LISTENER: Spec = Spec {
         required("address", Form::Text, "Where it accepts, such as `0.0.0.0:8080` or `[::]:8080`; port 0 is any."),
         optional("limits", Form::Table(&LIMITS), "What one client, or all of them, may use."),
         optional("tls", Form::Table(&TLS), "TLS; without it everything is cleartext."),
+        optional("redirect", Form::Table(&action::REDIRECT), "Where requests go that did not come by `https`."),
         optional("proxy_protocol", Form::Table(&PROXY_PROTOCOL), "Who begins each connection with a PROXY header."),
     ],
     later: &[],
@@ -126,6 +128,7 @@ pub(super) fn listeners(
         let senders = reader.table(context, "proxy_protocol", &PROXY_PROTOCOL);
         let proxy_senders = senders.map(|reader| proxy_senders(context, &reader)).unwrap_or_default();
         let secured = reader.get("tls").map(|item| tls::tls(context, &item));
+        let redirect = redirect(context, reader);
         reader.finish(context);
         let Some((text, address)) = text.and_then(|text| address(context, &text).map(|address| (text, address))) else {
             continue;
@@ -138,9 +141,25 @@ pub(super) fn listeners(
         let (spec, server) = secured.flatten().unzip();
         servers.push(server);
         let (name, limits) = (name.to_string(), limits.unwrap_or_default());
-        all.push(ListenerSpec { name, address, limits, proxy_senders, tls: spec });
+        all.push(ListenerSpec { name, address, limits, proxy_senders, tls: spec, redirect });
     }
     (all, servers)
+}
+
+/// `redirect`: it leads from cleartext to `https`, so that no request comes back to where it was sent away.
+fn redirect(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<Redirect> {
+    let item = reader.get("redirect")?;
+    let redirect = action::redirect(context, &item)?;
+    let refusal = if reader.get("tls").is_some() {
+        "a listener with `tls` has `https` already"
+    } else if !redirect.to.starts_with("https://") {
+        "a listener's `redirect` leads to `https://…`"
+    } else {
+        return Some(redirect);
+    };
+    let finding = Finding::error("redirect-loop", item.span(), refusal);
+    context.report(finding.help("write `redirect = { to = \"https://{host}{path}{query}\" }` at a listener in cleartext; other redirects belong to a route"));
+    None
 }
 
 fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {

@@ -78,7 +78,8 @@ fn listeners_and_limits() {
             address: "[::1]:80".parse().unwrap(),
             limits,
             proxy_senders: Vec::new(),
-            tls: None
+            tls: None,
+            redirect: None
         }
     );
 }

@@ -9,9 +9,26 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::admit::head;
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
+use super::prepare::FORWARDED_PROTO;
 use super::witness;
-use crate::route::{Balance, Caller, Lookup, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules};
+use crate::route::{
+    Balance, Caller, Lookup, Redirect, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules,
+};
 use crate::telemetry::{Fallback, Refusal};
+
+/// Where a listener sends requests that did not come by `https`. What a trusted proxy took by `https` did.
+pub(super) fn way_to_https(exchange: &Exchange, parts: &Parts) -> Result<Option<Redirect>, Fault> {
+    let Some(redirect) = &exchange.client.listener.spec.redirect else { return Ok(None) };
+    let told =
+        || parts.headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+    if exchange.trusted && told() {
+        return Ok(None);
+    }
+    if exchange.host.normal().is_empty() {
+        return Err(Fault::Refused(Refusal::BadHost));
+    }
+    Ok(Some(redirect.clone()))
+}
 
 /// Finds the route of a request.
 pub(super) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fault> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Redirect;
 use super::caller::net_contains;
 
 /// One `[[listener]]`.
@@ -21,6 +22,8 @@ pub struct ListenerSpec {
     pub proxy_senders: Vec<IpNet>,
     /// Whether it speaks TLS, and how.
     pub tls: Option<TlsSpec>,
+    /// Where requests go that did not come by `https`; only without `tls`.
+    pub redirect: Option<Redirect>,
 }
 
 /// `[listener.tls]`, without its certificates.

@@ -86,18 +86,20 @@ impl Question {
         Ok(())
     }
 
-    /// The request, to be asked of these rules. Which listener takes it is not said: the first one's policy is as good
-    /// as another.
+    /// The request, to be asked of these rules. Which listener takes it is not said: the policy of the first one whose
+    /// requests are routed is as good as another.
     #[must_use]
     pub fn asked(&self, rules: &Rules) -> Asked<'_> {
-        let policy = rules.listeners.first().map(|listener| listener.limits.encoded_slash);
+        let listener = rules.listeners.iter().find(|listener| listener.redirect.is_none());
+        let listener = listener.or(rules.listeners.first());
+        let policy = listener.map(|listener| listener.limits.encoded_slash);
         Asked {
             method: &self.method,
             host: &self.host,
             path_and_query: &self.path_and_query,
             headers: &self.headers,
             client_cert: self.client_cert.as_ref(),
-            scheme: rules.listeners.first().map_or("http", ListenerSpec::scheme),
+            scheme: listener.map_or("http", ListenerSpec::scheme),
             peer: self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             encoded_slash: policy.unwrap_or(EncodedSlash::Keep),
             facts: Facts::default(),

@@ -129,7 +129,7 @@ pub struct Target {
 }
 
 /// `redirect = { to, status }`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     /// The target; `{host}`, `{path}`, `{query}`, `{scheme}` expand besides the header placeholders.
     pub to: Template,

@@ -7,7 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use http::HeaderValue;
 
 /// A text with placeholders, parsed when the file is compiled.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Template {
     /// No placeholder: ready to send.
     Fixed(HeaderValue),
@@ -190,6 +190,15 @@ impl Template {
             Self::Parts(parts) => parts,
         };
         parts.iter().filter(|part| part.name().is_some())
+    }
+
+    /// Whether everything that it expands to begins with this text.
+    #[must_use]
+    pub fn starts_with(&self, text: &str) -> bool {
+        match self {
+            Self::Fixed(value) => value.as_bytes().starts_with(text.as_bytes()),
+            Self::Parts(parts) => matches!(parts.first(), Some(Part::Text(first)) if first.starts_with(text)),
+        }
     }
 
     /// The text with its placeholders filled in. Control characters in a value are left out, so that no value can begin

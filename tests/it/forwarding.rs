@@ -1,7 +1,7 @@
 //! What the proxy tells upstreams about clients, and clients about itself: forwarded fields, ids, `Via`, loops, hop by
 //! hop fields, and the errors that it makes by itself.
 
-use crate::harness::{Answer, Proxy, Upstream, field};
+use crate::harness::{Answer, H2, Proxy, Upstream, field};
 
 /// One route, with all of 127/8 trusted.
 const TRUSTING: &str = r#"
@@ -314,4 +314,53 @@ response = { set = { x-served = "{variant}" }, remove = ["x-powered-by"] }
     assert!(answer.echoed("x-internal").is_empty());
     assert_eq!(answer.field("x-served"), Some("stable"));
     assert!(answer.fields("x-powered-by").is_empty());
+}
+
+/// A listener in the clear that sends everybody to `https`, and one for those that a proxy in front took by `https`.
+const TO_HTTPS: &str = r#"
+[[listener]]
+name = "http"
+address = "127.0.0.1:0"
+redirect = { to = "https://{host}:8443{path}{query}" }
+
+[upstream.main]
+endpoints = ["http://{main}"]
+
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+"#;
+
+#[test]
+fn a_listener_sends_requests_in_the_clear_to_https() {
+    let upstream = Upstream::echo();
+    let proxy = Proxy::with("main", &upstream).start(TO_HTTPS);
+    let mut client = proxy.connect();
+    for (path, location) in [
+        ("/", "https://test:8443/"),
+        ("/a%20b/c?x=1&y=%2F", "https://test:8443/a%20b/c?x=1&y=%2F"),
+        ("/deeper/../up", "https://test:8443/up"),
+    ] {
+        // Whoever nobody trusts is sent on whatever it says.
+        let answer = client.get(path, "X-Forwarded-Proto: https\r\n");
+        assert_eq!((answer.status, answer.field("location")), (308, Some(location)));
+    }
+    let posted = client.post("/form", "", b"body");
+    assert_eq!(posted.status, 308, "308 keeps the method and the body");
+    assert_eq!(H2::connect(proxy.address()).get("/").status, 308);
+    let mut old = proxy.connect();
+    assert_eq!(
+        old.send("GET / HTTP/1.0\r\n\r\n").read_response().status,
+        400,
+        "nobody knows where it would have to go"
+    );
+    assert_eq!(upstream.requests(), 0);
+
+    let trusting = format!("[identity]\ntrusted_proxies = [\"127.0.0.0/8\"]\n{TO_HTTPS}");
+    let proxy = Proxy::with("main", &upstream).start(&trusting);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/", "X-Forwarded-Proto: HTTPS\r\n").status, 200, "it came by https: no circle");
+    assert_eq!(client.get("/", "X-Forwarded-Proto: http\r\n").status, 308);
+    assert_eq!(client.get("/", "").status, 308);
 }
