@@ -34,6 +34,7 @@ fn split(salt: &str) -> Split {
         targets: vec![],
         killed: false,
         rewrite: Rewrite::default(),
+        shadow: None,
     }
 }
 

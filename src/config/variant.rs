@@ -78,7 +78,16 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
         start += arm.weight.millionths();
     }
     let sticky_cookie = cookie.map(|text| text.to_string());
-    Some(Split { variants, sticky, sticky_cookie, salt: Salt::new(&salt), targets, killed: false, rewrite })
+    Some(Split {
+        variants,
+        sticky,
+        sticky_cookie,
+        salt: Salt::new(&salt),
+        targets,
+        killed: false,
+        rewrite,
+        shadow: None,
+    })
 }
 
 fn upstream(context: &mut Context<'_>, text: &Text<'_>, names: &mut Names<'_, '_>) -> Option<UpstreamId> {

@@ -32,6 +32,12 @@ impl Salt {
         Self([salt.as_bytes(), b"\x1ftarget\x1f", segment.as_bytes(), b"\x1f"].concat().into())
     }
 
+    /// The salt of callers that are sampled by a shadow: `salt 0x1F "shadow"`.
+    #[must_use]
+    pub fn shadow(salt: &str) -> Self {
+        Self([salt.as_bytes(), b"\x1fshadow\x1f"].concat().into())
+    }
+
     /// The salt as written, for people; the separators of a target's salt are part of it.
     #[must_use]
     pub fn text(&self) -> &str {

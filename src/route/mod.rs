@@ -33,6 +33,7 @@ mod rule;
 mod rules;
 mod sameness;
 mod segment;
+mod shadow;
 mod table;
 mod teller;
 mod template;
@@ -68,6 +69,7 @@ pub use rule::{
 };
 pub use rules::{Kill, Rules};
 pub use segment::{Segment, TenantList};
+pub use shadow::{Compare, MARKER, SampleBy, Sampled, Sampling, Shadow, ShadowSpread, Unfit, sampled};
 pub use template::{Part, Template, TemplateError, TemplateFault, Values};
 pub use traces::{OtlpProtocol, TraceExport};
 pub use unit::{Bucket, Generation, RouteId, SegmentId, UpstreamId, VariantId, Weight};

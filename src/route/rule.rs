@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{
-    Bucket, EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, Salt, SegmentId, StickyKey,
-    Template, UpstreamId, VariantId, Weight, normal_path,
+    Bucket, EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, Salt, SegmentId, Shadow,
+    StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
 };
 
 /// Where something stands in the files that were read, for people.
@@ -83,6 +83,8 @@ pub struct Split {
     pub killed: bool,
     /// The rewrite before forwarding.
     pub rewrite: Rewrite,
+    /// Who gets copies of its requests.
+    pub shadow: Option<Box<Shadow>>,
 }
 
 /// One arm.

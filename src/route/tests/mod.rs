@@ -97,6 +97,7 @@ pub(super) fn split(salt: &str, arms: &[(&str, u32)]) -> Split {
         targets: vec![],
         killed: false,
         rewrite: Rewrite::default(),
+        shadow: None,
     }
 }
 
