@@ -74,6 +74,37 @@ free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+# free_ports NAME…: sets each to a port; no two are the same.
+free_ports() {
+  local name port
+  while read -r name port; do printf -v "$name" '%s' "$port"; done < <(python3 -c 'import socket, sys
+held = [(name, socket.create_server(("127.0.0.1", 0))) for name in sys.argv[1:]]
+print("\n".join(f"{name} {one.getsockname()[1]}" for name, one in held))' "$@")
+}
+
+# python_packages FOLDER MODULES PACKAGE…: from PyPI into a folder of the tools', which is looked in from then on. They
+# are kept for the next run. Modules are those by which it is known that all are there, with commas.
+python_packages() {
+  local folder=${target:-$here/../../target}/ci-tools/$1 modules=$2 said
+  shift 2
+  export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
+  python3 -c "import $modules" 2>/dev/null && return 0
+  mkdir -p "$folder"
+  said=$(timeout 120 python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
+    --target "$folder" "$@" 2>&1) || fail "$* cannot be installed: $said"
+  python3 -c "import $modules" || fail "$* are installed, and $modules cannot be imported"
+}
+
+# unpacked COMMAND PACKAGE: a command out of the system's package, which is not installed: nothing is to start by itself.
+unpacked() {
+  local folder=${target:-$here/../../target}/ci-tools/unpacked
+  export PATH=$PATH:/usr/sbin:$folder/usr/sbin:$folder/usr/bin
+  command -v "$1" >/dev/null && return 0
+  mkdir -p "$folder"
+  (cd "$folder" && timeout 120 apt-get download -qq "$2" && dpkg-deb -x "$2"_*.deb . && rm -f "$2"_*.deb) >/dev/null 2>&1 ||
+    fail "$1 is missing, and the package $2 cannot be had"
+}
+
 # start_upstream NAME: sets NAME_port.
 start_upstream() {
   local name=$1
