@@ -9,6 +9,7 @@ use super::read;
 use super::reader::{Reader, Text};
 use super::source::Span;
 use super::spec::{Form, Spec, optional, required};
+use crate::clock::Clock;
 use crate::route::{ClientCert, UpstreamTls};
 use crate::tls::{self, Flaw};
 
@@ -101,12 +102,20 @@ fn own(context: &mut Context<'_>, text: &Text<'_>) -> Option<Arc<[Vec<u8>]>> {
 fn client_cert(context: &mut Context<'_>, cert: &Text<'_>, key: &Text<'_>) -> Option<ClientCert> {
     let (chain_file, key_file) = (file(context, cert), file(context, key));
     let ((chain_path, chain), (key_path, key_bytes)) = (chain_file?, key_file?);
-    if let Err(flaw) = tls::Certificate::read(&chain, &key_bytes) {
-        // What is wrong with the key is told at the key.
-        let of_key = flaw.code.contains("key");
-        let (at, path) = if of_key { (key.span, key_path) } else { (cert.span, chain_path) };
-        report(context, at, &format!("`{}`", path.display()), &flaw);
-        return None;
+    match tls::Certificate::read(&chain, &key_bytes) {
+        Ok((certificate, _)) => {
+            if let Some(flaw) = certificate.timeliness(Clock.wall()) {
+                let message = format!("`{}` {}", chain_path.display(), flaw.what);
+                context.report(Finding::warning(flaw.code, cert.span, message).help(flaw.help));
+            }
+        }
+        Err(flaw) => {
+            // What is wrong with the key is told at the key.
+            let of_key = flaw.code.contains("key");
+            let (at, path) = if of_key { (key.span, key_path) } else { (cert.span, chain_path) };
+            report(context, at, &format!("`{}`", path.display()), &flaw);
+            return None;
+        }
     }
     Some(ClientCert { chain: chain.into(), key: key_bytes.into() })
 }

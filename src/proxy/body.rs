@@ -42,7 +42,7 @@ pub(super) enum RequestBody {
     /// Pulled from the client.
     Client(Box<ClientBody>),
     /// Pulled from the client, and kept for another try.
-    Try(Try),
+    Try(Box<Try>),
 }
 
 /// A body that is pulled from the client.

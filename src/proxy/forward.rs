@@ -132,7 +132,7 @@ async fn send(
         exchange.attempts += 1;
         trace::attempt(exchange, request.headers_mut());
         let (lease, reused) = connect::lease(&worker, (upstream, pool), reuse).await?;
-        let (again, sent) = keep(request, (&lease, pool.protocol()), reused && idempotent);
+        let again = keep(&mut request, (&lease, pool.protocol()), reused && idempotent);
         let said = lease.said();
         if let Some(asked) = &exchange.asked {
             asked.may_go(said.as_ref().map(|said| said.connects()))?;
@@ -140,7 +140,7 @@ async fn send(
         exchange.stage = Stage::Head;
         let asked = if reused { exchange.began } else { worker.clock.now() };
         exchange.lease = Some(lease);
-        let failure = match attempt(exchange, sent).await {
+        let failure = match attempt(exchange, request).await {
             Ok(response) => {
                 if let Some(again) = again {
                     again.forget();
@@ -196,20 +196,15 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Keeps what it takes to send a request again, if that can come to pass: on a stream, which the other side can refuse
 /// unprocessed, or because it may be repeated.
-fn keep(
-    mut request: Request<RequestBody>,
-    (lease, protocol): (&Lease, Protocol),
-    repeatable: bool,
-) -> (Option<Again>, Request<RequestBody>) {
+fn keep(request: &mut Request<RequestBody>, (lease, protocol): (&Lease, Protocol), repeatable: bool) -> Option<Again> {
     match lease {
-        Lease::Stream(_) if protocol == Protocol::Https => for_h2(&mut request, Scheme::HTTPS),
-        Lease::Stream(_) => for_h2(&mut request, Scheme::HTTP),
-        Lease::Whole { .. } if request.version() == Version::HTTP_2 => for_h1(&mut request),
+        Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
+        Lease::Stream(_) => for_h2(request, Scheme::HTTP),
+        Lease::Whole { .. } if request.version() == Version::HTTP_2 => for_h1(request),
         Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
-        Lease::Whole { .. } => return (None, request),
+        Lease::Whole { .. } => return None,
     }
-    let (again, request) = Again::of(request);
-    (Some(again), request)
+    Some(Again::of(request))
 }
 
 /// What one try came to.

@@ -2,6 +2,7 @@
 //! has come. The body itself stays where it is, so that whoever sends it last goes on where it stands.
 
 use std::cell::RefCell;
+use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -44,28 +45,28 @@ pub(super) struct Again {
 
 impl Again {
     /// What it takes to send this request again. Its body is pulled through here from now on.
-    pub(super) fn of(request: Request<RequestBody>) -> (Self, Request<RequestBody>) {
-        let (parts, body) = request.into_parts();
+    pub(super) fn of(request: &mut Request<RequestBody>) -> Self {
         let mut head = Request::new(());
-        *head.method_mut() = parts.method.clone();
-        *head.uri_mut() = parts.uri.clone();
-        *head.version_mut() = parts.version;
-        head.headers_mut().clone_from(&parts.headers);
-        if let Some(protocol) = parts.extensions.get::<Protocol>() {
+        *head.method_mut() = request.method().clone();
+        *head.uri_mut() = request.uri().clone();
+        *head.version_mut() = request.version();
+        head.headers_mut().clone_from(request.headers());
+        if let Some(protocol) = request.extensions().get::<Protocol>() {
             head.extensions_mut().insert(protocol.clone());
         }
-        let (kept, body) = match body {
+        let (kept, body) = match mem::replace(request.body_mut(), RequestBody::Empty) {
             RequestBody::Empty => (None, RequestBody::Empty),
             RequestBody::Client(body) => {
                 let length = body.size_hint().exact();
                 let shared = Shared { body, kept: Some(Vec::new()), kept_bytes: 0, turn: 0 };
                 let shared = Rc::new(RefCell::new(shared));
                 let first = Try { shared: Rc::clone(&shared), turn: 0, sent: 0, left: length, length };
-                (Some((shared, length)), RequestBody::Try(first))
+                (Some((shared, length)), RequestBody::Try(Box::new(first)))
             }
             RequestBody::Try(body) => (Some((Rc::clone(&body.shared), body.length)), RequestBody::Try(body)),
         };
-        (Self { head, body: kept }, Request::from_parts(parts, body))
+        *request.body_mut() = body;
+        Self { head, body: kept }
     }
 
     /// Whether nothing was lost of what it takes.
@@ -83,7 +84,7 @@ impl Again {
         let body = self.body.map_or(RequestBody::Empty, |(shared, length)| {
             let turn = shared.borrow().turn + 1;
             shared.borrow_mut().turn = turn;
-            RequestBody::Try(Try { shared, turn, sent: 0, left: length, length })
+            RequestBody::Try(Box::new(Try { shared, turn, sent: 0, left: length, length }))
         });
         self.head.map(|()| body)
     }
