@@ -1,0 +1,441 @@
+"""Callers whose identity is verified: tokens made by PyJWT and joserfc, databases of countries made by mmdb_writer.
+
+`identities.py make FOLDER` makes keys, JWK sets and databases; every other word is a check of the proxy at PORT, with
+the admin listener at ADMIN and its process PID, which prints how many checks passed: `identities.py WORD FOLDER PORT
+ADMIN PID`.
+"""
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import pathlib
+import random
+import socket
+import sys
+import time
+import urllib.request
+import warnings
+
+import jwt
+import maxminddb
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from joserfc import jwe, jwk
+from joserfc import jwt as jose
+from joserfc.jws import JWSRegistry
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
+
+warnings.simplefilter("ignore")
+WORD, FOLDER = sys.argv[1], pathlib.Path(sys.argv[2])
+COUNTRIES = ["DE", "FR", "US", "BR", "JP", "ZA", "SE", "NZ"]
+ISSUER, AUDIENCE = "https://id.test", "shop"
+checks = 0
+
+
+def expect(what, wanted, found):
+    global checks
+    if wanted != found:
+        sys.exit(f"{what}: expected {wanted!r}, found {found!r}")
+    checks += 1
+
+
+class Client:
+    """A connection that is kept. Trusted: from the address that is in `trusted_proxies`."""
+
+    def __init__(self, source="127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", int(sys.argv[3])), timeout=60, source_address=(source, 0))
+        self.rest = b""
+
+    def send(self, lines=(), path="/who"):
+        self.socket.sendall("\r\n".join([f"GET {path} HTTP/1.1", "Host: shop.test", *lines, "", ""]).encode())
+
+    def read(self):
+        """The status, and what the upstream was told."""
+        while b"\r\n\r\n" not in self.rest:
+            self.more()
+        head, _, self.rest = self.rest.partition(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        while len(self.rest) < length:
+            self.more()
+        body, self.rest = self.rest[:length], self.rest[length:]
+        return int(head[9:12]), body.decode("utf-8", "replace").rstrip("\n")
+
+    def more(self):
+        received = self.socket.recv(65536)
+        assert received, "the connection was closed"
+        self.rest += received
+
+    def ask(self, *lines, path="/who"):
+        self.send(lines, path)
+        return self.read()
+
+
+def admin(path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[4]}{path}", timeout=60) as answer:
+        return answer.read().decode()
+
+
+def counted():
+    """How many tokens were verified, and refused for what."""
+    found = {}
+    for line in admin("/metrics").splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith("pointsman_jwt_rejected_total{"):
+            found[name.split('"')[1]] = int(float(value))
+        elif name == "pointsman_jwt_verified_total":
+            found["verified"] = int(float(value))
+    return found
+
+
+def metric(wanted):
+    return next(float(line.rpartition(" ")[2]) for line in admin("/metrics").splitlines() if line.startswith(f"{wanted} "))
+
+
+def resident():
+    """In KiB."""
+    status = pathlib.Path(f"/proc/{sys.argv[5]}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+def eventually(what, holds):
+    end = time.monotonic() + 20
+    while not holds():
+        if time.monotonic() > end:
+            sys.exit(f"{what}: not after 20 s")
+        time.sleep(0.05)
+    global checks
+    checks += 1
+
+
+# ---- tokens
+
+KINDS = {
+    "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "ed": ed25519.Ed25519PrivateKey.generate,
+}
+ALGORITHMS = {"RS256": "rsa", "RS512": "rsa", "PS256": "rsa", "ES256": "p256", "ES384": "p384", "EdDSA": "ed"}
+CLAIMS = {"sub": "u1", "org": {"tenant": "umbrella"}, "iss": ISSUER, "aud": AUDIENCE}
+
+
+def pem(kind, generation="old"):
+    return (FOLDER / f"{generation}-{kind}.pem").read_bytes()
+
+
+def claims(**other):
+    both = {**CLAIMS, "exp": int(time.time()) + 600, **other}
+    return {name: value for name, value in both.items() if value is not None}
+
+
+def by_pyjwt(algorithm, generation="old", head=None, key=None, **other):
+    kind = ALGORITHMS[algorithm]
+    head = {"kid": f"{generation}-{kind}", **(head or {})}
+    return jwt.encode(claims(**other), key or pem(kind, generation), algorithm=algorithm, headers=head)
+
+
+def by_joserfc(algorithm, generation="old", head=None, **other):
+    kind = ALGORITHMS.get(algorithm, "ed")
+    key = jwk.import_key(pem(kind, generation), {"rsa": "RSA", "ed": "OKP"}.get(kind, "EC"))
+    registry = JWSRegistry(algorithms=[algorithm])
+    return jose.encode({"alg": algorithm, "kid": f"{generation}-{kind}", **(head or {})}, claims(**other), key, registry=registry)
+
+
+def part(value):
+    text = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def by_secret(secret):
+    """HS256 under a secret that everybody knows."""
+    message = f"{part({'alg': 'HS256', 'typ': 'JWT', 'kid': 'old-rsa'})}.{part(claims())}"
+    return f"{message}.{part(hmac.new(secret, message.encode(), hashlib.sha256).digest())}"
+
+
+def bearer(token):
+    return f"Authorization: Bearer {token}"
+
+
+def make_keys():
+    for generation in ("old", "new"):
+        public = []
+        for kind, generate in KINDS.items():
+            key = generate()
+            text = key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            (FOLDER / f"{generation}-{kind}.pem").write_bytes(text)
+            # Each library writes some of them.
+            if kind == "rsa":
+                one = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+            elif kind == "p384":
+                one = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+            else:
+                one = jwk.import_key(text, "OKP" if kind == "ed" else "EC").as_dict(private=False)
+            public.append({**one, "kid": f"{generation}-{kind}", "use": "sig"})
+        (FOLDER / f"{generation}.json").write_text(json.dumps({"keys": public}))
+    (FOLDER / "jwks.json").write_bytes((FOLDER / "old.json").read_bytes())
+    (FOLDER / "token").write_text(by_joserfc("RS256", org={"tenant": "acme"}))
+
+
+def bad_tokens():
+    """Each with why it is refused."""
+    good, now = by_pyjwt("ES256"), int(time.time())
+    head, content, signature = good.split(".")
+    public = serialization.load_pem_private_key(pem("rsa"), None).public_key()
+    spki = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    pkcs1 = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
+    thief = ed25519.Ed25519PrivateKey.generate()
+    stolen = thief.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    its_jwk = jwk.import_key(stolen, "OKP").as_dict(private=False)
+    sealed = jwe.encrypt_compact(
+        {"alg": "ECDH-ES", "enc": "A128CBC-HS256", "kid": "old-p256"}, json.dumps(claims()), jwk.import_key(pem("p256"), "EC")
+    )
+    yield "none", "algorithm", jwt.encode(claims(), None, algorithm="none", headers={"kid": "old-rsa"})
+    for name in ("None", "NONE", "nOnE", "", "HS256", "RS256 "):
+        yield f"alg {name!r}, no signature", "algorithm", f"{part({'alg': name, 'kid': 'old-rsa'})}.{content}."
+    yield "none, with the signature of another", "algorithm", f"{part({'alg': 'none'})}.{content}.{signature}"
+    for name, secret in [("PEM", spki), ("PEM without its end of line", spki.strip()), ("DER", pkcs1), ("nothing", b""),
+                         ("the JWK set", (FOLDER / "old.json").read_bytes())]:
+        yield f"HS256, the secret is {name}", "algorithm", by_secret(secret)
+    for make in (by_pyjwt, by_joserfc):
+        yield "expired", "expired", make("RS256", exp=now - 60)
+        yield "expired long ago", "expired", make("EdDSA", exp=0)
+        yield "not yet valid", "not_yet_valid", make("ES256", nbf=now + 600)
+        yield "another audience", "audience", make("RS256", aud="till")
+        yield "other audiences", "audience", make("RS256", aud=["till", "shops"])
+        yield "no audience", "audience", make("EdDSA", aud=None)
+        yield "another issuer", "issuer", make("ES256", iss="https://id.test/")
+        yield "no issuer", "issuer", make("ES256", iss=None)
+        yield "never expires", "no_expiry", make("ES384", exp=None)
+        yield "an unknown kid", "unknown_key", make("RS256", head={"kid": "elsewhere"})
+        yield "the kid of another kind", "unknown_key", make("RS256", head={"kid": "old-p256"})
+        yield "the key of tomorrow", "unknown_key", make("ES256", "new")
+        yield "another key of this name", "signature", make("ES256", "new", head={"kid": "old-p256"})
+        yield "large", "oversized", make("ES256", pad="x" * 9000)
+        yield "very large", "oversized", make("RS256", pad="x" * 40000)
+    brought = {"kid": "old-ed", "jwk": its_jwk, "jku": "https://thief.test/jwks.json"}
+    yield "a key that it brings along", "signature", by_pyjwt("EdDSA", head=brought, key=stolen)
+    yield "a critical extension", "critical", by_pyjwt("ES256", head={"crit": ["exp"], "exp": now + 600})
+    yield "encrypted", "malformed", sealed
+    yield "cut short", "signature", f"{head}.{content}.{part(base64.urlsafe_b64decode(signature + '==')[:-8])}"
+    yield "cut within a letter", "malformed", good[:-5]
+    yield "without signature", "signature", f"{head}.{content}."
+    yield "cut at the second dot", "malformed", f"{head}.{content}"
+    yield "cut in its content", "malformed", good[: len(head) + 20]
+    yield "longer", "malformed", f"{good}.{signature}"
+    yield "padded", "malformed", f"{good}=="
+    yield "another content", "signature", f"{head}.{part(claims(sub='root'))}.{signature}"
+    yield "the letters of ordinary base64", "malformed", f"{head}.{content}.{'+/' * 43}"
+    yield "no JSON", "malformed", f"{part(b'{')}.{content}.{signature}"
+    yield "a head that is a list", "malformed", f"{part([1])}.{content}.{signature}"
+    yield "a deep head", "malformed", f"{part(b'[' * 5000)}.{content}.{signature}"
+
+
+def tokens():
+    client, nobody = Client(), (200, "stable|||")
+    expect("without a token", nobody, client.ask())
+    before = counted()
+    for name in ALGORITHMS:
+        for make in (by_pyjwt, by_joserfc):
+            what = f"{name} by {make.__name__}"
+            expect(what, (200, "by-tenant|acme||"), client.ask(bearer(make(name, org={"tenant": "acme"}))))
+            expect(what, (200, "by-user|umbrella||"), client.ask(bearer(make(name, sub="u7"))))
+            expect(what, (200, "by-segment|umbrella||"), client.ask(bearer(make(name, groups=["x", "admin"]))))
+            expect(what, (200, "by-claim|||"), client.ask(bearer(make(name, org=None, level=7))))
+            expect(what, (200, "stable|umbrella||"), client.ask(bearer(make(name, aud=["till", "shop"], level=8))))
+    expect("the name of RFC 9864", (200, "stable|umbrella||"), client.ask(bearer(by_joserfc("Ed25519"))))
+    verified = {**before, "verified": before["verified"] + len(ALGORITHMS) * 10 + 1}
+    expect("all of them are counted", verified, counted())
+
+    for what, reason, token in bad_tokens():
+        before = counted()
+        expect(what, nobody, client.ask(bearer(token)))
+        expect(f"{what} is counted", {**before, reason: before[reason] + 1}, counted())
+    good = by_pyjwt("ES256", sub="u7")
+    other = by_joserfc("ES256", org={"tenant": "acme"})
+    before = counted()
+    for lines in [(bearer(good), bearer(other)), (bearer(other), bearer("x.y.z")), (bearer("x.y.z"), bearer(good))]:
+        expect("two that differ", nobody, client.ask(*lines))
+    expect("two that differ", before["malformed"] + 3, counted()["malformed"])
+    expect("the same twice", (200, "by-user|umbrella||"), client.ask(bearer(good), bearer(good)))
+    expect("another scheme", nobody, client.ask("Authorization: Basic dTpw"))
+    expect("in another field", nobody, client.ask(f"X-Authorization: Bearer {good}"))
+    expect("in a look-alike", nobody, client.ask(f"Authorization_: Bearer {good}"))
+    large = by_pyjwt("RS256", pad="x" * 100_000)
+    expect("100 KB are too much for a head", 431, Client().ask(bearer(large))[0])
+
+    # What only the proxy and those that it trusts may say.
+    for lines in [["X-Tenant-Id: acme"], ["X_Tenant_Id: acme"], ["X-Tenant_Id: acme"], ["X-Told-Tenant: acme"],
+                  ["X_Told_Tenant: acme"], ["X-Variant: by-user"], ["X-Forwarded-Client-Cert: Hash=0;URI=spiffe://acme/x"],
+                  ["X_Forwarded_Client_Cert: Hash=0"], ["Connection: x-told-tenant, x-variant"]]:
+        expect(f"a stranger says {lines}", nobody, client.ask(*lines))
+        expect(f"and shows a token: {lines}", (200, "by-user|umbrella||"), client.ask(*lines, bearer(good)))
+    trusted = Client("127.0.0.2")
+    expect("a trusted proxy says so", (200, "by-tenant|acme|acme|"), trusted.ask("X-Tenant-Id: acme"))
+    expect("the token comes first", (200, "by-user|umbrella|acme|"), trusted.ask("X-Tenant-Id: acme", bearer(good)))
+
+
+def rotation():
+    client, file = Client(), FOLDER / "jwks.json"
+    shown = lambda make, generation: client.ask(bearer(make("ES256", generation, org={"tenant": "acme"})))[1]
+    success = lambda: metric("pointsman_config_last_reload_success")
+    known, unknown = "by-tenant|acme||", "stable|||"
+    expect("today's key", (known, unknown), (shown(by_pyjwt, "old"), shown(by_joserfc, "new")))
+    file.unlink()
+    eventually("it is noticed that the keys are gone", lambda: success() == 0)
+    expect("what was read still holds", (known, unknown), (shown(by_pyjwt, "old"), shown(by_joserfc, "new")))
+    both = json.loads((FOLDER / "old.json").read_text())
+    both["keys"] += json.loads((FOLDER / "new.json").read_text())["keys"]
+    file.write_text(json.dumps(both))
+    eventually("tomorrow's key is known", lambda: shown(by_joserfc, "new") == known)
+    expect("and so is today's", (known, 1), (shown(by_pyjwt, "old"), success()))
+    # As Kubernetes does it: another file under the same name.
+    (FOLDER / "next.json").write_bytes((FOLDER / "new.json").read_bytes())
+    (FOLDER / "next.json").rename(file)
+    eventually("yesterday's key is forgotten", lambda: shown(by_pyjwt, "old") == unknown)
+    expect("today's is not", known, shown(by_joserfc, "new"))
+    for broken in ["", "{", '{"keys": []}', json.dumps({"keys": [{"kty": "oct", "k": part(b"secret"), "alg": "HS256"}]})]:
+        file.write_text(broken)
+        eventually("a file that is broken is noticed", lambda: success() == 0)
+        expect("and changes nothing", known, shown(by_joserfc, "new"))
+        file.write_bytes((FOLDER / "new.json").read_bytes())
+        eventually("and is put right", lambda: success() == 1)
+    file.write_bytes((FOLDER / "old.json").read_bytes())
+    eventually("back again", lambda: shown(by_pyjwt, "old") == known)
+
+
+def repeat():
+    """Bad tokens, and good ones that are all different: memory stays where it is."""
+    client = Client()
+    key = serialization.load_pem_private_key(pem("ed"), None)
+    bad = [token for _, _, token in bad_tokens() if len(token) < 2000]
+
+    def ask(tokens, wanted):
+        # Some are under way at once: one connection, in order.
+        for start in range(0, len(tokens), 40):
+            some = tokens[start : start + 40]
+            for token in some:
+                client.send([bearer(token)])
+            for _ in some:
+                found = client.read()
+                if found != (200, wanted):
+                    sys.exit(f"expected {wanted!r}, found {found!r}")
+
+    def good(count):
+        name = lambda: {"sub": str(random.random()), "org": {"tenant": "acme"}, "pad": "x" * random.randrange(400)}
+        return [by_pyjwt("EdDSA", key=key, **name()) for _ in range(count)]
+
+    for what, some, wanted in [
+        ("bad", lambda count: [bad[number % len(bad)] for number in range(count)], "stable|||"),
+        ("good", good, "by-tenant|acme||"),
+    ]:
+        # What is kept of good ones is full after some thousands.
+        ask(some(4000), wanted)
+        before, begun = resident(), counted()
+        ask(some(10_000), wanted)
+        after, ended = resident(), counted()
+        expect(f"10000 {what} tokens are counted", 10_000, sum(ended.values()) - sum(begun.values()))
+        print(f"   10000 {what} tokens: {before} KiB before, {after} KiB after", file=sys.stderr)
+        expect(f"10000 {what} tokens leave nothing: {before} KiB before, {after} KiB after", True, after - before < 2048)
+
+
+# ---- countries
+
+
+def make_countries(name, seed, version):
+    dice = random.Random(seed)
+    writer = MMDBWriter(version, "GeoLite2-Country", languages=["en"], description="made for a test", ipv4_compatible=version == 6)
+    places = []
+
+    def record():
+        here = {"iso_code": dice.choice(COUNTRIES), "names": {"en": "x" * dice.randrange(40)}}
+        there = {"iso_code": dice.choice(COUNTRIES)}
+        return dice.choice(
+            [
+                {"country": here},
+                {"country": here, "registered_country": there, "continent": {"code": "XX"}},
+                {"registered_country": there},
+                {"country": {"geoname_id": 1}, "registered_country": there},
+                {"continent": {"code": "EU"}, "traits": {"is_anycast": True}},
+            ]
+        )
+
+    for _ in range(150):
+        size = dice.randrange(9, 32)
+        places.append(ipaddress.ip_network((dice.randrange(1 << 24, 223 << 24) >> (32 - size) << (32 - size), size)))
+        if version == 6:
+            size = dice.randrange(20, 128)
+            bits = 0x2000 << 112 | dice.getrandbits(125)
+            places.append(ipaddress.ip_network((bits >> (128 - size) << (128 - size), size)))
+    for place in sorted(places, key=lambda place: place.prefixlen):
+        writer.insert_network(IPSet([str(place)]), record())
+    writer.to_db_file(str(FOLDER / name))
+    (FOLDER / f"{name}.places").write_text("\n".join(map(str, places)))
+
+
+def some_addresses(name):
+    """Within the networks of a database, at their edges, and anywhere."""
+    dice = random.Random(3)
+    for line in (FOLDER / f"{name}.places").read_text().split():
+        place = ipaddress.ip_network(line)
+        first, last = int(place.network_address), int(place.broadcast_address)
+        for number in {first, last, dice.randint(first, last), first - 1, last + 1}:
+            yield ipaddress.ip_address(number)
+    for _ in range(200):
+        yield ipaddress.IPv4Address(dice.getrandbits(32))
+        yield ipaddress.IPv6Address(dice.getrandbits(128))
+
+
+def expected(reader, address):
+    if reader.metadata().ip_version == 4 and address.version == 6:
+        return "stable"
+    found = reader.get(address) or {}
+    for key in ("country", "registered_country"):
+        if code := found.get(key, {}).get("iso_code"):
+            return f"in-{code.lower()}"
+    return "stable"
+
+
+def countries():
+    client = Client("127.0.0.2")
+    asked = lambda address: client.ask(f"X-Forwarded-For: {address}", path="/where")[1].split("|")[0]
+    for round, name in enumerate(["six.mmdb", "four.mmdb", "other.mmdb"]):
+        with maxminddb.open_database(str(FOLDER / name)) as reader:
+            if round:
+                before = metric("pointsman_config_generation")
+                (FOLDER / "next.mmdb").write_bytes((FOLDER / name).read_bytes())
+                (FOLDER / "next.mmdb").rename(FOLDER / "geo.mmdb")
+                eventually(f"{name} is taken", lambda: metric("pointsman_config_generation") > before)
+            seen = set()
+            for address in some_addresses(name):
+                wanted = expected(reader, address)
+                expect(f"{name}: {address}", wanted, asked(address))
+                seen.add(wanted)
+                if address.version == 4:
+                    expect(f"{name}: ::ffff:{address}", wanted, asked(f"::ffff:{address}"))
+            expect(f"{name} knows of all", len(COUNTRIES) + 1, len(seen))
+            inside = next(one for one in some_addresses(name) if expected(reader, one) != "stable")
+            expect("a stranger says where he is", "stable", Client().ask(f"X-Forwarded-For: {inside}", path="/where")[1].split("|")[0])
+    for broken in [b"", b"broken", (FOLDER / "six.mmdb").read_bytes()[:-2000]]:
+        (FOLDER / "geo.mmdb").write_bytes(broken)
+        eventually("a broken database is noticed", lambda: metric("pointsman_config_last_reload_success") == 0)
+        expect("and changes nothing", f"{expected(maxminddb.open_database(str(FOLDER / 'other.mmdb')), inside)}", asked(inside))
+        (FOLDER / "geo.mmdb").write_bytes((FOLDER / "other.mmdb").read_bytes())
+        eventually("and is put right", lambda: metric("pointsman_config_last_reload_success") == 1)
+
+
+if WORD == "make":
+    make_keys()
+    make_countries("six.mmdb", 1, 6)
+    make_countries("four.mmdb", 2, 4)
+    make_countries("other.mmdb", 4, 6)
+    (FOLDER / "geo.mmdb").write_bytes((FOLDER / "six.mmdb").read_bytes())
+else:
+    {"tokens": tokens, "rotation": rotation, "repeat": repeat, "countries": countries}[WORD]()
+    print(checks)
