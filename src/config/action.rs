@@ -9,7 +9,7 @@ use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
 use super::suggest::did_you_mean;
 use super::value;
-use crate::route::{HeaderEdits, Part, Redirect, Respond, Template, TemplateFault};
+use crate::route::{HeaderEdits, MARKER, Part, Redirect, Respond, Template, TemplateFault};
 
 /// `redirect = { … }`.
 pub(super) const REDIRECT: Spec = Spec {
@@ -47,7 +47,8 @@ pub(super) const HEADERS: Spec = Spec {
 
 const VALUES: Form = Form::Map(&Form::Text);
 
-const EDITS: Spec = Spec {
+/// Edits to the headers of one message.
+pub(super) const EDITS: Spec = Spec {
     title: "edits to headers",
     doc: "In this order: remove, set, add.",
     keys: &[
@@ -69,6 +70,9 @@ const NOT_EDITED: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
+
+/// How a route edits `Host`.
+const HOST_HELP: &str = "write `[route.rewrite]` with `host = \"…\"`";
 
 /// Compiles `redirect`.
 pub(super) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Redirect> {
@@ -120,22 +124,28 @@ pub(super) fn respond(context: &mut Context<'_>, item: &Item<'_>) -> Option<Resp
 /// Compiles `[route.headers]`: the edits of the request and of the response.
 pub(super) fn headers(context: &mut Context<'_>, reader: &Reader<'_>) -> (HeaderEdits, HeaderEdits) {
     let Some(reader) = reader.table(context, "headers", &HEADERS) else { return Default::default() };
-    let request = edits(context, &reader, "request");
-    let response = edits(context, &reader, "response");
+    let request = edits(context, &reader, "request", HOST_HELP);
+    let response = edits(context, &reader, "response", HOST_HELP);
     reader.finish(context);
     (request, response)
 }
 
-fn edits(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> HeaderEdits {
+/// Compiles edits. `host_help` says how else `Host` is edited.
+pub(super) fn edits(
+    context: &mut Context<'_>,
+    reader: &Reader<'_>,
+    key: &'static str,
+    host_help: &'static str,
+) -> HeaderEdits {
     let mut edits = HeaderEdits::default();
     let Some(reader) = reader.table(context, key, &EDITS) else { return edits };
     for item in reader.get("remove").map(|item| item.one_or_more()).unwrap_or_default() {
         let text = item.text(context);
-        edits.remove.extend(text.and_then(|text| editable(context, &text, text.span)));
+        edits.remove.extend(text.and_then(|text| editable(context, &text, text.span, host_help)));
     }
     let mut seen: Vec<(HeaderName, Span)> = Vec::new();
     for named in reader.get("set").map(|item| item.map(context)).unwrap_or_default() {
-        let name = editable(context, named.name, named.span);
+        let name = editable(context, named.name, named.span, host_help);
         let value = one(context, &named);
         let Some(name) = name else { continue };
         if let Some((_, first)) = seen.iter().take(1_000).find(|(known, _)| *known == name) {
@@ -146,7 +156,7 @@ fn edits(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> H
         edits.set.extend(value.map(|value| (name, value)));
     }
     for named in reader.get("add").map(|item| item.map(context)).unwrap_or_default() {
-        let name = editable(context, named.name, named.span);
+        let name = editable(context, named.name, named.span, host_help);
         for item in named.item.one_or_more() {
             let value = one(context, &Named { item, ..named });
             edits.add.extend(name.clone().zip(value));
@@ -161,16 +171,21 @@ fn one(context: &mut Context<'_>, named: &Named<'_>) -> Option<Template> {
     template(context, &text, Use::Header)
 }
 
-fn editable(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
+fn editable(context: &mut Context<'_>, name: &str, at: Span, host_help: &str) -> Option<HeaderName> {
     let name = value::header_name(context, name, at)?;
     if NOT_EDITED.contains(&name.as_str()) {
         let message = format!("`{name}` belongs to the connection: it cannot be edited");
         context.report(Finding::error("bad-header", at, message));
         return None;
     }
+    if name == MARKER {
+        let message = format!("`{MARKER}` marks the copies of a shadow, and nothing else: it cannot be edited");
+        context.report(Finding::error("bad-header", at, message));
+        return None;
+    }
     if name == http::header::HOST {
         let finding = Finding::error("bad-header", at, "`host` is not edited as a header");
-        context.report(finding.help("write `[route.rewrite]` with `host = \"…\"`"));
+        context.report(finding.help(host_help));
         return None;
     }
     Some(name)

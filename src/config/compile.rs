@@ -14,6 +14,7 @@ use super::reader::{Named, Reader};
 use super::registry::{Kind, Registry};
 use super::route::{self, Headed, Names, ROUTE};
 use super::segment::{self, SEGMENT};
+use super::shadow;
 use super::shadowed;
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
@@ -114,6 +115,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let routes: Vec<Route> = routes.into_iter().flatten().collect();
     conflicts(context, &routes, &route_names);
     shadowed::warn(context, &routes, &route_names);
+    shadow::warn_of_loops(context, &routes, (&upstreams, &upstream_names), &listeners);
     if context.errors() > 0 {
         return None;
     }

@@ -2,6 +2,7 @@
 //! compiles it into [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all come this way.
 
 mod action;
+mod compare;
 mod compile;
 mod context;
 mod diagnostic;
@@ -25,6 +26,7 @@ mod rewrite;
 mod route;
 mod schema;
 mod segment;
+mod shadow;
 mod shadowed;
 mod source;
 mod spec;

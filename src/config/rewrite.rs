@@ -1,5 +1,6 @@
 //! `[route.rewrite]`: edits to path and host before forwarding.
 
+use http::HeaderValue;
 use regex::Regex;
 
 use super::context::Context;
@@ -51,16 +52,18 @@ pub(super) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>) -> Rewrite
             None
         }
     };
-    let host = host.and_then(|text| {
-        let authority =
-            text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(&*text, |(h, _)| h);
-        if !value::is_host(authority) {
-            context.report(Finding::error("bad-host", text.span, format!("`{}` is not a host", &*text)));
-            return None;
-        }
-        value::header_value(context, &text)
-    });
+    let host = host.and_then(|text| authority(context, &text));
     Rewrite { prefix: prefix.map(|text| text.to_string()), regex, host }
+}
+
+/// A host that requests are sent with, with or without a port.
+pub(super) fn authority(context: &mut Context<'_>, text: &Text<'_>) -> Option<HeaderValue> {
+    let host = text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(&**text, |(host, _)| host);
+    if !value::is_host(host) {
+        context.report(Finding::error("bad-host", text.span, format!("`{}` is not a host", &**text)));
+        return None;
+    }
+    value::header_value(context, text)
 }
 
 /// The regex and what replaces its matches: only what can stand in a path, and groups that the regex has.

@@ -8,6 +8,7 @@ use super::predicate::{self, NAMED};
 use super::reader::{Item, Reader, Text};
 use super::registry::Registry;
 use super::rewrite::REWRITE;
+use super::shadow::SHADOW;
 use super::spec::{DURATION, Form, NAME, SIZE, Spec, default, optional, required};
 use super::target::TARGET;
 use super::value;
@@ -35,12 +36,13 @@ pub(super) const ROUTE: Spec = Spec {
         optional("canary", Form::Table(&CANARY), "A variant called `canary`."),
         optional("variant", Form::Tables(&VARIANT), "Variants by name."),
         optional("target", Form::Tables(&TARGET), "Who gets which variant, before weights are looked at; in order."),
+        optional("shadow", Form::Table(&SHADOW), "Copies of its requests, for another upstream."),
         optional("headers", Form::Table(&HEADERS), "Edits to headers."),
         optional("rewrite", Form::Table(&REWRITE), "Edits to path and host."),
         optional("timeout", Form::Table(&TIMEOUT), "Bounds in time; `0s` is none."),
         optional("limits", Form::Table(&LIMITS), "Bounds in size."),
     ],
-    later: &["shadow", "retry", "rate_limit", "rescue", "rollout"],
+    later: &["retry", "rate_limit", "rescue", "rollout"],
 };
 
 /// `[route.match]`.
@@ -193,7 +195,7 @@ fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, 
 
 /// Keys that say nothing in a route that does not forward.
 fn refuse_split_keys(context: &mut Context<'_>, reader: &Reader<'_>, action: &str) {
-    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "rewrite"] {
+    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "shadow", "rewrite"] {
         if reader.get(key).is_some() {
             let message = format!("a route with `{action}` forwards to nobody: `{key}` has no meaning here");
             context.report(Finding::error("useless-key", reader.place(key), message));

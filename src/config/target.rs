@@ -72,7 +72,8 @@ pub(super) fn targets(
     targets
 }
 
-fn variant(context: &mut Context<'_>, text: &Text<'_>, known: &[&str]) -> Option<VariantId> {
+/// The variant of a name; `known` are those of the route, in order.
+pub(super) fn variant(context: &mut Context<'_>, text: &Text<'_>, known: &[&str]) -> Option<VariantId> {
     let found = known.iter().position(|name| !name.is_empty() && *name == &**text);
     if found.is_none() {
         let names: Vec<_> = known.iter().filter(|name| !name.is_empty()).map(|name| format!("`{name}`")).collect();

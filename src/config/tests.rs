@@ -300,3 +300,81 @@ fn a_hundred_thousand_tenants_are_one_list() {
     let loaded = load(&path, &env).unwrap();
     assert!(matches!(&loaded.rules.segments[0].predicates[0], Predicate::Tenant(list) if list.len() == 100_000));
 }
+
+fn shadow(text: &str) -> Shadow {
+    *split(text).shadow.expect("a shadow")
+}
+
+#[test]
+fn a_shadow_has_the_defaults_of_the_schema() {
+    let shadow = shadow("shadow = { upstream = 'b', weight = 20, compare = { redact = [] } }\n");
+    let fields = |path: &[&str]| {
+        let mut value = &schema()["properties"]["route"]["items"]["properties"];
+        for step in path {
+            value = &value[step]["properties"];
+        }
+        value.clone()
+    };
+    let known = fields(&["shadow"]);
+    assert_eq!(known["sample_by"]["default"], shadow.sample_by.name());
+    assert_eq!(known["max_in_flight"]["default"], shadow.max_in_flight);
+    assert_eq!(known["max_body"]["default"], format!("{}KiB", shadow.max_body_bytes >> 10));
+    assert_eq!(known["timeout"]["default"], format!("{}s", shadow.timeout.as_secs()));
+    let methods: Vec<_> = shadow.methods.iter().map(http::Method::as_str).collect();
+    assert_eq!(known["methods"]["default"], serde_json::json!(methods));
+    assert_eq!(known["from"]["default"], serde_json::json!(["stable"]));
+    assert_eq!(shadow.from, [VariantId::STABLE]);
+    assert!(shadow.host.is_none() && shadow.headers.is_empty());
+    let (known, compare) = (fields(&["shadow", "compare"]), shadow.compare.unwrap());
+    assert_eq!(compare, Compare::default());
+    assert_eq!(known["control"]["default"].as_f64(), Some(compare.control.percent()));
+    assert_eq!(known["keep"]["default"], compare.keep);
+}
+
+#[test]
+fn a_shadow_has_what_is_written() {
+    let text = "sticky = 'user'\nsalt = 's'\ncanary = { upstream = 'b', weight = 5 }\n[route.shadow]\nupstream = 'b'\nweight = 0.5\n\
+                sample_by = 'key'\nmethods = 'POST'\nfrom = ['canary', 'stable']\nmax_in_flight = 1\nmax_body = '0B'\ntimeout = '1ms'\n\
+                host = 'shadow.internal:8080'\nheaders = { set = { x-v = '{variant}' }, remove = ['authorization'] }\n[route.shadow.compare]\n\
+                control = 100\nignore = '$.ts'\nunordered = ['$.items']\ntolerance = { '$.eta_s' = 0.01, '$.n' = 2 }\n\
+                redact = ['header:cookie', '$..email']\nkeep = 0\n";
+    let shadow = shadow(text);
+    let weight = Weight::from_millionths(5_000).unwrap();
+    assert_eq!((shadow.upstream, shadow.weight, shadow.sample_by), (UpstreamId(1), weight, SampleBy::Key));
+    assert_eq!(shadow.salt, Salt::shadow("s"));
+    assert_eq!((shadow.methods, shadow.from), (vec![http::Method::POST], vec![VariantId(1), VariantId::STABLE]));
+    assert_eq!((shadow.max_in_flight, shadow.max_body_bytes), (1, 0));
+    assert_eq!(shadow.timeout, Duration::from_millis(1));
+    assert_eq!(shadow.host.unwrap(), "shadow.internal:8080");
+    assert_eq!((shadow.headers.set.len(), shadow.headers.remove.len()), (1, 1));
+    let expected = Compare {
+        control: Weight::FULL,
+        ignore: vec!["$.ts".into()],
+        unordered: vec!["$.items".into()],
+        tolerance: vec![("$.eta_s".into(), 0.01), ("$.n".into(), 2.0)],
+        redact: vec!["header:cookie".into(), "$..email".into()],
+        keep: 0,
+    };
+    assert_eq!(shadow.compare, Some(expected));
+}
+
+#[test]
+fn a_loop_is_seen_where_the_file_shows_it() {
+    for (address, endpoint, is_loop) in [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080", true),
+        ("127.0.0.1:8080", "http://localhost:8080", true),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080", true),
+        ("[::]:8080", "http://[::1]:8080", true),
+        ("10.0.0.1:80", "http://10.0.0.1", true),
+        ("10.0.0.1:80", "http://localhost", false),
+        ("0.0.0.0:8080", "http://10.0.0.1:8080", false),
+        ("127.0.0.1:8080", "http://127.0.0.1:8081", false),
+    ] {
+        let loaded = good(&format!(
+            "schema = 1\n[[listener]]\naddress = '{address}'\n[upstream.a]\nendpoints = 'http://10.9.9.9'\n[upstream.b]\n\
+             endpoints = '{endpoint}'\n[[route]]\nname = 'r'\nstable = 'a'\nshadow = {{ upstream = 'b', weight = 1 }}\n"
+        ));
+        let codes: Vec<_> = loaded.warnings.iter().map(|warning| warning.code).collect();
+        assert_eq!(codes, if is_loop { vec!["shadow-loop"] } else { vec![] }, "{address} {endpoint}");
+    }
+}

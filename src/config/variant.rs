@@ -4,6 +4,7 @@ use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Reader, Text};
 use super::route::{Headed, Names};
+use super::shadow::{self, Around, Sticks};
 use super::source::Span;
 use super::spec::{Form, NAME, Spec, default, required};
 use super::target;
@@ -53,6 +54,7 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     let stable = reader.text(context, "stable").and_then(|text| upstream(context, &text, names));
     let arms = arms(context, reader, names);
     let total = total(context, reader, &arms);
+    let left = Weight::from_millionths(1_000_000_u32.saturating_sub(total)).unwrap_or_default();
     let sticky = sticky(context, reader);
     let cookie = reader.text(context, "sticky_cookie").filter(|text| value::token(context, text, text.span));
     let salt = salt(context, headed);
@@ -61,6 +63,12 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
         target::targets(context, reader, (&known, &salt), names)
     };
     let rewrite = super::rewrite::rewrite(context, reader);
+    let shadow = {
+        let others = arms.iter().map(|arm| (&*arm.name, arm.upstream, arm.weight));
+        let variants = std::iter::once(("stable", stable, left)).chain(others).collect();
+        let keyed = if sticky.is_empty() && cookie.is_none() { Sticks::No } else { Sticks::Yes };
+        shadow::shadow(context, reader, &Around { variants, salt: &salt, sticks: keyed }, names)
+    };
     if total > 0 && sticky.is_empty() && cookie.is_none() && reader.get("stable").is_some() {
         let at = arms.iter().find(|arm| arm.weight > Weight::ZERO).map_or(reader.span(), |arm| arm.weight_at);
         if total < 1_000_000 {
@@ -69,7 +77,6 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
             context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"`"));
         }
     }
-    let left = Weight::from_millionths(1_000_000_u32.saturating_sub(total)).unwrap_or_default();
     let first = Variant { name: "stable".to_owned(), upstream: stable?, weight: left, start: total, killed: false };
     let mut variants = vec![first];
     let mut start = 0;
@@ -86,7 +93,7 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
         targets,
         killed: false,
         rewrite,
-        shadow: None,
+        shadow: shadow.map(Box::new),
     })
 }
 

@@ -145,14 +145,14 @@ pub struct Sampled<'a> {
 }
 
 /// The low-discrepancy sequence that spreads copies over the requests of a route: one per worker and route. The
-/// additive recurrence of the square root of 2, which is independent of the golden ratio's ([`Spread`]): the variants of
+/// additive recurrence of the square root of ½, which is independent of the golden ratio's ([`Spread`]): the variants of
 /// a route with `sticky = []` are all copied alike.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ShadowSpread(pub u64);
 
 impl ShadowSpread {
-    /// The fraction of √2 in 2^64ths, as the nearest odd number.
-    const STEP: u64 = 0x6a09_e667_f3bc_c909;
+    /// √½ in 2^64ths, as the nearest odd number.
+    const STEP: u64 = 0xb504_f333_f9de_6485;
 
     /// The next bucket of the sequence.
     pub fn draw(&mut self) -> Bucket {

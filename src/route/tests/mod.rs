@@ -5,6 +5,7 @@ mod decision;
 mod explained;
 mod lookup;
 mod replayed;
+mod shadow;
 mod shares;
 
 use http::{HeaderMap, Method};

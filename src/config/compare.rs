@@ -1,0 +1,165 @@
+//! `[route.shadow.compare]`: how the responses of copies are compared with those that clients got.
+
+use http::HeaderName;
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::reader::{Item, Reader, Text};
+use super::shadow::once;
+use super::spec::{Form, Spec, default, optional};
+use super::value;
+use crate::route::{Compare, Weight};
+
+/// How many samples may be kept for each confirmed field.
+const KEEP_MAX: i64 = 1_000;
+
+/// How many paths each list may have.
+const PATHS_MAX: usize = 1_000;
+
+/// A path into a response.
+const PATHS: Form = Form::OneOrMore(&Form::Pattern(r"^\$|^header:|\$\{"));
+
+/// `[route.shadow.compare]`.
+pub(super) const COMPARE: Spec = Spec {
+    title: "[route.shadow.compare]",
+    doc: "How responses are compared. Paths: `$.a.b` in a JSON body, `$..b` at any depth, `header:date`.",
+    keys: &[
+        default(
+            "control",
+            Form::Number(0, 100),
+            "20",
+            "The share of the copies, in percent, that the route's own upstream gets again, to learn what is noise.",
+        ),
+        optional("ignore", PATHS, "What is not compared."),
+        optional("unordered", PATHS, "Arrays whose order does not count."),
+        optional("tolerance", Form::Map(&Form::Number(0, i64::MAX)), "By how much numbers at these paths may differ."),
+        optional("redact", PATHS, "What is redacted before anything is stored."),
+        default("keep", Form::Integer(0, KEEP_MAX), "50", "Redacted samples that are kept for each confirmed field."),
+    ],
+    later: &[],
+};
+
+/// Where a path may lead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Into bodies, and to headers.
+    Anywhere,
+    /// Into bodies.
+    Body,
+}
+
+/// Compiles `[route.shadow.compare]`.
+pub(super) fn compare(context: &mut Context<'_>, reader: &Reader<'_>) -> Compare {
+    let usual = Compare::default();
+    let control = reader.get("control").and_then(|item| value::weight(context, &item));
+    let ignore = paths(context, reader, "ignore", Reach::Anywhere);
+    let unordered = paths(context, reader, "unordered", Reach::Body);
+    let tolerance = tolerance(context, reader);
+    let redact = paths(context, reader, "redact", Reach::Anywhere);
+    let keep = reader.count(context, "keep").unwrap_or(usual.keep);
+    reader.finish(context);
+    if keep > 0 && reader.get("redact").is_none() && !reader.misspells(context, "redact") {
+        let message = "nothing is redacted: samples of values that differ are kept as they are";
+        let finding = Finding::warning("nothing-redacted", reader.span(), message);
+        let help = "write `redact = [\"header:set-cookie\", \"$..email\"]`, `redact = []` if no value is private, or \
+                    `keep = 0` to keep no samples";
+        context.report(finding.help(help));
+    }
+    let control: Weight = control.unwrap_or(usual.control);
+    Compare { control, ignore, unordered, tolerance, redact, keep }
+}
+
+fn paths(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str, reach: Reach) -> Vec<String> {
+    let Some(item) = reader.get(key) else { return Vec::new() };
+    let items = item.one_or_more();
+    if items.len() > PATHS_MAX {
+        item.refuse(context, "too-many", format!("`{key}` has more than {PATHS_MAX} paths"));
+        return Vec::new();
+    }
+    once(context, &items, |context, item| {
+        let text = item.text(context)?;
+        path(context, &text, reach)
+    })
+}
+
+fn tolerance(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<(String, f64)> {
+    let Some(item) = reader.get("tolerance") else { return Vec::new() };
+    let all = item.map(context);
+    if all.len() > PATHS_MAX {
+        item.refuse(context, "too-many", format!("`tolerance` has more than {PATHS_MAX} paths"));
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for named in all {
+        let text = Text { value: named.name.into(), span: named.span };
+        let (path, by) = (path(context, &text, Reach::Body), amount(context, &named.item));
+        found.extend(path.zip(by));
+    }
+    found
+}
+
+fn amount(context: &mut Context<'_>, item: &Item<'_>) -> Option<f64> {
+    let Some(digits) = item.digits() else {
+        item.mismatch(context, "a number");
+        return None;
+    };
+    let found = digits.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    if found.is_none() {
+        item.refuse(context, "out-of-range", "a tolerance is a finite number, and not negative");
+    }
+    found
+}
+
+/// A path as it was written, if it is one.
+fn path(context: &mut Context<'_>, text: &Text<'_>, reach: Reach) -> Option<String> {
+    let Err(why) = grammar(text) else {
+        if reach == Reach::Body && text.starts_with("header:") {
+            let message = format!("`{}` is a header, and this is for bodies", &**text);
+            context.report(Finding::error("bad-field", text.span, message).help("write `$.a.b`"));
+            return None;
+        }
+        return Some(text.to_string());
+    };
+    let finding = Finding::error("bad-field", text.span, format!("`{}` is no path into a response: {why}", &**text));
+    context.report(finding.help("write `$.a.b`, `$.items[*].id`, `$..email` for any depth, or `header:date`"));
+    None
+}
+
+/// The grammar of paths.
+fn grammar(text: &str) -> Result<(), &'static str> {
+    if let Some(name) = text.strip_prefix("header:") {
+        return HeaderName::from_bytes(name.as_bytes()).map(|_| ()).map_err(|_| "this is not the name of a header");
+    }
+    let mut rest = text.strip_prefix('$').ok_or("it begins with neither `$` nor `header:`")?;
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix("[*]") {
+            rest = after;
+            continue;
+        }
+        let after = rest.strip_prefix('.').ok_or("a step begins with `.` or is `[*]`")?;
+        let name = after.strip_prefix('.').unwrap_or(after);
+        let end = name.find(['.', '[']).unwrap_or(name.len());
+        if end == 0 {
+            return Err("a step has no name");
+        }
+        rest = &name[end..];
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grammar;
+
+    #[test]
+    fn paths() {
+        for good in
+            ["$", "$.a", "$.a.b", "$..email", "$.items[*].id", "$[*]", "$.*.x", "$.a..b", "header:date", "$.ключ"]
+        {
+            assert_eq!(grammar(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a", ".a", "$a", "$.", "$..", "$.a.", "$...a", "$.a[0]", "$.a[", "header:", "header:a b"] {
+            assert!(grammar(bad).is_err(), "{bad}");
+        }
+    }
+}
