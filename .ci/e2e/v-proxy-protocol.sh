@@ -1,17 +1,28 @@
 #!/usr/bin/env bash
 # The PROXY protocol with real peers: curl and HAProxy before us, HAProxy and nginx behind us.
 source "$(dirname "$0")/lib.sh"
-need curl python3
+need curl python3 openssl
 start_upstream stable
 start_upstream canary
 behind_port=$(free_port)
 in_port=$(free_port)
+secure_port=$(free_port)
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+  -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1' -keyout "$scratch/key.pem" -out "$scratch/cert.pem" 2>/dev/null
 write_routes <<TOML
 [[listener]]
 name = "vouched"
 address = "127.0.0.1:$in_port"
 [listener.proxy_protocol]
 from = ["127.0.0.1"]
+
+[[listener]]
+name = "vouched-secure"
+address = "127.0.0.1:$secure_port"
+[listener.proxy_protocol]
+from = ["127.0.0.1"]
+[listener.tls]
+certificates = [{ cert = "$scratch/cert.pem", key = "$scratch/key.pem" }]
 
 [upstream.behind]
 endpoints = ["http://127.0.0.1:$behind_port"]
@@ -53,8 +64,25 @@ equal "without a header the connection is closed" 000 "$(status "$url" 2>/dev/nu
 equal "and counted" 1 "$(metric 'pointsman_refused_total{reason="proxy_header_missing"}')"
 equal "where none is expected, a header is bad HTTP" 400 "$(status --haproxy-protocol "http://127.0.0.1:$port/headers")"
 
+# Before TLS: the header is the first, and in the clear; the handshake follows.
+secure="https://127.0.0.1:$secure_port/headers" trust=(--cacert "$scratch/cert.pem")
+equal "version 1 before TLS" 127.0.0.1 "$(forwarded "${trust[@]}" --haproxy-protocol "$secure")"
+equal "and HTTP/1.1" 127.0.0.1 "$(forwarded "${trust[@]}" --http1.1 --haproxy-protocol "$secure")"
+if curl --help all | grep -q -- --haproxy-clientip; then
+  equal "curl names a client before TLS" 2001:db8::7 "$(forwarded "${trust[@]}" --haproxy-clientip 2001:db8::7 "$secure")"
+fi
+checks=$(python3 "$here/proxied_tls.py" "$secure_port" "$scratch/cert.pem" 2>"$scratch/proxied") ||
+  fail "before TLS: $(tail -n 3 "$scratch/proxied")"
+passed=$((passed + checks))
+missing() { metric 'pointsman_refused_total{reason="proxy_header_missing"}'; }
+eventually "no header before TLS, or one within it, is counted" 3 missing
+eventually "and one of a wrong length" 1 metric 'pointsman_refused_total{reason="proxy_header_malformed"}'
+eventually "and one before what is no TLS" 1 metric 'pointsman_refused_total{reason="cleartext"}'
+
 if command -v haproxy >/dev/null; then
   front_v1=$(free_port) front_v2=$(free_port) accept=$(free_port)
+  free_ports front_v1_tls front_v2_tls front_ends
+  cat "$scratch/cert.pem" "$scratch/key.pem" >"$scratch/both.pem"
   cat >"$scratch/haproxy.cfg" <<CFG
 defaults
   mode tcp
@@ -68,6 +96,16 @@ listen v2
   bind 127.0.0.1:$front_v2
   server one 127.0.0.1:$in_port send-proxy-v2 proxy-v2-options unique-id,crc32c check inter 200ms
   unique-id-format %[uuid]
+listen v1-tls
+  bind 127.0.0.1:$front_v1_tls
+  server one 127.0.0.1:$secure_port send-proxy
+listen v2-tls
+  bind 127.0.0.1:$front_v2_tls
+  server one 127.0.0.1:$secure_port send-proxy-v2 proxy-v2-options unique-id,crc32c
+  unique-id-format %[uuid]
+listen v2-ends-tls
+  bind 127.0.0.1:$front_ends ssl crt $scratch/both.pem
+  server one 127.0.0.1:$secure_port send-proxy-v2-ssl-cn ssl verify none
 frontend behind
   mode http
   bind 127.0.0.1:$behind_port accept-proxy
@@ -83,6 +121,14 @@ CFG
   eventually "HAProxy speaks version 2, with records" 200 status "http://127.0.0.1:$front_v2/headers"
   equal "its client" 127.0.0.9 "$(forwarded --interface 127.0.0.9 "http://127.0.0.1:$front_v2/headers")"
   equal "its client" 127.0.0.8 "$(forwarded --interface 127.0.0.8 "http://127.0.0.1:$front_v1/headers")"
+  # Through to us, and shaken hands with on the way.
+  for version in v1 v2; do
+    place=front_${version}_tls
+    eventually "HAProxy passes TLS on, $version" 200 status "${trust[@]}" "https://127.0.0.1:${!place}/headers"
+    equal "its client under TLS" 127.0.0.3 "$(forwarded "${trust[@]}" --interface 127.0.0.3 "https://127.0.0.1:${!place}/headers")"
+  done
+  eventually "HAProxy speaks TLS with both" 200 status "${trust[@]}" "https://127.0.0.1:$front_ends/headers"
+  equal "its client" 127.0.0.2 "$(forwarded "${trust[@]}" --interface 127.0.0.2 "https://127.0.0.1:$front_ends/headers")"
   # Its health checks are LOCAL, and say nothing after it.
   eventually "HAProxy holds us for healthy" 200 status "http://127.0.0.1:$front_v2/headers"
   ours="http://127.0.0.1:$port"
