@@ -6,6 +6,7 @@ use super::args::CheckArguments;
 use super::entry::Terminal;
 use super::{Exit, load, out};
 use crate::config::{self, Diagnostics, Loaded};
+use crate::route::{Route, Rules, Shadow};
 
 /// What came of a check.
 struct Report {
@@ -44,6 +45,11 @@ fn inspect(arguments: &CheckArguments) -> Report {
     }
 }
 
+/// The routes that have a shadow.
+fn shadows(rules: &Rules) -> impl Iterator<Item = (&Route, &Shadow)> {
+    rules.routes.iter().filter_map(|route| Some((route, route.split()?.shadow.as_deref()?)))
+}
+
 impl Report {
     fn summary(&self) -> String {
         let errors = self.diagnostics.errors();
@@ -52,6 +58,7 @@ impl Report {
         if let Some(loaded) = &self.loaded {
             parts.push(out::count(loaded.rules.routes.len(), "route"));
             parts.push(out::count(loaded.rules.upstreams.len(), "upstream"));
+            parts.extend(Some(shadows(&loaded.rules).count()).filter(|n| *n > 0).map(|n| out::count(n, "shadow")));
             match (loaded.goldens.len(), errors) {
                 (0, _) => {}
                 (all, 0) => parts.push(format!("{} passed", out::count(all, "golden"))),
@@ -75,6 +82,13 @@ impl Report {
             "ok": exit == Exit::Ok,
             "routes": rules.map(|rules| rules.routes.len()),
             "upstreams": rules.map(|rules| rules.upstreams.len()),
+            "shadows": rules.map(|rules| shadows(rules).map(|(route, shadow)| json!({
+                "route": route.name,
+                "upstream": rules.upstreams.get(shadow.upstream.0 as usize).map(|upstream| upstream.name.as_str()),
+                "weight": shadow.weight.percent(),
+                "sample_by": shadow.sample_by.name(),
+                "compared": shadow.compare.is_some(),
+            })).collect::<Vec<_>>()),
             "goldens": { "passed": goldens - failed, "failed": failed },
             "errors": self.diagnostics.errors(),
             "warnings": self.diagnostics.len() - self.diagnostics.errors(),

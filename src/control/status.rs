@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use http::Method;
 use serde_json::{Value, json};
 
 use super::ledger::{LastReload, Ledger};
 use super::measure::{Tally, shares};
 use super::outcome::Outcome;
 use crate::drain::Phase;
-use crate::route::{Action, ClientAuth, Route, Split};
+use crate::route::{Action, ClientAuth, Route, Shadow, Split, VariantId};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::UpstreamMeter;
 use crate::tls::Server;
@@ -126,6 +127,7 @@ fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Val
                 .map(|(variant, tally)| tally.counted.saturating_sub(baselines.of(&route.name, &variant.name)))
                 .collect();
             value["variants"] = json!(variants(snapshot, split, &tallies, &since));
+            value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, split, one));
         }
         value
     })
@@ -138,6 +140,19 @@ const fn action(route: &Route) -> &'static str {
         Action::Redirect(_) => "redirect",
         Action::Respond(_) => "respond",
     }
+}
+
+fn shadow(snapshot: &Snapshot, split: &Split, shadow: &Shadow) -> Value {
+    let name = |id: &VariantId| split.variants.get(usize::from(id.0)).map(|variant| variant.name.as_str());
+    json!({
+        "upstream": snapshot.rules.upstreams[shadow.upstream.0 as usize].name,
+        "weight": shadow.weight.percent(),
+        "sample_by": shadow.sample_by.name(),
+        "methods": shadow.methods.iter().map(Method::as_str).collect::<Vec<_>>(),
+        "from": shadow.from.iter().map(name).collect::<Vec<_>>(),
+        "killed": snapshot.rules.kill.all,
+        "control": shadow.compare.as_ref().map(|compare| compare.control.percent()),
+    })
 }
 
 /// `since` is what was counted since the weights changed.

@@ -3,7 +3,7 @@
 use ahash::HashMap;
 
 use super::sameness::Pair;
-use super::{Action, Route, Rules, Split, VariantId};
+use super::{Action, Route, Rules, Shadow, Split, VariantId};
 
 /// How many lines a summary has at most.
 const SUMMARY_LINES_MAX: usize = 100;
@@ -124,6 +124,43 @@ fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut 
     }
     if old.rewrite != new.rewrite {
         words.push(format!("{name} rewrite changed"));
+    }
+    shadow(pair, name, (old, new), words);
+}
+
+/// What changed in a shadow.
+fn shadow(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
+    let (from, to) = match (old.shadow.as_deref(), new.shadow.as_deref()) {
+        (None, None) => return,
+        (None, Some(to)) => {
+            let (_, upstream) = pair.upstreams(to.upstream, to.upstream);
+            return words.push(format!("{name} shadow to {upstream} added at {}", to.weight));
+        }
+        (Some(from), None) => {
+            let (upstream, _) = pair.upstreams(from.upstream, from.upstream);
+            return words.push(format!("{name} shadow to {upstream} removed, was {}", from.weight));
+        }
+        (Some(from), Some(to)) => (from, to),
+    };
+    if from.weight != to.weight {
+        words.push(format!("{name} shadow {} → {}", from.weight, to.weight));
+    }
+    let (before, after) = pair.upstreams(from.upstream, to.upstream);
+    if before != after {
+        words.push(format!("{name} shadow upstream {before} → {after}"));
+    }
+    if from.sample_by != to.sample_by {
+        words.push(format!("{name} shadow sample_by {} → {}", from.sample_by.name(), to.sample_by.name()));
+    }
+    let sources = |split: &Split, shadow: &Shadow| -> Vec<String> {
+        let named = shadow.from.iter().filter_map(|id| split.variants.get(usize::from(id.0)));
+        named.map(|variant| variant.name.clone()).collect()
+    };
+    if from.compare != to.compare {
+        words.push(format!("{name} shadow compare changed"));
+    }
+    if sources(old, from) != sources(new, to) || !from.copies_like(to) {
+        words.push(format!("{name} shadow changed"));
     }
 }
 

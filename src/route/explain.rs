@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use super::predicate::all_hold;
 use super::teller::Teller;
 use super::{
-    Action, Caller, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Place, Predicate,
-    Reason, Route, Rules, Split, Spread, Template, Values, VerifiedCert, Weight, candidate, cookie, decide,
-    normal_host, normal_path,
+    Action, Caller, Copied, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Place,
+    Predicate, Reason, Route, Rules, Sampled, Split, Spread, Template, Values, VerifiedCert, Weight, candidate, cookie,
+    decide, normal_host, normal_path,
 };
 
 /// How many routes that nearly matched are told.
@@ -164,6 +164,8 @@ pub struct Served {
     pub forwarded_path: Result<String, String>,
     /// The `Host` that it is asked for, when it is rewritten.
     pub forwarded_host: Option<String>,
+    /// Whether it is copied, where the route has a shadow.
+    pub copied: Option<Box<Copied>>,
 }
 
 /// One edit to headers.
@@ -279,6 +281,8 @@ impl Explanation {
                 words.push(format!("upstream={}", served.upstream));
                 words.push(if counted == Counted::Yes { "counted" } else { "not-counted" }.to_owned());
                 words.extend(unkeyed.then(|| "unkeyed".to_owned()));
+                words
+                    .extend(served.copied.iter().map(|copied| format!("shadow={}:{}", copied.upstream, copied.word())));
             }
         }
         let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '_' };
@@ -307,6 +311,9 @@ fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, loo
     let variant = &split.variants[usize::from(decision.variant.0)];
     let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
     let host = split.rewrite.host.as_ref();
+    let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
+    let request = Sampled { method: head.method, variant: decision.variant, caller, cookie_identity: identity, share };
+    let copied = split.copied(rules, &request, &anew).map(Box::new);
     let served = Served {
         decision,
         variant: variant.name.clone(),
@@ -317,6 +324,7 @@ fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, loo
             Err(error) => Err(error.to_string()),
         },
         forwarded_host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
+        copied,
     };
     (served, steps)
 }

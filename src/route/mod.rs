@@ -9,6 +9,7 @@ mod candidate;
 
 mod conflict;
 mod cookie;
+mod copied;
 mod decision;
 mod describe;
 mod difference;
@@ -50,6 +51,7 @@ pub use bucket::{BUCKETS, Salt};
 pub use caller::{Caller, ClientIp, Extractor, HostTemplate, Identity, PathTemplate, StickyKey};
 
 pub use cookie::cookie;
+pub use copied::Copied;
 pub use decision::{Counted, Decision, Reason, Silent, Spread, Step, Trace, decide};
 pub use difference::summary;
 pub use explain::{Asked, Explanation, HeaderEdit, Matched, Outcome, Served, Told, explain, explain_briefly};
@@ -63,7 +65,7 @@ pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSi
 pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, normal_path};
 pub use predicate::{Head, Predicate, StringMatch};
 pub use question::Question;
-pub use replay::{Noted, Replay, Replayed, Seen, replay};
+pub use replay::{Copies, Noted, Replay, Replayed, Seen, replay};
 pub use rule::{
     Action, Match, Place, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
 };

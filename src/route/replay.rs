@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use super::copied::Verdict;
 use super::what_if::Side;
 use super::{
-    Asked, Decision, Key, Reason, Route, RouteId, Rules, Silent, Split, Spread, VariantId, Weight, cookie, decide,
+    Asked, Caller, Decision, Head, Key, Reason, Route, RouteId, Rules, Sampled, Silent, Split, Spread, StickyKey,
+    VariantId, Weight, cookie, decide,
 };
 
 /// A request that was seen.
@@ -45,6 +47,55 @@ pub struct Replayed {
     pub moved: u64,
     /// From what to what, in words (`checkout canary`, `no route`), and how many.
     pub moves: BTreeMap<(String, String), u64>,
+    /// How many are copied by a shadow, in the old file and in the new one.
+    pub copied: [Copies; 2],
+}
+
+/// How many requests are copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// Whether any route that was asked has a shadow.
+    pub any: bool,
+    /// How many are to be expected, in millionths of a request: where chance decides, each counts as its chance.
+    pub millionths: u64,
+    /// How many requests cannot be told.
+    pub untold: u64,
+}
+
+impl Copies {
+    fn add(&mut self, chance: Chance) {
+        self.any |= chance != Chance::NoShadow;
+        match chance {
+            Chance::NoShadow => {}
+            Chance::Told(chance) => self.millionths += u64::from(chance.millionths()),
+            Chance::Untold => self.untold += 1,
+        }
+    }
+}
+
+/// Whether a request is copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chance {
+    /// Its route has no shadow.
+    NoShadow,
+    /// With this chance.
+    Told(Weight),
+    /// Too little is known of the caller.
+    Untold,
+}
+
+/// What a file gives a request.
+struct Answer {
+    /// Who answers, in words.
+    words: String,
+    /// Whether it is copied.
+    copied: Chance,
+}
+
+impl From<String> for Answer {
+    fn from(words: String) -> Self {
+        Self { words, copied: Chance::NoShadow }
+    }
 }
 
 /// Asks both files each of these requests. A route with `sticky = []` draws in both files from the same beginning.
@@ -79,9 +130,12 @@ impl<'a> Replay<'a> {
             self.replayed.untold += 1;
             return;
         };
-        if from != to {
+        for (copies, answer) in self.replayed.copied.iter_mut().zip([&from, &to]) {
+            copies.add(answer.copied);
+        }
+        if from.words != to.words {
             self.replayed.moved += 1;
-            *self.replayed.moves.entry((from, to)).or_default() += 1;
+            *self.replayed.moves.entry((from.words, to.words)).or_default() += 1;
         }
     }
 
@@ -111,13 +165,15 @@ impl<'a> Asking<'a> {
     }
 
     /// Who answers, in words; nothing when too little is known. `home` is the old file's split whose bucket was noted.
-    fn answer(&mut self, seen: &Seen<'_>, home: Option<&Split>) -> Option<String> {
-        let Ok(normal) = seen.asked.normal() else { return Some("refused".to_owned()) };
+    fn answer(&mut self, seen: &Seen<'_>, home: Option<&Split>) -> Option<Answer> {
+        let Ok(normal) = seen.asked.normal() else { return Some("refused".to_owned().into()) };
         let head = normal.head();
-        let Some(lookup) = self.rules.index.find(&self.rules.routes, &head) else { return Some("no route".to_owned()) };
+        let Some(lookup) = self.rules.index.find(&self.rules.routes, &head) else {
+            return Some("no route".to_owned().into());
+        };
         let RouteId(id) = lookup.route;
         let route = self.rules.route(lookup.route);
-        let Some(split) = route.split() else { return Some(route.name.clone()) };
+        let Some(split) = route.split() else { return Some(route.name.clone().into()) };
         let caller = self.rules.identity.caller(seen.asked.peer, &head, seen.asked.facts);
         let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
         let key = split.sticky_key(&caller, identity);
@@ -128,7 +184,29 @@ impl<'a> Asking<'a> {
             Noted::Picked => by_picking(split, decision)?,
             Noted::Weighed { bucket, .. } => self.by_bucket(split, decision, (home?, bucket, key.as_ref()))?,
         };
-        Some(format!("{} {variant}", route.name))
+        let copied = self.copied(split, variant, (&head, &caller, identity), (seen.noted, home));
+        Some(Answer { words: format!("{} {variant}", route.name), copied })
+    }
+
+    /// Whether a request that this variant answers is copied.
+    fn copied(
+        &self,
+        split: &Split,
+        variant: &str,
+        (head, caller, identity): (&Head<'_>, &Caller<'_>, Option<&str>),
+        (noted, home): (Noted<'_>, Option<&Split>),
+    ) -> Chance {
+        let Some(shadow) = split.shadow.as_deref() else { return Chance::NoShadow };
+        let named = split.variants.iter().position(|known| known.name == variant);
+        let variant = VariantId(u16::try_from(named.unwrap_or_default()).unwrap_or_default());
+        let share = shadow.weight;
+        let request = Sampled { method: head.method, variant, caller, cookie_identity: identity, share };
+        let verdict = shadow.verdict(self.rules, split, &request);
+        let by_key = matches!(verdict, Verdict::Bucket(_) | Verdict::Unkeyed | Verdict::Issued);
+        if by_key && share != Weight::FULL && !is_known(split, noted, (caller, home)) {
+            return Chance::Untold;
+        }
+        Chance::Told(verdict.chance(share))
     }
 
     /// Whoever the weights give a noted bucket.
@@ -172,4 +250,22 @@ fn chosen(split: &Split, decision: Decision) -> &str {
 fn is_certain(split: &Split) -> bool {
     let arms = || split.variants.iter().skip(usize::from(VariantId::STABLE.0) + 1);
     arms().all(|arm| arm.weight == Weight::ZERO) || arms().any(|arm| arm.weight == Weight::FULL)
+}
+
+/// Whether the sticky key that a request seems to have is the one that it had: a log knows tenants and addresses, but
+/// neither users nor cookies. A key that falls into the noted bucket is the right one.
+fn is_known(split: &Split, noted: Noted<'_>, (caller, home): (&Caller<'_>, Option<&Split>)) -> bool {
+    let bucket = match noted {
+        Noted::Whole => return true,
+        Noted::Picked => None,
+        Noted::Weighed { bucket, .. } => bucket,
+    };
+    let key = split.sticky_key(caller, None);
+    let falls_there = || {
+        let (home, key) = (home?, key?);
+        Some(bucket? == key.with_text(|text| home.salt.bucket(text).number()))
+    };
+    let logged = split.sticky.iter().take_while(|place| **place != StickyKey::User);
+    let is_logged = logged.into_iter().any(|place| *place == StickyKey::ClientIp || caller.tenant.is_some());
+    is_logged || falls_there().unwrap_or(false)
 }

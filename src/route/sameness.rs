@@ -3,7 +3,9 @@
 
 use ahash::{HashMap, HashSet};
 
-use super::{Action, PathPattern, Predicate, Rewrite, Rules, Segment, SegmentId, StringMatch, Target, UpstreamId};
+use super::{
+    Action, PathPattern, Predicate, Rewrite, Rules, Segment, SegmentId, Shadow, StringMatch, Target, UpstreamId,
+};
 
 /// Two files, side by side.
 pub(super) struct Pair<'a> {
@@ -38,6 +40,17 @@ impl PartialEq for Rewrite {
     fn eq(&self, other: &Self) -> bool {
         let text = |rewrite: &Self| rewrite.regex.as_ref().map(|(regex, to)| (regex.as_str().to_owned(), to.clone()));
         self.prefix == other.prefix && self.host == other.host && text(self) == text(other)
+    }
+}
+
+impl Shadow {
+    /// Whether both make the same copies, whoever gets them and how many there are.
+    pub(super) fn copies_like(&self, other: &Self) -> bool {
+        self.methods == other.methods
+            && self.host == other.host
+            && self.headers == other.headers
+            && (self.max_in_flight, self.max_body_bytes) == (other.max_in_flight, other.max_body_bytes)
+            && self.timeout == other.timeout
     }
 }
 

@@ -150,7 +150,7 @@ fn anew(shares: &[(String, Weight)]) -> String {
 }
 
 /// A salt as people can read it: its separators as slashes.
-fn readable(salt: &Salt) -> String {
+pub(super) fn readable(salt: &Salt) -> String {
     salt.text().replace('\u{1f}', "/")
 }
 
@@ -206,7 +206,11 @@ impl fmt::Display for Outcome {
             (Counted::No, true) => "does not count in the statistics: no sticky key",
             (Counted::No, false) => "does not count in the statistics: not a random sample",
         };
-        writeln!(f, "sample    {sample}")
+        writeln!(f, "sample    {sample}")?;
+        match &served.copied {
+            Some(copied) => writeln!(f, "shadow    {}: {}", copied.upstream, copied.told.text),
+            None => Ok(()),
+        }
     }
 }
 

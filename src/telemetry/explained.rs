@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::route::{
-    Asked, Counted, Explanation, Facts, HeaderEdit, Matched, Outcome, Rules, Served, Split, TokenFault, Told, Weight,
-    explain,
+    Asked, Copied, Counted, Explanation, Facts, HeaderEdit, Matched, Outcome, Rules, Served, Split, TokenFault, Told,
+    Weight, explain,
 };
 
 /// Explains a request, with the routes that nearly took it and the ranges of the route's variants.
@@ -96,11 +96,23 @@ fn serve(served: &Served) -> Value {
         "counted": decision.counted == Counted::Yes,
         "unkeyed": decision.unkeyed,
         "forwarded_host": served.forwarded_host,
+        "shadow": served.copied.as_deref().map(shadow),
     });
     match &served.forwarded_path {
         Ok(path) => value["forwarded_path"] = path.as_str().into(),
         Err(why) => value["because"] = why.as_str().into(),
     }
+    value
+}
+
+/// Whether there is a copy; `copied` is null where chance decides.
+fn shadow(copied: &Copied) -> Value {
+    let decided =
+        [(Weight::ZERO, false), (Weight::FULL, true)].into_iter().find(|(chance, _)| *chance == copied.chance);
+    let mut value = step(&copied.told);
+    value["upstream"] = copied.upstream.as_str().into();
+    value["percent"] = copied.chance.percent().into();
+    value["copied"] = decided.map(|(_, is_copied)| is_copied).into();
     value
 }
 

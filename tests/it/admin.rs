@@ -218,6 +218,27 @@ fn the_status_tells_what_holds() {
 }
 
 #[test]
+fn the_status_names_the_shadow_of_a_route() {
+    let upstream = Upstream::echo();
+    let routes = "[upstream.v1]\nendpoints = [\"http://{v1}\"]\n[upstream.v2]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+                  [[route]]\nname = \"shop\"\nstable = \"v1\"\nshadow = { upstream = \"v2\", weight = 12.5, compare = { keep = 0 } }\n\
+                  [[route]]\nname = \"plain\"\nmatch = { path = \"/plain\" }\nstable = \"v1\"\n";
+    let proxy = Proxy::workers(1).with("v1", &upstream).start(routes);
+    let status = proxy.status();
+    let expected = serde_json::json!({
+        "upstream": "v2",
+        "weight": 12.5,
+        "sample_by": "request",
+        "methods": ["GET", "HEAD", "OPTIONS"],
+        "from": ["stable"],
+        "killed": false,
+        "control": 20.0,
+    });
+    assert_eq!(status["routes"][0]["shadow"], expected);
+    assert_eq!(status["routes"][1]["shadow"], Value::Null);
+}
+
+#[test]
 fn a_reload_can_be_asked_for() {
     let Scene { proxy, _upstreams } = scene(1);
     let answer = ask(&proxy, "POST", "/reload", "");

@@ -126,6 +126,48 @@ fn check_sums_up_a_good_file() {
     assert_eq!(report["errors"], 0);
 }
 
+/// The route of the shop with a shadow.
+fn shadowed(shadow: &str) -> String {
+    let after = "canary = { upstream = \"shop-v2\", weight = 10 }\n";
+    let shadow = format!("shadow = {{ upstream = \"shop-v3\", {shadow} }}\n");
+    let routes = ROUTES.replace(after, &format!("{after}{shadow}"));
+    format!("{routes}[upstream.shop-v3]\nendpoints = [\"http://127.0.0.1:3\"]\n")
+}
+
+#[test]
+fn a_shadow_is_told_by_every_tool() {
+    let dir = dir(&shadowed("weight = 20"));
+    let finished = check(&dir, "check", 0);
+    let summary = "routes.toml: 2 routes, 3 upstreams, 1 shadow, 1 golden passed";
+    assert!(finished.stdout.starts_with(summary), "{}", finished.stdout);
+    let report = json(&check(&dir, "check --json", 0).stdout);
+    assert_eq!(report["shadows"][0]["route"], "shop");
+    assert_eq!(report["shadows"][0]["upstream"], "shop-v3");
+    assert_eq!(report["shadows"][0]["weight"], 20.0);
+
+    let line = "explain --host shop.example.com --cookie uid=somebody";
+    let told = check(&dir, line, 0).stdout;
+    assert!(told.contains("20 % of the requests of stable are copied"), "{told}");
+    let told = json(&check(&dir, &format!("{line} --json"), 0).stdout);
+    assert_eq!((&told["shadow"]["percent"], &told["shadow"]["copied"]), (&20.0.into(), &Value::Null));
+
+    fs::write(dir.path().join("new.toml"), shadowed("weight = 100, sample_by = \"key\"")).unwrap();
+    let told = json(&check(&dir, &format!("{line} --json --file new.toml"), 0).stdout);
+    assert_eq!((&told["shadow"]["upstream"], &told["shadow"]["copied"]), (&"shop-v3".into(), &true.into()));
+    assert!(told["shadow"]["salt"] == "shop/shadow" && told["shadow"]["bucket"].is_u64(), "{told}");
+    let told = check(&dir, "what-if new.toml", 0).stdout;
+    for words in ["shop shadow 20 → 100", "shop shadow sample_by request → key", "nobody moves"] {
+        assert!(told.contains(words), "{words} in\n{told}");
+    }
+    let log = r#"{"method":"GET","host":"shop.example.com","path":"/","peer":"192.0.2.1:1","client_ip":"192.0.2.1","tenant":null,
+        "route":"shop","reason":"weight","bucket":999999}"#;
+    fs::write(dir.path().join("log"), format!("{}\n", log.replace('\n', ""))).unwrap();
+    let told = check(&dir, "what-if new.toml --requests log", 0).stdout;
+    assert!(told.contains("shadows copy 0.2 (20.00 %) before, 1.0 (100.00 %) after"), "{told}");
+    let told = json(&check(&dir, "what-if new.toml --requests log --json", 0).stdout);
+    assert_eq!(told["replay"]["copied"][0]["expected"], 0.2);
+}
+
 #[test]
 fn check_refuses_bad_files() {
     let dir = dir(&ROUTES.replace("stable = \"shop-v1\"", "stabel = \"shop-v1\""));

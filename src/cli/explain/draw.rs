@@ -106,6 +106,10 @@ impl Page {
             None => self.paint.red(&format!("500: {}", word(&told["because"]))),
         };
         self.row("upstream", &format!("{}  {forwarded}", word(&told["upstream"])));
+        let shadow = &told["shadow"];
+        if shadow.is_object() {
+            self.row("shadow", &format!("{}  {}", word(&shadow["upstream"]), word(&shadow["text"])));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::log::LogReplayed;
 use crate::cli::out::count;
 use crate::cli::paint::Paint;
-use crate::route::{BUCKETS, Comparison, Flow, Moved, RouteChange};
+use crate::route::{BUCKETS, Comparison, Copies, Flow, Moved, RouteChange};
 
 /// As text.
 pub(super) fn text(comparison: &Comparison, replay: Option<&LogReplayed>, paint: Paint) -> String {
@@ -70,6 +70,16 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
     for ((from, to), requests) in &replayed.moves {
         let _ = writeln!(text, "          {} from {from} to {to}", share(*requests, replayed.requests));
     }
+    let [before, after] = replayed.copied;
+    if before.any || after.any {
+        let share = |copies: Copies| tenths(copies.millionths, replayed.requests);
+        let _ = writeln!(text, "          shadows copy {} before, {} after", share(before), share(after));
+        let untold = before.untold.max(after.untold);
+        if untold > 0 {
+            let untold = self::share(untold, replayed.requests);
+            let _ = writeln!(text, "          {untold} may be copied or not: the log does not hold their sticky keys");
+        }
+    }
     if replayed.untold > 0 {
         let untold = share(replayed.untold, replayed.requests);
         let _ = writeln!(
@@ -96,6 +106,14 @@ fn percent(millionths: u64) -> String {
 fn share(part: u64, all: u64) -> String {
     let percent = if all == 0 { 0.0 } else { part as f64 * 100.0 / all as f64 };
     format!("{part} ({percent:.2} %)")
+}
+
+/// How many copies are to be expected, `12.5 (0.62 %)`.
+#[expect(clippy::cast_precision_loss, reason = "a share is for people")]
+fn tenths(millionths: u64, all: u64) -> String {
+    let copies = millionths as f64 / 1e6;
+    let percent = if all == 0 { 0.0 } else { copies * 100.0 / all as f64 };
+    format!("{copies:.1} ({percent:.2} %)")
 }
 
 /// As JSON.
@@ -139,8 +157,16 @@ fn replay_json(replay: &LogReplayed) -> Value {
         "moved": replayed.moved,
         "untold": replayed.untold,
         "moves": replayed.moves.iter().map(one).collect::<Vec<_>>(),
+        "copied": replayed.copied.map(copies_json),
         "foreign_lines": replay.foreign,
     })
+}
+
+/// How many copies are to be expected; null without a shadow.
+#[expect(clippy::cast_precision_loss, reason = "an expected number is for people")]
+fn copies_json(copies: Copies) -> Value {
+    let Copies { any, millionths, untold } = copies;
+    if any { json!({ "expected": millionths as f64 / 1e6, "untold": untold }) } else { Value::Null }
 }
 
 #[cfg(test)]

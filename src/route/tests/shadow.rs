@@ -25,20 +25,20 @@ fn shadowed(split: Split, millionths: u32, sample_by: SampleBy) -> Split {
     Split { shadow: Some(Box::new(shadow)), ..split }
 }
 
-fn ask<'a>(split: &Split, who: &'a Caller<'a>) -> Sampled<'a> {
+fn ask_of<'a>(split: &Split, who: &'a Caller<'a>) -> Sampled<'a> {
     let share = split.shadow.as_ref().unwrap().weight;
     Sampled { method: &Method::GET, variant: VariantId::STABLE, caller: who, cookie_identity: None, share }
 }
 
 fn of_caller(split: &Split, who: &Caller<'_>) -> Sampling {
-    sampled(&rules(vec![]), split, &ask(split, who), &mut ShadowSpread::default())
+    sampled(&rules(vec![]), split, &ask_of(split, who), &mut ShadowSpread::default())
 }
 
 #[test]
 fn what_is_not_meant_is_not_sampled() {
     let (rules, who) = (rules(vec![]), caller(Some("acme")));
     let all = shadowed(split("r", &[("canary", 50_000)]), BUCKETS, SampleBy::Request);
-    let request = ask(&all, &who);
+    let request = ask_of(&all, &who);
     let of = |rules: &Rules, split: &Split, request: &Sampled<'_>| {
         sampled(rules, split, request, &mut ShadowSpread::default())
     };
@@ -130,7 +130,7 @@ fn any_hundred_consecutive_requests_at_five_percent_give_five_or_one_off() {
     for seed in [0, 1, u64::MAX / 3, 0x1234_5678_9abc_def0] {
         let mut spread = ShadowSpread(seed);
         let hits: Vec<bool> =
-            (0..20_000).map(|_| sampled(&rules, &split, &ask(&split, &who), &mut spread) == Sampling::In).collect();
+            (0..20_000).map(|_| sampled(&rules, &split, &ask_of(&split, &who), &mut spread) == Sampling::In).collect();
         for (at, window) in hits.windows(100).enumerate() {
             let sum = window.iter().filter(|hit| **hit).count();
             assert!((4..=6).contains(&sum), "requests {at} on after seed {seed}: {sum}");
@@ -148,7 +148,165 @@ fn the_control_gets_its_share_of_the_copies() {
     }
 }
 
+fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
+    Asked {
+        method: &ask.method,
+        host: &ask.host,
+        path_and_query,
+        headers: &ask.headers,
+        peer: "192.0.2.1".parse().unwrap(),
+        client_cert: None,
+        scheme: "http",
+        encoded_slash: EncodedSlash::Keep,
+        facts: crate::route::Facts::default(),
+    }
+}
+
+/// The rules of one route.
+fn only(split: Split) -> Rules {
+    let mut checkout = route("checkout", "h", "/*");
+    checkout.action = Action::Split(split);
+    rules(vec![checkout])
+}
+
+fn copied(rules: &Rules, path_and_query: &str) -> Copied {
+    let ask = Ask::get("h", "");
+    let told = explain(rules, &asked(&ask, path_and_query));
+    let Outcome::Serve(served) = &told.outcome else { panic!("{told}") };
+    let copied = *served.copied.clone().expect("a shadow");
+    assert!(told.line().ends_with(&format!(" shadow=v2:{}", copied.word())), "{}", told.line());
+    assert!(told.to_string().contains(&format!("\nshadow    v2: {}\n", copied.told.text)), "{told}");
+    copied
+}
+
+#[test]
+fn explain_tells_of_a_copy() {
+    let bucket = Salt::shadow("checkout").bucket("acme").number();
+    let by_key = |share| only(shadowed(split("checkout", &[]), share, SampleBy::Key));
+    let inside = copied(&by_key(bucket + 1), "/?tenant=acme");
+    assert_eq!((inside.chance, inside.told.range), (Weight::FULL, Some(0..bucket + 1)));
+    let text = format!("bucket {bucket} by salt checkout/shadow, its range is 0..{}: copied", bucket + 1);
+    assert_eq!(inside.told.text, text);
+    let outside = copied(&by_key(bucket), "/?tenant=acme");
+    assert_eq!((outside.chance, outside.told.bucket), (Weight::ZERO, Some(bucket)));
+    assert_eq!(copied(&by_key(500_000), "/").told.text, "not copied: no sticky key");
+    assert_eq!(copied(&by_key(BUCKETS), "/").word(), "yes");
+    assert_eq!(copied(&by_key(0), "/").told.text, "not copied: its weight is 0");
+
+    let by_request = only(shadowed(split("checkout", &[]), 200_000, SampleBy::Request));
+    assert_eq!(copied(&by_request, "/").word(), "20%");
+    assert_eq!(copied(&by_request, "/").told.text, "20 % of the requests of stable are copied");
+    let mut killed = by_request.clone();
+    killed.kill.all = true;
+    assert_eq!(copied(&killed, "/").told.text, "not copied: kill: all");
+    let mut post = shadowed(split("checkout", &[]), 200_000, SampleBy::Request);
+    post.shadow.as_mut().unwrap().methods = vec![Method::POST, Method::PUT];
+    assert_eq!(copied(&only(post), "/").told.text, "not copied: its methods are POST, PUT");
+    let canary = shadowed(split("checkout", &[("canary", BUCKETS)]), 200_000, SampleBy::Request);
+    let text = "not copied: canary answers, and requests of stable are copied";
+    assert_eq!(copied(&only(canary), "/?tenant=a").told.text, text);
+}
+
+#[test]
+fn where_nothing_sticks_the_chance_is_that_of_both() {
+    let mut anew = shadowed(split("checkout", &[("canary", 250_000)]), 200_000, SampleBy::Request);
+    anew.sticky.clear();
+    assert_eq!(copied(&only(anew.clone()), "/").word(), "15%");
+    anew.shadow.as_mut().unwrap().from.push(VariantId(1));
+    assert_eq!(copied(&only(anew), "/").word(), "20%");
+    let mut issued = shadowed(split("checkout", &[]), 200_000, SampleBy::Key);
+    (issued.sticky, issued.sticky_cookie) = (vec![], Some("id".into()));
+    assert_eq!(copied(&only(issued), "/").word(), "20%");
+}
+
+#[test]
+fn what_changes_is_told_in_words() {
+    let with = |share, edit: fn(&mut Shadow)| {
+        let mut split = shadowed(split("checkout", &[("canary", 50_000)]), share, SampleBy::Request);
+        edit(split.shadow.as_mut().unwrap());
+        only(split)
+    };
+    let (none, five) = (only(split("checkout", &[("canary", 50_000)])), with(50_000, |_| {}));
+    let check = |old: &Rules, new: &Rules, words: &[&str]| {
+        assert_eq!(summary(old, new), words);
+        let comparison = compare(old, new);
+        assert!(comparison.changed.iter().all(|change| change.moved.millionths() == Some(0)), "{comparison:?}");
+    };
+    check(&five, &with(50_000, |shadow| shadow.place.line = 9), &[]);
+    check(&none, &five, &["checkout shadow to v2 added at 5"]);
+    check(&five, &none, &["checkout shadow to v2 removed, was 5"]);
+    check(&five, &with(100_000, |_| {}), &["checkout shadow 5 → 10"]);
+    check(&five, &with(50_000, |s| s.upstream = UpstreamId(0)), &["checkout shadow upstream v2 → v1"]);
+    check(&five, &with(50_000, |s| s.sample_by = SampleBy::Key), &["checkout shadow sample_by request → key"]);
+    check(&five, &with(50_000, |s| s.compare = Some(Compare::default())), &["checkout shadow compare changed"]);
+    check(&five, &with(50_000, |s| s.from.push(VariantId(1))), &["checkout shadow changed"]);
+    check(&five, &with(50_000, |s| s.methods.push(Method::POST)), &["checkout shadow changed"]);
+    check(&five, &with(50_000, |s| s.max_in_flight = 1), &["checkout shadow changed"]);
+}
+
+#[test]
+fn a_replay_tells_how_many_are_copied() {
+    let with = |share, sample_by| only(shadowed(split("checkout", &[("canary", 500_000)]), share, sample_by));
+    let (none, by_request) = (only(split("checkout", &[])), with(200_000, SampleBy::Request));
+    let by_key = with(200_000, SampleBy::Key);
+    let key = |n: u32| format!("/?tenant=t{n}");
+    let is_copied = |n: &u32| {
+        let key = format!("t{n}");
+        Salt::new("checkout").bucket(&key).number() >= 500_000
+            && Salt::shadow("checkout").bucket(&key).number() < 200_000
+    };
+    let (asks, keys): (Vec<Ask>, Vec<String>) = (0..1_000).map(|n| (Ask::get("h", ""), key(n))).unzip();
+    let all = || asks.iter().zip(&keys).map(|(ask, key)| asked(ask, key));
+    let stable = (0..1_000_u32).filter(|n| Salt::new("checkout").bucket(&format!("t{n}")).number() >= 500_000).count();
+    let [before, after] = replay(&none, &by_request, all()).copied;
+    assert_eq!(before, Copies::default());
+    assert_eq!(after, Copies { any: true, millionths: stable as u64 * 200_000, untold: 0 });
+    let [_, after] = replay(&by_request, &by_key, all()).copied;
+    assert_eq!(after.millionths, (0..1_000).filter(is_copied).count() as u64 * 1_000_000);
+}
+
+#[test]
+fn a_log_tells_of_copies_where_it_knows_the_key() {
+    let sticky = |sticky: &[StickyKey]| {
+        let mut split = shadowed(split("checkout", &[("canary", 1)]), 999_999, SampleBy::Key);
+        split.sticky = sticky.to_vec();
+        only(split)
+    };
+    let untold = |rules: &Rules, path_and_query: &str, noted| {
+        let ask = Ask::get("h", "");
+        let mut replay = Replay::new(rules, rules);
+        replay.ask(&Seen { asked: asked(&ask, path_and_query), noted });
+        let replayed = replay.finish();
+        assert_eq!(replayed.untold, 0);
+        replayed.copied[0].untold
+    };
+    let at = |bucket| Noted::Weighed { route: "checkout", bucket: Some(bucket) };
+    let (tenant, user) = ([StickyKey::Tenant, StickyKey::User], [StickyKey::User, StickyKey::Tenant]);
+    assert_eq!(untold(&sticky(&tenant), "/?tenant=a", at(7_000)), 0);
+    assert_eq!(untold(&sticky(&tenant), "/", at(7_000)), 1);
+    assert_eq!(untold(&sticky(&user), "/?tenant=a", at(7_000)), 1);
+    let bucket = Salt::new("checkout").bucket("a").number();
+    assert_eq!(untold(&sticky(&user), "/?tenant=a", at(bucket)), 0);
+    assert_eq!(untold(&sticky(&user), "/?tenant=a", Noted::Whole), 0);
+    assert_eq!(untold(&sticky(&[StickyKey::ClientIp]), "/", at(7_000)), 0);
+}
+
 proptest! {
+    #[test]
+    fn explain_and_sampling_agree(tenant in "[a-z]{0,3}", weight in 0..=BUCKETS, canary in 0..=BUCKETS) {
+        let arms = split("checkout", &[("canary", canary)]);
+        let by_key = only(shadowed(arms, weight, SampleBy::Key));
+        let (ask, path) = (Ask::get("h", ""), format!("/?tenant={tenant}"));
+        let told = explain(&by_key, &asked(&ask, &path));
+        let Outcome::Serve(served) = &told.outcome else { panic!("{told}") };
+        let split = by_key.routes[0].split().unwrap();
+        let who = caller(Some(tenant.as_str()).filter(|tenant| !tenant.is_empty()));
+        let request = Sampled { variant: served.decision.variant, ..ask_of(split, &who) };
+        let sampling = sampled(&by_key, split, &request, &mut ShadowSpread::default());
+        let chance = served.copied.as_ref().unwrap().chance;
+        prop_assert_eq!(chance, if sampling == Sampling::In { Weight::FULL } else { Weight::ZERO });
+    }
+
     #[test]
     fn growing_adds_callers_and_moves_nobody_out(tenant in ".{1,40}", small in 0..=BUCKETS, more in 0..=BUCKETS) {
         let (less, much) = (small.min(more), small.max(more));
@@ -165,7 +323,7 @@ proptest! {
         let split_of = |millionths| shadowed(split("r", &[]), millionths, SampleBy::Key);
         let large = split_of(weight);
         let share = Weight::from_millionths(share).unwrap();
-        let lowered = Sampled { share, ..ask(&large, &who) };
+        let lowered = Sampled { share, ..ask_of(&large, &who) };
         let sampling = sampled(&rules(vec![]), &large, &lowered, &mut ShadowSpread::default());
         prop_assert_eq!(sampling, of_caller(&split_of(share.millionths()), &who));
     }
