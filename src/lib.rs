@@ -8,7 +8,6 @@ pub mod control;
 pub mod drain;
 pub mod identity;
 pub mod proxy;
-pub mod release;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;

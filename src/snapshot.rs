@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::identity::Witnesses;
 use crate::route::{Generation, ListenerSpec, Needs, Protocol, Rules};
-use crate::telemetry::{ListenerMeter, PerWorker, UpstreamSeries, VariantSeries};
+use crate::telemetry::{ListenerMeter, PerWorker, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{Dial, Server};
 
 /// One endpoint as it can be connected to.
@@ -107,6 +107,10 @@ pub struct Snapshot {
     pub series: Vec<Box<[Arc<VariantSeries>]>>,
     /// Per upstream its series.
     pub upstream_series: Vec<Arc<UpstreamSeries>>,
+    /// Per route the series of its shadow.
+    pub shadows: Arc<[Option<Arc<ShadowSeries>>]>,
+    /// Per upstream the series of what shadows use of it; empty when no route has one.
+    pub shadow_pools: Arc<[Arc<UpstreamSeries>]>,
     /// Who can tell more about callers.
     pub witnesses: Witnesses,
     /// Per route what must be found out about them.
@@ -124,6 +128,8 @@ impl Snapshot {
             endpoints: self.endpoints.clone(),
             series: self.series.clone(),
             upstream_series: self.upstream_series.clone(),
+            shadows: Arc::clone(&self.shadows),
+            shadow_pools: Arc::clone(&self.shadow_pools),
             witnesses: self.witnesses.clone(),
             needs: Arc::clone(&self.needs),
         }

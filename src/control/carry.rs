@@ -14,9 +14,9 @@ use rustls::ClientConfig;
 use super::hand_over::{Inherited, Wanted};
 use super::socket::{BindError, bind};
 use crate::identity::Witnesses;
-use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Protocol, Route, Rules, Upstream};
+use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Protocol, Route, Rules, Shadow, Upstream};
 use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
-use crate::telemetry::{Labels, PerWorker, Registry, UpstreamSeries, VariantSeries};
+use crate::telemetry::{Labels, PerWorker, Registry, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{Dial, Server, client};
 
 /// The addresses of the names that are known, sorted.
@@ -151,7 +151,9 @@ pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
         listeners,
         endpoints: all_endpoints(old, &rules, addresses),
         series: all_series(old, &rules, registry),
-        upstream_series: all_upstream_series(old, &rules, registry),
+        upstream_series: all_upstream_series(old.map(|old| &*old.upstream_series), &rules, registry),
+        shadow_pools: shadow_pools(old, &rules, registry),
+        shadows: all_shadows(old, &rules, registry),
         witnesses: old.map_or_else(Witnesses::default, |old| old.witnesses.clone()).renewed(witnesses),
         needs: rules.needs().into(),
         rules,
@@ -248,9 +250,13 @@ fn all_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Vec
     rules.routes.iter().map(of_route).collect()
 }
 
-fn all_upstream_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Vec<Arc<UpstreamSeries>> {
+fn all_upstream_series(
+    old: Option<&[Arc<UpstreamSeries>]>,
+    rules: &Rules,
+    registry: &Registry,
+) -> Vec<Arc<UpstreamSeries>> {
     let known: HashMap<&str, &Arc<UpstreamSeries>> =
-        old.iter().flat_map(|old| &old.upstream_series).map(|series| (series.upstream.as_str(), series)).collect();
+        old.into_iter().flatten().map(|series| (series.upstream.as_str(), series)).collect();
     let one = |upstream: &Upstream| {
         known.get(upstream.name.as_str()).map_or_else(
             || Arc::new(UpstreamSeries::new(&upstream.name, registry.workers)),
@@ -258,4 +264,30 @@ fn all_upstream_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registr
         )
     };
     rules.upstreams.iter().map(one).collect()
+}
+
+/// The series of upstreams as shadows use them, where any route has one.
+fn shadow_pools(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Arc<[Arc<UpstreamSeries>]> {
+    if !rules.routes.iter().any(|route| shadow(route).is_some()) {
+        return Arc::new([]);
+    }
+    all_upstream_series(old.map(|old| &*old.shadow_pools), rules, registry).into()
+}
+
+fn all_shadows(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Arc<[Option<Arc<ShadowSeries>>]> {
+    let carried = old.iter().flat_map(|old| old.shadows.iter().flatten());
+    let known: HashMap<(&str, &str), &Arc<ShadowSeries>> =
+        carried.map(|series| ((series.route.as_str(), series.upstream.as_str()), series)).collect();
+    let one = |route: &Route| {
+        let upstream = &rules.upstreams.get(shadow(route)?.upstream.0 as usize)?.name;
+        Some(known.get(&(&*route.name, &**upstream)).map_or_else(
+            || Arc::new(ShadowSeries::new(&route.name, upstream, (registry.workers, &registry.shadow_bytes))),
+            |carried| Arc::clone(carried),
+        ))
+    };
+    rules.routes.iter().map(one).collect()
+}
+
+fn shadow(route: &Route) -> Option<&Shadow> {
+    route.split()?.shadow.as_deref()
 }

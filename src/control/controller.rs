@@ -401,6 +401,8 @@ impl Controller {
             endpoints,
             series: old.series.clone(),
             upstream_series: old.upstream_series.clone(),
+            shadows: Arc::clone(&old.shadows),
+            shadow_pools: Arc::clone(&old.shadow_pools),
             witnesses: old.witnesses.clone(),
             needs: Arc::clone(&old.needs),
         });

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use crate::drain::Phase;
-use crate::snapshot::Listener;
-use crate::telemetry::Process;
+use crate::route::Route;
+use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::exposition::{Certificate, Control, Scrape, Upstream, Weighted, expose};
+use crate::telemetry::{Process, ShadowSeries};
 use crate::tls::Server;
 
 /// The text of a scrape.
@@ -27,11 +28,19 @@ pub(super) fn text(ledger: &Ledger) -> String {
         now: ledger.clock.now(),
         variants,
         upstreams: upstreams.map(|(series, all)| Upstream { series, endpoints: all.len() }).collect(),
+        shadows: shadows(&snapshot),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
         certificates: certificates(ledger, &snapshot.listeners),
         control: control(ledger, snapshot.generation.0),
     };
     expose(scrape, Process::read().as_ref())
+}
+
+fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
+    let shadow =
+        |route: &Route| route.split()?.shadow.as_ref().map(|shadow| f64::from(shadow.weight.millionths()) / 1e6);
+    let all = snapshot.rules.routes.iter().zip(&*snapshot.shadows);
+    all.filter_map(|(route, series)| Some((series.as_deref()?, shadow(route)?))).collect()
 }
 
 fn certificates(ledger: &Ledger, listeners: &[Arc<Listener>]) -> Vec<Certificate> {

@@ -69,6 +69,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         response_bytes: 0,
         ending: Ending { ender: Ender::Done, detail: "", stage: Stage::Read },
         stage: Stage::Read,
+        ticket: None,
         issued: None,
         client,
     })

@@ -11,11 +11,13 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::client::{Client, TRAILERS_MAX};
+use super::copy::CopyBody;
 use super::exchange::{Exchange, Stage, Upload, UploadFault};
 use super::fields::{is_allowed_in_trailers, strip_guarded};
 use super::grpc;
 use super::open_streams::OpenStream;
 use super::replay::Try;
+use super::shadow::Draft;
 use super::timers::{Coarse, Deadline};
 use crate::route::Route;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
@@ -43,6 +45,8 @@ pub(super) enum RequestBody {
     Client(Box<ClientBody>),
     /// Pulled from the client, and kept for another try.
     Try(Box<Try>),
+    /// A copy's.
+    Copy(Box<CopyBody>),
 }
 
 /// A body that is pulled from the client.
@@ -60,6 +64,8 @@ pub(super) struct ClientBody {
     /// Bytes a second that are the least.
     rate: u64,
     timer: Option<Coarse>,
+    /// The copy that is made as it passes.
+    pub(super) tee: Option<Box<Draft>>,
 }
 
 impl ClientBody {
@@ -75,7 +81,19 @@ impl ClientBody {
         let stall = stall.filter(|_| exchange.version == Version::HTTP_2);
         let bytes_max = route.limits.body_bytes;
         let (waiting_since_ms, waited_ms, timer) = (None, 0, None);
-        Self { incoming, client, upload, bytes_max, promised, waiting_since_ms, waited_ms, stall, rate, timer }
+        Self {
+            incoming,
+            client,
+            upload,
+            bytes_max,
+            promised,
+            waiting_since_ms,
+            waited_ms,
+            stall,
+            rate,
+            timer,
+            tee: None,
+        }
     }
 
     fn fail(&self, fault: UploadFault) -> Cut {
@@ -96,6 +114,14 @@ impl ClientBody {
             return Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)));
         }
         Ok(())
+    }
+
+    /// All of it has come.
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        self.upload.ended.set(true);
+        if let Some(draft) = self.tee.take() {
+            draft.finish(trailers.cloned());
+        }
     }
 
     /// Counts only the time that was spent waiting for the client.
@@ -141,25 +167,27 @@ impl ClientBody {
                 if short {
                     return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(Refusal::BadFraming)))));
                 }
-                self.upload.ended.set(true);
+                self.end(None);
                 None
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => Some(self.take(&data).map(|()| {
+                    self.tee = self.tee.take().and_then(|draft| draft.push(&data));
                     if self.incoming.is_end_stream() {
-                        self.upload.ended.set(true);
+                        self.end(None);
                     }
                     Frame::data(data)
                 })),
                 Err(frame) => {
-                    self.upload.ended.set(true);
                     let local = self.client.worker.local();
                     let identity = &local.snapshot.rules.identity;
-                    frame.into_trailers().ok().map(|trailers| {
+                    let trailers = frame.into_trailers().ok().map(|trailers| {
                         let mut kept = filtered(&trailers);
                         strip_guarded(&mut kept, identity);
-                        Ok(Frame::trailers(kept))
-                    })
+                        kept
+                    });
+                    self.end(trailers.as_ref());
+                    trailers.map(Frame::trailers).map(Ok)
                 }
             },
             Some(Err(_)) => {
@@ -179,6 +207,7 @@ impl Body for RequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Client(body) => body.poll(cx),
             Self::Try(body) => body.poll(cx),
+            Self::Copy(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
 
@@ -187,6 +216,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Client(body) => body.is_end_stream(),
             Self::Try(body) => body.is_end_stream(),
+            Self::Copy(body) => body.is_end_stream(),
         }
     }
 
@@ -195,6 +225,7 @@ impl Body for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Client(body) => body.size_hint(),
             Self::Try(body) => body.size_hint(),
+            Self::Copy(body) => body.size_hint(),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::admit::head;
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
 use super::prepare::FORWARDED_PROTO;
+use super::shadow;
 use super::witness;
 use crate::route::{
     Balance, Caller, Lookup, Redirect, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules,
@@ -42,7 +43,7 @@ pub(super) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fau
 pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> Chosen {
     let local = Rc::clone(&exchange.local);
     let rules = &local.snapshot.rules;
-    let (chosen, tenant, issued) = {
+    let (chosen, tenant, issued, ticket) = {
         let exchange = &*exchange;
         let head = head(exchange, parts);
         let known_of = witness::hear(exchange, head.headers);
@@ -59,8 +60,11 @@ pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> C
             spread.set(sequence);
         }
         let chosen = endure(exchange, split, decision, || key(split, &caller, identity));
-        (chosen, caller.tenant.map(|tenant| Box::from(&*tenant)), issued)
+        let shadow = split.shadow.as_deref();
+        let ticket = shadow.and_then(|own| shadow::sample(exchange, (split, own), &chosen, (&head, &caller, identity)));
+        (chosen, caller.tenant.map(|tenant| Box::from(&*tenant)), issued, ticket)
     };
+    exchange.ticket = ticket;
     exchange.chosen = Some(chosen);
     exchange.tenant = tenant;
     exchange.issued = issued;

@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Uri, Version};
 
 use super::budget::Held;
 use super::client::Client;
+use super::copies::Ticket;
 use super::fields::Survey;
 use super::grpc::Call;
 use super::lease::{Flight, Lease};
@@ -71,6 +72,8 @@ pub(super) struct Exchange {
     pub(super) response_bytes: u64,
     pub(super) ending: Ending,
     pub(super) stage: Stage,
+    /// The place of its copy, until that is made.
+    pub(super) ticket: Option<Box<Ticket>>,
     /// The cookie identity that was issued.
     pub(super) issued: Option<Box<str>>,
 }

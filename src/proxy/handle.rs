@@ -1,7 +1,7 @@
 //! A request's way, from its head to its answer. One stage a row; a stage never calls another stage; there is one exit.
 //!
 //! ```text
-//! begin → admit → match → decide → prepare → forward → answer → record
+//! begin → admit → match → decide → prepare → shadow → forward → answer → record
 //! ```
 //! An upgrade is asked for after the match, and opened in the place of the answer's last step.
 //! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before.
@@ -17,7 +17,7 @@ use super::client::Client;
 use super::exchange::Exchange;
 use super::fault::{self, Fault};
 use super::stack::Edge;
-use super::{admit, answer, begin, choose, forward, prepare, upgrade};
+use super::{admit, answer, begin, choose, forward, prepare, shadow, upgrade};
 use crate::route::Action;
 
 /// Handles one request.
@@ -51,7 +51,8 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
         Action::Respond(respond) => Ok(answer::respond(exchange, respond)),
         Action::Split(split) => {
             let chosen = choose::decide(exchange, &parts, split);
-            let body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
+            let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
+            shadow::shadow(exchange, (&parts, &mut body), split, chosen.key);
             let incoming = forward::forward(exchange, Request::from_parts(parts, body), (route, chosen)).await?;
             Ok(answer::answer(exchange, incoming, (route, split)))
         }

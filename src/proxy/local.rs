@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::copies::Lane;
 use super::pool::UpstreamPool;
 use super::worker::Worker;
 use crate::route::{LogSink, RouteId, Spread, UpstreamId, VariantId};
@@ -15,6 +16,8 @@ pub(super) struct Local {
     pub(super) snapshot: Arc<Snapshot>,
     spreads: Box<[Cell<Spread>]>,
     upstreams: Box<[OnceCell<Rc<UpstreamPool>>]>,
+    /// Per route its lane for copies; empty when no route has a shadow.
+    lanes: Box<[OnceCell<Rc<Lane>>]>,
 }
 
 impl Local {
@@ -23,7 +26,9 @@ impl Local {
         let rules = &snapshot.rules;
         let spreads = rules.routes.iter().map(|_| Cell::new(Spread(random.u64(..)))).collect();
         let upstreams = rules.upstreams.iter().map(|_| OnceCell::new()).collect();
-        Self { snapshot, spreads, upstreams }
+        let lanes = if snapshot.shadow_pools.is_empty() { 0 } else { rules.routes.len() };
+        let lanes = (0..lanes).map(|_| OnceCell::new()).collect();
+        Self { snapshot, spreads, upstreams, lanes }
     }
 
     /// The pool of an upstream, made or carried over at its first use.
@@ -33,6 +38,19 @@ impl Local {
             let series = &self.snapshot.upstream_series[at];
             worker.pools.adopt(&self.snapshot.rules.upstreams[at], &self.snapshot.endpoints[at], series)
         })
+    }
+
+    /// What copies for the shadow of a route use, to this upstream.
+    pub(super) fn lane(&self, route: RouteId, upstream: UpstreamId, worker: &Worker) -> Option<&Rc<Lane>> {
+        let (of, at) = (route.0 as usize, upstream.0 as usize);
+        let series = self.snapshot.shadows.get(of)?.as_ref()?;
+        Some(self.lanes.get(of)?.get_or_init(|| {
+            let state = worker.lanes.adopt(series, &mut worker.random.borrow_mut());
+            let rules = &self.snapshot.rules;
+            let pools = &worker.shadow_pools;
+            let pool = pools.adopt(&rules.upstreams[at], &self.snapshot.endpoints[at], &self.snapshot.shadow_pools[at]);
+            Rc::new(Lane { series: Arc::clone(series), pool, state })
+        }))
     }
 
     /// Whether any endpoint of this upstream can be connected to.

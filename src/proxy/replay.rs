@@ -63,6 +63,7 @@ impl Again {
                 let first = Try { shared: Rc::clone(&shared), turn: 0, sent: 0, left: length, length };
                 (Some((shared, length)), RequestBody::Try(Box::new(first)))
             }
+            RequestBody::Copy(body) => (None, RequestBody::Copy(body)),
             RequestBody::Try(body) => (Some((Rc::clone(&body.shared), body.length)), RequestBody::Try(body)),
         };
         *request.body_mut() = body;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::acceptor::Acceptors;
 use super::budget::Budget;
+use super::copies::Lanes;
 use super::expiry::{SWEEP, Told, Watchlist};
 use super::local::Local;
 use super::open_streams::OpenStreams;
@@ -33,6 +34,9 @@ const LOG_BYTES: usize = 32 * 1024;
 /// How long a drain leaves idle connections open, so that a client which is just sending its next request gets an
 /// answer (with `Connection: close`) instead of a reset.
 pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+/// How long copies for shadows may go on when all requests have ended.
+const COPY_GRACE: Duration = Duration::from_secs(1);
 
 /// What a worker is made of.
 pub struct WorkerSetup {
@@ -66,6 +70,11 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) budget: Rc<Budget>,
     pub(super) pools: Pools,
+    /// Connections for copies: those of requests are not for them.
+    pub(super) shadow_pools: Pools,
+    pub(super) lanes: Lanes,
+    /// Copies under way.
+    pub(super) copies: Cell<u64>,
     pub(super) visitors: Arc<Visitors>,
     pub(super) timers: Timers,
     pub(super) open_streams: OpenStreams,
@@ -151,6 +160,7 @@ impl Worker {
         self.timers.sweep(now_ms);
         self.open_streams.sweep(now_ms);
         self.pools.sweep(now_ms);
+        self.shadow_pools.sweep(now_ms);
         self.visitors.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
         self.span_sender.hand_over(&mut self.spans.borrow_mut());
@@ -160,6 +170,8 @@ impl Worker {
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation.0;
         self.pools.retain(&snapshot.rules.upstreams);
+        self.shadow_pools.retain(&snapshot.rules.upstreams);
+        self.lanes.retain(&snapshot.shadows);
         self.open_streams.follow(&snapshot.rules, self.now_ms());
         *self.local.borrow_mut() = Rc::new(Local::new(snapshot, &mut self.random.borrow_mut()));
         self.meter().generation.store(generation, Release);
@@ -208,6 +220,9 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
         budget: Budget::new(workers),
         pools: Pools::default(),
+        shadow_pools: Pools::default(),
+        lanes: Lanes::default(),
+        copies: Cell::new(0),
         visitors,
         timers: Timers::default(),
         open_streams: OpenStreams::default(),
@@ -282,7 +297,7 @@ async fn serve(
         }
     };
     tokio::select! {
-        () = idle => {}
+        () = idle => finish_copies(worker).await,
         () = drained.reached(Phase::Forced) => {
             worker.meter().forced.add(worker.watchlist.len() as u64);
             worker.meter().forced_upgrades.add(worker.tunnels.get());
@@ -290,5 +305,13 @@ async fn serve(
             // One more turn lets the connections see it, be dropped and recorded.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+/// Copies that are under way get a moment; what has not ended then is dropped with the runtime.
+async fn finish_copies(worker: &Worker) {
+    let until = worker.clock.now() + COPY_GRACE;
+    while worker.copies.get() > 0 && worker.clock.now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -31,13 +31,15 @@ pub struct Termination {
     pub stage: char,
 }
 
-/// An upgraded connection is told of twice.
+/// What a line tells of, when it is not a request: an upgraded connection is told of twice, a copy once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It has opened: nothing was carried yet.
     Open,
     /// It has closed.
     Close,
+    /// A copy for a shadow has ended: the request itself has a line of its own.
+    Shadow,
 }
 
 impl Event {
@@ -47,6 +49,7 @@ impl Event {
         match self {
             Self::Open => "open",
             Self::Close => "close",
+            Self::Shadow => "shadow",
         }
     }
 }
@@ -144,8 +147,8 @@ pub struct LogBuffer {
 impl LogBuffer {
     /// Appends one line. Allocates only when the buffer must grow.
     pub fn push(&mut self, format: LogFormat, entry: &AccessEntry<'_>) {
-        if format == LogFormat::Common && entry.event == Some(Event::Open) {
-            // It cannot tell the two lines of an upgraded connection apart.
+        if format == LogFormat::Common && matches!(entry.event, Some(Event::Open | Event::Shadow)) {
+            // It cannot tell the two lines of an upgraded connection apart, nor a copy from its request.
             return;
         }
         match format {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::process::Process;
 use super::text::{Kind, Text};
 use super::{
-    Counter, GrpcStatus, Histogram, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass,
-    TlsFailure, UpstreamMeter, UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
+    Counter, GrpcStatus, Histogram, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, ShadowSeries,
+    StatusClass, TlsFailure, UpstreamMeter, UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
 use crate::drain::Phase;
 
+mod shadow;
 mod tls;
 mod tokens;
 
@@ -28,6 +29,8 @@ pub struct Scrape<'a> {
     pub variants: Vec<Weighted<'a>>,
     /// The upstreams.
     pub upstreams: Vec<Upstream<'a>>,
+    /// The shadows of routes, with the share that the file gives each, 0 to 1.
+    pub shadows: Vec<(&'a ShadowSeries, f64)>,
     /// The listeners.
     pub listeners: Vec<(&'a str, &'a PerWorker<ListenerMeter>)>,
     /// The certificates that listeners serve.
@@ -102,6 +105,7 @@ pub fn expose(mut scrape: Scrape<'_>, process: Option<&Process>) -> String {
     variants(&mut text, &scrape);
     upstreams(&mut text, &scrape);
     upstream_connections(&mut text, &scrape);
+    shadow::expose(&mut text, &mut scrape);
     edge(&mut text, &scrape);
     tls::expose(&mut text, &scrape);
     tokens::expose(&mut text, &scrape);

@@ -10,6 +10,7 @@ mod log;
 mod meter;
 mod process;
 mod series;
+mod shadow;
 mod text;
 mod tls;
 mod traces;
@@ -21,11 +22,12 @@ pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};
 pub use log::{FILTER_VARIABLE, init_tracing};
 pub use meter::{Counter, Gauge, Histogram};
-pub use process::Process;
+pub use process::{Process, memory_bytes};
 pub use series::{
     Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
+pub use shadow::{ShadowBytes, ShadowDrop, ShadowEnd, ShadowFigures, ShadowMeter, ShadowSeries};
 pub use tls::{HandshakeFailure, TlsMeter};
 pub use traces::{Attributes, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter};
 pub use upstream_tls::{LastTlsTrouble, News, TlsFailure, TlsTrouble};

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{Counter, Gauge, GrpcCounters, Histogram, TlsFailure, TlsMeter, TlsTrouble};
+use super::{Counter, Gauge, GrpcCounters, Histogram, ShadowBytes, TlsFailure, TlsMeter, TlsTrouble, memory_bytes};
 use crate::clock::Clock;
 use crate::route::{Generation, Reason, TokenFault};
 
@@ -423,9 +423,15 @@ pub struct Registry {
     pub worker: PerWorker<WorkerMeter>,
     /// Requests that no route took.
     pub unrouted: Arc<VariantSeries>,
+    /// What the copies for all shadows may hold.
+    pub shadow_bytes: Arc<ShadowBytes>,
     /// When it was made; heartbeats count from here.
     pub started: Instant,
 }
+
+/// The part of the memory that this process may use which the bodies of copies may hold, and its bounds.
+const SHADOW_PART: u64 = 16;
+const SHADOW_BYTES: (u64, u64) = (4 << 20, 64 << 20);
 
 impl Registry {
     /// A registry for this many workers.
@@ -436,6 +442,9 @@ impl Registry {
             workers,
             worker: PerWorker::new(workers),
             unrouted: Arc::new(VariantSeries { labels, meters: PerWorker::new(workers) }),
+            shadow_bytes: Arc::new(ShadowBytes::new(
+                (memory_bytes() / SHADOW_PART).clamp(SHADOW_BYTES.0, SHADOW_BYTES.1),
+            )),
             started: Clock.now(),
         }
     }

@@ -64,7 +64,7 @@ impl<'a> LogReplay<'a> {
 
     /// Replays a line.
     pub(super) fn take(&mut self, line: Option<&Line>) {
-        if line.is_some_and(|line| line.event.as_deref() == Some("open")) {
+        if line.is_some_and(|line| matches!(line.event.as_deref(), Some("open" | "shadow"))) {
             // Its request is told once more when it closes.
             return;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::route::Reason;
-use crate::telemetry::{Fallback, HandshakeFailure, Labels, Refusal};
+use crate::telemetry::{Fallback, HandshakeFailure, Labels, Refusal, ShadowBytes, ShadowDrop, ShadowEnd};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -39,8 +39,24 @@ fn control() -> Control {
 }
 
 /// A scrape of a proxy with two workers, to which a little has happened.
+/// Two shadows, one of them never used.
+fn shadows(registry: &Registry) -> [ShadowSeries; 2] {
+    let both = ["checkout", "unused"].map(|route| ShadowSeries::new(route, "v3", (2, &registry.shadow_bytes)));
+    let meter = both[0].meters.of(1);
+    (0..4).for_each(|_| meter.sample());
+    meter.end(ShadowEnd::Completed(200));
+    meter.end(ShadowEnd::Completed(503));
+    meter.end(ShadowEnd::Dropped(ShadowDrop::Timeout));
+    meter.duration.record(Duration::from_millis(3));
+    meter.held_back.add(150_000);
+    assert!(registry.shadow_bytes.try_take(1_000));
+    both
+}
+
 fn scrape() -> String {
-    let registry = Registry::new(2);
+    let mut registry = Registry::new(2);
+    // Elsewhere by the machine's memory.
+    registry.shadow_bytes = ShadowBytes::new(1 << 20).into();
     let now = registry.started + Duration::from_millis(1_500);
     registry.beat(0, registry.started + Duration::from_secs(1));
     registry.beat(1, registry.started + Duration::from_millis(1_250));
@@ -78,6 +94,7 @@ fn scrape() -> String {
     worker.refuse(Refusal::NoRoute);
     shake(worker);
     worker.log_lines_dropped.add(2);
+    let [shadow, unused] = shadows(&registry);
     let weighted = |series, weight| Weighted { series, weight: Some(weight) };
     let scrape = Scrape {
         registry: &registry,
@@ -87,6 +104,7 @@ fn scrape() -> String {
             Upstream { series: &upstreams[1], endpoints: 0 },
             Upstream { series: &upstreams[0], endpoints: 2 },
         ],
+        shadows: vec![(&shadow, 0.2), (&unused, 0.5)],
         listeners: vec![("http", &connections)],
         certificates: vec![certificate()],
         control: control(),

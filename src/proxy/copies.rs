@@ -1,0 +1,225 @@
+//! What a worker keeps for the shadow of a route: the upstream's connections for copies, the sequence that samples, and a
+//! throttle. A copy takes a place and bytes of what all copies share; it never waits for either.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::pool::UpstreamPool;
+use super::worker::Worker;
+use crate::route::{Shadow, ShadowSpread, Spread, Weight};
+use crate::telemetry::{ShadowDrop, ShadowEnd, ShadowMeter, ShadowSeries};
+
+/// After a failure the share is halved, at most once in this time.
+const CUT_EVERY_MS: u64 = 500;
+/// From nothing to the whole share again.
+const RECOVERY_MS: f64 = 20_000.0;
+/// So many of the share are sampled however bad it is, to see when it is better.
+const FLOOR: f64 = 0.01;
+
+/// The shadow of one route on one worker.
+pub(super) struct Lane {
+    pub(super) series: Arc<ShadowSeries>,
+    pub(super) pool: Rc<UpstreamPool>,
+    pub(super) state: Rc<LaneState>,
+}
+
+/// What a reload does not change of a lane.
+#[derive(Debug, Default)]
+pub(super) struct LaneState {
+    /// Which requests are sampled.
+    pub(super) spread: Cell<ShadowSpread>,
+    /// Which copies have a control.
+    pub(super) control: Cell<Spread>,
+    throttle: Throttle,
+}
+
+/// A worker's lanes, by route.
+#[derive(Default)]
+pub(super) struct Lanes(RefCell<ahash::HashMap<String, Known>>);
+
+/// What is known of a lane, and whose it is.
+type Known = (Arc<ShadowSeries>, Rc<LaneState>);
+
+/// The part of the share that is sampled: less while the shadow has trouble, and slowly more again.
+#[derive(Debug)]
+struct Throttle {
+    part: Cell<f64>,
+    at_ms: Cell<u64>,
+    cut_ms: Cell<Option<u64>>,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self { part: Cell::new(1.0), at_ms: Cell::new(0), cut_ms: Cell::new(None) }
+    }
+}
+
+impl Throttle {
+    fn part(&self, now_ms: u64) -> f64 {
+        let since = now_ms.saturating_sub(self.at_ms.replace(now_ms));
+        let since = u32::try_from(since).unwrap_or(u32::MAX);
+        let part = (self.part.get() + f64::from(since) / RECOVERY_MS).min(1.0);
+        self.part.set(part);
+        part
+    }
+
+    fn cut(&self, now_ms: u64) {
+        let recently = self.cut_ms.get().is_some_and(|cut| now_ms < cut + CUT_EVERY_MS);
+        if !recently {
+            self.cut_ms.set(Some(now_ms));
+            self.part.set((self.part(now_ms) / 2.0).max(FLOOR));
+        }
+    }
+}
+
+impl Lanes {
+    /// What stands for this route, or something new.
+    pub(super) fn adopt(&self, series: &Arc<ShadowSeries>, random: &mut fastrand::Rng) -> Rc<LaneState> {
+        let mut lanes = self.0.borrow_mut();
+        if let Some((known, state)) = lanes.get(&series.route)
+            && Arc::ptr_eq(known, series)
+        {
+            return Rc::clone(state);
+        }
+        let state = LaneState::default();
+        state.spread.set(ShadowSpread(random.u64(..)));
+        state.control.set(Spread(random.u64(..)));
+        let state = Rc::new(state);
+        lanes.insert(series.route.clone(), (Arc::clone(series), Rc::clone(&state)));
+        state
+    }
+
+    /// Forgets the routes whose shadows are gone.
+    pub(super) fn retain(&self, shadows: &[Option<Arc<ShadowSeries>>]) {
+        let mut lanes = self.0.borrow_mut();
+        if !lanes.is_empty() {
+            let kept: ahash::HashSet<*const ShadowSeries> = shadows.iter().flatten().map(Arc::as_ptr).collect();
+            lanes.retain(|_, (series, _)| kept.contains(&Arc::as_ptr(series)));
+        }
+    }
+}
+
+impl Lane {
+    pub(super) fn meter(&self, worker: &Worker) -> &ShadowMeter {
+        self.series.meters.of(worker.index)
+    }
+
+    /// The share now.
+    pub(super) fn share(&self, shadow: &Shadow, worker: &Worker) -> Weight {
+        let part = self.state.throttle.part(worker.now_ms());
+        let whole = shadow.weight.millionths();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of what fits")]
+        let now = if part < 1.0 { (f64::from(whole) * part) as u32 } else { whole };
+        let held_back = &self.meter(worker).held_back;
+        held_back.add(i64::from(whole - now) - held_back.value());
+        Weight::from_millionths(now).unwrap_or(shadow.weight)
+    }
+
+    /// Samples a request, and takes a place for its copy.
+    pub(super) fn enter(self: &Rc<Self>, worker: &Rc<Worker>, max_in_flight: u32) -> Option<Ticket> {
+        self.meter(worker).sample();
+        let entered = self.series.try_enter(max_in_flight);
+        let mut ticket =
+            Ticket { worker: Rc::clone(worker), lane: Rc::clone(self), entered, bytes: 0, end: Ticket::UNSENT };
+        if !entered {
+            ticket.end = ShadowEnd::Dropped(ShadowDrop::InFlightLimit);
+            return None;
+        }
+        worker.copies.set(worker.copies.get() + 1);
+        Some(ticket)
+    }
+}
+
+/// A copy's place among those under way. It is counted when the ticket is dropped, wherever that is.
+pub(super) struct Ticket {
+    worker: Rc<Worker>,
+    lane: Rc<Lane>,
+    entered: bool,
+    bytes: u64,
+    end: ShadowEnd,
+}
+
+impl Ticket {
+    /// What has become of a request of which nobody says otherwise: it never came so far.
+    const UNSENT: ShadowEnd = ShadowEnd::Dropped(ShadowDrop::Incomplete);
+
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    pub(super) fn lane(&self) -> &Rc<Lane> {
+        &self.lane
+    }
+
+    /// What it has come to so far.
+    pub(super) fn end(&self) -> ShadowEnd {
+        self.end
+    }
+
+    /// It has come to this, unless more happens.
+    pub(super) fn ends(&mut self, end: ShadowEnd) {
+        self.end = end;
+    }
+
+    /// Takes bytes of what all copies may hold.
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
+        let taken = self.lane.series.bytes().try_take(bytes);
+        if taken {
+            self.bytes += bytes;
+        }
+        taken
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let worker = &self.worker;
+        if self.bytes > 0 {
+            self.lane.series.bytes().give_back(self.bytes);
+        }
+        if self.entered {
+            self.lane.series.leave();
+            worker.copies.set(worker.copies.get().saturating_sub(1));
+        }
+        self.lane.meter(worker).end(self.end);
+        let troubled = match self.end {
+            ShadowEnd::Completed(_) => false,
+            ShadowEnd::Dropped(reason) => match reason {
+                ShadowDrop::InFlightLimit
+                | ShadowDrop::ByteLimit
+                | ShadowDrop::Connect
+                | ShadowDrop::Timeout
+                | ShadowDrop::Reset => true,
+                ShadowDrop::BodyTooLarge
+                | ShadowDrop::Incomplete
+                | ShadowDrop::Method
+                | ShadowDrop::Killed
+                | ShadowDrop::Shutdown => false,
+            },
+        };
+        if troubled {
+            self.lane.state.throttle.cut(worker.now_ms());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throttle_halves_and_recovers() {
+        let throttle = Throttle::default();
+        assert!((throttle.part(0) - 1.0).abs() < 1e-9);
+        throttle.cut(1000);
+        throttle.cut(1100);
+        assert!((throttle.part(1100) - 0.505).abs() < 1e-6, "one halving, and a little of the way back");
+        for at in 3..60 {
+            throttle.cut(at * 500);
+        }
+        assert!(throttle.part(30_000) < 0.1, "it stays low while there is trouble: {}", throttle.part(30_000));
+        assert!(throttle.part(30_000) >= FLOOR);
+        assert!((throttle.part(60_000) - 1.0).abs() < 1e-9, "and is whole again after a while without");
+    }
+}

@@ -1,0 +1,122 @@
+//! Shadow: a request that is answered as ever, and copied to another upstream beside. Nothing here is waited for: what
+//! cannot be had at once drops the copy, with its reason.
+//!
+//! The head is cloned, and each piece of the body is shared with the copy as it passes. A copy is sent when its request
+//! has come whole, so that none is ever cut short, and then by a task of its own: it outlives the client.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, request};
+use http_body::Body as _;
+
+use super::body::RequestBody;
+use super::copies::Ticket;
+use super::copy::{self, CopyBody, ShadowCopy};
+use super::exchange::{Chosen, Exchange};
+use super::prepare::values;
+use crate::route::{Caller, Head, MARKER, Sampled, Sampling, Shadow, Split, Unfit, sampled};
+use crate::telemetry::{ShadowDrop, ShadowEnd};
+
+/// Pieces below this are copied: a small one would keep a whole read buffer.
+const SHARED_FROM_BYTES: usize = 4096;
+
+/// Decides whether a request is copied, and takes a place for its copy.
+pub(super) fn sample(
+    exchange: &Exchange,
+    (split, shadow): (&Split, &Shadow),
+    chosen: &Chosen,
+    (head, caller, cookie_identity): (&Head<'_>, &Caller<'_>, Option<&str>),
+) -> Option<Box<Ticket>> {
+    let (worker, route) = (&exchange.client.worker, exchange.route?);
+    // What somebody has marked who is trusted is a copy itself.
+    if exchange.asked.is_some() || (exchange.survey.told && head.headers.contains_key(&MARKER)) {
+        return None;
+    }
+    let lane = exchange.local.lane(route, shadow.upstream, worker)?;
+    let share = lane.share(shadow, worker);
+    let request = Sampled { method: &exchange.method, variant: chosen.variant, caller, cookie_identity, share };
+    let mut spread = lane.state.spread.get();
+    let sampling = sampled(&exchange.local.snapshot.rules, split, &request, &mut spread);
+    lane.state.spread.set(spread);
+    match sampling {
+        Sampling::Out => None,
+        Sampling::Dropped(unfit) => {
+            let reason = match unfit {
+                Unfit::Method => ShadowDrop::Method,
+                Unfit::Killed => ShadowDrop::Killed,
+            };
+            lane.meter(worker).sample();
+            lane.meter(worker).end(ShadowEnd::Dropped(reason));
+            None
+        }
+        Sampling::In => lane.enter(worker, shadow.max_in_flight).map(Box::new),
+    }
+}
+
+/// Makes the copy of a request that is about to be forwarded.
+pub(super) fn shadow(
+    exchange: &mut Exchange,
+    (parts, body): (&request::Parts, &mut RequestBody),
+    split: &Split,
+    key: u64,
+) {
+    let Some(mut ticket) = exchange.ticket.take() else { return };
+    let Some(shadow) = &split.shadow else { return };
+    if body.size_hint().exact().is_some_and(|bytes| bytes > shadow.max_body_bytes) {
+        ticket.ends(ShadowEnd::Dropped(ShadowDrop::BodyTooLarge));
+        return;
+    }
+    let request_id = exchange.request_id();
+    let mut head = Request::new(());
+    *head.method_mut() = parts.method.clone();
+    *head.uri_mut() = parts.uri.clone();
+    *head.version_mut() = parts.version;
+    let headers = head.headers_mut();
+    headers.clone_from(&parts.headers);
+    if let Some(host) = &shadow.host {
+        headers.insert(http::header::HOST, host.clone());
+    }
+    shadow.headers.apply(headers, &values(exchange, &request_id));
+    headers.insert(MARKER, HeaderValue::from_static("1"));
+    let copy = ShadowCopy::new(exchange, ticket, (head, shadow), key);
+    match body {
+        RequestBody::Client(body) => {
+            let length = body.size_hint().exact();
+            body.tee = Some(Box::new(Draft { copy, pieces: Vec::new(), bytes: 0, length, max: shadow.max_body_bytes }));
+        }
+        RequestBody::Empty | RequestBody::Try(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
+    }
+}
+
+/// A copy whose body is on its way.
+pub(super) struct Draft {
+    copy: Box<ShadowCopy>,
+    pieces: Vec<Bytes>,
+    bytes: u64,
+    length: Option<u64>,
+    max: u64,
+}
+
+impl Draft {
+    /// A piece of the body passes. Nothing when there is no copy any more.
+    pub(super) fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<Self>> {
+        let bytes = piece.len() as u64;
+        self.bytes += bytes;
+        let dropped = if self.bytes > self.max {
+            ShadowDrop::BodyTooLarge
+        } else if self.copy.ticket.take(bytes) {
+            let shared = piece.len() >= SHARED_FROM_BYTES;
+            self.pieces.push(if shared { piece.clone() } else { Bytes::copy_from_slice(piece) });
+            return Some(self);
+        } else {
+            ShadowDrop::ByteLimit
+        };
+        self.copy.ticket.ends(ShadowEnd::Dropped(dropped));
+        None
+    }
+
+    /// The body has come whole.
+    pub(super) fn finish(self, trailers: Option<HeaderMap>) {
+        let Self { copy, pieces, length, .. } = self;
+        copy::launch(copy, CopyBody::new(pieces, trailers, length));
+    }
+}

@@ -1,0 +1,75 @@
+//! The metrics of shadows: copies by what became of them, and what they hold.
+
+use super::{Scrape, histogram};
+use crate::telemetry::text::{Kind, Text};
+use crate::telemetry::{ShadowDrop, ShadowFigures, ShadowSeries, StatusClass};
+
+/// Families of one figure: name, kind, help, and the figure.
+type Family = (&'static str, Kind, &'static str, fn(&ShadowFigures) -> u64);
+
+pub(super) fn expose(text: &mut Text, scrape: &mut Scrape<'_>) {
+    scrape.shadows.retain(|(series, _)| series.meters.used().next().is_some());
+    scrape.shadows.sort_by(|(a, _), (b, _)| (&a.route, &a.upstream).cmp(&(&b.route, &b.upstream)));
+    let shadows = &scrape.shadows;
+    // One reading for all families, so that they add up.
+    let figures: Vec<ShadowFigures> = shadows.iter().map(|(series, _)| series.read()).collect();
+    let read = || shadows.iter().map(|(series, _)| *series).zip(&figures);
+    let families: [Family; 3] = [
+        ("pointsman_shadow_sampled_total", Kind::Counter, "Requests within the share of a shadow.", |f| f.sampled),
+        ("pointsman_shadow_in_flight", Kind::Gauge, "Copies that have not ended.", |f| f.in_flight),
+        ("pointsman_shadow_sent_total", Kind::Counter, "Copies that were sent and answered.", |f| f.sent),
+    ];
+    for (name, kind, help, of) in families {
+        text.family(name, kind, help);
+        for (series, figures) in read() {
+            text.sample("", &labels(series), of(figures));
+        }
+    }
+    text.family("pointsman_shadow_dropped_total", Kind::Counter, "Copies that were dropped, by reason.");
+    for (series, figures) in read() {
+        for reason in ShadowDrop::ALL {
+            let [route, upstream] = labels(series);
+            text.sample("", &[route, upstream, ("reason", reason.name())], figures.dropped[reason as usize]);
+        }
+    }
+    text.family("pointsman_shadow_completed_total", Kind::Counter, "Copies that were answered, by class of status.");
+    for (series, figures) in read() {
+        for class in StatusClass::ALL {
+            let [route, upstream] = labels(series);
+            text.sample("", &[route, upstream, ("status_class", class.name())], figures.completed[class as usize]);
+        }
+    }
+    let name = "pointsman_shadow_duration_seconds";
+    text.family(name, Kind::Histogram, "From sending a copy to the end of its answer.");
+    for (series, _) in shadows {
+        histogram(text, &labels(series), series.meters.used().map(|meter| &meter.duration));
+    }
+    text.family("pointsman_shadow_weight_ratio", Kind::Gauge, "The share of requests that the file has copied.");
+    for (series, weight) in shadows {
+        text.sample("", &labels(series), weight);
+    }
+    let help = "The share that is copied now: less while the shadow's upstream has trouble.";
+    text.family("pointsman_shadow_weight_actual_ratio", Kind::Gauge, help);
+    for (series, weight) in shadows {
+        text.sample("", &labels(series), weight - held_back(series));
+    }
+    let bytes = &scrape.registry.shadow_bytes;
+    text.family("pointsman_shadow_held_bytes", Kind::Gauge, "Bytes of bodies that all copies hold.");
+    text.sample("", &[], bytes.used());
+    text.family("pointsman_shadow_held_max_bytes", Kind::Gauge, "How many they may hold; beyond, copies are dropped.");
+    text.sample("", &[], bytes.max());
+}
+
+fn labels(series: &ShadowSeries) -> [(&str, &str); 2] {
+    [("route", &series.route), ("upstream", &series.upstream)]
+}
+
+/// The mean over the workers that have copied anything.
+fn held_back(series: &ShadowSeries) -> f64 {
+    let (sum, workers) = series
+        .meters
+        .used()
+        .fold((0, 0_i32), |(sum, workers), meter| (sum + meter.held_back.value().max(0), workers + 1));
+    let millionths = i32::try_from(sum).unwrap_or(i32::MAX);
+    f64::from(millionths) / 1e6 / f64::from(workers.max(1))
+}

@@ -1,0 +1,277 @@
+//! What is counted of shadows. At any instant `sampled = in_flight + sent + Σ dropped` and `sent = Σ completed`: a copy is
+//! counted when it is sampled and once more when it has ended, in one of two ways, and what lies between is read off.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+
+use super::{Counter, Gauge, Histogram, PerWorker, StatusClass};
+
+/// Why a copy was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowDrop {
+    /// `max_in_flight` copies of the route were under way.
+    InFlightLimit,
+    /// The bodies of all copies of the process held as many bytes as they may.
+    ByteLimit,
+    /// The request's body was larger than `max_body`.
+    BodyTooLarge,
+    /// No connection could be had.
+    Connect,
+    /// It was not answered within `timeout`.
+    Timeout,
+    /// The connection broke, or what came was not HTTP.
+    Reset,
+    /// The request did not come whole, or was never forwarded.
+    Incomplete,
+    /// The method is not one of `methods`.
+    Method,
+    /// `kill.all`.
+    Killed,
+    /// The proxy stopped.
+    Shutdown,
+}
+
+impl ShadowDrop {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 10] = [
+        Self::InFlightLimit,
+        Self::ByteLimit,
+        Self::BodyTooLarge,
+        Self::Connect,
+        Self::Timeout,
+        Self::Reset,
+        Self::Incomplete,
+        Self::Method,
+        Self::Killed,
+        Self::Shutdown,
+    ];
+
+    /// The label's value, and the word in the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InFlightLimit => "in_flight_limit",
+            Self::ByteLimit => "byte_limit",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::Incomplete => "incomplete",
+            Self::Method => "method",
+            Self::Killed => "killed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What became of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowEnd {
+    /// It was answered with this status.
+    Completed(u16),
+    /// It was dropped.
+    Dropped(ShadowDrop),
+}
+
+/// What a worker counts for the shadow of one route.
+#[derive(Debug, Default)]
+pub struct ShadowMeter {
+    sampled: Counter,
+    dropped: [Counter; ShadowDrop::ALL.len()],
+    completed: [Counter; StatusClass::ALL.len()],
+    /// From sending a copy to the end of its answer.
+    pub duration: Histogram,
+    /// By how many millionths the share of this worker lies below the one in the file.
+    pub held_back: Gauge,
+}
+
+impl ShadowMeter {
+    /// A request is within the share.
+    pub fn sample(&self) {
+        self.sampled.inc();
+        // Whoever sees how it ended sees that it was sampled.
+        fence(Release);
+    }
+
+    /// A copy has ended.
+    pub fn end(&self, end: ShadowEnd) {
+        match end {
+            ShadowEnd::Completed(status) => self.completed[StatusClass::of(status) as usize].inc(),
+            ShadowEnd::Dropped(reason) => self.dropped[reason as usize].inc(),
+        }
+    }
+}
+
+/// The meters of the shadow of one route, and what its copies share in the whole process.
+#[derive(Debug)]
+pub struct ShadowSeries {
+    /// The route's name.
+    pub route: String,
+    /// The name of the upstream that gets the copies.
+    pub upstream: String,
+    /// Its meters.
+    pub meters: PerWorker<ShadowMeter>,
+    in_flight: AtomicU32,
+    bytes: Arc<ShadowBytes>,
+}
+
+/// The figures of a shadow at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShadowFigures {
+    /// Requests within the share.
+    pub sampled: u64,
+    /// Copies that have not ended.
+    pub in_flight: u64,
+    /// Copies that were answered.
+    pub sent: u64,
+    /// Those that were dropped, by [`ShadowDrop`].
+    pub dropped: [u64; ShadowDrop::ALL.len()],
+    /// Those that were answered, by [`StatusClass`].
+    pub completed: [u64; StatusClass::ALL.len()],
+}
+
+impl ShadowSeries {
+    /// The meters of the shadow of a route.
+    #[must_use]
+    pub fn new(route: &str, upstream: &str, (workers, bytes): (usize, &Arc<ShadowBytes>)) -> Self {
+        Self {
+            route: route.to_owned(),
+            upstream: upstream.to_owned(),
+            meters: PerWorker::new(workers),
+            in_flight: AtomicU32::new(0),
+            bytes: Arc::clone(bytes),
+        }
+    }
+
+    /// Takes one of `max` places for copies, if there is one.
+    #[must_use]
+    pub fn try_enter(&self, max: u32) -> bool {
+        self.in_flight.fetch_update(Relaxed, Relaxed, |used| (used < max).then_some(used + 1)).is_ok()
+    }
+
+    /// Gives a place back.
+    pub fn leave(&self) {
+        let _ = self.in_flight.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(1)));
+    }
+
+    /// What all copies of the process may hold.
+    #[must_use]
+    pub fn bytes(&self) -> &ShadowBytes {
+        &self.bytes
+    }
+
+    /// The figures, which add up.
+    #[must_use]
+    pub fn read(&self) -> ShadowFigures {
+        let mut figures = ShadowFigures::default();
+        for meter in self.meters.used() {
+            for (sum, counter) in figures.dropped.iter_mut().zip(&meter.dropped) {
+                *sum += counter.value();
+            }
+            for (sum, counter) in figures.completed.iter_mut().zip(&meter.completed) {
+                *sum += counter.value();
+            }
+        }
+        fence(Acquire);
+        figures.sampled = self.meters.used().map(|meter| meter.sampled.value()).sum();
+        figures.sent = figures.completed.iter().sum();
+        let ended = figures.sent + figures.dropped.iter().sum::<u64>();
+        figures.in_flight = figures.sampled.saturating_sub(ended);
+        figures
+    }
+}
+
+/// How many bytes the bodies of all copies of the process hold together.
+#[derive(Debug)]
+pub struct ShadowBytes {
+    used: AtomicU64,
+    max: u64,
+}
+
+impl ShadowBytes {
+    /// At most so many.
+    #[must_use]
+    pub const fn new(max: u64) -> Self {
+        Self { used: AtomicU64::new(0), max }
+    }
+
+    /// Takes so many, if there are as many.
+    #[must_use]
+    pub fn try_take(&self, bytes: u64) -> bool {
+        let max = self.max;
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= max);
+        self.used.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    /// Gives so many back.
+    pub fn give_back(&self, bytes: u64) {
+        let _ = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
+    }
+
+    /// How many are taken.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// How many there may be.
+    #[must_use]
+    pub const fn max(&self) -> u64 {
+        self.max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_add_up_at_every_instant() {
+        let series = Arc::new(ShadowSeries::new("r", "u", (2, &Arc::new(ShadowBytes::new(10)))));
+        let writers: Vec<_> = (0..2)
+            .map(|worker| {
+                let series = Arc::clone(&series);
+                std::thread::spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(worker as u64);
+                    for _ in 0..20_000 {
+                        let meter = series.meters.of(worker);
+                        meter.sample();
+                        meter.end(match random.u8(0..12) {
+                            at @ 0..10 => ShadowEnd::Dropped(ShadowDrop::ALL[usize::from(at)]),
+                            10 => ShadowEnd::Completed(200),
+                            _ => ShadowEnd::Completed(503),
+                        });
+                    }
+                })
+            })
+            .collect();
+        let check = || {
+            let figures = series.read();
+            let dropped: u64 = figures.dropped.iter().sum();
+            assert_eq!(figures.sampled, figures.in_flight + figures.sent + dropped);
+            assert_eq!(figures.sent, figures.completed.iter().sum::<u64>());
+            assert!(figures.in_flight <= 40_000, "{figures:?}");
+            figures
+        };
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            check();
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        let last = check();
+        assert_eq!((last.sampled, last.in_flight), (40_000, 0));
+    }
+
+    #[test]
+    fn places_and_bytes_are_bounded() {
+        let bytes = Arc::new(ShadowBytes::new(10));
+        let series = ShadowSeries::new("r", "u", (1, &bytes));
+        assert!(series.try_enter(2) && series.try_enter(2) && !series.try_enter(2));
+        series.leave();
+        assert!(series.try_enter(2) && !series.try_enter(2));
+        assert!(bytes.try_take(10) && !bytes.try_take(1) && !bytes.try_take(u64::MAX));
+        bytes.give_back(4);
+        assert_eq!((series.bytes().used(), series.bytes().try_take(4)), (6, true));
+    }
+}

@@ -1,0 +1,409 @@
+//! Shadows: what a copy is made of, what becomes of it, and that the request itself does not feel it.
+
+use std::time::{Duration, Instant};
+
+use pointsman::clock::Clock;
+
+use crate::harness::proxy::Setup;
+use crate::harness::upstream::{Conn, Got};
+use crate::harness::{H2, PATIENCE, Proxy, Raw, Upstream, until};
+
+const SHADOWED: &str = r#"
+[upstream.main]
+endpoints = ["http://{main}"]
+[upstream.dark]
+endpoints = ["{scheme}://{dark}"]
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+limits = { upgrade = ["websocket"] }
+[route.shadow]
+upstream = "dark"
+weight = 100
+methods = ["GET", "HEAD", "POST", "PUT"]
+"#;
+
+fn setup(main: &Upstream, dark: &Upstream) -> Setup {
+    Proxy::with("main", main).with("dark", dark).place("scheme", "http")
+}
+
+fn shadowed(main: &Upstream, dark: &Upstream) -> Proxy {
+    setup(main, dark).start(SHADOWED)
+}
+
+/// The figures of the one shadow, which must add up in every scrape.
+#[derive(Debug, Default, PartialEq)]
+struct Figures {
+    sampled: f64,
+    in_flight: f64,
+    sent: f64,
+    dropped: Vec<(String, f64)>,
+}
+
+impl Figures {
+    #[track_caller]
+    fn of(proxy: &Proxy) -> Self {
+        let text = proxy.metrics();
+        let mut figures = Self::default();
+        let mut completed = 0.0;
+        for line in text.lines().filter(|line| line.starts_with("pointsman_shadow_")) {
+            let Some((name, labels)) = line.split_once('{') else { continue };
+            let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            match name {
+                "pointsman_shadow_sampled_total" => figures.sampled += value,
+                "pointsman_shadow_in_flight" => figures.in_flight += value,
+                "pointsman_shadow_sent_total" => figures.sent += value,
+                "pointsman_shadow_completed_total" => completed += value,
+                "pointsman_shadow_dropped_total" if value > 0.0 => {
+                    let reason = labels.split("reason=\"").nth(1).unwrap().split('"').next().unwrap();
+                    figures.dropped.push((reason.to_owned(), value));
+                }
+                _ => {}
+            }
+        }
+        let dropped: f64 = figures.dropped.iter().map(|(_, count)| count).sum();
+        assert_eq!(figures.sampled, figures.in_flight + figures.sent + dropped, "{figures:?}");
+        assert_eq!(figures.sent, completed, "{figures:?}");
+        figures
+    }
+
+    /// The figures when all copies have ended.
+    #[track_caller]
+    fn settled(proxy: &Proxy, sampled: u32) -> Self {
+        until("all copies end", || {
+            let figures = Self::of(proxy);
+            (figures.in_flight == 0.0 && figures.sampled >= f64::from(sampled)).then_some(figures)
+        })
+    }
+
+    fn dropped(&self, reason: &str) -> f64 {
+        self.dropped.iter().filter(|(name, _)| name == reason).map(|(_, count)| count).sum()
+    }
+}
+
+/// A request apart from what is the connection's, and from what marks a copy.
+fn essence(mut got: Got) -> Got {
+    got.connection = 0;
+    got.headers.retain(|(name, _)| name != "x-pointsman-shadow");
+    got
+}
+
+fn noise(random: &mut fastrand::Rng, most: usize) -> String {
+    (0..random.usize(0..=most)).map(|_| random.alphanumeric()).collect()
+}
+
+/// A request nobody would write by hand.
+fn odd_request(random: &mut fastrand::Rng, number: usize) -> String {
+    let method = ["GET", "HEAD", "POST", "PUT"][random.usize(0..4)];
+    let path = ["/", "/a//b/", "/%C3%A9t%C3%A9/%E2%82%AC", "/x;y=1/z", "/a%2Fb"][random.usize(0..5)];
+    let query = ["", "?", "?a=1&a=2&b=", "?q=%F0%9F%92%A9&&=", "?x=a+b%20c"][random.usize(0..5)];
+    let mut lines =
+        vec![format!("{method} {path}{query} HTTP/1.1"), "Host: test".to_owned(), format!("x-number: {number}")];
+    for _ in 0..random.usize(0..6) {
+        let name = ["x-twice", "x-empty", "Accept", "X-Odd.Name", "cookie"][random.usize(0..5)];
+        let value = if name == "x-empty" { String::new() } else { noise(random, 40) };
+        lines.push(format!("{name}: {value}"));
+    }
+    let body = noise(random, 30_000);
+    match (method, random.u8(0..3)) {
+        ("GET" | "HEAD", _) => lines.extend([String::new(), String::new()]),
+        (_, 0) => lines.extend(["Content-Length: 0".to_owned(), String::new(), String::new()]),
+        (_, 1) => lines.extend([format!("Content-Length: {}", body.len()), String::new(), body]),
+        _ => {
+            lines.extend(["Transfer-Encoding: chunked", "Trailer: x-sum", ""].map(str::to_owned));
+            for piece in body.as_bytes().chunks(random.usize(1..9000)) {
+                lines.extend([format!("{:x}", piece.len()), String::from_utf8(piece.to_vec()).unwrap()]);
+            }
+            lines.extend(["0".to_owned(), format!("x-sum: {}", noise(random, 10)), String::new(), String::new()]);
+        }
+    }
+    lines.join("\r\n")
+}
+
+#[test]
+fn a_copy_is_what_the_request_was() {
+    const REQUESTS: usize = 300;
+    let (main, dark) = (Upstream::echo(), Upstream::echo());
+    let proxy = shadowed(&main, &dark);
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut client = proxy.connect();
+    for number in 0..REQUESTS {
+        let request = odd_request(&mut random, number);
+        let method = request.split(' ').next().unwrap().to_owned();
+        assert_eq!(client.send(request).read_response_to(&method).status, 200);
+        // One after the other, so that none finds all places taken.
+        until("its copy", || (dark.requests() > number as u64).then_some(()));
+    }
+    let (all, copies) = (main.got(), dark.got());
+    assert_eq!((all.len(), copies.len()), (REQUESTS, REQUESTS));
+    for (own, copy) in all.into_iter().zip(copies) {
+        assert_eq!(copy.field("x-pointsman-shadow"), Some("1"));
+        assert_eq!(essence(copy), essence(own));
+    }
+    let figures = Figures::settled(&proxy, 300);
+    assert_eq!((figures.sampled, figures.sent), (300.0, 300.0), "{figures:?}");
+}
+
+#[test]
+fn copies_are_made_from_and_for_http2_too() {
+    let (main, dark) = (Upstream::h2c(), Upstream::h2c());
+    let text = SHADOWED.replace("http://{main}", "h2c://{main}");
+    let proxy = Proxy::with("main", &main).with("dark", &dark).place("scheme", "h2c").start(&text);
+    let mut client = H2::connect(proxy.address());
+    let request = H2::request("POST", "/pkg.Service/Method?x=1")
+        .header("content-type", "application/x-thing")
+        .header("x-thing-bin", "AAEC/w==")
+        .header("te", "trailers");
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-sum", "1".parse().unwrap());
+    let answer = client.send(request.body(()).unwrap(), &[b"one", b"two"], Some(trailers));
+    assert_eq!(answer.status, 200);
+    let copy = until("its copy", || dark.got().pop());
+    let own = main.got().pop().unwrap();
+    assert_eq!((copy.method.as_str(), copy.body.as_slice(), &copy.trailers), ("POST", &b"onetwo"[..], &own.trailers));
+    assert!(copy.target.ends_with("/pkg.Service/Method?x=1"), "{}", copy.target);
+    for name in ["content-type", "x-thing-bin", "te", "x-request-id", "x-forwarded-for"] {
+        assert_eq!(copy.field(name), own.field(name), "{name}");
+    }
+}
+
+#[test]
+fn edits_and_host_are_the_copys_alone() {
+    let (main, dark) = (Upstream::echo(), Upstream::echo());
+    let proxy = setup(&main, &dark).start(&SHADOWED.replace(
+        "methods =",
+        "host = \"shadow.internal\"\nheaders = { set = { x-is = \"{variant}\" }, remove = [\"authorization\"] }\nmethods =",
+    ));
+    assert_eq!(proxy.connect().get("/", "Authorization: Basic eA==\r\n").status, 200);
+    let (own, copy) = (main.got().pop().unwrap(), until("its copy", || dark.got().pop()));
+    assert_eq!(
+        (copy.field("host"), copy.field("authorization"), copy.field("x-is")),
+        (Some("shadow.internal"), None, Some("stable"))
+    );
+    assert_eq!((own.field("host"), own.field("x-is")), (Some("test"), None));
+    assert_eq!((own.field("authorization"), own.field("x-pointsman-shadow")), (Some("Basic eA=="), None));
+}
+
+#[test]
+fn what_is_not_copied_is_counted_with_its_reason() {
+    let (main, dark) = (Upstream::echo(), Upstream::echo());
+    let text = SHADOWED.replace("methods =", "max_body = \"1KiB\"\nmethods =");
+    let proxy = setup(&main, &dark).start(&text);
+    let mut client = proxy.connect();
+    assert_eq!(client.post("/", "", &[b'x'; 2000]).status, 200);
+    let chunked = format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n",
+        "x".repeat(2000)
+    );
+    assert_eq!(client.send(chunked).read_response().status, 200);
+    assert_eq!(client.send("DELETE / HTTP/1.1\r\nHost: test\r\n\r\n").read_response().status, 200);
+    // The client goes in the middle of its upload.
+    Raw::connect(proxy.address()).send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nhalf");
+    let figures = Figures::settled(&proxy, 4);
+    assert_eq!((figures.dropped("body_too_large"), figures.dropped("method")), (2.0, 1.0), "{figures:?}");
+    assert_eq!((figures.dropped("incomplete"), figures.sent), (1.0, 0.0), "{figures:?}");
+    proxy.rewrite(&format!("[kill]\nall = true\n{text}"));
+    assert_eq!(client.get("/", "").status, 200);
+    let figures = Figures::settled(&proxy, 5);
+    assert_eq!(figures.dropped("killed"), 1.0, "{figures:?}");
+    assert_eq!(dark.requests(), 0, "none of them was sent");
+    assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
+}
+
+#[test]
+fn marked_requests_and_upgrades_are_not_copied() {
+    let (main, dark) = (Upstream::echo(), Upstream::echo());
+    let trusting = format!("[identity]\ntrusted_proxies = [\"127.0.0.0/8\"]\n{SHADOWED}");
+    let proxy = setup(&main, &dark).start(&trusting);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/", "x-pointsman-shadow: 1\r\n").status, 200);
+    assert_eq!(main.got().pop().unwrap().field("x-pointsman-shadow"), Some("1"), "it goes on as what it is");
+    let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    assert_eq!(client.get("/", websocket).status, 200);
+    assert_eq!(Figures::of(&proxy).sampled, 0.0);
+    // What a stranger says of itself is not believed.
+    let proxy = shadowed(&main, &dark);
+    assert_eq!(proxy.connect().get("/", "x-pointsman-shadow: 1\r\n").status, 200);
+    assert_eq!(Figures::settled(&proxy, 1).sent, 1.0);
+}
+
+#[test]
+fn a_copy_outlives_its_client_and_a_reload() {
+    let (main, dark) = (Upstream::echo(), Upstream::echo().delay(Duration::from_millis(300)));
+    let proxy = shadowed(&main, &dark);
+    let mut client = proxy.connect();
+    assert_eq!(client.post("/", "", b"body").status, 200);
+    drop(client);
+    let without = SHADOWED
+        .split("[route.shadow]")
+        .next()
+        .unwrap()
+        .replace("[upstream.dark]\nendpoints = [\"{scheme}://{dark}\"]\n", "");
+    proxy.rewrite(&without);
+    until("the copy arrives whole", || dark.got().pop().filter(|got| got.body == b"body"));
+    assert_eq!(Raw::connect(proxy.address()).get("/", "").status, 200);
+}
+
+#[test]
+fn a_shadow_of_itself_ends() {
+    let main = Upstream::echo();
+    let own = Upstream::echo();
+    let proxy = shadowed(&main, &own);
+    let looped = SHADOWED.replace("{scheme}://{dark}", &format!("http://{}", proxy.address()));
+    proxy.rewrite(&looped);
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    let figures = Figures::settled(&proxy, 2);
+    assert!(figures.sampled <= 4.0, "copies of copies end: {figures:?}");
+}
+
+/// What can be wrong with who gets the copies.
+fn broken_targets() -> Vec<(&'static str, Upstream)> {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    vec![
+        ("silent", Upstream::script(Conn::wait)),
+        ("slow", Upstream::echo().delay(Duration::from_secs(10))),
+        (
+            "resetting",
+            Upstream::script(|mut conn| {
+                let _ = conn.request();
+                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+                conn.reset();
+            }),
+        ),
+        (
+            "endless",
+            Upstream::script(|mut conn| {
+                let _ = conn.request();
+                conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                while conn.send("5\r\nhello\r\n") {}
+            }),
+        ),
+        (
+            "huge",
+            Upstream::script(|mut conn| {
+                let _ = conn.request();
+                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+                while conn.send([b'x'; 65536]) {}
+            }),
+        ),
+        ("garbage", Upstream::answering_once("who knows\r\n\r\n")),
+        (
+            "slow reader",
+            Upstream::script(|mut conn| {
+                while conn.wire.exact(1).is_ok() {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            }),
+        ),
+        ("well", Upstream::answering(answer)),
+    ]
+}
+
+#[test]
+fn whatever_gets_the_copies_requests_are_answered_as_ever() {
+    let main = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let text = SHADOWED.replace("methods =", "max_body = \"16MiB\"\ntimeout = \"500ms\"\nmax_in_flight = 8\nmethods =");
+    let bodies = [Vec::new(), vec![b'x'; 64 * 1024], vec![b'y'; 10 * 1024 * 1024]];
+    for (what, dark) in broken_targets() {
+        let proxy = setup(&main, &dark).start(&text);
+        let mut client = proxy.connect();
+        let began = Clock.now();
+        let mut requests = 0;
+        for _ in 0..20 {
+            for body in &bodies[..2] {
+                assert_eq!(client.post("/", "", body).text(), "ok", "{what}");
+                requests += 1;
+            }
+        }
+        assert_eq!(client.post("/", "", &bodies[2]).text(), "ok", "{what}");
+        let took = Instant::elapsed(&began);
+        assert!(took < PATIENCE / 2, "{what}: {took:?} for {requests} requests");
+        let figures = Figures::of(&proxy);
+        assert!(figures.in_flight <= 8.0, "{what}: {figures:?}");
+        let (held, most) =
+            (proxy.metric("pointsman_shadow_held_bytes"), proxy.metric("pointsman_shadow_held_max_bytes"));
+        assert!(held <= most && most <= f64::from(64 << 20), "{what}: {held} of {most}");
+        let figures = Figures::settled(&proxy, 1);
+        assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0, "{what}: {figures:?}");
+        let expected = match what {
+            "silent" | "slow" | "slow reader" => figures.dropped("timeout"),
+            // It is left when enough was read, or when its time is up.
+            "endless" => figures.dropped("timeout") + figures.sent,
+            "resetting" | "garbage" => figures.dropped("reset"),
+            _ => figures.sent,
+        };
+        assert!(expected > 0.0, "{what}: {figures:?}");
+        if what != "well" {
+            // Its trouble throttles it, and nothing else.
+            assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
+        }
+    }
+    // Nobody is there at all.
+    let gone = Upstream::echo();
+    let text = text.replace("{dark}", &gone.address().to_string());
+    drop(gone);
+    let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);
+    let mut client = proxy.connect();
+    for _ in 0..50 {
+        assert_eq!(client.get("/", "").text(), "ok");
+    }
+    let figures = Figures::settled(&proxy, 1);
+    assert!(figures.dropped("connect") > 0.0, "{figures:?}");
+    assert!(figures.sampled < 50.0, "it is asked less often: {figures:?}");
+}
+
+#[test]
+fn the_figures_add_up_while_anything_happens() {
+    let main = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    for seed in 0..3 {
+        let dark = Upstream::script(move |mut conn| {
+            let mut random = fastrand::Rng::with_seed(seed * 1000 + conn.number);
+            while conn.request().is_ok() {
+                let fine = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                match random.u8(0..6) {
+                    0 => return conn.reset(),
+                    1 => return conn.wait(),
+                    2 => drop(conn.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")),
+                    3 => drop(conn.send("HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nhalf")),
+                    _ => drop(conn.send(fine)),
+                }
+            }
+        });
+        let text = SHADOWED.replace("methods =", "timeout = \"100ms\"\nmax_in_flight = 4\nmethods =");
+        let proxy = setup(&main, &dark).start(&text);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut client = proxy.connect();
+        for _ in 0..300 {
+            let answer = match random.u8(0..4) {
+                0 => client.post("/", "", &vec![b'x'; random.usize(0..100_000)]),
+                1 => client.send("DELETE / HTTP/1.1\r\nHost: test\r\n\r\n").read_response(),
+                2 => {
+                    let mut gone = proxy.connect();
+                    gone.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nhalf");
+                    drop(gone);
+                    continue;
+                }
+                _ => client.get("/", ""),
+            };
+            assert_eq!(answer.text(), "ok");
+            if random.u8(0..10) == 0 {
+                Figures::of(&proxy);
+            }
+        }
+        let figures = Figures::settled(&proxy, 1);
+        assert!(figures.sent > 0.0 && figures.dropped.len() > 2, "{figures:?}");
+        assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_copies() {
+    let (main, dark) = (Upstream::echo(), Upstream::script(Conn::wait));
+    let proxy = shadowed(&main, &dark);
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    until("the copy is under way", || (dark.accepted() > 0).then_some(()));
+    let began = Clock.now();
+    proxy.stop();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
