@@ -8,6 +8,7 @@ pub mod control;
 pub mod drain;
 pub mod identity;
 pub mod proxy;
+pub mod release;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;

@@ -225,6 +225,8 @@ def bad_tokens():
     yield "encrypted", "malformed", sealed
     yield "cut short", "signature", f"{head}.{content}.{part(base64.urlsafe_b64decode(signature + '==')[:-8])}"
     yield "cut within a letter", "malformed", good[:-5]
+    yield "zeros for a signature", "signature", f"{head}.{content}.{part(bytes(64))}"
+    yield "nothing but dots", "malformed", "." * 8000
     yield "without signature", "signature", f"{head}.{content}."
     yield "cut at the second dot", "malformed", f"{head}.{content}"
     yield "cut in its content", "malformed", good[: len(head) + 20]
@@ -287,6 +289,8 @@ def rotation():
     success = lambda: metric("pointsman_config_last_reload_success")
     known, unknown = "by-tenant|acme||", "stable|||"
     expect("today's key", (known, unknown), (shown(by_pyjwt, "old"), shown(by_joserfc, "new")))
+    kept = bearer(by_joserfc("EdDSA", org={"tenant": "acme"}))
+    expect("a token that is kept", known, client.ask(kept)[1])
     file.unlink()
     eventually("it is noticed that the keys are gone", lambda: success() == 0)
     expect("what was read still holds", (known, unknown), (shown(by_pyjwt, "old"), shown(by_joserfc, "new")))
@@ -300,6 +304,7 @@ def rotation():
     (FOLDER / "next.json").rename(file)
     eventually("yesterday's key is forgotten", lambda: shown(by_pyjwt, "old") == unknown)
     expect("today's is not", known, shown(by_joserfc, "new"))
+    expect("and what was kept by it", unknown, client.ask(kept)[1])
     for broken in ["", "{", '{"keys": []}', json.dumps({"keys": [{"kty": "oct", "k": part(b"secret"), "alg": "HS256"}]})]:
         file.write_text(broken)
         eventually("a file that is broken is noticed", lambda: success() == 0)
@@ -317,7 +322,9 @@ def repeat():
     bad = [token for _, _, token in bad_tokens() if len(token) < 2000]
 
     def ask(tokens, wanted):
-        # Some are under way at once: one connection, in order.
+        # Some are under way at once: one connection, in order. Memory that was given back is kept for a while, so that it
+        # rises and falls: what it falls to is what is held.
+        levels = []
         for start in range(0, len(tokens), 40):
             some = tokens[start : start + 40]
             for token in some:
@@ -326,6 +333,8 @@ def repeat():
                 found = client.read()
                 if found != (200, wanted):
                     sys.exit(f"expected {wanted!r}, found {found!r}")
+            levels.append(resident())
+        return min(levels)
 
     def good(count):
         name = lambda: {"sub": str(random.random()), "org": {"tenant": "acme"}, "pad": "x" * random.randrange(400)}
@@ -337,12 +346,13 @@ def repeat():
     ]:
         # What is kept of good ones is full after some thousands.
         ask(some(4000), wanted)
-        before, begun = resident(), counted()
-        ask(some(10_000), wanted)
-        after, ended = resident(), counted()
+        before, begun = ask(some(2000), wanted), counted()
+        ask(some(8000), wanted)
+        after, ended = ask(some(2000), wanted), counted()
         expect(f"10000 {what} tokens are counted", 10_000, sum(ended.values()) - sum(begun.values()))
         print(f"   10000 {what} tokens: {before} KiB before, {after} KiB after", file=sys.stderr)
-        expect(f"10000 {what} tokens leave nothing: {before} KiB before, {after} KiB after", True, after - before < 2048)
+        # Over 50 000 the floor wanders by 4 MiB and goes nowhere; if tokens were kept, these would be 10 MiB and more.
+        expect(f"10000 {what} tokens leave nothing: {before} KiB before, {after} KiB after", True, after - before < 6144)
 
 
 # ---- countries

@@ -1,0 +1,13 @@
+//! What evidence says about a release: pure functions of counts. Whoever calls brings the counts, and the time.
+
+mod evidence;
+mod likelihood;
+mod pairs;
+mod rate;
+mod verdict;
+
+pub use evidence::{Evidence, GRID, Kernel, Stratum, Tally};
+pub use likelihood::{Estimate, Likelihood};
+pub use pairs::Pairs;
+pub use rate::Mismatch;
+pub use verdict::{FIELDS_MAX, FieldReport, Form, SAMPLES_MAX, Verdict, Verdicts};
