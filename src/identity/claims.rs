@@ -7,24 +7,25 @@ use crate::route::Claims;
 /// How deep a path may go.
 const DEPTH_MAX: usize = 4;
 /// How many values are kept of one token.
-const VALUES_MAX: usize = 256;
+const VALUES_MAX: usize = 1024;
 
 /// The claims of a token's content. What is neither text nor a whole number nor a boolean is left out: a number that is
-/// rounded could name somebody else.
+/// rounded could name somebody else. Nothing when there are too many of them: who has lost some of his claims would be
+/// somebody else.
 #[must_use]
-pub fn flatten(content: &Map<String, Value>) -> Claims {
-    let mut flat = Flat { claims: Claims::default(), left: VALUES_MAX };
-    flat.object("", content, 1);
-    flat.claims
+pub fn flatten(content: &Map<String, Value>) -> Option<Claims> {
+    let mut flat = Flat { claims: Claims::default(), values: 0 };
+    flat.object("", content, 1)?;
+    Some(flat.claims)
 }
 
 struct Flat {
     claims: Claims,
-    left: usize,
+    values: usize,
 }
 
 impl Flat {
-    fn object(&mut self, path: &str, members: &Map<String, Value>, depth: usize) {
+    fn object(&mut self, path: &str, members: &Map<String, Value>, depth: usize) -> Option<()> {
         for (name, value) in members {
             let inner;
             let path = if path.is_empty() {
@@ -34,29 +35,28 @@ impl Flat {
                 &inner
             };
             match value {
-                Value::Object(members) if depth < DEPTH_MAX => self.object(path, members, depth + 1),
+                Value::Object(members) if depth < DEPTH_MAX => self.object(path, members, depth + 1)?,
                 Value::Array(values) => {
                     for text in values.iter().filter_map(text) {
-                        if self.has_room() {
-                            self.claims.add_member(path, &text);
-                        }
+                        self.count()?;
+                        self.claims.add_member(path, &text);
                     }
                 }
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-                    if let Some(text) = text(value)
-                        && self.has_room()
-                    {
+                    if let Some(text) = text(value) {
+                        self.count()?;
                         self.claims.add(path, &text);
                     }
                 }
             }
         }
+        Some(())
     }
 
-    fn has_room(&mut self) -> bool {
-        let room = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        room
+    /// Counts a value; nothing when it is one too many.
+    fn count(&mut self) -> Option<()> {
+        self.values += 1;
+        (self.values <= VALUES_MAX).then_some(())
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
             "https://example.com/tenant": "globex", "empty": "",
             "a": { "b": { "c": { "d": "deep", "e": { "f": "deeper" } } } },
         });
-        let claims = flatten(content.as_object().unwrap());
+        let claims = flatten(content.as_object().unwrap()).unwrap();
         for (name, value) in [
             ("sub", Some("u1")),
             ("n", Some("7")),
@@ -105,11 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound() {
-        let many: Vec<u32> = (0..1000).collect();
-        let content = serde_json::json!({ "many": many, "z": "1" });
-        let claims = flatten(content.as_object().unwrap());
-        assert_eq!(claims.all("many").count(), VALUES_MAX);
-        assert_eq!(claims.one("z"), None);
+    fn there_is_a_bound_beyond_which_nobody_is_named() {
+        let of = |groups: usize| {
+            let content = serde_json::json!({ "groups": vec![7; groups], "sub": "u1" });
+            flatten(content.as_object().unwrap())
+        };
+        let most = of(VALUES_MAX - 1).unwrap();
+        assert_eq!((most.all("groups").count(), most.one("sub")), (VALUES_MAX - 1, Some("u1")));
+        assert_eq!(of(VALUES_MAX), None);
     }
 }

@@ -176,7 +176,8 @@ impl Tokens {
         if !audiences.is_empty() && !content.get("aud").is_some_and(fits) {
             return Err(TokenFault::Audience);
         }
-        Ok(Verified { claims: flatten(content), from, until })
+        let claims = flatten(content).ok_or(TokenFault::Crowded)?;
+        Ok(Verified { claims, from, until })
     }
 }
 

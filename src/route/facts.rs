@@ -105,11 +105,13 @@ pub enum TokenFault {
     Issuer,
     /// It is for somebody else.
     Audience,
+    /// It makes more claims than are looked at.
+    Crowded,
 }
 
 impl TokenFault {
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Oversized,
         Self::Malformed,
         Self::Algorithm,
@@ -121,6 +123,7 @@ impl TokenFault {
         Self::NotYetValid,
         Self::Issuer,
         Self::Audience,
+        Self::Crowded,
     ];
 
     /// The label's value.
@@ -138,6 +141,7 @@ impl TokenFault {
             Self::NotYetValid => "not_yet_valid",
             Self::Issuer => "issuer",
             Self::Audience => "audience",
+            Self::Crowded => "crowded",
         }
     }
 }

@@ -10,7 +10,7 @@ use pointsman::route::{Claims, TokenFault};
 use serde_json::{Value, json};
 
 use super::harness::issuer::{Issuer, base64url, encoded, jwks, now};
-use super::harness::{Proxy, Upstream, until};
+use super::harness::{Proxy, Raw, Upstream, until};
 
 fn trusted() -> Trusted {
     Trusted { leeway: Duration::from_secs(30), ..Trusted::default() }
@@ -213,6 +213,18 @@ fn a_token_is_kept_while_it_holds_and_no_longer() {
 }
 
 #[test]
+fn many_groups_hide_nobody() {
+    let issuer = Issuer::new(Algorithm::ES256, "k");
+    let tokens = tokens(&issuer.jwks(), trusted());
+    let groups: Vec<u32> = (0..300).collect();
+    let claims = verify(&tokens, &issuer.token(&json!({ "groups": groups, "sub": "u1", "tid": "acme" }))).unwrap();
+    assert_eq!((claims.one("sub"), claims.one("tid")), (Some("u1"), Some("acme")));
+    assert_eq!(claims.all("groups").count(), 300);
+    let crowd = vec![7; 2000];
+    refused(&tokens, &issuer.token(&json!({ "groups": crowd, "sub": "u1" })), TokenFault::Crowded);
+}
+
+#[test]
 fn a_set_of_keys_is_read_with_care() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let says = |text: String| Keys::parse(text.as_bytes()).map(|(_, odd)| odd).unwrap_err().to_string();
@@ -260,6 +272,10 @@ serve = "canary"
 name = "plain"
 match = { path = "/plain" }
 respond = { status = 204 }
+[[route]]
+name = "moved"
+match = { path = "/moved" }
+redirect = { to = "https://{tenant}.test/", status = 308 }
 "#;
 
 fn bearer(token: &str) -> String {
@@ -312,9 +328,26 @@ fn claims_name_the_caller() {
         }
     }
     assert_eq!(proxy.metric_sum("pointsman_jwt_rejected_total"), 6.0);
-    // A route that decides nothing asks nobody.
+    // A route that decides nothing logs the tenant, too.
     assert_eq!(client.get("/plain", &bearer("x.y.z")).status, 204);
-    assert_eq!(proxy.metric_sum("pointsman_jwt_rejected_total"), 6.0);
+    assert_eq!(proxy.metric_sum("pointsman_jwt_rejected_total"), 7.0);
+    assert_eq!(client.get("/plain", &bearer(&token)).status, 204);
+    let lines = until("the request is logged", || Some(proxy.log_lines()).filter(|lines| lines.len() == 16));
+    assert_eq!((&lines[15]["route"], &lines[15]["tenant"]), (&json!("plain"), &json!("acme")));
+}
+
+#[test]
+fn explain_and_a_redirect_agree_about_the_tenant() {
+    let echo = Upstream::echo();
+    let issuer = Issuer::new(Algorithm::ES256, "k");
+    let proxy = shop(&issuer.jwks(), &echo);
+    let token = issuer.token(&json!({ "sub": "u1", "aud": "shop", "org": { "tenant": "acme" } }));
+    let answer = proxy.connect().get("/moved", &bearer(&token));
+    assert_eq!(answer.field("location"), Some("https://acme.test/"));
+    let mut admin = Raw::connect(proxy.admin());
+    let (host, ask) = (proxy.admin(), format!("/explain?path=/moved&header=authorization:Bearer%20{token}"));
+    let told = admin.send(format!("GET {ask} HTTP/1.1\r\nHost: {host}\r\n\r\n")).read_response().text();
+    assert!(told.contains("https://acme.test/"), "{told}");
 }
 
 #[test]
