@@ -71,6 +71,23 @@ pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> C
     chosen
 }
 
+/// Finds out whose a request is that is answered here: the tenant is logged, and stands in templates.
+pub(super) fn know(exchange: &mut Exchange, parts: &Parts) {
+    let local = Rc::clone(&exchange.local);
+    let identity = &local.snapshot.rules.identity;
+    if identity.tenant.is_empty() {
+        return;
+    }
+    let tenant: Option<Box<str>> = {
+        let exchange = &*exchange;
+        let head = head(exchange, parts);
+        let known_of = witness::hear(exchange, head.headers);
+        let caller = identity.caller(exchange.client.peer.ip(), &head, known_of.facts());
+        caller.tenant.map(|tenant| Box::from(&*tenant))
+    };
+    exchange.tenant = tenant;
+}
+
 /// A chosen variant without any usable endpoint falls back to stable; stable never to another.
 fn endure(exchange: &Exchange, split: &Split, decision: crate::route::Decision, key: impl FnOnce() -> u64) -> Chosen {
     let upstream =

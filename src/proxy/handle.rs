@@ -47,8 +47,14 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
     let route = local.snapshot.rules.route(found.route);
     upgrade::ask(exchange, &parts, route)?;
     match &route.action {
-        Action::Redirect(redirect) => Ok(answer::redirect(exchange, redirect)),
-        Action::Respond(respond) => Ok(answer::respond(exchange, respond)),
+        Action::Redirect(redirect) => {
+            choose::know(exchange, &parts);
+            Ok(answer::redirect(exchange, redirect))
+        }
+        Action::Respond(respond) => {
+            choose::know(exchange, &parts);
+            Ok(answer::respond(exchange, respond))
+        }
         Action::Split(split) => {
             let chosen = choose::decide(exchange, &parts, split);
             let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;

@@ -6,22 +6,18 @@ impl Rules {
     /// What must be found out for each route, by its id.
     #[must_use]
     pub fn needs(&self) -> Box<[Needs]> {
-        let of = |route: &Route| route.split().map(|split| split.needs(&self.identity, &self.segments));
-        self.routes.iter().map(|route| of(route).unwrap_or_default()).collect()
+        let of = |route: &Route| route.split().map_or_else(Asks::default, |split| split.asks(&self.segments));
+        self.routes.iter().map(|route| of(route).needs(&self.identity)).collect()
     }
 }
 
 impl Split {
-    fn needs(&self, identity: &Identity, segments: &[Segment]) -> Needs {
-        let by_claim = |places: &[Extractor]| places.iter().any(|place| matches!(place, Extractor::Claim(_)));
-        let mut asked = Asks::default();
+    fn asks(&self, segments: &[Segment]) -> Asks {
+        let mut asked = Asks { user: self.sticky.contains(&StickyKey::User), ..Asks::default() };
         for target in &self.targets {
             asked.all(&target.predicates, segments);
         }
-        let user = asked.user || self.sticky.contains(&StickyKey::User);
-        // The tenant is logged, whoever decides.
-        let claims = asked.claims || by_claim(&identity.tenant) || (user && by_claim(&identity.user));
-        Needs { claims, country: asked.country }
+        asked
     }
 }
 
@@ -34,6 +30,13 @@ struct Asks {
 }
 
 impl Asks {
+    fn needs(&self, identity: &Identity) -> Needs {
+        let by_claim = |places: &[Extractor]| places.iter().any(|place| matches!(place, Extractor::Claim(_)));
+        // The tenant is logged, and stands in templates, whatever the route does.
+        let claims = self.claims || by_claim(&identity.tenant) || (self.user && by_claim(&identity.user));
+        Needs { claims, country: self.country }
+    }
+
     fn all(&mut self, predicates: &[Predicate], segments: &[Segment]) {
         for predicate in predicates {
             self.one(predicate, segments);
