@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
 use super::source::{Files, Source, Span};
 use crate::route::TenantList;
-use crate::tls::LastGood;
+use crate::tls::{InUse, LastGood};
 
 /// How many regexes there may be: each may take a megabyte.
 pub(super) const REGEXES_MAX: usize = 5_000;
@@ -32,6 +32,8 @@ pub(super) struct Context<'e> {
     pub(super) has_geo: bool,
     /// The certificates that held before.
     pub(super) last_good: &'e LastGood,
+    /// The certificates that are served when this load holds.
+    pub(super) in_use: Vec<InUse>,
 }
 
 impl<'e> Context<'e> {
@@ -50,6 +52,7 @@ impl<'e> Context<'e> {
             has_jwt: false,
             has_geo: false,
             last_good,
+            in_use: Vec::new(),
         }
     }
 
@@ -135,7 +138,7 @@ impl<'e> Context<'e> {
             return Err(self.diagnostics);
         }
         let hash = format!("{:032x}", self.hash.digest128());
-        Ok(Ended { warnings: self.diagnostics, watched: self.watched, hash })
+        Ok(Ended { warnings: self.diagnostics, watched: self.watched, hash, in_use: self.in_use })
     }
 }
 
@@ -144,4 +147,5 @@ pub(super) struct Ended {
     pub(super) warnings: Diagnostics,
     pub(super) watched: Vec<PathBuf>,
     pub(super) hash: String,
+    pub(super) in_use: Vec<InUse>,
 }

@@ -69,10 +69,12 @@ pub fn load_text(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Diagnos
 
 fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Diagnostics> {
     let compiled = source.and_then(|source| compile_all(&mut context, source));
+    let last_good = context.last_good;
     let ended = context.end()?;
     match compiled {
         Some(Compiled { rules, tls, witnesses, goldens }) => {
             let (warnings, watched, hash) = (ended.warnings, ended.watched, ended.hash);
+            last_good.replace(ended.in_use);
             Ok(Loaded { rules, tls, witnesses, warnings, watched, hash, goldens })
         }
         None => Err(ended.warnings),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::tls::LastGood;
+use crate::tls::InUse;
 
 /// A certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,20 +52,21 @@ impl fmt::Debug for Pem {
 pub(super) struct Found {
     /// By name.
     pub(super) pairs: Vec<Pair>,
+    /// What is served and has lost its certificate's or its key's file: one of them is still there.
+    pub(super) halves: Vec<Pair>,
     /// Keys without a certificate.
     pub(super) lone_keys: Vec<PathBuf>,
     /// Further directories that were looked into.
     pub(super) directories: Vec<PathBuf>,
 }
 
-/// Looks into a directory and the directories in it. A certificate that was good before keeps its pair when its key is
-/// gone: it is then told as unreadable.
-pub(super) fn of(directory: &Path, last_good: &LastGood) -> io::Result<Found> {
+/// Looks into a directory and the directories in it, of which these certificates are served.
+pub(super) fn of(directory: &Path, in_use: &[InUse]) -> io::Result<Found> {
     let mut found = Found::default();
-    let below = look(directory, last_good, &mut found)?;
+    let below = look(directory, in_use, &mut found)?;
     for directory in below {
         // One that vanishes meanwhile is seen by the next look.
-        if look(&directory, last_good, &mut found).is_ok() {
+        if look(&directory, in_use, &mut found).is_ok() {
             found.directories.push(directory);
         }
     }
@@ -73,7 +74,7 @@ pub(super) fn of(directory: &Path, last_good: &LastGood) -> io::Result<Found> {
 }
 
 /// Looks into one directory; gives the directories in it. Hidden entries, such as those of Kubernetes, are left alone.
-fn look(directory: &Path, last_good: &LastGood, found: &mut Found) -> io::Result<Vec<PathBuf>> {
+fn look(directory: &Path, in_use: &[InUse], found: &mut Found) -> io::Result<Vec<PathBuf>> {
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -91,7 +92,7 @@ fn look(directory: &Path, last_good: &LastGood, found: &mut Found) -> io::Result
     directories.sort();
     let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let names: Vec<String> = files.iter().map(name).collect();
-    let mut taken = Vec::new();
+    let (mut taken, mut lone) = (Vec::new(), Vec::new());
     for (key, key_name) in files.iter().zip(&names) {
         let Some(wanted) = certificates_of(key_name) else { continue };
         let cert = wanted.iter().find_map(|wanted| names.iter().position(|name| name == wanted));
@@ -100,15 +101,21 @@ fn look(directory: &Path, last_good: &LastGood, found: &mut Found) -> io::Result
                 taken.push(at);
                 found.pairs.push(Pair { cert: Pem::File(files[at].clone()), key: Pem::File(key.clone()) });
             }
-            None => found.lone_keys.push(key.clone()),
+            None => lone.push(key.clone()),
         }
     }
-    for (at, path) in files.iter().enumerate() {
-        if !taken.contains(&at) && last_good.of(path).is_some() {
-            let key = Pem::File(path.with_extension("key"));
-            found.pairs.push(Pair { cert: Pem::File(path.clone()), key });
+    for one in in_use.iter().filter(|one| one.cert.parent() == Some(directory)) {
+        let Some(key) = &one.key else { continue };
+        let half = match files.iter().position(|file| *file == one.cert) {
+            Some(at) => !taken.contains(&at),
+            None => lone.contains(key),
+        };
+        if half {
+            lone.retain(|lone| lone != key);
+            found.halves.push(Pair { cert: Pem::File(one.cert.clone()), key: Pem::File(key.clone()) });
         }
     }
+    found.lone_keys.append(&mut lone);
     Ok(directories)
 }
 
@@ -149,7 +156,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        let found = of(dir.path(), &LastGood::default()).unwrap();
+        let found = of(dir.path(), &[]).unwrap();
         let short = |path: &Path| path.strip_prefix(dir.path()).unwrap().display().to_string();
         let pairs: Vec<_> = found
             .pairs
@@ -165,6 +172,6 @@ mod tests {
         assert_eq!(pairs, expected.map(|(cert, key)| (cert.to_owned(), key.to_owned())));
         assert_eq!(found.lone_keys.iter().map(|path| short(path)).collect::<Vec<_>>(), ["lone.key"]);
         assert_eq!(found.directories.iter().map(|path| short(path)).collect::<Vec<_>>(), ["live", "tls"]);
-        assert!(of(&dir.path().join("a.crt"), &LastGood::default()).is_err());
+        assert!(of(&dir.path().join("a.crt"), &[]).is_err());
     }
 }

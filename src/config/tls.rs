@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::Context;
 use super::diagnostic::Finding;
@@ -13,7 +14,7 @@ use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
 use crate::clock::Clock;
 use crate::route::{ClientAuth, TlsSpec, TlsVersion};
-use crate::tls::{self, Authority, Certificate, Flaw, Served, Server};
+use crate::tls::{self, Authority, Certificate, Flaw, InUse, Served, Server, Stale};
 
 /// `[listener.tls]`.
 pub(super) const TLS: Spec = Spec {
@@ -99,7 +100,8 @@ fn certificates(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Served> {
             reader.finish(context);
             if let (Some(cert), Some(key)) = (cert, key) {
                 let pair = Pair { cert: pem(context, &cert), key: pem(context, &key) };
-                all.extend(pair_of(context, &pair, (cert.span, key.span)));
+                let served = pair_of(context, &pair, (cert.span, key.span));
+                all.extend(served.inspect(|served| serve(context, &pair, None, served)));
             }
         } else if let Some(text) = item.text(context) {
             directory(context, &text, &mut all);
@@ -113,8 +115,13 @@ fn certificates(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Served> {
 fn directory(context: &mut Context<'_>, text: &Text<'_>, all: &mut Vec<Served>) {
     let path = beside(context, text);
     context.watch(&path);
-    let found = match pairs::of(&path, context.last_good) {
+    let in_use = context.last_good.found_in(&path);
+    let found = match pairs::of(&path, &in_use) {
         Ok(found) => found,
+        Err(error) if !in_use.is_empty() => {
+            let why = format!("cannot be read: {}", read::ReadError::System(error));
+            return all.extend(whole_directory(context, (&path, text), &in_use, &why));
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
             let message = format!("`{}` is a file", path.display());
             let finding = Finding::error("not-a-directory", text.span, message);
@@ -134,15 +141,83 @@ fn directory(context: &mut Context<'_>, text: &Text<'_>, all: &mut Vec<Served>) 
                     or `privkey.pem`";
         context.report(Finding::warning("lone-key", text.span, message).help(help));
     }
-    if found.pairs.is_empty() {
+    if found.pairs.is_empty() && found.halves.is_empty() {
+        if !in_use.is_empty() {
+            let why = "holds no certificate with its key any more";
+            return all.extend(whole_directory(context, (&path, text), &in_use, why));
+        }
         let message = format!("`{}` holds no certificate with its key", path.display());
         let help = "it may hold `NAME.crt` (or `.pem`) with `NAME.key`, or `fullchain.pem` with `privkey.pem`, also one \
                     directory further down";
         context.report(Finding::error("no-certificate", text.span, message).help(help));
     }
+    let mut served: Vec<(Pair, Served)> = Vec::new();
     for pair in found.pairs {
-        all.extend(pair_of(context, &pair, (text.span, text.span)));
+        let one = pair_of(context, &pair, (text.span, text.span));
+        served.extend(one.map(|one| (pair, one)));
     }
+    let whole = served.len();
+    for half in found.halves {
+        let beside = served.iter().take(whole).filter(|(pair, _)| folder(&pair.cert) == folder(&half.cert));
+        // What has another file now is not missing.
+        let replaced = |before: Arc<Certificate>| beside.clone().any(|(_, one)| one.certificate.replaces(&before));
+        if !last_good(context, &half).is_some_and(replaced) {
+            let one = pair_of(context, &half, (text.span, text.span));
+            served.extend(one.map(|one| (half, one)));
+        }
+    }
+    // In the order of the keys, folder by folder: what has lost a file keeps its place.
+    served.sort_by(|(one, _), (other, _)| {
+        (folder(&one.key), one.key.path()).cmp(&(folder(&other.key), other.key.path()))
+    });
+    for (pair, one) in served {
+        serve(context, &pair, Some(&path), &one);
+        all.push(one);
+    }
+}
+
+fn folder(pem: &Pem) -> Option<&Path> {
+    pem.path().and_then(Path::parent)
+}
+
+/// All that a directory has held: with the last certificate nobody could be answered any more.
+fn whole_directory(
+    context: &mut Context<'_>,
+    (path, text): (&Path, &Text<'_>),
+    in_use: &[InUse],
+    why: &str,
+) -> Vec<Served> {
+    let file = Pem::File(path.to_owned());
+    let keep = |one: &InUse| {
+        let before = Arc::clone(&one.certificate);
+        let flaw = Flaw { code: "no-certificate", what: why.to_owned(), help: String::new() };
+        let served = kept(context, (text.span, &file), before, (&flaw, None));
+        depend(context, &served);
+        context.in_use.push(one.clone());
+        served
+    };
+    in_use.iter().map(keep).collect()
+}
+
+/// The pair is served like this when the load holds.
+fn serve(context: &mut Context<'_>, pair: &Pair, directory: Option<&Path>, served: &Served) {
+    depend(context, served);
+    if let Some(cert) = pair.cert.path() {
+        let (key, directory) = (pair.key.path().map(Path::to_owned), directory.map(Path::to_owned));
+        let certificate = Arc::clone(&served.certificate);
+        context.in_use.push(InUse { cert: cert.to_owned(), key, directory, certificate });
+    }
+}
+
+/// What comes of the files depends also on the time, and on what was served before.
+fn depend(context: &mut Context<'_>, served: &Served) {
+    context.depend(served.certificate.fingerprint().as_bytes());
+    context.depend(&[u8::from(served.stale.is_some())]);
+}
+
+/// What was served in the place of a pair.
+fn last_good(context: &Context<'_>, pair: &Pair) -> Option<Arc<Certificate>> {
+    context.last_good.of(pair.cert.path()?, pair.key.path())
 }
 
 /// Reads a pair; when it does not hold, the last good one is kept.
@@ -155,7 +230,7 @@ fn pair_of(context: &mut Context<'_>, pair: &Pair, (cert_at, key_at): (Span, Spa
         (Ok(_), Err(flaw)) => Err((key_at, &pair.key, flaw)),
         (Ok(chain), Ok(key)) => Certificate::new(&chain, key).map_err(|flaw| (key_at, &pair.key, flaw)),
     };
-    let before = pair.cert.path().and_then(|path| context.last_good.of(path));
+    let before = last_good(context, pair);
     match (read, before) {
         (Ok((certificate, flaws)), before) => {
             let certificate = Arc::new(certificate);
@@ -170,15 +245,18 @@ fn pair_of(context: &mut Context<'_>, pair: &Pair, (cert_at, key_at): (Span, Spa
                 context.report(Finding::warning("certificate-without-names", cert_at, message));
             }
             if let (true, Some(before), Some(time)) = (expired, before.filter(|one| one.is_valid_at(now)), time) {
-                return Some(kept(context, (cert_at, &pair.cert), before, &time));
-            }
-            if let Some(path) = pair.cert.path() {
-                context.last_good.keep(path, &certificate);
+                let from = certificate.begins_at();
+                return Some(kept(
+                    context,
+                    (cert_at, &pair.cert),
+                    before,
+                    (&time, Some(from).filter(|from| now < *from)),
+                ));
             }
             Some(Served { certificate, stale: None })
         }
         (Err((at, file, flaw)), Some(before)) => {
-            let served = kept(context, (at, file), before, &flaw);
+            let served = kept(context, (at, file), before, (&flaw, None));
             report(context, (Finding::warning, at), &file.to_string(), flaw);
             Some(served)
         }
@@ -189,11 +267,17 @@ fn pair_of(context: &mut Context<'_>, pair: &Pair, (cert_at, key_at): (Span, Spa
     }
 }
 
-/// The last good certificate in the place of one that does not hold.
-fn kept(context: &mut Context<'_>, (at, file): (Span, &Pem), before: Arc<Certificate>, flaw: &Flaw) -> Served {
+/// The last good certificate in the place of one that does not hold, or does from a certain moment on.
+fn kept(
+    context: &mut Context<'_>,
+    (at, file): (Span, &Pem),
+    before: Arc<Certificate>,
+    (flaw, until): (&Flaw, Option<Duration>),
+) -> Served {
     let message = format!("the last good certificate of `{}` is kept: `{file}` {}", before.label(), flaw.what);
     context.report(Finding::warning("certificate-kept", at, message));
-    Served { certificate: before, stale: Some(flaw.what.clone()) }
+    let stale = Stale { file: file.to_string(), why: flaw.what.clone(), until };
+    Served { certificate: before, stale: Some(stale) }
 }
 
 /// Two certificates for one name.

@@ -25,6 +25,7 @@ use crate::drain::{Drain, Phase};
 use crate::route::{Generation, summary};
 use crate::snapshot::{ListeningSocket, Snapshot, SnapshotStore};
 use crate::telemetry::{LogWriter, TraceExporter, WorkerMeter};
+use crate::tls::Server;
 
 /// How long a reload waits for the workers to follow.
 const ADOPT_PATIENCE: Duration = Duration::from_secs(1);
@@ -90,6 +91,8 @@ pub struct Controller {
     pub(super) reloading: Option<Reloading>,
     pub(super) next: Option<Reloading>,
     pub(super) stuck: bool,
+    /// The moment for which certificates that were put aside were read again.
+    pub(super) revisited: Option<Duration>,
     pub(super) retired: Retired,
     pub(super) closing: Vec<Arc<ListeningSocket>>,
     pub(super) succession: Succession,
@@ -257,7 +260,9 @@ impl Controller {
         let outcome = match reading.result {
             Err(unread) => Outcome::Rejected(unread.into()),
             Ok(loaded) if loaded.hash == self.ledger.pages().hash => {
-                Outcome::Unchanged { generation: self.store.load().generation }
+                let snapshot = self.store.load();
+                let servers = snapshot.listeners.iter().filter_map(|one| one.tls.as_deref());
+                Outcome::Unchanged { generation: snapshot.generation, kept: servers.flat_map(Server::kept).collect() }
             }
             Ok(loaded) => {
                 for (name, answered) in &reading.answers {
@@ -406,31 +411,6 @@ impl Controller {
             witnesses: old.witnesses.clone(),
             needs: Arc::clone(&old.needs),
         });
-    }
-
-    fn watchdog(&mut self, ended: usize) {
-        self.retired.bury();
-        {
-            let mut pages = self.ledger.pages();
-            pages.log_lines_lost = self.log.lines_lost();
-            if ended > pages.workers_lost && self.stopping.phase() < Phase::Draining {
-                tracing::error!(ended, "a worker has ended: the process should be restarted");
-            }
-            pages.workers_lost = ended;
-        }
-        let stuck = self.ledger.stuck();
-        match stuck {
-            Some((worker, silence)) if !self.stuck => {
-                self.ledger.pages().worker_stalls += 1;
-                tracing::error!(worker, silence_s = silence.as_secs(), "a worker does not run");
-            }
-            None if self.stuck => tracing::info!("the workers run again"),
-            Some(_) | None => {}
-        }
-        self.stuck = stuck.is_some();
-        if self.ledger.healthy().is_ok() && self.notify.watchdog().is_some() {
-            self.notify.tell(State::Watchdog, None);
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::measure::Baselines;
-use super::outcome::{Cause, Outcome};
+use super::outcome::{Cause, Outcome, told_kept};
 use super::resolve::Answered;
 use crate::clock::Clock;
 use crate::drain::Phase;
@@ -167,8 +167,11 @@ impl Ledger {
         let (cause, took_ms) = (last.cause.name(), u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX));
         let before = self.pages().last.as_ref().map(|before| before.outcome.clone());
         match &last.outcome {
-            Outcome::Unchanged { generation } => {
+            Outcome::Unchanged { generation, kept } => {
                 let generation = generation.0;
+                if let Some(kept) = told_kept(kept) {
+                    tracing::warn!(cause, generation, "{kept}");
+                }
                 if matches!(before, Some(Outcome::Rejected(_))) {
                     tracing::info!(
                         cause,

@@ -16,6 +16,7 @@ mod outcome;
 mod reading;
 mod resolve;
 mod retired;
+mod rounds;
 mod scrape;
 mod signals;
 mod socket;

@@ -12,6 +12,8 @@ pub enum Outcome {
     Unchanged {
         /// The generation that goes on.
         generation: Generation,
+        /// The certificates that go on although their files do not hold, with what is wrong there.
+        kept: Vec<String>,
     },
     /// The new rules hold.
     Applied {
@@ -74,7 +76,10 @@ impl Outcome {
     #[must_use]
     pub fn to_json(&self) -> Value {
         match self {
-            Self::Unchanged { generation } => json!({ "outcome": self.name(), "generation": generation.0 }),
+            Self::Unchanged { generation, kept } => {
+                let summary: Vec<String> = told_kept(kept).into_iter().collect();
+                json!({ "outcome": self.name(), "generation": generation.0, "summary": summary })
+            }
             Self::Applied { generation, summary } => {
                 json!({ "outcome": self.name(), "generation": generation.0, "summary": summary })
             }
@@ -88,7 +93,10 @@ impl Outcome {
     #[must_use]
     pub fn to_text(&self) -> String {
         match self {
-            Self::Unchanged { generation } => format!("unchanged: generation {generation} goes on\n"),
+            Self::Unchanged { generation, kept } => {
+                let kept = told_kept(kept).map(|kept| format!("; {kept}")).unwrap_or_default();
+                format!("unchanged: generation {generation} goes on{kept}\n")
+            }
             Self::Applied { generation, summary } => {
                 let mut text = format!("applied: generation {generation}\n");
                 for line in summary {
@@ -100,5 +108,14 @@ impl Outcome {
             }
             Self::Rejected(rejection) => rejection.text.clone(),
         }
+    }
+}
+
+/// Says that certificates are kept, if any are.
+pub(super) fn told_kept(kept: &[String]) -> Option<String> {
+    match kept {
+        [] => None,
+        [one] => Some(format!("1 certificate is kept: {one}")),
+        all => Some(format!("{} certificates are kept: {}", all.len(), all.join(", "))),
     }
 }

@@ -187,7 +187,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     note_start(&ledger, loaded.hash, clock.now().duration_since(began));
     let stopping = Stopping::new(settings.drain_delay, settings.drain_deadline);
     let drain = Drain::new();
-    let (reloading, next, stuck) = (None, None, false);
+    let (reloading, next, stuck, revisited) = (None, None, false, None);
     let (retired, closing) = (Retired::default(), Vec::new());
     let controller = Controller {
         ledger,
@@ -206,6 +206,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         reloading,
         next,
         stuck,
+        revisited,
         retired,
         closing,
         succession,

@@ -95,7 +95,7 @@ fn tls(listener: &Listener, server: &Server) -> Value {
             "names": one.certificate.names(),
             "sha256": one.certificate.fingerprint(),
             "expires_at": time(one.certificate.expires_at()),
-            "kept_because": one.stale,
+            "kept_because": one.stale.as_ref().map(ToString::to_string),
         })
     });
     json!({

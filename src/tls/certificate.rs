@@ -89,6 +89,19 @@ impl Certificate {
         &self.fingerprint
     }
 
+    /// Whether it takes the place of another: it has the same key, or is for one of its names.
+    #[must_use]
+    pub fn replaces(&self, other: &Self) -> bool {
+        let of = |one: &Self| one.key.key.public_key().map(|key| key.to_vec());
+        of(self) == of(other) || self.names.iter().any(|name| other.names.contains(name))
+    }
+
+    /// From when on it is valid, since the Unix epoch.
+    #[must_use]
+    pub const fn begins_at(&self) -> Duration {
+        self.valid.0
+    }
+
     /// Until when it is valid, since the Unix epoch.
     #[must_use]
     pub const fn expires_at(&self) -> Duration {

@@ -24,8 +24,25 @@ const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 pub struct Served {
     /// The certificate.
     pub certificate: Arc<Certificate>,
-    /// Why it is not the one that its file holds now: what is wrong with that one.
-    pub stale: Option<String>,
+    /// Why it is not the one that its files hold now.
+    pub stale: Option<Stale>,
+}
+
+/// Why a certificate is kept that is not the one of its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// The file that does not hold.
+    pub file: String,
+    /// What is wrong with it, as the rest of a sentence that begins with the file's name.
+    pub why: String,
+    /// From when on it holds as it is, since the Unix epoch; nothing where waiting does not help.
+    pub until: Option<Duration>,
+}
+
+impl std::fmt::Display for Stale {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "file {}: {}", self.file, self.why)
+    }
 }
 
 /// Whose certificates clients may present.
@@ -150,28 +167,52 @@ impl Server {
         !ours.iter().any(covers)
     }
 
-    /// What changed, in words for the log of a reload.
+    /// The certificates that are not those of their files, with what is wrong there.
+    pub fn kept(&self) -> impl Iterator<Item = String> {
+        let stale = self.served().iter().filter_map(|one| Some((one.certificate.label(), one.stale.as_ref()?)));
+        stale.map(|(label, why)| format!("{label} ({why})"))
+    }
+
+    /// The first moment, since the Unix epoch, from which a file holds that was put aside.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.served().iter().filter_map(|one| one.stale.as_ref()?.until).min()
+    }
+
+    /// What changed, in words for the log of a reload. A certificate is known by its fingerprint: several may be for
+    /// one name, such as RSA beside ECDSA.
     #[must_use]
     pub fn changes(&self, old: &Self) -> Vec<String> {
         let mut lines = Vec::new();
-        let known = |set: &Self, label: &str| set.served().iter().find(|one| one.certificate.label() == label).cloned();
+        let mut gone: Vec<&str> = old.without(self).map(|one| one.certificate.label()).collect();
         for new in self.served() {
             let label = new.certificate.label();
-            match (known(old, label), &new.stale) {
-                (_, Some(why)) => lines.push(format!("certificate {label} kept: its new file {why}")),
-                (None, None) => lines.push(format!("certificate {label} added")),
-                (Some(old), None) if old.certificate.fingerprint() != new.certificate.fingerprint() => {
-                    lines.push(format!("certificate {label} renewed"));
+            let before = old.served().iter().find(|one| one.is(new));
+            match (before, &new.stale) {
+                (_, Some(stale)) => lines.push(format!("certificate {label} kept: its new file {}", stale.why)),
+                (Some(before), None) if before.stale.is_some() => {
+                    lines.push(format!("certificate {label} holds again: its file is good"));
                 }
                 (Some(_), None) => {}
+                (None, None) => match gone.iter().position(|gone| *gone == label) {
+                    Some(at) => {
+                        gone.swap_remove(at);
+                        lines.push(format!("certificate {label} renewed"));
+                    }
+                    None => lines.push(format!("certificate {label} added")),
+                },
             }
         }
-        let gone = old.served().iter().filter(|one| known(self, one.certificate.label()).is_none());
-        lines.extend(gone.map(|one| format!("certificate {} removed", one.certificate.label())));
+        lines.extend(gone.iter().map(|label| format!("certificate {label} removed")));
         if self.authority != old.authority {
             lines.push("the authority of client certificates changed".to_owned());
         }
         lines
+    }
+
+    /// Those of its certificates that `other` does not serve.
+    fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Served> {
+        self.served().iter().filter(|one| !other.served().iter().any(|theirs| theirs.is(one)))
     }
 
     /// The seconds that a certificate has left; negative when it has expired.
@@ -179,6 +220,13 @@ impl Server {
     pub fn seconds_left(certificate: &Certificate, now: Duration) -> i64 {
         let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
         seconds(certificate.expires_at()).saturating_sub(seconds(now))
+    }
+}
+
+impl Served {
+    /// Whether both are the same certificate.
+    fn is(&self, other: &Self) -> bool {
+        self.certificate.fingerprint() == other.certificate.fingerprint()
     }
 }
 

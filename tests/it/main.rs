@@ -26,6 +26,7 @@ mod memory;
 mod process;
 mod proxy_protocol;
 mod reload;
+mod renewals;
 mod shadow;
 mod stalls;
 mod tls;

@@ -75,6 +75,14 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A certificate for these names that is valid from this moment since the Unix epoch on.
+    pub fn leaf_at(&self, names: &[&str], from: std::time::Duration) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + from;
+        self.sign(&params)
+    }
+
     /// A client's certificate with this common name and these alternative names.
     pub fn client(&self, cn: &str, also: Vec<SanType>) -> Pair {
         let mut params = CertificateParams::default();

@@ -1,0 +1,47 @@
+//! Rounds: what the controller looks after every second, whatever happens or does not happen.
+
+use super::controller::Controller;
+use super::notify::State;
+use super::outcome::Cause;
+use crate::drain::Phase;
+
+impl Controller {
+    /// `ended` workers have ended.
+    pub(super) fn watchdog(&mut self, ended: usize) {
+        self.retired.bury();
+        self.revisit();
+        {
+            let mut pages = self.ledger.pages();
+            pages.log_lines_lost = self.log.lines_lost();
+            if ended > pages.workers_lost && self.stopping.phase() < Phase::Draining {
+                tracing::error!(ended, "a worker has ended: the process should be restarted");
+            }
+            pages.workers_lost = ended;
+        }
+        let stuck = self.ledger.stuck();
+        match stuck {
+            Some((worker, silence)) if !self.stuck => {
+                self.ledger.pages().worker_stalls += 1;
+                tracing::error!(worker, silence_s = silence.as_secs(), "a worker does not run");
+            }
+            None if self.stuck => tracing::info!("the workers run again"),
+            Some(_) | None => {}
+        }
+        self.stuck = stuck.is_some();
+        if self.ledger.healthy().is_ok() && self.notify.watchdog().is_some() {
+            self.notify.tell(State::Watchdog, None);
+        }
+    }
+
+    /// Reads the files again when a certificate that was put aside, since it was not valid yet, has become valid.
+    fn revisit(&mut self) {
+        let due = self.store.load().listeners.iter().filter_map(|one| one.tls.as_ref()?.due()).min();
+        if due.is_none_or(|due| due > self.ledger.clock.wall()) {
+            self.revisited = None;
+        } else if self.revisited != due {
+            // Once: when the files do not hold, they are read again as they change.
+            self.revisited = due;
+            self.reload(Cause::Watch, None);
+        }
+    }
+}

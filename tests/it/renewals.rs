@@ -1,0 +1,198 @@
+//! Certificates that are renewed, in whatever order their files appear, and what goes on meanwhile.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pointsman::clock::Clock;
+use pointsman::config::{Loaded, load_keeping};
+use pointsman::tls::LastGood;
+
+use crate::harness::proxy::Setup;
+use crate::harness::{Authority, Pair, Proxy, Raw, Upstream, until};
+
+const LISTENER: &str = r#"
+[[listener]]
+name = "https"
+address = "127.0.0.1:0"
+[listener.tls]
+certificates = [{certificates}]
+[upstream.main]
+endpoints = ["http://{main}"]
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+"#;
+
+/// A folder that is loaded again and again by one process.
+struct Folder {
+    dir: tempfile::TempDir,
+    authority: Authority,
+    last_good: LastGood,
+}
+
+impl Folder {
+    fn new(certificates: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let text = LISTENER.replace("{certificates}", certificates).replace("{main}", "127.0.0.1:1");
+        std::fs::write(dir.path().join("routes.toml"), format!("schema = 1\n{text}")).unwrap();
+        Self { dir, authority: Authority::new("test root"), last_good: LastGood::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        std::fs::remove_file(self.path(name)).unwrap();
+    }
+
+    fn leaf(&self, name: &str) -> Pair {
+        self.authority.leaf(&[name])
+    }
+
+    fn try_load(&self) -> Result<Loaded, String> {
+        load_keeping(&self.path("routes.toml"), &|_| None, &self.last_good).map_err(|bad| bad.to_string())
+    }
+
+    #[track_caller]
+    fn load(&self) -> Loaded {
+        self.try_load().unwrap_or_else(|bad| panic!("{bad}"))
+    }
+
+    /// What would be served now, with `kept` behind what is not as its file says.
+    #[track_caller]
+    fn served(&self) -> Vec<String> {
+        let loaded = self.load();
+        let all = loaded.tls[0].as_ref().unwrap().served().iter();
+        let name = |one: &pointsman::tls::Served| {
+            format!("{}{}", one.certificate.label(), if one.stale.is_some() { " kept" } else { "" })
+        };
+        all.map(name).collect()
+    }
+
+    #[track_caller]
+    fn warns(&self, of: &str) {
+        let warnings = self.load().warnings.to_string();
+        assert!(warnings.contains(of), "{of}:\n{warnings}");
+    }
+}
+
+/// A proxy that serves what is in `certs` beside its file.
+fn proxy(echo: &Upstream, certs: &Path) -> Proxy {
+    let certificates = format!("\"{}\"", certs.display());
+    Setup::default().with("main", echo).place("certificates", certificates).start(LISTENER)
+}
+
+fn kept_because(proxy: &Proxy) -> Option<String> {
+    let status = proxy.status();
+    status["listeners"][0]["tls"]["certificates"][0]["kept_because"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_taken_when_it_is() {
+    let (echo, authority, dir) = (Upstream::echo(), Authority::new("test root"), tempfile::tempdir().unwrap());
+    authority.leaf(&["a.test"]).write(dir.path(), "a");
+    let proxy = proxy(&echo, dir.path());
+    let renewed = authority.leaf_at(&["a.test"], Clock.wall() + Duration::from_secs(5));
+    renewed.write(dir.path(), "a");
+    drop(proxy.app().reload());
+    let why = until("it is put aside", || kept_because(&proxy));
+    assert!(why.contains("valid from"), "{why}");
+    let client = authority.believer().make();
+    until("its time has come", || {
+        let raw = Raw::secured(proxy.address(), &client, "a.test");
+        (raw.wire.session().peer_certificates().unwrap()[0] == renewed.der()).then_some(())
+    });
+    assert_eq!(kept_because(&proxy), None);
+}
+
+#[test]
+fn a_renewal_in_pieces_leaves_no_ghost() {
+    let folder = Folder::new("\"certs\"");
+    let (old, new) = (folder.leaf("a.test"), folder.leaf("a.test"));
+    for name in ["fullchain.pem", "cert.pem"] {
+        folder.write(&format!("certs/a/{name}"), &old.cert);
+    }
+    folder.write("certs/a/privkey.pem", &old.key);
+    assert_eq!(folder.served(), ["a.test"]);
+    folder.remove("certs/a/fullchain.pem");
+    assert_eq!(folder.served(), ["a.test"]);
+    for name in ["fullchain.pem", "cert.pem"] {
+        folder.write(&format!("certs/a/{name}"), &new.cert);
+    }
+    folder.write("certs/a/privkey.pem", &new.key);
+    assert_eq!(folder.served(), ["a.test"], "the certificate without its chain is no other one");
+    // A pair under another name, of which the old certificate is left behind.
+    let other = folder.leaf("a.test");
+    other.write(&folder.path("certs"), "b");
+    assert_eq!(folder.served(), ["a.test", "a.test"]);
+    folder.remove("certs/b.key");
+    assert_eq!(folder.served(), ["a.test kept", "a.test"], "its key is gone by mistake, perhaps");
+    other.write(&folder.path("certs"), "c");
+    assert_eq!(folder.served(), ["a.test", "a.test"], "the same certificate, under another name");
+}
+
+#[test]
+fn what_was_refused_or_taken_away_is_not_remembered() {
+    let folder = Folder::new("\"certs\"");
+    folder.leaf("a.test").write(&folder.path("certs"), "a");
+    assert_eq!(folder.served(), ["a.test"]);
+    let b = folder.leaf("b.test");
+    b.write(&folder.path("certs"), "b");
+    folder.leaf("c.test").write(&folder.path("certs"), "c");
+    assert_eq!(folder.served(), ["a.test", "b.test", "c.test"]);
+    folder.remove("certs/b.crt");
+    folder.remove("certs/b.key");
+    folder.remove("certs/c.crt");
+    assert_eq!(folder.served(), ["a.test", "c.test kept"], "a pair is removed on purpose, half of it is not");
+    folder.write("certs/b.crt", &b.cert);
+    assert_eq!(folder.served(), ["a.test", "c.test kept"], "a certificate whose removal was taken has no key");
+    folder.remove("certs/c.key");
+    assert_eq!(folder.served(), ["a.test"]);
+}
+
+#[test]
+fn what_is_missing_altogether_holds_nobody_up() {
+    let folder = Folder::new("{ cert = \"x.crt\", key = \"x.key\" }, \"certs\"");
+    folder.leaf("x.test").write(&folder.path(""), "x");
+    for name in ["a", "b"] {
+        folder.leaf(&format!("{name}.test")).write(&folder.path("certs"), name);
+    }
+    assert_eq!(folder.served(), ["x.test", "a.test", "b.test"]);
+    folder.remove("x.crt");
+    assert_eq!(folder.served(), ["x.test kept", "a.test", "b.test"]);
+    folder.warns("x.crt` cannot be read");
+    folder.remove("x.key");
+    folder.remove("certs/a.crt");
+    folder.remove("certs/a.key");
+    assert_eq!(folder.served(), ["x.test kept", "b.test"]);
+    folder.remove("certs/b.crt");
+    folder.remove("certs/b.key");
+    assert_eq!(folder.served(), ["x.test kept", "b.test kept"], "the last one of a directory");
+    folder.warns("holds no certificate");
+    std::fs::remove_dir(folder.path("certs")).unwrap();
+    assert_eq!(folder.served(), ["x.test kept", "b.test kept"]);
+    let text = std::fs::read_to_string(folder.path("routes.toml")).unwrap();
+    folder.write("routes.toml", &format!("{text}[kill]\nall = true\n"));
+    assert!(folder.load().rules.kill.all, "a kill does not wait for certificates");
+    let b = folder.leaf("b.test");
+    b.write(&folder.path("certs"), "b");
+    assert_eq!(folder.served(), ["x.test kept", "b.test"]);
+}
+
+#[test]
+fn the_first_certificate_stays_the_default() {
+    let folder = Folder::new("\"certs\"");
+    for name in ["a", "b"] {
+        folder.leaf(&format!("{name}.test")).write(&folder.path("certs"), name);
+    }
+    assert_eq!(folder.served(), ["a.test", "b.test"]);
+    folder.remove("certs/a.key");
+    assert_eq!(folder.served(), ["a.test kept", "b.test"]);
+}
