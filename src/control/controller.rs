@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::carry;
-use super::hand_over::Succession;
+use super::hand_over::{Attempt, Succession};
 use super::ledger::{LastReload, Ledger};
 use super::notify::{Notify, State};
 use super::outcome::{Cause, Outcome};
@@ -162,7 +162,7 @@ impl Controller {
             Event::Terminate | Event::Stop => self.stop(),
             Event::Abandon => return Some(Stopped::AtOnce),
             Event::Due(phase) => return self.due(phase),
-            Event::HandOver => self.hand_over(),
+            Event::HandOver => self.hand_over(Attempt::First),
             Event::HandedOver(result) => self.handed_over(result),
             Event::Close => self.close(),
             Event::Watchdog { ended } => self.watchdog(ended),
@@ -173,6 +173,9 @@ impl Controller {
     fn stop(&mut self) {
         if self.stopping.phase() == Phase::Running {
             self.dismiss_successor();
+            if let Some(next) = self.next.take() {
+                refuse(next);
+            }
             self.notify.tell(State::Stopping, Some("finishing what is under way"));
             self.stopping.begin(self.ledger.clock.now(), &self.sender);
             self.advance(Phase::Lame);
@@ -223,14 +226,13 @@ impl Controller {
 
     pub(super) fn reload(&mut self, cause: Cause, reply: Option<Reply>) {
         if self.stopping.phase() > Phase::Running {
-            let rejection = Rejection::new("stopping", "the proxy is stopping", "reload the proxy that replaces it");
             if let Some(reply) = reply {
-                reply(&Outcome::Rejected(rejection));
+                reply(&stopping());
             }
             return;
         }
         let began = self.ledger.clock.now();
-        if self.reloading.is_some() || self.succession.handing_over.is_some() {
+        if self.reloading.is_some() || self.is_handed_over_soon() {
             let next = self.next.get_or_insert_with(|| Reloading { cause, replies: Vec::new(), began, outcome: None });
             next.replies.extend(reply);
             return;
@@ -252,6 +254,11 @@ impl Controller {
     }
 
     fn was_read(&mut self, reading: Reading) {
+        if self.stopping.phase() > Phase::Running {
+            // Nobody would accept at what it binds, and nobody has to hear of it.
+            self.reloading.take().into_iter().for_each(refuse);
+            return;
+        }
         match &reading.result {
             Ok(loaded) => self.watcher.follow(&loaded.watched, reading.began_at),
             Err(Unread::Refused(diagnostics)) => self.watcher.also(diagnostics.watched(), reading.began_at),
@@ -264,6 +271,7 @@ impl Controller {
                 let servers = snapshot.listeners.iter().filter_map(|one| one.tls.as_deref());
                 Outcome::Unchanged { generation: snapshot.generation, kept: servers.flat_map(Server::kept).collect() }
             }
+            Ok(_) if !self.may_apply() => return self.hold(),
             Ok(loaded) => {
                 for (name, answered) in &reading.answers {
                     self.ledger.resolved(name, answered);
@@ -281,6 +289,15 @@ impl Controller {
             tokio::spawn(async move { events.send(Event::Adopted(adopting.await)).await });
         } else {
             self.finish(outcome);
+        }
+    }
+
+    /// Waits with a reload for the end of the hand-over: if it comes to nothing, the files are read again.
+    fn hold(&mut self) {
+        let Some(reloading) = self.reloading.take() else { return };
+        match &mut self.next {
+            Some(next) => next.replies.extend(reloading.replies),
+            None => self.next = Some(reloading),
         }
     }
 
@@ -346,6 +363,7 @@ impl Controller {
         let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();
         self.store.publish(next);
         self.note_sockets();
+        self.succession.inherited.tell_unused();
         self.close_soon(gone);
         self.retired.add(old);
         Ok(Outcome::Applied { generation, summary })
@@ -365,7 +383,8 @@ impl Controller {
     fn finish(&mut self, outcome: Outcome) {
         let Some(reloading) = self.reloading.take() else { return };
         let took = self.ledger.clock.now().duration_since(reloading.began);
-        if reloading.cause != Cause::Watch || !matches!(outcome, Outcome::Unchanged { .. }) {
+        let running = self.stopping.phase() == Phase::Running;
+        if running && (reloading.cause != Cause::Watch || !matches!(outcome, Outcome::Unchanged { .. })) {
             let generation = self.store.load().generation;
             let trouble = if matches!(outcome, Outcome::Rejected(_)) { "; the last reload was rejected" } else { "" };
             self.notify.tell(State::Ready, Some(&format!("serving generation {generation}{trouble}")));
@@ -375,13 +394,10 @@ impl Controller {
         if let Some(last) = last {
             reloading.replies.into_iter().for_each(|reply| reply(&last.outcome));
         }
-        if std::mem::take(&mut self.succession.hand_over_next) {
-            self.hand_over();
-        }
-        if self.succession.handing_over.is_none()
-            && let Some(next) = self.next.take()
-        {
+        if let Some(next) = self.next.take() {
             self.begin(next);
+        } else if let Some(attempt) = self.succession.hand_over_next.take() {
+            self.hand_over(attempt);
         }
     }
 
@@ -412,6 +428,16 @@ impl Controller {
             needs: Arc::clone(&old.needs),
         });
     }
+}
+
+/// What a reload comes to while the proxy is stopping.
+fn stopping() -> Outcome {
+    Outcome::Rejected(Rejection::new("stopping", "the proxy is stopping", "reload the proxy that replaces it"))
+}
+
+/// Tells whoever waits for a reload that there will be none.
+fn refuse(reloading: Reloading) {
+    reloading.replies.into_iter().for_each(|reply| reply(&stopping()));
 }
 
 /// Waits until all workers decide with `generation`, or for as long as is bearable.

@@ -317,6 +317,37 @@ fn listeners_come_and_go_with_the_new_file() {
 }
 
 #[test]
+fn an_edit_while_handing_over_holds_at_once_and_the_hand_over_begins_again() {
+    let echo = Upstream::echo();
+    let service = Service::with(&rules(&echo, ""), &["--workers", "2", "--hand-over-patience", "5m"], &[]);
+    let note = service.dir.path().join("successors");
+    install(service.dir.path(), script(&format!("echo $$ >>{}; exec sleep 1000", note.display())));
+    let successor = |at: usize| {
+        let pid = until("a new process runs", || {
+            let text = std::fs::read_to_string(&note).ok()?;
+            text.split_inclusive('\n').filter(|line| line.ends_with('\n')).nth(at)?.trim().parse::<u64>().ok()
+        });
+        service.pids.lock().unwrap().insert(0, pid);
+        pid
+    };
+    let generation = || service.status()["generation"].as_u64();
+    let old = service.pid();
+    signal(old, "USR2");
+    let first = successor(0);
+    service.rewrite(&rules(&echo, "[kill]\nall = true"));
+    until("the edit holds", || (generation() == Some(2)).then_some(()));
+    ends(first);
+    let second = successor(1);
+    assert_eq!(service.status()["hand_over_failure"], Value::Null, "it goes on");
+    service.rewrite(&rules(&echo, ""));
+    until("the next edit holds", || (generation() == Some(3)).then_some(()));
+    ends(second);
+    let why = until("it is given up", || Some(service.status()["hand_over_failure"].as_str()?.to_owned()));
+    assert!(why.contains("edited"), "{why}");
+    assert_eq!((service.pid(), service.get("/")), (old, 200));
+}
+
+#[test]
 fn a_stop_while_handing_over_stops_both() {
     let echo = Upstream::echo();
     let service = Service::start(&echo);

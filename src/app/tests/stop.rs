@@ -1,9 +1,14 @@
 //! The end: drained, forced, at once.
 
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::harness::{Folder, eventually, file, followers, get};
+use super::harness::{Folder, eventually, file, followers, generation, get, rejected};
 use crate::app::{App, Stopped};
+use crate::control::Notify;
 use crate::drain::Phase;
 
 #[test]
@@ -28,6 +33,44 @@ fn is_not_ready_while_it_stops() {
     assert_eq!(get(&app, "/healthz").status, 200);
     assert!(get(&app, "/metrics").body.contains("pointsman_drain_phase{phase=\"lame\"} 1\n"));
     assert_eq!(app.reload().name(), "rejected");
+}
+
+#[test]
+fn a_stop_while_a_reload_reads_applies_nothing() {
+    let folder = Folder::new(&file(5));
+    let mut options = folder.options();
+    options.drain_delay = Duration::from_hours(1);
+    let systemd = UnixDatagram::bind(folder.path("notify")).expect("bound");
+    options.notify = Notify::to(&folder.path("notify").to_string_lossy(), None).expect("a name");
+    let mut settings = options.settings();
+    let (begun, begins) = channel();
+    let (go, gate) = channel::<()>();
+    let (gate, inner, first) = (Mutex::new(gate), settings.load.clone(), AtomicBool::new(true));
+    settings.load = Arc::new(move || {
+        if !first.swap(false, SeqCst) {
+            begun.send(()).expect("somebody waits");
+            gate.lock().expect("whole").recv().expect("a word");
+        }
+        inner()
+    });
+    let app = App::launch(settings, followers(Phase::Draining)).expect("started");
+    folder.write("routes.toml", &file(10));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| app.reload());
+        begins.recv().expect("it reads");
+        app.stop();
+        eventually("readiness fails", || get(&app, "/readyz").status == 503);
+        go.send(()).expect("somebody reads");
+        let outcome = reload.join().expect("answered");
+        assert!(rejected(&outcome).contains("stopping"), "{outcome:?}");
+    });
+    assert_eq!((generation(&app), app.status()["last_reload"]["cause"].as_str()), (1, Some("start")));
+    systemd.set_nonblocking(true).expect("set");
+    let mut text = [0; 1024];
+    let heard = std::iter::from_fn(|| systemd.recv(&mut text).ok().map(|bytes| text[..bytes].to_vec()));
+    let heard: Vec<String> = heard.map(|text| String::from_utf8_lossy(&text).into_owned()).collect();
+    let last = heard.iter().rev().find(|text| !text.starts_with("WATCHDOG")).expect("told");
+    assert!(last.starts_with("STOPPING=1"), "{heard:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +132,13 @@ impl Channel {
         Ok(Some((word, socket)))
     }
 
+    /// Hears nothing more: whoever waits for a word at this end is told that the other one is closed.
+    pub fn deafen(&self) {
+        if let Err(error) = rustix::net::shutdown(&self.0, Shutdown::Read) {
+            tracing::debug!(%error, "the talk of a hand-over could not be ended");
+        }
+    }
+
     /// Another handle to the same end.
     pub fn duplicate(&self) -> io::Result<Self> {
         self.0.as_fd().try_clone_to_owned().map(Self)
@@ -167,6 +174,20 @@ mod tests {
         assert_eq!(new.hear(PATIENCE).expect("heard").expect("a word").0, Word::AllSockets);
         drop(old);
         assert!(new.hear(PATIENCE).expect("heard").is_none(), "the other end is closed");
+    }
+
+    #[test]
+    fn whoever_is_dismissed_hears_it_and_is_heard_no_more() {
+        let (old, new) = ends();
+        let waits = old.duplicate().expect("a handle");
+        std::thread::scope(|scope| {
+            let heard = scope.spawn(|| waits.hear(PATIENCE).expect("heard"));
+            old.say(&Word::Dismissed, None).expect("said");
+            old.deafen();
+            assert!(heard.join().expect("no panic").is_none(), "it does not wait for a word any longer");
+        });
+        assert!(new.say(&Word::Serving, None).is_err());
+        assert_eq!(new.hear(PATIENCE).expect("heard").expect("a word").0, Word::Dismissed);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::super::controller::{Controller, Event};
@@ -29,6 +29,29 @@ pub struct HandingOver {
     /// The sockets that it may take, in the order in which it counts them.
     offered: Vec<Arc<ListeningSocket>>,
     began: Instant,
+    /// What it was told first, by the talk's thread or by the controller.
+    verdict: Arc<OnceLock<Verdict>>,
+    /// It was told to end: a second signal would cut what it finishes.
+    told_to_end: bool,
+    attempt: Attempt,
+}
+
+/// What becomes of a new process that is able to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It serves: nothing here may change any more that it would not know.
+    Go,
+    /// It is not wanted.
+    Dismissed,
+}
+
+/// An edit ends a hand-over, which begins again, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) enum Attempt {
+    /// The one that was asked for.
+    First,
+    /// The one after an edit.
+    Second,
 }
 
 /// A socket on its way.
@@ -39,21 +62,25 @@ struct Offer {
 
 impl Controller {
     /// `SIGUSR2`: hands over, unless that cannot be.
-    pub(in crate::control) fn hand_over(&mut self) {
+    pub(in crate::control) fn hand_over(&mut self, attempt: Attempt) {
         if self.stopping.phase() > Phase::Running {
             tracing::warn!("asked to hand over while stopping: the process that serves now is another one");
-        } else if let Some(handing_over) = &self.succession.handing_over {
+        } else if let Some(handing_over) = &mut self.succession.handing_over {
+            if handing_over.is_dismissed() {
+                // What was edited meanwhile was meant to be handed over.
+                handing_over.attempt = Attempt::First;
+            }
             tracing::warn!(pid = handing_over.pid, "asked to hand over while handing over");
         } else if self.reloading.is_some() {
             // What is handed over is what holds after the reload.
-            self.succession.hand_over_next = true;
+            self.succession.hand_over_next = Some(attempt);
         } else if std::process::id() == 1 {
             // When it ended, everything in its container would.
             self.not_handed_over(
                 "the first process of a container cannot be replaced from within: start a new container",
             );
         } else if let Some(program) = self.succession.program.clone() {
-            match self.start_successor(&program) {
+            match self.start_successor(&program, attempt) {
                 Ok(handing_over) => self.succession.handing_over = Some(handing_over),
                 Err(error) => self.not_handed_over(&format!("{} cannot be started: {error}", program.path.display())),
             }
@@ -72,7 +99,7 @@ impl Controller {
         self.notify.tell(State::Ready, Some("serving; the last hand-over failed"));
     }
 
-    fn start_successor(&self, program: &Program) -> io::Result<HandingOver> {
+    fn start_successor(&self, program: &Program, attempt: Attempt) -> io::Result<HandingOver> {
         let (channel, theirs) = Channel::pair()?;
         let mut command = Command::new(&program.path);
         command.args(&program.arguments).stdin(Stdio::from(theirs)).env(VARIABLE, VERSION);
@@ -89,12 +116,16 @@ impl Controller {
         let offered = own.map(|offer| Arc::clone(&offer.socket)).collect();
         let talk = channel.duplicate()?;
         let (patience, events) = (self.succession.patience, self.sender.clone());
+        let verdict = Arc::new(OnceLock::new());
+        let first = Arc::clone(&verdict);
         tokio::task::spawn_blocking(move || {
-            let result = converse(&talk, &offers, patience).map_err(|why| format!("{why}; {}", ended(&mut child)));
+            let result =
+                converse(&talk, &offers, (patience, &first)).map_err(|why| format!("{why}; {}", ended(&mut child)));
             // Nobody listens any more when the proxy has ended.
             let _ = events.blocking_send(Event::HandedOver(result));
         });
-        Ok(HandingOver { pid, channel, offered, began: self.ledger.clock.now() })
+        let began = self.ledger.clock.now();
+        Ok(HandingOver { pid, channel, offered, began, verdict, told_to_end: false, attempt })
     }
 
     /// Which of the sockets that others bound are in use.
@@ -126,9 +157,17 @@ impl Controller {
     /// The new process serves, or does not.
     pub(in crate::control) fn handed_over(&mut self, result: Result<Vec<usize>, String>) {
         let Some(mut handing_over) = self.succession.handing_over.take() else { return };
+        let stopping = self.stopping.phase() > Phase::Running;
         match result {
-            Ok(_) if self.stopping.phase() > Phase::Running => handing_over.dismiss(),
+            Ok(_) if stopping => handing_over.dismiss(),
             Ok(taken) => self.succeeded(&handing_over, &taken),
+            Err(why) if stopping => tracing::info!(pid = handing_over.pid, "the new process has ended: {why}"),
+            Err(_) if handing_over.is_dismissed() => match handing_over.attempt {
+                Attempt::First => self.hand_over(Attempt::Second),
+                Attempt::Second => {
+                    self.not_handed_over("the files were edited twice meanwhile: hand over when they are settled");
+                }
+            },
             Err(why) => {
                 self.not_handed_over(&why);
                 if let Some(next) = self.next.take() {
@@ -136,6 +175,22 @@ impl Controller {
                 }
             }
         }
+    }
+
+    /// Whether the new process serves, or is about to: what is read now would be lost on it.
+    pub(in crate::control) fn is_handed_over_soon(&self) -> bool {
+        self.succession.handing_over.as_ref().is_some_and(|one| one.verdict.get() == Some(&Verdict::Go))
+    }
+
+    /// Whether new rules may hold now. An edit does not wait for a hand-over: a new process that was not told to serve
+    /// yet, and has perhaps read the files as they were, is dismissed.
+    pub(in crate::control) fn may_apply(&mut self) -> bool {
+        let Some(handing_over) = &mut self.succession.handing_over else { return true };
+        if handing_over.forestall() {
+            tracing::info!(pid = handing_over.pid, "edited while handing over: the new process is dismissed");
+            handing_over.dismiss();
+        }
+        handing_over.is_dismissed()
     }
 
     /// The new process serves: what it took is its own, and this one drains.
@@ -164,24 +219,47 @@ impl Controller {
     pub(in crate::control) fn dismiss_successor(&mut self) {
         if let Some(handing_over) = &mut self.succession.handing_over {
             tracing::warn!(pid = handing_over.pid, "stopped while handing over: the new process is not wanted");
+            handing_over.forestall();
             handing_over.dismiss();
         }
     }
 }
 
 impl HandingOver {
-    /// Tells the new process to end, by both ways: it may wait for a word, or serve already.
+    /// Whether it was dismissed before it was told to serve.
+    fn is_dismissed(&self) -> bool {
+        self.verdict.get() == Some(&Verdict::Dismissed)
+    }
+
+    /// Sees to it that the new process is not told to serve, unless it was; says whether that was in time.
+    fn forestall(&self) -> bool {
+        self.verdict.set(Verdict::Dismissed).is_ok()
+    }
+
+    /// Tells the new process to end, by both ways: it may wait for a word, or serve already. Once: by a second signal it
+    /// would not finish what it has begun.
     fn dismiss(&mut self) {
+        if std::mem::replace(&mut self.told_to_end, true) {
+            return;
+        }
         // It may have gone by itself.
         let _ = self.channel.say(&Word::Dismissed, None);
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
+        if self.is_dismissed() {
+            // Whatever it says now, nobody waits for it.
+            self.channel.deafen();
+        }
     }
 }
 
 /// The talk up to the point where the new process serves; gives which sockets it took.
-fn converse(channel: &Channel, offers: &[Offer], patience: Duration) -> Result<Vec<usize>, String> {
+fn converse(
+    channel: &Channel,
+    offers: &[Offer],
+    (patience, verdict): (Duration, &OnceLock<Verdict>),
+) -> Result<Vec<usize>, String> {
     let said = |word: &Word, offer: Option<&Offer>| {
         let socket = offer.map(|offer| offer.socket.as_fd());
         channel.say(word, socket).map_err(|error| format!("the new process does not listen: {error}"))
@@ -192,6 +270,9 @@ fn converse(channel: &Channel, offers: &[Offer], patience: Duration) -> Result<V
     said(&Word::AllSockets, None)?;
     let word = heard(channel, patience)?;
     let Word::Ready(taken) = word else { return Err(unexpected(&word)) };
+    if verdict.set(Verdict::Go).is_err() {
+        return Err("the new process was dismissed".to_owned());
+    }
     said(&Word::Go, None)?;
     let word = heard(channel, patience)?;
     if word == Word::Serving { Ok(taken) } else { Err(unexpected(&word)) }

@@ -111,19 +111,27 @@ impl Inherited {
 
     /// Tells which are not used, and keeps those that a later file may use.
     pub(in crate::control) fn settle(&mut self) {
+        self.tell_unused();
         for one in self.0.iter().filter(|one| !one.taken) {
             let (name, address) = (&one.label.name, one.bound);
             match one.label.origin {
-                Origin::Systemd => tracing::warn!(
-                    name,
-                    %address,
-                    "systemd passed a socket that no listener has: give one this address or this name"
-                ),
+                Origin::Systemd => {}
                 Origin::Listener => tracing::info!(name, %address, "a listener of the process before is gone"),
                 Origin::Admin => tracing::info!(%address, "the admin listener has moved"),
             }
         }
         self.0.retain(|one| one.label.origin == Origin::Systemd);
+    }
+
+    /// Tells which sockets of systemd are not used: whoever connects to one waits in vain.
+    pub(in crate::control) fn tell_unused(&self) {
+        for one in self.0.iter().filter(|one| !one.taken && one.label.origin == Origin::Systemd) {
+            tracing::warn!(
+                name = one.label.name,
+                address = %one.bound,
+                "systemd passed a socket that no listener has: give one this address or this name"
+            );
+        }
     }
 
     /// These are in use and no others: a reload gives sockets back, and a rejected one has taken none.

@@ -13,5 +13,6 @@ mod inherited;
 mod program;
 mod taker;
 
+pub(super) use giver::Attempt;
 pub(super) use inherited::{Inherited, Wanted};
 pub use taker::Succession;

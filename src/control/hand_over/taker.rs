@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::channel::{Channel, Word};
-use super::giver::HandingOver;
+use super::giver::{Attempt, HandingOver};
 use super::inherited::Inherited;
 use super::program::Program;
 
@@ -38,8 +38,8 @@ pub struct Succession {
     pub(super) patience: Duration,
     /// The hand-over under way.
     pub(in crate::control) handing_over: Option<HandingOver>,
-    /// Whether one begins when the reload under way has ended.
-    pub(in crate::control) hand_over_next: bool,
+    /// Which one begins when the reload under way has ended.
+    pub(in crate::control) hand_over_next: Option<Attempt>,
 }
 
 impl Default for Succession {
@@ -51,7 +51,7 @@ impl Default for Succession {
             program: None,
             patience: PATIENCE,
             handing_over: None,
-            hand_over_next: false,
+            hand_over_next: None,
         }
     }
 }
