@@ -3,6 +3,8 @@
 //! The inputs are the fuzzers' seeds, mutated; the seed of the generator is fixed, so that a failure comes again. The
 //! fuzzers themselves go deeper: `cargo fuzz run config`.
 
+#[path = "../fuzz/bodies/compare.rs"]
+mod compare;
 #[path = "../fuzz/bodies/config.rs"]
 mod config;
 #[path = "../fuzz/bodies/head.rs"]
@@ -58,6 +60,9 @@ const PIECES: &[&[u8]] = &[
     b"PROXY TCP6 ",
     b"\x21\x21\x00\x24",
     b"\xc3\xa9",
+    b"\\ud83d",
+    b"\"a\":",
+    b"null",
 ];
 
 fn check(name: &str, rounds: usize, body: fn(&[u8])) {
@@ -118,4 +123,9 @@ fn any_request_head() {
 #[test]
 fn any_proxy_header() {
     check("proxy", 20_000, proxy::any);
+}
+
+#[test]
+fn any_two_answers() {
+    check("compare", 20_000, compare::any);
 }

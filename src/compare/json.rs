@@ -1,0 +1,458 @@
+//! JSON as a flat tree: every value with its place in the text, in the order of the text. RFC 8259.
+//!
+//! Reading needs no stack but its own, so depth costs nothing but its bytes. Strings are told apart by what they mean
+//! and not by how they are escaped, numbers by what they denote (`number.rs`). A surrogate without its other half is a
+//! character of its own. `NaN`, `Infinity`, comments and commas at the end are no JSON. Of members with the same key
+//! the last one holds, as in most parsers; that is `weigh.rs`.
+
+use std::borrow::Cow;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::number::normal_form;
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Null,
+    False,
+    True,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// A value.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) form: Form,
+    /// Where it stands in the text.
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// The value after it and all below it.
+    pub(super) next: u32,
+    /// Where its key stands, without the quotes, and the hash of what the key means.
+    pub(super) key: Option<(u32, u32)>,
+    pub(super) key_hash: u64,
+    /// A scalar's from the beginning; others' when they are weighed.
+    pub(super) hash: u64,
+    pub(super) ignored: bool,
+    pub(super) unordered: bool,
+    pub(super) redacted: bool,
+    pub(super) within: Option<f64>,
+}
+
+/// A document; the first node is its root.
+#[derive(Clone, Debug)]
+pub(super) struct Tree<'a> {
+    pub(super) text: &'a str,
+    pub(super) nodes: Vec<Node>,
+}
+
+/// Why a text is no tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    Malformed,
+    TooManyValues,
+}
+
+/// What may come next.
+#[derive(Clone, Copy)]
+enum Expected {
+    Value,
+    FirstElement,
+    Key,
+    FirstKey,
+    Separator,
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    nodes: Vec<Node>,
+    nodes_max: usize,
+    open: Vec<usize>,
+    key: Option<(u32, u32)>,
+    key_hash: u64,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Tree<'a> {
+    /// Reads a document of at most `nodes_max` values and less than 4 GiB.
+    pub(super) fn parse(text: &'a str, nodes_max: usize) -> Result<Self, Flaw> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if u32::try_from(text.len()).is_err() {
+            return Err(Flaw::TooManyValues);
+        }
+        let mut reader = Reader {
+            text,
+            at: 0,
+            nodes: Vec::new(),
+            nodes_max,
+            open: Vec::new(),
+            key: None,
+            key_hash: 0,
+            scratch: Vec::new(),
+        };
+        reader.document()?;
+        Ok(Self { text, nodes: reader.nodes })
+    }
+
+    pub(super) fn node(&self, at: u32) -> &Node {
+        &self.nodes[at as usize]
+    }
+
+    /// The text of a value.
+    pub(super) fn text_of(&self, node: &Node) -> &'a str {
+        &self.text[node.start as usize..node.end as usize]
+    }
+
+    /// The key of a member.
+    pub(super) fn key_of(&self, node: &Node) -> Option<Cow<'a, str>> {
+        let (start, end) = node.key?;
+        let raw = &self.text[start as usize..end as usize];
+        if !raw.contains('\\') {
+            return Some(Cow::Borrowed(raw));
+        }
+        let mut key = Vec::new();
+        unescape(raw, &mut key);
+        Some(Cow::Owned(String::from_utf8_lossy(&key).into_owned()))
+    }
+
+    /// The members or elements of a value.
+    pub(super) fn below(&self, at: u32) -> impl Iterator<Item = u32> {
+        let end = self.node(at).next;
+        let mut child = at + 1;
+        std::iter::from_fn(move || {
+            let found = (child < end).then_some(child)?;
+            child = self.node(found).next;
+            Some(found)
+        })
+    }
+}
+
+impl Reader<'_> {
+    fn document(&mut self) -> Result<(), Flaw> {
+        let mut expected = Expected::Value;
+        loop {
+            let Some(byte) = self.peek() else {
+                let ended = matches!(expected, Expected::Separator) && self.open.is_empty();
+                return if ended { Ok(()) } else { Err(Flaw::Malformed) };
+            };
+            expected = match (expected, byte) {
+                (Expected::FirstElement, b']') | (Expected::FirstKey, b'}') | (Expected::Separator, b']' | b'}') => {
+                    self.close(byte)?
+                }
+                (Expected::Value | Expected::FirstElement, _) => self.value(byte)?,
+                (Expected::Key | Expected::FirstKey, b'"') => {
+                    let (start, end) = self.string()?;
+                    self.key_hash = self.hash_of(start, end);
+                    self.key = Some((place(start), place(end)));
+                    if self.peek() != Some(b':') {
+                        return Err(Flaw::Malformed);
+                    }
+                    self.at += 1;
+                    Expected::Value
+                }
+                (Expected::Separator, b',') => {
+                    self.at += 1;
+                    match self.open.last().map(|&open| self.nodes[open].form) {
+                        Some(Form::Object) => Expected::Key,
+                        Some(_) => Expected::Value,
+                        None => return Err(Flaw::Malformed),
+                    }
+                }
+                (Expected::Key | Expected::FirstKey | Expected::Separator, _) => return Err(Flaw::Malformed),
+            };
+        }
+    }
+
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let skipped = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))?;
+        self.at += skipped;
+        Some(rest[skipped])
+    }
+
+    fn value(&mut self, byte: u8) -> Result<Expected, Flaw> {
+        if self.nodes.len() >= self.nodes_max {
+            return Err(Flaw::TooManyValues);
+        }
+        let start = self.at;
+        let (form, hash) = match byte {
+            b'{' => (Form::Object, 0),
+            b'[' => (Form::Array, 0),
+            b'"' => {
+                let (from, until) = self.string()?;
+                (Form::String, self.hash_of(from, until))
+            }
+            b'n' => (Form::Null, self.word("null")?),
+            b't' => (Form::True, self.word("true")?),
+            b'f' => (Form::False, self.word("false")?),
+            _ => (Form::Number, self.number()?),
+        };
+        let number = self.nodes.len();
+        let expected = match form {
+            Form::Object | Form::Array => {
+                self.at += 1;
+                self.open.push(number);
+                if form == Form::Object { Expected::FirstKey } else { Expected::FirstElement }
+            }
+            Form::Null | Form::False | Form::True | Form::Number | Form::String => Expected::Separator,
+        };
+        self.nodes.push(Node {
+            form,
+            start: place(start),
+            end: place(self.at),
+            next: place(number + 1),
+            key: self.key.take(),
+            key_hash: self.key_hash,
+            hash,
+            ignored: false,
+            unordered: false,
+            redacted: false,
+            within: None,
+        });
+        Ok(expected)
+    }
+
+    fn close(&mut self, byte: u8) -> Result<Expected, Flaw> {
+        let next = place(self.nodes.len());
+        let node = self.open.pop().and_then(|open| self.nodes.get_mut(open)).ok_or(Flaw::Malformed)?;
+        if (node.form == Form::Object) != (byte == b'}') {
+            return Err(Flaw::Malformed);
+        }
+        self.at += 1;
+        (node.next, node.end) = (next, place(self.at));
+        Ok(Expected::Separator)
+    }
+
+    fn word(&mut self, word: &str) -> Result<u64, Flaw> {
+        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(Flaw::Malformed);
+        }
+        self.at += word.len();
+        Ok(xxh3_64_with_seed(word.as_bytes(), 3))
+    }
+
+    /// Passes over a string; where it stands without its quotes.
+    fn string(&mut self) -> Result<(usize, usize), Flaw> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let mut at = start;
+        loop {
+            match bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok((start, at));
+                }
+                Some(b'\\') => {
+                    at += match bytes.get(at + 1) {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                        Some(b'u') if unit(&bytes[at + 2..]).is_some() => 6,
+                        Some(_) | None => return Err(Flaw::Malformed),
+                    }
+                }
+                Some(0..0x20) | None => return Err(Flaw::Malformed),
+                Some(_) => at += 1,
+            }
+        }
+    }
+
+    /// Passes over a number; the hash of what it denotes.
+    fn number(&mut self) -> Result<u64, Flaw> {
+        let bytes = &self.text.as_bytes()[self.at..];
+        let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let mut length = usize::from(bytes.first() == Some(&b'-'));
+        let whole = digits(length);
+        if whole == 0 || (whole > 1 && bytes[length] == b'0') {
+            return Err(Flaw::Malformed);
+        }
+        length += whole;
+        if bytes.get(length) == Some(&b'.') {
+            let fraction = digits(length + 1);
+            if fraction == 0 {
+                return Err(Flaw::Malformed);
+            }
+            length += 1 + fraction;
+        }
+        if let Some(b'e' | b'E') = bytes.get(length) {
+            let sign = usize::from(matches!(bytes.get(length + 1), Some(b'+' | b'-')));
+            let power = digits((length + 1 + sign).min(bytes.len()));
+            if power == 0 {
+                return Err(Flaw::Malformed);
+            }
+            length += 1 + sign + power;
+        }
+        normal_form(&bytes[..length], &mut self.scratch);
+        self.at += length;
+        Ok(xxh3_64_with_seed(&self.scratch, 2))
+    }
+
+    /// The hash of what the string between two places means.
+    fn hash_of(&mut self, start: usize, end: usize) -> u64 {
+        let raw = &self.text[start..end];
+        if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
+            return xxh3_64_with_seed(raw.as_bytes(), 1);
+        }
+        self.scratch.clear();
+        unescape(raw, &mut self.scratch);
+        xxh3_64_with_seed(&self.scratch, 1)
+    }
+}
+
+/// A place in the text: below 4 GiB, which `Tree::parse` holds.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// A UTF-16 unit of four hexadecimal digits.
+fn unit(bytes: &[u8]) -> Option<u32> {
+    bytes.get(..4)?.iter().try_fold(0, |unit, &byte| Some(unit * 16 + char::from(byte).to_digit(16)?))
+}
+
+/// Takes the escapes out of a string that was passed over. A surrogate without its other half is written as UTF-8 would
+/// if it were a character.
+fn unescape(raw: &str, text: &mut Vec<u8>) {
+    let bytes = raw.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let plain = memchr::memchr(b'\\', &bytes[at..]).unwrap_or(bytes.len() - at);
+        text.extend_from_slice(&bytes[at..at + plain]);
+        at += plain;
+        let Some(&escape) = bytes.get(at + 1) else { return };
+        at += 2;
+        match escape {
+            b'u' => {
+                let high = unit(&bytes[at..]).unwrap_or(0);
+                at += 4;
+                let low = if bytes[at.min(bytes.len())..].starts_with(b"\\u") { unit(&bytes[at + 2..]) } else { None };
+                let code = match (high, low) {
+                    (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
+                        at += 6;
+                        0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)
+                    }
+                    (high, _) => high,
+                };
+                push_code(code, text);
+            }
+            b'b' => text.push(8),
+            b'f' => text.push(12),
+            b'n' => text.push(b'\n'),
+            b'r' => text.push(b'\r'),
+            b't' => text.push(b'\t'),
+            itself => text.push(itself),
+        }
+    }
+}
+
+fn push_code(code: u32, text: &mut Vec<u8>) {
+    if let Some(letter) = char::from_u32(code) {
+        text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+        return;
+    }
+    // A lone surrogate: three bytes, which no other string has.
+    let [_, _, high, low] = code.to_be_bytes();
+    text.extend_from_slice(&[0xe0 | (high >> 4), 0x80 | ((high & 15) << 2) | (low >> 6), 0x80 | (low & 63)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<usize, Flaw> {
+        Tree::parse(text, 1_000).map(|tree| tree.nodes.len())
+    }
+
+    #[test]
+    fn json_is_read() {
+        for (text, values) in [
+            ("null", 1),
+            (" [ ] ", 1),
+            ("{}", 1),
+            ("[1,-0,2.5e+7,[]]", 5),
+            ("{\"a\":{\"b\":[true,false]},\"c\":\"\\ud83d\\ude00\\\"\"}", 6),
+            ("\u{feff}1", 1),
+            ("\"\\ud800\"", 1),
+        ] {
+            assert_eq!(parse(text), Ok(values), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for text in [
+            "",
+            " ",
+            "[",
+            "]",
+            "{",
+            "}",
+            "[1,]",
+            "[,1]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "[1}",
+            "{\"a\":1]",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "nul",
+            "truex",
+            "1 2",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\n\"",
+            "'a'",
+            "[1 2]",
+            "// a\n1",
+            "\u{a0}1",
+            "1e+",
+        ] {
+            assert_eq!(parse(text), Err(Flaw::Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn reading_agrees_with_another_reader() {
+        // All short texts over the letters of the grammar.
+        let letters = ["{", "}", "[", "]", ",", ":", "\"", "\\", "u", "0", "1", "-", ".", "e", " ", "null"];
+        let mut texts = vec![String::new()];
+        for _ in 0..4 {
+            texts = texts.iter().flat_map(|text| letters.map(|letter| format!("{text}{letter}"))).collect();
+            for text in &texts {
+                let other = serde_json::from_str::<serde_json::Value>(text).is_ok();
+                // The other one refuses numbers beyond a double, of which there are none here.
+                assert_eq!(parse(text).is_ok(), other, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn strings_are_what_they_mean() {
+        let hash = |text: &str| Tree::parse(text, 10).unwrap().nodes[0].hash;
+        assert_eq!(hash("\"A\\/\\n\""), hash("\"\\u0041/\\u000a\""));
+        assert_eq!(hash("\"\\ud83d\\ude00\""), hash("\"😀\""));
+        assert_ne!(hash("\"\\ud800\""), hash("\"\\ufffd\""));
+        assert_ne!(hash("\"1\""), hash("1"));
+        assert_ne!(hash("\"null\""), hash("null"));
+    }
+
+    #[test]
+    fn values_are_bounded_and_depth_costs_nothing() {
+        assert_eq!(Tree::parse("[1,2,3]", 3).err(), Some(Flaw::TooManyValues));
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(Tree::parse(&deep, 10_000).map(|tree| tree.nodes.len()), Ok(10_000));
+    }
+}

@@ -1,0 +1,345 @@
+//! The levels of a comparison, the cheap ones first; a level that differs entirely ends it.
+//!
+//! | level | when it differs |
+//! |---|---|
+//! | how the transport ended | nothing else is compared |
+//! | status, and the status of gRPC | nothing else is compared: an error has another body by right |
+//! | headers and trailers (`headers.rs`) | listed; the body is compared all the same |
+//! | length and digest of bodies in the same coding | the next level; when equal, done |
+//! | both JSON | walked (`walk.rs`); if one of them is malformed, `type` at `$`; if both, they are texts |
+//! | both text | line by line (`lines.rs`) |
+//! | anything else, invalid UTF-8, and what was not kept as a whole or has too many values | `opaque` |
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, header};
+
+use super::coding::{Bound, Undecoded, decode};
+use super::criteria::Criteria;
+use super::headers::{self, Block};
+use super::json::{Flaw, Tree};
+use super::snippet::{ABSENT, REDACTED, of_text};
+use super::{Answer, Body, Comparison, Difference, Ending, Failure, Field, Kind, Outcome, Unread, lines, walk};
+
+/// How many bytes of a body are worth keeping for a comparison.
+pub const BODY_MAX: usize = 1 << 20;
+/// How many bytes a body may have, decoded.
+pub const DECODED_MAX: usize = 2 << 20;
+/// How many times its size a body may have, decoded, beyond 64 KiB.
+pub const RATIO_MAX: usize = 100;
+/// How many fields of one pair of answers are listed.
+pub const FIELDS_MAX: usize = 256;
+/// How many values a document may have: 64 bytes each while it is compared.
+const VALUES_MAX: usize = 65_536;
+
+/// What a body is read as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Json,
+    Text,
+    Bytes,
+}
+
+impl Criteria {
+    /// Compares the primary's answer with another one to the same request.
+    #[must_use]
+    pub fn compare(&self, primary: &Outcome<'_>, other: &Outcome<'_>) -> Comparison {
+        let mut comparison = Comparison::default();
+        if ending(primary) != ending(other) {
+            if !self.ignores_transport() {
+                add(&mut comparison, "transport", Kind::Status, ending(primary), ending(other));
+            }
+            return comparison;
+        }
+        if let (Outcome::Answered(primary), Outcome::Answered(other)) = (primary, other) {
+            self.answers(primary, other, &mut comparison);
+        }
+        comparison.truncated |= comparison.differences.len() > FIELDS_MAX;
+        comparison.differences.truncate(FIELDS_MAX);
+        comparison
+    }
+
+    fn answers(&self, a: &Answer<'_>, b: &Answer<'_>, comparison: &mut Comparison) {
+        if a.status != b.status {
+            if !self.ignores_status() {
+                add(comparison, "status", Kind::Status, a.status.as_str(), b.status.as_str());
+            }
+            return;
+        }
+        let (a_grpc, b_grpc) = (grpc_status(a), grpc_status(b));
+        if a_grpc != b_grpc && !self.ignores_trailer("grpc-status") {
+            let show = |status: Option<&[u8]>| {
+                status.map_or_else(|| ABSENT.into(), |status| of_text(&String::from_utf8_lossy(status)))
+            };
+            add(comparison, "trailer:grpc-status", Kind::Status, &show(a_grpc), &show(b_grpc));
+            return;
+        }
+        headers::compare(a.headers, b.headers, Block::Head, self, comparison);
+        let none = HeaderMap::new();
+        let (a_trailers, b_trailers) = (a.trailers.unwrap_or(&none), b.trailers.unwrap_or(&none));
+        headers::compare(a_trailers, b_trailers, Block::Trailers, self, comparison);
+        let cut = a.body.ending == Ending::Cut;
+        if !cut && !self.ignores_body() {
+            self.bodies(a, b, comparison);
+        }
+    }
+
+    fn bodies(&self, a: &Answer<'_>, b: &Answer<'_>, comparison: &mut Comparison) {
+        let (a_coding, b_coding) = (coding(a.headers), coding(b.headers));
+        let same_coding = a_coding.eq_ignore_ascii_case(&b_coding);
+        if same_coding && a.body.length == b.body.length && a.body.digest == b.body.digest {
+            return;
+        }
+        match (decoded(&a.body, &a_coding), decoded(&b.body, &b_coding)) {
+            (Ok(a_text), Ok(b_text)) if a_text == b_text => {}
+            (Ok(a_text), Ok(b_text)) => {
+                let a_content = content(a.headers, &a_text);
+                let b_content = content(b.headers, &b_text);
+                self.contents((&a_text, a_content), (&b_text, b_content), comparison);
+            }
+            // Only malformed codings, and differences within the same one, say anything.
+            (a_text, b_text) => {
+                let malformed = [&a_text, &b_text].iter().any(|text| matches!(text, Err(Undecoded::Malformed)));
+                if same_coding || malformed {
+                    opaque(comparison, (a.body.length, a.body.digest), (b.body.length, b.body.digest));
+                } else {
+                    comparison.unread = Some(Unread::Coding);
+                }
+            }
+        }
+    }
+
+    fn contents(&self, a: (&[u8], Content), b: (&[u8], Content), comparison: &mut Comparison) {
+        let (a_text, b_text) = (text(a), text(b));
+        let (a_tree, b_tree) = (a_text.and_then(tree), b_text.and_then(tree));
+        match (a_tree, b_tree) {
+            (Some(Ok(a)), Some(Ok(b))) => walk::compare(a, b, self, FIELDS_MAX, comparison),
+            (Some(Err(Flaw::TooManyValues)), _) | (_, Some(Err(Flaw::TooManyValues))) => {
+                opaque(comparison, sum(a.0), sum(b.0));
+            }
+            (Some(Ok(_)), _) => add(comparison, "$", Kind::Type, "JSON", "not JSON"),
+            (_, Some(Ok(_))) => add(comparison, "$", Kind::Type, "not JSON", "JSON"),
+            (_, _) => match (a_text, b_text) {
+                (Some((a_text, _)), Some((b_text, _))) => {
+                    for kind in lines::differences(a_text, b_text) {
+                        let show = |text: &str| {
+                            if self.redacts_body() {
+                                return REDACTED.into();
+                            }
+                            let (length, digest) = sum(text.as_bytes());
+                            of_text(&format!("{} lines, {}", text.lines().count(), digested(length, digest)))
+                        };
+                        let (primary, other): (Box<str>, Box<str>) = (show(a_text), show(b_text));
+                        add(comparison, "body", kind, &primary, &other);
+                    }
+                }
+                (Some(_) | None, _) => opaque(comparison, sum(a.0), sum(b.0)),
+            },
+        }
+    }
+}
+
+/// A body as text, where it is one.
+fn text((bytes, content): (&[u8], Content)) -> Option<(&str, Content)> {
+    if content == Content::Bytes {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok().map(|text| (text, content))
+}
+
+/// A text as JSON, where it says that it is.
+fn tree((text, content): (&str, Content)) -> Option<Result<Tree<'_>, Flaw>> {
+    (content == Content::Json).then(|| Tree::parse(text, VALUES_MAX))
+}
+
+/// How the transport ended, in a word.
+fn ending(outcome: &Outcome<'_>) -> &'static str {
+    match outcome {
+        Outcome::Failed(Failure::Connect) => "connect",
+        Outcome::Failed(Failure::Timeout) => "timeout",
+        Outcome::Failed(Failure::Reset) => "reset",
+        Outcome::Answered(answer) => match answer.body.ending {
+            Ending::Complete => "complete",
+            Ending::Cut => "cut",
+        },
+    }
+}
+
+/// The status of a gRPC call: in the trailers, or in the head where there is nothing but it.
+fn grpc_status<'a>(answer: &Answer<'a>) -> Option<&'a [u8]> {
+    let own = answer.trailers.and_then(|trailers| trailers.get("grpc-status"));
+    own.or_else(|| answer.headers.get("grpc-status")).map(http::HeaderValue::as_bytes)
+}
+
+/// The content codings of an answer, without white space.
+fn coding(headers: &HeaderMap) -> String {
+    let values =
+        headers.get_all(header::CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let joined = values.collect::<Vec<_>>().join(",");
+    joined.split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>().join(",")
+}
+
+fn decoded<'a>(body: &Body<'a>, coding: &str) -> Result<Cow<'a, [u8]>, Undecoded> {
+    if !body.is_whole() {
+        return Err(Undecoded::TooLarge);
+    }
+    decode(body.captured, coding, Bound { most: DECODED_MAX, ratio: RATIO_MAX })
+}
+
+/// What a body is read as: what its content type says; without one, JSON where it looks like that.
+fn content(headers: &HeaderMap, body: &[u8]) -> Content {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        let json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+        return if json { Content::Json } else { Content::Text };
+    };
+    let value = String::from_utf8_lossy(value.as_bytes());
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let lines = ["application/x-ndjson", "application/jsonl", "application/x-www-form-urlencoded"];
+    match essence.as_str() {
+        "application/json" | "text/json" => Content::Json,
+        json if json.ends_with("+json") => Content::Json,
+        text if text.starts_with("text/") || text.ends_with("xml") || text.ends_with("javascript") => Content::Text,
+        text if text.ends_with("yaml") || text.ends_with("graphql") || lines.contains(&text) => Content::Text,
+        _ => Content::Bytes,
+    }
+}
+
+fn add(comparison: &mut Comparison, path: &str, kind: Kind, primary: &str, other: &str) {
+    let field = Field { path: path.into(), kind };
+    comparison.differences.push(Difference { field, primary: primary.into(), other: other.into() });
+}
+
+fn opaque(comparison: &mut Comparison, a: (u64, u128), b: (u64, u128)) {
+    add(comparison, "body", Kind::Opaque, &digested(a.0, a.1), &digested(b.0, b.1));
+}
+
+fn sum(bytes: &[u8]) -> (u64, u128) {
+    (bytes.len() as u64, xxhash_rust::xxh3::xxh3_128(bytes))
+}
+
+/// A body's size and the beginning of its digest: nothing of what it says.
+fn digested(length: u64, digest: u128) -> String {
+    format!("{length} bytes, {:08x}…", digest >> 96)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use http::{HeaderName, HeaderValue, StatusCode};
+
+    use super::*;
+    use crate::compare::Pattern;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        pairs.collect()
+    }
+
+    fn answer<'a>(status: u16, headers: &'a HeaderMap, body: Body<'a>) -> Outcome<'a> {
+        let status = StatusCode::from_u16(status).unwrap();
+        Outcome::Answered(Answer { status, headers, trailers: None, body })
+    }
+
+    fn fields(a: &Outcome<'_>, b: &Outcome<'_>) -> Vec<String> {
+        Criteria::default().compare(a, b).fields().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_level_that_differs_ends_the_comparison() {
+        let json = map(&[("content-type", "application/json")]);
+        let (one, two) = (Body::whole(b"{\"a\":1}"), Body::whole(b"{\"a\":2}"));
+        let cut = Body { ending: Ending::Cut, ..two };
+        let (ok, cut) = (answer(200, &json, one), answer(200, &json, cut));
+        for (a, b, found) in [
+            (&ok, &ok, vec![]),
+            (&ok, &Outcome::Failed(Failure::Timeout), vec!["transport status"]),
+            (&Outcome::Failed(Failure::Reset), &Outcome::Failed(Failure::Timeout), vec!["transport status"]),
+            (&Outcome::Failed(Failure::Reset), &Outcome::Failed(Failure::Reset), vec![]),
+            (&ok, &cut, vec!["transport status"]),
+            (&cut, &cut, vec![]),
+            (&ok, &answer(500, &HeaderMap::new(), two), vec!["status status"]),
+            (&ok, &answer(200, &HeaderMap::new(), two), vec!["header:content-type header", "$.a value"]),
+        ] {
+            assert_eq!(fields(a, b), found, "{a:?} {b:?}");
+        }
+        let ignoring = ["transport", "status"].map(|text| Pattern::parse(text).unwrap());
+        let criteria = Criteria::new(&ignoring, &[], &[], &[]);
+        assert!(criteria.compare(&ok, &Outcome::Failed(Failure::Connect)).is_equal());
+        assert!(criteria.compare(&ok, &answer(500, &json, two)).is_equal());
+    }
+
+    #[test]
+    fn a_grpc_status_is_compared_wherever_it_stands() {
+        let (head, bad) = (map(&[("grpc-status", "0")]), map(&[("grpc-status", "13"), ("grpc-message", "no")]));
+        let none = HeaderMap::new();
+        let call = |headers, trailers| {
+            Outcome::Answered(Answer { status: StatusCode::OK, headers, trailers, body: Body::whole(b"") })
+        };
+        assert_eq!(fields(&call(&none, Some(&head)), &call(&head, None)), [""; 0]);
+        assert_eq!(fields(&call(&none, Some(&head)), &call(&none, Some(&bad))), ["trailer:grpc-status status"]);
+        assert_eq!(fields(&call(&none, Some(&head)), &call(&none, None)), ["trailer:grpc-status status"]);
+        let other = map(&[("grpc-status", "0"), ("x-cost", "1")]);
+        assert_eq!(fields(&call(&none, Some(&head)), &call(&none, Some(&other))), ["trailer:x-cost header"]);
+    }
+
+    #[test]
+    fn bodies_are_read_as_what_they_are() {
+        for (content_type, a, b, found) in [
+            ("text/html; charset=utf-8", "<p>\n1", "<p>\n2", vec!["body value"]),
+            ("application/problem+json", "{\"a\":1}", "{\"a\":2}", vec!["$.a value"]),
+            ("Application/JSON ; charset=utf-8", "[1]", "[2]", vec!["$[*] value"]),
+            ("application/octet-stream", "[1]", "[2]", vec!["body opaque"]),
+            ("application/grpc", "\0\0\0\0\u{1}a", "\0\0\0\0\u{1}b", vec!["body opaque"]),
+            ("application/json", "", "{}", vec!["$ type"]),
+            ("application/json", "<html>", "<body>", vec!["body value"]),
+            ("application/json", "1", "1.0", vec![]),
+            ("application/x-ndjson", "{}\n{}", "{}", vec!["body length"]),
+        ] {
+            let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
+            let outcome = |text: &'static str| answer(200, &headers, Body::whole(text.as_bytes()));
+            assert_eq!(fields(&outcome(a), &outcome(b)), found, "{content_type} {a} {b}");
+        }
+        // Invalid UTF-8 is no text and no JSON.
+        let json = map(&[("content-type", "application/json")]);
+        let (good, bad) = (answer(200, &json, Body::whole(b"[]")), answer(200, &json, Body::whole(b"[\"\xff\"]")));
+        assert_eq!(fields(&good, &bad), ["$ type"]);
+        assert_eq!(fields(&bad, &answer(200, &json, Body::whole(b"\xff"))), ["body opaque"]);
+        // Too many values.
+        let many = |last| format!("[{}{last}]", "1,".repeat(70_000));
+        let (a, b) = (many(1), many(2));
+        assert_eq!(
+            fields(&answer(200, &json, Body::whole(a.as_bytes())), &answer(200, &json, Body::whole(b.as_bytes()))),
+            ["body opaque"]
+        );
+    }
+
+    #[test]
+    fn bodies_are_decoded_first() {
+        let gzip = |text: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let plain = map(&[("content-type", "application/json"), ("content-encoding", "identity")]);
+        let coded = map(&[("content-type", "application/json"), ("content-encoding", "gzip")]);
+        let (one, two) = (gzip(b"{\"a\":1}"), gzip(b"{\"a\":2}"));
+        let coding = "header:content-encoding header";
+        let [plain_one, coded_one, coded_two] = [(&plain, &b"{\"a\":1}"[..]), (&coded, &one), (&coded, &two)]
+            .map(|(headers, bytes)| answer(200, headers, Body::whole(bytes)));
+        assert_eq!(fields(&plain_one, &coded_one), [coding]);
+        assert_eq!(fields(&coded_one, &coded_two), ["$.a value"]);
+        assert_eq!(fields(&plain_one, &coded_two), [coding, "$.a value"]);
+        assert_eq!(fields(&plain_one, &answer(200, &coded, Body::whole(b"no gzip"))), [coding, "body opaque"]);
+        // A bomb, and a body that was not kept as a whole: a difference only where the digests can be compared.
+        let bomb = gzip(&vec![b' '; 8 << 20]);
+        let (bomb, larger) = (Body::whole(&bomb), Body { length: 1 << 30, ..Body::whole(&one) });
+        for large in [bomb, larger] {
+            let large = answer(200, &coded, large);
+            assert_eq!(fields(&large, &large), [""; 0]);
+            assert_eq!(fields(&large, &coded_one), ["body opaque"]);
+            let comparison = Criteria::default().compare(&large, &plain_one);
+            assert_eq!((comparison.fields().len(), comparison.unread), (1, Some(Unread::Coding)));
+        }
+    }
+}

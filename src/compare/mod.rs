@@ -1,0 +1,27 @@
+//! Two answers to the same request in, their differences out. Pure: bytes are arguments, and every size is bounded.
+//!
+//! Cheap levels first: how the transport ended, status, headers and trailers, the body's digest; only a body that
+//! differs is decoded and walked, as JSON, as lines, or not at all.
+
+mod answer;
+mod coding;
+mod criteria;
+mod field;
+mod headers;
+mod json;
+mod levels;
+mod lines;
+mod number;
+mod path;
+mod pattern;
+mod snippet;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod weigh;
+
+pub use answer::{Answer, Body, Comparison, Difference, Ending, Failure, Outcome, Unread};
+pub use criteria::{Criteria, Tolerance};
+pub use field::{Field, Kind};
+pub use levels::{BODY_MAX, DECODED_MAX, FIELDS_MAX, RATIO_MAX};
+pub use pattern::{Pattern, PatternError};

@@ -1,0 +1,286 @@
+//! The grammar of paths: which fields a line under `ignore`, `unordered`, `tolerance` or `redact` means.
+//!
+//! ```text
+//! pattern = "status" | "transport" | "body" | "header:" name | "trailer:" name | "$" step*
+//! name    = a field name, in any case; "*" at its end means any rest
+//! step    = "." key | ".." key | ".*" | "..*" | "[*]" | '["' key with \" and \\ escaped '"]' | '..["' key '"]'
+//! key     = letters, digits, "_", "-", "@" or anything not ASCII
+//! ```
+//! `.key` is a member, `..key` a member at any depth, `.*` any member, `[*]` any element of an array. A pattern means
+//! what it names and all below it. Indexes are not told apart: the paths of differences have none.
+
+use std::fmt;
+
+/// Which fields are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    pub(super) subject: Subject,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Transport,
+    Status,
+    Header(Name),
+    Trailer(Name),
+    Body,
+    Json(Vec<Step>),
+}
+
+/// The name of a header or trailer, or how it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    Is(Box<str>),
+    Begins(Box<str>),
+}
+
+/// A step from a JSON value down.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    Key(Box<str>),
+    AnyKey,
+    AnyIndex,
+    /// Any number of members and elements; another step follows.
+    Descend,
+}
+
+/// What is wrong with a pattern, where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternError {
+    /// The byte at which it is wrong.
+    pub at: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: &'static str,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at byte {}): {}", self.message, self.at, self.help)
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+/// How long a pattern may be, in bytes: the longest path that is reported fits.
+const LENGTH_MAX: usize = 16_384;
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What does not follow the grammar, with the place and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.len() > LENGTH_MAX {
+            return Err(error(LENGTH_MAX, "a path is too long", "write at most 16384 bytes; `..key` shortens a path"));
+        }
+        let subject = match text {
+            "transport" => Subject::Transport,
+            "status" => Subject::Status,
+            "body" => Subject::Body,
+            _ => {
+                if let Some(name) = text.strip_prefix("header:") {
+                    Subject::Header(Name::parse(name, "header:".len())?)
+                } else if let Some(name) = text.strip_prefix("trailer:") {
+                    Subject::Trailer(Name::parse(name, "trailer:".len())?)
+                } else if text.starts_with('$') {
+                    Subject::Json(steps(text)?)
+                } else {
+                    let help = "write `$.member`, `header:name`, `trailer:name`, `status`, `transport` or `body`";
+                    return Err(error(0, &format!("`{text}` is no path of an answer"), help));
+                }
+            }
+        };
+        Ok(Self { subject })
+    }
+
+    /// Whether it means values in a JSON body: only such can be `unordered` or have a `tolerance`.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        matches!(self.subject, Subject::Json(_))
+    }
+}
+
+impl Name {
+    fn parse(text: &str, offset: usize) -> Result<Self, PatternError> {
+        let (name, begins) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
+        if name.is_empty() && !begins {
+            return Err(error(offset, "a field name is missing", "write for example `header:date`"));
+        }
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
+        if let Some(at) = name.bytes().position(|byte| !token(byte)) {
+            let help = "a field name has letters, digits and `-`; `*` stands at its end only";
+            return Err(error(offset + at, "this is no field name", help));
+        }
+        let name = name.to_ascii_lowercase().into();
+        Ok(if begins { Self::Begins(name) } else { Self::Is(name) })
+    }
+
+    pub(super) fn means(&self, name: &str) -> bool {
+        match self {
+            Self::Is(own) => **own == *name,
+            Self::Begins(own) => name.starts_with(&**own),
+        }
+    }
+}
+
+/// The steps of a path that begins with `$`.
+fn steps(text: &str) -> Result<Vec<Step>, PatternError> {
+    let mut steps = Vec::new();
+    let mut at = 1;
+    while at < text.len() {
+        let rest = &text[at..];
+        if let Some(below) = rest.strip_prefix("..") {
+            steps.push(Step::Descend);
+            at += 2;
+            if below.starts_with("[\"") {
+                at += quoted(text, at, &mut steps)?;
+            } else {
+                at += member(text, at, &mut steps)?;
+            }
+        } else if rest.starts_with('.') {
+            at += 1 + member(text, at + 1, &mut steps)?;
+        } else if rest.starts_with("[*]") {
+            steps.push(Step::AnyIndex);
+            at += "[*]".len();
+        } else if rest.starts_with("[\"") {
+            at += quoted(text, at, &mut steps)?;
+        } else if rest.starts_with('[') {
+            let help = "write `[*]` for every element: paths do not tell indexes apart; `[\"key\"]` is a member";
+            return Err(error(at, "an element cannot be named", help));
+        } else {
+            return Err(error(at, "a step begins with `.` or `[`", "quote keys with other characters: `$[\"a b\"]`"));
+        }
+    }
+    Ok(steps)
+}
+
+/// Reads a key or `*`; how many bytes it has.
+fn member(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, PatternError> {
+    let rest = &text[at..];
+    if rest.starts_with('*') {
+        steps.push(Step::AnyKey);
+        return Ok(1);
+    }
+    let length = rest.find(|letter| !plain(letter)).unwrap_or(rest.len());
+    if length == 0 {
+        return Err(error(at, "a key is missing", "write `$.member`, or `*` for any; quote other keys: `$[\"a b\"]`"));
+    }
+    steps.push(Step::Key(rest[..length].into()));
+    Ok(length)
+}
+
+/// Reads `["key"]`; how many bytes it has.
+fn quoted(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, PatternError> {
+    let mut key = String::new();
+    let mut letters = text[at + 2..].char_indices();
+    while let Some((offset, letter)) = letters.next() {
+        match letter {
+            '"' => {
+                if !text[at + 2 + offset..].starts_with("\"]") {
+                    return Err(error(at + 3 + offset, "`]` is missing", "write `[\"key\"]`"));
+                }
+                steps.push(Step::Key(key.into()));
+                return Ok(2 + offset + 2);
+            }
+            '\\' => {
+                let Some((_, escaped @ ('"' | '\\'))) = letters.next() else {
+                    let help = "only `\\\"` and `\\\\` are escapes; any other character stands for itself";
+                    return Err(error(at + 2 + offset, "this is no escape", help));
+                };
+                key.push(escaped);
+            }
+            letter => key.push(letter),
+        }
+    }
+    Err(error(text.len(), "the quote does not end", "write `[\"key\"]`"))
+}
+
+/// Whether a letter may stand in a key without quotes.
+fn plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '@') || !letter.is_ascii()
+}
+
+/// Writes a member's key as a step.
+pub(super) fn write_key(path: &mut String, key: &str) {
+    if !key.is_empty() && key.chars().all(plain) {
+        path.push('.');
+        path.push_str(key);
+        return;
+    }
+    path.push_str("[\"");
+    for letter in key.chars() {
+        if matches!(letter, '"' | '\\') {
+            path.push('\\');
+        }
+        path.push(letter);
+    }
+    path.push_str("\"]");
+}
+
+fn error(at: usize, message: &str, help: &'static str) -> PatternError {
+    PatternError { at, message: message.to_owned(), help }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_patterns_are_read() {
+        let key = |key: &str| Step::Key(key.into());
+        for (text, subject) in [
+            ("transport", Subject::Transport),
+            ("status", Subject::Status),
+            ("body", Subject::Body),
+            ("header:Date", Subject::Header(Name::Is("date".into()))),
+            ("header:x-debug-*", Subject::Header(Name::Begins("x-debug-".into()))),
+            ("trailer:grpc-message", Subject::Trailer(Name::Is("grpc-message".into()))),
+            ("$", Subject::Json(vec![])),
+            ("$.a.b", Subject::Json(vec![key("a"), key("b")])),
+            ("$..email", Subject::Json(vec![Step::Descend, key("email")])),
+            ("$.users.*.name", Subject::Json(vec![key("users"), Step::AnyKey, key("name")])),
+            ("$[*].größe", Subject::Json(vec![Step::AnyIndex, key("größe")])),
+            ("$[\"a b\"][\"\"][\"\\\"\\\\\"]", Subject::Json(vec![key("a b"), key(""), key("\"\\")])),
+            ("$..[\"a.b\"]..*", Subject::Json(vec![Step::Descend, key("a.b"), Step::Descend, Step::AnyKey])),
+        ] {
+            assert_eq!(Pattern::parse(text).map(|pattern| pattern.subject), Ok(subject), "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_patterns_are_told_where_and_what_to_do() {
+        for (text, at, help) in [
+            ("", 0, "$.member"),
+            ("items", 0, "$.member"),
+            ("header:", 7, "header:date"),
+            ("header:a b", 8, "letters"),
+            ("header:a*b", 8, "at its end only"),
+            ("$.", 2, "$.member"),
+            ("$..", 3, "$.member"),
+            ("$.a.", 4, "$.member"),
+            ("$a", 1, "quote"),
+            ("$.a b", 3, "quote"),
+            ("$.items[0]", 7, "[*]"),
+            ("$..[*]", 3, "$.member"),
+            ("$[\"a", 4, "[\"key\"]"),
+            ("$[\"a\"", 5, "[\"key\"]"),
+            ("$[\"\\n\"]", 3, "escapes"),
+        ] {
+            let found = Pattern::parse(text).unwrap_err();
+            assert_eq!(found.at, at, "{text}: {found}");
+            assert!(found.help.contains(help), "{text}: {found}");
+        }
+        assert!(Pattern::parse(&format!("$.{}", "a".repeat(20_000))).is_err());
+    }
+
+    #[test]
+    fn keys_are_written_as_they_are_read() {
+        for key in ["a", "", "a b", "\"", "\\", "ü", "*", "a.b", "[", "x-1"] {
+            let mut path = "$".to_owned();
+            write_key(&mut path, key);
+            assert_eq!(Pattern::parse(&path).unwrap().subject, Subject::Json(vec![Step::Key(key.into())]), "{path}");
+        }
+    }
+}

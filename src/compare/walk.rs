@@ -1,0 +1,393 @@
+//! Two documents, walked side by side: only where their hashes differ.
+//!
+//! The elements of an array are matched by what they mean, wherever they stand; what remains on both sides is paired in
+//! its order and walked. So an element that was put in, taken out or moved does not make all that follow it differ.
+
+use std::collections::{HashMap, HashSet};
+
+use super::criteria::Criteria;
+use super::json::{Form, Tree};
+use super::number::close;
+use super::path::{DEPTH_MAX, Paths};
+use super::snippet::{ABSENT, of_text, of_value};
+use super::{Comparison, Difference, Field, Kind};
+
+/// Elements that have no equal on the other side, by their index.
+pub(super) struct Unmatched {
+    pub(super) left: Vec<usize>,
+    pub(super) right: Vec<usize>,
+    /// Those that have one do not stand in the same order.
+    pub(super) reordered: bool,
+}
+
+/// Finds what of two lists of hashes is only on one side.
+pub(super) fn unmatched(a: &[u64], b: &[u64]) -> Unmatched {
+    let (left, right) = (only(a, b), only(b, a));
+    let matched = |all: &[u64], rest: &[usize]| -> Vec<u64> {
+        let mut rest = rest.iter().peekable();
+        let own = all.iter().enumerate().filter(|(at, _)| rest.next_if_eq(&at).is_none());
+        own.map(|(_, hash)| *hash).collect()
+    };
+    let reordered = matched(a, &left) != matched(b, &right);
+    Unmatched { left, right, reordered }
+}
+
+/// The indexes of what is in `own` more often than in `other`, the last ones of each.
+fn only(own: &[u64], other: &[u64]) -> Vec<usize> {
+    let mut counts: HashMap<u64, u32, ahash::RandomState> = HashMap::default();
+    for hash in other {
+        *counts.entry(*hash).or_default() += 1;
+    }
+    let lonely = |hash: &u64| match counts.get_mut(hash) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            false
+        }
+        Some(_) | None => true,
+    };
+    own.iter().map(lonely).enumerate().filter_map(|(at, lonely)| lonely.then_some(at)).collect()
+}
+
+/// A walk through the documents of the primary and of the other.
+struct Walk<'a> {
+    a: Tree<'a>,
+    b: Tree<'a>,
+    paths: Paths,
+    pairs: Vec<(u32, u32, u32)>,
+    found: HashSet<(u32, Kind), ahash::RandomState>,
+    differences: Vec<Difference>,
+    most: usize,
+    truncated: bool,
+}
+
+/// Adds the differences of two documents to a comparison, up to `most` of them in all.
+pub(super) fn compare<'a>(
+    mut a: Tree<'a>,
+    mut b: Tree<'a>,
+    criteria: &Criteria,
+    most: usize,
+    comparison: &mut Comparison,
+) {
+    a.weigh(criteria);
+    b.weigh(criteria);
+    let mut walk = Walk {
+        a,
+        b,
+        paths: Paths::new(),
+        pairs: vec![(0, 0, 0)],
+        found: HashSet::default(),
+        differences: Vec::new(),
+        most: most.saturating_sub(comparison.differences.len()),
+        truncated: false,
+    };
+    while let Some((a, b, path)) = walk.pairs.pop() {
+        if walk.truncated {
+            break;
+        }
+        walk.pair(a, b, path);
+    }
+    comparison.truncated |= walk.truncated;
+    comparison.differences.append(&mut walk.differences);
+}
+
+impl Walk<'_> {
+    fn pair(&mut self, at: u32, bt: u32, path: u32) {
+        let (a, b) = (self.a.node(at), self.b.node(bt));
+        if a.ignored || b.ignored || (a.form == b.form && a.hash == b.hash) {
+            return;
+        }
+        let boolean = |form| matches!(form, Form::True | Form::False);
+        if a.form != b.form && !(boolean(a.form) && boolean(b.form)) {
+            self.differ(path, Kind::Type, Some(at), Some(bt));
+            return;
+        }
+        match a.form {
+            Form::Array | Form::Object if self.paths.depth(path) >= DEPTH_MAX => {
+                self.differ(path, Kind::Value, Some(at), Some(bt));
+            }
+            Form::Array => self.elements(at, bt, path),
+            Form::Object => self.members(at, bt, path),
+            Form::Number => {
+                let within = a.within.filter(|within| close(self.a.text_of(a), self.b.text_of(b), *within));
+                if within.is_none() {
+                    self.differ(path, Kind::Value, Some(at), Some(bt));
+                }
+            }
+            Form::Null | Form::False | Form::True | Form::String => {
+                self.differ(path, Kind::Value, Some(at), Some(bt));
+            }
+        }
+    }
+
+    fn elements(&mut self, at: u32, bt: u32, path: u32) {
+        // An element that is ignored is like any other such.
+        let hash = |tree: &Tree<'_>, at: u32| if tree.node(at).ignored { 7 } else { tree.node(at).hash };
+        let (a, b): (Vec<u32>, Vec<u32>) = (self.a.below(at).collect(), self.b.below(bt).collect());
+        let a_hashes: Vec<u64> = a.iter().map(|&at| hash(&self.a, at)).collect();
+        let b_hashes: Vec<u64> = b.iter().map(|&at| hash(&self.b, at)).collect();
+        let rest = unmatched(&a_hashes, &b_hashes);
+        let unordered = self.a.node(at).unordered;
+        if a.len() != b.len() {
+            self.report(path, Kind::Length, || (counted(a.len()), counted(b.len())));
+        }
+        if rest.reordered && !unordered {
+            self.differ(path, Kind::Order, Some(at), Some(bt));
+        }
+        if !rest.left.is_empty() && !rest.right.is_empty() {
+            let element = self.paths.element(path);
+            // What comes first is walked first: the pairs are taken from the end.
+            let pairs = rest.left.iter().zip(&rest.right).map(|(&left, &right)| (a[left], b[right], element));
+            let from = self.pairs.len();
+            self.pairs.extend(pairs);
+            self.pairs[from..].reverse();
+        }
+    }
+
+    fn members(&mut self, at: u32, bt: u32, path: u32) {
+        let members = |tree: &Tree<'_>, at: u32| {
+            let mut members: Vec<(u64, u32)> = tree
+                .below(at)
+                .map(|at| (tree.node(at).key_hash, at))
+                .filter(|(_, at)| !tree.node(*at).ignored)
+                .collect();
+            members.sort_unstable();
+            members
+        };
+        let (a, b) = (members(&self.a, at), members(&self.b, bt));
+        let (mut a, mut b) = (a.iter().copied().peekable(), b.iter().copied().peekable());
+        let from = self.pairs.len();
+        loop {
+            let (left, right) = (a.peek().map(|one| one.0), b.peek().map(|one| one.0));
+            let (left, right) = match (left, right) {
+                (None, None) => break,
+                (Some(left), Some(right)) if left == right => (a.next(), b.next()),
+                (Some(left), right) if right.is_none_or(|right| left < right) => (a.next(), None),
+                (Some(_) | None, _) => (None, b.next()),
+            };
+            let of = |one: Option<(u64, u32)>| one.map(|(_, at)| at);
+            self.member(of(left), of(right), path);
+        }
+        // In the order of the primary's text: keys are sorted by hash.
+        self.pairs[from..].sort_unstable_by_key(|pair| std::cmp::Reverse(pair.0));
+    }
+
+    /// A member that is on one side or on both.
+    fn member(&mut self, a: Option<u32>, b: Option<u32>, path: u32) {
+        let same = |(a, b): (u32, u32)| {
+            let (a, b) = (self.a.node(a), self.b.node(b));
+            a.form == b.form && a.hash == b.hash
+        };
+        if a.zip(b).is_some_and(same) {
+            return;
+        }
+        let (tree, at) = match (a, b) {
+            (Some(at), _) => (&self.a, at),
+            (None, Some(at)) => (&self.b, at),
+            (None, None) => return,
+        };
+        let node = tree.node(at);
+        let path = self.paths.member(path, &tree.key_of(node).unwrap_or_default(), node.key_hash);
+        match (a, b) {
+            (Some(a), Some(b)) => self.pairs.push((a, b, path)),
+            (Some(_), None) => self.differ(path, Kind::Missing, a, None),
+            (None, _) => self.differ(path, Kind::Extra, None, b),
+        }
+    }
+
+    /// Reports values that differ.
+    fn differ(&mut self, path: u32, kind: Kind, a: Option<u32>, b: Option<u32>) {
+        if self.is_new(path, kind) {
+            let show = |tree: &Tree<'_>, at: Option<u32>| at.map_or_else(|| ABSENT.into(), |at| of_value(tree, at));
+            let sides = (show(&self.a, a), show(&self.b, b));
+            self.push(path, kind, sides);
+        }
+    }
+
+    fn report(&mut self, path: u32, kind: Kind, sides: impl FnOnce() -> (Box<str>, Box<str>)) {
+        if self.is_new(path, kind) {
+            self.push(path, kind, sides());
+        }
+    }
+
+    /// Whether a field is not listed yet, and there is room for it.
+    fn is_new(&mut self, path: u32, kind: Kind) -> bool {
+        let new = !self.found.contains(&(path, kind));
+        if new && self.differences.len() >= self.most {
+            self.truncated = true;
+            return false;
+        }
+        new
+    }
+
+    fn push(&mut self, path: u32, kind: Kind, (primary, other): (Box<str>, Box<str>)) {
+        self.found.insert((path, kind));
+        let field = Field { path: self.paths.text(path), kind };
+        self.differences.push(Difference { field, primary, other });
+    }
+}
+
+fn counted(elements: usize) -> Box<str> {
+    of_text(&format!("{elements} elements"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{Answer, Body, Outcome, Pattern, Tolerance};
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    /// Compares two bodies as JSON, and writes down what differs.
+    fn told(criteria: &Criteria, a: &str, b: &str) -> Vec<String> {
+        let headers =
+            HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let outcome = |text| {
+            let body = Body::whole(str::as_bytes(text));
+            Outcome::Answered(Answer { status: StatusCode::OK, headers: &headers, trailers: None, body })
+        };
+        let comparison = criteria.compare(&outcome(a), &outcome(b));
+        let told = |d: &Difference| format!("{}: {} | {}", d.field, d.primary, d.other);
+        comparison.differences.iter().map(told).collect()
+    }
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn differences_are_told_by_folded_path_and_kind() {
+        let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(100), "]".repeat(100));
+        let folded = format!("${} value: ", "[*]".repeat(64));
+        for (a, b, differences) in [
+            ("{\"a\":1,\"b\":[1,2]}", "{ \"b\" : [1, 2.0], \"a\" : 1e0 }", vec![]),
+            ("{\"a\":1}", "{\"a\":2}", vec!["$.a value: 1 | 2"]),
+            ("{\"a\":1}", "{\"a\":\"1\"}", vec!["$.a type: 1 | \"1\""]),
+            ("{\"a\":null}", "{}", vec!["$.a missing: null | (absent)"]),
+            ("{}", "{\"a\":{\"b\":1}}", vec!["$.a extra: (absent) | {\"b\":1}"]),
+            ("{\"a\":true}", "{\"a\":false}", vec!["$.a value: true | false"]),
+            ("{\"a\":null}", "{\"a\":false}", vec!["$.a type: null | false"]),
+            ("[]", "{}", vec!["$ type: [] | {}"]),
+            ("1", "2", vec!["$ value: 1 | 2"]),
+            ("[1,2,3]", "[1,3]", vec!["$ length: 3 elements | 2 elements"]),
+            ("[1,2,3]", "[3,1,2]", vec!["$ order: [1,2,3] | [3,1,2]"]),
+            ("[1,2,3]", "[1,9,3]", vec!["$[*] value: 2 | 9"]),
+            ("[1,2,3]", "[0,1,2,4]", vec!["$ length: 3 elements | 4 elements", "$[*] value: 3 | 0"]),
+            ("[1,1,2]", "[1,2,2]", vec!["$[*] value: 1 | 2"]),
+            ("[{\"a\":1},{\"a\":2}]", "[{\"a\":3},{\"a\":4}]", vec!["$[*].a value: 1 | 3"]),
+            ("{\"u\":{\"17\":{\"n\":1}}}", "{\"u\":{\"17\":{\"n\":2}}}", vec!["$.u.*.n value: 1 | 2"]),
+            ("{\"17\":0}", "{\"18\":0}", vec!["$.* missing: 0 | (absent)", "$.* extra: (absent) | 0"]),
+            ("{\"a b\":1}", "{\"a\\u0020b\":2}", vec!["$[\"a b\"] value: 1 | 2"]),
+            (
+                "{\"a\":9007199254740993}",
+                "{\"a\":9007199254740992}",
+                vec!["$.a value: 9007199254740993 | 9007199254740992"],
+            ),
+            // Of members with the same key the last one holds.
+            ("{\"a\":1,\"a\":2}", "{\"a\":2}", vec![]),
+            ("{\"a\":1,\"a\":2}", "{\"a\":1}", vec!["$.a value: 2 | 1"]),
+            (&deep("1"), &deep("1"), vec![]),
+            // Malformed on one side, or on both.
+            ("{\"a\":1}", "{\"a\":1", vec!["$ type: JSON | not JSON"]),
+            ("{\"a\":NaN}", "{\"a\":1}", vec!["$ type: not JSON | JSON"]),
+            ("{\"a\":NaN}", "{\"a\":NaN}\n", vec![]),
+        ] {
+            let found = told(&Criteria::default(), a, b);
+            let mut sorted = found.clone();
+            sorted.sort();
+            let mut expected: Vec<_> = differences.iter().map(|one| (*one).to_owned()).collect();
+            expected.sort();
+            assert_eq!(sorted, expected, "{a} {b}");
+        }
+        let found = told(&Criteria::default(), &deep("1"), &deep("2"));
+        assert!(found.len() == 1 && found[0].starts_with(&folded), "{found:?}");
+        let both = told(&Criteria::default(), "{\"a\":NaN}", "{\"a\":NaM}");
+        assert!(both.len() == 1 && both[0].starts_with("body value: 1 lines, 9 bytes"), "{both:?}");
+    }
+
+    #[test]
+    fn what_is_ignored_does_not_differ() {
+        for (pattern, a, b, differences) in [
+            ("$.ts", "{\"ts\":1,\"a\":1}", "{\"ts\":2,\"a\":1}", 0),
+            ("$.ts", "{\"a\":{\"ts\":1}}", "{\"a\":{\"ts\":2}}", 1),
+            ("$..ts", "{\"a\":[{\"ts\":1}]}", "{\"a\":[{}]}", 0),
+            ("$.a", "{\"a\":{\"b\":[1,2]}}", "{\"a\":7}", 0),
+            ("$.a", "{\"a\":1}", "{}", 0),
+            ("$.a", "{}", "{\"a\":1}", 0),
+            ("$.*.b", "{\"17\":{\"b\":1}}", "{\"17\":{\"b\":2}}", 0),
+            ("$.a[*].b", "{\"a\":[{\"b\":1},{\"b\":2}]}", "{\"a\":[{\"b\":3},{\"b\":4}]}", 0),
+            ("$.a[*]", "{\"a\":[1,2]}", "{\"a\":[3,4]}", 0),
+            ("$.a[*]", "{\"a\":[1,2]}", "{\"a\":[3]}", 1),
+            ("$..*", "{\"a\":1}", "{\"b\":[]}", 0),
+            ("$..a..b", "{\"a\":{\"a\":{\"c\":{\"b\":1}}}}", "{\"a\":{\"a\":{\"c\":{\"b\":2}}}}", 0),
+            ("$", "{\"a\":1}", "[]", 0),
+            ("$", "{\"a\":1}", "no JSON", 0),
+            ("body", "{\"a\":1}", "[]", 0),
+            ("$[\"a b\"]", "{\"a b\":1}", "{\"a\\u0020b\":2}", 0),
+        ] {
+            let criteria = Criteria::new(&patterns(&[pattern]), &[], &[], &[]);
+            assert_eq!(told(&criteria, a, b).len(), differences, "{pattern} {a} {b}");
+        }
+    }
+
+    #[test]
+    fn unordered_arrays_are_multisets() {
+        let ignore = patterns(&["$.items[*].id"]);
+        let criteria = Criteria::new(&ignore, &patterns(&["$.items"]), &[], &[]);
+        let none: [String; 0] = [];
+        assert_eq!(told(&criteria, "{\"items\":[1,2,2]}", "{\"items\":[2,1,2]}"), none);
+        assert_eq!(told(&criteria, "{\"other\":[1,2]}", "{\"other\":[2,1]}").len(), 1);
+        assert_eq!(told(&criteria, "{\"items\":[1,2]}", "{\"items\":[3,1]}"), ["$.items[*] value: 2 | 3"]);
+        let (a, b) = (
+            "{\"items\":[{\"id\":1,\"n\":1},{\"id\":2,\"n\":2}]}",
+            "{\"items\":[{\"id\":8,\"n\":2},{\"id\":9,\"n\":1}]}",
+        );
+        assert_eq!(told(&criteria, a, b), none);
+        // Also as elements of an array that is unordered itself.
+        let criteria = Criteria::new(&[], &patterns(&["$", "$[*]"]), &[], &[]);
+        assert_eq!(told(&criteria, "[[1,2],[3,4]]", "[[4,3],[2,1]]"), none);
+    }
+
+    #[test]
+    fn numbers_within_their_tolerance_are_equal() {
+        let pattern = Pattern::parse("$.eta_s").unwrap();
+        let criteria = Criteria::new(&[], &[], &[Tolerance { pattern, within: 0.01 }], &[]);
+        let count = |a, b| told(&criteria, a, b).len();
+        assert_eq!(count("{\"eta_s\":1.001}", "{\"eta_s\":1.008}"), 0);
+        assert_eq!(count("{\"eta_s\":1.001}", "{\"eta_s\":1.018}"), 1);
+        assert_eq!(count("{\"eta_s\":1}", "{\"eta_s\":\"1\"}"), 1);
+        assert_eq!(count("{\"a\":1.001}", "{\"a\":1.002}"), 1);
+    }
+
+    #[test]
+    fn what_is_redacted_is_never_shown() {
+        let criteria = Criteria::new(&[], &[], &[], &patterns(&["$.card", "$..email"]));
+        let (a, b) =
+            ("{\"card\":{\"no\":4111},\"u\":[]}", "{\"card\":{\"no\":4222},\"u\":[{\"email\":\"ana@x\",\"n\":\"é\"}]}");
+        let found = told(&criteria, a, b).join("\n");
+        assert!(found.contains("$.card.no value: (redacted) | (redacted)"), "{found}");
+        assert!(!found.contains("4111") && !found.contains("ana"), "{found}");
+        let (a, b) = ("{}", "{\"u\":{\"email\":\"ana@x\",\"n\":\"é\"}}");
+        assert_eq!(told(&criteria, a, b), ["$.u extra: (absent) | {\"email\":(redacted),\"n\":\"é\"}"]);
+        let long = format!("{{\"a\":\"{}\"}}", "é".repeat(500));
+        let found = told(&criteria, "{}", &long);
+        assert!(found[0].len() < 250 && found[0].ends_with("é…"), "{found:?}");
+    }
+
+    #[test]
+    fn fields_of_one_comparison_are_bounded() {
+        let wide = |value| {
+            let members: Vec<_> = (0..50_000).map(|n| format!("\"k{n:x}g\":{value}")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let (a, b, headers) = (wide(1), wide(2), HeaderMap::new());
+        let outcome = |text: &'_ str| -> (usize, bool) {
+            let of = |text| {
+                let body = Body::whole(str::as_bytes(text));
+                Outcome::Answered(Answer { status: StatusCode::OK, headers: &headers, trailers: None, body })
+            };
+            let comparison = Criteria::default().compare(&of(text), &of(&b));
+            (comparison.differences.len(), comparison.truncated)
+        };
+        assert_eq!(outcome(&a), (crate::compare::FIELDS_MAX, true));
+        assert_eq!(outcome(&b), (0, false));
+    }
+}
