@@ -1,4 +1,7 @@
 //! Bodies on their way. Nothing is buffered: a chunk is pulled from one side when the other asks for it.
+//!
+//! hyper tells of a stream of HTTP/2 that was broken off with `NO_ERROR`, by a reset or by the leaving of the connection,
+//! as of one that has ended. Only a stream whose end was sent is whole (RFC 9113 §8.1), on either side: else it was cut.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -57,6 +60,7 @@ pub(super) struct ClientBody {
     bytes_max: Option<u64>,
     /// What `Content-Length` promised; checked, since HTTP/2 frames end where they like.
     promised: Option<u64>,
+    version: Version,
     waiting_since_ms: Option<u64>,
     waited_ms: u64,
     /// How long a stream of HTTP/2 may send nothing; on HTTP/1.1 the whole connection is watched.
@@ -78,7 +82,8 @@ impl ClientBody {
             Some(_) => (route.timeouts.idle, 0),
             None => (Some(limits.stall_timeout), u64::from(limits.body_rate)),
         };
-        let stall = stall.filter(|_| exchange.version == Version::HTTP_2);
+        let version = exchange.version;
+        let stall = stall.filter(|_| version == Version::HTTP_2);
         let bytes_max = route.limits.body_bytes;
         let (waiting_since_ms, waited_ms, timer) = (None, 0, None);
         Self {
@@ -87,6 +92,7 @@ impl ClientBody {
             upload,
             bytes_max,
             promised,
+            version,
             waiting_since_ms,
             waited_ms,
             stall,
@@ -162,6 +168,9 @@ impl ClientBody {
             return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)))));
         }
         Poll::Ready(match ready!(polled) {
+            None if self.version == Version::HTTP_2 && !self.incoming.is_end_stream() => {
+                Some(Err(self.fail(UploadFault::Gone)))
+            }
             None => {
                 let short = self.promised.is_some_and(|promised| self.upload.bytes.get() < promised);
                 if short {
@@ -410,11 +419,13 @@ impl Body for ResponseBody {
                 ready!(this.poll_idle(cx));
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "idle_timeout"))))
             }
-            Poll::Ready(None) => {
+            Poll::Ready(None) if this.exchange.lease.as_ref().is_none_or(|lease| lease.has_ended(incoming)) => {
                 this.finish();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "upstream_reset")))),
+            Poll::Ready(None | Some(Err(_))) => {
+                Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "upstream_reset"))))
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 let ended = incoming.is_end_stream();
                 this.timer = None;

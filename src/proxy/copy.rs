@@ -153,6 +153,9 @@ impl ShadowCopy {
                 return end;
             }
         }
+        if !lease.has_ended(&body) {
+            return ShadowEnd::Dropped(ShadowDrop::Reset);
+        }
         lease.finish(None, self.ticket.worker().now_ms());
         end
     }

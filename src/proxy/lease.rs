@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
 use super::body::RequestBody;
@@ -60,6 +62,14 @@ impl Lease {
         match self {
             Self::Whole { connection, .. } => connection.hints.is_refusal(),
             Self::Stream(stream) => stream.said.is_refusal(),
+        }
+    }
+
+    /// Whether an answer of which no more comes is whole: on a stream, its end must have been sent.
+    pub(super) fn has_ended(&self, answer: &Incoming) -> bool {
+        match self {
+            Self::Whole { .. } => true,
+            Self::Stream(_) => answer.is_end_stream(),
         }
     }
 

@@ -1,6 +1,5 @@
-//! The byte stream of an HTTP/2 connection to an upstream. hyper takes a stream that is reset with `NO_ERROR` for one that
-//! has ended; before its end was sent, that is a body cut short (RFC 9113 §8.1), and reaches hyper as `CANCEL`. What the
-//! other side says of the connection as a whole, its settings and its leaving, is noticed on the way.
+//! The byte stream of an HTTP/2 connection to an upstream. What the other side says of the connection as a whole, its
+//! settings and its leaving, is noticed on the way.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -9,7 +8,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use ahash::HashSet;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -18,9 +16,6 @@ use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
 
 const FRAME_HEADER_BYTES: usize = 9;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 /// RFC 9113 §6.5.1.
@@ -28,16 +23,13 @@ const SETTING_BYTES: usize = 6;
 /// RFC 8441 §9.1.
 const ENABLE_CONNECT_PROTOCOL: u8 = 8;
 const MAX_CONCURRENT_STREAMS: u8 = 3;
-const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
-/// RFC 9113 §7.
-const CANCEL: u8 = 8;
 
 /// A connection to an upstream.
 pub(super) struct UpstreamH2Io {
     stream: Socket,
     worker: Rc<Worker>,
-    resets: Resets,
+    frames: Frames,
 }
 
 /// What the other side has said of the connection.
@@ -102,7 +94,7 @@ impl Said {
 
 /// Follows the frames that an upstream sends.
 #[derive(Debug, Default)]
-struct Resets {
+struct Frames {
     said: Rc<Said>,
     /// The setting that is being read, when the frame under way has the other side's settings.
     setting: Option<[u8; SETTING_BYTES]>,
@@ -110,15 +102,11 @@ struct Resets {
     header_bytes: usize,
     /// Bytes of the frame under way that are still to come.
     left: usize,
-    /// The bytes of its error code, when the frame under way resets a stream that has not ended.
-    code: Option<[u8; 4]>,
-    /// Streams whose answer has begun and not ended.
-    open: HashSet<u32>,
 }
 
-impl Resets {
-    /// Goes through what was read, and changes what hyper would take for an end.
-    fn follow(&mut self, bytes: &mut [u8]) {
+impl Frames {
+    /// Goes through what was read.
+    fn follow(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() {
             if self.left == 0 {
@@ -144,17 +132,6 @@ impl Resets {
                         _ => {}
                     }
                 }
-            } else if let Some(code) = &mut self.code {
-                for byte in &mut bytes[at..at + taken] {
-                    let place = 4_usize.saturating_sub(self.left);
-                    if let Some(kept) = code.get_mut(place) {
-                        *kept = *byte;
-                    }
-                    if self.left == 1 && *code == [0; 4] {
-                        *byte = CANCEL;
-                    }
-                    self.left -= 1;
-                }
             } else {
                 self.left -= taken;
             }
@@ -167,18 +144,13 @@ impl Resets {
 
     /// A frame's header is whole.
     fn frame(&mut self) {
-        let [a, b, c, kind, flags, stream @ ..] = self.header;
+        let [a, b, c, kind, flags, ..] = self.header;
         self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        self.code = None;
-        let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         match kind {
-            HEADERS if flags & END_STREAM == 0 => drop(self.open.insert(stream)),
-            HEADERS | DATA if flags & END_STREAM != 0 => drop(self.open.remove(&stream)),
             SETTINGS if flags & ACK != 0 => {}
             SETTINGS if self.left == 0 => self.said.is_now(&self.said.settled),
             SETTINGS => self.setting = Some([0; SETTING_BYTES]),
             GOAWAY => self.said.is_now(&self.said.leaving),
-            RST_STREAM if self.open.remove(&stream) && self.left == 4 => self.code = Some([0; 4]),
             _ => {}
         }
     }
@@ -188,8 +160,8 @@ impl UpstreamH2Io {
     /// Wraps a connection, and gives what the other side will say of it.
     pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Said>) {
         let said = Rc::new(Said::default());
-        let resets = Resets { said: Rc::clone(&said), ..Resets::default() };
-        (Self { stream, worker: Rc::clone(worker), resets }, said)
+        let frames = Frames { said: Rc::clone(&said), ..Frames::default() };
+        (Self { stream, worker: Rc::clone(worker), frames }, said)
     }
 }
 
@@ -197,7 +169,7 @@ impl UpstreamH2Io {
     /// What was written, or why not.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Err(_))) && ready!(poll_refused(&mut self.stream, cx)) {
-            self.resets.said.refused.set(true);
+            self.frames.said.refused.set(true);
         }
         written
     }
@@ -205,7 +177,7 @@ impl UpstreamH2Io {
 
 impl Drop for UpstreamH2Io {
     fn drop(&mut self) {
-        self.resets.said.is_now(&self.resets.said.ended);
+        self.frames.said.is_now(&self.frames.said.ended);
     }
 }
 
@@ -217,14 +189,14 @@ impl Read for UpstreamH2Io {
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         if let Err(error) = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
             if is_refusal(&error) {
-                this.resets.said.refused.set(true);
+                this.frames.said.refused.set(true);
             }
             return Poll::Ready(Err(error));
         }
         if !buffer.filled().is_empty() {
-            this.resets.said.anything.set(true);
+            this.frames.said.anything.set(true);
         }
-        this.resets.follow(buffer.filled_mut());
+        this.frames.follow(buffer.filled());
         cursor.put_slice(buffer.filled());
         Poll::Ready(Ok(()))
     }
@@ -270,53 +242,23 @@ mod tests {
         bytes
     }
 
-    /// What hyper reads of these frames, whatever the pieces in which they come.
-    fn read(frames: &[Vec<u8>]) -> Vec<u8> {
-        let mut whole = frames.concat();
-        Resets::default().follow(&mut whole);
-        for step in 1..14 {
-            let (mut pieces, mut resets) = (frames.concat(), Resets::default());
-            pieces.chunks_mut(step).for_each(|piece| resets.follow(piece));
-            assert_eq!(pieces, whole, "in pieces of {step}");
-            assert!(resets.open.is_empty());
-        }
-        whole
-    }
-
     #[test]
     fn settings_count_when_they_are_whole_and_a_goaway_at_once() {
         let values = [0, 4, 0, 0, 1, 0, 0, 3, 0, 0, 1, 2, 0, 1, 0, 0, 0, 9];
         let (mut settings, goaway) = (frame(SETTINGS, 0, 0, &values), frame(GOAWAY, 0, 0, &[0; 8]));
-        let mut resets = Resets::default();
+        let mut frames = Frames::default();
         let last = settings.split_off(22);
-        resets.follow(&mut settings);
-        assert!(!resets.said.settled.get());
-        assert_eq!(resets.said.streams_max(), 258);
-        resets.follow(&mut last.clone());
-        assert!(resets.said.settled.get() && !resets.said.is_leaving());
-        resets.follow(&mut goaway[..9].to_vec());
-        assert!(resets.said.is_leaving());
-        let mut resets = Resets::default();
-        resets.follow(&mut frame(SETTINGS, ACK, 0, &[]));
-        assert!(!resets.said.settled.get());
-        resets.follow(&mut frame(SETTINGS, 0, 0, &[]));
-        assert!(resets.said.settled.get());
-    }
-
-    #[test]
-    fn only_a_reset_before_the_end_is_changed() {
-        let head = frame(HEADERS, 4, 1, &[0x88]);
-        let data = frame(DATA, 0, 1, b"half");
-        let cut = read(&[head.clone(), data.clone(), frame(RST_STREAM, 0, 1, &[0; 4])]);
-        assert_eq!(cut, [head.clone(), data.clone(), frame(RST_STREAM, 0, 1, &[0, 0, 0, CANCEL])].concat());
-        for whole in [
-            vec![head.clone(), frame(DATA, END_STREAM, 1, b"all"), frame(RST_STREAM, 0, 1, &[0; 4])],
-            vec![frame(HEADERS, 4 | END_STREAM, 1, &[0x88]), frame(RST_STREAM, 0, 1, &[0; 4])],
-            vec![head.clone(), data.clone(), frame(HEADERS, 4 | END_STREAM, 1, &[]), frame(RST_STREAM, 0, 1, &[0; 4])],
-            vec![head, data, frame(RST_STREAM, 0, 1, &[0, 0, 0, 2])],
-            vec![frame(RST_STREAM, 0, 3, &[0; 4])],
-        ] {
-            assert_eq!(read(&whole), whole.concat());
-        }
+        frames.follow(&settings);
+        assert!(!frames.said.settled.get());
+        assert_eq!(frames.said.streams_max(), 258);
+        frames.follow(&last);
+        assert!(frames.said.settled.get() && !frames.said.is_leaving());
+        frames.follow(&goaway[..9]);
+        assert!(frames.said.is_leaving());
+        let mut frames = Frames::default();
+        frames.follow(&frame(SETTINGS, ACK, 0, &[]));
+        assert!(!frames.said.settled.get());
+        frames.follow(&frame(SETTINGS, 0, 0, &[]));
+        assert!(frames.said.settled.get());
     }
 }

@@ -11,8 +11,8 @@ use h2::Reason;
 use http::{HeaderMap, Request, Response};
 
 use crate::harness::frames::{
-    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, Frames, HEADERS, INITIAL_WINDOW_SIZE, PING, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE,
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PING,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
 };
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::upstream::hash;
@@ -654,6 +654,94 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
     assert_eq!(went.recv_timeout(Duration::from_secs(5)), Ok("cut"));
     drop(response);
     assert_eq!(proxy.logged(1)[0]["termination"], "CH");
+}
+
+/// Upstreams by HTTP/1.1 and by HTTP/2 that tell when a body has begun, and then whether it came whole.
+fn watching_uploads() -> [(Proxy, Upstream, Receiver<&'static str>); 2] {
+    let (tell, told): (Sender<&str>, _) = channel();
+    let tell = Mutex::new(tell);
+    let plain = Upstream::script(move |mut conn| {
+        if conn.head().is_ok() && conn.wire.exact("4\r\nhalf\r\n".len()).is_ok() {
+            tell.lock().unwrap().send("begun").unwrap();
+            let (rest, _) = conn.wire.rest();
+            tell.lock().unwrap().send(if rest.is_empty() { "cut" } else { "whole" }).unwrap();
+        }
+    });
+    let (tell, h2c_told): (Sender<&str>, _) = channel();
+    let tell = Mutex::new(tell);
+    let h2c = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, respond| {
+        let tell = tell.lock().unwrap().clone();
+        Box::pin(async move {
+            let mut body = request.into_body();
+            assert_eq!(body.data().await.unwrap().unwrap(), "half");
+            tell.send("begun").unwrap();
+            tell.send(if matches!(body.data().await, Some(Err(_))) { "cut" } else { "whole" }).unwrap();
+            drop(respond);
+        })
+    });
+    [(Proxy::to(&plain), plain, told), (to_h2c(&h2c), h2c, h2c_told)]
+}
+
+#[test]
+fn an_upload_that_its_client_leaves_behind_is_never_whole() {
+    let leaves = frame(GOAWAY, 0, 0, &[0; 8]);
+    let resets = frame(RST_STREAM, 0, 1, &[0; 4]);
+    let post = frames::block(&[(":method", "POST"), (":scheme", "http"), (":authority", "test"), (":path", "/")]);
+    for (what, then) in [
+        ("it leaves and goes", leaves.clone()),
+        ("it leaves, then resets", [leaves.clone(), resets.clone()].concat()),
+        ("it resets, then leaves", [resets.clone(), leaves.clone()].concat()),
+        ("it resets", resets),
+    ] {
+        for (proxy, upstream, told) in watching_uploads() {
+            let mut client = Frames::connect(proxy.address(), &[]);
+            client.headers(1, 0, &post);
+            client.send(DATA, 0, 1, b"half");
+            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("begun"), "{what}");
+            client.write(&then);
+            if then == leaves {
+                drop(client);
+            }
+            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("cut"), "{what}");
+            let line = &proxy.logged(1)[0];
+            assert_eq!(line["detail"], "client_gone", "{what}: {line}");
+            drop((proxy, upstream));
+        }
+    }
+    // Who leaves may end what it has begun (RFC 9113 §6.8).
+    let echo = Upstream::echo();
+    let proxy = Proxy::to(&echo);
+    let mut client = Frames::connect(proxy.address(), &[]);
+    client.headers(1, 0, &post);
+    client.write(&[frame(DATA, 0, 1, b"half"), leaves, frame(DATA, END_STREAM, 1, b"more")].concat());
+    assert!(matches!(client.fate(1), Fate::Answered(200, _)));
+    assert_eq!(echo.got()[0].body, b"halfmore");
+}
+
+#[test]
+fn an_upload_behind_its_answer_is_never_whole_when_its_client_leaves_it() {
+    let resets = frame(RST_STREAM, 0, 1, &[0; 4]);
+    for then in [resets.clone(), [frame(GOAWAY, 0, 0, &[0; 8]), resets].concat()] {
+        let (tell, told): (Sender<bool>, _) = channel();
+        let tell = Mutex::new(tell);
+        let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
+            let tell = tell.lock().unwrap().clone();
+            Box::pin(async move {
+                let mut body = request.into_body();
+                assert_eq!(body.data().await.unwrap().unwrap(), "half");
+                respond.send_response(Response::new(()), true).unwrap();
+                tell.send(matches!(body.data().await, Some(Err(_)))).unwrap();
+            })
+        });
+        let proxy = to_h2c(&upstream);
+        let mut client = Frames::connect(proxy.address(), &[]);
+        let post = [(":method", "POST"), (":scheme", "http"), (":authority", "test"), (":path", "/")];
+        client.headers(1, 0, &frames::block(&post));
+        client.send(DATA, 0, 1, b"half");
+        assert_eq!(client.fate(1), Fate::Answered(200, Vec::new()));
+        client.write(&then);
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "it was told that this is all");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use bytes::Bytes;
 use h2::Reason;
 use http::Response;
 
-use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, frame};
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame};
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::h2c::whole;
-use crate::harness::{H2, ONE_ROUTE, Proxy, Upstream, until};
+use crate::harness::{Broken, H2, ONE_ROUTE, Proxy, Upstream, until};
 
 /// 1 Gbit/s for 20 ms.
 const LONG_PATH_BYTES: usize = 2_500_000;
@@ -149,6 +150,66 @@ fn a_connection_that_leaves_gets_no_more_streams_and_what_it_did_not_process_is_
         assert_eq!(client.get("/").body, b"1");
     }
     assert_eq!(upstream.accepted(), 2);
+}
+
+/// Begins an answer; what follows is sent as soon as somebody has read its beginning.
+fn beginning(then: Vec<u8>) -> (Upstream, Sender<()>) {
+    let (read, told): (_, Receiver<()>) = channel();
+    let told = Mutex::new(told);
+    let upstream = Upstream::script(move |mut conn| {
+        conn.wire.exact(24).unwrap();
+        conn.send(frame(SETTINGS, 0, 0, &[]));
+        loop {
+            let Ok(head) = conn.wire.exact(9) else { return };
+            conn.wire.exact(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize).unwrap();
+            if head[3] == HEADERS {
+                break;
+            }
+        }
+        conn.send([frame(HEADERS, END_HEADERS, 1, &[0x88]), frame(DATA, 0, 1, b"half")].concat());
+        told.lock().unwrap().recv().unwrap();
+        conn.send(&then);
+        conn.wait();
+    });
+    (upstream, read)
+}
+
+#[test]
+fn an_answer_that_its_upstream_leaves_behind_is_never_whole() {
+    let leaves = |code: u8| frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, code]);
+    let resets = |code: u8| frame(RST_STREAM, 0, 1, &[0, 0, 0, code]);
+    for (what, then) in [
+        ("it leaves", leaves(0)),
+        ("it leaves with a reason", leaves(2)),
+        ("it leaves, then resets", [leaves(0), resets(0)].concat()),
+        ("it leaves, then resets with a reason", [leaves(0), resets(7)].concat()),
+        ("it resets, then leaves", [resets(0), leaves(0)].concat()),
+        ("it resets", resets(0)),
+    ] {
+        let (upstream, read) = beginning(then.clone());
+        let proxy = to_h2c(&upstream);
+        let mut client = proxy.connect();
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        let (_, status, fields) = client.head().unwrap();
+        assert_eq!(status, 200, "{what}");
+        read.send(()).unwrap();
+        let body = client.wire.framed(&fields);
+        assert!(matches!(body, Err(Broken::Closed | Broken::Reset)), "{what}: {body:?}");
+        let line = &proxy.logged(1)[0];
+        assert_eq!((&line["termination"], &line["detail"]), (&"UB".into(), &"upstream_reset".into()), "{what}: {line}");
+
+        let (upstream, read) = beginning(then);
+        let proxy = to_h2c(&upstream);
+        let mut client = H2::connect(proxy.address());
+        let (response, _) = client.open(H2::request("GET", "/").body(()).unwrap(), End::Now);
+        let mut body = client.block_on(response).unwrap().into_body();
+        assert_eq!(client.block_on(body.data()).unwrap().unwrap(), "half", "{what}");
+        read.send(()).unwrap();
+        let rest = client.block_on(body.data());
+        assert!(rest.as_ref().is_some_and(|rest| rest.as_ref().is_err_and(h2::Error::is_reset)), "{what}: {rest:?}");
+        let line = &proxy.logged(1)[0];
+        assert_eq!((&line["termination"], &line["detail"]), (&"UB".into(), &"upstream_reset".into()), "{what}: {line}");
+    }
 }
 
 #[test]
