@@ -278,6 +278,10 @@ def tokens():
                   ["X_Forwarded_Client_Cert: Hash=0"], ["Connection: x-told-tenant, x-variant"]]:
         expect(f"a stranger says {lines}", nobody, client.ask(*lines))
         expect(f"and shows a token: {lines}", (200, "by-user|umbrella||"), client.ask(*lines, bearer(good)))
+    # Nobody who is not decided as this tenant may be told to the upstream as this tenant.
+    for tenant in ["ac\0me", "acme\n", "ac\r\nme", "acme\x7f", "acme ", " acme", "\tacme"]:
+        found = client.ask(bearer(by_pyjwt("ES256", org={"tenant": tenant})))[1].split("|")
+        expect(f"the tenant {tenant!r}", (True, True), (found[0] != "by-tenant", found[1] != "acme"))
     trusted = Client("127.0.0.2")
     expect("a trusted proxy says so", (200, "by-tenant|acme|acme|"), trusted.ask("X-Tenant-Id: acme"))
     expect("the token comes first", (200, "by-user|umbrella|acme|"), trusted.ask("X-Tenant-Id: acme", bearer(good)))

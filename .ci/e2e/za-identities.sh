@@ -137,6 +137,7 @@ told capitals 'stable|TILL-7||Subject="CN=TILL-7"'
 many=$(shown many)
 equal "a hundred names" 100 "$(grep -o ';DNS=' <<<"$many" | wc -l)"
 contains "a blank at the end makes another name" '^stable\|' "$(shown blank)"
+contains "which the upstream is not told either" '^stable\|(\||till-7[^|])' "$(shown blank)"
 token=$(cat "$made/token")
 equal "the token comes first, and both are told" 'by-tenant|acme||Subject="CN=till-7 "' \
   "$(shown blank -H "Authorization: Bearer $token" | sed 's/Hash=[0-9a-f]*;//')"

@@ -163,9 +163,18 @@ impl Identity {
 }
 
 impl Extractor {
-    /// The identity at this place.
+    /// The identity at this place: a value that every reader of a field reads alike.
     pub(super) fn read<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
-        let value = match self {
+        self.value(head, trust, facts).filter(|value| !value.is_empty() && is_same_everywhere(value))
+    }
+
+    /// What stands at this place and is no identity.
+    pub(super) fn odd<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+        self.value(head, trust, facts).filter(|value| !is_same_everywhere(value))
+    }
+
+    fn value<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+        Some(match self {
             Self::Header(name) if trust == Trust::Believed => Cow::Borrowed(agreed_line(head.headers, name)?),
             Self::Header(_) => return None,
             Self::Cookie(name) => Cow::Borrowed(cookie(head.headers, name)?),
@@ -174,8 +183,7 @@ impl Extractor {
             Self::Path(template) => decoded(template.read(head.path)?),
             Self::Claim(name) => Cow::Borrowed(facts.claims?.one(name)?),
             Self::ClientCert(field) => Cow::Borrowed(head.client_cert?.values(*field).next()?),
-        };
-        (!value.is_empty()).then_some(value)
+        })
     }
 
     /// This place as `routes.toml` writes it.
@@ -211,6 +219,12 @@ impl Caller<'_> {
     }
 }
 
+/// Whether whoever reads this in a field of a request reads the same: fields carry no control characters, and blanks at
+/// either end are taken off. A caller who is not decided as somebody must not be told to the upstream as that somebody.
+fn is_same_everywhere(value: &str) -> bool {
+    !value.contains(char::is_control) && value.trim().len() == value.len()
+}
+
 /// The value of a header whose lines all agree. Lines that differ name nobody: one of them may be forged by a client
 /// in front of a proxy that only appends.
 fn agreed_line<'a>(headers: &'a http::HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
@@ -219,7 +233,7 @@ fn agreed_line<'a>(headers: &'a http::HeaderMap, name: &http::HeaderName) -> Opt
     if lines.any(|line| line != first) {
         return None;
     }
-    std::str::from_utf8(first.as_bytes()).ok().map(str::trim)
+    std::str::from_utf8(first.as_bytes()).ok().map(|line| line.trim_matches([' ', '\t']))
 }
 
 impl HostTemplate {
@@ -335,14 +349,17 @@ mod tests {
             ("x-same", "a"),
             ("x-same", "a"),
             ("x-empty", ""),
-            ("cookie", "uid=\"u1\"; none="),
+            ("x-tab", "ac\tme"),
+            ("x-wide", "acme\u{3000}"),
+            ("cookie", "uid=\"u1\"; none=; blank=\" u1\""),
         ]);
-        let certificate = VerifiedCert { cn: Some("till".into()), ..VerifiedCert::default() };
+        let dns = vec![" till".to_owned(), "till".to_owned()];
+        let certificate = VerifiedCert { cn: Some("till".into()), dns, ..VerifiedCert::default() };
         let head = Head {
             method: &Method::GET,
             host: "acme.shop.example.com",
             path: "/t/ac%20me/x",
-            query: Some("uid=a%2Bb&uid=c&none="),
+            query: Some("uid=a%2Bb&uid=c&none=&nul=a%00b&plus=a+"),
             headers: &headers,
             client_cert: Some(&certificate),
         };
@@ -359,6 +376,11 @@ mod tests {
             (header("x-same"), Trust::Believed, Some("a")),
             (header("x-empty"), Trust::Believed, None),
             (header("x-missing"), Trust::Believed, None),
+            (header("x-tab"), Trust::Believed, None),
+            (header("x-wide"), Trust::Believed, None),
+            (Extractor::Cookie("blank".into()), Trust::Ignored, None),
+            (Extractor::Query("nul".into()), Trust::Ignored, None),
+            (Extractor::Query("plus".into()), Trust::Ignored, None),
             (Extractor::Cookie("uid".into()), Trust::Ignored, Some("u1")),
             (Extractor::Cookie("none".into()), Trust::Ignored, None),
             (Extractor::Query("uid".into()), Trust::Ignored, Some("a+b")),
@@ -374,6 +396,7 @@ mod tests {
             (path("/u/", None), Trust::Ignored, None),
             (Extractor::ClientCert(CertField::Cn), Trust::Ignored, Some("till")),
             (Extractor::ClientCert(CertField::Dns), Trust::Ignored, None),
+            (Extractor::ClientCert(CertField::Uri), Trust::Ignored, None),
         ] {
             assert_eq!(tenant(&place, trust, &head).as_deref(), found, "{place:?}");
         }

@@ -220,6 +220,10 @@ pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
     if let Some(lookup) = rules.index.find(&rules.routes, &head) {
         explanation.follow(rules, lookup, (&head, asked.scheme), &caller);
     }
+    let odd = [("tenant", &rules.identity.tenant), ("user", &rules.identity.user)]
+        .into_iter()
+        .flat_map(|(what, places)| odd(places, what, &head, &caller));
+    explanation.steps.splice(0..0, odd.map(|text| Told { text, ..Told::default() }));
     explanation
 }
 
@@ -339,6 +343,17 @@ fn identity(
 ) -> Option<(String, String)> {
     let place = places.iter().find(|place| place.read(head, caller.trust(), caller.facts).is_some())?;
     Some((value?.to_owned(), place.describe(what)))
+}
+
+/// Values that are passed over where an identity is looked for.
+fn odd(places: &[Extractor], what: &str, head: &Head<'_>, caller: &Caller<'_>) -> impl Iterator<Item = String> {
+    let read = |place: &&Extractor| place.read(head, caller.trust(), caller.facts).is_some();
+    let before = places.iter().take_while(move |place| !read(place));
+    before.filter_map(move |place| {
+        let value = place.odd(head, caller.trust(), caller.facts)?;
+        let place = place.describe(what);
+        Some(format!("{place} {value:?} is no {what}: it has control characters, or a blank at an end"))
+    })
 }
 
 /// Why a route takes a request.

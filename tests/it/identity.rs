@@ -351,6 +351,46 @@ fn explain_and_a_redirect_agree_about_the_tenant() {
 }
 
 #[test]
+fn what_a_header_cannot_carry_unchanged_is_no_identity() {
+    let echo = Upstream::echo();
+    let issuer = Issuer::new(Algorithm::ES256, "k");
+    let proxy = shop(&issuer.jwks(), &echo);
+    let mut client = proxy.connect();
+    let odd = [
+        "ac\0me",
+        "acme\n",
+        "ac\r\nme",
+        "acme ",
+        " acme",
+        "\tacme",
+        "ac\tme",
+        "acme\x7f",
+        "ac\u{85}me",
+        "acme\u{a0}",
+        "\u{3000}acme",
+        " ",
+    ];
+    for tenant in odd {
+        let claims = json!({ "sub": "u1", "aud": "shop", "org": { "tenant": tenant } });
+        let token = bearer(&issuer.token(&claims));
+        assert_eq!(client.get("/", &token).echoed("x-tenant"), [""], "{tenant:?}");
+        // The next place is asked, as when there is none.
+        assert_eq!(client.get("/?tenant=other", &token).echoed("x-tenant"), ["other"], "{tenant:?}");
+    }
+    for line in proxy.logged(2 * odd.len()).iter().step_by(2) {
+        assert!(line["tenant"].is_null(), "{line}");
+    }
+    for query in ["ac%00me", "acme%0a", "acme+", "%20acme", "%09acme", "acme%7f", "ac%C2%85me", "acme%C2%A0"] {
+        assert_eq!(client.get(&format!("/?tenant={query}"), "").echoed("x-tenant"), [""], "{query}");
+    }
+    // Inside, a blank is a letter like any other; and so are those of other scripts.
+    for tenant in ["ac me", "Käse 七"] {
+        let claims = json!({ "aud": "shop", "org": { "tenant": tenant } });
+        assert_eq!(client.get("/", &bearer(&issuer.token(&claims))).echoed("x-tenant"), [tenant]);
+    }
+}
+
+#[test]
 fn keys_are_renewed_and_a_bad_file_changes_nothing() {
     let echo = Upstream::echo();
     let (old, new) = (Issuer::new(Algorithm::ES256, "old"), Issuer::new(Algorithm::EdDSA, "new"));

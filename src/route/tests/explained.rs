@@ -66,6 +66,16 @@ nearly    any (routes.toml:1): any host, any path: fits too, but comes after che
 }
 
 #[test]
+fn what_is_passed_over_as_no_identity_is_told() {
+    let ask = Ask::get("shop.example.com", "");
+    let told = explain(&shop(), &asked(&ask, "/checkout/pay?tenant=acme+"));
+    assert_eq!(told.tenant, None);
+    let odd = "query:tenant \"acme \" is no tenant: it has control characters, or a blank at an end";
+    assert_eq!(told.steps[0].text, odd);
+    assert_eq!(told.steps.iter().filter(|step| step.text.contains("is no ")).count(), 1);
+}
+
+#[test]
 fn each_outcome_has_its_line() {
     let rules = shop();
     let canary = Ask::get("shop.example.com", "").with("x-canary", "always");
