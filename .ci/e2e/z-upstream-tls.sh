@@ -195,6 +195,7 @@ refused() {
 for one in json.load(sys.stdin)["upstreams"]:
     if one["name"] == sys.argv[1]: print(one["last_tls_failure"]["cause"])' "$name")
   contains "$name: /status" "$words" "$cause"
+  if grep -q OtherError <<<"$cause"; then fail "$name: no words for an operator: $cause"; fi
   contains "$name: the log" "\"message\":\"no TLS with the upstream: [^\"]*$words.*\"upstream\":\"$name\"" \
     "$(grep -F "\"$name\"" "$scratch/pointsman.log" || true)"
 }
@@ -204,21 +205,21 @@ certificate stranger 'is of an authority that is not believed'
 certificate short 'is of an authority that is not believed'
 certificate twin 'is not signed by the authority that is believed, but by one of its name'
 certificate self-signed 'is of an authority that is not believed'
-certificate upstart 'does not hold'
+certificate upstart 'is signed by a certificate of an end entity'
 certificate wrong-name 'is for a.internal, .*, not b.internal'
 certificate two-labels 'is for a.internal, .*, not y.x.w.internal'
 certificate by-host 'is for a.internal, .*, not localhost'
 certificate nameless 'is for no name at all, not a.internal'
 certificate expired "expired at $(date -u -d '-1 day' +%Y-%m-%d)"
 certificate early "is not valid before $(date -u -d '+1 day' +%Y-%m-%d)"
-certificate misused 'does not hold'
-for name in permitted excluded narrow addresses bound; do certificate "$name-outside" 'does not hold'; done
+certificate misused 'may not be used by a server'
+for name in permitted excluded narrow addresses bound; do certificate "$name-outside" 'for which its authority may issue none'; done
 refused old tls_alert_received alert 'speaks neither TLS 1.2 nor TLS 1.3'
 refused cipher tls_alert_received alert 'no version or cipher in common'
-refused alpn tls_alert_received alert 'NoApplicationProtocol'
+refused alpn tls_alert_received alert 'speaks neither HTTP/2 nor HTTP/1.1'
 refused verify12-none tls_alert_received alert 'wants a client certificate'
 refused verify13-none tls_alert_received alert 'wants a client certificate'
-refused verify12-wrong tls_alert_received alert 'UnknownCA'
+refused verify12-wrong tls_alert_received alert 'does not take our client certificate, and believes another authority'
 refused verify13-wrong tls_alert_received alert 'does not take our client certificate'
 refused cleartext tls_protocol_error protocol 'does not speak TLS'
 refused closing tls_protocol_error protocol 'closed the connection in the TLS handshake'

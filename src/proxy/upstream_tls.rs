@@ -33,7 +33,7 @@ pub(super) async fn secure(
             upstream.meter(worker.index).tls_handshakes.inc();
             return Ok(Socket::Tls(Box::new(TlsStream::Client(stream))));
         }
-        Ok(Err(error)) => told(&error, &who),
+        Ok(Err(error)) => told(&error, &who, shown(upstream)),
         Err(_) => {
             let within = upstream.upstream.connect_timeout;
             (
@@ -74,12 +74,24 @@ pub(super) fn note_refusal(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamP
     note(worker, (upstream, endpoint), (TlsFailure::Alert, cause));
 }
 
-fn refusal(upstream: &UpstreamPool) -> &'static str {
+/// What we have to show when an upstream asks who we are.
+#[derive(Clone, Copy)]
+enum Shown {
+    Certificate,
+    Nothing,
+}
+
+fn shown(upstream: &UpstreamPool) -> Shown {
     let presents = upstream.upstream.tls.as_ref().is_some_and(|tls| tls.client_cert.is_some());
-    if presents {
-        "refused us after the TLS handshake: it does not take our client certificate"
-    } else {
-        "refused us after the TLS handshake: it wants a client certificate (`tls.client_cert` of the upstream)"
+    if presents { Shown::Certificate } else { Shown::Nothing }
+}
+
+fn refusal(upstream: &UpstreamPool) -> &'static str {
+    match shown(upstream) {
+        Shown::Certificate => "refused us after the TLS handshake: it does not take our client certificate",
+        Shown::Nothing => {
+            "refused us after the TLS handshake: it wants a client certificate (`tls.client_cert` of the upstream)"
+        }
     }
 }
 
@@ -104,12 +116,12 @@ fn tls_error(error: &io::Error) -> Option<&Error> {
 }
 
 /// What went wrong in a handshake.
-fn told(error: &io::Error, who: &str) -> (TlsFailure, String) {
+fn told(error: &io::Error, who: &str, shown: Shown) -> (TlsFailure, String) {
     let protocol = |text: String| (TlsFailure::Protocol, text);
     match tls_error(error) {
         Some(Error::InvalidCertificate(error)) => (TlsFailure::Certificate, distrust(error, who)),
         Some(Error::NoCertificatesPresented) => (TlsFailure::Certificate, format!("{who} presented no certificate")),
-        Some(Error::AlertReceived(alert)) => (TlsFailure::Alert, alerted(*alert, who)),
+        Some(Error::AlertReceived(alert)) => (TlsFailure::Alert, alerted(*alert, who, shown)),
         Some(Error::InvalidMessage(_)) => protocol(format!("{who} does not speak TLS, or not as it must")),
         Some(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)) => {
             protocol(format!("{who} speaks neither TLS 1.2 nor TLS 1.3"))
@@ -122,18 +134,40 @@ fn told(error: &io::Error, who: &str) -> (TlsFailure, String) {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
-fn alerted(alert: AlertDescription, who: &str) -> String {
+fn alerted(alert: AlertDescription, who: &str, shown: Shown) -> String {
     let wants = "it wants a client certificate (`tls.client_cert` of the upstream)";
-    match alert {
-        AlertDescription::CertificateRequired => format!("{who} refused us: {wants}"),
-        AlertDescription::HandshakeFailure => {
+    match (alert, unfit(alert), shown) {
+        (AlertDescription::CertificateRequired, ..) => format!("{who} refused us: {wants}"),
+        (AlertDescription::HandshakeFailure, ..) => {
             format!("{who} refused the TLS handshake: no version or cipher in common, or {wants}")
         }
-        AlertDescription::UnrecognisedName => {
+        (AlertDescription::UnrecognisedName, ..) => {
             format!("{who} has no certificate for the name that it was asked for (`tls.server_name` of the upstream)")
         }
-        AlertDescription::ProtocolVersion => format!("{who} speaks neither TLS 1.2 nor TLS 1.3"),
-        other => format!("{who} refused the TLS handshake with the alert {other:?}"),
+        (AlertDescription::ProtocolVersion, ..) => format!("{who} speaks neither TLS 1.2 nor TLS 1.3"),
+        (AlertDescription::NoApplicationProtocol, ..) => format!("{who} speaks neither HTTP/2 nor HTTP/1.1 (ALPN)"),
+        (_, Some(why), Shown::Certificate) => {
+            format!("{who} refused us: it does not take our client certificate, {why}")
+        }
+        // It is not about us: we have signed nothing.
+        (other @ AlertDescription::DecryptError, Some(_), Shown::Nothing) | (other, None, _) => {
+            format!("{who} refused the TLS handshake with the alert {other:?}")
+        }
+        (_, Some(_), Shown::Nothing) => format!("{who} refused us: {wants}"),
     }
+}
+
+/// What an alert says of our own certificate (RFC 8446 §6.2), where it can be about that.
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
+const fn unfit(alert: AlertDescription) -> Option<&'static str> {
+    Some(match alert {
+        AlertDescription::UnknownCA => "and believes another authority than the one that issued it",
+        AlertDescription::DecryptError => "its signature does not hold there",
+        AlertDescription::CertificateExpired => "which has expired or is not valid yet, as it says",
+        AlertDescription::CertificateRevoked => "which is revoked, as it says",
+        AlertDescription::UnsupportedCertificate => "which is not of a kind that it supports",
+        AlertDescription::AccessDenied => "which names nobody who is let in",
+        AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => "and does not say why",
+        _ => return None,
+    })
 }

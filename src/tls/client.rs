@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use rustls::{CertificateError, ClientConfig, Error, OtherError, RootCertStore};
 
 use super::{Certificate, Flaw, provider};
 
@@ -125,8 +125,47 @@ pub fn distrust(error: &CertificateError, who: &str) -> String {
         CertificateError::BadSignature => {
             format!("the certificate of {who} is not signed by the authority that is believed, but by one of its name")
         }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            format!("the certificate of {who} may not be used by a server (extended key usage)")
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            format!("the certificate of {who} is signed by an algorithm that is not accepted")
+        }
+        CertificateError::BadEncoding => format!("the certificate of {who} cannot be read"),
+        CertificateError::Other(OtherError(cause)) => match cause.downcast_ref().and_then(overstepped) {
+            Some(words) => format!("the certificate of {who} {words}"),
+            None => format!("the certificate of {who} does not hold: {cause}"),
+        },
         other => format!("the certificate of {who} does not hold: {}", Error::InvalidCertificate(other.clone())),
     }
+}
+
+/// What is wrong with a certificate that is issued by the authority, and still is not believed.
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
+const fn overstepped(error: &webpki::Error) -> Option<&'static str> {
+    use webpki::Error as E;
+    Some(match error {
+        E::EndEntityUsedAsCa => "is signed by a certificate of an end entity, which may not sign as an authority",
+        E::CaUsedAsEndEntity => "is that of an authority, not of a server",
+        E::NameConstraintViolation => "is for a name for which its authority may issue none (name constraints)",
+        E::PathLenConstraintViolated => "comes by more authorities than one of them allows (path length)",
+        E::MaximumPathDepthExceeded
+        | E::MaximumPathBuildCallsExceeded
+        | E::MaximumSignatureChecksExceeded
+        | E::MaximumNameConstraintComparisonsExceeded => "has a chain too long or too tangled to be followed",
+        E::UnsupportedCriticalExtension => "has a critical extension that is not understood",
+        E::UnsupportedCertVersion => "is not one of X.509 version 3",
+        E::EmptyEkuExtension
+        | E::ExtensionValueInvalid
+        | E::InvalidNetworkMaskConstraint
+        | E::InvalidSerialNumber
+        | E::MalformedDnsIdentifier
+        | E::MalformedExtensions
+        | E::MalformedNameConstraint
+        | E::SignatureAlgorithmMismatch => "is not made as RFC 5280 wants it",
+        _ => return None,
+    })
 }
 
 /// A name as the verifier tells it, `DnsName("a")` or `IpAddress(…)`, without its kind.

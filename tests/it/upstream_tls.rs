@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
+    NameConstraints, date_time_ymd,
+};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -33,8 +36,12 @@ struct Pair {
 impl Authority {
     fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
+        Self::named(&format!("authority {}", NUMBER.fetch_add(1, SeqCst)))
+    }
+
+    fn named(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, format!("authority {}", NUMBER.fetch_add(1, SeqCst)));
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
@@ -49,14 +56,25 @@ impl Authority {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Pair { cert, key }
+        sign(&params, &self.issuer)
+    }
+
+    /// A certificate for this name by way of another one of ours, which comes with it.
+    fn issue_by(&self, mut between: CertificateParams, name: &str) -> Pair {
+        between.distinguished_name.push(DnType::CommonName, "between");
+        let Pair { cert, key } = sign(&between, &self.issuer);
+        let leaf = sign(&CertificateParams::new(vec![name.to_owned()]).unwrap(), &Issuer::new(between, key));
+        Pair { cert: leaf.cert + &cert, ..leaf }
     }
 
     fn roots(&self) -> RootCertStore {
         pointsman::tls::roots(self.pem.as_bytes()).unwrap()
     }
+}
+
+fn sign(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Pair {
+    let key = KeyPair::generate().unwrap();
+    Pair { cert: params.signed_by(&key, issuer).unwrap().pem(), key }
 }
 
 /// What becomes of a connection when the upstream behind has closed its own.
@@ -128,11 +146,18 @@ async fn relay(acceptor: TlsAcceptor, stream: TcpStream, behind: SocketAddr, clo
 }
 
 fn config(pair: &Pair, clients: Option<RootCertStore>) -> ServerConfig {
+    config_of(pair, clients, rustls::ALL_VERSIONS)
+}
+
+fn config_of(
+    pair: &Pair,
+    clients: Option<RootCertStore>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ServerConfig {
     let chain = pointsman::tls::certificates(pair.cert.as_bytes()).unwrap();
     let key = PrivateKeyDer::try_from(pair.key.serialize_der()).unwrap();
     let provider = pointsman::tls::provider();
-    let builder =
-        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(roots) => {
@@ -206,6 +231,7 @@ fn fails(proxy: &Proxy, (status, error, kind): (u16, &str, &str), cause: &[&str]
     for words in cause {
         assert!(last.contains(words), "{words:?} in {last:?}");
     }
+    assert!(!last.contains("Error"), "a library's word: {last}");
 }
 
 #[test]
@@ -226,6 +252,37 @@ fn what_is_wrong_with_a_certificate_is_told() {
         assert_eq!(proxy.logged(1)[0]["detail"], "tls_certificate");
     }
     assert_eq!(behind.got().len(), 0, "nothing was sent");
+}
+
+#[test]
+fn what_an_authority_may_not_do_is_told() {
+    let authority = Authority::new();
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let behind = Upstream::echo();
+    let lines = "ca = \"{files}/ca.pem\"\nserver_name = \"b.test\"";
+    let between = || CertificateParams::new(Vec::new()).unwrap();
+    let (mut narrow, mut last) = (between(), between());
+    narrow.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    narrow.name_constraints = Some(NameConstraints {
+        permitted_subtrees: vec![GeneralSubtree::DnsName("a.test".to_owned())],
+        excluded_subtrees: Vec::new(),
+    });
+    last.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let mut misused = CertificateParams::new(vec!["b.test".to_owned()]).unwrap();
+    misused.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let whole = authority.issue_by(last, "b.test");
+    for (pair, words) in [
+        (authority.issue_by(between(), "b.test"), "is signed by a certificate of an end entity"),
+        (authority.issue_by(narrow, "b.test"), "is for a name for which its authority may issue none"),
+        (sign(&misused, &authority.issuer), "may not be used by a server"),
+    ] {
+        let front = Front::new(&pair, b"http/1.1", &behind);
+        let proxy = setup(front.address, dir.path()).start(&text(lines));
+        let who = format!("the certificate of {} ", front.address);
+        fails(&proxy, (502, "tls_certificate_error", "certificate"), &[&who, words]);
+    }
+    let front = Front::new(&whole, b"http/1.1", &behind);
+    assert_eq!(setup(front.address, dir.path()).start(&text(lines)).connect().get("/", "").status, 200);
 }
 
 #[test]
@@ -266,6 +323,29 @@ fn a_client_certificate_is_presented_and_missed() {
                      client_cert = { cert = \"{files}/edge.pem\", key = \"{files}/edge.key\" }";
         proxy.rewrite(&text(lines));
         assert_eq!(proxy.connect().get("/", "").status, 200);
+    }
+}
+
+#[test]
+fn a_client_certificate_that_is_not_taken_is_told_in_both_versions() {
+    let (authority, other) = (Authority::named("clients"), Authority::new());
+    let ours = authority.issue("edge.test");
+    let dir = files(&[("ca.pem", &authority.pem), ("edge.pem", &ours.cert), ("edge.key", &ours.key.serialize_pem())]);
+    let behind = Upstream::echo();
+    let lines = "ca = \"{files}/ca.pem\"\n\
+                 client_cert = { cert = \"{files}/edge.pem\", key = \"{files}/edge.key\" }";
+    let twin = Authority::named("clients");
+    for (version, believed, words) in [
+        (&rustls::version::TLS12, &other, "believes another authority than the one that issued it"),
+        (&rustls::version::TLS12, &twin, "its signature does not hold there"),
+        (&rustls::version::TLS13, &other, "after the TLS handshake"),
+        (&rustls::version::TLS13, &twin, "after the TLS handshake"),
+    ] {
+        let config = config_of(&authority.issue("127.0.0.1"), Some(believed.roots()), &[version]);
+        let front = Front::with(config, (b"http/1.1", behind.address(), Close::Notified));
+        let proxy = setup(front.address, dir.path()).start(&text(lines));
+        let words = ["does not take our client certificate", words];
+        fails(&proxy, (502, "tls_alert_received", "alert"), &words);
     }
 }
 
