@@ -1,13 +1,17 @@
 //! What evidence says about a release: pure functions of counts. Whoever calls brings the counts, and the time.
 
+mod difference;
 mod evidence;
 mod likelihood;
 mod pairs;
 mod rate;
+mod sample_ratio;
 mod verdict;
 
+pub use difference::{Difference, Failures};
 pub use evidence::{Evidence, GRID, Kernel, Stratum, Tally};
 pub use likelihood::{Estimate, Likelihood};
 pub use pairs::Pairs;
 pub use rate::Mismatch;
+pub use sample_ratio::{Fairness, SampleRatio};
 pub use verdict::{FIELDS_MAX, FieldReport, Form, SAMPLES_MAX, Verdict, Verdicts};

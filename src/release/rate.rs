@@ -37,7 +37,7 @@ impl Mismatch {
 }
 
 /// The greatest rate that the counts do not refute.
-fn upper(tally: Tally, alpha: f64) -> f64 {
+pub(super) fn upper(tally: Tally, alpha: f64) -> f64 {
     if tally.exposures == 0 {
         return 1.0;
     }
@@ -45,7 +45,7 @@ fn upper(tally: Tally, alpha: f64) -> f64 {
 }
 
 /// The least rate that the counts do not refute.
-fn lower(tally: Tally, alpha: f64) -> f64 {
+pub(super) fn lower(tally: Tally, alpha: f64) -> f64 {
     if tally.exposures == 0 {
         return 0.0;
     }
@@ -84,7 +84,7 @@ fn ln_mixture(hits: f64, misses: f64) -> f64 {
 
 /// The logarithm of the gamma function for a positive argument: Stirling's series (Abramowitz & Stegun 6.1.41) above 8,
 /// shifted there from below. Exact to 1e-12.
-fn ln_gamma(mut x: f64) -> f64 {
+pub(super) fn ln_gamma(mut x: f64) -> f64 {
     let mut shift = 0.0;
     while x < 8.0 {
         shift -= x.ln();
