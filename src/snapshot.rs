@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::identity::Witnesses;
 use crate::route::{Generation, ListenerSpec, Needs, Protocol, Rules};
-use crate::telemetry::{ListenerMeter, PerWorker, ShadowSeries, UpstreamSeries, VariantSeries};
+use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{Dial, Server};
 
 /// One endpoint as it can be connected to.
@@ -105,6 +105,8 @@ pub struct Snapshot {
     pub endpoints: Vec<Arc<[Endpoint]>>,
     /// Per route and variant its series; one for a route that answers by itself.
     pub series: Vec<Box<[Arc<VariantSeries>]>>,
+    /// Per route who was sent where by weight; nothing for routes with one variant.
+    pub samples: Arc<[Option<Arc<Sample>>]>,
     /// Per upstream its series.
     pub upstream_series: Vec<Arc<UpstreamSeries>>,
     /// Per route the series of its shadow.
@@ -127,6 +129,7 @@ impl Snapshot {
             listeners,
             endpoints: self.endpoints.clone(),
             series: self.series.clone(),
+            samples: Arc::clone(&self.samples),
             upstream_series: self.upstream_series.clone(),
             shadows: Arc::clone(&self.shadows),
             shadow_pools: Arc::clone(&self.shadow_pools),

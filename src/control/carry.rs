@@ -3,20 +3,22 @@
 //!
 //! Identities: a listener by its name and address (its socket also when only its name or its limits change), what it
 //! presents under TLS by its certificates (the keys of its tickets also when certificates change), a series of meters
-//! by its labels, an upstream's endpoints by its name when they are equal.
+//! by its labels, a sample by its route's name, weights and sticky key, an upstream's endpoints by its name when they are equal.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 
 use super::hand_over::{Inherited, Wanted};
+use super::measure::assignment;
 use super::socket::{BindError, bind};
 use crate::identity::Witnesses;
 use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Protocol, Route, Rules, Shadow, Upstream};
 use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
-use crate::telemetry::{Labels, PerWorker, Registry, ShadowSeries, UpstreamSeries, VariantSeries};
+use crate::telemetry::{Drawn, Labels, PerWorker, Registry, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{Dial, Server, client};
 
 /// The addresses of the names that are known, sorted.
@@ -140,12 +142,14 @@ pub struct Parts<'a> {
     pub addresses: &'a Addresses,
     /// The process's meters.
     pub registry: &'a Registry,
+    /// The time, by the wall clock.
+    pub now: Duration,
 }
 
 /// Makes the next snapshot.
 #[must_use]
 pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
-    let Parts { generation, rules, listeners, witnesses, addresses, registry } = parts;
+    let Parts { generation, rules, listeners, witnesses, addresses, registry, now } = parts;
     Snapshot {
         generation,
         listeners,
@@ -154,6 +158,7 @@ pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
         upstream_series: all_upstream_series(old.map(|old| &*old.upstream_series), &rules, registry),
         shadow_pools: shadow_pools(old, &rules, registry),
         shadows: all_shadows(old, &rules, registry),
+        samples: all_samples(old, &rules, registry, now),
         witnesses: old.map_or_else(Witnesses::default, |old| old.witnesses.clone()).renewed(witnesses),
         needs: rules.needs().into(),
         rules,
@@ -248,6 +253,32 @@ fn all_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Vec
         Action::Redirect(_) | Action::Respond(_) => [one(&route.name, "none")].into(),
     };
     rules.routes.iter().map(of_route).collect()
+}
+
+/// A sample goes on while nothing is changed that says who gets which variant.
+fn all_samples(
+    old: Option<&Snapshot>,
+    rules: &Rules,
+    registry: &Registry,
+    now: Duration,
+) -> Arc<[Option<Arc<Sample>>]> {
+    let known: HashMap<&str, (&Route, &Arc<Sample>)> = old.map_or_else(HashMap::new, |old| {
+        let all = old.rules.routes.iter().zip(&*old.samples);
+        all.filter_map(|(route, sample)| Some((route.name.as_str(), (route, sample.as_ref()?)))).collect()
+    });
+    let one = |route: &Route| {
+        let split = route.split().filter(|split| split.variants.len() > 1)?;
+        let same = known.get(route.name.as_str()).filter(|(old, _)| assignment(old) == assignment(route));
+        Some(same.map_or_else(
+            || {
+                let place = (registry.workers, Arc::clone(&registry.room));
+                let drawn = if split.spreads() { Drawn::Requests } else { Drawn::Keys };
+                Arc::new(Sample::new(now, split.variants.len(), drawn, place))
+            },
+            |(_, carried)| Arc::clone(carried),
+        ))
+    };
+    rules.routes.iter().map(one).collect()
 }
 
 fn all_upstream_series(

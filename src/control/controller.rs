@@ -349,6 +349,7 @@ impl Controller {
                 witnesses: loaded.witnesses,
                 addresses: &addresses,
                 registry: &self.ledger.registry,
+                now: self.ledger.clock.wall(),
             },
         );
         {
@@ -421,6 +422,7 @@ impl Controller {
             listeners: old.listeners.clone(),
             endpoints,
             series: old.series.clone(),
+            samples: Arc::clone(&old.samples),
             upstream_series: old.upstream_series.clone(),
             shadows: Arc::clone(&old.shadows),
             shadow_pools: Arc::clone(&old.shadow_pools),

@@ -6,59 +6,124 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::route::{Route, Rules, Weight};
-use crate::telemetry::{ReasonLabel, StatusClass, VariantMeter, VariantSeries};
+use crate::release::Failures;
+use crate::route::{Reason, Route, Rules};
+use crate::telemetry::{Counter, Fallback, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// All its requests.
     pub requests: u64,
     /// Those that belong to the random sample.
     pub counted: u64,
-    /// Those that were answered by 5xx.
+    /// Those that failed: 5xx, broken off by the upstream, or a gRPC status that blames the server.
     pub errors: u64,
+    /// Those of the random sample that were decided by weight, and those of them that failed.
+    pub sample: Failures,
+    /// Requests of the random sample that stable answered for a variant without a usable endpoint.
+    pub fallbacks: u64,
+    /// How long they took, in the buckets of [`Histogram`].
+    pub durations: [u64; Histogram::BOUNDS_US.len() + 1],
 }
 
 impl Tally {
     /// Reads a series.
     #[must_use]
     pub fn of(series: &VariantSeries) -> Self {
-        series.meters.used().map(Self::of_meter).fold(Self::default(), |sum, one| Self {
-            requests: sum.requests + one.requests,
-            counted: sum.counted + one.counted,
-            errors: sum.errors + one.errors,
-        })
+        let mut sum = Self::default();
+        series.meters.used().for_each(|meter| sum.add(meter));
+        sum
     }
 
-    fn of_meter(meter: &VariantMeter) -> Self {
-        let mut tally = Self::default();
+    fn add(&mut self, meter: &VariantMeter) {
+        let unkeyed = meter.unkeyed.value();
+        let mut counted = 0;
         for (reason, classes) in meter.requests.iter().enumerate() {
-            let requests: u64 = classes.iter().map(crate::telemetry::Counter::value).sum();
-            tally.requests += requests;
-            if matches!(ReasonLabel::name(reason), "weight" | "weight+fallback" | "stable" | "stable+fallback") {
-                tally.counted += requests;
+            let requests: u64 = classes.iter().map(Counter::value).sum();
+            let failed = classes[StatusClass::ServerError as usize].value();
+            self.requests += requests;
+            self.errors += failed;
+            match ReasonLabel::name(reason) {
+                "weight" | "weight+fallback" => {
+                    counted += requests;
+                    self.sample.requests += requests;
+                    self.sample.failed += failed;
+                }
+                "stable" | "stable+fallback" => counted += requests,
+                _ => {}
             }
-            tally.errors += classes[StatusClass::ServerError as usize].value();
         }
-        tally.counted = tally.counted.saturating_sub(meter.unkeyed.value());
-        tally
+        self.fallbacks += of_reason(meter, Reason::Weight, Fallback::Yes);
+        self.counted += counted.saturating_sub(unkeyed);
+        let [outside, inside] = [&meter.failed_late[0], &meter.failed_late[1]].map(Counter::value);
+        self.errors += outside + inside;
+        self.sample.failed += inside;
+        let durations = meter.duration.read().0;
+        self.durations.iter_mut().zip(durations).for_each(|(sum, one)| *sum += one);
     }
+
+    /// What was counted since it was `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut durations = self.durations;
+        durations.iter_mut().zip(before.durations).for_each(|(now, then)| *now = now.saturating_sub(then));
+        Self {
+            requests: self.requests.saturating_sub(before.requests),
+            counted: self.counted.saturating_sub(before.counted),
+            errors: self.errors.saturating_sub(before.errors),
+            sample: Failures {
+                requests: self.sample.requests.saturating_sub(before.sample.requests),
+                failed: self.sample.failed.saturating_sub(before.sample.failed),
+            },
+            fallbacks: self.fallbacks.saturating_sub(before.fallbacks),
+            durations,
+        }
+    }
+
+    /// The duration that this share of the requests stayed below, in milliseconds: found in the bucket, and there taken
+    /// as evenly spread, so that it is as exact as the bucket is narrow. Above the last bound it is that bound. Nothing
+    /// without requests.
+    #[must_use]
+    pub fn quantile_ms(&self, share: f64) -> Option<f64> {
+        let all: u64 = self.durations.iter().sum();
+        if all == 0 {
+            return None;
+        }
+        let rank = share * float(all);
+        let (mut below, mut from) = (0.0, 0.0);
+        for (count, to) in self.durations.iter().zip(Histogram::BOUNDS_US) {
+            let (count, to) = (float(*count), float(to) / 1e3);
+            if count > 0.0 && below + count >= rank {
+                return Some(from + (to - from) * ((rank - below) / count).clamp(0.0, 1.0));
+            }
+            below += count;
+            from = to;
+        }
+        Some(from)
+    }
+}
+
+fn of_reason(meter: &VariantMeter, reason: Reason, fallback: Fallback) -> u64 {
+    meter.requests[ReasonLabel::of(reason, fallback).index()].iter().map(Counter::value).sum()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+const fn float(count: u64) -> f64 {
+    count as f64
 }
 
 /// The shares of a route's variants; nothing when nobody was counted.
 #[must_use]
 pub fn shares(counted: &[u64]) -> Vec<Option<f64>> {
     let all: u64 = counted.iter().sum();
-    #[expect(clippy::cast_precision_loss, reason = "a share is for people")]
-    let share = |one: &u64| (all > 0).then(|| *one as f64 / all as f64);
+    let share = |one: &u64| (all > 0).then(|| float(*one) / float(all));
     counted.iter().map(share).collect()
 }
 
-/// Counts at the time when a route's weights were last changed, by the route's name. A route that has none began at
-/// zero.
+/// What was counted when a route's weights were last changed, by the route's name. A route that has none began at zero.
 #[derive(Clone, Debug, Default)]
-pub struct Baselines(HashMap<String, HashMap<String, u64>>);
+pub struct Baselines(HashMap<String, HashMap<String, Tally>>);
 
 impl Baselines {
     /// Notes the counts of routes whose weights differ from the old rules', and forgets routes that are gone. `series`
@@ -67,14 +132,14 @@ impl Baselines {
         let before: HashMap<&str, &Route> = old.routes.iter().map(|route| (route.name.as_str(), route)).collect();
         let mut kept = HashMap::new();
         for (route, series) in new.routes.iter().zip(series) {
-            let unchanged = before.get(route.name.as_str()).is_some_and(|old| weights(old) == weights(route));
+            let unchanged = before.get(route.name.as_str()).is_some_and(|old| assignment(old) == assignment(route));
             if unchanged {
                 if let Some(same) = self.0.remove(&route.name) {
                     kept.insert(route.name.clone(), same);
                 }
             } else {
-                let now = series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series).counted));
-                let now: HashMap<String, u64> = now.filter(|(_, counted)| *counted > 0).collect();
+                let now = series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series)));
+                let now: HashMap<String, Tally> = now.filter(|(_, tally)| tally.requests > 0).collect();
                 if !now.is_empty() {
                     kept.insert(route.name.clone(), now);
                 }
@@ -83,16 +148,68 @@ impl Baselines {
         self.0 = kept;
     }
 
-    /// What a variant had counted when the weights were last changed.
+    /// What a variant has counted since the weights were last changed.
     #[must_use]
-    pub fn of(&self, route: &str, variant: &str) -> u64 {
-        self.0.get(route).and_then(|route| route.get(variant)).copied().unwrap_or(0)
+    pub fn since(&self, route: &str, variant: &str, now: &Tally) -> Tally {
+        let before = self.0.get(route).and_then(|route| route.get(variant));
+        before.map_or_else(|| now.clone(), |before| now.since(before))
     }
 }
 
-/// What decides about the shares of a route.
-fn weights(route: &Route) -> Option<Vec<(&str, Weight, bool)>> {
+/// All that says who gets which variant by weight: when it changes, what was measured before is of no use any more.
+pub(super) fn assignment(route: &Route) -> Option<impl PartialEq> {
     let split = route.split()?;
     let weights = split.variants.iter().map(|variant| (variant.name.as_str(), variant.weight, variant.killed));
-    Some(weights.collect())
+    let key = (&split.salt, split.sticky.as_slice(), split.sticky_cookie.as_deref());
+    Some((weights.collect::<Vec<_>>(), key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Labels, PerWorker};
+    use std::time::Duration;
+
+    fn series() -> VariantSeries {
+        let labels = Labels { route: "r".into(), variant: "v".into() };
+        VariantSeries { labels, meters: PerWorker::new(2) }
+    }
+
+    #[test]
+    fn failures_of_every_kind_count_and_the_sample_is_told_apart() {
+        let series = series();
+        let meter = series.meters.of(0);
+        let at = |reason, fallback| ReasonLabel::of(reason, fallback).index();
+        meter.requests[at(Reason::Weight, Fallback::No)][StatusClass::Success as usize].add(90);
+        meter.requests[at(Reason::Weight, Fallback::No)][StatusClass::ServerError as usize].add(4);
+        meter.requests[at(Reason::Weight, Fallback::Yes)][StatusClass::Success as usize].add(6);
+        meter.requests[at(Reason::Target, Fallback::No)][StatusClass::ServerError as usize].add(10);
+        meter.requests[at(Reason::Stable, Fallback::No)][StatusClass::Success as usize].add(5);
+        meter.unkeyed.add(5);
+        series.meters.of(1).failed_late[1].add(3);
+        series.meters.of(1).failed_late[0].add(2);
+        let tally = Tally::of(&series);
+        assert_eq!((tally.requests, tally.counted, tally.errors, tally.fallbacks), (115, 100, 19, 6));
+        assert_eq!(tally.sample, Failures { requests: 100, failed: 7 });
+        let before = tally.clone();
+        meter.requests[at(Reason::Weight, Fallback::No)][StatusClass::Success as usize].add(1);
+        let since = Tally::of(&series).since(&before);
+        assert_eq!((since.requests, since.errors, since.sample.requests), (1, 0, 1));
+    }
+
+    #[test]
+    fn quantiles_lie_in_their_buckets() {
+        let series = series();
+        assert_eq!(Tally::of(&series).quantile_ms(0.5), None);
+        let meter = series.meters.of(0);
+        (0..90).for_each(|_| meter.duration.record(Duration::from_micros(800)));
+        (0..10).for_each(|_| meter.duration.record(Duration::from_millis(20)));
+        let tally = Tally::of(&series);
+        for (share, from, to) in [(0.5, 0.5, 1.0), (0.9, 0.5, 1.0), (0.99, 10.0, 25.0), (1.0, 25.0, 25.0)] {
+            let quantile = tally.quantile_ms(share).unwrap();
+            assert!((from..=to).contains(&quantile), "{share}: {quantile}");
+        }
+        meter.duration.record(Duration::from_mins(2));
+        assert_eq!(Tally::of(&series).quantile_ms(1.0), Some(30_000.0), "beyond the last bound it is that bound");
+    }
 }

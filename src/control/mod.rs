@@ -6,6 +6,7 @@ mod admin;
 mod carry;
 mod controller;
 mod desk;
+mod experiment;
 mod explain;
 mod hand_over;
 mod ledger;

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use super::experiment::judge;
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use crate::drain::Phase;
-use crate::route::Route;
+use crate::release::Fairness;
+use crate::route::{Route, Split, Variant};
 use crate::snapshot::{Listener, Snapshot};
-use crate::telemetry::exposition::{Certificate, Control, Scrape, Upstream, Weighted, expose};
-use crate::telemetry::{Process, ShadowSeries};
+use crate::telemetry::exposition::{Certificate, Control, Scrape, Share, Shares, Upstream, Weighted, expose};
+use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
 
 /// The text of a scrape.
@@ -22,11 +24,17 @@ pub(super) fn text(ledger: &Ledger) -> String {
             variants.push(Weighted { series, weight });
         }
     }
+    let samples = snapshot.rules.routes.iter().zip(&*snapshot.samples);
+    let samples = samples.filter_map(|(route, sample)| {
+        let sample = sample.as_deref().filter(|sample| sample.is_used())?;
+        Some(of_sample(route, route.split()?, sample))
+    });
     let upstreams = snapshot.upstream_series.iter().zip(&snapshot.endpoints);
     let scrape = Scrape {
         registry: &ledger.registry,
         now: ledger.clock.now(),
         variants,
+        samples: samples.collect(),
         upstreams: upstreams.map(|(series, all)| Upstream { series, endpoints: all.len() }).collect(),
         shadows: shadows(&snapshot),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
@@ -41,6 +49,23 @@ fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
         |route: &Route| route.split()?.shadow.as_ref().map(|shadow| f64::from(shadow.weight.millionths()) / 1e6);
     let all = snapshot.rules.routes.iter().zip(&*snapshot.shadows);
     all.filter_map(|(route, series)| Some((series.as_deref()?, shadow(route)?))).collect()
+}
+
+fn of_sample<'a>(route: &'a Route, split: &'a Split, sample: &Sample) -> Shares<'a> {
+    let judged = judge(split, sample);
+    let measured = judged.ratio.as_ref().filter(|_| judged.verdict.is_some()).and_then(|ratio| ratio.measured.as_ref());
+    let one = |(at, variant): (usize, &'a Variant)| Share {
+        variant: &variant.name,
+        measured: measured.and_then(|shares| shares.get(at)).copied(),
+        keys: judged.sampled.keys.as_ref().and_then(|keys| keys.get(at)).map(|keys| keys.round()),
+    };
+    Shares {
+        route: &route.name,
+        since: sample.since,
+        variants: split.variants.iter().enumerate().map(one).collect(),
+        mismatch: judged.verdict.map(|verdict| verdict == Fairness::Mismatch),
+        evidence_log10: judged.evidence_log10,
+    }
 }
 
 fn certificates(ledger: &Ledger, listeners: &[Arc<Listener>]) -> Vec<Certificate> {

@@ -168,6 +168,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         witnesses: loaded.witnesses,
         addresses: &addresses(&reading.answers),
         registry: &registry,
+        now: clock.wall(),
     };
     let store = SnapshotStore::new(carry::snapshot(None, parts));
     let ledger = Arc::new(Ledger::new(clock, registry, store.follow(), traces.counts()));

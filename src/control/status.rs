@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::experiment::experiment;
 use super::ledger::{LastReload, Ledger};
 use super::measure::{Tally, shares};
 use super::outcome::Outcome;
@@ -60,7 +61,7 @@ const fn phase(phase: Phase) -> &'static str {
 }
 
 /// RFC 3339 with milliseconds.
-fn time(at: Duration) -> Value {
+pub(super) fn time(at: Duration) -> Value {
     let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or(Value::Null, |at| json!(format!("{at:.3}")))
 }
@@ -106,8 +107,8 @@ fn tls(listener: &Listener, server: &Server) -> Value {
 }
 
 fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Value> {
-    let both = snapshot.rules.routes.iter().zip(&snapshot.series);
-    both.map(|(route, series)| {
+    let all = snapshot.rules.routes.iter().zip(&snapshot.series).zip(&*snapshot.samples);
+    all.map(|((route, series), sample)| {
         let tallies: Vec<Tally> = series.iter().map(|series| Tally::of(series)).collect();
         let requests: u64 = tallies.iter().map(|tally| tally.requests).sum();
         let errors: u64 = tallies.iter().map(|tally| tally.errors).sum();
@@ -120,14 +121,14 @@ fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Val
         });
         if let Some(split) = route.split() {
             value["killed"] = json!(split.killed);
-            let since: Vec<u64> = split
-                .variants
-                .iter()
-                .zip(&tallies)
-                .map(|(variant, tally)| tally.counted.saturating_sub(baselines.of(&route.name, &variant.name)))
-                .collect();
+            let both = split.variants.iter().zip(&tallies);
+            let since: Vec<Tally> =
+                both.map(|(variant, tally)| baselines.since(&route.name, &variant.name, tally)).collect();
             value["variants"] = json!(variants(snapshot, split, &tallies, &since));
             value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, split, one));
+            if let Some(sample) = sample {
+                value["experiment"] = experiment(split, sample, &since);
+            }
         }
         value
     })
@@ -156,9 +157,10 @@ fn shadow(snapshot: &Snapshot, split: &Split, shadow: &Shadow) -> Value {
 }
 
 /// `since` is what was counted since the weights changed.
-fn variants(snapshot: &Snapshot, split: &Split, tallies: &[Tally], since: &[u64]) -> Vec<Value> {
+fn variants(snapshot: &Snapshot, split: &Split, tallies: &[Tally], since: &[Tally]) -> Vec<Value> {
+    let since: Vec<u64> = since.iter().map(|tally| tally.counted).collect();
     let totals: Vec<u64> = tallies.iter().map(|tally| tally.counted).collect();
-    let measured = shares(since).into_iter().zip(shares(&totals));
+    let measured = shares(&since).into_iter().zip(shares(&totals));
     let rows = split.variants.iter().zip(tallies).zip(measured);
     rows.map(|((variant, tally), (share, share_total))| {
         json!({
@@ -204,6 +206,6 @@ fn percent(share: f64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio is for people")]
-fn ratio(part: u64, whole: u64) -> Option<f64> {
+pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }

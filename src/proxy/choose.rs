@@ -13,7 +13,7 @@ use super::prepare::FORWARDED_PROTO;
 use super::shadow;
 use super::witness;
 use crate::route::{
-    Balance, Caller, Lookup, Redirect, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules,
+    Balance, Caller, Lookup, Reason, Redirect, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules,
 };
 use crate::telemetry::{Fallback, Refusal};
 
@@ -65,6 +65,7 @@ pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> C
         (chosen, caller.tenant.map(|tenant| Box::from(&*tenant)), issued, ticket)
     };
     exchange.ticket = ticket;
+    sample(exchange, &chosen);
     exchange.chosen = Some(chosen);
     exchange.tenant = tenant;
     exchange.issued = issued;
@@ -100,6 +101,18 @@ fn endure(exchange: &Exchange, split: &Split, decision: crate::route::Decision, 
     let upstream = upstream(variant);
     let hashes = exchange.local.snapshot.rules.upstreams[upstream.0 as usize].balance == Balance::Hash;
     Chosen { decision, variant, upstream, fallback, key: if hashes { key() } else { 0 } }
+}
+
+/// Who was sent where by weight is noted for the sample, with the key that stuck. Callers that were picked by hand,
+/// killed or without a key say nothing about the weights.
+fn sample(exchange: &Exchange, chosen: &Chosen) {
+    if chosen.reason() == Reason::Weight
+        && chosen.counted()
+        && let Some(route) = exchange.route
+        && let Some(sample) = exchange.local.sample(route)
+    {
+        sample.decided(exchange.client.worker.index, chosen.variant, chosen.decision.key);
+    }
 }
 
 /// The hash of the sticky key, else of the client's address.

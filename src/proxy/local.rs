@@ -9,7 +9,7 @@ use super::pool::UpstreamPool;
 use super::worker::Worker;
 use crate::route::{LogSink, RouteId, Spread, UpstreamId, VariantId};
 use crate::snapshot::Snapshot;
-use crate::telemetry::VariantMeter;
+use crate::telemetry::{Sample, VariantMeter};
 
 /// A snapshot as one worker holds it.
 pub(super) struct Local {
@@ -67,6 +67,11 @@ impl Local {
     pub(super) fn meter(&self, route: RouteId, variant: VariantId, worker: usize) -> Option<&VariantMeter> {
         let series = self.snapshot.series.get(route.0 as usize)?.get(usize::from(variant.0))?;
         Some(series.meters.of(worker))
+    }
+
+    /// Where it is noted whom a route's weights sent where.
+    pub(super) fn sample(&self, route: RouteId) -> Option<&Sample> {
+        self.snapshot.samples.get(route.0 as usize)?.as_deref()
     }
 
     /// Whether access log lines are wanted at all.

@@ -2,7 +2,7 @@
 
 use super::exchange::{Exchange, Stage};
 use super::trace;
-use crate::route::VariantId;
+use crate::route::{Reason, VariantId};
 use crate::telemetry::{AccessEntry, Ender, Event, GrpcStatus, ReasonLabel, StatusClass, Termination, TlsEntry};
 
 impl Drop for Exchange {
@@ -73,6 +73,10 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
     if let Some(first_byte) = exchange.first_byte {
         meter.first_byte.record(first_byte);
     }
+    if exchange.status < 500 && fails_late(exchange) {
+        let sampled = exchange.chosen.is_some_and(|chosen| chosen.reason() == Reason::Weight && chosen.counted());
+        meter.failed_late[usize::from(sampled)].inc();
+    }
     if exchange.chosen.is_some_and(|chosen| chosen.decision.unkeyed) {
         meter.unkeyed.inc();
     }
@@ -80,6 +84,11 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
         meter.request_bytes.add(upload.bytes.get());
     }
     meter.response_bytes.add(exchange.response_bytes);
+}
+
+/// The head of the answer promised more than there was: the upstream broke off, or the call's status blames the server.
+fn fails_late(exchange: &Exchange) -> bool {
+    exchange.ending.ender == Ender::Upstream || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
 }
 
 fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>) {

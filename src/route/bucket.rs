@@ -51,7 +51,7 @@ impl Salt {
     }
 
     /// `XXH3_64` of salt, separator and key.
-    fn hash(&self, key: &[u8]) -> u64 {
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
         let (salt_len, len) = (self.0.len(), self.0.len() + key.len());
         if len <= INLINE_BYTES {
             let mut joined = [0; INLINE_BYTES];

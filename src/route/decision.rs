@@ -3,7 +3,7 @@
 //! The same function decides for live traffic and for `explain`; the latter passes a [`Trace`] that listens.
 
 use super::predicate::all_hold;
-use super::{Bucket, Caller, Head, Key, Route, Rules, Salt, Split, StickyKey, Target, VariantId, Weight};
+use super::{Bucket, Caller, Head, Key, KeyHash, Route, Rules, Salt, Split, StickyKey, Target, VariantId, Weight};
 
 /// Why a variant was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +58,8 @@ pub struct Decision {
     pub reason: Reason,
     /// The bucket, when one was computed for the deciding rule.
     pub bucket: Option<Bucket>,
+    /// The hash behind the bucket when a weight decided and a sticky key was hashed: what distinct keys are told by.
+    pub key: Option<KeyHash>,
     /// Whether it counts in the statistics.
     pub counted: Counted,
     /// No sticky key although the route wants one.
@@ -130,7 +132,7 @@ pub fn decide<T: Trace>(
         trace.step(Step::Killed(scope));
         return Decision::stable(Reason::Kill);
     }
-    let mut source = Source { split, caller, cookie_identity, spread, drawn: None };
+    let mut source = Source { split, caller, cookie_identity, spread, drawn: None, key: None };
     for target in &split.targets {
         if !all_hold(&target.predicates, head, caller, &rules.segments) {
             trace.step(Step::TargetMissed(target));
@@ -196,13 +198,13 @@ fn by_weight<T: Trace>(split: &Split, source: &mut Source<'_, '_>, trace: &mut T
         return Decision { bucket, unkeyed, ..Decision::stable(Reason::Kill) };
     }
     let counted = if unkeyed { Counted::No } else { Counted::Yes };
-    Decision { variant: owner, reason: Reason::Weight, bucket, counted, unkeyed }
+    Decision { variant: owner, reason: Reason::Weight, bucket, key: source.key, counted, unkeyed }
 }
 
 impl Decision {
     /// Stable, for this reason, outside the sample.
     const fn stable(reason: Reason) -> Self {
-        Self { variant: VariantId::STABLE, reason, bucket: None, counted: Counted::No, unkeyed: false }
+        Self { variant: VariantId::STABLE, reason, bucket: None, key: None, counted: Counted::No, unkeyed: false }
     }
 }
 
@@ -213,6 +215,8 @@ struct Source<'a, 's> {
     cookie_identity: Option<&'a str>,
     spread: &'s mut Spread,
     drawn: Option<Bucket>,
+    /// What the sticky key was hashed to last.
+    key: Option<KeyHash>,
 }
 
 impl Source<'_, '_> {
@@ -230,10 +234,12 @@ impl Source<'_, '_> {
             trace.step(Step::Unkeyed);
             return None;
         };
-        Some(key.with_text(|text| {
+        let hash = key.with_text(|text| {
             trace.step(Step::Key(key.place(), text));
-            salt.bucket(text)
-        }))
+            salt.hash(text.as_bytes())
+        });
+        self.key = Some(KeyHash::of(hash));
+        Some(Bucket::from_hash(hash))
     }
 }
 

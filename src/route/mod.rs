@@ -74,7 +74,7 @@ pub use segment::{Segment, TenantList};
 pub use shadow::{Compare, MARKER, SampleBy, Sampled, Sampling, Shadow, ShadowSpread, Unfit, sampled};
 pub use template::{Part, Template, TemplateError, TemplateFault, Values};
 pub use traces::{OtlpProtocol, TraceExport};
-pub use unit::{Bucket, Generation, RouteId, SegmentId, UpstreamId, VariantId, Weight};
+pub use unit::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use upstream::{
     Balance, ClientCert, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits, UpstreamTls,
 };

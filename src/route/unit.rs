@@ -1,6 +1,7 @@
 //! Units and ids: a value that exists is valid.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// A share of traffic, in millionths: `5 %` is `50_000`, `100 %` is `1_000_000`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,28 @@ impl Bucket {
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0
+    }
+}
+
+/// What a sticky key was hashed to (with the salt of the route): its bucket is made of the highest bits, so that the
+/// lower ones say nothing of who got which variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyHash(NonZeroU64);
+
+impl KeyHash {
+    /// Of a hash; 0 counts as 1.
+    #[must_use]
+    pub const fn of(hash: u64) -> Self {
+        match NonZeroU64::new(hash) {
+            Some(hash) => Self(hash),
+            None => Self(NonZeroU64::MIN),
+        }
+    }
+
+    /// The hash.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0.get()
     }
 }
 

@@ -12,10 +12,12 @@ use super::{
 };
 use crate::drain::Phase;
 
+mod samples;
 mod shadow;
 mod tls;
 mod tokens;
 
+pub use samples::{Share, Shares};
 pub use tls::Certificate;
 
 /// What a scrape tells besides the registry's own meters.
@@ -27,6 +29,8 @@ pub struct Scrape<'a> {
     pub now: Instant,
     /// The series of all routes, in any order.
     pub variants: Vec<Weighted<'a>>,
+    /// The samples of routes with more than one variant, in any order.
+    pub samples: Vec<Shares<'a>>,
     /// The upstreams.
     pub upstreams: Vec<Upstream<'a>>,
     /// The shadows of routes, with the share that the file gives each, 0 to 1.
@@ -97,12 +101,14 @@ pub fn expose(mut scrape: Scrape<'_>, process: Option<&Process>) -> String {
     scrape.variants.retain(|one| one.series.meters.used().next().is_some());
     scrape.variants.sort_by(|a, b| a.series.labels.cmp(&b.series.labels));
     scrape.variants.dedup_by(|a, b| std::ptr::eq(a.series, b.series));
+    scrape.samples.sort_by_key(|shares| shares.route);
     scrape.upstreams.sort_by(|a, b| a.series.upstream.cmp(&b.series.upstream));
     scrape.listeners.sort_by_key(|(name, _)| *name);
     let mut text = Text::default();
     text.family("pointsman_build_info", Kind::Gauge, "Always 1; the version is in the label.");
     text.sample("", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     variants(&mut text, &scrape);
+    samples::expose(&mut text, &scrape);
     upstreams(&mut text, &scrape);
     upstream_connections(&mut text, &scrape);
     shadow::expose(&mut text, &mut scrape);

@@ -45,6 +45,13 @@ impl GrpcStatus {
         Self::NAMES.get(usize::from(self.0)).copied().unwrap_or("unknown")
     }
 
+    /// Whether the server, or the way to it, is to blame: UNKNOWN, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, INTERNAL,
+    /// UNAVAILABLE, `DATA_LOSS`, or no status at all.
+    #[must_use]
+    pub const fn blames_server(self) -> bool {
+        matches!(self.0, 2 | 4 | 8 | 13 | 14 | 15 | 17)
+    }
+
     /// The code; none when no status was seen.
     #[must_use]
     pub fn code(self) -> Option<u8> {

@@ -2,6 +2,7 @@
 //! one place that names metrics.
 
 mod access;
+mod distinct;
 mod explained;
 pub mod exposition;
 mod grpc;
@@ -9,6 +10,7 @@ mod line;
 mod log;
 mod meter;
 mod process;
+mod sample;
 mod series;
 mod shadow;
 mod text;
@@ -18,11 +20,13 @@ mod upstream_tls;
 mod writer;
 
 pub use access::{AccessEntry, Ender, Event, LogBuffer, Termination, TlsEntry};
+pub use distinct::{Distinct, Union};
 pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};
 pub use log::{FILTER_VARIABLE, init_tracing};
 pub use meter::{Counter, Gauge, Histogram};
 pub use process::{Process, memory_bytes};
+pub use sample::{Drawn, FIRSTS, Room, Sample, Sampled};
 pub use series::{
     Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{Counter, Gauge, GrpcCounters, Histogram, ShadowBytes, TlsFailure, TlsMeter, TlsTrouble, memory_bytes};
+use super::{
+    Counter, Gauge, GrpcCounters, Histogram, Room, ShadowBytes, TlsFailure, TlsMeter, TlsTrouble, memory_bytes,
+};
 use crate::clock::Clock;
 use crate::route::{Generation, Reason, TokenFault};
 
@@ -116,6 +118,9 @@ pub enum Fallback {
 pub struct VariantMeter {
     /// Requests by reason and status class.
     pub requests: [[Counter; StatusClass::ALL.len()]; ReasonLabel::COUNT],
+    /// Requests that failed although their status is no 5xx: the upstream broke off, or the call's gRPC status says that
+    /// the server is to blame. First those outside the random sample, then those in it.
+    pub failed_late: [Counter; 2],
     /// From the request's head to the response's last byte.
     pub duration: Histogram,
     /// From the request's head to the response's head.
@@ -425,6 +430,8 @@ pub struct Registry {
     pub unrouted: Arc<VariantSeries>,
     /// What the copies for all shadows may hold.
     pub shadow_bytes: Arc<ShadowBytes>,
+    /// What the samples of all routes may take up.
+    pub room: Arc<Room>,
     /// When it was made; heartbeats count from here.
     pub started: Instant,
 }
@@ -445,6 +452,7 @@ impl Registry {
             shadow_bytes: Arc::new(ShadowBytes::new(
                 (memory_bytes() / SHADOW_PART).clamp(SHADOW_BYTES.0, SHADOW_BYTES.1),
             )),
+            room: Arc::new(Room::new(Room::BYTES)),
             started: Clock.now(),
         }
     }

@@ -10,6 +10,7 @@ mod cli;
 mod decision;
 mod deploy;
 mod drain;
+mod experiment;
 mod forwarding;
 mod golden;
 mod grpc;

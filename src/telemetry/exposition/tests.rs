@@ -38,6 +38,15 @@ fn control() -> Control {
     }
 }
 
+fn sample(route: &str, mismatch: Option<bool>) -> Shares<'_> {
+    let variants = [("stable", 0.75, 300.0), ("canary", 0.25, 100.0)].map(|(variant, share, keys)| {
+        let known = mismatch.is_some();
+        Share { variant, measured: known.then_some(share), keys: known.then_some(keys) }
+    });
+    let since = Duration::from_millis(1_763_693_700_500);
+    Shares { route, since, variants: variants.into(), mismatch, evidence_log10: 4.25 }
+}
+
 /// A scrape of a proxy with two workers, to which a little has happened.
 /// Two shadows, one of them never used.
 fn shadows(registry: &Registry) -> [ShadowSeries; 2] {
@@ -100,6 +109,7 @@ fn scrape() -> String {
         registry: &registry,
         now,
         variants: vec![weighted(&stable, 0.95), weighted(&canary, 0.05), weighted(&idle, 1.0)],
+        samples: vec![sample("search", None), sample("checkout", Some(true))],
         upstreams: vec![
             Upstream { series: &upstreams[1], endpoints: 0 },
             Upstream { series: &upstreams[0], endpoints: 2 },

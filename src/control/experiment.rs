@@ -1,0 +1,159 @@
+//! What a route's variants come to since its weights were last changed: their figures, whether the sample is what the
+//! weights promise, and how each variant compares with stable. `/status` and the metrics tell it.
+
+use serde_json::{Value, json};
+
+use super::measure::Tally;
+use super::status::{ratio, time};
+use crate::release::{Difference, Fairness, SampleRatio};
+use crate::route::Split;
+use crate::telemetry::{Drawn, Sample, Sampled};
+
+/// The chance that the interval of a comparison ever misses the truth.
+const ALPHA: f64 = 0.05;
+
+/// A sample, judged.
+pub(super) struct Judged {
+    pub sampled: Sampled,
+    /// Weights against counts; nothing while fewer than two variants get a share.
+    pub ratio: Option<SampleRatio>,
+    /// What it comes to; nothing where keys cannot be counted either.
+    pub verdict: Option<Fairness>,
+    /// The most evidence against the weights that there ever was, as a power of ten.
+    pub evidence_log10: f64,
+    /// What was counted.
+    pub unit: &'static str,
+}
+
+/// Judges a sample. With sticky keys the first keys are counted: requests of one caller are no draws of their own.
+pub(super) fn judge(split: &Split, sample: &Sample) -> Judged {
+    let sampled = sample.read();
+    let counts = match sample.drawn {
+        Drawn::Keys => &sampled.firsts,
+        Drawn::Requests => &sampled.requests,
+    };
+    let weight = |variant: &crate::route::Variant| if variant.killed { 0 } else { variant.weight.millionths() };
+    let weights: Vec<f64> = split.variants.iter().map(|variant| f64::from(weight(variant))).collect();
+    let ratio = SampleRatio::of(&weights, counts);
+    let most = sample.most_evidence(ratio.as_ref().map_or(0.0, |ratio| ratio.evidence_ln));
+    let measured = !sample.is_used() || !counts.is_empty();
+    let verdict = ratio.as_ref().filter(|_| measured).map(|ratio| ratio.verdict(most));
+    Judged { sampled, ratio, verdict, evidence_log10: most / std::f64::consts::LN_10, unit: sample.drawn.name() }
+}
+
+/// The experiment that a route is, as `/status` gives it. `since` is what was counted since the weights changed.
+pub(super) fn experiment(split: &Split, sample: &Sample, since: &[Tally]) -> Value {
+    let judged = judge(split, sample);
+    let variants = split.variants.iter().zip(since).enumerate();
+    let variants = variants.map(|(at, (variant, tally))| {
+        let ratio = judged.ratio.as_ref();
+        json!({
+            "name": variant.name,
+            "weight": variant.weight.percent(),
+            "share": ratio.and_then(|ratio| Some(percent(*ratio.measured.as_ref()?.get(at)?))),
+            "keys": judged.sampled.keys.as_ref().and_then(|keys| keys.get(at)).map(|keys| keys.round()),
+            "sampled": judged.sampled.requests.get(at),
+            "requests": tally.requests,
+            "errors": tally.errors,
+            "error_ratio": ratio_of(tally),
+            "p50_ms": milliseconds(tally, 0.50),
+            "p90_ms": milliseconds(tally, 0.90),
+            "p99_ms": milliseconds(tally, 0.99),
+        })
+    });
+    let compared = split.variants.iter().zip(since).skip(1);
+    let against_stable = |(variant, tally): (&crate::route::Variant, &Tally)| {
+        comparison((&variant.name, tally), (&split.variants.first()?.name, since.first()?))
+    };
+    json!({
+        "since": time(sample.since),
+        "variants": variants.collect::<Vec<_>>(),
+        "sample_ratio": sample_ratio(split, &judged, since),
+        "comparisons": compared.filter_map(against_stable).collect::<Vec<_>>(),
+    })
+}
+
+fn sample_ratio(split: &Split, judged: &Judged, since: &[Tally]) -> Value {
+    json!({
+        "result": judged.verdict.map_or("not measured", Fairness::name),
+        "says": words(split, judged, since),
+        "counted": judged.unit,
+        "draws": judged.ratio.as_ref().map(|ratio| ratio.draws),
+        "evidence_log10": hundredths(judged.evidence_log10),
+        "threshold_log10": hundredths(SampleRatio::threshold_ln() / std::f64::consts::LN_10),
+    })
+}
+
+/// The result in words.
+fn words(split: &Split, judged: &Judged, since: &[Tally]) -> String {
+    let Some(ratio) = &judged.ratio else { return "fewer than two variants get a share: nothing to check".to_owned() };
+    let (draws, unit) = (ratio.draws, judged.unit);
+    let Some(verdict) = judged.verdict else {
+        return "the keys are not counted: the samples of all routes have used up their memory".to_owned();
+    };
+    match verdict {
+        Fairness::TooFew => {
+            format!("{draws} {unit} so far; from {} on a variant that gets nobody would have shown", ratio.draws_min())
+        }
+        Fairness::Ok => format!("{draws} {unit} fit the weights"),
+        Fairness::Mismatch => {
+            let (at, measured) = ratio.furthest();
+            let name = split.variants.get(at).map_or("", |variant| variant.name.as_str());
+            let lost = match since.iter().map(|tally| tally.fallbacks).sum::<u64>() {
+                0 => String::new(),
+                some => format!("; stable answered {some} requests for a variant without a usable endpoint"),
+            };
+            format!(
+                "{name} has {} % of {draws} {unit} and should have {} %: the variants cannot be compared{lost}",
+                hundredths(100.0 * measured),
+                hundredths(100.0 * ratio.expected[at]),
+            )
+        }
+    }
+}
+
+/// One variant against another: failures in the random sample with their interval, durations side by side.
+fn comparison((name, one): (&str, &Tally), (against, other): (&str, &Tally)) -> Option<Value> {
+    let found = Difference::of(one.sample, other.sample, ALPHA)?;
+    Some(json!({
+        "variant": name,
+        "against": against,
+        "requests": one.sample.requests,
+        "requests_against": other.sample.requests,
+        "error_ratio": one.sample.rate(),
+        "error_ratio_against": other.sample.rate(),
+        "difference": found.observed,
+        "difference_low": found.low,
+        "difference_high": found.high,
+        "confidence": 1.0 - ALPHA,
+        "says": if found.low > 0.0 {
+            "fails more often"
+        } else if found.high < 0.0 {
+            "fails less often"
+        } else {
+            "no difference shown"
+        },
+        "p50_ms": milliseconds(one, 0.50),
+        "p50_ms_against": milliseconds(other, 0.50),
+        "p90_ms": milliseconds(one, 0.90),
+        "p90_ms_against": milliseconds(other, 0.90),
+        "p99_ms": milliseconds(one, 0.99),
+        "p99_ms_against": milliseconds(other, 0.99),
+    }))
+}
+
+fn ratio_of(tally: &Tally) -> Option<f64> {
+    ratio(tally.errors, tally.requests)
+}
+
+fn milliseconds(tally: &Tally, share: f64) -> Option<f64> {
+    tally.quantile_ms(share).map(|ms| (ms * 1e3).round() / 1e3)
+}
+
+fn percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
+}
+
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}

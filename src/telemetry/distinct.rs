@@ -1,0 +1,186 @@
+//! How many distinct keys were seen, in 4 KiB whatever their number: `HyperLogLog` with one writer for each sketch and
+//! any number of readers. Sketches of several workers are merged into one; a key that several of them saw counts once.
+//!
+//! The estimate is Ertl's (*New cardinality estimation algorithms for `HyperLogLog` sketches*, 2017, algorithm 6): one
+//! formula from 0 to 10^12, without tables and without a bias where others change from one formula to the next. Its
+//! standard error is 1.04 / √4096 = 1.6 %.
+
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+/// How many registers there are.
+const REGISTERS: usize = 1 << INDEX_BITS;
+const INDEX_BITS: u32 = 12;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+/// So many bits of a hash are looked at for the rank. Those above them decide who gets which variant, so that they are
+/// not random among the keys of one variant.
+const RANK_BITS: u32 = 32;
+/// The highest rank: all those bits are 0.
+const RANK_MAX: usize = RANK_BITS as usize + 1;
+
+/// What was seen. One writer.
+#[derive(Debug)]
+pub struct Distinct(Box<[AtomicU8]>);
+
+impl Distinct {
+    /// What it takes up, in bytes.
+    pub const BYTES: usize = REGISTERS;
+
+    /// Sees a key by its hash: of its lowest 44 bits each must be as good as random.
+    pub fn see(&self, hash: u64) {
+        let register = &self.0[(hash & INDEX_MASK) as usize];
+        let rank = rank(hash >> INDEX_BITS);
+        if register.load(Relaxed) < rank {
+            register.store(rank, Relaxed);
+        }
+    }
+}
+
+impl Default for Distinct {
+    fn default() -> Self {
+        Self((0..REGISTERS).map(|_| AtomicU8::new(0)).collect())
+    }
+}
+
+/// The place of the lowest bit that is set, from 1.
+#[expect(clippy::cast_possible_truncation, reason = "at most 33")]
+const fn rank(bits: u64) -> u8 {
+    (bits | 1 << RANK_BITS).trailing_zeros() as u8 + 1
+}
+
+/// Sketches merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Union(Box<[u8]>);
+
+impl Default for Union {
+    fn default() -> Self {
+        Self([0; REGISTERS].into())
+    }
+}
+
+impl Union {
+    /// Adds what a sketch has seen.
+    pub fn absorb(&mut self, one: &Distinct) {
+        for (ours, theirs) in self.0.iter_mut().zip(&one.0) {
+            *ours = (*ours).max(theirs.load(Relaxed));
+        }
+    }
+
+    /// How many distinct keys were seen, about.
+    #[must_use]
+    pub fn estimate(&self) -> f64 {
+        let mut counts = [0.0; RANK_MAX + 1];
+        for rank in &self.0 {
+            counts[usize::from(*rank).min(RANK_MAX)] += 1.0;
+        }
+        let registers = f64::from(1_u32 << INDEX_BITS);
+        let mut sum = registers * of_the_full(1.0 - counts[RANK_MAX] / registers);
+        for count in counts[1..RANK_MAX].iter().rev() {
+            sum = 0.5 * (sum + count);
+        }
+        sum += registers * of_the_empty(counts[0] / registers);
+        registers * registers / (2.0 * std::f64::consts::LN_2 * sum)
+    }
+}
+
+/// Ertl's σ: what the registers that are still empty, this share, say of those below rank 1. Infinite when all are.
+fn of_the_empty(share: f64) -> f64 {
+    if share >= 1.0 {
+        return f64::INFINITY;
+    }
+    let (mut x, mut y, mut sum) = (share, 1.0, share);
+    loop {
+        x *= x;
+        let before = sum;
+        sum += x * y;
+        y += y;
+        if sum <= before {
+            return sum;
+        }
+    }
+}
+
+/// Ertl's τ: what the registers that are not full yet, this share, say of those above the highest rank.
+fn of_the_full(share: f64) -> f64 {
+    if share <= 0.0 || share >= 1.0 {
+        return 0.0;
+    }
+    let (mut x, mut y, mut sum) = (share, 1.0, 1.0 - share);
+    loop {
+        x = x.sqrt();
+        let before = sum;
+        y *= 0.5;
+        sum -= (1.0 - x) * (1.0 - x) * y;
+        if sum >= before {
+            return sum / 3.0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use xxhash_rust::xxh3::xxh3_64;
+
+    use super::*;
+
+    fn hashes(from: u32, count: u32) -> impl Iterator<Item = u64> {
+        (from..from + count).map(|n| xxh3_64(&n.to_le_bytes()))
+    }
+
+    fn union<'a>(sketches: impl IntoIterator<Item = &'a Distinct>) -> Union {
+        let mut union = Union::default();
+        sketches.into_iter().for_each(|one| union.absorb(one));
+        union
+    }
+
+    fn seen(hashes: impl Iterator<Item = u64>) -> Distinct {
+        let sketch = Distinct::default();
+        hashes.for_each(|hash| sketch.see(hash));
+        sketch
+    }
+
+    #[test]
+    fn few_keys_are_told_almost_exactly() {
+        assert!(Union::default().estimate().abs() < f64::EPSILON);
+        for count in [1_u32, 2, 5, 10, 50, 100] {
+            let estimate = union([&seen(hashes(7, count))]).estimate();
+            assert!((estimate - f64::from(count)).abs() <= 0.5 + 0.03 * f64::from(count), "{count}: {estimate}");
+        }
+    }
+
+    /// The standard error over 60 sets of keys is that of the theory, at every size, and there is no bias.
+    #[test]
+    fn the_error_is_as_stated() {
+        for count in [1_000_u32, 5_000, 12_000, 30_000, 100_000] {
+            let errors: Vec<f64> = (0..60)
+                .map(|run| union([&seen(hashes(run * count, count))]).estimate() / f64::from(count) - 1.0)
+                .collect();
+            let mean = errors.iter().sum::<f64>() / 60.0;
+            let deviation = (errors.iter().map(|error| error * error).sum::<f64>() / 60.0).sqrt();
+            assert!(mean.abs() < 0.007, "{count}: {mean}");
+            assert!(deviation < 0.020, "{count}: {deviation}");
+        }
+    }
+
+    /// The keys of a variant are those whose highest bits say so.
+    #[test]
+    fn the_keys_of_one_variant_are_told_as_well() {
+        let one_in_20 = hashes(0, 400_000).filter(|hash| *hash < u64::MAX / 20);
+        let mut count = 0;
+        let estimate = union([&seen(one_in_20.inspect(|_| count += 1))]).estimate();
+        assert!((estimate / f64::from(count) - 1.0).abs() < 0.05, "{count}: {estimate}");
+    }
+
+    proptest! {
+        #[test]
+        fn merging_forgets_nothing_and_counts_nothing_twice(
+            keys in proptest::collection::vec((any::<u64>(), 0_usize..3), 0..2_000)
+        ) {
+            let workers = [0, 1, 2].map(|worker| {
+                seen(keys.iter().filter(|(_, at)| *at == worker || *at == 0).map(|(hash, _)| *hash))
+            });
+            let all = seen(keys.iter().map(|(hash, _)| *hash));
+            prop_assert_eq!(union(&workers), union([&all]));
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The random sample of a route with more than one variant: who was sent where by weight, since its weights were last
+//! changed. A change makes a new one, so that nothing that was decided under the old weights is ever counted here.
+//!
+//! A worker counts what it decides in memory of its own; the control plane merges. Requests are counted when they are
+//! decided and not when they are answered: otherwise a slow variant would look short of callers while its answers are
+//! under way.
+//!
+//! Requests of one caller are no independent draws, callers are. So with sticky keys the shares are measured over *first
+//! keys*: of all keys that fall in one of 32 768 places (by their hash), the first that a worker saw there stands for
+//! the place, and its variant is noted. Each is the draw of a fresh key, and once the control plane has taken it over it
+//! never changes: the counts are a sequence of independent draws, exact where an estimate of distinct keys has an error
+//! of its own, and may be tested after every one of them.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::{Counter, Distinct, Union};
+use crate::route::{KeyHash, VariantId};
+
+/// How many first keys there can be.
+pub const FIRSTS: usize = 1 << 15;
+/// The bits of a hash that say where a key falls; they are below those that say which variant it gets.
+const FIRSTS_SHIFT: u32 = 12;
+/// Variants of a route whose keys are told apart.
+const VARIANTS_MAX: usize = 254;
+
+/// What the samples of all routes may take up together.
+#[derive(Debug)]
+pub struct Room(AtomicUsize);
+
+impl Room {
+    /// What it is by default: 64 MiB. Two workers and two variants take up 144 KiB a route that is asked.
+    pub const BYTES: usize = 64 << 20;
+
+    /// Room for so many bytes.
+    #[must_use]
+    pub const fn new(bytes: usize) -> Self {
+        Self(AtomicUsize::new(bytes))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Relaxed);
+    }
+}
+
+/// What is drawn at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drawn {
+    /// Sticky keys: all requests of one go where the first one went.
+    Keys,
+    /// Each request by itself: nothing sticks.
+    Requests,
+}
+
+impl Drawn {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Requests => "requests",
+        }
+    }
+}
+
+/// Who was sent where by weight.
+#[derive(Debug)]
+pub struct Sample {
+    /// Since when, by the wall clock.
+    pub since: Duration,
+    /// What a draw is.
+    pub drawn: Drawn,
+    variants: usize,
+    room: Arc<Room>,
+    workers: Box<[OnceLock<Box<Draws>>]>,
+    settled: Mutex<Settled>,
+}
+
+/// What one worker has decided.
+#[derive(Debug)]
+struct Draws {
+    requests: Box<[Counter]>,
+    keys: Option<Keys>,
+}
+
+/// The keys that one worker has seen.
+#[derive(Debug)]
+struct Keys {
+    /// The variant of the first key of each place, from 1; 0 while there was none.
+    firsts: Box<[AtomicU8]>,
+    distinct: Box<[Distinct]>,
+    room: Arc<Room>,
+}
+
+/// What the control plane has taken over.
+#[derive(Debug, Default)]
+struct Settled {
+    firsts: Box<[u8]>,
+    evidence_ln: f64,
+}
+
+/// What a sample says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampled {
+    /// Requests by variant.
+    pub requests: Vec<u64>,
+    /// First keys by variant.
+    pub firsts: Vec<u64>,
+    /// Distinct keys by variant, about; nothing where there are none, or no room to count them.
+    pub keys: Option<Vec<f64>>,
+}
+
+impl Sample {
+    /// Nothing decided yet. Takes up next to nothing until a worker decides.
+    #[must_use]
+    pub fn new(since: Duration, variants: usize, drawn: Drawn, (workers, room): (usize, Arc<Room>)) -> Self {
+        let workers = (0..workers).map(|_| OnceLock::new()).collect();
+        Self { since, drawn, variants, room, workers, settled: Mutex::default() }
+    }
+
+    /// A worker has decided by weight. Only worker number `worker` may say so.
+    pub fn decided(&self, worker: usize, variant: VariantId, key: Option<KeyHash>) {
+        let Some(draws) = self.workers.get(worker) else { return };
+        let draws = draws.get_or_init(|| Box::new(self.open()));
+        let Some(requests) = draws.requests.get(usize::from(variant.0)) else { return };
+        requests.inc();
+        if let (Some(keys), Some(key)) = (&draws.keys, key) {
+            keys.see(variant, key.number());
+        }
+    }
+
+    fn open(&self) -> Draws {
+        let wanted = self.drawn == Drawn::Keys && self.variants <= VARIANTS_MAX;
+        let keys = if wanted { Keys::open(self.variants, &self.room) } else { None };
+        Draws { requests: (0..self.variants).map(|_| Counter::default()).collect(), keys }
+    }
+
+    /// Whether anything was decided.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.workers.iter().any(|worker| worker.get().is_some())
+    }
+
+    /// What it says now. Only the control plane may ask.
+    #[must_use]
+    pub fn read(&self) -> Sampled {
+        let used = || self.workers.iter().filter_map(|worker| worker.get());
+        let mut requests = vec![0; self.variants];
+        for draws in used() {
+            requests.iter_mut().zip(&draws.requests).for_each(|(sum, one)| *sum += one.value());
+        }
+        let all_counted = self.drawn == Drawn::Keys && used().all(|draws| draws.keys.is_some());
+        let keys: Vec<&Keys> = used().filter_map(|draws| draws.keys.as_ref()).collect();
+        let firsts = if keys.is_empty() { Vec::new() } else { self.settle(&keys) };
+        let of_variant = |variant: usize| {
+            let mut union = Union::default();
+            for keys in &keys {
+                union.absorb(&keys.distinct[variant]);
+            }
+            union.estimate()
+        };
+        Sampled { requests, firsts, keys: all_counted.then(|| (0..self.variants).map(of_variant).collect()) }
+    }
+
+    /// Takes over the first keys of places that have none yet. Where several workers have one, that of the lowest number
+    /// is taken: a choice that does not depend on the variants.
+    fn settle(&self, keys: &[&Keys]) -> Vec<u64> {
+        let mut settled = self.settled();
+        if settled.firsts.is_empty() {
+            settled.firsts = vec![0; FIRSTS].into();
+        }
+        for keys in keys {
+            for (ours, theirs) in settled.firsts.iter_mut().zip(&keys.firsts) {
+                if *ours == 0 {
+                    *ours = theirs.load(Relaxed);
+                }
+            }
+        }
+        let mut counts = vec![0; self.variants];
+        for first in settled.firsts.iter().filter(|first| **first > 0) {
+            counts[usize::from(*first) - 1] += 1;
+        }
+        counts
+    }
+
+    /// Notes evidence (its logarithm) against the weights, and says what was the most there ever was. Under an
+    /// anytime-valid test that is what counts: what was found does not go away by looking again.
+    #[must_use]
+    pub fn most_evidence(&self, evidence_ln: f64) -> f64 {
+        let mut settled = self.settled();
+        settled.evidence_ln = settled.evidence_ln.max(evidence_ln);
+        settled.evidence_ln
+    }
+
+    fn settled(&self) -> MutexGuard<'_, Settled> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keys {
+    /// Nothing seen yet; nothing at all when there is no room.
+    fn open(variants: usize, room: &Arc<Room>) -> Option<Self> {
+        if !room.take(Self::bytes(variants)) {
+            return None;
+        }
+        let firsts = (0..FIRSTS).map(|_| AtomicU8::new(0)).collect();
+        let distinct = (0..variants).map(|_| Distinct::default()).collect();
+        Some(Self { firsts, distinct, room: Arc::clone(room) })
+    }
+
+    /// What a worker's keys take up, and what is taken over of them.
+    const fn bytes(variants: usize) -> usize {
+        2 * FIRSTS + variants * Distinct::BYTES
+    }
+
+    fn see(&self, variant: VariantId, hash: u64) {
+        let first = &self.firsts[(hash >> FIRSTS_SHIFT) as usize & (FIRSTS - 1)];
+        if first.load(Relaxed) == 0 {
+            first.store(u8::try_from(variant.0 + 1).unwrap_or(0), Relaxed);
+        }
+        if let Some(distinct) = self.distinct.get(usize::from(variant.0)) {
+            distinct.see(hash);
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.room.give_back(Self::bytes(self.distinct.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use xxhash_rust::xxh3::xxh3_64;
+
+    use super::*;
+
+    fn room() -> Arc<Room> {
+        Arc::new(Room::new(Room::BYTES))
+    }
+
+    fn sample(drawn: Drawn, workers: usize) -> Sample {
+        Sample::new(Duration::ZERO, 2, drawn, (workers, room()))
+    }
+
+    fn hash(n: u32) -> u64 {
+        xxh3_64(&n.to_le_bytes())
+    }
+
+    /// Decided as by the bucket: the highest bits.
+    fn variant(hash: u64) -> VariantId {
+        VariantId(u16::from(hash > u64::MAX / 4))
+    }
+
+    #[test]
+    fn requests_are_counted_and_keys_once() {
+        let sample = sample(Drawn::Keys, 3);
+        assert!(!sample.is_used());
+        for round in 0..5_u32 {
+            for n in 0..4_000 {
+                let hash = hash(n);
+                sample.decided(((n + round) % 3) as usize, variant(hash), Some(KeyHash::of(hash)));
+            }
+        }
+        let Sampled { requests, firsts, keys } = sample.read();
+        assert!(sample.is_used());
+        assert_eq!(requests.iter().sum::<u64>(), 20_000);
+        let firsts: u64 = firsts.iter().sum();
+        assert!((3_700..4_000).contains(&firsts), "{firsts}: some keys share a place");
+        let keys = keys.unwrap();
+        assert!((keys[0] / 1_000.0 - 1.0).abs() < 0.1 && (keys[1] / 3_000.0 - 1.0).abs() < 0.06, "{keys:?}");
+    }
+
+    #[test]
+    fn without_keys_requests_are_counted_alone() {
+        let sample = sample(Drawn::Requests, 1);
+        (0..10).for_each(|_| sample.decided(0, VariantId(1), None));
+        assert_eq!(sample.read(), Sampled { requests: vec![0, 10], firsts: vec![], keys: None });
+        sample.decided(7, VariantId(1), None);
+        sample.decided(0, VariantId(9), None);
+        assert_eq!(sample.read().requests, [0, 10], "who is not there is not counted");
+    }
+
+    #[test]
+    fn the_room_is_bounded_and_given_back() {
+        let room = Arc::new(Room::new(2 * Keys::bytes(2)));
+        let new = || Sample::new(Duration::ZERO, 2, Drawn::Keys, (2, Arc::clone(&room)));
+        let (one, two) = (new(), new());
+        let key = Some(KeyHash::of(hash(1)));
+        one.decided(0, VariantId(0), key);
+        one.decided(1, VariantId(0), key);
+        two.decided(0, VariantId(1), key);
+        assert!(one.read().keys.is_some());
+        assert_eq!(two.read(), Sampled { requests: vec![0, 1], firsts: vec![], keys: None }, "no room: said so");
+        drop(one);
+        let three = new();
+        three.decided(0, VariantId(1), key);
+        assert!(three.read().keys.is_some());
+    }
+
+    #[test]
+    fn evidence_does_not_go_away() {
+        let sample = sample(Drawn::Keys, 1);
+        let most = [-3.0, 7.5, 2.0].map(|ln| sample.most_evidence(ln).to_bits());
+        assert_eq!(most, [0.0_f64, 7.5, 7.5].map(f64::to_bits));
+    }
+
+    proptest! {
+        /// Looking often or never, on one worker or on three: what was taken over stays, and the places that are taken
+        /// are the same.
+        #[test]
+        fn first_keys_stay(decisions in proptest::collection::vec((0_u32..3_000, 0_usize..3, any::<bool>()), 1..3_000)) {
+            let (looked_at, left_alone) = (sample(Drawn::Keys, 3), sample(Drawn::Keys, 3));
+            let mut before = vec![0, 0];
+            for (n, worker, look) in &decisions {
+                let hash = hash(*n);
+                for sample in [&looked_at, &left_alone] {
+                    sample.decided(*worker, variant(hash), Some(KeyHash::of(hash)));
+                }
+                if *look && n % 64 == 0 {
+                    let now = looked_at.read().firsts;
+                    prop_assert!(before.iter().zip(&now).all(|(before, now)| before <= now));
+                    before = now;
+                }
+            }
+            let sum = |sample: &Sample| sample.read().firsts.iter().sum::<u64>();
+            prop_assert_eq!(sum(&looked_at), sum(&left_alone));
+            prop_assert_eq!(looked_at.read().keys, left_alone.read().keys);
+        }
+    }
+}
