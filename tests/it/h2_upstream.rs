@@ -86,6 +86,66 @@ fn a_refused_stream_is_sent_again_once_with_its_body() {
     assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 4.0);
 }
 
+/// The second try's answer begins when little of the body has found room there: what was kept for it is owed all the same.
+#[test]
+fn an_answer_that_begins_early_cuts_nothing_off_a_body_that_is_sent_again() {
+    let (begun, refusals) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicU64::new(0)));
+    let (heard, refused) = (Arc::clone(&begun), Arc::clone(&refusals));
+    let mut builder = h2::server::Builder::new();
+    builder.initial_window_size(1000);
+    let upstream = Upstream::h2c_script(&builder, move |_, connection, mut request, mut respond| {
+        let (begun, refused) = (Arc::clone(&heard), Arc::clone(&refused));
+        Box::pin(async move {
+            if connection == 0 {
+                let mut got = 0;
+                while got < 40_000 {
+                    let data = request.body_mut().data().await.unwrap().unwrap();
+                    request.body_mut().flow_control().release_capacity(data.len()).unwrap();
+                    got += data.len();
+                }
+                refused.fetch_add(1, SeqCst);
+                respond.send_reset(Reason::REFUSED_STREAM);
+                return;
+            }
+            let mut body = respond.send_response(Response::new(()), false).unwrap();
+            begun.notified().await;
+            let got = whole(connection, request).await.unwrap();
+            send_all(&mut body, got.body.into(), End::Now).await.unwrap();
+        })
+    });
+    let proxy = to_h2c(&upstream);
+    let mut client = H2::connect(proxy.address());
+    let bytes: Vec<u8> = (0..60_000_u32).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect();
+    for (piece_bytes, length) in [(16_000, None), (16_000, Some(bytes.len())), (50, None)] {
+        let mut request = H2::request("POST", "/");
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let (response, mut upload) = client.open(request.body(()).unwrap(), End::Later);
+        client.block_on(async {
+            for piece in bytes.chunks(piece_bytes) {
+                send_all(&mut upload, Bytes::copy_from_slice(piece), End::Later).await.unwrap();
+            }
+            send_all(&mut upload, Bytes::new(), End::Now).await.unwrap();
+        });
+        let response = client.block_on(response).unwrap();
+        assert_eq!(response.status(), 200);
+        begun.notify_one();
+        let got = client.block_on(async {
+            let (mut body, mut got) = (response.into_body(), Vec::new());
+            while let Some(data) = body.data().await {
+                let data = data.unwrap();
+                body.flow_control().release_capacity(data.len()).unwrap();
+                got.extend_from_slice(&data);
+            }
+            got
+        });
+        assert_eq!(got.len(), bytes.len(), "in pieces of {piece_bytes}");
+        assert!(got == bytes, "every byte in its place");
+    }
+    assert_eq!(refusals.load(SeqCst), 3, "each was sent again");
+}
+
 #[test]
 fn a_body_that_is_too_large_to_keep_is_not_sent_again() {
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, mut request, mut respond| {
