@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
@@ -51,23 +52,51 @@ pub(super) async fn lease(
         return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
     }
     if protocol == Protocol::Http1 {
-        return Ok((open(worker, (upstream, endpoint)).await?, false));
+        return Ok((open(worker, (upstream, endpoint), worker.clock.now()).await?, false));
     }
     if let Some(connection) = shared(endpoint, &reuse) {
         return Ok((connection, true));
     }
+    // Boxed, so that requests for which there is a connection do not carry its size.
+    Box::pin(in_line(worker, (upstream, endpoint), reuse)).await
+}
+
+/// A stream of a connection that is being opened, by this request or by one before it. Who stands in line shares what
+/// becomes of that, good or bad: else the last would wait for as many bounds as there are requests before it.
+async fn in_line(
+    worker: &Rc<Worker>,
+    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+    reuse: Reuse,
+) -> Result<(Lease, bool), Fault> {
+    let began = worker.clock.now();
     let mut alone = None;
     if !endpoint.agreed_on_h1.get() {
-        alone = Some(endpoint.opening.lock().await);
+        let (failures, _) = endpoint.failed.get();
+        let line = tokio::time::timeout(upstream.upstream.connect_timeout, endpoint.opening.lock());
+        alone = Some(line.await.map_err(|_| Fault::ConnectTimeout)?);
         if let Some(connection) = shared(endpoint, &reuse) {
             return Ok((connection, true));
+        }
+        if let (since, Some(fault)) = endpoint.failed.get()
+            && since != failures
+        {
+            return Err(fault);
         }
     }
     // Whoever held the lock before may have found that nobody need wait.
     let alone = alone.filter(|_| !endpoint.agreed_on_h1.get());
-    let lease = open(worker, (upstream, endpoint)).await?;
+    let opened = open(worker, (upstream, endpoint), began).await;
+    if let (Some(_), Err(fault)) = (&alone, &opened) {
+        let (failures, _) = endpoint.failed.get();
+        endpoint.failed.set((failures.wrapping_add(1), Some(*fault)));
+    }
     drop(alone);
-    Ok((lease, false))
+    opened.map(|lease| (lease, false))
+}
+
+/// What is left of the time that it may take until a connection can be used.
+fn left(worker: &Worker, upstream: &UpstreamPool, began: Instant) -> Duration {
+    upstream.upstream.connect_timeout.saturating_sub(worker.clock.now().duration_since(began))
 }
 
 /// A stream of an HTTP/2 connection that is open already.
@@ -91,12 +120,13 @@ async fn idle(endpoint: &EndpointPool) -> Option<Single> {
     None
 }
 
-/// Opens a connection, and speaks what the endpoint speaks.
+/// Opens a connection, and speaks what the endpoint speaks. It has been waited for since `began`.
 async fn open(
     worker: &Rc<Worker>,
     (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+    began: Instant,
 ) -> Result<Lease, Fault> {
-    let (socket, open) = connect(worker, upstream, endpoint).await?;
+    let (socket, open) = connect(worker, (upstream, endpoint), began).await?;
     let multiplexes = match endpoint.protocol() {
         Protocol::Http1 => false,
         Protocol::H2c => true,
@@ -107,7 +137,7 @@ async fn open(
         }
     };
     if multiplexes {
-        let spoken = speak_h2(worker, upstream, (socket, open)).await;
+        let spoken = speak_h2(worker, upstream, (socket, open), began).await;
         if spoken.as_ref().is_err_and(|fault| *fault == Fault::TlsAlert) {
             upstream_tls::note_refusal(worker, (upstream, endpoint));
         }
@@ -145,6 +175,7 @@ async fn speak_h2(
     worker: &Rc<Worker>,
     upstream: &Rc<UpstreamPool>,
     (socket, open): (Socket, Open),
+    began: Instant,
 ) -> Result<Multiplexed, Fault> {
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
@@ -163,7 +194,7 @@ async fn speak_h2(
         }
     });
     // It is known only then how many streams there may be.
-    match tokio::time::timeout(upstream.upstream.connect_timeout, said.settled()).await {
+    match tokio::time::timeout(left(worker, upstream, began), said.settled()).await {
         Ok(true) => Ok(Multiplexed::new(sender, said, worker.now_ms())),
         Ok(false) if said.is_refusal() => Err(Fault::TlsAlert),
         Ok(false) if said.is_anything() => Err(Fault::UpstreamProtocol),
@@ -174,8 +205,8 @@ async fn speak_h2(
 
 async fn connect(
     worker: &Rc<Worker>,
-    upstream: &Rc<UpstreamPool>,
-    endpoint: &EndpointPool,
+    (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool),
+    began: Instant,
 ) -> Result<(Socket, Open), Fault> {
     let meter = upstream.meter(worker.index);
     if upstream.sum(|meter| meter.connections.value()) >= i64::from(upstream.upstream.limits.connections) {
@@ -184,8 +215,6 @@ async fn connect(
     }
     // Counted before it is open, so that a burst cannot pass the limit.
     let open = Open::new(worker, upstream);
-    let began = worker.clock.now();
-    let patience = upstream.upstream.connect_timeout;
     let connecting = async {
         let mut stream = TcpStream::connect(endpoint.endpoint.address).await?;
         if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
@@ -193,7 +222,7 @@ async fn connect(
         }
         Ok::<_, std::io::Error>(stream)
     };
-    let stream = match tokio::time::timeout(patience, connecting).await {
+    let stream = match tokio::time::timeout(left(worker, upstream, began), connecting).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             meter.connect_failures.inc();
@@ -211,7 +240,7 @@ async fn connect(
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let Some(dial) = &endpoint.endpoint.tls else { return Ok((Socket::Plain(stream), open)) };
-    let left = patience.saturating_sub(worker.clock.now().duration_since(began));
+    let left = left(worker, upstream, began);
     let secured = upstream_tls::secure(worker, (upstream, endpoint), (stream, dial, left));
     // Boxed, so that connections in the clear do not carry its size.
     Ok((Box::pin(secured).await?, open))

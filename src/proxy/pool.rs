@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::balance::Turns;
 use super::body::RequestBody;
 use super::connect::Switched;
+use super::fault::Fault;
 use super::proxy_header::Ends;
 use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
@@ -48,6 +49,8 @@ pub(super) struct EndpointPool {
     pub(super) multiplexed: RefCell<Vec<Multiplexed>>,
     /// Held while an HTTP/2 connection is opened, so that a burst opens one and not a hundred.
     pub(super) opening: tokio::sync::Mutex<()>,
+    /// How often that failed, and how it did last.
+    pub(super) failed: Cell<(u32, Option<Fault>)>,
     /// Whom its connections name in a PROXY header.
     pub(super) names: Option<Ends>,
     /// What was agreed upon last under TLS is HTTP/1.1.
@@ -188,6 +191,7 @@ impl EndpointPool {
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
             opening: tokio::sync::Mutex::new(()),
+            failed: Cell::default(),
             names: None,
             agreed_on_h1: Cell::new(false),
         }

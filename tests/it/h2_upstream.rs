@@ -10,10 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use http::Response;
+use pointsman::clock::Clock;
 
 use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame};
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::h2c::whole;
+use crate::harness::proxy::Setup;
 use crate::harness::{Broken, H2, ONE_ROUTE, Proxy, Upstream, until};
 
 /// 1 Gbit/s for 20 ms.
@@ -297,6 +299,29 @@ fn one_stream_fills_a_long_path_both_ways() {
     // Half of a window may be on its way while the other half is being given back.
     assert!(down >= 2 * LONG_PATH_BYTES, "from upstreams: {down} bytes");
     assert!(up >= 2 * LONG_PATH_BYTES, "from clients: {up} bytes");
+}
+
+/// The address accepts connections and says nothing on them.
+#[test]
+fn whoever_waits_for_a_connection_to_open_shares_what_becomes_of_it() {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = ONE_ROUTE.replace("http://", "h2c://").replace("[[route]]", "connect_timeout = \"2s\"\n[[route]]");
+    let proxy = Setup::default().place("main", mute.local_addr().unwrap()).start(&text);
+    let began = Clock.now();
+    let mut clients: Vec<_> = (0..12).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.read_response().status, 504);
+    }
+    let took = Clock.now() - began;
+    assert!(took >= PATIENCE && took < 2 * PATIENCE, "all together, not one after the other: {took:?}");
+    assert_eq!(proxy.metric("pointsman_upstream_connects_total{upstream=\"main\"}"), 1.0);
+    drop(clients);
+    assert!(proxy.logged(12).iter().all(|line| line["detail"] == "connect_timeout"));
+    proxy.settles();
 }
 
 /// How much may be sent at once.
