@@ -122,7 +122,10 @@ impl ShadowCopy {
             let Ok((mut lease, reused)) = leased else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
             let answered = match &mut lease {
                 Lease::Whole { connection, .. } => {
-                    for_h1(&mut request);
+                    // What asks for a tunnel is not copied.
+                    if for_h1(&mut request, None).is_err() {
+                        return ShadowEnd::Dropped(ShadowDrop::Connect);
+                    }
                     connection.sender.try_send_request(request).await
                 }
                 Lease::Stream(stream) => {

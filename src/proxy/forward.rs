@@ -24,7 +24,7 @@ use super::prepare::{for_h1, for_h2};
 use super::replay::Again;
 use super::timers::Deadline;
 use super::trace;
-use super::upgrade;
+use super::upgrade::{self, Asked};
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
 use crate::route::{Protocol, Route};
@@ -132,9 +132,10 @@ async fn send(
         exchange.attempts += 1;
         trace::attempt(exchange, request.headers_mut());
         let (lease, reused) = connect::lease(&worker, (upstream, pool), reuse).await?;
-        let again = keep(&mut request, (&lease, pool.protocol()), reused && idempotent);
+        let asked = exchange.asked.as_deref();
+        let again = keep((&mut request, asked), (&lease, pool.protocol()), reused && idempotent)?;
         let said = lease.said();
-        if let Some(asked) = &exchange.asked {
+        if let Some(asked) = asked {
             asked.may_go(said.as_ref().map(|said| said.connects()))?;
         }
         exchange.stage = Stage::Head;
@@ -196,15 +197,19 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Keeps what it takes to send a request again, if that can come to pass: on a stream, which the other side can refuse
 /// unprocessed, or because it may be repeated.
-fn keep(request: &mut Request<RequestBody>, (lease, protocol): (&Lease, Protocol), repeatable: bool) -> Option<Again> {
+fn keep(
+    (request, asked): (&mut Request<RequestBody>, Option<&Asked>),
+    (lease, protocol): (&Lease, Protocol),
+    repeatable: bool,
+) -> Result<Option<Again>, Fault> {
     match lease {
         Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
         Lease::Stream(_) => for_h2(request, Scheme::HTTP),
-        Lease::Whole { .. } if request.version() == Version::HTTP_2 => for_h1(request),
+        Lease::Whole { .. } if request.version() == Version::HTTP_2 => for_h1(request, asked)?,
         Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
-        Lease::Whole { .. } => return None,
+        Lease::Whole { .. } => return Ok(None),
     }
-    Some(Again::of(request))
+    Ok(Some(Again::of(request)))
 }
 
 /// What one try came to.

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::exchange::{Exchange, Upload};
 use super::fault::{Fault, REQUEST_ID};
 use super::fields::{strip_aliases, strip_hop_by_hop};
-use super::upgrade;
+use super::upgrade::{self, Asked};
 use crate::route::{Route, Split, Values};
 use crate::telemetry::Refusal;
 
@@ -257,10 +257,8 @@ pub(super) fn for_h2(request: &mut Request<RequestBody>, scheme: Scheme) {
 }
 
 /// Turns a request for HTTP/2 back into one in origin-form: the other side has agreed upon another protocol meanwhile.
-pub(super) fn for_h1(request: &mut Request<RequestBody>) {
-    if request.version() != Version::HTTP_2 {
-        return;
-    }
+pub(super) fn for_h1(request: &mut Request<RequestBody>, asked: Option<&Asked>) -> Result<(), Fault> {
+    upgrade::for_h1(request, asked)?;
     let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     if let Some(host) = host {
         request.headers_mut().insert(header::HOST, host);
@@ -274,4 +272,5 @@ pub(super) fn for_h1(request: &mut Request<RequestBody>) {
         *request.uri_mut() = uri;
     }
     *request.version_mut() = Version::HTTP_11;
+    Ok(())
 }

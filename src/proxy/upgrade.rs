@@ -125,6 +125,20 @@ pub(super) fn for_h2(request: &mut Request<RequestBody>) {
     request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
 }
 
+/// Gives what [`for_h2`] has changed the form of HTTP/1.1 again. There, a CONNECT would ask for a tunnel to anywhere: none
+/// is ever sent.
+pub(super) fn for_h1(request: &mut Request<RequestBody>, asked: Option<&Asked>) -> Result<(), Fault> {
+    if request.method() != Method::CONNECT {
+        return Ok(());
+    }
+    let key = asked.and_then(|asked| asked.key.clone()).ok_or(Fault::NoUpgrade)?;
+    *request.method_mut() = Method::GET;
+    request.extensions_mut().remove::<Protocol>();
+    dress(request.headers_mut());
+    request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key);
+    Ok(())
+}
+
 /// Whether the upstream has switched. It is a fault when it did so though nobody asked, or to something else, or in a way
 /// that cannot be.
 pub(super) fn is_agreed(asked: Option<&Asked>, response: &Response<Incoming>) -> Result<bool, Fault> {

@@ -15,7 +15,7 @@ use crate::harness::upstream::Got;
 use crate::harness::{Answer, Broken, Conn, H2, Proxy, Raw, Upstream, until};
 
 /// One route that allows what is asked for, and one that does not.
-const ROUTES: &str = r#"
+pub(crate) const ROUTES: &str = r#"
 [upstream.main]
 endpoints = ["http://{main}"]
 [[route]]
@@ -56,7 +56,7 @@ fn switch_for(key: &str) -> String {
 }
 
 /// Switches when it is asked to and the path does not say otherwise; then sends back what it gets.
-fn switcher() -> Upstream {
+pub(crate) fn switcher() -> Upstream {
     Upstream::script(|mut conn| {
         while let Ok(got) = conn.request() {
             let asked = got.field("upgrade").is_some();
@@ -124,7 +124,7 @@ fn speaks(mut conn: Conn, got: &Got) {
     assert_eq!(rest, b"after the end of the other direction");
 }
 
-fn ask(client: &mut Raw, path: &str) -> Answer {
+pub(crate) fn ask(client: &mut Raw, path: &str) -> Answer {
     client.get(path, ASK)
 }
 
@@ -422,7 +422,11 @@ fn a_client_that_goes_before_the_switch_is_noticed() {
 
 /// A stream of HTTP/2 that asks to become something (RFC 8441).
 #[track_caller]
-fn connect(client: &mut H2, path: &str, protocol: &'static str) -> (Response<RecvStream>, SendStream<Bytes>) {
+pub(crate) fn connect(
+    client: &mut H2,
+    path: &str,
+    protocol: &'static str,
+) -> (Response<RecvStream>, SendStream<Bytes>) {
     let (response, stream) = client.open(extended(path, protocol), End::Later);
     (client.block_on(response).unwrap(), stream)
 }

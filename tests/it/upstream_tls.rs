@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::proxy::Setup;
+use crate::harness::upstream::Got;
 use crate::harness::{H2, Proxy, Upstream, until};
 
 /// An authority, and certificates of it.
@@ -95,12 +96,21 @@ struct Front {
 
 impl Front {
     fn new(pair: &Pair, alpn: &'static [u8], behind: &Upstream) -> Self {
-        Self::with(config(pair, None), (alpn, behind.address(), Close::Notified))
+        Self::with(&config(pair, None), (alpn, behind.address(), Close::Notified))
     }
 
-    fn with(mut config: ServerConfig, (alpn, behind, close): (&'static [u8], SocketAddr, Close)) -> Self {
-        config.alpn_protocols = vec![alpn.to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+    fn with(config: &ServerConfig, behind: (&'static [u8], SocketAddr, Close)) -> Self {
+        Self::in_turn(config, &[behind])
+    }
+
+    /// Each connection finds the next one behind, and all that come after them the last.
+    fn in_turn(config: &ServerConfig, behind: &[(&'static [u8], SocketAddr, Close)]) -> Self {
+        let of = |(alpn, behind, close): &(&'static [u8], SocketAddr, Close)| {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![alpn.to_vec()];
+            (TlsAcceptor::from(Arc::new(config)), *behind, *close)
+        };
+        let all: Vec<_> = behind.iter().map(of).collect();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -110,8 +120,11 @@ impl Front {
             runtime.block_on(async move {
                 let listener = TcpListener::from_std(listener).unwrap();
                 let accepting = async {
-                    while let Ok((stream, _)) = listener.accept().await {
-                        tokio::spawn(relay(acceptor.clone(), stream, behind, close));
+                    let last = all.len() - 1;
+                    for number in 0.. {
+                        let Ok((stream, _)) = listener.accept().await else { return };
+                        let (acceptor, behind, close) = &all[last.min(number)];
+                        tokio::spawn(relay(acceptor.clone(), stream, *behind, *close));
                     }
                 };
                 tokio::select! {
@@ -187,6 +200,49 @@ fn files(all: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn setup(front: SocketAddr, dir: &Path) -> Setup {
     Setup::default().place("front", front).place("files", dir.display())
+}
+
+/// A connection of HTTP/2 refuses the stream, and the next one speaks HTTP/1.1.
+#[test]
+fn a_websocket_that_is_asked_for_again_is_asked_for_in_the_way_of_its_connection() {
+    let authority = Authority::new();
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let here = "[[route]]\nname = \"here\"\nmatch = { path = \"/here\" }\nrespond = { status = 204 }\n";
+    let tls = "[upstream.main.tls]\nca = \"{files}/ca.pem\"\n[[route]]\nname = \"ws\"";
+    let text = crate::upgrade::ROUTES.replace("http://{main}", "https://{front}");
+    let text = text.replacen("[[route]]\nname = \"ws\"", tls, 1) + here;
+    for version in [1, 2] {
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        let refusing = Upstream::h2c_script(&builder, |shared, _, request, mut respond| {
+            Box::pin(async move {
+                shared.remember(Got { method: request.method().to_string(), ..Got::default() });
+                respond.send_reset(h2::Reason::REFUSED_STREAM);
+            })
+        });
+        let behind = crate::upgrade::switcher();
+        let turns = [(&b"h2"[..], refusing.address(), Close::Cut), (b"http/1.1", behind.address(), Close::Cut)];
+        let front = Front::in_turn(&config(&authority.issue("127.0.0.1"), None), &turns);
+        let proxy = setup(front.address, dir.path()).start(&text);
+        let key = if version == 1 {
+            let answer = crate::upgrade::ask(&mut proxy.connect(), "/ws/a?b=c");
+            assert_eq!(answer.status, 101, "{answer:?}");
+            assert_eq!(answer.field("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+            Some("dGhlIHNhbXBsZSBub25jZQ==")
+        } else {
+            let mut client = H2::connect(proxy.address());
+            assert_eq!(client.get("/here").status, 204);
+            let (response, _stream) = crate::upgrade::connect(&mut client, "/ws/a?b=c", "websocket");
+            assert_eq!(response.status(), 200);
+            None
+        };
+        assert_eq!(refusing.got()[0].method, "CONNECT", "it was asked for on HTTP/2 first");
+        let got = &behind.got()[0];
+        assert_eq!((got.method.as_str(), got.target.as_str(), got.version.as_str()), ("GET", "/ws/a?b=c", "HTTP/1.1"));
+        assert_eq!((got.field("connection"), got.field("upgrade")), (Some("Upgrade"), Some("websocket")));
+        assert_eq!((got.field("host"), got.field("sec-websocket-version")), (Some("test"), Some("13")));
+        assert!(got.field("sec-websocket-key").is_some_and(|told| key.is_none_or(|key| told == key)), "{got:?}");
+    }
 }
 
 #[test]
@@ -316,7 +372,7 @@ fn a_client_certificate_is_presented_and_missed() {
     let dir = files(&[("ca.pem", &authority.pem), ("edge.pem", &ours.cert), ("edge.key", &ours.key.serialize_pem())]);
     for (alpn, behind) in [(&b"http/1.1"[..], Upstream::echo()), (b"h2", Upstream::h2c())] {
         let config = config(&authority.issue("127.0.0.1"), Some(authority.roots()));
-        let front = Front::with(config, (alpn, behind.address(), Close::Notified));
+        let front = Front::with(&config, (alpn, behind.address(), Close::Notified));
         let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
         fails(&proxy, (502, "tls_alert_received", "alert"), &["wants a client certificate"]);
         let lines = "ca = \"{files}/ca.pem\"\n\
@@ -342,7 +398,7 @@ fn a_client_certificate_that_is_not_taken_is_told_in_both_versions() {
         (&rustls::version::TLS13, &twin, "after the TLS handshake"),
     ] {
         let config = config_of(&authority.issue("127.0.0.1"), Some(believed.roots()), &[version]);
-        let front = Front::with(config, (b"http/1.1", behind.address(), Close::Notified));
+        let front = Front::with(&config, (b"http/1.1", behind.address(), Close::Notified));
         let proxy = setup(front.address, dir.path()).start(&text(lines));
         let words = ["does not take our client certificate", words];
         fails(&proxy, (502, "tls_alert_received", "alert"), &words);
@@ -377,7 +433,7 @@ fn a_body_that_was_cut_is_no_whole_one() {
     let behind = Upstream::answering_once("HTTP/1.1 200 OK\r\n\r\nthe first half");
     for (close, whole) in [(Close::Notified, true), (Close::Cut, false)] {
         let config = config(&authority.issue("127.0.0.1"), None);
-        let front = Front::with(config, (b"http/1.1", behind.address(), close));
+        let front = Front::with(&config, (b"http/1.1", behind.address(), close));
         let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
         let answer = H2::connect(proxy.address()).get("/");
         assert_eq!((answer.status, answer.body.as_slice()), (200, &b"the first half"[..]));
