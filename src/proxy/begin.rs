@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use http::Request;
 use http::header::HeaderMap;
+use http::{Method, Request};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -48,7 +48,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         request_id: None,
         trace_id,
         trace,
-        call: survey.grpc.then(|| Box::new(Call::new(headers, began))),
+        call: (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(headers, began))),
         survey,
         has_body: !request.body().is_end_stream(),
         route: None,

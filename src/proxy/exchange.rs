@@ -45,7 +45,7 @@ pub(super) struct Exchange {
     /// The trace that it belongs to, where spans are exported.
     pub(super) trace: Option<Box<TraceContext>>,
     pub(super) survey: Survey,
-    /// The gRPC call that it is, if it is one.
+    /// The gRPC call that it is, if it is one: those are POST requests.
     pub(super) call: Option<Box<Call>>,
     /// The request has a body.
     pub(super) has_body: bool,

@@ -9,7 +9,7 @@ use crate::route::{Extractor, Identity, is_grpc_type};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about one head, each read alone")]
 pub(super) struct Survey {
-    /// A gRPC request: errors take gRPC's form.
+    /// The content is gRPC's: errors take its form, when it is a call.
     pub(super) grpc: bool,
     /// The client takes JSON.
     pub(super) json: bool,

@@ -24,6 +24,9 @@ use crate::route::Action;
 pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<Edge> {
     let mut exchange = begin::begin(client, &request);
     let response = match line(&mut exchange, request).await {
+        Ok(response) if upgrade::is_mistakable(&exchange, response.status()) => {
+            fault::answer(&mut exchange, Fault::NoUpgrade)
+        }
         Ok(response) => response,
         Err(fault) => {
             exchange.far = None;

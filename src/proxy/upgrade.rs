@@ -155,6 +155,13 @@ pub(super) fn is_agreed(asked: Option<&Asked>, response: &Response<Incoming>) ->
     if mistaken && !agreed { Err(Fault::UpstreamProtocol) } else { Ok(agreed) }
 }
 
+/// Whether the client would take this for the beginning of a tunnel though there is none: on a stream that asks for one,
+/// every success says so (RFC 9110 §9.3.6).
+pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
+    let asks = exchange.asked.as_ref().is_some_and(|asked| asked.stream.is_some());
+    asks && exchange.far.is_none() && status.is_success()
+}
+
 /// Takes over the connection, or the stream, whose upstream has switched. The answer has the form of HTTP/1.1 then.
 pub(super) async fn take_over(exchange: &mut Exchange, response: &mut Response<Incoming>) -> Result<(), Fault> {
     let lost = Fault::UpstreamReset;

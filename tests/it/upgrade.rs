@@ -10,7 +10,9 @@ use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use pointsman::app::Stopped;
 
+use crate::harness::frames::{Fate, Frames, block};
 use crate::harness::h2_client::{End, send_all};
+use crate::harness::proxy::Setup;
 use crate::harness::upstream::Got;
 use crate::harness::{Answer, Broken, Conn, H2, Proxy, Raw, Upstream, until};
 
@@ -534,6 +536,39 @@ fn a_stream_that_may_not_become_what_it_asks_for_is_refused() {
     drop(client);
     proxy.settles();
     assert!(upstream.got().iter().all(|got| got.method == "GET"));
+}
+
+/// To a CONNECT every success says that there is a tunnel (RFC 9110 §9.3.6): an error in gRPC's form would be one.
+#[test]
+fn a_connect_without_a_tunnel_is_no_success_whatever_it_says_of_its_content() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = Setup::default().place("main", dead).start(ROUTES);
+    let grpc = ("content-type", "application/grpc");
+    let mut client = proxy.connect();
+    client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Type: application/grpc\r\n\r\n");
+    assert_eq!(client.read_response().status, 405);
+    let plain = block(&[(":method", "CONNECT"), (":authority", "a:443"), grpc]);
+    let extended = |path, protocol| {
+        let pseudo = [(":method", "CONNECT"), (":protocol", protocol), (":scheme", "http"), (":authority", "test")];
+        [block(&pseudo), block(&[(":path", path), grpc])].concat()
+    };
+    let ordinary = |method| {
+        let pseudo = [(":method", method), (":scheme", "http"), (":authority", "test"), (":path", "/x")];
+        [block(&pseudo), block(&[grpc])].concat()
+    };
+    for (head, status) in [
+        (plain, 405),
+        (extended("/ws", "websocket"), 502),
+        (extended("/plain", "websocket"), 405),
+        (extended("/ws", "connect-udp"), 501),
+        (ordinary("GET"), 502),
+        (ordinary("POST"), 200),
+    ] {
+        let mut client = Frames::connect(proxy.address(), &[]);
+        client.headers(1, 0, &head);
+        let fate = client.fate(1);
+        assert!(matches!(fate, Fate::Answered(told, _) if told == status), "{status}: {fate:?}");
+    }
 }
 
 #[test]
