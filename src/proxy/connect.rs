@@ -26,6 +26,8 @@ use crate::telemetry::UpstreamSeries;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Buffers of an HTTP/1.1 connection grow to this.
 const H1_BUFFER_BYTES: usize = 256 * 1024;
+/// An endpoint that takes no streams on a new connection is not asked again before this.
+const FULL_MS: u64 = 1000;
 
 /// Whether a pooled connection may be taken.
 #[derive(Clone, Debug)]
@@ -56,6 +58,9 @@ pub(super) async fn lease(
     }
     if let Some(connection) = shared(endpoint, &reuse) {
         return Ok((connection, true));
+    }
+    if worker.now_ms() < endpoint.full_until_ms.get() {
+        return Err(Fault::UpstreamConnections);
     }
     // Boxed, so that requests for which there is a connection do not carry its size.
     Box::pin(in_line(worker, (upstream, endpoint), reuse)).await
@@ -141,6 +146,9 @@ async fn open(
         if spoken.as_ref().is_err_and(|fault| *fault == Fault::TlsAlert) {
             upstream_tls::note_refusal(worker, (upstream, endpoint));
         }
+        if spoken.as_ref().is_err_and(|fault| *fault == Fault::UpstreamConnections) {
+            endpoint.full_until_ms.set(worker.now_ms() + FULL_MS);
+        }
         let connection = spoken?;
         endpoint.multiplexed.borrow_mut().push(connection.clone());
         Ok(Lease::Stream(Stream::new(connection)))
@@ -195,6 +203,8 @@ async fn speak_h2(
     });
     // It is known only then how many streams there may be.
     match tokio::time::timeout(left(worker, upstream, began), said.settled()).await {
+        // RFC 9113 §6.5.2: a server says so when it takes no requests for a while.
+        Ok(true) if said.streams_max() == 0 => Err(Fault::UpstreamConnections),
         Ok(true) => Ok(Multiplexed::new(sender, said, worker.now_ms())),
         Ok(false) if said.is_refusal() => Err(Fault::TlsAlert),
         Ok(false) if said.is_anything() => Err(Fault::UpstreamProtocol),

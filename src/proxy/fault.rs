@@ -27,7 +27,7 @@ pub(super) enum Fault {
     NoEndpoint,
     /// `limits.requests` of the upstream.
     UpstreamRequests,
-    /// `limits.connections` of the upstream.
+    /// `limits.connections` of the upstream, or the endpoint takes no streams on any.
     UpstreamConnections,
     /// The endpoint refused the connection or cannot be reached.
     ConnectRefused,

@@ -53,6 +53,8 @@ pub(super) struct EndpointPool {
     pub(super) failed: Cell<(u32, Option<Fault>)>,
     /// Whom its connections name in a PROXY header.
     pub(super) names: Option<Ends>,
+    /// It took no streams at all a while ago: it is left alone until then.
+    pub(super) full_until_ms: Cell<u64>,
     /// What was agreed upon last under TLS is HTTP/1.1.
     pub(super) agreed_on_h1: Cell<bool>,
 }
@@ -85,9 +87,9 @@ impl Multiplexed {
         Self { sender, streams: Rc::default(), said, used_ms: Cell::new(now_ms) }
     }
 
-    /// Whether it will take streams, if not now.
+    /// Whether it will take streams, if not now. One that may have none at all any more is as good as closed.
     fn is_alive(&self) -> bool {
-        !self.sender.is_closed() && !self.said.is_leaving()
+        !self.sender.is_closed() && !self.said.is_leaving() && self.said.streams_max() > 0
     }
 
     /// Whether it takes one more stream: as many as the other side allows, and as we would wait for at once.
@@ -193,6 +195,7 @@ impl EndpointPool {
             opening: tokio::sync::Mutex::new(()),
             failed: Cell::default(),
             names: None,
+            full_until_ms: Cell::new(0),
             agreed_on_h1: Cell::new(false),
         }
     }

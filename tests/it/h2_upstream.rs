@@ -324,6 +324,36 @@ fn whoever_waits_for_a_connection_to_open_shares_what_becomes_of_it() {
     proxy.settles();
 }
 
+/// The first connection takes no more streams when it has answered one, the others take none at all.
+#[test]
+fn an_upstream_that_takes_no_streams_is_not_asked_by_every_request() {
+    let streams_max = |max: u8| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, max]);
+    let upstream = Upstream::script(move |mut conn| {
+        conn.wire.exact(24).unwrap();
+        conn.send(streams_max(if conn.number == 0 { 10 } else { 0 }));
+        while let Ok(head) = conn.wire.exact(9) {
+            conn.wire.exact(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize).unwrap();
+            if head[3] == HEADERS {
+                let answer = [frame(HEADERS, END_HEADERS, 1, &[0x88]), frame(DATA, END_STREAM, 1, b"ok")];
+                conn.send([streams_max(0), answer.concat()].concat());
+            }
+        }
+    });
+    let proxy = to_h2c(&upstream);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/", "").text(), "ok");
+    for _ in 0..30 {
+        let answer = client.get("/", "");
+        assert_eq!((answer.status, answer.field("retry-after")), (503, Some("1")), "{answer:?}");
+        assert!(answer.field("proxy-status").unwrap().contains("upstream_connections"), "{answer:?}");
+    }
+    let asked = upstream.accepted();
+    assert!((2..10).contains(&asked), "{asked} connections for 31 requests");
+    until("none is kept", || (upstream.open() == 0).then_some(()));
+    drop(client);
+    proxy.settles();
+}
+
 /// How much may be sent at once.
 async fn granted(stream: &mut h2::SendStream<Bytes>) -> usize {
     stream.reserve_capacity(64 << 20);
