@@ -52,8 +52,10 @@ impl Survey {
             "traceparent" => self.traced = true,
             "x-pointsman-explain" => (self.explain, self.told) = (true, true),
             _ if is_hop_by_hop(name) => self.hop_by_hop = true,
-            _ if is_proxy_told(text) => self.told = true,
-            _ => self.underscore |= memchr::memchr(b'_', text.as_bytes()).is_some(),
+            _ => {
+                self.told |= is_proxy_told(text);
+                self.underscore |= memchr::memchr(b'_', text.as_bytes()).is_some();
+            }
         }
     }
 }

@@ -79,6 +79,20 @@ fn trusted_peers_are_believed() {
     assert_eq!(proxy.logged(1)[0]["client_ip"], "203.0.113.9");
 }
 
+/// A proxy in front passes on what its clients say: a name that an upstream may take for one of ours is none of theirs.
+#[test]
+fn aliases_of_what_proxies_tell_each_other_pass_no_trusted_peer() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).start(TRUSTING);
+    let names = ["X-Forwarded-Client_Cert", "X-Forwarded-F_or", "X-Pointsman-Ex_plain", "X_Forwarded_Proto"];
+    for name in names {
+        let answer = proxy.connect().get("/", &format!("{name}: told\r\nX-Forwarded-Proto: https\r\n"));
+        assert!(answer.echoed(&name.to_ascii_lowercase()).is_empty(), "{name} passed");
+        assert_eq!(answer.echoed("x-forwarded-proto"), ["https"]);
+    }
+    assert_eq!(proxy.metric("pointsman_alias_headers_dropped_total"), 4.0);
+}
+
 #[test]
 fn both_kinds_of_forwarded_fields_name_the_same_client() {
     let echo = Upstream::echo();
