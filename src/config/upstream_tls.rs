@@ -78,8 +78,16 @@ pub(super) fn tls<'d>(
 
 fn of_system(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<Arc<[Vec<u8>]>> {
     if system.0.is_none() {
+        for place in tls::system_places() {
+            context.watch(&place);
+        }
         match tls::system_roots() {
-            Ok(roots) => system.0 = Some(roots.into()),
+            Ok(roots) => {
+                for root in &roots {
+                    context.depend(root);
+                }
+                system.0 = Some(roots.into());
+            }
             Err(flaw) => report(context, at, "this system", &flaw),
         }
     }

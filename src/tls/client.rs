@@ -1,6 +1,7 @@
 //! TLS towards upstreams: whose certificates are believed, which name they must be for, and what we present.
 
 use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -24,6 +25,23 @@ pub fn system_roots() -> Result<Vec<Vec<u8>>, Flaw> {
         return Err(Flaw::new("no-roots", format!("has no root certificates{why}"), help));
     }
     Ok(found.certs.iter().map(|der| der.to_vec()).collect())
+}
+
+/// Where [`system_roots`] looks: files and directories.
+#[must_use]
+pub fn system_places() -> Vec<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let (file, directories) = match (named("SSL_CERT_FILE"), named("SSL_CERT_DIR")) {
+        (None, None) => {
+            let usual = openssl_probe::probe();
+            (usual.cert_file, usual.cert_dir)
+        }
+        (file, directories) => {
+            let all = directories.iter().flat_map(std::env::split_paths);
+            (file.map(PathBuf::from), all.filter(|path| !path.as_os_str().is_empty()).collect())
+        }
+    };
+    file.into_iter().chain(directories).collect()
 }
 
 /// How connections to an upstream are secured: roots that are believed, and what we present, chain and key in PEM.

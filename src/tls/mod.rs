@@ -12,7 +12,7 @@ mod pem;
 mod server;
 
 pub use certificate::Certificate;
-pub use client::{Dial, client, distrust, is_server_name, system_roots};
+pub use client::{Dial, client, distrust, is_server_name, system_places, system_roots};
 pub use crypto::{provider, sha256_hex};
 pub use flaw::Flaw;
 pub use identity::Identity;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -20,7 +21,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::harness::proxy::Setup;
 use crate::harness::upstream::Got;
-use crate::harness::{H2, Proxy, Upstream, until};
+use crate::harness::{H2, Proxy, Raw, Upstream, until};
+use crate::process::Running;
 
 /// An authority, and certificates of it.
 struct Authority {
@@ -424,6 +426,27 @@ fn an_authority_that_is_replaced_counts_at_once() {
     assert!(rejected["last_reload"].to_string().contains("ca.pem"), "{rejected}");
     assert_eq!(proxy.connect().get("/", "").status, 200, "the old one holds");
     assert_eq!(proxy.metric("pointsman_upstream_tls_handshakes_total{upstream=\"main\"}"), 1.0, "its connection too");
+}
+
+#[test]
+fn a_root_that_the_system_gets_counts_without_a_restart() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let behind = Upstream::echo();
+    let front = Front::new(&new.issue("127.0.0.1"), b"http/1.1", &behind);
+    let rules = format!(
+        "schema = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n{}",
+        text("").replace("{front}", &front.address.to_string())
+    );
+    let dir = files(&[("roots.pem", &old.pem), ("routes.toml", &rules)]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command.arg("run").current_dir(dir.path()).env("SSL_CERT_FILE", dir.path().join("roots.pem"));
+    command.env_remove("SSL_CERT_DIR");
+    let mut process = Running::watch(command);
+    let address: SocketAddr = process.word_after("listener").trim_start_matches("http://").parse().unwrap();
+    assert_eq!(Raw::connect(address).get("/", "").status, 502, "nobody believes it");
+    std::fs::write(dir.path().join("roots.next"), format!("{}{}", old.pem, new.pem)).unwrap();
+    std::fs::rename(dir.path().join("roots.next"), dir.path().join("roots.pem")).unwrap();
+    until("the new root is believed", || (Raw::connect(address).get("/", "").status == 200).then_some(()));
 }
 
 #[test]
