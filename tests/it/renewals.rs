@@ -196,3 +196,48 @@ fn the_first_certificate_stays_the_default() {
     folder.remove("certs/a.key");
     assert_eq!(folder.served(), ["a.test kept", "b.test"]);
 }
+
+#[test]
+fn what_is_kept_and_what_holds_again_is_told() {
+    let (echo, authority, dir) = (Upstream::echo(), Authority::new("test root"), tempfile::tempdir().unwrap());
+    let a = authority.leaf(&["a.test"]);
+    a.write(dir.path(), "a");
+    let proxy = proxy(&echo, dir.path());
+    std::fs::write(dir.path().join("a.crt"), &a.cert[..100]).unwrap();
+    drop(proxy.app().reload());
+    let why = until("it is kept", || kept_because(&proxy));
+    let file = dir.path().join("a.crt").display().to_string();
+    assert!(why.starts_with(&format!("file {file}: is cut short")), "{why}");
+    let outcome = proxy.app().reload();
+    let told = format!("unchanged: generation 2 goes on; 1 certificate is kept: a.test (file {file}: is cut short");
+    assert!(outcome.to_text().starts_with(&told), "{}", outcome.to_text());
+    let summary = || proxy.status()["last_reload"]["summary"].to_string();
+    assert!(summary().contains("1 certificate is kept: a.test"), "{}", summary());
+    a.write(dir.path(), "a");
+    until("it holds again", || {
+        let outcome = proxy.app().reload().to_text();
+        format!("{outcome}{}", summary()).contains("certificate a.test holds again").then_some(())
+    });
+    until("the watcher has seen it, too", || {
+        (summary() == "[]").then_some(()).or_else(|| {
+            drop(proxy.app().reload());
+            None
+        })
+    });
+}
+
+#[test]
+fn a_second_certificate_for_the_same_names_is_not_renewed_each_time() {
+    let folder = Folder::new("\"certs\"");
+    for name in ["a", "b"] {
+        folder.leaf("a.test").write(&folder.path("certs"), name);
+    }
+    let server = || folder.load().tls[0].clone().unwrap();
+    let before = server();
+    assert_eq!(server().changes(&before), [""; 0]);
+    folder.leaf("a.test").write(&folder.path("certs"), "b");
+    assert_eq!(server().changes(&before), ["certificate a.test renewed"]);
+    folder.remove("certs/b.crt");
+    folder.remove("certs/b.key");
+    assert_eq!(server().changes(&before), ["certificate a.test removed"]);
+}
