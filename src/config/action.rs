@@ -171,13 +171,19 @@ fn one(context: &mut Context<'_>, named: &Named<'_>) -> Option<Template> {
     template(context, &text, Use::Header)
 }
 
-fn editable(context: &mut Context<'_>, name: &str, at: Span, host_help: &str) -> Option<HeaderName> {
+/// The name of a header that is not of the connection's.
+pub(super) fn own_header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
     let name = value::header_name(context, name, at)?;
     if NOT_EDITED.contains(&name.as_str()) {
         let message = format!("`{name}` belongs to the connection: it cannot be edited");
         context.report(Finding::error("bad-header", at, message));
         return None;
     }
+    Some(name)
+}
+
+fn editable(context: &mut Context<'_>, name: &str, at: Span, host_help: &str) -> Option<HeaderName> {
+    let name = own_header(context, name, at)?;
     if name == MARKER {
         let message = format!("`{MARKER}` marks the copies of a shadow, and nothing else: it cannot be edited");
         context.report(Finding::error("bad-header", at, message));

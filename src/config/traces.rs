@@ -1,10 +1,14 @@
 //! `[traces]`.
 
+use http::HeaderName;
+use http::header::{CONTENT_TYPE, HOST};
 use http::uri::{Scheme, Uri};
 
+use super::action;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Reader, Text};
+use super::source::Span;
 use super::spec::{Form, Spec, default, required};
 use super::value;
 use crate::route::{OtlpProtocol, TraceExport};
@@ -50,7 +54,7 @@ pub(super) fn traces(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> 
     }
     let mut headers = Vec::new();
     for named in reader.get("headers").map(|item| item.map(context)).unwrap_or_default() {
-        let name = value::header_name(context, named.name, named.span);
+        let name = header(context, named.name, named.span);
         let text = named.item.text(context).and_then(|text| value::header_value(context, &text));
         headers.extend(name.zip(text).map(|(name, mut text)| {
             text.set_sensitive(true);
@@ -60,6 +64,16 @@ pub(super) fn traces(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> 
     reader.finish(context);
     let (host, port, path) = place?;
     Some(TraceExport { host, port, path, protocol, sample, service, attributes, headers })
+}
+
+/// The name of a header that an export may have besides its own.
+fn header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
+    let name = action::own_header(context, name, at)?;
+    if name == HOST || name == CONTENT_TYPE {
+        context.report(Finding::error("bad-header", at, format!("`{name}` is what the export says it is")));
+        return None;
+    }
+    Some(name)
 }
 
 /// What to write instead.
