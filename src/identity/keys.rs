@@ -3,7 +3,7 @@
 //! What is for something else (encryption, curves that are not supported, key types that are not known) is passed over,
 //! as the RFC wants it. A shared secret is never a key here: whoever could read it could sign.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
@@ -101,8 +101,17 @@ impl Keys {
             if ["d", "k"].iter().any(|part| one.get(part).is_some()) {
                 odd.push(Flaw::new("secret-key", format!("tells the secret part of key {number}: keep it elsewhere")));
             }
-            let Ok(jwk) = serde_json::from_value::<Jwk>(one.clone()) else { continue };
-            if let Some(key) = Key::of(&jwk).map_err(|why| bad(format!("has a bad key: number {number} {why}")))? {
+            // The library takes what it cannot read for a kind that it does not know.
+            let read = serde_json::from_value::<Jwk>(one.clone()).ok();
+            let Some(jwk) = read.filter(|jwk| !matches!(jwk.algorithm, AlgorithmParameters::Other(_))) else {
+                let told = |name| format!("is read without key {number}{name}: a part of it is missing or no text");
+                odd.extend(unread(one).map(|name| bad(told(name))));
+                continue;
+            };
+            let named = one.get("alg").and_then(Value::as_str);
+            if let Some(key) =
+                Key::of(&jwk, named).map_err(|why| bad(format!("has a bad key: number {number} {why}")))?
+            {
                 keys.push(key);
             }
         }
@@ -135,8 +144,8 @@ impl Keys {
 
 impl Key {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library says that there may be more kinds")]
-    /// The key, if it verifies signatures; else why it cannot be one.
-    fn of(jwk: &Jwk) -> Result<Option<Self>, String> {
+    /// The key, if it verifies signatures by the algorithm that it names, if it names one; else why it cannot be one.
+    fn of(jwk: &Jwk, named: Option<&str>) -> Result<Option<Self>, String> {
         let common = &jwk.common;
         let elsewhere = matches!(&common.public_key_use, Some(used) if *used != PublicKeyUse::Signature)
             || matches!(&common.key_operations, Some(all) if !all.contains(&KeyOperations::Verify));
@@ -151,7 +160,8 @@ impl Key {
             // Other curves, secrets, and kinds that are not known.
             _ => return Ok(None),
         };
-        let only = common.key_algorithm.as_ref().map(|named: &KeyAlgorithm| algorithm(&named.to_string()));
+        // As it is written: the library does not know all names.
+        let only = named.map(algorithm);
         let algorithms: Vec<Algorithm> =
             all.iter().filter(|one| only.is_none_or(|only| only == Some(**one))).copied().collect();
         if algorithms.is_empty() {
@@ -161,6 +171,20 @@ impl Key {
         sized(&jwk.algorithm, key.kind())?;
         Ok(Some(Self { id: common.key_id.clone(), algorithms, verifies: key }))
     }
+}
+
+/// How a key that cannot be read is called, if it should have been one that verifies: of a kind that is supported, and not
+/// for something else.
+fn unread(one: &Value) -> Option<String> {
+    let part = |name: &str| one.get(name).and_then(Value::as_str);
+    let known = match part("kty")? {
+        "RSA" => true,
+        "EC" => matches!(part("crv"), None | Some("P-256" | "P-384")),
+        "OKP" => matches!(part("crv"), None | Some("Ed25519")),
+        _ => false,
+    };
+    let elsewhere = part("use").is_some_and(|used| used != "sig");
+    (known && !elsewhere).then(|| part("kid").map(|kid| format!(" (kid {kid:?})")).unwrap_or_default())
 }
 
 /// Whether the parts of a key have the size that its kind has.

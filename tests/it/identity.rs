@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use pointsman::app::Outcome;
-use pointsman::identity::{Algorithms, Keys, TokenCache, Tokens, Trusted, Where};
+use pointsman::identity::{Algorithms, Geo, Keys, TokenCache, Tokens, Trusted, Where};
 use pointsman::route::{Claims, TokenFault};
 use serde_json::{Value, json};
 
 use super::harness::issuer::{Issuer, base64url, encoded, jwks, now};
+use super::harness::mmdb;
 use super::harness::{Proxy, Raw, Upstream, until};
 
 fn trusted() -> Trusted {
@@ -249,6 +250,32 @@ fn a_set_of_keys_is_read_with_care() {
     let (_, odd) = Keys::parse(set.as_bytes()).unwrap();
     assert_eq!(odd.len(), 1);
     assert_eq!(odd[0].code, "secret-key");
+    // What is of a kind that is known and cannot be read is told.
+    let broken = json!({ "kty": "EC", "crv": "P-256", "x": "AAAA", "kid": "half" });
+    let encrypts = json!({ "kty": "RSA", "use": "enc", "n": 7 });
+    let (_, odd) = Keys::parse(jwks(&[issuer.jwk(), encrypts, broken]).as_bytes()).unwrap();
+    let odd: Vec<String> = odd.iter().map(ToString::to_string).collect();
+    assert_eq!(odd.len(), 1, "{odd:?}");
+    assert!(odd[0].contains("without key 3 (kid \"half\")"), "{odd:?}");
+}
+
+#[test]
+fn ed25519_has_two_names() {
+    let issuer = Issuer::new(Algorithm::EdDSA, "k");
+    let mut named = issuer.jwk();
+    named["alg"] = json!("Ed25519");
+    holds(&tokens(&jwks(&[named.clone()]), trusted()), &issuer.token(&json!({ "sub": "u1" })));
+    named["alg"] = json!("EdDSA");
+    holds(&tokens(&jwks(&[named]), trusted()), &issuer.token(&json!({ "sub": "u1" })));
+}
+
+#[test]
+fn a_database_without_countries_is_refused() {
+    let of = |kind, key| Geo::parse(mmdb::database(kind, key, &[("192.0.2.0/24", "SE")])).map(|_| ());
+    of("GeoLite2-Country", "country").unwrap();
+    of("Our-Own", "country").unwrap();
+    let refused = of("GeoLite2-ASN", "isp").unwrap_err().to_string();
+    assert_eq!(refused, "tells no countries: it is a `GeoLite2-ASN`");
 }
 
 const SHOP: &str = r#"
@@ -450,7 +477,7 @@ fn countries_are_those_of_the_client() {
             .replace("\"DE\"", "\"198.51.100.0/24\""),
     );
     let file = proxy.dir().join("geo.mmdb");
-    let write = |networks: &[(&str, &str)]| std::fs::write(&file, super::harness::mmdb::countries(networks)).unwrap();
+    let write = |networks: &[(&str, &str)]| std::fs::write(&file, mmdb::countries(networks)).unwrap();
     write(&[("192.0.2.0/24", "SE"), ("198.51.100.0/25", "DE"), ("2001:db8::/32", "NO")]);
     assert!(matches!(proxy.rewrite(WORLD), Outcome::Applied { .. }));
     let variant = |client: &str| {

@@ -2,12 +2,17 @@
 
 /// A database in which each of these networks (`192.0.2.0/24`, `2001:db8::/32`) has this country.
 pub fn countries(networks: &[(&str, &str)]) -> Vec<u8> {
+    database("Test-Country", "country", networks)
+}
+
+/// A database of this type, in which each of these networks has something under this key.
+pub fn database(kind: &str, key: &str, networks: &[(&str, &str)]) -> Vec<u8> {
     let mut tree = Tree { nodes: vec![[None; 2]] };
     let mut data = Vec::new();
     for (network, code) in networks {
         let at = data.len();
         map(&mut data, 1);
-        string(&mut data, "country");
+        string(&mut data, key);
         map(&mut data, 1);
         string(&mut data, "iso_code");
         string(&mut data, code);
@@ -30,7 +35,7 @@ pub fn countries(networks: &[(&str, &str)]) -> Vec<u8> {
     string(&mut file, "build_epoch");
     file.extend([1, 2, 1]);
     string(&mut file, "database_type");
-    string(&mut file, "Test-Country");
+    string(&mut file, kind);
     string(&mut file, "description");
     map(&mut file, 0);
     string(&mut file, "languages");
