@@ -6,6 +6,7 @@ pub mod clock;
 pub mod compare;
 pub mod config;
 pub mod control;
+pub mod dark;
 pub mod drain;
 pub mod identity;
 pub mod proxy;

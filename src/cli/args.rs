@@ -50,6 +50,8 @@ pub enum Command {
     Explain(ExplainArguments),
     /// Tell which routes an edit changes, and the share of callers that it moves
     WhatIf(WhatIfArguments),
+    /// Tell what comparing the copies of a dark launch has shown
+    Compare(CompareArguments),
     /// Print the JSON Schema of the routes file
     Schema(SchemaArguments),
     /// Print a completion script for a shell
@@ -245,4 +247,35 @@ fn workers(text: &str) -> Result<u16, String> {
 /// Reads a duration as the routes file writes it: `250ms`, `5s`, `1h30m`.
 fn duration(text: &str) -> Result<Duration, String> {
     config::parse_duration(text).ok_or_else(|| "a duration is written 250ms, 5s, 2h or 1h30m".to_owned())
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLE
+  pointsman compare                           # of the proxy on this machine
+  pointsman compare --route checkout --format md > report.md")]
+pub struct CompareArguments {
+    /// The admin listener of the proxy.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9900", help = "The proxy's admin listener")]
+    pub admin: String,
+    /// One route.
+    #[arg(long, value_name = "NAME", help = "Only this route")]
+    pub route: Option<String>,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
+    #[arg(hide_possible_values = true)]
+    pub format: CompareFormat,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CompareFormat {
+    /// For a terminal.
+    #[default]
+    Table,
+    /// Markdown.
+    Md,
+    /// As the admin listener gives it.
+    Json,
 }

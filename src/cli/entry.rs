@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, ValueEnum};
 
 use super::args::{Arguments, Command};
 use super::paint::{ColorChoice, Paint};
-use super::{Exit, check, completions, demo, explain, out, run, schema, what_if};
+use super::{Exit, check, compare, completions, demo, explain, out, run, schema, what_if};
 
 /// What every command is told besides its own arguments.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,7 @@ fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Check(arguments) => check::check(arguments, terminal),
         Command::Explain(arguments) => explain::explain(arguments, terminal),
         Command::WhatIf(arguments) => what_if::what_if(arguments, terminal),
+        Command::Compare(arguments) => compare::compare(arguments, terminal),
         Command::Schema(_) => schema::schema(),
         Command::Completions(arguments) => completions::completions(arguments),
     }

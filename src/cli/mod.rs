@@ -3,6 +3,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod completions;
 mod demo;
 mod entry;

@@ -1,13 +1,12 @@
 //! `[route.shadow.compare]`: how the responses of copies are compared with those that clients got.
 
-use http::HeaderName;
-
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Reader, Text};
 use super::shadow::once;
 use super::spec::{Form, Spec, default, optional};
 use super::value;
+use crate::compare::Pattern;
 use crate::route::{Compare, Weight};
 
 /// How many samples may be kept for each confirmed field.
@@ -112,54 +111,13 @@ fn amount(context: &mut Context<'_>, item: &Item<'_>) -> Option<f64> {
 
 /// A path as it was written, if it is one.
 fn path(context: &mut Context<'_>, text: &Text<'_>, reach: Reach) -> Option<String> {
-    let Err(why) = grammar(text) else {
-        if reach == Reach::Body && text.starts_with("header:") {
-            let message = format!("`{}` is a header, and this is for bodies", &**text);
-            context.report(Finding::error("bad-field", text.span, message).help("write `$.a.b`"));
-            return None;
+    let (message, help) = match Pattern::parse(text) {
+        Ok(pattern) if reach == Reach::Body && !pattern.is_json() => {
+            (format!("`{}` means no value of a JSON body, and this is for those", &**text), "write `$.a.b`")
         }
-        return Some(text.to_string());
+        Ok(_) => return Some(text.to_string()),
+        Err(error) => (format!("in `{}`: {}", &**text, error.message), error.help),
     };
-    let finding = Finding::error("bad-field", text.span, format!("`{}` is no path into a response: {why}", &**text));
-    context.report(finding.help("write `$.a.b`, `$.items[*].id`, `$..email` for any depth, or `header:date`"));
+    context.report(Finding::error("bad-field", text.span, message).help(help));
     None
-}
-
-/// The grammar of paths.
-fn grammar(text: &str) -> Result<(), &'static str> {
-    if let Some(name) = text.strip_prefix("header:") {
-        return HeaderName::from_bytes(name.as_bytes()).map(|_| ()).map_err(|_| "this is not the name of a header");
-    }
-    let mut rest = text.strip_prefix('$').ok_or("it begins with neither `$` nor `header:`")?;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix("[*]") {
-            rest = after;
-            continue;
-        }
-        let after = rest.strip_prefix('.').ok_or("a step begins with `.` or is `[*]`")?;
-        let name = after.strip_prefix('.').unwrap_or(after);
-        let end = name.find(['.', '[']).unwrap_or(name.len());
-        if end == 0 {
-            return Err("a step has no name");
-        }
-        rest = &name[end..];
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grammar;
-
-    #[test]
-    fn paths() {
-        for good in
-            ["$", "$.a", "$.a.b", "$..email", "$.items[*].id", "$[*]", "$.*.x", "$.a..b", "header:date", "$.ключ"]
-        {
-            assert_eq!(grammar(good), Ok(()), "{good}");
-        }
-        for bad in ["", "a", ".a", "$a", "$.", "$..", "$.a.", "$...a", "$.a[0]", "$.a[", "header:", "header:a b"] {
-            assert!(grammar(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::controller::Event;
 use super::ledger::{Ledger, Unready};
 use super::outcome::{Cause, Outcome};
-use super::{explain, origin, scrape, status};
+use super::{explain, origin, scrape, shadow, status};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
 /// What there is: path, method, what it is for.
-const INDEX: [(&str, Method, &str); 7] = [
+const INDEX: [(&str, Method, &str); 8] = [
     ("/", Method::GET, "this list"),
     ("/metrics", Method::GET, "metrics, for Prometheus"),
     ("/healthz", Method::GET, "200 while the process works"),
@@ -28,6 +28,7 @@ const INDEX: [(&str, Method, &str); 7] = [
         Method::GET,
         "why a request gets its variant: ?host=&path=&method=&header=K:V&cookie=K=V&client_ip=&peer=",
     ),
+    ("/shadow", Method::GET, "dark launches: what became of copies, and how their answers differ, as JSON"),
     ("/reload", Method::POST, "read the files again"),
 ];
 
@@ -70,6 +71,7 @@ impl Desk {
             "/healthz" => verdict(self.ledger.healthy()),
             "/readyz" => verdict(self.ledger.ready()),
             "/status" => beside(&self.ledger, |ledger| pretty(StatusCode::OK, &status::status(ledger))).await,
+            "/shadow" => beside(&self.ledger, |ledger| pretty(StatusCode::OK, &shadow::shadow(ledger))).await,
             "/explain" => {
                 match explain::ask(&self.ledger.snapshot(), request.uri().query(), self.ledger.clock.wall()) {
                     Ok(explanation) => pretty(StatusCode::OK, &explanation),

@@ -12,6 +12,7 @@ use super::measure::Baselines;
 use super::outcome::{Cause, Outcome, told_kept};
 use super::resolve::Answered;
 use crate::clock::Clock;
+use crate::dark::Judge;
 use crate::drain::Phase;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Registry, SpanCounts};
@@ -29,6 +30,8 @@ pub struct Ledger {
     pub registry: Arc<Registry>,
     /// What became of spans.
     pub spans: Arc<SpanCounts>,
+    /// Compares what copies were answered.
+    pub judge: Arc<Judge>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     pages: Mutex<Pages>,
 }
@@ -109,8 +112,9 @@ impl Ledger {
         registry: Arc<Registry>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         spans: Arc<SpanCounts>,
+        judge: Arc<Judge>,
     ) -> Self {
-        Self { clock, started_at: clock.wall(), registry, spans, snapshots, pages: Mutex::default() }
+        Self { clock, started_at: clock.wall(), registry, spans, judge, snapshots, pages: Mutex::default() }
     }
 
     /// The snapshot now.

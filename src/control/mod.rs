@@ -19,6 +19,7 @@ mod resolve;
 mod retired;
 mod rounds;
 mod scrape;
+mod shadow;
 mod signals;
 mod socket;
 mod source;

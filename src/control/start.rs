@@ -27,8 +27,9 @@ use super::stopping::Stopping;
 use super::watch::Watcher;
 use crate::clock::Clock;
 use crate::config::{Color, Diagnostics};
+use crate::dark::{Judge, TrialSender};
 use crate::drain::{Drain, Drained};
-use crate::route::Generation;
+use crate::route::{Generation, Rules};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::{LogSender, LogWriter, Registry, SpanSender, TraceExporter};
 
@@ -126,6 +127,8 @@ pub struct WorkerParts {
     pub log: LogSender,
     /// Takes its spans.
     pub spans: SpanSender,
+    /// Compares the answers of copies.
+    pub trials: TrialSender,
     /// The clock.
     pub clock: Clock,
 }
@@ -135,6 +138,16 @@ pub struct Started {
     controller: Controller,
     listeners: Vec<Arc<Listener>>,
     admin: Prepared,
+}
+
+fn log(rules: &Rules, clock: Clock) -> Result<LogWriter, StartError> {
+    let started = LogWriter::start(rules.access_log.sink.clone(), clock);
+    started.map_err(|error| StartError::Io("the access log's thread", error))
+}
+
+fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
+    let started = Judge::start(clock).map_err(|error| StartError::Io("the thread that compares", error));
+    started.map(Arc::new)
 }
 
 /// Starts: reads, resolves, binds, publishes generation 1.
@@ -152,8 +165,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let registry = Arc::new(Registry::new(workers));
     let listeners = carry::listeners(&[], (&rules.listeners, &loaded.tls), workers, &mut succession.inherited);
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
-    let log = LogWriter::start(rules.access_log.sink.clone(), clock)
-        .map_err(|error| StartError::Io("the access log's thread", error))?;
+    let log = log(&rules, clock)?;
     let mut traces = TraceExporter::new(clock);
     traces.follow(rules.traces.as_ref()).map_err(|error| StartError::Io("the exporter of spans", error))?;
     let (listeners, unbound) = match listeners {
@@ -171,7 +183,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         now: clock.wall(),
     };
     let store = SnapshotStore::new(carry::snapshot(None, parts));
-    let ledger = Arc::new(Ledger::new(clock, registry, store.follow(), traces.counts()));
+    let ledger = Arc::new(Ledger::new(clock, registry, store.follow(), traces.counts(), judge(clock)?));
     let admin = Admin::new(Arc::clone(&ledger), sender.clone());
     let prepared = prepare(&admin, &ledger, &mut succession.inherited, unbound)?;
 
@@ -283,6 +295,7 @@ impl Started {
             drained: drain.subscribe(),
             log: log.sender(),
             spans: traces.sender(),
+            trials: ledger.judge.sender(),
             clock: ledger.clock,
         }
     }

@@ -33,6 +33,9 @@ pub(super) fn answer(
     let (mut parts, body) = incoming.into_parts();
     parts.extensions.clear();
     strip_hop_by_hop(&mut parts.headers);
+    if let Some(primary) = &exchange.compared {
+        primary.head(parts.status, &parts.headers, exchange.upstream_latency.unwrap_or_default());
+    }
     if !route.response_headers.is_empty() {
         let request_id = exchange.request_id();
         route.response_headers.apply(&mut parts.headers, &values(exchange, &request_id));

@@ -70,6 +70,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         ending: Ending { ender: Ender::Done, detail: "", stage: Stage::Read },
         stage: Stage::Read,
         ticket: None,
+        compared: None,
         issued: None,
         client,
     })

@@ -13,15 +13,17 @@ use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::client::{Client, TRAILERS_MAX};
+use super::capture::Primary;
+use super::client::Client;
 use super::copy::CopyBody;
 use super::exchange::{Exchange, Stage, Upload, UploadFault};
-use super::fields::{is_allowed_in_trailers, strip_guarded};
+use super::fields::{filtered, strip_guarded};
 use super::grpc;
 use super::open_streams::OpenStream;
 use super::replay::Try;
 use super::shadow::Draft;
 use super::timers::{Coarse, Deadline};
+use crate::compare::Ending;
 use crate::route::Route;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
@@ -239,17 +241,6 @@ impl Body for RequestBody {
     }
 }
 
-/// Trailers without the fields that must not stand there (RFC 9110 §6.5.1), and not more than a few.
-fn filtered(trailers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(trailers.len().min(TRAILERS_MAX));
-    for (name, value) in trailers {
-        if kept.len() < TRAILERS_MAX && is_allowed_in_trailers(name) {
-            kept.append(name, value.clone());
-        }
-    }
-    kept
-}
-
 /// A response's body on its way to the client, with the exchange that ends with it.
 pub(super) struct ResponseBody {
     source: Source,
@@ -307,11 +298,31 @@ impl ResponseBody {
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
         exchange.stage = Stage::Done;
+        if let Some(primary) = &exchange.compared {
+            primary.end(Ending::Complete);
+        }
         // On HTTP/2 the reader is waited for until hyper has got rid of what it was given.
         self.timer = None;
         if let Some(lease) = exchange.lease.take() {
             lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());
         }
+    }
+
+    /// Shows what passes to whoever compares it.
+    fn shown(&self, show: impl FnOnce(&Primary)) {
+        if let Some(primary) = &self.exchange.compared {
+            show(primary);
+        }
+    }
+
+    /// All that there is.
+    fn whole(&mut self, body: Option<Bytes>) -> Option<Bytes> {
+        self.given(body.as_ref().map_or(0, |body| body.len() as u64));
+        if let Some(body) = &body {
+            self.shown(|primary| primary.data(body));
+        }
+        self.finish();
+        body
     }
 
     fn break_off(&mut self, ender: Ender, detail: &'static str) -> Cut {
@@ -394,9 +405,7 @@ impl Body for ResponseBody {
         let (incoming, polled) = match &mut this.source {
             Source::Own(body) => {
                 let body = body.take();
-                this.given(body.as_ref().map_or(0, |body| body.len() as u64));
-                this.finish();
-                return Poll::Ready(body.map(|body| Ok(Frame::data(body))));
+                return Poll::Ready(this.whole(body).map(|body| Ok(Frame::data(body))));
             }
             Source::Upstream(incoming, polled) => (incoming, polled),
         };
@@ -424,6 +433,7 @@ impl Body for ResponseBody {
                 Poll::Ready(None)
             }
             Poll::Ready(None | Some(Err(_))) => {
+                this.shown(|primary| primary.end(Ending::Cut));
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "upstream_reset"))))
             }
             Poll::Ready(Some(Ok(frame))) => {
@@ -432,14 +442,16 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => {
                         this.given(data.len() as u64);
+                        this.shown(|primary| primary.data(&data));
                         if ended {
                             this.finish();
                         }
                         Frame::data(data)
                     }
                     Err(frame) => {
-                        this.finish();
                         let trailers = frame.into_trailers().unwrap_or_default();
+                        this.shown(|primary| primary.trailers(&trailers));
+                        this.finish();
                         if let Some(call) = &mut this.exchange.call {
                             call.trailers(&trailers);
                         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::pool::UpstreamPool;
 use super::worker::Worker;
 use crate::route::{Shadow, ShadowSpread, Spread, Weight};
-use crate::telemetry::{ShadowDrop, ShadowEnd, ShadowMeter, ShadowSeries};
+use crate::telemetry::{ShadowDrop, ShadowEnd, ShadowHeld, ShadowMeter, ShadowSeries};
 
 /// After a failure the share is halved, at most once in this time.
 const CUT_EVERY_MS: u64 = 500;
@@ -116,12 +116,21 @@ impl Lane {
         Weight::from_millionths(now).unwrap_or(shadow.weight)
     }
 
+    fn nothing(&self) -> Held {
+        Rc::new(RefCell::new(ShadowHeld::new(Arc::clone(self.series.bytes()))))
+    }
+
     /// Samples a request, and takes a place for its copy.
     pub(super) fn enter(self: &Rc<Self>, worker: &Rc<Worker>, max_in_flight: u32) -> Option<Ticket> {
         self.meter(worker).sample();
         let entered = self.series.try_enter(max_in_flight);
-        let mut ticket =
-            Ticket { worker: Rc::clone(worker), lane: Rc::clone(self), entered, bytes: 0, end: Ticket::UNSENT };
+        let mut ticket = Ticket {
+            worker: Rc::clone(worker),
+            lane: Rc::clone(self),
+            entered,
+            held: self.nothing(),
+            end: Ticket::UNSENT,
+        };
         if !entered {
             ticket.end = ShadowEnd::Dropped(ShadowDrop::InFlightLimit);
             return None;
@@ -131,12 +140,15 @@ impl Lane {
     }
 }
 
+/// Bytes of what all copies may hold, shared by all who keep some for one copy.
+pub(super) type Held = Rc<RefCell<ShadowHeld>>;
+
 /// A copy's place among those under way. It is counted when the ticket is dropped, wherever that is.
 pub(super) struct Ticket {
     worker: Rc<Worker>,
     lane: Rc<Lane>,
     entered: bool,
-    bytes: u64,
+    held: Held,
     end: ShadowEnd,
 }
 
@@ -162,22 +174,25 @@ impl Ticket {
         self.end = end;
     }
 
+    /// What it holds of the bytes that all copies may hold.
+    pub(super) fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// Takes bytes of what all copies may hold.
     pub(super) fn take(&mut self, bytes: u64) -> bool {
-        let taken = self.lane.series.bytes().try_take(bytes);
-        if taken {
-            self.bytes += bytes;
-        }
-        taken
+        self.held.borrow_mut().try_take(bytes)
+    }
+
+    /// Gives what it holds away, to whoever has it from now on.
+    pub(super) fn give(&mut self) -> ShadowHeld {
+        self.held.replace(ShadowHeld::new(Arc::clone(self.lane.series.bytes())))
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let worker = &self.worker;
-        if self.bytes > 0 {
-            self.lane.series.bytes().give_back(self.bytes);
-        }
         if self.entered {
             self.lane.series.leave();
             worker.copies.set(worker.copies.get().saturating_sub(1));

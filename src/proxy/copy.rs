@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -17,18 +18,26 @@ use hyper::body::Incoming;
 
 use super::balance;
 use super::body::{Cut, RequestBody};
+use super::capture::{Capture, Primary, Until};
 use super::connect::{self, Reuse};
-use super::copies::Ticket;
+use super::copies::{Held, Ticket};
 use super::exchange::Exchange;
+use super::fields::strip_hop_by_hop;
 use super::lease::{Flight, Lease};
 use super::local::Local;
+use super::pool::UpstreamPool;
 use super::prepare::{for_h1, for_h2};
 use super::proxy_header::Ends;
-use crate::route::{Protocol, RouteId, Shadow};
-use crate::telemetry::{AccessEntry, Ender, Event, ShadowDrop, ShadowEnd, Termination};
+use super::worker::Worker;
+use crate::compare::{Ending, Failure};
+use crate::dark::{Seen, Trial};
+use crate::route::{Protocol, RouteId};
+use crate::telemetry::{AccessEntry, Ender, Event, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
 
 /// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+/// So much of one that is compared.
+const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A copy of a request.
 pub(super) struct ShadowCopy {
@@ -39,7 +48,41 @@ pub(super) struct ShadowCopy {
     key: u64,
     /// Whom its connection names, where the upstream wants that.
     ends: Option<Ends>,
+    comparing: Option<Comparing>,
     told: Told,
+}
+
+/// What a copy's answer is compared with.
+pub(super) struct Comparing {
+    /// The answer to the request itself.
+    pub(super) primary: Rc<Primary>,
+    /// A second copy, for the request's own upstream.
+    pub(super) control: Option<Control>,
+}
+
+/// A copy for the request's own upstream, which tells how much its answers differ among themselves.
+pub(super) struct Control {
+    pub(super) head: Request<()>,
+    pub(super) pool: Rc<UpstreamPool>,
+}
+
+/// One of the two copies that a comparison sends.
+struct Errand<'a> {
+    pool: &'a Rc<UpstreamPool>,
+    key: u64,
+    ends: Option<Ends>,
+    began: Instant,
+    /// Whether what comes is kept.
+    keeps: Option<Held>,
+}
+
+/// What one came to.
+struct Went {
+    end: ShadowEnd,
+    seen: Option<Seen>,
+    endpoint: Option<SocketAddr>,
+    answer_bytes: u64,
+    head_after: Option<Duration>,
 }
 
 /// What its line in the log tells.
@@ -66,7 +109,7 @@ impl ShadowCopy {
     pub(super) fn new(
         exchange: &mut Exchange,
         ticket: Box<Ticket>,
-        (head, shadow): (Request<()>, &Shadow),
+        (head, timeout, comparing): (Request<()>, Duration, Option<Comparing>),
         key: u64,
     ) -> Box<Self> {
         let request_id = exchange.request_id();
@@ -89,78 +132,84 @@ impl ShadowCopy {
             answer_bytes: 0,
             head_after: None,
         };
-        Box::new(Self { ticket, head, timeout: shadow.timeout, key, ends, told })
+        Box::new(Self { ticket, head, timeout, key, ends, comparing, told })
     }
 
     async fn run(mut self: Box<Self>, body: CopyBody) {
         let worker = Rc::clone(self.ticket.worker());
-        let began = worker.clock.now();
         self.told.body_bytes = body.bytes();
-        let (patience, head) = (self.timeout, std::mem::take(&mut self.head));
-        let request = head.map(|()| RequestBody::Copy(Box::new(body)));
-        let sent = tokio::time::timeout(patience, self.send(request, began)).await;
-        let end = sent.unwrap_or(ShadowEnd::Dropped(ShadowDrop::Timeout));
-        self.ticket.ends(end);
+        let mut comparing = self.comparing.take();
+        let mut control = comparing.as_mut().and_then(|comparing| comparing.control.take());
+        if let Some(comparing) = &comparing {
+            // Copies come after the request; they do not wait longer for it than for anything else.
+            let _ = tokio::time::timeout(self.timeout, comparing.primary.comes(Until::Head)).await;
+        }
+        let mut controlled = None;
+        if worker.random.borrow_mut().bool()
+            && let Some(control) = control.take()
+        {
+            controlled = self.control(control, body.clone()).await;
+        }
+        let began = worker.clock.now();
+        let pool = Rc::clone(&self.ticket.lane().pool);
+        let keeps = comparing.as_ref().map(|_| Rc::clone(self.ticket.held()));
+        let errand = Errand { pool: &pool, key: self.key, ends: self.ends.take(), began, keeps };
+        let head = std::mem::take(&mut self.head);
+        let went = errand.go(&worker, (head, body.clone()), self.timeout).await;
         let took = worker.clock.now().duration_since(began);
-        if matches!(end, ShadowEnd::Completed(_)) {
+        self.ticket.ends(went.end);
+        self.told.endpoint = went.endpoint;
+        (self.told.answer_bytes, self.told.head_after) = (went.answer_bytes, went.head_after);
+        if matches!(went.end, ShadowEnd::Completed(_)) {
             self.ticket.lane().meter(&worker).duration.record(took);
         }
         self.log(worker.wall_at(began), took);
-    }
-
-    async fn send(&mut self, mut request: Request<RequestBody>, began: Instant) -> ShadowEnd {
-        let (worker, pool) = (Rc::clone(self.ticket.worker()), Rc::clone(&self.ticket.lane().pool));
-        let picked = balance::pick(&pool, &worker.random, || self.key);
-        let Some(endpoint) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
-        self.told.endpoint = Some(endpoint.endpoint.address);
-        let _flight = Flight::new(&worker, &pool, &endpoint);
-        let own = self.ends.take().map(|ends| Rc::new(endpoint.naming(ends)));
-        let endpoint = own.as_ref().unwrap_or(&endpoint);
-        let mut reuse = Reuse::Allowed;
-        loop {
-            let leased = connect::lease(&worker, (&pool, endpoint), reuse).await;
-            let Ok((mut lease, reused)) = leased else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
-            let answered = match &mut lease {
-                Lease::Whole { connection, .. } => {
-                    // What asks for a tunnel is not copied.
-                    if for_h1(&mut request, None).is_err() {
-                        return ShadowEnd::Dropped(ShadowDrop::Connect);
-                    }
-                    connection.sender.try_send_request(request).await
-                }
-                Lease::Stream(stream) => {
-                    let tls = endpoint.protocol() == Protocol::Https;
-                    for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
-                    stream.sender.try_send_request(request).await
-                }
-            };
-            match answered.map_err(|mut error| error.take_message()) {
-                Ok(response) => {
-                    self.told.head_after = Some(worker.clock.now().duration_since(began));
-                    return self.read(response, lease).await;
-                }
-                // It never left: the connection had gone already.
-                Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::GivenUp),
-                Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
-            }
+        if let Some(control) = control.take() {
+            controlled = self.control(control, body).await;
+        }
+        if let (Some(comparing), Some(candidate)) = (comparing, went.seen) {
+            self.compare(&comparing, candidate, controlled).await;
         }
     }
 
-    async fn read(&mut self, response: Response<Incoming>, lease: Lease) -> ShadowEnd {
-        let end = ShadowEnd::Completed(response.status().as_u16());
-        let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else { return ShadowEnd::Dropped(ShadowDrop::Reset) };
-            self.told.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if self.told.answer_bytes > ANSWER_BYTES_MAX {
-                return end;
-            }
+    async fn control(&self, control: Control, body: CopyBody) -> Option<Seen> {
+        let worker = self.ticket.worker();
+        let keeps = Some(Rc::clone(self.ticket.held()));
+        let errand = Errand { pool: &control.pool, key: self.key, ends: None, began: worker.clock.now(), keeps };
+        let went = errand.go(worker, (control.head, body), self.timeout).await;
+        let completed = matches!(went.end, ShadowEnd::Completed(_));
+        self.ticket.lane().meter(worker).controls[usize::from(!completed)].inc();
+        went.seen
+    }
+
+    /// Hands over what is to be compared, when the request's own answer has come whole.
+    async fn compare(&mut self, comparing: &Comparing, candidate: Seen, control: Option<Seen>) {
+        let worker = Rc::clone(self.ticket.worker());
+        let meter = self.ticket.lane().series.meters.of(worker.index);
+        let leave_out = |why: ShadowUncompared| meter.uncompared[why as usize].inc();
+        let _ = tokio::time::timeout(self.timeout, comparing.primary.comes(Until::End)).await;
+        let (Some(primary), Some(route)) = (comparing.primary.take(), self.told.route) else {
+            return leave_out(ShadowUncompared::Primary);
+        };
+        if [Some(&primary), Some(&candidate), control.as_ref()].into_iter().flatten().any(is_too_large) {
+            return leave_out(ShadowUncompared::TooLarge);
         }
-        if !lease.has_ended(&body) {
-            return ShadowEnd::Dropped(ShadowDrop::Reset);
+        let trial = Trial {
+            rules: Arc::clone(&self.told.local.snapshot.rules),
+            generation: self.told.local.snapshot.generation,
+            route,
+            at: worker.wall_at(worker.clock.now()),
+            request_id: self.told.request_id.to_str().unwrap_or("-").into(),
+            primary,
+            candidate,
+            control,
+            held: self.ticket.give(),
+        };
+        if worker.trials.try_send(Box::new(trial)) {
+            self.ticket.lane().series.meters.of(worker.index).compared.inc();
+        } else {
+            self.ticket.lane().series.meters.of(worker.index).uncompared[ShadowUncompared::Busy as usize].inc();
         }
-        lease.finish(None, self.ticket.worker().now_ms());
-        end
     }
 
     fn log(&self, at: Duration, took: Duration) {
@@ -218,6 +267,110 @@ impl ShadowCopy {
     }
 }
 
+impl Errand<'_> {
+    /// Sends a copy, and reads what is answered.
+    async fn go(mut self, worker: &Rc<Worker>, (head, body): (Request<()>, CopyBody), patience: Duration) -> Went {
+        let request = head.map(|()| RequestBody::Copy(Box::new(body)));
+        let mut went = Went { end: DROPPED_LATE, seen: None, endpoint: None, answer_bytes: 0, head_after: None };
+        let sent = tokio::time::timeout(patience, self.send(worker, request, &mut went)).await;
+        if let Ok(end) = sent {
+            went.end = end;
+        }
+        let failure = match went.end {
+            ShadowEnd::Completed(_) => None,
+            ShadowEnd::Dropped(ShadowDrop::Timeout) => Some(Failure::Timeout),
+            ShadowEnd::Dropped(ShadowDrop::Connect) => Some(Failure::Connect),
+            ShadowEnd::Dropped(_) => Some(Failure::Reset),
+        };
+        if let (Some(failure), Some(_)) = (failure, &self.keeps) {
+            let took = worker.clock.now().duration_since(self.began);
+            went.seen.get_or_insert(Seen { outcome: Err(failure), took });
+        }
+        went
+    }
+
+    async fn send(&mut self, worker: &Rc<Worker>, mut request: Request<RequestBody>, went: &mut Went) -> ShadowEnd {
+        let picked = balance::pick(self.pool, &worker.random, || self.key);
+        let Some(endpoint) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+        went.endpoint = Some(endpoint.endpoint.address);
+        let _flight = Flight::new(worker, self.pool, &endpoint);
+        let own = self.ends.take().map(|ends| Rc::new(endpoint.naming(ends)));
+        let endpoint = own.as_ref().unwrap_or(&endpoint);
+        let mut reuse = Reuse::Allowed;
+        loop {
+            let leased = connect::lease(worker, (self.pool, endpoint), reuse).await;
+            let Ok((mut lease, reused)) = leased else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+            let answered = match &mut lease {
+                Lease::Whole { connection, .. } => {
+                    // What asks for a tunnel is not copied.
+                    if for_h1(&mut request, None).is_err() {
+                        return ShadowEnd::Dropped(ShadowDrop::Connect);
+                    }
+                    connection.sender.try_send_request(request).await
+                }
+                Lease::Stream(stream) => {
+                    let tls = endpoint.protocol() == Protocol::Https;
+                    for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
+                    stream.sender.try_send_request(request).await
+                }
+            };
+            match answered.map_err(|mut error| error.take_message()) {
+                Ok(response) => return self.read(worker, (response, lease), went).await,
+                // It never left: the connection had gone already.
+                Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::GivenUp),
+                Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
+            }
+        }
+    }
+
+    async fn read(
+        &mut self,
+        worker: &Worker,
+        (response, lease): (Response<Incoming>, Lease),
+        went: &mut Went,
+    ) -> ShadowEnd {
+        let took = worker.clock.now().duration_since(self.began);
+        went.head_after = Some(took);
+        let end = ShadowEnd::Completed(response.status().as_u16());
+        let (parts, mut body) = response.into_parts();
+        let held = self.keeps.as_ref().map(Rc::clone);
+        let mut capture = held.map(|held| {
+            let mut headers = parts.headers;
+            strip_hop_by_hop(&mut headers);
+            Capture::new(parts.status, &headers, took, held)
+        });
+        let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return ShadowEnd::Dropped(ShadowDrop::Reset) };
+            if let (Some(capture), Some(data)) = (&mut capture, frame.data_ref()) {
+                capture.data(data);
+            }
+            if let (Some(capture), Some(trailers)) = (&mut capture, frame.trailers_ref()) {
+                capture.trailers(trailers);
+            }
+            went.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if went.answer_bytes > most {
+                went.seen = capture.map(|capture| capture.end(Ending::Cut));
+                return end;
+            }
+        }
+        if !lease.has_ended(&body) {
+            return ShadowEnd::Dropped(ShadowDrop::Reset);
+        }
+        went.seen = capture.map(|capture| capture.end(Ending::Complete));
+        lease.finish(None, worker.now_ms());
+        end
+    }
+}
+
+/// What nothing else is known of.
+const DROPPED_LATE: ShadowEnd = ShadowEnd::Dropped(ShadowDrop::Timeout);
+
+/// Whether an answer is larger than is looked at: nobody knows all of it.
+fn is_too_large(seen: &Seen) -> bool {
+    seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
+}
+
 /// Sends a copy on its way.
 pub(super) fn launch(mut copy: Box<ShadowCopy>, body: CopyBody) {
     if copy.ticket.worker().local().snapshot.rules.kill.all {
@@ -230,7 +383,7 @@ pub(super) fn launch(mut copy: Box<ShadowCopy>, body: CopyBody) {
 }
 
 /// The body of a copy: what its request's body was made of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CopyBody {
     pieces: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,

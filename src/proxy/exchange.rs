@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, Uri, Version};
 
 use super::budget::Held;
+use super::capture::Primary;
 use super::client::Client;
 use super::copies::Ticket;
 use super::fields::Survey;
@@ -74,6 +75,8 @@ pub(super) struct Exchange {
     pub(super) stage: Stage,
     /// The place of its copy, until that is made.
     pub(super) ticket: Option<Box<Ticket>>,
+    /// What its copies' answers are compared with.
+    pub(super) compared: Option<Rc<Primary>>,
     /// The cookie identity that was issued.
     pub(super) issued: Option<Box<str>>,
 }

@@ -9,6 +9,7 @@ use http::{Response, StatusCode, Version};
 use super::body::Source;
 use super::exchange::Exchange;
 use super::grpc;
+use crate::compare::Failure;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
 /// `Proxy-Status`.
@@ -54,6 +55,23 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// What it is for a comparison, when it is the upstream's.
+    pub(super) const fn failure(self) -> Option<Failure> {
+        match self {
+            Self::Refused(_) | Self::ClientGone | Self::NoUpgrade | Self::UpstreamRequests => None,
+            Self::NoEndpoint
+            | Self::UpstreamConnections
+            | Self::ConnectRefused
+            | Self::ConnectTimeout
+            | Self::TlsCertificate
+            | Self::TlsProtocol
+            | Self::TlsAlert
+            | Self::TlsTimeout => Some(Failure::Connect),
+            Self::ResponseTimeout | Self::CallTimeout => Some(Failure::Timeout),
+            Self::UpstreamReset | Self::UpstreamProtocol => Some(Failure::Reset),
+        }
+    }
+
     /// The status that the client gets.
     pub(super) const fn status(self) -> StatusCode {
         match self {

@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::client::TRAILERS_MAX;
 use super::scan::is_token;
 use crate::route::{Extractor, Identity, is_grpc_type};
 
@@ -209,6 +210,17 @@ pub(super) fn strip_aliases(headers: &mut HeaderMap, meant: impl Fn(&HeaderName)
 fn alias_of(name: &HeaderName) -> Option<HeaderName> {
     let name = name.as_str();
     name.contains('_').then(|| HeaderName::from_bytes(name.replace('_', "-").as_bytes()).ok()).flatten()
+}
+
+/// Trailers without the fields that must not stand there (RFC 9110 §6.5.1), and not more than a few.
+pub(super) fn filtered(trailers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(trailers.len().min(TRAILERS_MAX));
+    for (name, value) in trailers {
+        if kept.len() < TRAILERS_MAX && is_allowed_in_trailers(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
 }
 
 /// Removes from trailers what carries an identity, and every alias of a field that means something.

@@ -65,6 +65,9 @@ pub(super) async fn forward(
             exchange.lease = None;
             exchange.flight = None;
             trace::ends(exchange, fault.detail());
+            if let (Some(primary), Some(failure)) = (&exchange.compared, fault.failure()) {
+                primary.failed(failure, worker.clock.now().duration_since(exchange.began));
+            }
         }
     }
     result

@@ -42,15 +42,19 @@ impl Local {
 
     /// What copies for the shadow of a route use, to this upstream.
     pub(super) fn lane(&self, route: RouteId, upstream: UpstreamId, worker: &Worker) -> Option<&Rc<Lane>> {
-        let (of, at) = (route.0 as usize, upstream.0 as usize);
+        let of = route.0 as usize;
         let series = self.snapshot.shadows.get(of)?.as_ref()?;
         Some(self.lanes.get(of)?.get_or_init(|| {
             let state = worker.lanes.adopt(series, &mut worker.random.borrow_mut());
-            let rules = &self.snapshot.rules;
-            let pools = &worker.shadow_pools;
-            let pool = pools.adopt(&rules.upstreams[at], &self.snapshot.endpoints[at], &self.snapshot.shadow_pools[at]);
+            let pool = self.shadow_pool(upstream, worker);
             Rc::new(Lane { series: Arc::clone(series), pool, state })
         }))
+    }
+
+    /// What copies use of an upstream.
+    pub(super) fn shadow_pool(&self, upstream: UpstreamId, worker: &Worker) -> Rc<UpstreamPool> {
+        let (at, snapshot) = (upstream.0 as usize, &self.snapshot);
+        worker.shadow_pools.adopt(&snapshot.rules.upstreams[at], &snapshot.endpoints[at], &snapshot.shadow_pools[at])
     }
 
     /// Whether any endpoint of this upstream can be connected to.

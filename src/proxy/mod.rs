@@ -8,6 +8,7 @@ mod balance;
 mod begin;
 mod body;
 mod budget;
+mod capture;
 mod choose;
 mod chunks;
 mod client;

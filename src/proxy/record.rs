@@ -23,6 +23,9 @@ impl Drop for Exchange {
         // The upstream's connection and counts are given back before anything is told about them.
         self.lease = None;
         self.flight = None;
+        if let Some(primary) = self.compared.take() {
+            primary.left();
+        }
         let took = self.client.worker.clock.now().duration_since(self.began);
         if self.opened {
             if let Some(meter) = self.meter() {

@@ -4,20 +4,24 @@
 //! The head is cloned, and each piece of the body is shared with the copy as it passes. A copy is sent when its request
 //! has come whole, so that none is ever cut short, and then by a task of its own: it outlives the client.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, request};
 use http_body::Body as _;
 
 use super::body::RequestBody;
+use super::capture::Primary;
 use super::copies::Ticket;
-use super::copy::{self, CopyBody, ShadowCopy};
+use super::copy::{self, Comparing, Control, CopyBody, ShadowCopy};
 use super::exchange::{Chosen, Exchange};
 use super::prepare::values;
-use crate::route::{Caller, Head, MARKER, Sampled, Sampling, Shadow, Split, Unfit, sampled};
+use crate::route::{Caller, Compare, Head, MARKER, Sampled, Sampling, Shadow, Split, Unfit, sampled};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// Pieces below this are copied: a small one would keep a whole read buffer.
 const SHARED_FROM_BYTES: usize = 4096;
+const MARKED: HeaderValue = HeaderValue::from_static("1");
 
 /// Decides whether a request is copied, and takes a place for its copy.
 pub(super) fn sample(
@@ -57,7 +61,7 @@ pub(super) fn shadow(
     exchange: &mut Exchange,
     (parts, body): (&request::Parts, &mut RequestBody),
     split: &Split,
-    key: u64,
+    chosen: Chosen,
 ) {
     let Some(mut ticket) = exchange.ticket.take() else { return };
     let Some(shadow) = &split.shadow else { return };
@@ -66,18 +70,16 @@ pub(super) fn shadow(
         return;
     }
     let request_id = exchange.request_id();
-    let mut head = Request::new(());
-    *head.method_mut() = parts.method.clone();
-    *head.uri_mut() = parts.uri.clone();
-    *head.version_mut() = parts.version;
+    let comparing = shadow.compare.as_ref().map(|compare| comparing(exchange, (parts, compare), &ticket, chosen));
+    exchange.compared = comparing.as_ref().map(|comparing| Rc::clone(&comparing.primary));
+    let mut head = head_of(parts);
     let headers = head.headers_mut();
-    headers.clone_from(&parts.headers);
     if let Some(host) = &shadow.host {
         headers.insert(http::header::HOST, host.clone());
     }
     shadow.headers.apply(headers, &values(exchange, &request_id));
-    headers.insert(MARKER, HeaderValue::from_static("1"));
-    let copy = ShadowCopy::new(exchange, ticket, (head, shadow), key);
+    headers.insert(MARKER, MARKED);
+    let copy = ShadowCopy::new(exchange, ticket, (head, shadow.timeout, comparing), chosen.key);
     match body {
         RequestBody::Client(body) => {
             let length = body.size_hint().exact();
@@ -85,6 +87,34 @@ pub(super) fn shadow(
         }
         RequestBody::Empty | RequestBody::Try(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
     }
+}
+
+/// What it takes to compare the copy's answer with the request's own; for some, with a control's.
+fn comparing(
+    exchange: &Exchange,
+    (parts, compare): (&request::Parts, &Compare),
+    ticket: &Ticket,
+    chosen: Chosen,
+) -> Comparing {
+    let state = &ticket.lane().state;
+    let mut spread = state.control.get();
+    let controls = compare.controls(&mut spread);
+    state.control.set(spread);
+    let control = controls.then(|| {
+        let mut head = head_of(parts);
+        head.headers_mut().insert(MARKER, MARKED);
+        Control { head, pool: exchange.local.shadow_pool(chosen.upstream, ticket.worker()) }
+    });
+    Comparing { primary: Primary::new(Rc::clone(ticket.held())), control }
+}
+
+fn head_of(parts: &request::Parts) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = parts.method.clone();
+    *head.uri_mut() = parts.uri.clone();
+    *head.version_mut() = parts.version;
+    head.headers_mut().clone_from(&parts.headers);
+    head
 }
 
 /// A copy whose body is on its way.

@@ -21,6 +21,7 @@ use super::pool::Pools;
 use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
+use crate::dark::TrialSender;
 use crate::drain::{Drained, Phase};
 use crate::identity::TokenCache;
 use crate::snapshot::Snapshot;
@@ -56,6 +57,8 @@ pub struct WorkerSetup {
     pub log: LogSender,
     /// Where its spans go.
     pub spans: SpanSender,
+    /// Where the answers of copies are compared.
+    pub trials: TrialSender,
     /// Its clock.
     pub clock: Clock,
 }
@@ -73,6 +76,7 @@ pub(super) struct Worker {
     /// Connections for copies: those of requests are not for them.
     pub(super) shadow_pools: Pools,
     pub(super) lanes: Lanes,
+    pub(super) trials: TrialSender,
     /// Copies under way.
     pub(super) copies: Cell<u64>,
     pub(super) visitors: Arc<Visitors>,
@@ -205,7 +209,7 @@ pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>>
 }
 
 fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
-    let WorkerSetup { index, workers, mut snapshots, registry, visitors, drained, log, spans, clock } = setup;
+    let WorkerSetup { index, workers, mut snapshots, registry, visitors, drained, log, spans, trials, clock } = setup;
     let first = Arc::clone(&snapshots.borrow_and_update());
     // The drain waits for the last lines of the log too.
     let guard = drained.guard();
@@ -222,6 +226,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         pools: Pools::default(),
         shadow_pools: Pools::default(),
         lanes: Lanes::default(),
+        trials,
         copies: Cell::new(0),
         visitors,
         timers: Timers::default(),

@@ -31,7 +31,9 @@ pub use series::{
     Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
-pub use shadow::{ShadowBytes, ShadowDrop, ShadowEnd, ShadowFigures, ShadowMeter, ShadowSeries};
+pub use shadow::{
+    ShadowBytes, ShadowDrop, ShadowEnd, ShadowFigures, ShadowHeld, ShadowMeter, ShadowSeries, ShadowUncompared,
+};
 pub use tls::{HandshakeFailure, TlsMeter};
 pub use traces::{Attributes, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter};
 pub use upstream_tls::{LastTlsTrouble, News, TlsFailure, TlsTrouble};

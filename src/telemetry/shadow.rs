@@ -64,6 +64,32 @@ impl ShadowDrop {
     }
 }
 
+/// Why a copy was answered and yet not compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowUncompared {
+    /// The answer to the request itself did not come whole: the client had gone, or the upstream had.
+    Primary,
+    /// An answer was larger than is looked at.
+    TooLarge,
+    /// More trials were waiting than may.
+    Busy,
+}
+
+impl ShadowUncompared {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 3] = [Self::Primary, Self::TooLarge, Self::Busy];
+
+    /// The word in the report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary_incomplete",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 /// What became of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShadowEnd {
@@ -81,6 +107,12 @@ pub struct ShadowMeter {
     completed: [Counter; StatusClass::ALL.len()],
     /// From sending a copy to the end of its answer.
     pub duration: Histogram,
+    /// Copies that were answered and handed over to be compared.
+    pub compared: Counter,
+    /// Copies that were answered and not compared, by [`ShadowUncompared`].
+    pub uncompared: [Counter; ShadowUncompared::ALL.len()],
+    /// Controls that were answered, and those that were not.
+    pub controls: [Counter; 2],
     /// By how many millionths the share of this worker lies below the one in the file.
     pub held_back: Gauge,
 }
@@ -156,7 +188,7 @@ impl ShadowSeries {
 
     /// What all copies of the process may hold.
     #[must_use]
-    pub fn bytes(&self) -> &ShadowBytes {
+    pub fn bytes(&self) -> &Arc<ShadowBytes> {
         &self.bytes
     }
 
@@ -218,6 +250,37 @@ impl ShadowBytes {
     #[must_use]
     pub const fn max(&self) -> u64 {
         self.max
+    }
+}
+
+/// Bytes that were taken of those; given back when dropped.
+#[derive(Debug)]
+pub struct ShadowHeld {
+    of: Arc<ShadowBytes>,
+    bytes: u64,
+}
+
+impl ShadowHeld {
+    /// None yet.
+    #[must_use]
+    pub const fn new(of: Arc<ShadowBytes>) -> Self {
+        Self { of, bytes: 0 }
+    }
+
+    /// Takes more, if there is as much.
+    #[must_use]
+    pub fn try_take(&mut self, bytes: u64) -> bool {
+        let taken = self.of.try_take(bytes);
+        if taken {
+            self.bytes += bytes;
+        }
+        taken
+    }
+}
+
+impl Drop for ShadowHeld {
+    fn drop(&mut self) {
+        self.of.give_back(self.bytes);
     }
 }
 

@@ -407,3 +407,100 @@ fn a_stop_does_not_wait_for_copies() {
     proxy.stop();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
+
+/// What the admin listener says of the one shadow.
+#[track_caller]
+fn page(proxy: &Proxy) -> serde_json::Value {
+    let mut admin = Raw::connect(proxy.admin());
+    let head = format!("GET /shadow HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", proxy.admin());
+    let page = admin.send(head).read_response().json();
+    page["routes"][0].clone()
+}
+
+/// The verdict on a field of the one shadow.
+fn verdict(page: &serde_json::Value, path: &str) -> Option<String> {
+    let fields = page["comparison"]["fields"].as_array()?;
+    fields.iter().find(|field| field["path"] == path)?["verdict"].as_str().map(str::to_owned)
+}
+
+/// Answers with a price, and an id that is never the same.
+fn shop(price: u32) -> Upstream {
+    Upstream::script(move |mut conn| {
+        let mut random = fastrand::Rng::with_seed(conn.number + u64::from(price) * 1000);
+        while conn.request().is_ok() {
+            let body = format!(
+                "{{\"price\":{price},\"request\":\"{}\",\"card\":\"4711\",\"items\":[1,2,3]}}",
+                (0..12).map(|_| random.alphanumeric()).collect::<String>()
+            );
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            if !conn.send(head + &body) {
+                return;
+            }
+        }
+    })
+}
+
+const COMPARED: &str = "[route.shadow.compare]\ncontrol = 100\nredact = [\"$.card\"]\n";
+
+#[test]
+fn a_real_difference_is_told_from_noise() {
+    let (main, dark) = (shop(10), shop(11));
+    let proxy = setup(&main, &dark).start(&format!("{SHADOWED}{COMPARED}"));
+    let mut client = proxy.connect();
+    let mut sent = 0;
+    let page = until("a verdict", || {
+        assert_eq!(client.get("/checkout", "").status, 200);
+        sent += 1;
+        let page = page(&proxy);
+        (verdict(&page, "$.price").as_deref() == Some("confirmed")).then_some(page)
+    });
+    assert_eq!(verdict(&page, "$.request").as_deref(), Some("noisy"), "{page}");
+    assert_eq!(verdict(&page, "$.items"), None);
+    let comparison = &page["comparison"];
+    let price = comparison["fields"].as_array().unwrap().iter().find(|field| field["path"] == "$.price").unwrap();
+    assert_eq!(price["ignore"], "ignore = [\"$.price\"]");
+    assert_eq!((price["control"]["different"].as_u64(), price["kind"].as_str()), (Some(0), Some("value")), "{price}");
+    let confirmed = price["candidate"]["of"].as_u64().unwrap();
+    assert!((9..=60).contains(&confirmed), "confirmed after {confirmed} of {sent}");
+    assert!(comparison["net_mismatch_upper"].as_f64().unwrap() <= 1.0);
+    assert!(comparison["latency_seconds"]["candidate"]["p50"].as_f64().unwrap() > 0.0);
+    // The control is a copy too, and says so.
+    assert!(main.got().iter().any(|got| got.field("x-pointsman-shadow") == Some("1")));
+    Figures::settled(&proxy, 1);
+    assert!(proxy.metric_sum("pointsman_shadow_compared_total") >= 9.0);
+
+    // Under `ignore`, nothing is left.
+    proxy.rewrite(&format!("{SHADOWED}{COMPARED}ignore = [\"$.price\", \"$.request\"]\n"));
+    until("equal answers", || {
+        assert_eq!(client.get("/checkout", "").status, 200);
+        let page = self::page(&proxy);
+        let equal = page["comparison"]["equal"].as_u64().unwrap_or(0);
+        assert_eq!(page["comparison"]["different"].as_u64().unwrap_or(0), 0, "{page}");
+        (equal >= 3).then_some(())
+    });
+}
+
+#[test]
+fn what_cannot_be_compared_is_counted() {
+    let large = "x".repeat(1100 * 1024);
+    let large = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{large}", large.len());
+    let (main, dark) = (Upstream::answering(large.clone()), Upstream::answering(large));
+    let proxy = setup(&main, &dark).start(&format!("{SHADOWED}{COMPARED}"));
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    Figures::settled(&proxy, 1);
+    until("it is left out", || (page(&proxy)["not_compared"]["too_large"] == 1).then_some(()));
+    assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
+
+    // A shadow that is not there differs, all the same.
+    let (main, gone) = (shop(1), Upstream::echo());
+    let text = format!("{SHADOWED}{COMPARED}").replace("{dark}", &gone.address().to_string());
+    drop(gone);
+    let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    let page = until("it is compared", || {
+        let page = page(&proxy);
+        (page["comparison"]["different"] == 1).then_some(page)
+    });
+    assert_eq!(verdict(&page, "transport").as_deref(), Some("unknown"), "{page}");
+}

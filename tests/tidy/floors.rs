@@ -24,6 +24,7 @@ const ROOMS: &[Room] = &[
     room("control", 4, &[]),
     room("snapshot", 3, &[]),
     room("config", 3, &[]),
+    room("dark", 3, &["config", "snapshot"]),
     room("release", 2, &["clock", "drain"]),
     room("compare", 2, &["clock", "drain"]),
     room("telemetry", 2, &[]),

@@ -2,7 +2,7 @@
 
 use super::{Scrape, histogram};
 use crate::telemetry::text::{Kind, Text};
-use crate::telemetry::{ShadowDrop, ShadowFigures, ShadowSeries, StatusClass};
+use crate::telemetry::{ShadowDrop, ShadowFigures, ShadowSeries, ShadowUncompared, StatusClass};
 
 /// Families of one figure: name, kind, help, and the figure.
 type Family = (&'static str, Kind, &'static str, fn(&ShadowFigures) -> u64);
@@ -39,6 +39,7 @@ pub(super) fn expose(text: &mut Text, scrape: &mut Scrape<'_>) {
             text.sample("", &[route, upstream, ("status_class", class.name())], figures.completed[class as usize]);
         }
     }
+    comparisons(text, shadows);
     let name = "pointsman_shadow_duration_seconds";
     text.family(name, Kind::Histogram, "From sending a copy to the end of its answer.");
     for (series, _) in shadows {
@@ -58,6 +59,35 @@ pub(super) fn expose(text: &mut Text, scrape: &mut Scrape<'_>) {
     text.sample("", &[], bytes.used());
     text.family("pointsman_shadow_held_max_bytes", Kind::Gauge, "How many they may hold; beyond, copies are dropped.");
     text.sample("", &[], bytes.max());
+}
+
+fn comparisons(text: &mut Text, shadows: &[(&ShadowSeries, f64)]) {
+    text.family(
+        "pointsman_shadow_compared_total",
+        Kind::Counter,
+        "Copies whose answers were handed over to be compared.",
+    );
+    for (series, _) in shadows {
+        text.sample("", &labels(series), series.meters.used().map(|meter| meter.compared.value()).sum::<u64>());
+    }
+    let help = "Copies that were answered and could not be compared, by reason.";
+    text.family("pointsman_shadow_uncompared_total", Kind::Counter, help);
+    for (series, _) in shadows {
+        for why in ShadowUncompared::ALL {
+            let [route, upstream] = labels(series);
+            let count: u64 = series.meters.used().map(|meter| meter.uncompared[why as usize].value()).sum();
+            text.sample("", &[route, upstream, ("reason", why.name())], count);
+        }
+    }
+    let help = "Control copies, to the requests' own upstream, by outcome.";
+    text.family("pointsman_shadow_controls_total", Kind::Counter, help);
+    for (series, _) in shadows {
+        for (at, outcome) in ["answered", "failed"].into_iter().enumerate() {
+            let [route, upstream] = labels(series);
+            let count: u64 = series.meters.used().map(|meter| meter.controls[at].value()).sum();
+            text.sample("", &[route, upstream, ("outcome", outcome)], count);
+        }
+    }
 }
 
 fn labels(series: &ShadowSeries) -> [(&str, &str); 2] {
