@@ -65,7 +65,7 @@ pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSi
 pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, normal_path};
 pub use predicate::{Head, Predicate, StringMatch};
 pub use question::Question;
-pub use replay::{Copies, Noted, Replay, Replayed, Seen, replay};
+pub use replay::{Copies, Led, Noted, Replay, Replayed, Seen, replay};
 pub use rule::{
     Action, Match, Place, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
 };

@@ -16,8 +16,32 @@ use super::{
 pub struct Seen<'a> {
     /// What is known of it.
     pub asked: Asked<'a>,
+    /// What was noted of its route.
+    pub led: Led<'a>,
     /// What was noted of its decision.
     pub noted: Noted<'a>,
+}
+
+/// What was noted of a request's route, which holds for the old file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Led<'a> {
+    /// Nothing.
+    Unnoted,
+    /// It came to no route.
+    Nowhere,
+    /// It came to this one.
+    To(&'a str),
+}
+
+impl Led<'_> {
+    /// Whether this route, or none, is the one that was noted.
+    fn agrees(self, route: Option<&str>) -> bool {
+        match self {
+            Self::Unnoted => true,
+            Self::Nowhere => route.is_none(),
+            Self::To(noted) => route == Some(noted),
+        }
+    }
 }
 
 /// What was noted of a decision, which holds for the old file.
@@ -43,6 +67,9 @@ pub struct Replayed {
     pub requests: u64,
     /// How many of them cannot be told, because too little is known of them.
     pub untold: u64,
+    /// How many of those the old file leads to another route than was noted: it has changed since, or what led them
+    /// there is not known.
+    pub misled: u64,
     /// How many get another answer.
     pub moved: u64,
     /// From what to what, in words (`checkout canary`, `no route`), and how many.
@@ -101,7 +128,7 @@ impl From<String> for Answer {
 /// Asks both files each of these requests. A route with `sticky = []` draws in both files from the same beginning.
 pub fn replay<'a>(old: &Rules, new: &Rules, requests: impl IntoIterator<Item = Asked<'a>>) -> Replayed {
     let mut replay = Replay::new(old, new);
-    requests.into_iter().for_each(|asked| replay.ask(&Seen { asked, noted: Noted::Whole }));
+    requests.into_iter().for_each(|asked| replay.ask(&Seen { asked, led: Led::Unnoted, noted: Noted::Whole }));
     replay.replayed
 }
 
@@ -122,6 +149,11 @@ impl<'a> Replay<'a> {
     /// Asks both files.
     pub fn ask(&mut self, seen: &Seen<'_>) {
         self.replayed.requests += 1;
+        if !seen.led.agrees(self.before.route(&seen.asked).map(|route| route.name.as_str())) {
+            self.replayed.untold += 1;
+            self.replayed.misled += 1;
+            return;
+        }
         let home = match seen.noted {
             Noted::Weighed { route, .. } => self.before.split(route),
             Noted::Whole | Noted::Picked => None,
@@ -162,6 +194,13 @@ impl<'a> Asking<'a> {
     /// The split of a route.
     fn split(&self, route: &str) -> Option<&'a Split> {
         self.names.get(route).and_then(|route| route.split())
+    }
+
+    /// The route of a request.
+    fn route(&self, asked: &Asked<'_>) -> Option<&'a Route> {
+        let normal = asked.normal().ok()?;
+        let lookup = self.rules.index.find(&self.rules.routes, &normal.head())?;
+        Some(self.rules.route(lookup.route))
     }
 
     /// Who answers, in words; nothing when too little is known. `home` is the old file's split whose bucket was noted.

@@ -268,6 +268,34 @@ fn what_if_tells_who_moves() {
 }
 
 #[test]
+fn what_if_replays_what_a_log_says_of_grpc_calls() {
+    let calls = format!(
+        "{ROUTES}[[route]]\nname = \"calls\"\nmatch = {{ grpc = {{ service = \"s.V1\" }} }}\nstable = \"shop-v1\"\n"
+    );
+    let dir = dir(&calls);
+    fs::write(dir.path().join("new.toml"), ROUTES).unwrap();
+    let line = |more: &str| {
+        format!(
+            "{{\"method\":\"POST\",\"host\":\"api\",\"path\":\"/s.V1/Get\",\"peer\":\"192.0.2.1:1\",\"client_ip\":\"192.0.2.1\"{more}}}\n"
+        )
+    };
+    let log = [
+        line(r#","route":"calls","reason":"stable","grpc_status":0"#),
+        // Ended before its status was seen.
+        line(r#","route":"calls","reason":"stable""#),
+        line(r#","route":"shop","reason":"weight","bucket":1"#),
+        line(""),
+    ];
+    fs::write(dir.path().join("log"), log.concat()).unwrap();
+    let told = check(&dir, "what-if new.toml --requests log", 0).stdout;
+    assert!(told.contains("replayed  4 requests: 2 (50.00 %) get another answer"), "{told}");
+    assert!(told.contains("2 (50.00 %) from calls stable to no route"), "{told}");
+    assert!(told.contains("1 (25.00 %) cannot be told: the old file leads them to another route"), "{told}");
+    let told = json(&check(&dir, "what-if new.toml --requests log --json", 0).stdout);
+    assert_eq!((&told["replay"]["untold"], &told["replay"]["misled"]), (&Value::from(1), &Value::from(1)));
+}
+
+#[test]
 fn schema_is_json_schema() {
     let dir = dir(ROUTES);
     let schema = json(&check(&dir, "schema", 0).stdout);

@@ -1,12 +1,14 @@
 //! The JSON access log as something to replay: what a line tells of its request, and of how it was decided.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 
 use crate::route::{
-    Asked, CertField, Claims, EncodedSlash, Extractor, Facts, Noted, Replay, Replayed, Rules, Seen, VerifiedCert,
+    Asked, CertField, Claims, EncodedSlash, Extractor, Facts, Led, Noted, Predicate, Replay, Replayed, Route, Rules,
+    Seen, VerifiedCert,
 };
 
 /// What is read of a line.
@@ -22,12 +24,17 @@ pub(super) struct Line {
     reason: Option<String>,
     bucket: Option<u32>,
     event: Option<String>,
+    grpc_status: Option<u8>,
 }
 
 impl Line {
     /// Reads a line; nothing when it is not one of ours.
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
+    }
+
+    fn led(&self) -> Led<'_> {
+        self.route.as_deref().map_or(Led::Nowhere, Led::To)
     }
 
     fn noted(&self) -> Noted<'_> {
@@ -44,6 +51,8 @@ impl Line {
 pub(super) struct LogReplay<'a> {
     replay: Replay<'a>,
     tenant_places: Vec<&'a Extractor>,
+    /// The old file's routes that take nothing but gRPC calls.
+    grpc_routes: HashSet<&'a str>,
     foreign: u64,
 }
 
@@ -59,7 +68,9 @@ pub(super) struct LogReplayed {
 impl<'a> LogReplay<'a> {
     pub(super) fn new(old: &'a Rules, new: &'a Rules) -> Self {
         let tenant_places = old.identity.tenant.iter().chain(&new.identity.tenant).collect();
-        Self { replay: Replay::new(old, new), tenant_places, foreign: 0 }
+        let is_grpc = |route: &&Route| route.matches.predicates.iter().any(|one| matches!(one, Predicate::Grpc));
+        let grpc_routes = old.routes.iter().filter(is_grpc).map(|route| route.name.as_str()).collect();
+        Self { replay: Replay::new(old, new), tenant_places, grpc_routes, foreign: 0 }
     }
 
     /// Replays a line.
@@ -90,7 +101,7 @@ impl<'a> LogReplay<'a> {
             encoded_slash: EncodedSlash::Keep,
             facts: Facts { claims: Some(&claims), ..Facts::default() },
         };
-        self.replay.ask(&Seen { asked, noted: line.noted() });
+        self.replay.ask(&Seen { asked, led: line.led(), noted: line.noted() });
     }
 
     pub(super) fn finish(self) -> LogReplayed {
@@ -130,9 +141,12 @@ impl<'a> LogReplay<'a> {
         Some(certificate)
     }
 
-    /// The headers that tell what the line tells of the caller. The tenant is put where either file looks for it.
+    /// The headers that tell what the line tells of the call and its caller. The tenant is put where either file looks for it.
     fn headers(&self, line: &Line) -> HeaderMap {
         let mut headers = HeaderMap::new();
+        if line.grpc_status.is_some() || line.route.as_deref().is_some_and(|name| self.grpc_routes.contains(name)) {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        }
         if line.client_ip != line.peer.ip()
             && let Ok(value) = HeaderValue::try_from(line.client_ip.to_string())
         {

@@ -80,8 +80,16 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
             let _ = writeln!(text, "          {untold} may be copied or not: the log does not hold their sticky keys");
         }
     }
-    if replayed.untold > 0 {
-        let untold = share(replayed.untold, replayed.requests);
+    if replayed.misled > 0 {
+        let misled = share(replayed.misled, replayed.requests);
+        let _ = writeln!(
+            text,
+            "          {misled} cannot be told: the old file leads them to another route than they took (it has changed, or headers decided)"
+        );
+    }
+    let unknown = replayed.untold - replayed.misled;
+    if unknown > 0 {
+        let untold = share(unknown, replayed.requests);
         let _ = writeln!(
             text,
             "          {untold} cannot be told: the log holds neither their headers, cookies nor queries"
@@ -156,6 +164,7 @@ fn replay_json(replay: &LogReplayed) -> Value {
         "requests": replayed.requests,
         "moved": replayed.moved,
         "untold": replayed.untold,
+        "misled": replayed.misled,
         "moves": replayed.moves.iter().map(one).collect::<Vec<_>>(),
         "copied": replayed.copied.map(copies_json),
         "foreign_lines": replay.foreign,

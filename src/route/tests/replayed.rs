@@ -19,7 +19,12 @@ fn edited(weight: u32, edit: impl Fn(&mut Split)) -> Rules {
 
 /// Asks about a request whose caller is not known, and demands how many of it were moved and could not be told.
 #[track_caller]
-fn check(old: &Rules, new: &Rules, noted: Noted<'_>, (moved, untold): (u64, u64)) {
+fn check(old: &Rules, new: &Rules, noted: Noted<'_>, expected: (u64, u64)) {
+    let replayed = asked(old, new, (Led::Unnoted, noted));
+    assert_eq!((replayed.moved, replayed.untold), expected, "{replayed:?}");
+}
+
+fn asked(old: &Rules, new: &Rules, (led, noted): (Led<'_>, Noted<'_>)) -> Replayed {
     let headers = http::HeaderMap::new();
     let asked = Asked {
         method: &http::Method::GET,
@@ -33,9 +38,22 @@ fn check(old: &Rules, new: &Rules, noted: Noted<'_>, (moved, untold): (u64, u64)
         facts: crate::route::Facts::default(),
     };
     let mut replay = Replay::new(old, new);
-    replay.ask(&Seen { asked, noted });
-    let replayed = replay.finish();
-    assert_eq!((replayed.requests, replayed.moved, replayed.untold), (1, moved, untold), "{replayed:?}");
+    replay.ask(&Seen { asked, led, noted });
+    replay.finish()
+}
+
+#[test]
+fn a_request_that_came_another_way_cannot_be_told() {
+    let (five, none) = (checkout(50_000), rules(vec![]));
+    let told = |old: &Rules, led| {
+        let replayed = asked(old, &none, (led, Noted::Whole));
+        (replayed.requests, replayed.moved, replayed.untold, replayed.misled)
+    };
+    assert_eq!(told(&five, Led::To("checkout")), (1, 1, 0, 0));
+    assert_eq!(told(&five, Led::To("other")), (1, 0, 1, 1));
+    assert_eq!(told(&five, Led::Nowhere), (1, 0, 1, 1));
+    assert_eq!(told(&none, Led::Nowhere), (1, 0, 0, 0));
+    assert_eq!(told(&none, Led::To("checkout")), (1, 0, 1, 1));
 }
 
 #[test]

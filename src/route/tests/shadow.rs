@@ -275,7 +275,7 @@ fn a_log_tells_of_copies_where_it_knows_the_key() {
     let untold = |rules: &Rules, path_and_query: &str, noted| {
         let ask = Ask::get("h", "");
         let mut replay = Replay::new(rules, rules);
-        replay.ask(&Seen { asked: asked(&ask, path_and_query), noted });
+        replay.ask(&Seen { asked: asked(&ask, path_and_query), led: Led::Unnoted, noted });
         let replayed = replay.finish();
         assert_eq!(replayed.untold, 0);
         replayed.copied[0].untold
