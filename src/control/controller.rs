@@ -37,6 +37,9 @@ const LAST_LINES: Duration = Duration::from_millis(100);
 /// What workers get to accept whoever stands in the queue of a socket that is to be closed.
 const LAST_ACCEPTS: Duration = Duration::from_millis(50);
 
+/// Told when files say something else that means the same.
+const NO_RULE_CHANGED: &str = "no rule: comments, order, tests, or what a file of keys, tokens or countries holds";
+
 /// Told what became of a reload.
 pub type Reply = Box<dyn FnOnce(&Outcome) + Send>;
 
@@ -339,6 +342,9 @@ impl Controller {
         let generation = Generation(old.generation.0 + 1);
         let mut summary = summary(&old.rules, &loaded.rules);
         summary.extend(carry::certificate_changes(&old.listeners, &listeners));
+        if summary.is_empty() {
+            summary.push(NO_RULE_CHANGED.to_owned());
+        }
         let addresses = self.ledger.addresses();
         let next = carry::snapshot(
             Some(&old),

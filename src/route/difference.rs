@@ -1,12 +1,18 @@
 //! What two files differ in, in words.
 
-use ahash::HashMap;
+use ahash::{HashMap, HashSet};
 
 use super::sameness::Pair;
-use super::{Action, Route, Rules, Shadow, Split, VariantId};
+use super::{
+    AccessLog, Action, EndpointSpec, Identity, ListenerSpec, Route, Rules, Segment, Shadow, Split, TraceExport,
+    Upstream, VariantId,
+};
 
 /// How many lines a summary has at most.
 const SUMMARY_LINES_MAX: usize = 100;
+
+/// How many endpoints of an upstream a line names at most.
+const ENDPOINTS_MAX: usize = 4;
 
 /// What became of something, by whether it is killed now.
 const KILL_WORDS: [&str; 2] = ["revived", "killed"];
@@ -24,7 +30,7 @@ pub fn summary(old: &Rules, new: &Rules) -> Vec<String> {
     }
     lines.extend(changes.added.iter().map(|name| format!("route {name} added")));
     lines.extend(changes.removed.iter().map(|name| format!("route {name} removed")));
-    lines.extend(others(&pair));
+    lines.extend(tables(&pair));
     let more = lines.len().saturating_sub(SUMMARY_LINES_MAX);
     if more > 0 {
         lines.truncate(SUMMARY_LINES_MAX - 1);
@@ -113,6 +119,9 @@ fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut 
     for gone in old.variants.iter().filter(|from| new.variants.iter().all(|to| to.name != from.name)) {
         words.push(format!("{name} {} removed, was {}", gone.name, gone.weight));
     }
+    if reordered(&old.variants, &new.variants, |variant| &variant.name) {
+        words.push(format!("{name} variants stand in another order"));
+    }
     if old.salt != new.salt {
         words.push(format!("{name} salt {:?} → {:?}", old.salt.text(), new.salt.text()));
     }
@@ -179,26 +188,150 @@ fn kills(Pair { old, new, .. }: &Pair<'_>) -> Vec<String> {
     words
 }
 
+/// What changed beside single routes: kills of everything and of tenants, then all other tables.
+pub(super) fn beside_routes(pair: &Pair<'_>) -> Vec<String> {
+    let mut lines = kills(pair);
+    lines.extend(tables(pair));
+    lines
+}
+
 /// What changed beside routes and kills.
-fn others(pair: &Pair<'_>) -> Vec<String> {
-    let Pair { old, new, .. } = pair;
+fn tables(pair: &Pair<'_>) -> Vec<String> {
+    // All by name, so that none can be forgotten: routes and kills are told elsewhere, the index follows from routes.
+    let Rules {
+        routes,
+        index: _,
+        kill: _,
+        listeners,
+        admin,
+        state_dir,
+        identity,
+        segments,
+        upstreams,
+        access_log,
+        traces,
+    } = pair.old;
+    let new = pair.new;
     let mut words = Vec::new();
-    named(&mut words, "upstream", (&old.upstreams, &new.upstreams), |u| &u.name, |a, b| a == b);
-    named(&mut words, "segment", (&old.segments, &new.segments), |s| &s.name, |_, b| pair.kept(&b.name));
-    named(&mut words, "listener", (&old.listeners, &new.listeners), |l| &l.name, |a, b| a == b);
-    if old.identity != new.identity {
-        words.push("identity changed".to_owned());
+    if reordered(routes, &new.routes, |route| &route.name) {
+        words.push("routes stand in another order".to_owned());
     }
-    if old.admin != new.admin {
-        words.push(format!("admin {} → {}", old.admin, new.admin));
+    named(&mut words, "upstream", (upstreams, &new.upstreams), |u| &u.name, upstream_changes);
+    let kept = |_: &Segment, new: &Segment| if pair.kept(&new.name) { vec![] } else { vec!["changed".to_owned()] };
+    named(&mut words, "segment", (segments, &new.segments), |s| &s.name, kept);
+    named(&mut words, "listener", (listeners, &new.listeners), |l| &l.name, listener_changes);
+    let Identity { trusted_proxies, tenant, user } = identity;
+    words.extend(differing(
+        "identity ",
+        &[
+            ("trusted_proxies", *trusted_proxies == new.identity.trusted_proxies),
+            ("tenant", *tenant == new.identity.tenant),
+            ("user", *user == new.identity.user),
+        ],
+    ));
+    if *admin != new.admin {
+        words.push(format!("admin {admin} → {}", new.admin));
     }
-    if old.state_dir != new.state_dir {
+    if *state_dir != new.state_dir {
         words.push("state dir changed".to_owned());
     }
-    if old.access_log != new.access_log {
-        words.push("access log changed".to_owned());
-    }
+    let AccessLog { sink, format, sample } = access_log;
+    let log = &new.access_log;
+    let log = [
+        ("sink", *sink == log.sink),
+        ("format", *format == log.format),
+        ("sample", sample.to_bits() == log.sample.to_bits()),
+    ];
+    words.extend(differing("access log ", &log));
+    words.extend(trace_changes(traces.as_ref(), new.traces.as_ref()));
     words
+}
+
+/// `x a, b changed`, of what is not the same.
+fn differing(subject: &str, same: &[(&str, bool)]) -> Option<String> {
+    let changed: Vec<&str> = same.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
+    (!changed.is_empty()).then(|| format!("{subject}{} changed", changed.join(", ")))
+}
+
+/// What changed in an upstream.
+fn upstream_changes(old: &Upstream, new: &Upstream) -> Vec<String> {
+    let Upstream { name: _, revision, endpoints, balance, connect_timeout, limits, proxy_protocol, tls } = old;
+    let mut words = Vec::new();
+    if *endpoints != new.endpoints {
+        words.push(format!("endpoints {} → {}", listed(endpoints), listed(&new.endpoints)));
+    }
+    words.extend(differing(
+        "",
+        &[
+            ("revision", *revision == new.revision),
+            ("balance", *balance == new.balance),
+            ("connect_timeout", *connect_timeout == new.connect_timeout),
+            ("limits", *limits == new.limits),
+            ("proxy_protocol", *proxy_protocol == new.proxy_protocol),
+            ("tls", *tls == new.tls),
+        ],
+    ));
+    words
+}
+
+/// The first few endpoints, as they are written.
+fn listed(endpoints: &[EndpointSpec]) -> String {
+    let mut all: Vec<String> = endpoints.iter().take(ENDPOINTS_MAX).map(ToString::to_string).collect();
+    if let Some(more @ 1..) = endpoints.len().checked_sub(ENDPOINTS_MAX) {
+        all.push(format!("{more} more"));
+    }
+    all.join(", ")
+}
+
+/// What changed in a listener.
+fn listener_changes(old: &ListenerSpec, new: &ListenerSpec) -> Vec<String> {
+    let ListenerSpec { name: _, address, limits, proxy_senders, tls, redirect } = old;
+    let mut words = Vec::new();
+    if *address != new.address {
+        words.push(format!("address {address} → {}", new.address));
+    }
+    words.extend(differing(
+        "",
+        &[
+            ("limits", *limits == new.limits),
+            ("proxy_protocol", *proxy_senders == new.proxy_senders),
+            ("tls", *tls == new.tls),
+            ("redirect", *redirect == new.redirect),
+        ],
+    ));
+    words
+}
+
+/// What changed in `[traces]`.
+fn trace_changes(old: Option<&TraceExport>, new: Option<&TraceExport>) -> Option<String> {
+    let (old, new) = match (old, new) {
+        (None, None) => return None,
+        (None, Some(new)) => return Some(format!("traces added, to {}:{}", new.host, new.port)),
+        (Some(old), None) => return Some(format!("traces removed, went to {}:{}", old.host, old.port)),
+        (Some(old), Some(new)) => (old, new),
+    };
+    let TraceExport { host, port, path, protocol, sample, service, attributes, headers } = old;
+    differing(
+        "traces ",
+        &[
+            ("endpoint", (host, *port, path) == (&new.host, new.port, &new.path)),
+            ("protocol", *protocol == new.protocol),
+            ("sample", sample.to_bits() == new.sample.to_bits()),
+            ("service", *service == new.service),
+            ("attributes", *attributes == new.attributes),
+            ("headers", *headers == new.headers),
+        ],
+    )
+}
+
+/// Whether those that both have stand in another order.
+fn reordered<'a, T>(old: &'a [T], new: &'a [T], name: impl Fn(&'a T) -> &'a str) -> bool {
+    let names = |all: &'a [T]| -> Vec<&'a str> { all.iter().map(&name).collect() };
+    let (mut before, mut after) = (names(old), names(new));
+    let known: [HashSet<&str>; 2] = [before.iter().copied().collect(), after.iter().copied().collect()];
+    before.retain(|name| known[1].contains(name));
+    after.retain(|name| known[0].contains(name));
+    before != after
 }
 
 /// What was added, removed and changed among things that have names.
@@ -207,14 +340,16 @@ fn named<'a, T>(
     what: &str,
     (old, new): (&'a [T], &'a [T]),
     name: impl Fn(&'a T) -> &'a str,
-    same: impl Fn(&T, &T) -> bool,
+    changes: impl Fn(&T, &T) -> Vec<String>,
 ) {
     let mut olds: HashMap<&str, &T> = old.iter().map(|thing| (name(thing), thing)).collect();
     for thing in new {
         match olds.remove(name(thing)) {
             None => words.push(format!("{what} {} added", name(thing))),
-            Some(before) if !same(before, thing) => words.push(format!("{what} {} changed", name(thing))),
-            Some(_) => {}
+            Some(before) => {
+                let changes = changes(before, thing);
+                words.extend(changes.into_iter().map(|change| format!("{what} {} {change}", name(thing))));
+            }
         }
     }
     let gone = old.iter().filter(|thing| olds.contains_key(name(thing)));

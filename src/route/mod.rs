@@ -79,4 +79,4 @@ pub use upstream::{
     Balance, ClientCert, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use verified_cert::{CertField, VerifiedCert};
-pub use what_if::{Comparison, Flow, Moved, RouteChange, compare};
+pub use what_if::{Comparison, Flow, Moved, MovedUpstream, RouteChange, compare};

@@ -8,7 +8,7 @@ use super::copied::Verdict;
 use super::what_if::Side;
 use super::{
     Asked, Caller, Decision, Head, Key, Reason, Route, RouteId, Rules, Sampled, Silent, Split, Spread, StickyKey,
-    VariantId, Weight, cookie, decide,
+    Variant, VariantId, Weight, cookie, decide,
 };
 
 /// A request that was seen.
@@ -112,16 +112,18 @@ enum Chance {
 }
 
 /// What a file gives a request.
-struct Answer {
+struct Answer<'a> {
     /// Who answers, in words.
     words: String,
+    /// The name of the upstream that answers, when one does.
+    upstream: Option<&'a str>,
     /// Whether it is copied.
     copied: Chance,
 }
 
-impl From<String> for Answer {
+impl From<String> for Answer<'_> {
     fn from(words: String) -> Self {
-        Self { words, copied: Chance::NoShadow }
+        Self { words, upstream: None, copied: Chance::NoShadow }
     }
 }
 
@@ -158,12 +160,18 @@ impl<'a> Replay<'a> {
             Noted::Weighed { route, .. } => self.before.split(route),
             Noted::Whole | Noted::Picked => None,
         };
-        let (Some(from), Some(to)) = (self.before.answer(seen, home), self.after.answer(seen, home)) else {
+        let (Some(mut from), Some(mut to)) = (self.before.answer(seen, home), self.after.answer(seen, home)) else {
             self.replayed.untold += 1;
             return;
         };
         for (copies, answer) in self.replayed.copied.iter_mut().zip([&from, &to]) {
             copies.add(answer.copied);
+        }
+        if let (true, Some(before), Some(after)) = (from.words == to.words, from.upstream, to.upstream)
+            && before != after
+        {
+            from.words = format!("{} by {before}", from.words);
+            to.words = format!("{} by {after}", to.words);
         }
         if from.words != to.words {
             self.replayed.moved += 1;
@@ -204,7 +212,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Who answers, in words; nothing when too little is known. `home` is the old file's split whose bucket was noted.
-    fn answer(&mut self, seen: &Seen<'_>, home: Option<&Split>) -> Option<Answer> {
+    fn answer(&mut self, seen: &Seen<'_>, home: Option<&Split>) -> Option<Answer<'a>> {
         let Ok(normal) = seen.asked.normal() else { return Some("refused".to_owned().into()) };
         let head = normal.head();
         let Some(lookup) = self.rules.index.find(&self.rules.routes, &head) else {
@@ -223,8 +231,9 @@ impl<'a> Asking<'a> {
             Noted::Picked => by_picking(split, decision)?,
             Noted::Weighed { bucket, .. } => self.by_bucket(split, decision, (home?, bucket, key.as_ref()))?,
         };
-        let copied = self.copied(split, variant, (&head, &caller, identity), (seen.noted, home));
-        Some(Answer { words: format!("{} {variant}", route.name), copied })
+        let copied = self.copied(split, &variant.name, (&head, &caller, identity), (seen.noted, home));
+        let upstream = self.rules.upstreams.get(variant.upstream.0 as usize).map(|upstream| upstream.name.as_str());
+        Some(Answer { words: format!("{} {}", route.name, variant.name), upstream, copied })
     }
 
     /// Whether a request that this variant answers is copied.
@@ -254,7 +263,7 @@ impl<'a> Asking<'a> {
         split: &'s Split,
         decision: Decision,
         (home, bucket, key): (&Split, Option<u32>, Option<&Key<'_>>),
-    ) -> Option<&'s str> {
+    ) -> Option<&'s Variant> {
         match decision.reason {
             // A killed variant's caller has a bucket, which is not that of the log.
             Reason::Kill if decision.bucket.is_none() => return Some(chosen(split, decision)),
@@ -272,7 +281,7 @@ impl<'a> Asking<'a> {
 }
 
 /// Whoever a target or a kill gives a caller whose sticky key may be unknown.
-fn by_picking(split: &Split, decision: Decision) -> Option<&str> {
+fn by_picking(split: &Split, decision: Decision) -> Option<&Variant> {
     let by_rule = match decision.reason {
         Reason::Target => !decision.unkeyed,
         Reason::Kill => decision.bucket.is_none(),
@@ -281,8 +290,8 @@ fn by_picking(split: &Split, decision: Decision) -> Option<&str> {
     by_rule.then(|| chosen(split, decision))
 }
 
-fn chosen(split: &Split, decision: Decision) -> &str {
-    &split.variants[usize::from(decision.variant.0)].name
+fn chosen(split: &Split, decision: Decision) -> &Variant {
+    &split.variants[usize::from(decision.variant.0)]
 }
 
 /// Whether every bucket has the same owner.

@@ -85,6 +85,19 @@ pub struct EndpointSpec {
     pub weight: u32,
 }
 
+impl fmt::Display for EndpointSpec {
+    /// As it is written, with its weight where it has one of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.protocol.scheme();
+        match &self.host {
+            EndpointHost::Ip(IpAddr::V6(ip)) => write!(f, "{scheme}://[{ip}]:{}", self.port)?,
+            EndpointHost::Ip(ip) => write!(f, "{scheme}://{ip}:{}", self.port)?,
+            EndpointHost::Name(name) => write!(f, "{scheme}://{name}:{}", self.port)?,
+        }
+        if self.weight == 1 { Ok(()) } else { write!(f, " (weight {})", self.weight) }
+    }
+}
+
 /// A host as written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointHost {

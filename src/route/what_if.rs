@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::difference::Changes;
+use super::difference::{Changes, beside_routes};
 use super::sameness::Pair;
-use super::{Action, BUCKETS, Bucket, Route, Rules, Split, Variant, Weight};
+use super::{Action, BUCKETS, Bucket, Route, Rules, Split, Upstream, Variant, Weight};
 
 /// What changes from one file to another.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,19 @@ pub struct Comparison {
     pub removed: Vec<String>,
     /// Routes that both have and that differ.
     pub changed: Vec<RouteChange>,
+    /// What differs beside routes, in words, such as `upstream web endpoints http://10.0.0.1 → http://10.0.0.2`.
+    pub others: Vec<String>,
+    /// Upstreams that answer from other endpoints, whichever route leads there.
+    pub moved_upstreams: Vec<MovedUpstream>,
+}
+
+/// An upstream whose endpoints differ, and who is answered by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovedUpstream {
+    /// Its name.
+    pub upstream: String,
+    /// The variants that it answers for: route, variant, and the share of the route's callers in millionths.
+    pub answers: Vec<(String, String, u32)>,
 }
 
 /// How a route changes.
@@ -39,13 +52,12 @@ pub enum Moved {
     Unknown(&'static str),
 }
 
-/// Callers that move from one variant to another; where all of them have one variant in both files, from its upstream
-/// to the other one.
+/// Callers that move from one variant to another; those who keep their variant, from its upstream to another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// The variant before.
+    /// The variant before, or the upstream.
     pub from: String,
-    /// The variant after.
+    /// The variant after, or the upstream.
     pub to: String,
     /// How many, in millionths of the callers.
     pub millionths: u32,
@@ -75,7 +87,31 @@ pub fn compare(old: &Rules, new: &Rules) -> Comparison {
     if old.kill.all != new.kill.all {
         changed.extend(unchanged_splits(&pair, &changed));
     }
-    Comparison { added: owned(added), removed: owned(removed), changed }
+    Comparison {
+        added: owned(added),
+        removed: owned(removed),
+        changed,
+        others: beside_routes(&pair),
+        moved_upstreams: moved_upstreams(old, new),
+    }
+}
+
+/// Upstreams that have other endpoints than before.
+fn moved_upstreams(old: &Rules, new: &Rules) -> Vec<MovedUpstream> {
+    let olds: ahash::HashMap<&str, &Upstream> = old.upstreams.iter().map(|one| (one.name.as_str(), one)).collect();
+    let elsewhere = |one: &&Upstream| olds.get(one.name.as_str()).is_some_and(|old| old.endpoints != one.endpoints);
+    let answers = |upstream: &Upstream| {
+        let answered =
+            new.routes.iter().filter_map(|route| Some((route, route.split()?))).flat_map(|(route, split)| {
+                let shares = Side { split, killed: new.kill.all || split.killed }.shares();
+                let here = |variant: &Variant| new.upstreams.get(variant.upstream.0 as usize) == Some(upstream);
+                let mine = shares.into_values().filter(move |(variant, _)| here(variant));
+                mine.map(|(variant, millionths)| (route.name.clone(), variant.name.clone(), millionths))
+            });
+        answered.collect()
+    };
+    let moved = new.upstreams.iter().filter(elsewhere);
+    moved.map(|one| MovedUpstream { upstream: one.name.clone(), answers: answers(one) }).collect()
 }
 
 /// Routes that change only because everything is killed or revived.
@@ -125,20 +161,29 @@ fn moved(pair: &Pair<'_>, old: &Route, new: &Route) -> Moved {
     }
     let [old, new] = &sides;
     if from.salt != to.salt {
-        return Moved::ByWeight(shuffled(old, new), "its salt differs, so every caller falls into another bucket");
+        return Moved::ByWeight(
+            shuffled(pair, old, new),
+            "its salt differs, so every caller falls into another bucket",
+        );
     }
     if !from.targets.is_empty() && old.killed != new.killed {
-        return Moved::ByWeight(flows(old, new), "the kill also moves those whom targets pick");
+        return Moved::ByWeight(flows(pair, old, new), "the kill also moves those whom targets pick");
     }
-    Moved::Exactly(flows(old, new))
+    Moved::Exactly(flows(pair, old, new))
 }
 
 /// Everybody, from one variant to another; or to another upstream of the same variant.
 fn all(pair: &Pair<'_>, old: &Variant, new: &Variant) -> Vec<Flow> {
+    let hop = hop(pair, old, new);
+    hop.map(|(from, to)| Flow { from: from.to_owned(), to: to.to_owned(), millionths: BUCKETS }).into_iter().collect()
+}
+
+/// From where to where a caller moves who had one variant and gets the other; nothing when the same upstream answers
+/// for the same variant.
+fn hop<'a>(pair: &Pair<'a>, old: &'a Variant, new: &'a Variant) -> Option<(&'a str, &'a str)> {
     let upstreams = pair.upstreams(old.upstream, new.upstream);
     let (from, to) = if old.name == new.name { upstreams } else { (old.name.as_str(), new.name.as_str()) };
-    let flow = Flow { from: from.to_owned(), to: to.to_owned(), millionths: BUCKETS };
-    if from == to { Vec::new() } else { vec![flow] }
+    (from != to).then_some((from, to))
 }
 
 /// A split on one side of the comparison.
@@ -150,17 +195,18 @@ pub(super) struct Side<'a> {
 
 impl<'a> Side<'a> {
     /// The variant that serves a bucket; a killed one's is stable's.
-    pub(super) fn serving(&self, bucket: u32) -> &'a str {
+    pub(super) fn serving(&self, bucket: u32) -> &'a Variant {
         let variants = &self.split.variants;
         let owner = &variants[usize::from(self.split.owner(Bucket(bucket)).0)];
-        if self.killed || owner.killed { &variants[0].name } else { &owner.name }
+        if self.killed || owner.killed { &variants[0] } else { owner }
     }
 
-    /// How many millionths of the callers each variant serves.
-    fn shares(&self) -> BTreeMap<&'a str, u32> {
+    /// How many millionths of the callers each variant serves, by its name.
+    fn shares(&self) -> BTreeMap<&'a str, (&'a Variant, u32)> {
         let mut shares = BTreeMap::new();
         for variant in self.split.variants.iter().filter(|variant| variant.weight > Weight::ZERO) {
-            *shares.entry(self.serving(variant.start)).or_default() += variant.weight.millionths();
+            let serving = self.serving(variant.start);
+            shares.entry(serving.name.as_str()).or_insert((serving, 0)).1 += variant.weight.millionths();
         }
         shares
     }
@@ -168,20 +214,21 @@ impl<'a> Side<'a> {
     /// The variant that serves everybody, whoever they are.
     fn only(&self) -> Option<&'a Variant> {
         let shares = self.shares();
-        let (name, _) = shares.first_key_value().filter(|_| shares.len() == 1)?;
-        self.split.variants.iter().find(|variant| variant.name == *name)
+        let (_, (variant, _)) = shares.first_key_value().filter(|_| shares.len() == 1)?;
+        Some(variant)
     }
 }
 
 /// Who moves when every caller falls into another bucket, which is independent of the one before.
-fn shuffled(old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
-    let shares = [old.shares(), new.shares()];
+fn shuffled(pair: &Pair<'_>, old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
     let mut flows = Vec::new();
-    for (from, before) in &shares[0] {
-        for (to, after) in shares[1].iter().filter(|(to, _)| *to != from) {
-            let millionths = u64::from(*before) * u64::from(*after) / u64::from(BUCKETS);
+    let after = new.shares();
+    for (from, before) in old.shares().into_values() {
+        for &(to, after) in after.values() {
+            let Some((from, to)) = hop(pair, from, to) else { continue };
+            let millionths = u64::from(before) * u64::from(after) / u64::from(BUCKETS);
             let millionths = u32::try_from(millionths).unwrap_or(BUCKETS);
-            flows.push(Flow { from: (*from).to_owned(), to: (*to).to_owned(), millionths });
+            flows.push(Flow { from: from.to_owned(), to: to.to_owned(), millionths });
         }
     }
     flows.retain(|flow| flow.millionths > 0);
@@ -189,7 +236,7 @@ fn shuffled(old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
 }
 
 /// The buckets that change hands: between two borders nothing changes, so one look at each interval is enough.
-fn flows(old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
+fn flows(pair: &Pair<'_>, old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
     let arms = old.split.variants.iter().chain(&new.split.variants);
     let mut borders: Vec<u32> = arms.flat_map(|v| [v.start, v.start + v.weight.millionths()]).collect();
     borders.extend([0, BUCKETS]);
@@ -198,9 +245,8 @@ fn flows(old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
     borders.dedup();
     let mut moved: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for interval in borders.windows(2) {
-        let (from, to) = (old.serving(interval[0]), new.serving(interval[0]));
-        if from != to {
-            *moved.entry((from, to)).or_default() += interval[1] - interval[0];
+        if let Some(hop) = hop(pair, old.serving(interval[0]), new.serving(interval[0])) {
+            *moved.entry(hop).or_default() += interval[1] - interval[0];
         }
     }
     moved

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::log::LogReplayed;
 use crate::cli::out::count;
 use crate::cli::paint::Paint;
-use crate::route::{BUCKETS, Comparison, Copies, Flow, Moved, RouteChange};
+use crate::route::{BUCKETS, Comparison, Copies, Flow, Moved, MovedUpstream, RouteChange};
 
 /// As text.
 pub(super) fn text(comparison: &Comparison, replay: Option<&LogReplayed>, paint: Paint) -> String {
@@ -22,7 +22,19 @@ pub(super) fn text(comparison: &Comparison, replay: Option<&LogReplayed>, paint:
         changed(&mut text, change, paint);
     }
     if text.is_empty() {
-        let _ = writeln!(text, "routes: nothing changes");
+        let what = if comparison.others.is_empty() { "" } else { "routes: " };
+        let _ = writeln!(text, "{what}nothing changes");
+    }
+    for words in &comparison.others {
+        let _ = writeln!(text, "{} {words}", paint.yellow("also   "));
+    }
+    for moved in &comparison.moved_upstreams {
+        let of = |(route, variant, share): &(String, String, u32)| {
+            format!("{} of {route} ({variant})", percent(u64::from(*share)))
+        };
+        let answers: Vec<String> = moved.answers.iter().map(of).collect();
+        let answers = if answers.is_empty() { "nobody by weight".to_owned() } else { answers.join(", ") };
+        let _ = writeln!(text, "          the endpoints of {} answer {answers}", moved.upstream);
     }
     if let Some(replay) = replay {
         replayed(&mut text, replay, paint);
@@ -130,8 +142,15 @@ pub(super) fn json(comparison: &Comparison, replay: Option<&LogReplayed>) -> Val
         "added": comparison.added,
         "removed": comparison.removed,
         "changed": comparison.changed.iter().map(change_json).collect::<Vec<_>>(),
+        "others": comparison.others,
+        "moved_upstreams": comparison.moved_upstreams.iter().map(upstream_json).collect::<Vec<_>>(),
         "replay": replay.map(replay_json),
     })
+}
+
+fn upstream_json(moved: &MovedUpstream) -> Value {
+    let answer = |(route, variant, share): &(String, String, u32)| json!({ "route": route, "variant": variant, "percent": in_percent(*share) });
+    json!({ "upstream": moved.upstream, "answers": moved.answers.iter().map(answer).collect::<Vec<_>>() })
 }
 
 fn change_json(change: &RouteChange) -> Value {

@@ -51,7 +51,12 @@ fn changes_are_told_in_words_and_shares() {
     check(&five, &sticky, &["checkout sticky keys changed"], None);
     let mut upstream = checkout(50_000);
     upstream.upstreams[1].name = "v3".into();
-    check(&five, &upstream, &["checkout canary upstream v2 → v3", "upstream v3 added", "upstream v2 removed"], Some(0));
+    check(
+        &five,
+        &upstream,
+        &["checkout canary upstream v2 → v3", "upstream v3 added", "upstream v2 removed"],
+        Some(50_000),
+    );
     let mut matched = checkout(50_000);
     matched.routes[0].matches.paths = vec![path("/x/*")];
     matched.routes[0].place.line = 99;
@@ -77,6 +82,65 @@ fn who_has_one_variant_moves_as_a_whole() {
     let mut salted = checkout(BUCKETS);
     edit(&mut salted).salt = Salt::new("other");
     assert_eq!(moved(&checkout(0), &salted), Moved::Exactly(vec![flow("stable", "canary", BUCKETS)]));
+}
+
+#[test]
+fn who_keeps_a_variant_may_get_another_upstream() {
+    let flow = |from: &str, to: &str, millionths| Flow { from: from.into(), to: to.into(), millionths };
+    let mut new = checkout(100_000);
+    new.upstreams[0].name = "w1".into();
+    let comparison = compare(&checkout(50_000), &new);
+    let flows = vec![flow("stable", "canary", 50_000), flow("v1", "w1", 900_000)];
+    assert_eq!(comparison.changed[0].moved, Moved::Exactly(flows));
+    let endpoint = |port| EndpointSpec {
+        protocol: Protocol::Http1,
+        host: EndpointHost::Ip("10.0.0.1".parse().unwrap()),
+        port,
+        weight: 1,
+    };
+    let at = |port| {
+        let mut made = checkout(50_000);
+        made.upstreams[1].endpoints = vec![endpoint(port)];
+        made
+    };
+    let comparison = compare(&at(1), &at(2));
+    assert!(comparison.changed.is_empty());
+    assert_eq!(comparison.others, ["upstream v2 endpoints http://10.0.0.1:1 → http://10.0.0.1:2"]);
+    let answers = vec![("checkout".to_owned(), "canary".to_owned(), 50_000)];
+    assert_eq!(comparison.moved_upstreams, [MovedUpstream { upstream: "v2".into(), answers }]);
+}
+
+#[test]
+fn every_table_is_told() {
+    let traces = TraceExport {
+        host: "collector".into(),
+        port: 4318,
+        path: String::new(),
+        protocol: OtlpProtocol::Http,
+        sample: 0.1,
+        service: "edge".into(),
+        attributes: vec![],
+        headers: vec![],
+    };
+    let with = |edit: &dyn Fn(&mut Rules)| {
+        let mut made = checkout(50_000);
+        made.traces = Some(traces.clone());
+        edit(&mut made);
+        made
+    };
+    let old = with(&|_| {});
+    for (edit, line) in [
+        (&(|r: &mut Rules| r.traces = None) as &dyn Fn(&mut Rules), "traces removed, went to collector:4318"),
+        (&|r| r.traces.as_mut().unwrap().sample = 0.5, "traces sample changed"),
+        (&|r| r.upstreams[0].limits.requests = 1, "upstream v1 limits changed"),
+        (&|r| r.access_log.sample = 0.5, "access log sample changed"),
+        (&|r| r.identity.tenant.clear(), "identity tenant changed"),
+        (&|r| r.routes.reverse(), "routes stand in another order"),
+    ] {
+        assert_eq!(summary(&old, &with(edit)), [line]);
+        assert_eq!(compare(&old, &with(edit)).others, [line]);
+    }
+    assert_eq!(summary(&checkout(50_000), &old), ["traces added, to collector:4318"]);
 }
 
 #[test]

@@ -84,3 +84,12 @@ fn nobody_without_a_key_gets_one() {
 fn who_was_picked_by_what_is_not_known_cannot_be_told() {
     check(&checkout(50_000), &checkout(100_000), Noted::Picked, (0, 1));
 }
+
+#[test]
+fn another_upstream_is_another_answer() {
+    let mut other = checkout(50_000);
+    other.upstreams[0].name = "w1".into();
+    let replayed = asked(&checkout(50_000), &other, (Led::Unnoted, Noted::Whole));
+    let moves: Vec<_> = replayed.moves.into_keys().collect();
+    assert_eq!(moves, [("checkout stable by v1".to_owned(), "checkout stable by w1".to_owned())]);
+}
