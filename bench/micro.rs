@@ -83,8 +83,15 @@ fn lookup(c: &mut Criterion) {
             group.throughput(Throughput::Elements(BATCH as u64));
             let find = |batch: &mut Vec<(String, String)>| {
                 for (host, path) in batch {
-                    let head =
-                        Head { method: &Method::GET, host, path, query: None, headers: &headers, client_cert: None };
+                    let head = Head {
+                        method: &Method::GET,
+                        host,
+                        path,
+                        query: None,
+                        headers: &headers,
+                        client_cert: None,
+                        listener: "edge",
+                    };
                     black_box(index.find(black_box(&routes), &head));
                 }
             };
@@ -150,6 +157,7 @@ fn decision(c: &mut Criterion) {
         query,
         headers: &headers,
         client_cert: None,
+        listener: "edge",
     };
     let peer = std::net::IpAddr::from([192, 0, 2, 1]);
     let caller = rules.identity.caller(peer, &head, Facts::default());

@@ -64,7 +64,8 @@ pub fn any(bytes: &[u8]) {
 fn found(rules: &Rules, host: &str, path: &str) {
     let headers = HeaderMap::new();
     for method in [Method::GET, Method::POST] {
-        let head = Head { method: &method, host, path, query: None, headers: &headers, client_cert: None };
+        let head =
+            Head { method: &method, host, path, query: None, headers: &headers, client_cert: None, listener: "edge" };
         let lookup = rules.index.find(&rules.routes, &head);
         if path.starts_with('/') {
             let Some(lookup) = lookup else { panic!("`/*` matches every path: {path:?}") };

@@ -171,6 +171,9 @@ pub struct ExplainArguments {
         help = "A part of the client's verified certificate: cn, dns, uri or email; may be repeated"
     )]
     pub client_cert: Vec<String>,
+    /// The listener.
+    #[arg(long, value_name = "NAME", help = "The listener that takes it [default: the first that does not redirect]")]
+    pub listener: Option<String>,
     /// The peer's address.
     #[arg(long, value_name = "ADDRESS", help = "Who connects [default: a trusted proxy, else the client]")]
     pub peer: Option<IpAddr>,

@@ -9,7 +9,7 @@ use super::document::Document;
 use super::golden::{self, Golden, TEST};
 use super::identity::{self, IDENTITY};
 use super::kill::{self, KILL};
-use super::listener::{self, ACCESS_LOG, ADMIN, LISTENER, STATE};
+use super::listener::{self, ACCESS_LOG, ADMIN, LISTENER, Listeners, STATE};
 use super::reader::{Named, Reader};
 use super::registry::{Kind, Registry};
 use super::route::{self, Headed, Names, ROUTE};
@@ -94,14 +94,15 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let segments: Vec<_> = parts.segments.iter().filter_map(|named| segment::segment(context, named)).collect();
 
     let mut route_names = define_routes(context, &parts.routes);
-    let mut names = Names { upstreams: &mut upstream_names, segments: &mut segment_names };
+    let known = Listeners::new(&listeners, parts.listeners.len());
+    let mut names = Names { upstreams: &mut upstream_names, segments: &mut segment_names, listeners: &known };
     let mut routes: Vec<Option<Route>> =
         parts.routes.iter().map(|headed| route::route(context, headed, &mut names)).collect();
     let kill = kill::kill(context, parts.one("kill"), &mut route_names, &mut routes);
     let goldens: Vec<_> = parts
         .tests
         .iter()
-        .filter_map(|reader| golden::golden(context, reader, (&mut route_names, &mut upstream_names)))
+        .filter_map(|reader| golden::golden(context, reader, (&mut route_names, &mut upstream_names, &known)))
         .collect();
     if context.errors() > 0 {
         return None;
@@ -222,7 +223,7 @@ fn conflicts(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) 
         let (first, second) = (&routes[first.0 as usize].name, &routes[second.0 as usize].name);
         let message = format!("route `{second}` can never answer: `{first}` matches the same requests");
         let finding = Finding::error("route-conflict", at, message).saying("this one");
-        let help = "tell them apart by host, path, methods, header, query or cookie, or give one a higher `priority`";
+        let help = "tell them apart by host, path, methods, listener, header, query or cookie, or give one a higher `priority`";
         context.report(finding.also(first_at, "is like this one").help(help));
     }
 }

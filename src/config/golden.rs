@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::Loaded;
 use super::context::Context;
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
+use super::listener::Listeners;
 use super::predicate;
 use super::reader::{Item, Reader, Text};
 use super::registry::Registry;
@@ -43,6 +44,7 @@ const REQUEST: Spec = Spec {
         optional("client_ip", Form::Text, "The client's address, as a trusted peer reports it."),
         optional("jwt", Form::Map(&Form::OneOrMore(&Form::Text)), "Claims of its token, as if that held."),
         optional("country", Form::Text, "The client's country, whatever the database says."),
+        optional("listener", Form::Text, "The listener that takes it; by default the first that does not redirect."),
         optional("peer", Form::Text, "The peer's address; it is trusted when `trusted_proxies` says so."),
     ],
     later: &[],
@@ -76,6 +78,7 @@ pub struct Golden {
     peer: Option<IpAddr>,
     claims: Option<Claims>,
     country: Option<Country>,
+    listener: Option<String>,
     expected: Vec<Expected>,
 }
 
@@ -111,7 +114,7 @@ impl What {
 pub(super) fn golden(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    (routes, upstreams): (&mut Registry<'_>, &mut Registry<'_>),
+    (routes, upstreams, listeners): (&mut Registry<'_>, &mut Registry<'_>, &Listeners),
 ) -> Option<Golden> {
     let request = reader.need(context, "request").and_then(|item| item.table(context, &REQUEST));
     let expect = reader.need(context, "expect").and_then(|item| item.table(context, &EXPECT));
@@ -131,6 +134,7 @@ pub(super) fn golden(
     let client_ip = address(context, &request, "client_ip");
     let peer = address(context, &request, "peer");
     let claims = request.get("jwt").map(|item| claims(context, &item));
+    let listener = request.text(context, "listener").and_then(|name| listeners.find(context, &name));
     let country = request.get("country").and_then(|item| predicate::country(context, &item));
     request.finish(context);
     let at = context.label_of(reader.span());
@@ -145,6 +149,7 @@ pub(super) fn golden(
         peer,
         claims,
         country,
+        listener,
         expected: expected?,
     })
 }
@@ -279,7 +284,10 @@ impl Golden {
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
         let Some(host) = host else { return refused };
         let (method, query) = (&self.method, self.query.as_deref());
-        let head = Head { method, host: &host, path: &path, query, headers: &self.headers, client_cert: None };
+        let usual = || rules.usual_listener().map(|listener| listener.name.as_str());
+        let listener = self.listener.as_deref().or_else(usual).unwrap_or_default();
+        let headers = &self.headers;
+        let head = Head { method, host: &host, path: &path, query, headers, client_cert: None, listener };
         let Some(lookup) = rules.index.find(&rules.routes, &head) else {
             return Got { route: None, decision: None, status: Some(404) };
         };

@@ -14,6 +14,7 @@ use super::predicate;
 use super::reader::{Reader, Text};
 use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
+use super::suggest::did_you_mean;
 use super::tls::{self, TLS};
 use super::value;
 use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink, Redirect};
@@ -112,6 +113,36 @@ pub(super) const ACCESS_LOG: Spec = Spec {
     ],
     later: &[],
 };
+
+/// The names of listeners, for what refers to them.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    names: Vec<String>,
+    /// Whether none is missing because of mistakes that are told elsewhere.
+    complete: bool,
+}
+
+impl Listeners {
+    /// Those of `specs`, of which there should be so many.
+    pub(super) fn new(specs: &[ListenerSpec], count: usize) -> Self {
+        Self { names: specs.iter().map(|spec| spec.name.clone()).collect(), complete: specs.len() == count }
+    }
+
+    /// A name as it was given, or an error when there is no such listener.
+    pub(super) fn find(&self, context: &mut Context<'_>, name: &Text<'_>) -> Option<String> {
+        let names = || self.names.iter().map(String::as_str);
+        if names().any(|known| known == &**name) {
+            return Some(name.to_string());
+        }
+        if self.complete {
+            let known = || names().take(8).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let help = did_you_mean(name, names()).unwrap_or_else(|| format!("there is {}", known()));
+            let message = format!("there is no listener `{}`", &**name);
+            context.report(Finding::error("unknown-listener", name.span, message).help(help));
+        }
+        None
+    }
+}
 
 /// Compiles all listeners and what they present under TLS; names and addresses are unique.
 pub(super) fn listeners(

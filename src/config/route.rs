@@ -4,6 +4,7 @@ use super::action::{self, HEADERS, REDIRECT, RESPOND};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::grpc::{self, GRPC};
+use super::listener::Listeners;
 use super::predicate::{self, NAMED};
 use super::reader::{Item, Reader, Text};
 use super::registry::Registry;
@@ -13,7 +14,7 @@ use super::spec::{DURATION, Form, NAME, SIZE, Spec, default, optional, required}
 use super::target::TARGET;
 use super::value;
 use super::variant::{self, CANARY, VARIANT};
-use crate::route::{Action, Match, Place, Route, RouteLimits, Timeouts};
+use crate::route::{Action, Match, Place, Predicate, Route, RouteLimits, Timeouts};
 
 /// `[[route]]`.
 pub(super) const ROUTE: Spec = Spec {
@@ -57,6 +58,7 @@ const MATCH: Spec = Spec {
             "`/x` is exact, `/x/*` is /x and all below it by path element, or a regex for the whole path.",
         ),
         optional("methods", Form::OneOrMore(&Form::Pattern("^[A-Z]+$|\\$\\{")), "Methods, in upper case."),
+        optional("listener", Form::OneOrMore(&Form::Text), "Requests that came by this listener."),
         optional("grpc", Form::Table(&GRPC), "gRPC calls to this service, or to these methods of it."),
         predicate::key("header", NAMED, "These headers have these values."),
         predicate::key("query", NAMED, "These query parameters have these values."),
@@ -105,6 +107,7 @@ const UPGRADES: &[&str] = &["websocket"];
 pub(super) struct Names<'a, 'd> {
     pub(super) upstreams: &'a mut Registry<'d>,
     pub(super) segments: &'a mut Registry<'d>,
+    pub(super) listeners: &'a Listeners,
 }
 
 /// A route's reader and its name.
@@ -117,7 +120,8 @@ pub(super) struct Headed<'d> {
 pub(super) fn route(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<Route> {
     let Headed { reader, name } = headed;
     let priority = reader.integer(context, "priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0);
-    let matches = reader.table(context, "match", &MATCH).map(|reader| matches(context, &reader, priority));
+    let matches =
+        reader.table(context, "match", &MATCH).map(|reader| matches(context, &reader, priority, names.listeners));
     let action = action(context, headed, names);
     let (request_headers, response_headers) = action::headers(context, reader);
     let timeouts = timeouts(context, reader);
@@ -135,7 +139,7 @@ pub(super) fn place(context: &Context<'_>, reader: &Reader<'_>) -> Place {
     Place { file: context.files.name(at.file), line: context.files.line(at) }
 }
 
-fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32) -> Match {
+fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32, listeners: &Listeners) -> Match {
     let mut matches = Match { priority, ..Match::default() };
     if let Some(item) = reader.get("host") {
         let items = predicate::not_empty(context, &item);
@@ -151,6 +155,16 @@ fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32) -> Mat
     }
     matches.predicates = predicate::of_head(context, reader);
     grpc::grpc(context, reader, &mut matches);
+    if let Some(item) = reader.get("listener") {
+        let items = predicate::not_empty(context, &item);
+        let mut names = each(context, &items, |context, item| {
+            let name = item.text(context)?;
+            listeners.find(context, &name)
+        });
+        names.sort_unstable();
+        names.dedup();
+        matches.predicates.push(Predicate::Listener(names));
+    }
     reader.finish(context);
     matches
 }

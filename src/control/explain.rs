@@ -16,7 +16,7 @@ use crate::telemetry::explained;
 pub(super) fn ask(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
     let mut question = parse(query.unwrap_or_default())?;
     question.settle(&snapshot.rules.identity)?;
-    let asked = question.asked(&snapshot.rules);
+    let asked = question.asked(&snapshot.rules)?;
     let found = snapshot.witnesses.ask(&snapshot.rules.identity, &asked, now);
     let mut value = explained(&snapshot.rules, &Asked { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
@@ -50,8 +50,9 @@ fn set(question: &mut Question, name: &str, value: String) -> Result<(), String>
         "cookie" if value.contains('=') => add(question, header::COOKIE.as_str(), &value)?,
         "cookie" => return Err(format!("cookie={value:?} is not K=V")),
         "client_cert" => question.present(&value)?,
+        "listener" => question.listener = Some(value),
         other => {
-            let known = "host, path, method, header, cookie, client_ip, client_cert and peer";
+            let known = "host, path, method, header, cookie, client_ip, client_cert, listener and peer";
             return Err(format!("{other:?} is not known: use {known}"));
         }
     }

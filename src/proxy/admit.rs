@@ -29,6 +29,7 @@ pub(super) fn head<'a>(exchange: &'a Exchange, parts: &'a request::Parts) -> Hea
         query: exchange.uri.query(),
         headers: &parts.headers,
         client_cert: exchange.client.certificate(),
+        listener: &exchange.client.listener.spec.name,
     }
 }
 

@@ -362,6 +362,7 @@ mod tests {
             query: Some("uid=a%2Bb&uid=c&none=&nul=a%00b&plus=a+"),
             headers: &headers,
             client_cert: Some(&certificate),
+            listener: "",
         };
         let header = |name| Extractor::Header(HeaderName::from_static(name));
         let host =
@@ -416,6 +417,7 @@ mod tests {
             query: Some("t=q"),
             headers: &headers,
             client_cert: None,
+            listener: "",
         };
         let caller = identity.caller("10.0.0.1".parse().unwrap(), &head, Facts::default());
         assert_eq!(caller.tenant.as_deref(), Some("q"));

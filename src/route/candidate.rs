@@ -55,7 +55,7 @@ pub(super) fn holds(matches: &Match, head: &Head<'_>) -> bool {
         && matches.predicates.iter().all(|predicate| predicate_holds(predicate, head))
 }
 
-/// Whether a predicate of a route holds: they ask about headers, cookies and the query only, never about the caller.
+/// Whether a predicate of a route holds: they ask about headers, cookies, the query and the listener only, never about the caller.
 pub(super) fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
     const NOBODY: Caller<'_> = Caller {
         client_ip: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),

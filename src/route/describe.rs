@@ -33,6 +33,7 @@ impl Predicate {
             Self::Header(name, wanted) => format!("header {name} {wanted}"),
             Self::Cookie(name, wanted) => format!("cookie {name} {wanted}"),
             Self::Grpc => "gRPC".to_owned(),
+            Self::Listener(names) => format!("listener {}", names.join(", ")),
             Self::Query(name, wanted) => format!("query {name} {wanted}"),
             Self::Tenant(list) => format!("tenant in a list of {}", list.len()),
             Self::User(list) => format!("user in a list of {}", list.len()),

@@ -32,6 +32,8 @@ pub struct Asked<'a> {
     pub peer: IpAddr,
     /// The client's certificate, as if it had been verified.
     pub client_cert: Option<&'a VerifiedCert>,
+    /// The name of the listener that takes it.
+    pub listener: &'a str,
     /// How the request comes: `http` or `https`.
     pub scheme: &'static str,
     /// The policy of the listener.
@@ -75,6 +77,7 @@ impl Normal<'_> {
             query: self.query,
             headers: self.asked.headers,
             client_cert: self.asked.client_cert,
+            listener: self.asked.listener,
         }
     }
 }

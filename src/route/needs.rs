@@ -59,6 +59,7 @@ impl Asks {
             Predicate::Header(..)
             | Predicate::Cookie(..)
             | Predicate::Grpc
+            | Predicate::Listener(_)
             | Predicate::Query(..)
             | Predicate::Tenant(_)
             | Predicate::Cidr(_)

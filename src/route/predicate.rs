@@ -22,6 +22,8 @@ pub struct Head<'a> {
     pub headers: &'a http::HeaderMap,
     /// The client's certificate, if it was verified.
     pub client_cert: Option<&'a VerifiedCert>,
+    /// The name of the listener that it came by.
+    pub listener: &'a str,
 }
 
 /// How a string is compared.
@@ -46,6 +48,8 @@ pub enum Predicate {
     Cookie(String, StringMatch),
     /// The request is gRPC.
     Grpc,
+    /// It came by one of these listeners, in the order of their names.
+    Listener(Vec<String>),
     /// A query parameter, percent-decoded.
     Query(String, StringMatch),
     /// The tenant is one of these.
@@ -79,6 +83,7 @@ impl Predicate {
             Self::Cookie(name, wanted) => wanted.fits_value(cookie_bytes(head.headers, name)),
             Self::Query(name, wanted) => wanted.fits_query(head.query, name),
             Self::Grpc => is_grpc(head.headers),
+            Self::Listener(names) => names.iter().any(|name| name == head.listener),
             Self::Tenant(list) => caller.tenant.as_deref().is_some_and(|tenant| list.contains(tenant)),
             Self::User(list) => caller.user.as_deref().is_some_and(|user| list.contains(user)),
             Self::Cidr(nets) => nets.iter().any(|net| net_contains(net, caller.client_ip)),
@@ -102,6 +107,7 @@ impl Predicate {
             | Self::Cookie(..)
             | Self::Query(..)
             | Self::Grpc
+            | Self::Listener(_)
             | Self::Tenant(_)
             | Self::User(_)
             | Self::Cidr(_)
@@ -216,12 +222,14 @@ mod tests {
 
     /// A head that says nothing but these headers.
     fn bare(headers: &HeaderMap) -> Head<'_> {
-        Head { method: &Method::GET, host: "h", path: "/", query: None, headers, client_cert: None }
+        Head { method: &Method::GET, host: "h", path: "/", query: None, headers, client_cert: None, listener: "edge" }
     }
 
     #[test]
     fn each_predicate_asks_its_question() {
-        use Predicate::{All, Any, Cidr, Claim, Cookie, Grpc, Header, Not, Query, Segment as In, Tenant, User};
+        use Predicate::{
+            All, Any, Cidr, Claim, Cookie, Grpc, Header, Listener, Not, Query, Segment as In, Tenant, User,
+        };
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-one", &b"1"[..]),
@@ -262,6 +270,8 @@ mod tests {
             (header("x-none", StringMatch::Present(false)), true),
             (header("x-none", regex("")), false),
             (Grpc, true),
+            (Listener(vec!["a".into(), "edge".into()]), true),
+            (Listener(vec!["a".into()]), false),
             (Cookie("a".into(), exact("1")), true),
             (Cookie("a".into(), exact("2")), false),
             (Cookie("b".into(), regex(".")), true),

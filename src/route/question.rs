@@ -25,6 +25,8 @@ pub struct Question {
     pub peer: Option<IpAddr>,
     /// What its certificate says, as if it had been verified.
     pub client_cert: Option<VerifiedCert>,
+    /// The listener that takes it; the first whose requests are routed when not given.
+    pub listener: Option<String>,
 }
 
 impl Default for Question {
@@ -37,6 +39,7 @@ impl Default for Question {
             client_ip: None,
             peer: None,
             client_cert: None,
+            listener: None,
         }
     }
 }
@@ -86,24 +89,31 @@ impl Question {
         Ok(())
     }
 
-    /// The request, to be asked of these rules. Which listener takes it is not said: the policy of the first one whose
-    /// requests are routed is as good as another.
-    #[must_use]
-    pub fn asked(&self, rules: &Rules) -> Asked<'_> {
-        let listener = rules.listeners.iter().find(|listener| listener.redirect.is_none());
-        let listener = listener.or(rules.listeners.first());
+    /// The request, to be asked of these rules.
+    ///
+    /// # Errors
+    /// When there is no such listener, in words.
+    pub fn asked<'a>(&'a self, rules: &'a Rules) -> Result<Asked<'a>, String> {
+        let listener = match &self.listener {
+            None => rules.usual_listener(),
+            Some(name) => Some(rules.listeners.iter().find(|listener| listener.name == *name).ok_or_else(|| {
+                let known: Vec<&str> = rules.listeners.iter().map(|listener| listener.name.as_str()).collect();
+                format!("there is no listener {name:?}: there is {}", known.join(", "))
+            })?),
+        };
         let policy = listener.map(|listener| listener.limits.encoded_slash);
-        Asked {
+        Ok(Asked {
             method: &self.method,
             host: &self.host,
             path_and_query: &self.path_and_query,
             headers: &self.headers,
             client_cert: self.client_cert.as_ref(),
+            listener: listener.map_or("", |listener| listener.name.as_str()),
             scheme: listener.map_or("http", ListenerSpec::scheme),
             peer: self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             encoded_slash: policy.unwrap_or(EncodedSlash::Keep),
             facts: Facts::default(),
-        }
+        })
     }
 }
 

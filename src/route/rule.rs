@@ -49,7 +49,7 @@ pub struct Match {
     pub paths: Vec<PathPattern>,
     /// One of these methods; empty: any.
     pub methods: Vec<Method>,
-    /// All of these hold (only header, cookie, query and gRPC predicates).
+    /// All of these hold (only header, cookie, query, gRPC and listener predicates).
     pub predicates: Vec<Predicate>,
     /// Overrides all other precedence; higher wins; 0 when not given.
     pub priority: i32,

@@ -45,6 +45,12 @@ impl Rules {
         &self.routes[id.0 as usize]
     }
 
+    /// The listener of a request of which nobody says how it comes: the first whose requests are routed.
+    #[must_use]
+    pub fn usual_listener(&self) -> Option<&ListenerSpec> {
+        self.listeners.iter().find(|listener| listener.redirect.is_none()).or(self.listeners.first())
+    }
+
     /// Whether a kill covers what this variant of a route serves to a caller of this tenant. Stable is never killed.
     #[must_use]
     pub fn kills(&self, split: &Split, variant: &str, tenant: Option<&str>) -> bool {

@@ -90,6 +90,7 @@ impl<'a> Pair<'a> {
             | (P::Claim(a, x), P::Claim(b, y)) => a == b && x == y,
             (P::Grpc, P::Grpc) => true,
             (P::Tenant(a), P::Tenant(b)) | (P::User(a), P::User(b)) => a == b,
+            (P::Listener(a), P::Listener(b)) => a == b,
             (P::Cidr(a), P::Cidr(b)) => a == b,
             (P::Country(a), P::Country(b)) => a == b,
             (P::ClientCert(a, x), P::ClientCert(b, y)) => a == b && x == y,
@@ -101,6 +102,7 @@ impl<'a> Pair<'a> {
                 | P::Cookie(..)
                 | P::Query(..)
                 | P::Grpc
+                | P::Listener(_)
                 | P::Tenant(_)
                 | P::User(_)
                 | P::Cidr(_)

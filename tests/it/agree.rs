@@ -118,8 +118,15 @@ fn routed(rules: &Rules, asked: &Asked<'_>) -> String {
     };
     let host = if asked.host.is_empty() { Some("".into()) } else { normal_host(asked.host) };
     let (Some(host), Ok(path)) = (host, normal_path(path, asked.encoded_slash)) else { return "refused".to_owned() };
-    let head =
-        Head { method: asked.method, host: &host, path: &path, query, headers: asked.headers, client_cert: None };
+    let head = Head {
+        method: asked.method,
+        host: &host,
+        path: &path,
+        query,
+        headers: asked.headers,
+        client_cert: None,
+        listener: asked.listener,
+    };
     let Some(found) = rules.index.find(&rules.routes, &head) else { return "no route".to_owned() };
     let route = rules.route(found.route);
     let Action::Split(split) = &route.action else { return route.name.clone() };
@@ -167,6 +174,7 @@ fn explain_and_routing_agree() {
                 headers,
                 peer,
                 client_cert: None,
+                listener: "edge",
                 scheme: "http",
                 encoded_slash: EncodedSlash::Keep,
                 facts: Facts::default(),

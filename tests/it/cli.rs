@@ -240,6 +240,31 @@ fn explain_from_the_file() {
 }
 
 #[test]
+fn explain_asks_by_listener() {
+    let bound = ROUTES
+        .replace("[admin]", "[[listener]]\nname = \"inside\"\naddress = \"127.0.0.2:0\"\n[admin]")
+        .replace("match = { path = \"/health\" }", "match = { path = \"/health\", listener = \"inside\" }");
+    let dir = dir(&bound);
+    let told = check(&dir, "explain --host a --path /health --listener inside", 0).stdout;
+    assert!(told.contains("any host, path /health, listener inside"), "{told}");
+    let told = check(&dir, "explain --host a --path /health", 0).stdout;
+    assert!(told.contains("404") && told.contains("does not hold: listener inside"), "{told}");
+    assert!(check(&dir, "explain --host a --listener insider", 1).stderr.contains("there is http, inside"));
+    let line = |listener| {
+        format!(
+            "{{\"method\":\"GET\",\"host\":\"a\",\"path\":\"/health\",\"peer\":\"192.0.2.1:1\",\"client_ip\":\"192.0.2.1\",{listener}}}\n"
+        )
+    };
+    let log = [line("\"listener\":\"inside\",\"route\":\"health\""), line("\"listener\":\"http\"")];
+    fs::write(dir.path().join("log"), log.concat()).unwrap();
+    fs::write(dir.path().join("new.toml"), ROUTES).unwrap();
+    let told = check(&dir, "what-if new.toml --requests log", 0).stdout;
+    assert!(told.contains("2 requests: 1 (50.00 %) get another answer"), "{told}");
+    assert!(told.contains("from no route to health"), "{told}");
+    assert!(told.contains("health match changed") && told.contains("listener inside removed"), "{told}");
+}
+
+#[test]
 fn explain_pins_nobody_where_nothing_sticks() {
     let dir = dir(&ROUTES.replace("sticky = [\"user\"]", "sticky = []"));
     let text = check(&dir, "explain --host shop.example.com", 0).stdout;

@@ -420,6 +420,7 @@ fn explain_and_routing_agree() {
             headers: &headers,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client_cert: None,
+            listener: "edge",
             scheme: "http",
             encoded_slash: EncodedSlash::Keep,
             facts: route::Facts::default(),
@@ -429,4 +430,42 @@ fn explain_and_routing_agree() {
         *kinds.entry(expected.split(' ').next().unwrap().to_owned()).or_insert(0) += 1;
     }
     assert_eq!(kinds.len(), 9, "every route, 400 and 404 occurred: {kinds:?}");
+}
+
+#[test]
+fn a_route_may_be_for_one_listener_alone() {
+    let text = r#"
+[[listener]]
+name = "open"
+address = "127.0.0.1:0"
+[[listener]]
+name = "inside"
+address = "127.0.0.1:0"
+[[route]]
+name = "open"
+match = { path = "/*" }
+respond = { status = 200, body = "open" }
+[[route]]
+name = "inside"
+match = { path = "/admin/*", listener = "inside" }
+respond = { status = 200, body = "inside" }
+[[route]]
+name = "both"
+match = { path = "/admin/*", listener = ["inside", "open"], methods = ["POST"] }
+respond = { status = 200, body = "both" }
+"#;
+    let proxy = crate::harness::Proxy::workers(1).start(text);
+    let ask = |listener: &str, method: &str, path: &str| {
+        let mut client = crate::harness::Raw::connect(proxy.listener(listener).unwrap());
+        client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).read_response().text()
+    };
+    for (listener, method, path, route) in [
+        ("inside", "GET", "/admin/x", "inside"),
+        ("open", "GET", "/admin/x", "open"),
+        ("inside", "GET", "/", "open"),
+        ("open", "POST", "/admin/x", "both"),
+        ("inside", "POST", "/admin/x", "both"),
+    ] {
+        assert_eq!(ask(listener, method, path), route, "{listener} {method} {path}");
+    }
 }

@@ -25,7 +25,7 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
         let Some(loaded) = load::load_quietly(&file, terminal.stderr) else { return Ok(Exit::BadFile) };
         let mut question = question(arguments)?;
         question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
-        let asked = question.asked(&loaded.rules);
+        let asked = question.asked(&loaded.rules).map_err(anyhow::Error::msg)?;
         let found = loaded.witnesses.ask(&loaded.rules.identity, &asked, Clock.wall());
         explained(&loaded.rules, &Asked { facts: found.facts(), ..asked })
     };
@@ -44,6 +44,7 @@ fn question(arguments: &ExplainArguments) -> anyhow::Result<Question> {
         path_and_query: arguments.path.clone(),
         client_ip: arguments.client_ip,
         peer: arguments.peer,
+        listener: arguments.listener.clone(),
         ..Question::default()
     };
     for (name, value) in &arguments.headers {
@@ -84,6 +85,7 @@ fn url(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Uri> {
     pairs.extend(arguments.cookies.iter().map(|(name, value)| ("cookie", format!("{name}={value}"))));
     pairs.extend(arguments.client_ip.map(|address| ("client_ip", address.to_string())));
     pairs.extend(arguments.client_cert.iter().map(|part| ("client_cert", part.clone())));
+    pairs.extend(arguments.listener.iter().map(|name| ("listener", name.clone())));
     pairs.extend(arguments.peer.map(|address| ("peer", address.to_string())));
     let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let url = format!("{}/explain?{}", base.trim_end_matches('/'), query.join("&"));
@@ -120,6 +122,7 @@ mod tests {
             client_ip: Some("203.0.113.9".parse().unwrap()),
             client_cert: vec!["cn:till 7".to_owned()],
             peer: None,
+            listener: Some("edge".to_owned()),
             json: false,
         }
     }
@@ -131,7 +134,7 @@ mod tests {
             uri.to_string(),
             "http://127.0.0.1:9900/explain?method=GET&host=shop.example.com&path=%2Fa%3Fb%3Dc%26d\
              &header=x-a%3A1%202&cookie=uid%3Dal%3Dice&cookie=b%3D2&client_ip=203.0.113.9\
-             &client_cert=cn%3Atill%207"
+             &client_cert=cn%3Atill%207&listener=edge"
         );
         assert!(url("http://a b/", &arguments()).is_err());
     }

@@ -25,6 +25,7 @@ pub(super) struct Line {
     bucket: Option<u32>,
     event: Option<String>,
     grpc_status: Option<u8>,
+    listener: Option<String>,
 }
 
 impl Line {
@@ -97,6 +98,7 @@ impl<'a> LogReplay<'a> {
             headers: &headers,
             peer: line.peer.ip(),
             client_cert: certificate.as_ref(),
+            listener: line.listener.as_deref().unwrap_or_default(),
             scheme: "http",
             encoded_slash: EncodedSlash::Keep,
             facts: Facts { claims: Some(&claims), ..Facts::default() },

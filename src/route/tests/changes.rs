@@ -222,6 +222,7 @@ fn a_replay_counts_what_arithmetic_says() {
         headers: &headers,
         peer: "192.0.2.1".parse().unwrap(),
         client_cert: None,
+        listener: "edge",
         scheme: "http",
         encoded_slash: EncodedSlash::Keep,
         facts: crate::route::Facts::default(),

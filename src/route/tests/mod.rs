@@ -40,6 +40,7 @@ impl Ask {
             query: self.query.as_deref(),
             headers: &self.headers,
             client_cert: None,
+            listener: "edge",
         }
     }
 }

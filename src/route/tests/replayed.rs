@@ -33,6 +33,7 @@ fn asked(old: &Rules, new: &Rules, (led, noted): (Led<'_>, Noted<'_>)) -> Replay
         headers: &headers,
         peer: "192.0.2.1".parse().unwrap(),
         client_cert: None,
+        listener: "edge",
         scheme: "http",
         encoded_slash: EncodedSlash::Keep,
         facts: crate::route::Facts::default(),

@@ -156,6 +156,7 @@ fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
         headers: &ask.headers,
         peer: "192.0.2.1".parse().unwrap(),
         client_cert: None,
+        listener: "edge",
         scheme: "http",
         encoded_slash: EncodedSlash::Keep,
         facts: crate::route::Facts::default(),
