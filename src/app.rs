@@ -154,6 +154,14 @@ impl App {
         control::bound(&self.ledger.snapshot())
     }
 
+    /// The listeners by name, and the URL of each as it is bound.
+    #[must_use]
+    pub fn urls(&self) -> Vec<(String, String)> {
+        let snapshot = self.ledger.snapshot();
+        let url = |one: &crate::snapshot::Listener| format!("{}://{}", one.spec.scheme(), one.bound);
+        snapshot.listeners.iter().map(|one| (one.spec.name.clone(), url(one))).collect()
+    }
+
     /// How many workers there are.
     #[must_use]
     pub fn workers(&self) -> usize {

@@ -46,8 +46,8 @@ fn announcement(app: &App, arguments: &RunArguments) -> String {
     let workers = out::count(app.workers(), "worker");
     let (version, file) = (env!("CARGO_PKG_VERSION"), arguments.file.display());
     let mut text = format!("pointsman {version}, {file}, {workers}\n");
-    for (name, address) in app.listeners() {
-        let _ = writeln!(text, "  listener  http://{address}  {name}");
+    for (name, url) in app.urls() {
+        let _ = writeln!(text, "  listener  {url}  {name}");
     }
     let _ = writeln!(text, "  admin     http://{}", app.admin());
     text
