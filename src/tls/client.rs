@@ -4,10 +4,12 @@ use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, Error, OtherError, RootCertStore};
 
+use super::trust::Verifier;
 use super::{Certificate, Flaw, provider};
 
 /// What we offer by ALPN (RFC 7301), best first.
@@ -55,10 +57,14 @@ pub fn client(roots: &[Vec<u8>], presented: Option<(&[u8], &[u8])>) -> Result<Ar
     if added == 0 {
         return Err(Flaw::new("no-roots", "holds no certificate that can be a root", "name that of an authority"));
     }
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
+    let inner = inner.build().map_err(|error| defect(&error))?;
+    // What vouches for a certificate is left to rustls: see there.
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Flaw::new("bad-tls", format!("cannot be used: {error}"), "this is a defect of the build"))?
-        .with_root_certificates(store);
+        .map_err(|error| defect(&error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(inner, roots)));
     let mut config = match presented {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
@@ -68,6 +74,10 @@ pub fn client(roots: &[Vec<u8>], presented: Option<(&[u8], &[u8])>) -> Result<Ar
     };
     config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+fn defect(error: &dyn std::fmt::Display) -> Flaw {
+    Flaw::new("bad-tls", format!("cannot be used: {error}"), "this is a defect of the build")
 }
 
 /// Whether a certificate can be for this name: a DNS name or an IP address.
@@ -137,9 +147,7 @@ pub fn distrust(error: &CertificateError, who: &str) -> String {
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("the certificate of {who} is not valid before {}", at(*not_before))
         }
-        CertificateError::UnknownIssuer => {
-            format!("the certificate of {who} is of an authority that is not believed: name it as `ca` of the upstream")
-        }
+        CertificateError::Other(other) => format!("the certificate of {who} {}", other.0),
         CertificateError::BadSignature => {
             format!("the certificate of {who} is not signed by the authority that is believed, but by one of its name")
         }

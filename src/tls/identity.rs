@@ -62,7 +62,7 @@ fn certificate(parsed: &X509Certificate<'_>) -> VerifiedCert {
 }
 
 /// A name as RFC 4514 writes it: the most specific part first, with what has a meaning escaped. Visible ASCII only.
-fn subject(name: &X509Name<'_>) -> String {
+pub(super) fn subject(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     let parts: Vec<_> = name.iter_attributes().collect();
     for attribute in parts.into_iter().rev() {

@@ -10,6 +10,7 @@ mod last_good;
 mod names;
 mod pem;
 mod server;
+mod trust;
 
 pub use certificate::Certificate;
 pub use client::{Dial, client, distrust, is_server_name, system_places, system_roots};

@@ -1,0 +1,114 @@
+//! Whom we believe, of the servers that we connect to: as rustls verifies it, and with the two names told that a person
+//! needs when nobody vouches for a certificate: who issued it, and who is believed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::identity::subject;
+
+/// So many authorities are named; whoever believes more believes those of a system.
+const NAMED_MAX: usize = 4;
+
+/// The issuer of a certificate is not believed.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    /// Who issued the certificate that the server presented last in its chain, as far as that can be read.
+    issuer: Option<String>,
+    /// Who is believed, in words.
+    believed: Arc<str>,
+}
+
+impl fmt::Display for Stranger {
+    /// As the rest of a sentence that begins with the certificate.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.issuer {
+            Some(issuer) => write!(f, "is issued by {issuer}, which is not believed: {}", self.believed),
+            None => write!(f, "is of an authority that is not believed: {}", self.believed),
+        }
+    }
+}
+
+impl std::error::Error for Stranger {}
+
+/// Verifies as rustls does.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    inner: Arc<WebPkiServerVerifier>,
+    believed: Arc<str>,
+}
+
+impl Verifier {
+    /// One that believes these authorities, which `inner` was made of.
+    pub(super) fn new(inner: Arc<WebPkiServerVerifier>, roots: &[Vec<u8>]) -> Self {
+        Self { inner, believed: believed(roots).into() }
+    }
+}
+
+/// Who is believed, in words.
+fn believed(roots: &[Vec<u8>]) -> String {
+    if roots.len() > NAMED_MAX {
+        return format!("{} authorities are; name another one as `ca` of the upstream", roots.len());
+    }
+    let name = |root: &Vec<u8>| X509Certificate::from_der(root).ok().map(|(_, root)| subject(root.subject()));
+    let names: Vec<String> = roots.iter().filter_map(name).collect();
+    format!("`ca` of the upstream holds {}", names.join(" and "))
+}
+
+/// Who issued the last certificate of a chain.
+fn issuer(chain_end: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(chain_end).ok()?;
+    Some(subject(parsed.issuer())).filter(|name| !name.is_empty())
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        verified.map_err(|error| match error {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                let issuer = issuer(intermediates.last().unwrap_or(end_entity));
+                let stranger = Stranger { issuer, believed: Arc::clone(&self.believed) };
+                Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(stranger))))
+            }
+            other => other,
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.inner.root_hint_subjects()
+    }
+}
