@@ -7,6 +7,7 @@ use super::context::Context;
 use super::diagnostic::Finding;
 use super::document::Document;
 use super::golden::{self, Golden, TEST};
+use super::grpc;
 use super::identity::{self, IDENTITY};
 use super::kill::{self, KILL};
 use super::listener::{self, ACCESS_LOG, ADMIN, LISTENER, Listeners, STATE};
@@ -116,6 +117,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let routes: Vec<Route> = routes.into_iter().flatten().collect();
     conflicts(context, &routes, &route_names);
     shadowed::warn(context, &routes, &route_names);
+    grpc::warn_of_http1(context, &routes, (&upstreams, &upstream_names), &route_names);
     shadow::warn_of_loops(context, &routes, (&upstreams, &upstream_names), &listeners);
     if context.errors() > 0 {
         return None;

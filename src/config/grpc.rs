@@ -6,9 +6,10 @@ use super::context::Context;
 use super::diagnostic::Finding;
 use super::predicate::not_empty;
 use super::reader::{Item, Reader};
+use super::registry::Registry;
 use super::spec::{Form, Spec, optional, required};
 use super::value::is_plain_path;
-use crate::route::{Match, PathPattern, Predicate};
+use crate::route::{Match, PathPattern, Predicate, Protocol, Route, Upstream};
 
 /// `grpc = { … }`.
 pub(super) const GRPC: Spec = Spec {
@@ -43,6 +44,35 @@ pub(super) fn grpc(context: &mut Context<'_>, reader: &Reader<'_>, matches: &mut
         .collect();
     matches.methods = vec![Method::POST];
     matches.predicates.push(Predicate::Grpc);
+}
+
+/// Warns of routes for gRPC calls alone whose upstream speaks HTTP/1.1, where every call would fail.
+pub(super) fn warn_of_http1(
+    context: &mut Context<'_>,
+    routes: &[Route],
+    (upstreams, names): (&[Upstream], &Registry<'_>),
+    route_names: &Registry<'_>,
+) {
+    let is_for_calls = |route: &Route| route.matches.predicates.iter().any(|one| matches!(one, Predicate::Grpc));
+    for (number, route) in (0_u32..).zip(routes).filter(|(_, route)| is_for_calls(route)) {
+        let variants = route.split().map(|split| split.variants.as_slice()).unwrap_or_default();
+        let mut told = Vec::new();
+        for id in variants.iter().map(|variant| variant.upstream) {
+            let Some(upstream) = upstreams.get(id.0 as usize).filter(|_| !told.contains(&id)) else { continue };
+            told.push(id);
+            let speaks_http1 = upstream.endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Http1);
+            let (Some(at), Some(upstream_at), true) = (route_names.place(number), names.place(id.0), speaks_http1)
+            else {
+                continue;
+            };
+            let message = format!(
+                "route `{}` takes gRPC calls, which upstream `{}` cannot be sent: `http://` is HTTP/1.1",
+                route.name, upstream.name
+            );
+            let finding = Finding::warning("grpc-over-http1", at, message).also(upstream_at, "its endpoints");
+            context.report(finding.help("write `h2c://` for HTTP/2 in the clear, or `https://`"));
+        }
+    }
 }
 
 fn names(context: &mut Context<'_>, item: &Item<'_>) -> Vec<String> {
