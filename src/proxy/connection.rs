@@ -17,6 +17,7 @@ use super::expiry::Told;
 use super::h1_io::H1Io;
 use super::h2_io::{H2Io, PREFACE};
 use super::handshake::{self, Protocol, Shaken};
+use super::proxy_header;
 use super::socket::Socket;
 use super::stack::stack;
 use super::streams::Streams;
@@ -41,8 +42,8 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
     let peer = client.peer;
     let mut stream = match secure(&client, stream).await {
         Some(Shaken::Ready(stream)) => stream,
-        Some(Shaken::Cleartext(stream)) => {
-            let io = H1Io::refusing(stream, Rc::clone(&client), Refusal::Cleartext);
+        Some(Shaken::Refused(stream, refusal)) => {
+            let io = H1Io::refusing(stream, Rc::clone(&client), refusal);
             if let Err(error) = http1(&client, io).await {
                 tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
             }
@@ -59,6 +60,10 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
         }
     };
     let ended = match protocol {
+        Protocol::Http1 if proxy_header::begins(&first) => {
+            let refusal = vouched::unexpected(&client);
+            http1(&client, H1Io::refusing(stream, Rc::clone(&client), refusal)).await
+        }
         Protocol::Http1 => {
             let io = H1Io::new(stream, Rc::clone(&client), &first);
             drop(first);

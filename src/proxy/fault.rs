@@ -38,6 +38,8 @@ pub(super) enum Fault {
     UpstreamReset,
     /// What came was not HTTP, or could be read in two ways.
     UpstreamProtocol,
+    /// What came was TLS, where none was expected.
+    UpstreamSpeaksTls,
     /// It cannot be upgraded there.
     NoUpgrade,
     /// The endpoint's certificate is not believed.
@@ -78,9 +80,11 @@ impl Fault {
             Self::Refused(refusal) => refusal_status(refusal),
             Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::NoEndpoint | Self::UpstreamRequests | Self::UpstreamConnections => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectRefused | Self::UpstreamReset | Self::UpstreamProtocol | Self::NoUpgrade => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::ConnectRefused
+            | Self::UpstreamReset
+            | Self::UpstreamProtocol
+            | Self::UpstreamSpeaksTls
+            | Self::NoUpgrade => StatusCode::BAD_GATEWAY,
             Self::TlsCertificate | Self::TlsProtocol | Self::TlsAlert => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::TlsTimeout | Self::ResponseTimeout | Self::CallTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -105,7 +109,7 @@ impl Fault {
             Self::TlsProtocol => "tls_protocol_error",
             Self::TlsAlert => "tls_alert_received",
             Self::UpstreamReset => "connection_terminated",
-            Self::UpstreamProtocol => "http_protocol_error",
+            Self::UpstreamProtocol | Self::UpstreamSpeaksTls => "http_protocol_error",
             Self::NoUpgrade => "http_upgrade_failed",
             Self::ResponseTimeout | Self::CallTimeout => "http_response_timeout",
         }
@@ -123,6 +127,7 @@ impl Fault {
             Self::ConnectTimeout => "connect_timeout",
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamProtocol => "upstream_protocol",
+            Self::UpstreamSpeaksTls => "upstream_speaks_tls",
             Self::NoUpgrade => "upstream_no_upgrade",
             Self::TlsCertificate => "tls_certificate",
             Self::TlsProtocol => "tls_protocol",
@@ -146,7 +151,7 @@ impl Fault {
             }
             Self::UpstreamReset => "The service broke off before it answered.",
             Self::NoUpgrade => "The service takes no such connections.",
-            Self::UpstreamProtocol => "The service gave an answer that cannot be understood.",
+            Self::UpstreamProtocol | Self::UpstreamSpeaksTls => "The service gave an answer that cannot be understood.",
             Self::ConnectTimeout | Self::TlsTimeout | Self::ResponseTimeout => "The service did not answer in time.",
             Self::CallTimeout => grpc::TOO_LATE,
         }
@@ -165,6 +170,7 @@ impl Fault {
             | Self::TlsTimeout
             | Self::UpstreamReset
             | Self::UpstreamProtocol
+            | Self::UpstreamSpeaksTls
             | Self::NoUpgrade
             | Self::ResponseTimeout
             | Self::CallTimeout => Ender::Upstream,
@@ -190,6 +196,7 @@ impl Fault {
             | Self::TlsAlert
             | Self::TlsTimeout
             | Self::UpstreamProtocol
+            | Self::UpstreamSpeaksTls
             | Self::NoUpgrade
             | Self::UpstreamReset => GrpcStatus::UNAVAILABLE,
         }
@@ -197,8 +204,9 @@ impl Fault {
 
     /// Whether the sender's notion of the connection may differ from ours, so that nothing more is read from it.
     const fn is_distrusted(self) -> bool {
-        use Refusal::{BadFraming, BadHost, BadPath, Cleartext, MalformedHead, Method};
-        matches!(self, Self::Refused(BadFraming | BadHost | BadPath | Cleartext | MalformedHead | Method))
+        use Refusal::{BadFraming, BadHost, BadPath, Cleartext, MalformedHead, Method, ProxyHeaderUnexpected};
+        let Self::Refused(refusal) = self else { return false };
+        matches!(refusal, BadFraming | BadHost | BadPath | Cleartext | MalformedHead | Method | ProxyHeaderUnexpected)
     }
 
     /// Whether a short wait may help.
@@ -234,7 +242,8 @@ const fn refusal_status(refusal: Refusal) -> StatusCode {
         | Refusal::H2Protocol
         | Refusal::ReaderStalled
         | Refusal::ProxyHeaderMissing
-        | Refusal::ProxyHeaderMalformed => StatusCode::BAD_REQUEST,
+        | Refusal::ProxyHeaderMalformed
+        | Refusal::ProxyHeaderUnexpected => StatusCode::BAD_REQUEST,
         Refusal::Loop => StatusCode::LOOP_DETECTED,
         Refusal::NoRoute => StatusCode::NOT_FOUND,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -248,6 +257,9 @@ const fn refusal_sentence(refusal: Refusal) -> &'static str {
         Refusal::BadHost => "The request must name exactly one valid host.",
         Refusal::BadPath => "The request's path is not valid.",
         Refusal::Cleartext => "TLS is spoken here: ask again with https.",
+        Refusal::ProxyHeaderUnexpected => {
+            "A PROXY header came from an address that listener.proxy_protocol.from does not name."
+        }
         Refusal::Misdirected => "This host is not served on this connection. Ask again on a new one.",
         Refusal::Method => "This method is not served here.",
         Refusal::Upgrade => "This protocol is not spoken here.",

@@ -254,7 +254,9 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
             }
             connection.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();
-                Failure::of(error.error(), unsent)
+                let failure = Failure::of(error.error(), unsent);
+                let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.hints.speaks_tls();
+                if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
             })
         }
         Some(Lease::Stream(stream)) => stream.sender.try_send_request(request).await.map_err(|mut error| {

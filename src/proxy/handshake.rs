@@ -16,9 +16,17 @@ use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
 use super::expiry::Told;
+use super::proxy_header::{self, SIGNATURE};
 use super::socket::Socket;
-use crate::telemetry::HandshakeFailure;
+use super::vouched;
+use crate::telemetry::{HandshakeFailure, Refusal};
 use crate::tls::{Identity, Server};
+
+/// So many bytes tell a PROXY header.
+const FIRST_BYTES: usize = SIGNATURE.len();
+
+/// Failed handshakes are told this often, with how many there were.
+const TELL_EVERY_MS: u64 = 1000;
 
 /// What a handshake has settled.
 #[derive(Debug)]
@@ -46,8 +54,8 @@ pub(super) enum Protocol {
 pub(super) enum Shaken {
     /// Requests may come.
     Ready(Socket),
-    /// The client speaks cleartext HTTP.
-    Cleartext(Socket),
+    /// The client speaks cleartext HTTP, or vouches for somebody without being asked to: it is told so in cleartext.
+    Refused(Socket, Refusal),
 }
 
 impl Secured {
@@ -64,9 +72,16 @@ pub(super) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: Tcp
     let worker = &client.worker;
     let patience = client.listener.spec.limits.handshake_timeout;
     client.watched.read_within(worker.now_ms(), patience);
-    let shaken = match watched(client, first_byte(&stream)).await {
-        Ok(Some(b'A'..=b'Z')) => Err(HandshakeFailure::Cleartext),
-        Ok(Some(_)) => {
+    let mut first = [0; FIRST_BYTES];
+    let shaken = match watched(client, first_bytes(&stream, &mut first)).await {
+        Ok([]) => Err(HandshakeFailure::Closed),
+        Ok(first) if proxy_header::begins(first) => {
+            failed::<Shaken>(client, HandshakeFailure::Cleartext);
+            client.watched.clear_read();
+            return Some(Shaken::Refused(Socket::Plain(stream), vouched::unexpected(client)));
+        }
+        Ok([b'A'..=b'Z', ..]) => Err(HandshakeFailure::Cleartext),
+        Ok(_) => {
             let accept = TlsAcceptor::from(Arc::clone(server.config())).accept(stream);
             match watched(client, accept).await {
                 Ok(stream) => {
@@ -78,18 +93,30 @@ pub(super) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: Tcp
                 Err(failure) => return failed(client, failure),
             }
         }
-        Ok(None) => Err(HandshakeFailure::Closed),
         Err(failure) => Err(failure),
     };
     let failure = shaken.unwrap_or_else(|failure| failure);
     failed::<Shaken>(client, failure);
     client.watched.clear_read();
-    (failure == HandshakeFailure::Cleartext).then(|| Shaken::Cleartext(Socket::Plain(stream)))
+    (failure == HandshakeFailure::Cleartext).then(|| Shaken::Refused(Socket::Plain(stream), Refusal::Cleartext))
 }
 
 fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
     client.worker.meter().tls.failures[failure as usize].inc();
-    tracing::debug!(peer = %client.peer, reason = failure.name(), "a TLS handshake failed");
+    let (peer, reason, listener) = (client.peer, failure.name(), &client.listener.spec.name);
+    tracing::debug!(%peer, reason, "a TLS handshake failed");
+    // Whoever only looks whether somebody listens, such as a load balancer, and whoever we send away, is no trouble.
+    if matches!(failure, HandshakeFailure::Closed | HandshakeFailure::Draining) {
+        return None;
+    }
+    let worker = &client.worker;
+    let (now, (told_at, untold)) = (worker.now_ms(), worker.handshakes_told.get());
+    if told_at.is_some_and(|told_at| now < told_at + TELL_EVERY_MS) {
+        worker.handshakes_told.set((told_at, untold + 1));
+    } else {
+        worker.handshakes_told.set((Some(now), 0));
+        tracing::info!(listener, %peer, reason, others = untold, "the TLS handshake with a client failed");
+    }
     None
 }
 
@@ -137,16 +164,10 @@ fn cipher(suite: CipherSuite) -> &'static str {
     }
 }
 
-/// The first byte, which stays where it is; nothing when there will be none.
-async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
-    let mut byte = [0];
-    std::future::poll_fn(|cx| {
-        let mut buffer = ReadBuf::new(&mut byte);
-        stream
-            .poll_peek(cx, &mut buffer)
-            .map_ok(|length| (length > 0).then(|| buffer.filled().first().copied()).flatten())
-    })
-    .await
+/// The first bytes that come, which stay where they are; none when there will be none.
+async fn first_bytes<'b>(stream: &TcpStream, bytes: &'b mut [u8; FIRST_BYTES]) -> io::Result<&'b [u8]> {
+    let length = std::future::poll_fn(|cx| stream.poll_peek(cx, &mut ReadBuf::new(&mut bytes[..]))).await?;
+    Ok(bytes.get(..length).unwrap_or_default())
 }
 
 /// Runs a part of the handshake under the connection's deadline and what the connection is told.

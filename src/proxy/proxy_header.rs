@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::route::ProxyProtocol;
 
 /// What version 2 begins with (§2.2).
-const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+pub const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
 const V2_FIXED_BYTES: usize = 16;
 /// What version 1 begins with (§2.1).
@@ -41,6 +41,12 @@ pub enum Header {
     Missing,
     /// It is not of the grammar.
     Malformed,
+}
+
+/// Whether a connection begins with a header of either version, whole or not.
+#[must_use]
+pub fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(V1_BEGINNING) || bytes.starts_with(SIGNATURE)
 }
 
 /// Reads the header at the beginning of a connection.

@@ -24,6 +24,9 @@ const MERGED_BYTES_MAX: usize = 4096;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Fields of an informational head.
 const FIELDS_MAX: usize = 100;
+/// The kinds of records that a server of TLS answers cleartext with (RFC 8446 §5.1); their version follows.
+const TLS_ALERT: u8 = 21;
+const TLS_HANDSHAKE: u8 = 22;
 /// How every informational response begins.
 const INFORMATIONAL: &[u8] = b"HTTP/1.1 1";
 
@@ -41,6 +44,9 @@ pub(super) struct Hints {
     pub(super) asked: Cell<bool>,
     wanted: Cell<bool>,
     refused: Cell<bool>,
+    /// Something was read.
+    heard: Cell<bool>,
+    tls: Cell<bool>,
     client: RefCell<Option<Rc<Client>>>,
     /// The beginning of an informational head.
     held: RefCell<BytesMut>,
@@ -56,6 +62,11 @@ impl Hints {
     /// Whether the other side has refused us, under TLS.
     pub(super) fn is_refusal(&self) -> bool {
         self.refused.get()
+    }
+
+    /// Whether the other side answers with a record of TLS, which nobody speaks with it.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.tls.get()
     }
 
     /// Looks at why nothing could be read.
@@ -141,7 +152,7 @@ impl UpstreamIo {
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.hints.wanted.get() {
+        if !this.hints.wanted.get() && this.hints.heard.get() {
             let read = Pin::new(&mut this.stream).poll_read(cx, cursor);
             this.hints.look_at(&read);
             return read;
@@ -152,7 +163,12 @@ impl Read for UpstreamIo {
         let read = Pin::new(this.stream.inner_mut()).poll_read(cx, &mut buffer);
         this.hints.look_at(&read);
         ready!(read)?;
-        this.hints.notice(buffer.filled());
+        if !this.hints.heard.replace(true) {
+            this.hints.tls.set(matches!(buffer.filled(), [TLS_ALERT | TLS_HANDSHAKE, 3, ..]));
+        }
+        if this.hints.wanted.get() {
+            this.hints.notice(buffer.filled());
+        }
         cursor.put_slice(buffer.filled());
         Poll::Ready(Ok(()))
     }

@@ -116,14 +116,38 @@ fn gone(kind: io::ErrorKind) -> Unheard {
     Unheard::Gone(kind.into())
 }
 
+/// Tells of a header from somebody who is not listed, who is perhaps meant to be.
+pub(super) fn unexpected(client: &Client) -> Refusal {
+    if may_warn(client) {
+        let (listener, sender) = (&client.listener.spec.name, client.sender.unwrap_or(client.peer));
+        let address = sender.ip();
+        tracing::warn!(
+            listener,
+            %sender,
+            "a PROXY header came from {address}: if that is a load balancer of yours, name {address} in \
+             listener.proxy_protocol.from; every such one is counted"
+        );
+    }
+    Refusal::ProxyHeaderUnexpected
+}
+
+/// Whether headers that are not as they must be may be told of now: not more often than every ten seconds.
+fn may_warn(client: &Client) -> bool {
+    let worker = &client.worker;
+    let now = worker.now_ms();
+    let may = worker.header_warned_ms.get().is_none_or(|warned| now >= warned + WARN_EVERY_MS);
+    if may {
+        worker.header_warned_ms.set(Some(now));
+    }
+    may
+}
+
 /// Counts and tells that a connection is closed unheard.
 fn refuse(client: &Client, sender: SocketAddr, refusal: Refusal) {
     let worker = &client.worker;
     worker.meter().refuse(refusal);
     tracing::debug!(%sender, reason = refusal.name(), "a connection is closed: no PROXY header tells whose it is");
-    let now = worker.now_ms();
-    if worker.header_warned_ms.get().is_none_or(|warned| now >= warned + WARN_EVERY_MS) {
-        worker.header_warned_ms.set(Some(now));
+    if may_warn(client) {
         let (listener, reason) = (&client.listener.spec.name, refusal.name());
         tracing::warn!(listener, %sender, reason, "a listed sender's connection was closed; every such one is counted");
     }

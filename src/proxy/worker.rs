@@ -90,6 +90,8 @@ pub(super) struct Worker {
     pub(super) accept_warned_ms: Cell<Option<u64>>,
     /// When a bad PROXY header was last told.
     pub(super) header_warned_ms: Cell<Option<u64>>,
+    /// When a failed handshake was last told, and how many have failed since.
+    pub(super) handshakes_told: Cell<(Option<u64>, u64)>,
     /// Tokens that were verified before.
     pub(super) tokens: RefCell<TokenCache>,
     local: RefCell<Rc<Local>>,
@@ -235,6 +237,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         draining: Cell::new(false),
         accept_warned_ms: Cell::new(None),
         header_warned_ms: Cell::new(None),
+        handshakes_told: Cell::default(),
         tokens: RefCell::default(),
         local: RefCell::new(Rc::new(Local::new(first, &mut random))),
         random: RefCell::new(random),

@@ -219,6 +219,8 @@ pub enum Refusal {
     ProxyHeaderMissing,
     /// A PROXY header that is not of the grammar.
     ProxyHeaderMalformed,
+    /// A PROXY header from one whom `proxy_protocol.from` does not name (400).
+    ProxyHeaderUnexpected,
     /// Cleartext HTTP where TLS is spoken (400).
     Cleartext,
     /// A request for a host of another certificate than the connection's (421).
@@ -233,7 +235,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, in the order of their index.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::MalformedHead,
         Self::BadFraming,
         Self::BadHost,
@@ -258,6 +260,7 @@ impl Refusal {
         Self::H2Protocol,
         Self::ProxyHeaderMissing,
         Self::ProxyHeaderMalformed,
+        Self::ProxyHeaderUnexpected,
         Self::Cleartext,
         Self::Misdirected,
         Self::Loop,
@@ -293,6 +296,7 @@ impl Refusal {
             Self::H2Protocol => "h2_protocol",
             Self::ProxyHeaderMissing => "proxy_header_missing",
             Self::ProxyHeaderMalformed => "proxy_header_malformed",
+            Self::ProxyHeaderUnexpected => "proxy_header_unexpected",
             Self::Cleartext => "cleartext",
             Self::Misdirected => "misdirected",
             Self::Loop => "loop",

@@ -129,9 +129,13 @@ fn nobody_else_may_send_one() {
     for header in [V1.as_bytes().to_vec(), v2_inet()] {
         let mut connection = proxy.connect();
         let whole = [&header[..], b"GET /x HTTP/1.1\r\nHost: test\r\n\r\n"].concat();
-        assert_eq!(connection.offer(whole).read_response().status, 400);
+        let answer = connection.offer(whole).read_response();
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().contains("listener.proxy_protocol.from"), "{}", answer.text());
         connection.ends();
     }
+    assert_eq!(proxy.refused("proxy_header_unexpected"), 2.0);
+    assert_eq!(proxy.logged(3)[2]["detail"], "proxy_header_unexpected");
     assert_eq!(echo.requests(), 1);
 }
 

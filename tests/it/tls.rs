@@ -253,7 +253,14 @@ fn cleartext_is_told_so_in_cleartext() {
     assert_eq!((answer.status, answer.closes()), (400, true));
     assert!(answer.text().contains("https"), "{}", answer.text());
     client.ends();
-    assert_eq!(stage.failures("cleartext"), 1.0);
+    assert!(stage.proxy.app().urls().iter().all(|(_, url)| url.starts_with("https://")));
+    for header in [&b"PROXY TCP4 192.0.2.7 198.51.100.2 4711 443\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"] {
+        let answer = stage.proxy.connect().offer(header).read_response();
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().contains("listener.proxy_protocol.from"), "{}", answer.text());
+    }
+    assert_eq!(stage.proxy.refused("proxy_header_unexpected"), 2.0);
+    assert_eq!(stage.failures("cleartext"), 3.0);
     assert_eq!(stage.proxy.metric("pointsman_refused_total{reason=\"cleartext\"}"), 1.0);
     assert_eq!(stage.proxy.logged(1)[0]["detail"], "cleartext");
     assert_eq!(echo.requests(), 0);
