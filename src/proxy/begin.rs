@@ -1,5 +1,6 @@
 //! Begin: what is known of an exchange before anything is asked of it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use http::header::HeaderMap;
@@ -71,6 +72,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         stage: Stage::Read,
         ticket: None,
         compared: None,
+        token: Cell::new(None),
         issued: None,
         client,
     })

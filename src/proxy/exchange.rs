@@ -20,7 +20,7 @@ use super::streams::Reader;
 use super::trace::TraceContext;
 use super::tunnel::Side;
 use super::upgrade::Asked;
-use crate::route::{Counted, Decision, Reason, RouteId, UpstreamId, VariantId};
+use crate::route::{Counted, Decision, Reason, RouteId, TokenFault, UpstreamId, VariantId};
 use crate::telemetry::{Ender, Fallback, VariantMeter};
 
 /// The state of one exchange.
@@ -77,6 +77,8 @@ pub(super) struct Exchange {
     pub(super) ticket: Option<Box<Ticket>>,
     /// What its copies' answers are compared with.
     pub(super) compared: Option<Rc<Primary>>,
+    /// Why its token names nobody, if it has one that was looked at.
+    pub(super) token: Cell<Option<TokenFault>>,
     /// The cookie identity that was issued.
     pub(super) issued: Option<Box<str>>,
 }

@@ -2,7 +2,7 @@
 
 use super::exchange::{Exchange, Stage};
 use super::trace;
-use crate::route::{Reason, VariantId};
+use crate::route::{Reason, TokenFault, VariantId};
 use crate::telemetry::{AccessEntry, Ender, Event, GrpcStatus, ReasonLabel, StatusClass, Termination, TlsEntry};
 
 impl Drop for Exchange {
@@ -137,6 +137,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         reason: reason.map(|reason| ReasonLabel::name(reason.index())),
         bucket: exchange.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
         tenant: exchange.tenant.as_deref(),
+        token: exchange.token.get().map(TokenFault::name),
         generation: exchange.local.snapshot.generation.0,
         upstream,
         endpoint: exchange.endpoint,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::HeaderMap;
 
 use super::exchange::Exchange;
-use crate::route::{Claims, Country, Facts, Needs, TokenFault};
+use crate::route::{Claims, Country, Facts, Needs};
 
 /// What was found out: owns what [`Facts`] borrows.
 #[derive(Default)]
@@ -20,7 +20,7 @@ impl Heard {
     }
 }
 
-/// Finds out what the request's route needs to know. A token that does not hold is counted, and names nobody.
+/// Finds out what the request's route needs to know. A token that does not hold is counted and noted, and names nobody.
 pub(super) fn hear(exchange: &Exchange, headers: &HeaderMap) -> Heard {
     let snapshot = &exchange.local.snapshot;
     let needs = exchange.route.and_then(|route| snapshot.needs.get(route.0 as usize)).copied().unwrap_or_default();
@@ -48,12 +48,8 @@ fn claims(exchange: &Exchange, headers: &HeaderMap) -> Option<Rc<Claims>> {
         }
         Err(fault) => {
             meter.jwt_rejected[fault as usize].inc();
-            refused(exchange, fault);
+            exchange.token.set(Some(fault));
             None
         }
     }
-}
-
-fn refused(exchange: &Exchange, fault: TokenFault) {
-    tracing::debug!(client_ip = %exchange.client_ip, reason = fault.name(), "a token names nobody");
 }

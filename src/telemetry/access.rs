@@ -114,6 +114,8 @@ pub struct AccessEntry<'a> {
     pub bucket: Option<u32>,
     /// The tenant.
     pub tenant: Option<&'a str>,
+    /// Why its token names nobody, when it has one that does not hold.
+    pub token: Option<&'a str>,
     /// The generation that it ran under.
     pub generation: u64,
     /// The upstream.

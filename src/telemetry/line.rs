@@ -127,6 +127,7 @@ fn json_decision(out: &mut Vec<u8>, entry: &AccessEntry<'_>) {
     entry.reason.inspect(|name| text(out, "reason", name));
     entry.bucket.inspect(|bucket| integer(out, "bucket", u64::from(*bucket)));
     entry.tenant.inspect(|tenant| text(out, "tenant", tenant));
+    entry.token.inspect(|fault| text(out, "token", fault));
     integer(out, "generation", entry.generation);
     entry.upstream.inspect(|name| text(out, "upstream", name));
     if let Some(endpoint) = entry.endpoint {
@@ -376,6 +377,7 @@ mod tests {
             reason: Some("weight+fallback"),
             bucket: Some(49_999),
             tenant: Some("acme"),
+            token: Some("expired"),
             generation: 7,
             upstream: Some("checkout-v2"),
             endpoint: Some(SocketAddr::from(([10, 0, 2, 10], 8080))),
@@ -406,7 +408,7 @@ mod tests {
                 r#""peer":"10.0.0.1:4711","method":"GET","host":"shop.example.com","path":"/checkout","#,
                 r#""protocol":"HTTP/1.1","listener":"http","status":200,"request_bytes":0,"response_bytes":2326,"#,
                 r#""duration_ms":12.045,"first_byte_ms":0.009,"upstream_ms":2000.000,"route":"checkout","#,
-                r#""variant":"canary","reason":"weight+fallback","bucket":49999,"tenant":"acme","generation":7,"#,
+                r#""variant":"canary","reason":"weight+fallback","bucket":49999,"tenant":"acme","token":"expired","generation":7,"#,
                 r#""upstream":"checkout-v2","endpoint":"10.0.2.10:8080","attempts":1,"termination":"UB","#,
                 r#""detail":"upstream_reset","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#,
             )
@@ -432,6 +434,7 @@ mod tests {
             reason: None,
             bucket: None,
             tenant: None,
+            token: None,
             upstream: None,
             endpoint: None,
             detail: "",
@@ -441,7 +444,9 @@ mod tests {
             ..entry()
         };
         let parsed: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, &bare)).expect("JSON");
-        for absent in ["first_byte_ms", "upstream_ms", "route", "variant", "bucket", "tenant", "endpoint", "trace_id"] {
+        for absent in
+            ["first_byte_ms", "upstream_ms", "route", "variant", "bucket", "tenant", "token", "endpoint", "trace_id"]
+        {
             assert!(parsed.get(absent).is_none(), "{absent}");
         }
         assert_eq!(parsed["termination"], "--");

@@ -355,6 +355,20 @@ fn claims_name_the_caller() {
         }
     }
     assert_eq!(proxy.metric_sum("pointsman_jwt_rejected_total"), 6.0);
+    // Each line says why.
+    let tokens: Vec<_> = proxy.logged(14).iter().skip(5).map(|line| line["token"].clone()).collect();
+    let reasons = [
+        json!(null),
+        json!(null),
+        json!(null),
+        json!("malformed"),
+        json!("audience"),
+        json!("expired"),
+        json!("oversized"),
+        json!("malformed"),
+        json!("signature"),
+    ];
+    assert_eq!(tokens, reasons);
     // A route that decides nothing logs the tenant, too.
     assert_eq!(client.get("/plain", &bearer("x.y.z")).status, 204);
     assert_eq!(proxy.metric_sum("pointsman_jwt_rejected_total"), 7.0);
