@@ -153,7 +153,7 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "HOST", help = "The host, as in the Host header")]
     pub host: String,
     /// Path and query.
-    #[arg(long, value_name = "PATH", default_value = "/", help = "The path, with its query if there is one")]
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = path, help = "The path, with its query if there is one")]
     pub path: String,
     /// Headers.
     #[arg(long = "header", value_name = "NAME:VALUE", value_parser = header, help = "A header; may be repeated")]
@@ -231,6 +231,11 @@ fn header(text: &str) -> Result<(String, String), String> {
     http::HeaderName::try_from(name.trim()).map_err(|_| format!("`{name}` is no header name"))?;
     http::HeaderValue::try_from(value.trim()).map_err(|_| "the value holds a byte that no header may".to_owned())?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+/// A path and perhaps a query. Whatever else there is, its grammar is a matter of routing.
+fn path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("a path begins with a slash".to_owned()) }
 }
 
 fn cookie(text: &str) -> Result<(String, String), String> {

@@ -38,6 +38,7 @@ fn set(question: &mut Question, name: &str, value: String) -> Result<(), String>
     match name {
         "host" => question.host = value,
         "path" if value.is_empty() => {}
+        "path" if !value.starts_with('/') => return Err(format!("{value:?} is no path: it begins with a slash")),
         "path" => question.path_and_query = value,
         "method" => question.method = value.parse().map_err(|_| format!("{value:?} is no method"))?,
         "client_ip" => question.client_ip = Some(address(&value)?),
@@ -116,6 +117,7 @@ mod tests {
             ("hots=x", "\"hots\" is not known"),
             ("method=a%20b", "is no method"),
             ("client_ip=x", "is no address"),
+            ("path=x", "begins with a slash"),
             ("header=x", "is not K:V"),
             ("header=a%20b:c", "is no header name"),
             ("header=a:%0d%0ab", "is no header value"),

@@ -23,6 +23,8 @@ use crate::route::Route;
 use crate::telemetry::Refusal;
 
 const WEBSOCKET: &str = "websocket";
+/// What the log says of an `Upgrade` that the route does not allow.
+const NOT_PASSED: &str = "upgrade_not_allowed";
 const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
 /// What a request asks for besides an answer.
@@ -54,13 +56,15 @@ pub(super) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
         return if allowed { Ok(()) } else { Err(Fault::Refused(Refusal::Method)) };
     }
     // Most requests have no field that is for this connection only.
-    if exchange.survey.hop_by_hop
-        && allowed
+    let asks = exchange.survey.hop_by_hop
         && parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && !exchange.has_body
-        && is_websocket(&parts.headers)
-    {
+        && is_websocket(&parts.headers);
+    if asks && !allowed {
+        // It goes on as an ordinary request: the line of the log says what became of the wish.
+        exchange.ending.detail = NOT_PASSED;
+    } else if asks {
         exchange.asked = Some(Box::new(Asked { key: websocket::key(&parts.headers), stream: None }));
     }
     Ok(())

@@ -103,6 +103,8 @@ pub struct Explanation {
     pub steps: Vec<Told>,
     /// What comes of it.
     pub outcome: Outcome,
+    /// What it asks for and does not get, in words.
+    pub denied: Vec<String>,
     /// Edits to the request's headers.
     pub request_headers: Vec<HeaderEdit>,
     /// Edits to the response's headers.
@@ -259,6 +261,7 @@ impl Explanation {
                 Outcome::Serve(served)
             }
         };
+        self.denied.extend(upgrade_denied(route, head));
         self.request_headers = edits(&route.request_headers, &values);
         self.response_headers = edits(&route.response_headers, &values);
     }
@@ -417,6 +420,15 @@ fn edits(edits: &HeaderEdits, values: &Values<'_>) -> Vec<HeaderEdit> {
 /// A template filled in, as text.
 fn text(template: &Template, values: &Values<'_>) -> String {
     String::from_utf8_lossy(template.expand(values).as_bytes()).into_owned()
+}
+
+/// That a wish to become a WebSocket is not passed on, where the route does not allow it.
+fn upgrade_denied(route: &Route, head: &Head<'_>) -> Option<String> {
+    let asks = head.headers.get_all(http::header::UPGRADE).iter();
+    let asks = asks.into_iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    (asks && route.split().is_some() && !route.limits.websocket).then(|| {
+        "`Upgrade: websocket` is not passed on: the route needs `limits = { upgrade = [\"websocket\"] }`".to_owned()
+    })
 }
 
 /// The words of a reason, for people.

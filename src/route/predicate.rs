@@ -227,9 +227,7 @@ mod tests {
 
     #[test]
     fn each_predicate_asks_its_question() {
-        use Predicate::{
-            All, Any, Cidr, Claim, Cookie, Grpc, Header, Listener, Not, Query, Segment as In, Tenant, User,
-        };
+        use Predicate::{All, Any, Cidr, Claim, Cookie, Grpc, Header, Not, Query, Segment as In, Tenant, User};
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-one", &b"1"[..]),
@@ -270,8 +268,6 @@ mod tests {
             (header("x-none", StringMatch::Present(false)), true),
             (header("x-none", regex("")), false),
             (Grpc, true),
-            (Listener(vec!["a".into(), "edge".into()]), true),
-            (Listener(vec!["a".into()]), false),
             (Cookie("a".into(), exact("1")), true),
             (Cookie("a".into(), exact("2")), false),
             (Cookie("b".into(), regex(".")), true),
@@ -302,6 +298,15 @@ mod tests {
             assert_eq!(predicate.holds(&head, &caller, &segments), holds, "{predicate:?}");
         }
     }
+
+    #[test]
+    fn the_listener_is_one_of_those_that_are_named() {
+        let (headers, nobody) = (HeaderMap::new(), crate::route::tests::caller(None));
+        for (names, holds) in [(vec!["a".to_owned(), "edge".to_owned()], true), (vec!["a".to_owned()], false)] {
+            assert_eq!(Predicate::Listener(names).holds(&bare(&headers), &nobody, &[]), holds);
+        }
+    }
+
     #[test]
     fn a_certificate_is_asked_part_by_part() {
         let names = vec!["a".into(), "b".into()];

@@ -93,6 +93,7 @@ fn help_and_usage() {
         "run --workers many",
         "run --drain-delay 5",
         "explain --path /",
+        "explain --host a --path x",
         "explain --host a --header nocolon",
         "explain --host a --cookie novalue",
         "explain --host a --file x --admin http://y",
@@ -237,6 +238,16 @@ fn explain_from_the_file() {
     let nobody = json(&check(&dir, "explain --json --host other.example.com --path /none", 0).stdout);
     assert!(nobody["route"].is_null(), "{nobody}");
     check(&dir, "explain --file missing.toml --host a", 78);
+}
+
+#[test]
+fn explain_says_that_an_upgrade_is_not_passed_on() {
+    let line = "explain --host shop.example.com --header upgrade:websocket --header connection:upgrade";
+    let told = check(&dir(ROUTES), line, 0).stdout;
+    assert!(told.contains("`Upgrade: websocket` is not passed on"), "{told}");
+    let allowed = ROUTES.replace("sticky = [\"user\"]", "sticky = [\"user\"]\nlimits = { upgrade = [\"websocket\"] }");
+    let told = json(&check(&dir(&allowed), &format!("{line} --json"), 0).stdout);
+    assert_eq!(told["denied"], serde_json::json!([]));
 }
 
 #[test]

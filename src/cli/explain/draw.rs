@@ -37,6 +37,9 @@ pub(super) fn draw(told: &Value, paint: Paint) -> String {
     }
     page.steps(told);
     page.outcome(told);
+    for denied in list(&told["denied"]) {
+        page.row("denied", &paint.red(&word(denied)));
+    }
     for side in ["request", "response"] {
         for edit in list(&told[&*format!("{side}_headers")]) {
             let value = edit["value"].as_str().map(|value| format!(": {value}")).unwrap_or_default();
