@@ -208,6 +208,17 @@ impl<'d> Item<'d> {
 
     /// Reports a value of the wrong kind.
     pub(super) fn mismatch(&self, context: &mut Context<'_>, expected: &str) {
+        let finding = self.of_wrong_type(expected);
+        context.report(finding);
+    }
+
+    /// Reports a value of the wrong kind, and how the right one is written.
+    pub(super) fn mismatch_with(&self, context: &mut Context<'_>, (expected, help): (&str, &str)) {
+        let finding = self.of_wrong_type(expected);
+        context.report(finding.help(help));
+    }
+
+    fn of_wrong_type(&self, expected: &str) -> Finding {
         let found = match &self.node.value {
             Value::String(_) => "a string",
             Value::Integer(..) => "a whole number",
@@ -220,7 +231,7 @@ impl<'d> Item<'d> {
         };
         let subject = if self.element { format!("each of `{}`", self.key) } else { format!("`{}`", self.key) };
         let message = format!("{subject} must be {expected}, not {found}");
-        context.report(Finding::error("wrong-type", self.span(), message));
+        Finding::error("wrong-type", self.span(), message)
     }
 
     /// Reports a value that does not fit.

@@ -70,11 +70,16 @@ fn percent(digits: &str) -> Result<u32, (&'static str, &'static str)> {
 
 /// A duration such as `1h30m`.
 pub(super) fn duration(context: &mut Context<'_>, item: &Item<'_>) -> Option<Duration> {
+    const HELP: &str = "write `250ms`, `5s`, `2h` or `1h30m`, at most 365 days";
+    if !item.is_text() {
+        item.mismatch_with(context, ("a string", HELP));
+        return None;
+    }
     let text = item.text(context)?;
     let parsed = parse_duration(&text);
     if parsed.is_none() {
         let finding = Finding::error("bad-duration", text.span, format!("`{}` is not a duration", &*text));
-        context.report(finding.help("write `250ms`, `5s`, `2h` or `1h30m`, at most 365 days"));
+        context.report(finding.help(HELP));
     }
     parsed
 }
@@ -112,10 +117,15 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 /// A size in bytes such as `64KiB`, in these bounds.
 pub(super) fn size(context: &mut Context<'_>, item: &Item<'_>, (min, max): (u64, u64)) -> Option<u64> {
+    const HELP: &str = "write `512B`, `64KiB`, `10MiB` or `1GiB`";
+    if !item.is_text() {
+        item.mismatch_with(context, ("a string", HELP));
+        return None;
+    }
     let text = item.text(context)?;
     let Some(bytes) = parse_size(&text) else {
         let finding = Finding::error("bad-size", text.span, format!("`{}` is not a size", &*text));
-        context.report(finding.help("write `512B`, `64KiB`, `10MiB` or `1GiB`"));
+        context.report(finding.help(HELP));
         return None;
     };
     if (min..=max).contains(&bytes) {

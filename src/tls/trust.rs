@@ -76,13 +76,13 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        verified.map_err(|error| match error {
-            Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                let issuer = issuer(intermediates.last().unwrap_or(end_entity));
-                let stranger = Stranger { issuer, believed: Arc::clone(&self.believed) };
-                Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(stranger))))
+        verified.map_err(|error| {
+            if error != Error::InvalidCertificate(CertificateError::UnknownIssuer) {
+                return error;
             }
-            other => other,
+            let issuer = issuer(intermediates.last().unwrap_or(end_entity));
+            let stranger = Stranger { issuer, believed: Arc::clone(&self.believed) };
+            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(stranger))))
         })
     }
 
