@@ -250,6 +250,7 @@ impl ShadowCopy {
             reason: None,
             bucket: None,
             tenant: told.tenant.as_deref(),
+            token: None,
             generation: told.local.snapshot.generation.0,
             upstream: Some(&self.ticket.lane().series.upstream),
             endpoint: told.endpoint,

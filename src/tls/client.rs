@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, Error, OtherError, RootCertStore};
 
-use super::trust::Verifier;
+use super::trust::{Stranger, Verifier};
 use super::{Certificate, Flaw, provider};
 
 /// What we offer by ALPN (RFC 7301), best first.
@@ -147,7 +147,6 @@ pub fn distrust(error: &CertificateError, who: &str) -> String {
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("the certificate of {who} is not valid before {}", at(*not_before))
         }
-        CertificateError::Other(other) => format!("the certificate of {who} {}", other.0),
         CertificateError::BadSignature => {
             format!("the certificate of {who} is not signed by the authority that is believed, but by one of its name")
         }
@@ -159,10 +158,13 @@ pub fn distrust(error: &CertificateError, who: &str) -> String {
             format!("the certificate of {who} is signed by an algorithm that is not accepted")
         }
         CertificateError::BadEncoding => format!("the certificate of {who} cannot be read"),
-        CertificateError::Other(OtherError(cause)) => match cause.downcast_ref().and_then(overstepped) {
-            Some(words) => format!("the certificate of {who} {words}"),
-            None => format!("the certificate of {who} does not hold: {cause}"),
-        },
+        CertificateError::Other(OtherError(cause)) => {
+            let stranger = cause.downcast_ref::<Stranger>().map(ToString::to_string);
+            match stranger.or_else(|| cause.downcast_ref().and_then(overstepped).map(str::to_owned)) {
+                Some(words) => format!("the certificate of {who} {words}"),
+                None => format!("the certificate of {who} does not hold: {cause}"),
+            }
+        }
         other => format!("the certificate of {who} does not hold: {}", Error::InvalidCertificate(other.clone())),
     }
 }

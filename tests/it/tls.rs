@@ -262,7 +262,7 @@ fn cleartext_is_told_so_in_cleartext() {
     assert_eq!(stage.proxy.refused("proxy_header_unexpected"), 2.0);
     assert_eq!(stage.failures("cleartext"), 3.0);
     assert_eq!(stage.proxy.metric("pointsman_refused_total{reason=\"cleartext\"}"), 1.0);
-    assert_eq!(stage.proxy.logged(1)[0]["detail"], "cleartext");
+    assert_eq!(stage.proxy.logged(3)[0]["detail"], "cleartext");
     assert_eq!(echo.requests(), 0);
 }
 
