@@ -70,7 +70,7 @@ impl Fault {
             | Self::TlsAlert
             | Self::TlsTimeout => Some(Failure::Connect),
             Self::ResponseTimeout | Self::CallTimeout => Some(Failure::Timeout),
-            Self::UpstreamReset | Self::UpstreamProtocol => Some(Failure::Reset),
+            Self::UpstreamReset | Self::UpstreamProtocol | Self::UpstreamSpeaksTls => Some(Failure::Reset),
         }
     }
 
