@@ -198,8 +198,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     watcher.follow(&loaded.watched, reading.began_at);
     warn(&loaded.warnings);
     note_start(&ledger, loaded.hash, clock.now().duration_since(began));
-    let stopping = Stopping::new(settings.drain_delay, settings.drain_deadline);
-    let drain = Drain::new();
+    let (stopping, drain) = (Stopping::new(settings.drain_delay, settings.drain_deadline), Drain::new());
     let (reloading, next, stuck, revisited) = (None, None, false, None);
     let (retired, closing) = (Retired::default(), Vec::new());
     let controller = Controller {
