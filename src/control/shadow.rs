@@ -91,6 +91,7 @@ fn field(field: &Reported) -> Value {
             })
         })
         .collect();
+    let key = if field.kind == "order" { "unordered" } else { "ignore" };
     json!({
         "path": field.path,
         "kind": field.kind,
@@ -98,7 +99,7 @@ fn field(field: &Reported) -> Value {
         "candidate": { "different": field.raw.0, "of": field.raw.1 },
         "control": { "different": field.noise.0, "of": field.noise.1 },
         "evidence_log10": field.evidence_log10,
-        "ignore": format!("ignore = [\"{}\"]", field.path.escape_default()),
+        "ignore": format!("{key} = [\"{}\"]", field.path.escape_default()),
         "samples": samples,
     })
 }
