@@ -60,6 +60,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         reader,
         held: None,
         upload: None,
+        ahead: None,
         asked: None,
         far: None,
         opened: false,

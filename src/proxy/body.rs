@@ -126,7 +126,7 @@ impl ClientBody {
 
     /// All of it has come.
     fn end(&mut self, trailers: Option<&HeaderMap>) {
-        self.upload.ended.set(true);
+        self.upload.end();
         if let Some(draft) = self.tee.take() {
             draft.finish(trailers.cloned());
         }
@@ -375,7 +375,7 @@ impl ResponseBody {
     fn too_late(&mut self) -> Result<Frame<Bytes>, Cut> {
         self.source = Source::Own(None);
         self.deadline = None;
-        self.exchange.lease = None;
+        self.exchange.leave();
         let cut = self.break_off(Ender::Upstream, "call_timeout");
         if let Some(call) = &mut self.exchange.call {
             call.status = GrpcStatus::DEADLINE_EXCEEDED;

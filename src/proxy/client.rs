@@ -10,6 +10,7 @@ use std::task::Poll;
 use http::HeaderValue;
 
 use super::acceptor::Presence;
+use super::budget::Ahead;
 use super::early::Early;
 use super::expiry::Watched;
 use super::handshake::Secured;
@@ -76,6 +77,10 @@ pub(super) struct Client {
     pub(super) closing: Cell<bool>,
     /// What an HTTP/2 connection that has ended was flooded with, if with anything.
     pub(super) suspect: Cell<Option<Refusal>>,
+    /// What may be sent before it is read (HTTP/2).
+    ahead: OnceCell<Rc<Ahead>>,
+    /// The answer under way is of a killed variant, and its time is over (HTTP/1.1).
+    pub(super) killed: Cell<bool>,
     /// What a TLS handshake has settled. Boxed, so that cleartext connections do not carry its size.
     pub(super) secured: OnceCell<Box<Secured>>,
     /// The connection was cut at a drain's deadline.
@@ -114,6 +119,8 @@ impl Client {
             flushed: Cell::new(true),
             between: Cell::new(true),
             expired: Cell::new(false),
+            ahead: OnceCell::new(),
+            killed: Cell::new(false),
             closing: Cell::new(draining),
             suspect: Cell::new(None),
             secured: OnceCell::new(),
@@ -145,6 +152,11 @@ impl Client {
             uri_bytes: limits.uri_bytes as usize,
             chunk_extension_bytes: CHUNK_EXTENSION_BYTES_MAX,
             trailers: TRAILERS_MAX,
+    /// What may be sent before it is read, where this is a connection of HTTP/2.
+    pub(super) fn ahead(&self) -> &Rc<Ahead> {
+        self.ahead.get_or_init(|| self.worker.budget.ahead())
+    }
+
         }
     }
 

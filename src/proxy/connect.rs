@@ -28,6 +28,8 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const H1_BUFFER_BYTES: usize = 256 * 1024;
 /// An endpoint that takes no streams on a new connection is not asked again before this.
 const FULL_MS: u64 = 1000;
+/// Bytes of a request that one stream may buffer for sending.
+const H2_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Whether a pooled connection may be taken.
 #[derive(Clone, Debug)]
@@ -190,6 +192,7 @@ async fn speak_h2(
         .timer(TokioTimer::new())
         .initial_connection_window_size(worker.budget.window_bytes())
         .initial_stream_window_size(worker.budget.stream_window_bytes())
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));

@@ -210,10 +210,11 @@ async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Re
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()
+    let ahead = client.ahead();
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.header_bytes)
-        .initial_connection_window_size(client.worker.budget.window_bytes())
-        .initial_stream_window_size(client.worker.budget.stream_window_bytes())
+        .initial_connection_window_size(ahead.connection_bytes())
+        .initial_stream_window_size(ahead.stream_bytes())
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_local_error_reset_streams(H2_LOCAL_RESETS);

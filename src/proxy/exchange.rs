@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, Version};
 
-use super::budget::Held;
+use super::budget::{BodyAhead, Held};
 use super::capture::Primary;
 use super::client::Client;
 use super::copies::Ticket;
@@ -60,6 +60,8 @@ pub(super) struct Exchange {
     /// What it takes up of the memory.
     pub(super) held: Option<Held>,
     pub(super) upload: Option<Rc<Upload>>,
+    /// What may be sent through the tunnel that it becomes before it is read (HTTP/2).
+    pub(super) ahead: Option<BodyAhead>,
     /// What it asks for besides an answer.
     pub(super) asked: Option<Box<Asked>>,
     /// The upstream's side of what it has become.
@@ -165,13 +167,15 @@ pub(super) struct Ending {
 }
 
 /// What is known of a request's body on its way.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Upload {
     pub(super) bytes: Cell<u64>,
     pub(super) ended: Cell<bool>,
     /// The answer's head has come.
     pub(super) answered: Cell<bool>,
     pub(super) failed: Cell<Option<UploadFault>>,
+    /// What may be sent before it is read, until its end (HTTP/2).
+    ahead: Cell<Option<BodyAhead>>,
 }
 
 /// Why a request's body failed.
@@ -183,7 +187,27 @@ pub(super) enum UploadFault {
     Gone,
 }
 
+impl Upload {
+    /// One that may be so far ahead.
+    pub(super) fn new(ahead: Option<BodyAhead>) -> Rc<Self> {
+        Rc::new(Self { ahead: Cell::new(ahead), ..Self::default() })
+    }
+
+    /// All of it has been read.
+    pub(super) fn end(&self) {
+        self.ended.set(true);
+        drop(self.ahead.take());
+    }
+}
+
 impl Exchange {
+    /// Leaves the upstream, whatever was under way there.
+    pub(super) fn leave(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.abandon(self.upload.as_ref());
+        }
+    }
+
     /// The normal path.
     pub(super) fn path(&self) -> &str {
         self.normal_path.as_deref().unwrap_or_else(|| self.uri.path())

@@ -62,7 +62,7 @@ pub(super) async fn forward(
             if !ours {
                 meter.failures.inc();
             }
-            exchange.lease = None;
+            exchange.leave();
             exchange.flight = None;
             trace::ends(exchange, fault.detail());
             if let (Some(primary), Some(failure)) = (&exchange.compared, fault.failure()) {
@@ -189,6 +189,9 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
     }
     if let Some(trace) = &mut exchange.trace {
         trace.answered(status.as_u16());
+        if exchange.upload.as_ref().is_some_and(|upload| upload.ended.get()) {
+            held.forget_upload();
+        }
     }
     took
 }

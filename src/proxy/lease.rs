@@ -73,11 +73,22 @@ impl Lease {
         }
     }
 
+    /// The exchange ends before its time. hyper lets go of a connection only when the other side has read what was begun
+    /// of a body, which may be never: with a body, the connection is cut here.
+    pub(super) fn abandon(self, upload: Option<&Rc<Upload>>) {
+        match self {
+            Self::Whole { connection, .. } if upload.is_some() => connection.task.abort(),
+            Self::Whole { .. } | Self::Stream(_) => {}
+        }
+    }
+
     /// The answer was read whole: the connection goes back to its pool, unless the request's body is still on its way.
     pub(super) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {
             Self::Whole { connection, endpoint } => {
-                if upload.is_none_or(|upload| upload.ended.get()) && !connection.sender.is_closed() {
+                if upload.is_some_and(|upload| !upload.ended.get()) {
+                    connection.task.abort();
+                } else if !connection.sender.is_closed() {
                     endpoint.push(connection, now_ms);
                 }
             }

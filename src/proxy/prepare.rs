@@ -9,6 +9,7 @@ use http::{Request, Uri, Version, request};
 use http_body::Body;
 
 use super::body::{ClientBody, RequestBody};
+use super::budget::BodyAhead;
 use super::client::Client;
 use super::exchange::{Exchange, Upload};
 use super::fault::{Fault, REQUEST_ID};
@@ -52,6 +53,8 @@ pub(super) fn prepare(
     }
     if let Some(asked) = &exchange.asked {
         asked.dress(&mut parts.headers);
+        // What is sent through the tunnel is sent ahead too.
+        exchange.ahead = ahead(exchange, None)?;
     }
     parts.uri = target(exchange, split, matched)?;
     parts.version = Version::HTTP_11;
@@ -81,10 +84,22 @@ fn take_body(
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
-    let upload = Rc::new(Upload::default());
+    let upload = Upload::new(ahead(exchange, length)?);
+    let room = exchange.held.as_mut().is_none_or(|held| held.add_upload(length));
+    if !room {
+        return Err(Fault::Refused(Refusal::Memory));
+    }
     exchange.upload = Some(Rc::clone(&upload));
     let body = ClientBody::new(body, exchange, upload, route);
     Ok(RequestBody::Client(Box::new(body)))
+}
+
+/// Takes what a client may send before it is read.
+fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyAhead>, Fault> {
+    if exchange.version != Version::HTTP_2 {
+        return Ok(None);
+    }
+    exchange.client.ahead().take(length).map(Some).ok_or(Fault::Refused(Refusal::Memory))
 }
 
 /// HTTP/2 may split cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).

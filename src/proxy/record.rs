@@ -21,7 +21,7 @@ impl Drop for Exchange {
             }
         }
         // The upstream's connection and counts are given back before anything is told about them.
-        self.lease = None;
+        self.leave();
         self.flight = None;
         if let Some(primary) = self.compared.take() {
             primary.left();

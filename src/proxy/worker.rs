@@ -170,6 +170,9 @@ impl Worker {
         self.visitors.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
         self.span_sender.hand_over(&mut self.spans.borrow_mut());
+        let held = i64::try_from(self.budget.used()).unwrap_or(i64::MAX);
+        let meter = &self.meter().held_bytes;
+        meter.add(held - meter.value());
         self.registry.beat(self.index, now);
     }
 

@@ -281,6 +281,9 @@ fn edge(text: &mut Text, scrape: &Scrape<'_>) {
     let recorded = sum(worker.used().map(|meter| &meter.requests_recorded));
     let begun = sum(worker.used().map(|meter| &meter.requests_begun));
     text.sample("", &[], begun.saturating_sub(recorded));
+    text.family("pointsman_held_bytes", Kind::Gauge, "Memory set aside for requests, of the budget that refuses more.");
+    let held: i64 = worker.used().map(|meter| meter.held_bytes.value()).sum();
+    text.sample("", &[], held.max(0));
     let counters: [Counters<WorkerMeter>; 7] = [
         ("pointsman_connections_accepted_total", "Connections accepted.", |m| &m.accepted),
         ("pointsman_connections_closed_total", "Connections closed.", |m| &m.closed),

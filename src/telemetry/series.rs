@@ -325,6 +325,8 @@ pub struct WorkerMeter {
     pub requests_begun: Counter,
     /// Requests recorded. Begun minus recorded are in flight.
     pub requests_recorded: Counter,
+    /// Bytes of the memory budget that are taken, as of the last sweep.
+    pub held_bytes: Gauge,
     /// Refusals by [`Refusal`].
     pub refused: [Counter; Refusal::ALL.len()],
     /// Handshakes with clients.

@@ -1,5 +1,8 @@
 //! Memory after thousands of hostile requests and answers: what one of them leaves behind would show.
 
+use std::sync::Mutex;
+
+use crate::harness::frames::{self, Frames};
 use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, until};
 
 /// What the process may hold more than before: buffers that are kept, not one for each request.
@@ -122,4 +125,65 @@ fn idle_connections_hold_no_buffers() {
         (proxy.metric("process_resident_memory_bytes") - before < GROWTH_MAX).then_some(())
     });
     drop(idle);
+}
+
+#[test]
+fn what_clients_send_ahead_of_their_upstreams_is_counted_before_it_is_held() {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let mute = Upstream::script(move |mut conn| {
+        if conn.head().is_ok() {
+            // What follows is not read.
+            let _ = ended.lock().unwrap().recv();
+        }
+    });
+    let _end = end;
+    let quiet = format!("[access_log]\nsink = \"off\"\n{ONE_ROUTE}");
+    let proxy = Proxy::with("main", &mute).start_alone(&quiet);
+    let post = frames::block(&[(":method", "POST"), (":scheme", "http"), (":authority", "test"), (":path", "/")]);
+    let figures = || (proxy.metric("process_resident_memory_bytes"), proxy.metric("pointsman_held_bytes"));
+    let (resident, held) = figures();
+    let fill = || {
+        let mut client = Frames::connect(proxy.address, &[]);
+        let (mut stream, mut window) = (0, 65_535);
+        while stream == 0 || window == 65_535 {
+            let frame = client.next().unwrap();
+            let number = |at: usize| u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap());
+            match frame.kind {
+                frames::SETTINGS => {
+                    let at = frame.payload.chunks(6).position(|setting| setting[1] == 4);
+                    stream = at.map_or(stream, |at| number(6 * at + 2));
+                }
+                frames::WINDOW_UPDATE => window += number(0),
+                _ => {}
+            }
+        }
+        let mut id = 1;
+        while window > 0 && id < 200 {
+            assert!(client.headers(id, 0, &post));
+            let mut left = stream.min(window);
+            window -= left;
+            while left > 0 {
+                let length = left.min(16_384);
+                assert!(client.send(frames::DATA, 0, id, &vec![0; length as usize]));
+                left -= length;
+            }
+            id += 2;
+        }
+        // What was sent has been read when this is answered.
+        assert!(client.send(frames::PING, 0, 0, &[0; 8]));
+        while client.next().unwrap().kind != frames::PING {}
+        client
+    };
+    let clients: Vec<Frames> = (0..4).map(|_| fill()).collect();
+    until("what is held has been counted", || {
+        let (now, counted) = figures();
+        let (grown, counted) = (now - resident, counted - held);
+        // Pieces of what was read lie in blocks that are larger than they.
+        (grown > GROWTH_MAX && counted > 1e6).then_some(())?;
+        assert!(grown < 1.4 * counted + GROWTH_MAX, "{grown} bytes are held, {counted} are counted");
+        Some(())
+    });
+    drop(clients);
+    until("all is given back", || (proxy.metric("pointsman_held_bytes") == held).then_some(()));
 }
