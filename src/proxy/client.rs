@@ -63,8 +63,6 @@ pub(super) struct Client {
     pub(super) early: Early,
     /// The reader of the stream that is being polled (HTTP/2).
     pub(super) reader: RefCell<Option<Rc<Reader>>>,
-    /// The beginning of a head was read, and not the rest of it (HTTP/2).
-    pub(super) in_head: Cell<bool>,
     /// The connection's task has been woken and has read nothing yet.
     pub(super) turn_begins: Cell<bool>,
     /// Everything that was written has left.
@@ -77,12 +75,12 @@ pub(super) struct Client {
     pub(super) closing: Cell<bool>,
     /// What an HTTP/2 connection that has ended was flooded with, if with anything.
     pub(super) suspect: Cell<Option<Refusal>>,
+    /// What a TLS handshake has settled. Boxed, so that cleartext connections do not carry its size.
+    pub(super) secured: OnceCell<Box<Secured>>,
     /// What may be sent before it is read (HTTP/2).
     ahead: OnceCell<Rc<Ahead>>,
     /// The answer under way is of a killed variant, and its time is over (HTTP/1.1).
     pub(super) killed: Cell<bool>,
-    /// What a TLS handshake has settled. Boxed, so that cleartext connections do not carry its size.
-    pub(super) secured: OnceCell<Box<Secured>>,
     /// The connection was cut at a drain's deadline.
     pub(super) cut: Cell<bool>,
 }
@@ -114,16 +112,15 @@ impl Client {
             refused_body: Cell::new(None),
             early: Early::default(),
             reader: RefCell::new(None),
-            in_head: Cell::new(false),
             turn_begins: Cell::new(true),
             flushed: Cell::new(true),
             between: Cell::new(true),
             expired: Cell::new(false),
-            ahead: OnceCell::new(),
-            killed: Cell::new(false),
             closing: Cell::new(draining),
             suspect: Cell::new(None),
             secured: OnceCell::new(),
+            ahead: OnceCell::new(),
+            killed: Cell::new(false),
             cut: Cell::new(false),
         })
     }
@@ -152,12 +149,12 @@ impl Client {
             uri_bytes: limits.uri_bytes as usize,
             chunk_extension_bytes: CHUNK_EXTENSION_BYTES_MAX,
             trailers: TRAILERS_MAX,
+        }
+    }
+
     /// What may be sent before it is read, where this is a connection of HTTP/2.
     pub(super) fn ahead(&self) -> &Rc<Ahead> {
         self.ahead.get_or_init(|| self.worker.budget.ahead())
-    }
-
-        }
     }
 
     /// How the requests of this connection came: `http` or `https`.

@@ -227,7 +227,7 @@ async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Re
         match client.watched.take_told() {
             Told::Nothing | Told::Doze => {}
             Told::Expired if client.watched.write_expired(client.worker.now_ms()) => return stalled(client),
-            Told::Expired if client.in_head.get() => {
+            Told::Expired if client.watched.head_expired(client.worker.now_ms()) => {
                 client.worker.meter().refuse(Refusal::HeaderTimeout);
                 return Poll::Ready(Ok(()));
             }

@@ -2,8 +2,9 @@
 //! connection sets or clears its deadline with a plain store. A connection that expires is woken and told.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How often a worker sweeps; deadlines are late by at most this.
@@ -35,6 +36,7 @@ pub(super) enum Told {
 #[derive(Debug)]
 pub(super) struct Watched {
     reading: Cell<u64>,
+    heading: Cell<u64>,
     writing: Cell<u64>,
     dozing: Cell<u64>,
     told: Cell<Told>,
@@ -55,6 +57,23 @@ impl Watched {
         if self.reading.get() == NEVER {
             self.read_within(now_ms, from_now);
         }
+    }
+
+    /// A head has begun and not ended: expires after `from_now` unless it ends, whatever else happens.
+    pub(super) fn head_within_once(&self, now_ms: u64, from_now: Duration) {
+        if self.heading.get() == NEVER {
+            self.heading.set(now_ms.saturating_add(millis(from_now)));
+        }
+    }
+
+    /// No head is under way, or another one is.
+    pub(super) fn clear_head(&self) {
+        self.heading.set(NEVER);
+    }
+
+    /// Whether it was a head that expired.
+    pub(super) fn head_expired(&self, now_ms: u64) -> bool {
+        self.heading.get() <= now_ms
     }
 
     /// Nothing is awaited from the peer.
@@ -125,14 +144,19 @@ fn millis(duration: Duration) -> u64 {
 
 /// A worker's connections.
 #[derive(Debug, Default)]
-pub(super) struct Watchlist(RefCell<Vec<Rc<Watched>>>);
+pub(super) struct Watchlist {
+    list: RefCell<Vec<Rc<Watched>>>,
+    /// Who waits until there are none.
+    waiting: RefCell<Option<Waker>>,
+}
 
 impl Watchlist {
     /// Puts one more connection under watch; [`Self::remove`] ends that.
     pub(super) fn add(&self, socket: usize) -> Rc<Watched> {
-        let mut list = self.0.borrow_mut();
+        let mut list = self.list.borrow_mut();
         let watched = Rc::new(Watched {
             reading: Cell::new(NEVER),
+            heading: Cell::new(NEVER),
             writing: Cell::new(NEVER),
             dozing: Cell::new(NEVER),
             told: Cell::new(Told::Nothing),
@@ -146,23 +170,41 @@ impl Watchlist {
 
     /// Takes a connection off the list.
     pub(super) fn remove(&self, watched: &Watched) {
-        let mut list = self.0.borrow_mut();
+        let mut list = self.list.borrow_mut();
         let place = watched.place.get();
         list.swap_remove(place);
         if let Some(moved) = list.get(place) {
             moved.place.set(place);
         }
+        if list.is_empty()
+            && let Some(waker) = self.waiting.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Waits until there are none. Cancel safe; for one at a time.
+    pub(super) async fn emptied(&self) {
+        poll_fn(|cx| {
+            if self.len() == 0 {
+                return Poll::Ready(());
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.list.borrow().len()
     }
 
     /// Tells those whose deadline has passed.
     pub(super) fn sweep(&self, now_ms: u64) {
-        for watched in self.0.borrow().iter() {
-            if watched.reading.get() <= now_ms || watched.writing.get() <= now_ms {
+        for watched in self.list.borrow().iter() {
+            let due = watched.reading.get().min(watched.heading.get()).min(watched.writing.get());
+            if due <= now_ms {
                 watched.tell(Told::Expired);
             } else if watched.dozing.get() <= now_ms {
                 watched.stay_awake();
@@ -173,14 +215,14 @@ impl Watchlist {
 
     /// Tells those that were accepted on this socket.
     pub(super) fn tell_those_of(&self, socket: usize, told: Told) {
-        for watched in self.0.borrow().iter().filter(|watched| watched.socket == socket) {
+        for watched in self.list.borrow().iter().filter(|watched| watched.socket == socket) {
             watched.tell(told);
         }
     }
 
     /// Tells everyone.
     pub(super) fn tell_all(&self, told: Told) {
-        for watched in self.0.borrow().iter() {
+        for watched in self.list.borrow().iter() {
             watched.tell(told);
         }
     }
@@ -206,6 +248,16 @@ mod tests {
         list.sweep(600);
         assert_eq!([early.take_told(), late.take_told()], [Told::Nothing, Told::Expired]);
         assert!(late.write_expired(600));
+        late.clear_write();
+        early.head_within_once(600, Duration::from_millis(50));
+        early.head_within_once(640, Duration::from_millis(50));
+        early.clear_read();
+        list.sweep(650);
+        assert!(early.head_expired(650) && !late.head_expired(650));
+        assert_eq!([early.take_told(), late.take_told()], [Told::Expired, Told::Nothing]);
+        early.clear_head();
+        list.sweep(700);
+        assert_eq!(early.take_told(), Told::Nothing);
     }
 
     #[test]
@@ -217,7 +269,11 @@ mod tests {
         assert_eq!(list.len(), 1);
         list.tell_all(Told::Drain);
         assert_eq!([a.take_told(), b.take_told(), c.take_told()], [Told::Nothing, Told::Drain, Told::Nothing]);
+        let mut emptied = std::pin::pin!(list.emptied());
+        let mut poll = || emptied.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll().is_pending());
         list.remove(&b);
+        assert!(poll().is_ready());
         assert_eq!(list.len(), 0);
     }
 

@@ -47,6 +47,9 @@ impl H2Io {
         if let Ok(counted) = counted {
             self.paused = counted < bytes.len();
         }
+        if std::mem::take(&mut self.frames.between) {
+            self.client.watched.clear_head();
+        }
         counted.map_err(|refusal| {
             self.client.worker.meter().refuse(refusal);
             io::Error::new(io::ErrorKind::InvalidData, refusal.name())
@@ -80,21 +83,18 @@ impl Read for H2Io {
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         if Pin::new(&mut this.stream).poll_read(cx, &mut buffer)?.is_pending() {
             if this.frames.is_in_head() {
-                if !this.client.in_head.replace(true) {
-                    let patience = this.client.listener.spec.limits.header_timeout;
-                    this.client.watched.read_within(worker.now_ms(), patience);
-                }
-            } else if this.client.in_flight.get() == 0 {
+                let patience = this.client.listener.spec.limits.header_timeout;
+                this.client.watched.head_within_once(worker.now_ms(), patience);
+                return Poll::Pending;
+            }
+            this.client.watched.clear_head();
+            if this.client.in_flight.get() == 0 {
                 let idle = this.client.listener.spec.limits.idle_timeout;
                 this.client.watched.read_within_once(worker.now_ms(), idle);
             }
             return Poll::Pending;
         }
         let counted = this.count(buffer.filled())?;
-        if this.client.in_head.get() && !this.frames.is_in_head() {
-            this.client.in_head.set(false);
-            this.client.watched.clear_read();
-        }
         cursor.put_slice(&buffer.filled()[..counted]);
         this.held.extend_from_slice(&buffer.filled()[counted..]);
         Poll::Ready(Ok(()))
@@ -151,6 +151,8 @@ struct Frames {
     kind: u8,
     /// A block of fields goes on in the next frame.
     block_open: bool,
+    /// No head was under way at some place of what was counted last.
+    between: bool,
     /// HEADERS in this turn.
     heads: usize,
     resets: Quota,
@@ -189,6 +191,7 @@ impl Frames {
             window: 0,
             kind: 0,
             block_open: false,
+            between: false,
             heads: 0,
             resets: Quota::new(limits.h2_resets, Refusal::H2Resets),
             pings: Quota::new(limits.h2_pings, Refusal::H2Pings),
@@ -224,6 +227,7 @@ impl Frames {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
+            self.between |= !self.is_in_head();
             let taken = (FRAME_HEADER_BYTES - self.header_bytes).min(bytes.len());
             self.header[self.header_bytes..self.header_bytes + taken].copy_from_slice(&bytes[..taken]);
             self.header_bytes += taken;
@@ -279,6 +283,7 @@ mod tests {
             window: 0,
             kind: 0,
             block_open: false,
+            between: false,
             heads: 0,
             resets: Quota::new(2, Refusal::H2Resets),
             pings: Quota::new(2, Refusal::H2Pings),

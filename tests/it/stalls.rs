@@ -73,6 +73,68 @@ fn a_head_that_does_not_end_ends_its_connection() {
     assert_eq!(proxy.refused("header_timeout"), 2.0);
 }
 
+/// On the way: a request that is never answered, and the first half of another one.
+fn half_a_head_behind_a_request(proxy: &Proxy, mute: &Upstream) -> (Frames, Vec<u8>) {
+    let head = frames::frame(frames::HEADERS, END_STREAM | END_HEADERS, 3, &frames::get("test", "/none"));
+    let mut client = Frames::connect(proxy.address(), &[]);
+    // An acknowledgement would break into the head.
+    client.polite = false;
+    let waits = frames::frame(frames::HEADERS, END_STREAM | END_HEADERS, 1, &frames::get("test", "/mute"));
+    assert!(client.write(&[&waits, &head[..12]].concat()));
+    until("the first is there, and what was behind it was read", || (mute.accepted() == 1).then_some(()));
+    (client, head[12..].to_vec())
+}
+
+fn mute() -> (Upstream, String) {
+    let mute = Upstream::script(|mut conn| {
+        if conn.head().is_ok() {
+            conn.wait();
+        }
+    });
+    (mute, ONE_ROUTE.replace("/*", "/mute"))
+}
+
+#[test]
+fn half_a_head_has_its_time_while_other_streams_go_on() {
+    let (mute, route) = mute();
+    let proxy = Proxy::with("main", &mute).limits("header_timeout = \"300ms\"").start(&route);
+    let (mut client, _rest) = half_a_head_behind_a_request(&proxy, &mute);
+    client.end();
+    assert_eq!(proxy.refused("header_timeout"), 1.0);
+}
+
+#[test]
+fn heads_that_end_in_a_later_turn_leave_no_deadline_behind_and_spare_none() {
+    let (mute, route) = mute();
+    let limits = "header_timeout = \"1s\"\nidle_timeout = \"1300ms\"";
+    let proxy = Proxy::with("main", &mute).limits(limits).start(&route);
+    for is_idle in [true, false] {
+        let (mut client, mut rest) = half_a_head_behind_a_request(&proxy, &mute);
+        let last = 3 + 2 * 12;
+        for stream in (5..=last).step_by(2) {
+            rest.extend(frames::frame(
+                frames::HEADERS,
+                END_STREAM | END_HEADERS,
+                stream,
+                &frames::get("test", "/none"),
+            ));
+        }
+        assert!(client.write(&rest));
+        while client.next().is_some_and(|frame| frame.stream != last || frame.flags & END_STREAM == 0) {}
+        if is_idle {
+            client.send(frames::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+            assert_eq!(client.end(), Some(0), "an idle connection is told to go");
+            assert_eq!(proxy.refused("header_timeout"), 0.0);
+            until("the upstream is let go", || (mute.open() == 0).then_some(()));
+        } else {
+            let half = frames::frame(frames::HEADERS, END_STREAM | END_HEADERS, last + 2, &get());
+            assert!(client.write(&half[..12]));
+            client.end();
+            assert_eq!(proxy.refused("header_timeout"), 1.0);
+        }
+    }
+}
+
 #[test]
 fn an_upstream_that_refuses_streams_is_asked_twice_at_most() {
     for code in [Reason::REFUSED_STREAM, Reason::INTERNAL_ERROR, Reason::CANCEL] {
