@@ -255,7 +255,7 @@ pub(super) struct ResponseBody {
     uploaded: u64,
     /// When a call must have ended.
     deadline: Option<Deadline>,
-    /// A kill may close it, once it has been waited for.
+    /// A kill may close it.
     open: Option<OpenStream>,
 }
 
@@ -285,9 +285,10 @@ impl ResponseBody {
             let worker = &exchange.client.worker;
             Deadline::new(worker, Some(deadline.saturating_duration_since(worker.clock.now())))
         });
+        let lasts = !ended && matches!(source, Source::Upstream(..));
+        let open = if lasts { OpenStream::of_body(&exchange) } else { None };
         let (given_ms, waited_ms, uploaded) = (None, 0, 0);
-        let mut body =
-            Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline, open: None };
+        let mut body = Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline, open };
         if ended {
             body.finish();
         }
@@ -303,6 +304,7 @@ impl ResponseBody {
         }
         // On HTTP/2 the reader is waited for until hyper has got rid of what it was given.
         self.timer = None;
+        self.open = None;
         if let Some(lease) = exchange.lease.take() {
             lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());
         }
@@ -417,13 +419,6 @@ impl Body for ResponseBody {
             Poll::Pending => {
                 if let Some(reader) = &this.exchange.reader {
                     reader.waits();
-                }
-                if this.open.is_none() {
-                    this.open = OpenStream::of(&this.exchange);
-                    // Whoever closes it must know whom to wake.
-                    if this.open.as_ref().is_some_and(|open| open.is_due(cx)) {
-                        return Poll::Ready(Some(Err(this.break_off(Ender::Proxy, "killed"))));
-                    }
                 }
                 ready!(this.poll_idle(cx));
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "idle_timeout"))))

@@ -174,7 +174,11 @@ async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
                 Told::Close => Pin::new(&mut *connection).graceful_shutdown(),
                 Told::Cut => return cut(client).map(Turn::Ended),
             }
-            Pin::new(&mut *connection).poll(cx).map(Turn::Ended)
+            match Pin::new(&mut *connection).poll(cx) {
+                // Its reader does not read, so that nobody was asked for more.
+                Poll::Pending if client.killed.get() => Poll::Ready(Turn::Ended(Ok(()))),
+                polled @ (Poll::Pending | Poll::Ready(_)) => polled.map(Turn::Ended),
+            }
         });
         let ended = match turn.await {
             Turn::Ended(ended) => Some(ended),
@@ -206,11 +210,11 @@ async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
 
 async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Result<()> {
     let limits = &client.listener.spec.limits;
+    let ahead = client.ahead();
     let mut builder = http2::Builder::new(Streams(Rc::clone(client)));
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()
-    let ahead = client.ahead();
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.header_bytes)
         .initial_connection_window_size(ahead.connection_bytes())

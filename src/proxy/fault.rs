@@ -50,6 +50,8 @@ pub(super) enum Fault {
     TlsAlert,
     /// The endpoint did not shake hands in time.
     TlsTimeout,
+    /// A kill closed it while it waited.
+    Killed,
     /// No response in time.
     ResponseTimeout,
     /// No response within the `grpc-timeout` of the call.
@@ -60,7 +62,7 @@ impl Fault {
     /// What it is for a comparison, when it is the upstream's.
     pub(super) const fn failure(self) -> Option<Failure> {
         match self {
-            Self::Refused(_) | Self::ClientGone | Self::NoUpgrade | Self::UpstreamRequests => None,
+            Self::Refused(_) | Self::ClientGone | Self::NoUpgrade | Self::UpstreamRequests | Self::Killed => None,
             Self::NoEndpoint
             | Self::UpstreamConnections
             | Self::ConnectRefused
@@ -80,6 +82,7 @@ impl Fault {
             Self::Refused(refusal) => refusal_status(refusal),
             Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::NoEndpoint | Self::UpstreamRequests | Self::UpstreamConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Killed => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectRefused
             | Self::UpstreamReset
             | Self::UpstreamProtocol
@@ -101,7 +104,7 @@ impl Fault {
             Self::Refused(Refusal::Requests | Refusal::Memory) => "connection_limit_reached",
             Self::Refused(_) => "http_request_error",
             Self::ClientGone => "http_request_error",
-            Self::NoEndpoint => "destination_unavailable",
+            Self::NoEndpoint | Self::Killed => "destination_unavailable",
             Self::UpstreamRequests | Self::UpstreamConnections => "connection_limit_reached",
             Self::ConnectRefused => "connection_refused",
             Self::ConnectTimeout | Self::TlsTimeout => "connection_timeout",
@@ -121,6 +124,7 @@ impl Fault {
             Self::Refused(refusal) => refusal.name(),
             Self::ClientGone => "client_gone",
             Self::NoEndpoint => "no_endpoint",
+            Self::Killed => "killed",
             Self::UpstreamRequests => "upstream_requests",
             Self::UpstreamConnections => "upstream_connections",
             Self::ConnectRefused => "connect_refused",
@@ -145,6 +149,7 @@ impl Fault {
             Self::ClientGone => "The request's body did not arrive whole.",
             Self::NoEndpoint => "The service has no instance at the moment.",
             Self::UpstreamRequests | Self::UpstreamConnections => "The service is busy. Try again shortly.",
+            Self::Killed => "The service was exchanged meanwhile. Try again.",
             Self::ConnectRefused => "The service could not be reached.",
             Self::TlsCertificate | Self::TlsProtocol | Self::TlsAlert => {
                 "No secure connection to the service could be made."
@@ -162,6 +167,7 @@ impl Fault {
         match self {
             Self::Refused(Refusal::BodyTooSlow | Refusal::HeaderTimeout) | Self::ClientGone => Ender::Client,
             Self::Refused(_) | Self::UpstreamRequests | Self::UpstreamConnections | Self::NoEndpoint => Ender::Proxy,
+            Self::Killed => Ender::Proxy,
             Self::ConnectRefused
             | Self::ConnectTimeout
             | Self::TlsCertificate
@@ -187,6 +193,7 @@ impl Fault {
             Self::ClientGone => GrpcStatus::CANCELLED,
             Self::ResponseTimeout | Self::CallTimeout => GrpcStatus::DEADLINE_EXCEEDED,
             Self::NoEndpoint
+            | Self::Killed
             | Self::UpstreamRequests
             | Self::UpstreamConnections
             | Self::ConnectRefused
@@ -213,7 +220,10 @@ impl Fault {
     const fn passes(self) -> bool {
         matches!(
             self,
-            Self::Refused(Refusal::Requests | Refusal::Memory) | Self::UpstreamRequests | Self::UpstreamConnections
+            Self::Refused(Refusal::Requests | Refusal::Memory)
+                | Self::UpstreamRequests
+                | Self::UpstreamConnections
+                | Self::Killed
         )
     }
 }

@@ -19,6 +19,7 @@ use super::exchange::{Chosen, Exchange, Stage, UploadFault};
 use super::fault::Fault;
 use super::fields::is_ambiguous_response;
 use super::lease::{Flight, Lease};
+use super::open_streams::{OpenStream, unless_killed};
 use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::{for_h1, for_h2};
 use super::replay::Again;
@@ -51,14 +52,16 @@ pub(super) async fn forward(
     // Nothing was awaited since the request's head: the whole bound is left.
     let (patience, late) = patience(exchange, route.timeouts.request);
     let mut deadline = Deadline::new(&worker, patience);
-    let sent = deadline.bound(pin!(send(exchange, (&upstream, &endpoint), request))).await;
+    let open = OpenStream::of(exchange);
+    let sent = deadline.bound(pin!(unless_killed(open, pin!(send(exchange, (&upstream, &endpoint), request))))).await;
     let meter = upstream.meter(worker.index);
     let result = sent.unwrap_or(Err(late)).map_err(|fault| blame(exchange, fault));
     match &result {
         Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
-            let ours = matches!(fault, Fault::Refused(_) | Fault::ClientGone | Fault::UpstreamConnections);
+            let ours =
+                matches!(fault, Fault::Refused(_) | Fault::ClientGone | Fault::UpstreamConnections | Fault::Killed);
             if !ours {
                 meter.failures.inc();
             }
@@ -186,12 +189,12 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
     exchange.upstream_latency = Some(took);
     if let Some(held) = &mut exchange.held {
         held.forget_head();
-    }
-    if let Some(trace) = &mut exchange.trace {
-        trace.answered(status.as_u16());
         if exchange.upload.as_ref().is_some_and(|upload| upload.ended.get()) {
             held.forget_upload();
         }
+    }
+    if let Some(trace) = &mut exchange.trace {
+        trace.answered(status.as_u16());
     }
     took
 }

@@ -1,12 +1,17 @@
 //! The streams that a kill closes: with `kill.close_streams`, whatever a killed variant still carries ends after that
-//! time, be it a tunnel or the body of an answer. A kill that is taken back in time closes nothing.
+//! time, be it a tunnel, the body of an answer or a request that waits for one. A kill that is taken back in time closes
+//! nothing.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
+use super::client::Client;
 use super::exchange::Exchange;
+use super::fault::Fault;
 use super::local::Local;
+use super::streams::Reader;
 use super::worker::Worker;
 use crate::route::{Route, RouteId, Rules, VariantId};
 
@@ -29,7 +34,16 @@ struct Stream {
     killed_ms: Cell<Option<u64>>,
     due_ms: Cell<u64>,
     waker: RefCell<Option<Waker>>,
+    carrier: Carrier,
     place: Cell<usize>,
+}
+
+/// Who carries a stream, and ends it when nobody asks for more of it, since its reader does not read.
+enum Carrier {
+    /// Whoever is woken asks.
+    Asks,
+    Connection(Rc<Client>),
+    Stream(Rc<Reader>),
 }
 
 /// A stream's place among those that a kill can close; given back when dropped.
@@ -80,6 +94,14 @@ impl OpenStreams {
         }
         let list = self.list.borrow();
         for stream in list.iter().filter(|stream| stream.due_ms.get() <= now_ms) {
+            match &stream.carrier {
+                Carrier::Asks => {}
+                Carrier::Connection(client) => {
+                    client.killed.set(true);
+                    client.watched.wake();
+                }
+                Carrier::Stream(reader) => reader.kill(),
+            }
             if let Some(waker) = stream.waker.take() {
                 waker.wake();
             }
@@ -90,8 +112,20 @@ impl OpenStreams {
 }
 
 impl OpenStream {
-    /// What a kill can close of this exchange: nothing when stable answers.
+    /// What a kill can close of this exchange, as long as somebody asks when he is woken: nothing when stable answers.
     pub(super) fn of(exchange: &Exchange) -> Option<Self> {
+        Self::carried(exchange, || Carrier::Asks)
+    }
+
+    /// The body of this exchange's answer.
+    pub(super) fn of_body(exchange: &Exchange) -> Option<Self> {
+        Self::carried(exchange, || match &exchange.reader {
+            Some(reader) => Carrier::Stream(Rc::clone(reader)),
+            None => Carrier::Connection(Rc::clone(&exchange.client)),
+        })
+    }
+
+    fn carried(exchange: &Exchange, carrier: impl FnOnce() -> Carrier) -> Option<Self> {
         let (route, variant) = (exchange.route?, exchange.chosen?.variant);
         if variant == VariantId::STABLE {
             return None;
@@ -107,6 +141,7 @@ impl OpenStream {
                 killed_ms: Cell::new(None),
                 due_ms: Cell::new(NEVER),
                 waker: RefCell::new(None),
+                carrier: carrier(),
                 place: Cell::new(list.len()),
             });
             list.push(Rc::clone(&stream));
@@ -138,8 +173,23 @@ impl OpenStream {
     }
 }
 
+/// What `future` gives, unless a kill comes first. Cancel safe when `future` is.
+pub(super) async fn unless_killed<T>(
+    open: Option<OpenStream>,
+    mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+) -> Result<T, Fault> {
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Pending if open.as_ref().is_some_and(|open| open.is_due(cx)) => Poll::Ready(Err(Fault::Killed)),
+        polled @ (Poll::Pending | Poll::Ready(_)) => polled,
+    })
+    .await
+}
+
 impl Drop for OpenStream {
     fn drop(&mut self) {
+        if let Carrier::Connection(client) = &self.stream.carrier {
+            client.killed.set(false);
+        }
         let mut list = self.worker.open_streams.list.borrow_mut();
         let place = self.stream.place.get();
         list.swap_remove(place);

@@ -13,6 +13,9 @@ impl Drop for Exchange {
         } else if self.stage != Stage::Done && self.ending.ender == Ender::Done {
             if self.client.cut.get() {
                 self.ends(Ender::Proxy, "drain_deadline");
+            } else if self.client.killed.get() || self.reader.as_ref().is_some_and(|reader| reader.is_killed()) {
+                self.client.worker.meter().killed_streams.inc();
+                self.ends(Ender::Proxy, "killed");
             } else {
                 self.ends(Ender::Client, "client_gone");
                 if let Some(call) = self.call.as_mut().filter(|call| call.status == GrpcStatus::UNSEEN) {

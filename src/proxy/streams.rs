@@ -18,6 +18,9 @@ use crate::telemetry::Refusal;
 pub(super) struct Reader {
     due_ms: Cell<Option<u64>>,
     late: Cell<bool>,
+    killed: Cell<bool>,
+    /// The stream's task, while its reader is waited for.
+    task: RefCell<Option<Waker>>,
     /// Where the stream has become a tunnel: how its sending half is.
     sending: Sending,
 }
@@ -61,6 +64,19 @@ impl Reader {
         }
     }
 
+    /// The stream is to end, whether its reader asks for more or not.
+    pub(super) fn kill(&self) {
+        self.killed.set(true);
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// Whether the stream was to end.
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.get()
+    }
+
     /// Whether the stream was given up because of its reader.
     pub(super) fn is_late(&self) -> bool {
         self.late.get()
@@ -87,13 +103,17 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
                 client.reader.replace(Some(Rc::clone(&reader)));
                 let polled = future.as_mut().poll(cx);
                 client.reader.take();
-                if polled.is_ready() {
+                if polled.is_ready() || reader.is_killed() {
                     return Poll::Ready(());
                 }
                 let Some(due_ms) = reader.due_ms.get() else {
                     timer = None;
                     return Poll::Pending;
                 };
+                match &mut *reader.task.borrow_mut() {
+                    Some(known) => known.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
                 loop {
                     let now_ms = client.worker.now_ms();
                     if now_ms >= due_ms {

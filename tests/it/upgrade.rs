@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
 use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use pointsman::app::Stopped;
 
-use crate::harness::frames::{Fate, Frames, block};
+use crate::harness::frames::{END_STREAM, Fate, Frames, HEADERS, INITIAL_WINDOW_SIZE, block, field, get};
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::proxy::Setup;
 use crate::harness::upstream::Got;
@@ -790,6 +792,51 @@ fn a_kill_closes_long_answers_of_a_killed_variant_too() {
     assert_eq!(proxy.metric("pointsman_killed_streams_total"), 1.0);
     let lines = proxy.logged(2);
     assert!(lines.iter().any(|line| line["termination"] == "PB" && line["detail"] == "killed"), "{lines:#?}");
+}
+
+#[test]
+fn a_kill_closes_answers_that_nobody_reads_and_requests_that_wait_for_one() {
+    let sent = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&sent);
+    let canary = Upstream::script(move |mut conn| {
+        let Ok(got) = conn.head() else { return };
+        if got.target == "/waits" {
+            return conn.wait();
+        }
+        conn.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n");
+        let piece = vec![b'x'; 1 << 16];
+        while conn.send(&piece) {
+            sent.fetch_add(1 << 16, SeqCst);
+        }
+    });
+    let stable = switcher();
+    let proxy = Proxy::with("main", &stable).with("other", &canary).start(&split_with(""));
+    let ask = |path: &str| {
+        let mut client = proxy.connect();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\nX-Canary: 1\r\n\r\n"));
+        client
+    };
+    let mut stalled = ask("/");
+    assert_eq!(stalled.head().unwrap().1, 200);
+    let mut stream = Frames::connect(proxy.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+    stream.headers(1, END_STREAM, &[get("test", "/"), field(b"x-canary", b"1")].concat());
+    while stream.next().unwrap().kind != HEADERS {}
+    let mut waits = ask("/waits");
+    until("all are under way", || (canary.open() == 3 && seen.load(SeqCst) > 1 << 20).then_some(()));
+    proxy.rewrite(&split_with("[kill]\nroutes = [\"ws\"]\nclose_streams = \"500ms\""));
+    assert_eq!(stream.fate(1), Fate::Reset(u32::from(h2::Reason::CANCEL)));
+    assert_eq!(waits.read_response().status, 503);
+    until("the upstream is let go", || (canary.open() == 0).then_some(()));
+    let lines = until("they are told of", || {
+        let lines: Vec<_> = proxy.log_lines().into_iter().filter(|line| line["detail"] == "killed").collect();
+        (lines.len() == 3).then_some(lines)
+    });
+    let mut endings: Vec<_> = lines.iter().filter_map(|line| line["termination"].as_str()).collect();
+    endings.sort_unstable();
+    assert_eq!(endings, ["PB", "PB", "PH"]);
+    drop((stalled, stream, waits));
+    proxy.settles();
+    assert_eq!(proxy.metric("pointsman_killed_streams_total"), 3.0);
 }
 
 #[test]
