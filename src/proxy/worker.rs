@@ -299,12 +299,10 @@ async fn serve(
     acceptors.close().await;
     worker.watchlist.tell_all(Told::Drain);
     let idle = async {
-        let close_at = worker.clock.now() + IDLE_GRACE;
-        while worker.watchlist.len() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            if worker.clock.now() >= close_at {
-                worker.watchlist.tell_all(Told::Close);
-            }
+        if tokio::time::timeout(IDLE_GRACE, worker.watchlist.emptied()).await.is_err() {
+            // Once: whoever is told goes as soon as it is idle, and nobody comes any more.
+            worker.watchlist.tell_all(Told::Close);
+            worker.watchlist.emptied().await;
         }
     };
     tokio::select! {
