@@ -12,7 +12,9 @@ use h2::Reason;
 use http::Response;
 use pointsman::clock::Clock;
 
-use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame};
+use crate::harness::frames::{
+    DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, SETTINGS, frame, get,
+};
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::h2c::whole;
 use crate::harness::proxy::Setup;
@@ -352,6 +354,40 @@ fn an_upstream_that_takes_no_streams_is_not_asked_by_every_request() {
     until("none is kept", || (upstream.open() == 0).then_some(()));
     drop(client);
     proxy.settles();
+}
+
+#[test]
+fn streams_that_nobody_reads_do_not_hold_up_others_of_their_connection() {
+    let sent = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&sent);
+    let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, connection, request, mut respond| {
+        let sent = Arc::clone(&sent);
+        Box::pin(async move {
+            let mut response = Response::new(());
+            response.headers_mut().insert("x-connection", connection.into());
+            let mut body = respond.send_response(response, false).unwrap();
+            if request.uri().path() == "/read" {
+                send_all(&mut body, vec![1; 1 << 20].into(), End::Now).await.unwrap();
+                return;
+            }
+            // Until the windows are full; the stream is reset in the end.
+            let piece = Bytes::from_static(&[0; 1 << 14]);
+            while send_all(&mut body, piece.clone(), End::Later).await.is_ok() {
+                sent.fetch_add(piece.len() as u64, SeqCst);
+            }
+        })
+    });
+    let proxy = to_h2c(&upstream);
+    let mut stalled = Frames::connect(proxy.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+    for stream in 0..6 {
+        stalled.headers(2 * stream + 1, END_STREAM, &get("test", "/stalled"));
+    }
+    let mut reader = H2::connect(proxy.address());
+    until("what is not read fills its windows", || (seen.load(SeqCst) >= 6 * (256 << 10)).then_some(()));
+    for _ in 0..10 {
+        let answer = reader.get("/read");
+        assert_eq!((answer.status, answer.body.len(), answer.field("x-connection")), (200, 1 << 20, Some("0")));
+    }
 }
 
 /// How much may be sent at once.
