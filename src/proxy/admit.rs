@@ -65,7 +65,8 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     if parts.method == Method::TRACE {
         return Err(Refusal::Method);
     }
-    exchange.held = exchange.client.worker.budget.take(parts.headers.len(), exchange.survey.bytes);
+    let (client, others) = (&exchange.client, exchange.client.in_flight.get().saturating_sub(1));
+    exchange.held = client.worker.budget.take(parts.headers.len(), exchange.survey.bytes, others);
     if exchange.held.is_none() {
         return Err(Refusal::Memory);
     }

@@ -28,6 +28,11 @@ const STREAMS_FULL: u32 = 4;
 const STREAM_WINDOW_BYTES: (u32, u32) = (256 * 1024, 5 * 1024 * 1024);
 /// The part of a worker's budget that wide windows for clients may take up: a quarter.
 const WIDE_PART: usize = 4;
+/// The part of a worker's budget that is kept for connections which hold little: a quarter, so that one who opens many
+/// requests on each of his connections is refused before the others are.
+const SPARE_PART: usize = 4;
+/// The part that a connection may hold where the rest is for those who hold little.
+const LITTLE_PART: usize = 64;
 /// How many times names and values are in memory until then: as read, as kept for a second try, as written.
 const COPIES: usize = 3;
 
@@ -138,9 +143,13 @@ impl Budget {
     }
 
     /// Takes what a request whose head has `fields` fields with `text` bytes in names and values needs, or nothing when
-    /// too much is held already.
-    pub(super) fn take(self: &Rc<Self>, fields: usize, text: usize) -> Option<Held> {
+    /// too much is held already. `others` is how many more are under way on its connection: they count as being like it.
+    pub(super) fn take(self: &Rc<Self>, fields: usize, text: usize, others: u32) -> Option<Held> {
         let bytes = REQUEST_BYTES + text * COPIES + fields * FIELD_BYTES;
+        let is_spare = self.used.get() + bytes > self.max - self.max / SPARE_PART;
+        if is_spare && bytes.saturating_mul(size(others)) > self.max / LITTLE_PART {
+            return None;
+        }
         self.try_add(bytes).then(|| Held { budget: Rc::clone(self), bytes, bodies: 0, upload: 0 })
     }
 }
@@ -253,16 +262,26 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded_and_comes_back() {
         let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 2 * REQUEST_BYTES + 1000 });
-        let mut first = budget.take(2, 100).unwrap();
+        let mut first = budget.take(2, 100, 0).unwrap();
         assert_eq!(budget.used.get(), REQUEST_BYTES + 512 + 300);
-        assert!(budget.take(1, 0).is_none(), "beyond the budget");
+        assert!(budget.take(1, 0, 0).is_none(), "beyond the budget");
         first.forget_head();
         first.forget_head();
         assert_eq!(budget.used.get(), REQUEST_BYTES);
-        let second = budget.take(1, 248).unwrap();
+        let second = budget.take(1, 248, 0).unwrap();
         drop(first);
         drop(second);
         assert_eq!(budget.used.get(), 0);
+    }
+
+    #[test]
+    fn who_holds_much_is_refused_before_who_holds_little() {
+        let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 1280 * REQUEST_BYTES });
+        let of_one: Vec<_> = (0..2000).map_while(|others| budget.take(0, 0, others)).collect();
+        assert_eq!(of_one.len(), 960, "one connection gets three quarters");
+        assert!(budget.take(0, 0, 21).is_none() && budget.take(9, 90_000, 3).is_none(), "much, or few that are large");
+        let of_others: Vec<_> = (0..2000).map_while(|_| budget.take(0, 0, 20)).collect();
+        assert_eq!(of_others.len(), 320, "and those who hold little have the rest");
     }
 
     #[test]
@@ -294,7 +313,7 @@ mod tests {
         assert_eq!(budget.used() - before, 10);
         assert_eq!(budget.used() - before, 10, "a wide window is taken as a whole: {:?}", all[0].take(None));
         drop(small);
-        let rest = Rc::clone(&budget).take(0, (budget.max - budget.used() - REQUEST_BYTES) / COPIES);
+        let rest = Rc::clone(&budget).take(0, (budget.max - budget.used() - REQUEST_BYTES) / COPIES, 0);
         assert!(narrow.take(None).is_none() && narrow.take(Some(0)).is_some(), "beyond the budget");
         drop(rest);
         drop(all);
@@ -304,7 +323,7 @@ mod tests {
     #[test]
     fn what_a_body_takes_is_no_more_than_its_length() {
         let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 1 << 20 });
-        let mut held = budget.take(0, 0).unwrap();
+        let mut held = budget.take(0, 0, 0).unwrap();
         assert!(held.add_upload(Some(100)));
         held.forget_head();
         assert_eq!(budget.used(), REQUEST_BYTES + 100);
@@ -317,7 +336,7 @@ mod tests {
     #[test]
     fn what_bodies_hold_outlasts_the_head() {
         let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 1 << 30 });
-        let mut held = budget.take(1, 10).unwrap();
+        let mut held = budget.take(1, 10, 0).unwrap();
         held.add_body(Way::Shared);
         held.forget_head();
         assert_eq!(budget.used.get(), REQUEST_BYTES + (64 << 20) / 100);
