@@ -389,6 +389,7 @@ fn demo_is_toured_edited_and_stopped() {
     let words = ["demo", "--port", "0", "--admin-port", "0", "--no-traffic", "--dir", stage.to_str().unwrap()];
     let mut demo = Running::start(dir.path(), &words);
     let proxy = demo.word_after("proxy");
+    let demo_admin = demo.word_after("admin");
     let file = demo.word_after("routes");
     let fault = demo.word_after("curl -s -X POST").replace("/errors", "");
     let get = |head: &str| ask(&proxy, &format!("GET / HTTP/1.1\n{head}"));
@@ -402,6 +403,24 @@ fn demo_is_toured_edited_and_stopped() {
     // Its own goldens hold, and nothing in it is doubtful.
     let checked = finish(dir.path(), &["check", &file]);
     assert!(checked.code == 0 && checked.stderr.is_empty(), "{}", checked.stderr);
+    // The dark launch: callers get the old answers, and the report tells the real difference from the noise.
+    let admin = demo_admin.replace("http://", "");
+    let began = Clock.now();
+    let report = loop {
+        for item in 0..60 {
+            let (status, body) = ask(&proxy, &format!("GET /api/items/{item} HTTP/1.1"));
+            assert!(status == 200 && body.contains(&format!("\"price_cents\":{}", 100 + item % 50 * 20)), "{body}");
+        }
+        let report = finish(dir.path(), &["compare", "--admin", &admin, "--route", "api"]).stdout;
+        let found = |words: &[&str]| report.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        if found(&["$.price_cents", "copies"]) && found(&["confirmed"]) && found(&["noisy"]) {
+            break report;
+        }
+        assert!(Clock.now().duration_since(began) < PATIENCE, "{report}");
+    };
+    let (confirmed, noisy) = report.split_once("noisy:").unwrap();
+    assert!(confirmed.contains("$.price_cents") && !confirmed.contains("$.request"), "{report}");
+    assert!(noisy.contains("$.request") && !noisy.contains("$.price_cents"), "{report}");
     // All weight on the canary: within the patience every caller gets it.
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("weight   = 10", "weight   = 100")).unwrap();

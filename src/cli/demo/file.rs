@@ -29,6 +29,8 @@ pub(super) struct Places {
     pub(super) stable: SocketAddr,
     /// Where the canary answers; `127.0.0.1:9002`.
     pub(super) canary: SocketAddr,
+    /// Where the dark launch answers, if there is one; `127.0.0.1:9003`.
+    pub(super) dark: Option<SocketAddr>,
 }
 
 /// The text with these addresses; the access log stands next to the file, in `dir`.
@@ -48,7 +50,9 @@ certificates = [{{ cert = "${{{certificate}}}", key = "${{{key}}}" }}]
 [admin]"#
         )
     });
+    let dark = places.dark.map_or_else(|| "http://127.0.0.1:9003".to_owned(), |dark| format!("http://{dark}"));
     TEMPLATE
+        .replace("http://127.0.0.1:9003", &dark)
         .replacen("[admin]", listener.as_deref().unwrap_or("[admin]"), 1)
         .replace("http://127.0.0.1:9001", &format!("http://{}", places.stable))
         .replace("http://127.0.0.1:9002", &format!("http://{}", places.canary))
@@ -81,7 +85,7 @@ pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(Path
         bail!("{}; the services shop-v1 and shop-v2 of a demo are not in it", refusal());
     };
     let tls = rules.listeners.get(1).map(|listener| listener.address);
-    let places = Places { proxy: proxy.address, tls, admin: rules.admin, stable, canary };
+    let places = Places { proxy: proxy.address, tls, admin: rules.admin, stable, canary, dark: service("shop-v3") };
     Ok(Some((file, places)))
 }
 
@@ -111,18 +115,16 @@ mod tests {
 
     fn places() -> Places {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Places { proxy: at(1), tls: Some(at(5)), admin: at(2), stable: at(3), canary: at(4) }
+        Places { proxy: at(1), tls: Some(at(5)), admin: at(2), stable: at(3), canary: at(4), dark: Some(at(6)) }
     }
 
     #[test]
     fn every_address_is_filled_in() {
         let text = text(&places(), Path::new("/somewhere"));
-        for shipped in ["8080", "9900", "9001", "9002", "\"access.log\""] {
+        for shipped in ["8080", "9900", "9001", "9002", "9003", "\"access.log\""] {
             assert!(!text.contains(shipped), "{shipped} is left in\n{text}");
         }
-        for filled in
-            ["\"127.0.0.1:1\"", "\"127.0.0.1:2\"", "http://127.0.0.1:3\"", "http://127.0.0.1:4\"", "\"127.0.0.1:5\""]
-        {
+        for filled in ["\"127.0.0.1:1\"", "\"127.0.0.1:2\"", "1:3\"", "1:4\"", "\"127.0.0.1:5\"", "1:6\""] {
             assert!(text.contains(filled), "{filled} is missing in\n{text}");
         }
         assert!(text.contains("sink = \"/somewhere/access.log\""));

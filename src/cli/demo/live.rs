@@ -8,6 +8,7 @@ use http::Uri;
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::findings::Findings;
 use super::service::{Fault, Switch};
 use crate::cli::fetch;
 use crate::cli::paint::Paint;
@@ -50,20 +51,21 @@ struct Reload {
 struct Window(VecDeque<Reading>);
 
 /// Watches until the runtime ends.
-pub(super) async fn watch(status: Uri, switch: Switch, screen: Screen, paint: Paint) {
+pub(super) async fn watch((status, mut findings): (Uri, Findings), switch: Switch, screen: Screen, paint: Paint) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut window = Window::default();
     for second in 0_u64.. {
         ticks.tick().await;
         let Some(reading) = read(&status).await else { continue };
-        let news = window.push(reading);
+        let mut news: Vec<String> = window.push(reading).into_iter().collect();
+        news.extend(findings.news().await);
         let fault = switch.fault();
         let mut out = std::io::stdout().lock();
         // The demo goes on when nobody looks.
         let _ = match screen {
             Screen::Terminal => {
-                let news = news.map(|news| format!("{news}\n")).unwrap_or_default();
+                let news: String = news.into_iter().map(|line| line + "\n").collect();
                 write!(out, "\r\x1b[2K{}{}", news, window.line(fault, paint)).and_then(|()| out.flush())
             }
             Screen::Plain => {

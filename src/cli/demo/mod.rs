@@ -1,7 +1,8 @@
-//! `demo`: two small services, the proxy and its admin listener in one process, and a guided tour.
+//! `demo`: three small services, the proxy and its admin listener in one process, and a guided tour.
 
 mod certificate;
 mod file;
+mod findings;
 mod live;
 mod service;
 mod tour;

@@ -1,4 +1,5 @@
-//! The demo's services: two small HTTP servers that say who they are, and a canary that can be made to fail.
+//! The demo's services: small HTTP servers that say who they are, a canary that can be made to fail, and
+//! a version in the dark that has other prices.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 /// How long a slow canary takes.
 const SLOW: Duration = Duration::from_millis(400);
@@ -74,6 +76,18 @@ pub(super) struct Service {
     pub(super) name: &'static str,
     /// The fault that it may have; stable has none.
     pub(super) switch: Option<Switch>,
+    /// The price of an item, in cents.
+    pub(super) price: fn(u32) -> u32,
+}
+
+/// The price of an item.
+pub(super) fn price(item: u32) -> u32 {
+    100 + item % 50 * 20
+}
+
+/// The price of an item where every third one is rounded up by mistake.
+pub(super) fn other_price(item: u32) -> u32 {
+    if item.is_multiple_of(3) { price(item).next_multiple_of(100) + 1 } else { price(item) }
 }
 
 /// Serves until the runtime ends.
@@ -129,6 +143,15 @@ impl Service {
                 let text = format!("{} · {} · broken on purpose\n", self.variant, self.name);
                 return respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text);
             }
+        }
+        if let Some(item) = request.uri().path().strip_prefix("/api/items/") {
+            let Ok(item) = item.parse() else {
+                let body = json!({ "error": "an item has a number: /api/items/7" });
+                return respond(StatusCode::NOT_FOUND, "application/json", format!("{body}\n"));
+            };
+            let body = json!({ "item": item, "price_cents": (self.price)(item), "in_stock": true,
+                "request": Uuid::now_v7().to_string() });
+            return respond(StatusCode::OK, "application/json", format!("{body}\n"));
         }
         let (variant, tenant) = (field(request.headers(), "x-variant"), field(request.headers(), "x-tenant"));
         if field(request.headers(), "accept").contains("json") {

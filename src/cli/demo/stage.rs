@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 
 use super::certificate;
 use super::file::{self, Places};
+use super::findings::Findings;
 use super::live::{self, Screen};
 use super::service::{self, Fault, Service, Switch};
 use super::tour::{self, Stage};
@@ -34,10 +35,12 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 struct Cast {
     stable: std::net::TcpListener,
     canary: std::net::TcpListener,
+    dark: Option<std::net::TcpListener>,
     control: std::net::TcpListener,
     switch: Switch,
     traffic: Option<SocketAddr>,
     status: Uri,
+    findings: Findings,
     screen: Screen,
     paint: Paint,
 }
@@ -47,7 +50,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let mut notes = Vec::new();
     let control = service::bind(SWITCH_PORT).or_else(|_| service::bind(0))?;
     let env = certificate::environment()?;
-    let Scenery { file, places, stable, canary } = scenery(arguments, &env, &mut notes)?;
+    let Scenery { file, places, stable, canary, dark } = scenery(arguments, &env, &mut notes)?;
     let app = start(&file, env)?;
     let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
     let tls = places.tls.and_then(|_| app.listeners().get(1).map(|(_, bound)| *bound));
@@ -59,6 +62,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         admin,
         stable: places.stable,
         canary: places.canary,
+        dark: places.dark,
         switch: control.local_addr()?,
         file: &file,
         program: &program,
@@ -66,13 +70,18 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     };
     out::say(&tour::tour(&stage, terminal.stdout))?;
     let screen = if std::io::stdout().is_terminal() { Screen::Terminal } else { Screen::Plain };
+    let page = |name: &str| -> anyhow::Result<Uri> {
+        format!("http://{admin}/{name}").parse().context("the admin listener's address")
+    };
     let cast = Cast {
         stable,
         canary,
+        dark,
         control,
         switch: switch.clone(),
         traffic: (!arguments.no_traffic).then_some(proxy),
-        status: format!("http://{admin}/status").parse().context("the admin listener's address")?,
+        status: page("status")?,
+        findings: Findings::new(page("shadow")?),
         screen,
         paint: terminal.stdout,
     };
@@ -94,6 +103,7 @@ struct Scenery {
     places: Places,
     stable: std::net::TcpListener,
     canary: std::net::TcpListener,
+    dark: Option<std::net::TcpListener>,
 }
 
 /// Writes the file, or takes the one that is there: then everything stands where it says.
@@ -106,17 +116,19 @@ fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>
                 .with_context(|| format!("{name} cannot take {at} again; name another directory with --dir"))
         };
         let (stable, canary) = (again("shop-v1", places.stable)?, again("shop-v2", places.canary)?);
-        return Ok(Scenery { file, places, stable, canary });
+        let dark = places.dark.map(|dark| again("shop-v3", dark)).transpose()?;
+        return Ok(Scenery { file, places, stable, canary, dark });
     }
-    let (stable, canary) = (service::bind(0)?, service::bind(0)?);
+    let (stable, canary, dark) = (service::bind(0)?, service::bind(0)?, service::bind(0)?);
     let proxy = free(arguments.port, "the proxy", notes)?;
     let admin = free(arguments.admin_port, "the admin listener", notes)?;
     // With the ports of the others left to the system, this one is too.
     let wanted = if arguments.port == 0 { 0 } else { TLS_PORT };
     let tls = if arguments.tls { Some(free(wanted, "HTTPS", notes)?) } else { None };
-    let places = Places { proxy, tls, admin, stable: stable.local_addr()?, canary: canary.local_addr()? };
+    let (v1, v2, v3) = (stable.local_addr()?, canary.local_addr()?, dark.local_addr()?);
+    let places = Places { proxy, tls, admin, stable: v1, canary: v2, dark: Some(v3) };
     let file = file::write(&places, arguments.dir.as_deref())?;
-    Ok(Scenery { file, places, stable, canary })
+    Ok(Scenery { file, places, stable, canary, dark: Some(dark) })
 }
 
 impl Cast {
@@ -129,15 +141,22 @@ impl Cast {
                 std.set_nonblocking(true)?;
                 TcpListener::from_std(std)
             };
-            let stable = Service { variant: "stable", name: "shop-v1 1.0.0", switch: None };
-            let canary = Service { variant: "canary", name: "shop-v2 2.0.0", switch: Some(self.switch.clone()) };
+            let price = service::price;
+            let stable = Service { variant: "stable", name: "shop-v1 1.0.0", switch: None, price };
+            let switch = Some(self.switch.clone());
+            let canary = Service { variant: "canary", name: "shop-v2 2.0.0", switch, price };
             tokio::task::spawn_local(service::serve(listener(self.stable)?, stable));
             tokio::task::spawn_local(service::serve(listener(self.canary)?, canary));
+            if let Some(dark) = self.dark {
+                let price = service::other_price;
+                let service = Service { variant: "dark", name: "shop-v3 3.0.0", switch: None, price };
+                tokio::task::spawn_local(service::serve(listener(dark)?, service));
+            }
             tokio::task::spawn_local(service::serve_switch(listener(self.control)?, self.switch.clone()));
             if let Some(proxy) = self.traffic {
                 traffic::start(proxy);
             }
-            live::watch(self.status, self.switch, self.screen, self.paint).await;
+            live::watch((self.status, self.findings), self.switch, self.screen, self.paint).await;
             Ok(())
         })
     }

@@ -19,6 +19,8 @@ pub(super) struct Stage<'a> {
     pub(super) stable: SocketAddr,
     /// Where the canary answers.
     pub(super) canary: SocketAddr,
+    /// Where the dark launch answers, if there is one.
+    pub(super) dark: Option<SocketAddr>,
     /// Where the canary's fault is switched.
     pub(super) switch: SocketAddr,
     /// The file to edit.
@@ -35,20 +37,22 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
     let file = quoted(&stage.file.to_string_lossy());
     let program = quoted(program);
     let mut text = String::new();
-    let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: one route, 90 % stable, 10 % canary"));
+    let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: 90 % stable, 10 % canary, and a dark launch"));
     for note in stage.notes {
         let _ = writeln!(text, "  {} {note}", paint.yellow("note:"));
     }
     let tls = stage.tls.map(|tls| ("https", format!("https://{tls}    with a certificate that was made just now")));
     let places = [
         ("proxy", format!("http://{proxy}")),
-        ("admin", format!("http://{admin}    /status /metrics /explain")),
+        ("admin", format!("http://{admin}    /status /metrics /explain /shadow")),
         ("stable", format!("http://{stable}    shop-v1")),
         ("canary", format!("http://{canary}    shop-v2")),
         ("fault", format!("http://{switch}    POST /errors /slow /off: the canary's")),
         ("routes", stage.file.display().to_string()),
     ];
-    for (what, place) in places.into_iter().chain(tls) {
+    let dark =
+        stage.dark.map(|dark| ("dark", format!("http://{dark}    shop-v3: copies only, nobody gets its answers")));
+    for (what, place) in places.into_iter().chain(dark).chain(tls) {
         let _ = writeln!(text, "  {what:<8}{}", paint.cyan(&place));
     }
     let stops = [
@@ -79,6 +83,14 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
             format!("curl -s -X POST http://{switch}/errors    # /slow, /off"),
         ),
     ];
+    let dark = stage.dark.map(|_| {
+        (
+            "the dark launch: ask the API, which nobody notices, and see what shop-v3 does otherwise",
+            format!(
+                "for i in $(seq 60); do curl -s http://{proxy}/api/items/$i; done | tail -n 1\n    {program} compare --admin http://{admin}"
+            ),
+        )
+    });
     let secure = stage.tls.map(|tls| {
         (
             "over TLS, as HTTP/2 (-k: nobody vouches for a certificate that was made just now)",
@@ -86,7 +98,7 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
         )
     });
     let _ = writeln!(text, "\n{}", paint.bold("Try, in another terminal:"));
-    for (number, (what, line)) in (1..).zip(stops.into_iter().chain(secure)) {
+    for (number, (what, line)) in (1..).zip(stops.into_iter().chain(dark).chain(secure)) {
         let _ = writeln!(text, "\n  {number}. {what}\n    {}", paint.cyan(&line));
     }
     let _ = writeln!(text, "\nCtrl-C drains and stops.\n");
@@ -125,6 +137,7 @@ mod tests {
             admin: at(1002),
             stable: at(1003),
             canary: at(1004),
+            dark: Some(at(1007)),
             switch: at(1005),
             file: Path::new("/tmp/demo/routes.toml"),
             program: "/usr/bin/pointsman",
@@ -139,6 +152,7 @@ mod tests {
             "1003",
             "1004",
             "1005",
+            "1007",
             "/tmp/demo/routes.toml",
             "/usr/bin/pointsman",
             "in use",

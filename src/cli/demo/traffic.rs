@@ -15,6 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 const CALLERS: u32 = 200;
 /// How many connections they share. Enough that a slow canary does not thin the stream.
 const LINES: u32 = 25;
+/// Every so many requests of a line, one asks the API, which is launched in the dark.
+const API_EVERY: u32 = 5;
 /// Between two requests on one connection: 50 requests a second in all.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -36,7 +38,9 @@ async fn talk(proxy: SocketAddr, line: u32) {
             connection = connect(proxy).await;
         }
         let Some(sender) = &mut connection else { continue };
-        if send(sender, proxy, caller).await.is_err() {
+        let is_api = turn % API_EVERY == API_EVERY - 1;
+        let path = if is_api { format!("/api/items/{}", turn + line) } else { "/".to_owned() };
+        if send(sender, proxy, (caller, &path)).await.is_err() {
             connection = None;
         }
     }
@@ -49,9 +53,13 @@ async fn connect(proxy: SocketAddr) -> Option<SendRequest<Empty<Bytes>>> {
     Some(sender)
 }
 
-async fn send(sender: &mut SendRequest<Empty<Bytes>>, proxy: SocketAddr, caller: u32) -> anyhow::Result<()> {
+async fn send(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    proxy: SocketAddr,
+    (caller, path): (u32, &str),
+) -> anyhow::Result<()> {
     sender.ready().await?;
-    let request = Request::get("/")
+    let request = Request::get(path)
         .header(header::HOST, proxy.to_string())
         .header(header::COOKIE, format!("uid=caller-{caller}"))
         .header(header::USER_AGENT, "pointsman-demo")
