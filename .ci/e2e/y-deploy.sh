@@ -149,13 +149,17 @@ fi
 echo "-- under traffic: every query of the dashboard, every alert, and logrotate"
 start_upstream stable
 start_upstream canary
-write_routes <<'TOML'
+write_routes <<TOML
+[upstream.v3]
+endpoints = ["http://127.0.0.1:$canary_port"]
+
 [[route]]
 name   = "all"
 match  = { path = "/*" }
 stable = "v1"
 sticky = ["client_ip"]
 canary = { upstream = "v2", weight = 100 }
+shadow = { upstream = "v3", weight = 100, from = ["canary"], compare = { control = 50, redact = [] } }
 TOML
 start_pointsman
 prometheus_port=$(free_port)
@@ -166,7 +170,7 @@ prometheus --config.file="$scratch/scrape.yml" --storage.tsdb.path="$scratch/tsd
   --log.level=error >"$scratch/prometheus.log" 2>&1 &
 pids+=($!)
 
-lines() { cat "$scratch"/access.log* 2>/dev/null | wc -l; }
+lines() { cat "$scratch"/access.log* 2>/dev/null | grep -vc '"event":"shadow"'; }
 sent=0
 send() {
   local n
@@ -207,7 +211,7 @@ def answered(query):
 
 # Nothing of the kind has happened.
 quiet = {"Stopping", "Reloads", "Refused", "Names", "gRPC calls by status", "annotations",
-         "Handshakes", "Handshakes that failed", "What certificates have left", "Upgraded connections"}
+         "Copies dropped", "Handshakes", "Handshakes that failed", "What certificates have left", "Upgraded connections"}
 deadline = time.monotonic() + 40
 waiting = queries
 while waiting and time.monotonic() < deadline:

@@ -9,7 +9,7 @@ use crate::drain::Phase;
 use crate::release::Fairness;
 use crate::route::{Route, Split, Variant};
 use crate::snapshot::{Listener, Snapshot};
-use crate::telemetry::exposition::{Certificate, Control, Scrape, Share, Shares, Upstream, Weighted, expose};
+use crate::telemetry::exposition::{Certificate, Control, Findings, Scrape, Share, Shares, Upstream, Weighted, expose};
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
 
@@ -37,6 +37,7 @@ pub(super) fn text(ledger: &Ledger) -> String {
         samples: samples.collect(),
         upstreams: upstreams.map(|(series, all)| Upstream { series, endpoints: all.len() }).collect(),
         shadows: shadows(&snapshot),
+        findings: ledger.judge.findings(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
         certificates: certificates(ledger, &snapshot.listeners),
         control: control(ledger, snapshot.generation.0),
@@ -49,6 +50,12 @@ fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
         |route: &Route| route.split()?.shadow.as_ref().map(|shadow| f64::from(shadow.weight.millionths()) / 1e6);
     let all = snapshot.rules.routes.iter().zip(&*snapshot.shadows);
     all.filter_map(|(route, series)| Some((series.as_deref()?, shadow(route)?))).collect()
+}
+
+fn findings(of: crate::dark::Findings) -> Findings {
+    let fields = [("confirmed", of.confirmed), ("noisy", of.noisy), ("unknown", of.unknown)];
+    let (mismatch, mismatch_upper) = (of.net_mismatch, of.net_mismatch_upper);
+    Findings { route: of.route, upstream: of.upstream, fields, mismatch, mismatch_upper }
 }
 
 fn of_sample<'a>(route: &'a Route, split: &'a Split, sample: &Sample) -> Shares<'a> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::report::{Quantiles, Reported, RouteReport, Sampled};
+use super::report::{Findings, Quantiles, Reported, RouteReport, Sampled};
 use super::trial::{Seen, Trial};
 use crate::compare::{Comparison, Criteria, Field, Pattern, Tolerance};
 use crate::release::{Form, Verdict, Verdicts};
@@ -85,6 +85,20 @@ impl Book {
                 candidate: difference.other,
             };
             self.verdicts.keep(&difference.field, sample);
+        }
+    }
+
+    pub(super) fn findings(&self, route: &str) -> Findings {
+        let (fields, mismatch) = (self.verdicts.fields(), self.verdicts.mismatch());
+        let count = |verdict| fields.iter().filter(|field| field.verdict == verdict).count();
+        Findings {
+            route: route.to_owned(),
+            upstream: self.about.upstream.clone(),
+            confirmed: count(Verdict::Confirmed),
+            noisy: count(Verdict::Noisy),
+            unknown: count(Verdict::Unknown),
+            net_mismatch: mismatch.net(),
+            net_mismatch_upper: mismatch.net_upper(ALPHA),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::book::{About, Book};
-use super::report::RouteReport;
+use super::report::{Findings, RouteReport};
 use super::trial::Trial;
 use crate::clock::Clock;
 use crate::route::{RouteId, Rules};
@@ -112,6 +112,16 @@ impl Judge {
     /// What is known of the routes under these rules, by name. Books about what is not so any more are closed.
     #[must_use]
     pub fn reports(&self, rules: &Rules) -> Vec<RouteReport> {
+        self.read(rules, |name, book| book.report(name))
+    }
+
+    /// What it comes to, in figures.
+    #[must_use]
+    pub fn findings(&self, rules: &Rules) -> Vec<Findings> {
+        self.read(rules, |name, book| book.findings(name))
+    }
+
+    fn read<R>(&self, rules: &Rules, of: impl Fn(&str, &Book) -> R) -> Vec<R> {
         let current = |name: &str, book: &Book| {
             let at = rules.routes.iter().position(|route| route.name == name)?;
             let (_, about) = about(rules, RouteId(u32::try_from(at).ok()?))?;
@@ -119,7 +129,7 @@ impl Judge {
         };
         let mut books = self.books.open();
         books.retain(|name, book| current(name, book).is_some());
-        books.iter().map(|(name, book)| book.report(name)).collect()
+        books.iter().map(|(name, book)| of(name, book)).collect()
     }
 }
 

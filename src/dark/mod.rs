@@ -10,5 +10,5 @@ mod report;
 mod trial;
 
 pub use judge::{Judge, TrialSender};
-pub use report::{Quantiles, Reported, RouteReport, Sampled};
+pub use report::{Findings, Quantiles, Reported, RouteReport, Sampled};
 pub use trial::{Kept, Seen, Trial};

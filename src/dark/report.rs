@@ -43,6 +43,25 @@ pub struct RouteReport {
     pub candidate: Quantiles,
 }
 
+/// What is known of one route's shadow, in figures.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// The route.
+    pub route: String,
+    /// The upstream that gets the copies.
+    pub upstream: String,
+    /// Fields that really differ.
+    pub confirmed: usize,
+    /// Fields that are noise.
+    pub noisy: usize,
+    /// Fields of which too little was seen.
+    pub unknown: usize,
+    /// The rate of mismatches beyond that of the controls, 0 to 1.
+    pub net_mismatch: f64,
+    /// The rate that it is below, at any time, with 99 % confidence.
+    pub net_mismatch_upper: f64,
+}
+
 /// One field.
 #[derive(Clone, Debug)]
 pub struct Reported {

@@ -35,6 +35,8 @@ pub struct Scrape<'a> {
     pub upstreams: Vec<Upstream<'a>>,
     /// The shadows of routes, with the share that the file gives each, 0 to 1.
     pub shadows: Vec<(&'a ShadowSeries, f64)>,
+    /// What comparing answers has shown, of the routes where any were compared.
+    pub findings: Vec<Findings>,
     /// The listeners.
     pub listeners: Vec<(&'a str, &'a PerWorker<ListenerMeter>)>,
     /// The certificates that listeners serve.
@@ -50,6 +52,21 @@ pub struct Weighted<'a> {
     pub series: &'a VariantSeries,
     /// The share, 0 to 1; none for local answers.
     pub weight: Option<f64>,
+}
+
+/// What comparing the answers of a route's copies has shown.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// The route.
+    pub route: String,
+    /// The upstream that gets the copies.
+    pub upstream: String,
+    /// How many fields have each verdict.
+    pub fields: [(&'static str, usize); 3],
+    /// The rate of mismatches beyond that of the controls, 0 to 1.
+    pub mismatch: f64,
+    /// The rate that it is below with 99 % confidence, 0 to 1.
+    pub mismatch_upper: f64,
 }
 
 /// An upstream.

@@ -1,6 +1,6 @@
 //! The metrics of shadows: copies by what became of them, and what they hold.
 
-use super::{Scrape, histogram};
+use super::{Findings, Scrape, histogram};
 use crate::telemetry::text::{Kind, Text};
 use crate::telemetry::{ShadowDrop, ShadowFigures, ShadowSeries, ShadowUncompared, StatusClass};
 
@@ -40,6 +40,7 @@ pub(super) fn expose(text: &mut Text, scrape: &mut Scrape<'_>) {
         }
     }
     comparisons(text, shadows);
+    findings(text, &mut scrape.findings);
     let name = "pointsman_shadow_duration_seconds";
     text.family(name, Kind::Histogram, "From sending a copy to the end of its answer.");
     for (series, _) in shadows {
@@ -87,6 +88,27 @@ fn comparisons(text: &mut Text, shadows: &[(&ShadowSeries, f64)]) {
             let count: u64 = series.meters.used().map(|meter| meter.controls[at].value()).sum();
             text.sample("", &[route, upstream, ("outcome", outcome)], count);
         }
+    }
+}
+
+fn findings(text: &mut Text, all: &mut [Findings]) {
+    all.sort_by(|a, b| a.route.cmp(&b.route));
+    let help = "Fields in which answers differ, by what the evidence says: confirmed, noisy or unknown.";
+    text.family("pointsman_shadow_fields", Kind::Gauge, help);
+    for one in &*all {
+        for (verdict, fields) in one.fields {
+            text.sample("", &[("route", &one.route), ("upstream", &one.upstream), ("verdict", verdict)], fields);
+        }
+    }
+    let name = "pointsman_shadow_mismatch_ratio";
+    text.family(name, Kind::Gauge, "How many answers differ, beyond what controls do.");
+    for one in &*all {
+        text.sample("", &[("route", &one.route), ("upstream", &one.upstream)], one.mismatch);
+    }
+    let name = "pointsman_shadow_mismatch_upper_ratio";
+    text.family(name, Kind::Gauge, "What that rate is below, with 99 % confidence.");
+    for one in &*all {
+        text.sample("", &[("route", &one.route), ("upstream", &one.upstream)], one.mismatch_upper);
     }
 }
 

@@ -62,6 +62,12 @@ fn shadows(registry: &Registry) -> [ShadowSeries; 2] {
     both
 }
 
+fn findings() -> Findings {
+    let fields = [("confirmed", 1), ("noisy", 2), ("unknown", 0)];
+    let (route, upstream) = ("checkout".to_owned(), "v2".to_owned());
+    Findings { route, upstream, fields, mismatch: 0.25, mismatch_upper: 0.375 }
+}
+
 fn scrape() -> String {
     let mut registry = Registry::new(2);
     // Elsewhere by the machine's memory.
@@ -115,6 +121,7 @@ fn scrape() -> String {
             Upstream { series: &upstreams[0], endpoints: 2 },
         ],
         shadows: vec![(&shadow, 0.2), (&unused, 0.5)],
+        findings: vec![findings()],
         listeners: vec![("http", &connections)],
         certificates: vec![certificate()],
         control: control(),
