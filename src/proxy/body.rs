@@ -209,6 +209,17 @@ impl ClientBody {
     }
 }
 
+impl Drop for ClientBody {
+    /// Whoever sends a body of a known length to HTTP/1.1 does not ask for what follows its last byte: trailers that
+    /// could not be sent there.
+    fn drop(&mut self) {
+        let is_whole = self.promised == Some(self.upload.bytes.get()) && self.upload.failed.get().is_none();
+        if let Some(draft) = self.tee.take_if(|_| is_whole) {
+            draft.finish(None);
+        }
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = Cut;

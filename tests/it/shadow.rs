@@ -169,6 +169,22 @@ fn copies_are_made_from_and_for_http2_too() {
 }
 
 #[test]
+fn a_counted_body_whose_trailers_nobody_can_have_is_copied() {
+    let (main, dark) = (Upstream::echo(), Upstream::echo());
+    let proxy = shadowed(&main, &dark);
+    let mut client = H2::connect(proxy.address());
+    let request = H2::request("POST", "/orders").header("content-length", "6");
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-sum", "1".parse().unwrap());
+    assert_eq!(client.send(request.body(()).unwrap(), &[b"one", b"two"], Some(trailers)).status, 200);
+    let copy = until("its copy", || dark.got().pop());
+    let own = main.got().pop().unwrap();
+    assert_eq!((copy.body.as_slice(), &copy.trailers), (&b"onetwo"[..], &own.trailers));
+    assert_eq!(copy.field("content-length"), Some("6"));
+    Figures::settled(&proxy, 1);
+}
+
+#[test]
 fn edits_and_host_are_the_copys_alone() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = setup(&main, &dark).start(&SHADOWED.replace(
