@@ -16,8 +16,8 @@ use super::spec::{Form, Spec, default, optional, required};
 use super::value;
 use crate::identity::Witnesses;
 use crate::route::{
-    Action, Claims, Country, Decision, EncodedSlash, Facts, Head, Identity, Reason, Route, Rules, Silent, Spread,
-    decide, normal_host, normal_path,
+    Action, Claims, Country, Decision, EncodedSlash, Facts, Head, Identity, Reason, Route, Rules, Sampled, Silent,
+    Spread, Weight, decide, normal_host, normal_path,
 };
 
 /// `[[test]]`.
@@ -57,11 +57,15 @@ const EXPECT: Spec = Spec {
         optional("route", Form::Text, "The route's name."),
         optional("variant", Form::Text, "The variant's name."),
         optional("upstream", Form::Text, "The upstream's name."),
+        optional("shadow", Form::Text, "The upstream that may get a copy; `none` when none ever does."),
         optional("reason", Form::Words(REASONS), "Why that variant; with `kill`, this test runs with `[kill]` on."),
         optional("status", Form::Integer(200, 599), "The status of an answer from here; 404 when no route takes it."),
     ],
     later: &[],
 };
+
+/// What is expected where there is no copy.
+const NO_SHADOW: &str = "none";
 
 const REASONS: &[&str] = &["kill", "target", "weight", "stable"];
 
@@ -94,6 +98,7 @@ enum What {
     Route,
     Variant,
     Upstream,
+    Shadow,
     Reason,
     Status,
 }
@@ -104,6 +109,7 @@ impl What {
             Self::Route => "route",
             Self::Variant => "variant",
             Self::Upstream => "upstream",
+            Self::Shadow => "shadow",
             Self::Reason => "reason",
             Self::Status => "status",
         }
@@ -208,6 +214,12 @@ fn expected(
         upstreams.find(context, &text);
         add(context, What::Upstream, text);
     }
+    if let Some(text) = reader.text(context, "shadow") {
+        if *text != *NO_SHADOW {
+            upstreams.find(context, &text);
+        }
+        add(context, What::Shadow, text);
+    }
     if reader.word(context, "reason").is_some()
         && let Some(text) = reader.text(context, "reason")
     {
@@ -245,6 +257,8 @@ struct Got<'r> {
     route: Option<&'r Route>,
     decision: Option<Decision>,
     status: Option<u16>,
+    /// The upstream that may get a copy.
+    copied: Option<String>,
 }
 
 /// Runs all goldens of what was loaded; nothing is said of those that hold. `[kill]` is off, so that a kill does not
@@ -279,7 +293,7 @@ impl Golden {
     }
 
     fn run<'r>(&self, rules: &'r Rules, witnesses: &Witnesses) -> Got<'r> {
-        let refused = Got { route: None, decision: None, status: Some(400) };
+        let refused = Got { route: None, decision: None, status: Some(400), copied: None };
         let Ok(path) = normal_path(&self.path, EncodedSlash::Keep) else { return refused };
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
         let Some(host) = host else { return refused };
@@ -289,16 +303,20 @@ impl Golden {
         let headers = &self.headers;
         let head = Head { method, host: &host, path: &path, query, headers, client_cert: None, listener };
         let Some(lookup) = rules.index.find(&rules.routes, &head) else {
-            return Got { route: None, decision: None, status: Some(404) };
+            return Got { route: None, decision: None, status: Some(404), copied: None };
         };
         let route = rules.route(lookup.route);
+        let answered = |route, status: http::StatusCode| {
+            let status = Some(status.as_u16());
+            Got { route: Some(route), decision: None, status, copied: None }
+        };
         let split = match &route.action {
             Action::Split(split) => split,
             Action::Redirect(redirect) => {
-                return Got { route: Some(route), decision: None, status: Some(redirect.status.as_u16()) };
+                return answered(route, redirect.status);
             }
             Action::Respond(respond) => {
-                return Got { route: Some(route), decision: None, status: Some(respond.status.as_u16()) };
+                return answered(route, respond.status);
             }
         };
         let peer = self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -313,7 +331,12 @@ impl Golden {
             caller.client_ip = client_ip;
         }
         let decision = decide(rules, split, &head, &caller, None, &mut Spread::default(), &mut Silent);
-        Got { route: Some(route), decision: Some(decision), status: None }
+        let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
+        let (method, caller) = (head.method, &caller);
+        let request = Sampled { method, variant: decision.variant, caller, cookie_identity: None, share };
+        let copied = split.copied(rules, &request, &[]).filter(|copied| copied.chance > Weight::ZERO);
+        let copied = copied.map(|copied| copied.upstream);
+        Got { route: Some(route), decision: Some(decision), status: None, copied }
     }
 
     fn failure(&self, expected: &Expected, found: Option<&str>, got: &Got<'_>) -> Diagnostic {
@@ -349,6 +372,7 @@ impl Got<'_> {
             What::Route => self.route.map(|route| route.name.clone()),
             What::Variant => variant().map(|variant| variant.name.clone()),
             What::Upstream => variant().map(|variant| rules.upstreams[variant.upstream.0 as usize].name.clone()),
+            What::Shadow => Some(self.copied.clone().unwrap_or_else(|| NO_SHADOW.to_owned())),
             What::Reason => self.decision.as_ref().map(|decision| Reason::name(decision.reason).to_owned()),
             What::Status => self.status.map(|status| status.to_string()),
         }

@@ -173,11 +173,10 @@ impl ClientBody {
             None if self.version == Version::HTTP_2 && !self.incoming.is_end_stream() => {
                 Some(Err(self.fail(UploadFault::Gone)))
             }
+            None if self.promised.is_some_and(|promised| self.upload.bytes.get() < promised) => {
+                Some(Err(self.fail(UploadFault::Refused(Refusal::BadFraming))))
+            }
             None => {
-                let short = self.promised.is_some_and(|promised| self.upload.bytes.get() < promised);
-                if short {
-                    return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(Refusal::BadFraming)))));
-                }
                 self.end(None);
                 None
             }

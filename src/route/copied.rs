@@ -83,7 +83,8 @@ impl Verdict {
 impl Split {
     /// Whether a request would be copied; `None` without a shadow. `anew` is who answers how much where each request is
     /// decided anew, and empty elsewhere.
-    pub(super) fn copied(&self, rules: &Rules, request: &Sampled<'_>, anew: &[(String, Weight)]) -> Option<Copied> {
+    #[must_use]
+    pub fn copied(&self, rules: &Rules, request: &Sampled<'_>, anew: &[(String, Weight)]) -> Option<Copied> {
         let shadow = self.shadow.as_deref()?;
         let sources: Vec<&str> = shadow.from.iter().map(|id| self.name_of(*id)).collect();
         let served = shadow.from.first().copied().filter(|_| !anew.is_empty()).unwrap_or(request.variant);
