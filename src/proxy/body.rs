@@ -84,8 +84,7 @@ impl ClientBody {
             Some(_) => (route.timeouts.idle, 0),
             None => (Some(limits.stall_timeout), u64::from(limits.body_rate)),
         };
-        let version = exchange.version;
-        let stall = stall.filter(|_| version == Version::HTTP_2);
+        let stall = stall.filter(|_| exchange.version == Version::HTTP_2);
         let bytes_max = route.limits.body_bytes;
         let (waiting_since_ms, waited_ms, timer) = (None, 0, None);
         Self {
@@ -94,7 +93,7 @@ impl ClientBody {
             upload,
             bytes_max,
             promised,
-            version,
+            version: exchange.version,
             waiting_since_ms,
             waited_ms,
             stall,
