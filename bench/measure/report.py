@@ -5,6 +5,8 @@ import json
 import pathlib
 import statistics
 
+from . import isolation_report
+
 TITLES = {
     "small": "Small GET: sticky weighted split, target rules, metrics",
     "log": "The same with the access log on",
@@ -21,6 +23,7 @@ TITLES = {
     "grpc": "gRPC unary calls, HTTP/2 without TLS on both sides",
     "websocket": "WebSocket: a message of 64 bytes there and back",
     "tls_idle": "Idle keep-alive connections under TLS",
+    "shadow": "Shadows that are ill: what the requests themselves feel",
 }
 REFERENCE = dict.fromkeys(TITLES, "HAProxy") | {"latency": "nginx", "h2": "nginx", "reload": "", "effect": "", "routes": ""}
 OWN_REFERENCE = {"reload": "calm", "routes": f"{10} routes, or calm"}
@@ -54,11 +57,12 @@ COLOURS = {"pointsman": "#0f766e", "haproxy": "#64748b", "nginx": "#94a3b8", "en
 def write(folder: pathlib.Path, options, results, facts: dict[str, str]) -> list[pathlib.Path]:
     folder.mkdir(exist_ok=True)
     files = [folder / f"{options.out}.{kind}" for kind in ("md", "svg", "json")]
-    charted = chart(results, facts)
+    charted = chart(results, facts) or isolation_report.chart(results.cells, facts)
     files[0].write_text(markdown(options, results, facts, files[1].name if charted else ""))
     files[1].write_text(charted) if charted else files[1].unlink(missing_ok=True)
     data = {"facts": facts, "rounds": options.rounds, "seconds": options.seconds}
     data |= {"series": [dataclasses.asdict(series) for series in results.series]}
+    data |= {"cells": [dataclasses.asdict(cell) for cell in results.cells]} if results.cells else {}
     data |= {"errors": results.errors, "notes": results.notes}
     files[2].write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     return [file for file in files if file.exists()]
@@ -73,7 +77,8 @@ def markdown(options, results, facts, svg: str) -> str:
         "Ratios are to the reference in the same round.", "",
     ]
     if svg:
-        lines += [f"![CPU per request, as a ratio to HAProxy]({svg})", ""]
+        alt = "p99 with the shadow, to that without" if results.cells else "CPU per request, as a ratio to HAProxy"
+        lines += [f"![{alt}]({svg})", ""]
     for scenario in dict.fromkeys(series.scenario for series in results.series):
         reference = REFERENCE.get(scenario) or OWN_REFERENCE.get(scenario, "")
         lines += [f"## {TITLES[scenario]}", ""]
@@ -81,6 +86,7 @@ def markdown(options, results, facts, svg: str) -> str:
         rows = sorted(results.of(scenario), key=lambda series: (series.figure, list(NAMES).index(series.peer)))
         lines += [row(series) for series in rows]
         lines += [*verdicts(results, scenario), ""]
+    lines += isolation_report.tables(results.cells, TITLES["shadow"])
     if results.notes:
         lines += ["## Notes", "", *(f"* {note}" for note in results.notes), ""]
     if results.errors:

@@ -7,11 +7,11 @@ import random
 import statistics
 import time
 
-from . import load, machine, peers, protocols
+from . import isolation, load, machine, peers, protocols
 
 ALL = (
     "small", "log", "body", "latency", "idle", "reload", "effect", "routes",
-    "tls_full", "tls_resumed", "tls", "h2", "grpc", "websocket", "tls_idle",
+    "tls_full", "tls_resumed", "tls", "h2", "grpc", "websocket", "tls_idle", "shadow",
 )
 IDLE_CONNECTIONS = 2000
 # A connection is idle when its client has not asked for anything for a while.
@@ -41,12 +41,13 @@ class Results:
     series: list[Series] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    cells: list[isolation.Cell] = dataclasses.field(default_factory=list)
 
     def of(self, scenario: str) -> list[Series]:
         return [series for series in self.series if series.scenario == scenario]
 
 
-class Bench(protocols.Protocols):
+class Bench(protocols.Protocols, isolation.Isolation):
     def __init__(self, folder: pathlib.Path, found: peers.Found, options):
         machine.raise_descriptor_limit()
         self.folder, self.found, self.options = folder, found, options
