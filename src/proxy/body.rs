@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 
 use super::capture::Primary;
 use super::client::Client;
-use super::copy::CopyBody;
+use super::copy_body::CopyBody;
 use super::exchange::{Exchange, Stage, Upload, UploadFault};
 use super::fields::{filtered, strip_guarded};
 use super::grpc;
@@ -209,11 +209,10 @@ impl ClientBody {
 
 impl Drop for ClientBody {
     /// Whoever sends a body of a known length to HTTP/1.1 does not ask for what follows its last byte: trailers that
-    /// could not be sent there.
+    /// could not be sent there, or an end that was said apart.
     fn drop(&mut self) {
-        let is_whole = self.promised == Some(self.upload.bytes.get()) && self.upload.failed.get().is_none();
-        if let Some(draft) = self.tee.take_if(|_| is_whole) {
-            draft.finish(None);
+        if self.promised == Some(self.upload.bytes.get()) && self.upload.is_open() {
+            self.end(None);
         }
     }
 }

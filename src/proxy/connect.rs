@@ -1,5 +1,7 @@
 //! Connections to upstreams: an idle one when there is one, else a new one within its bounds.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +12,10 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::connection::LocalExecutor;
 use super::fault::Fault;
 use super::lease::{Lease, Stream};
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::sending::StreamExecutor;
 use super::socket::Socket;
 use super::upstream_h2_io::{Said, UpstreamH2Io};
 use super::upstream_io::UpstreamIo;
@@ -187,7 +189,7 @@ async fn speak_h2(
     (socket, open): (Socket, Open),
     began: Instant,
 ) -> Result<Multiplexed, Fault> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let mut builder = http2::Builder::new(StreamExecutor::new(&worker.last_begun));
     builder
         .timer(TokioTimer::new())
         .initial_connection_window_size(worker.budget.window_bytes())
@@ -197,10 +199,15 @@ async fn speak_h2(
         .keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));
     let (io, said) = UpstreamH2Io::new(socket, worker);
-    let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
+    let (sender, mut connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
+    let last_begun = Rc::clone(&worker.last_begun);
     tokio::task::spawn_local(async move {
         let _open = open;
-        if let Err(error) = connection.await {
+        let ended = poll_fn(|cx| {
+            last_begun.forget();
+            Pin::new(&mut connection).poll(cx)
+        });
+        if let Err(error) = ended.await {
             tracing::debug!(%error, "upstream connection ended early");
         }
     });

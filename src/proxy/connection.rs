@@ -287,18 +287,6 @@ fn cut(client: &Client) -> Poll<hyper::Result<()>> {
     Poll::Ready(Ok(()))
 }
 
-/// Runs HTTP/2 streams on the worker's own thread.
-#[derive(Clone, Copy)]
-pub(super) struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}
-
 /// An error with its causes.
 struct Chain<'a>(&'a hyper::Error);
 

@@ -1,43 +1,42 @@
 //! One copy for a shadow, from its launch to the end of its answer, in a task of its own. What it comes to is counted and
 //! logged apart from its request.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::balance;
-use super::body::{Cut, RequestBody};
+use super::body::RequestBody;
 use super::capture::{Capture, Primary, Until};
 use super::connect::{self, Reuse};
 use super::copies::{Held, Ticket};
+use super::copy_body::CopyBody;
 use super::exchange::Exchange;
 use super::fields::strip_hop_by_hop;
-use super::lease::{Flight, Lease};
+use super::lease::{Borrowed, Flight, Lease};
 use super::local::Local;
 use super::pool::UpstreamPool;
-use super::prepare::{for_h1, for_h2};
+use super::prepare::{for_h1, for_h2, name_host};
 use super::proxy_header::Ends;
+use super::sending::Sending;
+use super::trace::{self, CopyOutcome, CopySpan};
 use super::worker::Worker;
 use crate::compare::{Ending, Failure};
 use crate::dark::{Seen, Trial};
-use crate::route::{Protocol, RouteId};
+use crate::route::{MARKER, Protocol, RouteId};
 use crate::telemetry::{AccessEntry, Ender, Event, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
 
 /// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 /// So much of one that is compared.
 const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
+const MARKED: HeaderValue = HeaderValue::from_static("1");
 
 /// A copy of a request.
 pub(super) struct ShadowCopy {
@@ -49,6 +48,7 @@ pub(super) struct ShadowCopy {
     /// Whom its connection names, where the upstream wants that.
     ends: Option<Ends>,
     comparing: Option<Comparing>,
+    span: Option<Box<CopySpan>>,
     told: Told,
 }
 
@@ -63,6 +63,7 @@ pub(super) struct Comparing {
 /// A copy for the request's own upstream, which tells how much its answers differ among themselves.
 pub(super) struct Control {
     pub(super) head: Request<()>,
+    pub(super) span: Option<Box<CopySpan>>,
     pub(super) pool: Rc<UpstreamPool>,
 }
 
@@ -104,12 +105,15 @@ struct Told {
     head_after: Option<Duration>,
 }
 
+/// A copy's head, and the span that it names.
+pub(super) type Traced = (Request<()>, Option<Box<CopySpan>>);
+
 impl ShadowCopy {
     /// The copy of the request of `exchange`.
     pub(super) fn new(
         exchange: &mut Exchange,
         ticket: Box<Ticket>,
-        (head, timeout, comparing): (Request<()>, Duration, Option<Comparing>),
+        ((head, span), timeout, comparing): (Traced, Duration, Option<Comparing>),
         key: u64,
     ) -> Box<Self> {
         let request_id = exchange.request_id();
@@ -132,7 +136,7 @@ impl ShadowCopy {
             answer_bytes: 0,
             head_after: None,
         };
-        Box::new(Self { ticket, head, timeout, key, ends, comparing, told })
+        Box::new(Self { ticket, head, timeout, key, ends, comparing, span, told })
     }
 
     async fn run(mut self: Box<Self>, body: CopyBody) {
@@ -151,6 +155,7 @@ impl ShadowCopy {
             controlled = self.control(control, body.clone()).await;
         }
         let began = worker.clock.now();
+        let at = worker.wall_at(began);
         let pool = Rc::clone(&self.ticket.lane().pool);
         let keeps = comparing.as_ref().map(|_| Rc::clone(self.ticket.held()));
         let errand = Errand { pool: &pool, key: self.key, ends: self.ends.take(), began, keeps };
@@ -163,7 +168,10 @@ impl ShadowCopy {
         if matches!(went.end, ShadowEnd::Completed(_)) {
             self.ticket.lane().meter(&worker).duration.record(took);
         }
-        self.log(worker.wall_at(began), took);
+        self.log(at, took);
+        if let Some(span) = &self.span {
+            self.leave(span, (&pool, &went), (at, took));
+        }
         if let Some(control) = control.take() {
             controlled = self.control(control, body).await;
         }
@@ -175,8 +183,14 @@ impl ShadowCopy {
     async fn control(&self, control: Control, body: CopyBody) -> Option<Seen> {
         let worker = self.ticket.worker();
         let keeps = Some(Rc::clone(self.ticket.held()));
-        let errand = Errand { pool: &control.pool, key: self.key, ends: None, began: worker.clock.now(), keeps };
+        let began = worker.clock.now();
+        let at = worker.wall_at(began);
+        let errand = Errand { pool: &control.pool, key: self.key, ends: None, began, keeps };
         let went = errand.go(worker, (control.head, body), self.timeout).await;
+        if let Some(span) = &control.span {
+            let took = worker.clock.now().duration_since(began);
+            self.leave(span, (&control.pool, &went), (at, took));
+        }
         let completed = matches!(went.end, ShadowEnd::Completed(_));
         self.ticket.lane().meter(worker).controls[usize::from(!completed)].inc();
         went.seen
@@ -210,6 +224,23 @@ impl ShadowCopy {
         } else {
             self.ticket.lane().series.meters.of(worker.index).uncompared[ShadowUncompared::Busy as usize].inc();
         }
+    }
+
+    /// Leaves the span of one of the copies.
+    fn leave(&self, span: &CopySpan, (pool, went): (&UpstreamPool, &Went), (from, took): (Duration, Duration)) {
+        let told = &self.told;
+        let endpoint = went.endpoint;
+        let outcome = CopyOutcome {
+            method: &told.method,
+            path: &told.path,
+            generation: told.local.snapshot.generation.0,
+            pool,
+            endpoint,
+            end: went.end,
+            from,
+            took,
+        };
+        trace::leave_copy(self.ticket.worker(), span, &outcome);
     }
 
     fn log(&self, at: Duration, took: Duration) {
@@ -295,28 +326,33 @@ impl Errand<'_> {
         let Some(endpoint) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
         went.endpoint = Some(endpoint.endpoint.address);
         let _flight = Flight::new(worker, self.pool, &endpoint);
+        name_host(&mut request, endpoint.endpoint.address);
         let own = self.ends.take().map(|ends| Rc::new(endpoint.naming(ends)));
         let endpoint = own.as_ref().unwrap_or(&endpoint);
         let mut reuse = Reuse::Allowed;
         loop {
             let leased = connect::lease(worker, (self.pool, endpoint), reuse).await;
-            let Ok((mut lease, reused)) = leased else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
-            let answered = match &mut lease {
-                Lease::Whole { connection, .. } => {
+            let Ok((lease, reused)) = leased else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+            let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
+            let answered = match borrowed.lease() {
+                Some(Lease::Whole { connection, .. }) => {
                     // What asks for a tunnel is not copied.
                     if for_h1(&mut request, None).is_err() {
                         return ShadowEnd::Dropped(ShadowDrop::Connect);
                     }
+                    mark(&mut request);
                     connection.sender.try_send_request(request).await
                 }
-                Lease::Stream(stream) => {
+                Some(Lease::Stream(stream)) => {
                     let tls = endpoint.protocol() == Protocol::Https;
                     for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
+                    mark(&mut request);
                     stream.sender.try_send_request(request).await
                 }
+                None => return ShadowEnd::Dropped(ShadowDrop::Connect),
             };
             match answered.map_err(|mut error| error.take_message()) {
-                Ok(response) => return self.read(worker, (response, lease), went).await,
+                Ok(response) => return self.read(worker, (response, borrowed), went).await,
                 // It never left: the connection had gone already.
                 Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::GivenUp),
                 Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
@@ -327,7 +363,7 @@ impl Errand<'_> {
     async fn read(
         &mut self,
         worker: &Worker,
-        (response, lease): (Response<Incoming>, Lease),
+        (response, mut borrowed): (Response<Incoming>, Borrowed),
         went: &mut Went,
     ) -> ShadowEnd {
         let took = worker.clock.now().duration_since(self.began);
@@ -355,12 +391,31 @@ impl Errand<'_> {
                 return end;
             }
         }
-        if !lease.has_ended(&body) {
+        if !borrowed.lease().is_some_and(|lease| lease.has_ended(&body)) {
             return ShadowEnd::Dropped(ShadowDrop::Reset);
         }
         went.seen = capture.map(|capture| capture.end(Ending::Complete));
-        lease.finish(None, worker.now_ms());
+        borrowed.give_back(worker.now_ms());
         end
+    }
+}
+
+/// Says that it is a copy. Behind all other fields, so that these stand as those of the request itself do.
+fn mark(request: &mut Request<RequestBody>) {
+    request.headers_mut().insert(MARKER, MARKED);
+}
+
+/// How far the body of this try will have come.
+fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<Sending> {
+    match request.body_mut() {
+        RequestBody::Copy(body) => {
+            let sending = Sending::of(&worker.last_begun, body);
+            body.sending = Some(Rc::clone(&sending));
+            sending
+        }
+        RequestBody::Empty | RequestBody::Client(_) | RequestBody::Try(_) => {
+            Sending::of(&worker.last_begun, &CopyBody::default())
+        }
     }
 }
 
@@ -381,52 +436,4 @@ pub(super) fn launch(mut copy: Box<ShadowCopy>, body: CopyBody) {
     // What else ends it than itself is the end of this worker.
     copy.ticket.ends(ShadowEnd::Dropped(ShadowDrop::Shutdown));
     tokio::task::spawn_local(copy.run(body));
-}
-
-/// The body of a copy: what its request's body was made of.
-#[derive(Clone, Debug, Default)]
-pub(super) struct CopyBody {
-    pieces: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
-    /// The length, where the request told it.
-    length: Option<u64>,
-}
-
-impl CopyBody {
-    /// A body of these pieces.
-    pub(super) fn new(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, length: Option<u64>) -> Self {
-        Self { pieces: pieces.into(), trailers, length }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.len() as u64).sum()
-    }
-
-    /// The next frame.
-    pub(super) fn next(&mut self) -> Option<Frame<Bytes>> {
-        let piece = self.pieces.pop_front().map(Frame::data);
-        piece.or_else(|| self.trailers.take().map(Frame::trailers))
-    }
-}
-
-impl Body for CopyBody {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        Poll::Ready(self.get_mut().next().map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        // An empty body without a length is one still: it has to be ended.
-        self.pieces.is_empty() && self.trailers.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.length {
-            Some(_) => SizeHint::with_exact(self.bytes()),
-            None if self.is_end_stream() => SizeHint::with_exact(0),
-            None => SizeHint::default(),
-        }
-    }
 }

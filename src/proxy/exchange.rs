@@ -193,6 +193,11 @@ impl Upload {
         Rc::new(Self { ahead: Cell::new(ahead), ..Self::default() })
     }
 
+    /// Whether it has neither ended nor failed.
+    pub(super) fn is_open(&self) -> bool {
+        !self.ended.get() && self.failed.get().is_none()
+    }
+
     /// All of it has been read.
     pub(super) fn end(&self) {
         self.ended.set(true);

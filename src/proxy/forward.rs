@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderValue};
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -21,7 +20,7 @@ use super::fields::is_ambiguous_response;
 use super::lease::{Flight, Lease};
 use super::open_streams::{OpenStream, unless_killed};
 use super::pool::{EndpointPool, UpstreamPool};
-use super::prepare::{for_h1, for_h2};
+use super::prepare::{for_h1, for_h2, name_host};
 use super::replay::Again;
 use super::timers::Deadline;
 use super::trace;
@@ -116,12 +115,7 @@ async fn send(
     (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
     mut request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Fault> {
-    if !request.headers().contains_key(header::HOST)
-        && let Ok(host) = HeaderValue::try_from(endpoint.endpoint.address.to_string())
-    {
-        // HTTP/1.0 may name none, HTTP/1.1 must (RFC 9112 §3.2).
-        request.headers_mut().insert(header::HOST, host);
-    }
+    name_host(&mut request, endpoint.endpoint.address);
     let idempotent = is_idempotent(request.method());
     let worker = Rc::clone(&exchange.client.worker);
     let meter = upstream.meter(worker.index);

@@ -10,6 +10,7 @@ use hyper::client::conn::http2;
 use super::body::RequestBody;
 use super::exchange::Upload;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::sending::Sending;
 use super::upstream_h2_io::Said;
 use super::worker::Worker;
 
@@ -93,6 +94,42 @@ impl Lease {
                 }
             }
             Self::Stream(stream) => drop(stream),
+        }
+    }
+}
+
+/// What a copy holds of an upstream. Unless it is given back, it is cut when it is dropped: nobody reads on, and nothing
+/// more is sent.
+pub(super) struct Borrowed {
+    lease: Option<Lease>,
+    sending: Rc<Sending>,
+}
+
+impl Borrowed {
+    pub(super) fn new(lease: Lease, sending: Rc<Sending>) -> Self {
+        Self { lease: Some(lease), sending }
+    }
+
+    pub(super) fn lease(&mut self) -> Option<&mut Lease> {
+        self.lease.as_mut()
+    }
+
+    /// The answer was read whole: what can be used again goes back to its pool.
+    pub(super) fn give_back(mut self, now_ms: u64) {
+        if self.sending.has_ended()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.finish(None, now_ms);
+        }
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        self.sending.cut();
+        match self.lease.take() {
+            Some(Lease::Whole { connection, .. }) => connection.task.abort(),
+            Some(Lease::Stream(_)) | None => {}
         }
     }
 }

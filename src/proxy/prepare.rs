@@ -1,6 +1,7 @@
 //! Prepare: the request as the upstream will read it.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -248,6 +249,15 @@ fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fau
 
 fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
     path_and_query.parse().map_err(|_| UNFIT)
+}
+
+/// Names the endpoint as the host where the request names none: HTTP/1.0 may do so, HTTP/1.1 must not (RFC 9112 §3.2).
+pub(super) fn name_host(request: &mut Request<RequestBody>, endpoint: SocketAddr) {
+    if !request.headers().contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::try_from(endpoint.to_string())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
 }
 
 /// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.

@@ -7,21 +7,22 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, request};
+use http::{HeaderMap, Request, request};
 use http_body::Body as _;
 
 use super::body::RequestBody;
 use super::capture::Primary;
 use super::copies::Ticket;
-use super::copy::{self, Comparing, Control, CopyBody, ShadowCopy};
+use super::copy::{self, Comparing, Control, ShadowCopy};
+use super::copy_body::CopyBody;
 use super::exchange::{Chosen, Exchange};
 use super::prepare::values;
+use super::trace::{self, CopyKind};
 use crate::route::{Caller, Compare, Head, MARKER, Sampled, Sampling, Shadow, Split, Unfit, sampled};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// Pieces below this are copied: a small one would keep a whole read buffer.
 const SHARED_FROM_BYTES: usize = 4096;
-const MARKED: HeaderValue = HeaderValue::from_static("1");
 
 /// Decides whether a request is copied, and takes a place for its copy.
 pub(super) fn sample(
@@ -74,12 +75,12 @@ pub(super) fn shadow(
     exchange.compared = comparing.as_ref().map(|comparing| Rc::clone(&comparing.primary));
     let mut head = head_of(parts);
     let headers = head.headers_mut();
+    let span = trace::copy(exchange, headers, CopyKind::Candidate);
     if let Some(host) = &shadow.host {
         headers.insert(http::header::HOST, host.clone());
     }
     shadow.headers.apply(headers, &values(exchange, &request_id));
-    headers.insert(MARKER, MARKED);
-    let copy = ShadowCopy::new(exchange, ticket, (head, shadow.timeout, comparing), chosen.key);
+    let copy = ShadowCopy::new(exchange, ticket, ((head, span), shadow.timeout, comparing), chosen.key);
     match body {
         RequestBody::Client(body) => {
             let length = body.size_hint().exact();
@@ -91,7 +92,7 @@ pub(super) fn shadow(
 
 /// What it takes to compare the copy's answer with the request's own; for some, with a control's.
 fn comparing(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     (parts, compare): (&request::Parts, &Compare),
     ticket: &Ticket,
     chosen: Chosen,
@@ -102,8 +103,8 @@ fn comparing(
     state.control.set(spread);
     let control = controls.then(|| {
         let mut head = head_of(parts);
-        head.headers_mut().insert(MARKER, MARKED);
-        Control { head, pool: exchange.local.shadow_pool(chosen.upstream, ticket.worker()) }
+        let span = trace::copy(exchange, head.headers_mut(), CopyKind::Control);
+        Control { head, span, pool: exchange.local.shadow_pool(chosen.upstream, ticket.worker()) }
     });
     Comparing { primary: Primary::new(Rc::clone(ticket.held())), control }
 }
@@ -129,6 +130,10 @@ pub(super) struct Draft {
 impl Draft {
     /// A piece of the body passes. Nothing when there is no copy any more.
     pub(super) fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<Self>> {
+        if piece.is_empty() {
+            // Nothing to a body, and on HTTP/2 a frame of which a server takes only so many.
+            return Some(self);
+        }
         let bytes = piece.len() as u64;
         self.bytes += bytes;
         let dropped = if self.bytes > self.max {

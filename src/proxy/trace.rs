@@ -11,8 +11,10 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Version};
 
 use super::exchange::Exchange;
+use super::pool::UpstreamPool;
+use super::worker::Worker;
 use crate::route::{PathPattern, TraceExport};
-use crate::telemetry::{Ender, ReasonLabel, Span, SpanKind, SpanStatus};
+use crate::telemetry::{Ender, ReasonLabel, ShadowEnd, Span, SpanKind, SpanStatus};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -47,6 +49,46 @@ struct Attempt {
     endpoint: Option<SocketAddr>,
     status: u16,
     error: &'static str,
+}
+
+/// The span of a copy for a shadow, until it has ended.
+#[derive(Debug)]
+pub(super) struct CopySpan {
+    trace: u128,
+    id: u64,
+    parent: u64,
+    state: Box<str>,
+    kind: CopyKind,
+}
+
+/// Which of the copies it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CopyKind {
+    /// For the shadow.
+    Candidate,
+    /// For the request's own upstream.
+    Control,
+}
+
+impl CopyKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// What a copy came to.
+pub(super) struct CopyOutcome<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) generation: u64,
+    pub(super) pool: &'a UpstreamPool,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) end: ShadowEnd,
+    pub(super) from: Duration,
+    pub(super) took: Duration,
 }
 
 impl TraceContext {
@@ -97,8 +139,24 @@ pub(super) fn ends(exchange: &mut Exchange, detail: &'static str) {
 
 /// Begins an attempt: the upstream sees its span as the parent.
 pub(super) fn attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
-    let Some(export) = &exchange.local.snapshot.rules.traces else { return };
-    let Some(trace) = &mut exchange.trace else { return };
+    let Some(span) = name_span(exchange, headers) else { return };
+    let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.endpoint);
+    if let Some(trace) = &mut exchange.trace {
+        trace.attempts.push(Attempt { span, began, ended: None, endpoint, status: 0, error: "" });
+    }
+}
+
+/// Begins a copy: whoever gets it sees its span as the parent.
+pub(super) fn copy(exchange: &mut Exchange, headers: &mut HeaderMap, kind: CopyKind) -> Option<Box<CopySpan>> {
+    let id = name_span(exchange, headers)?;
+    let trace = exchange.trace.as_ref()?;
+    Some(Box::new(CopySpan { trace: trace.id, id, parent: trace.span, state: trace.state.clone(), kind }))
+}
+
+/// Names a new span of the trace as the parent of what the upstream does. Gives it if it is to be left.
+fn name_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
+    let export = exchange.local.snapshot.rules.traces.as_ref()?;
+    let trace = exchange.trace.as_mut()?;
     let sampled = trace.is_sampled(export, exchange.trusted);
     let span = exchange.client.worker.random.borrow_mut().u64(1..);
     let text = format!("00-{:032x}-{span:016x}-{:02x}", trace.id, u8::from(sampled));
@@ -109,10 +167,7 @@ pub(super) fn attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
         // What belongs to a trace that nobody can read belongs to none.
         headers.remove(TRACESTATE);
     }
-    let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.endpoint);
-    if sampled {
-        trace.attempts.push(Attempt { span, began, ended: None, endpoint, status: 0, error: "" });
-    }
+    sampled.then_some(span)
 }
 
 /// `tracestate`, which may stand in several lines.
@@ -266,6 +321,46 @@ fn client(exchange: &Exchange, trace: &TraceContext, (attempt, resends): (&Attem
             attributes.int("http.request.resend_count", resends as u64);
         }
         decided(exchange, attributes);
+    });
+}
+
+/// Leaves the span of a copy, marked as one.
+pub(super) fn leave_copy(worker: &Worker, copy: &CopySpan, outcome: &CopyOutcome<'_>) {
+    let (status, error) = match outcome.end {
+        ShadowEnd::Completed(status) => (Some(status), (status >= 400).then(|| status.to_string())),
+        ShadowEnd::Dropped(reason) => (None, Some(reason.name().to_owned())),
+    };
+    let method = known(outcome.method);
+    let span = Span {
+        trace_id: copy.trace,
+        id: copy.id,
+        parent: Some(copy.parent),
+        remote_parent: false,
+        state: &copy.state,
+        name: method,
+        kind: SpanKind::Client,
+        from: outcome.from,
+        to: outcome.from + outcome.took,
+        status: if error.is_some() { SpanStatus::Error } else { SpanStatus::Unset },
+    };
+    worker.span(&span, |attributes| {
+        attributes.truth("pointsman.shadow");
+        attributes.text("pointsman.shadow.copy", copy.kind.name());
+        attributes.text("http.request.method", method);
+        if let Some(endpoint) = outcome.endpoint {
+            attributes.text("server.address", &endpoint.ip().to_string());
+            attributes.int("server.port", u64::from(endpoint.port()));
+            let known = outcome.pool.endpoints.iter().find(|known| known.endpoint.address == endpoint);
+            let scheme = known.map_or("http", |known| known.endpoint.protocol.scheme());
+            let scheme = if scheme == "https" { scheme } else { "http" };
+            attributes.text("url.full", &format!("{scheme}://{endpoint}{}", outcome.path));
+        }
+        if let Some(status) = status {
+            attributes.int("http.response.status_code", u64::from(status));
+        }
+        attributes.maybe("error.type", error.as_deref());
+        attributes.int("pointsman.generation", outcome.generation);
+        attributes.text("pointsman.upstream", &outcome.pool.upstream.name);
     });
 }
 

@@ -18,6 +18,7 @@ use super::expiry::{SWEEP, Told, Watchlist};
 use super::local::Local;
 use super::open_streams::OpenStreams;
 use super::pool::Pools;
+use super::sending::LastBegun;
 use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
@@ -76,6 +77,7 @@ pub(super) struct Worker {
     /// Connections for copies: those of requests are not for them.
     pub(super) shadow_pools: Pools,
     pub(super) lanes: Lanes,
+    pub(super) last_begun: Rc<LastBegun>,
     pub(super) trials: TrialSender,
     /// Copies under way.
     pub(super) copies: Cell<u64>,
@@ -243,6 +245,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         handshakes_told: Cell::default(),
         tokens: RefCell::default(),
         local: RefCell::new(Rc::new(Local::new(first, &mut random))),
+        last_begun: Rc::default(),
         random: RefCell::new(random),
         log: RefCell::default(),
         log_sender: log,

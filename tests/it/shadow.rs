@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use pointsman::clock::Clock;
 
 use crate::harness::proxy::Setup;
-use crate::harness::upstream::{Conn, Got};
-use crate::harness::{H2, PATIENCE, Proxy, Raw, Upstream, until};
+use crate::harness::upstream::Conn;
+use crate::harness::{PATIENCE, Proxy, Raw, Upstream, until};
+
+mod cut;
+mod fidelity;
 
 const SHADOWED: &str = r#"
 [upstream.main]
@@ -80,108 +83,6 @@ impl Figures {
     fn dropped(&self, reason: &str) -> f64 {
         self.dropped.iter().filter(|(name, _)| name == reason).map(|(_, count)| count).sum()
     }
-}
-
-/// A request apart from what is the connection's, and from what marks a copy.
-fn essence(mut got: Got) -> Got {
-    got.connection = 0;
-    got.headers.retain(|(name, _)| name != "x-pointsman-shadow");
-    got
-}
-
-fn noise(random: &mut fastrand::Rng, most: usize) -> String {
-    (0..random.usize(0..=most)).map(|_| random.alphanumeric()).collect()
-}
-
-/// A request nobody would write by hand.
-fn odd_request(random: &mut fastrand::Rng, number: usize) -> String {
-    let method = ["GET", "HEAD", "POST", "PUT"][random.usize(0..4)];
-    let path = ["/", "/a//b/", "/%C3%A9t%C3%A9/%E2%82%AC", "/x;y=1/z", "/a%2Fb"][random.usize(0..5)];
-    let query = ["", "?", "?a=1&a=2&b=", "?q=%F0%9F%92%A9&&=", "?x=a+b%20c"][random.usize(0..5)];
-    let mut lines =
-        vec![format!("{method} {path}{query} HTTP/1.1"), "Host: test".to_owned(), format!("x-number: {number}")];
-    for _ in 0..random.usize(0..6) {
-        let name = ["x-twice", "x-empty", "Accept", "X-Odd.Name", "cookie"][random.usize(0..5)];
-        let value = if name == "x-empty" { String::new() } else { noise(random, 40) };
-        lines.push(format!("{name}: {value}"));
-    }
-    let body = noise(random, 30_000);
-    match (method, random.u8(0..3)) {
-        ("GET" | "HEAD", _) => lines.extend([String::new(), String::new()]),
-        (_, 0) => lines.extend(["Content-Length: 0".to_owned(), String::new(), String::new()]),
-        (_, 1) => lines.extend([format!("Content-Length: {}", body.len()), String::new(), body]),
-        _ => {
-            lines.extend(["Transfer-Encoding: chunked", "Trailer: x-sum", ""].map(str::to_owned));
-            for piece in body.as_bytes().chunks(random.usize(1..9000)) {
-                lines.extend([format!("{:x}", piece.len()), String::from_utf8(piece.to_vec()).unwrap()]);
-            }
-            lines.extend(["0".to_owned(), format!("x-sum: {}", noise(random, 10)), String::new(), String::new()]);
-        }
-    }
-    lines.join("\r\n")
-}
-
-#[test]
-fn a_copy_is_what_the_request_was() {
-    const REQUESTS: usize = 300;
-    let (main, dark) = (Upstream::echo(), Upstream::echo());
-    let proxy = shadowed(&main, &dark);
-    let mut random = fastrand::Rng::with_seed(7);
-    let mut client = proxy.connect();
-    for number in 0..REQUESTS {
-        let request = odd_request(&mut random, number);
-        let method = request.split(' ').next().unwrap().to_owned();
-        assert_eq!(client.send(request).read_response_to(&method).status, 200);
-        // One after the other, so that none finds all places taken.
-        until("its copy", || (dark.requests() > number as u64).then_some(()));
-    }
-    let (all, copies) = (main.got(), dark.got());
-    assert_eq!((all.len(), copies.len()), (REQUESTS, REQUESTS));
-    for (own, copy) in all.into_iter().zip(copies) {
-        assert_eq!(copy.field("x-pointsman-shadow"), Some("1"));
-        assert_eq!(essence(copy), essence(own));
-    }
-    let figures = Figures::settled(&proxy, 300);
-    assert_eq!((figures.sampled, figures.sent), (300.0, 300.0), "{figures:?}");
-}
-
-#[test]
-fn copies_are_made_from_and_for_http2_too() {
-    let (main, dark) = (Upstream::h2c(), Upstream::h2c());
-    let text = SHADOWED.replace("http://{main}", "h2c://{main}");
-    let proxy = Proxy::with("main", &main).with("dark", &dark).place("scheme", "h2c").start(&text);
-    let mut client = H2::connect(proxy.address());
-    let request = H2::request("POST", "/pkg.Service/Method?x=1")
-        .header("content-type", "application/x-thing")
-        .header("x-thing-bin", "AAEC/w==")
-        .header("te", "trailers");
-    let mut trailers = http::HeaderMap::new();
-    trailers.insert("x-sum", "1".parse().unwrap());
-    let answer = client.send(request.body(()).unwrap(), &[b"one", b"two"], Some(trailers));
-    assert_eq!(answer.status, 200);
-    let copy = until("its copy", || dark.got().pop());
-    let own = main.got().pop().unwrap();
-    assert_eq!((copy.method.as_str(), copy.body.as_slice(), &copy.trailers), ("POST", &b"onetwo"[..], &own.trailers));
-    assert!(copy.target.ends_with("/pkg.Service/Method?x=1"), "{}", copy.target);
-    for name in ["content-type", "x-thing-bin", "te", "x-request-id", "x-forwarded-for"] {
-        assert_eq!(copy.field(name), own.field(name), "{name}");
-    }
-}
-
-#[test]
-fn a_counted_body_whose_trailers_nobody_can_have_is_copied() {
-    let (main, dark) = (Upstream::echo(), Upstream::echo());
-    let proxy = shadowed(&main, &dark);
-    let mut client = H2::connect(proxy.address());
-    let request = H2::request("POST", "/orders").header("content-length", "6");
-    let mut trailers = http::HeaderMap::new();
-    trailers.insert("x-sum", "1".parse().unwrap());
-    assert_eq!(client.send(request.body(()).unwrap(), &[b"one", b"two"], Some(trailers)).status, 200);
-    let copy = until("its copy", || dark.got().pop());
-    let own = main.got().pop().unwrap();
-    assert_eq!((copy.body.as_slice(), &copy.trailers), (&b"onetwo"[..], &own.trailers));
-    assert_eq!(copy.field("content-length"), Some("6"));
-    Figures::settled(&proxy, 1);
 }
 
 #[test]

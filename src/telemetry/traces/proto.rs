@@ -64,6 +64,14 @@ impl Message {
         });
     }
 
+    /// `KeyValue` with the truth value *true*.
+    pub fn truth_attribute(&mut self, field: u32, key: &str) {
+        self.message(field, |pair| {
+            pair.bytes(1, key.as_bytes());
+            pair.message(2, |any| any.varint(2, 1));
+        });
+    }
+
     /// `KeyValue` with an integer.
     pub fn int_attribute(&mut self, field: u32, key: &str, value: u64) {
         self.message(field, |pair| {
@@ -95,6 +103,7 @@ mod tests {
         check(&|m| m.message(3, |inside| inside.varint(1, 150)), &[0x1a, 0x03, 0x08, 0x96, 0x01]);
         check(&|m| m.fixed32(16, 1), &[0x85, 0x01, 1, 0, 0, 0]);
         check(&|m| m.fixed64(7, 1), &[0x39, 1, 0, 0, 0, 0, 0, 0, 0]);
+        check(&|m| m.truth_attribute(1, "k"), &[0x0a, 7, 0x0a, 1, b'k', 0x12, 2, 0x10, 1]);
         check(&|m| m.int_attribute(1, "k", 0), &[0x0a, 7, 0x0a, 1, b'k', 0x12, 2, 0x18, 0]);
     }
 }

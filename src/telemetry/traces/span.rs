@@ -68,6 +68,11 @@ impl Attributes<'_> {
         }
     }
 
+    /// Something that is so; what is not so is not said.
+    pub fn truth(&mut self, key: &str) {
+        self.0.truth_attribute(ATTRIBUTE, key);
+    }
+
     /// An integer.
     pub fn int(&mut self, key: &str, value: u64) {
         self.0.int_attribute(ATTRIBUTE, key, value);

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::h2_client::{End, send_all};
 use super::upstream::{Got, Shared, Upstream};
-use super::wire::Fields;
+use super::wire::{Fields, text_of};
 
 /// What becomes of a stream.
 pub type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -93,8 +93,7 @@ pub async fn whole(number: u64, request: Request<RecvStream>) -> Result<Got, h2:
 }
 
 fn listed(headers: &HeaderMap) -> Fields {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+    headers.iter().map(|(name, value)| (name.to_string(), text_of(value.as_bytes()))).collect()
 }
 
 async fn echo(

@@ -227,8 +227,12 @@ fn field_line(line: &[u8]) -> Result<(String, String), Broken> {
     if name.is_empty() || !name.iter().all(token) || !value.iter().all(text) {
         return Err(malformed());
     }
-    let value = String::from_utf8_lossy(value.trim_ascii()).into_owned();
-    Ok((String::from_utf8_lossy(name).into_owned(), value))
+    Ok((String::from_utf8_lossy(name).into_owned(), text_of(value.trim_ascii())))
+}
+
+/// A value as text that tells any two apart: what is no UTF-8 is escaped.
+pub fn text_of(value: &[u8]) -> String {
+    str::from_utf8(value).map_or_else(|_| value.escape_ascii().to_string(), str::to_owned)
 }
 
 /// The values of all fields of this name.

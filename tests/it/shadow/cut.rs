@@ -1,0 +1,207 @@
+//! Copies that end before their answer does: the other side sees it at once, and nothing of them is left.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use h2::Reason;
+use http::Response;
+
+use super::{Figures, SHADOWED, setup};
+use crate::harness::h2_client::{End, send_all};
+use crate::harness::{Broken, Proxy, Upstream, until};
+
+const LARGE: usize = 12 * 1024 * 1024;
+
+fn cut_after(timeout: &str) -> String {
+    SHADOWED.replace("methods =", &format!("max_body = \"16MiB\"\ntimeout = \"{timeout}\"\nmethods ="))
+}
+
+fn main_upstream() -> Upstream {
+    Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+}
+
+/// A gate that opens when its sender is used or dropped.
+fn gate() -> (Sender<()>, Arc<Mutex<Receiver<()>>>) {
+    let (open, opened) = channel();
+    (open, Arc::new(Mutex::new(opened)))
+}
+
+fn pass(gate: &Mutex<Receiver<()>>) {
+    // An error means that it was opened for good.
+    let _ = gate.lock().unwrap().recv();
+}
+
+#[test]
+fn endless_answers_are_read_no_further() {
+    const COPIES: u32 = 64;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let dark = Upstream::script(move |mut conn| {
+        let _ = conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = [b"4000\r\n".as_slice(), &[b'x'; 0x4000], b"\r\n"].concat();
+        while conn.send(&chunk) {
+            counted.fetch_add(chunk.len(), SeqCst);
+        }
+    });
+    let main = main_upstream();
+    let proxy = setup(&main, &dark).start(&cut_after("20s"));
+    let mut client = proxy.connect();
+    for _ in 0..COPIES {
+        assert_eq!(client.get("/", "").text(), "ok");
+    }
+    let figures = Figures::settled(&proxy, COPIES);
+    assert_eq!(figures.sent, f64::from(COPIES), "{figures:?}");
+    until("all of their connections are closed", || (dark.open() == 0).then_some(()));
+    assert_eq!(dark.accepted(), u64::from(COPIES), "none was used again");
+    // What the sockets themselves hold comes on top of what is read.
+    let each = sent.load(SeqCst) / COPIES as usize;
+    assert!(each < 16 * 1024 * 1024, "{each} bytes of an answer were taken");
+}
+
+#[test]
+fn an_answer_that_stops_takes_its_connection_along() {
+    let dark = Upstream::script(|mut conn| {
+        let _ = conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+        conn.wait();
+    });
+    let main = main_upstream();
+    let proxy = setup(&main, &dark).start(&cut_after("100ms"));
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/", "").text(), "ok");
+    let figures = Figures::settled(&proxy, 1);
+    assert_eq!(figures.dropped("timeout"), 1.0, "{figures:?}");
+    until("its connection is closed", || (dark.open() == 0).then_some(()));
+}
+
+#[test]
+fn a_body_that_nobody_reads_is_sent_no_further() {
+    let (open, opened) = gate();
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let dark = Upstream::script(move |mut conn| {
+        pass(&opened);
+        let _ = tell.lock().unwrap().send(conn.request().map(|got| got.body.len()));
+    });
+    let main = main_upstream();
+    let proxy = setup(&main, &dark).start(&cut_after("200ms"));
+    assert_eq!(proxy.connect().post("/", "", &vec![b'x'; LARGE]).text(), "ok");
+    let figures = Figures::settled(&proxy, 1);
+    assert_eq!(figures.dropped("timeout"), 1.0, "{figures:?}");
+    assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
+    open.send(()).unwrap();
+    let ended = told.recv_timeout(crate::harness::PATIENCE).unwrap();
+    assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body came: {ended:?}");
+}
+
+#[test]
+fn an_answer_before_the_body_is_read_holds_up_no_other_copy() {
+    let (open, opened) = gate();
+    let dark = Upstream::script(move |mut conn| {
+        let _ = conn.head();
+        conn.send("HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno");
+        pass(&opened);
+    });
+    let main = main_upstream();
+    let proxy = setup(&main, &dark).start(&cut_after("5s"));
+    let mut client = proxy.connect();
+    assert_eq!(client.post("/", "", &vec![b'x'; LARGE]).text(), "ok");
+    Figures::settled(&proxy, 1);
+    assert_eq!(client.get("/", "").text(), "ok");
+    let figures = Figures::settled(&proxy, 2);
+    assert_eq!((figures.sent, figures.dropped.len()), (2.0, 0), "{figures:?}");
+    assert_eq!(dark.accepted(), 2, "a connection in the middle of a body is not used again");
+    drop(open);
+}
+
+#[test]
+fn an_endless_answer_to_a_body_that_nobody_reads_is_cut_on_both_sides() {
+    let (open, opened) = gate();
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let dark = Upstream::script(move |mut conn| {
+        let head = conn.head().unwrap();
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while conn.send("5\r\nhello\r\n") {}
+        pass(&opened);
+        let _ = tell.lock().unwrap().send(conn.wire.framed(&head.headers).map(|body| body.is_some()));
+    });
+    let main = main_upstream();
+    let proxy = setup(&main, &dark).start(&cut_after("20s"));
+    assert_eq!(proxy.connect().post("/", "", &vec![b'x'; LARGE]).text(), "ok");
+    let figures = Figures::settled(&proxy, 1);
+    assert_eq!(figures.sent, 1.0, "{figures:?}");
+    drop(open);
+    let ended = told.recv_timeout(crate::harness::PATIENCE).unwrap();
+    assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body came: {ended:?}");
+}
+
+/// How an upstream of HTTP/2 treats copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// It sends without an end.
+    Endless,
+    /// It sends half.
+    Stops,
+    /// It says nothing, and reads nothing.
+    Deaf,
+    /// It answers, and reads nothing.
+    Early,
+}
+
+/// Treats copies in this manner, and tells how their streams end.
+fn treating(manner: Manner) -> (Upstream, Receiver<Reason>) {
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
+        let tell = tell.lock().unwrap().clone();
+        Box::pin(async move {
+            // Kept unread: its windows stay as they are.
+            let _request = request;
+            let reason = if manner == Manner::Deaf {
+                poll_fn(|cx| respond.poll_reset(cx)).await
+            } else {
+                let mut stream = respond.send_response(Response::new(()), false).unwrap();
+                let piece = Bytes::from_static(&[b'x'; 16 * 1024]);
+                if manner == Manner::Stops {
+                    let _ = send_all(&mut stream, piece.clone(), End::Later).await;
+                }
+                if manner == Manner::Endless {
+                    while send_all(&mut stream, piece.clone(), End::Later).await.is_ok() {}
+                }
+                poll_fn(|cx| stream.poll_reset(cx)).await
+            };
+            let _ = tell.send(reason.unwrap_or(Reason::CONNECT_ERROR));
+        })
+    });
+    (upstream, told)
+}
+
+#[test]
+fn a_stream_is_reset_and_its_connection_stays() {
+    let main = main_upstream();
+    for (manner, body) in
+        [(Manner::Endless, 0), (Manner::Stops, 0), (Manner::Deaf, 0), (Manner::Deaf, LARGE), (Manner::Early, LARGE)]
+    {
+        let (dark, told) = treating(manner);
+        let timeout = if manner == Manner::Endless { "20s" } else { "100ms" };
+        let proxy = Proxy::with("main", &main).with("dark", &dark).place("scheme", "h2c").start(&cut_after(timeout));
+        let mut client = proxy.connect();
+        for number in 1..=2 {
+            // After trouble not all are copied.
+            let figures = until("it is copied", || {
+                assert_eq!(client.post("/", "", &vec![b'x'; body]).text(), "ok");
+                let figures = Figures::of(&proxy);
+                (figures.sampled == f64::from(number)).then(|| Figures::settled(&proxy, number))
+            });
+            let reason = told.recv_timeout(crate::harness::PATIENCE);
+            assert_eq!(reason, Ok(Reason::CANCEL), "{manner:?} with {body}: {figures:?}");
+        }
+        assert_eq!(dark.accepted(), 1, "{manner:?} with {body}");
+        assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
+    }
+}
