@@ -8,6 +8,7 @@ use crate::harness::proxy::Setup;
 use crate::harness::upstream::Conn;
 use crate::harness::{PATIENCE, Proxy, Raw, Upstream, until};
 
+mod bad_input;
 mod cut;
 mod fidelity;
 
