@@ -75,7 +75,11 @@ fn text(message: &[u8], field: u64) -> String {
 fn attributes(message: &[u8], field: u64) -> BTreeMap<String, String> {
     let pair = |pair: &[u8]| {
         let any = inside(pair, 2)[0];
-        let value = if inside(any, 1).is_empty() { number(any, 3).to_string() } else { text(any, 1) };
+        let value = match fields(any).as_slice() {
+            [(2, Value::Number(truth))] => (*truth == 1).to_string(),
+            [(3, Value::Number(number))] => number.to_string(),
+            _ => text(any, 1),
+        };
         (text(pair, 1), value)
     };
     inside(message, field).into_iter().map(pair).collect()
@@ -318,4 +322,91 @@ fn spans_that_wait_are_sent_at_the_end_and_a_reload_moves_them() {
     assert_eq!(proxy.stop(), pointsman::app::Stopped::Drained);
     assert_eq!(second.got().iter().map(|got| spans(got).len()).sum::<usize>(), 2);
     assert_eq!(first.got().len(), 1);
+}
+
+/// With a shadow on the one route.
+fn shadowed(text: &str, compare: &str) -> String {
+    let shadow = format!(
+        "[route.shadow]\nupstream = \"dark\"\nweight = 100\n{compare}\n\
+         [upstream.dark]\nendpoints = [\"http://{{dark}}\"]\n"
+    );
+    text.replacen("stable = \"main\"\n", &format!("stable = \"main\"\n{shadow}"), 1)
+}
+
+#[test]
+fn a_copy_leaves_a_span_of_its_own() {
+    let (main, dark, collector) = (Upstream::echo(), Upstream::echo().status(404), Upstream::echo());
+    let text = shadowed(&traced(&collector, "", TRUSTED), "[route.shadow.compare]\ncontrol = 100");
+    let proxy = Proxy::with("main", &main).with("dark", &dark).start(&text);
+    let lines = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\ntracestate: a=1\r\n");
+    assert_eq!(proxy.connect().get("/shop?secret=1", &lines).status, 200);
+    let all = collected(&collector, 4);
+    let (copies, own): (Vec<_>, Vec<_>) =
+        all.iter().partition(|span| span.attributes.get("pointsman.shadow").map(String::as_str) == Some("true"));
+    let [server, client] = own[..] else { panic!("{all:#?}") };
+    assert_eq!((server.kind, client.kind, &client.parent), (2, 3, &server.id), "the request's own are as ever");
+    assert!(own.iter().all(|span| !format!("{:?}", span.attributes).contains("shadow")), "{own:#?}");
+    let copy = |which: &str| {
+        let found = copies.iter().copied().find(|span| span.attributes["pointsman.shadow.copy"] == which);
+        found.unwrap_or_else(|| panic!("no {which}: {all:#?}"))
+    };
+    let (candidate, control) = (copy("candidate"), copy("control"));
+    for (span, upstream, place, status) in [(candidate, "dark", &dark, "404"), (control, "main", &main, "200")] {
+        assert_eq!((span.trace.as_str(), &span.parent, span.kind), (TRACE, &server.id, 3));
+        assert_eq!((span.state.as_str(), span.name.as_str(), span.flags), ("a=1", "GET", 0x101));
+        assert!(server.from <= span.from && span.from < span.to, "{span:?}");
+        assert_eq!(span.status, if status == "404" { 2 } else { 0 });
+        for (key, value) in [
+            ("http.request.method", "GET"),
+            ("http.response.status_code", status),
+            ("server.port", &place.address().port().to_string()),
+            ("url.full", &format!("http://{}/shop", place.address())),
+            ("pointsman.upstream", upstream),
+        ] {
+            assert_eq!(span.attributes.get(key).map(String::as_str), Some(value), "{key}");
+        }
+        assert!(!span.attributes.keys().any(|key| key.starts_with("feature_flag")), "{span:?}");
+        let parent = format!("00-{TRACE}-{}-01", span.id);
+        let got = place.got().into_iter().find(|got| got.field("x-pointsman-shadow").is_some()).unwrap();
+        assert_eq!((got.field("traceparent"), got.field("tracestate")), (Some(&*parent), Some("a=1")));
+    }
+    let parents: Vec<_> = main.got().iter().filter_map(|got| got.field("traceparent").map(str::to_owned)).collect();
+    assert!(parents.contains(&format!("00-{TRACE}-{}-01", client.id)), "{parents:?}");
+    assert!(!format!("{all:?}").contains("secret"), "no query is told");
+}
+
+#[test]
+fn a_copy_that_nobody_takes_is_told_as_failed_and_one_that_is_not_sampled_not_at_all() {
+    let (main, gone, collector) = (Upstream::echo(), Upstream::echo(), Upstream::echo());
+    let text = shadowed(&traced(&collector, "", TRUSTED), "").replace("{dark}", &gone.address().to_string());
+    drop(gone);
+    let proxy = Proxy::with("main", &main).start(&text);
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    let all = collected(&collector, 3);
+    let copy = all.iter().find(|span| span.attributes.contains_key("pointsman.shadow")).unwrap();
+    assert_eq!((copy.status, copy.attributes["error.type"].as_str()), (2, "connect"));
+    assert!(!copy.attributes.contains_key("http.response.status_code"));
+
+    let dark = Upstream::echo();
+    let text = shadowed(&traced(&collector, "", TRUSTED), "").replace("{dark}", &dark.address().to_string());
+    let proxy = Proxy::with("main", &main).start(&text);
+    let lines = format!("traceparent: 00-{TRACE}-{PARENT}-00\r\n");
+    assert_eq!(proxy.connect().get("/", &lines).status, 200);
+    let copy = until("its copy", || dark.got().pop());
+    let parent = copy.field("traceparent").unwrap();
+    assert!(parent.starts_with(&format!("00-{TRACE}-")) && parent.ends_with("-00"), "{parent}");
+    assert!(!parent.contains(PARENT), "it has an id of its own: {parent}");
+    proxy.logged(2);
+    assert_eq!(proxy.stop(), pointsman::app::Stopped::Drained);
+    assert_eq!(collector.got().iter().map(|got| spans(got).len()).sum::<usize>(), 3, "no more than before");
+}
+
+#[test]
+fn without_a_collector_a_copy_has_the_trace_of_its_request() {
+    let (main, dark) = (Upstream::echo(), Upstream::echo());
+    let proxy = Proxy::with("main", &main).with("dark", &dark).start(&shadowed(ONE_ROUTE, ""));
+    let line = format!("00-{TRACE}-{PARENT}-01");
+    assert_eq!(proxy.connect().get("/", &format!("traceparent: {line}\r\ntracestate: a=1\r\n")).status, 200);
+    let copy = until("its copy", || dark.got().pop());
+    assert_eq!((copy.field("traceparent"), copy.field("tracestate")), (Some(&*line), Some("a=1")));
 }
