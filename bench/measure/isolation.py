@@ -47,11 +47,14 @@ GOAL = 1.05
 class Window:
     """What one proxy did for one window."""
 
+    # Seconds.
     p50: float
     p99: float
+    # Parts of the requests: answered with 200, and come to the shadow.
     success: float
-    cpu: float
     copied: float
+    # Microseconds for a request; 0 is unknown.
+    cpu: float
 
 
 @dataclasses.dataclass
@@ -70,7 +73,7 @@ class Cell:
 
     def ratios(self, figure: str) -> list[float]:
         pairs = zip((getattr(window, figure) for window in self.on), (getattr(window, figure) for window in self.off))
-        return [on / off for on, off in pairs if off > 0]
+        return [on / off for on, off in pairs if on > 0 and off > 0]
 
     def ratio(self, figure: str) -> float:
         return statistics.median(self.ratios(figure) or [float("nan")])
@@ -195,10 +198,11 @@ class Isolation:
         answered, due = done["latencies"], max(1, done["due"])
         # Those that were not answered took as long as was waited, at least.
         latencies = answered + [int((seconds + 1) * 1e6)] * (due - len(answered))
-        asked = max(1, done["answered"])
+        # What a request costs means nothing where hardly any were answered.
+        cost = spent / done["answered"] * 1e6 if len(answered) > due / 2 else 0.0
         return Window(
             p50=latencies[due // 2] / 1e6, p99=latencies[due * 99 // 100] / 1e6,
-            success=len(answered) / due, cpu=spent / asked * 1e6, copied=copied / asked,
+            success=len(answered) / due, cpu=cost, copied=copied / done["asked"],
         )
 
     @contextlib.contextmanager
@@ -334,7 +338,7 @@ http {{
 def envoy(proxy: peers.Proxy, target: int | None, _body: int) -> str:
     router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
     manager = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-    action = {"cluster": "stable", "timeout": f"{COPY_SECONDS}s" if target else "15s"}
+    action = {"cluster": "stable", "timeout": f"{COPY_SECONDS}s"}
     if target:
         everything = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
         action["request_mirror_policies"] = [{"cluster": "shadow", "runtime_fraction": everything}]

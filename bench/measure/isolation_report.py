@@ -63,6 +63,8 @@ def marked(text: str, beyond: bool) -> str:
 
 
 def number(value: float) -> str:
+    if math.isnan(value):
+        return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
@@ -106,7 +108,7 @@ def details(cell) -> str:
     columns = [BODIES[cell.body_bytes], FAULTS[cell.fault], PLAIN[cell.peer]]
     for figure, unit in (("p50", 1e3), ("p99", 1e3), ("cpu", 1)):
         found = cell.ratios(figure) or [math.nan]
-        without, with_it = (number(cell.median(figure, side) * unit) for side in ("off", "on"))
+        without, with_it = (number(cell.median(figure, side) * unit or math.nan) for side in ("off", "on"))
         span = f"{number(min(found))} to {number(max(found))}"
         columns += [f"{without} → {with_it}", number(cell.ratio(figure)), span]
     columns += [f"{cell.median('success'):.1%}", f"{cell.median('copied'):.0%}"]

@@ -39,7 +39,7 @@ class Load:
         self.request = memoryview(head + b"x" * body_bytes)
         self.clients, self.free = {}, []
         self.waiting = collections.deque()
-        self.latencies, self.due, self.failed, self.answered = [], 0, 0, 0
+        self.latencies, self.due, self.asked, self.failed, self.answered = [], 0, 0, 0, 0
         for _ in range(connections):
             self.open()
 
@@ -52,6 +52,7 @@ class Load:
     def ask(self, due: float, measured: bool):
         """One request is due."""
         self.due += measured
+        self.asked += 1
         if self.free:
             self.send(self.free.pop(), time.perf_counter(), measured)
         else:
@@ -169,7 +170,7 @@ def main():
     else:
         closed(load, seconds)
     print(json.dumps({
-        "due": load.due, "failed": load.failed, "answered": load.answered,
+        "due": load.due, "asked": load.asked, "failed": load.failed, "answered": load.answered,
         "latencies": [round(latency * 1e6) for latency in sorted(load.latencies)],
     }))
 
