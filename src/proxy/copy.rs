@@ -205,9 +205,10 @@ impl ShadowCopy {
         let (Some(primary), Some(route)) = (comparing.primary.take(), self.told.route) else {
             return leave_out(ShadowUncompared::Primary);
         };
-        if [Some(&primary), Some(&candidate), control.as_ref()].into_iter().flatten().any(is_too_large) {
+        if is_too_large(&primary) && is_too_large(&candidate) {
             return leave_out(ShadowUncompared::TooLarge);
         }
+        let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
         let trial = Trial {
             rules: Arc::clone(&self.told.local.snapshot.rules),
             generation: self.told.local.snapshot.generation,
@@ -387,7 +388,8 @@ impl Errand<'_> {
             }
             went.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             if went.answer_bytes > most {
-                went.seen = capture.map(|capture| capture.end(Ending::Cut));
+                // It is left, not cut: that its body is longer than what is looked at is what is known of it.
+                went.seen = capture.map(|capture| capture.end(Ending::Complete));
                 return end;
             }
         }
@@ -422,7 +424,8 @@ fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<Sending> {
 /// What nothing else is known of.
 const DROPPED_LATE: ShadowEnd = ShadowEnd::Dropped(ShadowDrop::Timeout);
 
-/// Whether an answer is larger than is looked at: nobody knows all of it.
+/// Whether an answer is larger than is looked at: nobody knows all of it. It differs from one that is not, for sure; two
+/// of them cannot be compared.
 fn is_too_large(seen: &Seen) -> bool {
     seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
 }

@@ -403,12 +403,24 @@ fn a_real_difference_is_told_from_noise() {
 fn what_cannot_be_compared_is_counted() {
     let large = "x".repeat(1100 * 1024);
     let large = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{large}", large.len());
-    let (main, dark) = (Upstream::answering(large.clone()), Upstream::answering(large));
+    let (main, dark) = (Upstream::answering(large.clone()), Upstream::answering(large.clone()));
     let proxy = setup(&main, &dark).start(&format!("{SHADOWED}{COMPARED}"));
     assert_eq!(proxy.connect().get("/", "").status, 200);
     Figures::settled(&proxy, 1);
     until("it is left out", || (page(&proxy)["not_compared"]["too_large"] == 1).then_some(()));
     assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
+
+    // Too large on one side is a difference, be it the shadow's or the request's own.
+    for (main, dark) in [(shop(1), Upstream::answering(large.clone())), (Upstream::answering(large), shop(1))] {
+        let proxy = setup(&main, &dark).start(&format!("{SHADOWED}{COMPARED}"));
+        assert_eq!(proxy.connect().get("/", "").status, 200);
+        let page = until("it is compared", || {
+            let page = page(&proxy);
+            (page["comparison"]["different"] == 1).then_some(page)
+        });
+        assert_eq!(verdict(&page, "body").as_deref(), Some("unknown"), "{page}");
+        assert_eq!((&page["not_compared"], verdict(&page, "transport")), (&serde_json::json!({}), None), "{page}");
+    }
 
     // A shadow that is not there differs, all the same.
     let (main, gone) = (shop(1), Upstream::echo());
