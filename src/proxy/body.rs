@@ -58,7 +58,7 @@ pub(super) enum RequestBody {
 pub(super) struct ClientBody {
     incoming: Incoming,
     client: Rc<Client>,
-    upload: Rc<Upload>,
+    pub(super) upload: Rc<Upload>,
     bytes_max: Option<u64>,
     /// What `Content-Length` promised; checked, since HTTP/2 frames end where they like.
     promised: Option<u64>,
@@ -156,6 +156,7 @@ impl ClientBody {
 
     /// The next frame.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.upload.begins();
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.waits(polled.is_pending());
         if polled.is_ready() {

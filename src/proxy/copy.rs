@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, Version};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
@@ -24,6 +25,7 @@ use super::local::Local;
 use super::pool::UpstreamPool;
 use super::prepare::{for_h1, for_h2, name_host};
 use super::proxy_header::Ends;
+use super::record::protocol;
 use super::sending::Sending;
 use super::trace::{self, CopyOutcome, CopySpan};
 use super::worker::Worker;
@@ -97,6 +99,7 @@ struct Told {
     peer: SocketAddr,
     listener: Box<str>,
     method: Method,
+    version: Version,
     host: Box<str>,
     path: Box<str>,
     endpoint: Option<SocketAddr>,
@@ -129,6 +132,7 @@ impl ShadowCopy {
             peer: client.peer,
             listener: client.listener.spec.name.as_str().into(),
             method: exchange.method.clone(),
+            version: exchange.version,
             host: exchange.host.normal().into(),
             path: exchange.path().into(),
             endpoint: None,
@@ -268,7 +272,7 @@ impl ShadowCopy {
             method: told.method.as_str(),
             host: &told.host,
             path: &told.path,
-            protocol: "HTTP/1.1",
+            protocol: protocol(told.version),
             listener: &told.listener,
             tls: None,
             status,
@@ -409,16 +413,14 @@ fn mark(request: &mut Request<RequestBody>) {
 
 /// How far the body of this try will have come.
 fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<Sending> {
-    match request.body_mut() {
-        RequestBody::Copy(body) => {
-            let sending = Sending::of(&worker.last_begun, body);
-            body.sending = Some(Rc::clone(&sending));
-            sending
-        }
-        RequestBody::Empty | RequestBody::Client(_) | RequestBody::Try(_) => {
-            Sending::of(&worker.last_begun, &CopyBody::default())
-        }
+    let sending = Sending::new(&worker.last_begun);
+    if request.body().is_end_stream() {
+        sending.end();
     }
+    if let RequestBody::Copy(body) = request.body_mut() {
+        body.sending = Some(Rc::clone(&sending));
+    }
+    sending
 }
 
 /// What nothing else is known of.

@@ -66,7 +66,10 @@ impl Body for CopyBody {
         let this = self.get_mut();
         let frame = this.next();
         if let Some(sending) = &this.sending {
-            sending.pulled(this);
+            sending.begins();
+            if this.is_end_stream() {
+                sending.end();
+            }
         }
         Poll::Ready(frame.map(Ok))
     }

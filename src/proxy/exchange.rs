@@ -1,7 +1,7 @@
 //! One exchange: a request, its answer, and what is to be recorded of them. It lives from the request's head to the
 //! response's last byte, and is recorded when it is dropped: exactly once, however it ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use super::fields::Survey;
 use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
+use super::sending::Sending;
 use super::streams::Reader;
 use super::trace::TraceContext;
 use super::tunnel::Side;
@@ -176,6 +177,8 @@ pub(super) struct Upload {
     pub(super) failed: Cell<Option<UploadFault>>,
     /// What may be sent before it is read, until its end (HTTP/2).
     ahead: Cell<Option<BodyAhead>>,
+    /// The try to send it that is under way, on a stream of HTTP/2.
+    sending: RefCell<Option<Rc<Sending>>>,
 }
 
 /// Why a request's body failed.
@@ -191,6 +194,25 @@ impl Upload {
     /// One that may be so far ahead.
     pub(super) fn new(ahead: Option<BodyAhead>) -> Rc<Self> {
         Rc::new(Self { ahead: Cell::new(ahead), ..Self::default() })
+    }
+
+    /// It is sent on a stream of HTTP/2.
+    pub(super) fn send(&self, sending: Rc<Sending>) {
+        *self.sending.borrow_mut() = Some(sending);
+    }
+
+    /// It is pulled from.
+    pub(super) fn begins(&self) {
+        if let Some(sending) = &*self.sending.borrow() {
+            sending.begins();
+        }
+    }
+
+    /// No more of it is sent on a stream of HTTP/2.
+    pub(super) fn cut(&self) {
+        if let Some(sending) = self.sending.take() {
+            sending.cut();
+        }
     }
 
     /// Whether it has neither ended nor failed.

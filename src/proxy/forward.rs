@@ -22,6 +22,7 @@ use super::open_streams::{OpenStream, unless_killed};
 use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::{for_h1, for_h2, name_host};
 use super::replay::Again;
+use super::sending::Sending;
 use super::timers::Deadline;
 use super::trace;
 use super::upgrade::{self, Asked};
@@ -259,10 +260,15 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
                 if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
             })
         }
-        Some(Lease::Stream(stream)) => stream.sender.try_send_request(request).await.map_err(|mut error| {
-            let unsent = error.take_message();
-            Failure::of(error.error(), unsent)
-        }),
+        Some(Lease::Stream(stream)) => {
+            if let Some(upload) = &exchange.upload {
+                upload.send(Sending::new(&exchange.client.worker.last_begun));
+            }
+            stream.sender.try_send_request(request).await.map_err(|mut error| {
+                let unsent = error.take_message();
+                Failure::of(error.error(), unsent)
+            })
+        }
         None => Err(lost),
     }
 }

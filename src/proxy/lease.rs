@@ -74,16 +74,18 @@ impl Lease {
         }
     }
 
-    /// The exchange ends before its time. hyper lets go of a connection only when the other side has read what was begun
-    /// of a body, which may be never: with a body, the connection is cut here.
+    /// The exchange ends before its time. hyper lets go of a connection or a stream only when the other side has read what
+    /// was begun of a body, which may be never: with a body, it is cut here.
     pub(super) fn abandon(self, upload: Option<&Rc<Upload>>) {
+        let Some(upload) = upload else { return };
         match self {
-            Self::Whole { connection, .. } if upload.is_some() => connection.task.abort(),
-            Self::Whole { .. } | Self::Stream(_) => {}
+            Self::Whole { connection, .. } => connection.task.abort(),
+            Self::Stream(_) => upload.cut(),
         }
     }
 
-    /// The answer was read whole: the connection goes back to its pool, unless the request's body is still on its way.
+    /// The answer was read whole: the connection goes back to its pool, unless the request's body is still on its way, of
+    /// which no more is sent.
     pub(super) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {
             Self::Whole { connection, endpoint } => {
@@ -93,7 +95,11 @@ impl Lease {
                     endpoint.push(connection, now_ms);
                 }
             }
-            Self::Stream(stream) => drop(stream),
+            Self::Stream(_) => {
+                if let Some(upload) = upload.filter(|upload| !upload.ended.get()) {
+                    upload.cut();
+                }
+            }
         }
     }
 }

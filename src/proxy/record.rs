@@ -157,7 +157,8 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
     exchange.client.worker.log(|log| log.push(rules.access_log.format, &entry));
 }
 
-fn protocol(version: http::Version) -> &'static str {
+/// What the log calls a version.
+pub(super) fn protocol(version: http::Version) -> &'static str {
     match version {
         http::Version::HTTP_10 => "HTTP/1.0",
         http::Version::HTTP_2 => "HTTP/2.0",

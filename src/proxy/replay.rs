@@ -172,6 +172,7 @@ impl Try {
         if shared.turn != self.turn {
             return Poll::Ready(Some(Err(Cut("the request is sent anew"))));
         }
+        shared.body.upload.begins();
         if let Some(data) = shared.kept.owed() {
             self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
             return Poll::Ready(Some(Ok(Frame::data(data))));

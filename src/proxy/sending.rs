@@ -1,18 +1,14 @@
-//! The body of a copy on its way: how far it has come, and its end when nobody wants the copy any more.
+//! A body on its way to an upstream, once: its end when nobody wants an answer any more.
 //!
 //! hyper sends what is left of a body on a stream of HTTP/2 in a task of its own, which waits for the other side to read
-//! even when the answer was let go. [`StreamExecutor`] gives that task the end that its copy has.
+//! even when the answer was let go. [`StreamExecutor`] gives that task the end that its request has.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use http_body::Body as _;
-
-use super::copy_body::CopyBody;
-
-/// The body of one copy on its way to an upstream.
+/// One try to send one body.
 pub(super) struct Sending {
     last_begun: Rc<LastBegun>,
     began: Cell<bool>,
@@ -39,22 +35,24 @@ impl LastBegun {
 }
 
 impl Sending {
-    /// For this body.
-    pub(super) fn of(last_begun: &Rc<LastBegun>, body: &CopyBody) -> Rc<Self> {
+    /// For a body of which nothing was pulled.
+    pub(super) fn new(last_begun: &Rc<LastBegun>) -> Rc<Self> {
         Rc::new(Self {
             last_begun: Rc::clone(last_begun),
             began: Cell::new(false),
-            ended: Cell::new(body.is_end_stream()),
+            ended: Cell::new(false),
             cut: Cell::new(false),
             waker: RefCell::new(None),
         })
     }
 
-    /// Something was pulled from `body`.
-    pub(super) fn pulled(self: &Rc<Self>, body: &CopyBody) {
-        if body.is_end_stream() {
-            self.ended.set(true);
-        }
+    /// All of it was pulled, or there is nothing to pull.
+    pub(super) fn end(&self) {
+        self.ended.set(true);
+    }
+
+    /// It is pulled from.
+    pub(super) fn begins(self: &Rc<Self>) {
         if !self.began.replace(true) {
             *self.last_begun.0.borrow_mut() = Rc::downgrade(self);
         }
@@ -95,7 +93,7 @@ impl StreamExecutor {
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
         if let Some(sending) = self.0.0.take().upgrade() {
-            tokio::task::spawn_local(until_cut(sending, Box::pin(future)));
+            tokio::task::spawn_local(until_cut(sending, future));
         } else {
             tokio::task::spawn_local(async move {
                 future.await;
@@ -105,7 +103,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
 }
 
 /// Runs `future` to its end, or until `sending` is cut.
-async fn until_cut(sending: Rc<Sending>, mut future: Pin<Box<impl Future>>) {
+async fn until_cut(sending: Rc<Sending>, future: impl Future) {
+    let mut future = pin!(future);
     std::future::poll_fn(|cx| match sending.poll_cut(cx) {
         Poll::Ready(()) => Poll::Ready(()),
         Poll::Pending => future.as_mut().poll(cx).map(drop),

@@ -130,10 +130,6 @@ pub(super) struct Draft {
 impl Draft {
     /// A piece of the body passes. Nothing when there is no copy any more.
     pub(super) fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<Self>> {
-        if piece.is_empty() {
-            // Nothing to a body, and on HTTP/2 a frame of which a server takes only so many.
-            return Some(self);
-        }
         let bytes = piece.len() as u64;
         self.bytes += bytes;
         let dropped = if self.bytes > self.max {

@@ -18,7 +18,7 @@ use crate::harness::frames::{
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::h2c::whole;
 use crate::harness::proxy::Setup;
-use crate::harness::{Broken, H2, ONE_ROUTE, Proxy, Upstream, until};
+use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, Upstream, until};
 
 /// 1 Gbit/s for 20 ms.
 const LONG_PATH_BYTES: usize = 2_500_000;
@@ -402,4 +402,35 @@ async fn granted(stream: &mut h2::SendStream<Bytes>) -> usize {
         }
     }
     most
+}
+
+#[test]
+fn an_upload_that_nobody_reads_ends_with_its_client() {
+    const WINDOW: usize = 65_535;
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
+        let tell = tell.lock().unwrap().clone();
+        Box::pin(async move {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            let mut body = request.into_body();
+            let mut bytes = 0;
+            while bytes < WINDOW {
+                // No window is given back: more than this cannot be sent.
+                bytes += body.data().await.unwrap().unwrap().len();
+            }
+            tell.send(None).unwrap();
+            let reason = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
+            tell.send(Some(reason.unwrap())).unwrap();
+        })
+    });
+    let proxy = to_h2c(&upstream);
+    let mut client = H2::connect(proxy.address());
+    let (response, mut stream) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Later);
+    let response = client.block_on(response).unwrap();
+    assert_eq!(response.status(), 200);
+    stream.send_data(Bytes::from_static(&[b'x'; WINDOW * 3]), false).unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(None));
+    stream.send_reset(Reason::CANCEL);
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(Some(Reason::CANCEL)), "it is told that the client has gone");
 }

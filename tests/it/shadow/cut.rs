@@ -11,7 +11,7 @@ use http::Response;
 
 use super::{Figures, SHADOWED, setup};
 use crate::harness::h2_client::{End, send_all};
-use crate::harness::{Broken, Proxy, Upstream, until};
+use crate::harness::{Broken, H2, Proxy, Upstream, until};
 
 const LARGE: usize = 12 * 1024 * 1024;
 
@@ -204,4 +204,35 @@ fn a_stream_is_reset_and_its_connection_stays() {
         assert_eq!(dark.accepted(), 1, "{manner:?} with {body}");
         assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
     }
+}
+
+#[test]
+fn the_end_of_a_copy_ends_no_request() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let opened = Arc::clone(&gate);
+    let main = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
+        let opened = Arc::clone(&opened);
+        Box::pin(async move {
+            if request.uri().path() == "/late" {
+                opened.notified().await;
+            }
+            // A proxy that has gone needs no answer.
+            let _ = respond.send_response(Response::new(()), true);
+        })
+    });
+    let dark = Upstream::script(|mut conn| {
+        let _ = conn.request();
+        conn.wait();
+    });
+    let text = cut_after("500ms").replace("http://{main}", "h2c://{main}");
+    let proxy = setup(&main, &dark).start(&text);
+    let mut client = H2::connect(proxy.address());
+    let request = H2::request("POST", "/").body(()).unwrap();
+    assert_eq!(client.send(request, &[b"body"], None).status, 200);
+    until("its copy is under way", || (dark.requests() == 1).then_some(()));
+    let (response, _) = client.open(H2::request("DELETE", "/late").body(()).unwrap(), End::Now);
+    until("it is under way", || (proxy.metric("pointsman_requests_in_flight") == 1.0).then_some(()));
+    until("the copy ends", || (Figures::of(&proxy).dropped("timeout") == 1.0).then_some(()));
+    gate.notify_one();
+    assert_eq!(client.finish(response).status, 200);
 }

@@ -227,6 +227,7 @@ fn a_copy_is_what_the_request_was_on_http2() {
     each((&proxy, &dark), 300, |number| Odd::general(&mut random, number).send(&mut client));
     agree(&proxy, (&main, &dark), 300);
     assert!(dark.got().iter().all(|got| got.target.starts_with("http://test/")), "scheme and authority are kept");
+    assert!(proxy.logged(600).iter().all(|line| line["protocol"] == "HTTP/2.0"), "copies are told of as requests are");
 }
 
 #[test]
