@@ -33,7 +33,7 @@ FAULTS = {
 BODIES = {0: "no body", 64 << 10: "64 KiB", 10 << 20: "10 MiB"}
 # Requests a second at most, and the length of a window as a part of --seconds.
 RATE_MAX = {0: 1000, 64 << 10: 500, 10 << 20: 50}
-WINDOW = {0: 0.15, 64 << 10: 0.15, 10 << 20: 0.25}
+WINDOW = {0: 0.12, 64 << 10: 0.12, 10 << 20: 0.2}
 LOAD_PART = 1 / 3
 CONNECTIONS = 32
 COPY_SECONDS = 1
