@@ -37,7 +37,7 @@ fn split(text: &str) -> Split {
 fn the_shipped_example_holds() {
     let loaded = good(SHIPPED);
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
-    assert_eq!(loaded.goldens.len(), 6);
+    assert_eq!(loaded.goldens.len(), 7);
     let failed = run_goldens(&loaded);
     assert!(failed.is_empty(), "{failed}");
     assert_eq!(loaded.rules.listeners[0].address, "127.0.0.1:8080".parse().unwrap());

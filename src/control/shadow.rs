@@ -55,7 +55,11 @@ fn copies(series: &ShadowSeries) -> Value {
         "completed": named(&StatusClass::ALL.map(StatusClass::name), &figures.completed),
         "handed_over": sum(|meter| meter.compared.value()),
         "not_compared": named(&ShadowUncompared::ALL.map(ShadowUncompared::name), &uncompared),
-        "controls": { "answered": sum(|meter| meter.controls[0].value()), "failed": sum(|meter| meter.controls[1].value()) },
+        "controls": {
+            "answered": sum(|meter| meter.controls[0].value()),
+            "failed": sum(|meter| meter.controls[1].value()),
+            "no_place": sum(|meter| meter.controls[2].value()),
+        },
     })
 }
 

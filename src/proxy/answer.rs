@@ -34,7 +34,8 @@ pub(super) fn answer(
     parts.extensions.clear();
     strip_hop_by_hop(&mut parts.headers);
     if let Some(primary) = &exchange.compared {
-        primary.head(parts.status, &parts.headers, exchange.upstream_latency.unwrap_or_default());
+        let took = exchange.upstream_latency.unwrap_or_default();
+        primary.head(parts.status, &parts.headers, (took, exchange.client.worker.clock.now()));
     }
     if !route.response_headers.is_empty() {
         let request_id = exchange.request_id();

@@ -1,8 +1,8 @@
 //! What is kept of an answer that will be compared: the request's own as it passes, or a copy's as it is read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -10,49 +10,68 @@ use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::copies::Held;
+use super::copy_body::Pieces;
+use super::errand::COMPARED_BYTES_MAX;
 use crate::compare::{Ending, Failure};
 use crate::dark::{Kept, Seen};
 
 /// So much of a body is kept; of the rest, its length and digest.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
-/// Pieces below this are copied: a small one would keep a whole read buffer.
-const SHARED_FROM_BYTES: usize = 4096;
+/// What a field of a head takes up besides its name and value.
+const FIELD_BYTES: usize = 64;
 
 /// An answer on its way.
 pub(super) struct Capture {
     status: StatusCode,
     headers: HeaderMap,
     trailers: Option<HeaderMap>,
-    pieces: Vec<Bytes>,
+    pieces: Pieces,
     kept: usize,
     length: u64,
     hasher: Box<Xxh3>,
     took: Duration,
     held: Held,
+    /// There was no room for something that should have been kept.
+    starved: bool,
 }
 
 impl Capture {
     /// An answer whose head came after `took`.
     pub(super) fn new(status: StatusCode, headers: &HeaderMap, took: Duration, held: Held) -> Self {
-        let (pieces, hasher) = (Vec::new(), Box::new(Xxh3::new()));
-        Self { status, headers: headers.clone(), trailers: None, pieces, kept: 0, length: 0, hasher, took, held }
+        let (pieces, hasher) = (Pieces::default(), Box::new(Xxh3::new()));
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
+        let starved = !held.borrow_mut().try_take(bytes as u64);
+        let headers = if starved { HeaderMap::new() } else { headers.clone() };
+        Self { status, headers, trailers: None, pieces, kept: 0, length: 0, hasher, took, held, starved }
     }
 
     /// A piece of its body.
     pub(super) fn data(&mut self, piece: &Bytes) {
         self.length += piece.len() as u64;
+        if self.starved || self.length > COMPARED_BYTES_MAX {
+            // Nobody will look at it.
+            return;
+        }
         self.hasher.update(piece);
         let piece = piece.slice(..piece.len().min(KEPT_BYTES_MAX - self.kept));
         // What is kept has no hole: beyond the first piece that finds no room, nothing is.
         let whole = self.kept as u64 + piece.len() as u64 == self.length;
-        if whole && !piece.is_empty() && self.held.borrow_mut().try_take(piece.len() as u64) {
-            self.kept += piece.len();
-            self.pieces.push(if piece.len() >= SHARED_FROM_BYTES { piece } else { Bytes::copy_from_slice(&piece) });
+        if whole && !piece.is_empty() {
+            self.starved = !self.held.borrow_mut().try_take(piece.len() as u64);
+            if !self.starved {
+                self.kept += piece.len();
+                self.pieces.push(&piece);
+            }
         }
     }
 
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
         self.trailers = Some(trailers.clone());
+    }
+
+    /// Whether it cannot be compared, for want of room.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
     }
 
     /// It has ended.
@@ -62,7 +81,7 @@ impl Capture {
             status: self.status,
             headers: self.headers,
             trailers: self.trailers,
-            captured: self.pieces,
+            captured: self.pieces.all(),
             length: self.length,
             digest,
             ending,
@@ -76,6 +95,8 @@ pub(super) struct Primary {
     state: RefCell<State>,
     changed: Notify,
     held: Held,
+    /// When the request had come whole, if it has a body.
+    uploaded: Cell<Option<Instant>>,
 }
 
 enum State {
@@ -83,6 +104,8 @@ enum State {
     Awaited,
     Passing(Box<Capture>),
     Ended(Seen),
+    /// There was no room to keep it.
+    NoRoom,
     /// It cannot be compared: it was not the upstream that ended it, or it was taken already.
     Lost,
 }
@@ -98,11 +121,21 @@ pub(super) enum Until {
 
 impl Primary {
     pub(super) fn new(held: Held) -> Rc<Self> {
-        Rc::new(Self { state: RefCell::new(State::Awaited), changed: Notify::new(), held })
+        Rc::new(Self { state: RefCell::new(State::Awaited), changed: Notify::new(), held, uploaded: Cell::default() })
     }
 
-    /// Its head has come.
-    pub(super) fn head(&self, status: StatusCode, headers: &HeaderMap, took: Duration) {
+    /// The request has come whole.
+    pub(super) fn uploaded(&self, now: Instant) {
+        self.uploaded.set(Some(now));
+    }
+
+    /// Its head has come, `took` after it was asked for. As its copies go all at once, what counts begins with the
+    /// request's last byte.
+    pub(super) fn head(&self, status: StatusCode, headers: &HeaderMap, (took, now): (Duration, Instant)) {
+        if matches!(*self.state.borrow(), State::Lost) {
+            return;
+        }
+        let took = self.uploaded.get().map_or(took, |at| took.min(now.duration_since(at)));
         self.state.replace(State::Passing(Box::new(Capture::new(status, headers, took, Rc::clone(&self.held)))));
         self.changed.notify_waiters();
     }
@@ -124,9 +157,10 @@ impl Primary {
     /// It has come whole, or was cut by its upstream.
     pub(super) fn end(&self, ending: Ending) {
         let ended = match self.state.replace(State::Lost) {
+            State::Passing(capture) if capture.is_starved() => State::NoRoom,
             State::Passing(capture) => State::Ended(capture.end(ending)),
             State::Awaited => State::Lost,
-            other @ (State::Ended(_) | State::Lost) => other,
+            other @ (State::Ended(_) | State::NoRoom | State::Lost) => other,
         };
         self.state.replace(ended);
         self.changed.notify_waiters();
@@ -140,7 +174,7 @@ impl Primary {
 
     /// Nothing more comes of it. What has not ended cannot be compared.
     pub(super) fn left(&self) {
-        if !matches!(*self.state.borrow(), State::Ended(_)) {
+        if !matches!(*self.state.borrow(), State::Ended(_) | State::NoRoom) {
             self.state.replace(State::Lost);
         }
         self.changed.notify_waiters();
@@ -153,7 +187,7 @@ impl Primary {
             let there = match &*self.state.borrow() {
                 State::Awaited => false,
                 State::Passing(_) => until == Until::Head,
-                State::Ended(_) | State::Lost => true,
+                State::Ended(_) | State::NoRoom | State::Lost => true,
             };
             if there {
                 return;
@@ -163,10 +197,26 @@ impl Primary {
     }
 
     /// The answer, once.
-    pub(super) fn take(&self) -> Option<Seen> {
+    pub(super) fn take(&self) -> PrimaryAnswer {
         match self.state.replace(State::Lost) {
-            State::Ended(seen) => Some(seen),
-            State::Awaited | State::Passing(_) | State::Lost => None,
+            State::Ended(seen) => PrimaryAnswer::Whole(seen),
+            State::NoRoom => PrimaryAnswer::NoRoom,
+            State::Awaited | State::Passing(_) | State::Lost => PrimaryAnswer::Lost,
         }
     }
+
+    /// Nobody will ask for it: what was kept of it is let go, and nothing more is kept.
+    pub(super) fn forget(&self) {
+        self.state.replace(State::Lost);
+    }
+}
+
+/// What a copy's answer can be compared with.
+pub(super) enum PrimaryAnswer {
+    /// All of the request's own answer.
+    Whole(Seen),
+    /// There was no room to keep it.
+    NoRoom,
+    /// It did not come whole.
+    Lost,
 }

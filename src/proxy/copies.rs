@@ -8,10 +8,12 @@ use std::sync::Arc;
 use super::pool::UpstreamPool;
 use super::worker::Worker;
 use crate::route::{Shadow, ShadowSpread, Spread, Weight};
-use crate::telemetry::{ShadowDrop, ShadowEnd, ShadowHeld, ShadowMeter, ShadowSeries};
+use crate::telemetry::{ShadowDrop, ShadowEnd, ShadowHeld, ShadowMeter, ShadowPlaces, ShadowSeries};
 
 /// After a failure the share is halved, at most once in this time.
 const CUT_EVERY_MS: u64 = 500;
+/// The places are full for so long before it is a failure.
+const FULL_FOR_MS: u64 = 500;
 /// From nothing to the whole share again.
 const RECOVERY_MS: f64 = 20_000.0;
 /// So many of the share are sampled however bad it is, to see when it is better.
@@ -47,11 +49,13 @@ struct Throttle {
     part: Cell<f64>,
     at_ms: Cell<u64>,
     cut_ms: Cell<Option<u64>>,
+    /// Since when no copy has found a place, or room for its body.
+    full_ms: Cell<Option<u64>>,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { part: Cell::new(1.0), at_ms: Cell::new(0), cut_ms: Cell::new(None) }
+        Self { part: Cell::new(1.0), at_ms: Cell::new(0), cut_ms: Cell::new(None), full_ms: Cell::new(None) }
     }
 }
 
@@ -62,6 +66,20 @@ impl Throttle {
         let part = (self.part.get() + f64::from(since) / RECOVERY_MS).min(1.0);
         self.part.set(part);
         part
+    }
+
+    /// A copy has found no place. A moment of that is no trouble, it is what places are for.
+    fn full(&self, now_ms: u64) {
+        let since = self.full_ms.get().unwrap_or(now_ms);
+        self.full_ms.set(Some(since));
+        if now_ms >= since + FULL_FOR_MS {
+            self.cut(now_ms);
+        }
+    }
+
+    /// One has.
+    fn free(&self) {
+        self.full_ms.set(None);
     }
 
     fn cut(&self, now_ms: u64) {
@@ -120,36 +138,55 @@ impl Lane {
         Rc::new(RefCell::new(ShadowHeld::new(Arc::clone(self.series.bytes()))))
     }
 
-    /// Samples a request, and takes a place for its copy.
+    /// Samples a request. Its copy takes a place later, when it is sent; where there is none now, it is not even made.
     pub(super) fn enter(self: &Rc<Self>, worker: &Rc<Worker>, max_in_flight: u32) -> Option<Ticket> {
         self.meter(worker).sample();
-        let entered = self.series.try_enter(max_in_flight);
-        let mut ticket = Ticket {
-            worker: Rc::clone(worker),
-            lane: Rc::clone(self),
-            entered,
-            held: self.nothing(),
-            end: Ticket::UNSENT,
-        };
-        if !entered {
-            ticket.end = ShadowEnd::Dropped(ShadowDrop::InFlightLimit);
+        if !self.series.copies.has_room(max_in_flight) {
+            self.meter(worker).end(ShadowEnd::Dropped(ShadowDrop::InFlightLimit));
+            self.state.throttle.full(worker.now_ms());
             return None;
         }
         worker.copies.set(worker.copies.get() + 1);
-        Some(ticket)
+        let (worker, lane, held) = (Rc::clone(worker), Rc::clone(self), self.nothing());
+        Some(Ticket { worker, lane, place: None, held, end: Ticket::UNSENT, finished: false })
+    }
+
+    /// A place for a control, if there is one.
+    pub(super) fn place_for_control(self: &Rc<Self>, max: u32) -> Option<Place> {
+        self.series.controls.try_take(max).then(|| Place { lane: Rc::clone(self), of: |series| &series.controls })
+    }
+}
+
+/// A place among the copies under way, or among the controls; given back when dropped.
+pub(super) struct Place {
+    lane: Rc<Lane>,
+    of: fn(&ShadowSeries) -> &ShadowPlaces,
+}
+
+impl Place {
+    pub(super) fn lane(&self) -> &Rc<Lane> {
+        &self.lane
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        (self.of)(&self.lane.series).give_back();
     }
 }
 
 /// Bytes of what all copies may hold, shared by all who keep some for one copy.
 pub(super) type Held = Rc<RefCell<ShadowHeld>>;
 
-/// A copy's place among those under way. It is counted when the ticket is dropped, wherever that is.
+/// One copy, from its sampling on. What it comes to is counted when it is finished, or dropped, wherever that is.
 pub(super) struct Ticket {
     worker: Rc<Worker>,
     lane: Rc<Lane>,
-    entered: bool,
+    /// Its place among those under way, from its sending on.
+    place: Option<Place>,
     held: Held,
     end: ShadowEnd,
+    finished: bool,
 }
 
 impl Ticket {
@@ -164,9 +201,15 @@ impl Ticket {
         &self.lane
     }
 
-    /// What it has come to so far.
-    pub(super) fn end(&self) -> ShadowEnd {
-        self.end
+    /// Takes a place among the copies under way.
+    pub(super) fn take_place(&mut self, max: u32) -> bool {
+        let lane = &self.lane;
+        self.place =
+            lane.series.copies.try_take(max).then(|| Place { lane: Rc::clone(lane), of: |series| &series.copies });
+        if self.place.is_some() {
+            lane.state.throttle.free();
+        }
+        self.place.is_some()
     }
 
     /// It has come to this, unless more happens.
@@ -190,38 +233,51 @@ impl Ticket {
     }
 }
 
+impl Ticket {
+    /// It has come to its end: that is counted, and its place is another's. What it holds it holds on to.
+    pub(super) fn finish(&mut self) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let (worker, throttle) = (&self.worker, &self.lane.state.throttle);
+        self.place = None;
+        worker.copies.set(worker.copies.get().saturating_sub(1));
+        self.lane.meter(worker).end(self.end);
+        let ShadowEnd::Dropped(reason) = self.end else { return };
+        match reason {
+            ShadowDrop::InFlightLimit | ShadowDrop::ByteLimit => throttle.full(worker.now_ms()),
+            ShadowDrop::Connect | ShadowDrop::Timeout | ShadowDrop::Reset => throttle.cut(worker.now_ms()),
+            ShadowDrop::BodyTooLarge
+            | ShadowDrop::Incomplete
+            | ShadowDrop::Method
+            | ShadowDrop::Killed
+            | ShadowDrop::Shutdown => {}
+        }
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let worker = &self.worker;
-        if self.entered {
-            self.lane.series.leave();
-            worker.copies.set(worker.copies.get().saturating_sub(1));
-        }
-        self.lane.meter(worker).end(self.end);
-        let troubled = match self.end {
-            ShadowEnd::Completed(_) => false,
-            ShadowEnd::Dropped(reason) => match reason {
-                ShadowDrop::InFlightLimit
-                | ShadowDrop::ByteLimit
-                | ShadowDrop::Connect
-                | ShadowDrop::Timeout
-                | ShadowDrop::Reset => true,
-                ShadowDrop::BodyTooLarge
-                | ShadowDrop::Incomplete
-                | ShadowDrop::Method
-                | ShadowDrop::Killed
-                | ShadowDrop::Shutdown => false,
-            },
-        };
-        if troubled {
-            self.lane.state.throttle.cut(worker.now_ms());
-        }
+        self.finish();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_that_are_full_for_a_moment_are_no_trouble() {
+        let throttle = Throttle::default();
+        throttle.full(1000);
+        throttle.full(1499);
+        throttle.free();
+        throttle.full(1500);
+        throttle.full(1999);
+        assert!((throttle.part(1999) - 1.0).abs() < 1e-9);
+        throttle.full(2000);
+        assert!((throttle.part(2000) - 0.5).abs() < 1e-9, "nothing found a place for half a second");
+    }
 
     #[test]
     fn a_throttle_halves_and_recovers() {

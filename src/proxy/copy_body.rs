@@ -5,12 +5,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::body::Cut;
 use super::sending::Sending;
+
+/// Pieces from this size on are shared with whoever else has them, below it they are copied: the buffer that a piece was
+/// read into has at most 400 KiB.
+const SHARED_FROM_BYTES: usize = 64 * 1024;
 
 /// A body that came whole.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +37,42 @@ enum Length {
     Untold,
     /// Nothing, and its end was said.
     Ended,
+}
+
+/// Pieces of a body, kept. Small ones are joined: each of them would keep the whole buffer that it was read into, and
+/// costs more than its bytes.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    all: Vec<Bytes>,
+    /// What came last, in small pieces.
+    small: BytesMut,
+}
+
+impl Pieces {
+    pub(super) fn push(&mut self, piece: &Bytes) {
+        if piece.len() >= SHARED_FROM_BYTES {
+            self.settle();
+            self.all.push(piece.clone());
+            return;
+        }
+        self.small.extend_from_slice(piece);
+        if self.small.len() >= SHARED_FROM_BYTES {
+            self.settle();
+        }
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(mut self) -> Vec<Bytes> {
+        self.settle();
+        self.all
+    }
+
+    fn settle(&mut self) {
+        if !self.small.is_empty() {
+            self.all.push(self.small.split().freeze());
+            self.small = BytesMut::new();
+        }
+    }
 }
 
 impl CopyBody {
@@ -83,5 +123,26 @@ impl Body for CopyBody {
             Length::None | Length::Told => SizeHint::with_exact(self.bytes()),
             Length::Untold | Length::Ended => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_are_joined_and_large_ones_shared() {
+        let mut pieces = Pieces::default();
+        for at in 0..100_000_u32 {
+            pieces.push(&Bytes::copy_from_slice(&[at.to_le_bytes()[0]]));
+        }
+        let large = Bytes::from(vec![7; SHARED_FROM_BYTES]);
+        pieces.push(&large);
+        pieces.push(&Bytes::from_static(b"end"));
+        let all = pieces.all();
+        assert_eq!(all.iter().map(Bytes::len).collect::<Vec<_>>(), [65_536, 34_464, 65_536, 3]);
+        assert_eq!(all[2].as_ptr(), large.as_ptr());
+        assert_eq!(all.concat()[65_534..65_538], [254, 255, 0, 1]);
+        assert_eq!(Pieces::default().all(), Vec::<Bytes>::new());
     }
 }

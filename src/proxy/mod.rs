@@ -18,6 +18,7 @@ mod copies;
 mod copy;
 mod copy_body;
 mod early;
+mod errand;
 mod exchange;
 mod expiry;
 mod fault;

@@ -13,18 +13,18 @@ use http_body::Body as _;
 use super::body::RequestBody;
 use super::capture::Primary;
 use super::copies::Ticket;
-use super::copy::{self, Comparing, Control, ShadowCopy};
-use super::copy_body::CopyBody;
+use super::copy::{self, Comparing, Control, Settings, ShadowCopy};
+use super::copy_body::{CopyBody, Pieces};
 use super::exchange::{Chosen, Exchange};
 use super::prepare::values;
 use super::trace::{self, CopyKind};
 use crate::route::{Caller, Compare, Head, MARKER, Sampled, Sampling, Shadow, Split, Unfit, sampled};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
-/// Pieces below this are copied: a small one would keep a whole read buffer.
-const SHARED_FROM_BYTES: usize = 4096;
+/// What a copy takes of the memory for copies besides its head and body, about.
+const COPY_BYTES: u64 = 2048;
 
-/// Decides whether a request is copied, and takes a place for its copy.
+/// Decides whether a request is copied. Its copy takes its place among those under way when it is sent.
 pub(super) fn sample(
     exchange: &Exchange,
     (split, shadow): (&Split, &Shadow),
@@ -67,8 +67,10 @@ pub(super) fn shadow(
     let Some(mut ticket) = exchange.ticket.take() else { return };
     let Some(shadow) = &split.shadow else { return };
     if body.size_hint().exact().is_some_and(|bytes| bytes > shadow.max_body_bytes) {
-        ticket.ends(ShadowEnd::Dropped(ShadowDrop::BodyTooLarge));
-        return;
+        return ticket.ends(ShadowEnd::Dropped(ShadowDrop::BodyTooLarge));
+    }
+    if !ticket.take(COPY_BYTES + 2 * exchange.survey.bytes as u64) {
+        return ticket.ends(ShadowEnd::Dropped(ShadowDrop::ByteLimit));
     }
     let request_id = exchange.request_id();
     let comparing = shadow.compare.as_ref().map(|compare| comparing(exchange, (parts, compare), &ticket, chosen));
@@ -80,11 +82,13 @@ pub(super) fn shadow(
         headers.insert(http::header::HOST, host.clone());
     }
     shadow.headers.apply(headers, &values(exchange, &request_id));
-    let copy = ShadowCopy::new(exchange, ticket, ((head, span), shadow.timeout, comparing), chosen.key);
+    let settings = Settings { timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
+    let copy = ShadowCopy::new(exchange, ticket, ((head, span), settings, comparing), chosen.key);
     match body {
         RequestBody::Client(body) => {
             let length = body.size_hint().exact();
-            body.tee = Some(Box::new(Draft { copy, pieces: Vec::new(), bytes: 0, length, max: shadow.max_body_bytes }));
+            body.tee =
+                Some(Box::new(Draft { copy, pieces: Pieces::default(), bytes: 0, length, max: shadow.max_body_bytes }));
         }
         RequestBody::Empty | RequestBody::Try(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
     }
@@ -121,7 +125,7 @@ fn head_of(parts: &request::Parts) -> Request<()> {
 /// A copy whose body is on its way.
 pub(super) struct Draft {
     copy: Box<ShadowCopy>,
-    pieces: Vec<Bytes>,
+    pieces: Pieces,
     bytes: u64,
     length: Option<u64>,
     max: u64,
@@ -135,8 +139,7 @@ impl Draft {
         let dropped = if self.bytes > self.max {
             ShadowDrop::BodyTooLarge
         } else if self.copy.ticket.take(bytes) {
-            let shared = piece.len() >= SHARED_FROM_BYTES;
-            self.pieces.push(if shared { piece.clone() } else { Bytes::copy_from_slice(piece) });
+            self.pieces.push(piece);
             return Some(self);
         } else {
             ShadowDrop::ByteLimit
@@ -148,6 +151,7 @@ impl Draft {
     /// The body has come whole.
     pub(super) fn finish(self, trailers: Option<HeaderMap>) {
         let Self { copy, pieces, length, .. } = self;
-        copy::launch(copy, CopyBody::new(pieces, trailers, length));
+        copy.uploaded();
+        copy::launch(copy, CopyBody::new(pieces.all(), trailers, length));
     }
 }

@@ -32,7 +32,8 @@ pub use series::{
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
 pub use shadow::{
-    ShadowBytes, ShadowDrop, ShadowEnd, ShadowFigures, ShadowHeld, ShadowMeter, ShadowSeries, ShadowUncompared,
+    ShadowBytes, ShadowDrop, ShadowEnd, ShadowFigures, ShadowHeld, ShadowMeter, ShadowPlaces, ShadowSeries,
+    ShadowUncompared,
 };
 pub use tls::{HandshakeFailure, TlsMeter};
 pub use traces::{Attributes, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter};

@@ -73,11 +73,13 @@ pub enum ShadowUncompared {
     TooLarge,
     /// More trials were waiting than may.
     Busy,
+    /// The memory for copies had no room for an answer.
+    NoRoom,
 }
 
 impl ShadowUncompared {
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 3] = [Self::Primary, Self::TooLarge, Self::Busy];
+    pub const ALL: [Self; 4] = [Self::Primary, Self::TooLarge, Self::Busy, Self::NoRoom];
 
     /// The word in the report.
     #[must_use]
@@ -86,6 +88,7 @@ impl ShadowUncompared {
             Self::Primary => "primary_incomplete",
             Self::TooLarge => "too_large",
             Self::Busy => "busy",
+            Self::NoRoom => "no_room",
         }
     }
 }
@@ -111,8 +114,8 @@ pub struct ShadowMeter {
     pub compared: Counter,
     /// Copies that were answered and not compared, by [`ShadowUncompared`].
     pub uncompared: [Counter; ShadowUncompared::ALL.len()],
-    /// Controls that were answered, and those that were not.
-    pub controls: [Counter; 2],
+    /// Controls that were answered, those that were not, and those that found no place.
+    pub controls: [Counter; 3],
     /// By how many millionths the share of this worker lies below the one in the file.
     pub held_back: Gauge,
 }
@@ -143,8 +146,34 @@ pub struct ShadowSeries {
     pub upstream: String,
     /// Its meters.
     pub meters: PerWorker<ShadowMeter>,
-    in_flight: AtomicU32,
+    /// The places of copies.
+    pub copies: ShadowPlaces,
+    /// Those of controls, which are as many.
+    pub controls: ShadowPlaces,
     bytes: Arc<ShadowBytes>,
+}
+
+/// Places for what is under way in the whole process.
+#[derive(Debug, Default)]
+pub struct ShadowPlaces(AtomicU32);
+
+impl ShadowPlaces {
+    /// Whether one of `max` is free. The next moment it may be taken.
+    #[must_use]
+    pub fn has_room(&self, max: u32) -> bool {
+        self.0.load(Relaxed) < max
+    }
+
+    /// Takes one of `max`, if one is free.
+    #[must_use]
+    pub fn try_take(&self, max: u32) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |used| (used < max).then_some(used + 1)).is_ok()
+    }
+
+    /// Gives one back.
+    pub fn give_back(&self) {
+        let _ = self.0.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(1)));
+    }
 }
 
 /// The figures of a shadow at one instant.
@@ -170,20 +199,10 @@ impl ShadowSeries {
             route: route.to_owned(),
             upstream: upstream.to_owned(),
             meters: PerWorker::new(workers),
-            in_flight: AtomicU32::new(0),
+            copies: ShadowPlaces::default(),
+            controls: ShadowPlaces::default(),
             bytes: Arc::clone(bytes),
         }
-    }
-
-    /// Takes one of `max` places for copies, if there is one.
-    #[must_use]
-    pub fn try_enter(&self, max: u32) -> bool {
-        self.in_flight.fetch_update(Relaxed, Relaxed, |used| (used < max).then_some(used + 1)).is_ok()
-    }
-
-    /// Gives a place back.
-    pub fn leave(&self) {
-        let _ = self.in_flight.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(1)));
     }
 
     /// What all copies of the process may hold.
@@ -330,9 +349,10 @@ mod tests {
     fn places_and_bytes_are_bounded() {
         let bytes = Arc::new(ShadowBytes::new(10));
         let series = ShadowSeries::new("r", "u", (1, &bytes));
-        assert!(series.try_enter(2) && series.try_enter(2) && !series.try_enter(2));
-        series.leave();
-        assert!(series.try_enter(2) && !series.try_enter(2));
+        let copies = &series.copies;
+        assert!(copies.try_take(2) && copies.try_take(2) && !copies.try_take(2) && !copies.has_room(2));
+        copies.give_back();
+        assert!(copies.has_room(2) && copies.try_take(2) && !copies.try_take(2) && series.controls.has_room(1));
         assert!(bytes.try_take(10) && !bytes.try_take(1) && !bytes.try_take(u64::MAX));
         bytes.give_back(4);
         assert_eq!((series.bytes().used(), series.bytes().try_take(4)), (6, true));

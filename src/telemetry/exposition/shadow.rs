@@ -83,7 +83,7 @@ fn comparisons(text: &mut Text, shadows: &[(&ShadowSeries, f64)]) {
     let help = "Control copies, to the requests' own upstream, by outcome.";
     text.family("pointsman_shadow_controls_total", Kind::Counter, help);
     for (series, _) in shadows {
-        for (at, outcome) in ["answered", "failed"].into_iter().enumerate() {
+        for (at, outcome) in ["answered", "failed", "no_place"].into_iter().enumerate() {
             let [route, upstream] = labels(series);
             let count: u64 = series.meters.used().map(|meter| meter.controls[at].value()).sum();
             text.sample("", &[route, upstream, ("outcome", outcome)], count);
