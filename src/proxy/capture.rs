@@ -220,3 +220,61 @@ pub(super) enum PrimaryAnswer {
     /// It did not come whole.
     Lost,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::telemetry::{ShadowBytes, ShadowHeld};
+
+    fn room(bytes: u64) -> (std::sync::Arc<ShadowBytes>, Held) {
+        let all = std::sync::Arc::new(ShadowBytes::new(bytes));
+        let held = Rc::new(RefCell::new(ShadowHeld::new(std::sync::Arc::clone(&all))));
+        (all, held)
+    }
+
+    fn passing(primary: &Primary, body: &[u8]) {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-field", http::HeaderValue::from_static("value"));
+        primary.head(StatusCode::OK, &headers, (Duration::from_secs(3), Clock.now()));
+        primary.data(&Bytes::copy_from_slice(body));
+        primary.end(Ending::Complete);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_not_compared() {
+        let (all, held) = room(100);
+        let primary = Primary::new(Rc::clone(&held));
+        passing(&primary, &[b'x'; 24]);
+        assert_eq!(all.used(), 100, "its head counts, too");
+        assert!(matches!(primary.take(), PrimaryAnswer::Whole(_)));
+        let other = Primary::new(held);
+        passing(&other, b"");
+        assert!(matches!(other.take(), PrimaryAnswer::NoRoom), "not even for its head");
+        let (_, held) = room(80);
+        let third = Primary::new(held);
+        passing(&third, &[b'x'; 24]);
+        third.left();
+        assert!(matches!(third.take(), PrimaryAnswer::NoRoom));
+    }
+
+    #[test]
+    fn what_nobody_will_ask_for_is_let_go() {
+        let primary = Primary::new(room(1000).1);
+        primary.forget();
+        passing(&primary, b"x");
+        assert!(matches!(primary.take(), PrimaryAnswer::Lost));
+    }
+
+    #[test]
+    fn an_answer_takes_time_from_the_last_byte_of_its_request_on() {
+        let primary = Primary::new(room(1000).1);
+        let now = Clock.now();
+        primary.uploaded(now);
+        let later = now + Duration::from_millis(20);
+        primary.head(StatusCode::OK, &HeaderMap::new(), (Duration::from_secs(3), later));
+        primary.end(Ending::Complete);
+        let PrimaryAnswer::Whole(seen) = primary.take() else { panic!("it came whole") };
+        assert_eq!(seen.took, Duration::from_millis(20));
+    }
+}

@@ -259,6 +259,8 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.finish();
+        // Its request, which may be under way for long, has a share in what was held.
+        drop(self.give());
     }
 }
 

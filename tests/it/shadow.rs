@@ -11,6 +11,7 @@ use crate::harness::{PATIENCE, Proxy, Raw, Upstream, until};
 mod bad_input;
 mod cut;
 mod fidelity;
+mod places;
 
 const SHADOWED: &str = r#"
 [upstream.main]
