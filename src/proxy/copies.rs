@@ -217,6 +217,11 @@ impl Ticket {
         self.end = end;
     }
 
+    /// It costs more than a copy should, though it is answered: fewer are sent.
+    pub(super) fn is_trouble(&self) {
+        self.lane.state.throttle.cut(self.worker.now_ms());
+    }
+
     /// What it holds of the bytes that all copies may hold.
     pub(super) fn held(&self) -> &Held {
         &self.held

@@ -160,6 +160,9 @@ impl ShadowCopy {
         }
         // What follows is no copy any more, and takes nobody's place.
         self.ticket.ends(went.end);
+        if went.endless {
+            self.ticket.is_trouble();
+        }
         self.ticket.finish();
         if let Some(comparing) = comparing {
             self.compare(&comparing, went, control).await;

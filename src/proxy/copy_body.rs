@@ -16,12 +16,17 @@ use super::sending::Sending;
 /// read into has at most 400 KiB.
 const SHARED_FROM_BYTES: usize = 64 * 1024;
 
+/// So much is given before others have their turn.
+const TURN_BYTES: usize = 128 * 1024;
+
 /// A body that came whole.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CopyBody {
     pieces: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     length: Length,
+    /// Bytes that were given since others had their turn.
+    given: usize,
     /// Who is told how far it has come.
     pub(super) sending: Option<Rc<Sending>>,
 }
@@ -79,7 +84,7 @@ impl CopyBody {
     /// A body of these pieces, of which the request has told the length or not.
     pub(super) fn new(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, length: Option<u64>) -> Self {
         let length = if length.is_some() { Length::Told } else { Length::Untold };
-        Self { pieces: pieces.into(), trailers, length, sending: None }
+        Self { pieces: pieces.into(), trailers, length, given: 0, sending: None }
     }
 
     /// How many bytes are still to be sent.
@@ -102,9 +107,16 @@ impl Body for CopyBody {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
+        if this.given >= TURN_BYTES {
+            // All of it is at hand, and writing it would keep the worker from everybody else.
+            this.given = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let frame = this.next();
+        this.given += frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
         if let Some(sending) = &this.sending {
             sending.begins();
             if this.is_end_stream() {

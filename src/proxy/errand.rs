@@ -55,6 +55,8 @@ pub(super) struct Went {
     pub(super) seen: Option<Seen>,
     /// There was no room to keep the answer.
     pub(super) starved: bool,
+    /// The answer was left: its end was not said, and did not come within what is read.
+    pub(super) endless: bool,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) answer_bytes: u64,
     pub(super) head_after: Option<Duration>,
@@ -65,6 +67,7 @@ impl Went {
         end: DROPPED_LATE,
         seen: None,
         starved: false,
+        endless: false,
         endpoint: None,
         answer_bytes: 0,
         head_after: None,
@@ -164,6 +167,11 @@ impl Errand<'_> {
             Capture::new(parts.status, &headers, took, held)
         });
         let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
+        let told = body.size_hint().exact();
+        if capture.is_none() && told.is_some_and(|length| length > most) {
+            // Its status is what counts, and that is there.
+            return end;
+        }
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { return ShadowEnd::Dropped(ShadowDrop::Reset) };
             if let (Some(capture), Some(data)) = (&mut capture, frame.data_ref()) {
@@ -174,6 +182,7 @@ impl Errand<'_> {
             }
             went.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             if went.answer_bytes > most {
+                went.endless = told.is_none();
                 // It is left, not cut: that its body is longer than what is looked at is what is known of it.
                 went.keep(capture, Ending::Complete);
                 return end;

@@ -429,7 +429,7 @@ fn an_upload_that_nobody_reads_ends_with_its_client() {
     let (response, mut stream) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Later);
     let response = client.block_on(response).unwrap();
     assert_eq!(response.status(), 200);
-    stream.send_data(Bytes::from_static(&[b'x'; WINDOW * 3]), false).unwrap();
+    stream.send_data(Bytes::from(vec![b'x'; WINDOW * 3]), false).unwrap();
     assert_eq!(told.recv_timeout(PATIENCE), Ok(None));
     stream.send_reset(Reason::CANCEL);
     assert_eq!(told.recv_timeout(PATIENCE), Ok(Some(Reason::CANCEL)), "it is told that the client has gone");

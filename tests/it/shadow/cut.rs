@@ -53,13 +53,37 @@ fn endless_answers_are_read_no_further() {
     for _ in 0..COPIES {
         assert_eq!(client.get("/", "").text(), "ok");
     }
-    let figures = Figures::settled(&proxy, COPIES);
-    assert_eq!(figures.sent, f64::from(COPIES), "{figures:?}");
+    let figures = Figures::settled(&proxy, 1);
+    assert!(figures.dropped.is_empty(), "{figures:?}");
     until("all of their connections are closed", || (dark.open() == 0).then_some(()));
-    assert_eq!(dark.accepted(), u64::from(COPIES), "none was used again");
+    assert_eq!(f64::from(u32::try_from(dark.accepted()).unwrap()), figures.sent, "none was used again");
+    assert!(proxy.metric_sum("pointsman_shadow_weight_actual_ratio") < 1.0, "such answers cost too much");
     // What the sockets themselves hold comes on top of what is read.
-    let each = sent.load(SeqCst) / COPIES as usize;
+    let each = sent.load(SeqCst) / usize::try_from(dark.accepted()).unwrap();
     assert!(each < 16 * 1024 * 1024, "{each} bytes of an answer were taken");
+}
+
+#[test]
+fn an_answer_that_says_how_large_it_is_is_not_read() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let dark = Upstream::script(move |mut conn| {
+        let _ = conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+        while conn.send([b'x'; 0x4000]) {
+            counted.fetch_add(0x4000, SeqCst);
+        }
+    });
+    let main = main_upstream();
+    let proxy = setup(&main, &dark).start(&cut_after("20s"));
+    let mut client = proxy.connect();
+    for number in 1..=8 {
+        assert_eq!(client.get("/", "").text(), "ok");
+        assert_eq!(Figures::settled(&proxy, number).sent, f64::from(number));
+    }
+    until("all of their connections are closed", || (dark.open() == 0).then_some(()));
+    assert_eq!(proxy.metric_sum("pointsman_shadow_weight_actual_ratio"), 1.0, "it costs little");
+    assert!(sent.load(SeqCst) < 8 * 16 * 1024 * 1024);
 }
 
 #[test]
