@@ -40,7 +40,7 @@ pub struct Answer<'a> {
 /// A body, with its content coding still on.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<'a> {
-    /// The first bytes, as many as were kept: all of them unless a cap was reached.
+    /// The first bytes, as many as were kept: all of them or [`BODY_MAX`](super::BODY_MAX), unless there was no room.
     pub captured: &'a [u8],
     /// How many bytes there were.
     pub length: u64,
@@ -72,6 +72,11 @@ impl<'a> Body<'a> {
     pub(super) fn is_whole(&self) -> bool {
         self.captured.len() as u64 == self.length
     }
+
+    /// Whether less was kept than should have been.
+    pub(super) fn found_no_room(&self) -> bool {
+        !self.is_whole() && self.captured.len() < super::BODY_MAX
+    }
 }
 
 /// A difference, with a sample of both sides in which what is to be redacted is.
@@ -91,6 +96,8 @@ pub enum Unread {
     /// They have different content codings, and one of them was not kept as a whole, is in a coding that is not known,
     /// or is larger decoded than is allowed: nothing can be said.
     Coding,
+    /// There was no room to keep one of them, and they are not the same bytes: nothing can be said.
+    NoRoom,
 }
 
 /// What comes of comparing two answers.

@@ -1,5 +1,8 @@
 //! What a comparison goes by: which fields are ignored, unordered, tolerant or redacted.
 
+use std::hash::{BuildHasher, RandomState};
+
+use super::path::looks_like_id;
 use super::pattern::{Name, Pattern, Step, Subject};
 
 /// How far numbers may be apart and still count as equal.
@@ -11,6 +14,21 @@ pub struct Tolerance {
     pub within: f64,
 }
 
+/// Fields that carry credentials (RFC 9110 §11, RFC 6265).
+const CREDENTIALS: [&str; 7] = [
+    "authorization",
+    "authentication-info",
+    "cookie",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "www-authenticate",
+];
+
+/// How the names of others end that do: `x-auth-token`, `x-api-key`, `client-secret`.
+const CREDENTIAL_ENDS: [&str; 9] =
+    ["token", "api-key", "apikey", "access-key", "secret", "password", "session", "session-id", "signature"];
+
 /// The patterns of a route, ready to be matched.
 #[derive(Clone, Debug, Default)]
 pub struct Criteria {
@@ -20,6 +38,8 @@ pub struct Criteria {
     steps: Vec<Move>,
     /// Where each of them begins.
     starts: Vec<usize>,
+    /// What digests are told under: whoever reads one cannot try out which body it is of.
+    salt: RandomState,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -95,16 +115,9 @@ impl Criteria {
 
     /// Whether the values of a header or trailer are never to be seen: those that carry credentials are not anyway.
     pub(super) fn redacts(&self, name: &str) -> bool {
-        const ALWAYS: [&str; 6] = [
-            "authorization",
-            "authentication-info",
-            "cookie",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "www-authenticate",
-        ];
         let means = |own: &Name| own.means(name);
-        ALWAYS.contains(&name)
+        CREDENTIALS.contains(&name)
+            || CREDENTIAL_ENDS.iter().any(|end| name.ends_with(end))
             || self.redacted.iter().any(|subject| match subject {
                 Subject::Header(own) | Subject::Trailer(own) => means(own),
                 Subject::Transport | Subject::Status | Subject::Body | Subject::Json(_) => false,
@@ -113,6 +126,11 @@ impl Criteria {
 
     pub(super) fn redacts_body(&self) -> bool {
         self.redacted.iter().any(is_body)
+    }
+
+    /// A digest as it is told.
+    pub(super) fn salted(&self, digest: u128) -> u64 {
+        self.salt.hash_one(digest)
     }
 
     /// Whether any pattern means JSON values.
@@ -145,6 +163,7 @@ impl Criteria {
             }
             let fits = match (&self.steps[at], taken) {
                 (Move::Take(Step::Key(key)), Taken::Key(own)) => **key == *own,
+                (Move::Take(Step::AnyId), Taken::Key(own)) => looks_like_id(own),
                 (Move::Take(Step::AnyKey), Taken::Key(_)) | (Move::Take(Step::AnyIndex), Taken::Index) => true,
                 (Move::Take(_) | Move::Say(_), _) => false,
             };

@@ -1,6 +1,6 @@
 //! A field of an answer that can differ: its path, and in which way.
 //!
-//! Paths are folded, so that there are finitely many: array indexes are `[*]`, and a key that looks like an id is `.*`.
+//! Paths are folded, so that there are finitely many: array indexes are `[*]`, and a key that looks like an id is `.{id}`.
 //! A folded path is a pattern: what is reported can be pasted under `ignore`.
 
 use std::fmt;

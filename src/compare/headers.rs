@@ -4,10 +4,13 @@
 //! |---|---|
 //! | those of the connection and its framing; `date`, `age`, `via`, `server-timing`, ids of requests and traces, times taken | not at all: they differ by nature, or belong to the hop |
 //! | `etag`, `last-modified`, `expires` | whether they are there: their values follow from the body or the clock |
-//! | `set-cookie` | the cookies' names and attributes, as a set; not their values, nor `expires` and `max-age` |
+//! | `set-cookie` | the cookies' names and attributes, as a set; not their values, nor those of `expires`, `max-age` and of attributes that are not known |
 //! | `vary`, `allow`, `access-control-allow-*`, `access-control-expose-headers`, `cache-control` | their members as a set, in any case |
 //! | all others | their values, in their order |
+//!
+//! What is shown of a URL ends at its query, where codes and tokens are.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -44,6 +47,9 @@ const NEVER: &[&str] = &[
     "x-runtime",
     "x-trace-id",
 ];
+
+/// How much of a name is told.
+const NAME_MAX: usize = 64;
 
 /// How the values of a field are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,13 +100,34 @@ pub(super) fn compare(a: &HeaderMap, b: &HeaderMap, block: Block, criteria: &Cri
                     shown(map, name, reading)
                 }
             };
-            comparison.differences.push(Difference {
-                field: Field { path: format!("{prefix}:{name}").into(), kind: Kind::Header },
-                primary: show(a),
-                other: show(b),
-            });
+            let (told, how) = folded(name);
+            let field = Field { path: format!("{prefix}:{told}{how}").into(), kind: Kind::Header };
+            let listed = || comparison.differences.iter().any(|difference| difference.field == field);
+            if how.is_empty() || !listed() {
+                comparison.differences.push(Difference { field, primary: show(a), other: show(b) });
+            }
         }
     }
+}
+
+/// The name of a field as far as it is told, and `*` where that is not all: ids in it are data, and it may be long.
+fn folded(name: &str) -> (&str, &'static str) {
+    let name_max = NAME_MAX.min(name.len());
+    for (hyphen, _) in name.match_indices('-').take_while(|(at, _)| (1..name_max).contains(at)) {
+        if begins_with_id(&name[hyphen + 1..]) {
+            return (&name[..=hyphen], "*");
+        }
+    }
+    // Names are ASCII: RFC 9110 §5.1.
+    (&name[..name_max], if name.len() > NAME_MAX { "*" } else { "" })
+}
+
+/// Whether the rest of a name begins with a number of four digits or more, a hexadecimal id or a UUID.
+fn begins_with_id(rest: &str) -> bool {
+    let word = rest.split('-').next().unwrap_or_default().as_bytes();
+    let digit = |bytes: &[u8]| bytes.iter().any(u8::is_ascii_digit);
+    let hexadecimal = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
+    (word.len() >= 4 && word.iter().all(u8::is_ascii_digit)) || (word.len() >= 8 && hexadecimal(word) && digit(word))
 }
 
 /// What of a field's values is compared.
@@ -127,16 +154,15 @@ fn values(map: &HeaderMap, name: &str, reading: Reading) -> Vec<Vec<u8>> {
     }
 }
 
-/// A cookie's name and attributes, without what is new each time.
+/// A cookie's name and attributes, without its value, and without what is new each time.
 fn cookie(value: &HeaderValue) -> Vec<u8> {
     let mut parts = value.as_bytes().split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let pair = parts.next().unwrap_or_default();
-    let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-    let attributes = parts.map(<[u8]>::to_ascii_lowercase);
-    let mut attributes: Vec<_> =
-        attributes.filter(|one| !one.starts_with(b"expires=") && !one.starts_with(b"max-age=")).collect();
+    // Without a `=` all of it is the value (RFC 6265bis §5.6).
+    let name = pair.iter().position(|&byte| byte == b'=').map(|end| pair[..end].trim_ascii());
+    let mut attributes: Vec<_> = parts.filter_map(attribute).collect();
     attributes.sort_unstable();
-    let mut cookie = name.to_vec();
+    let mut cookie = name.filter(|name| !name.is_empty()).unwrap_or(b"(no name)").to_vec();
     for attribute in attributes {
         cookie.extend_from_slice(b"; ");
         cookie.extend_from_slice(&attribute);
@@ -144,7 +170,39 @@ fn cookie(value: &HeaderValue) -> Vec<u8> {
     cookie
 }
 
-/// What is shown of a field: cookies without their values.
+/// A cookie's attribute as far as it is known, which it must be to be no secret.
+fn attribute(part: &[u8]) -> Option<Vec<u8>> {
+    let lower = part.to_ascii_lowercase();
+    let equals = lower.iter().position(|&byte| byte == b'=');
+    let name = lower[..equals.unwrap_or(lower.len())].trim_ascii();
+    match name {
+        b"" | b"expires" | b"max-age" => None,
+        b"secure" | b"httponly" | b"partitioned" => Some(name.to_vec()),
+        b"path" | b"domain" | b"samesite" | b"priority" => Some(lower),
+        _ => Some(if equals.is_some() { [name, b"=\xe2\x80\xa6"].concat() } else { b"(other)".to_vec() }),
+    }
+}
+
+/// A URL up to its query or fragment; in a `link`, each of its URLs.
+fn without_query(name: &str, value: &str) -> String {
+    let cut = |url: &str| match url.find(['?', '#']) {
+        Some(end) => format!("{}…", &url[..=end]),
+        None => url.to_owned(),
+    };
+    if name != "link" {
+        return cut(value);
+    }
+    let parts = value.split('>').enumerate().map(|(at, part)| {
+        let end = if at == 0 { "" } else { ">" };
+        match part.rsplit_once('<') {
+            Some((before, url)) => format!("{end}{before}<{}", cut(url)),
+            None => format!("{end}{part}"),
+        }
+    });
+    parts.collect()
+}
+
+/// What is shown of a field: cookies without their values, URLs without their queries.
 fn shown(map: &HeaderMap, name: &str, reading: Reading) -> Box<str> {
     if !map.contains_key(name) {
         return ABSENT.into();
@@ -153,7 +211,12 @@ fn shown(map: &HeaderMap, name: &str, reading: Reading) -> Box<str> {
         Reading::Cookies => values(map, name, reading),
         Reading::Never | Reading::Presence | Reading::Set | Reading::Values => values(map, name, Reading::Values),
     };
-    of_text(&String::from_utf8_lossy(&own.join(&b", "[..])))
+    let own = own.iter().map(|value| String::from_utf8_lossy(value));
+    let own: Vec<_> = match name {
+        "location" | "content-location" | "refresh" | "link" => own.map(|value| without_query(name, &value)).collect(),
+        _ => own.map(Cow::into_owned).collect(),
+    };
+    of_text(&own.join(", "))
 }
 
 #[cfg(test)]
@@ -206,6 +269,57 @@ mod tests {
             &[("set-cookie", "s=hidden")],
             "header:set-cookie header: s; secure | s",
         );
+    }
+
+    #[test]
+    fn secrets_are_not_shown_whoever_forgets_to_name_them() {
+        for (name, a, b, shown) in [
+            ("set-cookie", "SECRETVALUE1", "s=1", "(no name) | s"),
+            ("set-cookie", "=SECRET", "s=1", "(no name) | s"),
+            ("set-cookie", "s=1; tok=SECRET; SECRET; Path=/a", "s=1", "s; (other); path=/a; tok=… | s"),
+            ("set-cookie", "s=1; Secure=SECRET", "s=1; HttpOnly", "s; secure | s; httponly"),
+            ("x-auth-token", "SECRET", "b", "(redacted) | (redacted)"),
+            ("x-api-key", "SECRET", "b", "(redacted) | (redacted)"),
+            ("client-secret", "SECRET", "b", "(redacted) | (redacted)"),
+            ("x-session-id", "SECRET", "b", "(redacted) | (redacted)"),
+            ("location", "/cb?code=SECRET", "/cb?code=s", "/cb?… | /cb?…"),
+            ("location", "https://a/cb#token=SECRET", "/cb", "https://a/cb#… | /cb"),
+            ("refresh", "0;url=/cb?code=SECRET", "1", "0;url=/cb?… | 1"),
+            ("link", "</a?t=SECRET>; rel=next, </b?SECRET>", "</a>", "</a?…>; rel=next, </b?…> | </a>"),
+        ] {
+            let map = |value: &'static str| map(&[(name, value)]);
+            let mut comparison = Comparison::default();
+            compare(&map(a), &map(b), Block::Head, &Criteria::default(), &mut comparison);
+            let found = &comparison.differences[0];
+            assert_eq!(format!("{} | {}", found.primary, found.other), shown, "{name}: {a}");
+        }
+        // What is compared is more than what is shown.
+        let none: [String; 0] = [];
+        let same = [("set-cookie", "s=1; tok=a; Path=/")];
+        assert_eq!(told(&Criteria::default(), &same, &[("set-cookie", "s=2; path=/; tok=b")]), none);
+    }
+
+    #[test]
+    fn names_that_are_data_make_one_field() {
+        for (name, told) in [
+            ("x-req-0190b5c2-7e4a-7c3b-9d2e-1f2a3b4c5d6e", "x-req-*"),
+            ("x-item-4711-price", "x-item-*"),
+            ("x-b3-traceid", "x-b3-traceid"),
+            ("x-amz-id-2", "x-amz-id-2"),
+            ("content-md5", "content-md5"),
+            ("5f2b6c0d9e8a7b1c", "5f2b6c0d9e8a7b1c"),
+            ("-4711", "-4711"),
+            (&"n".repeat(64), &"n".repeat(64)),
+            (&"n".repeat(60_000), &format!("{}*", "n".repeat(64))),
+            (&format!("{}-4711", "n".repeat(60_000)), &format!("{}*", "n".repeat(64))),
+        ] {
+            let (found, how) = folded(name);
+            assert_eq!(format!("{found}{how}"), told);
+            let pattern = Pattern::parse(&format!("header:{told}")).unwrap();
+            assert!(Criteria::new(&[pattern], &[], &[], &[]).ignores_header(name), "{told} means {name}");
+        }
+        let found = told(&Criteria::default(), &[("x-req-1001", "a"), ("x-req-1002", "b")], &[("x-req-1003", "c")]);
+        assert_eq!(found, ["header:x-req-* header: a | (absent)"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::matching::{Element, Lead};
 use super::number::normal_form;
 
 /// What a value is.
@@ -40,7 +41,36 @@ pub(super) struct Node {
     pub(super) ignored: bool,
     pub(super) unordered: bool,
     pub(super) redacted: bool,
-    pub(super) within: Option<f64>,
+    /// The tolerance: a number's own, or that of the lead of all below; `NAN` for none, which takes no room.
+    pub(super) within: f64,
+    /// The lead of all below, or `NAN`.
+    pub(super) lead: f64,
+}
+
+impl Node {
+    /// The tolerance, where there is one.
+    pub(super) fn within(&self) -> Option<f64> {
+        (!self.within.is_nan()).then_some(self.within)
+    }
+
+    /// Whether its weight is all that it says: nothing in it has a tolerance.
+    pub(super) fn is_exact(&self) -> bool {
+        self.lead.is_nan() || self.form == Form::Number
+    }
+
+    /// Whether it does not differ from another one, at a glance.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.form == other.form && self.hash == other.hash && self.is_exact() && other.is_exact()
+    }
+
+    /// What it is among others: one that is ignored is like any other such, and so are numbers with a tolerance.
+    pub(super) fn element(&self) -> Element {
+        if self.ignored {
+            return Element { hash: 7, lead: None };
+        }
+        let lead = self.within().filter(|_| !self.lead.is_nan()).map(|within| Lead { value: self.lead, within });
+        Element { hash: if lead.is_some() && self.form == Form::Number { 8 } else { self.hash }, lead }
+    }
 }
 
 /// A document; the first node is its root.
@@ -118,6 +148,18 @@ impl<'a> Tree<'a> {
         let mut key = Vec::new();
         unescape(raw, &mut key);
         Some(Cow::Owned(String::from_utf8_lossy(&key).into_owned()))
+    }
+
+    /// Sorts some of the elements `all` of an array by their numbers and their texts.
+    pub(super) fn sort_by_text(&self, all: &[u32], some: &mut [usize]) {
+        let number = |text: &str| text.parse().ok().filter(|number: &f64| !number.is_nan());
+        some.sort_by(|&one, &other| {
+            let [one, other] = [one, other].map(|at| self.text_of(self.node(all[at])));
+            match (number(one), number(other)) {
+                (Some(one), Some(other)) => one.total_cmp(&other),
+                (_, _) => one.cmp(other),
+            }
+        });
     }
 
     /// The members or elements of a value.
@@ -213,7 +255,8 @@ impl Reader<'_> {
             ignored: false,
             unordered: false,
             redacted: false,
-            within: None,
+            within: f64::NAN,
+            lead: f64::NAN,
         });
         Ok(expected)
     }

@@ -8,7 +8,8 @@
 //! | length and digest of bodies in the same coding | the next level; when equal, done |
 //! | both JSON | walked (`walk.rs`); if one of them is malformed, `type` at `$`; if both, they are texts |
 //! | both text | line by line (`lines.rs`) |
-//! | anything else, invalid UTF-8, and what was not kept as a whole or has too many values | `opaque` |
+//! | anything else, invalid UTF-8, and what is too large or has too many values | `opaque`, with the reason |
+//! | bodies of which one found no room to be kept in | nothing can be said |
 
 use std::borrow::Cow;
 
@@ -21,8 +22,8 @@ use super::json::{Flaw, Tree};
 use super::snippet::{ABSENT, REDACTED, of_text};
 use super::{Answer, Body, Comparison, Difference, Ending, Failure, Field, Kind, Outcome, Unread, lines, walk};
 
-/// How many bytes of a body are worth keeping for a comparison.
-pub const BODY_MAX: usize = 1 << 20;
+/// How many bytes of a body are kept for a comparison; less only when there is no room.
+pub const BODY_MAX: usize = 256 << 10;
 /// How many bytes a body may have, decoded.
 pub const DECODED_MAX: usize = 2 << 20;
 /// How many times its size a body may have, decoded, beyond 64 KiB.
@@ -90,6 +91,10 @@ impl Criteria {
         if same_coding && a.body.length == b.body.length && a.body.digest == b.body.digest {
             return;
         }
+        if [&a.body, &b.body].iter().any(|body| body.found_no_room()) {
+            comparison.unread = Some(Unread::NoRoom);
+            return;
+        }
         match (decoded(&a.body, &a_coding), decoded(&b.body, &b_coding)) {
             (Ok(a_text), Ok(b_text)) if a_text == b_text => {}
             (Ok(a_text), Ok(b_text)) => {
@@ -101,7 +106,11 @@ impl Criteria {
             (a_text, b_text) => {
                 let malformed = [&a_text, &b_text].iter().any(|text| matches!(text, Err(Undecoded::Malformed)));
                 if same_coding || malformed {
-                    opaque(comparison, (a.body.length, a.body.digest), (b.body.length, b.body.digest));
+                    let show = |body: &Body<'_>, text: &Result<Cow<'_, [u8]>, Undecoded>| {
+                        let why = text.as_ref().err().map(|error| undecoded(body, *error));
+                        self.digested((body.length, body.digest), why)
+                    };
+                    add(comparison, "body", Kind::Opaque, &show(&a.body, &a_text), &show(&b.body, &b_text));
                 } else {
                     comparison.unread = Some(Unread::Coding);
                 }
@@ -115,7 +124,7 @@ impl Criteria {
         match (a_tree, b_tree) {
             (Some(Ok(a)), Some(Ok(b))) => walk::compare(a, b, self, FIELDS_MAX, comparison),
             (Some(Err(Flaw::TooManyValues)), _) | (_, Some(Err(Flaw::TooManyValues))) => {
-                opaque(comparison, sum(a.0), sum(b.0));
+                self.opaque((a.0, b.0), "too many values", comparison);
             }
             (Some(Ok(_)), _) => add(comparison, "$", Kind::Type, "JSON", "not JSON"),
             (_, Some(Ok(_))) => add(comparison, "$", Kind::Type, "not JSON", "JSON"),
@@ -123,19 +132,30 @@ impl Criteria {
                 (Some((a_text, _)), Some((b_text, _))) => {
                     for kind in lines::differences(a_text, b_text) {
                         let show = |text: &str| {
-                            if self.redacts_body() {
-                                return REDACTED.into();
-                            }
-                            let (length, digest) = sum(text.as_bytes());
-                            of_text(&format!("{} lines, {}", text.lines().count(), digested(length, digest)))
+                            let told = self.digested(sum(text.as_bytes()), None);
+                            if self.redacts_body() { told } else { format!("{} lines, {told}", text.lines().count()) }
                         };
-                        let (primary, other): (Box<str>, Box<str>) = (show(a_text), show(b_text));
-                        add(comparison, "body", kind, &primary, &other);
+                        add(comparison, "body", kind, &show(a_text), &show(b_text));
                     }
                 }
-                (Some(_) | None, _) => opaque(comparison, sum(a.0), sum(b.0)),
+                (Some(_) | None, _) => self.opaque((a.0, b.0), "no text", comparison),
             },
         }
+    }
+
+    fn opaque(&self, (a, b): (&[u8], &[u8]), why: &str, comparison: &mut Comparison) {
+        let show = |bytes| self.digested(sum(bytes), Some(why));
+        add(comparison, "body", Kind::Opaque, &show(a), &show(b));
+    }
+
+    /// A body's size, the beginning of a digest that means nothing elsewhere, and why it was not looked into: nothing
+    /// of what it says.
+    fn digested(&self, (length, digest): (u64, u128), why: Option<&str>) -> String {
+        if self.redacts_body() {
+            return why.map_or_else(|| REDACTED.to_owned(), |why| format!("{REDACTED}: {why}"));
+        }
+        let told = format!("{length} bytes, {:08x}…", self.salted(digest) >> 32);
+        why.map_or_else(|| told.clone(), |why| format!("{told}: {why}"))
     }
 }
 
@@ -209,17 +229,18 @@ fn add(comparison: &mut Comparison, path: &str, kind: Kind, primary: &str, other
     comparison.differences.push(Difference { field, primary: primary.into(), other: other.into() });
 }
 
-fn opaque(comparison: &mut Comparison, a: (u64, u128), b: (u64, u128)) {
-    add(comparison, "body", Kind::Opaque, &digested(a.0, a.1), &digested(b.0, b.1));
+/// Why a body was not decoded, in words.
+fn undecoded(body: &Body<'_>, error: Undecoded) -> &'static str {
+    match error {
+        Undecoded::TooLarge if body.is_whole() => "too large when decoded",
+        Undecoded::TooLarge => "larger than 256 KiB",
+        Undecoded::Malformed => "not in its content coding",
+        Undecoded::Unknown => "in an unknown content coding",
+    }
 }
 
 fn sum(bytes: &[u8]) -> (u64, u128) {
     (bytes.len() as u64, xxhash_rust::xxh3::xxh3_128(bytes))
-}
-
-/// A body's size and the beginning of its digest: nothing of what it says.
-fn digested(length: u64, digest: u128) -> String {
-    format!("{length} bytes, {:08x}…", digest >> 96)
 }
 
 #[cfg(test)]
@@ -333,7 +354,8 @@ mod tests {
         assert_eq!(fields(&plain_one, &answer(200, &coded, Body::whole(b"no gzip"))), [coding, "body opaque"]);
         // A bomb, and a body that was not kept as a whole: a difference only where the digests can be compared.
         let bomb = gzip(&vec![b' '; 8 << 20]);
-        let (bomb, larger) = (Body::whole(&bomb), Body { length: 1 << 30, ..Body::whole(&one) });
+        let kept = vec![b' '; BODY_MAX];
+        let (bomb, larger) = (Body::whole(&bomb), Body { length: 1 << 30, ..Body::whole(&kept) });
         for large in [bomb, larger] {
             let large = answer(200, &coded, large);
             assert_eq!(fields(&large, &large), [""; 0]);
@@ -341,5 +363,46 @@ mod tests {
             let comparison = Criteria::default().compare(&large, &plain_one);
             assert_eq!((comparison.fields().len(), comparison.unread), (1, Some(Unread::Coding)));
         }
+    }
+
+    #[test]
+    fn a_body_that_is_not_looked_into_says_why() {
+        let json = map(&[("content-type", "application/json")]);
+        let sample = |a: &Outcome<'_>, b: &Outcome<'_>, redact: &[Pattern]| {
+            let found = Criteria::new(&[], &[], &[], redact).compare(a, b);
+            found.differences.first().map(|found| (found.primary.to_string(), found.other.to_string()))
+        };
+        let kept = vec![b' '; BODY_MAX];
+        let large = answer(200, &json, Body { length: 300_000, ..Body::whole(&kept) });
+        let small = answer(200, &json, Body::whole(b"{}"));
+        let (a, b) = sample(&large, &small, &[]).unwrap();
+        assert!(a.starts_with("300000 bytes, ") && a.ends_with(": larger than 256 KiB"), "{a}");
+        assert!(b.starts_with("2 bytes, ") && !b.contains(": "), "{b}");
+        let bytes = map(&[("content-type", "image/png")]);
+        let (one, two) = (answer(200, &bytes, Body::whole(b"123456")), answer(200, &bytes, Body::whole(b"654321")));
+        let (a, _) = sample(&one, &two, &[]).unwrap();
+        assert!(a.starts_with("6 bytes, ") && a.ends_with(": no text"), "{a}");
+        // A digest says which samples are alike, to nobody else: another table tells it otherwise.
+        assert_ne!(a, sample(&one, &two, &[]).unwrap().0);
+        for redact in ["body", "$"].map(|text| Pattern::parse(text).unwrap()) {
+            let (a, b) = sample(&one, &two, std::slice::from_ref(&redact)).unwrap();
+            assert_eq!((&*a, &*b), ("(redacted): no text", "(redacted): no text"));
+            assert_eq!(sample(&large, &small, &[redact]).unwrap().1, "(redacted)");
+        }
+    }
+
+    #[test]
+    fn a_body_that_found_no_room_says_nothing() {
+        let json = map(&[("content-type", "application/json")]);
+        let body = Body::whole(b"{\"a\":1}");
+        let cut = Body { captured: b"{\"a\"", ..body };
+        let (none, other) = (answer(200, &json, cut), answer(200, &json, Body::whole(b"{\"a\":2}")));
+        for (a, b) in [(&none, &other), (&other, &none)] {
+            let found = Criteria::default().compare(a, b);
+            assert_eq!((found.fields().len(), found.unread), (0, Some(Unread::NoRoom)));
+        }
+        // Its digest is known all the same.
+        let found = Criteria::default().compare(&none, &answer(200, &json, body));
+        assert_eq!((found.is_equal(), found.unread), (true, None));
     }
 }

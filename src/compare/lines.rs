@@ -1,7 +1,7 @@
 //! Text that is no JSON: line by line, by the hashes of the lines.
 
 use super::Kind;
-use super::walk::{Unmatched, unmatched};
+use super::matching::unmatched;
 
 /// Texts with more lines are not looked into.
 const LINES_MAX: usize = 16_384;
@@ -10,7 +10,7 @@ const LINES_MAX: usize = 16_384;
 pub(super) fn differences(a: &str, b: &str) -> Vec<Kind> {
     let (Some(a), Some(b)) = (hashes(a), hashes(b)) else { return vec![Kind::Opaque] };
     let mut kinds = Vec::new();
-    let found: Unmatched = unmatched(&a, &b);
+    let found = unmatched(&a, &b);
     if a.len() != b.len() {
         kinds.push(Kind::Length);
     }

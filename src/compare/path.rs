@@ -1,4 +1,5 @@
-//! Folded paths: where a value stands, without indexes and without keys that look like ids.
+//! Folded paths: where a value stands, without indexes, without keys that look like ids, and without what lies below a
+//! value that is redacted: keys can be as private as values.
 
 use std::collections::HashMap;
 
@@ -6,32 +7,46 @@ use super::pattern::write_key;
 
 /// How deep a path may be; what lies deeper is told as its ancestor there.
 pub(super) const DEPTH_MAX: u32 = 64;
+/// How long a path may be, in bytes; what would have a longer one is told as its ancestor.
+const LENGTH_MAX: usize = 512;
 /// Keys that are longer count as ids.
 const KEY_MAX: usize = 64;
 
 /// The paths that a comparison has come by: each is one number.
 #[derive(Debug)]
 pub(super) struct Paths {
-    nodes: Vec<(u32, u32, Segment)>,
+    nodes: Vec<Node>,
     index: HashMap<(u32, u64), u32, ahash::RandomState>,
+}
+
+#[derive(Debug)]
+struct Node {
+    parent: u32,
+    depth: u32,
+    /// Bytes of its text.
+    length: usize,
+    segment: Segment,
 }
 
 #[derive(Debug)]
 enum Segment {
     Root,
     AnyIndex,
-    AnyKey,
+    AnyId,
     Key(Box<str>),
+    /// Anything below its parent, which is told in its place.
+    Hidden,
 }
 
 impl Paths {
     /// The root alone, which is path 0.
     pub(super) fn new() -> Self {
-        Self { nodes: vec![(0, 0, Segment::Root)], index: HashMap::default() }
+        let root = Node { parent: 0, depth: 0, length: 1, segment: Segment::Root };
+        Self { nodes: vec![root], index: HashMap::default() }
     }
 
     pub(super) fn depth(&self, path: u32) -> u32 {
-        self.nodes[path as usize].1
+        self.nodes[path as usize].depth
     }
 
     /// The path of an element.
@@ -42,7 +57,7 @@ impl Paths {
     /// The path of a member; `hash` is the hash of its key.
     pub(super) fn member(&mut self, parent: u32, key: &str, hash: u64) -> u32 {
         if looks_like_id(key) {
-            return self.below(parent, 1, Segment::AnyKey);
+            return self.below(parent, 1, Segment::AnyId);
         }
         match self.index.get(&(parent, hash)) {
             Some(&path) => path,
@@ -50,38 +65,62 @@ impl Paths {
         }
     }
 
+    /// What stands for all below a path that is not to be told.
+    pub(super) fn hidden(&mut self, parent: u32) -> u32 {
+        if self.shown_instead(parent).is_some() { parent } else { self.below(parent, 2, Segment::Hidden) }
+    }
+
+    /// The path that is told instead of a hidden one.
+    pub(super) fn shown_instead(&self, path: u32) -> Option<u32> {
+        let node = &self.nodes[path as usize];
+        matches!(node.segment, Segment::Hidden).then_some(node.parent)
+    }
+
     fn below(&mut self, parent: u32, hash: u64, segment: Segment) -> u32 {
+        if let Some(&known) = self.index.get(&(parent, hash)) {
+            return known;
+        }
+        let (depth, length) = (self.depth(parent) + 1, self.nodes[parent as usize].length + segment.text().len());
+        if length > LENGTH_MAX {
+            return self.hidden(parent);
+        }
         let number = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX); // fewer than values
-        let (depth, nodes) = (self.depth(parent) + 1, &mut self.nodes);
-        *self.index.entry((parent, hash)).or_insert_with(|| {
-            nodes.push((parent, depth, segment));
-            number
-        })
+        self.nodes.push(Node { parent, depth, length, segment });
+        self.index.insert((parent, hash), number);
+        number
     }
 
     /// The path as a pattern that means it.
     pub(super) fn text(&self, path: u32) -> Box<str> {
         let (mut at, mut segments) = (path, Vec::new());
         while at != 0 {
-            let (parent, _, segment) = &self.nodes[at as usize];
-            segments.push(segment);
-            at = *parent;
+            let node = &self.nodes[at as usize];
+            segments.push(node.segment.text());
+            at = node.parent;
         }
-        let mut text = "$".to_owned();
-        for segment in segments.iter().rev() {
-            match segment {
-                Segment::Root => {}
-                Segment::AnyIndex => text.push_str("[*]"),
-                Segment::AnyKey => text.push_str(".*"),
-                Segment::Key(key) => write_key(&mut text, key),
+        let steps: String = segments.into_iter().rev().collect();
+        format!("${steps}").into()
+    }
+}
+
+impl Segment {
+    /// The step to it.
+    fn text(&self) -> String {
+        match self {
+            Self::Root | Self::Hidden => String::new(),
+            Self::AnyIndex => "[*]".to_owned(),
+            Self::AnyId => ".{id}".to_owned(),
+            Self::Key(key) => {
+                let mut step = String::new();
+                write_key(&mut step, key);
+                step
             }
         }
-        text.into()
     }
 }
 
 /// Whether a key is data and not a name: a number, a date, a UUID, a long hexadecimal id, an address, or very long.
-fn looks_like_id(key: &str) -> bool {
+pub(super) fn looks_like_id(key: &str) -> bool {
     let bytes = key.as_bytes();
     let some_digit = bytes.iter().any(u8::is_ascii_digit);
     let hexadecimal = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
@@ -117,6 +156,6 @@ mod tests {
         let odd = paths.member(first, "a b", 14);
         assert_eq!(&*paths.text(odd), "$.items[*][\"a b\"]");
         let name = paths.member(first, "18", 13);
-        assert_eq!((&*paths.text(name), paths.depth(name), &*paths.text(0)), ("$.items[*].*", 3, "$"));
+        assert_eq!((&*paths.text(name), paths.depth(name), &*paths.text(0)), ("$.items[*].{id}", 3, "$"));
     }
 }

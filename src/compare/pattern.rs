@@ -3,13 +3,22 @@
 //! ```text
 //! pattern = "status" | "transport" | "body" | "header:" name | "trailer:" name | "$" step*
 //! name    = a field name, in any case; "*" at its end means any rest
-//! step    = "." key | ".." key | ".*" | "..*" | "[*]" | '["' key with \" and \\ escaped '"]' | '..["' key '"]'
+//! step    = "." one | ".." one | "[*]" | quoted | ".." quoted
+//! one     = key | "*" | "{id}"
 //! key     = letters, digits, "_", "-", "@" or anything not ASCII
+//! quoted  = '["' any key, with \", \\ and \u{…} (the code of a character) for what is not to stand there '"]'
 //! ```
-//! `.key` is a member, `..key` a member at any depth, `.*` any member, `[*]` any element of an array. A pattern means
-//! what it names and all below it. Indexes are not told apart: the paths of differences have none.
+//! `.key` is a member, `..key` a member at any depth, `.*` any member, `.{id}` any member whose key looks like an id
+//! (`path.rs`), `[*]` any element of an array. A pattern means what it names and all below it. Indexes and ids are not
+//! told apart: the paths of differences have none.
 
 use std::fmt;
+use std::str::CharIndices;
+
+use super::snippet::{spell, steers};
+
+/// How a step to any id is written.
+pub(super) const ANY_ID: &str = "{id}";
 
 /// Which fields are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +48,8 @@ pub(super) enum Name {
 pub(super) enum Step {
     Key(Box<str>),
     AnyKey,
+    /// A key that looks like an id.
+    AnyId,
     AnyIndex,
     /// Any number of members and elements; another step follows.
     Descend,
@@ -156,16 +167,24 @@ fn steps(text: &str) -> Result<Vec<Step>, PatternError> {
     Ok(steps)
 }
 
-/// Reads a key or `*`; how many bytes it has.
+/// Reads a key, `*` or `{id}`; how many bytes it has.
 fn member(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, PatternError> {
     let rest = &text[at..];
+    if rest.starts_with(ANY_ID) {
+        steps.push(Step::AnyId);
+        return Ok(ANY_ID.len());
+    }
     if rest.starts_with('*') {
         steps.push(Step::AnyKey);
         return Ok(1);
     }
     let length = rest.find(|letter| !plain(letter)).unwrap_or(rest.len());
     if length == 0 {
-        return Err(error(at, "a key is missing", "write `$.member`, or `*` for any; quote other keys: `$[\"a b\"]`"));
+        return Err(error(
+            at,
+            "a key is missing",
+            "write `$.member`, `*` for any or `{id}` for ids; quote other keys: `$[\"a b\"]`",
+        ));
     }
     steps.push(Step::Key(rest[..length].into()));
     Ok(length)
@@ -185,8 +204,14 @@ fn quoted(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, Pattern
                 return Ok(2 + offset + 2);
             }
             '\\' => {
-                let Some((_, escaped @ ('"' | '\\'))) = letters.next() else {
-                    let help = "only `\\\"` and `\\\\` are escapes; any other character stands for itself";
+                let escaped = match letters.next() {
+                    Some((_, letter @ ('"' | '\\'))) => Some(letter),
+                    Some((_, 'u')) => coded(&mut letters),
+                    Some(_) | None => None,
+                };
+                let Some(escaped) = escaped else {
+                    let help =
+                        "only `\\\"`, `\\\\` and for example `\\u{1b}` are escapes; else a character stands for itself";
                     return Err(error(at + 2 + offset, "this is no escape", help));
                 };
                 key.push(escaped);
@@ -197,6 +222,16 @@ fn quoted(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, Pattern
     Err(error(text.len(), "the quote does not end", "write `[\"key\"]`"))
 }
 
+/// Reads `{1b}`: the character of that code.
+fn coded(letters: &mut CharIndices<'_>) -> Option<char> {
+    let rest = letters.as_str();
+    let digits = rest.strip_prefix('{')?.split_once('}')?.0;
+    let plain = digits.len() <= 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let letter = plain.then(|| u32::from_str_radix(digits, 16).ok()).flatten().and_then(char::from_u32)?;
+    letters.nth(digits.len() + 1)?;
+    Some(letter)
+}
+
 /// Whether a letter may stand in a key without quotes.
 fn plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '@') || !letter.is_ascii()
@@ -204,7 +239,7 @@ fn plain(letter: char) -> bool {
 
 /// Writes a member's key as a step.
 pub(super) fn write_key(path: &mut String, key: &str) {
-    if !key.is_empty() && key.chars().all(plain) {
+    if !key.is_empty() && key.chars().all(|letter| plain(letter) && !steers(letter)) {
         path.push('.');
         path.push_str(key);
         return;
@@ -214,7 +249,7 @@ pub(super) fn write_key(path: &mut String, key: &str) {
         if matches!(letter, '"' | '\\') {
             path.push('\\');
         }
-        path.push(letter);
+        spell(path, letter);
     }
     path.push_str("\"]");
 }
@@ -241,6 +276,9 @@ mod tests {
             ("$.a.b", Subject::Json(vec![key("a"), key("b")])),
             ("$..email", Subject::Json(vec![Step::Descend, key("email")])),
             ("$.users.*.name", Subject::Json(vec![key("users"), Step::AnyKey, key("name")])),
+            ("$.u.{id}.n", Subject::Json(vec![key("u"), Step::AnyId, key("n")])),
+            ("$..{id}", Subject::Json(vec![Step::Descend, Step::AnyId])),
+            ("$[\"\\u{1b}]0;\\u{202e}\"]", Subject::Json(vec![key("\u{1b}]0;\u{202e}")])),
             ("$[*].größe", Subject::Json(vec![Step::AnyIndex, key("größe")])),
             ("$[\"a b\"][\"\"][\"\\\"\\\\\"]", Subject::Json(vec![key("a b"), key(""), key("\"\\")])),
             ("$..[\"a.b\"]..*", Subject::Json(vec![Step::Descend, key("a.b"), Step::Descend, Step::AnyKey])),
@@ -267,6 +305,12 @@ mod tests {
             ("$[\"a", 4, "[\"key\"]"),
             ("$[\"a\"", 5, "[\"key\"]"),
             ("$[\"\\n\"]", 3, "escapes"),
+            ("$[\"\\u001b\"]", 3, "escapes"),
+            ("$[\"\\u{d800}\"]", 3, "escapes"),
+            ("$[\"\\u{110000}\"]", 3, "escapes"),
+            ("$[\"\\u{}\"]", 3, "escapes"),
+            ("$[\"\\u{1b\"]", 3, "escapes"),
+            ("$.{ids}", 2, "{id}"),
         ] {
             let found = Pattern::parse(text).unwrap_err();
             assert_eq!(found.at, at, "{text}: {found}");
@@ -277,9 +321,25 @@ mod tests {
 
     #[test]
     fn keys_are_written_as_they_are_read() {
-        for key in ["a", "", "a b", "\"", "\\", "ü", "*", "a.b", "[", "x-1"] {
+        for key in [
+            "a",
+            "",
+            "a b",
+            "\"",
+            "\\",
+            "ü",
+            "*",
+            "a.b",
+            "[",
+            "x-1",
+            "{id}",
+            "\u{1b}]0;k\u{7}",
+            "a\u{9b}",
+            "\u{202e}\\u{1b}",
+        ] {
             let mut path = "$".to_owned();
             write_key(&mut path, key);
+            assert!(!path.chars().any(steers), "{path:?}");
             assert_eq!(Pattern::parse(&path).unwrap().subject, Subject::Json(vec![Step::Key(key.into())]), "{path}");
         }
     }

@@ -1,52 +1,18 @@
 //! Two documents, walked side by side: only where their hashes differ.
 //!
-//! The elements of an array are matched by what they mean, wherever they stand; what remains on both sides is paired in
-//! its order and walked. So an element that was put in, taken out or moved does not make all that follow it differ.
+//! The elements of an array are matched by what they mean, wherever they stand (`matching.rs`); what remains on both
+//! sides is paired in its order and walked. So an element that was put in, taken out or moved does not make all that
+//! follow it differ.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::criteria::Criteria;
 use super::json::{Form, Tree};
+use super::matching::{Order, matching};
 use super::number::close;
 use super::path::{DEPTH_MAX, Paths};
-use super::snippet::{ABSENT, of_text, of_value};
+use super::snippet::{ABSENT, REDACTED, of_text, of_value};
 use super::{Comparison, Difference, Field, Kind};
-
-/// Elements that have no equal on the other side, by their index.
-pub(super) struct Unmatched {
-    pub(super) left: Vec<usize>,
-    pub(super) right: Vec<usize>,
-    /// Those that have one do not stand in the same order.
-    pub(super) reordered: bool,
-}
-
-/// Finds what of two lists of hashes is only on one side.
-pub(super) fn unmatched(a: &[u64], b: &[u64]) -> Unmatched {
-    let (left, right) = (only(a, b), only(b, a));
-    let matched = |all: &[u64], rest: &[usize]| -> Vec<u64> {
-        let mut rest = rest.iter().peekable();
-        let own = all.iter().enumerate().filter(|(at, _)| rest.next_if_eq(&at).is_none());
-        own.map(|(_, hash)| *hash).collect()
-    };
-    let reordered = matched(a, &left) != matched(b, &right);
-    Unmatched { left, right, reordered }
-}
-
-/// The indexes of what is in `own` more often than in `other`, the last ones of each.
-fn only(own: &[u64], other: &[u64]) -> Vec<usize> {
-    let mut counts: HashMap<u64, u32, ahash::RandomState> = HashMap::default();
-    for hash in other {
-        *counts.entry(*hash).or_default() += 1;
-    }
-    let lonely = |hash: &u64| match counts.get_mut(hash) {
-        Some(count) if *count > 0 => {
-            *count -= 1;
-            false
-        }
-        Some(_) | None => true,
-    };
-    own.iter().map(lonely).enumerate().filter_map(|(at, lonely)| lonely.then_some(at)).collect()
-}
 
 /// A walk through the documents of the primary and of the other.
 struct Walk<'a> {
@@ -93,7 +59,7 @@ pub(super) fn compare<'a>(
 impl Walk<'_> {
     fn pair(&mut self, at: u32, bt: u32, path: u32) {
         let (a, b) = (self.a.node(at), self.b.node(bt));
-        if a.ignored || b.ignored || (a.form == b.form && a.hash == b.hash) {
+        if a.ignored || b.ignored || a.is_same(b) {
             return;
         }
         let boolean = |form| matches!(form, Form::True | Form::False);
@@ -108,8 +74,7 @@ impl Walk<'_> {
             Form::Array => self.elements(at, bt, path),
             Form::Object => self.members(at, bt, path),
             Form::Number => {
-                let within = a.within.filter(|within| close(self.a.text_of(a), self.b.text_of(b), *within));
-                if within.is_none() {
+                if !a.within().is_some_and(|within| close(self.a.text_of(a), self.b.text_of(b), within)) {
                     self.differ(path, Kind::Value, Some(at), Some(bt));
                 }
             }
@@ -120,23 +85,29 @@ impl Walk<'_> {
     }
 
     fn elements(&mut self, at: u32, bt: u32, path: u32) {
-        // An element that is ignored is like any other such.
-        let hash = |tree: &Tree<'_>, at: u32| if tree.node(at).ignored { 7 } else { tree.node(at).hash };
         let (a, b): (Vec<u32>, Vec<u32>) = (self.a.below(at).collect(), self.b.below(bt).collect());
-        let a_hashes: Vec<u64> = a.iter().map(|&at| hash(&self.a, at)).collect();
-        let b_hashes: Vec<u64> = b.iter().map(|&at| hash(&self.b, at)).collect();
-        let rest = unmatched(&a_hashes, &b_hashes);
-        let unordered = self.a.node(at).unordered;
+        let order = if self.a.node(at).unordered { Order::Free } else { Order::Counts };
+        let elements = |tree: &Tree<'_>, all: &[u32]| all.iter().map(|&at| tree.node(at).element()).collect::<Vec<_>>();
+        let mut found = matching(&elements(&self.a, &a), &elements(&self.b, &b), order);
         if a.len() != b.len() {
-            self.report(path, Kind::Length, || (counted(a.len()), counted(b.len())));
+            let redacted = self.a.node(at).redacted;
+            let show = |elements| if redacted { REDACTED.into() } else { counted(elements) };
+            self.report(path, Kind::Length, || (show(a.len()), show(b.len())));
         }
-        if rest.reordered && !unordered {
+        if order == Order::Counts && found.reordered {
             self.differ(path, Kind::Order, Some(at), Some(bt));
         }
-        if !rest.left.is_empty() && !rest.right.is_empty() {
-            let element = self.paths.element(path);
+        if order == Order::Free {
+            // Those that look alike meet, wherever they stand.
+            self.a.sort_by_text(&a, &mut found.left);
+            self.b.sort_by_text(&b, &mut found.right);
+        }
+        found.pairs.extend(found.left.iter().copied().zip(found.right.iter().copied()));
+        if !found.pairs.is_empty() {
+            let redacted = self.a.node(at).redacted;
+            let element = if redacted { self.paths.hidden(path) } else { self.paths.element(path) };
             // What comes first is walked first: the pairs are taken from the end.
-            let pairs = rest.left.iter().zip(&rest.right).map(|(&left, &right)| (a[left], b[right], element));
+            let pairs = found.pairs.iter().map(|&(left, right)| (a[left], b[right], element));
             let from = self.pairs.len();
             self.pairs.extend(pairs);
             self.pairs[from..].reverse();
@@ -165,19 +136,15 @@ impl Walk<'_> {
                 (Some(_) | None, _) => (None, b.next()),
             };
             let of = |one: Option<(u64, u32)>| one.map(|(_, at)| at);
-            self.member(of(left), of(right), path);
+            self.member(of(left), of(right), (path, self.a.node(at).redacted));
         }
         // In the order of the primary's text: keys are sorted by hash.
         self.pairs[from..].sort_unstable_by_key(|pair| std::cmp::Reverse(pair.0));
     }
 
     /// A member that is on one side or on both.
-    fn member(&mut self, a: Option<u32>, b: Option<u32>, path: u32) {
-        let same = |(a, b): (u32, u32)| {
-            let (a, b) = (self.a.node(a), self.b.node(b));
-            a.form == b.form && a.hash == b.hash
-        };
-        if a.zip(b).is_some_and(same) {
+    fn member(&mut self, a: Option<u32>, b: Option<u32>, (path, redacted): (u32, bool)) {
+        if a.zip(b).is_some_and(|(a, b)| self.a.node(a).is_same(self.b.node(b))) {
             return;
         }
         let (tree, at) = match (a, b) {
@@ -186,7 +153,11 @@ impl Walk<'_> {
             (None, None) => return,
         };
         let node = tree.node(at);
-        let path = self.paths.member(path, &tree.key_of(node).unwrap_or_default(), node.key_hash);
+        let path = if redacted {
+            self.paths.hidden(path)
+        } else {
+            self.paths.member(path, &tree.key_of(node).unwrap_or_default(), node.key_hash)
+        };
         match (a, b) {
             (Some(a), Some(b)) => self.pairs.push((a, b, path)),
             (Some(_), None) => self.differ(path, Kind::Missing, a, None),
@@ -209,9 +180,14 @@ impl Walk<'_> {
         }
     }
 
+    /// The field that is told: what differs below a path that is not to be told is a value that differs there.
+    fn told(&self, path: u32, kind: Kind) -> (u32, Kind) {
+        self.paths.shown_instead(path).map_or((path, kind), |shown| (shown, Kind::Value))
+    }
+
     /// Whether a field is not listed yet, and there is room for it.
     fn is_new(&mut self, path: u32, kind: Kind) -> bool {
-        let new = !self.found.contains(&(path, kind));
+        let new = !self.found.contains(&self.told(path, kind));
         if new && self.differences.len() >= self.most {
             self.truncated = true;
             return false;
@@ -220,6 +196,7 @@ impl Walk<'_> {
     }
 
     fn push(&mut self, path: u32, kind: Kind, (primary, other): (Box<str>, Box<str>)) {
+        let (path, kind) = self.told(path, kind);
         self.found.insert((path, kind));
         let field = Field { path: self.paths.text(path), kind };
         self.differences.push(Difference { field, primary, other });
@@ -273,8 +250,8 @@ mod tests {
             ("[1,2,3]", "[0,1,2,4]", vec!["$ length: 3 elements | 4 elements", "$[*] value: 3 | 0"]),
             ("[1,1,2]", "[1,2,2]", vec!["$[*] value: 1 | 2"]),
             ("[{\"a\":1},{\"a\":2}]", "[{\"a\":3},{\"a\":4}]", vec!["$[*].a value: 1 | 3"]),
-            ("{\"u\":{\"17\":{\"n\":1}}}", "{\"u\":{\"17\":{\"n\":2}}}", vec!["$.u.*.n value: 1 | 2"]),
-            ("{\"17\":0}", "{\"18\":0}", vec!["$.* missing: 0 | (absent)", "$.* extra: (absent) | 0"]),
+            ("{\"u\":{\"17\":{\"n\":1}}}", "{\"u\":{\"17\":{\"n\":2}}}", vec!["$.u.{id}.n value: 1 | 2"]),
+            ("{\"17\":0}", "{\"18\":0}", vec!["$.{id} missing: 0 | (absent)", "$.{id} extra: (absent) | 0"]),
             ("{\"a b\":1}", "{\"a\\u0020b\":2}", vec!["$[\"a b\"] value: 1 | 2"]),
             (
                 "{\"a\":9007199254740993}",
@@ -313,6 +290,10 @@ mod tests {
             ("$.a", "{\"a\":1}", "{}", 0),
             ("$.a", "{}", "{\"a\":1}", 0),
             ("$.*.b", "{\"17\":{\"b\":1}}", "{\"17\":{\"b\":2}}", 0),
+            ("$.{id}", "{\"17\":1,\"total\":5}", "{\"18\":1,\"total\":9}", 1),
+            ("$.{id}", "{\"17\":1,\"total\":5}", "{\"18\":1,\"total\":5}", 0),
+            ("$..{id}", "{\"u\":{\"17\":1},\"n\":1}", "{\"u\":{\"18\":1},\"n\":2}", 1),
+            ("$.{id}.b", "{\"17\":{\"b\":1,\"c\":1}}", "{\"17\":{\"b\":2,\"c\":2}}", 1),
             ("$.a[*].b", "{\"a\":[{\"b\":1},{\"b\":2}]}", "{\"a\":[{\"b\":3},{\"b\":4}]}", 0),
             ("$.a[*]", "{\"a\":[1,2]}", "{\"a\":[3,4]}", 0),
             ("$.a[*]", "{\"a\":[1,2]}", "{\"a\":[3]}", 1),
@@ -358,18 +339,111 @@ mod tests {
     }
 
     #[test]
+    fn tolerance_holds_in_arrays_too() {
+        let criteria = |unordered: &[&str]| {
+            let tolerance =
+                ["$.a[*]", "$.a[*].n"].map(|text| Tolerance { pattern: Pattern::parse(text).unwrap(), within: 0.01 });
+            Criteria::new(&[], &patterns(unordered), &tolerance, &[])
+        };
+        let (ordered, free) = (criteria(&[]), criteria(&["$.a"]));
+        let found = |criteria, a: &str, b: &str| told(criteria, &format!("{{\"a\":{a}}}"), &format!("{{\"a\":{b}}}"));
+        for (a, b, as_ordered, as_free) in [
+            ("[1.000,1.001]", "[1.001,1.000]", vec![], vec![]),
+            ("[1.001,5.0]", "[5.0005,1.0009]", vec!["$.a order: [1.001,5.0] | [5.0005,1.0009]"], vec![]),
+            ("[1,5]", "[1,5.1]", vec!["$.a[*] value: 5 | 5.1"], vec!["$.a[*] value: 5 | 5.1"]),
+            ("[1.0,1.009]", "[1.009,0.995]", vec!["$.a[*] value: 1.009 | 0.995"], vec![]),
+            (
+                "[1,5,9]",
+                "[1.001,9.001]",
+                vec!["$.a length: 3 elements | 2 elements"],
+                vec!["$.a length: 3 elements | 2 elements"],
+            ),
+            ("[1e400]", "[1e400]", vec![], vec![]),
+            ("[1,\"x\"]", "[\"1\",\"x\"]", vec!["$.a[*] type: 1 | \"1\""], vec!["$.a[*] type: 1 | \"1\""]),
+            ("[[1,2]]", "[[1,3]]", vec!["$.a[*][*] value: 2 | 3"], vec!["$.a[*][*] value: 2 | 3"]),
+            // Members in any order, and the number may stand behind others.
+            ("[{\"k\":\"x\",\"n\":1}]", "[{\"n\":1.001,\"k\":\"x\"}]", vec![], vec![]),
+            (
+                "[{\"k\":\"x\",\"n\":1},{\"k\":\"y\",\"n\":2}]",
+                "[{\"k\":\"y\",\"n\":9},{\"k\":\"x\",\"n\":1.001}]",
+                vec!["$.a[*].n value: 2 | 9"],
+                vec!["$.a[*].n value: 2 | 9"],
+            ),
+        ] {
+            assert_eq!(found(&ordered, a, b), as_ordered, "{a} {b}");
+            assert_eq!(found(&free, a, b), as_free, "unordered {a} {b}");
+        }
+        // Two numbers with a tolerance: the second one is compared where the first ones belong together.
+        let pattern = Pattern::parse("$..n").unwrap();
+        let criteria = Criteria::new(&[], &patterns(&["$"]), &[Tolerance { pattern, within: 0.01 }], &[]);
+        assert_eq!(told(&criteria, "[{\"a\":{\"n\":1}},{\"n\":4}]", "[{\"n\":4.001},{\"a\":{\"n\":1.001}}]"), [""; 0]);
+        assert_eq!(
+            told(&criteria, "[{\"a\":{\"n\":1},\"n\":7}]", "[{\"a\":{\"n\":1},\"n\":8}]"),
+            ["$[*].n value: 7 | 8"]
+        );
+    }
+
+    #[test]
+    fn what_remains_of_unordered_arrays_is_paired_by_its_looks() {
+        let criteria = Criteria::new(&[], &patterns(&["$"]), &[], &[]);
+        let (a, b) = ("[{\"id\":1,\"v\":1},{\"id\":2,\"v\":1}]", "[{\"id\":2,\"v\":2},{\"id\":1,\"v\":2}]");
+        assert_eq!(told(&criteria, a, b), ["$[*].v value: 1 | 2"]);
+    }
+
+    #[test]
     fn what_is_redacted_is_never_shown() {
         let criteria = Criteria::new(&[], &[], &[], &patterns(&["$.card", "$..email"]));
         let (a, b) =
             ("{\"card\":{\"no\":4111},\"u\":[]}", "{\"card\":{\"no\":4222},\"u\":[{\"email\":\"ana@x\",\"n\":\"é\"}]}");
         let found = told(&criteria, a, b).join("\n");
-        assert!(found.contains("$.card.no value: (redacted) | (redacted)"), "{found}");
+        assert!(found.contains("$.card value: (redacted) | (redacted)"), "{found}");
         assert!(!found.contains("4111") && !found.contains("ana"), "{found}");
         let (a, b) = ("{}", "{\"u\":{\"email\":\"ana@x\",\"n\":\"é\"}}");
         assert_eq!(told(&criteria, a, b), ["$.u extra: (absent) | {\"email\":(redacted),\"n\":\"é\"}"]);
         let long = format!("{{\"a\":\"{}\"}}", "é".repeat(500));
         let found = told(&criteria, "{}", &long);
         assert!(found[0].len() < 250 && found[0].ends_with("é…"), "{found:?}");
+    }
+
+    #[test]
+    fn keys_below_what_is_redacted_are_not_told() {
+        let criteria = Criteria::new(&[], &[], &[], &patterns(&["$.users", "$.log[*].by"]));
+        let found = |a, b| told(&criteria, a, b);
+        let users = ["$.users value: (redacted) | (redacted)"];
+        assert_eq!(found("{\"users\":{\"ana\":{\"n\":1}}}", "{\"users\":{\"ana\":{\"n\":2}}}"), users);
+        assert_eq!(found("{\"users\":{\"ana\":1}}", "{\"users\":{\"ana\":[]}}"), users);
+        assert_eq!(
+            found("{\"users\":{\"ana\":1,\"bob\":1}}", "{\"users\":{\"ana\":2,\"eve\":1}}")[0]
+                .replace("(absent)", "(redacted)"),
+            users[0]
+        );
+        assert_eq!(found("{\"users\":[[1]]}", "{\"users\":[[2]]}"), users);
+        assert_eq!(found("{\"users\":[1]}", "{\"users\":[1,2]}"), ["$.users length: (redacted) | (redacted)"]);
+        assert_eq!(found("{\"users\":{}}", "{}"), ["$.users missing: (redacted) | (absent)"]);
+        // Once, whatever differs below it.
+        assert_eq!(
+            found("{\"log\":[{\"by\":\"ana\"},{\"by\":{\"a\":1}}]}", "{\"log\":[{\"by\":\"bob\"},{\"by\":{\"a\":2}}]}"),
+            ["$.log[*].by value: (redacted) | (redacted)"]
+        );
+    }
+
+    #[test]
+    fn paths_are_bounded_and_mean_what_they_tell() {
+        let key = "\\u0007".repeat(60);
+        let deep = |value: u8| format!("{}{value}{}", format!("{{\"{key}\":").repeat(8), "}".repeat(8));
+        let found = told(&Criteria::default(), &deep(1), &deep(2));
+        let (path, rest) = found[0].split_once(" value: ").unwrap();
+        assert_eq!((found.len(), rest), (1, "1 | 2"));
+        assert!((300..=512).contains(&path.len()), "{path}");
+        assert_eq!(told(&Criteria::new(&patterns(&[path]), &[], &[], &[]), &deep(1), &deep(2)), [""; 0]);
+        // What differs below the last path that fits is one field.
+        let wide = |value: u8| {
+            let members: Vec<_> = (1..=20).map(|at| format!("\"{}\":{value}", "m".repeat(at))).collect();
+            let names: Vec<_> = (0..8).map(|at| format!("{{\"{}{at}\":", "n".repeat(60))).collect();
+            format!("{}{{{}}}{}", names.concat(), members.join(","), "}".repeat(8))
+        };
+        let found = told(&Criteria::default(), &wide(1), &wide(2));
+        assert_eq!(found.len(), 512 - "$".len() - 8 * (".0".len() + 60) - ".".len() + 1, "{found:?}");
     }
 
     #[test]

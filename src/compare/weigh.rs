@@ -1,12 +1,15 @@
 //! What each value of a document weighs: a hash of what it means, without what is ignored in it.
 //!
 //! Two values with the same hash do not differ. The members of an object have no order; nor have the elements of an
-//! array that is `unordered`. Of members with the same key only the last one counts.
+//! array that is `unordered`. Of members with the same key only the last one counts. Numbers that have a tolerance all
+//! weigh the same in what holds them; so such a value has a *lead*, the first of those numbers, to tell it from others.
+
+use std::cmp::Ordering;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::criteria::{Criteria, Saying, Taken};
-use super::json::{Form, Tree};
+use super::json::{Form, Node, Tree};
 
 /// A value whose members are being marked.
 struct Frame {
@@ -26,10 +29,19 @@ impl Tree<'_> {
         for at in (0..self.nodes.len()).rev() {
             let at = u32::try_from(at).unwrap_or(u32::MAX); // there are fewer nodes than bytes, and of those 4 GiB
             match self.node(at).form {
-                Form::Array => self.nodes[at as usize].hash = self.array_hash(at),
+                Form::Array => {
+                    self.nodes[at as usize].hash = self.array_hash(at);
+                    let first = |_: &Node| 0;
+                    self.lead(at, first);
+                }
                 Form::Object => {
                     self.last_ones(at, &mut members);
                     self.nodes[at as usize].hash = self.object_hash(at);
+                    // Its members have no order of their own.
+                    self.lead(at, |member| member.key_hash);
+                }
+                Form::Number if self.node(at).within().is_some() => {
+                    self.nodes[at as usize].lead = self.text_of(self.node(at)).parse().unwrap_or(f64::NAN);
                 }
                 Form::Null | Form::False | Form::True | Form::Number | Form::String => {}
             }
@@ -62,7 +74,7 @@ impl Tree<'_> {
                     Saying::Ignored => node.ignored = true,
                     Saying::Unordered => node.unordered = true,
                     Saying::Redacted => redacted = true,
-                    Saying::Within(within) => node.within = Some(node.within.unwrap_or(0.0).max(*within)),
+                    Saying::Within(within) => node.within = node.within.max(*within), // of NaN and a number, the number
                 }
             }
             node.redacted = redacted;
@@ -79,7 +91,7 @@ impl Tree<'_> {
         let mut hash = 5;
         for child in self.below(at) {
             // An element that is ignored still is one.
-            let child = if self.node(child).ignored { 7 } else { self.node(child).hash };
+            let child = self.node(child).element().hash;
             hash = if unordered { mix(child, 5).wrapping_add(hash) } else { mix(hash, child) };
         }
         mix(hash, 4)
@@ -87,8 +99,20 @@ impl Tree<'_> {
 
     fn object_hash(&self, at: u32) -> u64 {
         let members = self.below(at).map(|child| self.node(child)).filter(|child| !child.ignored);
-        let sum = members.fold(0_u64, |sum, child| sum.wrapping_add(mix(child.key_hash, child.hash)));
+        let sum = members.fold(0_u64, |sum, child| sum.wrapping_add(mix(child.key_hash, child.element().hash)));
         mix(sum, 6)
+    }
+
+    /// Takes the lead of a value from the first of those below, in an order that both documents have.
+    fn lead(&mut self, at: u32, order: impl Fn(&Node) -> u64) {
+        let below = self.below(at).map(|child| self.node(child)).filter(|child| !child.ignored && !child.lead.is_nan());
+        let first = below.min_by(|one, other| {
+            let by_number = || if self.node(at).unordered { one.lead.total_cmp(&other.lead) } else { Ordering::Equal };
+            order(one).cmp(&order(other)).then_with(by_number)
+        });
+        let (lead, within) = first.map_or((f64::NAN, f64::NAN), |first| (first.lead, first.within));
+        let node = &mut self.nodes[at as usize];
+        (node.lead, node.within) = (lead, within);
     }
 
     /// Ignores members that a later one with the same key replaces.
