@@ -1,5 +1,6 @@
 //! `compare`: what a dark launch has shown so far, asked of a running proxy.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use anyhow::{Context, bail};
@@ -10,6 +11,7 @@ use super::args::{CompareArguments, CompareFormat};
 use super::entry::Terminal;
 use super::paint::Paint;
 use super::{Exit, fetch, out};
+use crate::compare::spelled_out;
 
 /// Fields that are listed, of each verdict.
 const FIELDS_MAX: usize = 40;
@@ -32,7 +34,7 @@ pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Resu
         let known: Vec<String> = routes.iter().filter_map(|route| route["route"].as_str()).map(str::to_owned).collect();
         routes.retain(|route| route["route"] == wanted.as_str());
         if routes.is_empty() {
-            bail!("no route `{wanted}` has a shadow; these have one: {}", known.join(", "));
+            bail!(unknown(wanted, &known));
         }
     }
     match arguments.format {
@@ -43,12 +45,20 @@ pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Resu
     Ok(Exit::Ok)
 }
 
+fn unknown(wanted: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return format!("no route has a shadow, and so has not `{wanted}`");
+    }
+    spelled_out(&format!("route `{wanted}` has no shadow; these have one: {}", known.join(", "))).into_owned()
+}
+
 fn routes(page: &Value) -> impl Iterator<Item = &Value> {
     page["routes"].as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
+/// A text of the page: what it says of answers comes from upstreams, and must not steer a terminal.
+fn text(value: &Value) -> Cow<'_, str> {
+    spelled_out(value.as_str().unwrap_or(""))
 }
 
 fn number(value: &Value) -> u64 {
@@ -58,7 +68,7 @@ fn number(value: &Value) -> u64 {
 /// `timeout 3, reset 1`.
 fn counts(value: &Value) -> String {
     let all = value.as_object().into_iter().flatten();
-    all.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+    all.map(|(name, count)| spelled_out(&format!("{name} {count}")).into_owned()).collect::<Vec<_>>().join(", ")
 }
 
 fn percent(share: f64) -> String {
@@ -77,32 +87,60 @@ fn milliseconds(quantiles: &Value) -> String {
     format!("p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms", at("p50"), at("p90"), at("p99"))
 }
 
+/// The share that the file has, and the one that holds.
+fn share(page: &Value, route: &Value) -> String {
+    let set = route["weight"].as_f64().unwrap_or(0.0);
+    let now = route["weight_actual"].as_f64().unwrap_or(set);
+    if page["kill_all"] == true {
+        format!("{set} % of the requests set, none now: `kill.all` is set")
+    } else if now < set {
+        format!("{set} % of the requests set, {now} % now: copies failed or found no room, so fewer are made")
+    } else {
+        format!("{set} % of the requests")
+    }
+}
+
 /// What is said of a route's copies, line by line.
-fn facts(route: &Value) -> Vec<(&'static str, String)> {
-    let mut facts = vec![
-        ("share", format!("{} % of the requests", route["weight"])),
-        ("sampled", number(&route["sampled"]).to_string()),
-        ("sent", format!("{} ({})", number(&route["sent"]), counts(&route["completed"]))),
-    ];
-    if !counts(&route["dropped"]).is_empty() {
-        facts.push(("dropped", counts(&route["dropped"])));
+fn facts(page: &Value, route: &Value) -> Vec<(&'static str, String)> {
+    let sent = match counts(&route["completed"]) {
+        none if none.is_empty() => number(&route["sent"]).to_string(),
+        classes => format!("{} ({classes})", number(&route["sent"])),
+    };
+    let mut facts =
+        vec![("share", share(page, route)), ("sampled", number(&route["sampled"]).to_string()), ("sent", sent)];
+    if number(&route["in_flight"]) > 0 {
+        facts.push(("in flight", number(&route["in_flight"]).to_string()));
     }
-    let comparison = &route["comparison"];
-    if comparison.is_null() {
-        facts.push((
-            "compared",
-            "nothing yet: `[route.shadow.compare]` is not there, or no copy was compared".to_owned(),
-        ));
-        return facts;
+    for (name, what) in [("dropped", "dropped"), ("left out", "not_compared")] {
+        if !counts(&route[what]).is_empty() {
+            facts.push((name, counts(&route[what])));
+        }
     }
-    facts.push(("since", text(&comparison["since"]).to_owned()));
+    if !route["comparison"].is_null() {
+        compared(&route["comparison"], &mut facts);
+    } else if route["compares"] == false {
+        facts.push(("compared", "none: the route has no `[route.shadow.compare]`".to_owned()));
+    } else {
+        facts.push(("compared", "none yet".to_owned()));
+    }
+    facts
+}
+
+fn compared(comparison: &Value, facts: &mut Vec<(&'static str, String)>) {
+    facts.push(("since", text(&comparison["since"]).into_owned()));
     facts.push(("compared", format!("{}, {} equal", number(&comparison["compared"]), number(&comparison["equal"]))));
     facts.push((
         "controls",
         format!("{}, {} of them differed", number(&comparison["with_control"]), number(&comparison["noisy_controls"])),
     ));
-    if !counts(&route["not_compared"]).is_empty() {
-        facts.push(("left out", counts(&route["not_compared"])));
+    for (name, what, meaning) in [
+        ("unread", "unread", "of them have bodies of which nothing can be said"),
+        ("cut short", "truncated", "of them differ in more fields than are listed"),
+        ("evicted", "evicted", "fields found no room in the table, which has 1024"),
+    ] {
+        if number(&comparison[what]) > 0 {
+            facts.push((name, format!("{} {meaning}", number(&comparison[what]))));
+        }
     }
     let net = comparison["net_mismatch"].as_f64().unwrap_or(0.0);
     let upper = comparison["net_mismatch_upper"].as_f64().unwrap_or(1.0);
@@ -112,12 +150,19 @@ fn facts(route: &Value) -> Vec<(&'static str, String)> {
     ));
     facts.push(("requests", milliseconds(&comparison["latency_seconds"]["primary"])));
     facts.push(("copies", milliseconds(&comparison["latency_seconds"]["candidate"])));
-    facts
 }
 
-fn fields<'v>(route: &'v Value, verdict: &'v str) -> impl Iterator<Item = &'v Value> {
+/// The fields with a verdict that are listed, and how many more there are.
+fn fields<'v>(route: &'v Value, verdict: &str) -> (Vec<&'v Value>, usize) {
     let all = route["comparison"]["fields"].as_array().into_iter().flatten();
-    all.filter(move |field| field["verdict"] == verdict).take(FIELDS_MAX)
+    let mut fields: Vec<&Value> = all.filter(|field| field["verdict"] == verdict).collect();
+    let more = fields.len().saturating_sub(FIELDS_MAX);
+    fields.truncate(FIELDS_MAX);
+    (fields, more)
+}
+
+fn more_of(verdict: &str, more: usize) -> String {
+    format!("and {more} more {verdict}: `--format json` lists them all")
 }
 
 const VERDICTS: [(&str, &str); 3] = [
@@ -131,33 +176,23 @@ fn table(page: &Value, paint: Paint) -> String {
     let out = &mut page_text;
     // Writing to a string cannot fail.
     for route in routes(page) {
-        let _ = writeln!(out, "{}  → {}", paint.bold(text(&route["route"])), text(&route["upstream"]));
-        for (name, fact) in facts(route) {
+        let _ = writeln!(out, "{}  → {}", paint.bold(&text(&route["route"])), text(&route["upstream"]));
+        for (name, fact) in facts(page, route) {
             let _ = writeln!(out, "  {name:<10}{fact}");
         }
         for (verdict, meaning) in VERDICTS {
-            let mut all = fields(route, verdict).peekable();
-            if all.peek().is_none() {
+            let (all, more) = fields(route, verdict);
+            if all.is_empty() {
                 continue;
             }
             let title = format!("{verdict}: {meaning}");
             let title = if verdict == "confirmed" { paint.red(&title) } else { paint.dim(&title) };
             let _ = writeln!(out, "  {title}");
             for field in all {
-                let _ = writeln!(
-                    out,
-                    "    {:<32}{:<9}copies {:<22}controls {}",
-                    text(&field["path"]),
-                    text(&field["kind"]),
-                    rate(&field["candidate"]),
-                    rate(&field["control"]),
-                );
-                if let Some(sample) = field["samples"].as_array().and_then(|samples| samples.last()) {
-                    let _ = writeln!(out, "      {}  →  {}", text(&sample["primary"]), text(&sample["candidate"]));
-                }
-                if verdict != "unknown" {
-                    let _ = writeln!(out, "      {}", paint.dim(text(&field["ignore"])));
-                }
+                out.push_str(&row(field, verdict, paint));
+            }
+            if more > 0 {
+                let _ = writeln!(out, "    {}", paint.dim(&more_of(verdict, more)));
             }
         }
         out.push('\n');
@@ -165,16 +200,36 @@ fn table(page: &Value, paint: Paint) -> String {
     if page_text.is_empty() { "no route has a shadow\n".to_owned() } else { page_text }
 }
 
-/// A cell of a Markdown table.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+/// The lines of a field.
+fn row(field: &Value, verdict: &str, paint: Paint) -> String {
+    let (candidate, control) = (rate(&field["candidate"]), rate(&field["control"]));
+    let (path, kind) = (text(&field["path"]), text(&field["kind"]));
+    let mut row = format!("    {path:<31} {kind:<8} copies {candidate:<24} controls {control}\n");
+    if let Some(sample) = field["samples"].as_array().and_then(|samples| samples.last()) {
+        let _ = writeln!(row, "      {}  →  {}", text(&sample["primary"]), text(&sample["candidate"]));
+    }
+    if !field["note"].is_null() {
+        let _ = writeln!(row, "      {}", paint.dim(&text(&field["note"])));
+    }
+    if verdict != "unknown" {
+        let _ = writeln!(row, "      {}", paint.dim(&text(&field["ignore"])));
+    }
+    row
+}
+
+/// Code in a cell of a Markdown table, fenced by more backticks than it has in a row.
+fn code(text: &str) -> String {
+    let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let room = if text.is_empty() || text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) { " " } else { "" };
+    format!("{fence}{room}{}{room}{fence}", text.replace('|', "\\|"))
 }
 
 fn markdown(page: &Value) -> String {
     let mut report = "# Dark launches\n".to_owned();
     for route in routes(page) {
         let _ = writeln!(report, "\n## {} → {}\n", text(&route["route"]), text(&route["upstream"]));
-        for (name, fact) in facts(route) {
+        for (name, fact) in facts(page, route) {
             let _ = writeln!(report, "* {name}: {fact}");
         }
         if route["comparison"].is_null() {
@@ -183,13 +238,14 @@ fn markdown(page: &Value) -> String {
         report.push_str(
             "\n| field | kind | verdict | copies | controls | request | copy |\n|---|---|---|---|---|---|---|\n",
         );
-        for field in VERDICTS.iter().flat_map(|(verdict, _)| fields(route, verdict)) {
+        let all = VERDICTS.map(|(verdict, _)| (verdict, fields(route, verdict)));
+        for field in all.iter().flat_map(|(_, (fields, _))| fields) {
             let sample = field["samples"].as_array().and_then(|samples| samples.last());
-            let side = |name: &str| sample.map_or(String::new(), |sample| format!("`{}`", cell(text(&sample[name]))));
+            let side = |name: &str| sample.map_or(String::new(), |sample| code(&text(&sample[name])));
             let _ = writeln!(
                 report,
-                "| `{}` | {} | {} | {} | {} | {} | {} |",
-                cell(text(&field["path"])),
+                "| {} | {} | {} | {} | {} | {} | {} |",
+                code(&text(&field["path"])),
                 text(&field["kind"]),
                 text(&field["verdict"]),
                 rate(&field["candidate"]),
@@ -198,6 +254,111 @@ fn markdown(page: &Value) -> String {
                 side("candidate"),
             );
         }
+        for (verdict, (_, more)) in all.into_iter().filter(|(_, (_, more))| *more > 0) {
+            let _ = writeln!(report, "\n{}", more_of(verdict, more));
+        }
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A page of one route, with some of it replaced.
+    fn page(route: &Value) -> Value {
+        let mut page = json!({ "kill_all": false, "routes": [{
+            "route": "shop", "upstream": "v2", "weight": 100.0, "weight_actual": 100.0, "compares": true,
+            "sampled": 9, "in_flight": 0, "sent": 7, "completed": { "2xx": 7 }, "dropped": { "timeout": 2 },
+            "not_compared": {}, "comparison": null,
+        }] });
+        let merged = page["routes"][0].as_object_mut().unwrap();
+        merged.extend(route.as_object().unwrap().clone());
+        page
+    }
+
+    fn compared(fields: &[Value]) -> Value {
+        page(&json!({ "comparison": {
+            "since": "2026-11-21T14:04:42.290Z", "compared": 7, "equal": 0, "with_control": 7, "noisy_controls": 0,
+            "unread": 0, "truncated": 0, "evicted": 0, "net_mismatch": 1.0, "net_mismatch_upper": 1.0, "fields": fields,
+        } }))
+    }
+
+    fn field(path: &str) -> Value {
+        json!({
+            "path": path, "kind": "value", "verdict": "confirmed", "candidate": { "different": 2204, "of": 2204 },
+            "control": { "different": 0, "of": 441 }, "ignore": format!("ignore = [\"{path}\"]"), "note": null,
+            "samples": [{ "primary": "1", "candidate": "2" }],
+        })
+    }
+
+    fn said(page: &Value, words: &str) {
+        for told in [table(page, Paint::Plain), markdown(page)] {
+            assert!(told.contains(words), "{words} is not in {told}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_held_back_is_told() {
+        said(&page(&json!({})), "100 % of the requests\n");
+        said(&page(&json!({ "weight_actual": 50.5 })), "100 % of the requests set, 50.5 % now: ");
+        let mut killed = page(&json!({ "weight_actual": 0.0 }));
+        killed["kill_all"] = json!(true);
+        said(&killed, "100 % of the requests set, none now: `kill.all` is set");
+    }
+
+    #[test]
+    fn nothing_compared_says_why() {
+        let left_out = page(&json!({ "not_compared": { "too_large": 7 } }));
+        said(&left_out, "too_large 7");
+        said(&left_out, "none yet");
+        said(&page(&json!({ "compares": false })), "no `[route.shadow.compare]`");
+        let nothing = page(&json!({ "sent": 0, "completed": {}, "in_flight": 7, "dropped": {} }));
+        let told = table(&nothing, Paint::Plain);
+        assert!(told.contains("  sent      0\n  in flight 7\n") && !told.contains("dropped"), "{told}");
+    }
+
+    #[test]
+    fn what_is_left_away_is_told() {
+        let many: Vec<_> = (0..43).map(|at| field(&format!("$.a{at}"))).collect();
+        let mut page = compared(&many);
+        said(&page, "and 3 more confirmed: `--format json` lists them all");
+        page["routes"][0]["comparison"]["unread"] = json!(5);
+        page["routes"][0]["comparison"]["truncated"] = json!(6);
+        said(&page, "5 of them have bodies of which nothing can be said");
+        said(&page, "6 of them differ in more fields than are listed");
+        let mut opaque = field("body");
+        opaque["note"] = json!("larger than 256 KiB");
+        let told = table(&compared(&[opaque]), Paint::Plain);
+        assert!(told.contains("      larger than 256 KiB\n") && !told.contains(" more "), "{told}");
+    }
+
+    #[test]
+    fn columns_do_not_run_together() {
+        let told = table(&compared(&[field(&"$.price".repeat(9))]), Paint::Plain);
+        assert!(told.contains("$.price value    copies 2204 of 2204 (100.00 %)  controls 0 of 441 (0.00 %)"), "{told}");
+    }
+
+    #[test]
+    fn what_upstreams_say_steers_neither_terminal_nor_table() {
+        let mut odd = field("$[\"\u{1b}]0;pwned\u{7}k\"]");
+        odd["samples"] = json!([{ "primary": "\u{9b}2J | `x` ``", "candidate": "a\nb\u{202e}" }]);
+        let page = compared(&[odd]);
+        for told in [table(&page, Paint::Plain), markdown(&page)] {
+            let steering = |letter: char| letter != '\n' && letter.is_control() || letter == '\u{202e}';
+            assert!(!told.contains(steering), "{told:?}");
+        }
+        let told = markdown(&page);
+        let row = told.lines().find(|line| line.contains("pwned")).unwrap();
+        assert!(row.contains("| ``` \\u{9b}2J \\| `x` `` ``` | `a\\u{a}b\\u{202e}` |"), "{row}");
+        assert_eq!(row.replace("\\|", "").matches('|').count(), 8, "{row}");
+    }
+
+    #[test]
+    fn a_route_that_is_not_there_is_told() {
+        assert_eq!(unknown("a", &[]), "no route has a shadow, and so has not `a`");
+        assert!(unknown("a", &["b".to_owned(), "c".to_owned()]).ends_with("these have one: b, c"));
+    }
 }

@@ -40,7 +40,8 @@ pub struct Answer<'a> {
 /// A body, with its content coding still on.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<'a> {
-    /// The first bytes, as many as were kept: all of them or [`BODY_MAX`](super::BODY_MAX), unless there was no room.
+    /// The first bytes, as many as were kept: all of them if those are no more than [`BODY_MAX`](super::BODY_MAX) and
+    /// there was room.
     pub captured: &'a [u8],
     /// How many bytes there were.
     pub length: u64,
@@ -73,9 +74,9 @@ impl<'a> Body<'a> {
         self.captured.len() as u64 == self.length
     }
 
-    /// Whether less was kept than should have been.
+    /// Whether less was kept of it than should have been.
     pub(super) fn found_no_room(&self) -> bool {
-        !self.is_whole() && self.captured.len() < super::BODY_MAX
+        !self.is_whole() && self.length <= super::BODY_MAX as u64
     }
 }
 

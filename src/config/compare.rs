@@ -16,12 +16,13 @@ const KEEP_MAX: i64 = 1_000;
 const PATHS_MAX: usize = 1_000;
 
 /// A path into a response.
-const PATHS: Form = Form::OneOrMore(&Form::Pattern(r"^\$|^header:|\$\{"));
+const PATHS: Form = Form::OneOrMore(&Form::Pattern(r"^\$|^(header|trailer):|^(status|transport|body)$|\$\{"));
 
 /// `[route.shadow.compare]`.
 pub(super) const COMPARE: Spec = Spec {
     title: "[route.shadow.compare]",
-    doc: "How responses are compared. Paths: `$.a.b` in a JSON body, `$..b` at any depth, `header:date`.",
+    doc: "How responses are compared. Paths: `$.a.b` in a JSON body, `$..b` at any depth, `$.a[*].b`, `$.a.{id}`, \
+          `header:date`, `trailer:name`, `status`, `transport`, `body`.",
     keys: &[
         default(
             "control",
@@ -32,7 +33,7 @@ pub(super) const COMPARE: Spec = Spec {
         optional("ignore", PATHS, "What is not compared."),
         optional("unordered", PATHS, "Arrays whose order does not count."),
         optional("tolerance", Form::Map(&Form::Number(0, i64::MAX)), "By how much numbers at these paths may differ."),
-        optional("redact", PATHS, "What is redacted before anything is stored."),
+        optional("redact", PATHS, "What is redacted before anything is stored, keys below it included."),
         default("keep", Form::Integer(0, KEEP_MAX), "50", "Redacted samples that are kept for each confirmed field."),
     ],
     later: &[],

@@ -256,7 +256,8 @@ pub(super) fn warn_of_loops(
             "route `{}` copies to `{}`, whose endpoint at port {} is the listener `{}` of this file",
             route.name, upstream.name, endpoint.port, listener.name
         );
-        let help = "copies come back as requests; they are marked and never copied again, but answered once more";
+        let help = "copies come back as requests and are answered and copied again, until the proxy's own `Via` ends it; only \
+                    from `identity.trusted_proxies` their mark is believed, and they are not copied";
         context.report(Finding::warning("shadow-loop", at, message).help(help));
     }
 }

@@ -1,11 +1,13 @@
 //! `/shadow`: what became of copies, and what comparing their answers has shown.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::ledger::Ledger;
 use crate::dark::{Quantiles, Reported, RouteReport};
+use crate::route::{Kill, Weight};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 
 /// The page.
@@ -18,6 +20,8 @@ pub(super) fn shadow(ledger: &Ledger) -> Value {
             let shadow = route.split()?.shadow.as_ref()?;
             let mut value = copies(series.as_deref()?);
             value["weight"] = json!(shadow.weight.percent());
+            value["weight_actual"] = json!(now(shadow.weight, series.as_deref()?, &snapshot.rules.kill));
+            value["compares"] = json!(shadow.compare.is_some());
             let report = reports.iter().find(|report| report.route == route.name);
             value["comparison"] = report.map_or(Value::Null, comparison);
             Some(value)
@@ -26,10 +30,19 @@ pub(super) fn shadow(ledger: &Ledger) -> Value {
     let bytes = &ledger.registry.shadow_bytes;
     json!({
         "generation": snapshot.generation.0,
+        "kill_all": snapshot.rules.kill.all,
         "held_bytes": bytes.used(),
         "held_bytes_max": bytes.max(),
         "routes": routes,
     })
+}
+
+/// The share that is copied now, in percent, to the fourth decimal: as fine as a weight is.
+fn now(weight: Weight, series: &ShadowSeries, kill: &Kill) -> f64 {
+    if kill.all {
+        return 0.0;
+    }
+    (series.weight_actual(weight.percent() / 100.0) * 1e6).round() / 1e4
 }
 
 fn copies(series: &ShadowSeries) -> Value {
@@ -95,7 +108,6 @@ fn field(field: &Reported) -> Value {
             })
         })
         .collect();
-    let key = if field.kind == "order" { "unordered" } else { "ignore" };
     json!({
         "path": field.path,
         "kind": field.kind,
@@ -103,9 +115,36 @@ fn field(field: &Reported) -> Value {
         "candidate": { "different": field.raw.0, "of": field.raw.1 },
         "control": { "different": field.noise.0, "of": field.noise.1 },
         "evidence_log10": field.evidence_log10,
-        "ignore": format!("{key} = [\"{}\"]", field.path.escape_default()),
+        "ignore": line(field.kind, &field.path),
+        "note": note(field.kind),
         "samples": samples,
     })
+}
+
+/// The line that makes a difference count no more, to be pasted into `[route.shadow.compare]`.
+fn line(kind: &str, path: &str) -> String {
+    let key = if kind == "order" && path.starts_with('$') { "unordered" } else { "ignore" };
+    let mut line = format!("{key} = [\"");
+    // A `${` would be a variable.
+    for letter in path.replace("${", "$${").chars() {
+        match letter {
+            '"' | '\\' => line.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(line, "\\u{:04X}", u32::from(letter));
+            }
+            letter => line.push(letter),
+        }
+    }
+    line + "\"]"
+}
+
+/// What is to be known of a kind that says too little of itself.
+fn note(kind: &str) -> Option<&'static str> {
+    (kind == "opaque").then_some(
+        "bodies that differ and were not looked into: neither JSON nor text, larger than 256 KiB (2 MiB when decoded), or \
+         with more than 65536 values or 16384 lines",
+    )
 }
 
 fn quantiles(quantiles: Quantiles) -> Value {
@@ -116,4 +155,65 @@ fn quantiles(quantiles: Quantiles) -> Value {
 fn time(at: Duration) -> Value {
     let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or(Value::Null, |at| json!(format!("{at:.3}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::load_text;
+    use crate::route::Compare;
+
+    /// What the file says that has this line.
+    fn read(line: &str) -> Compare {
+        let file = format!(
+            "schema = 1\n[[listener]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[upstream.b]\nendpoints = [\"http://127.0.0.1:2\"]\n\
+             [[route]]\nname = \"r\"\nmatch = {{ path = \"/*\" }}\nstable = \"a\"\n\
+             [route.shadow]\nupstream = \"b\"\nweight = 1\n[route.shadow.compare]\n{line}\n"
+        );
+        let variables = |name: &str| Some(format!("variable {name}"));
+        let loaded = load_text("routes.toml", &file, &variables).unwrap_or_else(|errors| panic!("{line}: {errors:?}"));
+        let split = loaded.rules.routes[0].split().unwrap();
+        split.shadow.as_ref().unwrap().compare.clone().unwrap()
+    }
+
+    #[test]
+    fn lines_to_paste_say_what_they_mean() {
+        for (kind, path, text) in [
+            ("value", "$.größe", "ignore = [\"$.größe\"]"),
+            ("value", "$[\"a b\"]", "ignore = [\"$[\\\"a b\\\"]\"]"),
+            ("value", "$[\"\\u{1b}\"]", "ignore = [\"$[\\\"\\\\u{1b}\\\"]\"]"),
+            ("value", "$[\"${HOME}\"]", "ignore = [\"$[\\\"$${HOME}\\\"]\"]"),
+            ("value", "$.u.{id}.n", "ignore = [\"$.u.{id}.n\"]"),
+            ("header", "header:x-*", "ignore = [\"header:x-*\"]"),
+            ("status", "status", "ignore = [\"status\"]"),
+            ("opaque", "body", "ignore = [\"body\"]"),
+            // The lines of a text cannot be unordered.
+            ("order", "body", "ignore = [\"body\"]"),
+        ] {
+            assert_eq!(line(kind, path), text);
+            assert_eq!(read(text).ignore, [path]);
+        }
+        let text = line("order", "$.items");
+        assert_eq!((&*text, read(&text).unordered), ("unordered = [\"$.items\"]", vec!["$.items".to_owned()]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_to_paste_is_read_as_the_path(key in "\\PC{0,20}|[\\x00-\\x7f]{0,20}|[$\\{}A-Z\"\\\\u]{0,20}") {
+            // As a path writes it.
+            let json = |value: u8| serde_json::to_string(&serde_json::json!({ key.as_str(): value })).unwrap();
+            let headers = http::HeaderMap::new();
+            let (a, b) = (json(1), json(2));
+            let outcome = |text| {
+                let body = crate::compare::Body::whole(str::as_bytes(text));
+                let status = http::StatusCode::OK;
+                crate::compare::Outcome::Answered(crate::compare::Answer { status, headers: &headers, trailers: None, body })
+            };
+            let found = crate::compare::Criteria::default().compare(&outcome(&a), &outcome(&b));
+            let path = &found.differences[0].field.path;
+            prop_assert_eq!(&read(&line("value", path)).ignore, &[path.to_string()]);
+        }
+    }
 }

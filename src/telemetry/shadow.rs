@@ -211,6 +211,18 @@ impl ShadowSeries {
         &self.bytes
     }
 
+    /// The share of requests that is copied now, of `weight` in the file, both 0 to 1: less while the upstream has
+    /// trouble. The mean over the workers that have copied anything.
+    #[must_use]
+    pub fn weight_actual(&self, weight: f64) -> f64 {
+        let (sum, workers) = self
+            .meters
+            .used()
+            .fold((0, 0_i32), |(sum, workers), meter| (sum + meter.held_back.value().max(0), workers + 1));
+        let millionths = i32::try_from(sum).unwrap_or(i32::MAX);
+        (weight - f64::from(millionths) / 1e6 / f64::from(workers.max(1))).max(0.0)
+    }
+
     /// The figures, which add up.
     #[must_use]
     pub fn read(&self) -> ShadowFigures {
@@ -343,6 +355,18 @@ mod tests {
         }
         let last = check();
         assert_eq!((last.sampled, last.in_flight), (40_000, 0));
+    }
+
+    #[test]
+    fn the_actual_weight_is_what_the_workers_copy() {
+        let series = ShadowSeries::new("r", "u", (2, &Arc::new(ShadowBytes::new(10))));
+        assert!((series.weight_actual(0.5) - 0.5).abs() < 1e-9);
+        series.meters.of(0).held_back.add(400_000);
+        assert!((series.weight_actual(0.5) - 0.1).abs() < 1e-9);
+        series.meters.of(1).held_back.add(0);
+        assert!((series.weight_actual(0.5) - 0.3).abs() < 1e-9);
+        // The file's share may have become less since.
+        assert!(series.weight_actual(0.1).abs() < 1e-9);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(super) fn expose(text: &mut Text, scrape: &mut Scrape<'_>) {
     let help = "The share that is copied now: less while the shadow's upstream has trouble.";
     text.family("pointsman_shadow_weight_actual_ratio", Kind::Gauge, help);
     for (series, weight) in shadows {
-        text.sample("", &labels(series), weight - held_back(series));
+        text.sample("", &labels(series), series.weight_actual(*weight));
     }
     let bytes = &scrape.registry.shadow_bytes;
     text.family("pointsman_shadow_held_bytes", Kind::Gauge, "Bytes of bodies that all copies hold.");
@@ -114,14 +114,4 @@ fn findings(text: &mut Text, all: &mut [Findings]) {
 
 fn labels(series: &ShadowSeries) -> [(&str, &str); 2] {
     [("route", &series.route), ("upstream", &series.upstream)]
-}
-
-/// The mean over the workers that have copied anything.
-fn held_back(series: &ShadowSeries) -> f64 {
-    let (sum, workers) = series
-        .meters
-        .used()
-        .fold((0, 0_i32), |(sum, workers), meter| (sum + meter.held_back.value().max(0), workers + 1));
-    let millionths = i32::try_from(sum).unwrap_or(i32::MAX);
-    f64::from(millionths) / 1e6 / f64::from(workers.max(1))
 }
