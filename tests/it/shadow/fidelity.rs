@@ -47,8 +47,13 @@ fn odd_lines(random: &mut fastrand::Rng) -> Vec<(&'static str, Vec<u8>)> {
 /// A request nobody would write by hand.
 fn odd_request(random: &mut fastrand::Rng, number: usize) -> Vec<u8> {
     let method = ["GET", "HEAD", "POST", "PUT"][random.usize(0..4)];
-    let head = format!("{method} {} HTTP/1.1\r\nHost: test\r\nx-number: {number}\r\n", odd_target(random));
-    let mut request = head.into_bytes();
+    let origin = if random.u8(0..10) == 0 { "http://test" } else { "" };
+    let target = odd_target(random);
+    let mut request =
+        format!("{method} {origin}{target} HTTP/1.1\r\nHost: test\r\nx-number: {number}\r\n").into_bytes();
+    if !matches!(method, "GET" | "HEAD") && random.u8(0..5) == 0 {
+        request.extend(b"Expect: 100-continue\r\n");
+    }
     for (name, value) in odd_lines(random) {
         request.extend([name.as_bytes(), b": ", &value, b"\r\n"].concat());
     }
@@ -245,7 +250,7 @@ fn a_copy_is_what_the_request_was_between_the_versions() {
     let mut client = H2::connect(proxy.address());
     each((&proxy, &dark), 100, |number| Odd::general(&mut random, number).send(&mut client));
     agree(&proxy, (&main, &dark), 100);
-    assert_eq!((main.accepted(), dark.accepted()), (1, 1), "connections are used again");
+    assert_eq!(main.accepted(), 1, "its connection is used again");
 }
 
 #[test]
