@@ -28,9 +28,11 @@ pub(super) fn shadow(ledger: &Ledger) -> Value {
         })
         .collect();
     let bytes = &ledger.registry.shadow_bytes;
+    let comparing = ledger.judge.figures();
     json!({
         "generation": snapshot.generation.0,
         "kill_all": snapshot.rules.kill.all,
+        "comparing": { "routes": comparing.books, "failed": comparing.failed, "refused": comparing.refused },
         "held_bytes": bytes.used(),
         "held_bytes_max": bytes.max(),
         "routes": routes,
@@ -85,7 +87,10 @@ fn comparison(report: &RouteReport) -> Value {
         "different": report.different,
         "with_control": report.controls,
         "noisy_controls": report.noisy_controls,
+        "ended_early": report.early,
+        "controls_ended_early": report.early_controls,
         "unread": report.unread,
+        "truncated": report.truncated,
         "net_mismatch": report.net_mismatch,
         "net_mismatch_upper": report.net_mismatch_upper,
         "threshold_log10": report.threshold_log10,
@@ -115,6 +120,7 @@ fn field(field: &Reported) -> Value {
         "candidate": { "different": field.raw.0, "of": field.raw.1 },
         "control": { "different": field.noise.0, "of": field.noise.1 },
         "evidence_log10": field.evidence_log10,
+        "threshold_log10": field.threshold_log10,
         "ignore": line(field.kind, &field.path),
         "note": note(field.kind),
         "samples": samples,

@@ -1,83 +1,135 @@
 //! The book of one route: the evidence on every field that differs, and what was counted beside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::about::About;
+use super::reach::reached;
 use super::report::{Findings, Quantiles, Reported, RouteReport, Sampled};
 use super::trial::{Seen, Trial};
 use crate::compare::{Comparison, Criteria, Field, Pattern, Tolerance};
-use crate::release::{Form, Verdict, Verdicts};
-use crate::route::{Compare, Generation, Weight};
+use crate::release::{Form, Found, Level, Mismatch, Tally, Verdict, Verdicts};
+use crate::route::{Compare, Weight};
 use crate::telemetry::Histogram;
 
 /// The chance that a report ever names a field that is nothing but noise.
 const ALPHA: f64 = 0.01;
 
-/// What a route's evidence is about: when any of it changes, it begins anew.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct About {
-    pub(super) upstream: String,
-    pub(super) revision: Option<String>,
-    pub(super) stable: Option<String>,
-    pub(super) compare: Compare,
-}
-
 /// The book of one route.
 pub(super) struct Book {
     pub(super) about: About,
-    /// Of the rules that it began under.
-    pub(super) generation: Generation,
-    criteria: Criteria,
+    criteria: Arc<Criteria>,
     verdicts: Verdicts<Field, Sampled>,
+    mismatch: Mismatch,
     since: Duration,
     equal: u64,
     different: u64,
-    noisy: u64,
-    controls: u64,
     unread: u64,
+    truncated: u64,
+    early: u64,
+    controls: u64,
+    noisy_controls: u64,
+    early_controls: u64,
     primary: Histogram,
     candidate: Histogram,
 }
 
+/// What comparing a trial has shown.
+pub(super) struct Compared {
+    raw: Shown,
+    noise: Option<Shown>,
+}
+
+/// What comparing two answers has shown.
+struct Shown {
+    comparison: Comparison,
+    fields: Vec<Field>,
+    reached: Level,
+}
+
+impl Compared {
+    /// Compares the answers of a trial: milliseconds of work when they are large.
+    pub(super) fn of(trial: &Trial, criteria: &Criteria) -> Self {
+        let body = trial.primary.body();
+        let primary = trial.primary.compared(&body);
+        let show = |other: &Seen| {
+            let comparison = criteria.compare(&primary, &other.compared(&other.body()));
+            let reached = reached(&trial.primary, other, &comparison);
+            Shown { fields: comparison.fields(), comparison, reached }
+        };
+        Self { raw: show(&trial.candidate), noise: trial.control.as_ref().map(show) }
+    }
+}
+
+impl Shown {
+    fn found(&self) -> Found<'_, Field> {
+        Found { differing: &self.fields, reached: self.reached }
+    }
+
+    /// Whether the answers differ; nothing where their bodies could not be looked into and all else is equal.
+    fn differs(&self) -> Option<bool> {
+        let differs = !self.comparison.is_equal();
+        (differs || self.comparison.unread.is_none()).then_some(differs)
+    }
+
+    fn tally(&self) -> Tally {
+        let differs = self.differs();
+        Tally { exposures: u64::from(differs.is_some()), events: u64::from(differs == Some(true)) }
+    }
+
+    /// Whether the comparison ended before the headers and the body, at a failure or another status.
+    fn is_early(&self) -> bool {
+        self.reached < Level::Head
+    }
+}
+
 impl Book {
-    pub(super) fn new(about: About, generation: Generation, since: Duration) -> Self {
+    pub(super) fn new(about: About, since: Duration) -> Self {
         let form = if about.compare.control == Weight::FULL { Form::Pairs } else { Form::Arms };
         let keep = usize::try_from(about.compare.keep).unwrap_or(0);
         Self {
-            criteria: criteria(&about.compare),
+            criteria: Arc::new(criteria(&about.compare)),
             verdicts: Verdicts::new(form, ALPHA, keep),
             about,
-            generation,
             since,
+            mismatch: Mismatch::default(),
             equal: 0,
             different: 0,
-            noisy: 0,
-            controls: 0,
             unread: 0,
+            truncated: 0,
+            early: 0,
+            controls: 0,
+            noisy_controls: 0,
+            early_controls: 0,
             primary: Histogram::default(),
             candidate: Histogram::default(),
         }
     }
 
-    /// Compares a trial, and adds what comes of it.
-    pub(super) fn add(&mut self, trial: &Trial) {
-        let (primary, candidate) = (trial.primary.body(), trial.candidate.body());
-        let compare =
-            |other: &Seen, body: &[u8]| self.criteria.compare(&trial.primary.compared(&primary), &other.compared(body));
-        let raw = compare(&trial.candidate, &candidate);
-        let noise = trial.control.as_ref().map(|control| compare(control, &control.body()));
+    /// What its trials are compared by.
+    pub(super) fn criteria(&self) -> Arc<Criteria> {
+        Arc::clone(&self.criteria)
+    }
+
+    /// Adds what comparing a trial has shown.
+    pub(super) fn add(&mut self, trial: &Trial, Compared { raw, noise }: Compared) {
         self.primary.record(trial.primary.took);
         self.candidate.record(trial.candidate.took);
-        self.unread += u64::from(raw.unread.is_some());
-        if raw.is_equal() {
-            self.equal += 1;
-        } else {
-            self.different += 1;
+        self.equal += u64::from(raw.differs() == Some(false));
+        self.different += u64::from(raw.differs() == Some(true));
+        self.unread += u64::from(raw.comparison.unread.is_some());
+        self.truncated +=
+            u64::from([Some(&raw), noise.as_ref()].into_iter().flatten().any(|of| of.comparison.truncated));
+        self.early += u64::from(raw.is_early());
+        self.mismatch.raw.merge(raw.tally());
+        if let Some(noise) = &noise {
+            self.controls += 1;
+            self.noisy_controls += u64::from(noise.differs() == Some(true));
+            self.early_controls += u64::from(noise.is_early());
+            self.mismatch.noise.merge(noise.tally());
         }
-        self.controls += u64::from(noise.is_some());
-        self.noisy += u64::from(noise.as_ref().is_some_and(|noise| !noise.is_equal()));
-        let of_noise = noise.as_ref().map(Comparison::fields);
-        self.verdicts.observe(&raw.fields(), of_noise.as_deref());
-        for difference in raw.differences {
+        self.verdicts.observe(raw.found(), noise.as_ref().map(Shown::found));
+        for difference in raw.comparison.differences {
             let sample = Sampled {
                 at: trial.at,
                 request_id: trial.request_id.clone(),
@@ -89,11 +141,11 @@ impl Book {
     }
 
     pub(super) fn findings(&self, route: &str) -> Findings {
-        let (fields, mismatch) = (self.verdicts.fields(), self.verdicts.mismatch());
+        let (fields, mismatch) = (self.verdicts.fields(), self.mismatch);
         let count = |verdict| fields.iter().filter(|field| field.verdict == verdict).count();
         Findings {
             route: route.to_owned(),
-            upstream: self.about.upstream.clone(),
+            upstream: self.about.shadow.upstream.clone(),
             confirmed: count(Verdict::Confirmed),
             noisy: count(Verdict::Noisy),
             unknown: count(Verdict::Unknown),
@@ -103,8 +155,7 @@ impl Book {
     }
 
     pub(super) fn report(&self, route: &str) -> RouteReport {
-        let mismatch = self.verdicts.mismatch();
-        let threshold = self.verdicts.threshold_log10();
+        let mismatch = self.mismatch;
         let fields = self.verdicts.fields().into_iter().map(|field| Reported {
             path: field.key.path.clone(),
             kind: field.key.kind.word(),
@@ -116,6 +167,7 @@ impl Book {
             raw: (field.raw.events, field.raw.exposures),
             noise: (field.noise.events, field.noise.exposures),
             evidence_log10: field.log10,
+            threshold_log10: field.threshold_log10,
             samples: if field.verdict == Verdict::Confirmed {
                 field.samples.iter().cloned().collect()
             } else {
@@ -124,18 +176,21 @@ impl Book {
         });
         RouteReport {
             route: route.to_owned(),
-            upstream: self.about.upstream.clone(),
-            revision: self.about.revision.clone(),
+            upstream: self.about.shadow.upstream.clone(),
+            revision: self.about.shadow.revision.clone(),
             since: self.since,
             compared: self.equal + self.different,
             equal: self.equal,
             different: self.different,
             controls: self.controls,
-            noisy_controls: self.noisy,
+            noisy_controls: self.noisy_controls,
+            early: self.early,
+            early_controls: self.early_controls,
             unread: self.unread,
+            truncated: self.truncated,
             net_mismatch: mismatch.net(),
             net_mismatch_upper: mismatch.net_upper(ALPHA),
-            threshold_log10: threshold,
+            threshold_log10: self.verdicts.threshold_log10(),
             evicted: self.verdicts.evicted(),
             fields: fields.collect(),
             primary: Quantiles::of(&self.primary),

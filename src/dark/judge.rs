@@ -1,18 +1,21 @@
-//! The thread that compares, and the way to it.
+//! The thread that compares, and the way to it. A trial whose comparison fails costs itself alone.
 
-use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use super::book::{About, Book};
-use super::report::{Findings, RouteReport};
+use super::report::{Figures, Findings, RouteReport};
+use super::shelf::Books;
 use super::trial::Trial;
 use crate::clock::Clock;
-use crate::route::{RouteId, Rules};
+use crate::route::Rules;
 
 /// Trials that may wait.
 const QUEUED_MAX: usize = 256;
+/// So often a failure is told in the log, at most.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// Hands trials over. One for each worker.
 #[derive(Clone, Debug)]
@@ -31,55 +34,6 @@ enum Message {
     Stop,
 }
 
-/// The books of all routes.
-struct Books {
-    routes: Mutex<BTreeMap<String, Book>>,
-    clock: Clock,
-}
-
-impl std::fmt::Debug for Books {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Books").finish_non_exhaustive()
-    }
-}
-
-impl Books {
-    fn open(&self) -> MutexGuard<'_, BTreeMap<String, Book>> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a trial to the book of its route; to a new one when what it is about has changed since.
-    fn add(&self, trial: &Trial) {
-        let Some((name, about)) = about(&trial.rules, trial.route) else { return };
-        let mut books = self.open();
-        match books.get_mut(name) {
-            Some(book) if book.about == about => book.add(trial),
-            // It was on its way when the file was edited.
-            Some(book) if book.generation > trial.generation => {}
-            Some(_) | None => {
-                let mut book = Book::new(about, trial.generation, self.clock.wall());
-                book.add(trial);
-                books.insert(name.to_owned(), book);
-            }
-        }
-    }
-}
-
-fn about(rules: &Rules, route: RouteId) -> Option<(&str, About)> {
-    let route = rules.routes.get(route.0 as usize)?;
-    let split = route.split()?;
-    let shadow = split.shadow.as_ref()?;
-    let upstream = rules.upstreams.get(shadow.upstream.0 as usize)?;
-    let stable = split.variants.first().and_then(|stable| rules.upstreams.get(stable.upstream.0 as usize));
-    let about = About {
-        upstream: upstream.name.clone(),
-        revision: upstream.revision.clone(),
-        stable: stable.and_then(|stable| stable.revision.clone()),
-        compare: shadow.compare.clone()?,
-    };
-    Some((&route.name, about))
-}
-
 impl TrialSender {
     /// Hands a trial over; never blocks. False when it finds no room.
     #[must_use]
@@ -95,10 +49,10 @@ impl Judge {
     /// When the system gives none.
     pub fn start(clock: Clock) -> std::io::Result<Self> {
         let (trials, received) = sync_channel(QUEUED_MAX);
-        let books = Arc::new(Books { routes: Mutex::default(), clock });
+        let books = Arc::new(Books::new(clock));
         let thread = std::thread::Builder::new().name("compare".to_owned()).spawn({
             let books = Arc::clone(&books);
-            move || compare(&received, &books)
+            move || compare(&received, &books, clock)
         })?;
         Ok(Self { trials, books, thread: Some(thread) })
     }
@@ -112,24 +66,19 @@ impl Judge {
     /// What is known of the routes under these rules, by name. Books about what is not so any more are closed.
     #[must_use]
     pub fn reports(&self, rules: &Rules) -> Vec<RouteReport> {
-        self.read(rules, |name, book| book.report(name))
+        self.books.read(rules, |name, book| book.report(name))
     }
 
     /// What it comes to, in figures.
     #[must_use]
     pub fn findings(&self, rules: &Rules) -> Vec<Findings> {
-        self.read(rules, |name, book| book.findings(name))
+        self.books.read(rules, |name, book| book.findings(name))
     }
 
-    fn read<R>(&self, rules: &Rules, of: impl Fn(&str, &Book) -> R) -> Vec<R> {
-        let current = |name: &str, book: &Book| {
-            let at = rules.routes.iter().position(|route| route.name == name)?;
-            let (_, about) = about(rules, RouteId(u32::try_from(at).ok()?))?;
-            (about == book.about).then_some(())
-        };
-        let mut books = self.books.open();
-        books.retain(|name, book| current(name, book).is_some());
-        books.iter().map(|(name, book)| of(name, book)).collect()
+    /// What is known of the thread itself.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.books.figures()
     }
 }
 
@@ -143,8 +92,77 @@ impl Drop for Judge {
     }
 }
 
-fn compare(received: &Receiver<Message>, books: &Books) {
-    while let Ok(Message::Trial(trial)) = received.recv() {
-        books.add(&trial);
+fn compare(received: &Receiver<Message>, books: &Books, clock: Clock) {
+    let trials = std::iter::from_fn(|| match received.recv() {
+        Ok(Message::Trial(trial)) => Some(trial),
+        Ok(Message::Stop) | Err(_) => None,
+    });
+    let mut told = None;
+    each(
+        trials,
+        |trial| books.add(trial),
+        || {
+            let failed = books.fails();
+            if is_due(&mut told, clock.now()) {
+                tracing::error!(
+                    failed,
+                    "answers could not be compared: please report it, with the panic that is told above"
+                );
+            }
+        },
+    );
+}
+
+/// Hands each of them to `judge`, and lets go of it, whatever it comes to.
+fn each<T>(trials: impl Iterator<Item = T>, judge: impl Fn(&T), mut fails: impl FnMut()) {
+    for trial in trials {
+        // Nothing is changed while two answers are compared, so nothing is left half done there.
+        if catch_unwind(AssertUnwindSafe(|| judge(&trial))).is_err() {
+            fails();
+        }
+    }
+}
+
+/// Whether it is time to tell of it again.
+fn is_due(told: &mut Option<Instant>, now: Instant) -> bool {
+    let due = told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY);
+    if due {
+        *told = Some(now);
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+    use crate::telemetry::{ShadowBytes, ShadowHeld};
+
+    #[test]
+    fn a_comparison_that_panics_costs_its_trial_alone() {
+        let bytes = Arc::new(ShadowBytes::new(100));
+        let (judged, failed) = (RefCell::new(Vec::new()), Cell::new(0));
+        let trials = (0..10).map(|number| {
+            assert_eq!(bytes.used(), 0, "what was held for the one before was let go");
+            let mut held = ShadowHeld::new(Arc::clone(&bytes));
+            assert!(held.try_take(60));
+            (number, held)
+        });
+        let judge = |(number, _): &(i32, ShadowHeld)| {
+            assert!(number % 3 != 0, "as a decoder might");
+            judged.borrow_mut().push(*number);
+        };
+        each(trials, judge, || failed.set(failed.get() + 1));
+        assert_eq!((judged.into_inner(), failed.get()), (vec![1, 2, 4, 5, 7, 8], 4));
+        assert_eq!(bytes.used(), 0);
+    }
+
+    #[test]
+    fn failures_are_told_once_a_minute() {
+        let (began, mut told) = (Clock.now(), None);
+        let due: Vec<_> =
+            [0, 1, 59, 60, 61, 119, 125].map(|at| is_due(&mut told, began + Duration::from_secs(at))).into();
+        assert_eq!(due, [true, false, false, true, false, false, true]);
     }
 }

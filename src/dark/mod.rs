@@ -4,11 +4,14 @@
 //! Nobody waits here. A trial that finds no room is dropped and counted; what waits is bounded in number, and its bytes
 //! are those that all copies share.
 
+mod about;
 mod book;
 mod judge;
+mod reach;
 mod report;
+mod shelf;
 mod trial;
 
 pub use judge::{Judge, TrialSender};
-pub use report::{Findings, Quantiles, Reported, RouteReport, Sampled};
+pub use report::{Figures, Findings, Quantiles, Reported, RouteReport, Sampled};
 pub use trial::{Kept, Seen, Trial};

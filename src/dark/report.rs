@@ -15,9 +15,9 @@ pub struct RouteReport {
     pub revision: Option<String>,
     /// When the evidence began, since the Unix epoch.
     pub since: Duration,
-    /// Trials that were compared.
+    /// Trials that were compared: the equal and the different ones.
     pub compared: u64,
-    /// Those without a difference.
+    /// Those without a difference, whose bodies were looked into.
     pub equal: u64,
     /// Those with one.
     pub different: u64,
@@ -25,13 +25,19 @@ pub struct RouteReport {
     pub controls: u64,
     /// Controls that differed from their request's own answer.
     pub noisy_controls: u64,
-    /// Trials whose bodies could not be looked into.
+    /// Trials whose comparison ended at a failure or another status: of headers and body nothing is known.
+    pub early: u64,
+    /// Controls with which it ended there.
+    pub early_controls: u64,
+    /// Trials whose bodies could not be looked into. Without a difference elsewhere they are neither equal nor different.
     pub unread: u64,
+    /// Trials with more differences than are listed; the others are not among the fields.
+    pub truncated: u64,
     /// The rate of mismatches beyond that of the controls, 0 to 1.
     pub net_mismatch: f64,
     /// The rate that it is below, at any time, with 99 % confidence.
     pub net_mismatch_upper: f64,
-    /// The evidence that confirms a field, log10.
+    /// The evidence that confirms one of the first fields, log10; a later one needs more.
     pub threshold_log10: f64,
     /// Fields that lost their row to others.
     pub evicted: u64,
@@ -41,6 +47,17 @@ pub struct RouteReport {
     pub primary: Quantiles,
     /// How long those of the copies took.
     pub candidate: Quantiles,
+}
+
+/// What is known of the comparing itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Routes with evidence.
+    pub books: usize,
+    /// Trials whose comparison panicked.
+    pub failed: u64,
+    /// Trials of routes for which there was no room: there is evidence on 256 others.
+    pub refused: u64,
 }
 
 /// What is known of one route's shadow, in figures.
@@ -77,6 +94,8 @@ pub struct Reported {
     pub noise: (u64, u64),
     /// The evidence that it differs, log10.
     pub evidence_log10: f64,
+    /// The evidence that confirms it, log10.
+    pub threshold_log10: f64,
     /// Samples, redacted; of confirmed fields only.
     pub samples: Vec<Sampled>,
 }

@@ -2,14 +2,17 @@
 
 mod difference;
 mod evidence;
+mod level;
 mod likelihood;
 mod pairs;
 mod rate;
 mod sample_ratio;
+mod spending;
 mod verdict;
 
 pub use difference::{Difference, Failures};
 pub use evidence::{Evidence, GRID, Kernel, Stratum, Tally};
+pub use level::{Found, Level, Placed};
 pub use likelihood::{Estimate, Likelihood};
 pub use pairs::Pairs;
 pub use rate::Mismatch;

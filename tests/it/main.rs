@@ -22,6 +22,7 @@ mod hostile;
 mod hostile_upstream;
 mod http1;
 mod identity;
+mod judged;
 mod limits;
 mod memory;
 mod process;

@@ -1,0 +1,265 @@
+//! What is concluded from answers: trials in, reports out, without sockets.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use pointsman::clock::Clock;
+use pointsman::compare::{Ending, Failure};
+use pointsman::config::load_text;
+use pointsman::dark::{Judge, Kept, RouteReport, Seen, Trial};
+use pointsman::route::{Generation, RouteId, Rules};
+use pointsman::telemetry::{ShadowBytes, ShadowHeld};
+
+use crate::harness::until;
+
+const FILE: &str = r#"
+schema = 1
+[[listener]]
+address = "127.0.0.1:0"
+[upstream.main]
+endpoints = ["http://127.0.0.1:1"]
+revision = "1"
+[upstream.main2]
+endpoints = ["http://127.0.0.1:1"]
+revision = "1"
+[upstream.dark]
+endpoints = ["http://127.0.0.1:2"]
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+[[route.variant]]
+name = "b"
+upstream = "main2"
+weight = 10
+[route.shadow]
+upstream = "dark"
+weight = 100
+methods = ["GET"]
+[route.shadow.compare]
+control = 100
+"#;
+
+fn rules(text: &str) -> Arc<Rules> {
+    Arc::new(load_text("routes.toml", text, &|_| None).unwrap().rules)
+}
+
+fn outcome(outcome: Result<Box<Kept>, Failure>) -> Seen {
+    Seen { outcome, took: Duration::from_millis(1) }
+}
+
+fn coded(status: u16, coding: &'static str, body: &[u8]) -> Seen {
+    let headers = [("content-type", "application/json"), ("content-encoding", coding)];
+    let headers: HeaderMap = headers
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect();
+    outcome(Ok(Box::new(Kept {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        trailers: None,
+        captured: vec![Bytes::copy_from_slice(body)],
+        length: body.len() as u64,
+        digest: xxhash_rust::xxh3::xxh3_128(body),
+        ending: Ending::Complete,
+    })))
+}
+
+fn answered(status: u16, body: &str) -> Seen {
+    coded(status, "identity", body.as_bytes())
+}
+
+/// A judge, and the rules of its trials.
+struct Court {
+    judge: Judge,
+    rules: Arc<Rules>,
+    generation: u64,
+    held: Arc<ShadowBytes>,
+}
+
+impl Court {
+    fn new(text: &str) -> Self {
+        let held = Arc::new(ShadowBytes::new(1 << 20));
+        Self { judge: Judge::start(Clock).unwrap(), rules: rules(text), generation: 1, held }
+    }
+
+    fn reload(&mut self, text: &str) {
+        self.rules = rules(text);
+        self.generation += 1;
+    }
+
+    fn send(&self, primary: Seen, candidate: Seen, control: Option<Seen>) {
+        let mut held = ShadowHeld::new(Arc::clone(&self.held));
+        assert!(held.try_take(100));
+        let mut trial = Some(Box::new(Trial {
+            rules: Arc::clone(&self.rules),
+            generation: Generation(self.generation),
+            route: RouteId(0),
+            at: Duration::from_secs(1),
+            request_id: "1".into(),
+            primary,
+            candidate,
+            control,
+            held,
+        }));
+        // One after the other, so that none finds no room.
+        assert!(self.judge.sender().try_send(trial.take().unwrap()));
+        until("it is judged", || (self.held.used() == 0).then_some(()));
+    }
+
+    fn report(&self) -> RouteReport {
+        self.judge.reports(&self.rules).pop().unwrap()
+    }
+}
+
+fn verdict(report: &RouteReport, path: &str) -> Option<&'static str> {
+    report.fields.iter().find(|field| &*field.path == path).map(|field| field.verdict)
+}
+
+#[test]
+fn controls_that_fail_make_no_difference_of_noise() {
+    for share in ["100", "50"] {
+        for failing in [|| outcome(Err(Failure::Reset)), || answered(429, "{}")] {
+            let court = Court::new(&FILE.replace("control = 100", &format!("control = {share}")));
+            let mut number = 0;
+            let mut noise = || {
+                number += 1;
+                answered(200, &format!("{{\"ts\":{number}}}"))
+            };
+            for n in 0..300 {
+                court.send(noise(), noise(), Some(if n % 2 == 0 { failing() } else { noise() }));
+            }
+            let report = court.report();
+            assert_eq!(verdict(&report, "$.ts"), Some("noisy"), "{share}");
+            let field = report.fields.iter().find(|field| &*field.path == "$.ts").unwrap();
+            assert_eq!((field.raw, field.noise), ((300, 300), (150, 150)));
+            assert_eq!((report.early_controls, report.early, report.controls), (150, 0, 300));
+            assert_eq!((report.compared, report.different), (300, 300));
+        }
+    }
+}
+
+#[test]
+fn a_candidate_that_fails_says_nothing_of_its_body() {
+    let court = Court::new(FILE);
+    for n in 0..40 {
+        let candidate = if n % 2 == 0 { answered(500, "oh") } else { answered(200, "{\"a\":2}") };
+        court.send(answered(200, "{\"a\":1}"), candidate, Some(answered(200, "{\"a\":1}")));
+    }
+    let report = court.report();
+    let rates =
+        |path: &str| report.fields.iter().find(|field| &*field.path == path).map(|field| (field.raw, field.noise));
+    assert_eq!(rates("status"), Some(((20, 40), (0, 40))));
+    assert_eq!(rates("$.a"), Some(((20, 20), (0, 40))));
+    assert_eq!((verdict(&report, "status"), verdict(&report, "$.a")), (Some("confirmed"), Some("confirmed")));
+    assert_eq!(report.early, 20);
+}
+
+#[test]
+fn bodies_that_could_not_be_read_are_not_equal() {
+    let court = Court::new(&format!("{FILE}ignore = [\"header:content-encoding\"]\n"));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(b"{\"other\":1}").unwrap();
+    let zipped = encoder.finish().unwrap();
+    let large = || {
+        let mut seen = answered(200, "{\"a\":1}");
+        seen.outcome.as_mut().unwrap().length = 400_000;
+        seen
+    };
+    for _ in 0..20 {
+        court.send(large(), coded(200, "gzip", &zipped), None);
+    }
+    let report = court.report();
+    assert_eq!((report.unread, report.compared, report.equal, report.different), (20, 0, 0, 0));
+    assert_eq!(report.net_mismatch_upper, 1.0, "nothing is known");
+    // A difference elsewhere is one all the same.
+    court.send(large(), coded(404, "gzip", &zipped), None);
+    let mut differs = coded(200, "gzip", &zipped);
+    let kept = differs.outcome.as_mut().unwrap();
+    kept.headers.insert("x-other", HeaderValue::from_static("1"));
+    court.send(large(), differs, None);
+    let report = court.report();
+    assert_eq!((report.unread, report.compared, report.equal, report.different), (21, 2, 0, 2));
+}
+
+#[test]
+fn differences_beyond_those_listed_are_told_of() {
+    let court = Court::new(FILE);
+    let body = |value: u32| {
+        let members: Vec<_> = (0..400).map(|n| format!("\"f{n}\":{value}")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    court.send(answered(200, &body(1)), answered(200, &body(1)), None);
+    assert_eq!(court.report().truncated, 0);
+    court.send(answered(200, &body(1)), answered(200, &body(2)), None);
+    court.send(answered(200, &body(1)), answered(200, &body(1)), Some(answered(200, &body(2))));
+    let report = court.report();
+    assert_eq!((report.truncated, report.fields.len()), (2, 256));
+}
+
+#[test]
+fn evidence_begins_anew_when_what_it_is_about_changes() {
+    let mut court = Court::new(FILE);
+    let send = |court: &Court| court.send(answered(200, "1"), answered(200, "2"), Some(answered(200, "1")));
+    let edits: [(&str, &str); 9] = [
+        ("methods = [\"GET\"]", "methods = [\"GET\"]\nhost = \"other\""),
+        ("methods = [\"GET\"]", "methods = [\"GET\"]\nheaders = { set = { x-a = \"1\" } }"),
+        ("methods = [\"GET\"]", "methods = [\"GET\", \"HEAD\"]"),
+        ("methods = [\"GET\"]", "methods = [\"GET\"]\nfrom = [\"stable\", \"b\"]"),
+        ("stable = \"main\"", "stable = \"main2\""),
+        ("127.0.0.1:2\"", "127.0.0.1:3\""),
+        ("127.0.0.1:1\"]\nrevision = \"1\"\n[upstream.main2]", "127.0.0.1:4\"]\nrevision = \"1\"\n[upstream.main2]"),
+        ("revision = \"1\"\n[upstream.main2]", "revision = \"2\"\n[upstream.main2]"),
+        ("control = 100", "control = 100\nignore = [\"$.b\"]"),
+    ];
+    for (from, to) in edits {
+        court.reload(FILE);
+        send(&court);
+        send(&court);
+        assert_eq!(court.report().compared, 2, "before {to}");
+        let edited = FILE.replace(from, to);
+        assert_ne!(edited, FILE, "{from}");
+        court.reload(&edited);
+        assert_eq!(court.judge.reports(&court.rules).len(), 0, "{to}");
+        send(&court);
+        assert_eq!(court.report().compared, 1, "{to}");
+    }
+    // What it is not about: what others get, the share, how much at once.
+    court.reload(FILE);
+    send(&court);
+    for (from, to) in [
+        ("weight = 100", "weight = 50\nmax_in_flight = 5"),
+        ("weight = 10\n", "weight = 20\n"),
+        (
+            "[upstream.main2]\nendpoints = [\"http://127.0.0.1:1\"]",
+            "[upstream.main2]\nendpoints = [\"http://127.0.0.1:9\"]",
+        ),
+    ] {
+        let before = court.report().compared;
+        let edited = FILE.replace(from, to);
+        assert_ne!(edited, FILE, "{from}");
+        court.reload(&edited);
+        send(&court);
+        assert_eq!(court.report().compared, before + 1, "{to}");
+    }
+}
+
+#[test]
+fn books_of_routes_that_are_gone_are_closed_though_nobody_asks() {
+    let mut court = Court::new(FILE);
+    for n in 0..20 {
+        court.reload(&FILE.replace("name = \"all\"", &format!("name = \"all{n}\"")));
+        court.send(answered(200, "1"), answered(200, "2"), None);
+        assert_eq!(court.judge.figures().books, 1);
+    }
+    // One that was on its way is late: its route is gone.
+    let (newest, generation) = (Arc::clone(&court.rules), court.generation);
+    (court.rules, court.generation) = (rules(FILE), 1);
+    court.send(answered(200, "1"), answered(200, "2"), None);
+    (court.rules, court.generation) = (newest, generation);
+    assert_eq!(court.judge.figures().books, 1);
+    assert_eq!(court.report().compared, 1);
+}
