@@ -7,7 +7,7 @@ use super::measure::Tally;
 use super::status::{ratio, time};
 use crate::release::{Difference, Fairness, SampleRatio};
 use crate::route::Split;
-use crate::telemetry::{Drawn, Sample, Sampled};
+use crate::telemetry::{Drawn, LatencyCounts, Sample, Sampled};
 
 /// The chance that the interval of a comparison ever misses the truth.
 const ALPHA: f64 = 0.05;
@@ -46,7 +46,7 @@ pub(super) fn experiment(split: &Split, sample: &Sample, since: &[Tally]) -> Val
     let judged = judge(split, sample);
     let variants = split.variants.iter().zip(since).enumerate();
     let variants = variants.map(|(at, (variant, tally))| {
-        let ratio = judged.ratio.as_ref();
+        let (ratio, durations) = (judged.ratio.as_ref(), sample.durations(at));
         json!({
             "name": variant.name,
             "weight": variant.weight.percent(),
@@ -56,14 +56,15 @@ pub(super) fn experiment(split: &Split, sample: &Sample, since: &[Tally]) -> Val
             "requests": tally.requests,
             "errors": tally.errors,
             "error_ratio": ratio_of(tally),
-            "p50_ms": milliseconds(tally, 0.50),
-            "p90_ms": milliseconds(tally, 0.90),
-            "p99_ms": milliseconds(tally, 0.99),
+            "p50_ms": milliseconds(&durations, 0.50),
+            "p90_ms": milliseconds(&durations, 0.90),
+            "p99_ms": milliseconds(&durations, 0.99),
         })
     });
-    let compared = split.variants.iter().zip(since).skip(1);
-    let against_stable = |(variant, tally): (&crate::route::Variant, &Tally)| {
-        comparison((&variant.name, tally), (&split.variants.first()?.name, since.first()?))
+    let compared = split.variants.iter().zip(since).enumerate().skip(1);
+    let against_stable = |(at, (variant, tally)): (usize, (&crate::route::Variant, &Tally))| {
+        let stable = (&*split.variants.first()?.name, since.first()?, &sample.durations(0));
+        comparison((&variant.name, tally, &sample.durations(at)), stable)
     };
     json!({
         "since": time(sample.since),
@@ -112,8 +113,11 @@ fn words(split: &Split, judged: &Judged, since: &[Tally]) -> String {
     }
 }
 
+/// A variant's name, what was counted of it, and how long its answers took.
+type Side<'a> = (&'a str, &'a Tally, &'a LatencyCounts);
+
 /// One variant against another: failures in the random sample with their interval, durations side by side.
-fn comparison((name, one): (&str, &Tally), (against, other): (&str, &Tally)) -> Option<Value> {
+fn comparison((name, one, durations): Side<'_>, (against, other, durations_against): Side<'_>) -> Option<Value> {
     let found = Difference::of(one.sample, other.sample, ALPHA)?;
     Some(json!({
         "variant": name,
@@ -133,12 +137,12 @@ fn comparison((name, one): (&str, &Tally), (against, other): (&str, &Tally)) -> 
         } else {
             "no difference shown"
         },
-        "p50_ms": milliseconds(one, 0.50),
-        "p50_ms_against": milliseconds(other, 0.50),
-        "p90_ms": milliseconds(one, 0.90),
-        "p90_ms_against": milliseconds(other, 0.90),
-        "p99_ms": milliseconds(one, 0.99),
-        "p99_ms_against": milliseconds(other, 0.99),
+        "p50_ms": milliseconds(durations, 0.50),
+        "p50_ms_against": milliseconds(durations_against, 0.50),
+        "p90_ms": milliseconds(durations, 0.90),
+        "p90_ms_against": milliseconds(durations_against, 0.90),
+        "p99_ms": milliseconds(durations, 0.99),
+        "p99_ms_against": milliseconds(durations_against, 0.99),
     }))
 }
 
@@ -146,8 +150,9 @@ fn ratio_of(tally: &Tally) -> Option<f64> {
     ratio(tally.errors, tally.requests)
 }
 
-fn milliseconds(tally: &Tally, share: f64) -> Option<f64> {
-    tally.quantile_ms(share).map(|ms| (ms * 1e3).round() / 1e3)
+/// To three significant digits or so: it is no more exact than that.
+fn milliseconds(durations: &LatencyCounts, share: f64) -> Option<f64> {
+    durations.quantile(share).map(|took| (took.as_secs_f64() * 1e5).round() / 1e2)
 }
 
 fn percent(share: f64) -> f64 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::release::Failures;
 use crate::route::{Reason, Route, Rules};
-use crate::telemetry::{Counter, Fallback, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
+use crate::telemetry::{Counter, Fallback, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +23,6 @@ pub struct Tally {
     pub sample: Failures,
     /// Requests of the random sample that stable answered for a variant without a usable endpoint.
     pub fallbacks: u64,
-    /// How long they took, in the buckets of [`Histogram`].
-    pub durations: [u64; Histogram::BOUNDS_US.len() + 1],
 }
 
 impl Tally {
@@ -59,15 +57,11 @@ impl Tally {
         let [outside, inside] = [&meter.failed_late[0], &meter.failed_late[1]].map(Counter::value);
         self.errors += outside + inside;
         self.sample.failed += inside;
-        let durations = meter.duration.read().0;
-        self.durations.iter_mut().zip(durations).for_each(|(sum, one)| *sum += one);
     }
 
     /// What was counted since it was `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
-        let mut durations = self.durations;
-        durations.iter_mut().zip(before.durations).for_each(|(now, then)| *now = now.saturating_sub(then));
         Self {
             requests: self.requests.saturating_sub(before.requests),
             counted: self.counted.saturating_sub(before.counted),
@@ -77,30 +71,7 @@ impl Tally {
                 failed: self.sample.failed.saturating_sub(before.sample.failed),
             },
             fallbacks: self.fallbacks.saturating_sub(before.fallbacks),
-            durations,
         }
-    }
-
-    /// The duration that this share of the requests stayed below, in milliseconds: found in the bucket, and there taken
-    /// as evenly spread, so that it is as exact as the bucket is narrow. Above the last bound it is that bound. Nothing
-    /// without requests.
-    #[must_use]
-    pub fn quantile_ms(&self, share: f64) -> Option<f64> {
-        let all: u64 = self.durations.iter().sum();
-        if all == 0 {
-            return None;
-        }
-        let rank = share * float(all);
-        let (mut below, mut from) = (0.0, 0.0);
-        for (count, to) in self.durations.iter().zip(Histogram::BOUNDS_US) {
-            let (count, to) = (float(*count), float(to) / 1e3);
-            if count > 0.0 && below + count >= rank {
-                return Some(from + (to - from) * ((rank - below) / count).clamp(0.0, 1.0));
-            }
-            below += count;
-            from = to;
-        }
-        Some(from)
     }
 }
 
@@ -168,8 +139,6 @@ pub(super) fn assignment(route: &Route) -> Option<impl PartialEq> {
 mod tests {
     use super::*;
     use crate::telemetry::{Labels, PerWorker};
-    use std::time::Duration;
-
     fn series() -> VariantSeries {
         let labels = Labels { route: "r".into(), variant: "v".into() };
         VariantSeries { labels, meters: PerWorker::new(2) }
@@ -195,21 +164,5 @@ mod tests {
         meter.requests[at(Reason::Weight, Fallback::No)][StatusClass::Success as usize].add(1);
         let since = Tally::of(&series).since(&before);
         assert_eq!((since.requests, since.errors, since.sample.requests), (1, 0, 1));
-    }
-
-    #[test]
-    fn quantiles_lie_in_their_buckets() {
-        let series = series();
-        assert_eq!(Tally::of(&series).quantile_ms(0.5), None);
-        let meter = series.meters.of(0);
-        (0..90).for_each(|_| meter.duration.record(Duration::from_micros(800)));
-        (0..10).for_each(|_| meter.duration.record(Duration::from_millis(20)));
-        let tally = Tally::of(&series);
-        for (share, from, to) in [(0.5, 0.5, 1.0), (0.9, 0.5, 1.0), (0.99, 10.0, 25.0), (1.0, 25.0, 25.0)] {
-            let quantile = tally.quantile_ms(share).unwrap();
-            assert!((from..=to).contains(&quantile), "{share}: {quantile}");
-        }
-        meter.duration.record(Duration::from_mins(2));
-        assert_eq!(Tally::of(&series).quantile_ms(1.0), Some(30_000.0), "beyond the last bound it is that bound");
     }
 }

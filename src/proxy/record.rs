@@ -73,6 +73,9 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
     let reason = exchange.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
     meter.requests[reason.index()][StatusClass::of(exchange.status) as usize].inc();
     meter.duration.record(took);
+    if let Some(sample) = exchange.route.and_then(|route| exchange.local.sample(route)) {
+        sample.answered(worker.index, variant, took);
+    }
     if let Some(call) = &exchange.call {
         meter.grpc.inc(call.status);
     }

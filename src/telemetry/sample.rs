@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::{Counter, Distinct, Union};
+use super::{Counter, Distinct, Latencies, LatencyCounts, Union};
 use crate::route::{KeyHash, VariantId};
 
 /// How many first keys there can be.
@@ -30,7 +30,7 @@ const VARIANTS_MAX: usize = 254;
 pub struct Room(AtomicUsize);
 
 impl Room {
-    /// What it is by default: 64 MiB. Two workers and two variants take up 144 KiB a route that is asked.
+    /// What it is by default: 64 MiB. Two workers and two variants take up 150 KiB a route that is asked.
     pub const BYTES: usize = 64 << 20;
 
     /// Room for so many bytes.
@@ -86,6 +86,14 @@ pub struct Sample {
 struct Draws {
     requests: Box<[Counter]>,
     keys: Option<Keys>,
+    durations: Option<Durations>,
+}
+
+/// How long one worker's answers took, by variant.
+#[derive(Debug)]
+struct Durations {
+    variants: Box<[Latencies]>,
+    room: Arc<Room>,
 }
 
 /// The keys that one worker has seen.
@@ -134,16 +142,38 @@ impl Sample {
         }
     }
 
+    /// A worker has answered, for whatever reason by this variant. Only worker number `worker` may say so.
+    pub fn answered(&self, worker: usize, variant: VariantId, took: Duration) {
+        let draws = self.workers.get(worker).map(|draws| draws.get_or_init(|| Box::new(self.open())));
+        let durations = draws.and_then(|draws| draws.durations.as_ref());
+        if let Some(variant) = durations.and_then(|durations| durations.variants.get(usize::from(variant.0))) {
+            variant.record(took);
+        }
+    }
+
+    /// How long answers of a variant took, from a request's head to the last byte of its answer.
+    #[must_use]
+    pub fn durations(&self, variant: usize) -> LatencyCounts {
+        let mut counts = LatencyCounts::default();
+        let used = self.workers.iter().filter_map(|worker| worker.get());
+        for durations in used.filter_map(|draws| draws.durations.as_ref()) {
+            durations.variants.get(variant).into_iter().for_each(|one| counts.absorb(one));
+        }
+        counts
+    }
+
     fn open(&self) -> Draws {
         let wanted = self.drawn == Drawn::Keys && self.variants <= VARIANTS_MAX;
         let keys = if wanted { Keys::open(self.variants, &self.room) } else { None };
-        Draws { requests: (0..self.variants).map(|_| Counter::default()).collect(), keys }
+        let requests = (0..self.variants).map(|_| Counter::default()).collect();
+        Draws { requests, keys, durations: Durations::open(self.variants, &self.room) }
     }
 
     /// Whether anything was decided.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.workers.iter().any(|worker| worker.get().is_some())
+        let used = self.workers.iter().filter_map(|worker| worker.get());
+        used.flat_map(|draws| &draws.requests).any(|requests| requests.value() > 0)
     }
 
     /// What it says now. Only the control plane may ask.
@@ -199,6 +229,20 @@ impl Sample {
 
     fn settled(&self) -> MutexGuard<'_, Settled> {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Durations {
+    /// None yet; nothing at all when there is no room.
+    fn open(variants: usize, room: &Arc<Room>) -> Option<Self> {
+        let taken = room.take(variants * Latencies::BYTES);
+        taken.then(|| Self { variants: (0..variants).map(|_| Latencies::default()).collect(), room: Arc::clone(room) })
+    }
+}
+
+impl Drop for Durations {
+    fn drop(&mut self) {
+        self.room.give_back(self.variants.len() * Latencies::BYTES);
     }
 }
 
@@ -290,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_room_is_bounded_and_given_back() {
-        let room = Arc::new(Room::new(2 * Keys::bytes(2)));
+        let room = Arc::new(Room::new(2 * (Keys::bytes(2) + 2 * Latencies::BYTES)));
         let new = || Sample::new(Duration::ZERO, 2, Drawn::Keys, (2, Arc::clone(&room)));
         let (one, two) = (new(), new());
         let key = Some(KeyHash::of(hash(1)));
@@ -299,6 +343,14 @@ mod tests {
         two.decided(0, VariantId(1), key);
         assert!(one.read().keys.is_some());
         assert_eq!(two.read(), Sampled { requests: vec![0, 1], firsts: vec![], keys: None }, "no room: said so");
+        for sample in [&one, &two] {
+            sample.answered(0, VariantId(1), Duration::from_millis(10));
+            sample.answered(1, VariantId(1), Duration::from_millis(12));
+            sample.answered(1, VariantId(9), Duration::from_millis(12));
+        }
+        let median = one.durations(1).quantile(0.5).unwrap();
+        assert!((9..12).contains(&median.as_millis()), "{median:?}");
+        assert_eq!((one.durations(0).quantile(0.5), two.durations(1).quantile(0.5)), (None, None));
         drop(one);
         let three = new();
         three.decided(0, VariantId(1), key);
