@@ -117,7 +117,7 @@ fn facts(page: &Value, route: &Value) -> Vec<(&'static str, String)> {
         }
     }
     if !route["comparison"].is_null() {
-        compared(&route["comparison"], &mut facts);
+        compared(route, &mut facts);
     } else if route["compares"] == false {
         facts.push(("compared", "none: the route has no `[route.shadow.compare]`".to_owned()));
     } else {
@@ -126,13 +126,18 @@ fn facts(page: &Value, route: &Value) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn compared(comparison: &Value, facts: &mut Vec<(&'static str, String)>) {
+fn compared(route: &Value, facts: &mut Vec<(&'static str, String)>) {
+    let comparison = &route["comparison"];
     facts.push(("since", text(&comparison["since"]).into_owned()));
     facts.push(("compared", format!("{}, {} equal", number(&comparison["compared"]), number(&comparison["equal"]))));
-    facts.push((
-        "controls",
-        format!("{}, {} of them differed", number(&comparison["with_control"]), number(&comparison["noisy_controls"])),
-    ));
+    let (controls, noisy) = (number(&comparison["with_control"]), number(&comparison["noisy_controls"]));
+    let mut told = format!("{controls}, {noisy} of them differed");
+    for (what, words) in [("failed", "failed"), ("no_place", "found no place")] {
+        if number(&route["controls"][what]) > 0 {
+            let _ = write!(told, "; {} more {words}", number(&route["controls"][what]));
+        }
+    }
+    facts.push(("controls", told));
     for (name, what, meaning) in [
         ("unread", "unread", "of them have bodies of which nothing can be said"),
         ("cut short", "truncated", "of them differ in more fields than are listed"),
@@ -327,6 +332,8 @@ mod tests {
         said(&page, "and 3 more confirmed: `--format json` lists them all");
         page["routes"][0]["comparison"]["unread"] = json!(5);
         page["routes"][0]["comparison"]["truncated"] = json!(6);
+        page["routes"][0]["controls"] = json!({ "answered": 7, "failed": 3, "no_place": 2 });
+        said(&page, "7, 0 of them differed; 3 more failed; 2 more found no place\n");
         said(&page, "5 of them have bodies of which nothing can be said");
         said(&page, "6 of them differ in more fields than are listed");
         let mut opaque = field("body");

@@ -12,6 +12,7 @@ mod bad_input;
 mod cut;
 mod fidelity;
 mod places;
+mod report;
 
 const SHADOWED: &str = r#"
 [upstream.main]
