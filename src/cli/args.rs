@@ -42,7 +42,7 @@ pub struct Arguments {
 pub enum Command {
     /// Run the proxy until it is stopped
     Run(RunArguments),
-    /// Take a guided tour: two small upstreams, the proxy and its admin listener in one process
+    /// Take a guided tour: three small services, the proxy and its admin listener in one process
     Demo(DemoArguments),
     /// Check a routes file: everything that `run` would refuse, warnings, and its goldens
     Check(CheckArguments),
@@ -274,6 +274,9 @@ pub struct CompareArguments {
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
     #[arg(hide_possible_values = true)]
     pub format: CompareFormat,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format", help = "The same as --format json")]
+    pub json: bool,
 }
 
 /// How a comparison is written.

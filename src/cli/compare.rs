@@ -37,7 +37,8 @@ pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Resu
             bail!(unknown(wanted, &known));
         }
     }
-    match arguments.format {
+    let format = if arguments.json { CompareFormat::Json } else { arguments.format };
+    match format {
         CompareFormat::Json => out::say_json(&page)?,
         CompareFormat::Md => out::say(markdown(&page).trim_end())?,
         CompareFormat::Table => out::say(table(&page, terminal.stdout).trim_end())?,

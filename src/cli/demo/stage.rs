@@ -111,6 +111,11 @@ fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>
     let kept = arguments.dir.as_deref().map(|dir| file::kept(dir, env)).transpose()?.flatten();
     if let Some((file, places)) = kept {
         notes.push(format!("{} is there already: its routes and addresses are used as they are", file.display()));
+        if arguments.tls && places.tls.is_none() {
+            notes.push(
+                "it has no listener for TLS, so --tls does nothing; name another directory with --dir".to_owned(),
+            );
+        }
         let again = |name: &str, at: SocketAddr| {
             std::net::TcpListener::bind(at)
                 .with_context(|| format!("{name} cannot take {at} again; name another directory with --dir"))

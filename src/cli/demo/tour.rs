@@ -37,7 +37,7 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
     let file = quoted(&stage.file.to_string_lossy());
     let program = quoted(program);
     let mut text = String::new();
-    let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: 90 % stable, 10 % canary, and a dark launch"));
+    let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: a canary, and a dark launch"));
     for note in stage.notes {
         let _ = writeln!(text, "  {} {note}", paint.yellow("note:"));
     }
@@ -87,7 +87,7 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
         (
             "the dark launch: ask the API, which nobody notices, and see what shop-v3 does otherwise",
             format!(
-                "for i in $(seq 60); do curl -s http://{proxy}/api/items/$i; done | tail -n 1\n    {program} compare --admin http://{admin}"
+                "for i in $(seq 200); do curl -s http://{proxy}/api/items/$i; done | tail -n 1\n    {program} compare --admin http://{admin}"
             ),
         )
     });
