@@ -140,8 +140,10 @@ fn compared(route: &Value, facts: &mut Vec<(&'static str, String)>) {
     }
     facts.push(("controls", told));
     for (name, what, meaning) in [
-        ("unread", "unread", "of them have bodies of which nothing can be said"),
-        ("cut short", "truncated", "of them differ in more fields than are listed"),
+        ("early", "ended_early", "copies failed or have another status, which says nothing of headers and body"),
+        ("early", "controls_ended_early", "controls likewise"),
+        ("unread", "unread", "copies have bodies of which nothing can be said"),
+        ("cut short", "truncated", "comparisons found more fields than are listed"),
         ("evicted", "evicted", "fields found no room in the table, which has 1024"),
     ] {
         if number(&comparison[what]) > 0 {
@@ -203,7 +205,17 @@ fn table(page: &Value, paint: Paint) -> String {
         }
         out.push('\n');
     }
+    let lost = lost(page);
+    lost.iter().for_each(|line| out.extend([line, "\n"]));
     if page_text.is_empty() { "no route has a shadow\n".to_owned() } else { page_text }
+}
+
+/// What was compared to no end, of all routes together.
+fn lost(page: &Value) -> Vec<String> {
+    let all =
+        [("failed", "comparisons failed, which is a defect"), ("refused", "had no room: 256 routes have evidence")];
+    let counted = all.map(|(what, words)| (number(&page["comparing"][what]), words));
+    counted.iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect()
 }
 
 /// The lines of a field.
@@ -264,6 +276,7 @@ fn markdown(page: &Value) -> String {
             let _ = writeln!(report, "\n{}", more_of(verdict, more));
         }
     }
+    lost(page).iter().for_each(|line| report.extend(["\n", line, "\n"]));
     report
 }
 
@@ -333,10 +346,14 @@ mod tests {
         said(&page, "and 3 more confirmed: `--format json` lists them all");
         page["routes"][0]["comparison"]["unread"] = json!(5);
         page["routes"][0]["comparison"]["truncated"] = json!(6);
+        page["comparing"] = json!({ "routes": 1, "failed": 8, "refused": 0 });
+        said(&page, "8 comparisons failed, which is a defect\n");
+        page["routes"][0]["comparison"]["ended_early"] = json!(4);
+        said(&page, "4 copies failed or have another status");
         page["routes"][0]["controls"] = json!({ "answered": 7, "failed": 3, "no_place": 2 });
         said(&page, "7, 0 of them differed; 3 more failed; 2 more found no place\n");
-        said(&page, "5 of them have bodies of which nothing can be said");
-        said(&page, "6 of them differ in more fields than are listed");
+        said(&page, "5 copies have bodies of which nothing can be said");
+        said(&page, "6 comparisons found more fields than are listed");
         let mut opaque = field("body");
         opaque["note"] = json!("larger than 256 KiB");
         let told = table(&compared(&[opaque]), Paint::Plain);
