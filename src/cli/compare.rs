@@ -205,8 +205,9 @@ fn table(page: &Value, paint: Paint) -> String {
         }
         out.push('\n');
     }
-    let lost = lost(page);
-    lost.iter().for_each(|line| out.extend([line, "\n"]));
+    for line in lost(page) {
+        let _ = writeln!(out, "{line}");
+    }
     if page_text.is_empty() { "no route has a shadow\n".to_owned() } else { page_text }
 }
 
@@ -276,7 +277,9 @@ fn markdown(page: &Value) -> String {
             let _ = writeln!(report, "\n{}", more_of(verdict, more));
         }
     }
-    lost(page).iter().for_each(|line| report.extend(["\n", line, "\n"]));
+    for line in lost(page) {
+        let _ = writeln!(report, "\n{line}");
+    }
     report
 }
 
