@@ -8,7 +8,7 @@ use super::reach::reached;
 use super::report::{Findings, Quantiles, Reported, RouteReport, Sampled};
 use super::trial::{Seen, Trial};
 use crate::compare::{Comparison, Criteria, Field, Pattern, Tolerance};
-use crate::release::{Form, Found, Level, Mismatch, Tally, Verdict, Verdicts};
+use crate::release::{Form, Found, Level, Mismatch, Mismatches, Tally, Verdict, Verdicts};
 use crate::route::{Compare, Weight};
 use crate::telemetry::Histogram;
 
@@ -72,9 +72,13 @@ impl Shown {
         (differs || self.comparison.unread.is_none()).then_some(differs)
     }
 
-    fn tally(&self) -> Tally {
-        let differs = self.differs();
-        Tally { exposures: u64::from(differs.is_some()), events: u64::from(differs == Some(true)) }
+    fn count(&self, mismatches: &mut Mismatches) {
+        let Some(differs) = self.differs() else { return };
+        let tally = |events| Tally { exposures: 1, events: u64::from(events) };
+        mismatches.early.merge(tally(differs && self.is_early()));
+        if !self.is_early() {
+            mismatches.within.merge(tally(differs));
+        }
     }
 
     /// Whether the comparison ended before the headers and the body, at a failure or another status.
@@ -121,12 +125,12 @@ impl Book {
         self.truncated +=
             u64::from([Some(&raw), noise.as_ref()].into_iter().flatten().any(|of| of.comparison.truncated));
         self.early += u64::from(raw.is_early());
-        self.mismatch.raw.merge(raw.tally());
+        raw.count(&mut self.mismatch.raw);
         if let Some(noise) = &noise {
             self.controls += 1;
             self.noisy_controls += u64::from(noise.differs() == Some(true));
             self.early_controls += u64::from(noise.is_early());
-            self.mismatch.noise.merge(noise.tally());
+            noise.count(&mut self.mismatch.noise);
         }
         self.verdicts.observe(raw.found(), noise.as_ref().map(Shown::found));
         for difference in raw.comparison.differences {

@@ -15,6 +15,6 @@ pub use evidence::{Evidence, GRID, Kernel, Stratum, Tally};
 pub use level::{Found, Level, Placed};
 pub use likelihood::{Estimate, Likelihood};
 pub use pairs::Pairs;
-pub use rate::Mismatch;
+pub use rate::{Mismatch, Mismatches};
 pub use sample_ratio::{Fairness, SampleRatio};
 pub use verdict::{FIELDS_MAX, FieldReport, Form, SAMPLES_MAX, Verdict, Verdicts};

@@ -3,38 +3,75 @@
 //! The bounds of a rate are what the Krichevsky-Trofimov mixture (a Beta(½, ½) prior) does not refute: it is a
 //! martingale under the true rate, so the chance that the interval ever misses that rate is at most α. It assumes that
 //! the rate does not change; a rate that does is covered as its average would be.
+//!
+//! Controls that fail, or have another status, are noise as far as candidates do so too, and no further: a control hides
+//! no difference of a candidate by failing for reasons of its own. So noise is `min(Aₙ, Aᵣ) + R Bₙ`, with A the rates of
+//! differences that end a comparison early, of controls and of candidates, R the share of the candidates whose
+//! comparison reached headers and body, and B the rate of differences there among those that did.
 
 use super::Tally;
 use super::evidence::float;
 
+/// How often answers differed from the primary's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mismatches {
+    /// All comparisons, and those that ended early with a difference: in how the transport ended, or the status.
+    pub early: Tally,
+    /// Those that reached headers and body, and those of them with a difference.
+    pub within: Tally,
+}
+
 /// How often the candidate's answers differed, and how often the control's did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Comparisons of the primary with the candidate, and those of them with a difference.
-    pub raw: Tally,
-    /// Comparisons of the primary with the control, and those of them with a difference.
-    pub noise: Tally,
+    /// Comparisons of the primary with the candidate.
+    pub raw: Mismatches,
+    /// Comparisons of the primary with the control.
+    pub noise: Mismatches,
+}
+
+impl Mismatches {
+    /// Those with a difference, of all.
+    fn all(&self) -> Tally {
+        Tally { exposures: self.early.exposures, events: self.early.events + self.within.events }
+    }
+
+    /// Those that reached headers and body, of all.
+    fn reached(&self) -> Tally {
+        Tally { exposures: self.early.exposures, events: self.within.exposures }
+    }
 }
 
 impl Mismatch {
     /// The rate of differences beyond noise; below 0 where the control differs more often.
     #[must_use]
     pub fn net(&self) -> f64 {
-        self.raw.rate() - self.noise.rate()
+        self.raw.all().rate() - self.noise_by(Tally::rate)
     }
 
     /// What the net rate is below, at all times at once, but for a chance of `alpha`. 1 without comparisons.
     #[must_use]
     pub fn net_upper(&self, alpha: f64) -> f64 {
-        upper(self.raw, alpha / 2.0) - lower(self.noise, alpha / 2.0)
+        let alpha = alpha / BOUNDS;
+        upper(self.raw.all(), alpha) - self.noise_by(|tally| lower(tally, alpha))
     }
 
     /// What the net rate is above, at all times at once, but for a chance of `alpha`. -1 without comparisons.
     #[must_use]
     pub fn net_lower(&self, alpha: f64) -> f64 {
-        lower(self.raw, alpha / 2.0) - upper(self.noise, alpha / 2.0)
+        let alpha = alpha / BOUNDS;
+        lower(self.raw.all(), alpha) - self.noise_by(|tally| upper(tally, alpha)).min(1.0)
+    }
+
+    /// The rate of noise by these rates, or by their bounds: it grows with each of them.
+    fn noise_by(&self, rate: impl Fn(Tally) -> f64) -> f64 {
+        let early = rate(self.noise.early).min(rate(self.raw.early));
+        early + rate(self.raw.reached()) * rate(self.noise.within)
     }
 }
+
+/// The rates that a bound of the net rate is made of: each has its part of α.
+const BOUNDS: f64 = 5.0;
 
 /// The greatest rate that the counts do not refute.
 pub(super) fn upper(tally: Tally, alpha: f64) -> f64 {
@@ -104,6 +141,31 @@ mod tests {
         Tally { exposures, events }
     }
 
+    /// Of so many comparisons, none of which ended early.
+    fn within(all: u64, different: u64) -> Mismatches {
+        Mismatches { early: tally(all, 0), within: tally(all, different) }
+    }
+
+    #[test]
+    fn controls_that_fail_hide_nothing() {
+        // A third of the candidates differ; half of the controls have another status, and no other differs.
+        let raw = within(30_000, 10_000);
+        let failing = Mismatches { early: tally(30_000, 15_000), within: tally(15_000, 0) };
+        let hidden = Mismatch { raw, noise: failing };
+        assert!((hidden.net() - 1.0 / 3.0).abs() < 1e-9, "{}", hidden.net());
+        assert!(hidden.net_upper(0.01) > 0.33 && hidden.net_lower(0.01) > 0.3, "{hidden:?}");
+        // Where candidates have another status as often, that is noise; half of the others are different in both.
+        let early = Mismatches { early: tally(30_000, 15_000), within: tally(15_000, 7_500) };
+        let noisy = Mismatch { raw: early, noise: early };
+        assert!(noisy.net().abs() < 1e-9 && noisy.net_upper(0.01) < 0.06 && noisy.net_lower(0.01) > -0.06);
+        // Where they have it more often, that is none.
+        let worse = Mismatch { raw: early, noise: within(30_000, 15_000) };
+        assert!((worse.net() - 0.5).abs() < 1e-9, "{}", worse.net());
+        // Neither is what comes of requests that fail themselves: all is equal that is reached.
+        let down = Mismatches { early: tally(30_000, 0), within: tally(10_000, 5_000) };
+        assert!(Mismatch { raw: down, noise: down }.net().abs() < 1e-9);
+    }
+
     #[test]
     fn the_gamma_function_is_right() {
         for (x, value) in
@@ -118,15 +180,15 @@ mod tests {
         let open = Mismatch::default();
         assert_eq!((open.net(), open.net_upper(0.05), open.net_lower(0.05)), (0.0, 1.0, -1.0));
         // Nothing differs: by how many comparisons a bound of 0.2 % is reached.
-        let clean = |count| Mismatch { raw: tally(count, 0), noise: tally(count / 5, 0) };
+        let clean = |count| Mismatch { raw: within(count, 0), noise: within(count / 5, 0) };
         assert!(clean(3_000).net_upper(0.05) > 0.002);
         assert!(clean(5_000).net_upper(0.05) < 0.002, "{}", clean(5_000).net_upper(0.05));
         // Half differ and half of the controls too: noise alone.
-        let noisy = Mismatch { raw: tally(100_000, 50_000), noise: tally(100_000, 50_000) };
+        let noisy = Mismatch { raw: within(100_000, 50_000), noise: within(100_000, 50_000) };
         assert!(noisy.net().abs() < 1e-12 && noisy.net_upper(0.05) < 0.02 && noisy.net_lower(0.05) > -0.02);
         // All differ, no control does.
-        let broken = Mismatch { raw: tally(100, 100), noise: tally(100, 0) };
-        assert!(broken.net_upper(0.05) >= 1.0 && broken.net_lower(0.05) > 0.8);
+        let broken = Mismatch { raw: within(100, 100), noise: within(100, 0) };
+        assert!(broken.net_upper(0.05) >= 1.0 && broken.net_lower(0.05) > 0.6, "{}", broken.net_lower(0.05));
     }
 
     #[test]
