@@ -77,13 +77,14 @@ struct Court {
     judge: Judge,
     rules: Arc<Rules>,
     generation: u64,
+    route: u32,
     held: Arc<ShadowBytes>,
 }
 
 impl Court {
     fn new(text: &str) -> Self {
         let held = Arc::new(ShadowBytes::new(1 << 20));
-        Self { judge: Judge::start(Clock).unwrap(), rules: rules(text), generation: 1, held }
+        Self { judge: Judge::start(Clock).unwrap(), rules: rules(text), generation: 1, route: 0, held }
     }
 
     fn reload(&mut self, text: &str) {
@@ -91,22 +92,27 @@ impl Court {
         self.generation += 1;
     }
 
-    fn send(&self, primary: Seen, candidate: Seen, control: Option<Seen>) {
+    /// Hands a trial over, and does not wait.
+    fn hand_over(&self, primary: Seen, candidate: Seen, control: Option<Seen>) {
         let mut held = ShadowHeld::new(Arc::clone(&self.held));
         assert!(held.try_take(100));
-        let mut trial = Some(Box::new(Trial {
+        let trial = Trial {
             rules: Arc::clone(&self.rules),
             generation: Generation(self.generation),
-            route: RouteId(0),
+            route: RouteId(self.route),
             at: Duration::from_secs(1),
             request_id: "1".into(),
             primary,
             candidate,
             control,
             held,
-        }));
-        // One after the other, so that none finds no room.
-        assert!(self.judge.sender().try_send(trial.take().unwrap()));
+        };
+        assert!(self.judge.sender().try_send(Box::new(trial)));
+    }
+
+    /// Hands a trial over, and waits until it is judged: so none finds no room.
+    fn send(&self, primary: Seen, candidate: Seen, control: Option<Seen>) {
+        self.hand_over(primary, candidate, control);
         until("it is judged", || (self.held.used() == 0).then_some(()));
     }
 
@@ -263,4 +269,51 @@ fn books_of_routes_that_are_gone_are_closed_though_nobody_asks() {
     (court.rules, court.generation) = (newest, generation);
     assert_eq!(court.judge.figures().books, 1);
     assert_eq!(court.report().compared, 1);
+}
+
+#[test]
+fn there_are_so_many_books_and_no_more() {
+    let route = FILE.split("[[route]]").nth(1).unwrap();
+    let routes = |numbers: std::ops::Range<u32>| {
+        let one = |number| {
+            let named = route.replace("\"all\"", &format!("\"all{number}\""));
+            format!("[[route]]{}", named.replace("/*", &format!("/{number}/*")))
+        };
+        format!("{}{}", FILE.split("[[route]]").next().unwrap(), numbers.map(one).collect::<String>())
+    };
+    let mut court = Court::new(&routes(0..258));
+    for route in (0..258).chain([0, 257]) {
+        court.route = route;
+        court.send(answered(200, "1"), answered(200, "2"), None);
+    }
+    let figures = court.judge.figures();
+    assert_eq!((figures.books, figures.refused, figures.failed), (256, 3, 0));
+    // Where some go, others find room.
+    court.reload(&routes(200..258));
+    court.route = 57;
+    court.send(answered(200, "1"), answered(200, "2"), None);
+    assert_eq!(court.judge.figures().refused, 3);
+    assert_eq!(court.judge.reports(&court.rules).len(), 57);
+}
+
+#[test]
+fn who_asks_does_not_wait_for_a_comparison() {
+    let court = Court::new(FILE);
+    let body = |value: u32| {
+        let members: Vec<_> = (0..9_000).map(|n| format!("\"field_{n}\":\"{value}\"")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    // Of some tries: the machine may have others to serve.
+    let waits_less = (0..20).any(|_| {
+        court.hand_over(answered(200, &body(1)), answered(200, &body(2)), Some(answered(200, &body(3))));
+        let began = Clock.now();
+        let mut longest = Duration::ZERO;
+        while court.held.used() > 0 {
+            let asked = Clock.now();
+            assert_eq!(court.judge.figures().failed, 0);
+            longest = longest.max(asked.elapsed());
+        }
+        longest < began.elapsed() / 4
+    });
+    assert!(waits_less);
 }
