@@ -10,7 +10,7 @@ use super::trial::{Seen, Trial};
 use crate::compare::{Comparison, Criteria, Field, Pattern, Tolerance};
 use crate::release::{Form, Found, Level, Mismatch, Mismatches, Tally, Verdict, Verdicts};
 use crate::route::{Compare, Weight};
-use crate::telemetry::Histogram;
+use crate::telemetry::Latencies;
 
 /// The chance that a report ever names a field that is nothing but noise.
 const ALPHA: f64 = 0.01;
@@ -30,8 +30,8 @@ pub(super) struct Book {
     controls: u64,
     noisy_controls: u64,
     early_controls: u64,
-    primary: Histogram,
-    candidate: Histogram,
+    primary: Latencies,
+    candidate: Latencies,
 }
 
 /// What comparing a trial has shown.
@@ -105,8 +105,8 @@ impl Book {
             controls: 0,
             noisy_controls: 0,
             early_controls: 0,
-            primary: Histogram::default(),
-            candidate: Histogram::default(),
+            primary: Latencies::default(),
+            candidate: Latencies::default(),
         }
     }
 
@@ -117,8 +117,12 @@ impl Book {
 
     /// Adds what comparing a trial has shown.
     pub(super) fn add(&mut self, trial: &Trial, Compared { raw, noise }: Compared) {
-        self.primary.record(trial.primary.took);
-        self.candidate.record(trial.candidate.took);
+        for (latencies, seen) in [(&self.primary, &trial.primary), (&self.candidate, &trial.candidate)] {
+            // What was not answered took as long as it took to fail.
+            if seen.outcome.is_ok() {
+                latencies.record(seen.took);
+            }
+        }
         self.equal += u64::from(raw.differs() == Some(false));
         self.different += u64::from(raw.differs() == Some(true));
         self.unread += u64::from(raw.comparison.unread.is_some());

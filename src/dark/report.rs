@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::telemetry::Histogram;
+use crate::telemetry::{Latencies, LatencyCounts};
 
 /// What is known of one route's shadow.
 #[derive(Clone, Debug)]
@@ -33,8 +33,8 @@ pub struct RouteReport {
     pub unread: u64,
     /// Trials with more differences than are listed; the others are not among the fields.
     pub truncated: u64,
-    /// The rate of mismatches beyond that of the controls, 0 to 1.
-    pub net_mismatch: f64,
+    /// The rate of mismatches beyond the noise, 0 to 1; nothing where every control differs.
+    pub net_mismatch: Option<f64>,
     /// The rate that it is below, at any time, with 99 % confidence.
     pub net_mismatch_upper: f64,
     /// The evidence that confirms one of the first fields, log10; a later one needs more.
@@ -73,8 +73,8 @@ pub struct Findings {
     pub noisy: usize,
     /// Fields of which too little was seen.
     pub unknown: usize,
-    /// The rate of mismatches beyond that of the controls, 0 to 1.
-    pub net_mismatch: f64,
+    /// The rate of mismatches beyond the noise, 0 to 1; nothing where every control differs.
+    pub net_mismatch: Option<f64>,
     /// The rate that it is below, at any time, with 99 % confidence.
     pub net_mismatch_upper: f64,
 }
@@ -125,42 +125,11 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// The upper bounds of the buckets in which they lie, interpolated.
-    pub(super) fn of(histogram: &Histogram) -> Self {
-        let (counts, _) = histogram.read();
-        let at = |share| quantile(&counts, share);
+    /// Right within six percent.
+    pub(super) fn of(latencies: &Latencies) -> Self {
+        let mut counts = LatencyCounts::default();
+        counts.absorb(latencies);
+        let at = |share| counts.quantile(share).unwrap_or_default().as_secs_f64();
         Self { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts and microseconds far below 2^52")]
-fn quantile(counts: &[u64], share: f64) -> f64 {
-    let all: u64 = counts.iter().sum();
-    let (mut below, rank) = (0.0, share * all as f64);
-    for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let count = *count as f64;
-        if below + count >= rank {
-            let from = at.checked_sub(1).map_or(0, |before| Histogram::BOUNDS_US[before]);
-            let to = Histogram::BOUNDS_US.get(at).copied().unwrap_or(from);
-            return (from as f64 + (to - from) as f64 * ((rank - below) / count)) / 1e6;
-        }
-        below += count;
-    }
-    0.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_lie_in_their_buckets() {
-        let histogram = Histogram::default();
-        assert_eq!(Quantiles::of(&histogram), Quantiles::default());
-        for at in 1..=1000 {
-            histogram.record(Duration::from_micros(at * 10));
-        }
-        let found = Quantiles::of(&histogram);
-        assert!((found.p50 - 0.005).abs() < 0.0005 && (found.p99 - 0.0099).abs() < 0.0005, "{found:?}");
     }
 }

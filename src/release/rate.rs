@@ -8,6 +8,12 @@
 //! no difference of a candidate by failing for reasons of its own. So noise is `min(Aₙ, Aᵣ) + R Bₙ`, with A the rates of
 //! differences that end a comparison early, of controls and of candidates, R the share of the candidates whose
 //! comparison reached headers and body, and B the rate of differences there among those that did.
+//!
+//! Noise hides differences: an answer that differs by noise tells nothing of the rest. Where candidates differ by
+//! themselves in a share `d`, and by noise in a share `n`, `r = 1 - (1 - d)(1 - n)` of them differ (Abbott's formula), so
+//! that `d = 1 - (1 - r) / (1 - n)`. Where every control differs, nothing is known of `d`. The share found is that before
+//! headers and body, and that within, put together; the bounds are wider than they need be: `d ≥ r - n`, and with the
+//! noise of all answers `d ≤ 1 - (1 - r) / (1 - n)`.
 
 use super::Tally;
 use super::evidence::float;
@@ -43,24 +49,27 @@ impl Mismatches {
 }
 
 impl Mismatch {
-    /// The rate of differences beyond noise; below 0 where the control differs more often.
+    /// The rate of differences beyond noise, 0 to 1; nothing where every control differs.
     #[must_use]
-    pub fn net(&self) -> f64 {
-        self.raw.all().rate() - self.noise_by(Tally::rate)
+    pub fn net(&self) -> Option<f64> {
+        let early = net(self.raw.early.rate(), self.noise.early.rate().min(self.raw.early.rate()));
+        let (raw, noise) = (self.raw.within, self.noise.within.rate());
+        let within = if raw.exposures == 0 { 0.0 } else { net(raw.rate(), noise) };
+        (raw.exposures == 0 || noise < 1.0).then_some(1.0 - (1.0 - early) * (1.0 - within))
     }
 
-    /// What the net rate is below, at all times at once, but for a chance of `alpha`. 1 without comparisons.
+    /// What the net rate is below, at all times at once, but for a chance of `alpha`. 1 where nothing is known.
     #[must_use]
     pub fn net_upper(&self, alpha: f64) -> f64 {
         let alpha = alpha / BOUNDS;
-        upper(self.raw.all(), alpha) - self.noise_by(|tally| lower(tally, alpha))
+        net(upper(self.raw.all(), alpha), self.noise_by(|tally| lower(tally, alpha)))
     }
 
-    /// What the net rate is above, at all times at once, but for a chance of `alpha`. -1 without comparisons.
+    /// What the net rate is above, at all times at once, but for a chance of `alpha`. 0 where nothing is known.
     #[must_use]
     pub fn net_lower(&self, alpha: f64) -> f64 {
         let alpha = alpha / BOUNDS;
-        lower(self.raw.all(), alpha) - self.noise_by(|tally| upper(tally, alpha)).min(1.0)
+        (lower(self.raw.all(), alpha) - self.noise_by(|tally| upper(tally, alpha))).max(0.0)
     }
 
     /// The rate of noise by these rates, or by their bounds: it grows with each of them.
@@ -68,6 +77,11 @@ impl Mismatch {
         let early = rate(self.noise.early).min(rate(self.raw.early));
         early + rate(self.raw.reached()) * rate(self.noise.within)
     }
+}
+
+/// The rate that shows as `raw` under this noise.
+fn net(raw: f64, noise: f64) -> f64 {
+    if noise >= 1.0 { 1.0 } else { (1.0 - (1.0 - raw) / (1.0 - noise)).clamp(0.0, 1.0) }
 }
 
 /// The rates that a bound of the net rate is made of: each has its part of α.
@@ -178,14 +192,24 @@ mod tests {
     #[test]
     fn bounds_close_in_on_the_rate() {
         let open = Mismatch::default();
-        assert_eq!((open.net(), open.net_upper(0.05), open.net_lower(0.05)), (0.0, 1.0, -1.0));
+        assert_eq!((open.net(), open.net_upper(0.05), open.net_lower(0.05)), (Some(0.0), 1.0, 0.0));
         // Nothing differs: by how many comparisons a bound of 0.2 % is reached.
         let clean = |count| Mismatch { raw: within(count, 0), noise: within(count / 5, 0) };
         assert!(clean(3_000).net_upper(0.05) > 0.002);
         assert!(clean(5_000).net_upper(0.05) < 0.002, "{}", clean(5_000).net_upper(0.05));
         // Half differ and half of the controls too: noise alone.
         let noisy = Mismatch { raw: within(100_000, 50_000), noise: within(100_000, 50_000) };
-        assert!(noisy.net().abs() < 1e-12 && noisy.net_upper(0.05) < 0.02 && noisy.net_lower(0.05) > -0.02);
+        assert!(noisy.net() < Some(1e-12) && noisy.net_upper(0.05) < 0.04 && noisy.net_lower(0.05) < 1e-12);
+        // A third differs by itself, which noise in half of the answers does not hide.
+        let hidden = Mismatch { raw: within(3_000, 2_000), noise: within(3_000, 1_500) };
+        assert!((hidden.net().unwrap() - 1.0 / 3.0).abs() < 1e-12, "{hidden:?}");
+        assert!(hidden.net_lower(0.01) < 1.0 / 3.0 && hidden.net_upper(0.01) > 1.0 / 3.0);
+        // Noise in all of them does: nothing is known.
+        let blind = Mismatch { raw: within(1_000, 1_000), noise: within(500, 500) };
+        assert_eq!((blind.net(), blind.net_upper(0.05), blind.net_lower(0.05)), (None, 1.0, 0.0));
+        // Controls that differ more often than copies are no difference of the copies.
+        let odd = Mismatch { raw: within(100, 10), noise: within(100, 30) };
+        assert!(odd.net() == Some(0.0) && odd.net_upper(0.05) < 0.25, "{}", odd.net_upper(0.05));
         // All differ, no control does.
         let broken = Mismatch { raw: within(100, 100), noise: within(100, 0) };
         assert!(broken.net_upper(0.05) >= 1.0 && broken.net_lower(0.05) > 0.6, "{}", broken.net_lower(0.05));

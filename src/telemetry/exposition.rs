@@ -63,8 +63,8 @@ pub struct Findings {
     pub upstream: String,
     /// How many fields have each verdict.
     pub fields: [(&'static str, usize); 3],
-    /// The rate of mismatches beyond that of the controls, 0 to 1.
-    pub mismatch: f64,
+    /// The rate of mismatches beyond the noise, 0 to 1; nothing where every control differs.
+    pub mismatch: Option<f64>,
     /// The rate that it is below with 99 % confidence, 0 to 1.
     pub mismatch_upper: f64,
 }

@@ -103,7 +103,9 @@ fn findings(text: &mut Text, all: &mut [Findings]) {
     let name = "pointsman_shadow_mismatch_ratio";
     text.family(name, Kind::Gauge, "How many answers differ, beyond what controls do.");
     for one in &*all {
-        text.sample("", &[("route", &one.route), ("upstream", &one.upstream)], one.mismatch);
+        if let Some(mismatch) = one.mismatch {
+            text.sample("", &[("route", &one.route), ("upstream", &one.upstream)], mismatch);
+        }
     }
     let name = "pointsman_shadow_mismatch_upper_ratio";
     text.family(name, Kind::Gauge, "What that rate is below, with 99 % confidence.");

@@ -65,7 +65,7 @@ fn shadows(registry: &Registry) -> [ShadowSeries; 2] {
 fn findings() -> Findings {
     let fields = [("confirmed", 1), ("noisy", 2), ("unknown", 0)];
     let (route, upstream) = ("checkout".to_owned(), "v2".to_owned());
-    Findings { route, upstream, fields, mismatch: 0.25, mismatch_upper: 0.375 }
+    Findings { route, upstream, fields, mismatch: Some(0.25), mismatch_upper: 0.375 }
 }
 
 fn scrape() -> String {
