@@ -4,13 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::copies::Held;
-use super::copy_body::Pieces;
 use super::errand::COMPARED_BYTES_MAX;
 use crate::compare::{Ending, Failure};
 use crate::dark::{Kept, Seen};
@@ -25,8 +24,7 @@ pub(super) struct Capture {
     status: StatusCode,
     headers: HeaderMap,
     trailers: Option<HeaderMap>,
-    pieces: Pieces,
-    kept: usize,
+    kept: BytesMut,
     length: u64,
     hasher: Box<Xxh3>,
     took: Duration,
@@ -38,11 +36,11 @@ pub(super) struct Capture {
 impl Capture {
     /// An answer whose head came after `took`.
     pub(super) fn new(status: StatusCode, headers: &HeaderMap, took: Duration, held: Held) -> Self {
-        let (pieces, hasher) = (Pieces::default(), Box::new(Xxh3::new()));
+        let (kept, hasher) = (BytesMut::new(), Box::new(Xxh3::new()));
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
         let starved = !held.borrow_mut().try_take(bytes as u64);
         let headers = if starved { HeaderMap::new() } else { headers.clone() };
-        Self { status, headers, trailers: None, pieces, kept: 0, length: 0, hasher, took, held, starved }
+        Self { status, headers, trailers: None, kept, length: 0, hasher, took, held, starved }
     }
 
     /// A piece of its body.
@@ -53,14 +51,14 @@ impl Capture {
             return;
         }
         self.hasher.update(piece);
-        let piece = piece.slice(..piece.len().min(KEPT_BYTES_MAX - self.kept));
+        let piece = piece.slice(..piece.len().min(KEPT_BYTES_MAX - self.kept.len()));
         // What is kept has no hole: beyond the first piece that finds no room, nothing is.
-        let whole = self.kept as u64 + piece.len() as u64 == self.length;
+        let whole = self.kept.len() as u64 + piece.len() as u64 == self.length;
         if whole && !piece.is_empty() {
             self.starved = !self.held.borrow_mut().try_take(piece.len() as u64);
             if !self.starved {
-                self.kept += piece.len();
-                self.pieces.push(&piece);
+                // Copied: a piece would keep the whole buffer that it was read into.
+                self.kept.extend_from_slice(&piece);
             }
         }
     }
@@ -81,7 +79,7 @@ impl Capture {
             status: self.status,
             headers: self.headers,
             trailers: self.trailers,
-            captured: self.pieces.all(),
+            captured: vec![self.kept.freeze()],
             length: self.length,
             digest,
             ending,

@@ -26,7 +26,7 @@ use super::vouched;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
-const H1_BUFFER_BYTES: usize = 128 * 1024;
+pub(super) const H1_BUFFER_BYTES: usize = 128 * 1024;
 /// Bytes that one stream may buffer for sending.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Resets that the client may provoke before it is sent away (page 35 §2).

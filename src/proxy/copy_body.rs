@@ -10,10 +10,10 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::body::Cut;
+use super::connection::H1_BUFFER_BYTES;
 use super::sending::Sending;
 
-/// Pieces from this size on are shared with whoever else has them, below it they are copied: the buffer that a piece was
-/// read into has at most 400 KiB.
+/// Pieces from this size on are shared with the request, which saves copying them; below it they are copied.
 const SHARED_FROM_BYTES: usize = 64 * 1024;
 
 /// So much is given before others have their turn.
@@ -54,6 +54,12 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// What a piece will take up: a shared one the whole buffer that it was read into.
+    pub(super) fn cost(piece: &Bytes) -> u64 {
+        let bytes = if piece.len() < SHARED_FROM_BYTES { piece.len() } else { piece.len().max(H1_BUFFER_BYTES) };
+        bytes as u64
+    }
+
     pub(super) fn push(&mut self, piece: &Bytes) {
         if piece.len() >= SHARED_FROM_BYTES {
             self.settle();
@@ -154,6 +160,7 @@ mod tests {
         let all = pieces.all();
         assert_eq!(all.iter().map(Bytes::len).collect::<Vec<_>>(), [65_536, 34_464, 65_536, 3]);
         assert_eq!(all[2].as_ptr(), large.as_ptr());
+        assert_eq!((Pieces::cost(&large), Pieces::cost(&large.slice(1..))), (128 << 10, 65_535));
         assert_eq!(all.concat()[65_534..65_538], [254, 255, 0, 1]);
         assert_eq!(Pieces::default().all(), Vec::<Bytes>::new());
     }

@@ -138,7 +138,7 @@ impl Draft {
         self.bytes += bytes;
         let dropped = if self.bytes > self.max {
             ShadowDrop::BodyTooLarge
-        } else if self.copy.ticket.take(bytes) {
+        } else if self.copy.ticket.take(Pieces::cost(piece)) {
             self.pieces.push(piece);
             return Some(self);
         } else {
