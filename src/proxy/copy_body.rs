@@ -54,9 +54,11 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// What a piece will take up: a shared one the whole buffer that it was read into.
+    /// What a piece will take up: a shared one the whole buffer that it was read into, and an eighth of it that the
+    /// allocator adds.
     pub(super) fn cost(piece: &Bytes) -> u64 {
-        let bytes = if piece.len() < SHARED_FROM_BYTES { piece.len() } else { piece.len().max(H1_BUFFER_BYTES) };
+        let shared = piece.len() >= SHARED_FROM_BYTES;
+        let bytes = if shared { piece.len().max(H1_BUFFER_BYTES / 8 * 9) } else { piece.len() };
         bytes as u64
     }
 
@@ -160,7 +162,7 @@ mod tests {
         let all = pieces.all();
         assert_eq!(all.iter().map(Bytes::len).collect::<Vec<_>>(), [65_536, 34_464, 65_536, 3]);
         assert_eq!(all[2].as_ptr(), large.as_ptr());
-        assert_eq!((Pieces::cost(&large), Pieces::cost(&large.slice(1..))), (128 << 10, 65_535));
+        assert_eq!((Pieces::cost(&large), Pieces::cost(&large.slice(1..))), (144 << 10, 65_535));
         assert_eq!(all.concat()[65_534..65_538], [254, 255, 0, 1]);
         assert_eq!(Pieces::default().all(), Vec::<Bytes>::new());
     }
