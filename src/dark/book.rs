@@ -176,11 +176,7 @@ impl Book {
             noise: (field.noise.events, field.noise.exposures),
             evidence_log10: field.log10,
             threshold_log10: field.threshold_log10,
-            samples: if field.verdict == Verdict::Confirmed {
-                field.samples.iter().cloned().collect()
-            } else {
-                Vec::new()
-            },
+            samples: field.samples.iter().cloned().collect(),
         });
         RouteReport {
             route: route.to_owned(),

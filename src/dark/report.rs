@@ -96,7 +96,7 @@ pub struct Reported {
     pub evidence_log10: f64,
     /// The evidence that confirms it, log10.
     pub threshold_log10: f64,
-    /// Samples, redacted; of confirmed fields only.
+    /// Samples, redacted; of a field that is not confirmed, the newest one.
     pub samples: Vec<Sampled>,
 }
 
