@@ -200,11 +200,11 @@ for one in json.load(sys.stdin)["upstreams"]:
     "$(grep -F "\"$name\"" "$scratch/pointsman.log" || true)"
 }
 certificate() { refused "$1" tls_certificate_error certificate "$2"; }
-certificate system-private 'is of an authority that is not believed'
-certificate stranger 'is of an authority that is not believed'
-certificate short 'is of an authority that is not believed'
+certificate system-private 'is issued by CN=[^,]*, which is not believed'
+certificate stranger 'is issued by CN=[^,]*, which is not believed'
+certificate short 'is issued by CN=[^,]*, which is not believed'
 certificate twin 'is not signed by the authority that is believed, but by one of its name'
-certificate self-signed 'is of an authority that is not believed'
+certificate self-signed 'is issued by CN=[^,]*, which is not believed'
 certificate upstart 'is signed by a certificate of an end entity'
 certificate wrong-name 'is for a.internal, .*, not b.internal'
 certificate two-labels 'is for a.internal, .*, not y.x.w.internal'
