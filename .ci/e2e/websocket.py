@@ -108,7 +108,8 @@ async def upstream(name, port_file):
         return "superchat" if "superchat" in offered else None
 
     options = dict(process_request=answer, select_subprotocol=choose, max_size=None, ping_interval=None)
-    async with serve(handle, "127.0.0.1", 0, **options) as server:
+    # 200 come at once, more than the usual backlog of 100 has room for; who finds none waits a second, our time to connect.
+    async with serve(handle, "127.0.0.1", 0, backlog=1024, **options) as server:
         port = server.sockets[0].getsockname()[1]
         with open(port_file + ".new", "w") as file:
             file.write(str(port))
