@@ -1,5 +1,7 @@
 //! Shadows: what a copy is made of, what becomes of it, and that the request itself does not feel it.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pointsman::clock::Clock;
@@ -36,6 +38,12 @@ fn setup(main: &Upstream, dark: &Upstream) -> Setup {
 
 fn shadowed(main: &Upstream, dark: &Upstream) -> Proxy {
     setup(main, dark).start(SHADOWED)
+}
+
+/// A gate that opens when its sender is used or dropped.
+fn gate() -> (Sender<()>, Arc<Mutex<Receiver<()>>>) {
+    let (open, opened) = channel();
+    (open, Arc::new(Mutex::new(opened)))
 }
 
 /// The figures of the one shadow, which must add up in every scrape.

@@ -2,14 +2,14 @@
 //! happens is counted, and nothing grows without bound.
 
 use std::io::Write as _;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use h2::Reason;
 use serde_json::Value;
 
-use super::{COMPARED, Figures, SHADOWED, page, setup};
+use super::{COMPARED, Figures, SHADOWED, gate, page, setup};
 use crate::harness::h2_client::End;
 use crate::harness::{H2, Proxy, Raw, Upstream, until};
 
@@ -48,12 +48,6 @@ fn judged(proxy: &Proxy, answers: u64) -> (Value, Vec<(String, String)>) {
     let fields = comparison["fields"].as_array().unwrap();
     let fields = fields.iter().map(|field| (word(field, "path"), word(field, "kind"))).collect();
     (comparison, fields)
-}
-
-/// Holds connections until it is opened.
-fn gate() -> (Sender<()>, Arc<Mutex<Receiver<()>>>) {
-    let (open, opened) = channel();
-    (open, Arc::new(Mutex::new(opened)))
 }
 
 /// Answers each request when the gate has been opened for good.
