@@ -85,6 +85,9 @@ fn rate(of: &Value) -> String {
 
 fn milliseconds(quantiles: &Value) -> String {
     let at = |name: &str| quantiles[name].as_f64().unwrap_or(0.0) * 1e3;
+    if at("p99") == 0.0 {
+        return "none was answered".to_owned();
+    }
     format!("p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms", at("p50"), at("p90"), at("p99"))
 }
 
@@ -208,7 +211,11 @@ fn table(page: &Value, paint: Paint) -> String {
     for line in lost(page) {
         let _ = writeln!(out, "{line}");
     }
-    if page_text.is_empty() { "no route has a shadow\n".to_owned() } else { page_text }
+    if page_text.is_empty() {
+        "no route has a shadow: add `[route.shadow]` to one, see docs/dark-launch.md\n".to_owned()
+    } else {
+        page_text
+    }
 }
 
 /// What was compared to no end, of all routes together.

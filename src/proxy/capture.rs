@@ -11,11 +11,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::copies::Held;
 use super::errand::COMPARED_BYTES_MAX;
-use crate::compare::{Ending, Failure};
+use crate::compare::{BODY_MAX, Ending, Failure};
 use crate::dark::{Kept, Seen};
 
-/// So much of a body is kept; of the rest, its length and digest.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// What a field of a head takes up besides its name and value.
 const FIELD_BYTES: usize = 64;
 
@@ -51,7 +49,7 @@ impl Capture {
             return;
         }
         self.hasher.update(piece);
-        let piece = piece.slice(..piece.len().min(KEPT_BYTES_MAX - self.kept.len()));
+        let piece = piece.slice(..piece.len().min(BODY_MAX - self.kept.len()));
         // What is kept has no hole: beyond the first piece that finds no room, nothing is.
         let whole = self.kept.len() as u64 + piece.len() as u64 == self.length;
         if whole && !piece.is_empty() {
