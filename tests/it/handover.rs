@@ -125,7 +125,8 @@ impl Service {
     /// Hands over in vain, and says why it was in vain.
     fn hand_over_in_vain(&self) -> String {
         let (before, failed) = (self.pid(), "pointsman_hand_overs_failed_total");
-        let failures = || series(&self.ask("/metrics").unwrap(), failed);
+        // As with `status`: who is about to go may have accepted it.
+        let failures = || series(&until("the metrics", || self.ask("/metrics")), failed);
         let count = failures();
         self.signal("USR2");
         until("the hand-over fails", || (failures() > count).then_some(()));
