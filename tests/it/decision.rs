@@ -4,13 +4,12 @@
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::Pin;
 
 use http::{HeaderMap, HeaderName, Method};
-use pointsman::app::{Outcome, Resolve};
-use pointsman::control::Answered;
+use pointsman::app::Outcome;
 use pointsman::route::{self, Asked, EncodedSlash, Salt};
 
+use crate::harness::proxy::Ignorant;
 use crate::harness::{Answer, Proxy, Raw, Upstream};
 
 /// Two upstreams, callers known by a cookie, tenants by a header that this machine is trusted with.
@@ -220,15 +219,6 @@ fn kill_is_checked_first_at_every_scope() {
     assert_eq!(scene.served(""), "v2");
     scene.rewrite(&with(""));
     assert_eq!(scene.served("X-Tenant-Id: acme\r\n"), "v2", "alive again");
-}
-
-/// Nobody knows any name.
-struct Ignorant;
-
-impl Resolve for Ignorant {
-    fn resolve(&self, _name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        Box::pin(async { Err("nobody knows".to_owned()) })
-    }
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! A/B tests: what is told of a route's variants since its weights were last changed, over sockets.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use pointsman::app::{Outcome, Resolve};
-use pointsman::control::Answered;
+use pointsman::app::Outcome;
 use pointsman::route::Salt;
 use serde_json::Value;
 
+use crate::harness::proxy::Ignorant;
 use crate::harness::{Answer, Proxy, Raw, Upstream, until};
 
 /// Callers are known by a cookie; who sends `x-pick: 1` is picked by hand.
@@ -177,15 +176,6 @@ fn without_sticky_keys_requests_are_counted() {
     assert_eq!((&told["sample_ratio"]["result"], &told["sample_ratio"]["counted"]), (&"ok".into(), &"requests".into()));
     assert_eq!(told["variants"][1]["keys"], Value::Null);
     near(&told["variants"][1]["share"], 10.0, 1.0);
-}
-
-/// A resolver that knows nobody.
-struct Ignorant;
-
-impl Resolve for Ignorant {
-    fn resolve(&self, _name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
-        Box::pin(async { Err("nobody knows".to_owned()) })
-    }
 }
 
 #[test]

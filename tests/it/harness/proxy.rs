@@ -4,10 +4,12 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::app::{App, Options, Outcome, Signals, Stopped};
+use pointsman::app::{App, Options, Outcome, Resolve, Signals, Stopped};
+use pointsman::control::Answered;
 use serde_json::Value;
 
 use super::{Raw, Upstream, until};
@@ -296,5 +298,14 @@ impl Proxy {
         let (accepted, closed) =
             (self.metric("pointsman_connections_accepted_total"), self.metric("pointsman_connections_closed_total"));
         assert_eq!(accepted, closed, "connections accepted and closed");
+    }
+}
+
+/// A resolver that knows no name.
+pub struct Ignorant;
+
+impl Resolve for Ignorant {
+    fn resolve(&self, _name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+        Box::pin(async { Err("nobody knows".to_owned()) })
     }
 }
