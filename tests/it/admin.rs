@@ -193,8 +193,9 @@ fn the_status_tells_what_holds() {
         (&status["generation"], &status["phase"], &status["ready"]),
         (&1.into(), &"running".into(), &true.into())
     );
-    assert_eq!(status["last_reload"]["outcome"], "applied");
-    assert_eq!(status["last_reload"]["cause"], "start");
+    // The file is so young at the start that it may be read twice.
+    let last = (status["last_reload"]["outcome"].as_str().unwrap(), status["last_reload"]["cause"].as_str().unwrap());
+    assert!([("applied", "start"), ("unchanged", "watch")].contains(&last), "{last:?}");
     let listener = &status["listeners"][0];
     assert_eq!(listener["name"], "http");
     assert_eq!(listener["address"], proxy.address().to_string());
