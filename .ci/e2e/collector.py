@@ -1,5 +1,6 @@
 """An OpenTelemetry collector that decodes what it gets with the protocol's own library:
-`collector.py http|grpc PORT_FILE SPANS_FILE`. One JSON object a span. Over gRPC the first export is refused as
+`collector.py http|grpc|https|grpcs PORT_FILE SPANS_FILE PAIR`. One JSON object a span. Under TLS it presents PAIR.crt, with
+PAIR.key. Over gRPC the first export is refused as
 UNAVAILABLE, over HTTP with 503: both are to be sent again.
 """
 
@@ -8,11 +9,12 @@ import http.server
 import json
 import os
 import pathlib
+import ssl
 import sys
 
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-kind, port_file, spans_file = sys.argv[1:4]
+kind, port_file, spans_file, pair = sys.argv[1:5]
 refused = False
 
 
@@ -71,8 +73,12 @@ class Http(http.server.BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
 
-if kind == "http":
+if kind.startswith("http"):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Http)
+    if kind == "https":
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(pair + ".crt", pair + ".key")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     tell(server.server_port)
     server.serve_forever()
 else:
@@ -90,6 +96,10 @@ else:
 
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Grpc(), server)
-    tell(server.add_insecure_port("127.0.0.1:0"))
+    if kind == "grpcs":
+        key, crt = (pathlib.Path(pair + end).read_bytes() for end in (".key", ".crt"))
+        tell(server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, crt)])))
+    else:
+        tell(server.add_insecure_port("127.0.0.1:0"))
     server.start()
     server.wait_for_termination()

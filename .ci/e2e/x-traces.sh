@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Traces under load, decoded by the protocol's own library, over HTTP and over gRPC: every sampled request leaves one
+# Traces under load, decoded by the protocol's own library, over HTTP and over gRPC, in
+# the clear and under TLS: every sampled request leaves one
 # server span and one client span, the upstream was told of the client span, and a collector that refuses the first
 # export gets it again. A collector that is gone costs no request.
 source "$(dirname "$0")/faults.sh"
-need curl python3
+need curl python3 openssl
 python=python3
 if ! $python -c 'import grpc, opentelemetry.proto' 2>/dev/null; then
   python3 -m venv "$scratch/venv" && "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check \
@@ -18,21 +19,27 @@ spans() {
   lines_of "$scratch/spans.$1" .
 }
 
-for protocol in http grpc; do
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=collector \
+  -addext 'subjectAltName=IP:127.0.0.1' -keyout "$scratch/collector.key" -out "$scratch/collector.crt" 2>/dev/null
+
+for protocol in http grpc https grpcs; do
   rm -f "$scratch/collector.port" "$scratch/access.log"
-  "$python" "$here/collector.py" $protocol "$scratch/collector.port" "$scratch/spans.$protocol" \
+  "$python" "$here/collector.py" $protocol "$scratch/collector.port" "$scratch/spans.$protocol" "$scratch/collector" \
     >"$scratch/collector.log" 2>&1 &
   collector_pid=$!
   pids+=("$collector_pid")
   for _ in $(seq 400); do [ -s "$scratch/collector.port" ] && break; sleep 0.025; done
   [ -s "$scratch/collector.port" ] || fail "the collector did not start: $(cat "$scratch/collector.log")"
   touch "$scratch/spans.$protocol"
+  scheme=http tls=
+  case $protocol in *s) scheme=https tls="tls = { ca = \"$scratch/collector.crt\" }" ;; esac
   write_routes <<TOML
 [identity]
 trusted_proxies = ["127.0.0.1"]
 [traces]
-otlp = "http://127.0.0.1:$(cat "$scratch/collector.port")"
-protocol = "$protocol"
+otlp = "$scheme://127.0.0.1:$(cat "$scratch/collector.port")"
+protocol = "${protocol%s}"
+$tls
 sample = 0.5
 service = "e2e"
 attributes = { zone = "a" }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::client_tls::SystemRoots;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::document::Document;
@@ -21,7 +22,6 @@ use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
 use super::traces::{self, TRACES};
 use super::upstream::{self, UPSTREAM};
-use super::upstream_tls::SystemRoots;
 use crate::identity::Witnesses;
 use crate::route::{Index, Route, Rules};
 use crate::tls::Server;
@@ -85,11 +85,11 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let state_dir = listener::state_dir(context, parts.one("state"));
     let (identity, witnesses) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));
-    let traces = traces::traces(context, parts.one("traces"));
+    let mut system = SystemRoots::default();
+    let traces = traces::traces(context, parts.one("traces"), &mut system);
 
     let mut upstream_names = define(context, Kind::Upstream, &parts.upstreams);
     let mut segment_names = define(context, Kind::Segment, &parts.segments);
-    let mut system = SystemRoots::default();
     let upstreams: Vec<_> =
         parts.upstreams.iter().filter_map(|named| upstream::upstream(context, named, &mut system)).collect();
     let segments: Vec<_> = parts.segments.iter().filter_map(|named| segment::segment(context, named)).collect();

@@ -2,6 +2,7 @@
 //! compiles it into [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all come this way.
 
 mod action;
+mod client_tls;
 mod compare;
 mod compile;
 mod context;
@@ -39,7 +40,6 @@ mod tls;
 mod tokens;
 mod traces;
 mod upstream;
-mod upstream_tls;
 mod value;
 mod variant;
 mod witnesses;

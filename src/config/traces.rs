@@ -5,20 +5,34 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::uri::{Scheme, Uri};
 
 use super::action;
+use super::client_tls::{self, Owner, SystemRoots, TRACES_TLS};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Reader, Text};
 use super::source::Span;
-use super::spec::{Form, Spec, default, required};
+use super::spec::{Form, Spec, default, optional, required};
 use super::value;
-use crate::route::{OtlpProtocol, TraceExport};
+use crate::route::{ClientTls, OtlpProtocol, TraceExport};
+use crate::tls;
+
+/// Where `https://` goes when it names no port.
+const HTTPS_PORT: u16 = 443;
 
 /// `[traces]`.
 pub(super) const TRACES: Spec = Spec {
     title: "[traces]",
     doc: "Spans of requests and attempts, for an OpenTelemetry collector.",
     keys: &[
-        required("otlp", Form::Text, "The collector: `http://127.0.0.1:4318`; with gRPC usually port 4317."),
+        required(
+            "otlp",
+            Form::Text,
+            "The collector: `http://127.0.0.1:4318` or `https://host`; with gRPC usually port 4317.",
+        ),
+        optional(
+            "tls",
+            Form::Table(&TRACES_TLS),
+            "How an `https://` collector is verified, and what is presented to it.",
+        ),
         default("protocol", Form::Words(&["http", "grpc"]), "\"http\"", "`http` (Protobuf) or `grpc`."),
         default("sample", Form::Number(0, 1), "1.0", "The share of requests that begin a trace here and are sampled."),
         default("service", Form::Text, "\"pointsman\"", "`service.name` of the resource."),
@@ -29,10 +43,15 @@ pub(super) const TRACES: Spec = Spec {
 };
 
 /// Compiles `[traces]`; nothing when there is none.
-pub(super) fn traces(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> Option<TraceExport> {
+pub(super) fn traces(
+    context: &mut Context<'_>,
+    reader: Option<&Reader<'_>>,
+    system: &mut SystemRoots,
+) -> Option<TraceExport> {
     let reader = reader?;
     let otlp = reader.need(context, "otlp").and_then(|item| item.text(context));
     let place = otlp.and_then(|text| collector(context, &text));
+    let tls = secured(context, place.as_ref(), reader, system);
     let protocol = if reader.word(context, "protocol") == Some(1) { OtlpProtocol::Grpc } else { OtlpProtocol::Http };
     let mut sample = 1.0;
     if let Some(item) = reader.get("sample") {
@@ -62,8 +81,25 @@ pub(super) fn traces(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> 
         }));
     }
     reader.finish(context);
-    let (host, port, path) = place?;
-    Some(TraceExport { host, port, path, protocol, sample, service, attributes, headers })
+    let Place { host, port, path, .. } = place?;
+    Some(TraceExport { host, port, path, tls, protocol, sample, service, attributes, headers })
+}
+
+/// How the collector is verified, when it is spoken to by TLS.
+fn secured(
+    context: &mut Context<'_>,
+    place: Option<&Place>,
+    reader: &Reader<'_>,
+    system: &mut SystemRoots,
+) -> Option<ClientTls> {
+    let (owner, is_given) = (Owner::traces(reader), reader.get("tls").is_some());
+    if place?.secured {
+        return client_tls::tls(context, &owner, system);
+    }
+    if is_given {
+        client_tls::refuse_useless(context, &owner, "has no `https://` collector", "write `https://host` in `otlp`");
+    }
+    None
 }
 
 /// The name of a header that an export may have besides its own.
@@ -77,26 +113,34 @@ fn header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName>
 }
 
 /// What to write instead.
-const EXAMPLE: &str = "write `http://127.0.0.1:4318`, or a path after it";
+const EXAMPLE: &str = "write `http://127.0.0.1:4318` or `https://collector.example.com`, or a path after it";
 
-/// Host, port and path of the collector's URL.
-fn collector(context: &mut Context<'_>, text: &Text<'_>) -> Option<(String, u16, String)> {
+/// Where the collector is: whether it is spoken to by TLS, its host, port and path.
+struct Place {
+    secured: bool,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+fn collector(context: &mut Context<'_>, text: &Text<'_>) -> Option<Place> {
     let refuse = |context: &mut Context<'_>, message: &str, help: &str| {
         context.report(Finding::error("bad-collector", text.span, format!("`{}` {message}", &**text)).help(help));
         None
     };
     let Ok(uri) = text.parse::<Uri>() else { return refuse(context, "is not a URL", EXAMPLE) };
-    if uri.scheme() == Some(&Scheme::HTTPS) {
-        let help = "send to a collector on this machine or in this network by `http://`; it can go on over TLS";
-        return refuse(context, "asks for TLS, which exports do not speak", help);
-    }
-    let (Some(authority), Some(port), true) = (uri.authority(), uri.port_u16(), uri.scheme() == Some(&Scheme::HTTP))
-    else {
+    let secured = uri.scheme() == Some(&Scheme::HTTPS);
+    let port = uri.port_u16().or(secured.then_some(HTTPS_PORT));
+    let known = secured || uri.scheme() == Some(&Scheme::HTTP);
+    let (Some(authority), Some(port), true) = (uri.authority(), port, known) else {
         return refuse(context, "does not say where the collector is", EXAMPLE);
     };
     if authority.as_str().contains('@') || uri.query().is_some() {
         return refuse(context, "holds more than host, port and path", "credentials belong into `headers`");
     }
     let host = authority.host().trim_matches(['[', ']']).to_owned();
-    Some((host, port, uri.path().trim_end_matches('/').to_owned()))
+    if secured && !tls::is_server_name(&host) {
+        return refuse(context, "has a host that no certificate can be for", EXAMPLE);
+    }
+    Some(Place { secured, host, port, path: uri.path().trim_end_matches('/').to_owned() })
 }

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::client_tls::{self, Owner, SystemRoots, UPSTREAM_TLS};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Named, Reader, Text};
 use super::source::Span;
 use super::spec::{DURATION, Form, Spec, default, optional, required};
-use super::upstream_tls::{self, SystemRoots, TLS};
 use super::value;
 use crate::route::{Balance, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
 
@@ -39,7 +39,11 @@ pub(super) const UPSTREAM: Spec = Spec {
             Form::Words(&["v1", "v2"]),
             "Begin each connection with a PROXY header that names the client; connections then serve one client each.",
         ),
-        optional("tls", Form::Table(&TLS), "How `https://` endpoints are verified, and what is presented to them."),
+        optional(
+            "tls",
+            Form::Table(&UPSTREAM_TLS),
+            "How `https://` endpoints are verified, and what is presented to them.",
+        ),
     ],
     later: &["health", "outlier", "slow_start"],
 };
@@ -98,11 +102,11 @@ pub(super) fn upstream(context: &mut Context<'_>, named: &Named<'_>, system: &mu
     });
     let given = reader.get("tls").is_some();
     let secured = endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Https);
-    let tls = if secured { upstream_tls::tls(context, (&reader, named.name), system) } else { None };
+    let owner = Owner::upstream(&reader, named.name);
+    let tls = if secured { client_tls::tls(context, &owner, system) } else { None };
     if given && !secured && !endpoints.is_empty() {
-        let message = format!("{} has no `https://` endpoint: `tls` has no meaning here", reader.title());
-        let finding = Finding::error("useless-key", reader.place("tls"), message);
-        context.report(finding.help("write `https://host:port` in `endpoints`"));
+        let help = "write `https://host:port` in `endpoints`";
+        client_tls::refuse_useless(context, &owner, "has no `https://` endpoint", help);
     }
     reader.finish(context);
     let name = named.name.to_owned();

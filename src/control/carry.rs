@@ -6,20 +6,26 @@
 //! by its labels, a sample by its route's name, weights and sticky key, an upstream's endpoints by its name when they are equal.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use super::hand_over::{Inherited, Wanted};
 use super::measure::assignment;
 use super::socket::{BindError, bind};
 use crate::identity::Witnesses;
-use crate::route::{Action, EndpointHost, Generation, ListenerSpec, Protocol, Route, Rules, Shadow, Upstream};
+use crate::route::{
+    Action, ClientTls, EndpointHost, Generation, ListenerSpec, Protocol, Route, Rules, Shadow, TraceExport, Upstream,
+};
 use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
-use crate::telemetry::{Drawn, Labels, PerWorker, Registry, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
-use crate::tls::{Dial, Server, client};
+use crate::telemetry::{
+    Drawn, Labels, PerWorker, Registry, Sample, Secured, ShadowSeries, UpstreamSeries, VariantSeries,
+};
+use crate::tls::{Dial, Flaw, Server, client};
 
 /// The addresses of the names that are known, sorted.
 pub type Addresses = HashMap<String, Vec<IpAddr>>;
@@ -190,11 +196,20 @@ fn secured(upstream: &Upstream, known: Option<&(&Upstream, &Arc<[Endpoint]>)>) -
     if let Some(dial) = same.and_then(|(_, endpoints)| endpoints.iter().find_map(|endpoint| endpoint.tls.as_ref())) {
         return Some(Arc::clone(dial.config()));
     }
-    let presented = tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key));
-    // What it is made of was tried when the file was read.
-    client(&tls.roots, presented)
-        .inspect_err(|flaw| tracing::error!(upstream = upstream.name, %flaw, "TLS cannot be used"))
-        .ok()
+    config(tls).inspect_err(|flaw| tracing::error!(upstream = upstream.name, %flaw, "TLS cannot be used")).ok()
+}
+
+/// What it is made of was tried when the file was read.
+fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, Flaw> {
+    client(&tls.roots, tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key)))
+}
+
+/// How TLS is spoken with the collector of spans.
+pub(super) fn collector(export: &TraceExport, tls: &ClientTls) -> io::Result<Secured> {
+    let config = config(tls).map_err(|flaw| io::Error::other(flaw.to_string()))?;
+    let name = tls.server_name.as_deref().unwrap_or(&export.host);
+    let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+    Ok((config, name))
 }
 
 fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses: &Addresses) -> Vec<Endpoint> {

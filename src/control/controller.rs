@@ -335,7 +335,7 @@ impl Controller {
         };
         warn(&loaded.warnings);
         self.log.set_sink(loaded.rules.access_log.sink.clone());
-        if let Err(error) = self.traces.follow(loaded.rules.traces.as_ref()) {
+        if let Err(error) = self.traces.follow(loaded.rules.traces.as_ref(), carry::collector) {
             tracing::error!(%error, "spans cannot be exported");
         }
         self.names.keep(&carry::names(&loaded.rules), answers);

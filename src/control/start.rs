@@ -140,6 +140,13 @@ pub struct Started {
     admin: Prepared,
 }
 
+fn exporter(rules: &Rules, clock: Clock) -> Result<TraceExporter, StartError> {
+    let mut traces = TraceExporter::new(clock);
+    let followed = traces.follow(rules.traces.as_ref(), carry::collector);
+    followed.map_err(|error| StartError::Io("the exporter of spans", error))?;
+    Ok(traces)
+}
+
 fn log(rules: &Rules, clock: Clock) -> Result<LogWriter, StartError> {
     let started = LogWriter::start(rules.access_log.sink.clone(), clock);
     started.map_err(|error| StartError::Io("the access log's thread", error))
@@ -166,8 +173,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let listeners = carry::listeners(&[], (&rules.listeners, &loaded.tls), workers, &mut succession.inherited);
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = log(&rules, clock)?;
-    let mut traces = TraceExporter::new(clock);
-    traces.follow(rules.traces.as_ref()).map_err(|error| StartError::Io("the exporter of spans", error))?;
+    let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = match listeners {
         Ok(listeners) => (listeners, Vec::new()),
         Err(unbound) => (Vec::new(), unbound),

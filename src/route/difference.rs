@@ -310,11 +310,12 @@ fn trace_changes(old: Option<&TraceExport>, new: Option<&TraceExport>) -> Option
         (Some(old), None) => return Some(format!("traces removed, went to {}:{}", old.host, old.port)),
         (Some(old), Some(new)) => (old, new),
     };
-    let TraceExport { host, port, path, protocol, sample, service, attributes, headers } = old;
+    let TraceExport { host, port, path, tls, protocol, sample, service, attributes, headers } = old;
     differing(
         "traces ",
         &[
             ("endpoint", (host, *port, path) == (&new.host, new.port, &new.path)),
+            ("tls", *tls == new.tls),
             ("protocol", *protocol == new.protocol),
             ("sample", sample.to_bits() == new.sample.to_bits()),
             ("service", *service == new.service),

@@ -2,6 +2,8 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::ClientTls;
+
 /// Where spans are sent, by `[traces]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceExport {
@@ -11,6 +13,8 @@ pub struct TraceExport {
     pub port: u16,
     /// The path in front of what the protocol demands; empty, or `/x`.
     pub path: String,
+    /// How it is verified, when it is spoken to by TLS.
+    pub tls: Option<ClientTls>,
     /// How to speak to it.
     pub protocol: OtlpProtocol,
     /// The share of the requests that begin a trace here, 0 to 1.
@@ -28,7 +32,7 @@ pub struct TraceExport {
 pub enum OtlpProtocol {
     /// HTTP/1.1 with Protobuf, by default on port 4318.
     Http,
-    /// gRPC over h2c, by default on port 4317.
+    /// gRPC over HTTP/2, by default on port 4317.
     Grpc,
 }
 

@@ -23,15 +23,15 @@ pub struct Upstream {
     /// Whether each connection begins with a PROXY header that names the client, and in which version.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// How its `https://` endpoints are secured; there when it has any.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<ClientTls>,
 }
 
-/// `[upstream.NAME.tls]`, with what its files held.
+/// How those to whom we connect are verified: `[upstream.NAME.tls]` and `[traces.tls]`, with what their files held.
 #[derive(Clone, PartialEq, Eq)]
-pub struct UpstreamTls {
+pub struct ClientTls {
     /// The certificates of the authorities that are believed, in DER.
     pub roots: Arc<[Vec<u8>]>,
-    /// The name that certificates must be for; the endpoint's host when not given.
+    /// The name that certificates must be for; the host of the URL when not given.
     pub server_name: Option<String>,
     /// What we present when asked.
     pub client_cert: Option<ClientCert>,
@@ -46,9 +46,9 @@ pub struct ClientCert {
     pub key: Arc<[u8]>,
 }
 
-impl fmt::Debug for UpstreamTls {
+impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UpstreamTls")
+        f.debug_struct("ClientTls")
             .field("roots", &self.roots.len())
             .field("server_name", &self.server_name)
             .field("client_cert", &self.client_cert)

@@ -38,6 +38,6 @@ pub use shadow::{
     ShadowUncompared,
 };
 pub use tls::{HandshakeFailure, TlsMeter};
-pub use traces::{Attributes, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter};
+pub use traces::{Attributes, Secured, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter};
 pub use upstream_tls::{LastTlsTrouble, News, TlsFailure, TlsTrouble};
 pub use writer::{LogSender, LogWriter, openable};

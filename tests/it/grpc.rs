@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use crate::harness::h2_client::{End, H2Answer, send_all};
 use crate::harness::{H2, ONE_ROUTE, Proxy, Upstream, until};
 
-fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
+pub fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
 }
 

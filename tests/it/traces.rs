@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use crate::harness::h2c::whole;
 use crate::harness::upstream::Got;
 use crate::harness::{ONE_ROUTE, Proxy, Upstream, until};
+use crate::upstream_tls::{Authority, Close, Front, config, files};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -322,6 +324,70 @@ fn spans_that_wait_are_sent_at_the_end_and_a_reload_moves_them() {
     assert_eq!(proxy.stop(), pointsman::app::Stopped::Drained);
     assert_eq!(second.got().iter().map(|got| spans(got).len()).sum::<usize>(), 2);
     assert_eq!(first.got().len(), 1);
+}
+
+/// A collector behind TLS that wants a certificate of us.
+fn secured(front: &Front, protocol: &str, files: &std::path::Path) -> String {
+    let (port, files) = (front.address.port(), files.display());
+    format!(
+        "{ONE_ROUTE}\n[traces]\notlp = \"https://localhost:{port}/below\"\nprotocol = \"{protocol}\"\n[traces.tls]\n\
+         ca = \"{files}/ca.pem\"\nserver_name = \"spans.test\"\n\
+         client_cert = {{ cert = \"{files}/own.pem\", key = \"{files}/own.key\" }}\n"
+    )
+}
+
+/// Takes exports by gRPC.
+fn grpc_collector() -> Upstream {
+    Upstream::h2c_script(&h2::server::Builder::new(), |shared, number, request, mut respond| {
+        Box::pin(async move {
+            let got = whole(number, request).await.unwrap();
+            shared.remember(Got { body: got.body[5..].to_vec(), ..got });
+            let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
+            stream.send_trailers(crate::grpc::fields(&[("grpc-status", "0")])).unwrap();
+        })
+    })
+}
+
+#[test]
+fn a_collector_behind_tls_is_verified_and_gets_spans_by_its_protocol() {
+    let authority = Authority::new();
+    let own = authority.issue("edge.test");
+    let dir = files(&[("ca.pem", &authority.pem), ("own.pem", &own.cert), ("own.key", &own.key.serialize_pem())]);
+    let grpc = "/below/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    for (protocol, alpn, collector, path) in [
+        ("http", &b"http/1.1"[..], Upstream::echo(), "/below/v1/traces".to_owned()),
+        ("grpc", b"h2", grpc_collector(), format!("https://localhost:PORT{grpc}")),
+    ] {
+        let accept = config(&authority.issue("spans.test"), Some(authority.roots()));
+        let front = Front::with(&accept, (alpn, collector.address(), Close::Notified));
+        let echo = Upstream::echo();
+        let proxy = Proxy::with("main", &echo).start(&secured(&front, protocol, dir.path()));
+        for requests in 1..3 {
+            assert_eq!(proxy.connect().get("/", "").status, 200);
+            assert_eq!(collected(&collector, 2 * requests)[0].name, "GET /*", "{protocol}");
+        }
+        assert_eq!(collector.got()[1].target, path.replace("PORT", &front.address.port().to_string()));
+        assert_eq!(collector.accepted(), 1, "its connection is kept");
+    }
+}
+
+#[test]
+fn a_collector_that_is_somebody_else_gets_nothing() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let own = authority.issue("edge.test");
+    let dir = files(&[("ca.pem", &authority.pem), ("own.pem", &own.cert), ("own.key", &own.key.serialize_pem())]);
+    let (echo, collector) = (Upstream::echo(), Upstream::echo());
+    let scenes = [authority.issue("other.test"), stranger.issue("spans.test")].map(|pair| {
+        let front = Front::with(&config(&pair, None), (b"http/1.1", collector.address(), Close::Notified));
+        let proxy = Proxy::with("main", &echo).start(&secured(&front, "http", dir.path()));
+        assert_eq!(proxy.connect().get("/", "").status, 200);
+        (front, proxy)
+    });
+    for (_front, proxy) in &scenes {
+        let failed = || proxy.metric("pointsman_trace_spans_total{outcome=\"failed\"}");
+        until("no try succeeds", || (failed() == 2.0).then_some(()));
+    }
+    assert!(collector.got().is_empty());
 }
 
 /// With a shadow on the one route.

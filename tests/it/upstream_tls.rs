@@ -25,19 +25,19 @@ use crate::harness::{H2, Proxy, Raw, Upstream, until};
 use crate::process::Running;
 
 /// An authority, and certificates of it.
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub pem: String,
 }
 
 /// A certificate and its key, as PEM.
-struct Pair {
-    cert: String,
-    key: KeyPair,
+pub struct Pair {
+    pub cert: String,
+    pub key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         Self::named(&format!("authority {}", NUMBER.fetch_add(1, SeqCst)))
     }
@@ -51,7 +51,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    fn issue(&self, name: &str) -> Pair {
+    pub fn issue(&self, name: &str) -> Pair {
         self.issue_until(name, 4000)
     }
 
@@ -70,7 +70,7 @@ impl Authority {
         Pair { cert: leaf.cert + &cert, ..leaf }
     }
 
-    fn roots(&self) -> RootCertStore {
+    pub fn roots(&self) -> RootCertStore {
         pointsman::tls::roots(self.pem.as_bytes()).unwrap()
     }
 }
@@ -82,7 +82,7 @@ fn sign(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Pair {
 
 /// What becomes of a connection when the upstream behind has closed its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Close {
+pub enum Close {
     /// As TLS wants it.
     Notified,
     /// As if somebody had cut it.
@@ -90,8 +90,8 @@ enum Close {
 }
 
 /// Speaks TLS in front of an upstream.
-struct Front {
-    address: SocketAddr,
+pub struct Front {
+    pub address: SocketAddr,
     end: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -101,7 +101,7 @@ impl Front {
         Self::with(&config(pair, None), (alpn, behind.address(), Close::Notified))
     }
 
-    fn with(config: &ServerConfig, behind: (&'static [u8], SocketAddr, Close)) -> Self {
+    pub fn with(config: &ServerConfig, behind: (&'static [u8], SocketAddr, Close)) -> Self {
         Self::in_turn(config, &[behind])
     }
 
@@ -160,7 +160,7 @@ async fn relay(acceptor: TlsAcceptor, stream: TcpStream, behind: SocketAddr, clo
     up.abort();
 }
 
-fn config(pair: &Pair, clients: Option<RootCertStore>) -> ServerConfig {
+pub fn config(pair: &Pair, clients: Option<RootCertStore>) -> ServerConfig {
     config_of(pair, clients, rustls::ALL_VERSIONS)
 }
 
@@ -192,7 +192,7 @@ fn text(lines: &str) -> String {
 }
 
 /// Files that live as long as the test.
-fn files(all: &[(&str, &str)]) -> tempfile::TempDir {
+pub fn files(all: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in all {
         std::fs::write(dir.path().join(name), text).unwrap();

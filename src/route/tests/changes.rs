@@ -116,6 +116,7 @@ fn every_table_is_told() {
         host: "collector".into(),
         port: 4318,
         path: String::new(),
+        tls: None,
         protocol: OtlpProtocol::Http,
         sample: 0.1,
         service: "edge".into(),

@@ -15,15 +15,13 @@ use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
+use super::collector::{Collector, Connection, Secured, connect};
 use super::proto::Message;
 use super::sender::{Batch, QUEUED_BUFFERS_MAX, SpanCounts, SpanSender};
 use crate::clock::Clock;
-use crate::route::{OtlpProtocol, TraceExport};
+use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 
 /// How long spans wait for company.
 const GATHER: Duration = Duration::from_secs(1);
@@ -46,7 +44,7 @@ const HTTP_PATH: &str = "/v1/traces";
 pub struct TraceExporter {
     sender: SpanSender,
     received: Option<mpsc::Receiver<Batch>>,
-    target: watch::Sender<Option<Arc<TraceExport>>>,
+    target: watch::Sender<Option<Arc<Collector>>>,
     ended: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
     clock: Clock,
@@ -75,16 +73,23 @@ impl TraceExporter {
         Arc::clone(&self.sender.counts)
     }
 
-    /// Sends to there from now on; spans that wait too.
+    /// Sends to there from now on; spans that wait too. `secure` says how TLS is spoken, where it is.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn follow(&mut self, target: Option<&TraceExport>) -> io::Result<()> {
-        let same = self.target.borrow().as_deref() == target;
+    /// When the system gives no thread, and those of `secure`.
+    pub fn follow(
+        &mut self,
+        export: Option<&TraceExport>,
+        secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<Secured>,
+    ) -> io::Result<()> {
+        let same = self.target.borrow().as_ref().map(|target| &target.export) == export;
         if !same {
-            self.target.send_replace(target.cloned().map(Arc::new));
+            // Nobody else is sent to meanwhile.
+            self.target.send_replace(None);
+            let target = export.map(|export| Collector::new(export, secure)).transpose()?;
+            self.target.send_replace(target.map(Arc::new));
         }
-        if target.is_none() || self.thread.is_some() {
+        if export.is_none() || self.thread.is_some() {
             return Ok(());
         }
         let Some(received) = self.received.take() else { return Ok(()) };
@@ -115,17 +120,12 @@ impl TraceExporter {
 }
 
 struct Exporting {
-    target: watch::Receiver<Option<Arc<TraceExport>>>,
+    target: watch::Receiver<Option<Arc<Collector>>>,
     ended: watch::Receiver<bool>,
     counts: Arc<SpanCounts>,
-    connection: Option<(Arc<TraceExport>, Connection)>,
+    connection: Option<(Arc<Collector>, Connection)>,
     spoke: Option<std::time::Instant>,
     clock: Clock,
-}
-
-enum Connection {
-    Http(http1::SendRequest<Full<Bytes>>),
-    Grpc(http2::SendRequest<Full<Bytes>>),
 }
 
 /// Why a batch was not taken.
@@ -150,7 +150,7 @@ impl Exporting {
             match self.export(&target, &bytes).await {
                 Ok(()) => self.counts.exported.fetch_add(spans, Relaxed),
                 Err(why) => {
-                    self.speak(&target, &why);
+                    self.speak(&target.export, &why);
                     self.counts.failed.fetch_add(spans, Relaxed)
                 }
             };
@@ -189,8 +189,8 @@ impl Exporting {
     }
 
     /// Sends a batch, again where that may help.
-    async fn export(&mut self, target: &Arc<TraceExport>, spans: &[u8]) -> Result<(), String> {
-        let body = body(target, spans);
+    async fn export(&mut self, target: &Arc<Collector>, spans: &[u8]) -> Result<(), String> {
+        let body = body(&target.export, spans);
         let mut pause = FIRST_PAUSE;
         for n in 1.. {
             let tried = tokio::time::timeout(TRY_LIMIT, self.send(target, body.clone())).await;
@@ -211,25 +211,22 @@ impl Exporting {
         Ok(())
     }
 
-    async fn send(&mut self, target: &Arc<TraceExport>, body: Bytes) -> Result<(), Untaken> {
-        let known = self.connection.take().filter(|(to, _)| to == target).map(|(_, connection)| connection);
+    async fn send(&mut self, target: &Arc<Collector>, body: Bytes) -> Result<(), Untaken> {
+        let known = self.connection.take().filter(|(to, _)| Arc::ptr_eq(to, target)).map(|(_, connection)| connection);
         let mut connection = match known {
             Some(connection) if connection.is_open() => connection,
             Some(_) | None => connect(target).await.map_err(Untaken::later)?,
         };
-        let request = request(target, body).map_err(|error| Untaken { why: error.to_string(), again: false })?;
-        let response = match &mut connection {
-            Connection::Http(sender) => sender.send_request(request).await,
-            Connection::Grpc(sender) => sender.send_request(request).await,
-        };
-        let (parts, body) = response.map_err(Untaken::later)?.into_parts();
+        let request =
+            request(&target.export, body).map_err(|error| Untaken { why: error.to_string(), again: false })?;
+        let (parts, body) = connection.send(request).await.map_err(Untaken::later)?.into_parts();
         let trailers = rest(body).await?;
         self.connection = Some((Arc::clone(target), connection));
         if !parts.status.is_success() {
             let again = matches!(parts.status.as_u16(), 429 | 502 | 503 | 504);
             return Err(Untaken { why: format!("the collector answered with {}", parts.status), again });
         }
-        match target.protocol {
+        match target.export.protocol {
             OtlpProtocol::Http => Ok(()),
             OtlpProtocol::Grpc => grpc_status(&parts.headers, trailers.as_ref()),
         }
@@ -242,36 +239,6 @@ impl Exporting {
             self.spoke = Some(now);
             let (host, port) = (&target.host, target.port);
             tracing::warn!(host, port, why, "spans could not be exported; they are dropped and counted");
-        }
-    }
-}
-
-impl Connection {
-    fn is_open(&self) -> bool {
-        match self {
-            Self::Http(sender) => sender.is_ready(),
-            Self::Grpc(sender) => sender.is_ready(),
-        }
-    }
-}
-
-async fn connect(target: &TraceExport) -> io::Result<Connection> {
-    let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
-    stream.set_nodelay(true)?;
-    let stream = TokioIo::new(stream);
-    match target.protocol {
-        OtlpProtocol::Http => {
-            let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
-            // Its end is seen by the sender.
-            tokio::spawn(async move { drop(connection.await) });
-            Ok(Connection::Http(sender))
-        }
-        OtlpProtocol::Grpc => {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            let (sender, connection) =
-                builder.timer(TokioTimer::new()).handshake(stream).await.map_err(io::Error::other)?;
-            tokio::spawn(async move { drop(connection.await) });
-            Ok(Connection::Grpc(sender))
         }
     }
 }
@@ -315,7 +282,8 @@ fn request(target: &TraceExport, body: Bytes) -> http::Result<Request<Full<Bytes
             request.uri(uri).header(HOST, authority).header(CONTENT_TYPE, "application/x-protobuf")
         }
         OtlpProtocol::Grpc => {
-            let uri: Uri = format!("http://{authority}{}{GRPC_PATH}", target.path).parse()?;
+            let scheme = if target.tls.is_some() { "https" } else { "http" };
+            let uri: Uri = format!("{scheme}://{authority}{}{GRPC_PATH}", target.path).parse()?;
             request.uri(uri).header(CONTENT_TYPE, "application/grpc").header(TE, "trailers")
         }
     };

@@ -2,11 +2,13 @@
 //! hand it over through a bounded channel, as they do with the access log; what does not fit is dropped and counted. One
 //! thread sends them, so that a slow collector slows nobody.
 
+mod collector;
 mod export;
 mod proto;
 mod sender;
 mod span;
 
+pub use collector::Secured;
 pub use export::TraceExporter;
 pub use sender::{SpanBuffer, SpanCounts, SpanSender};
 pub use span::{Attributes, Span, SpanKind, SpanStatus};

@@ -1,4 +1,5 @@
-//! `[upstream.NAME.tls]`: whom `https://` endpoints are believed from, and what is presented to them.
+//! `[upstream.NAME.tls]` and `[traces.tls]`: how servers behind an `https://` are verified, and what is presented to
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,46 +9,76 @@ use super::diagnostic::Finding;
 use super::read;
 use super::reader::{Reader, Text};
 use super::source::Span;
-use super::spec::{Form, Spec, optional, required};
+use super::spec::{Form, Key, Spec, optional, required};
 use crate::clock::Clock;
-use crate::route::{ClientCert, UpstreamTls};
+use crate::route::{ClientCert, ClientTls};
 use crate::tls::{self, Flaw};
 
 /// `[upstream.NAME.tls]`.
-pub(super) const TLS: Spec = Spec {
+pub(super) const UPSTREAM_TLS: Spec = Spec {
     title: "[upstream.NAME.tls]",
     doc: "How `https://` endpoints are verified, and what is presented to them.",
-    keys: &[
-        optional("ca", Form::Text, "A PEM file of the authorities that are believed; the system's when not given."),
-        optional("server_name", Form::Text, "The name that certificates must be for; the endpoint's host otherwise."),
-        optional("client_cert", Form::Table(&CLIENT_CERT), "The certificate that we present when asked for one."),
-    ],
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Form::Table(&UPSTREAM_CERT), CLIENT_CERT_DOC)],
     later: &[],
 };
 
-const CLIENT_CERT: Spec = Spec {
-    title: "[upstream.NAME.tls.client_cert]",
-    doc: "A certificate and its key, as PEM files; both are watched.",
-    keys: &[
-        required("cert", Form::Text, "The certificate, and the chain to its authority."),
-        required("key", Form::Text, "Its private key."),
-    ],
+/// `[traces.tls]`.
+pub(super) const TRACES_TLS: Spec = Spec {
+    title: "[traces.tls]",
+    doc: "How an `https://` collector is verified, and what is presented to it.",
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Form::Table(&TRACES_CERT), CLIENT_CERT_DOC)],
     later: &[],
 };
+
+const CA: Key =
+    optional("ca", Form::Text, "A PEM file of the authorities that are believed; the system's when not given.");
+const SERVER_NAME: Key =
+    optional("server_name", Form::Text, "The name that certificates must be for; the URL's host otherwise.");
+const CLIENT_CERT: &str = "client_cert";
+const CLIENT_CERT_DOC: &str = "The certificate that we present when asked for one.";
+const UPSTREAM_CERT: Spec = pair("[upstream.NAME.tls.client_cert]");
+const TRACES_CERT: Spec = pair("[traces.tls.client_cert]");
+const PAIR: &[Key] = &[
+    required("cert", Form::Text, "The certificate, and the chain to its authority."),
+    required("key", Form::Text, "Its private key."),
+];
+
+const fn pair(title: &'static str) -> Spec {
+    Spec { title, doc: "A certificate and its key, as PEM files; both are watched.", keys: PAIR, later: &[] }
+}
+
+/// Whose table it is.
+pub(super) struct Owner<'a, 'd> {
+    pub(super) reader: &'a Reader<'d>,
+    /// The key with the `https://` in it.
+    pub(super) urls: &'static str,
+    tls: &'static Spec,
+    cert: &'static Spec,
+    name: &'d str,
+}
+
+impl<'a, 'd> Owner<'a, 'd> {
+    /// The upstream with this name.
+    pub(super) const fn upstream(reader: &'a Reader<'d>, name: &'d str) -> Self {
+        Self { reader, urls: "endpoints", tls: &UPSTREAM_TLS, cert: &UPSTREAM_CERT, name }
+    }
+
+    /// The collector of spans.
+    pub(super) const fn traces(reader: &'a Reader<'d>) -> Self {
+        Self { reader, urls: "otlp", tls: &TRACES_TLS, cert: &TRACES_CERT, name: "" }
+    }
+}
 
 /// The roots of the system, read when they are first needed.
 #[derive(Default)]
 pub(super) struct SystemRoots(Option<Arc<[Vec<u8>]>>);
 
-/// Reads `tls` of an upstream whose endpoints need it.
-pub(super) fn tls<'d>(
-    context: &mut Context<'_>,
-    (reader, name): (&Reader<'d>, &'d str),
-    system: &mut SystemRoots,
-) -> Option<UpstreamTls> {
-    let Some(table) = reader.table(context, "tls", &TLS) else {
-        let roots = of_system(context, reader.place("endpoints"), system)?;
-        return Some(UpstreamTls { roots, server_name: None, client_cert: None });
+/// Reads `tls` where some URL needs it.
+pub(super) fn tls(context: &mut Context<'_>, owner: &Owner<'_, '_>, system: &mut SystemRoots) -> Option<ClientTls> {
+    let Owner { reader, urls, tls: spec, cert: cert_spec, name } = owner;
+    let Some(table) = reader.table(context, "tls", spec) else {
+        let roots = of_system(context, reader.place(urls), system)?;
+        return Some(ClientTls { roots, server_name: None, client_cert: None });
     };
     let table = table.called(name);
     let ca = table.text(context, "ca");
@@ -56,7 +87,7 @@ pub(super) fn tls<'d>(
         let finding = Finding::error("bad-server-name", text.span, format!("`{}` is not a name of a server", &**text));
         context.report(finding.help("write a host name or an IP address, without port"));
     }
-    let client_cert = table.table(context, "client_cert", &CLIENT_CERT).map(|pair| {
+    let client_cert = table.table(context, CLIENT_CERT, cert_spec).map(|pair| {
         let pair = pair.called(name);
         let cert = pair.need(context, "cert").and_then(|item| item.text(context));
         let key = pair.need(context, "key").and_then(|item| item.text(context));
@@ -66,14 +97,16 @@ pub(super) fn tls<'d>(
     table.finish(context);
     let roots = match &ca {
         Some(text) => own(context, text),
-        None => of_system(context, reader.place("endpoints"), system),
+        None => of_system(context, reader.place(urls), system),
     };
     let server_name = server_name.map(|text| text.to_string());
-    Some(UpstreamTls {
-        roots: roots?,
-        server_name,
-        client_cert: client_cert.map_or(Some(None), |cert| cert.map(Some))?,
-    })
+    Some(ClientTls { roots: roots?, server_name, client_cert: client_cert.map_or(Some(None), |cert| cert.map(Some))? })
+}
+
+/// Refuses a `tls` that no URL needs.
+pub(super) fn refuse_useless(context: &mut Context<'_>, owner: &Owner<'_, '_>, what: &str, help: &str) {
+    let message = format!("{} {what}: `tls` has no meaning here", owner.reader.title());
+    context.report(Finding::error("useless-key", owner.reader.place("tls"), message).help(help));
 }
 
 fn of_system(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<Arc<[Vec<u8>]>> {
