@@ -1,4 +1,4 @@
-"""Load: wrk for closed loops, h2load for a fixed rate, and a probe that sees when an edit takes effect."""
+"""Load: wrk for closed loops, evenly spread requests for latency, and a probe that sees when an edit takes effect."""
 
 import dataclasses
 import http.client
@@ -89,29 +89,26 @@ def percentile_line(output: str, percent: int) -> float:
 
 
 class FixedRate:
-    """h2load over HTTP/1.1 at a fixed rate, every latency written down."""
+    """Evenly spread requests, every latency written down."""
 
     CLIENTS = 16
 
-    def __init__(self, binary: str, folder: pathlib.Path):
-        self.binary, self.log = binary, folder / "fixed-rate.log"
+    def __init__(self, rustc: str, folder: pathlib.Path):
+        self.binary = folder / "steady"
+        source = pathlib.Path(__file__).with_name("steady.rs")
+        command = [rustc, "--edition", "2024", "-O", str(source), "-o", str(self.binary)]
+        built = subprocess.run(command, capture_output=True, text=True, cwd=source.parent, check=False)
+        if built.returncode:
+            raise machine.Failed(f"{source.name} was not built:\n{built.stderr[-800:]}")
 
-    def run(self, port: int, seconds: float, rate: float) -> tuple[float, float, int]:
-        """p50 and p99 in seconds, and how many failed."""
-        self.log.unlink(missing_ok=True)
-        per_client = max(1, round(rate / self.CLIENTS))
-        command = [
-            "taskset", "-c", machine.LOAD_CORE, self.binary, "--h1", f"-c{self.CLIENTS}", "-t1",
-            f"--rps={per_client}", "-D", max(1, round(seconds)), "--warm-up-time=1s", f"--log-file={self.log}",
-            "-H", "cookie: uid=caller-1", f"http://127.0.0.1:{port}/hello",
-        ]
+    def run(self, port: int, seconds: float, rate: float) -> tuple[float, float]:
+        """p50 and p99 in seconds."""
+        command = ["taskset", "-c", machine.LOAD_CORE, self.binary, port, rate, seconds, self.CLIENTS]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=seconds + 40, check=False)
-        rows = [line.split("\t") for line in self.log.read_text().splitlines()] if self.log.exists() else []
-        latencies = sorted(int(row[2]) for row in rows if row[1] == "200")
-        if len(latencies) < 100:
-            raise machine.Failed(f"h2load has {len(latencies)} answers:\n{(done.stdout + done.stderr)[-800:]}")
-        failed = sum(1 for row in rows if row[1] != "200")
-        return latencies[len(latencies) // 2] / 1e6, latencies[len(latencies) * 99 // 100] / 1e6, failed
+        latencies = [int(line) for line in done.stdout.split()]
+        if done.returncode or len(latencies) < 100:
+            raise machine.Failed(f"{len(latencies)} answers at {rate:,.0f} requests a second:\n{done.stderr[-800:]}")
+        return latencies[len(latencies) // 2] / 1e9, latencies[len(latencies) * 99 // 100] / 1e9
 
 
 class Probe:

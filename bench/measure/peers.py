@@ -21,6 +21,7 @@ HOW_TO_GET = {
     "wrk": "apt-get install wrk",
     "h2load": "apt-get install nghttp2-client",
     "taskset": "apt-get install util-linux",
+    "rustc": "it comes with cargo (https://rustup.rs)",
 }
 VERSION = {
     "pointsman": (["--version"], r"pointsman (\S+)"),
@@ -54,7 +55,7 @@ class Found:
 
     def summary(self) -> str:
         versions, lines = self.versions(), []
-        for name in [*self.wanted, "wrk", "h2load", "taskset"]:
+        for name in [*self.wanted, "wrk", "h2load", "taskset", "rustc"]:
             if name in self.paths:
                 lines.append(f"  {name:<10} {versions.get(name, 'found')}")
             else:
@@ -72,11 +73,11 @@ def find(root: pathlib.Path, options) -> Found:
         paths["pointsman"] = str(target.resolve())
     elif options.pointsman:
         raise SystemExit(f"bench/compare: {options.pointsman} is no file")
-    for name in ("haproxy", "nginx", "envoy", "wrk", "h2load", "taskset"):
+    for name in ("haproxy", "nginx", "envoy", "wrk", "h2load", "taskset", "rustc"):
         path = getattr(options, name, None) or shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         if path:
             paths[name] = path
-    blocking = [name for name in ("nginx", "wrk", "h2load", "taskset") if name not in paths]
+    blocking = [name for name in ("nginx", "wrk", "h2load", "taskset", "rustc") if name not in paths]
     if len(machine.CORES) < 2:
         blocking.append("a second core")
     if not any(name in paths for name in wanted):
