@@ -20,16 +20,22 @@ spans() {
 }
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=collector \
-  -addext 'subjectAltName=IP:127.0.0.1' -keyout "$scratch/collector.key" -out "$scratch/collector.crt" 2>/dev/null
+  -addext 'subjectAltName=IP:127.0.0.1' -addext basicConstraints=critical,CA:FALSE -keyout "$scratch/collector.key" -out "$scratch/collector.crt" 2>/dev/null
 
-for protocol in http grpc https grpcs; do
-  rm -f "$scratch/collector.port" "$scratch/access.log"
-  "$python" "$here/collector.py" $protocol "$scratch/collector.port" "$scratch/spans.$protocol" "$scratch/collector" \
+# start_collector KIND
+start_collector() {
+  rm -f "$scratch/collector.port"
+  "$python" "$here/collector.py" "$1" "$scratch/collector.port" "$scratch/spans.$1" "$scratch/collector" \
     >"$scratch/collector.log" 2>&1 &
   collector_pid=$!
   pids+=("$collector_pid")
   for _ in $(seq 400); do [ -s "$scratch/collector.port" ] && break; sleep 0.025; done
   [ -s "$scratch/collector.port" ] || fail "the collector did not start: $(cat "$scratch/collector.log")"
+}
+
+for protocol in http grpc https grpcs; do
+  rm -f "$scratch/access.log"
+  start_collector $protocol
   touch "$scratch/spans.$protocol"
   scheme=http tls=
   case $protocol in *s) scheme=https tls="tls = { ca = \"$scratch/collector.crt\" }" ;; esac
@@ -110,3 +116,19 @@ PY
   kill -TERM "$pointsman_pid"
   wait "$pointsman_pid" || fail "it did not drain"
 done
+
+start_collector https
+write_routes <<TOML
+[traces]
+otlp = "https://127.0.0.1:$(cat "$scratch/collector.port")"
+[[route]]
+name   = "all"
+stable = "v1"
+canary = { upstream = "v2", weight = 1 }
+TOML
+start_pointsman
+equal "a collector that is not believed costs nobody" 200 "$(status "http://127.0.0.1:$port/")"
+untold() {
+  lines_of "$scratch/pointsman.log" 'the certificate of the collector is issued by CN=collector, which is not believed'
+}
+eventually "and it is told why" 1 untold

@@ -25,7 +25,7 @@ use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
 use crate::telemetry::{
     Drawn, Labels, PerWorker, Registry, Sample, Secured, ShadowSeries, UpstreamSeries, VariantSeries,
 };
-use crate::tls::{Dial, Flaw, Server, client};
+use crate::tls::{Dial, Flaw, Server, client, distrust};
 
 /// The addresses of the names that are known, sorted.
 pub type Addresses = HashMap<String, Vec<IpAddr>>;
@@ -209,7 +209,7 @@ pub(super) fn collector(export: &TraceExport, tls: &ClientTls) -> io::Result<Sec
     let config = config(tls).map_err(|flaw| io::Error::other(flaw.to_string()))?;
     let name = tls.server_name.as_deref().unwrap_or(&export.host);
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-    Ok((config, name))
+    Ok(Secured { config, name, distrust })
 }
 
 fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses: &Addresses) -> Vec<Endpoint> {

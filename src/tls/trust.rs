@@ -53,7 +53,7 @@ impl Verifier {
 /// Who is believed, in words.
 fn believed(roots: &[Vec<u8>]) -> String {
     if roots.len() > NAMED_MAX {
-        return format!("{} authorities are; name another one as `ca` of the upstream", roots.len());
+        return format!("{} authorities are; name another one as `ca`", roots.len());
     }
     let name = |root: &Vec<u8>| X509Certificate::from_der(root).ok().map(|(_, root)| subject(root.subject()));
     let names: Vec<String> = roots.iter().filter_map(name).collect();

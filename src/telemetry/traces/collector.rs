@@ -9,16 +9,24 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 
-/// How TLS is spoken with a collector, and who it must prove to be.
-pub type Secured = (Arc<ClientConfig>, ServerName<'static>);
+/// How TLS is spoken with a collector.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    /// Whom we believe, and what we present.
+    pub config: Arc<ClientConfig>,
+    /// Who it must prove to be.
+    pub name: ServerName<'static>,
+    /// Why a certificate is not believed, in words; it is told who presented it.
+    pub distrust: fn(&CertificateError, &str) -> String,
+}
 
 /// Where spans go.
 #[derive(Debug)]
@@ -33,16 +41,14 @@ impl Collector {
         export: &TraceExport,
         secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<Secured>,
     ) -> io::Result<Self> {
-        let secured = export.tls.as_ref().map(|tls| secure(export, tls)).transpose()?;
-        let secured = secured.map(|(config, name)| {
-            let mut config = ClientConfig::clone(&config);
+        let mut secured = export.tls.as_ref().map(|tls| secure(export, tls)).transpose()?;
+        if let Some(secured) = &mut secured {
             let alpn: &[u8] = match export.protocol {
                 OtlpProtocol::Http => b"http/1.1",
                 OtlpProtocol::Grpc => b"h2",
             };
-            config.alpn_protocols = vec![alpn.to_vec()];
-            (Arc::new(config), name)
-        });
+            Arc::make_mut(&mut secured.config).alpn_protocols = vec![alpn.to_vec()];
+        }
         Ok(Self { export: export.clone(), secured })
     }
 }
@@ -78,12 +84,23 @@ pub(super) async fn connect(target: &Collector) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     match secured {
         None => speak(stream, export.protocol).await,
-        Some((config, name)) => {
-            let connector = TlsConnector::from(Arc::clone(config));
-            let stream = connector.connect(name.clone(), stream).await;
-            let stream = stream.map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?;
-            speak(stream, export.protocol).await
+        Some(secured) => {
+            let connector = TlsConnector::from(Arc::clone(&secured.config));
+            let stream = connector.connect(secured.name.clone(), stream).await;
+            speak(stream.map_err(|error| secured.told(&error))?, export.protocol).await
         }
+    }
+}
+
+impl Secured {
+    /// The error, for the person who has to put it right.
+    fn told(&self, error: &io::Error) -> io::Error {
+        let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
+        let words = match cause {
+            Some(rustls::Error::InvalidCertificate(cause)) => (self.distrust)(cause, "the collector"),
+            _ => format!("TLS with the collector failed: {error}"),
+        };
+        io::Error::new(error.kind(), words)
     }
 }
 
