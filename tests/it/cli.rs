@@ -358,6 +358,8 @@ fn run_serves_explains_and_drains() {
     let text = check(&dir, &line, 0).stdout;
     assert!(text.contains("shop") && text.contains("canary") && text.contains("target"), "{text}");
     assert_eq!(json(&check(&dir, &format!("{line} --json"), 0).stdout)["variant"], "canary");
+    // Systems before 5.0 do not tell.
+    assert!(proxy.fact("THP_enabled").is_none_or(|enabled| enabled == "0"), "the heap is not of huge pages");
     proxy.signal("TERM");
     assert_eq!(proxy.end().0, 0);
     // Nobody is there any more.

@@ -79,6 +79,13 @@ impl Running {
         }
     }
 
+    /// A line of the system's status of it, such as `VmRSS`; nothing when this system has no such line.
+    pub fn fact(&self, name: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(|text| text.trim().to_owned())
+    }
+
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
