@@ -216,7 +216,7 @@ certificate misused 'may not be used by a server'
 for name in permitted excluded narrow addresses bound; do certificate "$name-outside" 'for which its authority may issue none'; done
 refused old tls_alert_received alert 'speaks neither TLS 1.2 nor TLS 1.3'
 refused cipher tls_alert_received alert 'no version or cipher in common'
-refused alpn tls_alert_received alert 'speaks neither HTTP/2 nor HTTP/1.1'
+refused alpn tls_alert_received alert 'does not speak HTTP/2 or HTTP/1.1'
 refused verify12-none tls_alert_received alert 'wants a client certificate'
 refused verify13-none tls_alert_received alert 'wants a client certificate'
 refused verify12-wrong tls_alert_received alert 'does not take our client certificate, and believes another authority'

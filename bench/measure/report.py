@@ -11,7 +11,7 @@ TITLES = {
     "small": "Small GET: sticky weighted split, target rules, metrics",
     "log": "The same with the access log on",
     "body": "1 MiB bodies",
-    "latency": "Added latency at half load",
+    "latency": "Added latency, requests evenly spread",
     "idle": "Idle keep-alive connections",
     "reload": "Reload storm: routes.toml rewritten ten times a second at full load",
     "effect": "From a write to its effect, at full load",

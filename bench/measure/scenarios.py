@@ -136,8 +136,8 @@ class Bench(protocols.Protocols, isolation.Isolation):
     def measure_body(self):
         self.cpu_per_request("body", self.wrk.body)
 
-    # Latency that the proxy adds. Requests that come one by one cost more than those that queue up in a closed loop:
-    # half of what can be carried is a quarter of what a closed loop carries.
+    # Latency that the proxy adds. Requests that come one by one cost more than those that queue up in a closed loop: at
+    # half of a closed loop's rate some proxies are at their end here.
 
     def measure_latency(self):
         fixed_rate, most = load.FixedRate(self.found.paths["rustc"], self.folder), []
@@ -150,7 +150,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
         self.results.notes.append(
             f"latency: {rate:,.0f} requests a second, evenly spread over {load.FixedRate.CLIENTS} connections: a quarter of "
             "what the slowest of the proxies (Envoy aside) carries in a closed loop, where requests queue up and are "
-            "cheaper; about half of what it carries when they come one by one. Added = through the proxy − directly"
+            "cheaper. Added = through the proxy − directly"
         )
 
         def measure(name: str) -> tuple[float, float]:

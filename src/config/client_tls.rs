@@ -49,9 +49,9 @@ const fn pair(title: &'static str) -> Spec {
 
 /// Whose table it is.
 pub(super) struct Owner<'a, 'd> {
-    pub(super) reader: &'a Reader<'d>,
+    reader: &'a Reader<'d>,
     /// The key with the `https://` in it.
-    pub(super) urls: &'static str,
+    urls: &'static str,
     tls: &'static Spec,
     cert: &'static Spec,
     name: &'d str,

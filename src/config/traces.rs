@@ -26,7 +26,7 @@ pub(super) const TRACES: Spec = Spec {
         required(
             "otlp",
             Form::Text,
-            "The collector: `http://127.0.0.1:4318` or `https://host`; with gRPC usually port 4317.",
+            "The collector: `http://127.0.0.1:4318` or `https://host` (port 443); with gRPC usually port 4317.",
         ),
         optional(
             "tls",
@@ -93,8 +93,15 @@ fn secured(
     system: &mut SystemRoots,
 ) -> Option<ClientTls> {
     let (owner, is_given) = (Owner::traces(reader), reader.get("tls").is_some());
-    if place?.secured {
-        return client_tls::tls(context, &owner, system);
+    let place = place?;
+    if place.secured {
+        let tls = client_tls::tls(context, &owner, system)?;
+        if tls.server_name.is_none() && !tls::is_server_name(&place.host) {
+            let message = format!("no certificate can be for `{}`", place.host);
+            let finding = Finding::error("bad-collector", reader.place("otlp"), message);
+            context.report(finding.help("write a host name or an IP address, or `server_name` in `[traces.tls]`"));
+        }
+        return Some(tls);
     }
     if is_given {
         client_tls::refuse_useless(context, &owner, "has no `https://` collector", "write `https://host` in `otlp`");
@@ -124,23 +131,72 @@ struct Place {
 }
 
 fn collector(context: &mut Context<'_>, text: &Text<'_>) -> Option<Place> {
-    let refuse = |context: &mut Context<'_>, message: &str, help: &str| {
-        context.report(Finding::error("bad-collector", text.span, format!("`{}` {message}", &**text)).help(help));
-        None
-    };
-    let Ok(uri) = text.parse::<Uri>() else { return refuse(context, "is not a URL", EXAMPLE) };
+    match parse(text) {
+        Ok(place) => Some(place),
+        Err((message, help)) => {
+            let finding = Finding::error("bad-collector", text.span, format!("`{}` {message}", &**text));
+            context.report(finding.help(help));
+            None
+        }
+    }
+}
+
+/// What stands in a collector's URL; else what is wrong with it, and what to do.
+fn parse(text: &str) -> Result<Place, (&'static str, &'static str)> {
+    let uri = text.parse::<Uri>().map_err(|_| ("is not a URL", EXAMPLE))?;
     let secured = uri.scheme() == Some(&Scheme::HTTPS);
-    let port = uri.port_u16().or(secured.then_some(HTTPS_PORT));
-    let known = secured || uri.scheme() == Some(&Scheme::HTTP);
-    let (Some(authority), Some(port), true) = (uri.authority(), port, known) else {
-        return refuse(context, "does not say where the collector is", EXAMPLE);
-    };
+    let authority = uri.authority().filter(|_| secured || uri.scheme() == Some(&Scheme::HTTP));
+    let authority = authority.ok_or(("does not say where the collector is", EXAMPLE))?;
     if authority.as_str().contains('@') || uri.query().is_some() {
-        return refuse(context, "holds more than host, port and path", "credentials belong into `headers`");
+        return Err(("holds more than host, port and path", "credentials belong into `headers`"));
     }
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
-    if secured && !tls::is_server_name(&host) {
-        return refuse(context, "has a host that no certificate can be for", EXAMPLE);
+    let host = authority.host();
+    let port = match authority.as_str().strip_prefix(host) {
+        Some("") if secured => HTTPS_PORT,
+        Some("") | None => return Err(("does not say at which port the collector is", EXAMPLE)),
+        Some(port) => {
+            let digits = port.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+            let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0);
+            port.ok_or(("names a port that there is not", "a port is a number from 1 to 65535"))?
+        }
+    };
+    let host = host.trim_matches(['[', ']']).to_owned();
+    Ok(Place { secured, host, port, path: uri.path().trim_end_matches('/').to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collectors() {
+        let place = |text: &str| parse(text).map(|place| (place.secured, place.host, place.port, place.path));
+        let check = |text: &str, (secured, host, port, path): (bool, &str, u16, &str)| {
+            assert_eq!(place(text), Ok((secured, host.to_owned(), port, path.to_owned())), "{text}");
+        };
+        check("http://127.0.0.1:4318", (false, "127.0.0.1", 4318, ""));
+        check("http://collector:4318/a/b/", (false, "collector", 4318, "/a/b"));
+        check("http://[::1]:4318", (false, "::1", 4318, ""));
+        check("https://otlp.example.com", (true, "otlp.example.com", 443, ""));
+        check("https://[::1]", (true, "::1", 443, ""));
+        check("https://otlp.example.com:4318/x", (true, "otlp.example.com", 4318, "/x"));
+        for bad in [
+            "",
+            "collector",
+            "collector:4318",
+            "ftp://collector:21",
+            "http://collector",
+            "http://collector:0",
+            "https://collector:0",
+            "https://collector:",
+            "https://collector:43l8",
+            "https://collector:+43",
+            "https://collector:65536",
+            "https://me@collector",
+            "https://collector?x=1",
+            "https://",
+        ] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
     }
-    Some(Place { secured, host, port, path: uri.path().trim_end_matches('/').to_owned() })
 }

@@ -19,13 +19,14 @@ use super::measure::assignment;
 use super::socket::{BindError, bind};
 use crate::identity::Witnesses;
 use crate::route::{
-    Action, ClientTls, EndpointHost, Generation, ListenerSpec, Protocol, Route, Rules, Shadow, TraceExport, Upstream,
+    Action, ClientTls, EndpointHost, Generation, ListenerSpec, OtlpProtocol, Protocol, Route, Rules, Shadow,
+    TraceExport, Upstream,
 };
 use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
 use crate::telemetry::{
     Drawn, Labels, PerWorker, Registry, Sample, Secured, ShadowSeries, UpstreamSeries, VariantSeries,
 };
-use crate::tls::{Dial, Flaw, Server, client, distrust};
+use crate::tls::{Dial, Flaw, Handshake, Server, Shown, client};
 
 /// The addresses of the names that are known, sorted.
 pub type Addresses = HashMap<String, Vec<IpAddr>>;
@@ -199,8 +200,9 @@ fn secured(upstream: &Upstream, known: Option<&(&Upstream, &Arc<[Endpoint]>)>) -
     config(tls).inspect_err(|flaw| tracing::error!(upstream = upstream.name, %flaw, "TLS cannot be used")).ok()
 }
 
-/// What it is made of was tried when the file was read.
+/// TLS as `tls` wants it.
 fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, Flaw> {
+    // What it is made of was tried when the file was read.
     client(&tls.roots, tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key)))
 }
 
@@ -209,7 +211,15 @@ pub(super) fn collector(export: &TraceExport, tls: &ClientTls) -> io::Result<Sec
     let config = config(tls).map_err(|flaw| io::Error::other(flaw.to_string()))?;
     let name = tls.server_name.as_deref().unwrap_or(&export.host);
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-    Ok(Secured { config, name, distrust })
+    let who = format!("the collector {}:{}", export.host, export.port);
+    let shown = if tls.client_cert.is_some() { Shown::Certificate } else { Shown::Nothing };
+    let protocols = match export.protocol {
+        OtlpProtocol::Http => "HTTP/1.1",
+        OtlpProtocol::Grpc => "HTTP/2",
+    };
+    let explain =
+        Arc::new(move |error: &io::Error| Handshake { who: &who, shown, owner: "`[traces]`", protocols }.told(error).1);
+    Ok(Secured { config, name, explain })
 }
 
 fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses: &Addresses) -> Vec<Endpoint> {

@@ -24,6 +24,9 @@ pub fn listen(events: mpsc::Sender<Event>) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut user2 = signal(SignalKind::user_defined2())?;
+    // Whoever writes learns that nobody reads by an error. The standard library ignores this signal too, but gives it its
+    // deadly effect back when an `exec` has failed.
+    drop(signal(SignalKind::pipe())?);
     tokio::spawn(async move {
         loop {
             let event = tokio::select! {

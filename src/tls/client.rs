@@ -128,9 +128,8 @@ impl Hash for Dial {
 }
 
 /// Why a certificate was not believed, for the person who has to put it right. `who` presented it.
-#[must_use]
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
-pub fn distrust(error: &CertificateError, who: &str) -> String {
+pub(super) fn distrust(error: &CertificateError, who: &str) -> String {
     let at = |time: rustls::pki_types::UnixTime| {
         let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         seconds.map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())

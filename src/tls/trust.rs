@@ -57,7 +57,7 @@ fn believed(roots: &[Vec<u8>]) -> String {
     }
     let name = |root: &Vec<u8>| X509Certificate::from_der(root).ok().map(|(_, root)| subject(root.subject()));
     let names: Vec<String> = roots.iter().filter_map(name).collect();
-    format!("`ca` of the upstream holds {}", names.join(" and "))
+    format!("`ca` holds {}", names.join(" and "))
 }
 
 /// Who issued the last certificate of a chain.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use crate::harness::h2c::whole;
 use crate::harness::upstream::Got;
 use crate::harness::{ONE_ROUTE, Proxy, Upstream, until};
+use crate::process::{Running, ask};
 use crate::upstream_tls::{Authority, Close, Front, config, files};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -372,21 +373,66 @@ fn a_collector_behind_tls_is_verified_and_gets_spans_by_its_protocol() {
 }
 
 #[test]
-fn a_collector_that_is_somebody_else_gets_nothing() {
+fn spans_wait_for_a_collector_that_is_believed_after_a_reload() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let own = authority.issue("edge.test");
-    let dir = files(&[("ca.pem", &authority.pem), ("own.pem", &own.cert), ("own.key", &own.key.serialize_pem())]);
+    let dir = files(&[("ca.pem", &stranger.pem), ("own.pem", &own.cert), ("own.key", &own.key.serialize_pem())]);
     let (echo, collector) = (Upstream::echo(), Upstream::echo());
-    let scenes = [authority.issue("other.test"), stranger.issue("spans.test")].map(|pair| {
-        let front = Front::with(&config(&pair, None), (b"http/1.1", collector.address(), Close::Notified));
-        let proxy = Proxy::with("main", &echo).start(&secured(&front, "http", dir.path()));
-        assert_eq!(proxy.connect().get("/", "").status, 200);
-        (front, proxy)
-    });
-    for (_front, proxy) in &scenes {
-        let failed = || proxy.metric("pointsman_trace_spans_total{outcome=\"failed\"}");
-        until("no try succeeds", || (failed() == 2.0).then_some(()));
-    }
+    let accept = config(&authority.issue("spans.test"), Some(authority.roots()));
+    let front = Front::with(&accept, (b"http/1.1", collector.address(), Close::Notified));
+    let proxy = Proxy::with("main", &echo).start(&secured(&front, "http", dir.path()));
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+    assert!(collector.got().is_empty());
+    std::fs::write(dir.path().join("ca.next"), &authority.pem).unwrap();
+    std::fs::rename(dir.path().join("ca.next"), dir.path().join("ca.pem")).unwrap();
+    collected(&collector, 2);
+    assert_eq!(proxy.metric("pointsman_trace_spans_total{outcome=\"failed\"}"), 0.0);
+}
+
+/// What is said in the log of a collector at this place, of which `[traces]` says so much besides.
+fn complaint(front: &Front, dir: &std::path::Path, lines: &str) -> String {
+    let (port, dir_shown) = (front.address.port(), dir.display());
+    let rules = format!(
+        "schema = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\nrespond = {{ status = 204 }}\n\
+         [traces]\notlp = \"https://localhost:{port}\"\n{}\n",
+        lines.replace("{files}", &dir_shown.to_string())
+    );
+    std::fs::write(dir.join("routes.toml"), rules).unwrap();
+    let mut process = Running::start(dir, &["run", "--workers", "1"]);
+    let address = process.word_after("listener");
+    assert_eq!(ask(&address, "GET / HTTP/1.1").0, 204);
+    // What waits is sent once more, and then given up.
+    process.signal("TERM");
+    let (code, said) = process.end();
+    assert_eq!(code, 0, "{said}");
+    let line = said.lines().find(|line| line.contains("spans could not be exported"));
+    let line: serde_json::Value =
+        serde_json::from_str(line.unwrap_or_else(|| panic!("nothing is said: {said}"))).unwrap();
+    line["why"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_collector_that_does_not_hold_gets_nothing_and_it_is_told_why() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let collector = Upstream::echo();
+    let behind =
+        |config: &rustls::ServerConfig, alpn| Front::with(config, (alpn, collector.address(), Close::Notified));
+    let check = |config: &rustls::ServerConfig, lines: &str, expected: &str| {
+        let front = behind(config, b"http/1.1");
+        let told = complaint(&front, dir.path(), lines);
+        let told = told.replace(&format!("localhost:{}", front.address.port()), "PLACE");
+        assert!(told.contains(expected), "{told}");
+    };
+    let ca = "tls = { ca = \"{files}/ca.pem\" }";
+    let other = config(&authority.issue("other.test"), None);
+    check(&other, ca, "the certificate of the collector PLACE is for other.test, not localhost");
+    check(&config(&stranger.issue("localhost"), None), ca, "which is not believed: `ca` holds CN=authority");
+    let good = config(&authority.issue("localhost"), None);
+    check(&good, &format!("{ca}\nprotocol = \"grpc\""), "the collector PLACE does not speak HTTP/2 (ALPN)");
+    let asking = config(&authority.issue("localhost"), Some(authority.roots()));
+    let wants = "the collector PLACE refused us: it wants a client certificate (`tls.client_cert` of `[traces]`)";
+    check(&asking, ca, wants);
     assert!(collector.got().is_empty());
 }
 

@@ -301,7 +301,7 @@ fn what_is_wrong_with_a_certificate_is_told() {
     for (pair, words) in [
         (authority.issue("a.test"), "is for a.test, not b.test"),
         (authority.issue_until("b.test", 2002), "expired at 2002-01-01"),
-        (other.issue("b.test"), "which is not believed: `ca` of the upstream holds CN="),
+        (other.issue("b.test"), "which is not believed: `ca` holds CN="),
     ] {
         let front = Front::new(&pair, b"http/1.1", &behind);
         let proxy = setup(front.address, dir.path()).start(&text(lines));

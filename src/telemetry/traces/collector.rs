@@ -1,7 +1,8 @@
 //! The collector: where it is, and connections to it, in the clear or under TLS.
 
-use std::io;
+use std::error::Error;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,30 +10,36 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 
 /// How TLS is spoken with a collector.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Secured {
     /// Whom we believe, and what we present.
     pub config: Arc<ClientConfig>,
     /// Who it must prove to be.
     pub name: ServerName<'static>,
-    /// Why a certificate is not believed, in words; it is told who presented it.
-    pub distrust: fn(&CertificateError, &str) -> String,
+    /// What went wrong, in words, when rustls or the connection under it has failed.
+    pub explain: Arc<dyn Fn(&io::Error) -> String + Send + Sync>,
 }
 
 /// Where spans go.
-#[derive(Debug)]
 pub(super) struct Collector {
     pub(super) export: TraceExport,
     secured: Option<Secured>,
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").field("export", &self.export).finish_non_exhaustive()
+    }
 }
 
 impl Collector {
@@ -43,85 +50,111 @@ impl Collector {
     ) -> io::Result<Self> {
         let mut secured = export.tls.as_ref().map(|tls| secure(export, tls)).transpose()?;
         if let Some(secured) = &mut secured {
-            let alpn: &[u8] = match export.protocol {
-                OtlpProtocol::Http => b"http/1.1",
-                OtlpProtocol::Grpc => b"h2",
-            };
-            Arc::make_mut(&mut secured.config).alpn_protocols = vec![alpn.to_vec()];
+            Arc::make_mut(&mut secured.config).alpn_protocols = vec![alpn(export.protocol).to_vec()];
         }
         Ok(Self { export: export.clone(), secured })
     }
+
+    /// An error, for the person who has to put it right: with all that lies beneath it.
+    pub(super) fn told(&self, error: &(dyn Error + 'static)) -> String {
+        let mut words = error.to_string();
+        let mut below = error.source();
+        while let Some(cause) = below {
+            let of_h2 = || cause.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
+            let io = cause.downcast_ref::<io::Error>().or_else(of_h2);
+            if let (Some(io), Some(secured)) = (io, &self.secured)
+                && io.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
+            {
+                return (secured.explain)(io);
+            }
+            let more = cause.to_string();
+            if !words.contains(&more) {
+                words = format!("{words}: {more}");
+            }
+            below = cause.source();
+        }
+        words
+    }
 }
 
-/// One that stands, by its protocol.
-pub(super) enum Connection {
+const fn alpn(protocol: OtlpProtocol) -> &'static [u8] {
+    match protocol {
+        OtlpProtocol::Http => b"http/1.1",
+        OtlpProtocol::Grpc => b"h2",
+    }
+}
+
+/// One that stands. It ends when it is dropped, whatever the other side does.
+pub(super) struct Connection {
+    sender: Sender,
+    driver: JoinHandle<()>,
+}
+
+enum Sender {
     Http(http1::SendRequest<Full<Bytes>>),
     Grpc(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
 }
 
 impl Connection {
     /// Whether it can be used again.
     pub(super) fn is_open(&self) -> bool {
-        match self {
-            Self::Http(sender) => sender.is_ready(),
-            Self::Grpc(sender) => sender.is_ready(),
+        match &self.sender {
+            Sender::Http(sender) => sender.is_ready(),
+            Sender::Grpc(sender) => sender.is_ready(),
         }
     }
 
     /// Sends a request and gives the answer.
     pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        match self {
-            Self::Http(sender) => sender.send_request(request).await,
-            Self::Grpc(sender) => sender.send_request(request).await,
+        match &mut self.sender {
+            Sender::Http(sender) => sender.send_request(request).await,
+            Sender::Grpc(sender) => sender.send_request(request).await,
         }
     }
 }
 
 /// Connects to a collector.
-pub(super) async fn connect(target: &Collector) -> io::Result<Connection> {
+pub(super) async fn connect(target: &Collector) -> Result<Connection, String> {
     let Collector { export, secured } = target;
-    let stream = TcpStream::connect((export.host.as_str(), export.port)).await?;
-    stream.set_nodelay(true)?;
-    match secured {
-        None => speak(stream, export.protocol).await,
-        Some(secured) => {
-            let connector = TlsConnector::from(Arc::clone(&secured.config));
-            let stream = connector.connect(secured.name.clone(), stream).await;
-            speak(stream.map_err(|error| secured.told(&error))?, export.protocol).await
-        }
+    let stream = TcpStream::connect((export.host.as_str(), export.port)).await;
+    let stream = stream.map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let Some(secured) = secured else { return speak(stream, target).await };
+    let connector = TlsConnector::from(Arc::clone(&secured.config));
+    let stream = connector.connect(secured.name.clone(), stream).await.map_err(|error| (secured.explain)(&error))?;
+    let agreed = stream.get_ref().1.alpn_protocol();
+    if export.protocol == OtlpProtocol::Grpc && agreed != Some(alpn(export.protocol)) {
+        return Err(
+            "the collector does not agree on HTTP/2 (ALPN), which gRPC needs; is it `protocol = \"http\"`?".into()
+        );
     }
+    speak(stream, target).await
 }
 
-impl Secured {
-    /// The error, for the person who has to put it right.
-    fn told(&self, error: &io::Error) -> io::Error {
-        let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
-        let words = match cause {
-            Some(rustls::Error::InvalidCertificate(cause)) => (self.distrust)(cause, "the collector"),
-            _ => format!("TLS with the collector failed: {error}"),
-        };
-        io::Error::new(error.kind(), words)
-    }
-}
-
-async fn speak<S>(stream: S, protocol: OtlpProtocol) -> io::Result<Connection>
+async fn speak<S>(stream: S, target: &Collector) -> Result<Connection, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = TokioIo::new(stream);
-    match protocol {
+    let told = |error: hyper::Error| target.told(&error);
+    match target.export.protocol {
         OtlpProtocol::Http => {
-            let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+            let (sender, connection) = http1::handshake(stream).await.map_err(told)?;
             // Its end is seen by the sender.
-            tokio::spawn(async move { drop(connection.await) });
-            Ok(Connection::Http(sender))
+            let driver = tokio::spawn(async move { drop(connection.await) });
+            Ok(Connection { sender: Sender::Http(sender), driver })
         }
         OtlpProtocol::Grpc => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            let (sender, connection) =
-                builder.timer(TokioTimer::new()).handshake(stream).await.map_err(io::Error::other)?;
-            tokio::spawn(async move { drop(connection.await) });
-            Ok(Connection::Grpc(sender))
+            let (sender, connection) = builder.timer(TokioTimer::new()).handshake(stream).await.map_err(told)?;
+            let driver = tokio::spawn(async move { drop(connection.await) });
+            Ok(Connection { sender: Sender::Grpc(sender), driver })
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
@@ -76,7 +76,7 @@ impl TraceExporter {
     /// Sends to there from now on; spans that wait too. `secure` says how TLS is spoken, where it is.
     ///
     /// # Errors
-    /// When the system gives no thread, and those of `secure`.
+    /// When the system gives no thread, and those of `secure`; then nothing is exported until it succeeds.
     pub fn follow(
         &mut self,
         export: Option<&TraceExport>,
@@ -84,10 +84,9 @@ impl TraceExporter {
     ) -> io::Result<()> {
         let same = self.target.borrow().as_ref().map(|target| &target.export) == export;
         if !same {
-            // Nobody else is sent to meanwhile.
-            self.target.send_replace(None);
-            let target = export.map(|export| Collector::new(export, secure)).transpose()?;
-            self.target.send_replace(target.map(Arc::new));
+            let target = export.map(|export| Collector::new(export, secure).map(Arc::new)).transpose();
+            self.target.send_replace(target.as_ref().map_or(None, Clone::clone));
+            target?;
         }
         if export.is_none() || self.thread.is_some() {
             return Ok(());
@@ -124,8 +123,17 @@ struct Exporting {
     ended: watch::Receiver<bool>,
     counts: Arc<SpanCounts>,
     connection: Option<(Arc<Collector>, Connection)>,
-    spoke: Option<std::time::Instant>,
+    /// Whom it was said of last that spans are lost, and when.
+    spoke: Option<(Arc<Collector>, Instant)>,
     clock: Clock,
+}
+
+/// Why a batch is lost.
+enum Lost {
+    /// Nobody wants spans any more.
+    Unwanted,
+    /// The collector has not taken it.
+    Untaken(Arc<Collector>, String),
 }
 
 /// Why a batch was not taken.
@@ -144,13 +152,11 @@ impl Untaken {
 impl Exporting {
     async fn run(mut self, mut received: mpsc::Receiver<Batch>, queued_bytes: &AtomicUsize) {
         while let Some((bytes, spans)) = self.gather(&mut received, queued_bytes).await {
-            let target = self.target.borrow_and_update().clone();
-            // Nobody wants them any more.
-            let Some(target) = target else { continue };
-            match self.export(&target, &bytes).await {
+            match self.export(&bytes).await {
                 Ok(()) => self.counts.exported.fetch_add(spans, Relaxed),
-                Err(why) => {
-                    self.speak(&target.export, &why);
+                Err(Lost::Unwanted) => continue,
+                Err(Lost::Untaken(target, why)) => {
+                    self.speak(&target, &why);
                     self.counts.failed.fetch_add(spans, Relaxed)
                 }
             };
@@ -188,19 +194,22 @@ impl Exporting {
         Some((bytes, spans))
     }
 
-    /// Sends a batch, again where that may help.
-    async fn export(&mut self, target: &Arc<Collector>, spans: &[u8]) -> Result<(), String> {
-        let body = body(&target.export, spans);
+    /// Sends a batch, again where that may help: each time to where spans go by then.
+    async fn export(&mut self, spans: &[u8]) -> Result<(), Lost> {
         let mut pause = FIRST_PAUSE;
-        for n in 1.. {
-            let tried = tokio::time::timeout(TRY_LIMIT, self.send(target, body.clone())).await;
-            let untaken = match tried.unwrap_or_else(|_| Err(Untaken::later("no answer in time"))) {
+        let mut tries = 0;
+        loop {
+            let target = self.target.borrow_and_update().clone().ok_or(Lost::Unwanted)?;
+            let body = body(&target.export, spans);
+            let outcome = tokio::time::timeout(TRY_LIMIT, self.send(&target, body)).await;
+            let untaken = match outcome.unwrap_or_else(|_| Err(Untaken::later("no answer in time"))) {
                 Ok(()) => return Ok(()),
                 Err(untaken) => untaken,
             };
             self.connection = None;
-            if !untaken.again || n >= TRIES_MAX || *self.ended.borrow() {
-                return Err(untaken.why);
+            tries += 1;
+            if !untaken.again || tries >= TRIES_MAX || *self.ended.borrow() {
+                return Err(Lost::Untaken(target, untaken.why));
             }
             tokio::select! {
                 () = tokio::time::sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) => {}
@@ -208,7 +217,6 @@ impl Exporting {
             }
             pause *= 2;
         }
-        Ok(())
     }
 
     async fn send(&mut self, target: &Arc<Collector>, body: Bytes) -> Result<(), Untaken> {
@@ -219,7 +227,8 @@ impl Exporting {
         };
         let request =
             request(&target.export, body).map_err(|error| Untaken { why: error.to_string(), again: false })?;
-        let (parts, body) = connection.send(request).await.map_err(Untaken::later)?.into_parts();
+        let response = connection.send(request).await;
+        let (parts, body) = response.map_err(|error| Untaken::later(target.told(&error)))?.into_parts();
         let trailers = rest(body).await?;
         self.connection = Some((Arc::clone(target), connection));
         if !parts.status.is_success() {
@@ -233,11 +242,15 @@ impl Exporting {
     }
 
     /// Says that spans are lost, but not for each batch.
-    fn speak(&mut self, target: &TraceExport, why: &str) {
+    fn speak(&mut self, target: &Arc<Collector>, why: &str) {
         let now = self.clock.now();
-        if self.spoke.is_none_or(|spoke| now.saturating_duration_since(spoke) >= SPEAK_EVERY) {
-            self.spoke = Some(now);
-            let (host, port) = (&target.host, target.port);
+        let recently = self
+            .spoke
+            .as_ref()
+            .is_some_and(|(of, at)| Arc::ptr_eq(of, target) && now.saturating_duration_since(*at) < SPEAK_EVERY);
+        if !recently {
+            self.spoke = Some((Arc::clone(target), now));
+            let TraceExport { host, port, .. } = &target.export;
             tracing::warn!(host, port, why, "spans could not be exported; they are dropped and counted");
         }
     }
@@ -274,7 +287,8 @@ fn body(target: &TraceExport, spans: &[u8]) -> Bytes {
 
 fn request(target: &TraceExport, body: Bytes) -> http::Result<Request<Full<Bytes>>> {
     let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-    let authority = format!("{host}:{}", target.port);
+    let usual = if target.tls.is_some() { 443 } else { 80 };
+    let authority = if target.port == usual { host } else { format!("{host}:{}", target.port) };
     let mut request = Request::builder().method(Method::POST).header(USER_AGENT, USER);
     request = match target.protocol {
         OtlpProtocol::Http => {
@@ -316,5 +330,37 @@ fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), 
             // Those that OTLP says to try again, and no answer at all.
             Err(Untaken { why, again: matches!(status, None | Some(1 | 4 | 8 | 10 | 11 | 14 | 15)) })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_named_where_it_is_not_the_usual_one() {
+        let tls = ClientTls { roots: [].into(), server_name: None, client_cert: None };
+        let check = |tls: Option<&ClientTls>, host: &str, port, uri: &str, authority: &str| {
+            let mut export = TraceExport {
+                host: host.to_owned(),
+                port,
+                path: "/x".to_owned(),
+                tls: tls.cloned(),
+                protocol: OtlpProtocol::Grpc,
+                sample: 1.0,
+                service: String::new(),
+                attributes: Vec::new(),
+                headers: Vec::new(),
+            };
+            assert_eq!(request(&export, Bytes::new()).unwrap().uri().to_string(), format!("{uri}/x{GRPC_PATH}"));
+            export.protocol = OtlpProtocol::Http;
+            let request = request(&export, Bytes::new()).unwrap();
+            assert_eq!((request.uri().path(), &request.headers()[HOST]), ("/x/v1/traces", &authority.parse().unwrap()));
+        };
+        check(None, "a.test", 4317, "http://a.test:4317", "a.test:4317");
+        check(None, "a.test", 443, "http://a.test:443", "a.test:443");
+        check(Some(&tls), "a.test", 443, "https://a.test", "a.test");
+        check(Some(&tls), "::1", 443, "https://[::1]", "[::1]");
+        check(Some(&tls), "::1", 80, "https://[::1]:80", "[::1]:80");
     }
 }

@@ -1,0 +1,124 @@
+//! A handshake with a server that failed, in words that the person who has to put it right understands.
+
+use std::io;
+
+use rustls::{AlertDescription, Error, PeerIncompatible};
+
+use super::client::distrust;
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// The certificate was not believed.
+    Certificate,
+    /// What came was not TLS, or not as it must be.
+    Protocol,
+    /// The other side refused us, with an alert.
+    Alert,
+}
+
+/// What we have to show when a server asks who we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A certificate.
+    Certificate,
+    /// Nothing.
+    Nothing,
+}
+
+/// A handshake, as far as it matters for words.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake<'a> {
+    /// The server.
+    pub who: &'a str,
+    /// What it gets to see of us.
+    pub shown: Shown,
+    /// Whose `tls` says so, such as `the upstream`.
+    pub owner: &'a str,
+    /// What it was asked to speak inside, such as `HTTP/2`.
+    pub protocols: &'a str,
+}
+
+/// What rustls says of an error, where it is one of TLS.
+#[must_use]
+pub fn tls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+impl Handshake<'_> {
+    /// What went wrong.
+    #[must_use]
+    pub fn told(&self, error: &io::Error) -> (HandshakeFailure, String) {
+        let who = self.who;
+        let protocol = |text: String| (HandshakeFailure::Protocol, text);
+        let certificate = |text: String| (HandshakeFailure::Certificate, text);
+        match tls_error(error) {
+            Some(Error::InvalidCertificate(error)) => certificate(distrust(error, who)),
+            Some(Error::NoCertificatesPresented) => certificate(format!("{who} presented no certificate")),
+            Some(Error::AlertReceived(alert)) => (HandshakeFailure::Alert, self.alerted(*alert)),
+            Some(Error::InvalidMessage(_)) => protocol(format!("{who} does not speak TLS, or not as it must")),
+            Some(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)) => {
+                protocol(format!("{who} speaks neither TLS 1.2 nor TLS 1.3"))
+            }
+            Some(other) => protocol(format!("{who} broke the TLS handshake: {other}")),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+                protocol(format!("{who} closed the connection in the TLS handshake"))
+            }
+            None => protocol(format!("the connection to {who} broke in the TLS handshake: {error}")),
+        }
+    }
+
+    /// That we were refused when we had finished already, as it is in TLS 1.3: the server looks at our certificate then.
+    #[must_use]
+    pub fn refused_after(&self) -> String {
+        let why = match self.shown {
+            Shown::Certificate => "it does not take our client certificate".to_owned(),
+            Shown::Nothing => self.wants(),
+        };
+        format!("{} refused us after the TLS handshake: {why}", self.who)
+    }
+
+    fn wants(&self) -> String {
+        format!("it wants a client certificate (`tls.client_cert` of {})", self.owner)
+    }
+
+    fn alerted(&self, alert: AlertDescription) -> String {
+        let Self { who, shown, owner, protocols } = *self;
+        match (alert, unfit(alert), shown) {
+            (AlertDescription::CertificateRequired, ..) => format!("{who} refused us: {}", self.wants()),
+            (AlertDescription::HandshakeFailure, ..) => {
+                format!("{who} refused the TLS handshake: no version or cipher in common, or {}", self.wants())
+            }
+            (AlertDescription::UnrecognisedName, ..) => {
+                format!("{who} has no certificate for the name that it was asked for (`tls.server_name` of {owner})")
+            }
+            (AlertDescription::ProtocolVersion, ..) => format!("{who} speaks neither TLS 1.2 nor TLS 1.3"),
+            (AlertDescription::NoApplicationProtocol, ..) => {
+                format!("{who} does not speak {protocols} (ALPN)")
+            }
+            (_, Some(why), Shown::Certificate) => {
+                format!("{who} refused us: it does not take our client certificate, {why}")
+            }
+            // It is not about us: we have signed nothing.
+            (other @ AlertDescription::DecryptError, Some(_), Shown::Nothing) | (other, None, _) => {
+                format!("{who} refused the TLS handshake with the alert {other:?}")
+            }
+            (_, Some(_), Shown::Nothing) => format!("{who} refused us: {}", self.wants()),
+        }
+    }
+}
+
+/// What an alert says of our own certificate (RFC 8446 §6.2), where it can be about that.
+#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
+const fn unfit(alert: AlertDescription) -> Option<&'static str> {
+    Some(match alert {
+        AlertDescription::UnknownCA => "and believes another authority than the one that issued it",
+        AlertDescription::DecryptError => "its signature does not hold there",
+        AlertDescription::CertificateExpired => "which has expired or is not valid yet, as it says",
+        AlertDescription::CertificateRevoked => "which is revoked, as it says",
+        AlertDescription::UnsupportedCertificate => "which is not of a kind that it supports",
+        AlertDescription::AccessDenied => "which names nobody who is let in",
+        AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => "and does not say why",
+        _ => return None,
+    })
+}
