@@ -18,7 +18,7 @@ use super::pool::{EndpointPool, UpstreamPool};
 use super::socket::Socket;
 use super::worker::Worker;
 use crate::telemetry::{News, TlsFailure};
-use crate::tls::{Dial, Handshake, HandshakeFailure, Shown, tls_error};
+use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown, tls_error};
 
 /// Shakes hands on a connection that was just opened, within the time that is left for it.
 pub(super) async fn secure(
@@ -36,9 +36,9 @@ pub(super) async fn secure(
         Ok(Err(error)) => {
             let (failure, cause) = handshake(upstream, &who).told(&error);
             let failure = match failure {
-                HandshakeFailure::Certificate => TlsFailure::Certificate,
-                HandshakeFailure::Protocol => TlsFailure::Protocol,
-                HandshakeFailure::Alert => TlsFailure::Alert,
+                ClientHandshakeFailure::Certificate => TlsFailure::Certificate,
+                ClientHandshakeFailure::Protocol => TlsFailure::Protocol,
+                ClientHandshakeFailure::Alert => TlsFailure::Alert,
             };
             (failure, cause)
         }

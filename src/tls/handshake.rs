@@ -8,7 +8,7 @@ use super::client::distrust;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandshakeFailure {
+pub enum ClientHandshakeFailure {
     /// The certificate was not believed.
     Certificate,
     /// What came was not TLS, or not as it must be.
@@ -48,14 +48,14 @@ pub fn tls_error(error: &io::Error) -> Option<&Error> {
 impl Handshake<'_> {
     /// What went wrong.
     #[must_use]
-    pub fn told(&self, error: &io::Error) -> (HandshakeFailure, String) {
+    pub fn told(&self, error: &io::Error) -> (ClientHandshakeFailure, String) {
         let who = self.who;
-        let protocol = |text: String| (HandshakeFailure::Protocol, text);
-        let certificate = |text: String| (HandshakeFailure::Certificate, text);
+        let protocol = |text: String| (ClientHandshakeFailure::Protocol, text);
+        let certificate = |text: String| (ClientHandshakeFailure::Certificate, text);
         match tls_error(error) {
             Some(Error::InvalidCertificate(error)) => certificate(distrust(error, who)),
             Some(Error::NoCertificatesPresented) => certificate(format!("{who} presented no certificate")),
-            Some(Error::AlertReceived(alert)) => (HandshakeFailure::Alert, self.alerted(*alert)),
+            Some(Error::AlertReceived(alert)) => (ClientHandshakeFailure::Alert, self.alerted(*alert)),
             Some(Error::InvalidMessage(_)) => protocol(format!("{who} does not speak TLS, or not as it must")),
             Some(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)) => {
                 protocol(format!("{who} speaks neither TLS 1.2 nor TLS 1.3"))

@@ -418,18 +418,22 @@ fn a_collector_that_does_not_hold_gets_nothing_and_it_is_told_why() {
     let collector = Upstream::echo();
     let behind =
         |config: &rustls::ServerConfig, alpn| Front::with(config, (alpn, collector.address(), Close::Notified));
-    let check = |config: &rustls::ServerConfig, lines: &str, expected: &str| {
-        let front = behind(config, b"http/1.1");
+    let check_as = |alpn, config: &rustls::ServerConfig, lines: &str, expected: &str| {
+        let front = behind(config, alpn);
         let told = complaint(&front, dir.path(), lines);
         let told = told.replace(&format!("localhost:{}", front.address.port()), "PLACE");
         assert!(told.contains(expected), "{told}");
     };
+    let check =
+        |config: &rustls::ServerConfig, lines: &str, expected: &str| check_as(b"http/1.1", config, lines, expected);
     let ca = "tls = { ca = \"{files}/ca.pem\" }";
     let other = config(&authority.issue("other.test"), None);
     check(&other, ca, "the certificate of the collector PLACE is for other.test, not localhost");
     check(&config(&stranger.issue("localhost"), None), ca, "which is not believed: `ca` holds CN=authority");
     let good = config(&authority.issue("localhost"), None);
     check(&good, &format!("{ca}\nprotocol = \"grpc\""), "the collector PLACE does not speak HTTP/2 (ALPN)");
+    let unagreed = "the collector does not agree on HTTP/2 (ALPN), which gRPC needs";
+    check_as(b"", &good, &format!("{ca}\nprotocol = \"grpc\""), unagreed);
     let asking = config(&authority.issue("localhost"), Some(authority.roots()));
     let wants = "the collector PLACE refused us: it wants a client certificate (`tls.client_cert` of `[traces]`)";
     check(&asking, ca, wants);

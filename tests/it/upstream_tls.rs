@@ -109,7 +109,8 @@ impl Front {
     fn in_turn(config: &ServerConfig, behind: &[(&'static [u8], SocketAddr, Close)]) -> Self {
         let of = |(alpn, behind, close): &(&'static [u8], SocketAddr, Close)| {
             let mut config = config.clone();
-            config.alpn_protocols = vec![alpn.to_vec()];
+            // Without a name it agrees on nothing.
+            config.alpn_protocols = if alpn.is_empty() { Vec::new() } else { vec![alpn.to_vec()] };
             (TlsAcceptor::from(Arc::new(config)), *behind, *close)
         };
         let all: Vec<_> = behind.iter().map(of).collect();
