@@ -66,8 +66,20 @@ const LIMITS: Spec = Spec {
         default("headers", Form::Integer(1, 10_000), "100", "Fields of a header list; beyond: 431."),
         default("uri_bytes", Form::Pattern(SIZE), "\"8KiB\"", "Bytes of a request's target; beyond: 414."),
         default("requests", COUNT, "10000", "Requests in flight; beyond: 503."),
+        optional(
+            "requests_per_ip",
+            COUNT,
+            "Requests in flight of one address while more than half of `requests` is taken; beyond: 503. A quarter of \
+             `requests` when it is not given.",
+        ),
         default("h2_streams", Form::Integer(1, 10_000), "100", "HTTP/2 streams of a connection."),
         default("h2_resets", COUNT, "100", "HTTP/2 resets a second of a connection."),
+        default(
+            "h2_resets_per_ip",
+            COUNT,
+            "500",
+            "HTTP/2 resets a second of one address, over its connections; trusted proxies are exempt.",
+        ),
         default("h2_pings", COUNT, "50", "HTTP/2 pings a second of a connection."),
         default("h2_settings", COUNT, "20", "HTTP/2 SETTINGS frames a second of a connection."),
         default("h2_continuations", COUNT, "16", "HTTP/2 CONTINUATION frames of a header block."),
@@ -226,7 +238,7 @@ fn address(context: &mut Context<'_>, text: &Text<'_>) -> Option<SocketAddr> {
 
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
     let mut limits = Limits::default();
-    let counts: [(&'static str, &mut u32); 11] = [
+    let counts: [(&'static str, &mut u32); 12] = [
         ("connections", &mut limits.connections),
         ("connections_per_ip", &mut limits.connections_per_ip),
         ("connection_rate_per_ip", &mut limits.connection_rate_per_ip),
@@ -234,6 +246,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
         ("requests", &mut limits.requests),
         ("h2_streams", &mut limits.h2_streams),
         ("h2_resets", &mut limits.h2_resets),
+        ("h2_resets_per_ip", &mut limits.h2_resets_per_ip),
         ("h2_pings", &mut limits.h2_pings),
         ("h2_settings", &mut limits.h2_settings),
         ("h2_continuations", &mut limits.h2_continuations),
@@ -242,6 +255,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
     for (key, field) in counts {
         *field = reader.count(context, key).unwrap_or(*field);
     }
+    limits.requests_per_ip = reader.count(context, "requests_per_ip").unwrap_or(limits.requests.div_ceil(4));
     for (key, field) in [("header_bytes", &mut limits.header_bytes), ("uri_bytes", &mut limits.uri_bytes)] {
         let bytes = reader.get(key).and_then(|item| value::size(context, &item, (256, 64 << 10)));
         *field = bytes.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(*field);

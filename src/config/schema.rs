@@ -226,6 +226,7 @@ mod tests {
             ("requests", usual.requests),
             ("h2_streams", usual.h2_streams),
             ("h2_resets", usual.h2_resets),
+            ("h2_resets_per_ip", usual.h2_resets_per_ip),
             ("h2_pings", usual.h2_pings),
             ("h2_settings", usual.h2_settings),
             ("h2_continuations", usual.h2_continuations),

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::client::Client;
 use super::connection;
 use super::expiry::Told;
+use super::share::Share;
 use super::worker::{IDLE_GRACE, Worker};
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
@@ -175,14 +176,14 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
     };
     meter.accepted.inc();
     match visit {
-        Ok(visitor) => {
+        Ok(share) => {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
             // A listener on one address needs no look at where its connections came in.
             let bound = listener.bound;
             let local = if bound.ip().is_unspecified() { stream.local_addr().unwrap_or(bound) } else { bound };
-            let presence = Presence::new(Rc::clone(worker), Arc::clone(listener), visitor);
+            let presence = Presence::new(Rc::clone(worker), Arc::clone(listener), share);
             // Made here and not in the task, so that a drain which begins at once knows of it.
             let client = Client::new(presence, peer, local);
             tokio::task::spawn_local(connection::serve(client, stream));
@@ -195,30 +196,31 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
 }
 
 /// One more connection of `ip`, if it may have one; nobody counts those of trusted proxies.
-fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<IpAddr>, Refusal> {
+fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<Rc<Share>>, Refusal> {
     if worker.trusts(ip.to_canonical()) {
         return Ok(None);
     }
     let now = worker.clock.now().saturating_duration_since(worker.registry.started);
-    worker.visitors.enter(ip, &listener.spec.limits, now).map(|()| Some(ip))
+    let everywhere = worker.visitors.enter(ip, &listener.spec.limits, now)?;
+    Ok(Some(worker.shares.enter(ip, everywhere)))
 }
 
 /// An open connection, counted until it is dropped.
 pub(super) struct Presence {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Arc<Listener>,
-    visitor: Option<IpAddr>,
+    pub(super) share: Option<Rc<Share>>,
 }
 
 impl Presence {
-    fn new(worker: Rc<Worker>, listener: Arc<Listener>, visitor: Option<IpAddr>) -> Self {
+    fn new(worker: Rc<Worker>, listener: Arc<Listener>, share: Option<Rc<Share>>) -> Self {
         listener.meters.of(worker.index).connections.add(1);
-        Self { worker, listener, visitor }
+        Self { worker, listener, share }
     }
 
     /// It is known only now whose connection it is.
     pub(super) fn enter(&mut self, ip: IpAddr) -> Result<(), Refusal> {
-        self.visitor = visit(&self.worker, &self.listener, ip)?;
+        self.share = visit(&self.worker, &self.listener, ip)?;
         Ok(())
     }
 }
@@ -227,8 +229,9 @@ impl Drop for Presence {
     fn drop(&mut self) {
         self.worker.meter().closed.inc();
         self.listener.meters.of(self.worker.index).connections.add(-1);
-        if let Some(ip) = self.visitor {
-            self.worker.visitors.leave(ip);
+        if let Some(share) = self.share.take() {
+            self.worker.visitors.leave(share.ip());
+            self.worker.shares.leave(&share);
         }
     }
 }

@@ -66,10 +66,8 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
         return Err(Refusal::Method);
     }
     let (client, others) = (&exchange.client, exchange.client.in_flight.get().saturating_sub(1));
-    exchange.held = client.worker.budget.take(parts.headers.len(), exchange.survey.bytes, others);
-    if exchange.held.is_none() {
-        return Err(Refusal::Memory);
-    }
+    let size = (parts.headers.len(), exchange.survey.bytes);
+    exchange.held = Some(client.worker.budget.take(size, others, client.share())?);
     let encoded_slash = limits.encoded_slash;
     exchange.host = host(parts)?;
     if exchange.client.secured.get().is_some_and(|secured| secured.is_misdirected(exchange.host.normal())) {
@@ -143,7 +141,8 @@ fn host(parts: &request::Parts) -> Result<Host, Refusal> {
     Ok(Host { value: Some(value), bytes, normal })
 }
 
-/// `limits.requests` of the listener: of all workers together.
+/// `limits.requests` of the listener: of all workers together; and `limits.requests_per_ip`, while more than half of it is
+/// taken.
 fn within_limits(exchange: &Exchange) -> Result<(), Refusal> {
     let listener = &exchange.client.listener;
     let worker = &exchange.client.worker;
@@ -154,7 +153,15 @@ fn within_limits(exchange: &Exchange) -> Result<(), Refusal> {
         return Ok(());
     }
     let everywhere: i64 = listener.meters.used().map(|meter| meter.requests.value()).sum();
-    if everywhere > i64::from(limit) { Err(Refusal::Requests) } else { Ok(()) }
+    if everywhere > i64::from(limit) {
+        return Err(Refusal::Requests);
+    }
+    let per_ip = i64::from(listener.spec.limits.requests_per_ip);
+    let is_much = everywhere > i64::from(limit) / 2;
+    if is_much && exchange.client.share().is_some_and(|share| share.requests() > per_ip) {
+        return Err(Refusal::RequestsPerIp);
+    }
+    Ok(())
 }
 
 fn not_a_loop(parts: &request::Parts) -> Result<(), Refusal> {

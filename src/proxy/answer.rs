@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::body::{ResponseBody, Source};
 use super::budget::Way;
 use super::exchange::{Exchange, Stage};
+use super::fault::Fault;
 use super::fields::strip_hop_by_hop;
 use super::grpc;
 use super::lease::Lease;
@@ -24,12 +25,13 @@ use crate::telemetry::{Ender, GrpcStatus};
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
 const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
 
-/// Makes the client's response of the upstream's.
+/// Makes the client's response of the upstream's, if there is memory for its body.
 pub(super) fn answer(
     exchange: &mut Exchange,
     incoming: Response<Incoming>,
     (route, split): (&Route, &Split),
-) -> Response<Source> {
+) -> Result<Response<Source>, Fault> {
+    account(exchange, incoming.body())?;
     let (mut parts, body) = incoming.into_parts();
     parts.extensions.clear();
     strip_hop_by_hop(&mut parts.headers);
@@ -58,8 +60,7 @@ pub(super) fn answer(
         upgrade::agree(exchange, (&mut parts.status, &mut parts.headers));
     }
     let source = settle(exchange, body, parts.status.as_u16());
-    account(exchange, &source);
-    Response::from_parts(parts, source)
+    Ok(Response::from_parts(parts, source))
 }
 
 /// A small body that has come already is taken whole, so that the upstream's connection is free again however slowly
@@ -90,14 +91,15 @@ fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> Source {
     }
 }
 
-/// What the body's buffers take up is counted.
-fn account(exchange: &mut Exchange, source: &Source) {
-    if let (Source::Upstream(body, _), Some(held)) = (source, &mut exchange.held)
-        && body.size_hint().exact().is_none_or(|length| length > SMALL_BYTES_MAX)
-    {
-        let way = if matches!(exchange.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
-        held.add_body(way);
+/// Takes what the buffers of a body need that is not small.
+fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
+    let length = body.size_hint().exact();
+    let Some(held) = &mut exchange.held else { return Ok(()) };
+    if length.is_some_and(|length| length <= SMALL_BYTES_MAX) {
+        return Ok(());
     }
+    let way = if matches!(exchange.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
+    held.add_body(way, length).map_err(Fault::Refused)
 }
 
 /// `redirect`.

@@ -20,11 +20,11 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
     let worker = Rc::clone(&client.worker);
     client.begin_request();
     worker.meter().requests_begun.inc();
-    client.listener.meters.of(worker.index).requests.add(1);
     let headers = request.headers();
     let survey = Survey::of(headers);
     let began = worker.clock.now();
     let reader = client.reader.borrow().clone();
+    reader.as_ref().map_or(&client.slot, |reader| &reader.slot).take(&client);
     let local = worker.local();
     let trace = local.snapshot.rules.traces.as_ref();
     let trace = trace.map(|_| Box::new(TraceContext::new(headers, &mut worker.random.borrow_mut())));

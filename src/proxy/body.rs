@@ -22,6 +22,7 @@ use super::grpc;
 use super::open_streams::OpenStream;
 use super::replay::Try;
 use super::shadow::Draft;
+use super::stalled;
 use super::timers::{Coarse, Deadline};
 use crate::compare::Ending;
 use crate::route::Route;
@@ -29,6 +30,8 @@ use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
 /// A body may be slow for this long before its rate counts.
 const RATE_GRACE_MS: u64 = 5000;
+/// A piece of an answer that is smaller than this may be copied.
+const COPIED_BELOW: usize = 4096;
 
 /// Why a body was cut. The words are for the log alone.
 #[derive(Clone, Copy, Debug)]
@@ -296,6 +299,7 @@ impl ResponseBody {
         });
         let lasts = !ended && matches!(source, Source::Upstream(..));
         let open = if lasts { OpenStream::of_body(&exchange) } else { None };
+        exchange.holds(stalled::key_of(&exchange));
         let (given_ms, waited_ms, uploaded) = (None, 0, 0);
         let mut body = Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline, open };
         if ended {
@@ -316,6 +320,12 @@ impl ResponseBody {
         self.open = None;
         if let Some(lease) = exchange.lease.take() {
             lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());
+            // Its upstream is done with it, however long its reader takes.
+            exchange.flight = None;
+            exchange.holds(0);
+            if let Some(held) = &mut exchange.held {
+                held.forget_body();
+            }
         }
     }
 
@@ -326,8 +336,22 @@ impl ResponseBody {
         }
     }
 
+    /// A piece, counted until it has left the protocol stack. One that follows another and is small is copied: a slice of
+    /// a buffer keeps the whole buffer.
+    fn counted(&self, data: Bytes) -> Bytes {
+        let client = &self.exchange.client;
+        if self.exchange.version != Version::HTTP_2 && data.len() < COPIED_BELOW {
+            // A connection of HTTP/1.1 has few pieces.
+            return data;
+        }
+        let is_small = self.exchange.response_bytes > 0 && data.len() < COPIED_BELOW;
+        let data = if is_small { Bytes::copy_from_slice(&data) } else { data };
+        client.worker.budget.until_sent(data, client.share())
+    }
+
     /// All that there is.
     fn whole(&mut self, body: Option<Bytes>) -> Option<Bytes> {
+        let body = body.map(|body| self.counted(body));
         self.given(body.as_ref().map_or(0, |body| body.len() as u64));
         if let Some(body) = &body {
             self.shown(|primary| primary.data(body));
@@ -404,6 +428,7 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
+        this.exchange.slot().take(&this.exchange.client);
         if let Some(cut) = this.asked() {
             return Poll::Ready(Some(Err(cut)));
         }
@@ -445,6 +470,7 @@ impl Body for ResponseBody {
                 this.timer = None;
                 Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => {
+                        let data = this.counted(data);
                         this.given(data.len() as u64);
                         this.shown(|primary| primary.data(&data));
                         if ended {

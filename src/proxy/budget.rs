@@ -1,12 +1,18 @@
 //! How much memory the requests under way of a worker may take up. Heads that a few bytes of HTTP/2 unfold to, or
 //! thousands of requests that wait for a slow upstream or a reader that does not read, may not use up the memory that
-//! all share: beyond the budget a request is refused with 503 before it costs more.
+//! all share: beyond the budget a request is refused with 503 before it costs more. One client address may take up a
+//! quarter of it while more than half is taken.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
 
 use super::pool::STREAMS_MAX;
-use crate::telemetry::memory_bytes;
+use super::share::{self, Share};
+use crate::telemetry::{Refusal, memory_bytes};
 
 /// The part of the memory that this process may use which requests may take up: a third.
 const PART: u64 = 3;
@@ -17,9 +23,16 @@ const BYTES_MIN: u64 = 16 * 1024 * 1024;
 const REQUEST_BYTES: usize = 32 * 1024;
 /// What a field takes up besides its name and value until the upstream has answered.
 const FIELD_BYTES: usize = 256;
-/// What the buffers of a body take up that is larger than one read. It is not refused for that any more, but what comes
-/// after it may be.
-const BODY_BYTES: usize = 384 * 1024;
+/// What the buffers of a request's body take up that is larger than one read: the client's side has read one piece of
+/// 64 KiB and holds another, and the upstream's side holds one that it writes.
+const UPLOAD_BYTES: usize = 192 * 1024;
+/// What the buffers of an answer's body take up before it is given to the client's side: one piece of 64 KiB that was
+/// read, and one that is being read.
+const BODY_BYTES: usize = 128 * 1024;
+/// From this many bytes on, a piece of an answer is counted until it has left.
+const COUNTED_MIN: usize = 512;
+/// Memory is short when less than a quarter of the budget is left.
+const SHORT_PART: usize = 4;
 /// Windows of HTTP/2 connections that the budget has room for, and their bounds.
 const WINDOWS: usize = 16;
 const WINDOW_BYTES: (u32, u32) = (1024 * 1024, 64 * 1024 * 1024);
@@ -40,6 +53,8 @@ const COPIES: usize = 3;
 #[derive(Debug)]
 pub(super) struct Budget {
     used: Cell<usize>,
+    /// Bytes of answers that the protocol stack has not written. Apart, since they can be dropped anywhere.
+    unsent: Arc<AtomicUsize>,
     /// What of it is set aside for wide windows.
     wide: Cell<usize>,
     max: usize,
@@ -51,6 +66,7 @@ pub(super) struct Budget {
 #[derive(Debug)]
 pub(super) struct Ahead {
     budget: Rc<Budget>,
+    share: Option<Rc<Share>>,
     stream_bytes: u32,
     connection_bytes: u32,
     wide: bool,
@@ -78,6 +94,7 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) struct Held {
     budget: Rc<Budget>,
+    share: Option<Rc<Share>>,
     bytes: usize,
     /// What of it is for the answer's body.
     bodies: usize,
@@ -85,47 +102,103 @@ pub(super) struct Held {
     upload: usize,
 }
 
+/// A piece of an answer, counted until the protocol stack has written or dropped it.
+struct Unsent {
+    bytes: Bytes,
+    budget: Arc<AtomicUsize>,
+    share: Option<Arc<AtomicUsize>>,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.budget.fetch_sub(self.bytes.len(), Relaxed);
+        if let Some(share) = &self.share {
+            share.fetch_sub(self.bytes.len(), Relaxed);
+        }
+    }
+}
+
 impl Budget {
     /// One of `workers` equal parts of what this process may use.
     pub(super) fn new(workers: usize) -> Rc<Self> {
         let all = (memory_bytes() / PART).max(BYTES_MIN);
         let max = usize::try_from(all).unwrap_or(usize::MAX) / workers.max(1);
-        Rc::new(Self { used: Cell::new(0), wide: Cell::new(0), max })
+        Self::of(max)
+    }
+
+    fn of(max: usize) -> Rc<Self> {
+        Rc::new(Self { used: Cell::new(0), unsent: Arc::default(), wide: Cell::new(0), max })
     }
 
     /// Bytes that are taken.
     pub(super) fn used(&self) -> usize {
-        self.used.get()
+        self.used.get() + self.unsent.load(Relaxed)
     }
 
-    /// Takes bytes, or nothing when too much is held already.
-    fn try_add(&self, bytes: usize) -> bool {
-        let used = self.used.get() + bytes;
-        let fits = used <= self.max;
-        if fits {
-            self.used.set(used);
+    /// Whether little is left.
+    pub(super) fn is_short(&self) -> bool {
+        self.used() > self.max - self.max / SHORT_PART
+    }
+
+    /// Takes bytes for an address, or says why not.
+    fn take_bytes(&self, bytes: usize, share: Option<&Rc<Share>>) -> Result<(), Refusal> {
+        let used = self.used() + bytes;
+        if used > self.max {
+            return Err(Refusal::Memory);
         }
-        fits
+        if let Some(share) = share {
+            let part = self.max / usize::try_from(share::PART).unwrap_or(1);
+            if used > self.max / 2 && share.bytes() + bytes > part {
+                return Err(Refusal::MemoryPerIp);
+            }
+            share.take(bytes);
+        }
+        self.used.set(self.used.get() + bytes);
+        Ok(())
     }
 
-    fn give_back(&self, bytes: usize) {
+    fn give_back(&self, bytes: usize, share: Option<&Rc<Share>>) {
         self.used.set(self.used.get().saturating_sub(bytes));
+        if let Some(share) = share {
+            share.give_back(bytes);
+        }
+    }
+
+    /// Counts a piece of an answer until it has left.
+    pub(super) fn until_sent(&self, bytes: Bytes, share: Option<&Rc<Share>>) -> Bytes {
+        if bytes.len() < COUNTED_MIN {
+            return bytes;
+        }
+        let share = share.map(|share| Arc::clone(share.unsent()));
+        self.unsent.fetch_add(bytes.len(), Relaxed);
+        if let Some(share) = &share {
+            share.fetch_add(bytes.len(), Relaxed);
+        }
+        Bytes::from_owner(Unsent { bytes, budget: Arc::clone(&self.unsent), share })
     }
 
     /// The windows of a client's connection: wide ones while there is room for them, else narrow ones.
-    pub(super) fn ahead(self: &Rc<Self>) -> Rc<Ahead> {
+    pub(super) fn ahead(self: &Rc<Self>, share: Option<Rc<Share>>) -> Rc<Ahead> {
         let narrow = STREAM_WINDOW_BYTES.0;
         let stream_bytes = self.stream_window_bytes();
         let connection_bytes = stream_bytes * STREAMS_FULL;
         let bytes = size(connection_bytes);
         // Windows that are hardly wider are not worth it.
-        let wide = stream_bytes >= 2 * narrow && self.wide.get() + bytes <= self.max / WIDE_PART && self.try_add(bytes);
+        let wide = stream_bytes >= 2 * narrow && self.wide.get() + bytes <= self.max / WIDE_PART;
+        let wide = wide && self.take_bytes(bytes, share.as_ref()).is_ok();
         let (stream_bytes, connection_bytes) =
             if wide { (stream_bytes, connection_bytes) } else { (narrow, narrow * STREAMS_FULL) };
         if wide {
             self.wide.set(self.wide.get() + bytes);
         }
-        Rc::new(Ahead { budget: Rc::clone(self), stream_bytes, connection_bytes, wide, wanted: Cell::new(0) })
+        let (budget, wanted) = (Rc::clone(self), Cell::new(0));
+        Rc::new(Ahead { budget, share, stream_bytes, connection_bytes, wide, wanted })
     }
 
     /// The flow-control window of an HTTP/2 connection: what its streams hold together when nobody reads them. A part of
@@ -142,15 +215,21 @@ impl Budget {
         (self.window_bytes() / STREAMS_FULL).clamp(STREAM_WINDOW_BYTES.0, STREAM_WINDOW_BYTES.1)
     }
 
-    /// Takes what a request whose head has `fields` fields with `text` bytes in names and values needs, or nothing when
-    /// too much is held already. `others` is how many more are under way on its connection: they count as being like it.
-    pub(super) fn take(self: &Rc<Self>, fields: usize, text: usize, others: u32) -> Option<Held> {
+    /// Takes what a request whose head has `fields` fields with `text` bytes in names and values needs, or says why too
+    /// much is held already. `others` is how many more are under way on its connection: they count as being like it.
+    pub(super) fn take(
+        self: &Rc<Self>,
+        (fields, text): (usize, usize),
+        others: u32,
+        share: Option<&Rc<Share>>,
+    ) -> Result<Held, Refusal> {
         let bytes = REQUEST_BYTES + text * COPIES + fields * FIELD_BYTES;
-        let is_spare = self.used.get() + bytes > self.max - self.max / SPARE_PART;
+        let is_spare = self.used() + bytes > self.max - self.max / SPARE_PART;
         if is_spare && bytes.saturating_mul(size(others)) > self.max / LITTLE_PART {
-            return None;
+            return Err(Refusal::Memory);
         }
-        self.try_add(bytes).then(|| Held { budget: Rc::clone(self), bytes, bodies: 0, upload: 0 })
+        self.take_bytes(bytes, share)?;
+        Ok(Held { budget: Rc::clone(self), share: share.cloned(), bytes, bodies: 0, upload: 0 })
     }
 }
 
@@ -165,14 +244,13 @@ impl Ahead {
         self.connection_bytes
     }
 
-    /// Takes what one more body may be ahead, `length` bytes at most, or nothing when too much is held already.
-    pub(super) fn take(self: &Rc<Self>, length: Option<u64>) -> Option<BodyAhead> {
+    /// Takes what one more body may be ahead, `length` bytes at most, or says why too much is held already.
+    pub(super) fn take(self: &Rc<Self>, length: Option<u64>) -> Result<BodyAhead, Refusal> {
         let bytes = least(size(self.stream_bytes), length);
         let more = self.taken(self.wanted.get() + bytes) - self.taken(self.wanted.get());
-        self.budget.try_add(more).then(|| {
-            self.wanted.set(self.wanted.get() + bytes);
-            BodyAhead { ahead: Rc::clone(self), bytes }
-        })
+        self.budget.take_bytes(more, self.share.as_ref())?;
+        self.wanted.set(self.wanted.get() + bytes);
+        Ok(BodyAhead { ahead: Rc::clone(self), bytes })
     }
 
     /// What is taken of the budget while bodies want so much.
@@ -186,7 +264,7 @@ impl Drop for Ahead {
         if self.wide {
             let bytes = size(self.connection_bytes);
             self.budget.wide.set(self.budget.wide.get().saturating_sub(bytes));
-            self.budget.give_back(bytes);
+            self.budget.give_back(bytes, self.share.as_ref());
         }
     }
 }
@@ -196,53 +274,59 @@ impl Drop for BodyAhead {
         let ahead = &self.ahead;
         let before = ahead.wanted.get();
         ahead.wanted.set(before - self.bytes);
-        ahead.budget.give_back(ahead.taken(before) - ahead.taken(before - self.bytes));
+        ahead.budget.give_back(ahead.taken(before) - ahead.taken(before - self.bytes), ahead.share.as_ref());
     }
 }
 
 impl Held {
-    /// Takes what the buffers of a request's body need, `length` bytes at most; says whether there was room.
-    #[must_use]
-    pub(super) fn add_upload(&mut self, length: Option<u64>) -> bool {
-        let bytes = least(BODY_BYTES, length);
-        let fits = self.budget.try_add(bytes);
-        if fits {
-            self.bytes += bytes;
-            self.upload += bytes;
-        }
-        fits
+    /// Takes what the buffers of a request's body need, `length` bytes at most, or says why too much is held already.
+    pub(super) fn add_upload(&mut self, length: Option<u64>) -> Result<(), Refusal> {
+        let bytes = least(UPLOAD_BYTES, length);
+        self.budget.take_bytes(bytes, self.share.as_ref())?;
+        self.bytes += bytes;
+        self.upload += bytes;
+        Ok(())
     }
 
     /// The request's body has been sent whole.
     pub(super) fn forget_upload(&mut self) {
         let upload = std::mem::take(&mut self.upload);
         self.bytes -= upload;
-        self.budget.give_back(upload);
+        self.budget.give_back(upload, self.share.as_ref());
     }
 
-    /// A body is on its way through the buffers.
-    pub(super) fn add_body(&mut self, way: Way) {
+    /// Takes what the buffers of an answer's body need, `length` bytes at most, or says why too much is held already.
+    pub(super) fn add_body(&mut self, way: Way, length: Option<u64>) -> Result<(), Refusal> {
         let window = size(self.budget.window_bytes());
-        let bytes = match way {
+        let buffers = match way {
             Way::Alone => BODY_BYTES,
             Way::Shared => BODY_BYTES.max(window / STREAMS_MAX),
         };
+        let bytes = least(buffers, length);
+        self.budget.take_bytes(bytes, self.share.as_ref())?;
         self.bytes += bytes;
         self.bodies += bytes;
-        self.budget.used.set(self.budget.used.get() + bytes);
+        Ok(())
+    }
+
+    /// The answer's body has been read whole.
+    pub(super) fn forget_body(&mut self) {
+        let bodies = std::mem::take(&mut self.bodies);
+        self.bytes -= bodies;
+        self.budget.give_back(bodies, self.share.as_ref());
     }
 
     /// The head is not needed any more.
     pub(super) fn forget_head(&mut self) {
         let head = self.bytes.saturating_sub(REQUEST_BYTES + self.bodies + self.upload);
         self.bytes -= head;
-        self.budget.give_back(head);
+        self.budget.give_back(head, self.share.as_ref());
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
+        self.budget.give_back(self.bytes, self.share.as_ref());
     }
 }
 
@@ -257,37 +341,41 @@ fn least(buffer: usize, length: Option<u64>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::share::Shares;
     use super::*;
 
     #[test]
     fn what_is_held_is_bounded_and_comes_back() {
-        let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 2 * REQUEST_BYTES + 1000 });
-        let mut first = budget.take(2, 100, 0).unwrap();
-        assert_eq!(budget.used.get(), REQUEST_BYTES + 512 + 300);
-        assert!(budget.take(1, 0, 0).is_none(), "beyond the budget");
+        let budget = Budget::of(2 * REQUEST_BYTES + 1000);
+        let mut first = budget.take((2, 100), 0, None).unwrap();
+        assert_eq!(budget.used(), REQUEST_BYTES + 512 + 300);
+        assert!(budget.take((1, 0), 0, None).is_err(), "beyond the budget");
         first.forget_head();
         first.forget_head();
-        assert_eq!(budget.used.get(), REQUEST_BYTES);
-        let second = budget.take(1, 248, 0).unwrap();
+        assert_eq!(budget.used(), REQUEST_BYTES);
+        let second = budget.take((1, 248), 0, None).unwrap();
         drop(first);
         drop(second);
-        assert_eq!(budget.used.get(), 0);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
     fn who_holds_much_is_refused_before_who_holds_little() {
-        let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 1280 * REQUEST_BYTES });
-        let of_one: Vec<_> = (0..2000).map_while(|others| budget.take(0, 0, others)).collect();
+        let budget = Budget::of(1280 * REQUEST_BYTES);
+        let of_one: Vec<_> = (0..2000).map_while(|others| budget.take((0, 0), others, None).ok()).collect();
         assert_eq!(of_one.len(), 960, "one connection gets three quarters");
-        assert!(budget.take(0, 0, 21).is_none() && budget.take(9, 90_000, 3).is_none(), "much, or few that are large");
-        let of_others: Vec<_> = (0..2000).map_while(|_| budget.take(0, 0, 20)).collect();
+        assert!(
+            budget.take((0, 0), 21, None).is_err() && budget.take((9, 90_000), 3, None).is_err(),
+            "much, or few that are large"
+        );
+        let of_others: Vec<_> = (0..2000).map_while(|_| budget.take((0, 0), 20, None).ok()).collect();
         assert_eq!(of_others.len(), 320, "and those who hold little have the rest");
     }
 
     #[test]
     fn windows_fill_a_long_path_where_there_is_memory() {
         let windows = |max| {
-            let budget = Budget { used: Cell::new(0), wide: Cell::new(0), max };
+            let budget = Budget::of(max);
             (budget.stream_window_bytes(), budget.window_bytes())
         };
         let (stream, connection) = windows(1 << 30);
@@ -298,8 +386,8 @@ mod tests {
 
     #[test]
     fn few_connections_get_wide_windows_and_what_is_sent_ahead_is_counted() {
-        let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 256 << 20 });
-        let all: Vec<_> = (0..100).map(|_| budget.ahead()).collect();
+        let budget = Budget::of(256 << 20);
+        let all: Vec<_> = (0..100).map(|_| budget.ahead(None)).collect();
         let wide = all.iter().filter(|ahead| ahead.stream_bytes() > STREAM_WINDOW_BYTES.0).count();
         assert!((3..50).contains(&wide), "{wide}");
         assert_eq!(budget.used(), all[..wide].iter().map(|ahead| size(ahead.connection_bytes())).sum::<usize>());
@@ -313,8 +401,8 @@ mod tests {
         assert_eq!(budget.used() - before, 10);
         assert_eq!(budget.used() - before, 10, "a wide window is taken as a whole: {:?}", all[0].take(None));
         drop(small);
-        let rest = Rc::clone(&budget).take(0, (budget.max - budget.used() - REQUEST_BYTES) / COPIES, 0);
-        assert!(narrow.take(None).is_none() && narrow.take(Some(0)).is_some(), "beyond the budget");
+        let rest = budget.take((0, (budget.max - budget.used() - REQUEST_BYTES) / COPIES), 0, None);
+        assert!(narrow.take(None).is_err() && narrow.take(Some(0)).is_ok(), "beyond the budget");
         drop(rest);
         drop(all);
         assert_eq!((budget.used(), budget.wide.get()), (0, 0));
@@ -322,28 +410,66 @@ mod tests {
 
     #[test]
     fn what_a_body_takes_is_no_more_than_its_length() {
-        let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 1 << 20 });
-        let mut held = budget.take(0, 0, 0).unwrap();
-        assert!(held.add_upload(Some(100)));
+        let budget = Budget::of(1 << 20);
+        let mut held = budget.take((0, 0), 0, None).unwrap();
+        held.add_upload(Some(100)).unwrap();
         held.forget_head();
         assert_eq!(budget.used(), REQUEST_BYTES + 100);
         held.forget_upload();
-        assert!(held.add_upload(None) && held.add_upload(None) && !held.add_upload(None));
+        assert_eq!(held.add_upload(None), Ok(()));
+        assert_eq!(held.add_upload(Some(1 << 20)), Ok(()));
+        assert_eq!(std::iter::repeat_with(|| held.add_upload(None)).find_map(Result::err), Some(Refusal::Memory));
         drop(held);
         assert_eq!(budget.used(), 0);
     }
 
     #[test]
     fn what_bodies_hold_outlasts_the_head() {
-        let budget = Rc::new(Budget { used: Cell::new(0), wide: Cell::new(0), max: 1 << 30 });
-        let mut held = budget.take(1, 10, 0).unwrap();
-        held.add_body(Way::Shared);
+        let budget = Budget::of(1 << 30);
+        let mut held = budget.take((1, 10), 0, None).unwrap();
+        held.add_body(Way::Shared, None).unwrap();
         held.forget_head();
-        assert_eq!(budget.used.get(), REQUEST_BYTES + (64 << 20) / 100);
-        held.add_body(Way::Alone);
-        assert_eq!(budget.used.get(), REQUEST_BYTES + (64 << 20) / 100 + BODY_BYTES);
+        assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100);
+        held.add_body(Way::Alone, None).unwrap();
+        assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100 + BODY_BYTES);
         drop(held);
-        assert_eq!(budget.used.get(), 0);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn one_address_gets_a_quarter_while_more_than_half_is_taken() {
+        let budget = Budget::of(1280 * REQUEST_BYTES);
+        let shares = Shares::default();
+        let share = |last| shares.enter(std::net::IpAddr::from([10, 0, 0, last]), Arc::default());
+        let (one, other, another) = (share(1), share(2), share(3));
+        let take = |share: &Rc<Share>| budget.take((0, 0), 0, Some(share));
+        let mut of_one: Vec<_> = (0..2000).map_while(|_| take(&one).ok()).collect();
+        assert_eq!(of_one.len(), 640, "half of it, while nobody else wants any");
+        assert_eq!(take(&one).err(), Some(Refusal::MemoryPerIp));
+        let of_other: Vec<_> = (0..2000).map_while(|_| take(&other).ok()).collect();
+        let of_another: Vec<_> = (0..2000).map_while(|_| take(&another).ok()).collect();
+        assert_eq!((of_other.len(), of_another.len()), (320, 320), "a quarter each");
+        of_one.truncate(319);
+        assert!(take(&one).is_ok());
+        let exempt: Vec<_> = (0..2000).map_while(|_| budget.take((0, 0), 0, None).ok()).collect();
+        assert_eq!(exempt.len(), 321, "who is exempt gets what there is");
+        drop((of_one, of_other, of_another, exempt));
+        assert_eq!((budget.used(), one.bytes(), other.bytes()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_piece_of_an_answer_is_counted_until_it_is_dropped() {
+        let (budget, shares) = (Budget::of(1 << 20), Shares::default());
+        let share = shares.enter(std::net::IpAddr::from([10, 0, 0, 1]), Arc::default());
+        let piece = budget.until_sent(Bytes::from(vec![7; 10_000]), Some(&share));
+        assert_eq!((budget.used(), share.bytes(), piece.len(), piece[9_999]), (10_000, 10_000, 10_000, 7));
+        let half = piece.slice(..5_000);
+        drop(piece);
+        assert_eq!(budget.used(), 10_000, "what is left of it keeps all of it");
+        drop(half);
+        assert_eq!((budget.used(), share.bytes()), (0, 0));
+        let small = budget.until_sent(Bytes::from_static(b"small"), Some(&share));
+        assert_eq!((&small[..], budget.used()), (&b"small"[..], 0));
     }
 
     #[test]

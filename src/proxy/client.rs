@@ -16,6 +16,8 @@ use super::expiry::Watched;
 use super::handshake::Secured;
 use super::proxy_header::Ends;
 use super::scan::Bounds;
+use super::share::Share;
+use super::stalled::Slot;
 use super::streams::Reader;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
@@ -49,6 +51,8 @@ pub(super) struct Client {
     pub(super) heads: Cell<u64>,
     /// Requests that hyper has handed to us.
     pub(super) requests: Cell<u64>,
+    /// The place of the request under way among all requests (HTTP/1.1).
+    pub(super) slot: Slot,
     /// Requests that have not ended.
     pub(super) in_flight: Cell<u32>,
     /// The head of this number stands for bytes that were refused.
@@ -105,6 +109,7 @@ impl Client {
             forwarded: RefCell::new(None),
             heads: Cell::new(0),
             requests: Cell::new(0),
+            slot: Slot::default(),
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
             switching: Cell::new(false),
@@ -140,6 +145,27 @@ impl Client {
         Ends { client: self.peer, local: self.local }
     }
 
+    /// What its address has under way; nobody counts that of trusted proxies.
+    pub(super) fn share(&self) -> Option<&Rc<Share>> {
+        self.presence.share.as_ref()
+    }
+
+    /// So many more requests are under way.
+    pub(super) fn count_request(&self, n: i64) {
+        self.listener.meters.of(self.worker.index).requests.add(n);
+        if let Some(share) = self.share() {
+            share.request(n);
+        }
+    }
+
+    /// The client has reset so many streams, or made us reset them.
+    pub(super) fn resets(&self, n: u32) -> Result<(), Refusal> {
+        let Some(share) = self.share() else { return Ok(()) };
+        let worker = &self.worker;
+        let now = worker.clock.now().saturating_duration_since(worker.registry.started);
+        worker.visitors.resets((share.ip(), n), &self.listener.spec.limits, now)
+    }
+
     /// The bounds that the scanner keeps.
     pub(super) fn bounds(&self) -> Bounds {
         let limits = &self.listener.spec.limits;
@@ -154,7 +180,7 @@ impl Client {
 
     /// What may be sent before it is read, where this is a connection of HTTP/2.
     pub(super) fn ahead(&self) -> &Rc<Ahead> {
-        self.ahead.get_or_init(|| self.worker.budget.ahead())
+        self.ahead.get_or_init(|| self.worker.budget.ahead(self.share().cloned()))
     }
 
     /// How the requests of this connection came: `http` or `https`.
@@ -179,6 +205,7 @@ impl Client {
     /// Arms the write deadline when a write is stuck, clears it when bytes flow.
     pub(super) fn wrote<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_pending() {
+            self.slot.give_back(self);
             self.watched.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
         } else {
             self.watched.clear_write();

@@ -17,6 +17,7 @@ use super::lease::{Lease, Stream};
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::sending::StreamExecutor;
 use super::socket::Socket;
+use super::stalled;
 use super::upstream_h2_io::{Said, UpstreamH2Io};
 use super::upstream_io::UpstreamIo;
 use super::upstream_tls;
@@ -27,11 +28,11 @@ use crate::telemetry::UpstreamSeries;
 /// Largest response head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Buffers of an HTTP/1.1 connection grow to this.
-const H1_BUFFER_BYTES: usize = 256 * 1024;
+const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// An endpoint that takes no streams on a new connection is not asked again before this.
 const FULL_MS: u64 = 1000;
 /// Bytes of a request that one stream may buffer for sending.
-const H2_SEND_BUFFER_BYTES: usize = 256 * 1024;
+const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Whether a pooled connection may be taken.
 #[derive(Clone, Debug)]
@@ -229,7 +230,12 @@ async fn connect(
     began: Instant,
 ) -> Result<(Socket, Open), Fault> {
     let meter = upstream.meter(worker.index);
-    if upstream.sum(|meter| meter.connections.value()) >= i64::from(upstream.upstream.limits.connections) {
+    let (open, limit) =
+        (upstream.sum(|meter| meter.connections.value()), i64::from(upstream.upstream.limits.connections));
+    if open >= limit - limit / 4 {
+        worker.stalled.is_crowded(stalled::key(upstream));
+    }
+    if open >= limit {
         meter.over_connections.inc();
         return Err(Fault::UpstreamConnections);
     }

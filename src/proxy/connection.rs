@@ -26,7 +26,7 @@ use super::vouched;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
-pub(super) const H1_BUFFER_BYTES: usize = 128 * 1024;
+pub(super) const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes that one stream may buffer for sending.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Resets that the client may provoke before it is sent away (page 35 §2).
@@ -74,6 +74,8 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
             let ended = Box::pin(http2(&client, stream, first)).await;
             if let Some(refusal) = ended.as_ref().err().and_then(|error| refusal(&client, error)) {
                 client.worker.meter().refuse(refusal);
+                // The streams that it made the stack reset count as if the client had reset them.
+                let _ = client.resets(u32::try_from(H2_LOCAL_RESETS).unwrap_or(u32::MAX));
             }
             ended
         }
@@ -276,7 +278,8 @@ fn refusal(client: &Client, error: &hyper::Error) -> Option<Refusal> {
 /// The client does not read what it asked for: the connection is cut, and what it holds is free again.
 fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
     drop(client.tunnel.take());
-    client.worker.meter().refuse(Refusal::ReaderStalled);
+    let refusal = if client.watched.is_shed() { Refusal::ReaderShed } else { Refusal::ReaderStalled };
+    client.worker.meter().refuse(refusal);
     Poll::Ready(Ok(()))
 }
 

@@ -17,6 +17,7 @@ use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
 use super::sending::Sending;
+use super::stalled::{Slot, UpstreamKey};
 use super::streams::Reader;
 use super::trace::TraceContext;
 use super::tunnel::Side;
@@ -233,6 +234,16 @@ impl Exchange {
         if let Some(lease) = self.lease.take() {
             lease.abandon(self.upload.as_ref());
         }
+    }
+
+    /// Its place among the requests.
+    pub(super) fn slot(&self) -> &Slot {
+        self.reader.as_ref().map_or(&self.client.slot, |reader| &reader.slot)
+    }
+
+    /// Notes of which upstream its answer holds a connection, so that it can be shed when those run short.
+    pub(super) fn holds(&self, upstream: UpstreamKey) {
+        self.reader.as_ref().map_or(&self.client.watched.upstream, |reader| &reader.upstream).set(upstream);
     }
 
     /// The normal path.

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::stalled::UpstreamKey;
+
 /// How often a worker sweeps; deadlines are late by at most this.
 pub(super) const SWEEP: Duration = Duration::from_millis(100);
 
@@ -42,6 +44,12 @@ pub(super) struct Watched {
     told: Cell<Told>,
     waker: RefCell<Option<Waker>>,
     place: Cell<usize>,
+    /// Since when a write is stuck.
+    stuck_ms: Cell<u64>,
+    /// It is ended since memory or connections run short.
+    shed: Cell<bool>,
+    /// The upstream whose connection the answer under way holds.
+    pub(super) upstream: Cell<UpstreamKey>,
     /// The address of the socket object that it was accepted on: who is told when a listener goes.
     socket: usize,
 }
@@ -85,7 +93,20 @@ impl Watched {
     pub(super) fn write_within_once(&self, now_ms: u64, from_now: Duration) {
         if self.writing.get() == NEVER {
             self.writing.set(now_ms.saturating_add(millis(from_now)));
+            self.stuck_ms.set(now_ms);
         }
+    }
+
+    /// Ends it as if its stuck write had expired.
+    pub(super) fn shed(&self) {
+        self.shed.set(true);
+        self.writing.set(0);
+        self.tell(Told::Expired);
+    }
+
+    /// Whether it is ended since memory or connections run short.
+    pub(super) fn is_shed(&self) -> bool {
+        self.shed.get()
     }
 
     /// Bytes were written.
@@ -162,6 +183,9 @@ impl Watchlist {
             told: Cell::new(Told::Nothing),
             waker: RefCell::new(None),
             place: Cell::new(list.len()),
+            stuck_ms: Cell::new(0),
+            shed: Cell::new(false),
+            upstream: Cell::new(0),
             socket,
         });
         list.push(Rc::clone(&watched));
@@ -210,6 +234,13 @@ impl Watchlist {
                 watched.stay_awake();
                 watched.tell(Told::Doze);
             }
+        }
+    }
+
+    /// Shows those whose writes are stuck, and since when.
+    pub(super) fn each_stuck(&self, mut show: impl FnMut(&Rc<Watched>, u64)) {
+        for watched in self.list.borrow().iter().filter(|watched| watched.writing.get() != NEVER) {
+            show(watched, watched.stuck_ms.get());
         }
     }
 

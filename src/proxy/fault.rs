@@ -101,7 +101,7 @@ impl Fault {
             Self::Refused(Refusal::Loop) => "proxy_loop_detected",
             Self::Refused(Refusal::Internal) => "proxy_internal_error",
             Self::Refused(Refusal::NoRoute | Refusal::Misdirected) => "destination_not_found",
-            Self::Refused(Refusal::Requests | Refusal::Memory) => "connection_limit_reached",
+            Self::Refused(refusal) if refusal_passes(refusal) => "connection_limit_reached",
             Self::Refused(_) => "http_request_error",
             Self::ClientGone => "http_request_error",
             Self::NoEndpoint | Self::Killed => "destination_unavailable",
@@ -188,7 +188,7 @@ impl Fault {
         match self {
             Self::Refused(Refusal::NoRoute | Refusal::Method | Refusal::Upgrade) => GrpcStatus::UNIMPLEMENTED,
             Self::Refused(Refusal::BodyTooLarge | Refusal::HeadersTooLarge) => GrpcStatus::RESOURCE_EXHAUSTED,
-            Self::Refused(Refusal::Requests | Refusal::Memory) => GrpcStatus::UNAVAILABLE,
+            Self::Refused(refusal) if refusal_passes(refusal) => GrpcStatus::UNAVAILABLE,
             Self::Refused(_) => GrpcStatus::INTERNAL,
             Self::ClientGone => GrpcStatus::CANCELLED,
             Self::ResponseTimeout | Self::CallTimeout => GrpcStatus::DEADLINE_EXCEEDED,
@@ -218,14 +218,17 @@ impl Fault {
 
     /// Whether a short wait may help.
     const fn passes(self) -> bool {
-        matches!(
-            self,
-            Self::Refused(Refusal::Requests | Refusal::Memory)
-                | Self::UpstreamRequests
-                | Self::UpstreamConnections
-                | Self::Killed
-        )
+        if let Self::Refused(refusal) = self {
+            return refusal_passes(refusal);
+        }
+        matches!(self, Self::UpstreamRequests | Self::UpstreamConnections | Self::Killed)
     }
+}
+
+/// Whether there is too much to do at the moment, of everybody's or of this client's.
+const fn refusal_passes(refusal: Refusal) -> bool {
+    use Refusal::{Memory, MemoryPerIp, Requests, RequestsPerIp};
+    matches!(refusal, Requests | RequestsPerIp | Memory | MemoryPerIp)
 }
 
 const fn refusal_status(refusal: Refusal) -> StatusCode {
@@ -244,8 +247,12 @@ const fn refusal_status(refusal: Refusal) -> StatusCode {
         | Refusal::ConnectionsPerIp
         | Refusal::ConnectionRate
         | Refusal::Requests
-        | Refusal::Memory => StatusCode::SERVICE_UNAVAILABLE,
+        | Refusal::RequestsPerIp
+        | Refusal::Memory
+        | Refusal::MemoryPerIp => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::H2Resets
+        | Refusal::H2ResetsPerIp
+        | Refusal::ReaderShed
         | Refusal::H2Pings
         | Refusal::H2Settings
         | Refusal::H2Continuations
@@ -282,8 +289,12 @@ const fn refusal_sentence(refusal: Refusal) -> &'static str {
         | Refusal::ConnectionsPerIp
         | Refusal::ConnectionRate
         | Refusal::Requests
-        | Refusal::Memory => "Too much is going on here. Try again shortly.",
+        | Refusal::RequestsPerIp
+        | Refusal::Memory
+        | Refusal::MemoryPerIp => "Too much is going on here. Try again shortly.",
         Refusal::H2Resets
+        | Refusal::H2ResetsPerIp
+        | Refusal::ReaderShed
         | Refusal::H2Pings
         | Refusal::H2Settings
         | Refusal::H2Continuations
@@ -325,7 +336,7 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         headers.insert(header::ALLOW, allowed);
     }
-    if fault == Fault::Refused(Refusal::Memory) && exchange.version == Version::HTTP_2 {
+    if matches!(fault, Fault::Refused(Refusal::Memory | Refusal::MemoryPerIp)) && exchange.version == Version::HTTP_2 {
         // A body would be kept here for as long as the client opens no window for it.
         *response.body_mut() = Source::Own(None);
         response.headers_mut().remove(header::CONTENT_TYPE);

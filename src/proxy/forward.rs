@@ -23,13 +23,14 @@ use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::{for_h1, for_h2, name_host};
 use super::replay::Again;
 use super::sending::Sending;
+use super::share;
 use super::timers::Deadline;
 use super::trace;
 use super::upgrade::{self, Asked};
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
 use crate::route::{Protocol, Route};
-use crate::telemetry::StatusClass;
+use crate::telemetry::{StatusClass, UpstreamMeter};
 
 /// From this limit on, a worker may use up half of its share without looking at the others.
 const LOOK_BELOW: u32 = 1024;
@@ -48,7 +49,7 @@ pub(super) async fn forward(
     within_limits(exchange, &upstream)?;
     let endpoint = balance::pick(&upstream, &worker.random, || chosen.key).ok_or(Fault::NoEndpoint)?;
     exchange.endpoint = Some(endpoint.endpoint.address);
-    exchange.flight = Some(Flight::new(&worker, &upstream, &endpoint));
+    exchange.flight = Some(Flight::new(&worker, &upstream, &endpoint).of(&exchange.client));
     // Nothing was awaited since the request's head: the whole bound is left.
     let (patience, late) = patience(exchange, route.timeouts.request);
     let mut deadline = Deadline::new(&worker, patience);
@@ -87,9 +88,25 @@ fn patience(exchange: &Exchange, usual: Option<Duration>) -> (Option<Duration>, 
     }
 }
 
-/// `limits.requests` of the upstream: of all workers together.
+/// `limits.requests` of the upstream: of all workers together. One client address gets a quarter of the requests and of
+/// the connections while more than half is taken.
 fn within_limits(exchange: &Exchange, upstream: &UpstreamPool) -> Result<(), Fault> {
     let worker = &exchange.client.worker;
+    if let Some(share) = exchange.client.share() {
+        let (limits, flights) = (&upstream.upstream.limits, share.flights());
+        let is_much = |limit: u32, figure: fn(&UpstreamMeter) -> i64| {
+            let limit = i64::from(limit);
+            flights > limit / share::PART && upstream.sum(figure) > limit / 2
+        };
+        if is_much(limits.connections, |meter| meter.connections.value()) {
+            upstream.meter(worker.index).over_connections.inc();
+            return Err(Fault::UpstreamConnections);
+        }
+        if is_much(limits.requests, |meter| meter.in_flight.value()) {
+            upstream.meter(worker.index).over_requests.inc();
+            return Err(Fault::UpstreamRequests);
+        }
+    }
     let limit = upstream.upstream.limits.requests;
     let meter = upstream.meter(worker.index);
     let share = i64::from(limit) / i64::try_from(worker.workers * 2).unwrap_or(2);

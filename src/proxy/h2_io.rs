@@ -50,7 +50,9 @@ impl H2Io {
         if std::mem::take(&mut self.frames.between) {
             self.client.watched.clear_head();
         }
-        counted.map_err(|refusal| {
+        let resets = std::mem::take(&mut self.frames.resets_new);
+        let admitted = if resets == 0 { Ok(()) } else { self.client.resets(resets) };
+        admitted.and(counted).map_err(|refusal| {
             self.client.worker.meter().refuse(refusal);
             io::Error::new(io::ErrorKind::InvalidData, refusal.name())
         })
@@ -156,6 +158,8 @@ struct Frames {
     /// HEADERS in this turn.
     heads: usize,
     resets: Quota,
+    /// Resets in what was counted last.
+    resets_new: u32,
     pings: Quota,
     settings: Quota,
     continuations: Quota,
@@ -194,6 +198,7 @@ impl Frames {
             between: false,
             heads: 0,
             resets: Quota::new(limits.h2_resets, Refusal::H2Resets),
+            resets_new: 0,
             pings: Quota::new(limits.h2_pings, Refusal::H2Pings),
             settings: Quota::new(limits.h2_settings, Refusal::H2Settings),
             continuations: Quota::new(limits.h2_continuations, Refusal::H2Continuations),
@@ -262,7 +267,10 @@ impl Frames {
                 self.continuations.used = 0;
                 Ok(())
             }
-            3 => self.resets.spend(),
+            3 => {
+                self.resets_new += 1;
+                self.resets.spend()
+            }
             4 => self.settings.spend(),
             6 => self.pings.spend(),
             9 => self.continuations.spend(),
@@ -286,6 +294,7 @@ mod tests {
             between: false,
             heads: 0,
             resets: Quota::new(2, Refusal::H2Resets),
+            resets_new: 0,
             pings: Quota::new(2, Refusal::H2Pings),
             settings: Quota::new(2, Refusal::H2Settings),
             continuations: Quota::new(2, Refusal::H2Continuations),

@@ -63,7 +63,7 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
             let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
             shadow::shadow(exchange, (&parts, &mut body), split, chosen);
             let incoming = forward::forward(exchange, Request::from_parts(parts, body), (route, chosen)).await?;
-            Ok(answer::answer(exchange, incoming, (route, split)))
+            answer::answer(exchange, incoming, (route, split))
         }
     }
 }

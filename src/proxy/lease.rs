@@ -8,9 +8,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
 use super::body::RequestBody;
+use super::client::Client;
 use super::exchange::Upload;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::sending::Sending;
+use super::share::Share;
 use super::upstream_h2_io::Said;
 use super::worker::Worker;
 
@@ -145,6 +147,7 @@ pub(super) struct Flight {
     worker: Rc<Worker>,
     upstream: Rc<UpstreamPool>,
     endpoint: Rc<EndpointPool>,
+    share: Option<Rc<Share>>,
 }
 
 impl Flight {
@@ -152,7 +155,21 @@ impl Flight {
     pub(super) fn new(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &Rc<EndpointPool>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         upstream.meter(worker.index).in_flight.add(1);
-        Self { worker: Rc::clone(worker), upstream: Rc::clone(upstream), endpoint: Rc::clone(endpoint) }
+        Self { worker: Rc::clone(worker), upstream: Rc::clone(upstream), endpoint: Rc::clone(endpoint), share: None }
+    }
+
+    /// Counts it for the address of this client.
+    pub(super) fn of(mut self, client: &Client) -> Self {
+        self.share = client.share().cloned();
+        if let Some(share) = &self.share {
+            share.flight(1);
+        }
+        self
+    }
+
+    /// Where it goes.
+    pub(super) fn upstream(&self) -> &UpstreamPool {
+        &self.upstream
     }
 }
 
@@ -160,5 +177,8 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.endpoint.in_flight.set(self.endpoint.in_flight.get().saturating_sub(1));
         self.upstream.meter(self.worker.index).in_flight.add(-1);
+        if let Some(share) = &self.share {
+            share.flight(-1);
+        }
     }
 }

@@ -86,9 +86,8 @@ fn take_body(
         }
     }
     let upload = Upload::new(ahead(exchange, length)?);
-    let room = exchange.held.as_mut().is_none_or(|held| held.add_upload(length));
-    if !room {
-        return Err(Fault::Refused(Refusal::Memory));
+    if let Some(held) = &mut exchange.held {
+        held.add_upload(length).map_err(Fault::Refused)?;
     }
     exchange.upload = Some(Rc::clone(&upload));
     let body = ClientBody::new(body, exchange, upload, route);
@@ -100,7 +99,7 @@ fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyAhead>, 
     if exchange.version != Version::HTTP_2 {
         return Ok(None);
     }
-    exchange.client.ahead().take(length).map(Some).ok_or(Fault::Refused(Refusal::Memory))
+    exchange.client.ahead().take(length).map(Some).map_err(Fault::Refused)
 }
 
 /// HTTP/2 may split cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).

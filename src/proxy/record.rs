@@ -7,9 +7,9 @@ use crate::telemetry::{AccessEntry, Ender, Event, GrpcStatus, ReasonLabel, Statu
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.reader.as_ref().is_some_and(|reader| reader.is_late()) {
+        if let Some(refusal) = self.reader.as_ref().and_then(|reader| reader.late()) {
             self.stage = Stage::Body;
-            self.ends(Ender::Client, "reader_stalled");
+            self.ends(Ender::Client, refusal.name());
         } else if self.stage != Stage::Done && self.ending.ender == Ender::Done {
             if self.client.cut.get() {
                 self.ends(Ender::Proxy, "drain_deadline");
@@ -44,7 +44,7 @@ impl Drop for Exchange {
         }
         let worker = &self.client.worker;
         worker.meter().requests_recorded.inc();
-        self.client.listener.meters.of(worker.index).requests.add(-1);
+        self.slot().give_back(&self.client);
         self.client.end_request();
     }
 }

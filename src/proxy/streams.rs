@@ -10,14 +10,24 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::client::Client;
+use super::stalled::{Slot, UpstreamKey};
 use super::timers::Coarse;
+use super::worker::Worker;
 use crate::telemetry::Refusal;
 
 /// When a stream's reader has waited too long, if it is the reader who is waited for.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     due_ms: Cell<Option<u64>>,
-    late: Cell<bool>,
+    /// When it was last given something.
+    since_ms: Cell<u64>,
+    late: Cell<Option<Refusal>>,
+    /// Its place among the requests.
+    pub(super) slot: Slot,
+    /// Its place among those that are waited for.
+    pub(super) place: Cell<Option<usize>>,
+    /// The upstream whose connection its answer holds.
+    pub(super) upstream: Cell<UpstreamKey>,
     killed: Cell<bool>,
     /// The stream's task, while its reader is waited for.
     task: RefCell<Option<Waker>>,
@@ -42,7 +52,26 @@ impl Reader {
         let rate = u64::from(limits.body_rate);
         // Bytes that are on their way at the least rate are no stall.
         let flows_ms = bytes.saturating_mul(1000).checked_div(rate).unwrap_or(0);
+        self.since_ms.set(client.worker.now_ms());
         self.due_ms.set(Some(client.worker.now_ms().saturating_add(stall_ms).saturating_add(flows_ms)));
+    }
+
+    /// When the reader was last given something.
+    pub(super) fn since_ms(&self) -> u64 {
+        self.since_ms.get()
+    }
+
+    /// The stream ends: its reader does not read, while memory or an upstream's connections run short.
+    pub(super) fn shed(&self, worker: &Worker) {
+        self.give_up(worker, Refusal::ReaderShed);
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    fn give_up(&self, worker: &Worker, refusal: Refusal) {
+        worker.meter().refuse(refusal);
+        self.late.set(Some(refusal));
     }
 
     /// The reader is not waited for.
@@ -77,8 +106,8 @@ impl Reader {
         self.killed.get()
     }
 
-    /// Whether the stream was given up because of its reader.
-    pub(super) fn is_late(&self) -> bool {
+    /// Why the stream was given up, if it was because of its reader.
+    pub(super) fn late(&self) -> Option<Refusal> {
         self.late.get()
     }
 }
@@ -103,13 +132,19 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
                 client.reader.replace(Some(Rc::clone(&reader)));
                 let polled = future.as_mut().poll(cx);
                 client.reader.take();
-                if polled.is_ready() || reader.is_killed() {
+                if polled.is_ready() || reader.is_killed() || reader.late().is_some() {
                     return Poll::Ready(());
                 }
                 let Some(due_ms) = reader.due_ms.get() else {
                     timer = None;
+                    client.worker.stalled.remove(&reader);
                     return Poll::Pending;
                 };
+                // The answer waits for its reader alone.
+                reader.slot.give_back(&client);
+                if reader.place.get().is_none() {
+                    client.worker.stalled.add(&reader);
+                }
                 match &mut *reader.task.borrow_mut() {
                     Some(known) => known.clone_from(cx.waker()),
                     none => *none = Some(cx.waker().clone()),
@@ -117,8 +152,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
                 loop {
                     let now_ms = client.worker.now_ms();
                     if now_ms >= due_ms {
-                        client.worker.meter().refuse(Refusal::ReaderStalled);
-                        reader.late.set(true);
+                        reader.give_up(&client.worker, Refusal::ReaderStalled);
                         return Poll::Ready(());
                     }
                     let left = Duration::from_millis(due_ms - now_ms);
@@ -129,6 +163,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
                 }
             })
             .await;
+            client.worker.stalled.remove(&reader);
         });
     }
 }

@@ -1,14 +1,16 @@
-//! Client addresses: how many connections each has, and how fast it opens them. Both are bounded, so that one address
-//! cannot use up what all share. The workers share this, for a connection goes to any of them; it is looked at when a
-//! connection is opened and closed, never for a request.
+//! Client addresses: how many connections each has, how fast it opens them, and how fast it resets streams of HTTP/2, over
+//! all its connections. All are bounded, so that one address cannot use up what all share. The workers share this, for a
+//! connection goes to any of them; it is looked at when a connection is opened and closed and when a stream is reset,
+//! never for a request.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ahash::{HashMap, RandomState};
 
+use super::share::Everywhere;
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 
@@ -27,12 +29,45 @@ pub struct Visitors {
     swept_ms: AtomicU64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Visitor {
     connections: u32,
-    /// Thousandths of a connection that may be opened at once.
+    /// Connections that may be opened.
+    openings: Bucket,
+    /// Streams that may be reset.
+    resets: Bucket,
+    everywhere: Arc<Everywhere>,
+}
+
+/// A token bucket whose burst is what comes in a second.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// Thousandths of a token.
     tokens: u64,
     refilled_ms: u64,
+}
+
+impl Bucket {
+    fn full(rate: u32, now_ms: u64) -> Self {
+        Self { tokens: u64::from(rate) * 1000, refilled_ms: now_ms }
+    }
+
+    /// Whether there is a token, after what has come in until now.
+    fn has_one(&mut self, rate: u32, now_ms: u64) -> bool {
+        let (rate, elapsed) = (u64::from(rate), now_ms.saturating_sub(self.refilled_ms));
+        self.tokens = (self.tokens + elapsed.saturating_mul(rate)).min(rate * 1000);
+        self.refilled_ms = self.refilled_ms.max(now_ms);
+        self.tokens >= 1000
+    }
+
+    /// Takes so many tokens, or all when there are fewer, and says whether there were enough.
+    fn take(&mut self, n: u32, rate: u32, now_ms: u64) -> bool {
+        self.has_one(rate, now_ms);
+        let wanted = u64::from(n) * 1000;
+        let enough = self.tokens >= wanted;
+        self.tokens = self.tokens.saturating_sub(wanted);
+        enough
+    }
 }
 
 impl Default for Visitors {
@@ -47,25 +82,40 @@ impl Visitors {
         self.parts[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits one more connection of `ip` at this time since the process started, or says why not.
-    pub(super) fn enter(&self, ip: IpAddr, limits: &Limits, now: Duration) -> Result<(), Refusal> {
+    /// Admits one more connection of `ip` at this time since the process started, or says why not. Gives what the
+    /// address has under way.
+    pub(super) fn enter(&self, ip: IpAddr, limits: &Limits, now: Duration) -> Result<Arc<Everywhere>, Refusal> {
         let now_ms = millis(now);
-        let rate = u64::from(limits.connection_rate_per_ip);
         let mut part = self.part(ip);
         if part.len() >= ADDRESSES_MAX / PARTS {
             part.retain(|_, visitor| visitor.connections > 0);
         }
-        let fresh = Visitor { connections: 0, tokens: rate * 1000, refilled_ms: now_ms };
-        let visitor = part.entry(ip).or_insert(fresh);
-        let elapsed = now_ms.saturating_sub(visitor.refilled_ms);
-        visitor.tokens = (visitor.tokens + elapsed.saturating_mul(rate)).min(rate * 1000);
-        visitor.refilled_ms = visitor.refilled_ms.max(now_ms);
+        let fresh = || Visitor {
+            connections: 0,
+            openings: Bucket::full(limits.connection_rate_per_ip, now_ms),
+            resets: Bucket::full(limits.h2_resets_per_ip, now_ms),
+            everywhere: Arc::default(),
+        };
+        let visitor = part.entry(ip).or_insert_with(fresh);
         if visitor.connections >= limits.connections_per_ip {
             return Err(Refusal::ConnectionsPerIp);
         }
-        visitor.tokens = visitor.tokens.checked_sub(1000).ok_or(Refusal::ConnectionRate)?;
+        // A client that has reset too much would go on with a new connection.
+        if !visitor.resets.has_one(limits.h2_resets_per_ip, now_ms) {
+            return Err(Refusal::H2ResetsPerIp);
+        }
+        if !visitor.openings.take(1, limits.connection_rate_per_ip, now_ms) {
+            return Err(Refusal::ConnectionRate);
+        }
         visitor.connections += 1;
-        Ok(())
+        Ok(Arc::clone(&visitor.everywhere))
+    }
+
+    /// Admits `n` more resets of streams by `ip`, which has a connection, or says why not.
+    pub(super) fn resets(&self, (ip, n): (IpAddr, u32), limits: &Limits, now: Duration) -> Result<(), Refusal> {
+        let (mut part, rate) = (self.part(ip), limits.h2_resets_per_ip);
+        let admitted = part.get_mut(&ip).is_none_or(|visitor| visitor.resets.take(n, rate, millis(now)));
+        if admitted { Ok(()) } else { Err(Refusal::H2ResetsPerIp) }
     }
 
     /// A connection of `ip` has ended.
@@ -84,7 +134,7 @@ impl Visitors {
         }
         for part in &self.parts {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            part.retain(|_, visitor| visitor.connections > 0 || now_ms < visitor.refilled_ms + SWEEP_MS);
+            part.retain(|_, visitor| visitor.connections > 0 || now_ms < visitor.openings.refilled_ms + SWEEP_MS);
         }
     }
 }
@@ -107,30 +157,44 @@ mod tests {
     fn connections_of_one_address_are_bounded() {
         let limits = Limits { connections_per_ip: 2, ..Limits::default() };
         let visitors = Visitors::default();
-        assert_eq!(visitors.enter(IP, &limits, at(0)), Ok(()));
-        assert_eq!(visitors.enter(IP, &limits, at(0)), Ok(()));
-        assert_eq!(visitors.enter(IP, &limits, at(0)), Err(Refusal::ConnectionsPerIp));
+        let enter = |ms| visitors.enter(IP, &limits, at(ms)).map(drop);
+        assert_eq!([enter(0), enter(0), enter(0)], [Ok(()), Ok(()), Err(Refusal::ConnectionsPerIp)]);
         visitors.leave(IP);
-        assert_eq!(visitors.enter(IP, &limits, at(0)), Ok(()));
+        assert_eq!(enter(0), Ok(()));
     }
 
     #[test]
     fn the_rate_of_one_address_is_bounded_and_refills() {
         let limits = Limits { connection_rate_per_ip: 10, ..Limits::default() };
         let visitors = Visitors::default();
+        let enter = |ms| visitors.enter(IP, &limits, at(ms)).map(drop);
         for _ in 0..10 {
-            assert_eq!(visitors.enter(IP, &limits, at(0)), Ok(()));
+            assert_eq!(enter(0), Ok(()));
         }
-        assert_eq!(visitors.enter(IP, &limits, at(0)), Err(Refusal::ConnectionRate));
-        assert_eq!(visitors.enter(IP, &limits, at(100)), Ok(()));
-        assert_eq!(visitors.enter(IP, &limits, at(100)), Err(Refusal::ConnectionRate));
-        assert_eq!(visitors.enter(IP, &limits, at(50)), Err(Refusal::ConnectionRate), "another worker's earlier clock");
+        assert_eq!(enter(0), Err(Refusal::ConnectionRate));
+        assert_eq!(enter(100), Ok(()));
+        assert_eq!(enter(100), Err(Refusal::ConnectionRate));
+        assert_eq!(enter(50), Err(Refusal::ConnectionRate), "another worker's earlier clock");
+    }
+
+    #[test]
+    fn resets_of_one_address_are_bounded_over_its_connections_and_shut_the_door() {
+        let limits = Limits { h2_resets_per_ip: 10, ..Limits::default() };
+        let visitors = Visitors::default();
+        let enter = |ms| visitors.enter(IP, &limits, at(ms)).map(drop);
+        assert_eq!([enter(0), enter(0)], [Ok(()), Ok(())]);
+        let resets = |n| visitors.resets((IP, n), &limits, at(0));
+        assert_eq!([resets(7), resets(3), resets(1)], [Ok(()), Ok(()), Err(Refusal::H2ResetsPerIp)]);
+        assert_eq!(enter(50), Err(Refusal::H2ResetsPerIp));
+        assert_eq!(enter(150), Ok(()));
+        let other = IpAddr::from([10, 0, 0, 1]);
+        assert!(visitors.enter(other, &limits, at(0)).is_ok());
     }
 
     #[test]
     fn addresses_without_connections_are_forgotten() {
         let visitors = Visitors::default();
-        assert_eq!(visitors.enter(IP, &Limits::default(), at(0)), Ok(()));
+        assert!(visitors.enter(IP, &Limits::default(), at(0)).is_ok());
         visitors.leave(IP);
         visitors.sweep(at(SWEEP_MS * 3));
         assert!(visitors.parts.iter().all(|part| part.lock().unwrap().is_empty()));

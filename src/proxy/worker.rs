@@ -19,6 +19,8 @@ use super::local::Local;
 use super::open_streams::OpenStreams;
 use super::pool::Pools;
 use super::sending::LastBegun;
+use super::share::Shares;
+use super::stalled::Stalled;
 use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
@@ -82,6 +84,10 @@ pub(super) struct Worker {
     /// Copies under way.
     pub(super) copies: Cell<u64>,
     pub(super) visitors: Arc<Visitors>,
+    /// What client addresses have under way here.
+    pub(super) shares: Shares,
+    /// Readers that are waited for.
+    pub(super) stalled: Stalled,
     pub(super) timers: Timers,
     pub(super) open_streams: OpenStreams,
     /// Connections and streams that have become tunnels.
@@ -164,6 +170,7 @@ impl Worker {
         self.wall.set((now, self.clock.wall()));
         let now_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
+        self.stalled.shed(self);
         self.watchlist.sweep(now_ms);
         self.timers.sweep(now_ms);
         self.open_streams.sweep(now_ms);
@@ -236,6 +243,8 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         trials,
         copies: Cell::new(0),
         visitors,
+        shares: Shares::default(),
+        stalled: Stalled::default(),
         timers: Timers::default(),
         open_streams: OpenStreams::default(),
         tunnels: Cell::new(0),

@@ -106,10 +106,16 @@ pub struct Limits {
     pub uri_bytes: u32,
     /// Requests in flight on this listener (`requests`, 10000): 503 with `Retry-After`.
     pub requests: u32,
+    /// Requests in flight of one client address while more than half of `requests` is taken (`requests_per_ip`, a
+    /// quarter of `requests`): 503 with `Retry-After`; trusted proxies are exempt.
+    pub requests_per_ip: u32,
     /// Concurrent HTTP/2 streams a connection (`h2_streams`, 100).
     pub h2_streams: u32,
     /// HTTP/2 resets a second and connection (`h2_resets`, 100).
     pub h2_resets: u32,
+    /// HTTP/2 resets a second of one client address, over all its connections (`h2_resets_per_ip`, 500, burst the
+    /// same); trusted proxies are exempt.
+    pub h2_resets_per_ip: u32,
     /// HTTP/2 pings a second and connection (`h2_pings`, 50).
     pub h2_pings: u32,
     /// HTTP/2 SETTINGS frames a second and connection (`h2_settings`, 20).
@@ -140,8 +146,10 @@ impl Default for Limits {
             headers: 100,
             uri_bytes: 8 * 1024,
             requests: 10_000,
+            requests_per_ip: 2_500,
             h2_streams: 100,
             h2_resets: 100,
+            h2_resets_per_ip: 500,
             h2_pings: 50,
             h2_settings: 20,
             h2_continuations: 16,

@@ -324,7 +324,7 @@ fn edge(text: &mut Text, scrape: &Scrape<'_>) {
     let mut refusals = Refusal::ALL;
     refusals.sort_by_key(|refusal| refusal.name());
     for refusal in refusals {
-        let count = sum(worker.used().map(|meter| &meter.refused[refusal as usize]));
+        let count = sum(worker.used().map(|meter| meter.refused.of(refusal)));
         text.sample("", &[("reason", refusal.name())], count);
     }
     text.family("pointsman_access_log_dropped_total", Kind::Counter, "Access log lines dropped, by cause.");

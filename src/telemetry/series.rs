@@ -195,6 +195,8 @@ pub enum Refusal {
     BodyTooSlow,
     /// The response's reader stalled.
     ReaderStalled,
+    /// The response's reader stalled while memory or upstream connections ran short.
+    ReaderShed,
     /// `limits.connections` of the listener.
     Connections,
     /// `limits.connections_per_ip`.
@@ -203,10 +205,16 @@ pub enum Refusal {
     ConnectionRate,
     /// `limits.requests` of the listener (503).
     Requests,
+    /// `limits.requests_per_ip` (503).
+    RequestsPerIp,
     /// The requests under way take up as much memory as they may (503).
     Memory,
+    /// One client address takes up as much memory as it may (503).
+    MemoryPerIp,
     /// Too many HTTP/2 resets.
     H2Resets,
+    /// `limits.h2_resets_per_ip`.
+    H2ResetsPerIp,
     /// Too many HTTP/2 pings.
     H2Pings,
     /// Too many HTTP/2 SETTINGS.
@@ -235,7 +243,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, in the order of their index.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::MalformedHead,
         Self::BadFraming,
         Self::BadHost,
@@ -248,12 +256,16 @@ impl Refusal {
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::ReaderStalled,
+        Self::ReaderShed,
         Self::Connections,
         Self::ConnectionsPerIp,
         Self::ConnectionRate,
         Self::Requests,
+        Self::RequestsPerIp,
         Self::Memory,
+        Self::MemoryPerIp,
         Self::H2Resets,
+        Self::H2ResetsPerIp,
         Self::H2Pings,
         Self::H2Settings,
         Self::H2Continuations,
@@ -284,12 +296,16 @@ impl Refusal {
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
             Self::ReaderStalled => "reader_stalled",
+            Self::ReaderShed => "reader_shed",
             Self::Connections => "connections",
             Self::ConnectionsPerIp => "connections_per_ip",
             Self::ConnectionRate => "connection_rate",
             Self::Requests => "requests",
+            Self::RequestsPerIp => "requests_per_ip",
             Self::Memory => "memory",
+            Self::MemoryPerIp => "memory_per_ip",
             Self::H2Resets => "h2_resets",
+            Self::H2ResetsPerIp => "h2_resets_per_ip",
             Self::H2Pings => "h2_pings",
             Self::H2Settings => "h2_settings",
             Self::H2Continuations => "h2_continuations",
@@ -303,6 +319,24 @@ impl Refusal {
             Self::NoRoute => "no_route",
             Self::Internal => "internal",
         }
+    }
+}
+
+/// A count for each [`Refusal`].
+#[derive(Debug)]
+pub struct Refusals([Counter; Refusal::ALL.len()]);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Refusals {
+    /// The count of one.
+    #[must_use]
+    pub fn of(&self, refusal: Refusal) -> &Counter {
+        &self.0[refusal as usize]
     }
 }
 
@@ -328,7 +362,7 @@ pub struct WorkerMeter {
     /// Bytes of the memory budget that are taken, as of the last sweep.
     pub held_bytes: Gauge,
     /// Refusals by [`Refusal`].
-    pub refused: [Counter; Refusal::ALL.len()],
+    pub refused: Refusals,
     /// Handshakes with clients.
     pub tls: TlsMeter,
     /// Tokens that were believed.
@@ -348,7 +382,7 @@ pub struct WorkerMeter {
 impl WorkerMeter {
     /// Counts a refusal.
     pub fn refuse(&self, refusal: Refusal) {
-        self.refused[refusal as usize].inc();
+        self.refused.of(refusal).inc();
     }
 }
 
