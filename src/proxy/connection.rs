@@ -19,7 +19,7 @@ use super::h2_io::{H2Io, PREFACE};
 use super::handshake::{self, Protocol, Shaken};
 use super::proxy_header;
 use super::socket::Socket;
-use super::stack::stack;
+use super::stack::{boxed_stack, stack};
 use super::streams::Streams;
 use super::tunnel::Side;
 use super::vouched;
@@ -227,7 +227,7 @@ async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Re
     let io = H2Io::new(stream, Rc::clone(client), &first);
     drop(first);
     let mut leaving = false;
-    let mut connection = pin!(builder.serve_connection(io, stack(client)));
+    let mut connection = pin!(builder.serve_connection(io, boxed_stack(client)));
     std::future::poll_fn(|cx| {
         client.watched.register(cx);
         match client.watched.take_told() {

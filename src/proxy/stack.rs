@@ -28,6 +28,15 @@ pub(super) fn stack(
     hyper::service::service_fn(move |request| guarded(Rc::clone(&client), request))
 }
 
+/// Serves the requests of one connection of HTTP/2. The handler of a stream is gone when its answer's head has left, and is
+/// moved by hyper more than once: boxed, a stream that waits for its reader does not carry its size.
+pub(super) fn boxed_stack(
+    client: &Rc<Client>,
+) -> impl Service<Request<Incoming>, Response = Response<Edge>, Error = Infallible, Future: 'static> + use<> {
+    let client = Rc::clone(client);
+    hyper::service::service_fn(move |request| Box::pin(guarded(Rc::clone(&client), request)))
+}
+
 async fn guarded(client: Rc<Client>, request: Request<Incoming>) -> Result<Response<Edge>, Infallible> {
     let mut handling = pin!(handle(Rc::clone(&client), request));
     let handled = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {

@@ -30,6 +30,7 @@ mod proxy_protocol;
 mod reload;
 mod renewals;
 mod shadow;
+mod shares;
 mod stalls;
 mod tls;
 mod traces;

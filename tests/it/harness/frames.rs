@@ -112,7 +112,11 @@ pub struct Frames {
 impl Frames {
     /// Connects and says the preface and these settings.
     pub fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap(), settings)
+    }
+
+    /// Says the preface and these settings over a connection.
+    pub fn over(stream: TcpStream, settings: &[(u16, u32)]) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();

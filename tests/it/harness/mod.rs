@@ -20,4 +20,4 @@ pub use proxy::{ONE_ROUTE, Proxy};
 pub use raw::{Answer, Raw};
 pub use until::{PATIENCE, until};
 pub use upstream::{Conn, Upstream};
-pub use wire::{Broken, Wire, field};
+pub use wire::{Broken, Wire, connect_from, field};

@@ -1,7 +1,7 @@
 //! HTTP/1.1 as it comes over a socket, read by the letter of RFC 9112: whatever deviates is an error.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustls::ClientConnection;
@@ -22,6 +22,14 @@ pub enum Broken {
     Silent,
     /// What came is not of the grammar.
     Malformed(String),
+}
+
+/// A connection from the client address 127.0.0.`last`.
+pub fn connect_from(last: u8, address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
 }
 
 /// A connection and what was read ahead of it.

@@ -1,0 +1,213 @@
+//! One client address against all others: what it gets of the requests, of an upstream's connections and of resets, and
+//! what readers that do not read keep from those that do.
+
+use std::net::SocketAddr;
+
+use crate::harness::frames::{self, END_STREAM, Fate, Frames, HEADERS, INITIAL_WINDOW_SIZE};
+use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, Wire, connect_from, until};
+
+/// More than the system's buffers of a connection hold.
+const BIG_BYTES: usize = 32 << 20;
+
+/// A client at 127.0.0.`last` that speaks frames.
+fn client(last: u8, address: SocketAddr, settings: &[(u16, u32)]) -> Frames {
+    Frames::over(connect_from(last, address), settings)
+}
+
+/// A client at 127.0.0.`last` that speaks HTTP/1.1.
+fn plain(last: u8, address: SocketAddr) -> Raw {
+    Raw { wire: Wire::new(connect_from(last, address)) }
+}
+
+/// An upstream that never answers.
+fn mute() -> Upstream {
+    Upstream::script(|mut conn| {
+        if conn.head().is_ok() {
+            conn.wait();
+        }
+    })
+}
+
+/// An upstream whose answers are large, but for `/small`.
+fn large() -> Upstream {
+    Upstream::script(|mut conn| {
+        let piece = vec![b'x'; 1 << 16];
+        while let Ok(head) = conn.head() {
+            if head.target == "/small" {
+                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc");
+                continue;
+            }
+            conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {BIG_BYTES}\r\n\r\n"));
+            if !(0..BIG_BYTES / piece.len()).all(|_| conn.send(&piece)) {
+                return;
+            }
+        }
+    })
+}
+
+fn asks(client: &mut Frames, stream: u32, path: &str) {
+    assert!(client.headers(stream, END_STREAM, &frames::get("test", path)));
+}
+
+/// Waits for the head of an answer and gives whether it is a good one.
+fn is_answered(client: &mut Frames, stream: u32) -> bool {
+    loop {
+        let frame = client.next().expect("the connection lasts");
+        assert!(frame.kind != frames::RST_STREAM || frame.stream != stream, "the stream was reset");
+        if frame.kind == HEADERS && frame.stream == stream {
+            // `:status: 200` is one entry of the static table (RFC 7541, appendix A).
+            return frame.payload.first() == Some(&0x88);
+        }
+    }
+}
+
+#[test]
+fn while_more_than_half_of_the_requests_are_under_way_an_address_gets_a_quarter() {
+    let mute = mute();
+    let trust = format!("[identity]\ntrusted_proxies = [\"127.0.0.9/32\"]\n{ONE_ROUTE}");
+    let proxy = Proxy::with("main", &mute).limits("requests = 20").start(&trust);
+    let mut clients = Vec::new();
+    let mut take = |last: u8, count: u32, before: u64| {
+        let mut client = client(last, proxy.address(), &[]);
+        for at in 0..count {
+            asks(&mut client, 2 * at + 1, "/");
+        }
+        until("they are under way", || (mute.accepted() == before + u64::from(count)).then_some(()));
+        clients.push(client);
+        clients.len() - 1
+    };
+    let greedy = take(1, 10, 0);
+    let modest = take(2, 5, 10);
+    for (at, stream) in [(greedy, 21), (modest, 11)] {
+        asks(&mut clients[at], stream, "/");
+        assert!(matches!(clients[at].fate(stream), Fate::Answered(503, _)), "stream {stream}");
+    }
+    assert_eq!((proxy.refused("requests_per_ip"), proxy.refused("requests")), (2.0, 0.0));
+    let mut exempt = client(9, proxy.address(), &[]);
+    for at in 0..6 {
+        asks(&mut exempt, 2 * at + 1, "/");
+    }
+    assert!(matches!(exempt.fate(11), Fate::Answered(503, _)), "all are taken");
+    assert_eq!((proxy.refused("requests_per_ip"), proxy.refused("requests")), (2.0, 1.0));
+    until("the others are under way", || (mute.accepted() == 20).then_some(()));
+}
+
+#[test]
+fn an_answer_that_waits_for_its_reader_alone_holds_no_slot() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).limits("requests = 4").start(ONE_ROUTE);
+    let mut deaf = Frames::connect(proxy.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+    for stream in (1..80).step_by(2) {
+        asks(&mut deaf, stream, "/");
+        assert!(is_answered(&mut deaf, stream), "stream {stream}");
+    }
+    assert_eq!(proxy.metric("pointsman_requests_in_flight"), 40.0, "they wait for their reader");
+    let mut other = proxy.connect();
+    for _ in 0..5 {
+        assert_eq!(other.get("/", "").status, 200);
+    }
+    assert_eq!(proxy.refused("requests"), 0.0);
+    // A reader that reads after all gets the rest.
+    let window = 1_000_u32.to_be_bytes();
+    assert!(deaf.send(frames::WINDOW_UPDATE, 0, 5, &window));
+    loop {
+        let frame = deaf.next().unwrap();
+        if frame.kind == frames::DATA && frame.stream == 5 && frame.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    assert_eq!(other.get("/", "").status, 200);
+    drop((deaf, other));
+    proxy.settles();
+}
+
+#[test]
+fn a_connection_whose_reader_does_not_read_holds_no_slot() {
+    let large = large();
+    let proxy = Proxy::with("main", &large).limits("requests = 2").start(ONE_ROUTE);
+    let deaf: Vec<Raw> = (0..8)
+        .map(|_| {
+            until("there is a slot", || {
+                let mut client = proxy.connect();
+                client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+                (client.head().unwrap().1 == 200).then_some(client)
+            })
+        })
+        .collect();
+    assert_eq!(proxy.metric("pointsman_requests_in_flight"), 8.0);
+    drop(deaf);
+    proxy.settles();
+}
+
+#[test]
+fn an_address_gets_a_quarter_of_an_upstreams_connections_while_more_than_half_are_taken() {
+    let large = large();
+    let few = ONE_ROUTE.replace("[[route]]", "limits = { connections = 8 }\n[[route]]");
+    let proxy = Proxy::with("main", &large).start(&few);
+    let mut deaf = client(1, proxy.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+    let mut got = 0;
+    for stream in (1..20).step_by(2) {
+        asks(&mut deaf, stream, "/");
+        got += u32::from(is_answered(&mut deaf, stream));
+    }
+    assert_eq!(got, 5, "one more than half");
+    for _ in 0..20 {
+        assert_eq!(plain(2, proxy.address()).get("/small", "").status, 200);
+    }
+}
+
+#[test]
+fn readers_that_do_not_read_are_shed_where_connections_to_the_upstream_run_short() {
+    let large = large();
+    let few = ONE_ROUTE.replace("[[route]]", "limits = { connections = 8 }\n[[route]]");
+    let proxy = Proxy::with("main", &large).start(&few);
+    let mut deaf = Vec::new();
+    // From many addresses, over both protocols: together they take all connections.
+    for last in 1..=4 {
+        let mut one = client(last, proxy.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+        asks(&mut one, 1, "/");
+        assert!(is_answered(&mut one, 1));
+        let mut other = plain(last + 10, proxy.address());
+        other.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(other.head().unwrap().1, 200);
+        deaf.push((one, other));
+    }
+    until("somebody else is served", || (plain(100, proxy.address()).get("/small", "").status == 200).then_some(()));
+    until("those that have stalled are gone", || (proxy.refused("reader_shed") == 8.0).then_some(()));
+    let (mut first, _other) = deaf.swap_remove(0);
+    assert!(matches!(first.fate(1), Fate::Reset(_)));
+    drop((first, deaf));
+    proxy.settles();
+    let log = proxy.log_lines();
+    assert!(log.iter().any(|line| line["detail"] == "reader_shed"), "{log:?}");
+}
+
+#[test]
+fn resets_of_one_address_are_bounded_over_its_connections() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).limits("h2_resets_per_ip = 20").start(ONE_ROUTE);
+    let storm = |last: u8| {
+        let mut client = client(last, proxy.address(), &[]);
+        for at in 0..8 {
+            let block = frames::get("test", "/");
+            if !client.headers(2 * at + 1, END_STREAM, &block)
+                || !client.send(frames::RST_STREAM, 0, 2 * at + 1, &[0; 4])
+            {
+                break;
+            }
+        }
+        client
+    };
+    let refused = || proxy.refused("h2_resets_per_ip");
+    until("the address may reset no more", || {
+        storm(1);
+        (refused() > 0.0).then_some(())
+    });
+    let before = refused();
+    until("it cannot go on with a new connection", || {
+        // Tokens come back, twenty a second.
+        storm(1);
+        (refused() > before + 2.0).then_some(())
+    });
+    assert_eq!(plain(2, proxy.address()).get("/", "").status, 200, "others are served");
+}
