@@ -1,0 +1,35 @@
+"""A service with large answers: `large.py PORT_FILE`. `/big` is 1 MiB, `/page` 15 KiB, anything else three bytes. It does
+not read the bodies that are sent to `/deaf`."""
+
+import asyncio
+import os
+import sys
+
+SIZES = {b"/big": 1 << 20, b"/page": 15 << 10}
+
+
+class Large(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.buffer = transport, b""
+
+    def data_received(self, data):
+        self.buffer += data
+        while b"\r\n\r\n" in self.buffer:
+            head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+            target = head.split(b" ", 2)[1]
+            if target == b"/deaf":
+                self.transport.pause_reading()
+                return
+            size = SIZES.get(target, 3)
+            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+
+
+async def main():
+    server = await asyncio.get_running_loop().create_server(Large, "127.0.0.1", 0, backlog=4096)
+    with open(sys.argv[1] + ".new", "w") as file:
+        file.write(str(server.sockets[0].getsockname()[1]))
+    os.rename(sys.argv[1] + ".new", sys.argv[1])
+    await server.serve_forever()
+
+
+asyncio.run(main())
