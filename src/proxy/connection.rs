@@ -74,8 +74,10 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
             let ended = Box::pin(http2(&client, stream, first)).await;
             if let Some(refusal) = ended.as_ref().err().and_then(|error| refusal(&client, error)) {
                 client.worker.meter().refuse(refusal);
-                // The streams that it made the stack reset count as if the client had reset them.
-                let _ = client.resets(u32::try_from(H2_LOCAL_RESETS).unwrap_or(u32::MAX));
+                if refusal == Refusal::H2Resets {
+                    // The streams that the client made the stack reset count as if the client had reset them.
+                    let _ = client.resets(u32::try_from(H2_LOCAL_RESETS).unwrap_or(u32::MAX));
+                }
             }
             ended
         }
