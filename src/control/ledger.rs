@@ -208,11 +208,13 @@ impl Ledger {
         pages.last = Some(last.clone());
     }
 
-    /// The worker that has been silent for the longest, when that is too long.
+    /// The worker that has been silent for the longest, when that is too long. A worker that drains gives heartbeats
+    /// until it ends; one that has ended is not waited for.
     #[must_use]
     pub fn stuck(&self) -> Option<(usize, Duration)> {
         let now = self.clock.now();
-        let silences = (0..self.registry.workers).map(|worker| (worker, self.registry.silence(worker, now)));
+        let silences =
+            (0..self.registry.workers).filter_map(|worker| Some((worker, self.registry.silence(worker, now)?)));
         silences.filter(|(_, silence)| *silence > SILENCE_MAX).max_by_key(|(_, silence)| *silence)
     }
 

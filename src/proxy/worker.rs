@@ -272,6 +272,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         serve(&worker, &mut acceptors, snapshots, drained).await;
         sweeper.abort();
         worker.sweep();
+        worker.registry.end(worker.index);
         drop(guard);
     });
 }

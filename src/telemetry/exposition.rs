@@ -336,8 +336,9 @@ fn workers(text: &mut Text, scrape: &Scrape<'_>) {
     let each = || (0..scrape.registry.workers).map(|worker| (worker, worker.to_string()));
     text.family("pointsman_worker_heartbeat_age_seconds", Kind::Gauge, "Since a worker last ran.");
     for (worker, label) in each() {
-        let silence = scrape.registry.silence(worker, scrape.now);
-        text.sample("", &[("worker", &label)], silence.as_secs_f64());
+        if let Some(silence) = scrape.registry.silence(worker, scrape.now) {
+            text.sample("", &[("worker", &label)], silence.as_secs_f64());
+        }
     }
     text.family("pointsman_worker_stalls_total", Kind::Counter, "How often a worker was found not to run for seconds.");
     text.sample("", &[], scrape.control.worker_stalls);

@@ -3,7 +3,7 @@
 //! The control plane makes a series when a configuration is compiled and carries it over by its labels, so that a
 //! reload resets nothing. A worker's own meter in it is made at its first use.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -377,6 +377,8 @@ pub struct WorkerMeter {
     pub generation: std::sync::atomic::AtomicU64,
     /// Milliseconds since start at which this worker last ran its heartbeat.
     pub heartbeat_ms: std::sync::atomic::AtomicU64,
+    /// Whether this worker has drained and ended. Its heartbeat means nothing from then on.
+    pub ended: std::sync::atomic::AtomicBool,
 }
 
 impl WorkerMeter {
@@ -503,11 +505,17 @@ impl Registry {
         self.worker.of(worker).heartbeat_ms.store(ms, Relaxed);
     }
 
-    /// How long ago a worker said so.
+    /// A worker has drained and ends. A worker that ends in any other way does not come here: it goes silent.
+    pub fn end(&self, worker: usize) {
+        self.worker.of(worker).ended.store(true, Release);
+    }
+
+    /// How long ago a worker last gave a heartbeat; nothing once it has drained and ended.
     #[must_use]
-    pub fn silence(&self, worker: usize, now: Instant) -> Duration {
-        let beat = Duration::from_millis(self.worker.of(worker).heartbeat_ms.load(Relaxed));
-        now.duration_since(self.started).saturating_sub(beat)
+    pub fn silence(&self, worker: usize, now: Instant) -> Option<Duration> {
+        let meter = self.worker.of(worker);
+        let beat = Duration::from_millis(meter.heartbeat_ms.load(Relaxed));
+        (!meter.ended.load(Acquire)).then(|| now.duration_since(self.started).saturating_sub(beat))
     }
 
     /// How many workers decide with `generation` or a later one.

@@ -146,6 +146,39 @@ fn a_long_streaming_answer_is_finished_and_then_the_connection_goes() {
     assert_eq!(proxy.stop(), Stopped::Drained);
 }
 
+/// How long a worker may be silent before it counts as one that does not run.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_long_drain_is_not_taken_for_a_worker_that_does_not_run() {
+    let held = held();
+    let setup = Proxy::with("main", &held.upstream).workers(2);
+    let proxy = setup.tuned(|options| options.drain_deadline = PATIENCE).start(ONE_ROUTE);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    held.arrived.recv().unwrap();
+    let ages = || {
+        let text = proxy.metrics();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("pointsman_worker_heartbeat_age_seconds{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect::<Vec<f64>>()
+    };
+    assert_eq!(ages().len(), 2, "both give heartbeats");
+    proxy.app().stop();
+    // The worker without a request ends at once, the other one when its request does.
+    until("the worker without a request has ended", || (ages().len() == 1).then_some(()));
+    let ended = Clock.now();
+    until("the drain takes longer than a worker may be silent", || {
+        (Clock.now().duration_since(ended) > SILENCE_MAX + Duration::from_millis(1500)).then_some(())
+    });
+    assert_eq!(proxy.metric("pointsman_worker_stalls_total"), 0.0);
+    let age = ages()[0];
+    assert!(age < SILENCE_MAX.as_secs_f64(), "a worker that drains gives heartbeats: {age} s");
+    held.words.send("late").unwrap();
+    drop(held.words);
+    assert_eq!(client.read_response().text(), "late");
+    assert_eq!(proxy.stop(), Stopped::Drained);
+}
+
 #[test]
 fn the_next_answer_of_a_kept_connection_says_close() {
     let held = held();

@@ -89,7 +89,8 @@ pub fn followers(end: Phase) -> Spawn {
     Box::new(move |parts| follower(parts, end))
 }
 
-fn follower(parts: WorkerParts, end: Phase) -> std::io::Result<JoinHandle<()>> {
+/// One of them.
+pub fn follower(parts: WorkerParts, end: Phase) -> std::io::Result<JoinHandle<()>> {
     let WorkerParts { index, mut snapshots, registry, mut drained, clock, .. } = parts;
     std::thread::Builder::new().spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -97,7 +98,10 @@ fn follower(parts: WorkerParts, end: Phase) -> std::io::Result<JoinHandle<()>> {
             snapshots.mark_changed();
             loop {
                 tokio::select! {
-                    () = drained.reached(end) => return,
+                    () = drained.reached(end) => {
+                        registry.end(index);
+                        return;
+                    }
                     changed = snapshots.changed() => {
                         if changed.is_err() {
                             return;

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::harness::{Folder, eventually, file, followers, generation, get, rejected};
+use super::harness::{Folder, eventually, file, follower, followers, generation, get, rejected};
 use crate::app::{App, Stopped};
 use crate::control::Notify;
 use crate::drain::Phase;
@@ -81,6 +81,26 @@ fn the_deadline_cuts_what_is_left() {
     let app = App::launch(options.settings(), followers(Phase::Forced)).expect("started");
     app.stop();
     assert_eq!(app.wait(), Stopped::Forced);
+}
+
+#[test]
+fn a_worker_that_does_not_run_is_found_during_a_drain_and_one_that_has_ended_is_not_taken_for_it() {
+    let folder = Folder::new(&file(5));
+    let mut options = folder.options();
+    options.drain_deadline = Duration::from_hours(1);
+    // The second worker does not react to the drain, and gives no heartbeat.
+    let spawn = Box::new(|parts: crate::control::WorkerParts| {
+        let end = if parts.index == 0 { Phase::Draining } else { Phase::Forced };
+        follower(parts, end)
+    });
+    let app = App::launch(options.settings(), spawn).expect("started");
+    app.stop();
+    eventually("a stall is counted", || get(&app, "/metrics").body.contains("pointsman_worker_stalls_total 1\n"));
+    assert_eq!(app.ledger.stuck().map(|(worker, _)| worker), Some(1));
+    let metrics = get(&app, "/metrics").body;
+    assert!(!metrics.contains("pointsman_worker_heartbeat_age_seconds{worker=\"0\"}"), "{metrics}");
+    assert!(metrics.contains("pointsman_worker_heartbeat_age_seconds{worker=\"1\"}"), "{metrics}");
+    assert_eq!(get(&app, "/healthz").status, 200, "a restart would not help: the process is ending");
 }
 
 #[test]
