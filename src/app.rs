@@ -94,10 +94,23 @@ pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Se
 /// Starts workers of one data plane.
 fn workers() -> Spawn {
     let all = Arc::new(Visitors::default());
+    let seed = fastrand::u64(..);
     Box::new(move |parts| {
         let WorkerParts { index, workers, snapshots, registry, drained, log, spans, trials, clock } = parts;
         let visitors = Arc::clone(&all);
-        proxy::spawn(WorkerSetup { index, workers, snapshots, registry, visitors, drained, log, spans, trials, clock })
+        proxy::spawn(WorkerSetup {
+            index,
+            workers,
+            seed,
+            snapshots,
+            registry,
+            visitors,
+            drained,
+            log,
+            spans,
+            trials,
+            clock,
+        })
     })
 }
 

@@ -4,10 +4,12 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::copies::Lane;
 use super::pool::UpstreamPool;
 use super::worker::Worker;
-use crate::route::{LogSink, RouteId, Spread, UpstreamId, VariantId};
+use crate::route::{Generation, LogSink, RouteId, Rules, Spread, UpstreamId, VariantId};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Sample, VariantMeter};
 
@@ -20,11 +22,32 @@ pub(super) struct Local {
     lanes: Box<[OnceCell<Rc<Lane>>]>,
 }
 
+/// Where the sequences of new routes begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beginnings {
+    /// Random, and the same for all workers.
+    pub(super) seed: u64,
+    /// The worker's number.
+    pub(super) worker: usize,
+    /// How many workers there are.
+    pub(super) workers: usize,
+}
+
+impl Beginnings {
+    /// Anywhere, since many new routes must not favour one place. The workers begin at equal distances from each other:
+    /// the shares of all workers together are then nearly as even as those of one.
+    fn of(self, route: &str, generation: Generation) -> Spread {
+        let first = xxh3_64_with_seed(route.as_bytes(), self.seed ^ generation.0);
+        let distance = u64::MAX / (self.workers.max(1) as u64);
+        Spread(first.wrapping_add(distance.wrapping_mul(self.worker as u64)))
+    }
+}
+
 impl Local {
-    /// The worker's state beside a snapshot. Spreading begins anywhere: many reloads must not favour one place.
-    pub(super) fn new(snapshot: Arc<Snapshot>, random: &mut fastrand::Rng) -> Self {
+    /// The worker's state beside a snapshot. `old` is its state beside the snapshot before.
+    pub(super) fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, beginnings: Beginnings) -> Self {
         let rules = &snapshot.rules;
-        let spreads = rules.routes.iter().map(|_| Cell::new(Spread(random.u64(..)))).collect();
+        let spreads = spreads(&snapshot, old, beginnings);
         let upstreams = rules.upstreams.iter().map(|_| OnceCell::new()).collect();
         let lanes = if snapshot.shadow_pools.is_empty() { 0 } else { rules.routes.len() };
         let lanes = (0..lanes).map(|_| OnceCell::new()).collect();
@@ -82,4 +105,27 @@ impl Local {
     pub(super) fn logs(&self) -> bool {
         self.snapshot.rules.access_log.sink != LogSink::Off
     }
+}
+
+/// A route's sequence goes on for as long as there is a route of its name: any run of consecutive draws is even,
+/// whatever the weights are. A start anew with each reload would leave the shares of quiet routes to chance.
+fn spreads(snapshot: &Snapshot, old: Option<&Local>, beginnings: Beginnings) -> Box<[Cell<Spread>]> {
+    let by_name = OnceCell::new();
+    let known = |at: usize, name: &str| {
+        let old = old?;
+        let rules = &old.snapshot.rules;
+        let same = rules.routes.get(at).is_some_and(|route| route.name == name);
+        let at = if same { at } else { *by_name.get_or_init(|| places(rules)).get(name)? };
+        old.spreads.get(at).map(Cell::get)
+    };
+    let routes = snapshot.rules.routes.iter().enumerate();
+    let spread = routes.map(|(at, route)| {
+        Cell::new(known(at, &route.name).unwrap_or_else(|| beginnings.of(&route.name, snapshot.generation)))
+    });
+    spread.collect()
+}
+
+/// The routes' places by their names.
+fn places(rules: &Rules) -> ahash::HashMap<&str, usize> {
+    rules.routes.iter().enumerate().map(|(at, route)| (route.name.as_str(), at)).collect()
 }

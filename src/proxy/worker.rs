@@ -15,7 +15,7 @@ use super::acceptor::Acceptors;
 use super::budget::Budget;
 use super::copies::Lanes;
 use super::expiry::{SWEEP, Told, Watchlist};
-use super::local::Local;
+use super::local::{Beginnings, Local};
 use super::open_streams::OpenStreams;
 use super::pool::Pools;
 use super::sending::LastBegun;
@@ -48,6 +48,8 @@ pub struct WorkerSetup {
     pub index: usize,
     /// How many workers there are.
     pub workers: usize,
+    /// A random number, the same for all workers.
+    pub seed: u64,
     /// The snapshots that it follows.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Where it counts.
@@ -70,6 +72,7 @@ pub struct WorkerSetup {
 pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) workers: usize,
+    seed: u64,
     pub(super) registry: Arc<Registry>,
     pub(super) clock: Clock,
     pub(super) watchlist: Watchlist,
@@ -191,8 +194,13 @@ impl Worker {
         self.shadow_pools.retain(&snapshot.rules.upstreams);
         self.lanes.retain(&snapshot.shadows);
         self.open_streams.follow(&snapshot.rules, self.now_ms());
-        *self.local.borrow_mut() = Rc::new(Local::new(snapshot, &mut self.random.borrow_mut()));
+        let local = Local::new(snapshot, Some(&self.local()), self.beginnings());
+        *self.local.borrow_mut() = Rc::new(local);
         self.meter().generation.store(generation, Release);
+    }
+
+    const fn beginnings(&self) -> Beginnings {
+        Beginnings { seed: self.seed, worker: self.index, workers: self.workers }
     }
 
     /// Whether `ip` is exempt from the limits per client address.
@@ -223,15 +231,17 @@ pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>>
 }
 
 fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
-    let WorkerSetup { index, workers, mut snapshots, registry, visitors, drained, log, spans, trials, clock } = setup;
+    let WorkerSetup { index, workers, seed, mut snapshots, registry, visitors, drained, log, spans, trials, clock } =
+        setup;
     let first = Arc::clone(&snapshots.borrow_and_update());
     // The drain waits for the last lines of the log too.
     let guard = drained.guard();
     let generation = first.generation.0;
-    let mut random = fastrand::Rng::new();
+    let beginnings = Beginnings { seed, worker: index, workers };
     let worker = Rc::new(Worker {
         index,
         workers,
+        seed,
         registry,
         clock,
         watchlist: Watchlist::default(),
@@ -253,9 +263,9 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         header_warned_ms: Cell::new(None),
         handshakes_told: Cell::default(),
         tokens: RefCell::default(),
-        local: RefCell::new(Rc::new(Local::new(first, &mut random))),
+        local: RefCell::new(Rc::new(Local::new(first, None, beginnings))),
         last_begun: Rc::default(),
-        random: RefCell::new(random),
+        random: RefCell::new(fastrand::Rng::new()),
         log: RefCell::default(),
         log_sender: log,
         spans: RefCell::default(),

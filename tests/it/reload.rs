@@ -116,6 +116,44 @@ fn a_hundred_reloads_under_load_lose_nothing_and_keep_every_connection() {
     assert_eq!(proxy.metric_sum("pointsman_requests_total"), answered, "counters are never reset");
 }
 
+/// A route in front of the one that is split, edited in each round and absent in every fifth.
+fn beside(round: usize, weight: u32) -> String {
+    let other = format!(
+        "[[route]]\nname = \"other\"\nmatch = {{ path = \"/other\" }}\n\
+         respond = {{ status = 200, body = \"{round}\" }}\n"
+    );
+    let other = if round.is_multiple_of(5) { String::new() } else { other };
+    weighted(weight).replace("[[route]]\n", &format!("{other}[[route]]\n"))
+}
+
+/// Of 240 requests without a key, with a reload after every 10, the share that went to the canary.
+fn dealt(workers: usize, weight: impl Fn(usize) -> u32) -> usize {
+    let (v1, v2) = two();
+    let proxy = Proxy::with("v1", &v1).with("v2", &v2).workers(workers).start(&beside(0, weight(0)));
+    let mut clients: Vec<Raw> = (0..2 * workers).map(|_| proxy.connect()).collect();
+    let mut hits = 0;
+    for round in 1..=24 {
+        for n in 0..10 {
+            let turn = (10 * round + n) % clients.len();
+            hits += usize::from(served(&mut clients[turn]) == "v2");
+        }
+        let outcome = proxy.rewrite(&beside(round, weight(round)));
+        assert!(!matches!(outcome, Outcome::Rejected(_)), "{outcome:?}");
+    }
+    assert!(proxy.metric("pointsman_config_generation") >= 24.0, "the reloads were applied");
+    hits
+}
+
+#[test]
+fn reloads_do_not_disturb_the_shares_of_a_split_without_keys() {
+    // The routes beside it change.
+    assert!((10..=14).contains(&dealt(1, |_| 5)), "12 of 240 are 5 %");
+    // Each worker deals for itself: the shares of three are a little less even.
+    assert!((9..=15).contains(&dealt(3, |_| 5)), "12 of 240 are 5 %");
+    // Its own weight changes.
+    assert!((14..=22).contains(&dealt(1, |round| if round < 12 { 5 } else { 10 })), "6 of 120, then 12 of 120");
+}
+
 #[test]
 fn a_saved_file_holds_within_moments() {
     let (v1, v2) = two();
