@@ -79,16 +79,40 @@ pub(super) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Red
     let reader = item.table(context, &REDIRECT)?;
     let to = reader.need(context, "to").and_then(|item| item.text(context));
     let template = to.as_ref().and_then(|text| template(context, text, Use::Redirect));
-    if let Some(text) = to.filter(|text| text.is_empty() || text.contains(char::is_whitespace)) {
-        context.report(Finding::error(
-            "bad-template",
-            text.span,
-            "a redirect leads to a URL or a path, without spaces",
-        ));
+    let errors = context.errors();
+    if let Some(text) = to.filter(|_| template.is_some()) {
+        destination(context, &text);
     }
+    let template = template.filter(|_| errors == context.errors());
     let status = reader.get("status").map_or(Some(308), |item| redirect_status(context, &item));
     reader.finish(context);
     Some(Redirect { to: template?, status: status_code(status?)? })
+}
+
+/// Refuses what browsers would take for something below the page that they are on.
+fn destination(context: &mut Context<'_>, to: &Text<'_>) {
+    if to.is_empty() || to.contains(char::is_whitespace) {
+        let message = "a redirect leads to a URL or a path, without spaces";
+        context.report(Finding::error("bad-template", to.span, message));
+        return;
+    }
+    if to.starts_with('/') || to.starts_with("{path}") || to.starts_with("{scheme}://") || has_scheme(to) {
+        return;
+    }
+    let message =
+        format!("`{}` begins with neither a scheme nor a slash: browsers add it to the path they are at", &**to);
+    let help = format!("write `https://{}` for another host, `/{}` for a path", &**to, &**to);
+    context.report(Finding::error("relative-redirect", to.span, message).help(help));
+}
+
+/// Whether it begins with a scheme (RFC 3986 §3.1). `example.com:8080` does not: that is a host with a port.
+fn has_scheme(to: &str) -> bool {
+    let Some((scheme, rest)) = to.split_once(':') else { return false };
+    let mut letters = scheme.bytes();
+    let named = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && letters.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    let is_port = rest.starts_with(|first: char| first.is_ascii_digit());
+    named && (rest.starts_with("//") || !(is_port || scheme.contains('.')))
 }
 
 /// Redirects keep the method or turn it into `GET`; the other numbers of that hundred mean something else.

@@ -30,6 +30,8 @@ pub(super) struct Context<'e> {
     pub(super) has_jwt: bool,
     /// There is an `identity.geo`.
     pub(super) has_geo: bool,
+    /// `tenant` and `user`, as far as `[identity]` says where they are read.
+    pub(super) identified: Vec<&'static str>,
     /// The certificates that held before.
     pub(super) last_good: &'e LastGood,
     /// The certificates that are served when this load holds.
@@ -51,6 +53,7 @@ impl<'e> Context<'e> {
             hash: Xxh3::new(),
             has_jwt: false,
             has_geo: false,
+            identified: Vec::new(),
             last_good,
             in_use: Vec::new(),
         }

@@ -40,6 +40,8 @@ pub(super) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -
     let trusted_proxies: Vec<_> = trusted.iter().filter_map(|item| value::network(context, item)).collect();
     let tenant = extractors(context, reader, "tenant");
     let user = extractors(context, reader, "user");
+    // A place that cannot be read is an error of its own: what depends on it gets no warning besides.
+    context.identified = ["tenant", "user"].into_iter().filter(|key| reader.get(key).is_some()).collect();
     reader.finish(context);
     if trusted.is_empty() {
         for (what, (extractor, at)) in tenant.iter().map(|e| ("tenant", e)).chain(user.iter().map(|e| ("user", e))) {
@@ -52,6 +54,25 @@ pub(super) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -
     }
     let bare = |all: Vec<(Extractor, Span)>| all.into_iter().map(|(extractor, _)| extractor).collect();
     (Identity { trusted_proxies, tenant: bare(tenant), user: bare(user) }, witnesses)
+}
+
+/// Warns where something depends on a tenant or a user, and nothing in `[identity]` says where that one is read.
+/// `meaning` says what comes of it.
+pub(super) fn warn_unread(context: &mut Context<'_>, what: &'static str, (at, meaning): (Span, &str)) {
+    if context.identified.contains(&what) {
+        return;
+    }
+    let message = format!("{meaning}: `[identity]` does not say where the {what} is read");
+    let finding = Finding::warning("no-extractor", at, message);
+    context.report(finding.help(how_to_read(what)));
+}
+
+/// A line for `[identity]` that gives a tenant or a user.
+pub(super) fn how_to_read(what: &str) -> String {
+    let (header, cookie) = if what == "tenant" { ("x-tenant-id", "tenant") } else { ("x-user-id", "uid") };
+    format!(
+        "add `{what} = [\"header:{header}\", \"cookie:{cookie}\"]` to `[identity]`, or another place where it stands"
+    )
 }
 
 fn extractors(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Vec<(Extractor, Span)> {

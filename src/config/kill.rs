@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::identity;
 use super::reader::{Item, Reader, Text};
 use super::registry::Registry;
 use super::spec::{DURATION, Form, Spec, default};
@@ -52,6 +53,9 @@ pub(super) fn kill(
     }
     warn_of_idle_weights(context, reader, routes);
     let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
+    if let Some(item) = &listed {
+        identity::warn_unread(context, "tenant", (item.span(), "this kills nothing"));
+    }
     let tenants = listed.and_then(|item| tenants::list(context, &item));
     let close_streams = value::timeout(context, reader, "close_streams", None);
     reader.finish(context);

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::identity;
 use super::reader::{Item, Named, Reader};
 use super::source::Span;
 use super::spec::{Form, Presence, Spec};
@@ -95,11 +96,13 @@ fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predica
 /// Reads the predicates over the caller: `tenant`, `user`, `cidr`, `jwt`, `country` and `client_cert`.
 pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let mut all = Vec::new();
-    if let Some(list) = reader.get("tenant").and_then(|item| tenants::list(context, &item)) {
-        all.push(Predicate::Tenant(list));
+    if let Some(item) = reader.get("tenant") {
+        identity::warn_unread(context, "tenant", (item.span(), "this never holds"));
+        all.extend(tenants::list(context, &item).map(Predicate::Tenant));
     }
-    if let Some(list) = reader.get("user").and_then(|item| tenants::list(context, &item)) {
-        all.push(Predicate::User(list));
+    if let Some(item) = reader.get("user") {
+        identity::warn_unread(context, "user", (item.span(), "this never holds"));
+        all.extend(tenants::list(context, &item).map(Predicate::User));
     }
     if let Some(item) = reader.get("cidr") {
         let items = not_empty(context, &item);

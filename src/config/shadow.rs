@@ -83,7 +83,10 @@ pub(super) struct Around<'a> {
 /// Whether callers may have a sticky key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sticks {
+    /// The route wants none.
     No,
+    /// It wants one, and nothing says where it is read.
+    Never,
     Yes,
 }
 
@@ -134,12 +137,16 @@ fn sample_by(context: &mut Context<'_>, reader: &Reader<'_>, around: &Around<'_>
     if reader.word(context, "sample_by") != Some(1) {
         return SampleBy::Request;
     }
-    if around.sticks == Sticks::No {
-        let message = "`sample_by = \"key\"` needs a sticky key, and this route has none";
-        let finding = Finding::error("no-sticky-key", reader.place("sample_by"), message);
-        context
-            .report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"` to the route"));
-    }
+    let at = reader.place("sample_by");
+    let finding = match around.sticks {
+        Sticks::Yes => return SampleBy::Key,
+        Sticks::No => {
+            let message = "`sample_by = \"key\"` needs a sticky key, and this route has none";
+            Finding::error("no-sticky-key", at, message)
+        }
+        Sticks::Never => Finding::warning("no-sticky-key", at, "no request is copied: none has a sticky key"),
+    };
+    context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"` to the route"));
     SampleBy::Key
 }
 

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::identity;
 use super::reader::{Item, Reader, Text};
 use super::route::{Headed, Names};
 use super::shadow::{self, Around, Sticks};
@@ -9,7 +10,7 @@ use super::source::Span;
 use super::spec::{Form, NAME, Spec, default, required};
 use super::target;
 use super::value;
-use crate::route::{Salt, Split, StickyKey, UpstreamId, Variant, Weight};
+use crate::route::{Salt, Split, StickyKey, Target, UpstreamId, Variant, Weight};
 
 /// How many variants a route may have.
 const VARIANTS_MAX: usize = 100;
@@ -57,6 +58,7 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     let left = Weight::from_millionths(1_000_000_u32.saturating_sub(total)).unwrap_or_default();
     let sticky = sticky(context, reader);
     let cookie = reader.text(context, "sticky_cookie").filter(|text| value::token(context, text, text.span));
+    let sticks = sticks(context, &sticky, cookie.as_ref());
     let salt = salt(context, headed);
     let targets = {
         let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
@@ -66,15 +68,13 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     let shadow = {
         let others = arms.iter().map(|arm| (&*arm.name, arm.upstream, arm.weight));
         let variants = std::iter::once(("stable", stable, left)).chain(others).collect();
-        let keyed = if sticky.is_empty() && cookie.is_none() { Sticks::No } else { Sticks::Yes };
-        shadow::shadow(context, reader, &Around { variants, salt: &salt, sticks: keyed }, names)
+        shadow::shadow(context, reader, &Around { variants, salt: &salt, sticks }, names)
     };
-    if total > 0 && sticky.is_empty() && cookie.is_none() && reader.get("stable").is_some() {
-        let at = arms.iter().find(|arm| arm.weight > Weight::ZERO).map_or(reader.span(), |arm| arm.weight_at);
-        if total < 1_000_000 {
-            let finding =
-                Finding::warning("not-sticky", at, "callers will see both variants: nothing makes them stick");
-            context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"`"));
+    if reader.get("stable").is_some() {
+        match sticks {
+            Sticks::Yes => {}
+            Sticks::No => warn_of_anew(context, reader, &arms, total),
+            Sticks::Never => warn_of_no_key(context, reader, (&arms, &targets), &sticky),
         }
     }
     let first = Variant { name: "stable".to_owned(), upstream: stable?, weight: left, start: total, killed: false };
@@ -95,6 +95,50 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
         rewrite,
         shadow: shadow.map(Box::new),
     })
+}
+
+/// Whether callers can have a sticky key.
+fn sticks(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&Text<'_>>) -> Sticks {
+    let is_read = |key: &StickyKey| *key == StickyKey::ClientIp || context.identified.contains(&key.name());
+    match sticky {
+        [] if cookie.is_none() => Sticks::No,
+        [_, ..] if cookie.is_none() && !sticky.iter().any(is_read) => Sticks::Never,
+        _ => Sticks::Yes,
+    }
+}
+
+/// Warns of weights in a route where each request is decided anew.
+fn warn_of_anew(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], total: u32) {
+    if (1..1_000_000).contains(&total) {
+        let at = arms.iter().find(|arm| arm.weight > Weight::ZERO).map_or(reader.span(), |arm| arm.weight_at);
+        let finding = Finding::warning("not-sticky", at, "callers will see both variants: nothing makes them stick");
+        context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"`"));
+    }
+}
+
+/// Warns of weights that move nobody, since nothing gives the sticky key. A weight of 100 needs none.
+fn warn_of_no_key(
+    context: &mut Context<'_>,
+    reader: &Reader<'_>,
+    (arms, targets): (&[Arm], &[Target]),
+    sticky: &[StickyKey],
+) {
+    let splits = |weight: Weight| weight > Weight::ZERO && weight < Weight::FULL;
+    let by_target = targets.iter().filter(|target| target.weight.as_ref().is_some_and(|(weight, _)| splits(*weight)));
+    let served = by_target.map(|target| usize::from(target.serve.0)).collect::<Vec<_>>();
+    let lost = arms.iter().zip(1..).filter(|(arm, at)| splits(arm.weight) || served.contains(at));
+    let lost: Vec<_> = lost.map(|(arm, _)| format!("`{}`", arm.name)).collect();
+    if lost.is_empty() {
+        return;
+    }
+    let keys: Vec<_> = sticky.iter().map(|key| key.name()).collect();
+    let message = format!(
+        "nobody gets {} by weight: no request has a {}, the sticky key of this route",
+        lost.join(" or "),
+        keys.join(" or a ")
+    );
+    let finding = Finding::warning("no-sticky-key", reader.place("sticky"), message);
+    context.report(finding.help(format!("{}; or add `client_ip` to `sticky`", identity::how_to_read(keys[0]))));
 }
 
 fn upstream(context: &mut Context<'_>, text: &Text<'_>, names: &mut Names<'_, '_>) -> Option<UpstreamId> {
