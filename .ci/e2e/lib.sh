@@ -126,8 +126,6 @@ schema = 1
 address = "127.0.0.1:$port"
 [admin]
 address = "127.0.0.1:$admin_port"
-[state]
-dir = "$scratch/state"
 [access_log]
 sink = "$scratch/access.log"
 

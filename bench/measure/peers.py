@@ -337,8 +337,6 @@ certificates = [{{ cert = "{proxy.folder}/edge.pem", key = "{proxy.folder}/edge.
 address = "127.0.0.1:{proxy.port}"
 {tls}[admin]
 address = "127.0.0.1:{proxy.admin_port}"
-[state]
-dir = "{proxy.folder}/state"
 [access_log]
 sink = "{sink}"
 [identity]

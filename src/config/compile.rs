@@ -38,7 +38,7 @@ pub(super) const FILE: Spec = Spec {
         optional("include", Form::OneOrMore(&Form::Text), "Further files with the same tables; `*` and `?` are globs."),
         required("listener", Form::Tables(&LISTENER), "Where clients connect."),
         optional("admin", Form::Table(&ADMIN), "The admin listener."),
-        optional("state", Form::Table(&STATE), "What is kept on disk."),
+        optional("state", Form::Table(&STATE), "Has no effect in this version: nothing is written there."),
         optional("identity", Form::Table(&IDENTITY), "Who the caller is."),
         optional("segment", Form::Named(&Form::Table(&SEGMENT)), "Named audiences."),
         optional("upstream", Form::Named(&Form::Table(&UPSTREAM)), "Where requests go."),

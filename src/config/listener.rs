@@ -109,7 +109,7 @@ pub(super) const ADMIN: Spec = Spec {
 /// `[state]`.
 pub(super) const STATE: Spec = Spec {
     title: "[state]",
-    doc: "What Pointsman keeps on disk.",
+    doc: "Has no effect in this version: nothing is written there.",
     keys: &[default("dir", Form::Text, "\"state\"", "The directory.")],
     later: &[],
 };
@@ -318,11 +318,14 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Compiles `[state]`.
+/// Compiles `[state]`, which is read for files of later versions: nothing is written there yet.
 pub(super) fn state_dir(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> PathBuf {
     let dir = reader.and_then(|reader| {
         let dir = reader.text(context, "dir");
         reader.finish(context);
+        let message = "`[state]` has no effect: this version writes nothing to a directory of its own";
+        let finding = Finding::warning("state-not-used", reader.span(), message);
+        context.report(finding.help("remove the table"));
         dir
     });
     dir.map_or_else(|| PathBuf::from("state"), |dir| PathBuf::from(&*dir))

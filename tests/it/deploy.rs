@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pointsman::config::{Diagnostics, Loaded, load, load_text, run_goldens};
+use pointsman::config::{Diagnostics, Loaded, load, load_text, run_goldens, schema};
 use serde_json::Value;
 
 /// A scrape with every family in it; a test beside it keeps it true.
@@ -60,7 +60,7 @@ fn shipped_routes_files_hold() {
     };
     let shipped = files(Path::new("deploy"), ".toml");
     assert!(shipped.len() >= 4, "{shipped:?}");
-    for path in &shipped {
+    for path in shipped.iter().map(PathBuf::as_path).chain([Path::new("routes.toml")]) {
         check(&path.to_string_lossy(), load(path, &environment));
     }
     for (path, key) in
@@ -71,6 +71,19 @@ fn shipped_routes_files_hold() {
     }
     let said = said.concat();
     assert!(said.is_empty(), "{said}");
+}
+
+/// The shipped schema.
+const SCHEMA: &str = "deploy/schema/routes.schema.json";
+
+#[test]
+fn the_shipped_schema_is_the_one_that_is_printed() {
+    let shipped = fs::read_to_string(SCHEMA).unwrap_or_default();
+    let renew = format!("write it anew: cargo run -- schema > {SCHEMA}");
+    assert!(shipped == format!("{:#}\n", schema()), "{SCHEMA} is not what `pointsman schema` prints; {renew}");
+    let example = read("routes.toml");
+    let named = example.lines().next().and_then(|line| line.strip_prefix("#:schema ./"));
+    assert_eq!(named, Some(SCHEMA), "the first line of routes.toml names the schema for editors");
 }
 
 /// Families by name: whether they are histograms, and their labels, as far as the golden scrape shows them.
