@@ -138,11 +138,16 @@ Headers that tell who the caller is are believed only from identity.trusted_prox
 
 EXAMPLE
   pointsman explain --host shop.example.com --path /checkout/pay --cookie uid=alice
+  pointsman explain edge.toml --path /                    # no host, where all routes take any
   pointsman explain --admin http://127.0.0.1:9900 --host shop.example.com --path / --header 'x-canary: always'")]
 pub struct ExplainArguments {
     /// The routes file.
-    #[arg(long, value_name = "FILE", conflicts_with = "admin", help = "The routes file [default: routes.toml]")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["admin", "file_option"])]
+    #[arg(help = "The routes file [default: routes.toml]")]
     pub file: Option<PathBuf>,
+    /// The same, as it was written before.
+    #[arg(long = "file", value_name = "FILE", conflicts_with = "admin", hide = true)]
+    pub file_option: Option<PathBuf>,
     /// Ask a running proxy.
     #[arg(long, value_name = "URL", help = "Ask a running proxy, by the URL of its admin listener")]
     pub admin: Option<String>,
@@ -150,8 +155,9 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "METHOD", default_value = "GET", help = "The method")]
     pub method: String,
     /// The host.
-    #[arg(long, value_name = "HOST", help = "The host, as in the Host header")]
-    pub host: String,
+    #[arg(long, value_name = "HOST")]
+    #[arg(help = "The host, as in the Host header; needed where routes differ by it [default: localhost]")]
+    pub host: Option<String>,
     /// Path and query.
     #[arg(long, value_name = "PATH", default_value = "/", value_parser = path, help = "The path, with its query if there is one")]
     pub path: String,

@@ -36,7 +36,7 @@ fn parse(query: &str) -> Result<Question, String> {
 fn set(question: &mut Question, name: &str, value: String) -> Result<(), String> {
     let address = |value: &str| value.parse().map_err(|_| format!("{value:?} is no address"));
     match name {
-        "host" => question.host = value,
+        "host" => question.host = Some(value),
         "path" if value.is_empty() => {}
         "path" if !value.starts_with('/') => return Err(format!("{value:?} is no path: it begins with a slash")),
         "path" => question.path_and_query = value,
@@ -103,7 +103,10 @@ mod tests {
         let query = "host=shop.example.com&path=%2Fa%20b%3Fq%3D1&method=POST&header=X-A:%20b+c&header=x-a:d\
                      &cookie=uid%3Dx&client_ip=::1";
         let question = parse(query).expect("a question");
-        assert_eq!((question.host.as_str(), question.path_and_query.as_str()), ("shop.example.com", "/a b?q=1"));
+        assert_eq!(
+            (question.host.as_deref(), question.path_and_query.as_str()),
+            (Some("shop.example.com"), "/a b?q=1")
+        );
         assert_eq!(question.method, Method::POST);
         assert_eq!(question.client_ip, Some("::1".parse::<IpAddr>().expect("an address")));
         let values: Vec<&HeaderValue> = question.headers.get_all("x-a").iter().collect();

@@ -4,7 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::client::TRAILERS_MAX;
 use super::scan::is_token;
-use crate::route::{Extractor, Identity, is_grpc_type};
+use crate::route::{Extractor, Identity, is_grpc_type, is_proxy_told};
 
 /// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,19 +74,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         18 => *name == header::PROXY_AUTHENTICATE,
         19 => *name == header::PROXY_AUTHORIZATION,
         25 => name == "proxy-authentication-info",
-        _ => false,
-    }
-}
-
-/// Fields by which proxies tell each other who the client is: believed from trusted peers only.
-fn is_proxy_told(name: &str) -> bool {
-    match name.as_bytes() {
-        [b'f', ..] => name == "forwarded",
-        [b'x', b'-', ..] => {
-            name.starts_with("x-forwarded-")
-                || name.starts_with("x-pointsman-")
-                || matches!(name, "x-real-ip" | "x-request-id")
-        }
         _ => false,
     }
 }

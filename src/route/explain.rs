@@ -6,16 +6,14 @@ use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use super::predicate::all_hold;
+use super::nearly::nearly;
 use super::teller::Teller;
+use super::untrusted::dropped;
 use super::{
     Action, Caller, Copied, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Place,
-    Predicate, Reason, Route, Rules, Sampled, Split, Spread, Template, Values, VerifiedCert, Weight, candidate, cookie,
-    decide, normal_host, normal_path,
+    Reason, Route, Rules, Sampled, Split, Spread, Template, Values, VerifiedCert, Weight, cookie, decide, normal_host,
+    normal_path,
 };
-
-/// How many routes that nearly matched are told.
-const NEARLY_MAX: usize = 10;
 
 /// A request as it is asked about: as a client would send it.
 #[derive(Clone, Copy, Debug)]
@@ -105,11 +103,14 @@ pub struct Explanation {
     pub outcome: Outcome,
     /// What it asks for and does not get, in words.
     pub denied: Vec<String>,
+    /// Its fields that are dropped since their sender is not trusted, in words.
+    pub dropped: Vec<String>,
     /// Edits to the request's headers.
     pub request_headers: Vec<HeaderEdit>,
     /// Edits to the response's headers.
     pub response_headers: Vec<HeaderEdit>,
-    /// Routes that fit the host and path too, or a part of the path, but do not take the request, and why.
+    /// Routes that fit the host and path too, or a part of the path, but do not take the request, and why. Where no
+    /// route takes it, also those that fit the host alone or the path alone.
     pub nearly: Vec<Matched>,
 }
 
@@ -190,7 +191,10 @@ pub fn explain(rules: &Rules, asked: &Asked<'_>) -> Explanation {
     let mut explanation = explain_briefly(rules, asked);
     if let Ok(normal) = asked.normal() {
         let taken = explanation.route.as_ref().map(|route| route.name.as_str());
-        explanation.nearly = nearly(rules, &normal.head(), taken);
+        let head = normal.head();
+        let caller = rules.identity.caller(asked.peer, &head, asked.facts);
+        explanation.nearly = nearly(rules, &head, &caller, taken);
+        explanation.dropped = dropped(&rules.identity, &caller, head.headers);
     }
     explanation
 }
@@ -376,37 +380,6 @@ fn why(route: &Route, head: &Head<'_>, rules: &Rules) -> String {
         why = format!("{why}, priority {}", matches.priority);
     }
     why
-}
-
-/// The first predicate that does not hold.
-pub(super) fn missing<'a>(
-    predicates: &'a [Predicate],
-    head: &Head<'_>,
-    caller: &Caller<'_>,
-    rules: &Rules,
-) -> Option<&'a Predicate> {
-    predicates.iter().find(|predicate| !all_hold(std::slice::from_ref(*predicate), head, caller, &rules.segments))
-}
-
-/// Routes that fit host and path but do not take the request; then those whose regex matches a part of the path only.
-fn nearly(rules: &Rules, head: &Head<'_>, taken: Option<&str>) -> Vec<Matched> {
-    let others = || rules.routes.iter().filter(|route| Some(route.name.as_str()) != taken);
-    let told = |route: &Route, why| Matched { name: route.name.clone(), place: route.place.clone(), why };
-    let partly = others().filter_map(|route| Some(told(route, route.matches.partly(head.host, head.path)?)));
-    let fitting = others().filter_map(|route| {
-        let fitting = route.matches.fitting(head.host, head.path)?;
-        let why = if candidate::holds(&route.matches, head) {
-            format!("{fitting}: fits too, but comes after {}", taken.unwrap_or("it"))
-        } else if !route.matches.methods.is_empty() && !route.matches.methods.contains(head.method) {
-            format!("{fitting}: not for method {}", head.method)
-        } else {
-            let refusing =
-                route.matches.predicates.iter().find(|predicate| !candidate::predicate_holds(predicate, head))?;
-            format!("{fitting}: does not hold: {}", refusing.describe(&rules.segments))
-        };
-        Some(told(route, why))
-    });
-    fitting.chain(partly).take(NEARLY_MAX).collect()
 }
 
 /// Edits with their values filled in.

@@ -22,7 +22,9 @@ mod headers;
 mod host;
 mod index;
 mod key;
+mod lacking;
 mod listener;
+mod nearly;
 mod needs;
 mod path;
 mod predicate;
@@ -43,6 +45,7 @@ mod tests;
 mod traces;
 mod tree;
 mod unit;
+mod untrusted;
 mod upstream;
 mod verified_cert;
 mod what_if;
@@ -75,6 +78,7 @@ pub use shadow::{Compare, MARKER, SampleBy, Sampled, Sampling, Shadow, ShadowSpr
 pub use template::{Part, Template, TemplateError, TemplateFault, Values};
 pub use traces::{OtlpProtocol, TraceExport};
 pub use unit::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
+pub use untrusted::is_proxy_told;
 pub use upstream::{
     Balance, ClientCert, ClientTls, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits,
 };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{Asked, CertField, EncodedSlash, Facts, Identity, ListenerSpec, Rules, VerifiedCert};
+use super::{Asked, CertField, EncodedSlash, Facts, Identity, ListenerSpec, Route, Rules, VerifiedCert};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -13,8 +13,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct Question {
     /// The method.
     pub method: Method,
-    /// The host.
-    pub host: String,
+    /// The host. Not given: [`Question::HOST`], where all routes take any.
+    pub host: Option<String>,
     /// The path, and the query if there is one.
     pub path_and_query: String,
     /// The headers.
@@ -33,7 +33,7 @@ impl Default for Question {
     fn default() -> Self {
         Self {
             method: Method::GET,
-            host: String::new(),
+            host: None,
             path_and_query: "/".to_owned(),
             headers: HeaderMap::new(),
             client_ip: None,
@@ -45,6 +45,17 @@ impl Default for Question {
 }
 
 impl Question {
+    /// The host of a request to routes that take any.
+    pub const HOST: &'static str = "localhost";
+
+    /// Why a host must be given, when it is not.
+    #[must_use]
+    pub fn lacks_host(&self, rules: &Rules) -> Option<String> {
+        let of = |route: &'_ Route| Some((route.name.clone(), route.matches.hosts.first()?.to_string()));
+        let (route, host) = rules.routes.iter().find_map(of).filter(|_| self.host.is_none())?;
+        Some(format!("the host is missing, and routes differ by it: `{route}` is for {host}"))
+    }
+
     /// Settles who connects. Unless that is given, it is a trusted proxy, if there is one, which tells who the client
     /// is: as in the file's own tests. Nobody told means this machine.
     ///
@@ -92,8 +103,11 @@ impl Question {
     /// The request, to be asked of these rules.
     ///
     /// # Errors
-    /// When there is no such listener, in words.
+    /// When there is no such listener, or no host where routes differ by it, in words.
     pub fn asked<'a>(&'a self, rules: &'a Rules) -> Result<Asked<'a>, String> {
+        if let Some(why) = self.lacks_host(rules) {
+            return Err(why);
+        }
         let listener = match &self.listener {
             None => rules.usual_listener(),
             Some(name) => Some(rules.listeners.iter().find(|listener| listener.name == *name).ok_or_else(|| {
@@ -104,7 +118,7 @@ impl Question {
         let policy = listener.map(|listener| listener.limits.encoded_slash);
         Ok(Asked {
             method: &self.method,
-            host: &self.host,
+            host: self.host.as_deref().unwrap_or(Self::HOST),
             path_and_query: &self.path_and_query,
             headers: &self.headers,
             client_cert: self.client_cert.as_ref(),

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::explain::{because, missing};
+use super::explain::because;
+use super::lacking::Lacking;
 use super::{
     Bucket, Caller, Counted, Explanation, Head, HeaderEdit, Outcome, Rules, Salt, Split, Step, Target, Told, Trace,
     VariantId, Weight,
@@ -105,9 +106,8 @@ impl Trace for Teller<'_> {
             Step::Weighed(..) if self.split.spreads() => self.by_weights(),
             Step::Killed(scope) => told(format!("kill: {scope}")),
             Step::TargetMissed(target) => {
-                let missing = missing(&target.predicates, self.head, self.caller, self.rules);
-                let missing = missing.map(|predicate| predicate.describe(&self.rules.segments)).unwrap_or_default();
-                told(format!("{} does not hold: {missing}", self.name(target)))
+                let lacking = Lacking { rules: self.rules, head: self.head, caller: self.caller };
+                told(format!("{} does not hold: {}", self.name(target), lacking.of(&target.predicates)))
             }
             Step::TargetPassedOver(target) => {
                 told(format!("{} is passed over: {} is killed", self.name(target), self.variant(target.serve)))
@@ -164,6 +164,9 @@ impl fmt::Display for Explanation {
             if let Some((value, place)) = identity {
                 writeln!(f, "{what:<9} {value:?} ({place})")?;
             }
+        }
+        for dropped in &self.dropped {
+            writeln!(f, "dropped   {dropped}")?;
         }
         if let Some(route) = &self.route {
             writeln!(f, "route     {} ({}): {}", route.name, route.place, route.why)?;

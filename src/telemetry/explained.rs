@@ -31,6 +31,7 @@ pub fn explained(rules: &Rules, asked: &Asked<'_>) -> Value {
         "variants": split.map(|split| variants(rules, split)),
     });
     outcome(&mut value, &explanation);
+    value["dropped"] = explanation.dropped.as_slice().into();
     value["denied"] = explanation.denied.as_slice().into();
     value["request_headers"] = explanation.request_headers.iter().map(edit).collect();
     value["response_headers"] = explanation.response_headers.iter().map(edit).collect();

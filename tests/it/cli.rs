@@ -97,6 +97,8 @@ fn help_and_usage() {
         "explain --host a --header nocolon",
         "explain --host a --cookie novalue",
         "explain --host a --file x --admin http://y",
+        "explain x --host a --admin http://y",
+        "explain x --host a --file y",
         "explain --host a --client-ip nobody",
         "what-if",
         "completions",
@@ -238,6 +240,38 @@ fn explain_from_the_file() {
     let nobody = json(&check(&dir, "explain --json --host other.example.com --path /none", 0).stdout);
     assert!(nobody["route"].is_null(), "{nobody}");
     check(&dir, "explain --file missing.toml --host a", 78);
+    check(&dir, "explain missing.toml --host a", 78);
+    let line = "--host shop.example.com --path /x --header x-tenant:acme";
+    let text = check(&dir, &format!("explain routes.toml {line}"), 0).stdout;
+    assert_eq!(text, check(&dir, &format!("explain --file routes.toml {line}"), 0).stdout);
+}
+
+#[test]
+fn explain_needs_a_host_where_routes_differ_by_it() {
+    let needed = check(&dir(ROUTES), "explain --path /", 64);
+    assert!(needed.stderr.contains("`shop` is for shop.example.com; add --host"), "{}", needed.stderr);
+    let any = dir(&ROUTES.replace("host = \"shop.example.com\", ", ""));
+    let text = check(&any, "explain --path /x", 0).stdout;
+    assert!(text.starts_with("GET localhost/x\n") && text.contains("route       shop"), "{text}");
+}
+
+#[test]
+fn explain_says_what_is_dropped_what_failed_and_what_was_near() {
+    let staff = ROUTES
+        .replace("trusted_proxies = [\"127.0.0.0/8\"]\n", "")
+        .replace("tenant = [\"acme\"]\n", "tenant = [\"acme\"]\nheader = { x-employee = \"1\" }\n")
+        .replace("[[test]]", "[[route]]\nname = \"none\"\nmatch = { host = \"none.test\", path = \"/none\" }\nstable = \"shop-v1\"\n[[test]]");
+    let dir = dir(&staff);
+    let text = check(&dir, "explain --host shop.example.com --header x-tenant:acme", 0).stdout;
+    let dropped = "`x-tenant` is dropped, since its sender 127.0.0.1 is none of identity.trusted_proxies";
+    assert!(text.contains(&format!("dropped     {dropped}\n")), "{text}");
+    let step = format!(
+        "segment beta: tenant in a list of 1 (there is no tenant: {dropped}), header x-employee = \"1\" (not given)\n"
+    );
+    assert!(text.contains(&step), "{text}");
+    let text = check(&dir, "explain --host none.test --path /nono", 0).stdout;
+    assert!(text.contains("404: no route takes it\n"), "{text}");
+    assert!(text.contains("  host none.test fits, path /none does not\n"), "{text}");
 }
 
 #[test]

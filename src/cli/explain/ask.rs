@@ -21,9 +21,14 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
     let answer = if let Some(admin) = &arguments.admin {
         ask_proxy(admin, arguments)?
     } else {
-        let file = arguments.file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let file = arguments.file.as_ref().or(arguments.file_option.as_ref());
+        let file = file.cloned().unwrap_or_else(|| DEFAULT_FILE.into());
         let Some(loaded) = load::load_quietly(&file, terminal.stderr) else { return Ok(Exit::BadFile) };
         let mut question = question(arguments)?;
+        if let Some(why) = question.lacks_host(&loaded.rules) {
+            out::complain(&format!("{}: {why}; add --host", terminal.stderr.red("error")));
+            return Ok(Exit::Usage);
+        }
         question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
         let asked = question.asked(&loaded.rules).map_err(anyhow::Error::msg)?;
         let found = loaded.witnesses.ask(&loaded.rules.identity, &asked, Clock.wall());
@@ -79,8 +84,9 @@ fn told(admin: &str, answer: &Answer) -> anyhow::Result<Value> {
 /// The question as a URL.
 fn url(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Uri> {
     let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
-    let mut pairs =
-        vec![("method", arguments.method.clone()), ("host", arguments.host.clone()), ("path", arguments.path.clone())];
+    let mut pairs = vec![("method", arguments.method.clone())];
+    pairs.extend(arguments.host.iter().map(|host| ("host", host.clone())));
+    pairs.push(("path", arguments.path.clone()));
     pairs.extend(arguments.headers.iter().map(|(name, value)| ("header", format!("{name}:{value}"))));
     pairs.extend(arguments.cookies.iter().map(|(name, value)| ("cookie", format!("{name}={value}"))));
     pairs.extend(arguments.client_ip.map(|address| ("client_ip", address.to_string())));
@@ -113,9 +119,10 @@ mod tests {
     fn arguments() -> ExplainArguments {
         ExplainArguments {
             file: None,
+            file_option: None,
             admin: None,
             method: "GET".to_owned(),
-            host: "shop.example.com".to_owned(),
+            host: Some("shop.example.com".to_owned()),
             path: "/a?b=c&d".to_owned(),
             headers: vec![("x-a".to_owned(), "1 2".to_owned())],
             cookies: vec![("uid".to_owned(), "al=ice".to_owned()), ("b".to_owned(), "2".to_owned())],

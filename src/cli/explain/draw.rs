@@ -30,6 +30,9 @@ pub(super) fn draw(told: &Value, paint: Paint) -> String {
     if let Some(country) = told["country"].as_str() {
         page.row("country", country);
     }
+    for dropped in list(&told["dropped"]) {
+        page.row("dropped", &paint.red(&word(dropped)));
+    }
     if told["route"].is_object() {
         let route = &told["route"];
         let place = paint.cyan(&word(&route["place"]));

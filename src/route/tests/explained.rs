@@ -47,7 +47,7 @@ request   GET shop.example.com/checkout/pay?tenant=acme
 client    192.0.2.1
 tenant    \"acme\" (query:tenant)
 route     checkout (routes.toml:12): host shop.example.com, path /checkout/*
-step      target 1 (routes.toml:20) does not hold: header x-canary = \"always\"
+step      target 1 (routes.toml:20) does not hold: header x-canary = \"always\" (not given)
 step      sticky key: tenant \"acme\"
 step      bucket 752190 by salt checkout: stable owns 50000..1000000
 variant   stable, reason weight: the weight decides
@@ -116,8 +116,125 @@ fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
                 "both",
                 "any host, path regex u/[0-9]: matches only u/5 of the path; begin and end it with `.*` to take the rest"
             ),
+            ("not", "any host fits, path regex /users/[0-9]+ does not"),
         ]
     );
+}
+
+/// The steps and the dropped fields of a request to one route with one target.
+fn target_of(predicates: Vec<Predicate>, ask: &Ask, tune: impl FnOnce(&mut Rules)) -> Explanation {
+    let mut made = route("r", "", "");
+    let mut arms = split("r", &[("canary", 0)]);
+    let place = Place { file: "routes.toml".into(), line: 9 };
+    arms.targets = vec![Target { place, predicates, segment: None, serve: VariantId(1), weight: None }];
+    made.action = Action::Split(arms);
+    let mut rules = rules(vec![made]);
+    tune(&mut rules);
+    explain(&rules, &asked(ask, "/?q=a&q=b"))
+}
+
+#[test]
+fn what_does_not_hold_is_told_with_what_the_request_has() {
+    let exact = |text: &str| StringMatch::Exact(text.into());
+    let header = |name: &str, text: &str| Predicate::Header(name.parse().unwrap(), exact(text));
+    let list = |name: &str| TenantList::new([name.into()]);
+    let far = || Predicate::Cidr(vec!["10.0.0.0/8".parse().unwrap()]);
+    let ask = Ask::get("h", "").with("x-team", "blue").with("cookie", "preview=v1");
+    let staff = || {
+        let predicates = vec![header("x-team", "blue"), far(), header("x-employee", "1")];
+        move |rules: &mut Rules| rules.segments = vec![Segment { name: "staff".into(), predicates }]
+    };
+    let long = "é".repeat(100);
+    for (predicates, told) in [
+        (vec![header("x-team", "blue"), header("x-canary", "always")], "header x-canary = \"always\" (not given)"),
+        (
+            vec![header("x-team", "red"), far()],
+            "header x-team = \"red\" (given: \"blue\"); cidr in 10.0.0.0/8 (the client is 192.0.2.1)",
+        ),
+        (
+            vec![Predicate::Segment(SegmentId(0))],
+            "segment staff: cidr in 10.0.0.0/8 (the client is 192.0.2.1), header x-employee = \"1\" (not given)",
+        ),
+        (vec![Predicate::Cookie("preview".into(), exact("v2"))], "cookie preview = \"v2\" (given: \"v1\")"),
+        (vec![Predicate::Query("q".into(), exact("c"))], "query q = \"c\" (given: \"a\", \"b\")"),
+        (
+            vec![Predicate::Any(vec![header("x-team", "red"), header("x-team", "green")])],
+            "one of (header x-team = \"red\" | header x-team = \"green\") (given: \"blue\")",
+        ),
+        (vec![Predicate::Not(Box::new(header("x-team", "blue")))], "not (header x-team = \"blue\") (it holds)"),
+        (vec![Predicate::Tenant(list("acme"))], "tenant in a list of 1 (there is no tenant)"),
+        (vec![Predicate::Country(vec![Country::new("DE").unwrap()])], "country in DE (the country is not known)"),
+        (vec![Predicate::Claim("sub".into(), exact("u"))], "jwt sub = \"u\" (there is no token)"),
+        (
+            vec![Predicate::ClientCert(CertField::Cn, exact("till"))],
+            "client_cert cn = \"till\" (there is no verified certificate)",
+        ),
+        (vec![Predicate::Grpc], "gRPC (content-type: not given)"),
+    ] {
+        let step = &target_of(predicates, &ask, staff()).steps[0].text;
+        assert_eq!(step, &format!("target 1 (routes.toml:9) does not hold: {told}"));
+    }
+    let ask = Ask::get("h", "").with("x-a", &"x".repeat(100)).with("cookie", &format!("c={long}"));
+    let step = &target_of(vec![header("x-a", "y")], &ask, |_| {}).steps[0].text;
+    assert!(step.ends_with(&format!("(given: \"{}\"…)", "x".repeat(80))), "{step}");
+    let step = &target_of(vec![Predicate::Cookie("c".into(), exact("y"))], &ask, |_| {}).steps[0].text;
+    assert!(step.ends_with(&format!("(given: \"{}\"…)", "é".repeat(80))), "{step}");
+}
+
+#[test]
+fn fields_that_are_dropped_for_want_of_trust_are_told() {
+    let ask = Ask::get("h", "").with("x-tenant-id", "acme").with("x-forwarded-for", "10.1.1.1").with("x-other", "1");
+    let tenants = || vec![Predicate::Tenant(TenantList::new(["acme".into()]))];
+    let by_header = |rules: &mut Rules| {
+        rules.identity.tenant = vec![Extractor::Header("x-tenant-id".parse().unwrap())];
+    };
+    let told = target_of(tenants(), &ask, by_header);
+    let why = "is dropped, since its sender 192.0.2.1 is none of identity.trusted_proxies";
+    let mut dropped = told.dropped.clone();
+    dropped.sort();
+    assert_eq!(dropped, [format!("`x-forwarded-for` {why}"), format!("`x-tenant-id` {why}")]);
+    let step = format!("tenant in a list of 1 (there is no tenant: `x-tenant-id` {why})");
+    assert!(told.steps[0].text.ends_with(&step), "{}", told.steps[0].text);
+    assert!(told.to_string().contains(&format!("dropped   `x-tenant-id` {why}\n")), "{told}");
+    let told = target_of(tenants(), &ask, |rules| {
+        by_header(rules);
+        rules.identity.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    });
+    assert!(told.dropped.is_empty() && told.tenant.is_some(), "{told}");
+}
+
+#[test]
+fn where_no_route_takes_it_the_nearest_are_told() {
+    let mut post = route("post", "shop.example.com", "/cart");
+    post.matches.methods = vec![http::Method::POST];
+    let rules = rules(vec![
+        route("search", "shop.example.com", "/search"),
+        route("checkout", "shop.example.com", "/checkout/*"),
+        route("far", "other.test", "/far"),
+        route("api", "api.example.com", "/cart"),
+        post,
+        route("robots", "", "/robots.txt"),
+        route("users", "", "~/checkouts/[0-9]+"),
+    ]);
+    let nearly = |host: &str, path: &str| {
+        let told = explain(&rules, &asked(&Ask::get(host, ""), path));
+        assert_eq!(told.outcome, Outcome::NoRoute);
+        told.nearly.into_iter().map(|route| format!("{}: {}", route.name, route.why)).collect::<Vec<_>>()
+    };
+    let misses = nearly("shop.example.com", "/checkouts");
+    assert_eq!(misses[0], "checkout: host shop.example.com fits, path /checkout/* does not");
+    assert!(misses.contains(&"users: any host fits, path regex /checkouts/[0-9]+ does not".to_owned()), "{misses:?}");
+    assert!(misses.len() == 5 && !misses.iter().any(|miss| miss.starts_with("far")), "{misses:?}");
+    let misses = nearly("shop.example.com", "/cart");
+    assert_eq!(
+        misses[..2],
+        [
+            "post: host shop.example.com, path /cart: not for method GET".to_owned(),
+            "api: path /cart fits, host api.example.com does not".to_owned(),
+        ]
+    );
+    let misses = nearly("", "/far");
+    assert_eq!(misses[0], "far: path /far fits, host other.test does not (the request has none)");
 }
 
 #[test]
