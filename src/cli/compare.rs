@@ -110,8 +110,11 @@ fn facts(page: &Value, route: &Value) -> Vec<(&'static str, String)> {
         none if none.is_empty() => number(&route["sent"]).to_string(),
         classes => format!("{} ({classes})", number(&route["sent"])),
     };
-    let mut facts =
-        vec![("share", share(page, route)), ("sampled", number(&route["sampled"]).to_string()), ("sent", sent)];
+    let mut facts = vec![
+        ("share", share(page, route)),
+        ("sampled", format!("{}, since {}", number(&route["sampled"]), text(&route["since"]))),
+        ("sent", sent),
+    ];
     if number(&route["in_flight"]) > 0 {
         facts.push(("in flight", number(&route["in_flight"]).to_string()));
     }
@@ -132,8 +135,8 @@ fn facts(page: &Value, route: &Value) -> Vec<(&'static str, String)> {
 
 fn compared(route: &Value, facts: &mut Vec<(&'static str, String)>) {
     let comparison = &route["comparison"];
-    facts.push(("since", text(&comparison["since"]).into_owned()));
-    facts.push(("compared", format!("{}, {} equal", number(&comparison["compared"]), number(&comparison["equal"]))));
+    let (compared, equal) = (number(&comparison["compared"]), number(&comparison["equal"]));
+    facts.push(("compared", format!("{compared}, {equal} equal, since {}", text(&comparison["since"]))));
     let (controls, noisy) = (number(&comparison["with_control"]), number(&comparison["noisy_controls"]));
     let mut told = format!("{controls}, {noisy} of them differed");
     for (what, words) in [("failed", "failed"), ("no_place", "found no place")] {
@@ -153,14 +156,30 @@ fn compared(route: &Value, facts: &mut Vec<(&'static str, String)>) {
             facts.push((name, format!("{} {meaning}", number(&comparison[what]))));
         }
     }
-    let net = comparison["net_mismatch"].as_f64().unwrap_or(0.0);
-    let upper = comparison["net_mismatch_upper"].as_f64().unwrap_or(1.0);
-    facts.push((
-        "mismatch",
-        format!("{} beyond the noise, below {} with 99 % confidence", percent(net), percent(upper)),
-    ));
+    facts.push(("mismatch", mismatch(comparison)));
     facts.push(("requests", milliseconds(&comparison["latency_seconds"]["primary"])));
     facts.push(("copies", milliseconds(&comparison["latency_seconds"]["candidate"])));
+}
+
+/// The headline: how many answers differ for another reason than noise, or why that cannot be told.
+fn mismatch(comparison: &Value) -> String {
+    let (controls, early) = (number(&comparison["with_control"]), number(&comparison["controls_ended_early"]));
+    let Some(net) = comparison["net_mismatch"].as_f64() else {
+        let why = match controls {
+            0 => "no control was compared yet, so what is noise is not known",
+            _ if controls == early => "all controls failed or have another status, so what is noise is not known",
+            _ => "every control differs, too; ignore the fields in which they do",
+        };
+        return format!("cannot be told: {why}");
+    };
+    if number(&comparison["compared"]) == 0 {
+        return "cannot be told: nothing could be compared yet".to_owned();
+    }
+    let upper = comparison["net_mismatch_upper"].as_f64().unwrap_or(1.0);
+    let told = format!("{} beyond the noise, below {} with 99 % confidence", percent(net), percent(upper));
+    let mut verdicts = comparison["fields"].as_array().into_iter().flatten().map(|field| &field["verdict"]);
+    let is_confirmed = verdicts.any(|verdict| verdict == "confirmed");
+    if net > 0.0 && !is_confirmed { format!("{told}; no field is confirmed yet") } else { told }
 }
 
 /// The fields with a verdict that are listed, and how many more there are.
@@ -300,7 +319,7 @@ mod tests {
     fn page(route: &Value) -> Value {
         let mut page = json!({ "kill_all": false, "routes": [{
             "route": "shop", "upstream": "v2", "weight": 100.0, "weight_actual": 100.0, "compares": true,
-            "sampled": 9, "in_flight": 0, "sent": 7, "completed": { "2xx": 7 }, "dropped": { "timeout": 2 },
+            "since": "2026-11-21T14:00:00.000Z", "sampled": 9, "in_flight": 0, "sent": 7, "completed": { "2xx": 7 }, "dropped": { "timeout": 2 },
             "not_compared": {}, "comparison": null,
         }] });
         let merged = page["routes"][0].as_object_mut().unwrap();
@@ -368,6 +387,64 @@ mod tests {
         opaque["note"] = json!("larger than 256 KiB");
         let told = table(&compared(&[opaque]), Paint::Plain);
         assert!(told.contains("      larger than 256 KiB\n") && !told.contains(" more "), "{told}");
+    }
+
+    /// A page as it is told, with this headline of 98 comparisons and their controls.
+    fn headline(told: &Value, fields: &[Value]) -> Value {
+        let mut page = page(&json!({ "comparison": {
+            "since": "2026-11-21T14:04:42.290Z", "compared": 98, "equal": 0, "with_control": 49, "noisy_controls": 49,
+            "net_mismatch": 0.3333, "net_mismatch_upper": 0.5, "fields": fields,
+        } }));
+        page["routes"][0]["sampled"] = json!(200);
+        page["routes"][0]["comparison"].as_object_mut().unwrap().extend(told.as_object().unwrap().clone());
+        page
+    }
+
+    /// Every headline that there is, with the fields below it.
+    fn headlines() -> String {
+        let of = |path: &str, verdict: &str, (different, controls): (u64, u64)| {
+            let mut field = field(path);
+            field["verdict"] = json!(verdict);
+            field["candidate"] = json!({ "different": different, "of": 98 });
+            field["control"] = json!({ "different": controls, "of": 49 });
+            field
+        };
+        let (noise, price) = (of("$.request", "noisy", (98, 49)), |verdict| of("$.price", verdict, (33, 0)));
+        let mut all = String::new();
+        for (what, told, fields) in [
+            (
+                "noise in each answer, and a field that really differs",
+                json!({}),
+                vec![price("confirmed"), noise.clone()],
+            ),
+            ("not confirmed yet", json!({}), vec![price("unknown"), noise.clone()]),
+            ("bodies that cannot be compared field by field", json!({}), vec![of("body", "unknown", (33, 0))]),
+            ("noise alone", json!({ "net_mismatch": 0.0, "net_mismatch_upper": 0.1 }), vec![noise.clone()]),
+            ("every control differs", json!({ "net_mismatch": null }), vec![of("$.both", "confirmed", (98, 49))]),
+            (
+                "no control",
+                json!({ "net_mismatch": null, "with_control": 0, "noisy_controls": 0 }),
+                vec![price("unknown")],
+            ),
+            ("controls that fail", json!({ "net_mismatch": null, "controls_ended_early": 49 }), vec![price("unknown")]),
+            ("nothing could be compared", json!({ "compared": 0, "unread": 98, "net_mismatch": 0.0 }), vec![]),
+        ] {
+            let _ = write!(all, "# {what}\n{}", table(&headline(&told, &fields), Paint::Plain));
+        }
+        all
+    }
+
+    #[test]
+    fn headlines_are_as_in_the_golden_file() {
+        let told = headlines();
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write("src/cli/compare/golden.txt", &told).unwrap();
+        }
+        assert_eq!(
+            told,
+            std::fs::read_to_string("src/cli/compare/golden.txt").unwrap_or_default(),
+            "BLESS=1 writes it anew"
+        );
     }
 
     #[test]

@@ -164,7 +164,7 @@ pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
         series: all_series(old, &rules, registry),
         upstream_series: all_upstream_series(old.map(|old| &*old.upstream_series), &rules, registry),
         shadow_pools: shadow_pools(old, &rules, registry),
-        shadows: all_shadows(old, &rules, registry),
+        shadows: all_shadows(old, &rules, registry, now),
         samples: all_samples(old, &rules, registry, now),
         witnesses: old.map_or_else(Witnesses::default, |old| old.witnesses.clone()).renewed(witnesses),
         needs: rules.needs().into(),
@@ -330,14 +330,19 @@ fn shadow_pools(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> A
     all_upstream_series(old.map(|old| &*old.shadow_pools), rules, registry).into()
 }
 
-fn all_shadows(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Arc<[Option<Arc<ShadowSeries>>]> {
+fn all_shadows(
+    old: Option<&Snapshot>,
+    rules: &Rules,
+    registry: &Registry,
+    now: Duration,
+) -> Arc<[Option<Arc<ShadowSeries>>]> {
     let carried = old.iter().flat_map(|old| old.shadows.iter().flatten());
     let known: HashMap<(&str, &str), &Arc<ShadowSeries>> =
         carried.map(|series| ((series.route.as_str(), series.upstream.as_str()), series)).collect();
     let one = |route: &Route| {
         let upstream = &rules.upstreams.get(shadow(route)?.upstream.0 as usize)?.name;
         Some(known.get(&(&*route.name, &**upstream)).map_or_else(
-            || Arc::new(ShadowSeries::new(&route.name, upstream, (registry.workers, &registry.shadow_bytes))),
+            || Arc::new(ShadowSeries::new(&route.name, upstream, now, (registry.workers, &registry.shadow_bytes))),
             |carried| Arc::clone(carried),
         ))
     };

@@ -63,6 +63,7 @@ fn copies(series: &ShadowSeries) -> Value {
     json!({
         "route": series.route,
         "upstream": series.upstream,
+        "since": time(series.since),
         "sampled": figures.sampled,
         "in_flight": figures.in_flight,
         "sent": figures.sent,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::about::About;
 use super::reach::reached;
 use super::report::{Findings, Quantiles, Reported, RouteReport, Sampled};
+use super::sets::{Numbers, Reach, Sets};
 use super::trial::{Seen, Trial};
 use crate::compare::{Comparison, Criteria, Field, Pattern, Tolerance};
-use crate::release::{Form, Found, Level, Mismatch, Mismatches, Tally, Verdict, Verdicts};
+use crate::release::{Form, Found, Level, Mismatch, Verdict, Verdicts};
 use crate::route::{Compare, Weight};
 use crate::telemetry::Latencies;
 
@@ -20,7 +21,9 @@ pub(super) struct Book {
     pub(super) about: About,
     criteria: Arc<Criteria>,
     verdicts: Verdicts<Field, Sampled>,
-    mismatch: Mismatch,
+    numbers: Numbers,
+    raw: Sets,
+    noise: Sets,
     since: Duration,
     equal: u64,
     different: u64,
@@ -72,12 +75,13 @@ impl Shown {
         (differs || self.comparison.unread.is_none()).then_some(differs)
     }
 
-    fn count(&self, mismatches: &mut Mismatches) {
-        let Some(differs) = self.differs() else { return };
-        let tally = |events| Tally { exposures: 1, events: u64::from(events) };
-        mismatches.early.merge(tally(differs && self.is_early()));
-        if !self.is_early() {
-            mismatches.within.merge(tally(differs));
+    fn reach(&self) -> Reach {
+        if self.is_early() {
+            Reach::Early
+        } else if self.comparison.unread.is_some() {
+            Reach::Head
+        } else {
+            Reach::Whole
         }
     }
 
@@ -96,7 +100,9 @@ impl Book {
             verdicts: Verdicts::new(form, ALPHA, keep),
             about,
             since,
-            mismatch: Mismatch::default(),
+            numbers: Numbers::default(),
+            raw: Sets::default(),
+            noise: Sets::default(),
             equal: 0,
             different: 0,
             unread: 0,
@@ -117,6 +123,7 @@ impl Book {
 
     /// Adds what comparing a trial has shown.
     pub(super) fn add(&mut self, trial: &Trial, Compared { raw, noise }: Compared) {
+        self.since = self.since.min(trial.at);
         for (latencies, seen) in [(&self.primary, &trial.primary), (&self.candidate, &trial.candidate)] {
             // What was not answered took as long as it took to fail.
             if seen.outcome.is_ok() {
@@ -129,14 +136,17 @@ impl Book {
         self.truncated +=
             u64::from([Some(&raw), noise.as_ref()].into_iter().flatten().any(|of| of.comparison.truncated));
         self.early += u64::from(raw.is_early());
-        raw.count(&mut self.mismatch.raw);
         if let Some(noise) = &noise {
             self.controls += 1;
             self.noisy_controls += u64::from(noise.differs() == Some(true));
             self.early_controls += u64::from(noise.is_early());
-            noise.count(&mut self.mismatch.noise);
         }
         self.verdicts.observe(raw.found(), noise.as_ref().map(Shown::found));
+        let is_noisy = |field: &Field| self.verdicts.verdict(field) == Some(Verdict::Noisy);
+        self.raw.add(&self.numbers, (&raw.fields, raw.reach()), is_noisy);
+        if let Some(noise) = &noise {
+            self.noise.add(&self.numbers, (&noise.fields, noise.reach()), is_noisy);
+        }
         for difference in raw.comparison.differences {
             let sample = Sampled {
                 at: trial.at,
@@ -149,7 +159,7 @@ impl Book {
     }
 
     pub(super) fn findings(&self, route: &str) -> Findings {
-        let (fields, mismatch) = (self.verdicts.fields(), self.mismatch);
+        let (fields, mismatch) = (self.verdicts.fields(), self.mismatch());
         let count = |verdict| fields.iter().filter(|field| field.verdict == verdict).count();
         Findings {
             route: route.to_owned(),
@@ -162,8 +172,16 @@ impl Book {
         }
     }
 
+    /// How often answers differ in fields that are not noisy. A field that is confirmed counts, and the noise that it
+    /// has besides is taken off.
+    fn mismatch(&self) -> Mismatch {
+        let fields = self.verdicts.fields();
+        let noisy = self.numbers.all(fields.iter().filter(|one| one.verdict == Verdict::Noisy).map(|one| one.key));
+        Mismatch { raw: self.raw.mismatches(&noisy), noise: self.noise.mismatches(&noisy) }
+    }
+
     pub(super) fn report(&self, route: &str) -> RouteReport {
-        let mismatch = self.mismatch;
+        let mismatch = self.mismatch();
         let fields = self.verdicts.fields().into_iter().map(|field| Reported {
             path: field.key.path.clone(),
             kind: field.key.kind.word(),

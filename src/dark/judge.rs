@@ -49,7 +49,7 @@ impl Judge {
     /// When the system gives none.
     pub fn start(clock: Clock) -> std::io::Result<Self> {
         let (trials, received) = sync_channel(QUEUED_MAX);
-        let books = Arc::new(Books::new(clock));
+        let books = Arc::new(Books::default());
         let thread = std::thread::Builder::new().name("compare".to_owned()).spawn({
             let books = Arc::clone(&books);
             move || compare(&received, &books, clock)

@@ -9,6 +9,7 @@ mod book;
 mod judge;
 mod reach;
 mod report;
+mod sets;
 mod shelf;
 mod trial;
 

@@ -13,7 +13,7 @@ pub struct RouteReport {
     pub upstream: String,
     /// What is deployed there, where the file tells.
     pub revision: Option<String>,
-    /// When the evidence began, since the Unix epoch.
+    /// When the first of the requests was whose answers are compared here, since the Unix epoch.
     pub since: Duration,
     /// Trials that were compared: the equal and the different ones.
     pub compared: u64,
@@ -33,7 +33,8 @@ pub struct RouteReport {
     pub unread: u64,
     /// Trials with more differences than are listed; the others are not among the fields.
     pub truncated: u64,
-    /// The rate of mismatches beyond the noise, 0 to 1; nothing where every control differs.
+    /// The rate of mismatches beyond the noise, 0 to 1, in other fields than the noisy ones; nothing where no control was
+    /// compared, or every control differs.
     pub net_mismatch: Option<f64>,
     /// The rate that it is below, at any time, with 99 % confidence.
     pub net_mismatch_upper: f64,
@@ -73,7 +74,8 @@ pub struct Findings {
     pub noisy: usize,
     /// Fields of which too little was seen.
     pub unknown: usize,
-    /// The rate of mismatches beyond the noise, 0 to 1; nothing where every control differs.
+    /// The rate of mismatches beyond the noise, 0 to 1, in other fields than the noisy ones; nothing where no control was
+    /// compared, or every control differs.
     pub net_mismatch: Option<f64>,
     /// The rate that it is below, at any time, with 99 % confidence.
     pub net_mismatch_upper: f64,

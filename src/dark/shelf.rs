@@ -9,7 +9,6 @@ use super::about::About;
 use super::book::{Book, Compared};
 use super::report::Figures;
 use super::trial::Trial;
-use crate::clock::Clock;
 use crate::compare::Criteria;
 use crate::route::{Generation, Rules};
 
@@ -17,9 +16,9 @@ use crate::route::{Generation, Rules};
 const BOOKS_MAX: usize = 256;
 
 /// The books of all routes, by name.
+#[derive(Default)]
 pub(super) struct Books {
     shelf: Mutex<Shelf>,
-    clock: Clock,
     failed: AtomicU64,
     refused: AtomicU64,
 }
@@ -38,10 +37,6 @@ impl std::fmt::Debug for Books {
 }
 
 impl Books {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { shelf: Mutex::default(), clock, failed: AtomicU64::new(0), refused: AtomicU64::new(0) }
-    }
-
     fn open(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,7 +70,7 @@ impl Books {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let book = Book::new(about.clone(), self.clock.wall());
+        let book = Book::new(about.clone(), trial.at);
         let criteria = book.criteria();
         open.routes.insert(name.to_owned(), book);
         Some(criteria)

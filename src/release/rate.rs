@@ -49,9 +49,14 @@ impl Mismatches {
 }
 
 impl Mismatch {
-    /// The rate of differences beyond noise, 0 to 1; nothing where every control differs.
+    /// The rate of differences beyond noise, 0 to 1; nothing where there are some and no control to tell noise by, or where
+    /// every control differs.
     #[must_use]
     pub fn net(&self) -> Option<f64> {
+        let is_blind = |raw: Tally, noise: Tally| raw.events > 0 && noise.exposures == 0;
+        if is_blind(self.raw.early, self.noise.early) || is_blind(self.raw.within, self.noise.within) {
+            return None;
+        }
         let early = net(self.raw.early.rate(), self.noise.early.rate().min(self.raw.early.rate()));
         let (raw, noise) = (self.raw.within, self.noise.within.rate());
         let within = if raw.exposures == 0 { 0.0 } else { net(raw.rate(), noise) };
@@ -207,6 +212,11 @@ mod tests {
         // Noise in all of them does: nothing is known.
         let blind = Mismatch { raw: within(1_000, 1_000), noise: within(500, 500) };
         assert_eq!((blind.net(), blind.net_upper(0.05), blind.net_lower(0.05)), (None, 1.0, 0.0));
+        // So does the want of any control.
+        let alone = Mismatch { raw: within(10, 1), noise: Mismatches::default() };
+        assert_eq!((alone.net(), alone.net_lower(0.05)), (None, 0.0));
+        let equal = Mismatch { raw: within(10, 0), noise: Mismatches::default() };
+        assert_eq!(equal.net(), Some(0.0), "there is nothing that could be noise");
         // Controls that differ more often than copies are no difference of the copies.
         let odd = Mismatch { raw: within(100, 10), noise: within(100, 30) };
         assert!(odd.net() == Some(0.0) && odd.net_upper(0.05) < 0.25, "{}", odd.net_upper(0.05));

@@ -78,13 +78,16 @@ struct Court {
     rules: Arc<Rules>,
     generation: u64,
     route: u32,
+    /// When its requests are.
+    at: Duration,
     held: Arc<ShadowBytes>,
 }
 
 impl Court {
     fn new(text: &str) -> Self {
         let held = Arc::new(ShadowBytes::new(1 << 20));
-        Self { judge: Judge::start(Clock).unwrap(), rules: rules(text), generation: 1, route: 0, held }
+        let (judge, at) = (Judge::start(Clock).unwrap(), Duration::from_secs(1));
+        Self { judge, rules: rules(text), generation: 1, route: 0, at, held }
     }
 
     fn reload(&mut self, text: &str) {
@@ -100,7 +103,7 @@ impl Court {
             rules: Arc::clone(&self.rules),
             generation: Generation(self.generation),
             route: RouteId(self.route),
-            at: Duration::from_secs(1),
+            at: self.at,
             request_id: "1".into(),
             primary,
             candidate,
@@ -147,6 +150,56 @@ fn controls_that_fail_make_no_difference_of_noise() {
             assert!(report.net_mismatch < Some(1e-9), "all of it is noise: {:?}", report.net_mismatch);
         }
     }
+}
+
+#[test]
+fn noisy_fields_are_not_in_the_headline() {
+    for share in ["100", "20"] {
+        let mut court = Court::new(&FILE.replace("control = 100", &format!("control = {share}")));
+        let mut number = 0;
+        let mut answer = |price: u32| {
+            number += 1;
+            answered(200, &format!("{{\"request\":{number},\"at\":{number},\"price\":{price}}}"))
+        };
+        let every = if share == "100" { 1 } else { 5 };
+        for n in 0..300_u32 {
+            // The first of all have no control: only later ones show what is noise.
+            let control = (n >= 3 && n % every == 0).then(|| answer(1));
+            court.send(answer(1), answer(if n % 3 == 0 { 2 } else { 1 }), control);
+        }
+        let report = court.report();
+        let verdicts = ["$.request", "$.at", "$.price"].map(|path| verdict(&report, path));
+        assert_eq!(verdicts, [Some("noisy"), Some("noisy"), Some("confirmed")], "{share}");
+        assert_eq!((report.compared, report.equal, report.noisy_controls), (300, 0, report.controls));
+        let net = report.net_mismatch.expect("it can be told");
+        assert!((net - 1.0 / 3.0).abs() < 1e-9, "{share}: {net}");
+        assert!((0.334..0.5).contains(&report.net_mismatch_upper), "{share}: {}", report.net_mismatch_upper);
+        let findings = court.judge.findings(&court.rules).pop().unwrap();
+        assert_eq!((findings.net_mismatch, findings.net_mismatch_upper), (Some(net), report.net_mismatch_upper));
+        // Without a control nothing can be told of a difference.
+        court.reload(&FILE.replace("control = 100", "control = 50"));
+        court.send(answered(200, "1"), answered(200, "2"), None);
+        assert_eq!(court.report().net_mismatch, None);
+    }
+}
+
+#[test]
+fn evidence_counts_from_the_time_that_is_told() {
+    let mut court = Court::new(FILE);
+    let send = |court: &mut Court, at: u64| {
+        court.at = Duration::from_secs(at);
+        court.send(answered(200, "1"), answered(200, "1"), None);
+    };
+    for at in [10, 12, 9, 15] {
+        send(&mut court, at);
+    }
+    assert_eq!((court.report().since, court.report().compared), (Duration::from_secs(9), 4));
+    court.reload(&FILE.replace("weight = 100", "weight = 50"));
+    send(&mut court, 20);
+    assert_eq!((court.report().since, court.report().compared), (Duration::from_secs(9), 5), "it goes on");
+    court.reload(&FILE.replace("control = 100", "control = 50"));
+    send(&mut court, 30);
+    assert_eq!((court.report().since, court.report().compared), (Duration::from_secs(30), 1), "it begins anew");
 }
 
 #[test]

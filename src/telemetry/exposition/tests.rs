@@ -50,7 +50,8 @@ fn sample(route: &str, mismatch: Option<bool>) -> Shares<'_> {
 /// A scrape of a proxy with two workers, to which a little has happened.
 /// Two shadows, one of them never used.
 fn shadows(registry: &Registry) -> [ShadowSeries; 2] {
-    let both = ["checkout", "unused"].map(|route| ShadowSeries::new(route, "v3", (2, &registry.shadow_bytes)));
+    let both =
+        ["checkout", "unused"].map(|route| ShadowSeries::new(route, "v3", Duration::ZERO, (2, &registry.shadow_bytes)));
     let meter = both[0].meters.of(1);
     (0..4).for_each(|_| meter.sample());
     meter.end(ShadowEnd::Completed(200));
