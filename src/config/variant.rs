@@ -58,7 +58,7 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     let left = Weight::from_millionths(1_000_000_u32.saturating_sub(total)).unwrap_or_default();
     let sticky = sticky(context, reader);
     let cookie = reader.text(context, "sticky_cookie").filter(|text| value::token(context, text, text.span));
-    let sticks = sticks(context, &sticky, cookie.as_ref());
+    let keyed = keyed(context, &sticky, cookie.as_ref());
     let salt = salt(context, headed);
     let targets = {
         let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
@@ -68,10 +68,10 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     let shadow = {
         let others = arms.iter().map(|arm| (&*arm.name, arm.upstream, arm.weight));
         let variants = std::iter::once(("stable", stable, left)).chain(others).collect();
-        shadow::shadow(context, reader, &Around { variants, salt: &salt, sticks }, names)
+        shadow::shadow(context, reader, &Around { variants, salt: &salt, sticks: keyed }, names)
     };
     if reader.get("stable").is_some() {
-        match sticks {
+        match keyed {
             Sticks::Yes => {}
             Sticks::No => warn_of_anew(context, reader, &arms, total),
             Sticks::Never => warn_of_no_key(context, reader, (&arms, &targets), &sticky),
@@ -98,7 +98,7 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
 }
 
 /// Whether callers can have a sticky key.
-fn sticks(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&Text<'_>>) -> Sticks {
+fn keyed(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&Text<'_>>) -> Sticks {
     let is_read = |key: &StickyKey| *key == StickyKey::ClientIp || context.identified.contains(&key.name());
     match sticky {
         [] if cookie.is_none() => Sticks::No,

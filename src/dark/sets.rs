@@ -152,7 +152,7 @@ mod tests {
         let is_noisy = |field: &Field| field.path.starts_with("$.noise");
         for n in 0..1_000 {
             let all = [field(&format!("$.noise{n}")), field("$.price")];
-            sets.add(&numbers, (&all[..1 + n % 2], Reach::Whole), is_noisy);
+            sets.add(&numbers, (&all[..=n % 2], Reach::Whole), is_noisy);
         }
         assert!(sets.known.len() <= SETS_MAX, "{}", sets.known.len());
         let noisy: Vec<String> = (0..1_000).map(|n| format!("$.noise{n}")).collect();

@@ -92,13 +92,11 @@ impl Lacking<'_> {
     }
 
     fn identity(&self, what: &str, value: Option<&str>, places: &[Extractor]) -> String {
-        match value {
-            Some(value) => format!("the {what} is {}", shown(value)),
-            None => {
-                let why = dropped_identity(self.caller, self.head.headers, places);
-                why.map_or_else(|| format!("there is no {what}"), |why| format!("there is no {what}: {why}"))
-            }
+        if let Some(value) = value {
+            return format!("the {what} is {}", shown(value));
         }
+        let why = dropped_identity(self.caller, self.head.headers, places);
+        why.map_or_else(|| format!("there is no {what}"), |why| format!("there is no {what}: {why}"))
     }
 }
 

@@ -139,6 +139,19 @@ mod tests {
         Identity { trusted_proxies: nets.iter().map(|net| net.parse().unwrap()).collect(), ..Identity::default() }
     }
 
+    #[test]
+    fn a_host_is_needed_where_routes_differ_by_it() {
+        use crate::route::tests::{route, rules};
+        let any = rules(vec![route("a", "", "/a")]);
+        let some = rules(vec![route("a", "", "/a"), route("b", "*.example.com", "/b")]);
+        let without = Question::default();
+        assert_eq!(without.asked(&any).map(|asked| asked.host.to_owned()), Ok("localhost".to_owned()));
+        let why = "the host is missing, and routes differ by it: `b` is for *.example.com";
+        assert_eq!(without.asked(&some).err().as_deref(), Some(why));
+        let with = Question { host: Some("x.example.com".to_owned()), ..Question::default() };
+        assert!(with.lacks_host(&some).is_none() && with.asked(&some).is_ok());
+    }
+
     /// The peer and what it says about the client.
     #[track_caller]
     fn check(nets: &[&str], (client, peer): (Option<&str>, Option<&str>), expected: Result<(&str, Option<&str>), ()>) {
