@@ -26,7 +26,7 @@ TOML
 cp "$scratch/routes.toml" "$scratch/old.toml"
 sed -i 's/weight = 50/weight = 60/' "$scratch/routes.toml"
 file=$scratch/routes.toml
-said=$("$pointsman" explain --file "$file" --host shop.test --path /pay --client-ip 192.0.2.7)
+said=$("$pointsman" explain "$file" --host shop.test --path /pay --client-ip 192.0.2.7)
 contains "explain names the route" 'shop' "$said"
 contains "explain names the bucket" '[Bb]ucket' "$said"
 "$pointsman" explain --json --file "$file" --host shop.test --path /pay --client-ip 192.0.2.7 | python3 -m json.tool >/dev/null ||

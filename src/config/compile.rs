@@ -23,7 +23,7 @@ use super::spec::{Form, Spec, default, optional, required};
 use super::traces::{self, TRACES};
 use super::upstream::{self, UPSTREAM};
 use crate::identity::Witnesses;
-use crate::route::{Index, Route, Rules};
+use crate::route::{Index, ListenerSpec, Route, Rules};
 use crate::tls::Server;
 
 /// How many routes there may be.
@@ -81,6 +81,8 @@ pub(super) struct Compiled {
 pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<Compiled> {
     let parts = gather(context, documents);
     let (listeners, tls) = listener::listeners(context, &parts.listeners);
+    let asks = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    context.identified.extend(listeners.iter().any(asks).then_some("client_cert"));
     let admin = listener::admin(context, parts.one("admin"), &listeners);
     let state_dir = listener::state_dir(context, parts.one("state"));
     let (identity, witnesses) = identity::identity(context, parts.one("identity"));

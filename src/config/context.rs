@@ -30,7 +30,7 @@ pub(super) struct Context<'e> {
     pub(super) has_jwt: bool,
     /// There is an `identity.geo`.
     pub(super) has_geo: bool,
-    /// `tenant` and `user`, as far as `[identity]` says where they are read.
+    /// `tenant` and `user`, as far as `[identity]` says where they are read; `client_cert`, where a listener asks for one.
     pub(super) identified: Vec<&'static str>,
     /// The certificates that held before.
     pub(super) last_good: &'e LastGood,

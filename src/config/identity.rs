@@ -41,7 +41,7 @@ pub(super) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -
     let tenant = extractors(context, reader, "tenant");
     let user = extractors(context, reader, "user");
     // A place that cannot be read is an error of its own: what depends on it gets no warning besides.
-    context.identified = ["tenant", "user"].into_iter().filter(|key| reader.get(key).is_some()).collect();
+    context.identified.extend(["tenant", "user"].into_iter().filter(|key| reader.get(key).is_some()));
     reader.finish(context);
     if trusted.is_empty() {
         for (what, (extractor, at)) in tenant.iter().map(|e| ("tenant", e)).chain(user.iter().map(|e| ("user", e))) {
@@ -65,6 +65,17 @@ pub(super) fn warn_unread(context: &mut Context<'_>, what: &'static str, (at, me
     let message = format!("{meaning}: `[identity]` does not say where the {what} is read");
     let finding = Finding::warning("no-extractor", at, message);
     context.report(finding.help(how_to_read(what)));
+}
+
+/// Warns where something depends on the client's certificate, and no listener asks for one. `meaning` says what comes of
+/// it. Beside errors nothing is said: a listener may be missing for one of them.
+pub(super) fn warn_uncertified(context: &mut Context<'_>, (at, meaning): (Span, &str)) {
+    if context.errors() > 0 || context.identified.contains(&"client_cert") {
+        return;
+    }
+    let message = format!("{meaning}: no listener asks clients for a certificate");
+    let finding = Finding::warning("no-client-auth", at, message);
+    context.report(finding.help("add `client_auth = { ca = \"….pem\", mode = \"request\" }` to `[listener.tls]`"));
 }
 
 /// A line for `[identity]` that gives a tenant or a user.
@@ -96,6 +107,9 @@ fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<E
                 let message = format!("`{}` is no part of a certificate that names somebody", &*text);
                 let help = "write `client_cert:cn`, `client_cert:dns`, `client_cert:uri` or `client_cert:email`";
                 context.report(Finding::error("bad-extractor", text.span, message).help(help));
+            }
+            if field.is_some() {
+                warn_uncertified(context, (text.span, "this names nobody"));
             }
             field.map(Extractor::ClientCert)
         }

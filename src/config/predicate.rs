@@ -75,6 +75,7 @@ pub(super) const CLIENT_CERT: Spec = Spec {
 /// Reads `client_cert`.
 fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let Some(item) = reader.get("client_cert") else { return Vec::new() };
+    identity::warn_uncertified(context, (item.span(), "this never holds"));
     let Some(reader) = item.table(context, &CLIENT_CERT) else { return Vec::new() };
     let (mut all, mut named) = (Vec::new(), false);
     for field in CertField::ALL {
