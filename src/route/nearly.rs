@@ -3,9 +3,9 @@
 use super::lacking::Lacking;
 use super::{Caller, Head, HostPattern, Matched, PathPattern, Route, Rules, candidate};
 
-/// How many routes that nearly took a request are told.
+/// How many routes that nearly take a request are listed.
 const NEARLY_MAX: usize = 10;
-/// How many of them differ in their host or path, where no route takes the request.
+/// How many of them may differ in their host or path, where no route takes the request.
 const APART_MAX: usize = 5;
 
 /// Routes that fit host and path but do not take the request; then those whose regex matches a part of the path only.

@@ -176,7 +176,7 @@ fn noisy_fields_are_not_in_the_headline() {
         assert!((0.334..0.5).contains(&report.net_mismatch_upper), "{share}: {}", report.net_mismatch_upper);
         let findings = court.judge.findings(&court.rules).pop().unwrap();
         assert_eq!((findings.net_mismatch, findings.net_mismatch_upper), (Some(net), report.net_mismatch_upper));
-        // Without a control nothing can be told of a difference.
+        // Without a control it is not known whether a difference is noise.
         court.reload(&FILE.replace("control = 100", "control = 50"));
         court.send(answered(200, "1"), answered(200, "2"), None);
         assert_eq!(court.report().net_mismatch, None);
