@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Method};
 use pointsman::config::load_text;
-use pointsman::route::{EncodedSlash, Head, Rules, normal_host, normal_path};
+use pointsman::route::{EncodedSlash, Head, Rules, needless_escape, normal_host, normal_path};
 
 /// Routes of every kind of pattern.
 const RULES: &str = r#"
@@ -48,6 +48,7 @@ pub fn any(bytes: &[u8]) {
     for policy in [EncodedSlash::Keep, EncodedSlash::Reject] {
         let Ok(path) = normal_path(path, policy) else { continue };
         assert_eq!(normal_path(&path, policy).as_deref(), Ok(path.as_ref()), "a normal path is its own normal form");
+        assert_eq!(needless_escape(&path), None, "unreserved characters are decoded: {path:?}");
         if path != "*" {
             assert!(path.starts_with('/'), "{path:?}");
             let dots = path.split('/').any(|element| matches!(element, "." | ".."));

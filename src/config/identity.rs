@@ -9,7 +9,7 @@ use super::spec::{Form, Spec, default, optional};
 use super::value;
 use super::witnesses::{self, GEO, JWT};
 use crate::identity::Witnesses;
-use crate::route::{CertField, Extractor, HostTemplate, Identity, PathTemplate};
+use crate::route::{CertField, EncodedSlash, Extractor, HostTemplate, Identity, PathTemplate, normal_path};
 
 const EXTRACTOR: Form = Form::OneOrMore(&Form::Pattern("^(header|cookie|query|host|path|jwt|client_cert):|\\$\\{"));
 
@@ -152,6 +152,17 @@ fn path(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -
     let plain = after.strip_suffix("/*").unwrap_or(after);
     if !whole || format!("{before}{plain}").contains(['{', '}', '*', '?', '#']) {
         return refuse(context, text, format!("`{pattern}` is not a path with `{hole}` as an element"), help);
+    }
+    let probe = format!("{before}x{plain}");
+    match normal_path(&probe, EncodedSlash::Keep) {
+        Ok(normal) if *normal == *probe => {}
+        Ok(_) | Err(_) => {
+            let help =
+                "paths are matched in their normal form: no dot segments, and letters, digits, `-`, `.`, `_` and `~` \
+                        without escapes"
+                    .to_owned();
+            return refuse(context, text, format!("no request has a path like `{pattern}`"), help);
+        }
     }
     let after = (after != "/*").then(|| after.to_owned());
     Some(Extractor::Path(PathTemplate { before: before.to_owned(), after }))

@@ -9,7 +9,7 @@ use super::reader::{Reader, Text};
 use super::spec::{Form, Spec, optional};
 use super::suggest::did_you_mean;
 use super::value;
-use crate::route::{EncodedSlash, PathError, Rewrite, normal_path};
+use crate::route::{EncodedSlash, PathError, Rewrite, needless_escape, normal_path};
 
 /// `[route.rewrite]`.
 pub(super) const REWRITE: Spec = Spec {
@@ -33,7 +33,9 @@ pub(super) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>) -> Rewrite
     reader.finish(context);
     if let Some(text) = prefix.as_ref().filter(|text| !value::is_plain_path(text)) {
         let finding = Finding::error("bad-path", text.span, format!("`{}` is not a path", &**text));
-        context.report(finding.help("a prefix begins with `/`"));
+        let normal = normal_path(text, EncodedSlash::Keep).ok().filter(|normal| value::is_plain_path(normal));
+        let better = normal.map(|normal| format!("paths are forwarded in their normal form: `{normal}`"));
+        context.report(finding.help("a prefix begins with `/`").maybe_help(better));
     }
     if let (Some(prefix), Some(pattern)) = (&prefix, &pattern) {
         let finding = Finding::error("ambiguous", pattern.span, "a rewrite cannot have both `prefix` and `regex`");
@@ -170,6 +172,11 @@ fn doubtful(pattern: &str, to: &str, probe: &str) -> Option<(String, &'static st
     }
     match normal_path(probe, EncodedSlash::Keep) {
         Ok(normal) if *normal == *probe => None,
+        // What a regex makes of a path is decoded like every path.
+        Ok(_) if needless_escape(probe).is_some() => Some((
+            format!("`{to}` has an escape that no path has when it is forwarded"),
+            "write letters, digits, `-`, `.`, `_` and `~` as they are, and other escapes in upper case",
+        )),
         Ok(_) | Err(PathError::AboveRoot) => {
             Some((format!("`{to}` has dot segments"), "write the path without `.` and `..`"))
         }
@@ -205,6 +212,7 @@ mod tests {
             let probe = to.replace("$1", "x");
             assert!(doubtful(pattern, to, &probe).is_none(), "{pattern} {to}");
         }
+        assert!(doubtful("^/a", "/%7Eb", "/%7Eb").is_some_and(|(message, _)| message.contains("escape")));
         for to in ["/%20", "/a$$b", "/a:b@c!d&e=f+g,h;i*j~k(l)'m'"] {
             assert!((0..to.len()).all(|at| illegal(&to[at..]).is_none()), "{to}");
         }

@@ -9,7 +9,7 @@ use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
 use super::reader::{Item, Reader, Text};
 use super::source::{Span, offset};
-use crate::route::{EncodedSlash, HostPattern, PathPattern, Weight, normal_path};
+use crate::route::{EncodedSlash, HostPattern, PathPattern, Weight, needless_escape, normal_path};
 
 /// Bound on a compiled regex, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -306,7 +306,7 @@ pub(super) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Option<PathPat
         let reader = item.table(context, &super::route::PATH)?;
         let regex_text = reader.need(context, "regex").and_then(|item| item.text(context));
         reader.finish(context);
-        return regex(context, &regex_text?).map(PathPattern::Regex);
+        return path_regex(context, &regex_text?).map(PathPattern::Regex);
     }
     let text = item.text(context)?;
     let (plain, prefix) = text.strip_suffix("/*").map_or((&*text, false), |plain| (plain, true));
@@ -320,11 +320,24 @@ pub(super) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Option<PathPat
         let normal = normal_path(probe, EncodedSlash::Keep).ok().filter(|normal| is_plain_path(normal));
         let finding =
             Finding::error("bad-path", text.span, format!("`{}` is not a path that a request can have", &*text));
-        let better = normal.map(|normal| format!("paths are matched in their normal form: `{normal}`"));
+        let rest = if prefix { "/*" } else { "" };
+        let better = normal.map(|normal| format!("paths are matched in their normal form: `{normal}{rest}`"));
         context.report(finding.help(help).maybe_help(better));
         return None;
     }
     Some(if prefix { PathPattern::Prefix(plain.to_owned()) } else { PathPattern::Exact(plain.to_owned()) })
+}
+
+/// A regex for paths. An escape in it that no normal path has can match nothing.
+fn path_regex(context: &mut Context<'_>, text: &Text<'_>) -> Option<regex::Regex> {
+    if let Some(at) = needless_escape(text) {
+        let escape = &text[at..at + 3];
+        let message = format!("`{escape}` is in no path that is matched");
+        let normal = normal_path(&format!("/{escape}"), EncodedSlash::Keep).map(|path| path[1..].to_owned());
+        let help = normal.map(|normal| format!("paths are matched in their normal form: write `{normal}`")).ok();
+        context.report(Finding::warning("bad-path", inside(context, text, at, 3), message).maybe_help(help));
+    }
+    regex(context, text)
 }
 
 /// A duration of a key, where "0s" means none.

@@ -65,7 +65,7 @@ pub use host::{HostPattern, normal_host};
 pub use index::{Index, Lookup};
 pub use key::Key;
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
-pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, normal_path};
+pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, needless_escape, normal_path};
 pub use predicate::{Head, Predicate, StringMatch};
 pub use question::Question;
 pub use replay::{Copies, Led, Noted, Replay, Replayed, Seen, replay};

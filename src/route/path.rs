@@ -1,6 +1,8 @@
 //! Paths: patterns and the one normal form. What was matched is what is forwarded.
 //!
-//! Dot segments are resolved (RFC 3986 §5.2.4), `%2e` counting as a dot; nothing else is decoded, and nothing twice.
+//! Escapes of unreserved characters are decoded (RFC 3986 §6.2.2.2: `%63` is `c`, `%7E` is `~`, `%2e` is a dot), then dot
+//! segments are resolved (§5.2.4). Nothing else is decoded, and nothing twice. Escapes of bytes beyond ASCII have upper-case
+//! hex digits (§6.2.2.1); those of reserved characters, such as `%2f`, stay as they came.
 //! A dot segment that only some back-ends would see, behind `;` or an encoded slash, has no normal form: `/..;/x`,
 //! `/a/..%2fx` and `/a\..\x` are refused, so that nobody can read the path in another way than we did.
 
@@ -84,7 +86,7 @@ impl std::fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
-/// The normal form: dot segments resolved (`%2e` counts as a dot), nothing else decoded, duplicate slashes kept.
+/// The normal form: unreserved characters decoded, dot segments resolved, nothing else decoded, duplicate slashes kept.
 /// Borrows when the path is normal already. The query is not part of `path`.
 ///
 /// # Errors
@@ -165,9 +167,9 @@ enum Element {
     Up,
 }
 
-/// Resolves dot segments element by element.
+/// Decodes and resolves element by element.
 fn resolve(path: &str, encoded_slash: EncodedSlash) -> Result<NormalPath<'_>, PathError> {
-    // Up to the first dot segment nothing changes: find it before anything is copied.
+    // Up to the first change nothing is copied.
     let mut kept = 0;
     let mut resolved: Option<String> = None;
     let mut elements = path[1..].split('/').peekable();
@@ -175,13 +177,14 @@ fn resolve(path: &str, encoded_slash: EncodedSlash) -> Result<NormalPath<'_>, Pa
         let last = elements.peek().is_none();
         let kind = classify(element.as_bytes(), encoded_slash)?;
         if kind == Element::Name {
-            match &mut resolved {
-                None => kept += 1 + element.len(),
-                Some(out) => {
-                    out.push('/');
-                    out.push_str(element);
-                }
+            let needless = needless_escape(element);
+            if resolved.is_none() && needless.is_none() {
+                kept += 1 + element.len();
+                continue;
             }
+            let out = resolved.get_or_insert_with(|| path[..kept].to_owned());
+            out.push('/');
+            push_normal(out, element, needless);
             continue;
         }
         let out = resolved.get_or_insert_with(|| path[..kept].to_owned());
@@ -193,6 +196,45 @@ fn resolve(path: &str, encoded_slash: EncodedSlash) -> Result<NormalPath<'_>, Pa
         }
     }
     Ok(resolved.map_or(Cow::Borrowed(path), Cow::Owned))
+}
+
+/// Where the first escape of a text stands that the normal form of a path does not have.
+#[must_use]
+pub fn needless_escape(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(b'%', bytes).find(|&at| spelling(&bytes[at..]).is_some())
+}
+
+/// How the normal form spells the escape at the beginning of `bytes`, where that differs.
+fn spelling(bytes: &[u8]) -> Option<Spelling> {
+    match escaped(bytes)? {
+        byte @ (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~') => Some(Spelling::Plain(byte)),
+        byte if !byte.is_ascii() && bytes[1..3].iter().any(u8::is_ascii_lowercase) => Some(Spelling::Upper),
+        _ => None,
+    }
+}
+
+/// A form that an escape has in a normal path.
+enum Spelling {
+    /// The character itself.
+    Plain(u8),
+    /// An escape with upper-case digits.
+    Upper,
+}
+
+/// Appends an element in its normal form; its first needless escape stands at `needless`.
+fn push_normal(out: &mut String, element: &str, mut needless: Option<usize>) {
+    let mut rest = element;
+    while let Some((before, escape)) = needless.and_then(|at| rest.split_at_checked(at)) {
+        out.push_str(before);
+        match spelling(escape.as_bytes()) {
+            Some(Spelling::Plain(byte)) => out.push(char::from(byte)),
+            Some(Spelling::Upper) | None => out.extend(escape.chars().take(3).map(|c| c.to_ascii_uppercase())),
+        }
+        rest = escape.get(3..).unwrap_or("");
+        needless = needless_escape(rest);
+    }
+    out.push_str(rest);
 }
 
 /// Checks the escapes of an element, and says what it is. Pieces are what a back-end that takes `\`, `%5c` or `%2f` for
@@ -293,7 +335,21 @@ mod tests {
             ("/a/%2e/b", "/a/b"),
             ("/a/...", "/a/..."),
             ("/.well-known/x", "/.well-known/x"),
-            ("/a%2eb", "/a%2eb"),
+            ("/a%2eb", "/a.b"),
+            ("/%2e%2e%2e/a", "/.../a"),
+            ("/%63heckout/pay", "/checkout/pay"),
+            ("/a/%41%5a%61%7A%30%39%2D%2e%5F%7e", "/a/AZaz09-._~"),
+            ("/%7Euser/%2e%2e/%7Eb", "/~b"),
+            ("/a/%2E./%63", "/c"),
+            ("/a/./%63%20%64", "/a/c%20d"),
+            ("/%2563heckout", "/%2563heckout"),
+            ("/%25%36%33", "/%2563"),
+            ("/%2525%32%35", "/%252525"),
+            ("/%2F%25%3F%5C%23%3b%40%3A", "/%2F%25%3F%5C%23%3b%40%3A"),
+            ("/%2f%3f%5c", "/%2f%3f%5c"),
+            ("/%63af%c3%a9", "/caf%C3%A9"),
+            ("/caf%c3%A9", "/caf%C3%A9"),
+            ("/%61;%2e%2e/b", "/a;../b"),
             ("/a/%252e%252e/b", "/a/%252e%252e/b"),
             ("/@scope%2fname", "/@scope%2fname"),
             ("/a%5Cb\\c", "/a%5Cb\\c"),
@@ -323,6 +379,9 @@ mod tests {
             ("/a/../..", AboveRoot),
             ("/a/../../b", AboveRoot),
             ("/%2e%2e/a", AboveRoot),
+            ("/%61/%2e%2e/.%2E", AboveRoot),
+            ("/%%36%33", IllegalByte),
+            ("/%2%35", IllegalByte),
             ("/a#b", IllegalByte),
             ("/a?b", IllegalByte),
             ("/a b", IllegalByte),
@@ -359,10 +418,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn normal_is_final_and_hides_no_dots(path in "/([a;./\\\\%]|%2e|%2E|%2f|%5C|%3b|\\.\\.){0,12}") {
+        fn normal_is_final_and_hides_no_dots(path in "/([a6;./\\\\%]|%2e|%2E|%2f|%5C|%3b|%25|%36|%61|%c3|\\.\\.){0,12}") {
             if let Ok(normal) = normal_path(&path, EncodedSlash::Keep) {
                 prop_assert_eq!(normal_path(&normal, EncodedSlash::Keep), Ok(Cow::Borrowed(&*normal)));
                 prop_assert!(careless(&normal).iter().all(|e| e != "." && e != ".."), "{}", normal);
+                prop_assert_eq!(needless_escape(&normal), None);
             }
         }
 

@@ -18,7 +18,7 @@ use pointsman::telemetry::explained;
 const FILES: u64 = 50;
 const REQUESTS_A_FILE: usize = 2_000;
 const HOSTS: [&str; 6] = ["a.example.com", "b.example.com", "x.b.example.com", "A.Example.Com:8080", "other.test", ""];
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 12] = [
     "/",
     "/shop",
     "/shop/",
@@ -27,6 +27,9 @@ const PATHS: [&str; 9] = [
     "/shop/%2e%2e/shop/pay?q=1",
     "/api/v1/x",
     "/t/acme/x",
+    "/%73hop/pay",
+    "/sho%70/%2E%2e/%61pi/v1/x",
+    "/%74/%61cme/x",
     "/%zz",
 ];
 const TENANTS: [&str; 4] = ["acme", "globex", "initech", "umbrella"];
@@ -153,6 +156,40 @@ fn explained_as(explanation: &Explanation) -> String {
             let route = &explanation.route.as_ref().unwrap().name;
             let (variant, upstream) = (&served.variant, &served.upstream);
             format!("{route} {variant} {upstream} {reason} {bucket:?} {counted} {}", decision.unkeyed)
+        }
+    }
+}
+
+/// All spellings of a path are one path: for routing, for `explain`, and for who the caller is.
+#[test]
+fn needless_escapes_change_nothing() {
+    for seed in 0..FILES {
+        let text = file(&mut Rng::with_seed(seed));
+        let rules = load_text("routes.toml", &text, &|_| None).unwrap_or_else(|bad| panic!("{bad}\n{text}")).rules;
+        for (plain, escaped) in [
+            ("/shop/pay", "/%73hop/%70a%79"),
+            ("/shop", "/x/%2e%2E/sh%6fp"),
+            ("/api/v1/x", "/api/%76%31/x"),
+            ("/t/acme/x", "/%74/%61cme/x"),
+        ] {
+            let headers = HeaderMap::new();
+            let of = |path_and_query| {
+                let asked = Asked {
+                    method: &Method::GET,
+                    host: "a.example.com",
+                    path_and_query,
+                    headers: &headers,
+                    peer: IpAddr::from([192, 0, 2, 1]),
+                    client_cert: None,
+                    listener: "edge",
+                    scheme: "http",
+                    encoded_slash: EncodedSlash::Keep,
+                    facts: Facts::default(),
+                };
+                let told = explain(&rules, &asked);
+                (routed(&rules, &asked), explained_as(&told), told.path.clone(), told.tenant.clone())
+            };
+            assert_eq!(of(plain), of(escaped), "seed {seed}, {escaped}\n{text}");
         }
     }
 }

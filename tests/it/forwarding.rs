@@ -263,7 +263,17 @@ stable = "main"
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(toml);
     let ask = |path: &str| proxy.connect().get(path, "");
-    for path in ["/admin", "/admin/x", "/a/../admin/x", "/a/%2e%2e/admin/x", "/./admin/x", "/%2E/admin"] {
+    for path in [
+        "/admin",
+        "/admin/x",
+        "/a/../admin/x",
+        "/a/%2e%2e/admin/x",
+        "/./admin/x",
+        "/%2E/admin",
+        "/%61dmin/x",
+        "/admi%6E",
+        "/%7E/%2e%2E/%61%64%6d%69%6E/x",
+    ] {
         assert_eq!(ask(path).status, 403, "{path} went round the rule");
     }
     assert_eq!(ask("/../admin").status, 400, "there is nothing above the root");
@@ -275,16 +285,55 @@ stable = "main"
         ("/a%2fb", "/a%2fb"),
         ("/a//b", "/a//b"),
         ("/%252e%252e/admin", "/%252e%252e/admin"),
+        ("/%2561dmin", "/%2561dmin"),
+        ("/%7Euser/%41?%7E=%41", "/~user/A?%7E=%41"),
+        ("/%2F%25%3F%5C%3b", "/%2F%25%3F%5C%3b"),
         ("http://test/x/../y", "/y"),
         ("/?", "/?"),
     ] {
         assert_eq!(target(ask(path)), forwarded, "{path}");
     }
     proxy.settles();
-    for line in proxy.logged(15) {
+    for line in proxy.logged(21) {
         // What was refused is told as it came, everything else as it was matched.
         let path = line["path"].as_str().unwrap();
         assert_eq!(path.contains("/../"), line["detail"] == "bad_path", "{line}");
+    }
+}
+
+/// A route's limits, rewrites and regexes hold for every spelling of its paths, over HTTP/2 too.
+#[test]
+fn no_spelling_goes_around_a_route() {
+    let toml = r#"
+[upstream.main]
+endpoints = ["http://{main}"]
+[[route]]
+name = "checkout"
+match = { path = "/checkout/*" }
+stable = "main"
+limits = { body = "10B" }
+rewrite = { prefix = "/v2" }
+[[route]]
+name = "item"
+match = { path = { regex = "/item-[0-9]+" } }
+stable = "main"
+rewrite = { regex = "^/item-", to = "/items/" }
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+"#;
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).start(toml);
+    let big = [b'a'; 20];
+    for path in ["/checkout/pay", "/%63heckout/pay", "/checkou%74/pay"] {
+        assert_eq!(proxy.connect().post(path, "", &big).status, 413, "{path}");
+        let answer = proxy.connect().get(path, "");
+        assert_eq!(answer.json()["target"], "/v2/pay", "{path}");
+        assert_eq!(H2::connect(proxy.address()).get(path).json()["target"], "/v2/pay", "{path}");
+    }
+    for path in ["/item-7", "/item%2D%37", "/%69tem-7"] {
+        assert_eq!(proxy.connect().get(path, "").json()["target"], "/items/7", "{path}");
     }
 }
 
