@@ -179,7 +179,10 @@ fn believe(exchange: &mut Exchange, parts: &mut request::Parts, identity: &Ident
     let peer = exchange.client.peer.ip();
     exchange.trusted = identity.trusts(peer);
     if exchange.trusted {
-        exchange.client_ip = ClientIp::find(identity, peer, &parts.headers);
+        if exchange.survey.told {
+            exchange.client_ip = ClientIp::find(identity, peer, &parts.headers);
+            exchange.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
+        }
         exchange.request_id = parts.headers.get(super::fault::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
     }
     let peer = if exchange.trusted { Peer::Trusted } else { Peer::Stranger };

@@ -44,7 +44,7 @@ pub(super) fn answer(
         route.response_headers.apply(&mut parts.headers, &values(exchange, &request_id));
     }
     if let (Some(identity), Some(name)) = (&exchange.issued, &split.sticky_cookie) {
-        let secure = if exchange.client.secured.get().is_some() { "; Secure" } else { "" };
+        let secure = if exchange.scheme() == "https" { "; Secure" } else { "" };
         let cookie = format!("{name}={identity}; HttpOnly; SameSite=Lax; Path=/{secure}");
         if let Ok(cookie) = HeaderValue::try_from(cookie) {
             parts.headers.append(header::SET_COOKIE, cookie);

@@ -45,6 +45,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         normal_path: None,
         client_ip: client.peer.ip(),
         trusted: false,
+        forwarded_scheme: None,
         tenant: None,
         request_id: None,
         trace_id,

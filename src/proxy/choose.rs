@@ -9,7 +9,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::admit::head;
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
-use super::prepare::FORWARDED_PROTO;
 use super::shadow;
 use super::witness;
 use crate::route::{
@@ -18,11 +17,9 @@ use crate::route::{
 use crate::telemetry::{Fallback, Refusal};
 
 /// Where a listener sends requests that did not come by `https`. What a trusted proxy took by `https` did.
-pub(super) fn way_to_https(exchange: &Exchange, parts: &Parts) -> Result<Option<Redirect>, Fault> {
+pub(super) fn way_to_https(exchange: &Exchange) -> Result<Option<Redirect>, Fault> {
     let Some(redirect) = &exchange.client.listener.spec.redirect else { return Ok(None) };
-    let told =
-        || parts.headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
-    if exchange.trusted && told() {
+    if exchange.scheme() == "https" {
         return Ok(None);
     }
     if exchange.host.normal().is_empty() {

@@ -166,6 +166,11 @@ impl Client {
         worker.visitors.resets((share.ip(), n), &self.listener.spec.limits, now)
     }
 
+    /// The address that the peer connected to.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
     /// The bounds that the scanner keeps.
     pub(super) fn bounds(&self) -> Bounds {
         let limits = &self.listener.spec.limits;

@@ -42,6 +42,8 @@ pub(super) struct Exchange {
     pub(super) normal_path: Option<String>,
     pub(super) client_ip: IpAddr,
     pub(super) trusted: bool,
+    /// The scheme by which the client came to a trusted peer, as that says.
+    pub(super) forwarded_scheme: Option<&'static str>,
     pub(super) tenant: Option<Box<str>>,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) trace_id: Option<Box<str>>,
@@ -249,6 +251,11 @@ impl Exchange {
     /// The normal path.
     pub(super) fn path(&self) -> &str {
         self.normal_path.as_deref().unwrap_or_else(|| self.uri.path())
+    }
+
+    /// The scheme by which the client came: `http` or `https`.
+    pub(super) fn scheme(&self) -> &'static str {
+        self.forwarded_scheme.unwrap_or_else(|| self.client.scheme())
     }
 
     /// The route's name.

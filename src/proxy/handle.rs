@@ -42,7 +42,7 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
 async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
     let (mut parts, body) = request.into_parts();
     admit::admit(exchange, &mut parts)?;
-    if let Some(redirect) = choose::way_to_https(exchange, &parts)? {
+    if let Some(redirect) = choose::way_to_https(exchange)? {
         return Ok(answer::redirect(exchange, &redirect));
     }
     let found = choose::find(exchange, &parts)?;

@@ -24,6 +24,7 @@ mod expiry;
 mod fault;
 mod fields;
 mod forward;
+mod forwarding;
 mod grpc;
 mod h1_io;
 mod h2_io;

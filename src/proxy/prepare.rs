@@ -4,30 +4,20 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Uri, Version, request};
 use http_body::Body;
 
 use super::body::{ClientBody, RequestBody};
 use super::budget::BodyAhead;
-use super::client::Client;
 use super::exchange::{Exchange, Upload};
-use super::fault::{Fault, REQUEST_ID};
+use super::fault::Fault;
 use super::fields::{strip_aliases, strip_hop_by_hop};
+use super::forwarding;
 use super::upgrade::{self, Asked};
 use crate::route::{Route, Split, Values};
 use crate::telemetry::Refusal;
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// Fields that every forwarded request gets.
-const FIELDS_ADDED: usize = 8;
-const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 pointsman");
-const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
 
 /// Makes the upstream's request of the client's.
 pub(super) fn prepare(
@@ -44,7 +34,7 @@ pub(super) fn prepare(
     if h2 {
         join_cookies(&mut parts.headers);
     }
-    forwarding(exchange, &mut parts.headers, if h2 { VIA_HTTP2 } else { VIA_HTTP1 });
+    forwarding::add(exchange, &mut parts.headers);
     let host = split.rewrite.host.clone().or_else(|| exchange.host.value.clone());
     if let Some(host) = &host {
         parts.headers.insert(header::HOST, host.clone());
@@ -114,95 +104,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// `X-Forwarded-*`, `Forwarded`, `Via`, `X-Request-Id`: appended to what a trusted peer says, overwritten otherwise.
-fn forwarding(exchange: &mut Exchange, headers: &mut HeaderMap, via: HeaderValue) {
-    let request_id = exchange.request_id();
-    let client = &exchange.client;
-    headers.reserve(FIELDS_ADDED);
-    let forwarded = forwarded(client, exchange.host.value.as_ref());
-    if exchange.trusted {
-        if !headers.contains_key(header::FORWARDED) {
-            retell(headers);
-        }
-        append(headers, FORWARDED_FOR, &client.peer_text);
-        append(headers, header::FORWARDED, &forwarded);
-    } else {
-        headers.insert(FORWARDED_FOR, client.peer_text.clone());
-        headers.insert(header::FORWARDED, forwarded);
-    }
-    let told = [
-        (FORWARDED_PROTO, Some(HeaderValue::from_static(client.scheme()))),
-        (FORWARDED_HOST, exchange.host.value.clone()),
-        (FORWARDED_PORT, Some(client.local_port.clone())),
-    ];
-    for (name, value) in told {
-        if let Some(value) = value
-            && !(exchange.trusted && headers.contains_key(&name))
-        {
-            headers.insert(name, value);
-        }
-    }
-    if let Some(identity) = client.secured.get().and_then(|secured| secured.identity.as_ref()) {
-        headers.insert(FORWARDED_CLIENT_CERT, identity.forwarded.clone());
-    }
-    headers.append(header::VIA, via);
-    headers.insert(REQUEST_ID, request_id);
-}
-
-/// What a trusted peer told in `X-Forwarded-For` alone is told in `Forwarded` too, lest the two name different clients.
-fn retell(headers: &mut HeaderMap) {
-    let told =
-        headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
-    let elements: Vec<String> = told.map(|hop| format!("for={}", node(hop.trim()))).collect();
-    if let Ok(value) = HeaderValue::try_from(elements.join(", "))
-        && !elements.is_empty()
-    {
-        headers.insert(header::FORWARDED, value);
-    }
-}
-
-/// A node of `Forwarded` (RFC 7239 §6): an IPv6 address stands in brackets and quotes, what is no address is unknown.
-fn node(hop: &str) -> String {
-    match hop.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(ip)) => ip.to_string(),
-        Ok(std::net::IpAddr::V6(ip)) => format!("\"[{ip}]\""),
-        Err(_) => "unknown".to_owned(),
-    }
-}
-
-/// Appends to a list that may stand in several lines already.
-fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    let mut list: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
-    list.push(value.as_bytes());
-    let joined = HeaderValue::from_bytes(&list.join(&b", "[..])).unwrap_or_else(|_| value.clone());
-    headers.insert(name, joined);
-}
-
-/// This hop's element of `Forwarded` (RFC 7239), made anew only when the host differs from the last request's.
-fn forwarded(client: &Client, host: Option<&HeaderValue>) -> HeaderValue {
-    let known = client.forwarded.borrow();
-    if let Some((for_host, value)) = &*known
-        && Some(for_host) == host
-    {
-        return value.clone();
-    }
-    drop(known);
-    let node = node(&client.peer.ip().to_string());
-    let scheme = client.scheme();
-    let host_text = host.and_then(|host| host.to_str().ok()).unwrap_or("");
-    let text = match host_text {
-        "" => format!("for={node};proto={scheme}"),
-        plain if plain.bytes().all(super::scan::is_token) => format!("for={node};host={plain};proto={scheme}"),
-        quoted => format!("for={node};host=\"{quoted}\";proto={scheme}"),
-    };
-    let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown;proto=http"));
-    // A copy: the given one is a piece of the buffer that the head was read into, and would keep all of it.
-    if let Some(host) = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok()) {
-        *client.forwarded.borrow_mut() = Some((host, value.clone()));
-    }
-    value
-}
-
 fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
     let edits = &route.request_headers;
     if exchange.survey.underscore {
@@ -224,7 +125,7 @@ pub(super) fn values<'a>(exchange: &'a Exchange, request_id: &'a HeaderValue) ->
         host: exchange.host.normal(),
         path: exchange.path(),
         query: exchange.uri.query(),
-        scheme: exchange.client.scheme(),
+        scheme: exchange.scheme(),
     }
 }
 

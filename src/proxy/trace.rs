@@ -242,7 +242,7 @@ fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
         if method == OTHER {
             attributes.text("http.request.method_original", exchange.method.as_str());
         }
-        attributes.text("url.scheme", exchange.client.scheme());
+        attributes.text("url.scheme", exchange.scheme());
         attributes.text("url.path", exchange.path());
         attributes.maybe("http.route", pattern.as_deref());
         let host = exchange.host.normal();

@@ -88,7 +88,7 @@ pub struct ClientIp;
 
 impl ClientIp {
     /// The client's address: `peer` unless it is trusted, else the first untrusted hop of `X-Forwarded-For`
-    /// (or `Forwarded`, when there is no `X-Forwarded-For`), walking right to left. What is no address ends the walk
+    /// (or `Forwarded`, when `X-Forwarded-For` names no hop), walking right to left. What is no address ends the walk
     /// at the last hop that was one; when all hops are trusted, the leftmost is the client.
     #[must_use]
     pub fn find(identity: &Identity, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
@@ -294,7 +294,12 @@ mod tests {
                 "1.1.1.1",
             ),
             ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, garbage, 10.2.2.2")], "10.2.2.2"),
-            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, , 10.2.2.2")], "10.2.2.2"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, , 10.2.2.2")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1,")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", ",1.1.1.1,,10.2.2.2,"), ("x-forwarded-for", " , ")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", " ,"), ("forwarded", "for=2.2.2.2")], "2.2.2.2"),
+            ("10.0.0.1", &[("forwarded", ", for=2.2.2.2, ,for=10.2.2.2,")], "2.2.2.2"),
+            ("10.0.0.1", &[("forwarded", "for=\"2.2.2.2:50321\"")], "2.2.2.2"),
             ("10.0.0.1", &[("x-forwarded-for", "garbage")], "10.0.0.1"),
             ("10.0.0.1", &[("x-forwarded-for", "")], "10.0.0.1"),
             ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1:4711")], "1.1.1.1"),

@@ -227,7 +227,8 @@ pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
         ..Explanation::default()
     };
     if let Some(lookup) = rules.index.find(&rules.routes, &head) {
-        explanation.follow(rules, lookup, (&head, asked.scheme), &caller);
+        let forwarded = if caller.trusted { rules.identity.forwarded_scheme(head.headers) } else { None };
+        explanation.follow(rules, lookup, (&head, forwarded.unwrap_or(asked.scheme)), &caller);
     }
     let odd = [("tenant", &rules.identity.tenant), ("user", &rules.identity.user)]
         .into_iter()

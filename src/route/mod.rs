@@ -59,6 +59,7 @@ pub use decision::{Counted, Decision, Reason, Silent, Spread, Step, Trace, decid
 pub use difference::summary;
 pub use explain::{Asked, Explanation, HeaderEdit, Matched, Outcome, Served, Told, explain, explain_briefly};
 pub use facts::{Claims, Country, Facts, Needs, TokenFault};
+pub use forwarded::{LastHop, Passed};
 pub use grpc::{is_grpc, is_grpc_type};
 pub use headers::HeaderEdits;
 pub use host::{HostPattern, normal_host};

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::{Asked, CertField, EncodedSlash, Facts, Identity, ListenerSpec, Route, Rules, VerifiedCert};
 
@@ -66,7 +66,8 @@ impl Question {
         let spokesman = identity.trusted_proxies.first().map(ipnet::IpNet::addr);
         let peer = self.peer.or(spokesman).or(self.client_ip).unwrap_or(HERE);
         if identity.trusts(peer) {
-            let told = self.headers.contains_key(&X_FORWARDED_FOR) || self.peer.is_some();
+            let fields = [&X_FORWARDED_FOR, &header::FORWARDED];
+            let told = fields.iter().any(|name| self.headers.contains_key(*name)) || self.peer.is_some();
             let client = self.client_ip.or((!told).then_some(HERE));
             if let Some(Ok(client)) = client.map(|client| HeaderValue::try_from(client.to_string())) {
                 self.headers.insert(X_FORWARDED_FOR, client);

@@ -11,6 +11,7 @@ mod decision;
 mod deploy;
 mod drain;
 mod experiment;
+mod forwarded;
 mod forwarding;
 mod golden;
 mod grpc;
