@@ -29,7 +29,7 @@ fn head() -> Response<()> {
     Response::builder().header("content-type", "application/grpc").body(()).unwrap()
 }
 
-/// A service: `/x/Echo` sends each message back as it comes, `/x/Collect` answers when all have come, `/x/Status/N` ends
+/// A service: `/x/Echo` sends each message back as it comes, `/x/Collect` and `/shop.…` answer when all have come, `/x/Status/N` ends
 /// with that status at once, `/x/Html/N` answers with that status of HTTP, `/x/Sleep` never answers, and `/x/Stuck` never
 /// ends. Says which calls were cancelled.
 fn service() -> (Upstream, Receiver<Reason>) {
@@ -56,7 +56,7 @@ fn service() -> (Upstream, Receiver<Reason>) {
                 cancelled.send(reason).unwrap();
                 return;
             }
-            let collects = path == "/x/Collect";
+            let collects = path == "/x/Collect" || path.starts_with("/shop.");
             let mut response = head();
             for (name, value) in parts.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-")) {
                 response.headers_mut().append(name, value.clone());
@@ -64,7 +64,9 @@ fn service() -> (Upstream, Receiver<Reason>) {
             let mut all = Vec::new();
             let mut answer =
                 if collects { None } else { Some(respond.send_response(response.clone(), false).unwrap()) };
-            while let Some(Ok(data)) = body.data().await {
+            while let Some(data) = body.data().await {
+                // The stream was reset.
+                let Ok(data) = data else { return };
                 body.flow_control().release_capacity(data.len()).unwrap();
                 match &mut answer {
                     Some(answer) => send_all(answer, data, End::Later).await.unwrap(),
