@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
-use http::{Request, Uri, Version, request};
+use http::{Method, Request, Uri, Version, request};
 use http_body::Body;
 
 use super::body::{ClientBody, RequestBody};
@@ -19,6 +19,8 @@ use super::upgrade::{self, Asked};
 use crate::route::{Route, Split, Values};
 use crate::telemetry::Refusal;
 
+const NO_BYTES: HeaderValue = HeaderValue::from_static("0");
+
 /// Makes the upstream's request of the client's.
 pub(super) fn prepare(
     exchange: &mut Exchange,
@@ -30,6 +32,10 @@ pub(super) fn prepare(
         strip_hop_by_hop(&mut parts.headers);
     }
     let body = take_body(exchange, &mut parts.headers, body, route)?;
+    if matches!(body, RequestBody::Empty) && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        // Some servers take nothing of these methods without a length (RFC 9110 §8.6).
+        parts.headers.insert(header::CONTENT_LENGTH, NO_BYTES);
+    }
     let h2 = parts.version == Version::HTTP_2;
     if h2 {
         join_cookies(&mut parts.headers);
