@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -23,6 +23,8 @@ use crate::telemetry::{Ender, GrpcStatus};
 
 /// Bodies up to this may be taken whole.
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
+/// What a shared cache reads of a cookie of ours.
+const NO_CACHED_COOKIE: &str = "no-cache=\"set-cookie\"";
 const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
 
 /// Makes the client's response of the upstream's, if there is memory for its body.
@@ -48,6 +50,7 @@ pub(super) fn answer(
         let cookie = format!("{name}={identity}; HttpOnly; SameSite=Lax; Path=/{secure}");
         if let Ok(cookie) = HeaderValue::try_from(cookie) {
             parts.headers.append(header::SET_COOKIE, cookie);
+            keep_from_caches(&mut parts.headers);
         }
     }
     if let Some(call) = &mut exchange.call {
@@ -61,6 +64,30 @@ pub(super) fn answer(
     }
     let source = settle(exchange, body, parts.status.as_u16());
     Ok(Response::from_parts(parts, source))
+}
+
+/// A shared cache must not give one caller's cookie to others: unless it may not keep the answer at all, it is to ask again
+/// before it uses the stored field (RFC 9111 §5.2.2.4).
+fn keep_from_caches(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes).collect();
+    let keeps = [&b"no-store"[..], b"private", b"no-cache", NO_CACHED_COOKIE.as_bytes()];
+    let kept = |directive: &[u8]| keeps.iter().any(|known| directive.trim_ascii().eq_ignore_ascii_case(known));
+    let mut quoted = false;
+    let separates = |byte: &u8| {
+        quoted ^= *byte == b'"';
+        *byte == b',' && !quoted
+    };
+    let joined = lines.join(&b", "[..]);
+    if joined.split(separates).any(kept) {
+        return;
+    }
+    let all = if joined.trim_ascii().is_empty() {
+        HeaderValue::from_static(NO_CACHED_COOKIE)
+    } else {
+        let all = [&joined[..], b", ", NO_CACHED_COOKIE.as_bytes()].concat();
+        HeaderValue::from_bytes(&all).unwrap_or(HeaderValue::from_static(NO_CACHED_COOKIE))
+    };
+    headers.insert(header::CACHE_CONTROL, all);
 }
 
 /// A small body that has come already is taken whole, so that the upstream's connection is free again however slowly
@@ -184,7 +211,7 @@ fn idle(exchange: &Exchange) -> Option<Duration> {
 }
 
 /// One line that says why this variant answered, for a trusted peer that asked with `x-pointsman-explain: 1`.
-fn explain(exchange: &Exchange, headers: &mut http::HeaderMap) {
+fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
     let Some(chosen) = exchange.chosen else { return };
     let reason = crate::telemetry::ReasonLabel::of(chosen.reason(), chosen.fallback);
     let bucket = chosen.decision.bucket.map_or_else(|| "none".to_owned(), |bucket| bucket.number().to_string());
@@ -198,5 +225,35 @@ fn explain(exchange: &Exchange, headers: &mut http::HeaderMap) {
     );
     if let Ok(line) = HeaderValue::try_from(line) {
         headers.insert(EXPLAIN, line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_cache_keeps_no_cookie() {
+        let own = NO_CACHED_COOKIE;
+        for (lines, expected) in [
+            (&[][..], own.to_owned()),
+            (&[""], own.to_owned()),
+            (&["public, max-age=60"], format!("public, max-age=60, {own}")),
+            (&["public", "s-maxage=60"], format!("public, s-maxage=60, {own}")),
+            (&["no-cache=\"x-a\""], format!("no-cache=\"x-a\", {own}")),
+            (&["private=\"x-a, no-store, x-b\""], format!("private=\"x-a, no-store, x-b\", {own}")),
+            (&["max-age=60, Private"], "max-age=60, Private".to_owned()),
+            (&["no-store"], "no-store".to_owned()),
+            (&["No-Cache ,max-age=1"], "No-Cache ,max-age=1".to_owned()),
+            (&["public, no-cache=\"Set-Cookie\""], "public, no-cache=\"Set-Cookie\"".to_owned()),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CACHE_CONTROL, HeaderValue::from_static(line));
+            }
+            keep_from_caches(&mut headers);
+            let all: Vec<_> = headers.get_all(header::CACHE_CONTROL).iter().collect();
+            assert_eq!(all, [expected.as_str()], "{lines:?}");
+        }
     }
 }
