@@ -87,7 +87,7 @@ fn listeners_and_limits() {
 #[test]
 fn upstreams() {
     let text = "[upstream.c]\nendpoints = ['h2c://Grpc.internal:50051', { url = 'http://[::1]', weight = 3 }]\nrevision = '7'\n\
-                balance = 'hash'\nconnect_timeout = '250ms'\nlimits = { connections = 1 }\n";
+                balance = 'hash'\nconnect_timeout = '250ms'\nlimits = { connections = 1, response_headers = 300 }\n";
     let upstream = rules(text).upstreams.remove(2);
     let spec = |protocol, host, port, weight| EndpointSpec { protocol, host, port, weight };
     let expected = Upstream {
@@ -99,7 +99,7 @@ fn upstreams() {
         ],
         balance: Balance::Hash,
         connect_timeout: Duration::from_millis(250),
-        limits: UpstreamLimits { connections: 1, requests: 4096 },
+        limits: UpstreamLimits { connections: 1, response_headers: 300, ..UpstreamLimits::default() },
         proxy_protocol: None,
         tls: None,
     };

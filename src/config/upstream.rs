@@ -8,7 +8,7 @@ use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Named, Reader, Text};
 use super::source::Span;
-use super::spec::{DURATION, Form, Spec, default, optional, required};
+use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
 use super::value;
 use crate::route::{Balance, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
 
@@ -64,6 +64,13 @@ const LIMITS: Spec = Spec {
     keys: &[
         default("connections", Form::Integer(1, 1_000_000), "1024", "Open connections."),
         default("requests", Form::Integer(1, 1_000_000), "4096", "Requests in flight."),
+        default("response_headers", Form::Integer(1, 10_000), "256", "Header fields of an answer; beyond: 502."),
+        default(
+            "response_header_bytes",
+            Form::Pattern(SIZE),
+            "\"64KiB\"",
+            "Bytes of an answer's head, 1KiB to 256KiB; beyond: 502.",
+        ),
     ],
     later: &[],
 };
@@ -88,14 +95,10 @@ pub(super) fn upstream(context: &mut Context<'_>, named: &Named<'_>, system: &mu
             None => {}
         }
     }
-    let limits = reader.table(context, "limits", &LIMITS).map_or_else(UpstreamLimits::default, |reader| {
-        let reader = reader.called(named.name);
-        let usual = UpstreamLimits::default();
-        let connections = reader.count(context, "connections").unwrap_or(usual.connections);
-        let requests = reader.count(context, "requests").unwrap_or(usual.requests);
-        reader.finish(context);
-        UpstreamLimits { connections, requests }
-    });
+    let limits = match reader.table(context, "limits", &LIMITS) {
+        Some(reader) => limits(context, &reader.called(named.name)),
+        None => UpstreamLimits::default(),
+    };
     let proxy_protocol = reader.word(context, "proxy_protocol").map(|word| match word {
         0 => ProxyProtocol::V1,
         _ => ProxyProtocol::V2,
@@ -111,6 +114,24 @@ pub(super) fn upstream(context: &mut Context<'_>, named: &Named<'_>, system: &mu
     reader.finish(context);
     let name = named.name.to_owned();
     Some(Upstream { name, revision, endpoints, balance, connect_timeout, limits, proxy_protocol, tls })
+}
+
+fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> UpstreamLimits {
+    let mut limits = UpstreamLimits::default();
+    for (key, field) in [
+        ("connections", &mut limits.connections),
+        ("requests", &mut limits.requests),
+        ("response_headers", &mut limits.response_headers),
+    ] {
+        *field = reader.count(context, key).unwrap_or(*field);
+    }
+    let bytes = reader.get("response_header_bytes");
+    let bytes = bytes.and_then(|item| value::size(context, &item, (1 << 10, 256 << 10)));
+    if let Some(bytes) = bytes.and_then(|bytes| u32::try_from(bytes).ok()) {
+        limits.response_header_bytes = bytes;
+    }
+    reader.finish(context);
+    limits
 }
 
 fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec> {

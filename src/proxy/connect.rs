@@ -22,11 +22,13 @@ use super::upstream_h2_io::{Said, UpstreamH2Io};
 use super::upstream_io::UpstreamIo;
 use super::upstream_tls;
 use super::worker::Worker;
-use crate::route::Protocol;
+use crate::route::{Protocol, UpstreamLimits};
 use crate::telemetry::UpstreamSeries;
 
-/// Largest response head.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// What HTTP/2 counts besides its name and value for each field of a head (RFC 9113 §6.5.2).
+const FIELD_BYTES: u32 = 32;
+/// What a buffer holds besides a head of the largest size.
+const BESIDES_HEAD_BYTES: usize = 8 * 1024;
 /// Buffers of an HTTP/1.1 connection grow to this.
 const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// An endpoint that takes no streams on a new connection is not asked again before this.
@@ -158,14 +160,22 @@ async fn open(
         endpoint.multiplexed.borrow_mut().push(connection.clone());
         Ok(Lease::Stream(Stream::new(connection)))
     } else {
-        let connection = speak_h1(worker, (socket, open)).await?;
+        let connection = speak_h1(worker, &upstream.upstream.limits, (socket, open)).await?;
         Ok(Lease::Whole { connection, endpoint: Rc::clone(endpoint) })
     }
 }
 
-async fn speak_h1(worker: &Rc<Worker>, (socket, open): (Socket, Open)) -> Result<Single, Fault> {
+async fn speak_h1(
+    worker: &Rc<Worker>,
+    limits: &UpstreamLimits,
+    (socket, open): (Socket, Open),
+) -> Result<Single, Fault> {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(H1_BUFFER_BYTES).max_header_size(HEAD_BYTES_MAX);
+    let head_bytes = limits.response_header_bytes as usize;
+    builder
+        .max_buf_size(H1_BUFFER_BYTES.max(head_bytes + BESIDES_HEAD_BYTES))
+        .max_header_size(head_bytes)
+        .max_headers(limits.response_headers as usize);
     let (io, hints) = UpstreamIo::new(socket, worker);
     let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
     let task = tokio::task::spawn_local({
@@ -196,7 +206,7 @@ async fn speak_h2(
         .initial_connection_window_size(worker.budget.window_bytes())
         .initial_stream_window_size(worker.budget.stream_window_bytes())
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(header_list_bytes(&upstream.upstream.limits))
         .keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));
     let (io, said) = UpstreamH2Io::new(socket, worker);
@@ -222,6 +232,12 @@ async fn speak_h2(
         Ok(false) => Err(Fault::UpstreamReset),
         Err(_) => Err(Fault::ConnectTimeout),
     }
+}
+
+/// Up to this size an answer's head over HTTP/2 is read, to be measured as one of HTTP/1.1 is: what is larger breaks off
+/// its stream.
+fn header_list_bytes(limits: &UpstreamLimits) -> u32 {
+    2 * limits.response_header_bytes + FIELD_BYTES * limits.response_headers
 }
 
 async fn connect(

@@ -38,6 +38,8 @@ pub(super) enum Fault {
     UpstreamReset,
     /// What came was not HTTP, or could be read in two ways.
     UpstreamProtocol,
+    /// The answer's head has more fields or bytes than `limits.response_headers` and `response_header_bytes` of the upstream.
+    UpstreamHeaders,
     /// What came was TLS, where none was expected.
     UpstreamSpeaksTls,
     /// It cannot be upgraded there.
@@ -72,7 +74,9 @@ impl Fault {
             | Self::TlsAlert
             | Self::TlsTimeout => Some(Failure::Connect),
             Self::ResponseTimeout | Self::CallTimeout => Some(Failure::Timeout),
-            Self::UpstreamReset | Self::UpstreamProtocol | Self::UpstreamSpeaksTls => Some(Failure::Reset),
+            Self::UpstreamReset | Self::UpstreamProtocol | Self::UpstreamHeaders | Self::UpstreamSpeaksTls => {
+                Some(Failure::Reset)
+            }
         }
     }
 
@@ -86,6 +90,7 @@ impl Fault {
             Self::ConnectRefused
             | Self::UpstreamReset
             | Self::UpstreamProtocol
+            | Self::UpstreamHeaders
             | Self::UpstreamSpeaksTls
             | Self::NoUpgrade => StatusCode::BAD_GATEWAY,
             Self::TlsCertificate | Self::TlsProtocol | Self::TlsAlert => StatusCode::BAD_GATEWAY,
@@ -113,6 +118,7 @@ impl Fault {
             Self::TlsAlert => "tls_alert_received",
             Self::UpstreamReset => "connection_terminated",
             Self::UpstreamProtocol | Self::UpstreamSpeaksTls => "http_protocol_error",
+            Self::UpstreamHeaders => "http_response_header_section_size",
             Self::NoUpgrade => "http_upgrade_failed",
             Self::ResponseTimeout | Self::CallTimeout => "http_response_timeout",
         }
@@ -131,6 +137,7 @@ impl Fault {
             Self::ConnectTimeout => "connect_timeout",
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamProtocol => "upstream_protocol",
+            Self::UpstreamHeaders => "upstream_response_headers",
             Self::UpstreamSpeaksTls => "upstream_speaks_tls",
             Self::NoUpgrade => "upstream_no_upgrade",
             Self::TlsCertificate => "tls_certificate",
@@ -157,6 +164,10 @@ impl Fault {
             Self::UpstreamReset => "The service broke off before it answered.",
             Self::NoUpgrade => "The service takes no such connections.",
             Self::UpstreamProtocol | Self::UpstreamSpeaksTls => "The service gave an answer that cannot be understood.",
+            Self::UpstreamHeaders => {
+                "The service's answer has more header fields or bytes than upstream.limits.response_headers and \
+                 response_header_bytes let through."
+            }
             Self::ConnectTimeout | Self::TlsTimeout | Self::ResponseTimeout => "The service did not answer in time.",
             Self::CallTimeout => grpc::TOO_LATE,
         }
@@ -176,6 +187,7 @@ impl Fault {
             | Self::TlsTimeout
             | Self::UpstreamReset
             | Self::UpstreamProtocol
+            | Self::UpstreamHeaders
             | Self::UpstreamSpeaksTls
             | Self::NoUpgrade
             | Self::ResponseTimeout
@@ -188,6 +200,7 @@ impl Fault {
         match self {
             Self::Refused(Refusal::NoRoute | Refusal::Method | Refusal::Upgrade) => GrpcStatus::UNIMPLEMENTED,
             Self::Refused(Refusal::BodyTooLarge | Refusal::HeadersTooLarge) => GrpcStatus::RESOURCE_EXHAUSTED,
+            Self::UpstreamHeaders => GrpcStatus::RESOURCE_EXHAUSTED,
             Self::Refused(refusal) if refusal_passes(refusal) => GrpcStatus::UNAVAILABLE,
             Self::Refused(_) => GrpcStatus::INTERNAL,
             Self::ClientGone => GrpcStatus::CANCELLED,

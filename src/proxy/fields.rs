@@ -4,7 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::client::TRAILERS_MAX;
 use super::scan::is_token;
-use crate::route::{Extractor, Identity, is_grpc_type, is_proxy_told};
+use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, is_proxy_told};
 
 /// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -230,6 +230,13 @@ pub(super) fn is_malformed_h2(headers: &HeaderMap) -> bool {
                 && !name.as_str().starts_with("proxy-auth"))
             || (*name == header::TE && value != "trailers")
     })
+}
+
+/// Whether the fields of a response, written as HTTP/1.1 does, are more or larger than they may be.
+pub(super) fn is_too_large(headers: &HeaderMap, limits: &UpstreamLimits) -> bool {
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+    headers.len() > limits.response_headers as usize
+        || headers.iter().map(line).sum::<usize>() > limits.response_header_bytes as usize
 }
 
 /// Whether a response's framing can be read in two ways (RFC 9112 §6.3).

@@ -16,7 +16,7 @@ use super::body::RequestBody;
 use super::connect::{self, Reuse};
 use super::exchange::{Chosen, Exchange, Stage, UploadFault};
 use super::fault::Fault;
-use super::fields::is_ambiguous_response;
+use super::fields::{is_ambiguous_response, is_too_large};
 use super::lease::{Flight, Lease};
 use super::open_streams::{OpenStream, unless_killed};
 use super::pool::{EndpointPool, UpstreamPool};
@@ -29,7 +29,7 @@ use super::trace;
 use super::upgrade::{self, Asked};
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
-use crate::route::{Protocol, Route};
+use crate::route::{Protocol, Route, UpstreamLimits};
 use crate::telemetry::{StatusClass, UpstreamMeter};
 
 /// From this limit on, a worker may use up half of its share without looking at the others.
@@ -165,7 +165,7 @@ async fn send(
                     again.forget();
                 }
                 meter.latency.record(head_has_come(exchange, asked, response.status()));
-                let mut response = inspect(response)?;
+                let mut response = inspect(response, &upstream.upstream.limits)?;
                 if upgrade::is_agreed(exchange.asked.as_deref(), &response)? {
                     Box::pin(upgrade::take_over(exchange, &mut response)).await?;
                 }
@@ -247,7 +247,8 @@ struct Failure {
 impl Failure {
     fn of(error: &hyper::Error, unsent: Option<Request<RequestBody>>) -> Self {
         let garbage = error.is_parse() || error.is_parse_status() || error.is_parse_too_large();
-        let fault = if garbage { Fault::UpstreamProtocol } else { Fault::UpstreamReset };
+        let read = if garbage { Fault::UpstreamProtocol } else { Fault::UpstreamReset };
+        let fault = if error.is_parse_too_large() { Fault::UpstreamHeaders } else { read };
         Self { fault, unsent, silent: !garbage && !error.is_user(), unprocessed: is_unprocessed(error) }
     }
 }
@@ -290,9 +291,14 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
     }
 }
 
-/// An answer that can be read in two ways is none.
-fn inspect(response: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
+/// An answer that can be read in two ways is none, and none is one over HTTP/2 whose head is too large: over HTTP/1.1
+/// such a head is not read.
+fn inspect(response: Response<Incoming>, limits: &UpstreamLimits) -> Result<Response<Incoming>, Fault> {
+    let http2 = response.version() == Version::HTTP_2;
+    if http2 && is_too_large(response.headers(), limits) {
+        return Err(Fault::UpstreamHeaders);
+    }
     let odd = response.status().as_u16() >= 600;
-    let ambiguous = response.version() != Version::HTTP_2 && is_ambiguous_response(response.headers());
+    let ambiguous = !http2 && is_ambiguous_response(response.headers());
     if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(response) }
 }

@@ -120,6 +120,9 @@ impl Pools {
         if let Some(same) = old.filter(|old| old.is_for(upstream, endpoints)) {
             return Rc::clone(same);
         }
+        // Connections read answers within the limits that they were opened with.
+        let bounds = |upstream: &Upstream| (upstream.limits.response_headers, upstream.limits.response_header_bytes);
+        let old = old.filter(|old| bounds(&old.upstream) == bounds(upstream));
         let pools: Box<[Rc<EndpointPool>]> = endpoints
             .iter()
             .map(|endpoint| {

@@ -142,17 +142,21 @@ pub enum Balance {
     Hash,
 }
 
-/// `limits` of an upstream; both are process-wide.
+/// `limits` of an upstream; connections and requests are process-wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// Open connections.
     pub connections: u32,
     /// Requests in flight.
     pub requests: u32,
+    /// Header fields of one answer.
+    pub response_headers: u32,
+    /// Bytes of one answer's head.
+    pub response_header_bytes: u32,
 }
 
 impl Default for UpstreamLimits {
     fn default() -> Self {
-        Self { connections: 1024, requests: 4096 }
+        Self { connections: 1024, requests: 4096, response_headers: 256, response_header_bytes: 64 * 1024 }
     }
 }

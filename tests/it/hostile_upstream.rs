@@ -115,7 +115,7 @@ fn heads_without_end_are_502() {
     let answer = proxy.connect().get("/", "");
     assert_eq!(answer.status, 502);
     proxy.settles();
-    assert_eq!(proxy.logged(1)[0]["detail"], "upstream_protocol");
+    assert_eq!(proxy.logged(1)[0]["detail"], "upstream_response_headers");
     until("its connection ends", || (upstream.open() == 0).then_some(()));
 }
 
