@@ -9,6 +9,7 @@ use http::{Response, StatusCode, Version};
 use super::body::Source;
 use super::exchange::Exchange;
 use super::grpc;
+use super::prepare::values;
 use crate::compare::Failure;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
@@ -339,6 +340,7 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         None => plain(fault, &id, exchange.survey.json),
     };
     let headers = response.headers_mut();
+    edit(exchange, headers, &id);
     headers.insert(REQUEST_ID, id);
     let details = format!("pointsman; error={}; details=\"{}\"", fault.proxy_error(), fault.detail());
     insert(headers, PROXY_STATUS, &details);
@@ -355,6 +357,20 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         response.headers_mut().remove(header::CONTENT_TYPE);
     }
     response
+}
+
+/// The route's edits hold on errors too. What describes the error itself stays.
+fn edit(exchange: &Exchange, headers: &mut HeaderMap, id: &HeaderValue) {
+    let Some(route) = exchange.route else { return };
+    let edits = &exchange.local.snapshot.rules.route(route).response_headers;
+    if edits.is_empty() {
+        return;
+    }
+    let own = headers.clone();
+    edits.apply(headers, &values(exchange, id));
+    for (name, value) in &own {
+        headers.insert(name, value.clone());
+    }
 }
 
 fn plain(fault: Fault, id: &HeaderValue, json: bool) -> Response<Source> {

@@ -6,6 +6,7 @@
 mod admin;
 mod advisories;
 mod agree;
+mod answers;
 mod cli;
 mod decision;
 mod deploy;
