@@ -110,7 +110,7 @@ struct Said<'a> {
 impl<'a> Said<'a> {
     fn of(identity: &Identity, headers: &'a HeaderMap) -> Self {
         let elements = elements(headers);
-        let addresses = elements.iter().map(|element| element.address());
+        let addresses = elements.iter().map(Element::address);
         let believed = elements.len() - believed(identity, addresses.rev());
         Self {
             x_hops: members(headers, "x-forwarded-for").map(|hop| hop.unwrap_or("unknown")).collect(),
@@ -391,8 +391,10 @@ impl<'a> Iterator for Quoted<'a> {
 #[cfg(test)]
 mod tests {
     use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::route::ClientIp;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -402,13 +404,16 @@ mod tests {
         map
     }
 
+    fn identity() -> Identity {
+        let trusted_proxies = ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().unwrap()).to_vec();
+        Identity { trusted_proxies, ..Identity::default() }
+    }
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+
     fn passed(lines: &[(&'static str, &str)]) -> Passed {
-        let identity = Identity {
-            trusted_proxies: ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()].to_vec(),
-            ..Identity::default()
-        };
-        let last = LastHop { peer: [10, 0, 0, 9].into(), host: Some("in.test"), scheme: "http", port: 8090 };
-        identity.pass_on(&headers(lines), last)
+        let last = LastHop { peer: PEER, host: Some("in.test"), scheme: "http", port: 8090 };
+        identity().pass_on(&headers(lines), last)
     }
 
     const FOR: &str = "x-forwarded-for";
@@ -532,5 +537,33 @@ mod tests {
             ["http", "ws", "https", "wss", "x"].map(scheme),
             [Some("http"), Some("http"), Some("https"), Some("https"), None]
         );
+    }
+
+    /// Words of lists, good and bad.
+    const WORDS: &str =
+        "(1\\.1\\.1\\.1|10\\.0\\.0\\.1|10\\.0\\.0\\.1:80|2001:db9::1|\\[2001:db8::1\\]:9|odd|unknown| |,|, ){0,8}";
+    const ELEMENTS: &str = "(for=1\\.1\\.1\\.1|for=10\\.0\\.0\\.1|for=\"\\[2001:db8::1\\]:9\"|for=_x|by=a|;|;proto=https|;proto=http|;host=a|\"|\\\\|,|, ){0,8}";
+
+    proptest! {
+        /// Whoever is trusted behind us finds the same client and scheme in either family, and the client that we found.
+        #[test]
+        fn both_families_say_the_same(
+            x_for in prop::option::of(WORDS),
+            forwarded in prop::option::of(ELEMENTS),
+            proto in prop::option::of("(https|http|https,http|,|odd)"),
+        ) {
+            let lines = [(FOR, x_for), ("forwarded", forwarded), (PROTO, proto)];
+            let lines: Vec<_> = lines.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+            let (identity, passed) = (identity(), passed(&lines));
+            let client = ClientIp::find(&identity, PEER, &headers(&lines));
+            let next = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 8));
+            let x = headers(&[(FOR, &passed.x_for), (PROTO, passed.proto)]);
+            let element = headers(&[("forwarded", &passed.forwarded)]);
+            prop_assert_eq!(ClientIp::find(&identity, next, &x), client, "{:?}: {:?}", lines, passed);
+            prop_assert_eq!(ClientIp::find(&identity, next, &element), client, "{:?}: {:?}", lines, passed);
+            let scheme = identity.forwarded_scheme(&headers(&lines)).unwrap_or("http");
+            prop_assert_eq!(identity.forwarded_scheme(&x), Some(scheme), "{:?}: {:?}", lines, passed);
+            prop_assert_eq!(identity.forwarded_scheme(&element), Some(scheme), "{:?}: {:?}", lines, passed);
+        }
     }
 }

@@ -166,7 +166,8 @@ fn answered(target: &str) -> impl Iterator<Item = (String, String)> {
 fn large_heads() -> [(Upstream, &'static str); 2] {
     let h1 = Upstream::script(|mut conn| {
         while let Ok(got) = conn.request() {
-            let lines: String = answered(&got.target).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let lines: String =
+                answered(&got.target).map(|(name, value)| [&*name, ": ", &*value, "\r\n"].concat()).collect();
             if !conn.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n")) {
                 return;
             }

@@ -70,7 +70,6 @@ const CASES: &[Case] = &[
         host: "shop.test:8443",
         port: "8443",
         forwarded: "for=\"203.0.113.9:50321\";host=\"shop.test:8443\";proto=https, for=127.0.0.1;host=\"shop.test:8443\";",
-        ..OWN
     },
     Case {
         says: &[("X-Forwarded-For", "203.0.113.9:50321")],
@@ -138,6 +137,11 @@ fn line(got: &serde_json::Value, name: &str) -> String {
     lines[0].to_owned()
 }
 
+/// What the peer says, as lines of a head.
+fn lines_of(case: &Case) -> String {
+    case.says.iter().map(|(name, value)| [*name, ": ", *value, "\r\n"].concat()).collect()
+}
+
 fn check(got: &serde_json::Value, case: &Case, own_port: &str) {
     let says = case.says;
     let port = if case.port.is_empty() { own_port } else { case.port };
@@ -162,7 +166,7 @@ fn services_read_one_client_and_one_scheme() {
     let own_port = proxy.address().port().to_string();
     let (mut h1, mut h2) = (proxy.connect(), H2::connect(proxy.address()));
     for case in CASES {
-        let lines: String = case.says.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let lines = lines_of(case);
         let answer = h1.get("/", &lines);
         check(&answer.json(), case, &own_port);
         let (got, cookie) = over_h2(&mut h2, case.says);
@@ -192,7 +196,7 @@ fn nobody_believes_a_stranger() {
     let own_port = proxy.address().port().to_string();
     let (mut h1, mut h2) = (proxy.connect(), H2::connect(proxy.address()));
     for case in CASES {
-        let lines: String = case.says.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let lines = lines_of(case);
         let answer = h1.get("/", &lines);
         check(&answer.json(), &OWN, &own_port);
         let (got, cookie) = over_h2(&mut h2, case.says);
