@@ -58,6 +58,10 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     let limits = &exchange.client.listener.spec.limits;
     if parts.version == Version::HTTP_2 {
         inspect_h2(parts, limits.uri_bytes as usize)?;
+        // On HTTP/1.1 the scanner has refused it.
+        if exchange.survey.framing_alias {
+            return Err(Refusal::BadFraming);
+        }
     }
     if parts.headers.len() > limits.headers as usize {
         return Err(Refusal::HeadersTooLarge);
@@ -96,7 +100,7 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
         return Err(Refusal::MalformedHead);
     }
     let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
-    let is_number = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    let is_number = |length: &HeaderValue| super::scan::content_length(length.as_bytes()).is_some();
     if lengths.next().is_some_and(|length| !is_number(length)) || lengths.next().is_some() {
         return Err(Refusal::BadFraming);
     }

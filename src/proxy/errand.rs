@@ -131,6 +131,7 @@ impl Errand<'_> {
                         return ShadowEnd::Dropped(ShadowDrop::Connect);
                     }
                     mark(&mut request);
+                    connection.hints.begin(request.method());
                     connection.sender.try_send_request(request).await
                 }
                 Some(Lease::Stream(stream)) => {

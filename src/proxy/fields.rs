@@ -1,9 +1,10 @@
 //! What kind of field a header is: for one connection only, ours to set, forbidden in trailers, or nobody's business.
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::client::TRAILERS_MAX;
-use super::scan::is_token;
+use super::scan::{content_length, is_framing_look_alike, is_token};
 use crate::route::{Extractor, Identity, is_grpc_type};
 
 /// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
@@ -26,6 +27,8 @@ pub(super) struct Survey {
     pub(super) told: bool,
     /// A name has an underscore.
     pub(super) underscore: bool,
+    /// A name can be read as that of a framing field.
+    pub(super) framing_alias: bool,
     /// Bytes of all names and values.
     pub(super) bytes: usize,
 }
@@ -56,6 +59,7 @@ impl Survey {
             _ => {
                 self.told |= is_proxy_told(text);
                 self.underscore |= memchr::memchr(b'_', text.as_bytes()).is_some();
+                self.framing_alias |= is_framing_look_alike(text.as_bytes());
             }
         }
     }
@@ -109,6 +113,7 @@ fn is_guarded(name: &HeaderName, identity: &Identity) -> bool {
 pub(super) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
     !(is_hop_by_hop(name)
         || is_proxy_told(name.as_str())
+        || is_framing_look_alike(name.as_str().as_bytes())
         || matches!(
             *name,
             header::HOST
@@ -245,19 +250,21 @@ pub(super) fn is_malformed_h2(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a response's framing can be read in two ways (RFC 9112 §6.3).
-pub(super) fn is_ambiguous_response(headers: &HeaderMap) -> bool {
+/// Whether a response's framing can be read in two ways (RFC 9112 §6.1, §6.3).
+pub(super) fn is_ambiguous_response(version: Version, headers: &HeaderMap) -> bool {
+    if headers.keys().any(|name| is_framing_look_alike(name.as_str().as_bytes())) {
+        return true;
+    }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
-        length.is_some() || codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+        version == Version::HTTP_10
+            || length.is_some()
+            || codings.next().is_some()
+            || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
     } else {
-        let digits = |length: &HeaderValue| {
-            let length = length.as_bytes();
-            !length.is_empty() && length.iter().all(u8::is_ascii_digit)
-        };
-        length.is_some_and(|length| !digits(length)) || lengths.next().is_some()
+        length.is_some_and(|length| content_length(length.as_bytes()).is_none()) || lengths.next().is_some()
     }
 }
 
@@ -355,7 +362,16 @@ mod tests {
 
     #[test]
     fn trailers_carry_no_framing() {
-        for name in ["content-length", "transfer-encoding", "host", "x-forwarded-for", "authorization", "connection"] {
+        for name in [
+            "content-length",
+            "content_length",
+            "transfer-encoding",
+            "transfer.encoding",
+            "host",
+            "x-forwarded-for",
+            "authorization",
+            "connection",
+        ] {
             assert!(!is_allowed_in_trailers(&name.parse().unwrap()), "{name}");
         }
         for name in ["grpc-status", "grpc-message", "x-checksum", "server-timing"] {
@@ -375,12 +391,17 @@ mod tests {
             &[("content-length", "5, 5")],
             &[("content-length", "+5")],
             &[("content-length", "")],
+            &[("content-length", "9223372036854775808")],
+            &[("content-length", "5"), ("content_length", "5")],
+            &[("transfer.encoding", "chunked")],
         ] {
-            assert!(is_ambiguous_response(&headers(lines)), "{lines:?}");
+            assert!(is_ambiguous_response(Version::HTTP_11, &headers(lines)), "{lines:?}");
         }
-        for lines in [&[("transfer-encoding", "Chunked")][..], &[("content-length", "5")], &[]] {
-            assert!(!is_ambiguous_response(&headers(lines)), "{lines:?}");
+        for lines in [&[("transfer-encoding", "Chunked")][..], &[("content-length", "9223372036854775807")], &[]] {
+            assert!(!is_ambiguous_response(Version::HTTP_11, &headers(lines)), "{lines:?}");
         }
+        let chunked = headers(&[("transfer-encoding", "chunked")]);
+        assert!(is_ambiguous_response(Version::HTTP_10, &chunked), "HTTP/1.0 has no chunks");
     }
 
     #[test]

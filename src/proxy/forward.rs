@@ -250,12 +250,18 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
     match &mut exchange.lease {
         Some(Lease::Whole { connection, .. }) => {
             connection.hints.asked.set(exchange.asked.is_some());
+            connection.hints.begin(request.method());
             if exchange.version == Version::HTTP_11 {
                 connection.hints.go_to(&exchange.client);
             }
             connection.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();
-                let failure = Failure::of(error.error(), unsent);
+                let mut failure = Failure::of(error.error(), unsent);
+                if connection.hints.is_broken() {
+                    failure.fault = Fault::UpstreamProtocol;
+                }
+                // Of an answer that has begun no other one is a repetition: the client may have seen a part of it.
+                failure.silent &= !connection.hints.is_answered();
                 let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.hints.speaks_tls();
                 if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
             })
@@ -276,6 +282,6 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
 /// An answer that can be read in two ways is none.
 fn inspect(response: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
     let odd = response.status().as_u16() >= 600;
-    let ambiguous = response.version() != Version::HTTP_2 && is_ambiguous_response(response.headers());
+    let ambiguous = is_ambiguous_response(response.version(), response.headers());
     if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(response) }
 }

@@ -4,6 +4,7 @@
 mod acceptor;
 mod admit;
 mod answer;
+mod answers;
 mod balance;
 mod begin;
 mod body;

@@ -182,7 +182,7 @@ impl Fields {
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = decimal(value.trim_ascii()).ok_or(Refusal::BadFraming)?;
+                let length = content_length(value.trim_ascii()).ok_or(Refusal::BadFraming)?;
                 if self.length.replace(length).is_some() {
                     return Err(Refusal::BadFraming);
                 }
@@ -193,7 +193,7 @@ impl Fields {
                 }
                 self.chunked += 1;
             }
-            13.. if is_framing_look_alike(name) => return Err(Refusal::BadFraming),
+            _ if is_framing_look_alike(name) => return Err(Refusal::BadFraming),
             _ => {}
         }
         Ok(())
@@ -216,18 +216,26 @@ impl Fields {
     }
 }
 
-/// `Transfer_Encoding`, `Content--Length` and the like: without `-`, `_` and `.` the name is that of a framing field.
-fn is_framing_look_alike(name: &[u8]) -> bool {
-    let letters = || name.iter().filter(|b| !matches!(b, b'-' | b'_' | b'.')).map(u8::to_ascii_lowercase);
-    letters().eq(b"transferencoding".iter().copied()) || letters().eq(b"contentlength".iter().copied())
+/// Whether a name is not that of a framing field, but can be read as one: `Transfer_Encoding`, `Content--Length`,
+/// `transfer.encoding`. Only its letters and digits count. One rule for heads and trailers of requests and answers,
+/// whatever the protocol.
+pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
+    const FRAMING: [(&[u8], &[u8]); 2] =
+        [(b"transferencoding", b"transfer-encoding"), (b"contentlength", b"content-length")];
+    let letters = || name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase);
+    let is_alias =
+        |(plain, exact): (&[u8], &[u8])| letters().eq(plain.iter().copied()) && !name.eq_ignore_ascii_case(exact);
+    name.len() >= FRAMING[1].0.len() && FRAMING.into_iter().any(is_alias)
 }
 
-/// A decimal number of digits only.
-fn decimal(digits: &[u8]) -> Option<u64> {
+/// The number in a `Content-Length`: digits only, and no more than 2^63 - 1, since servers that keep it as a signed
+/// number read anything above as negative.
+pub(super) fn content_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    i64::try_from(length).is_ok().then_some(length)
 }
 
 /// RFC 9110 §5.6.2.
@@ -398,6 +406,8 @@ mod tests {
             "Content-Length: ",
             "Content-Length: 1_0",
             "Content-Length: 99999999999999999999",
+            "Content-Length: 9223372036854775808",
+            "Content-Length: 9999999999999999999",
             "Content-Length: 1\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: chunked\r\nContent-Length: 1",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
@@ -409,11 +419,39 @@ mod tests {
             "Content_Length: 5",
             "ContentLength: 5",
             "Transfer---Encoding: chunked",
+            "Transfer.Encoding: chunked",
+            "transfer'encoding: chunked",
+            "-Content-Length: 5",
         ] {
             let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
             check(&text, Head::Refused(Refusal::BadFraming));
         }
         check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Head::Refused(Refusal::BadFraming));
+    }
+
+    #[test]
+    fn lengths_end_where_signed_numbers_do() {
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", i64::MAX);
+        check(&text, Head::Complete(text.len(), Framing::Length(i64::MAX.unsigned_abs())));
+        assert_eq!(
+            (content_length(b"9223372036854775807"), content_length(b"9223372036854775808")),
+            (Some(i64::MAX.unsigned_abs()), None)
+        );
+        assert_eq!(content_length(b"18446744073709551614"), None);
+    }
+
+    #[test]
+    fn names_that_can_be_read_as_framing_are_told_from_others() {
+        for name in
+            ["transfer_encoding", "Transfer.Encoding", "transfer--encoding", "TransferEncoding", "content~length-"]
+        {
+            assert!(is_framing_look_alike(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["transfer-encoding", "Content-Length", "content-encoding", "x-content-length", "content-length2", ""]
+        {
+            assert!(!is_framing_look_alike(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

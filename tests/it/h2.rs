@@ -314,6 +314,11 @@ const ODD: &[(Pairs, Pairs)] = &[
     (&[], &[("content-length", "0x0")]),
     (&[], &[("content-length", "")]),
     (&[], &[("content-length", "99999999999999999999")]),
+    (&[(":method", "POST")], &[("transfer_encoding", "chunked")]),
+    (&[(":method", "POST")], &[("transfer.encoding", "chunked")]),
+    (&[(":method", "POST")], &[("transferencoding", "chunked")]),
+    (&[(":method", "POST")], &[("content--length", "0")]),
+    (&[(":method", "POST")], &[("content_length", "0")]),
 ];
 
 #[test]
@@ -327,6 +332,13 @@ fn heads_that_http1_could_not_carry_are_refused() {
         let refused = matches!(fate, Fate::Answered(400, _) | Fate::Reset(PROTOCOL_ERROR) | Fate::GoneAway(_));
         assert!(refused, "{replaced:?} {more:?}: {fate:?}");
         assert_eq!(echo.requests(), 0, "{replaced:?} {more:?} reached the upstream: {:?}", echo.got());
+    }
+    for length in ["9223372036854775808", "9999999999999999999", "18446744073709551614"] {
+        let mut client = Frames::connect(proxy.address(), &[]);
+        client.headers(1, 0, &fields(&[(":method", "POST")], &[("content-length", length)]));
+        let fate = client.fate(1);
+        let refused = matches!(fate, Fate::Answered(400, _) | Fate::Reset(PROTOCOL_ERROR));
+        assert!(refused && echo.requests() == 0, "{length}: {fate:?}");
     }
     for (method, pseudo) in [("TRACE", fields(&[(":method", "TRACE")], &[])), ("CONNECT", connect())] {
         let mut client = Frames::connect(proxy.address(), &[]);
@@ -411,6 +423,8 @@ fn trailers_carry_no_framing_and_no_identity() {
             (":path", "/evil"),
             ("x-kept", "1"),
             ("content-length", "9"),
+            ("content.length", "9"),
+            ("transfer_encoding", "chunked"),
             ("host", "evil"),
             ("x-forwarded-for", "1"),
             ("cookie", "a=b"),
