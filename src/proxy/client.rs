@@ -67,6 +67,8 @@ pub(super) struct Client {
     pub(super) turn_begins: Cell<bool>,
     /// Everything that was written has left.
     pub(super) flushed: Cell<bool>,
+    /// The client sends nothing more (HTTP/1.1): it may still read.
+    pub(super) finished: Cell<bool>,
     /// No part of a request has been read that is not handled.
     pub(super) between: Cell<bool>,
     /// What was to be read did not come in time.
@@ -114,6 +116,7 @@ impl Client {
             reader: RefCell::new(None),
             turn_begins: Cell::new(true),
             flushed: Cell::new(true),
+            finished: Cell::new(false),
             between: Cell::new(true),
             expired: Cell::new(false),
             closing: Cell::new(draining),
@@ -169,11 +172,17 @@ impl Client {
 
     /// Whether nothing is under way in either direction.
     pub(super) fn is_quiet(&self) -> bool {
-        self.in_flight.get() == 0
-            && self.heads.get() == self.requests.get()
-            && self.flushed.get()
-            && self.between.get()
-            && !self.closing.get()
+        self.is_answered() && self.between.get() && !self.closing.get()
+    }
+
+    /// Whether every request that was read has been answered, and its answer has left.
+    pub(super) fn is_answered(&self) -> bool {
+        self.in_flight.get() == 0 && self.heads.get() == self.requests.get() && self.flushed.get()
+    }
+
+    /// Whether the request under way is the last one that will be answered on this connection.
+    pub(super) fn is_last(&self) -> bool {
+        self.closing.get() || (self.finished.get() && self.heads.get() == self.requests.get())
     }
 
     /// Arms the write deadline when a write is stuck, clears it when bytes flow.

@@ -194,7 +194,8 @@ impl H1Io {
         let mut buffer = ReadBuf::new(&mut scratch[..]);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         if buffer.filled().is_empty() {
-            return Poll::Ready(Ok(Filled::End));
+            drop(scratch);
+            return self.poll_end();
         }
         self.held.extend_from_slice(buffer.filled());
         self.client.between.set(false);
@@ -206,6 +207,9 @@ impl H1Io {
     pub(super) fn into_socket(self, taken: Bytes) -> (Socket, Bytes) {
         let mut first = BytesMut::from(taken);
         first.unsplit(self.ready);
+        if self.client.finished.get() {
+            return self.poll_end();
+        }
         first.unsplit(self.held);
         (self.stream, first.freeze())
     }
@@ -218,6 +222,16 @@ impl H1Io {
         std::future::poll_fn(|cx| {
             self.client.watched.register(cx);
             match self.client.watched.take_told() {
+    /// The client sends nothing more. hyper takes that for its going, so that it is not told before every request that
+    /// came whole is answered (RFC 9112 §9.6). An end inside a body fails the body.
+    fn poll_end(&self) -> Poll<io::Result<Filled>> {
+        self.client.finished.set(true);
+        if matches!(self.reading, Reading::Body(_)) || self.client.is_answered() {
+            return Poll::Ready(Ok(Filled::End));
+        }
+        Poll::Pending
+    }
+
                 Told::Nothing | Told::Doze | Told::Drain => {}
                 Told::Expired => self.client.expired.set(true),
                 Told::Close | Told::Cut => return Poll::Ready(()),
@@ -276,7 +290,7 @@ impl H1Io {
             return Poll::Pending;
         }
         if buffer.filled().is_empty() {
-            return Poll::Ready(Ok(Filled::End));
+            return self.poll_end();
         }
         if self.held.is_empty() {
             // What only frames a body, such as extensions and trailers, may not dribble in for ever.
@@ -284,6 +298,9 @@ impl H1Io {
             self.scan(buffer.filled(), |_, complete| cursor.put_slice(complete));
             let still = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
             if !(framing && still) {
+        if self.client.finished.get() {
+            return self.poll_end();
+        }
                 self.client.watched.clear_read();
             }
         } else {
@@ -383,7 +400,12 @@ impl Write for H1Io {
         ready!(this.client.wrote(poll))?;
         this.client.flushed.set(true);
         ready!(this.poll_early(cx))?;
-        Pin::new(&mut this.stream).poll_flush(cx)
+        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        if this.client.finished.get() && this.client.is_answered() {
+            // hyper waits for what comes next: it is told now that nothing comes.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
