@@ -37,6 +37,11 @@ pub(super) fn head<'a>(exchange: &'a Exchange, parts: &'a request::Parts) -> Hea
 pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Fault> {
     let client = std::rc::Rc::clone(&exchange.client);
     let number = client.requests.replace(client.requests.get() + 1);
+    if parts.version != Version::HTTP_2
+        && let Some(query) = client.raw_query(number)
+    {
+        parts.extensions.insert(query);
+    }
     let admitted = match client.refused_head.get() {
         Some((refused, refusal)) if refused == number && parts.version != Version::HTTP_2 => {
             // What stands here are not the client's words. The answers before it were given as if nothing had been.

@@ -15,6 +15,7 @@ use super::early::Early;
 use super::expiry::Watched;
 use super::handshake::Secured;
 use super::proxy_header::Ends;
+use super::raw_query::RawQuery;
 use super::scan::Bounds;
 use super::streams::Reader;
 use super::tunnel::Tunnel;
@@ -47,6 +48,8 @@ pub(super) struct Client {
     pub(super) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
     /// Heads that were handed to hyper.
     pub(super) heads: Cell<u64>,
+    /// Queries that are to be forwarded as they came, by the number of their head.
+    pub(super) raw_queries: RefCell<Vec<(u64, RawQuery)>>,
     /// Requests that hyper has handed to us.
     pub(super) requests: Cell<u64>,
     /// Requests that have not ended.
@@ -106,6 +109,7 @@ impl Client {
             peer_text,
             forwarded: RefCell::new(None),
             heads: Cell::new(0),
+            raw_queries: RefCell::default(),
             requests: Cell::new(0),
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
@@ -173,6 +177,13 @@ impl Client {
     /// Whether nothing is under way in either direction.
     pub(super) fn is_quiet(&self) -> bool {
         self.is_answered() && self.between.get() && !self.closing.get()
+    }
+
+    /// Takes the query of the head of this number, if it is to be forwarded as it came.
+    pub(super) fn raw_query(&self, number: u64) -> Option<RawQuery> {
+        let mut queries = self.raw_queries.borrow_mut();
+        let at = queries.iter().position(|(of, _)| *of == number)?;
+        Some(queries.remove(at).1)
     }
 
     /// Whether every request that was read has been answered, and its answer has left.

@@ -131,7 +131,7 @@ impl Errand<'_> {
                         return ShadowEnd::Dropped(ShadowDrop::Connect);
                     }
                     mark(&mut request);
-                    connection.hints.begin(request.method());
+                    connection.hints.begin(&request);
                     connection.sender.try_send_request(request).await
                 }
                 Some(Lease::Stream(stream)) => {

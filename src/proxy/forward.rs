@@ -250,7 +250,7 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
     match &mut exchange.lease {
         Some(Lease::Whole { connection, .. }) => {
             connection.hints.asked.set(exchange.asked.is_some());
-            connection.hints.begin(request.method());
+            connection.hints.begin(&request);
             if exchange.version == Version::HTTP_11 {
                 connection.hints.go_to(&exchange.client);
             }

@@ -3,6 +3,7 @@
 //! the refusal takes the same way as every request: answered, counted, logged.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::expiry::Told;
+use super::raw_query::{self, RawQuery};
 use super::scan::{self, Body, Bounds, Framing, Head, Progress};
 use super::socket::Socket;
 use super::upstream_io::write_merged;
@@ -97,10 +99,20 @@ impl H1Io {
     fn scan(&mut self, bytes: &[u8], expose: impl FnOnce(&mut BytesMut, &[u8])) {
         let mut at = 0;
         let mut refused = None;
+        let mut rewritten = Rewritten::default();
         while at < bytes.len() {
             match &mut self.reading {
                 Reading::Head => match scan::head(&bytes[at..], &self.bounds) {
                     Head::Complete(length, framing) => {
+                        if let Some(query) = raw_query::find(&bytes[at..at + length])
+                            && !rewritten.escape(bytes, (at, at + query.start..at + query.end))
+                        {
+                            refused = Some(Refusal::UriTooLong);
+                            break;
+                        }
+                        if let Some(query) = rewritten.query.take() {
+                            self.client.raw_queries.borrow_mut().push((self.client.heads.get(), query));
+                        }
                         at += length;
                         self.client.heads.set(self.client.heads.get() + 1);
                         match framing {
@@ -143,7 +155,12 @@ impl H1Io {
                 Reading::Refused => break,
             }
         }
-        expose(&mut self.ready, &bytes[..at]);
+        if rewritten.upto == 0 {
+            expose(&mut self.ready, &bytes[..at]);
+        } else {
+            self.ready.unsplit(rewritten.bytes);
+            self.ready.extend_from_slice(&bytes[rewritten.upto..at]);
+        }
         if let Some(refusal) = refused {
             self.refuse(refusal);
         }
@@ -189,6 +206,9 @@ impl H1Io {
         if !self.held.is_empty() {
             return Poll::Pending;
         }
+        if self.client.finished.get() {
+            return self.poll_end();
+        }
         let worker = Rc::clone(&self.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch[..]);
@@ -202,14 +222,21 @@ impl H1Io {
         Poll::Pending
     }
 
+    /// The client sends nothing more. hyper takes that for its going, so that it is not told before every request that
+    /// came whole is answered (RFC 9112 §9.6). An end inside a body fails the body.
+    fn poll_end(&self) -> Poll<io::Result<Filled>> {
+        self.client.finished.set(true);
+        if matches!(self.reading, Reading::Body(_)) || self.client.is_answered() {
+            return Poll::Ready(Ok(Filled::End));
+        }
+        Poll::Pending
+    }
+
     /// The connection itself, and what was read of it behind the head that has made it something else. `taken` is what
     /// hyper has read of that.
     pub(super) fn into_socket(self, taken: Bytes) -> (Socket, Bytes) {
         let mut first = BytesMut::from(taken);
         first.unsplit(self.ready);
-        if self.client.finished.get() {
-            return self.poll_end();
-        }
         first.unsplit(self.held);
         (self.stream, first.freeze())
     }
@@ -222,16 +249,6 @@ impl H1Io {
         std::future::poll_fn(|cx| {
             self.client.watched.register(cx);
             match self.client.watched.take_told() {
-    /// The client sends nothing more. hyper takes that for its going, so that it is not told before every request that
-    /// came whole is answered (RFC 9112 §9.6). An end inside a body fails the body.
-    fn poll_end(&self) -> Poll<io::Result<Filled>> {
-        self.client.finished.set(true);
-        if matches!(self.reading, Reading::Body(_)) || self.client.is_answered() {
-            return Poll::Ready(Ok(Filled::End));
-        }
-        Poll::Pending
-    }
-
                 Told::Nothing | Told::Doze | Told::Drain => {}
                 Told::Expired => self.client.expired.set(true),
                 Told::Close | Told::Cut => return Poll::Ready(()),
@@ -281,6 +298,9 @@ impl H1Io {
         if self.client.expired.take() {
             return Poll::Ready(Ok(self.expire()));
         }
+        if self.client.finished.get() {
+            return self.poll_end();
+        }
         let worker = Rc::clone(&self.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let room = cursor.remaining().min(scratch.len());
@@ -298,9 +318,6 @@ impl H1Io {
             self.scan(buffer.filled(), |_, complete| cursor.put_slice(complete));
             let still = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
             if !(framing && still) {
-        if self.client.finished.get() {
-            return self.poll_end();
-        }
                 self.client.watched.clear_read();
             }
         } else {
@@ -322,6 +339,31 @@ impl H1Io {
             self.early.advance(written);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// What hyper reads in the place of what was read, where a query has bytes that it refuses.
+#[derive(Default)]
+struct Rewritten {
+    bytes: BytesMut,
+    /// So much of what was read is in it.
+    upto: usize,
+    query: Option<RawQuery>,
+}
+
+impl Rewritten {
+    /// Escapes the query at this place of a head that begins at `head`; says whether hyper takes its target then.
+    fn escape(&mut self, bytes: &[u8], (head, query): (usize, Range<usize>)) -> bool {
+        let mut escaped = BytesMut::new();
+        raw_query::escape(&bytes[query.clone()], &mut escaped);
+        if query.start - head + escaped.len() > raw_query::TARGET_BYTES_MAX {
+            return false;
+        }
+        self.bytes.extend_from_slice(&bytes[self.upto..query.start]);
+        self.bytes.unsplit(escaped);
+        self.query = Some(RawQuery(Bytes::copy_from_slice(&bytes[query.clone()])));
+        self.upto = query.end;
+        true
     }
 }
 

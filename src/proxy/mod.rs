@@ -36,6 +36,7 @@ mod open_streams;
 mod pool;
 mod prepare;
 pub mod proxy_header;
+mod raw_query;
 mod record;
 mod replay;
 pub mod scan;

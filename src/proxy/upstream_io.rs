@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::Method;
+use bytes::Buf as _;
+use http::Request;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::answers::{Answers, Expected};
 use super::client::Client;
 use super::early::is_wanted;
+use super::raw_query::RawLine;
 use super::socket::Socket;
 use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
@@ -34,6 +36,7 @@ pub(super) struct UpstreamIo {
     worker: Rc<Worker>,
     hints: Rc<Hints>,
     answers: Answers,
+    line: Option<Box<RawLine>>,
 }
 
 /// What is known of the request under way and of its answer, and who wants the informational responses to it.
@@ -43,6 +46,8 @@ pub(super) struct Hints {
     pub(super) asked: Cell<bool>,
     /// A request begins, with an answer that may have this.
     begins: Cell<Option<Expected>>,
+    /// The line that is written in the place of its own.
+    line: Cell<Option<Box<RawLine>>>,
     /// Something of its answer was read.
     answered: Cell<bool>,
     /// Its answer was not of the grammar.
@@ -55,9 +60,10 @@ pub(super) struct Hints {
 }
 
 impl Hints {
-    /// A request of this method begins.
-    pub(super) fn begin(&self, method: &Method) {
-        self.begins.set(Some(Expected::of(method)));
+    /// A request begins.
+    pub(super) fn begin<B>(&self, request: &Request<B>) {
+        self.begins.set(Some(Expected::of(request.method())));
+        self.line.set(RawLine::of(request));
         self.answered.set(false);
         *self.client.borrow_mut() = None;
     }
@@ -115,7 +121,7 @@ impl UpstreamIo {
     pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
         let hints = Rc::new(Hints::default());
         let (stream, worker) = (TokioIo::new(stream), Rc::clone(worker));
-        (Self { stream, worker, hints: Rc::clone(&hints), answers: Answers::default() }, hints)
+        (Self { stream, worker, hints: Rc::clone(&hints), answers: Answers::default(), line: None }, hints)
     }
 
     /// How much of what was read may be given to hyper.
@@ -133,6 +139,28 @@ impl UpstreamIo {
             *self.hints.client.borrow_mut() = None;
         }
         given
+    }
+
+    /// Writes a request line as the client wrote it, where hyper writes another one.
+    fn poll_line(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if let Some(line) = self.hints.line.take() {
+            self.line = Some(line);
+        }
+        let mut line = self.line.take()?;
+        if !bytes.starts_with(&line.escaped) {
+            return None;
+        }
+        while !line.raw.is_empty() {
+            match Pin::new(self.stream.inner_mut()).poll_write(cx, &line.raw) {
+                Poll::Ready(Ok(written)) if written > 0 => line.raw.advance(written),
+                pending @ Poll::Pending => {
+                    self.line = Some(line);
+                    return Some(pending);
+                }
+                failed @ Poll::Ready(_) => return Some(failed),
+            }
+        }
+        Some(Poll::Ready(Ok(line.escaped.len())))
     }
 
     /// What was written, or why not.
@@ -191,7 +219,10 @@ impl Read for UpstreamIo {
 impl Write for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(this.stream.inner_mut()).poll_write(cx, bytes);
+        let written = match this.poll_line(cx, bytes) {
+            Some(written) => written,
+            None => Pin::new(this.stream.inner_mut()).poll_write(cx, bytes),
+        };
         this.written(cx, written)
     }
 
@@ -201,7 +232,11 @@ impl Write for UpstreamIo {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = write_merged(this.stream.inner_mut(), cx, (slices, &this.worker));
+        let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
+        let written = match this.poll_line(cx, first) {
+            Some(written) => written,
+            None => write_merged(this.stream.inner_mut(), cx, (slices, &this.worker)),
+        };
         this.written(cx, written)
     }
 

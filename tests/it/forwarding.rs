@@ -288,6 +288,114 @@ stable = "main"
     }
 }
 
+/// Queries that are of no grammar and have one reading all the same.
+const ODD_QUERIES: [&[u8]; 8] = [
+    b"a=b|c^d{e}f`g\\h",
+    b"q=%zz&r=%&s=%4",
+    b"q=\"quoted\"",
+    b"q=<b>&r=>",
+    "q=caf\u{e9}".as_bytes(),
+    b"q=caf\xe9",
+    b"q=\xff\xfe\"&r=?a=/../b",
+    b"",
+];
+
+fn target_bytes(conn: &mut crate::harness::upstream::Conn) -> Option<Vec<u8>> {
+    let line = conn.wire.line().ok()?;
+    conn.wire.fields().ok()?;
+    line.split(|b| *b == b' ').nth(1).map(<[u8]>::to_vec)
+}
+
+#[test]
+fn queries_pass_as_they_came() {
+    let (seen, targets) = std::sync::mpsc::channel();
+    let upstream = Upstream::script(move |mut conn| {
+        while let Some(target) = target_bytes(&mut conn) {
+            seen.send(target).unwrap();
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let toml = r#"
+[upstream.main]
+endpoints = ["http://{main}"]
+[[route]]
+name = "moved"
+match = { path = "/moved" }
+redirect = { to = "https://test/new{query}", status = 308 }
+[[route]]
+name = "quoted"
+match = { path = "/by", query = { q = "\"quoted\"" } }
+respond = { status = 299, body = "quoted" }
+[[route]]
+name = "other"
+match = { path = "/old/*" }
+stable = "main"
+rewrite = { prefix = "/new" }
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+"#;
+    let proxy = Proxy::with("main", &upstream).start(toml);
+    let mut client = proxy.connect();
+    for query in ODD_QUERIES {
+        for (path, forwarded) in [("/a", "/a"), ("/a/./b", "/a/b"), ("/old/x", "/new/x"), ("http://test/a", "/a")] {
+            let what = format!("{path} {}", query.escape_ascii());
+            client.send([b"GET ", path.as_bytes(), b"?", query, b" HTTP/1.1\r\nHost: test\r\n\r\n"].concat());
+            assert_eq!(client.read_response().status, 200, "{what}");
+            assert_eq!(targets.recv().unwrap(), [forwarded.as_bytes(), b"?", query].concat(), "{what}");
+        }
+        client.send([b"GET /moved?", query, b" HTTP/1.1\r\nHost: test\r\n\r\n"].concat());
+        let moved = client.read_response();
+        let location = moved.field("location").unwrap();
+        assert!(moved.status == 308 && location.bytes().all(|b| (0x21..0x7f).contains(&b)), "{location:?}");
+    }
+    // On a pipeline, and byte by byte.
+    let get = |query: &[u8]| [b"GET /p?", query, b" HTTP/1.1\r\nHost: test\r\n\r\n"].concat();
+    client.send(ODD_QUERIES.map(get).concat());
+    for byte in ODD_QUERIES.map(get).concat() {
+        client.send([byte]);
+    }
+    for query in ODD_QUERIES.iter().chain(&ODD_QUERIES) {
+        assert_eq!(client.read_response().status, 200);
+        assert_eq!(targets.recv().unwrap(), [b"/p?", *query].concat());
+    }
+    for query in [&b"q=\"quoted\""[..], b"q=%22quoted%22"] {
+        client.send([b"GET /by?", query, b" HTTP/1.1\r\nHost: test\r\n\r\n"].concat());
+        assert_eq!(client.read_response().status, 299, "{}", query.escape_ascii());
+    }
+    drop(client);
+    proxy.settles();
+    // Every line is JSON, or this fails.
+    proxy.logged(ODD_QUERIES.len() * 7 + 2);
+}
+
+#[test]
+fn queries_pass_over_http2_as_far_as_it_can_carry_them() {
+    let h2c = Upstream::h2c();
+    let to_h2c = Proxy::with("main", &h2c).start(&crate::harness::ONE_ROUTE.replace("http://", "h2c://"));
+    let echo = Upstream::echo();
+    let to_h1 = Proxy::to(&echo);
+    for query in ["a=b|c^d{e}f`g\\h", "q=%zz&r=%", "q=caf\u{e9}"] {
+        for (proxy, upstream) in [(&to_h2c, &h2c), (&to_h1, &echo)] {
+            let path = format!("/a?{query}");
+            let mut frames = crate::harness::frames::Frames::connect(proxy.address(), &[]);
+            let block = crate::harness::frames::get("test", &path);
+            frames.headers(1, crate::harness::frames::END_STREAM, &block);
+            let fate = frames.fate(1);
+            assert!(matches!(fate, crate::harness::frames::Fate::Answered(200, _)), "{query}: {fate:?}");
+            assert!(upstream.got().pop().unwrap().target.ends_with(&path), "{:?}", upstream.got().pop());
+            assert_eq!(proxy.connect().get(&path, "").status, 200);
+            assert!(upstream.got().pop().unwrap().target.ends_with(&path), "{:?}", upstream.got().pop());
+        }
+    }
+    // A `:path` is a URI: what is none is percent-encoded there.
+    let mut client = to_h2c.connect();
+    client.send(b"GET /a?q=\"<\xe9>\" HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.read_response().status, 200);
+    assert!(h2c.got().pop().unwrap().target.ends_with("/a?q=%22%3C%E9%3E%22"));
+}
+
 #[test]
 fn encoded_slashes_can_be_rejected() {
     let echo = Upstream::echo();
