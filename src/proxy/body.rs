@@ -225,7 +225,10 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Client(body) => body.poll(cx),
+            Self::Client(body) => {
+                let polled = body.poll(cx);
+                body.upload.divert(polled)
+            }
             Self::Try(body) => body.poll(cx),
             Self::Copy(body) => Pin::new(&mut **body).poll_frame(cx),
         }
@@ -441,7 +444,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "upstream_reset"))))
             }
             Poll::Ready(Some(Ok(frame))) => {
-                let ended = incoming.is_end_stream();
+                let (ended, chunked) = (incoming.is_end_stream(), incoming.size_hint().exact().is_none());
                 this.timer = None;
                 Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => {
@@ -459,7 +462,14 @@ impl Body for ResponseBody {
                         if let Some(call) = &mut this.exchange.call {
                             call.trailers(&trailers);
                         }
-                        Frame::trailers(filtered(&trailers))
+                        let trailers = filtered(&trailers);
+                        if chunked && this.exchange.takes_trailers() {
+                            this.exchange.client.trailing.put(&trailers);
+                            this.source = Source::Own(None);
+                            Frame::data(Bytes::new())
+                        } else {
+                            Frame::trailers(trailers)
+                        }
                     }
                 })))
             }

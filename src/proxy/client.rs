@@ -18,6 +18,7 @@ use super::proxy_header::Ends;
 use super::raw_query::RawQuery;
 use super::scan::Bounds;
 use super::streams::Reader;
+use super::trailing::Trailing;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::route::VerifiedCert;
@@ -62,6 +63,8 @@ pub(super) struct Client {
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The body under way was refused.
     pub(super) refused_body: Cell<Option<Refusal>>,
+    /// Trailers of the response that is being written (HTTP/1.1).
+    pub(super) trailing: Trailing,
     /// Informational responses to write before the next response.
     pub(super) early: Early,
     /// The reader of the stream that is being polled (HTTP/2).
@@ -116,6 +119,7 @@ impl Client {
             switching: Cell::new(false),
             tunnel: Cell::new(None),
             refused_body: Cell::new(None),
+            trailing: Trailing::default(),
             early: Early::default(),
             reader: RefCell::new(None),
             turn_begins: Cell::new(true),

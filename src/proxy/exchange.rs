@@ -4,9 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, Version};
+use http_body::Frame;
 
 use super::budget::{BodyAhead, Held};
 use super::capture::Primary;
@@ -19,6 +22,7 @@ use super::local::Local;
 use super::sending::Sending;
 use super::streams::Reader;
 use super::trace::TraceContext;
+use super::trailing::Trailing;
 use super::tunnel::Side;
 use super::upgrade::Asked;
 use crate::route::{Counted, Decision, Reason, RouteId, TokenFault, UpstreamId, VariantId};
@@ -179,6 +183,8 @@ pub(super) struct Upload {
     ahead: Cell<Option<BodyAhead>>,
     /// The try to send it that is under way, on a stream of HTTP/2.
     sending: RefCell<Option<Rc<Sending>>>,
+    /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
+    trailing: RefCell<Option<Rc<Trailing>>>,
 }
 
 /// Why a request's body failed.
@@ -199,6 +205,23 @@ impl Upload {
     /// It is sent on a stream of HTTP/2.
     pub(super) fn send(&self, sending: Rc<Sending>) {
         *self.sending.borrow_mut() = Some(sending);
+        *self.trailing.borrow_mut() = None;
+    }
+
+    /// It is sent in chunks, with its trailers there.
+    pub(super) fn trail(&self, trailing: &Rc<Trailing>) {
+        *self.trailing.borrow_mut() = Some(Rc::clone(trailing));
+    }
+
+    /// What hyper gets of what the body gave.
+    pub(super) fn divert<E>(
+        &self,
+        polled: Poll<Option<Result<Frame<Bytes>, E>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        match &*self.trailing.borrow() {
+            Some(trailing) => trailing.divert(polled),
+            None => polled,
+        }
     }
 
     /// It is pulled from.
@@ -233,6 +256,11 @@ impl Exchange {
         if let Some(lease) = self.lease.take() {
             lease.abandon(self.upload.as_ref());
         }
+    }
+
+    /// Whether a chunked answer may have trailers (RFC 9110 §6.5.1).
+    pub(super) fn takes_trailers(&self) -> bool {
+        self.version == Version::HTTP_11 && self.survey.trailers && self.method != Method::HEAD
     }
 
     /// The normal path.

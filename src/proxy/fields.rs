@@ -23,6 +23,8 @@ pub(super) struct Survey {
     pub(super) via: bool,
     /// Something is for this connection only.
     pub(super) hop_by_hop: bool,
+    /// The client takes trailers.
+    pub(super) trailers: bool,
     /// Something is for trusted peers only to say.
     pub(super) told: bool,
     /// A name has an underscore.
@@ -44,17 +46,18 @@ impl Survey {
                 header::ACCEPT => survey.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
                 header::CONTENT_TYPE => survey.grpc |= is_grpc_type(value),
                 header::VIA => survey.via = true,
-                _ => survey.rarer(name),
+                _ => survey.rarer(name, value),
             }
         }
         survey
     }
 
-    fn rarer(&mut self, name: &HeaderName) {
+    fn rarer(&mut self, name: &HeaderName, value: &HeaderValue) {
         let text = name.as_str();
         match text {
             "traceparent" => self.traced = true,
             "x-pointsman-explain" => (self.explain, self.told) = (true, true),
+            "te" => (self.hop_by_hop, self.trailers) = (true, self.trailers || takes_trailers(value)),
             _ if is_hop_by_hop(name) => self.hop_by_hop = true,
             _ => {
                 self.told |= is_proxy_told(text);

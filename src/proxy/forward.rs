@@ -245,12 +245,20 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
+/// Whether the body has no length of its own.
+pub(super) fn is_chunked<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(http::header::TRANSFER_ENCODING)
+}
+
 async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
     let lost = Failure { fault: Fault::UpstreamReset, unsent: None, silent: true, unprocessed: false };
     match &mut exchange.lease {
         Some(Lease::Whole { connection, .. }) => {
             connection.hints.asked.set(exchange.asked.is_some());
             connection.hints.begin(&request);
+            if let Some(upload) = exchange.upload.as_ref().filter(|_| is_chunked(&request)) {
+                upload.trail(&connection.hints.trailing);
+            }
             if exchange.version == Version::HTTP_11 {
                 connection.hints.go_to(&exchange.client);
             }

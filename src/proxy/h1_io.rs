@@ -414,7 +414,12 @@ impl Write for H1Io {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
         this.client.flushed.set(false);
-        let poll = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let trailing =
+            this.client.trailing.poll_write((&mut this.stream, &this.client.worker), cx, &[io::IoSlice::new(bytes)]);
+        let poll = match trailing {
+            Some(poll) => poll,
+            None => Pin::new(&mut this.stream).poll_write(cx, bytes),
+        };
         this.client.wrote(poll)
     }
 
@@ -426,7 +431,10 @@ impl Write for H1Io {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
         this.client.flushed.set(false);
-        let poll = write_merged(&mut this.stream, cx, (slices, &this.client.worker));
+        let poll = match this.client.trailing.poll_write((&mut this.stream, &this.client.worker), cx, slices) {
+            Some(poll) => poll,
+            None => write_merged(&mut this.stream, cx, (slices, &this.client.worker)),
+        };
         this.client.wrote(poll)
     }
 

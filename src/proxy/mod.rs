@@ -47,6 +47,7 @@ mod stack;
 mod streams;
 mod timers;
 mod trace;
+mod trailing;
 mod tunnel;
 mod upgrade;
 mod upstream_h2_io;

@@ -26,9 +26,9 @@ pub(super) fn find(head: &[u8]) -> Option<Range<usize>> {
     let line = &head[start..start + memchr::memchr(b'\n', &head[start..])?];
     let range = memchr::memchr(b'?', line)? + 1..memchr::memrchr(b' ', line)?;
     let query = line.get(range.clone())?;
-    let held = query.iter().all(|b| b.is_ascii() && !is_unheld(*b))
+    let fits = query.iter().all(|b| b.is_ascii() && !is_unheld(*b))
         || (!query.iter().any(|b| is_unheld(*b)) && std::str::from_utf8(query).is_ok());
-    (!held).then(|| start + range.start..start + range.end)
+    (!fits).then(|| start + range.start..start + range.end)
 }
 
 /// Whether `http::Uri` refuses this ASCII byte in a query, where the scanner does not.

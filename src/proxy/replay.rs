@@ -192,7 +192,7 @@ impl Try {
                 None => shared.kept.end(),
             }
         }
-        polled
+        shared.body.upload.divert(polled)
     }
 
     /// Whether all of it was sent.

@@ -19,6 +19,7 @@ use super::client::Client;
 use super::early::is_wanted;
 use super::raw_query::RawLine;
 use super::socket::Socket;
+use super::trailing::Trailing;
 use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
 
@@ -48,6 +49,8 @@ pub(super) struct Hints {
     begins: Cell<Option<Expected>>,
     /// The line that is written in the place of its own.
     line: Cell<Option<Box<RawLine>>>,
+    /// Its trailers.
+    pub(super) trailing: Rc<Trailing>,
     /// Something of its answer was read.
     answered: Cell<bool>,
     /// Its answer was not of the grammar.
@@ -64,6 +67,7 @@ impl Hints {
     pub(super) fn begin<B>(&self, request: &Request<B>) {
         self.begins.set(Some(Expected::of(request.method())));
         self.line.set(RawLine::of(request));
+        self.trailing.clear();
         self.answered.set(false);
         *self.client.borrow_mut() = None;
     }
@@ -139,6 +143,13 @@ impl UpstreamIo {
             *self.hints.client.borrow_mut() = None;
         }
         given
+    }
+
+    /// Writes what hyper does not write as it is to be: a request line, or the end of a body.
+    fn poll_own(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
+        let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
+        let line = self.poll_line(cx, first);
+        line.or_else(|| self.hints.trailing.poll_write((self.stream.inner_mut(), &self.worker), cx, slices))
     }
 
     /// Writes a request line as the client wrote it, where hyper writes another one.
@@ -219,7 +230,7 @@ impl Read for UpstreamIo {
 impl Write for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match this.poll_line(cx, bytes) {
+        let written = match this.poll_own(cx, &[io::IoSlice::new(bytes)]) {
             Some(written) => written,
             None => Pin::new(this.stream.inner_mut()).poll_write(cx, bytes),
         };
@@ -232,8 +243,7 @@ impl Write for UpstreamIo {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
-        let written = match this.poll_line(cx, first) {
+        let written = match this.poll_own(cx, slices) {
             Some(written) => written,
             None => write_merged(this.stream.inner_mut(), cx, (slices, &this.worker)),
         };

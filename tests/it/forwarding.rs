@@ -1,7 +1,7 @@
 //! What the proxy tells upstreams about clients, and clients about itself: forwarded fields, ids, `Via`, loops, hop by
 //! hop fields, and the errors that it makes by itself.
 
-use crate::harness::{Answer, H2, Proxy, Upstream, field};
+use crate::harness::{Answer, H2, Proxy, Upstream, field, until};
 
 /// One route, with all of 127/8 trusted.
 const TRUSTING: &str = r#"
@@ -209,6 +209,110 @@ fn trailers_pass_without_what_must_not_stand_there() {
     assert_eq!(got.trailers.len(), 1, "{:?}", got.trailers);
     // The connection is where it should be.
     assert_eq!(client.get("/", "").status, 200);
+}
+
+#[test]
+fn trailers_pass_without_being_announced() {
+    let long = "x".repeat(2_000_000);
+    let bodies = ["", "ok", "0\r\n\r\n", &long];
+    let answers = bodies.map(|body| {
+        let chunk = if body.is_empty() { String::new() } else { format!("{:x}\r\n{body}\r\n", body.len()) };
+        format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunk}0\r\nx-sum: 1\r\nX-Sum: 2\r\nhost: evil\r\n\r\n"
+        )
+    });
+    let upstream = Upstream::script(move |mut conn| {
+        while let Ok(got) = conn.request() {
+            let case: usize = got.target[1..].parse().unwrap();
+            conn.send(&answers[case]);
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    let sent = |case: usize, lines: &str| {
+        let body = bodies[case];
+        let chunk = if body.is_empty() { String::new() } else { format!("{:x}\r\n{body}\r\n", body.len()) };
+        let framing = "Transfer-Encoding: chunked\r\n\r\n";
+        format!(
+            "POST /{case} HTTP/1.1\r\nHost: test\r\n{lines}{framing}{chunk}0\r\nX-Mine: 1\r\nX-Mine: 2\r\nCookie: a\r\n\r\n"
+        )
+    };
+    let pairs = |name: &str, trailers: &[(String, String)]| {
+        let values: Vec<&str> = trailers.iter().map(|(_, value)| value.as_str()).collect();
+        assert!(trailers.iter().all(|(known, _)| known == name), "{trailers:?}");
+        values.join(" ")
+    };
+    // To a client that has not said that it takes trailers, none are sent.
+    for (te, expected) in
+        [("TE: trailers\r\n", "1 2"), ("TE: gzip, trailers\r\n", "1 2"), ("", ""), ("TE: gzip\r\n", "")]
+    {
+        for (case, body) in bodies.iter().enumerate() {
+            client.send(sent(case, te));
+            let answer = client.read_response();
+            assert!(answer.text() == *body, "{te:?} {case}");
+            assert_eq!(pairs("x-sum", &answer.trailers), expected, "{te:?} {case}");
+            let got = upstream.got().pop().unwrap();
+            assert!(got.body == body.as_bytes(), "{te:?} {case}");
+            assert_eq!(pairs("x-mine", &got.trailers), "1 2", "{te:?} {case}");
+        }
+    }
+    // A client that reads late, with more requests behind.
+    let mut late = proxy.connect();
+    late.send([sent(3, "TE: trailers\r\n"), sent(1, ""), sent(0, "TE: trailers\r\n")].concat());
+    until("the answer has begun", || late.wire.has_bytes().then_some(()));
+    for (case, expected) in [(3, "1 2"), (1, ""), (0, "1 2")] {
+        let answer = late.read_response();
+        assert!(answer.text() == bodies[case], "{case}");
+        assert_eq!(pairs("x-sum", &answer.trailers), expected, "{case}");
+    }
+    assert!(upstream.accepted() <= 2, "{}", upstream.accepted());
+    drop((client, late));
+    proxy.settles();
+}
+
+#[test]
+fn where_there_are_no_chunks_there_are_no_trailers() {
+    let h2c = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, request, mut respond| {
+        Box::pin(async move {
+            let sized = request.uri().path() == "/sized";
+            let response = http::Response::builder();
+            let response = if sized { response.header("content-length", "2") } else { response };
+            let mut stream = respond.send_response(response.body(()).unwrap(), false).unwrap();
+            stream.send_data(bytes::Bytes::from_static(b"ok"), false).unwrap();
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("x-sum", "1".parse().unwrap());
+            let _ = stream.send_trailers(trailers);
+        })
+    });
+    let proxy = Proxy::with("main", &h2c).start(&crate::harness::ONE_ROUTE.replace("http://", "h2c://"));
+    let mut client = proxy.connect();
+    for _ in 0..10 {
+        let answer = client.get("/sized", "TE: trailers\r\n");
+        assert_eq!((answer.text().as_str(), answer.trailers.len()), ("ok", 0));
+        let answer = client.get("/chunked", "TE: trailers\r\n");
+        assert_eq!((answer.text().as_str(), field(&answer.trailers, "x-sum")), ("ok", Some("1")));
+        let answer = client.get("/chunked", "");
+        assert_eq!((answer.text().as_str(), answer.trailers.len()), ("ok", 0));
+    }
+    client.send("GET /chunked HTTP/1.0\r\nHost: test\r\nTE: trailers\r\n\r\n");
+    let answer = client.read_response();
+    assert_eq!((answer.text().as_str(), answer.trailers.len()), ("ok", 0));
+    client.ends();
+    // A body with a length has no place for trailers on HTTP/1.1.
+    let echo = Upstream::echo();
+    let proxy = Proxy::to(&echo);
+    let mut client = H2::connect(proxy.address());
+    for (length, expected) in [(Some("4"), 0), (None, 1), (Some("4"), 0), (None, 1)] {
+        let mut request = H2::request("POST", "/");
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-sum", "1".parse().unwrap());
+        let answer = client.send(request.body(()).unwrap(), &[b"bo", b"dy"], Some(trailers));
+        assert_eq!((answer.status, answer.json()["body"].as_str()), (200, Some("body")), "{length:?}");
+        assert_eq!(echo.got().pop().unwrap().trailers.len(), expected, "{length:?}");
+    }
 }
 
 #[test]
