@@ -139,6 +139,7 @@ async fn send(
         if let Some(asked) = asked {
             asked.may_go(said.as_ref().map(|said| said.connects()))?;
         }
+        announce(exchange, &lease, &request);
         exchange.stage = Stage::Head;
         let asked = if reused { exchange.began } else { worker.clock.now() };
         exchange.lease = Some(lease);
@@ -250,18 +251,23 @@ pub(super) fn is_chunked<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(http::header::TRANSFER_ENCODING)
 }
 
+/// Tells the byte stream of an HTTP/1.1 connection what it will carry.
+fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
+    let Lease::Whole { connection, .. } = lease else { return };
+    connection.hints.asked.set(exchange.asked.is_some());
+    connection.hints.begin(request);
+    if let Some(upload) = exchange.upload.as_ref().filter(|_| is_chunked(request)) {
+        upload.trail(&connection.hints.trailing);
+    }
+    if exchange.version == Version::HTTP_11 {
+        connection.hints.go_to(&exchange.client);
+    }
+}
+
 async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
     let lost = Failure { fault: Fault::UpstreamReset, unsent: None, silent: true, unprocessed: false };
     match &mut exchange.lease {
         Some(Lease::Whole { connection, .. }) => {
-            connection.hints.asked.set(exchange.asked.is_some());
-            connection.hints.begin(&request);
-            if let Some(upload) = exchange.upload.as_ref().filter(|_| is_chunked(&request)) {
-                upload.trail(&connection.hints.trailing);
-            }
-            if exchange.version == Version::HTTP_11 {
-                connection.hints.go_to(&exchange.client);
-            }
             connection.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();
                 let mut failure = Failure::of(error.error(), unsent);

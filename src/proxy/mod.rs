@@ -30,6 +30,7 @@ mod h1_io;
 mod h2_io;
 mod handle;
 mod handshake;
+mod header_blocks;
 mod lease;
 mod local;
 mod open_streams;

@@ -36,7 +36,8 @@ pub(super) struct UpstreamIo {
     stream: TokioIo<Socket>,
     worker: Rc<Worker>,
     hints: Rc<Hints>,
-    answers: Answers,
+    /// Boxed, so that a connection that is being opened does not carry its size.
+    answers: Box<Answers>,
     line: Option<Box<RawLine>>,
 }
 
@@ -125,7 +126,7 @@ impl UpstreamIo {
     pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
         let hints = Rc::new(Hints::default());
         let (stream, worker) = (TokioIo::new(stream), Rc::clone(worker));
-        (Self { stream, worker, hints: Rc::clone(&hints), answers: Answers::default(), line: None }, hints)
+        (Self { stream, worker, hints: Rc::clone(&hints), answers: Box::default(), line: None }, hints)
     }
 
     /// How much of what was read may be given to hyper.
