@@ -8,14 +8,14 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use http_body::Frame;
 
 use super::budget::{BodyAhead, Held};
 use super::capture::Primary;
 use super::client::Client;
 use super::copies::Ticket;
-use super::fields::Survey;
+use super::fields::{Survey, filtered};
 use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
@@ -258,9 +258,19 @@ impl Exchange {
         }
     }
 
-    /// Whether a chunked answer may have trailers (RFC 9110 §6.5.1).
-    pub(super) fn takes_trailers(&self) -> bool {
-        self.version == Version::HTTP_11 && self.survey.trailers && self.method != Method::HEAD
+    /// The last frame of an answer that ends with these trailers, which has this length if it is known. A client of
+    /// HTTP/1.1 gets them behind the last chunk, if it takes any (RFC 9110 §6.5.1): for hyper there are none then.
+    pub(super) fn end_with(&mut self, trailers: &HeaderMap, length: Option<u64>) -> Frame<Bytes> {
+        if let Some(call) = &mut self.call {
+            call.trailers(trailers);
+        }
+        let trailers = filtered(trailers);
+        let chunked = self.version == Version::HTTP_11 && length.is_none() && self.method != Method::HEAD;
+        if !(chunked && self.survey.trailers) {
+            return Frame::trailers(trailers);
+        }
+        self.client.trailing.put(&trailers);
+        Frame::data(Bytes::new())
     }
 
     /// The normal path.

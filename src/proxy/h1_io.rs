@@ -3,7 +3,6 @@
 //! the refusal takes the same way as every request: answered, counted, logged.
 
 use std::io;
-use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::expiry::Told;
-use super::raw_query::{self, RawQuery};
+use super::raw_query::{self, Rewritten};
 use super::scan::{self, Body, Bounds, Framing, Head, Progress};
 use super::socket::Socket;
 use super::upstream_io::write_merged;
@@ -339,31 +338,6 @@ impl H1Io {
             self.early.advance(written);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// What hyper reads in the place of what was read, where a query has bytes that it refuses.
-#[derive(Default)]
-struct Rewritten {
-    bytes: BytesMut,
-    /// So much of what was read is in it.
-    upto: usize,
-    query: Option<RawQuery>,
-}
-
-impl Rewritten {
-    /// Escapes the query at this place of a head that begins at `head`; says whether hyper takes its target then.
-    fn escape(&mut self, bytes: &[u8], (head, query): (usize, Range<usize>)) -> bool {
-        let mut escaped = BytesMut::new();
-        raw_query::escape(&bytes[query.clone()], &mut escaped);
-        if query.start - head + escaped.len() > raw_query::TARGET_BYTES_MAX {
-            return false;
-        }
-        self.bytes.extend_from_slice(&bytes[self.upto..query.start]);
-        self.bytes.unsplit(escaped);
-        self.query = Some(RawQuery(Bytes::copy_from_slice(&bytes[query.clone()])));
-        self.upto = query.end;
-        true
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::Request;
 
 /// The longest target that `http::Uri` holds.
-pub(super) const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
+const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
 
 /// A query as it came, an extension of its request.
 #[derive(Clone, Debug)]
@@ -45,6 +45,31 @@ pub(super) fn escape(query: &[u8], out: &mut BytesMut) {
         } else {
             out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
         }
+    }
+}
+
+/// What hyper reads in the place of what was read, where a query has bytes that it refuses.
+#[derive(Default)]
+pub(super) struct Rewritten {
+    pub(super) bytes: BytesMut,
+    /// So much of what was read is in it.
+    pub(super) upto: usize,
+    pub(super) query: Option<RawQuery>,
+}
+
+impl Rewritten {
+    /// Escapes the query at this place of a head that begins at `head`; says whether hyper takes its target then.
+    pub(super) fn escape(&mut self, bytes: &[u8], (head, query): (usize, Range<usize>)) -> bool {
+        let mut escaped = BytesMut::new();
+        self::escape(&bytes[query.clone()], &mut escaped);
+        if query.start - head + escaped.len() > TARGET_BYTES_MAX {
+            return false;
+        }
+        self.bytes.extend_from_slice(&bytes[self.upto..query.start]);
+        self.bytes.unsplit(escaped);
+        self.query = Some(RawQuery(Bytes::copy_from_slice(&bytes[query.clone()])));
+        self.upto = query.end;
+        true
     }
 }
 
