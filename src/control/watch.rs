@@ -2,7 +2,8 @@
 //!
 //! The *directories* of every hop of every [`Trails`] are watched, since a watch on a file does not survive its
 //! replacement. What is noticed is let settle for 100 ms (a file that is still being written: until its writer has
-//! closed it or paused for a second). Every two seconds a look at everything catches what was not noticed: network
+//! closed it or paused for a second). Changes that go on are not waited for longer than half a second, a file that stays
+//! open not longer than two. Every two seconds a look at everything catches what was not noticed: network
 //! file systems, bind mounts, directories that were replaced, a system without inotify watches to spare.
 //! Whether anything changed in content is decided by the reload, not here.
 
@@ -24,8 +25,10 @@ use crate::clock::Clock;
 const SETTLE: Duration = Duration::from_millis(100);
 /// A file that was not closed yet is waited for so long after its last change.
 const SETTLE_OPEN: Duration = Duration::from_secs(1);
-/// But nothing is waited for longer than this.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// Changes that go on are waited for no longer than this since the first of them: something may change all the time.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
+/// The same while a file is open, which would be read half written.
+const SETTLE_OPEN_MAX: Duration = Duration::from_secs(2);
 /// File systems note times in ticks of a few milliseconds.
 const TICK: Duration = Duration::from_millis(20);
 /// Notices that may wait; more of them say nothing new.
@@ -193,8 +196,8 @@ struct Unsettled {
 
 impl Unsettled {
     fn due(self) -> Instant {
-        let quiet = if self.open { SETTLE_OPEN } else { SETTLE };
-        (self.last + quiet).min(self.first + SETTLE_MAX)
+        let (quiet, longest) = if self.open { (SETTLE_OPEN, SETTLE_OPEN_MAX) } else { (SETTLE, SETTLE_MAX) };
+        (self.last + quiet).min(self.first + longest)
     }
 }
 
@@ -291,5 +294,26 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_that_go_on_are_not_waited_for_without_end() {
+        let first = Clock.now();
+        let due = |last_ms: u64, open| {
+            let unsettled = Unsettled { first, last: first + Duration::from_millis(last_ms), open };
+            unsettled.due().duration_since(first)
+        };
+        assert_eq!(due(0, false), SETTLE);
+        assert_eq!(due(50, false), Duration::from_millis(150));
+        // Written every 50 ms: each write opens the file, and closes it.
+        assert_eq!(due(450, false), SETTLE_MAX);
+        assert_eq!(due(800, false), SETTLE_MAX, "it is over when the file is closed next");
+        assert_eq!(due(450, true), Duration::from_millis(1450));
+        assert_eq!(due(1900, true), SETTLE_OPEN_MAX);
     }
 }

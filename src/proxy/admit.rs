@@ -37,6 +37,11 @@ pub(super) fn head<'a>(exchange: &'a Exchange, parts: &'a request::Parts) -> Hea
 pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Fault> {
     let client = std::rc::Rc::clone(&exchange.client);
     let number = client.requests.replace(client.requests.get() + 1);
+    if parts.version != Version::HTTP_2
+        && let Some(query) = client.raw_query(number)
+    {
+        parts.extensions.insert(query);
+    }
     let admitted = match client.refused_head.get() {
         Some((refused, refusal)) if refused == number && parts.version != Version::HTTP_2 => {
             // What stands here are not the client's words. The answers before it were given as if nothing had been.
@@ -58,6 +63,10 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     let limits = &exchange.client.listener.spec.limits;
     if parts.version == Version::HTTP_2 {
         inspect_h2(parts, limits.uri_bytes as usize)?;
+        // On HTTP/1.1 the scanner has refused it.
+        if exchange.survey.framing_alias {
+            return Err(Refusal::BadFraming);
+        }
     }
     if parts.headers.len() > limits.headers as usize {
         return Err(Refusal::HeadersTooLarge);
@@ -94,7 +103,7 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
         return Err(Refusal::MalformedHead);
     }
     let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
-    let is_number = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    let is_number = |length: &HeaderValue| super::scan::content_length(length.as_bytes()).is_some();
     if lengths.next().is_some_and(|length| !is_number(length)) || lengths.next().is_some() {
         return Err(Refusal::BadFraming);
     }

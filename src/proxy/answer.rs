@@ -179,7 +179,7 @@ pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> R
         // What is left of the request's body must never be read as the next request.
         exchange.client.closing.set(true);
     }
-    if exchange.version != Version::HTTP_2 && exchange.client.closing.get() {
+    if exchange.version != Version::HTTP_2 && exchange.client.is_last() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let idle = idle(&exchange);

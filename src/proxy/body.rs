@@ -228,7 +228,7 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Client(body) => body.poll(cx),
+            Self::Client(body) => Rc::clone(&body.upload).divert(body.poll(cx)),
             Self::Try(body) => body.poll(cx),
             Self::Copy(body) => Pin::new(&mut **body).poll_frame(cx),
         }
@@ -466,7 +466,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "upstream_reset"))))
             }
             Poll::Ready(Some(Ok(frame))) => {
-                let ended = incoming.is_end_stream();
+                let (ended, length) = (incoming.is_end_stream(), incoming.size_hint().exact());
                 this.timer = None;
                 Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => {
@@ -482,10 +482,8 @@ impl Body for ResponseBody {
                         let trailers = frame.into_trailers().unwrap_or_default();
                         this.shown(|primary| primary.trailers(&trailers));
                         this.finish();
-                        if let Some(call) = &mut this.exchange.call {
-                            call.trailers(&trailers);
-                        }
-                        Frame::trailers(filtered(&trailers))
+                        this.source = Source::Own(None);
+                        this.exchange.end_with(&trailers, length)
                     }
                 })))
             }

@@ -12,6 +12,18 @@ pub struct Chunks {
     extension_bytes: usize,
     trailers: usize,
     trailer_bytes: usize,
+    side: Side,
+}
+
+/// Who sends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Side {
+    /// A client.
+    #[default]
+    Client,
+    /// An upstream: some pad the sizes of their chunks with blanks, which is harmless, since what is sent on is framed
+    /// anew.
+    Upstream,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +43,11 @@ enum State {
 }
 
 impl Chunks {
+    /// Follows the body of an answer.
+    pub(super) fn of_answer() -> Self {
+        Self { side: Side::Upstream, ..Self::default() }
+    }
+
     /// Whether the next byte is data.
     pub(super) fn is_in_data(&self) -> bool {
         self.state == State::Data
@@ -38,6 +55,12 @@ impl Chunks {
 
     /// Takes bytes; see [`super::scan::Body::take`].
     pub(super) fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, Progress), Refusal> {
+        let (taken, progress) = self.take_good(bytes, bounds);
+        progress.map(|progress| (taken, progress))
+    }
+
+    /// Takes bytes, and says how many are good whatever comes behind them.
+    pub(super) fn take_good(&mut self, bytes: &[u8], bounds: &Bounds) -> (usize, Result<Progress, Refusal>) {
         let mut at = 0;
         while at < bytes.len() {
             if self.state == State::Data {
@@ -50,13 +73,16 @@ impl Chunks {
                 continue;
             }
             let byte = bytes[at];
-            at += 1;
             if self.state == State::EndLf && byte == b'\n' {
-                return Ok((at, Progress::Ended));
+                return (at + 1, Ok(Progress::Ended));
             }
-            self.state = self.after(byte, bounds)?;
+            match self.after(byte, bounds) {
+                Ok(next) => self.state = next,
+                Err(refusal) => return (at, Err(refusal)),
+            }
+            at += 1;
         }
-        Ok((at, Progress::More))
+        (at, Ok(Progress::More))
     }
 
     fn after(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Refusal> {
@@ -65,6 +91,7 @@ impl Chunks {
             (S::Size, _) if byte.is_ascii_hexdigit() => self.size_digit(byte)?,
             (S::Size, b';') if self.digits > 0 => S::Extension,
             (S::Size, b'\r') if self.digits > 0 => S::SizeLf,
+            (S::Size, b' ' | b'\t') if self.digits > 0 && self.side == Side::Upstream => S::Extension,
             (S::Extension, b'\r') => S::SizeLf,
             (S::Extension, _) if is_text(byte) => {
                 self.extension_bytes += 1;

@@ -15,10 +15,12 @@ use super::early::Early;
 use super::expiry::Watched;
 use super::handshake::Secured;
 use super::proxy_header::Ends;
+use super::raw_query::RawQuery;
 use super::scan::Bounds;
 use super::share::Share;
 use super::stalled::Slot;
 use super::streams::Reader;
+use super::trailing::Trailing;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::route::VerifiedCert;
@@ -49,6 +51,8 @@ pub(super) struct Client {
     pub(super) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
     /// Heads that were handed to hyper.
     pub(super) heads: Cell<u64>,
+    /// Queries that are to be forwarded as they came, by the number of their head.
+    pub(super) raw_queries: RefCell<Vec<(u64, RawQuery)>>,
     /// Requests that hyper has handed to us.
     pub(super) requests: Cell<u64>,
     /// The place of the request under way among all requests (HTTP/1.1).
@@ -63,6 +67,8 @@ pub(super) struct Client {
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The body under way was refused.
     pub(super) refused_body: Cell<Option<Refusal>>,
+    /// Trailers of the response that is being written (HTTP/1.1).
+    pub(super) trailing: Trailing,
     /// Informational responses to write before the next response.
     pub(super) early: Early,
     /// The reader of the stream that is being polled (HTTP/2).
@@ -71,6 +77,8 @@ pub(super) struct Client {
     pub(super) turn_begins: Cell<bool>,
     /// Everything that was written has left.
     pub(super) flushed: Cell<bool>,
+    /// The client sends nothing more (HTTP/1.1): it may still read.
+    pub(super) finished: Cell<bool>,
     /// No part of a request has been read that is not handled.
     pub(super) between: Cell<bool>,
     /// What was to be read did not come in time.
@@ -108,6 +116,7 @@ impl Client {
             peer_text,
             forwarded: RefCell::new(None),
             heads: Cell::new(0),
+            raw_queries: RefCell::default(),
             requests: Cell::new(0),
             slot: Slot::default(),
             in_flight: Cell::new(0),
@@ -115,10 +124,12 @@ impl Client {
             switching: Cell::new(false),
             tunnel: Cell::new(None),
             refused_body: Cell::new(None),
+            trailing: Trailing::default(),
             early: Early::default(),
             reader: RefCell::new(None),
             turn_begins: Cell::new(true),
             flushed: Cell::new(true),
+            finished: Cell::new(false),
             between: Cell::new(true),
             expired: Cell::new(false),
             closing: Cell::new(draining),
@@ -200,11 +211,24 @@ impl Client {
 
     /// Whether nothing is under way in either direction.
     pub(super) fn is_quiet(&self) -> bool {
-        self.in_flight.get() == 0
-            && self.heads.get() == self.requests.get()
-            && self.flushed.get()
-            && self.between.get()
-            && !self.closing.get()
+        self.is_answered() && self.between.get() && !self.closing.get()
+    }
+
+    /// Takes the query of the head of this number, if it is to be forwarded as it came.
+    pub(super) fn raw_query(&self, number: u64) -> Option<RawQuery> {
+        let mut queries = self.raw_queries.borrow_mut();
+        let at = queries.iter().position(|(of, _)| *of == number)?;
+        Some(queries.remove(at).1)
+    }
+
+    /// Whether every request that was read has been answered, and its answer has left.
+    pub(super) fn is_answered(&self) -> bool {
+        self.in_flight.get() == 0 && self.heads.get() == self.requests.get() && self.flushed.get()
+    }
+
+    /// Whether the request under way is the last one that will be answered on this connection.
+    pub(super) fn is_last(&self) -> bool {
+        self.closing.get() || (self.finished.get() && self.heads.get() == self.requests.get())
     }
 
     /// Arms the write deadline when a write is stuck, clears it when bytes flow.

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::body::Cut;
 use super::connection::H1_BUFFER_BYTES;
 use super::sending::Sending;
+use super::trailing::Trailing;
 
 /// Pieces from this size on are shared with the request, which saves copying them; below it they are copied.
 const SHARED_FROM_BYTES: usize = 64 * 1024;
@@ -27,6 +28,8 @@ pub(super) struct CopyBody {
     length: Length,
     /// Bytes that were given since others had their turn.
     given: usize,
+    /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
+    pub(super) trailing: Option<Rc<Trailing>>,
     /// Who is told how far it has come.
     pub(super) sending: Option<Rc<Sending>>,
 }
@@ -92,7 +95,7 @@ impl CopyBody {
     /// A body of these pieces, of which the request has told the length or not.
     pub(super) fn new(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, length: Option<u64>) -> Self {
         let length = if length.is_some() { Length::Told } else { Length::Untold };
-        Self { pieces: pieces.into(), trailers, length, given: 0, sending: None }
+        Self { pieces: pieces.into(), trailers, length, given: 0, trailing: None, sending: None }
     }
 
     /// How many bytes are still to be sent.
@@ -131,7 +134,11 @@ impl Body for CopyBody {
                 sending.end();
             }
         }
-        Poll::Ready(frame.map(Ok))
+        let polled = Poll::Ready(frame.map(Ok));
+        match &this.trailing {
+            Some(trailing) => trailing.divert(polled),
+            None => polled,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,7 @@ use super::connect::{self, Reuse};
 use super::copies::Held;
 use super::copy_body::CopyBody;
 use super::fields::strip_hop_by_hop;
+use super::forward::is_chunked;
 use super::lease::{Borrowed, Flight, Lease};
 use super::pool::UpstreamPool;
 use super::prepare::{for_h1, for_h2, name_host};
@@ -131,11 +132,20 @@ impl Errand<'_> {
                         return ShadowEnd::Dropped(ShadowDrop::Connect);
                     }
                     mark(&mut request);
+                    connection.hints.begin(&request);
+                    if is_chunked(&request)
+                        && let RequestBody::Copy(body) = request.body_mut()
+                    {
+                        body.trailing = Some(Rc::clone(&connection.hints.trailing));
+                    }
                     connection.sender.try_send_request(request).await
                 }
                 Some(Lease::Stream(stream)) => {
                     let tls = endpoint.protocol() == Protocol::Https;
                     for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
+                    if let RequestBody::Copy(body) = request.body_mut() {
+                        body.trailing = None;
+                    }
                     mark(&mut request);
                     stream.sender.try_send_request(request).await
                 }

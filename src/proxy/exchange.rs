@@ -4,15 +4,18 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, Uri, Version};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http_body::Frame;
 
 use super::budget::{BodyAhead, Held};
 use super::capture::Primary;
 use super::client::Client;
 use super::copies::Ticket;
-use super::fields::Survey;
+use super::fields::{Survey, filtered};
 use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
@@ -20,6 +23,7 @@ use super::sending::Sending;
 use super::stalled::{Slot, UpstreamKey};
 use super::streams::Reader;
 use super::trace::TraceContext;
+use super::trailing::Trailing;
 use super::tunnel::Side;
 use super::upgrade::Asked;
 use crate::route::{Counted, Decision, Reason, RouteId, TokenFault, UpstreamId, VariantId};
@@ -182,6 +186,8 @@ pub(super) struct Upload {
     ahead: Cell<Option<BodyAhead>>,
     /// The try to send it that is under way, on a stream of HTTP/2.
     sending: RefCell<Option<Rc<Sending>>>,
+    /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
+    trailing: RefCell<Option<Rc<Trailing>>>,
 }
 
 /// Why a request's body failed.
@@ -202,6 +208,23 @@ impl Upload {
     /// It is sent on a stream of HTTP/2.
     pub(super) fn send(&self, sending: Rc<Sending>) {
         *self.sending.borrow_mut() = Some(sending);
+        *self.trailing.borrow_mut() = None;
+    }
+
+    /// It is sent in chunks, with its trailers there.
+    pub(super) fn trail(&self, trailing: &Rc<Trailing>) {
+        *self.trailing.borrow_mut() = Some(Rc::clone(trailing));
+    }
+
+    /// What hyper gets of what the body gave.
+    pub(super) fn divert<E>(
+        &self,
+        polled: Poll<Option<Result<Frame<Bytes>, E>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        match &*self.trailing.borrow() {
+            Some(trailing) => trailing.divert(polled),
+            None => polled,
+        }
     }
 
     /// It is pulled from.
@@ -246,6 +269,21 @@ impl Exchange {
     /// Notes of which upstream its answer holds a connection, so that it can be shed when those run short.
     pub(super) fn holds(&self, upstream: UpstreamKey) {
         self.reader.as_ref().map_or(&self.client.watched.upstream, |reader| &reader.upstream).set(upstream);
+    }
+
+    /// The last frame of an answer that ends with these trailers, which has this length if it is known. A client of
+    /// HTTP/1.1 gets them behind the last chunk, if it takes any (RFC 9110 §6.5.1): for hyper there are none then.
+    pub(super) fn end_with(&mut self, trailers: &HeaderMap, length: Option<u64>) -> Frame<Bytes> {
+        if let Some(call) = &mut self.call {
+            call.trailers(trailers);
+        }
+        let trailers = filtered(trailers);
+        let chunked = self.version == Version::HTTP_11 && length.is_none() && self.method != Method::HEAD;
+        if !(chunked && self.survey.trailers) {
+            return Frame::trailers(trailers);
+        }
+        self.client.trailing.put(&trailers);
+        Frame::data(Bytes::new())
     }
 
     /// The normal path.

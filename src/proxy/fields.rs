@@ -1,9 +1,10 @@
 //! What kind of field a header is: for one connection only, ours to set, forbidden in trailers, or nobody's business.
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::client::TRAILERS_MAX;
-use super::scan::is_token;
+use super::scan::{content_length, is_framing_look_alike, is_token};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, is_proxy_told};
 
 /// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
@@ -22,10 +23,14 @@ pub(super) struct Survey {
     pub(super) via: bool,
     /// Something is for this connection only.
     pub(super) hop_by_hop: bool,
+    /// The client takes trailers.
+    pub(super) trailers: bool,
     /// Something is for trusted peers only to say.
     pub(super) told: bool,
     /// A name has an underscore.
     pub(super) underscore: bool,
+    /// A name can be read as that of a framing field.
+    pub(super) framing_alias: bool,
     /// Bytes of all names and values.
     pub(super) bytes: usize,
 }
@@ -41,21 +46,23 @@ impl Survey {
                 header::ACCEPT => survey.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
                 header::CONTENT_TYPE => survey.grpc |= is_grpc_type(value),
                 header::VIA => survey.via = true,
-                _ => survey.rarer(name),
+                _ => survey.rarer(name, value),
             }
         }
         survey
     }
 
-    fn rarer(&mut self, name: &HeaderName) {
+    fn rarer(&mut self, name: &HeaderName, value: &HeaderValue) {
         let text = name.as_str();
         match text {
             "traceparent" => self.traced = true,
             "x-pointsman-explain" => (self.explain, self.told) = (true, true),
+            "te" => (self.hop_by_hop, self.trailers) = (true, self.trailers || takes_trailers(value)),
             _ if is_hop_by_hop(name) => self.hop_by_hop = true,
             _ => {
                 self.told |= is_proxy_told(text);
                 self.underscore |= memchr::memchr(b'_', text.as_bytes()).is_some();
+                self.framing_alias |= is_framing_look_alike(text.as_bytes());
             }
         }
     }
@@ -96,6 +103,7 @@ fn is_guarded(name: &HeaderName, identity: &Identity) -> bool {
 pub(super) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
     !(is_hop_by_hop(name)
         || is_proxy_told(name.as_str())
+        || is_framing_look_alike(name.as_str().as_bytes())
         || matches!(
             *name,
             header::HOST
@@ -239,19 +247,21 @@ pub(super) fn is_too_large(headers: &HeaderMap, limits: &UpstreamLimits) -> bool
         || headers.iter().map(line).sum::<usize>() > limits.response_header_bytes as usize
 }
 
-/// Whether a response's framing can be read in two ways (RFC 9112 §6.3).
-pub(super) fn is_ambiguous_response(headers: &HeaderMap) -> bool {
+/// Whether a response's framing can be read in two ways (RFC 9112 §6.1, §6.3).
+pub(super) fn is_ambiguous_response(version: Version, headers: &HeaderMap) -> bool {
+    if headers.keys().any(|name| is_framing_look_alike(name.as_str().as_bytes())) {
+        return true;
+    }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
-        length.is_some() || codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+        version == Version::HTTP_10
+            || length.is_some()
+            || codings.next().is_some()
+            || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
     } else {
-        let digits = |length: &HeaderValue| {
-            let length = length.as_bytes();
-            !length.is_empty() && length.iter().all(u8::is_ascii_digit)
-        };
-        length.is_some_and(|length| !digits(length)) || lengths.next().is_some()
+        length.is_some_and(|length| content_length(length.as_bytes()).is_none()) || lengths.next().is_some()
     }
 }
 
@@ -349,7 +359,16 @@ mod tests {
 
     #[test]
     fn trailers_carry_no_framing() {
-        for name in ["content-length", "transfer-encoding", "host", "x-forwarded-for", "authorization", "connection"] {
+        for name in [
+            "content-length",
+            "content_length",
+            "transfer-encoding",
+            "transfer.encoding",
+            "host",
+            "x-forwarded-for",
+            "authorization",
+            "connection",
+        ] {
             assert!(!is_allowed_in_trailers(&name.parse().unwrap()), "{name}");
         }
         for name in ["grpc-status", "grpc-message", "x-checksum", "server-timing"] {
@@ -369,12 +388,17 @@ mod tests {
             &[("content-length", "5, 5")],
             &[("content-length", "+5")],
             &[("content-length", "")],
+            &[("content-length", "9223372036854775808")],
+            &[("content-length", "5"), ("content_length", "5")],
+            &[("transfer.encoding", "chunked")],
         ] {
-            assert!(is_ambiguous_response(&headers(lines)), "{lines:?}");
+            assert!(is_ambiguous_response(Version::HTTP_11, &headers(lines)), "{lines:?}");
         }
-        for lines in [&[("transfer-encoding", "Chunked")][..], &[("content-length", "5")], &[]] {
-            assert!(!is_ambiguous_response(&headers(lines)), "{lines:?}");
+        for lines in [&[("transfer-encoding", "Chunked")][..], &[("content-length", "9223372036854775807")], &[]] {
+            assert!(!is_ambiguous_response(Version::HTTP_11, &headers(lines)), "{lines:?}");
         }
+        let chunked = headers(&[("transfer-encoding", "chunked")]);
+        assert!(is_ambiguous_response(Version::HTTP_10, &chunked), "HTTP/1.0 has no chunks");
     }
 
     #[test]

@@ -156,6 +156,7 @@ async fn send(
         if let Some(asked) = asked {
             asked.may_go(said.as_ref().map(|said| said.connects()))?;
         }
+        announce(exchange, &lease, &request);
         exchange.stage = Stage::Head;
         let asked = if reused { exchange.began } else { worker.clock.now() };
         exchange.lease = Some(lease);
@@ -263,17 +264,36 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
+/// Whether the body has no length of its own.
+pub(super) fn is_chunked<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(http::header::TRANSFER_ENCODING)
+}
+
+/// Tells the byte stream of an HTTP/1.1 connection what it will carry.
+fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
+    let Lease::Whole { connection, .. } = lease else { return };
+    connection.hints.asked.set(exchange.asked.is_some());
+    connection.hints.begin(request);
+    if let Some(upload) = exchange.upload.as_ref().filter(|_| is_chunked(request)) {
+        upload.trail(&connection.hints.trailing);
+    }
+    if exchange.version == Version::HTTP_11 {
+        connection.hints.go_to(&exchange.client);
+    }
+}
+
 async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
     let lost = Failure { fault: Fault::UpstreamReset, unsent: None, silent: true, unprocessed: false };
     match &mut exchange.lease {
         Some(Lease::Whole { connection, .. }) => {
-            connection.hints.asked.set(exchange.asked.is_some());
-            if exchange.version == Version::HTTP_11 {
-                connection.hints.go_to(&exchange.client);
-            }
             connection.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();
-                let failure = Failure::of(error.error(), unsent);
+                let mut failure = Failure::of(error.error(), unsent);
+                if connection.hints.is_broken() {
+                    failure.fault = Fault::UpstreamProtocol;
+                }
+                // Of an answer that has begun no other one is a repetition: the client may have seen a part of it.
+                failure.silent &= !connection.hints.is_answered();
                 let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.hints.speaks_tls();
                 if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
             })
@@ -299,6 +319,6 @@ fn inspect(response: Response<Incoming>, limits: &UpstreamLimits) -> Result<Resp
         return Err(Fault::UpstreamHeaders);
     }
     let odd = response.status().as_u16() >= 600;
-    let ambiguous = !http2 && is_ambiguous_response(response.headers());
+    let ambiguous = is_ambiguous_response(response.version(), response.headers());
     if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(response) }
 }

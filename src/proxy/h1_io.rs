@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::expiry::Told;
+use super::raw_query::{self, Rewritten};
 use super::scan::{self, Body, Bounds, Framing, Head, Progress};
 use super::socket::Socket;
 use super::upstream_io::write_merged;
@@ -97,10 +98,20 @@ impl H1Io {
     fn scan(&mut self, bytes: &[u8], expose: impl FnOnce(&mut BytesMut, &[u8])) {
         let mut at = 0;
         let mut refused = None;
+        let mut rewritten = Rewritten::default();
         while at < bytes.len() {
             match &mut self.reading {
                 Reading::Head => match scan::head(&bytes[at..], &self.bounds) {
                     Head::Complete(length, framing) => {
+                        if let Some(query) = raw_query::find(&bytes[at..at + length])
+                            && !rewritten.escape(bytes, (at, at + query.start..at + query.end))
+                        {
+                            refused = Some(Refusal::UriTooLong);
+                            break;
+                        }
+                        if let Some(query) = rewritten.query.take() {
+                            self.client.raw_queries.borrow_mut().push((self.client.heads.get(), query));
+                        }
                         at += length;
                         self.client.heads.set(self.client.heads.get() + 1);
                         match framing {
@@ -143,7 +154,12 @@ impl H1Io {
                 Reading::Refused => break,
             }
         }
-        expose(&mut self.ready, &bytes[..at]);
+        if rewritten.upto == 0 {
+            expose(&mut self.ready, &bytes[..at]);
+        } else {
+            self.ready.unsplit(rewritten.bytes);
+            self.ready.extend_from_slice(&bytes[rewritten.upto..at]);
+        }
         if let Some(refusal) = refused {
             self.refuse(refusal);
         }
@@ -189,15 +205,29 @@ impl H1Io {
         if !self.held.is_empty() {
             return Poll::Pending;
         }
+        if self.client.finished.get() {
+            return self.poll_end();
+        }
         let worker = Rc::clone(&self.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch[..]);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         if buffer.filled().is_empty() {
-            return Poll::Ready(Ok(Filled::End));
+            drop(scratch);
+            return self.poll_end();
         }
         self.held.extend_from_slice(buffer.filled());
         self.client.between.set(false);
+        Poll::Pending
+    }
+
+    /// The client sends nothing more. hyper takes that for its going, so that it is not told before every request that
+    /// came whole is answered (RFC 9112 §9.6). An end inside a body fails the body.
+    fn poll_end(&self) -> Poll<io::Result<Filled>> {
+        self.client.finished.set(true);
+        if matches!(self.reading, Reading::Body(_)) || self.client.is_answered() {
+            return Poll::Ready(Ok(Filled::End));
+        }
         Poll::Pending
     }
 
@@ -267,6 +297,9 @@ impl H1Io {
         if self.client.expired.take() {
             return Poll::Ready(Ok(self.expire()));
         }
+        if self.client.finished.get() {
+            return self.poll_end();
+        }
         let worker = Rc::clone(&self.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let room = cursor.remaining().min(scratch.len());
@@ -276,7 +309,7 @@ impl H1Io {
             return Poll::Pending;
         }
         if buffer.filled().is_empty() {
-            return Poll::Ready(Ok(Filled::End));
+            return self.poll_end();
         }
         if self.held.is_empty() {
             // What only frames a body, such as extensions and trailers, may not dribble in for ever.
@@ -355,7 +388,12 @@ impl Write for H1Io {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
         this.client.flushed.set(false);
-        let poll = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let trailing =
+            this.client.trailing.poll_write((&mut this.stream, &this.client.worker), cx, &[io::IoSlice::new(bytes)]);
+        let poll = match trailing {
+            Some(poll) => poll,
+            None => Pin::new(&mut this.stream).poll_write(cx, bytes),
+        };
         this.client.wrote(poll)
     }
 
@@ -367,7 +405,10 @@ impl Write for H1Io {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
         this.client.flushed.set(false);
-        let poll = write_merged(&mut this.stream, cx, (slices, &this.client.worker));
+        let poll = match this.client.trailing.poll_write((&mut this.stream, &this.client.worker), cx, slices) {
+            Some(poll) => poll,
+            None => write_merged(&mut this.stream, cx, (slices, &this.client.worker)),
+        };
         this.client.wrote(poll)
     }
 
@@ -383,7 +424,12 @@ impl Write for H1Io {
         ready!(this.client.wrote(poll))?;
         this.client.flushed.set(true);
         ready!(this.poll_early(cx))?;
-        Pin::new(&mut this.stream).poll_flush(cx)
+        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        if this.client.finished.get() && this.client.is_answered() {
+            // hyper waits for what comes next: it is told now that nothing comes.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

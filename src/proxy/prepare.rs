@@ -15,6 +15,7 @@ use super::exchange::{Exchange, Upload};
 use super::fault::Fault;
 use super::fields::{strip_aliases, strip_hop_by_hop};
 use super::forwarding;
+use super::raw_query::RawQuery;
 use super::upgrade::{self, Asked};
 use crate::route::{Route, Split, Values};
 use crate::telemetry::Refusal;
@@ -55,7 +56,11 @@ pub(super) fn prepare(
     }
     parts.uri = target(exchange, split, matched)?;
     parts.version = Version::HTTP_11;
+    let query = parts.extensions.remove::<RawQuery>();
     parts.extensions.clear();
+    if let Some(query) = query {
+        parts.extensions.insert(query);
+    }
     Ok(body)
 }
 

@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use hyper::ext::Protocol;
 
 use super::body::{ClientBody, Cut, RequestBody};
+use super::raw_query::RawQuery;
 
 /// Bytes of a body that are kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -64,6 +65,9 @@ impl Again {
         head.headers_mut().clone_from(request.headers());
         if let Some(protocol) = request.extensions().get::<Protocol>() {
             head.extensions_mut().insert(protocol.clone());
+        }
+        if let Some(query) = request.extensions().get::<RawQuery>() {
+            head.extensions_mut().insert(query.clone());
         }
         let (kept, body) = match mem::replace(request.body_mut(), RequestBody::Empty) {
             RequestBody::Empty => (None, RequestBody::Empty),
@@ -188,7 +192,7 @@ impl Try {
                 None => shared.kept.end(),
             }
         }
-        polled
+        shared.body.upload.divert(polled)
     }
 
     /// Whether all of it was sent.

@@ -138,23 +138,26 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
     Ok(version)
 }
 
-/// Whether a target has only bytes that may stand in one (RFC 3986 §2): visible ASCII without `#`, quotes and angles; in
-/// the path, before any `?`, without a backtick too, as `http::Uri` has it.
+/// Whether a target has only bytes that may stand in one. In the path, before any `?`: visible ASCII without `#`, quotes,
+/// angles and backticks (RFC 3986 §2). In the query, which nobody splits otherwise: everything but controls, blanks and
+/// `#`, as other proxies have it.
 pub(super) fn is_uri(target: &[u8]) -> bool {
-    let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
-    target.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>')) && !path.contains(&b'`')
+    let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
+    path.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'`'))
+        && query.iter().all(|b| *b > 0x20 && !matches!(b, 0x7f | b'#'))
 }
 
 /// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form for `OPTIONS` alone. `CONNECT` and
 /// its authority-form are left to admission, which answers 405.
 fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
+    let before_query = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
     let is_scheme = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
     let absolute = (is_scheme(b"http") || is_scheme(b"https")) && target[scheme_end..].starts_with(b"://");
     let fine = (method == b"CONNECT" && http::Uri::try_from(target).is_ok())
         || target[0] == b'/'
         || (target == b"*" && method == b"OPTIONS")
-        || (absolute && http::Uri::try_from(target).is_ok());
+        || (absolute && http::Uri::try_from(before_query).is_ok());
     if fine { Ok(()) } else { Err(Refusal::MalformedHead) }
 }
 
@@ -182,7 +185,7 @@ impl Fields {
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = decimal(value.trim_ascii()).ok_or(Refusal::BadFraming)?;
+                let length = content_length(value.trim_ascii()).ok_or(Refusal::BadFraming)?;
                 if self.length.replace(length).is_some() {
                     return Err(Refusal::BadFraming);
                 }
@@ -193,7 +196,7 @@ impl Fields {
                 }
                 self.chunked += 1;
             }
-            13.. if is_framing_look_alike(name) => return Err(Refusal::BadFraming),
+            _ if is_framing_look_alike(name) => return Err(Refusal::BadFraming),
             _ => {}
         }
         Ok(())
@@ -216,18 +219,26 @@ impl Fields {
     }
 }
 
-/// `Transfer_Encoding`, `Content--Length` and the like: without `-`, `_` and `.` the name is that of a framing field.
-fn is_framing_look_alike(name: &[u8]) -> bool {
-    let letters = || name.iter().filter(|b| !matches!(b, b'-' | b'_' | b'.')).map(u8::to_ascii_lowercase);
-    letters().eq(b"transferencoding".iter().copied()) || letters().eq(b"contentlength".iter().copied())
+/// Whether a name is not that of a framing field, but can be read as one: `Transfer_Encoding`, `Content--Length`,
+/// `transfer.encoding`. Only its letters and digits count. One rule for heads and trailers of requests and answers,
+/// whatever the protocol.
+pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
+    const FRAMING: [(&[u8], &[u8]); 2] =
+        [(b"transferencoding", b"transfer-encoding"), (b"contentlength", b"content-length")];
+    let letters = || name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase);
+    let is_alias =
+        |(plain, exact): (&[u8], &[u8])| letters().eq(plain.iter().copied()) && !name.eq_ignore_ascii_case(exact);
+    name.len() >= FRAMING[1].0.len() && FRAMING.into_iter().any(is_alias)
 }
 
-/// A decimal number of digits only.
-fn decimal(digits: &[u8]) -> Option<u64> {
+/// The number in a `Content-Length`: digits only, and no more than 2^63 - 1, since servers that keep it as a signed
+/// number read anything above as negative.
+pub(super) fn content_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    i64::try_from(length).is_ok().then_some(length)
 }
 
 /// RFC 9110 §5.6.2.
@@ -299,6 +310,7 @@ pub enum Progress {
 
 #[cfg(test)]
 mod tests {
+    use super::super::raw_query;
     use super::*;
 
     const BOUNDS: Bounds =
@@ -356,6 +368,11 @@ mod tests {
             "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /\"?a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /<?a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?a\u{7f} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?a\tb HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?a#b HTTP/1.1\r\nHost: a\r\n\r\n",
             "GE(T / HTTP/1.1\r\nHost: a\r\n\r\n",
         ] {
             check(text, Head::Refused(Refusal::MalformedHead));
@@ -381,7 +398,14 @@ mod tests {
                 head.extend_from_slice(&target);
                 head.extend_from_slice(b" HTTP/1.1\r\nHost: a\r\n\r\n");
                 if matches!(super::head(&head, &bounds), Head::Complete(..)) {
-                    assert!(http::Uri::try_from(&target[..]).is_ok(), "{:?}", String::from_utf8_lossy(&target));
+                    let mut given = bytes::BytesMut::new();
+                    if let Some(query) = raw_query::find(&head) {
+                        given.extend_from_slice(&head[4..query.start]);
+                        raw_query::escape(&head[query], &mut given);
+                    } else {
+                        given.extend_from_slice(&target);
+                    }
+                    assert!(http::Uri::try_from(&given[..]).is_ok(), "{:?}", String::from_utf8_lossy(&target));
                 }
             }
         }
@@ -398,6 +422,8 @@ mod tests {
             "Content-Length: ",
             "Content-Length: 1_0",
             "Content-Length: 99999999999999999999",
+            "Content-Length: 9223372036854775808",
+            "Content-Length: 9999999999999999999",
             "Content-Length: 1\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: chunked\r\nContent-Length: 1",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
@@ -409,11 +435,39 @@ mod tests {
             "Content_Length: 5",
             "ContentLength: 5",
             "Transfer---Encoding: chunked",
+            "Transfer.Encoding: chunked",
+            "transfer'encoding: chunked",
+            "-Content-Length: 5",
         ] {
             let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
             check(&text, Head::Refused(Refusal::BadFraming));
         }
         check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Head::Refused(Refusal::BadFraming));
+    }
+
+    #[test]
+    fn lengths_end_where_signed_numbers_do() {
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", i64::MAX);
+        check(&text, Head::Complete(text.len(), Framing::Length(i64::MAX.unsigned_abs())));
+        assert_eq!(
+            (content_length(b"9223372036854775807"), content_length(b"9223372036854775808")),
+            (Some(i64::MAX.unsigned_abs()), None)
+        );
+        assert_eq!(content_length(b"18446744073709551614"), None);
+    }
+
+    #[test]
+    fn names_that_can_be_read_as_framing_are_told_from_others() {
+        for name in
+            ["transfer_encoding", "Transfer.Encoding", "transfer--encoding", "TransferEncoding", "content~length-"]
+        {
+            assert!(is_framing_look_alike(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["transfer-encoding", "Content-Length", "content-encoding", "x-content-length", "content-length2", ""]
+        {
+            assert!(!is_framing_look_alike(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::copy::{self, Comparing, Control, Settings, ShadowCopy};
 use super::copy_body::{CopyBody, Pieces};
 use super::exchange::{Chosen, Exchange};
 use super::prepare::values;
+use super::raw_query::RawQuery;
 use super::trace::{self, CopyKind};
 use crate::route::{Caller, Compare, Head, MARKER, Sampled, Sampling, Shadow, Split, Unfit, sampled};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
@@ -119,6 +120,9 @@ fn head_of(parts: &request::Parts) -> Request<()> {
     *head.uri_mut() = parts.uri.clone();
     *head.version_mut() = parts.version;
     head.headers_mut().clone_from(&parts.headers);
+    if let Some(query) = parts.extensions.get::<RawQuery>() {
+        head.extensions_mut().insert(query.clone());
+    }
     head
 }
 

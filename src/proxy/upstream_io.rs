@@ -1,5 +1,6 @@
-//! The byte stream of an HTTP/1.1 connection to an upstream. Informational responses are noticed on their way to hyper,
-//! which drops them, so that the client gets them too; small writes are sent as one.
+//! The byte stream of an HTTP/1.1 connection to an upstream. Answers are followed on their way to hyper: informational
+//! ones, which it drops, go to the client too, and what is not of the grammar ends the stream. Small writes are sent as
+//! one.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -7,56 +8,84 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf as _;
+use http::Request;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::answers::{Answers, Expected};
 use super::client::Client;
 use super::early::is_wanted;
+use super::raw_query::RawLine;
 use super::socket::Socket;
+use super::trailing::Trailing;
 use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
 
 /// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
 const MERGED_BYTES_MAX: usize = 4096;
-/// An informational head that is longer than this is not passed on.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Fields of an informational head.
 const FIELDS_MAX: usize = 100;
 /// The kinds of records that a server of TLS answers cleartext with (RFC 8446 §5.1); their version follows.
 const TLS_ALERT: u8 = 21;
 const TLS_HANDSHAKE: u8 = 22;
-/// How every informational response begins.
-const INFORMATIONAL: &[u8] = b"HTTP/1.1 1";
 
 /// A connection to an upstream.
 pub(super) struct UpstreamIo {
     stream: TokioIo<Socket>,
     worker: Rc<Worker>,
     hints: Rc<Hints>,
+    /// Boxed, so that a connection that is being opened does not carry its size.
+    answers: Box<Answers>,
+    line: Option<Box<RawLine>>,
 }
 
-/// Who wants the informational responses to the request under way.
+/// What is known of the request under way and of its answer, and who wants the informational responses to it.
 #[derive(Default)]
 pub(super) struct Hints {
     /// The request under way asks to switch to another protocol.
     pub(super) asked: Cell<bool>,
-    wanted: Cell<bool>,
+    /// A request begins, with an answer that may have this.
+    begins: Cell<Option<Expected>>,
+    /// The line that is written in the place of its own.
+    line: Cell<Option<Box<RawLine>>>,
+    /// Its trailers.
+    pub(super) trailing: Rc<Trailing>,
+    /// Something of its answer was read.
+    answered: Cell<bool>,
+    /// Its answer was not of the grammar.
+    broken: Cell<bool>,
     refused: Cell<bool>,
     /// Something was read.
     heard: Cell<bool>,
     tls: Cell<bool>,
     client: RefCell<Option<Rc<Client>>>,
-    /// The beginning of an informational head.
-    held: RefCell<BytesMut>,
 }
 
 impl Hints {
+    /// A request begins.
+    pub(super) fn begin<B>(&self, request: &Request<B>) {
+        self.begins.set(Some(Expected::of(request.method())));
+        self.line.set(RawLine::of(request));
+        self.trailing.clear();
+        self.answered.set(false);
+        *self.client.borrow_mut() = None;
+    }
+
     /// From here to the head of the final response, informational ones go to `client`.
     pub(super) fn go_to(&self, client: &Rc<Client>) {
-        self.wanted.set(true);
         *self.client.borrow_mut() = Some(Rc::clone(client));
+    }
+
+    /// Whether something of the answer to the request under way was read.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.get()
+    }
+
+    /// Whether the answer was broken off since it is not of the grammar.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get()
     }
 
     /// Whether the other side has refused us, under TLS.
@@ -78,51 +107,17 @@ impl Hints {
         }
     }
 
-    /// Looks at what was read. The final response's head ends it.
-    fn notice(&self, bytes: &[u8]) {
-        let mut held = self.held.borrow_mut();
-        let begins = |bytes: &[u8]| {
-            let compared = bytes.len().min(INFORMATIONAL.len());
-            bytes[..compared] == INFORMATIONAL[..compared]
-        };
-        if held.is_empty() && !begins(bytes) {
-            return self.end();
+    /// Passes an informational response on.
+    fn inform(&self, head: &[u8]) {
+        let Some(client) = &*self.client.borrow() else { return };
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut response = httparse::Response::new(&mut fields);
+        if matches!(response.parse(head), Ok(httparse::Status::Complete(_)))
+            && let Some(code) = response.code.filter(|code| is_wanted(*code))
+        {
+            client.early.push(code, response.headers);
+            client.watched.wake();
         }
-        held.extend_from_slice(bytes);
-        while !held.is_empty() {
-            if !begins(&held) || held.len() > HEAD_BYTES_MAX {
-                held.clear();
-                return self.end();
-            }
-            let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-            let mut response = httparse::Response::new(&mut fields);
-            match response.parse(&held) {
-                Ok(httparse::Status::Complete(length)) => {
-                    if response.code == Some(101) {
-                        // What follows is no HTTP any more.
-                        held.clear();
-                        return self.end();
-                    }
-                    if let (Some(code), Some(client)) = (response.code, &*self.client.borrow())
-                        && is_wanted(code)
-                    {
-                        client.early.push(code, response.headers);
-                        client.watched.wake();
-                    }
-                    held.advance(length);
-                }
-                Ok(httparse::Status::Partial) => return,
-                Err(_) => {
-                    held.clear();
-                    return self.end();
-                }
-            }
-        }
-    }
-
-    fn end(&self) {
-        self.wanted.set(false);
-        *self.client.borrow_mut() = None;
     }
 }
 
@@ -130,7 +125,54 @@ impl UpstreamIo {
     /// Wraps a connection, and gives the handle by which informational responses are asked for.
     pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
         let hints = Rc::new(Hints::default());
-        (Self { stream: TokioIo::new(stream), worker: Rc::clone(worker), hints: Rc::clone(&hints) }, hints)
+        let (stream, worker) = (TokioIo::new(stream), Rc::clone(worker));
+        (Self { stream, worker, hints: Rc::clone(&hints), answers: Box::default(), line: None }, hints)
+    }
+
+    /// How much of what was read may be given to hyper.
+    fn follow(&mut self, bytes: &[u8]) -> usize {
+        let in_head = self.answers.is_in_head();
+        if in_head {
+            self.hints.answered.set(true);
+        }
+        let hints = &self.hints;
+        let given = self.answers.follow(bytes, |head| hints.inform(head));
+        if self.answers.is_broken() {
+            self.hints.broken.set(true);
+        }
+        if in_head && !self.answers.is_in_head() {
+            *self.hints.client.borrow_mut() = None;
+        }
+        given
+    }
+
+    /// Writes what hyper does not write as it is to be: a request line, or the end of a body.
+    fn poll_own(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
+        let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
+        let line = self.poll_line(cx, first);
+        line.or_else(|| self.hints.trailing.poll_write((self.stream.inner_mut(), &self.worker), cx, slices))
+    }
+
+    /// Writes a request line as the client wrote it, where hyper writes another one.
+    fn poll_line(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if let Some(line) = self.hints.line.take() {
+            self.line = Some(line);
+        }
+        let mut line = self.line.take()?;
+        if !bytes.starts_with(&line.escaped) {
+            return None;
+        }
+        while !line.raw.is_empty() {
+            match Pin::new(self.stream.inner_mut()).poll_write(cx, &line.raw) {
+                Poll::Ready(Ok(written)) if written > 0 => line.raw.advance(written),
+                pending @ Poll::Pending => {
+                    self.line = Some(line);
+                    return Some(pending);
+                }
+                failed @ Poll::Ready(_) => return Some(failed),
+            }
+        }
+        Some(Poll::Ready(Ok(line.escaped.len())))
     }
 
     /// What was written, or why not.
@@ -152,12 +194,19 @@ impl UpstreamIo {
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.hints.wanted.get() && this.hints.heard.get() {
+        if let Some(expected) = this.hints.begins.take() {
+            this.answers.begin(expected);
+        }
+        if this.answers.is_broken() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not of the grammar")));
+        }
+        if !this.answers.is_followed() && this.hints.heard.get() {
             let read = Pin::new(&mut this.stream).poll_read(cx, cursor);
             this.hints.look_at(&read);
             return read;
         }
-        let mut scratch = this.worker.scratch.borrow_mut();
+        let worker = Rc::clone(&this.worker);
+        let mut scratch = worker.scratch.borrow_mut();
         let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         let read = Pin::new(this.stream.inner_mut()).poll_read(cx, &mut buffer);
@@ -166,10 +215,15 @@ impl Read for UpstreamIo {
         if !this.hints.heard.replace(true) {
             this.hints.tls.set(matches!(buffer.filled(), [TLS_ALERT | TLS_HANDSHAKE, 3, ..]));
         }
-        if this.hints.wanted.get() {
-            this.hints.notice(buffer.filled());
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(()));
         }
-        cursor.put_slice(buffer.filled());
+        let given = this.follow(buffer.filled());
+        if given == 0 {
+            // hyper would take nothing for the end.
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not of the grammar")));
+        }
+        cursor.put_slice(&buffer.filled()[..given]);
         Poll::Ready(Ok(()))
     }
 }
@@ -177,7 +231,10 @@ impl Read for UpstreamIo {
 impl Write for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(this.stream.inner_mut()).poll_write(cx, bytes);
+        let written = match this.poll_own(cx, &[io::IoSlice::new(bytes)]) {
+            Some(written) => written,
+            None => Pin::new(this.stream.inner_mut()).poll_write(cx, bytes),
+        };
         this.written(cx, written)
     }
 
@@ -187,7 +244,10 @@ impl Write for UpstreamIo {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = write_merged(this.stream.inner_mut(), cx, (slices, &this.worker));
+        let written = match this.poll_own(cx, slices) {
+            Some(written) => written,
+            None => write_merged(this.stream.inner_mut(), cx, (slices, &this.worker)),
+        };
         this.written(cx, written)
     }
 

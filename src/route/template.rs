@@ -227,7 +227,7 @@ impl Template {
                 Part::Query => {
                     if let Some(query) = values.query {
                         out.push("?");
-                        out.push(query);
+                        out.push_ascii(query);
                     }
                 }
                 Part::Scheme => out.push(values.scheme),
@@ -246,6 +246,26 @@ impl Clean {
             self.0.extend(text.bytes().filter(|b| !b.is_ascii_control()));
         } else {
             self.0.put_slice(text.as_bytes());
+        }
+    }
+}
+
+impl Clean {
+    /// The same, with what is not ASCII percent-encoded, as a URI has it.
+    fn push_ascii(&mut self, text: &str) {
+        if text.is_ascii() {
+            return self.push(text);
+        }
+        for c in text.chars() {
+            let mut bytes = [0; 4];
+            let text = c.encode_utf8(&mut bytes);
+            if c.is_ascii() {
+                self.push(text);
+            } else {
+                for byte in text.bytes() {
+                    let _ = write!(self, "%{byte:02X}"); // writing to memory cannot fail
+                }
+            }
         }
     }
 }
@@ -290,6 +310,9 @@ mod tests {
             let template = Template::parse(text).unwrap();
             assert_eq!(template.expand(&values).as_bytes(), expanded.as_bytes(), "{text}");
         }
+        let raw = Values { query: Some("a=\u{e9}|\"\r\n<b>"), ..Values::default() };
+        let location = Template::parse("/x{query}").unwrap().expand(&raw);
+        assert_eq!(location, "/x?a=%C3%A9|\"<b>", "a safe value, in ASCII");
         let absent = Template::parse("[{tenant}{query}{client_ip}]").unwrap().expand(&Values::default());
         assert_eq!(absent, "[]");
     }

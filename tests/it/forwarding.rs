@@ -1,7 +1,7 @@
 //! What the proxy tells upstreams about clients, and clients about itself: forwarded fields, ids, `Via`, loops, hop by
 //! hop fields, and the errors that it makes by itself.
 
-use crate::harness::{Answer, H2, Proxy, Upstream, field};
+use crate::harness::{Answer, H2, Proxy, Upstream, field, until};
 
 /// One route, with all of 127/8 trusted.
 const TRUSTING: &str = r#"
@@ -429,4 +429,216 @@ fn a_listener_sends_requests_in_the_clear_to_https() {
     assert_eq!(client.get("/", "X-Forwarded-Proto: HTTPS\r\n").status, 200, "it came by https: no circle");
     assert_eq!(client.get("/", "X-Forwarded-Proto: http\r\n").status, 308);
     assert_eq!(client.get("/", "").status, 308);
+}
+
+#[test]
+fn trailers_pass_without_being_announced() {
+    let long = "x".repeat(2_000_000);
+    let bodies = ["", "ok", "0\r\n\r\n", &long];
+    let answers = bodies.map(|body| {
+        let chunk = if body.is_empty() { String::new() } else { format!("{:x}\r\n{body}\r\n", body.len()) };
+        format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunk}0\r\nx-sum: 1\r\nX-Sum: 2\r\nhost: evil\r\n\r\n"
+        )
+    });
+    let upstream = Upstream::script(move |mut conn| {
+        while let Ok(got) = conn.request() {
+            let case: usize = got.target[1..].parse().unwrap();
+            conn.send(&answers[case]);
+        }
+    });
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    let sent = |case: usize, lines: &str| {
+        let body = bodies[case];
+        let chunk = if body.is_empty() { String::new() } else { format!("{:x}\r\n{body}\r\n", body.len()) };
+        let framing = "Transfer-Encoding: chunked\r\n\r\n";
+        format!(
+            "POST /{case} HTTP/1.1\r\nHost: test\r\n{lines}{framing}{chunk}0\r\nX-Mine: 1\r\nX-Mine: 2\r\nCookie: a\r\n\r\n"
+        )
+    };
+    let pairs = |name: &str, trailers: &[(String, String)]| {
+        let values: Vec<&str> = trailers.iter().map(|(_, value)| value.as_str()).collect();
+        assert!(trailers.iter().all(|(known, _)| known == name), "{trailers:?}");
+        values.join(" ")
+    };
+    // To a client that has not said that it takes trailers, none are sent.
+    for (te, expected) in
+        [("TE: trailers\r\n", "1 2"), ("TE: gzip, trailers\r\n", "1 2"), ("", ""), ("TE: gzip\r\n", "")]
+    {
+        for (case, body) in bodies.iter().enumerate() {
+            client.send(sent(case, te));
+            let answer = client.read_response();
+            assert!(answer.text() == *body, "{te:?} {case}");
+            assert_eq!(pairs("x-sum", &answer.trailers), expected, "{te:?} {case}");
+            let got = upstream.got().pop().unwrap();
+            assert!(got.body == body.as_bytes(), "{te:?} {case}");
+            assert_eq!(pairs("x-mine", &got.trailers), "1 2", "{te:?} {case}");
+        }
+    }
+    // A client that reads late, with more requests behind.
+    let mut late = proxy.connect();
+    late.send([sent(3, "TE: trailers\r\n"), sent(1, ""), sent(0, "TE: trailers\r\n")].concat());
+    until("the answer has begun", || late.wire.has_bytes().then_some(()));
+    for (case, expected) in [(3, "1 2"), (1, ""), (0, "1 2")] {
+        let answer = late.read_response();
+        assert!(answer.text() == bodies[case], "{case}");
+        assert_eq!(pairs("x-sum", &answer.trailers), expected, "{case}");
+    }
+    assert!(upstream.accepted() <= 2, "{}", upstream.accepted());
+    drop((client, late));
+    proxy.settles();
+}
+
+#[test]
+fn where_there_are_no_chunks_there_are_no_trailers() {
+    let h2c = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, request, mut respond| {
+        Box::pin(async move {
+            let sized = request.uri().path() == "/sized";
+            let response = http::Response::builder();
+            let response = if sized { response.header("content-length", "2") } else { response };
+            let mut stream = respond.send_response(response.body(()).unwrap(), false).unwrap();
+            stream.send_data(bytes::Bytes::from_static(b"ok"), false).unwrap();
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("x-sum", "1".parse().unwrap());
+            let _ = stream.send_trailers(trailers);
+        })
+    });
+    let proxy = Proxy::with("main", &h2c).start(&crate::harness::ONE_ROUTE.replace("http://", "h2c://"));
+    let mut client = proxy.connect();
+    for _ in 0..10 {
+        let answer = client.get("/sized", "TE: trailers\r\n");
+        assert_eq!((answer.text().as_str(), answer.trailers.len()), ("ok", 0));
+        let answer = client.get("/chunked", "TE: trailers\r\n");
+        assert_eq!((answer.text().as_str(), field(&answer.trailers, "x-sum")), ("ok", Some("1")));
+        let answer = client.get("/chunked", "");
+        assert_eq!((answer.text().as_str(), answer.trailers.len()), ("ok", 0));
+    }
+    client.send("GET /chunked HTTP/1.0\r\nHost: test\r\nTE: trailers\r\n\r\n");
+    let answer = client.read_response();
+    assert_eq!((answer.text().as_str(), answer.trailers.len()), ("ok", 0));
+    client.ends();
+    // A body with a length has no place for trailers on HTTP/1.1.
+    let echo = Upstream::echo();
+    let proxy = Proxy::to(&echo);
+    let mut client = H2::connect(proxy.address());
+    for (length, expected) in [(Some("4"), 0), (None, 1), (Some("4"), 0), (None, 1)] {
+        let mut request = H2::request("POST", "/");
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-sum", "1".parse().unwrap());
+        let answer = client.send(request.body(()).unwrap(), &[b"bo", b"dy"], Some(trailers));
+        assert_eq!((answer.status, answer.json()["body"].as_str()), (200, Some("body")), "{length:?}");
+        assert_eq!(echo.got().pop().unwrap().trailers.len(), expected, "{length:?}");
+    }
+}
+
+/// Queries that are of no grammar and have one reading all the same.
+const ODD_QUERIES: [&[u8]; 8] = [
+    b"a=b|c^d{e}f`g\\h",
+    b"q=%zz&r=%&s=%4",
+    b"q=\"quoted\"",
+    b"q=<b>&r=>",
+    "q=caf\u{e9}".as_bytes(),
+    b"q=caf\xe9",
+    b"q=\xff\xfe\"&r=?a=/../b",
+    b"",
+];
+
+fn target_bytes(conn: &mut crate::harness::upstream::Conn) -> Option<Vec<u8>> {
+    let line = conn.wire.line().ok()?;
+    conn.wire.fields().ok()?;
+    line.split(|b| *b == b' ').nth(1).map(<[u8]>::to_vec)
+}
+
+#[test]
+fn queries_pass_as_they_came() {
+    let (seen, targets) = std::sync::mpsc::channel();
+    let upstream = Upstream::script(move |mut conn| {
+        while let Some(target) = target_bytes(&mut conn) {
+            seen.send(target).unwrap();
+            conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let toml = r#"
+[upstream.main]
+endpoints = ["http://{main}"]
+[[route]]
+name = "moved"
+match = { path = "/moved" }
+redirect = { to = "https://test/new{query}", status = 308 }
+[[route]]
+name = "quoted"
+match = { path = "/by", query = { q = "\"quoted\"" } }
+respond = { status = 299, body = "quoted" }
+[[route]]
+name = "other"
+match = { path = "/old/*" }
+stable = "main"
+rewrite = { prefix = "/new" }
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+"#;
+    let proxy = Proxy::with("main", &upstream).start(toml);
+    let mut client = proxy.connect();
+    for query in ODD_QUERIES {
+        for (path, forwarded) in [("/a", "/a"), ("/a/./b", "/a/b"), ("/old/x", "/new/x"), ("http://test/a", "/a")] {
+            let what = format!("{path} {}", query.escape_ascii());
+            client.send([b"GET ", path.as_bytes(), b"?", query, b" HTTP/1.1\r\nHost: test\r\n\r\n"].concat());
+            assert_eq!(client.read_response().status, 200, "{what}");
+            assert_eq!(targets.recv().unwrap(), [forwarded.as_bytes(), b"?", query].concat(), "{what}");
+        }
+        client.send([b"GET /moved?", query, b" HTTP/1.1\r\nHost: test\r\n\r\n"].concat());
+        let moved = client.read_response();
+        let location = moved.field("location").unwrap();
+        assert!(moved.status == 308 && location.bytes().all(|b| (0x21..0x7f).contains(&b)), "{location:?}");
+    }
+    // On a pipeline, and byte by byte.
+    let get = |query: &[u8]| [b"GET /p?", query, b" HTTP/1.1\r\nHost: test\r\n\r\n"].concat();
+    client.send(ODD_QUERIES.map(get).concat());
+    for byte in ODD_QUERIES.map(get).concat() {
+        client.send([byte]);
+    }
+    for query in ODD_QUERIES.iter().chain(&ODD_QUERIES) {
+        assert_eq!(client.read_response().status, 200);
+        assert_eq!(targets.recv().unwrap(), [b"/p?", *query].concat());
+    }
+    for query in [&b"q=\"quoted\""[..], b"q=%22quoted%22"] {
+        client.send([b"GET /by?", query, b" HTTP/1.1\r\nHost: test\r\n\r\n"].concat());
+        assert_eq!(client.read_response().status, 299, "{}", query.escape_ascii());
+    }
+    drop(client);
+    proxy.settles();
+    // Every line is JSON, or this fails.
+    proxy.logged(ODD_QUERIES.len() * 7 + 2);
+}
+
+#[test]
+fn queries_pass_over_http2_as_far_as_it_can_carry_them() {
+    let h2c = Upstream::h2c();
+    let to_h2c = Proxy::with("main", &h2c).start(&crate::harness::ONE_ROUTE.replace("http://", "h2c://"));
+    let echo = Upstream::echo();
+    let to_h1 = Proxy::to(&echo);
+    for query in ["a=b|c^d{e}f`g\\h", "q=%zz&r=%", "q=caf\u{e9}"] {
+        for (proxy, upstream) in [(&to_h2c, &h2c), (&to_h1, &echo)] {
+            let path = format!("/a?{query}");
+            let mut frames = crate::harness::frames::Frames::connect(proxy.address(), &[]);
+            let block = crate::harness::frames::get("test", &path);
+            frames.headers(1, crate::harness::frames::END_STREAM, &block);
+            let fate = frames.fate(1);
+            assert!(matches!(fate, crate::harness::frames::Fate::Answered(200, _)), "{query}: {fate:?}");
+            assert!(upstream.got().pop().unwrap().target.ends_with(&path), "{:?}", upstream.got().pop());
+            assert_eq!(proxy.connect().get(&path, "").status, 200);
+            assert!(upstream.got().pop().unwrap().target.ends_with(&path), "{:?}", upstream.got().pop());
+        }
+    }
+    // A `:path` is a URI: what is none is percent-encoded there.
+    let mut client = to_h2c.connect();
+    client.send(b"GET /a?q=\"<\xe9>\" HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.read_response().status, 200);
+    assert!(h2c.got().pop().unwrap().target.ends_with("/a?q=%22%3C%E9%3E%22"));
 }

@@ -314,6 +314,11 @@ const ODD: &[(Pairs, Pairs)] = &[
     (&[], &[("content-length", "0x0")]),
     (&[], &[("content-length", "")]),
     (&[], &[("content-length", "99999999999999999999")]),
+    (&[(":method", "POST")], &[("transfer_encoding", "chunked")]),
+    (&[(":method", "POST")], &[("transfer.encoding", "chunked")]),
+    (&[(":method", "POST")], &[("transferencoding", "chunked")]),
+    (&[(":method", "POST")], &[("content--length", "0")]),
+    (&[(":method", "POST")], &[("content_length", "0")]),
 ];
 
 #[test]
@@ -327,6 +332,13 @@ fn heads_that_http1_could_not_carry_are_refused() {
         let refused = matches!(fate, Fate::Answered(400, _) | Fate::Reset(PROTOCOL_ERROR) | Fate::GoneAway(_));
         assert!(refused, "{replaced:?} {more:?}: {fate:?}");
         assert_eq!(echo.requests(), 0, "{replaced:?} {more:?} reached the upstream: {:?}", echo.got());
+    }
+    for length in ["9223372036854775808", "9999999999999999999", "18446744073709551614"] {
+        let mut client = Frames::connect(proxy.address(), &[]);
+        client.headers(1, 0, &fields(&[(":method", "POST")], &[("content-length", length)]));
+        let fate = client.fate(1);
+        let refused = matches!(fate, Fate::Answered(400, _) | Fate::Reset(PROTOCOL_ERROR));
+        assert!(refused && echo.requests() == 0, "{length}: {fate:?}");
     }
     for (method, pseudo) in [("TRACE", fields(&[(":method", "TRACE")], &[])), ("CONNECT", connect())] {
         let mut client = Frames::connect(proxy.address(), &[]);
@@ -408,9 +420,10 @@ fn trailers_carry_no_framing_and_no_identity() {
     let (h1, h2c) = (Upstream::echo(), Upstream::h2c());
     for (proxy, upstream) in [(Proxy::to(&h1), &h1), (to_h2c(&h2c), &h2c)] {
         let sent = [
-            (":path", "/evil"),
             ("x-kept", "1"),
             ("content-length", "9"),
+            ("content.length", "9"),
+            ("transfer_encoding", "chunked"),
             ("host", "evil"),
             ("x-forwarded-for", "1"),
             ("cookie", "a=b"),
@@ -435,6 +448,62 @@ fn trailers_carry_no_framing_and_no_identity() {
             assert!(!matches!(fate, Fate::Answered(200, _)), "{bad:?}: {fate:?}");
         }
         assert_eq!(upstream.requests(), before, "{:?}", upstream.got());
+    }
+}
+
+#[test]
+fn pseudo_fields_in_trailers_are_an_error_of_their_stream() {
+    let (h1, h2c) = (Upstream::echo(), Upstream::h2c());
+    let literal = |name: &str, value: &str| frames::block(&[("x-sum", "1"), (name, value)]);
+    for (proxy, upstream) in [(Proxy::to(&h1), &h1), (to_h2c(&h2c), &h2c)] {
+        let bad = [
+            frames::block(&[(":path", "/evil"), ("x-sum", "1")]),
+            literal(":method", "GET"),
+            literal(":status", "200"),
+            literal(":authority", "evil"),
+            // By their index: static, and dynamic, where the head of this stream has put its authority.
+            b"\x84".to_vec(),
+            b"\x00\x05x-sum\x011\x87".to_vec(),
+            b"\x04\x05/evil".to_vec(),
+            b"\xbe".to_vec(),
+            b"\x7e\x04evil".to_vec(),
+        ];
+        let mut client = Frames::connect(proxy.address(), &[]);
+        let mut stream = 1;
+        for block in &bad {
+            // One frame, several frames, several writes.
+            for pieces in 0..3 {
+                let head = b"\x83\x86\x84\x41\x04test";
+                client.headers(stream, 0, head);
+                client.send(DATA, 0, stream, b"body");
+                match pieces {
+                    0 => drop(client.headers(stream, END_STREAM, block)),
+                    1 => {
+                        client.send(HEADERS, END_STREAM, stream, &block[..1]);
+                        client.send(CONTINUATION, END_HEADERS, stream, &block[1..]);
+                    }
+                    _ => {
+                        for byte in frame(HEADERS, END_HEADERS | END_STREAM, stream, block) {
+                            client.write(&[byte]);
+                        }
+                    }
+                }
+                assert_eq!(client.fate(stream), Fate::Reset(PROTOCOL_ERROR), "{block:02x?} in form {pieces}");
+                stream += 2;
+            }
+        }
+        assert_eq!(upstream.requests(), 0, "{:?}", upstream.got());
+        // The connection goes on, and good trailers pass there.
+        client.headers(stream, 0, &fields(&[(":method", "POST")], &[]));
+        client.send(DATA, 0, stream, b"body");
+        client.headers(stream, END_STREAM, b"\x40\x05x-sum\x011");
+        assert!(matches!(client.fate(stream), Fate::Answered(200, _)));
+        client.headers(stream + 2, 0, &fields(&[(":method", "POST")], &[]));
+        client.headers(stream + 2, END_STREAM, b"\xbe");
+        until("the request arrives", || (upstream.requests() == 2).then_some(()));
+        for got in upstream.got() {
+            assert_eq!(got.trailers, [("x-sum".to_owned(), "1".to_owned())]);
+        }
     }
 }
 

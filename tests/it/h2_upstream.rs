@@ -13,7 +13,8 @@ use http::Response;
 use pointsman::clock::Clock;
 
 use crate::harness::frames::{
-    DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, SETTINGS, frame, get,
+    DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, SETTINGS, field, frame,
+    get,
 };
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::h2c::whole;
@@ -249,6 +250,9 @@ fn an_answer_that_its_upstream_leaves_behind_is_never_whole() {
         ("it leaves, then resets with a reason", [leaves(0), resets(7)].concat()),
         ("it resets, then leaves", [resets(0), leaves(0)].concat()),
         ("it resets", resets(0)),
+        ("a status in its trailers", frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x00\x01x\x011\x88")),
+        ("a path in its trailers", frame(HEADERS, END_HEADERS | END_STREAM, 1, &field(b":path", b"/"))),
+        ("an indexed method in its trailers", frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x82")),
     ] {
         let (upstream, read) = beginning(then.clone());
         let proxy = to_h2c(&upstream);

@@ -79,6 +79,8 @@ fn framing_that_can_be_read_in_two_ways() {
         framing("an empty length", "Content-Length:\r\n", "hello"),
         framing("a length with a blank inside", "Content-Length: 5 0\r\n", "hello"),
         framing("a length beyond 64 bits", "Content-Length: 18446744073709551621\r\n", "hello"),
+        framing("a length of 2^63", "Content-Length: 9223372036854775808\r\n", "hello"),
+        framing("a length of 2^64 - 2", "Content-Length: 18446744073709551614\r\n", "hello"),
         framing("a fractional length", "Content-Length: 5.0\r\n", "hello"),
         framing("chunked twice in one field", "Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"),
         framing("chunked twice in two fields", &format!("{CHUNKED}{CHUNKED}"), "0\r\n\r\n"),
@@ -92,6 +94,8 @@ fn framing_that_can_be_read_in_two_ways() {
         framing("an empty coding", "Transfer-Encoding:\r\n", "0\r\n\r\n"),
         framing("an underscore alias", "Transfer_Encoding: chunked\r\n", "0\r\n\r\n"),
         framing("an alias of the length", "Content_Length: 5\r\n", "hello"),
+        framing("an alias with a dot", "Transfer.Encoding: chunked\r\n", "0\r\n\r\n"),
+        framing("an alias with another separator", "Content~Length: 5\r\n", "hello"),
         framing("an alias with more hyphens", "Transfer---Encoding: chunked\r\n", "0\r\n\r\n"),
         bad(
             "chunked on HTTP/1.0",

@@ -49,6 +49,30 @@ const NO_ANSWERS: &[(&str, &str, &str)] = &[
     ("a list of lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok", "upstream_protocol"),
     ("a length with a sign", "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok", "upstream_protocol"),
     ("a negative length", "HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok", "upstream_protocol"),
+    ("a length of 2^63", "HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775808\r\n\r\nok", "upstream_protocol"),
+    ("a length of 2^64 - 2", "HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551614\r\n\r\nok", "upstream_protocol"),
+    ("an underscore alias", "HTTP/1.1 200 OK\r\ntransfer_encoding: chunked\r\n\r\n0\r\n\r\n", "upstream_protocol"),
+    (
+        "an alias beside a length",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer.encoding: chunked\r\n\r\nok",
+        "upstream_protocol",
+    ),
+    ("an alias of the length", "HTTP/1.1 200 OK\r\ncontent.length: 2\r\n\r\nok", "upstream_protocol"),
+    (
+        "chunked on HTTP/1.0",
+        "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "upstream_protocol",
+    ),
+    ("bare LF before the status line", "\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("bare LF after the status line", "HTTP/1.1 200 OK\ncontent-length: 0\r\n\r\n", "upstream_protocol"),
+    ("bare LF after a field", "HTTP/1.1 200 OK\r\ncontent-length: 0\n\r\n", "upstream_protocol"),
+    ("bare LF at the end", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\n", "upstream_protocol"),
+    ("bare LF everywhere", "HTTP/1.1 200 OK\ncontent-length: 0\n\n", "upstream_protocol"),
+    (
+        "bare LF in an informational head",
+        "HTTP/1.1 103 Early Hints\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        "upstream_protocol",
+    ),
     (
         "an unasked 101",
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
@@ -155,6 +179,15 @@ fn broken_bodies_are_never_whole() {
             "a chunk size that overflows",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nfffffffffffffffff\r\n",
         ),
+        (
+            "a chunk size that ends in a bare LF",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n5\nhello\r\n0\r\n\r\n",
+        ),
+        (
+            "a trailer that ends in a bare LF",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx: 1\ny: 2\r\n\r\n",
+        ),
+        ("an end in bare LF", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\n"),
         ("chunks split by bare LF", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\nx\r\n0\r\n\r\n"),
     ];
     for reset in [false, true] {
@@ -271,6 +304,69 @@ fn pooled_connections_that_die_lose_no_request() {
         proxy.settles();
         assert!(upstream.accepted() > 100, "connections were not closed");
         assert_eq!(upstream.requests(), 500, "a request was processed twice");
+    }
+}
+
+#[test]
+fn an_answer_that_has_begun_is_not_asked_for_again() {
+    // On a connection that was used before, a request without a body is sent again when nothing of an answer came.
+    for begun in ["HTTP/1.1 102 Processing\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", "HTTP/1.1 2"] {
+        let upstream = Upstream::script(move |mut conn| {
+            if conn.request().is_ok() {
+                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+                if conn.request().is_ok() {
+                    conn.send(begun);
+                }
+            }
+        });
+        let proxy = Proxy::to(&upstream);
+        let mut client = proxy.connect();
+        assert_eq!(client.get("/first", "").status, 200, "{begun:?}");
+        let answer = client.get("/second", "");
+        assert_eq!(answer.status, 502, "{begun:?}");
+        assert!(answer.early.len() <= 1, "{begun:?}: {:?}", answer.early);
+        assert_eq!((upstream.requests(), upstream.accepted()), (2, 1), "{begun:?}: it was sent twice");
+        let line = &proxy.logged(2)[1];
+        assert_eq!(line["detail"], "upstream_reset", "{begun:?}: {line}");
+    }
+}
+
+#[test]
+fn chunk_sizes_that_are_padded_with_blanks_pass() {
+    let upstream =
+        Upstream::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0005  \r\nhello\r\n0 ;x=y\r\n\r\n");
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    for i in 0..3 {
+        assert_eq!(client.get(&format!("/{i}"), "").text(), "hello");
+    }
+    assert_eq!(upstream.accepted(), 1);
+}
+
+#[test]
+fn answers_over_http2_whose_framing_can_be_read_in_two_ways_are_502() {
+    use h2::server::Builder;
+    let names =
+        ["transfer_encoding", "transfer.encoding", "content_length", "content-length", "content-length", "x-fine"];
+    let values = ["chunked", "chunked", "2", "9223372036854775808", "2", "chunked"];
+    let upstream = Upstream::h2c_script(&Builder::new(), move |_, _, request, mut respond| {
+        Box::pin(async move {
+            let case: usize = request.uri().path()[1..].parse().unwrap();
+            let mut response = http::Response::builder().header(names[case], values[case]);
+            if case == 4 {
+                response = response.header(names[case], values[case]);
+            }
+            // The proxy may have reset it.
+            if let Ok(mut stream) = respond.send_response(response.body(()).unwrap(), false) {
+                let _ = stream.send_data(bytes::Bytes::from_static(b"ok"), true);
+            }
+        })
+    });
+    let proxy = Proxy::with("main", &upstream).start(&crate::harness::ONE_ROUTE.replace("http://", "h2c://"));
+    let mut client = proxy.connect();
+    for (case, name) in names.iter().enumerate() {
+        let answer = client.get(&format!("/{case}"), "");
+        assert_eq!(answer.status, if *name == "x-fine" { 200 } else { 502 }, "{name}: {}", values[case]);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::upstream::hash;
-use crate::harness::{Broken, Proxy, Raw, Upstream, field, until};
+use crate::harness::{Proxy, Raw, Upstream, field, until};
 
 #[test]
 fn a_request_passes() {
@@ -379,38 +379,55 @@ fn bytes_pass_before_a_body_is_whole() {
 }
 
 #[test]
-fn clients_that_go_away_cancel_their_requests() {
-    for reset in [false, true] {
-        for waiting in [true, false] {
-            let upstream = Upstream::script(move |mut conn| {
-                let Ok(_) = conn.request() else { return };
-                if !waiting {
-                    conn.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
-                }
-                conn.wait();
-            });
-            let what = format!("reset: {reset}, waiting for the head: {waiting}");
-            let proxy = Proxy::to(&upstream);
-            let mut client = proxy.connect();
-            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-            until("the request arrives", || (upstream.requests() == 1).then_some(()));
+fn clients_that_reset_cancel_their_requests() {
+    for waiting in [true, false] {
+        let upstream = Upstream::script(move |mut conn| {
+            let Ok(_) = conn.request() else { return };
             if !waiting {
-                assert_eq!(client.head().map(|(_, status, _)| status), Ok(200));
+                conn.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
             }
-            if reset {
-                client.reset();
-            } else {
-                drop(client);
-            }
-            until("the upstream's connection ends", || (upstream.open() == 0).then_some(()));
-            proxy.settles();
-            let line = &proxy.logged(1)[0];
-            let expected = if waiting { "CH" } else { "CB" };
-            assert_eq!(line["termination"], expected, "{what}: {line}");
-            assert_eq!(proxy.metric_sum("pointsman_requests_total"), 1.0, "{what}");
-            assert_eq!(proxy.metric("pointsman_upstream_in_flight{upstream=\"main\"}"), 0.0, "{what}");
+            conn.wait();
+        });
+        let what = format!("waiting for the head: {waiting}");
+        let proxy = Proxy::to(&upstream);
+        let mut client = proxy.connect();
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        until("the request arrives", || (upstream.requests() == 1).then_some(()));
+        if !waiting {
+            assert_eq!(client.head().map(|(_, status, _)| status), Ok(200));
         }
+        client.reset();
+        until("the upstream's connection ends", || (upstream.open() == 0).then_some(()));
+        proxy.settles();
+        let line = &proxy.logged(1)[0];
+        let expected = if waiting { "CH" } else { "CB" };
+        assert_eq!(line["termination"], expected, "{what}: {line}");
+        assert_eq!(proxy.metric_sum("pointsman_requests_total"), 1.0, "{what}");
+        assert_eq!(proxy.metric("pointsman_upstream_in_flight{upstream=\"main\"}"), 0.0, "{what}");
     }
+}
+
+#[test]
+fn clients_that_close_are_noticed_when_they_are_written_to() {
+    // An end of what a client sends may be the end of the client or not: only its answer to a byte says which.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gone = std::sync::Mutex::new(gone);
+    let upstream = Upstream::script(move |mut conn| {
+        let Ok(_) = conn.request() else { return };
+        let _ = gone.lock().unwrap().recv();
+        conn.send("HTTP/1.1 200 OK\r\ncontent-length: 100000000000\r\n\r\n");
+        while conn.send([b'x'; 10_000]) {}
+    });
+    let proxy = Proxy::to(&upstream);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    until("the request arrives", || (upstream.requests() == 1).then_some(()));
+    drop(client);
+    go.send(()).unwrap();
+    until("the upstream's connection ends", || (upstream.open() == 0).then_some(()));
+    proxy.settles();
+    assert_eq!(proxy.logged(1)[0]["termination"], "CB");
+    assert_eq!(proxy.metric("pointsman_upstream_in_flight{upstream=\"main\"}"), 0.0);
 }
 
 #[test]
@@ -438,25 +455,94 @@ fn clients_that_go_away_in_their_body_are_not_taken_for_done() {
 }
 
 #[test]
-fn half_closed_clients_are_served_or_let_go() {
-    let echo = Upstream::echo().delay(Duration::from_millis(50));
+fn half_closed_clients_are_answered() {
+    const GET: &str = "GET /a HTTP/1.1\r\nHost: test\r\n\r\n";
+    const SIZED: &str = "POST /b HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello";
+    const CHUNKED: &str = "PUT /c HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    const OLD: &str = "GET /d HTTP/1.0\r\nHost: test\r\n\r\n";
+    const UPGRADE: &str = "GET /e HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let echo = Upstream::echo().delay(Duration::from_millis(20));
     let proxy = Proxy::to(&echo);
-    assert_eq!(proxy.connect().get("/first", "").status, 200);
-    let mut client = proxy.connect();
-    client.send("GET /last HTTP/1.1\r\nHost: test\r\n\r\n").finish();
-    match client.try_response() {
-        Ok(answer) => assert_eq!(answer.status, 200),
-        Err(broken) => assert!(matches!(broken, Broken::Closed | Broken::Reset)),
+    let mut answered = 0;
+    for requests in [
+        &[GET][..],
+        &[SIZED],
+        &[CHUNKED],
+        &[OLD],
+        &[UPGRADE],
+        &[GET, SIZED, CHUNKED, GET, UPGRADE, GET],
+        &[GET, "GET /half HTTP/1.1\r\nHo"],
+    ] {
+        // The end comes with the request, or when the upstream has it.
+        for later in [false, true] {
+            let whole = requests.iter().filter(|request| !request.contains("/half"));
+            let mut client = proxy.connect();
+            client.send(requests.concat());
+            if later {
+                until("the request arrives", || (echo.requests() > answered).then_some(()));
+            }
+            client.finish();
+            for request in whole {
+                let answer = client.read_response();
+                assert_eq!(answer.status, 200, "{request:?} of {requests:?}");
+                assert_eq!(answer.json()["target"], request.split(' ').nth(1).unwrap(), "{requests:?}");
+                answered += 1;
+            }
+            client.ends();
+        }
     }
-    client.ends();
     proxy.settles();
-    // It may have gone before its request was begun; what was begun is recorded.
-    let counted = proxy.metric_sum("pointsman_requests_total");
-    assert!(counted == 1.0 || counted == 2.0, "{counted}");
-    let lines =
-        until("what was counted is logged", || Some(proxy.log_lines()).filter(|all| all.len() as f64 == counted));
-    let whole = |line: &serde_json::Value| matches!(line["termination"].as_str(), Some("--" | "CC" | "CH"));
-    assert!(lines.iter().all(whole), "{lines:?}");
+    let lines = proxy.logged(usize::try_from(answered).unwrap());
+    assert!(lines.iter().all(|line| line["termination"] == "--"), "{lines:?}");
+    assert_eq!(echo.requests(), answered);
+}
+
+#[test]
+fn half_closed_clients_get_long_answers_whole() {
+    let body: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let answer = [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
+    let upstream = Upstream::answering(answer);
+    let toml = r#"
+[upstream.main]
+endpoints = ["http://{main}"]
+[[route]]
+name = "fixed"
+match = { path = "/fixed" }
+respond = { status = 200, body = "fixed" }
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "main"
+"#;
+    let proxy = Proxy::with("main", &upstream).start(toml);
+    for _ in 0..5 {
+        let mut client = proxy.connect();
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\nGET /fixed HTTP/1.1\r\nHost: test\r\n\r\n").finish();
+        // Nothing is read before all buffers between are full.
+        until("the answer has begun", || client.wire.has_bytes().then_some(()));
+        assert!(client.read_response().body == body);
+        assert_eq!(client.read_response().text(), "fixed");
+        client.ends();
+    }
+    proxy.settles();
+}
+
+#[test]
+fn a_half_close_inside_a_message_is_an_error() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::to(&echo);
+    for part in [
+        "GET / HTTP/1.1\r\nHost: te",
+        "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhell",
+        "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r",
+    ] {
+        let mut client = proxy.connect();
+        client.send(part).finish();
+        let answer = client.try_response();
+        assert!(!matches!(&answer, Ok(answer) if answer.status < 400), "{part:?}: {answer:?}");
+    }
+    proxy.settles();
+    assert_eq!(echo.requests(), 0);
 }
 
 #[test]

@@ -450,6 +450,36 @@ fn a_file_that_is_still_being_written_is_never_applied() {
     assert_eq!(proxy.metric("pointsman_config_reloads_total{outcome=\"rejected\"}"), 0.0);
 }
 
+#[test]
+fn a_file_that_is_written_all_the_time_is_followed() {
+    let (v1, v2) = two();
+    let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(&weighted(0));
+    let mut client = proxy.connect();
+    let file = proxy.dir().join("routes.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut writes = 0;
+    for (rename, weight, expected) in [(true, 100, "v2"), (false, 0, "v1"), (true, 100, "v2"), (false, 0, "v1")] {
+        let text = text.replace("weight = 0", &format!("weight = {weight}"));
+        let began = Clock.now();
+        until("the new weight holds while the file is written on", || {
+            // The stimulus, with a pause that is shorter than what changes are let settle for.
+            writes += 1;
+            let text = format!("{text}# {writes}\n");
+            if rename {
+                let fresh = proxy.dir().join("routes.toml.new");
+                std::fs::write(&fresh, text).unwrap();
+                std::fs::rename(&fresh, &file).unwrap();
+            } else {
+                std::fs::write(&file, text).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            (served(&mut client) == expected).then_some(())
+        });
+        let took = Clock.now().duration_since(began);
+        assert!(took < Duration::from_secs(5), "{took:?} while the file is written on");
+    }
+}
+
 /// Starts from a file that the test has laid out, with addresses already in it.
 fn launch(path: &Path) -> App {
     let mut options = Options::new(path);

@@ -411,6 +411,23 @@ fn an_idle_connection_dozes_and_wakes() {
 }
 
 #[test]
+fn a_client_that_says_close_notify_after_its_request_is_answered() {
+    let echo = Upstream::echo().delay(Duration::from_millis(20));
+    let stage = Stage::new(&echo);
+    for requests in [1, 3] {
+        let mut client = stage.connect("a.test");
+        client.send("GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n".repeat(requests));
+        client.wire.notify_close();
+        for _ in 0..requests {
+            assert_eq!(client.read_response().json()["target"], "/a");
+        }
+        client.ends();
+    }
+    stage.proxy.settles();
+    assert_eq!(echo.requests(), 4);
+}
+
+#[test]
 fn a_drain_says_close_and_ends_in_order() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
