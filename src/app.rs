@@ -95,9 +95,21 @@ pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Se
 fn workers() -> Spawn {
     let all = Arc::new(Visitors::default());
     Box::new(move |parts| {
-        let WorkerParts { index, workers, snapshots, registry, drained, log, spans, trials, clock } = parts;
+        let WorkerParts { index, workers, snapshots, registry, drained, log, spans, trials, look_ups, clock } = parts;
         let visitors = Arc::clone(&all);
-        proxy::spawn(WorkerSetup { index, workers, snapshots, registry, visitors, drained, log, spans, trials, clock })
+        proxy::spawn(WorkerSetup {
+            index,
+            workers,
+            snapshots,
+            registry,
+            visitors,
+            drained,
+            log,
+            spans,
+            trials,
+            look_ups,
+            clock,
+        })
     })
 }
 

@@ -1,7 +1,7 @@
 //! The ledger: what the control plane knows and tells (`/status`, `/metrics`, readiness). The controller writes it,
 //! anybody may read it; it is never on a request's way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +19,9 @@ use crate::telemetry::{Registry, SpanCounts};
 
 /// A worker that has been silent for so long is stuck.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Why a name has no addresses whose first lookup is under way.
+const NO_ANSWER_YET: &str = "no answer yet";
 
 /// What the control plane knows.
 pub struct Ledger {
@@ -51,6 +54,8 @@ pub struct Pages {
     pub reloads: [u64; Outcome::NAMES.len()],
     /// What the names resolved to.
     pub names: BTreeMap<String, Resolution>,
+    /// Names were waited for once: whether the proxy is ready does not depend on them any more.
+    pub names_settled: bool,
     /// Where the measured shares begin.
     pub baselines: Baselines,
     /// Where the admin listener is bound.
@@ -94,7 +99,7 @@ pub struct Resolution {
 }
 
 /// Why the proxy should get no traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unready {
     /// It is stopping.
     Stopping,
@@ -102,6 +107,10 @@ pub enum Unready {
     WorkerLost,
     /// A worker is stuck.
     WorkerStuck(usize),
+    /// At the start: a name has no address yet, and is still waited for.
+    NameAwaited(String),
+    /// At the start: no route has an address to send requests to.
+    NoAddress,
 }
 
 impl Ledger {
@@ -140,21 +149,40 @@ impl Ledger {
         self.pages().phase.unwrap_or(Phase::Running)
     }
 
-    /// Notes what a lookup came to, and says whether the addresses changed.
+    /// Notes the first answers of the names that are wanted and were not known.
+    pub fn first_answers(&self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, Answered>) {
+        let new: Vec<&String> = wanted.iter().filter(|name| !self.pages().names.contains_key(*name)).collect();
+        for name in new {
+            let late = Err(NO_ANSWER_YET.to_owned());
+            self.resolved(name, answers.get(name).unwrap_or(&late));
+        }
+    }
+
+    /// Notes what a lookup came to, and says whether the addresses changed. That lookups fail is told once, until one
+    /// succeeds.
     pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
         let mut pages = self.pages();
         let resolution = pages.names.entry(name.to_owned()).or_default();
         match answered {
             Ok(answer) => {
                 resolution.succeeded += 1;
-                resolution.error = None;
+                let failed = resolution.error.take().is_some();
                 let changed = resolution.addresses != answer.addresses;
                 resolution.addresses.clone_from(&answer.addresses);
+                if failed && !changed {
+                    tracing::info!(name, "a name is resolved again, to the same addresses");
+                }
                 changed
             }
             Err(error) => {
                 resolution.failed += 1;
+                let fresh = resolution.error.as_deref().is_none_or(|known| known == NO_ANSWER_YET && error != known);
                 resolution.error = Some(error.clone());
+                if fresh && resolution.addresses.is_empty() {
+                    tracing::warn!(name, error, "a name could not be resolved: it has no endpoints until it can be");
+                } else if fresh {
+                    tracing::warn!(name, error, "a name could not be resolved: its last good addresses are kept");
+                }
                 false
             }
         }
@@ -239,7 +267,29 @@ impl Ledger {
         if self.phase() > Phase::Running {
             return Err(Unready::Stopping);
         }
-        self.healthy()
+        self.healthy()?;
+        self.names_settled()
+    }
+
+    /// Whether the names of the first configuration were waited for: all of them have addresses, or `dns.start_patience`
+    /// has passed and some route can be served. One name that has no address does not keep all routes from being served.
+    fn names_settled(&self) -> Result<(), Unready> {
+        let (snapshot, now) = (self.snapshot(), self.clock.now());
+        let mut pages = self.pages();
+        if pages.names_settled {
+            return Ok(());
+        }
+        let awaited = pages.names.iter().find(|(_, resolution)| resolution.addresses.is_empty());
+        if let Some((name, _)) = awaited {
+            if self.uptime(now) < snapshot.rules.dns.start_patience {
+                return Err(Unready::NameAwaited(name.clone()));
+            }
+            if !snapshot.serves_any_route() {
+                return Err(Unready::NoAddress);
+            }
+        }
+        pages.names_settled = true;
+        Ok(())
     }
 
     fn phase_is_before_draining(&self) -> bool {
@@ -252,6 +302,8 @@ impl std::fmt::Display for Unready {
         match self {
             Self::Stopping => f.write_str("the proxy is stopping"),
             Self::WorkerLost => f.write_str("a worker has ended"),
+            Self::NameAwaited(name) => write!(f, "the name {name} has no address yet"),
+            Self::NoAddress => f.write_str("no route has an upstream with an address"),
             Self::WorkerStuck(worker) => write!(f, "worker {worker} has not run for {} s", SILENCE_MAX.as_secs()),
         }
     }

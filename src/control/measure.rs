@@ -17,7 +17,8 @@ pub struct Tally {
     pub requests: u64,
     /// Those that belong to the random sample.
     pub counted: u64,
-    /// Those that failed: 5xx, broken off by the upstream, or a gRPC status that blames the server.
+    /// Those that failed: 5xx, broken off by the upstream, a gRPC status that blames the server, or answered by stable
+    /// because the variant could not.
     pub errors: u64,
     /// Those of the random sample that were decided by weight, and those of them that failed.
     pub sample: Failures,
@@ -39,10 +40,13 @@ impl Tally {
         let mut counted = 0;
         for (reason, classes) in meter.requests.iter().enumerate() {
             let requests: u64 = classes.iter().map(Counter::value).sum();
-            let failed = classes[StatusClass::ServerError as usize].value();
+            let name = ReasonLabel::name(reason);
+            // What stable had to answer failed, whatever stable's answer was.
+            let failed =
+                if name.ends_with("+fallback") { requests } else { classes[StatusClass::ServerError as usize].value() };
             self.requests += requests;
             self.errors += failed;
-            match ReasonLabel::name(reason) {
+            match name {
                 "weight" | "weight+fallback" => {
                     counted += requests;
                     self.sample.requests += requests;
@@ -158,8 +162,8 @@ mod tests {
         series.meters.of(1).failed_late[1].add(3);
         series.meters.of(1).failed_late[0].add(2);
         let tally = Tally::of(&series);
-        assert_eq!((tally.requests, tally.counted, tally.errors, tally.fallbacks), (115, 100, 19, 6));
-        assert_eq!(tally.sample, Failures { requests: 100, failed: 7 });
+        assert_eq!((tally.requests, tally.counted, tally.errors, tally.fallbacks), (115, 100, 25, 6));
+        assert_eq!(tally.sample, Failures { requests: 100, failed: 13 });
         let before = tally.clone();
         meter.requests[at(Reason::Weight, Fallback::No)][StatusClass::Success as usize].add(1);
         let since = Tally::of(&series).since(&before);

@@ -10,7 +10,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::balance;
+use super::balance::{self, Tried};
 use super::body::RequestBody;
 use super::capture::Capture;
 use super::connect::{self, Reuse};
@@ -110,8 +110,9 @@ impl Errand<'_> {
     }
 
     async fn send(&mut self, worker: &Rc<Worker>, mut request: Request<RequestBody>, went: &mut Went) -> ShadowEnd {
-        let picked = balance::pick(self.pool, &worker.random, || self.key);
-        let Some(endpoint) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+        let picked = balance::pick(self.pool, worker, &Tried::default(), || self.key);
+        let Some(at) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+        let endpoint = Rc::clone(&self.pool.endpoints[at]);
         went.endpoint = Some(endpoint.endpoint.address);
         let _flight = Flight::new(worker, self.pool, &endpoint);
         name_host(&mut request, endpoint.endpoint.address);

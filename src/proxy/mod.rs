@@ -35,6 +35,7 @@ mod open_streams;
 mod pool;
 mod prepare;
 pub mod proxy_header;
+mod reach;
 mod record;
 mod replay;
 pub mod scan;

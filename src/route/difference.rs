@@ -209,6 +209,7 @@ fn tables(pair: &Pair<'_>) -> Vec<String> {
         segments,
         upstreams,
         access_log,
+        dns,
         traces,
     } = pair.old;
     let new = pair.new;
@@ -243,6 +244,9 @@ fn tables(pair: &Pair<'_>) -> Vec<String> {
         ("sample", sample.to_bits() == log.sample.to_bits()),
     ];
     words.extend(differing("access log ", &log));
+    let dns =
+        [("max_ttl", dns.max_ttl == new.dns.max_ttl), ("start_patience", dns.start_patience == new.dns.start_patience)];
+    words.extend(differing("dns ", &dns));
     words.extend(trace_changes(traces.as_ref(), new.traces.as_ref()));
     words
 }

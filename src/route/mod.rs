@@ -76,7 +76,7 @@ pub use template::{Part, Template, TemplateError, TemplateFault, Values};
 pub use traces::{OtlpProtocol, TraceExport};
 pub use unit::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use upstream::{
-    Balance, ClientCert, ClientTls, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits,
+    Balance, ClientCert, ClientTls, Dns, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits,
 };
 pub use verified_cert::{CertField, VerifiedCert};
 pub use what_if::{Comparison, Flow, Moved, MovedUpstream, RouteChange, compare};

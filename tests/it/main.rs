@@ -7,6 +7,7 @@ mod admin;
 mod advisories;
 mod agree;
 mod cli;
+mod dead_endpoints;
 mod decision;
 mod deploy;
 mod drain;

@@ -126,6 +126,7 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         routes,
         kill: Kill::default(),
         access_log: AccessLog::default(),
+        dns: Dns::default(),
         traces: None,
     }
 }
