@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::measure::Baselines;
 use super::outcome::{Cause, Outcome, told_kept};
+use super::resolution::{NO_ANSWER_YET, News, Resolution};
 use super::resolve::Answered;
 use crate::clock::Clock;
 use crate::dark::Judge;
@@ -19,9 +20,6 @@ use crate::telemetry::{Registry, SpanCounts};
 
 /// A worker that has been silent for so long is stuck.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
-
-/// Why a name has no addresses whose first lookup is under way.
-const NO_ANSWER_YET: &str = "no answer yet";
 
 /// What the control plane knows.
 pub struct Ledger {
@@ -85,19 +83,6 @@ pub struct LastReload {
     pub took: Duration,
 }
 
-/// What a name resolved to.
-#[derive(Clone, Debug, Default)]
-pub struct Resolution {
-    /// Lookups that gave an answer.
-    pub succeeded: u64,
-    /// Lookups that did not.
-    pub failed: u64,
-    /// Why the last one did not; nothing when it did.
-    pub error: Option<String>,
-    /// The last good answer.
-    pub addresses: Vec<std::net::IpAddr>,
-}
-
 /// Why the proxy should get no traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unready {
@@ -158,34 +143,19 @@ impl Ledger {
         }
     }
 
-    /// Notes what a lookup came to, and says whether the addresses changed. That lookups fail is told once, until one
-    /// succeeds.
+    /// Notes what a lookup came to, tells it where it is news, and says whether the addresses changed.
     pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
-        let mut pages = self.pages();
-        let resolution = pages.names.entry(name.to_owned()).or_default();
-        match answered {
-            Ok(answer) => {
-                resolution.succeeded += 1;
-                let failed = resolution.error.take().is_some();
-                let changed = resolution.addresses != answer.addresses;
-                resolution.addresses.clone_from(&answer.addresses);
-                if failed && !changed {
-                    tracing::info!(name, "a name is resolved again, to the same addresses");
-                }
-                changed
-            }
-            Err(error) => {
-                resolution.failed += 1;
-                let fresh = resolution.error.as_deref().is_none_or(|known| known == NO_ANSWER_YET && error != known);
-                resolution.error = Some(error.clone());
-                if fresh && resolution.addresses.is_empty() {
-                    tracing::warn!(name, error, "a name could not be resolved: it has no endpoints until it can be");
-                } else if fresh {
-                    tracing::warn!(name, error, "a name could not be resolved: its last good addresses are kept");
-                }
-                false
+        let news = self.pages().names.entry(name.to_owned()).or_default().note(answered);
+        let error = answered.as_ref().err().map_or("", String::as_str);
+        match news {
+            News::None | News::Addresses => {}
+            News::Again => tracing::info!(name, "a name is resolved again: it has the addresses that it had"),
+            News::Kept => tracing::warn!(name, error, "a name could not be resolved: its last good addresses are kept"),
+            News::Unknown => {
+                tracing::warn!(name, error, "a name could not be resolved: its endpoints are missing until it can be");
             }
         }
+        news == News::Addresses
     }
 
     /// The last good answers.

@@ -11,16 +11,16 @@ use crate::harness::{Proxy, Raw, Upstream, until};
 use crate::upstream_tls::{Authority, Close, Front, config, files};
 
 /// An address that refuses connections for as long as this lives: it is bound, and nobody listens.
-struct Deaf(Socket);
+pub struct Deaf(Socket);
 
 impl Deaf {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         Self(socket)
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.0.local_addr().unwrap().as_socket().unwrap()
     }
 

@@ -26,6 +26,7 @@ mod identity;
 mod judged;
 mod limits;
 mod memory;
+mod names;
 mod process;
 mod proxy_protocol;
 mod reload;
