@@ -70,6 +70,8 @@ pub(super) struct ClientBody {
     /// Bytes a second that are the least.
     rate: u64,
     timer: Option<Coarse>,
+    /// The route's bound stands still while the client is waited for.
+    awaits_client: bool,
     /// The copy that is made as it passes.
     pub(super) tee: Option<Box<Draft>>,
 }
@@ -99,6 +101,7 @@ impl ClientBody {
             stall,
             rate,
             timer,
+            awaits_client: exchange.call.is_none(),
             tee: None,
         }
     }
@@ -131,9 +134,20 @@ impl ClientBody {
         }
     }
 
+    /// A piece of it was pulled, its end, or there will be no more.
+    fn moved(&self) {
+        self.upload.waits.set(None);
+        self.upload.moved.set(Some(self.client.worker.clock.now()));
+    }
+
     /// Counts only the time that was spent waiting for the client.
     fn waits(&mut self, pending: bool) {
         let now = self.client.worker.now_ms();
+        if pending && self.awaits_client && self.upload.waits.get().is_none() {
+            self.upload.waits.set(Some(self.client.worker.clock.now()));
+        } else if !pending {
+            self.moved();
+        }
         match (pending, self.waiting_since_ms) {
             (true, None) => self.waiting_since_ms = Some(now),
             (false, Some(since)) => {
@@ -212,6 +226,9 @@ impl Drop for ClientBody {
     /// Whoever sends a body of a known length to HTTP/1.1 does not ask for what follows its last byte: trailers that
     /// could not be sent there, or an end that was said apart.
     fn drop(&mut self) {
+        if self.upload.waits.get().is_some() {
+            self.moved();
+        }
         if self.promised == Some(self.upload.bytes.get()) && self.upload.is_open() {
             self.end(None);
         }

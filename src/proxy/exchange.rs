@@ -174,6 +174,10 @@ pub(super) struct Ending {
 pub(super) struct Upload {
     pub(super) bytes: Cell<u64>,
     pub(super) ended: Cell<bool>,
+    /// When the last piece of it was pulled, or its end.
+    pub(super) moved: Cell<Option<Instant>>,
+    /// Since when the client is waited for; not in a gRPC call, whose client may have nothing to say.
+    pub(super) waits: Cell<Option<Instant>>,
     /// The answer's head has come.
     pub(super) answered: Cell<bool>,
     pub(super) failed: Cell<Option<UploadFault>>,

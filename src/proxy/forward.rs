@@ -18,11 +18,11 @@ use super::fault::Fault;
 use super::fields::is_ambiguous_response;
 use super::lease::Lease;
 use super::open_streams::{OpenStream, unless_killed};
+use super::patience::Patience;
 use super::prepare::{for_h1, for_h2};
 use super::reach::Reach;
 use super::replay::Again;
 use super::sending::Sending;
-use super::timers::Deadline;
 use super::trace;
 use super::upgrade::{self, Asked};
 use super::upstream_h2_io::Said;
@@ -40,14 +40,13 @@ pub(super) async fn forward(
     exchange.stage = Stage::Connect;
     let reach = Reach::new(exchange, &mut request, chosen)?;
     // Nothing was awaited since the request's head: the whole bound is left.
-    let (patience, late) = patience(exchange, route.timeouts.request);
-    let mut deadline = Deadline::new(&worker, patience);
+    let mut patience = Patience::new(exchange, route.timeouts.request);
     let open = OpenStream::of(exchange);
-    let sent = deadline.bound(pin!(unless_killed(open, pin!(send(exchange, reach, request))))).await;
+    let sent = patience.bound(pin!(unless_killed(open, pin!(send(exchange, reach, request))))).await;
     // It may be another one than the request set out for.
     let upstream = Rc::clone(exchange.local.upstream(exchange.chosen.unwrap_or(chosen).upstream, &worker));
     let meter = upstream.meter(worker.index);
-    let result = sent.unwrap_or(Err(late)).map_err(|fault| blame(exchange, fault));
+    let result = sent.unwrap_or_else(Err).map_err(|fault| blame(exchange, fault));
     match &result {
         Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
@@ -66,17 +65,6 @@ pub(super) async fn forward(
         }
     }
     result
-}
-
-/// How long the answer's head may take, and what it is when it does not come: the route's bound or that of the call,
-/// whichever ends first.
-fn patience(exchange: &Exchange, usual: Option<Duration>) -> (Option<Duration>, Fault) {
-    let of_call = exchange.call.as_ref().and_then(|call| call.deadline);
-    let of_call = of_call.map(|deadline| deadline.saturating_duration_since(exchange.began));
-    match (of_call, usual) {
-        (Some(of_call), usual) if usual.is_none_or(|usual| of_call < usual) => (Some(of_call), Fault::CallTimeout),
-        (Some(_) | None, usual) => (usual, Fault::ResponseTimeout),
-    }
 }
 
 /// A broken upload is the client's doing, whatever it looked like from the upstream's side.

@@ -32,6 +32,7 @@ mod handshake;
 mod lease;
 mod local;
 mod open_streams;
+mod patience;
 mod pool;
 mod prepare;
 pub mod proxy_header;

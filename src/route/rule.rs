@@ -199,7 +199,7 @@ fn joined(prefix: &str, rest: &str) -> String {
 /// `[route.timeout]`; `None` means no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the request's head to the response's head.
+    /// From the end of the request's body to the response's head.
     pub request: Option<Duration>,
     /// Without a byte in either direction.
     pub idle: Option<Duration>,

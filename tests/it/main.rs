@@ -36,5 +36,6 @@ mod stalls;
 mod tls;
 mod traces;
 mod upgrade;
+mod uploads;
 mod upstream;
 mod upstream_tls;
