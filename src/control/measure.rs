@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::release::Failures;
-use crate::route::{Reason, Route, Rules};
-use crate::telemetry::{Counter, Fallback, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
+use crate::route::{Route, Rules};
+use crate::telemetry::{Counter, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,6 @@ pub struct Tally {
     pub errors: u64,
     /// Those of the random sample that were decided by weight, and those of them that failed.
     pub sample: Failures,
-    /// Requests of the random sample that stable answered for a variant without a usable endpoint.
-    pub fallbacks: u64,
 }
 
 impl Tally {
@@ -56,7 +54,6 @@ impl Tally {
                 _ => {}
             }
         }
-        self.fallbacks += of_reason(meter, Reason::Weight, Fallback::Yes);
         self.counted += counted.saturating_sub(unkeyed);
         let [outside, inside] = [&meter.failed_late[0], &meter.failed_late[1]].map(Counter::value);
         self.errors += outside + inside;
@@ -74,13 +71,8 @@ impl Tally {
                 requests: self.sample.requests.saturating_sub(before.sample.requests),
                 failed: self.sample.failed.saturating_sub(before.sample.failed),
             },
-            fallbacks: self.fallbacks.saturating_sub(before.fallbacks),
         }
     }
-}
-
-fn of_reason(meter: &VariantMeter, reason: Reason, fallback: Fallback) -> u64 {
-    meter.requests[ReasonLabel::of(reason, fallback).index()].iter().map(Counter::value).sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -142,7 +134,8 @@ pub(super) fn assignment(route: &Route) -> Option<impl PartialEq> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Labels, PerWorker};
+    use crate::route::Reason;
+    use crate::telemetry::{Fallback, Labels, PerWorker};
     fn series() -> VariantSeries {
         let labels = Labels { route: "r".into(), variant: "v".into() };
         VariantSeries { labels, meters: PerWorker::new(2) }
@@ -162,7 +155,7 @@ mod tests {
         series.meters.of(1).failed_late[1].add(3);
         series.meters.of(1).failed_late[0].add(2);
         let tally = Tally::of(&series);
-        assert_eq!((tally.requests, tally.counted, tally.errors, tally.fallbacks), (115, 100, 25, 6));
+        assert_eq!((tally.requests, tally.counted, tally.errors), (115, 100, 25));
         assert_eq!(tally.sample, Failures { requests: 100, failed: 13 });
         let before = tally.clone();
         meter.requests[at(Reason::Weight, Fallback::No)][StatusClass::Success as usize].add(1);

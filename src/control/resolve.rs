@@ -229,7 +229,7 @@ impl LookingAfter {
             let least = wait.min(TTL_MIN);
             tokio::time::sleep(least).await;
             // Either the time has come, or somebody asks.
-            let _ = tokio::time::timeout(wait - least, self.now.notified()).await;
+            let _ = tokio::time::timeout(wait.saturating_sub(least), self.now.notified()).await;
             let answered = tokio::time::timeout(LOOKUP_TIMEOUT, self.resolver.resolve(&self.name))
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())));

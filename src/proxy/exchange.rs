@@ -17,6 +17,7 @@ use super::fields::Survey;
 use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
+use super::patience::Pace;
 use super::sending::Sending;
 use super::streams::Reader;
 use super::trace::TraceContext;
@@ -174,10 +175,8 @@ pub(super) struct Ending {
 pub(super) struct Upload {
     pub(super) bytes: Cell<u64>,
     pub(super) ended: Cell<bool>,
-    /// When the last piece of it was pulled, or its end.
-    pub(super) moved: Cell<Option<Instant>>,
-    /// Since when the client is waited for; not in a gRPC call, whose client may have nothing to say.
-    pub(super) waits: Cell<Option<Instant>>,
+    /// How fast it comes.
+    pub(super) pace: Pace,
     /// The answer's head has come.
     pub(super) answered: Cell<bool>,
     pub(super) failed: Cell<Option<UploadFault>>,

@@ -4,6 +4,7 @@
 //! read is late. The messages of a gRPC call come when there is something to say: there it runs from the last one. The
 //! deadline of a call itself (`grpc-timeout`) runs from its beginning, whatever happens.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -24,8 +25,52 @@ pub(super) struct Patience {
     of_call: Option<Instant>,
     began: Instant,
     upload: Option<Rc<Upload>>,
-    /// So long it stands still for the client at most.
-    stall_max: Duration,
+    /// So long it stands still for the client at most; nothing in a call, whose client may have nothing to say.
+    stall_max: Option<Duration>,
+}
+
+/// How fast a request's body comes.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// When its last piece was pulled, or its end.
+    moved: Cell<Option<Instant>>,
+    /// Since when the client is waited for.
+    waits: Cell<Option<Instant>>,
+    /// How long it was waited for before.
+    waited: Cell<Duration>,
+}
+
+impl Pace {
+    /// The next piece was asked for.
+    pub(super) fn asked<T>(&self, polled: &Poll<T>, now: Instant) {
+        match polled {
+            Poll::Pending if self.waits.get().is_some() => {}
+            Poll::Pending => self.waits.set(Some(now)),
+            Poll::Ready(_) => {
+                self.ends(now);
+                self.moved.set(Some(now));
+            }
+        }
+    }
+
+    /// The client is not waited for any more.
+    pub(super) fn ends(&self, now: Instant) {
+        if let Some(since) = self.waits.take() {
+            self.waited.set(self.waited.get() + now.duration_since(since));
+            self.moved.set(Some(now));
+        }
+    }
+
+    /// How long the client was waited for in all.
+    pub(super) fn waited_ms(&self) -> u64 {
+        u64::try_from(self.waited.get().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// From when the route's bound runs: from the last piece, or from the end of a wait that is under way.
+    fn runs_from(&self, stall_max: Option<Duration>) -> Option<Instant> {
+        let wait_ends = self.waits.get().zip(stall_max).map(|(since, stall_max)| since + stall_max);
+        wait_ends.or(self.moved.get())
+    }
 }
 
 impl Patience {
@@ -39,7 +84,8 @@ impl Patience {
         let timer = Deadline::new(&worker, first);
         let upload = exchange.upload.as_ref().map(Rc::clone);
         // The client's own bound is looked at by the sweep: it must come first, however busy the worker is.
-        let stall_max = exchange.client.listener.spec.limits.stall_timeout * 2;
+        let stall_max = exchange.client.listener.spec.limits.stall_timeout.saturating_mul(2);
+        let stall_max = exchange.call.is_none().then_some(stall_max);
         Self { worker, timer, usual, of_call, began, upload, stall_max }
     }
 
@@ -68,10 +114,8 @@ impl Patience {
         let now = self.worker.clock.now();
         let until = |deadline: Instant| Some(deadline.saturating_duration_since(now)).filter(|left| !left.is_zero());
         let of_call = self.of_call.map(|deadline| until(deadline).ok_or(Fault::CallTimeout)).transpose()?;
-        let runs_from = self.upload.as_ref().map_or(self.began, |upload| match upload.waits.get() {
-            Some(since) => since + self.stall_max,
-            None => upload.moved.get().unwrap_or(self.began),
-        });
+        let runs_from = self.upload.as_ref().and_then(|upload| upload.pace.runs_from(self.stall_max));
+        let runs_from = runs_from.unwrap_or(self.began);
         // When the client goes on, it is due sooner: it is looked at again as soon as it can be due then.
         let next = |usual: Duration| until(runs_from + usual).map(|left| left.min(usual));
         let usual = self.usual.map(|usual| next(usual).ok_or(Fault::ResponseTimeout));

@@ -18,7 +18,7 @@ use super::prepare::{for_h1, name_host};
 use super::trace;
 use super::upstream_h2_io::Said;
 use super::worker::Worker;
-use crate::route::VariantId;
+use crate::route::{Rescue, VariantId};
 use crate::telemetry::{Fallback, StatusClass};
 
 /// From this limit on, a worker may use up half of its share without looking at the others.
@@ -166,6 +166,7 @@ impl Reach {
 fn rescued(exchange: &Exchange) -> Option<Chosen> {
     let chosen = exchange.chosen.filter(|chosen| chosen.variant != VariantId::STABLE)?;
     let split = exchange.local.snapshot.rules.route(exchange.route?).split()?;
+    split.variants.get(usize::from(chosen.variant.0)).filter(|variant| variant.rescue == Rescue::Connect)?;
     let upstream = split.variants.first()?.upstream;
     let other = chosen.fallback == Fallback::No && upstream != chosen.upstream && exchange.local.usable(upstream);
     other.then_some(Chosen { upstream, fallback: Fallback::Yes, ..chosen })

@@ -4,7 +4,7 @@ use ahash::{HashMap, HashSet};
 
 use super::sameness::Pair;
 use super::{
-    AccessLog, Action, EndpointSpec, Identity, ListenerSpec, Route, Rules, Segment, Shadow, Split, TraceExport,
+    AccessLog, Action, EndpointSpec, Identity, ListenerSpec, Rescue, Route, Rules, Segment, Shadow, Split, TraceExport,
     Upstream, VariantId,
 };
 
@@ -110,6 +110,9 @@ fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut 
         }
         if from.killed != to.killed {
             words.push(format!("{name} {} {}", to.name, KILL_WORDS[usize::from(to.killed)]));
+        }
+        if from.rescue != to.rescue {
+            words.push(format!("{name} {} rescue {}", to.name, if to.rescue == Rescue::Off { "off" } else { "on" }));
         }
         let (before, after) = pair.upstreams(from.upstream, to.upstream);
         if before != after {

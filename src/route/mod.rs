@@ -67,7 +67,7 @@ pub use predicate::{Head, Predicate, StringMatch};
 pub use question::Question;
 pub use replay::{Copies, Led, Noted, Replay, Replayed, Seen, replay};
 pub use rule::{
-    Action, Match, Place, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
+    Action, Match, Place, Redirect, Rescue, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
 };
 pub use rules::{Kill, Rules};
 pub use segment::{Segment, TenantList};

@@ -214,6 +214,19 @@ fn a_canary_that_cannot_be_connected_to_is_answered_by_stable() {
 }
 
 #[test]
+fn without_rescue_a_canary_that_cannot_be_connected_to_is_502() {
+    let (deaf, stable) = (Deaf::new(), Upstream::echo());
+    let setup = Proxy::with("v1", &stable).place("v2", deaf.address());
+    let of = |rescue: &str| split(100, "").replace("weight = 100", &format!("weight = 100, rescue = {rescue}"));
+    let proxy = setup.start(&of("false"));
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/", "").status, 502);
+    assert_eq!(proxy.logged(1)[0]["reason"], "weight");
+    proxy.rewrite(&of("{ on = [\"connect\"] }"));
+    assert_eq!(client.get("/", "").status, 200);
+}
+
+#[test]
 fn stable_never_falls_back_to_a_canary() {
     let (deaf, canary) = (Deaf::new(), Upstream::echo().named("v2"));
     let proxy = Proxy::with("v2", &canary).place("v1", deaf.address()).start(&split(0, ""));

@@ -19,13 +19,16 @@ fn text(scheme: &str, request: &str) -> String {
     )
 }
 
+/// Bytes of a piece: few of them are no slow body yet.
+const PIECE: usize = 16 * 1024;
+
 /// Sends a body in pieces with a rest before each.
 #[track_caller]
 fn send_slowly(client: &mut Raw, pieces: usize, rest: Duration) {
     client.send("POST /up HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
     for _ in 0..pieces {
         std::thread::sleep(rest);
-        client.send("5\r\npiece\r\n");
+        client.send(format!("{PIECE:x}\r\n{}\r\n", "x".repeat(PIECE)));
     }
     client.send("0\r\n\r\n");
 }
@@ -39,7 +42,7 @@ fn a_steady_upload_may_take_longer_than_timeout_request() {
         send_slowly(&mut client, pieces, Duration::from_millis(rest));
         let answer = client.read_response();
         assert_eq!(answer.status, 200, "{scheme}, {request}: {}", answer.text());
-        assert_eq!(answer.json()["body_bytes"], 5 * pieces);
+        assert_eq!(answer.json()["body_bytes"], PIECE * pieces);
         assert_eq!(proxy.logged(1)[0]["termination"], "--");
     };
     std::thread::scope(|scope| {
