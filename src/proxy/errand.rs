@@ -118,11 +118,15 @@ impl Errand<'_> {
         name_host(&mut request, endpoint.endpoint.address);
         let ends = self.ends.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
         let own = ends.map(|ends| Rc::new(endpoint.naming(ends)));
-        let endpoint = own.as_ref().unwrap_or(&endpoint);
+        let pool = own.as_ref().unwrap_or(&endpoint);
         let mut reuse = Reuse::Allowed;
         loop {
-            let leased = connect::lease(worker, (self.pool, endpoint), reuse).await;
-            let Ok((lease, reused)) = leased else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+            let Ok((lease, reused)) = connect::lease(worker, (self.pool, pool), reuse).await else {
+                if let Some(name) = endpoint.refuses(worker.now_ms()) {
+                    worker.look_up(name);
+                }
+                return ShadowEnd::Dropped(ShadowDrop::Connect);
+            };
             self.asked = worker.clock.now();
             let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
             let answered = match borrowed.lease() {

@@ -86,6 +86,64 @@ fn one_dead_endpoint_of_two_costs_no_request() {
 }
 
 #[test]
+fn one_dead_endpoint_costs_no_request_of_many_clients_either() {
+    let (deaf, alive) = (Deaf::new(), Upstream::echo());
+    for balance in ["least_request", "round_robin", "hash"] {
+        let lines = format!("balance = \"{balance}\"");
+        let proxy = Proxy::workers(2).start(&text(&urls("http", &[deaf.address(), alive.address()]), &lines));
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let (proxy, case) = (&proxy, format!("{balance}, client {client}"));
+                scope.spawn(move || none_fails(&mut proxy.connect(), 50, &case));
+            }
+        });
+    }
+}
+
+/// An endpoint of HTTP/2 that refuses a stream and then takes no connection that it does not close at once.
+fn refuses_then_closes() -> (SocketAddr, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let (first, _) = listener.accept().await.unwrap();
+            let mut first = h2::server::handshake(first).await.unwrap();
+            let (_, mut respond) = first.accept().await.unwrap().unwrap();
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            let closing = async {
+                while let Ok((next, _)) = listener.accept().await {
+                    drop(next);
+                }
+            };
+            tokio::select! {
+                _ = first.accept() => {}
+                () = closing => {}
+            }
+        });
+    });
+    (address, thread)
+}
+
+#[test]
+fn a_request_that_goes_elsewhere_takes_the_form_of_its_new_connection() {
+    let ((refusing, thread), alive) = (refuses_then_closes(), Upstream::echo());
+    let endpoints = format!("\"h2c://{refusing}\", \"http://{}\"", alive.address());
+    let proxy = Proxy::workers(1).start(&text(&endpoints, "balance = \"round_robin\""));
+    let answer = proxy.connect().post("/x?y", "", b"a body");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let got = &alive.got()[0];
+    assert_eq!((got.method.as_str(), got.target.as_str(), got.version.as_str()), ("POST", "/x?y", "HTTP/1.1"));
+    assert_eq!((got.field("host"), got.field("content-length"), &*got.body), (Some("test"), Some("6"), &b"a body"[..]));
+    let line = &proxy.logged(1)[0];
+    assert_eq!((line["attempts"].as_u64(), line["termination"].as_str()), (Some(3), Some("--")), "{line}");
+    drop(proxy);
+    thread.join().unwrap();
+}
+
+#[test]
 fn an_endpoint_without_tls_or_with_a_bad_certificate_costs_no_request() {
     let (authority, other) = (Authority::new(), Authority::new());
     let dir = files(&[("ca.pem", &authority.pem)]);
