@@ -52,7 +52,7 @@ pub struct Pages {
     pub reloads: [u64; Outcome::NAMES.len()],
     /// What the names resolved to.
     pub names: BTreeMap<String, Resolution>,
-    /// Names were waited for once: whether the proxy is ready does not depend on them any more.
+    /// Readiness does not depend on names any more: they were waited for, or the process before this one was ready.
     pub names_settled: bool,
     /// Where the measured shares begin.
     pub baselines: Baselines,
@@ -143,7 +143,7 @@ impl Ledger {
         }
     }
 
-    /// Notes what a lookup came to, tells it where it is news, and says whether the addresses changed.
+    /// Notes the result of a lookup, logs it where it is news, and returns whether the addresses changed.
     pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
         let news = self.pages().names.entry(name.to_owned()).or_default().note(answered);
         let error = answered.as_ref().err().map_or("", String::as_str);

@@ -1,4 +1,4 @@
-//! What the lookups of one name have come to, and what of it is news: that they fail is told once, until one succeeds.
+//! The results of the lookups of one name, and which of them are news: a failure is logged once, until a lookup succeeds.
 
 use std::net::IpAddr;
 

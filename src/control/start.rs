@@ -202,6 +202,8 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let wanted = carry::names(&rules);
     names.keep(&wanted, &reading.answers, rules.dns.max_ttl);
     ledger.first_answers(&wanted, &reading.answers);
+    // A load balancer must not see a gap where one process takes over from another.
+    ledger.pages().names_settled = succession.predecessor.is_some();
     let look_ups = unreachable(sender.clone());
     if settings.signals == Signals::Handle {
         signals::listen(sender.clone()).map_err(|error| StartError::Io("the handling of signals", error))?;

@@ -122,11 +122,10 @@ impl Errand<'_> {
         let mut reuse = Reuse::Allowed;
         loop {
             let Ok((lease, reused)) = connect::lease(worker, (self.pool, pool), reuse).await else {
-                if let Some(name) = endpoint.refuses(worker.now_ms()) {
-                    worker.look_up(name);
-                }
+                self.pool.refuses(&endpoint, worker);
                 return ShadowEnd::Dropped(ShadowDrop::Connect);
             };
+            endpoint.accepts();
             self.asked = worker.clock.now();
             let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
             let answered = match borrowed.lease() {

@@ -51,8 +51,14 @@ pub(super) async fn forward(
         Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
-            let ours =
-                matches!(fault, Fault::Refused(_) | Fault::ClientGone | Fault::UpstreamConnections | Fault::Killed);
+            let ours = matches!(
+                fault,
+                Fault::Refused(_)
+                    | Fault::ClientGone
+                    | Fault::UpstreamRequests
+                    | Fault::UpstreamConnections
+                    | Fault::Killed
+            );
             if !ours {
                 meter.failures.inc();
             }

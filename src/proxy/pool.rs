@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::proxy_header::Ends;
 use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
+use super::worker::Worker;
 use crate::route::{Protocol, Upstream};
 use crate::snapshot::Endpoint;
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
@@ -181,6 +182,14 @@ impl UpstreamPool {
         self.upstream == *upstream && self.endpoints.iter().map(|pool| &pool.endpoint).eq(endpoints)
     }
 
+    /// One of its endpoints could not be connected to: others are chosen for a while, and its name is looked up again.
+    pub(super) fn refuses(&self, endpoint: &EndpointPool, worker: &Worker) {
+        self.troubled.set(true);
+        if let Some(name) = endpoint.refuses(worker.now_ms()) {
+            worker.look_up(name);
+        }
+    }
+
     /// What a worker counts for this upstream.
     pub(super) fn meter(&self, worker: usize) -> &UpstreamMeter {
         self.series.meters.of(worker)
@@ -215,7 +224,7 @@ impl EndpointPool {
     }
 
     /// It could not be connected to. Gives the name that should be looked up again now.
-    pub(super) fn refuses(&self, now_ms: u64) -> Option<&Arc<str>> {
+    fn refuses(&self, now_ms: u64) -> Option<&Arc<str>> {
         self.shunned_until_ms.set(now_ms + SHUNNED_MS);
         let looked_up = self.endpoint.looked_up.as_ref().filter(|_| now_ms >= self.look_up_ms.get())?;
         self.look_up_ms.set(now_ms + LOOK_UP_MS);

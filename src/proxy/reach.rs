@@ -17,7 +17,6 @@ use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::{for_h1, name_host};
 use super::trace;
 use super::upstream_h2_io::Said;
-use super::worker::Worker;
 use crate::route::{Rescue, VariantId};
 use crate::telemetry::{Fallback, StatusClass};
 
@@ -32,7 +31,7 @@ pub(super) struct Reach {
     pub(super) endpoint: Rc<EndpointPool>,
     /// Its place among the upstream's.
     at: usize,
-    /// What names a client serves nobody else.
+    /// Where connections name their client: a pool for this client alone.
     own: Option<Rc<EndpointPool>>,
     /// Endpoints that could not be connected to.
     tried: Tried,
@@ -122,7 +121,7 @@ impl Reach {
             // The limit is the upstream's own: it holds at all endpoints.
             return Err(fault);
         }
-        self.refuses(&worker);
+        self.upstream.refuses(&self.endpoint, &worker);
         self.tried.push(self.at);
         let key = exchange.chosen.map_or(0, |chosen| chosen.key);
         let other =
@@ -151,14 +150,6 @@ impl Reach {
             *self = Self::new(exchange, request, chosen)?;
         }
         Ok(())
-    }
-
-    /// Notes that the endpoint could not be connected to.
-    fn refuses(&self, worker: &Worker) {
-        self.upstream.troubled.set(true);
-        if let Some(name) = self.endpoint.refuses(worker.now_ms()) {
-            worker.look_up(name);
-        }
     }
 }
 
