@@ -11,10 +11,10 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use pointsman::route::{
-    AccessLog, Action, Caller, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern, Identity, Index, Kill,
-    Match, PathPattern, Place, Predicate, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split, Spread, StickyKey,
-    StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host,
-    normal_path, summary,
+    AccessLog, Action, Caller, Dns, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern, Identity, Index,
+    Kill, Match, PathPattern, Place, Predicate, Rescue, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split,
+    Spread, StickyKey, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide,
+    normal_host, normal_path, summary,
 };
 
 /// How many lookups are timed at once.
@@ -22,7 +22,7 @@ const BATCH: usize = 64;
 
 fn variant(name: &str, upstream: u32, millionths: u32, start: u32) -> Variant {
     let weight = Weight::from_millionths(millionths).unwrap_or(Weight::ZERO);
-    Variant { name: name.into(), upstream: UpstreamId(upstream), weight, start, killed: false }
+    Variant { name: name.into(), upstream: UpstreamId(upstream), weight, start, killed: false, rescue: Rescue::Connect }
 }
 
 fn split(salt: &str) -> Split {
@@ -141,6 +141,7 @@ fn rules() -> Rules {
         index: Index::default(),
         kill: Kill::default(),
         access_log: AccessLog::default(),
+        dns: Dns::default(),
         traces: None,
     }
 }

@@ -96,7 +96,7 @@ fn workers() -> Spawn {
     let all = Arc::new(Visitors::default());
     let seed = fastrand::u64(..);
     Box::new(move |parts| {
-        let WorkerParts { index, workers, snapshots, registry, drained, log, spans, trials, clock } = parts;
+        let WorkerParts { index, workers, snapshots, registry, drained, log, spans, trials, look_ups, clock } = parts;
         let visitors = Arc::clone(&all);
         proxy::spawn(WorkerSetup {
             index,
@@ -109,6 +109,7 @@ fn workers() -> Spawn {
             log,
             spans,
             trials,
+            look_ups,
             clock,
         })
     })

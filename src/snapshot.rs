@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 
 use crate::identity::Witnesses;
-use crate::route::{Generation, ListenerSpec, Needs, Protocol, Rules};
+use crate::route::{Generation, ListenerSpec, Needs, Protocol, Rules, UpstreamId};
 use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{Dial, Server};
 
@@ -25,6 +25,8 @@ pub struct Endpoint {
     pub tls: Option<Arc<Dial>>,
     /// Host and port as written, for people and logs.
     pub name: Arc<str>,
+    /// The name that was looked up for the address, when the host is one.
+    pub looked_up: Option<Arc<str>>,
 }
 
 /// A socket that listens, and whether it does so for this process alone.
@@ -120,6 +122,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether requests can be answered by any route at all: by the proxy itself, or by an upstream that has an address.
+    #[must_use]
+    pub fn serves_any_route(&self) -> bool {
+        let has_address = |id: UpstreamId| self.endpoints.get(id.0 as usize).is_some_and(|all| !all.is_empty());
+        self.rules.routes.is_empty()
+            || self.rules.routes.iter().any(|route| {
+                route.split().is_none_or(|split| split.variants.iter().any(|variant| has_address(variant.upstream)))
+            })
+    }
+
     /// The same under the same number, with these listeners.
     #[must_use]
     pub fn with_listeners(&self, listeners: Vec<Arc<Listener>>) -> Self {

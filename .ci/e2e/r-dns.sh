@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The addresses of an upstream's name change at 500 requests a second: the new ones are used within the time that the
-# answer says, and when the name server fails, lies or is silent, the last good ones stay. Nothing is lost.
+# answer says, and when the name server fails, lies or is silent, the last good ones stay. Nothing is lost. When an address
+# cannot be connected to any more, or /etc/hosts changes, the name is looked up again however long its answer may be used.
 source "$(dirname "$0")/faults.sh"
 need curl python3
 server=127.53.53.53
@@ -10,6 +11,7 @@ if ! unshare --mount sh -c 'mount --bind /dev/null /etc/resolv.conf' 2>/dev/null
   exit 0
 fi
 echo "nameserver $server" >"$scratch/resolv.conf"
+echo "127.0.0.1 localhost" >"$scratch/hosts"
 # Two servers of one name have one port.
 start_echo stable 0 127.0.0.11
 start_echo canary "$stable_port" 127.0.0.12
@@ -31,7 +33,8 @@ match  = { path = "/*" }
 stable = "named"
 TOML
 launch_with "[ -n \"\$APART\" ] || APART=1 exec unshare --mount \"\$0\" \"\$@\"
-mount --bind '$scratch/resolv.conf' /etc/resolv.conf || exit 1"
+mount --bind '$scratch/resolv.conf' /etc/resolv.conf || exit 1
+mount --bind '$scratch/hosts' /etc/hosts || exit 1"
 start_pointsman
 # answer WORDS…: what the name server says from now on.
 answer() {
@@ -66,3 +69,24 @@ sleep 2
 start_load 4
 end_load
 all_ok 1800
+# As with Docker: an answer for ten minutes, and the container is made anew at another address.
+answer ttl=600 127.0.0.11 >/dev/null
+sleep 12
+start_load 9
+sleep 2
+end "$stable_pid"
+recreated=$(answer ttl=600 127.0.0.12)
+end_load
+none "failed before it was made anew" '[^o].*' 0 $((recreated - 1000))
+none "failed more than 3 s after it was made anew" '[^o].*' $((recreated + 3000))
+within "served at the new address" 500 100000 "$(served_ok canary $((recreated + 3000)))"
+# The hosts file is asked before the name server.
+start_echo stable "$stable_port" 127.0.0.11
+start_load 7
+sleep 1
+echo "127.0.0.11 shop.pointsman-e2e.test" >>"$scratch/hosts"
+listed=$(now_ms)
+end_load
+all_ok 3000
+equal "the address of the hosts file alone, soon" 0 "$(served_ok canary $((listed + 3000)))"
+within "served at the address of the hosts file" 500 100000 "$(served_ok stable $((listed + 3000)))"

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::client_tls::SystemRoots;
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::dns::{self, DNS};
 use super::document::Document;
 use super::golden::{self, Golden, TEST};
 use super::grpc;
@@ -45,6 +46,7 @@ pub(super) const FILE: Spec = Spec {
         optional("route", Form::Tables(&ROUTE), "The rules."),
         optional("kill", Form::Table(&KILL), "The veto."),
         default("access_log", Form::Table(&ACCESS_LOG), "{}", "One line for each request."),
+        optional("dns", Form::Table(&DNS), "How the names of endpoints are looked up."),
         optional("traces", Form::Table(&TRACES), "Spans for an OpenTelemetry collector."),
         optional("test", Form::Tables(&TEST), "Goldens."),
     ],
@@ -87,6 +89,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let state_dir = listener::state_dir(context, parts.one("state"));
     let (identity, witnesses) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));
+    let dns = dns::dns(context, parts.one("dns"));
     let mut system = SystemRoots::default();
     let traces = traces::traces(context, parts.one("traces"), &mut system);
 
@@ -125,8 +128,20 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         return None;
     }
     let index = Index::new(&routes);
-    let rules =
-        Rules { listeners, admin, state_dir, identity, segments, upstreams, routes, index, kill, access_log, traces };
+    let rules = Rules {
+        listeners,
+        admin,
+        state_dir,
+        identity,
+        segments,
+        upstreams,
+        routes,
+        index,
+        kill,
+        access_log,
+        dns,
+        traces,
+    };
     Some(Compiled { rules, tls, witnesses, goldens })
 }
 
@@ -150,6 +165,7 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             ("identity", &IDENTITY),
             ("kill", &KILL),
             ("access_log", &ACCESS_LOG),
+            ("dns", &DNS),
             ("traces", &TRACES),
         ] {
             let Some(table) = reader.table(context, key, spec) else { continue };

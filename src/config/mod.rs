@@ -7,6 +7,7 @@ mod compare;
 mod compile;
 mod context;
 mod diagnostic;
+mod dns;
 mod document;
 mod env;
 mod golden;

@@ -79,7 +79,12 @@ const TIMEOUT: Spec = Spec {
     title: "[route.timeout]",
     doc: "Bounds in time; `0s` is none.",
     keys: &[
-        default("request", Form::Pattern(DURATION), "\"30s\"", "From the request's head to the response's head."),
+        default(
+            "request",
+            Form::Pattern(DURATION),
+            "\"30s\"",
+            "From the end of the request's body to the response's head.",
+        ),
         default("idle", Form::Pattern(DURATION), "\"60s\"", "Without a byte in either direction."),
     ],
     later: &["per_try"],

@@ -10,12 +10,31 @@ use super::source::Span;
 use super::spec::{Form, NAME, Spec, default, required};
 use super::target;
 use super::value;
-use crate::route::{Salt, Split, StickyKey, Target, UpstreamId, Variant, Weight};
+use crate::route::{Rescue, Salt, Split, StickyKey, Target, UpstreamId, Variant, Weight};
 
 /// How many variants a route may have.
 const VARIANTS_MAX: usize = 100;
 
 const WEIGHT: Form = Form::Number(0, 100);
+
+const RESCUED: Form = Form::Either(&[Form::Boolean, Form::Table(&RESCUE)]);
+const RESCUED_DOC: &str = "Whether stable answers when the variant cannot be connected to; `false` is off.";
+
+/// `rescue = { … }` of a variant.
+const RESCUE: Spec = Spec {
+    title: "rescue",
+    doc: "When stable answers instead of a variant.",
+    keys: &[default(
+        "on",
+        Form::OneOrMore(&Form::Words(RESCUED_ON)),
+        "[\"connect\"]",
+        "`connect`: none of its endpoints can be connected to, and nothing was sent.",
+    )],
+    later: &["methods"],
+};
+
+/// What `on` may name.
+const RESCUED_ON: &[&str] = &["connect"];
 
 /// `[route.canary]`.
 pub(super) const CANARY: Spec = Spec {
@@ -24,8 +43,9 @@ pub(super) const CANARY: Spec = Spec {
     keys: &[
         required("upstream", Form::Text, "Who answers."),
         default("weight", WEIGHT, "0", "Its share in percent, at most four decimals."),
+        default("rescue", RESCUED, "{}", RESCUED_DOC),
     ],
-    later: &["rollout", "rescue"],
+    later: &["rollout"],
 };
 
 /// `[[route.variant]]`.
@@ -36,8 +56,9 @@ pub(super) const VARIANT: Spec = Spec {
         required("name", Form::Pattern(NAME), "Its name, unique in the route; not `stable`."),
         required("upstream", Form::Text, "Who answers."),
         default("weight", WEIGHT, "0", "Its share in percent, at most four decimals."),
+        default("rescue", RESCUED, "{}", RESCUED_DOC),
     ],
-    later: &["rollout", "rescue"],
+    later: &["rollout"],
 };
 
 /// A variant as it was read.
@@ -47,6 +68,7 @@ struct Arm {
     weight: Weight,
     weight_at: Span,
     upstream: Option<UpstreamId>,
+    rescue: Rescue,
 }
 
 /// Compiles what stands behind `stable`. Everything is read, so that all errors show, also when there is no `stable`.
@@ -77,12 +99,14 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
             Sticks::Never => warn_of_no_key(context, reader, (&arms, &targets), &sticky),
         }
     }
-    let first = Variant { name: "stable".to_owned(), upstream: stable?, weight: left, start: total, killed: false };
+    let (name, rescue) = ("stable".to_owned(), Rescue::Off);
+    let first = Variant { name, upstream: stable?, weight: left, start: total, killed: false, rescue };
     let mut variants = vec![first];
     let mut start = 0;
     for arm in arms {
-        variants.push(Variant { name: arm.name, upstream: arm.upstream?, weight: arm.weight, start, killed: false });
-        start += arm.weight.millionths();
+        let Arm { name, weight, rescue, .. } = arm;
+        variants.push(Variant { name, upstream: arm.upstream?, weight, start, killed: false, rescue });
+        start += weight.millionths();
     }
     let sticky_cookie = cookie.map(|text| text.to_string());
     Some(Split {
@@ -184,8 +208,28 @@ fn arm(
     let item = reader.get("weight");
     let weight = item.and_then(|item| value::weight(context, &item)).unwrap_or_default();
     let weight_at = item.map_or(name_at, |item: Item<'_>| item.span());
+    let rescue = reader.get("rescue").map_or(Rescue::Connect, |item| rescue(context, &item));
     reader.finish(context);
-    Arm { name, name_at, weight, weight_at, upstream }
+    Arm { name, name_at, weight, weight_at, upstream, rescue }
+}
+
+/// `rescue`: a switch, or what it is for.
+fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
+    if !item.is_table() {
+        return if item.boolean(context) == Some(false) { Rescue::Off } else { Rescue::Connect };
+    }
+    let Some(reader) = item.table(context, &RESCUE) else { return Rescue::Connect };
+    if let Some(on) = reader.get("on") {
+        let words = on.one_or_more();
+        if words.is_empty() {
+            on.refuse(context, "empty-list", "`on` names nothing: to turn it off, write `rescue = false`");
+        }
+        for word in words {
+            value::word(context, &word, RESCUED_ON);
+        }
+    }
+    reader.finish(context);
+    Rescue::Connect
 }
 
 /// The sum of all weights in millionths, which must not exceed 100 %; nothing is ever normalised silently.

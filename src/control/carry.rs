@@ -246,12 +246,17 @@ fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses:
             }
         };
         let name: Arc<str> = format!("{host}:{}", spec.port).into();
+        let looked_up: Option<Arc<str>> = match &spec.host {
+            EndpointHost::Ip(_) => None,
+            EndpointHost::Name(name) => Some(name.as_str().into()),
+        };
         all.extend(ips.iter().map(|ip| Endpoint {
             address: SocketAddr::new(*ip, spec.port),
             protocol: spec.protocol,
             weight: spec.weight,
             tls: tls.clone(),
             name: Arc::clone(&name),
+            looked_up: looked_up.clone(),
         }));
     }
     all

@@ -53,6 +53,10 @@ pub enum Event {
     Adopted(usize),
     /// A name was looked up.
     Resolved(String, Answered),
+    /// A worker could not connect to an address of this name.
+    Unreachable(Arc<str>),
+    /// The system's files of names have changed.
+    NamesChanged,
     /// `SIGHUP`: read again, and open the log anew.
     Hangup,
     /// `SIGTERM` or `SIGINT`: drain; the second one ends at once.
@@ -154,6 +158,8 @@ impl Controller {
             Event::Read(reading) => self.was_read(*reading),
             Event::Adopted(workers) => self.adopted(workers),
             Event::Resolved(name, answered) => self.resolved(&name, &answered),
+            Event::Unreachable(name) => self.names.look_up(&name),
+            Event::NamesChanged => self.names.look_up_all(),
             Event::Hangup => {
                 self.log.reopen();
                 self.reload(Cause::Signal, None);
@@ -275,15 +281,10 @@ impl Controller {
                 Outcome::Unchanged { generation: snapshot.generation, kept: servers.flat_map(Server::kept).collect() }
             }
             Ok(_) if !self.may_apply() => return self.hold(),
-            Ok(loaded) => {
-                for (name, answered) in &reading.answers {
-                    self.ledger.resolved(name, answered);
-                }
-                match self.apply(loaded, &reading.answers) {
-                    Ok(outcome) => outcome,
-                    Err(rejection) => Outcome::Rejected(rejection),
-                }
-            }
+            Ok(loaded) => match self.apply(loaded, &reading.answers) {
+                Ok(outcome) => outcome,
+                Err(rejection) => Outcome::Rejected(rejection),
+            },
         };
         if let (Outcome::Applied { generation, .. }, Some(reloading)) = (&outcome, &mut self.reloading) {
             let adopting = adopting(Arc::clone(&self.ledger), *generation);
@@ -338,7 +339,9 @@ impl Controller {
         if let Err(error) = self.traces.follow(loaded.rules.traces.as_ref(), carry::collector) {
             tracing::error!(%error, "spans cannot be exported");
         }
-        self.names.keep(&carry::names(&loaded.rules), answers);
+        let wanted = carry::names(&loaded.rules);
+        self.names.keep(&wanted, answers, loaded.rules.dns.max_ttl);
+        self.ledger.first_answers(&wanted, answers);
         let generation = Generation(old.generation.0 + 1);
         let mut summary = summary(&old.rules, &loaded.rules);
         summary.extend(carry::certificate_changes(&old.listeners, &listeners));
@@ -361,7 +364,6 @@ impl Controller {
         {
             let mut pages = self.ledger.pages();
             pages.hash = loaded.hash;
-            let wanted = carry::names(&next.rules);
             pages.names.retain(|name, _| wanted.contains(name));
             pages.baselines.follow(&old.rules, &next.rules, &next.series);
             pages.admin = Some(self.admin.adopt(admin));
@@ -389,6 +391,9 @@ impl Controller {
     /// Remembers, tells, and begins the reload that was asked for meanwhile.
     fn finish(&mut self, outcome: Outcome) {
         let Some(reloading) = self.reloading.take() else { return };
+        if reloading.cause != Cause::Watch || matches!(outcome, Outcome::Applied { .. }) {
+            self.names.look_up_all();
+        }
         let took = self.ledger.clock.now().duration_since(reloading.began);
         let running = self.stopping.phase() == Phase::Running;
         if running && (reloading.cause != Cause::Watch || !matches!(outcome, Outcome::Unchanged { .. })) {
@@ -409,13 +414,7 @@ impl Controller {
     }
 
     fn resolved(&mut self, name: &str, answered: &Answered) {
-        if !self.ledger.pages().names.contains_key(name) {
-            return;
-        }
-        if let Err(error) = answered {
-            tracing::warn!(name, error, "a name could not be resolved: its last good addresses are kept");
-        }
-        if !self.ledger.resolved(name, answered) {
+        if !self.ledger.pages().names.contains_key(name) || !self.ledger.resolved(name, answered) {
             return;
         }
         let old = self.store.load();

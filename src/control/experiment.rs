@@ -69,15 +69,15 @@ pub(super) fn experiment(split: &Split, sample: &Sample, since: &[Tally]) -> Val
     json!({
         "since": time(sample.since),
         "variants": variants.collect::<Vec<_>>(),
-        "sample_ratio": sample_ratio(split, &judged, since),
+        "sample_ratio": sample_ratio(split, &judged),
         "comparisons": compared.filter_map(against_stable).collect::<Vec<_>>(),
     })
 }
 
-fn sample_ratio(split: &Split, judged: &Judged, since: &[Tally]) -> Value {
+fn sample_ratio(split: &Split, judged: &Judged) -> Value {
     json!({
         "result": judged.verdict.map_or("not measured", Fairness::name),
-        "says": words(split, judged, since),
+        "says": words(split, judged),
         "counted": judged.unit,
         "draws": judged.ratio.as_ref().map(|ratio| ratio.draws),
         "evidence_log10": hundredths(judged.evidence_log10),
@@ -86,7 +86,7 @@ fn sample_ratio(split: &Split, judged: &Judged, since: &[Tally]) -> Value {
 }
 
 /// The result in words.
-fn words(split: &Split, judged: &Judged, since: &[Tally]) -> String {
+fn words(split: &Split, judged: &Judged) -> String {
     let Some(ratio) = &judged.ratio else { return "fewer than two variants get a share: nothing to check".to_owned() };
     let (draws, unit) = (ratio.draws, judged.unit);
     let Some(verdict) = judged.verdict else {
@@ -100,12 +100,8 @@ fn words(split: &Split, judged: &Judged, since: &[Tally]) -> String {
         Fairness::Mismatch => {
             let (at, measured) = ratio.furthest();
             let name = split.variants.get(at).map_or("", |variant| variant.name.as_str());
-            let lost = match since.iter().map(|tally| tally.fallbacks).sum::<u64>() {
-                0 => String::new(),
-                some => format!("; stable answered {some} requests for a variant without a usable endpoint"),
-            };
             format!(
-                "{name} has {} % of {draws} {unit} and should have {} %: the variants cannot be compared{lost}",
+                "{name} has {} % of {draws} {unit} and should have {} %: the variants cannot be compared",
                 hundredths(100.0 * measured),
                 hundredths(100.0 * ratio.expected[at]),
             )

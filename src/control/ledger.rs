@@ -1,7 +1,7 @@
 //! The ledger: what the control plane knows and tells (`/status`, `/metrics`, readiness). The controller writes it,
 //! anybody may read it; it is never on a request's way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::measure::Baselines;
 use super::outcome::{Cause, Outcome, told_kept};
+use super::resolution::{NO_ANSWER_YET, News, Resolution};
 use super::resolve::Answered;
 use crate::clock::Clock;
 use crate::dark::Judge;
@@ -51,6 +52,8 @@ pub struct Pages {
     pub reloads: [u64; Outcome::NAMES.len()],
     /// What the names resolved to.
     pub names: BTreeMap<String, Resolution>,
+    /// Readiness does not depend on names any more: they were waited for, or the process before this one was ready.
+    pub names_settled: bool,
     /// Where the measured shares begin.
     pub baselines: Baselines,
     /// Where the admin listener is bound.
@@ -80,21 +83,8 @@ pub struct LastReload {
     pub took: Duration,
 }
 
-/// What a name resolved to.
-#[derive(Clone, Debug, Default)]
-pub struct Resolution {
-    /// Lookups that gave an answer.
-    pub succeeded: u64,
-    /// Lookups that did not.
-    pub failed: u64,
-    /// Why the last one did not; nothing when it did.
-    pub error: Option<String>,
-    /// The last good answer.
-    pub addresses: Vec<std::net::IpAddr>,
-}
-
 /// Why the proxy should get no traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unready {
     /// It is stopping.
     Stopping,
@@ -102,6 +92,10 @@ pub enum Unready {
     WorkerLost,
     /// A worker is stuck.
     WorkerStuck(usize),
+    /// At the start: a name has no address yet, and is still waited for.
+    NameAwaited(String),
+    /// At the start: no route has an address to send requests to.
+    NoAddress,
 }
 
 impl Ledger {
@@ -140,24 +134,28 @@ impl Ledger {
         self.pages().phase.unwrap_or(Phase::Running)
     }
 
-    /// Notes what a lookup came to, and says whether the addresses changed.
+    /// Notes the first answers of the names that are wanted and were not known.
+    pub fn first_answers(&self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, Answered>) {
+        let new: Vec<&String> = wanted.iter().filter(|name| !self.pages().names.contains_key(*name)).collect();
+        for name in new {
+            let late = Err(NO_ANSWER_YET.to_owned());
+            self.resolved(name, answers.get(name).unwrap_or(&late));
+        }
+    }
+
+    /// Notes the result of a lookup, logs it where it is news, and returns whether the addresses changed.
     pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
-        let mut pages = self.pages();
-        let resolution = pages.names.entry(name.to_owned()).or_default();
-        match answered {
-            Ok(answer) => {
-                resolution.succeeded += 1;
-                resolution.error = None;
-                let changed = resolution.addresses != answer.addresses;
-                resolution.addresses.clone_from(&answer.addresses);
-                changed
-            }
-            Err(error) => {
-                resolution.failed += 1;
-                resolution.error = Some(error.clone());
-                false
+        let news = self.pages().names.entry(name.to_owned()).or_default().note(answered);
+        let error = answered.as_ref().err().map_or("", String::as_str);
+        match news {
+            News::None | News::Addresses => {}
+            News::Again => tracing::info!(name, "a name is resolved again: it has the addresses that it had"),
+            News::Kept => tracing::warn!(name, error, "a name could not be resolved: its last good addresses are kept"),
+            News::Unknown => {
+                tracing::warn!(name, error, "a name could not be resolved: its endpoints are missing until it can be");
             }
         }
+        news == News::Addresses
     }
 
     /// The last good answers.
@@ -241,7 +239,29 @@ impl Ledger {
         if self.phase() > Phase::Running {
             return Err(Unready::Stopping);
         }
-        self.healthy()
+        self.healthy()?;
+        self.names_settled()
+    }
+
+    /// Whether the names of the first configuration were waited for: all of them have addresses, or `dns.start_patience`
+    /// has passed and some route can be served. One name that has no address does not keep all routes from being served.
+    fn names_settled(&self) -> Result<(), Unready> {
+        let (snapshot, now) = (self.snapshot(), self.clock.now());
+        let mut pages = self.pages();
+        if pages.names_settled {
+            return Ok(());
+        }
+        let awaited = pages.names.iter().find(|(_, resolution)| resolution.addresses.is_empty());
+        if let Some((name, _)) = awaited {
+            if self.uptime(now) < snapshot.rules.dns.start_patience {
+                return Err(Unready::NameAwaited(name.clone()));
+            }
+            if !snapshot.serves_any_route() {
+                return Err(Unready::NoAddress);
+            }
+        }
+        pages.names_settled = true;
+        Ok(())
     }
 
     fn phase_is_before_draining(&self) -> bool {
@@ -254,6 +274,8 @@ impl std::fmt::Display for Unready {
         match self {
             Self::Stopping => f.write_str("the proxy is stopping"),
             Self::WorkerLost => f.write_str("a worker has ended"),
+            Self::NameAwaited(name) => write!(f, "the name {name} has no address yet"),
+            Self::NoAddress => f.write_str("no route has an upstream with an address"),
             Self::WorkerStuck(worker) => write!(f, "worker {worker} has not run for {} s", SILENCE_MAX.as_secs()),
         }
     }

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::release::Failures;
-use crate::route::{Reason, Route, Rules};
-use crate::telemetry::{Counter, Fallback, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
+use crate::route::{Route, Rules};
+use crate::telemetry::{Counter, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,12 +17,11 @@ pub struct Tally {
     pub requests: u64,
     /// Those that belong to the random sample.
     pub counted: u64,
-    /// Those that failed: 5xx, broken off by the upstream, or a gRPC status that blames the server.
+    /// Those that failed: 5xx, broken off by the upstream, a gRPC status that blames the server, or answered by stable
+    /// because the variant could not.
     pub errors: u64,
     /// Those of the random sample that were decided by weight, and those of them that failed.
     pub sample: Failures,
-    /// Requests of the random sample that stable answered for a variant without a usable endpoint.
-    pub fallbacks: u64,
 }
 
 impl Tally {
@@ -39,10 +38,13 @@ impl Tally {
         let mut counted = 0;
         for (reason, classes) in meter.requests.iter().enumerate() {
             let requests: u64 = classes.iter().map(Counter::value).sum();
-            let failed = classes[StatusClass::ServerError as usize].value();
+            let name = ReasonLabel::name(reason);
+            // What stable had to answer failed, whatever stable's answer was.
+            let failed =
+                if name.ends_with("+fallback") { requests } else { classes[StatusClass::ServerError as usize].value() };
             self.requests += requests;
             self.errors += failed;
-            match ReasonLabel::name(reason) {
+            match name {
                 "weight" | "weight+fallback" => {
                     counted += requests;
                     self.sample.requests += requests;
@@ -52,7 +54,6 @@ impl Tally {
                 _ => {}
             }
         }
-        self.fallbacks += of_reason(meter, Reason::Weight, Fallback::Yes);
         self.counted += counted.saturating_sub(unkeyed);
         let [outside, inside] = [&meter.failed_late[0], &meter.failed_late[1]].map(Counter::value);
         self.errors += outside + inside;
@@ -70,13 +71,8 @@ impl Tally {
                 requests: self.sample.requests.saturating_sub(before.sample.requests),
                 failed: self.sample.failed.saturating_sub(before.sample.failed),
             },
-            fallbacks: self.fallbacks.saturating_sub(before.fallbacks),
         }
     }
-}
-
-fn of_reason(meter: &VariantMeter, reason: Reason, fallback: Fallback) -> u64 {
-    meter.requests[ReasonLabel::of(reason, fallback).index()].iter().map(Counter::value).sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -138,7 +134,8 @@ pub(super) fn assignment(route: &Route) -> Option<impl PartialEq> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Labels, PerWorker};
+    use crate::route::Reason;
+    use crate::telemetry::{Fallback, Labels, PerWorker};
     fn series() -> VariantSeries {
         let labels = Labels { route: "r".into(), variant: "v".into() };
         VariantSeries { labels, meters: PerWorker::new(2) }
@@ -158,8 +155,8 @@ mod tests {
         series.meters.of(1).failed_late[1].add(3);
         series.meters.of(1).failed_late[0].add(2);
         let tally = Tally::of(&series);
-        assert_eq!((tally.requests, tally.counted, tally.errors, tally.fallbacks), (115, 100, 19, 6));
-        assert_eq!(tally.sample, Failures { requests: 100, failed: 7 });
+        assert_eq!((tally.requests, tally.counted, tally.errors), (115, 100, 25));
+        assert_eq!(tally.sample, Failures { requests: 100, failed: 13 });
         let before = tally.clone();
         meter.requests[at(Reason::Weight, Fallback::No)][StatusClass::Success as usize].add(1);
         let since = Tally::of(&series).since(&before);

@@ -15,6 +15,7 @@ mod notify;
 mod origin;
 mod outcome;
 mod reading;
+mod resolution;
 mod resolve;
 mod retired;
 mod rounds;

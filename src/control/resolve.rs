@@ -1,4 +1,6 @@
-//! Names to addresses: resolved by their time to live, in the background, keeping the last good answer.
+//! Names to addresses: looked up in the background when their time to live ends, keeping the last good answer. A name is
+//! looked up at once when one of its addresses cannot be connected to, at each reload, and when the system's own files of
+//! names change; but at most once a second.
 //!
 //! A name that has both kinds of addresses gives its IPv4 ones: the same server under two addresses would count twice,
 //! and one of the two kinds is often not routed.
@@ -13,20 +15,18 @@ use std::time::{Duration, SystemTime};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::controller::Event;
 use crate::clock::Clock;
 
-/// An answer is never used for less.
+/// An answer is never used for less, and no name is looked up more often.
 const TTL_MIN: Duration = Duration::from_secs(1);
-/// An answer is never used for longer.
-const TTL_MAX: Duration = Duration::from_mins(5);
-/// After a failure it is tried again after this, doubling.
+/// After a failure it is tried again after this, doubling up to `max_ttl`.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// And at most after this.
-const RETRY_MAX: Duration = Duration::from_secs(30);
+/// The system's files of names are looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A lookup that takes longer has failed.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,6 +46,11 @@ pub type Answered = Result<Answer, String>;
 pub trait Resolve: Send + Sync {
     /// Looks a name up.
     fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+    /// When the files that it answers by were last changed: all names are looked up again when this differs.
+    fn changed(&self) -> [Option<SystemTime>; 2] {
+        [None, None]
+    }
 }
 
 impl Answer {
@@ -58,7 +63,7 @@ impl Answer {
         if sorted.is_empty() {
             return Err("the name has no address".to_owned());
         }
-        Ok(Self { addresses: sorted.into_iter().collect(), ttl: ttl.clamp(TTL_MIN, TTL_MAX) })
+        Ok(Self { addresses: sorted.into_iter().collect(), ttl: ttl.max(TTL_MIN) })
     }
 }
 
@@ -71,10 +76,14 @@ pub struct SystemResolver {
 /// When the system's files were last changed.
 type Configured = [Option<SystemTime>; 2];
 
+fn configured() -> Configured {
+    ["/etc/resolv.conf", "/etc/hosts"]
+        .map(|path| std::fs::metadata(Path::new(path)).and_then(|metadata| metadata.modified()).ok())
+}
+
 impl SystemResolver {
     fn current(&self) -> Result<TokioResolver, String> {
-        let configured = ["/etc/resolv.conf", "/etc/hosts"]
-            .map(|path| std::fs::metadata(Path::new(path)).and_then(|metadata| metadata.modified()).ok());
+        let configured = configured();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((then, resolver)) = &*current
             && *then == configured
@@ -99,6 +108,10 @@ impl Resolve for SystemResolver {
             let found = resolver?.lookup_ip(name).await.map_err(|error| error.to_string())?;
             Answer::new(found.iter(), found.valid_until().saturating_duration_since(Clock.now()))
         })
+    }
+
+    fn changed(&self) -> Configured {
+        configured()
     }
 }
 
@@ -130,59 +143,120 @@ pub async fn first_answers(
 pub struct Names {
     resolver: Arc<dyn Resolve>,
     events: mpsc::Sender<Event>,
-    tasks: BTreeMap<String, JoinHandle<()>>,
+    tasks: BTreeMap<String, Kept>,
+    max_ttl: watch::Sender<Duration>,
+    watcher: JoinHandle<()>,
+}
+
+/// A name that is looked after.
+struct Kept {
+    task: JoinHandle<()>,
+    now: Arc<Notify>,
 }
 
 impl Names {
     /// Nothing to look after yet.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) -> Self {
-        Self { resolver, events, tasks: BTreeMap::new() }
+        let watcher = tokio::spawn(watch_files(Arc::clone(&resolver), events.clone()));
+        Self { resolver, events, tasks: BTreeMap::new(), max_ttl: watch::Sender::default(), watcher }
     }
 
-    /// Looks after these names and no others. `answers` are the first answers of names that are new.
-    pub fn keep(&mut self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, Answered>) {
-        self.tasks.retain(|name, task| {
+    /// Looks after these names and no others, each at most `max_ttl` after the last time. `answers` are the first answers
+    /// of names that are new.
+    pub fn keep(&mut self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, Answered>, max_ttl: Duration) {
+        self.max_ttl.send_replace(max_ttl);
+        self.tasks.retain(|name, kept| {
             let keep = wanted.contains(name);
             if !keep {
-                task.abort();
+                kept.task.abort();
             }
             keep
         });
         for name in wanted {
             if !self.tasks.contains_key(name) {
                 let wait = match answers.get(name) {
-                    Some(Ok(answer)) => answer.ttl,
+                    Some(Ok(answer)) => answer.ttl.min(max_ttl),
                     Some(Err(_)) => RETRY_MIN,
                     None => Duration::ZERO,
                 };
-                let looking = look_after(name.clone(), wait, Arc::clone(&self.resolver), self.events.clone());
-                self.tasks.insert(name.clone(), tokio::spawn(looking));
+                let now = Arc::new(Notify::new());
+                let looking = LookingAfter {
+                    name: name.clone(),
+                    now: Arc::clone(&now),
+                    max_ttl: self.max_ttl.subscribe(),
+                    resolver: Arc::clone(&self.resolver),
+                    events: self.events.clone(),
+                };
+                self.tasks.insert(name.clone(), Kept { task: tokio::spawn(looking.run(wait)), now });
             }
         }
+    }
+
+    /// Looks a name up now, or a second after the last time.
+    pub fn look_up(&self, name: &str) {
+        if let Some(kept) = self.tasks.get(name) {
+            kept.now.notify_one();
+        }
+    }
+
+    /// The same for all names.
+    pub fn look_up_all(&self) {
+        self.tasks.values().for_each(|kept| kept.now.notify_one());
     }
 }
 
 impl Drop for Names {
     fn drop(&mut self) {
-        self.tasks.values().for_each(JoinHandle::abort);
+        self.tasks.values().for_each(|kept| kept.task.abort());
+        self.watcher.abort();
     }
 }
 
-async fn look_after(name: String, first: Duration, resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) {
-    let (mut wait, mut retry) = (first, RETRY_MIN);
-    loop {
-        tokio::time::sleep(wait).await;
-        let answered = tokio::time::timeout(LOOKUP_TIMEOUT, resolver.resolve(&name))
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())));
-        if let Ok(answer) = &answered {
-            (wait, retry) = (answer.ttl, RETRY_MIN);
-        } else {
-            (wait, retry) = (retry, (retry * 2).min(RETRY_MAX));
+/// Looks after one name.
+struct LookingAfter {
+    name: String,
+    now: Arc<Notify>,
+    max_ttl: watch::Receiver<Duration>,
+    resolver: Arc<dyn Resolve>,
+    events: mpsc::Sender<Event>,
+}
+
+impl LookingAfter {
+    async fn run(self, first: Duration) {
+        let (mut wait, mut retry) = (first, RETRY_MIN);
+        loop {
+            let least = wait.min(TTL_MIN);
+            tokio::time::sleep(least).await;
+            // Either the time has come, or somebody asks.
+            let _ = tokio::time::timeout(wait.saturating_sub(least), self.now.notified()).await;
+            let answered = tokio::time::timeout(LOOKUP_TIMEOUT, self.resolver.resolve(&self.name))
+                .await
+                .unwrap_or_else(|_| Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())));
+            let max_ttl = *self.max_ttl.borrow();
+            if let Ok(answer) = &answered {
+                (wait, retry) = (answer.ttl.min(max_ttl), RETRY_MIN);
+            } else {
+                (wait, retry) = (retry, (retry * 2).min(max_ttl.max(RETRY_MIN)));
+            }
+            if self.events.send(Event::Resolved(self.name.clone(), answered)).await.is_err() {
+                return;
+            }
         }
-        if events.send(Event::Resolved(name.clone(), answered)).await.is_err() {
-            return;
+    }
+}
+
+/// Says when the files change that names are answered by.
+async fn watch_files(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) {
+    let mut known = resolver.changed();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let now = resolver.changed();
+        if now != known {
+            known = now;
+            if events.send(Event::NamesChanged).await.is_err() {
+                return;
+            }
         }
     }
 }

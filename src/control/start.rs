@@ -1,6 +1,6 @@
 //! The start: everything that must hold before the first request, in order. What fails here fails the process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +37,8 @@ use crate::telemetry::{LogSender, LogWriter, Registry, SpanSender, TraceExporter
 const FIRST: Generation = Generation(1);
 /// Events that may wait for the controller.
 const EVENTS_MAX: usize = 1_024;
+/// Names that may wait to be looked up again.
+const LOOK_UPS_MAX: usize = 256;
 /// How long the start waits for the first answers of DNS.
 const FIRST_NAMES_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the workers are looked after.
@@ -129,6 +131,8 @@ pub struct WorkerParts {
     pub spans: SpanSender,
     /// Compares the answers of copies.
     pub trials: TrialSender,
+    /// Takes names whose addresses cannot be connected to.
+    pub look_ups: mpsc::Sender<Arc<str>>,
     /// The clock.
     pub clock: Clock,
 }
@@ -138,6 +142,7 @@ pub struct Started {
     controller: Controller,
     listeners: Vec<Arc<Listener>>,
     admin: Prepared,
+    look_ups: mpsc::Sender<Arc<str>>,
 }
 
 fn exporter(rules: &Rules, clock: Clock) -> Result<TraceExporter, StartError> {
@@ -195,8 +200,11 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
 
     let mut names = Names::new(Arc::clone(&resolver), sender.clone());
     let wanted = carry::names(&rules);
-    names.keep(&wanted, &reading.answers);
-    note_names(&ledger, &wanted, &reading.answers);
+    names.keep(&wanted, &reading.answers, rules.dns.max_ttl);
+    ledger.first_answers(&wanted, &reading.answers);
+    // A load balancer must not see a gap where one process takes over from another.
+    ledger.pages().names_settled = succession.predecessor.is_some();
+    let look_ups = unreachable(sender.clone());
     if settings.signals == Signals::Handle {
         signals::listen(sender.clone()).map_err(|error| StartError::Io("the handling of signals", error))?;
     }
@@ -230,7 +238,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         succession,
         notify,
     };
-    Ok(Started { controller, listeners, admin: prepared })
+    Ok(Started { controller, listeners, admin: prepared, look_ups })
 }
 
 fn note_start(ledger: &Ledger, hash: String, took: Duration) {
@@ -264,15 +272,17 @@ fn prepare(
     Err(StartError::Bind(Rejection::unbound(&unbound)))
 }
 
-fn note_names(ledger: &Ledger, wanted: &BTreeSet<String>, answers: &BTreeMap<String, Answered>) {
-    for name in wanted {
-        let late = Err("no answer yet".to_owned());
-        let answered = answers.get(name).unwrap_or(&late);
-        if let Err(error) = answered {
-            tracing::warn!(name, error, "a name could not be resolved: its endpoints are missing until it can");
+/// Takes the names that workers cannot connect to, and passes them on to the controller.
+fn unreachable(events: mpsc::Sender<Event>) -> mpsc::Sender<Arc<str>> {
+    let (sender, mut names) = mpsc::channel(LOOK_UPS_MAX);
+    tokio::spawn(async move {
+        while let Some(name) = names.recv().await {
+            if events.send(Event::Unreachable(name)).await.is_err() {
+                return;
+            }
         }
-        ledger.resolved(name, answered);
-    }
+    });
+    sender
 }
 
 impl Started {
@@ -301,6 +311,7 @@ impl Started {
             log: log.sender(),
             spans: traces.sender(),
             trials: ledger.judge.sender(),
+            look_ups: self.look_ups.clone(),
             clock: ledger.clock,
         }
     }
@@ -323,7 +334,7 @@ impl Started {
 
     /// Opens the doors, when the process before has stepped aside.
     async fn open(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
-        let Self { mut controller, listeners, admin } = self;
+        let Self { mut controller, listeners, admin, look_ups: _ } = self;
         if let Some(predecessor) = &controller.succession.predecessor {
             let may = predecessor.ready(&controller.succession.inherited).await;
             may.map_err(|error| StartError::Io("the hand-over", error))?;

@@ -8,7 +8,7 @@ use super::chunks::Chunks;
 use super::scan::{Bounds, Progress};
 
 /// A longer head is not followed: hyper refuses it.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// The bounds of a chunked body: for trailers those of hyper itself.
 const BOUNDS: Bounds =
     Bounds { header_bytes: 16 * 1024, headers: 0, uri_bytes: 0, chunk_extension_bytes: 16 * 1024, trailers: 100 };
@@ -53,8 +53,8 @@ enum Found {
     Partial,
     /// The head has so many bytes.
     Whole(usize),
-    /// A line ends in a bare LF, which stands here.
-    BareLf(usize),
+    /// A line ends in a bare LF, or names a length that no body has. It ends here.
+    Malformed(usize),
 }
 
 /// A head under way.
@@ -74,13 +74,14 @@ impl Head {
     fn scan(&mut self, bytes: &[u8]) -> Found {
         while let Some(at) = memchr::memchr(b'\n', &bytes[self.looked..]) {
             let end = self.looked + at;
-            let Some((b'\r', line)) = bytes[self.line_at..end].split_last() else { return Found::BareLf(end) };
+            let Some((b'\r', line)) = bytes[self.line_at..end].split_last() else { return Found::Malformed(end) };
             (self.line_at, self.looked) = (end + 1, end + 1);
             match self.status {
                 // hyper passes over empty lines before the status line.
                 None if line.is_empty() => {}
                 None => self.status = Some(status(line)),
                 Some(_) if line.is_empty() => return Found::Whole(end + 1),
+                Some(_) if is_impossible_length(line) => return Found::Malformed(end),
                 Some(_) => self.chunked |= names_transfer_encoding(line),
             }
         }
@@ -103,6 +104,13 @@ impl Head {
 fn status(line: &[u8]) -> u16 {
     let code = line.get(9..12).and_then(|code| std::str::from_utf8(code).ok());
     code.and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+/// Whether a line is a `Content-Length` of 20 digits or more: hyper takes it for a head that is too large.
+fn is_impossible_length(line: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length:";
+    let is_long = line.len() >= NAME.len() + 20 && line[..NAME.len()].eq_ignore_ascii_case(NAME);
+    is_long && line[NAME.len()..].trim_ascii().len() >= 20
 }
 
 fn names_transfer_encoding(line: &[u8]) -> bool {
@@ -180,7 +188,7 @@ impl Answers {
                 }
                 bytes.len()
             }
-            Found::BareLf(at) => {
+            Found::Malformed(at) => {
                 self.state = State::Broken;
                 at - before
             }

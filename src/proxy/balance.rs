@@ -1,16 +1,51 @@
 //! Which endpoint of an upstream: least request over two random choices, smooth weighted round robin, or a bounded-load
 //! rendezvous hash. All are per worker: no worker waits for another.
+//!
+//! An endpoint that could not be connected to is not chosen for a second while another one is there. Then one request
+//! tries it, and the others wait for what that comes to. Nothing of this is looked at while all endpoints accept.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::pool::{EndpointPool, UpstreamPool};
+use super::worker::Worker;
 use crate::route::Balance;
 
 /// How much more than its fair share an endpoint may have in flight before `hash` passes it over.
 const HASH_LOAD_MAX: f64 = 1.25;
+/// Endpoints that one request tries.
+const TRIES_MAX: usize = 4;
+
+/// The endpoints that one request could not connect to.
+#[derive(Default)]
+pub(super) struct Tried {
+    at: [usize; TRIES_MAX],
+    len: usize,
+}
+
+impl Tried {
+    /// One more could not be connected to.
+    pub(super) fn push(&mut self, at: usize) {
+        if let Some(slot) = self.at.get_mut(self.len) {
+            (*slot, self.len) = (at, self.len + 1);
+        }
+    }
+
+    /// Whether no more are tried.
+    pub(super) const fn is_full(&self) -> bool {
+        self.len == TRIES_MAX
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.at[..self.len].contains(&at)
+    }
+}
 
 /// What the balancers remember.
 pub(super) struct Turns {
@@ -39,28 +74,56 @@ impl Turns {
     }
 }
 
-/// Picks an endpoint; `key` is asked for only by `hash`. `None` when there is none.
-pub(super) fn pick(
-    pool: &UpstreamPool,
-    random: &RefCell<fastrand::Rng>,
-    key: impl FnOnce() -> u64,
-) -> Option<Rc<EndpointPool>> {
-    let at = match pool.endpoints.len() {
-        0 => return None,
-        1 => 0,
-        _ => match pool.upstream.balance {
-            Balance::LeastRequest => least_request(pool, &mut random.borrow_mut()),
-            Balance::RoundRobin => round_robin(pool),
-            Balance::Hash => hash(pool, key()),
-        },
+/// Picks an endpoint; `key` is asked for only by `hash`. `None` when there is none that was not tried.
+pub(super) fn pick(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: impl FnOnce() -> u64) -> Option<usize> {
+    if pool.troubled.get() || !tried.is_empty() {
+        return pick_among(pool, worker, tried, key);
+    }
+    match pool.endpoints.len() {
+        0 => None,
+        1 => Some(0),
+        _ => Some(match pool.upstream.balance {
+            Balance::LeastRequest => {
+                let mut random = worker.random.borrow_mut();
+                least_request(pool, || weighted(pool, &mut random))
+            }
+            Balance::RoundRobin => round_robin(pool, |_| true),
+            Balance::Hash => hash(pool, |_| true, key()),
+        }),
+    }
+}
+
+/// Picks one that was not tried, and that could be connected to when that was last tried, if there is one.
+#[cold]
+fn pick_among(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: impl FnOnce() -> u64) -> Option<usize> {
+    let now_ms = worker.now_ms();
+    let all = 0..pool.endpoints.len();
+    pool.troubled.set(pool.endpoints.iter().any(|endpoint| endpoint.is_in_doubt()));
+    let untried = |at: usize| !tried.has(at);
+    let good = |at: usize| untried(at) && !pool.endpoints[at].is_shunned(now_ms);
+    let any_good = all.clone().any(good);
+    let may = |at: usize| if any_good { good(at) } else { untried(at) };
+    if !all.clone().any(may) {
+        return None;
+    }
+    let at = match pool.upstream.balance {
+        Balance::LeastRequest => {
+            let mut random = worker.random.borrow_mut();
+            least_request(pool, || weighted_among(pool, &may, &mut random))
+        }
+        Balance::RoundRobin => round_robin(pool, may),
+        Balance::Hash => hash(pool, may, key()),
     };
-    pool.endpoints.get(at).map(Rc::clone)
+    if any_good {
+        pool.endpoints[at].is_tried(now_ms);
+    }
+    Some(at)
 }
 
 /// Two random choices by weight; the one with less in flight for its weight. Those without any are equals, whatever
 /// their weights, which the choices have counted already.
-fn least_request(pool: &UpstreamPool, random: &mut fastrand::Rng) -> usize {
-    let (a, b) = (weighted(pool, random), weighted(pool, random));
+fn least_request(pool: &UpstreamPool, mut draw: impl FnMut() -> usize) -> usize {
+    let (a, b) = (draw(), draw());
     let load = |at: usize| {
         let endpoint = &pool.endpoints[at];
         (u64::from(endpoint.in_flight.get()), u64::from(endpoint.endpoint.weight.max(1)))
@@ -75,17 +138,35 @@ fn weighted(pool: &UpstreamPool, random: &mut fastrand::Rng) -> usize {
     pool.turns.cumulative.partition_point(|sum| *sum <= drawn)
 }
 
-/// nginx's smooth weighted round robin: no bursts to the heavy ones.
-fn round_robin(pool: &UpstreamPool) -> usize {
-    let (mut best, mut total) = (0, 0);
-    for (at, current) in pool.turns.current.iter().enumerate() {
+/// The same among those that may be chosen, of which there is one at least.
+fn weighted_among(pool: &UpstreamPool, may: &impl Fn(usize) -> bool, random: &mut fastrand::Rng) -> usize {
+    let weights = || {
+        let all = pool.endpoints.iter().enumerate().filter(|(at, _)| may(*at));
+        all.map(|(at, endpoint)| (at, u64::from(endpoint.endpoint.weight.max(1))))
+    };
+    let total: u64 = weights().map(|(_, weight)| weight).sum();
+    let mut left = random.u64(0..total.max(1));
+    for (at, weight) in weights() {
+        if left < weight {
+            return at;
+        }
+        left -= weight;
+    }
+    0
+}
+
+/// nginx's smooth weighted round robin: no bursts to the heavy ones. Who may not be chosen has no turn.
+fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
+    let (mut best, mut total) = (None, 0);
+    for (at, current) in pool.turns.current.iter().enumerate().filter(|(at, _)| may(*at)) {
         let weight = i64::from(pool.endpoints[at].endpoint.weight.max(1));
         total += weight;
         current.set(current.get() + weight);
-        if current.get() > pool.turns.current[best].get() {
-            best = at;
+        if best.is_none_or(|best: usize| current.get() > pool.turns.current[best].get()) {
+            best = Some(at);
         }
     }
+    let best = best.unwrap_or(0);
     let current = &pool.turns.current[best];
     current.set(current.get() - total);
     best
@@ -93,23 +174,23 @@ fn round_robin(pool: &UpstreamPool) -> usize {
 
 /// Weighted rendezvous hashing (Thaler and Ravishankar 1998): the endpoint with the highest score for this key that is
 /// not overloaded. Removing an endpoint moves only its own keys.
-fn hash(pool: &UpstreamPool, key: u64) -> usize {
-    let in_flight: u32 = pool.endpoints.iter().map(|endpoint| endpoint.in_flight.get()).sum();
-    let total_weight = f64::from(pool.turns.cumulative.last().copied().unwrap_or(1));
+fn hash(pool: &UpstreamPool, may: impl Fn(usize) -> bool, key: u64) -> usize {
+    let all = || (0..pool.endpoints.len()).filter(|at| may(*at));
+    let weight = |at: usize| f64::from(pool.endpoints[at].endpoint.weight.max(1));
+    let in_flight: u32 = all().map(|at| pool.endpoints[at].in_flight.get()).sum();
+    let total_weight: f64 = all().map(weight).sum();
     let fits = |at: usize| {
-        let endpoint = &pool.endpoints[at];
-        let fair = f64::from(in_flight + 1) * f64::from(endpoint.endpoint.weight.max(1)) / total_weight;
-        f64::from(endpoint.in_flight.get()) < (fair * HASH_LOAD_MAX).ceil()
+        let fair = f64::from(in_flight + 1) * weight(at) / total_weight;
+        f64::from(pool.endpoints[at].in_flight.get()) < (fair * HASH_LOAD_MAX).ceil()
     };
     let score = |at: usize| {
         let hashed = xxh3_64_with_seed(&key.to_le_bytes(), pool.turns.seeds[at]);
         #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a draw")]
         let unit = ((hashed >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-        -f64::from(pool.endpoints[at].endpoint.weight.max(1)) / unit.ln()
+        -weight(at) / unit.ln()
     };
     let best = |candidates: &mut dyn Iterator<Item = usize>| {
         candidates.map(|at| (score(at), at)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, at)| at)
     };
-    let all = 0..pool.endpoints.len();
-    best(&mut all.clone().filter(|at| fits(*at))).or_else(|| best(&mut all.clone())).unwrap_or(0)
+    best(&mut all().filter(|at| fits(*at))).or_else(|| best(&mut all())).unwrap_or(0)
 }

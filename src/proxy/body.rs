@@ -66,8 +66,6 @@ pub(super) struct ClientBody {
     /// What `Content-Length` promised; checked, since HTTP/2 frames end where they like.
     promised: Option<u64>,
     version: Version,
-    waiting_since_ms: Option<u64>,
-    waited_ms: u64,
     /// How long a stream of HTTP/2 may send nothing; on HTTP/1.1 the whole connection is watched.
     stall: Option<Duration>,
     /// Bytes a second that are the least.
@@ -89,21 +87,8 @@ impl ClientBody {
         };
         let stall = stall.filter(|_| exchange.version == Version::HTTP_2);
         let bytes_max = route.limits.body_bytes;
-        let (waiting_since_ms, waited_ms, timer) = (None, 0, None);
-        Self {
-            incoming,
-            client,
-            upload,
-            bytes_max,
-            promised,
-            version: exchange.version,
-            waiting_since_ms,
-            waited_ms,
-            stall,
-            rate,
-            timer,
-            tee: None,
-        }
+        let timer = None;
+        Self { incoming, client, upload, bytes_max, promised, version: exchange.version, stall, rate, timer, tee: None }
     }
 
     fn fail(&self, fault: UploadFault) -> Cut {
@@ -120,7 +105,8 @@ impl ClientBody {
         if self.promised.is_some_and(|promised| bytes > promised) {
             return Err(self.fail(UploadFault::Refused(Refusal::BadFraming)));
         }
-        if self.waited_ms > RATE_GRACE_MS && bytes < self.rate.saturating_mul(self.waited_ms) / 1000 {
+        let waited_ms = self.upload.pace.waited_ms();
+        if waited_ms > RATE_GRACE_MS && bytes < self.rate.saturating_mul(waited_ms) / 1000 {
             return Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)));
         }
         Ok(())
@@ -131,19 +117,6 @@ impl ClientBody {
         self.upload.end();
         if let Some(draft) = self.tee.take() {
             draft.finish(trailers.cloned());
-        }
-    }
-
-    /// Counts only the time that was spent waiting for the client.
-    fn waits(&mut self, pending: bool) {
-        let now = self.client.worker.now_ms();
-        match (pending, self.waiting_since_ms) {
-            (true, None) => self.waiting_since_ms = Some(now),
-            (false, Some(since)) => {
-                self.waited_ms += now.saturating_sub(since);
-                self.waiting_since_ms = None;
-            }
-            (true, Some(_)) | (false, None) => {}
         }
     }
 
@@ -161,7 +134,7 @@ impl ClientBody {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.upload.begins();
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.waits(polled.is_pending());
+        self.upload.pace.asked(&polled, self.client.worker.clock.now());
         if polled.is_ready() {
             self.timer = None;
         } else if self.rate == 0 && self.upload.answered.get() {
@@ -215,6 +188,7 @@ impl Drop for ClientBody {
     /// Whoever sends a body of a known length to HTTP/1.1 does not ask for what follows its last byte: trailers that
     /// could not be sent there, or an end that was said apart.
     fn drop(&mut self) {
+        self.upload.pace.ends(self.client.worker.clock.now());
         if self.promised == Some(self.upload.bytes.get()) && self.upload.is_open() {
             self.end(None);
         }

@@ -86,17 +86,18 @@ pub(super) fn know(exchange: &mut Exchange, parts: &Parts) {
     exchange.tenant = tenant;
 }
 
-/// A chosen variant without any usable endpoint falls back to stable; stable never to another.
+/// A chosen variant without any usable endpoint falls back to stable's upstream; stable never to another.
 fn endure(exchange: &Exchange, split: &Split, decision: crate::route::Decision, key: impl FnOnce() -> u64) -> Chosen {
     let upstream =
         |id: VariantId| split.variants.get(usize::from(id.0)).map_or(UpstreamId(0), |variant| variant.upstream);
-    let mut variant = decision.variant;
-    let mut fallback = Fallback::No;
-    if variant != VariantId::STABLE && !exchange.local.usable(upstream(variant)) {
-        (variant, fallback) = (VariantId::STABLE, Fallback::Yes);
+    let (variant, stable) = (decision.variant, upstream(VariantId::STABLE));
+    let (mut upstream, mut fallback) = (upstream(variant), Fallback::No);
+    if variant != VariantId::STABLE && !exchange.local.usable(upstream) {
+        (upstream, fallback) = (stable, Fallback::Yes);
     }
-    let upstream = upstream(variant);
-    let hashes = exchange.local.snapshot.rules.upstreams[upstream.0 as usize].balance == Balance::Hash;
+    let upstreams = &exchange.local.snapshot.rules.upstreams;
+    // Stable may have to answer although it was not chosen.
+    let hashes = [upstream, stable].iter().any(|id| upstreams[id.0 as usize].balance == Balance::Hash);
     Chosen { decision, variant, upstream, fallback, key: if hashes { key() } else { 0 } }
 }
 

@@ -10,7 +10,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::balance;
+use super::balance::{self, Tried};
 use super::body::RequestBody;
 use super::capture::Capture;
 use super::connect::{self, Reuse};
@@ -111,18 +111,22 @@ impl Errand<'_> {
     }
 
     async fn send(&mut self, worker: &Rc<Worker>, mut request: Request<RequestBody>, went: &mut Went) -> ShadowEnd {
-        let picked = balance::pick(self.pool, &worker.random, || self.key);
-        let Some(endpoint) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+        let picked = balance::pick(self.pool, worker, &Tried::default(), || self.key);
+        let Some(at) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+        let endpoint = Rc::clone(&self.pool.endpoints[at]);
         went.endpoint = Some(endpoint.endpoint.address);
         let _flight = Flight::new(worker, self.pool, &endpoint);
         name_host(&mut request, endpoint.endpoint.address);
         let ends = self.ends.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
         let own = ends.map(|ends| Rc::new(endpoint.naming(ends)));
-        let endpoint = own.as_ref().unwrap_or(&endpoint);
+        let pool = own.as_ref().unwrap_or(&endpoint);
         let mut reuse = Reuse::Allowed;
         loop {
-            let leased = connect::lease(worker, (self.pool, endpoint), reuse).await;
-            let Ok((lease, reused)) = leased else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+            let Ok((lease, reused)) = connect::lease(worker, (self.pool, pool), reuse).await else {
+                self.pool.refuses(&endpoint, worker);
+                return ShadowEnd::Dropped(ShadowDrop::Connect);
+            };
+            endpoint.accepts();
             self.asked = worker.clock.now();
             let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
             let answered = match borrowed.lease() {

@@ -15,10 +15,12 @@ use super::budget::{BodyAhead, Held};
 use super::capture::Primary;
 use super::client::Client;
 use super::copies::Ticket;
+use super::fault::Fault;
 use super::fields::{Survey, filtered};
 use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
+use super::patience::Pace;
 use super::sending::Sending;
 use super::stalled::{Slot, UpstreamKey};
 use super::streams::Reader;
@@ -97,8 +99,9 @@ pub(super) struct Exchange {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chosen {
     pub(super) decision: Decision,
-    /// The variant that answers; differs from the decision's after a fallback.
+    /// The variant whose request it is: the decision's, also when stable answers for it.
     pub(super) variant: VariantId,
+    /// Who answers: stable's upstream after a fallback.
     pub(super) upstream: UpstreamId,
     pub(super) fallback: Fallback,
     /// Hash of the sticky key, for `balance = "hash"`.
@@ -179,6 +182,8 @@ pub(super) struct Ending {
 pub(super) struct Upload {
     pub(super) bytes: Cell<u64>,
     pub(super) ended: Cell<bool>,
+    /// How fast it comes.
+    pub(super) pace: Pace,
     /// The answer's head has come.
     pub(super) answered: Cell<bool>,
     pub(super) failed: Cell<Option<UploadFault>>,
@@ -286,6 +291,17 @@ impl Exchange {
         Frame::data(Bytes::new())
     }
 
+    /// Stable answers for the chosen variant from here on, since that cannot be connected to. What its copies' answers
+    /// are compared with is the failure.
+    pub(super) fn falls_back(&mut self, chosen: Chosen, fault: Fault) {
+        self.chosen = Some(chosen);
+        let Some(primary) = self.compared.take() else { return };
+        match fault.failure() {
+            Some(failure) => primary.failed(failure, self.client.worker.clock.now().duration_since(self.began)),
+            None => primary.left(),
+        }
+    }
+
     /// The normal path.
     pub(super) fn path(&self) -> &str {
         self.normal_path.as_deref().unwrap_or_else(|| self.uri.path())
@@ -301,7 +317,7 @@ impl Exchange {
         self.route.map(|id| self.local.snapshot.rules.route(id).name.as_str())
     }
 
-    /// The name of the variant that answers.
+    /// The name of the variant whose request it is.
     pub(super) fn variant_name(&self) -> Option<&str> {
         let split = self.local.snapshot.rules.route(self.route?).split()?;
         split.variants.get(usize::from(self.chosen?.variant.0)).map(|variant| variant.name.as_str())

@@ -1,7 +1,8 @@
 //! Forward: to one of the upstream's endpoints and back with the head of its answer.
 //!
 //! A request is sent once. It is sent again only on a connection of its own, when the pooled one had died: when nothing
-//! of it was written, or when it may be repeated (idempotent, no body) and nothing of an answer was read.
+//! of it was written, or when it may be repeated (idempotent, no body) and nothing of an answer was read. Which endpoint
+//! it is sent to, and where it goes when that cannot be connected to, is up to `reach.rs`.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,58 +12,53 @@ use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::balance;
 use super::body::RequestBody;
-use super::connect::{self, Reuse};
 use super::exchange::{Chosen, Exchange, Stage, UploadFault};
 use super::fault::Fault;
 use super::fields::{is_ambiguous_response, is_too_large};
-use super::lease::{Flight, Lease};
+use super::lease::Lease;
 use super::open_streams::{OpenStream, unless_killed};
-use super::pool::{EndpointPool, UpstreamPool};
-use super::prepare::{for_h1, for_h2, name_host};
+use super::patience::Patience;
+use super::prepare::{for_h1, for_h2};
+use super::reach::Reach;
 use super::replay::Again;
 use super::sending::Sending;
-use super::share;
-use super::timers::Deadline;
 use super::trace;
 use super::upgrade::{self, Asked};
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
 use crate::route::{Protocol, Route, UpstreamLimits};
-use crate::telemetry::{StatusClass, UpstreamMeter};
-
-/// From this limit on, a worker may use up half of its share without looking at the others.
-const LOOK_BELOW: u32 = 1024;
-/// Pooled connections that may turn out dead before a request gives up.
-const STALE_MAX: u32 = 4;
+use crate::telemetry::StatusClass;
 
 /// Sends a request and gives the answer's head; its body follows as it is pulled.
 pub(super) async fn forward(
     exchange: &mut Exchange,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     (route, chosen): (&Route, Chosen),
 ) -> Result<Response<Incoming>, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
-    let upstream = Rc::clone(exchange.local.upstream(chosen.upstream, &worker));
     exchange.stage = Stage::Connect;
-    within_limits(exchange, &upstream)?;
-    let endpoint = balance::pick(&upstream, &worker.random, || chosen.key).ok_or(Fault::NoEndpoint)?;
-    exchange.endpoint = Some(endpoint.endpoint.address);
-    exchange.flight = Some(Flight::new(&worker, &upstream, &endpoint).of(&exchange.client));
+    let reach = Reach::new(exchange, &mut request, chosen)?;
     // Nothing was awaited since the request's head: the whole bound is left.
-    let (patience, late) = patience(exchange, route.timeouts.request);
-    let mut deadline = Deadline::new(&worker, patience);
+    let mut patience = Patience::new(exchange, route.timeouts.request);
     let open = OpenStream::of(exchange);
-    let sent = deadline.bound(pin!(unless_killed(open, pin!(send(exchange, (&upstream, &endpoint), request))))).await;
+    let sent = patience.bound(pin!(unless_killed(open, pin!(send(exchange, reach, request))))).await;
+    // It may be another one than the request set out for.
+    let upstream = Rc::clone(exchange.local.upstream(exchange.chosen.unwrap_or(chosen).upstream, &worker));
     let meter = upstream.meter(worker.index);
-    let result = sent.unwrap_or(Err(late)).map_err(|fault| blame(exchange, fault));
+    let result = sent.unwrap_or_else(Err).map_err(|fault| blame(exchange, fault));
     match &result {
         Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
-            let ours =
-                matches!(fault, Fault::Refused(_) | Fault::ClientGone | Fault::UpstreamConnections | Fault::Killed);
+            let ours = matches!(
+                fault,
+                Fault::Refused(_)
+                    | Fault::ClientGone
+                    | Fault::UpstreamRequests
+                    | Fault::UpstreamConnections
+                    | Fault::Killed
+            );
             if !ours {
                 meter.failures.inc();
             }
@@ -77,47 +73,6 @@ pub(super) async fn forward(
     result
 }
 
-/// How long the answer's head may take, and what it is when it does not come: the route's bound or that of the call,
-/// whichever ends first.
-fn patience(exchange: &Exchange, usual: Option<Duration>) -> (Option<Duration>, Fault) {
-    let of_call = exchange.call.as_ref().and_then(|call| call.deadline);
-    let of_call = of_call.map(|deadline| deadline.saturating_duration_since(exchange.began));
-    match (of_call, usual) {
-        (Some(of_call), usual) if usual.is_none_or(|usual| of_call < usual) => (Some(of_call), Fault::CallTimeout),
-        (Some(_) | None, usual) => (usual, Fault::ResponseTimeout),
-    }
-}
-
-/// `limits.requests` of the upstream: of all workers together. One client address gets a quarter of the requests and of
-/// the connections while more than half is taken.
-fn within_limits(exchange: &Exchange, upstream: &UpstreamPool) -> Result<(), Fault> {
-    let worker = &exchange.client.worker;
-    if let Some(share) = exchange.client.share() {
-        let (limits, flights) = (&upstream.upstream.limits, share.flights());
-        let is_much = |limit: u32, figure: fn(&UpstreamMeter) -> i64| {
-            let limit = i64::from(limit);
-            flights > limit / share::PART && upstream.sum(figure) > limit / 2
-        };
-        if is_much(limits.connections, |meter| meter.connections.value()) {
-            upstream.meter(worker.index).over_connections.inc();
-            return Err(Fault::UpstreamConnections);
-        }
-        if is_much(limits.requests, |meter| meter.in_flight.value()) {
-            upstream.meter(worker.index).over_requests.inc();
-            return Err(Fault::UpstreamRequests);
-        }
-    }
-    let limit = upstream.upstream.limits.requests;
-    let meter = upstream.meter(worker.index);
-    let share = i64::from(limit) / i64::try_from(worker.workers * 2).unwrap_or(2);
-    let free = limit >= LOOK_BELOW && meter.in_flight.value() < share;
-    if free || upstream.sum(|meter| meter.in_flight.value()) < i64::from(limit) {
-        return Ok(());
-    }
-    meter.over_requests.inc();
-    Err(Fault::UpstreamRequests)
-}
-
 /// A broken upload is the client's doing, whatever it looked like from the upstream's side.
 fn blame(exchange: &Exchange, fault: Fault) -> Fault {
     match exchange.upload.as_ref().and_then(|upload| upload.failed.get()) {
@@ -130,28 +85,17 @@ fn blame(exchange: &Exchange, fault: Fault) -> Fault {
 /// Sends, again if the pooled connection was dead.
 async fn send(
     exchange: &mut Exchange,
-    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+    mut reach: Reach,
     mut request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Fault> {
-    name_host(&mut request, endpoint.endpoint.address);
     let idempotent = is_idempotent(request.method());
     let worker = Rc::clone(&exchange.client.worker);
-    let meter = upstream.meter(worker.index);
     let mut declined: Option<Rc<Said>> = None;
-    // What names a client serves nobody else.
-    let own = upstream.upstream.proxy_protocol.map(|_| Rc::new(endpoint.naming(exchange.client.ends())));
-    let pool = own.as_ref().unwrap_or(endpoint);
     loop {
-        let reuse = match &declined {
-            _ if exchange.attempts >= STALE_MAX => Reuse::GivenUp,
-            Some(said) => Reuse::Without(Rc::clone(said)),
-            None => Reuse::Allowed,
-        };
-        exchange.attempts += 1;
-        trace::attempt(exchange, request.headers_mut());
-        let (lease, reused) = connect::lease(&worker, (upstream, pool), reuse).await?;
+        let (lease, reused) = reach.connect(exchange, &mut request, declined.as_ref()).await?;
+        let meter = reach.upstream.meter(worker.index);
         let asked = exchange.asked.as_deref();
-        let again = keep((&mut request, asked), (&lease, pool.protocol()), reused && idempotent)?;
+        let again = keep((&mut request, asked), (&lease, reach.pool().protocol()), reused && idempotent)?;
         let said = lease.said();
         if let Some(asked) = asked {
             asked.may_go(said.as_ref().map(|said| said.connects()))?;
@@ -166,7 +110,7 @@ async fn send(
                     again.forget();
                 }
                 meter.latency.record(head_has_come(exchange, asked, response.status()));
-                let mut response = inspect(response, &upstream.upstream.limits)?;
+                let mut response = inspect(response, &reach.upstream.upstream.limits)?;
                 if upgrade::is_agreed(exchange.asked.as_deref(), &response)? {
                     Box::pin(upgrade::take_over(exchange, &mut response)).await?;
                 }
@@ -175,7 +119,7 @@ async fn send(
             Err(failure) => failure,
         };
         if exchange.lease.take().is_some_and(|lease| lease.is_refusal()) {
-            upstream_tls::note_refusal(&worker, (upstream, endpoint));
+            upstream_tls::note_refusal(&worker, (&reach.upstream, &reach.endpoint));
             return Err(Fault::TlsAlert);
         }
         trace::ends(exchange, failure.fault.detail());
@@ -183,12 +127,17 @@ async fn send(
         let again = again.filter(Again::is_whole);
         request = match (failure.unsent, again) {
             (Some(unsent), _) if reused => unsent,
+            (Some(mut unsent), _) => {
+                reach.goes_elsewhere(exchange, &mut unsent, failure.fault)?;
+                request = unsent;
+                continue;
+            }
             (None, Some(again)) if failure.unprocessed && declined.is_none() => {
                 declined = said;
                 again.request()
             }
             (None, Some(again)) if silent && again.is_bodiless() => again.request(),
-            (Some(_) | None, _) => return Err(failure.fault),
+            (None, _) => return Err(failure.fault),
         };
         meter.retries.inc();
     }

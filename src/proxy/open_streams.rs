@@ -14,6 +14,7 @@ use super::local::Local;
 use super::streams::Reader;
 use super::worker::Worker;
 use crate::route::{Route, RouteId, Rules, VariantId};
+use crate::telemetry::Fallback;
 
 const NEVER: u64 = u64::MAX;
 
@@ -126,8 +127,9 @@ impl OpenStream {
     }
 
     fn carried(exchange: &Exchange, carrier: impl FnOnce() -> Carrier) -> Option<Self> {
-        let (route, variant) = (exchange.route?, exchange.chosen?.variant);
-        if variant == VariantId::STABLE {
+        let (route, chosen) = (exchange.route?, exchange.chosen?);
+        let variant = chosen.variant;
+        if variant == VariantId::STABLE || chosen.fallback == Fallback::Yes {
             return None;
         }
         let worker = Rc::clone(&exchange.client.worker);

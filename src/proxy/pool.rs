@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::proxy_header::Ends;
 use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
+use super::worker::Worker;
 use crate::route::{Protocol, Upstream};
 use crate::snapshot::Endpoint;
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
@@ -25,6 +26,11 @@ const IDLE_MS_MAX: u64 = 50_000;
 pub(super) const STREAMS_MAX: usize = 100;
 /// Idle connections are looked at this often.
 const SWEEP_MS: u64 = 1000;
+/// An endpoint that could not be connected to is not chosen for this long while another one is there. The worker's time
+/// is that of its last sweep, so that this is a second at least.
+const SHUNNED_MS: u64 = 1100;
+/// The name of an endpoint that cannot be connected to is looked up again this often.
+const LOOK_UP_MS: u64 = 1000;
 
 /// A worker's pools, by upstream name.
 #[derive(Default)]
@@ -38,6 +44,8 @@ pub(super) struct UpstreamPool {
     pub(super) upstream: Upstream,
     pub(super) endpoints: Box<[Rc<EndpointPool>]>,
     pub(super) turns: Turns,
+    /// One of the endpoints, at least, could not be connected to when that was last tried.
+    pub(super) troubled: Cell<bool>,
     series: Arc<UpstreamSeries>,
 }
 
@@ -57,6 +65,10 @@ pub(super) struct EndpointPool {
     pub(super) full_until_ms: Cell<u64>,
     /// What was agreed upon last under TLS is HTTP/1.1.
     pub(super) agreed_on_h1: Cell<bool>,
+    /// It could not be connected to: until then others are chosen; 0 when the last try was good.
+    shunned_until_ms: Cell<u64>,
+    /// When its name may be looked up again because of that.
+    look_up_ms: Cell<u64>,
 }
 
 /// An HTTP/1.1 connection: one request at a time.
@@ -131,8 +143,9 @@ impl Pools {
             })
             .collect();
         let turns = Turns::new(&pools, upstream.balance);
-        let pool =
-            Rc::new(UpstreamPool { upstream: upstream.clone(), endpoints: pools, turns, series: Arc::clone(series) });
+        let troubled = Cell::new(pools.iter().any(|pool| pool.is_in_doubt()));
+        let (upstream_of, series) = (upstream.clone(), Arc::clone(series));
+        let pool = Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, turns, troubled, series });
         by_name.insert(upstream.name.clone(), Rc::clone(&pool));
         pool
     }
@@ -172,6 +185,14 @@ impl UpstreamPool {
         self.upstream == *upstream && self.endpoints.iter().map(|pool| &pool.endpoint).eq(endpoints)
     }
 
+    /// One of its endpoints could not be connected to: others are chosen for a while, and its name is looked up again.
+    pub(super) fn refuses(&self, endpoint: &EndpointPool, worker: &Worker) {
+        self.troubled.set(true);
+        if let Some(name) = endpoint.refuses(worker.now_ms()) {
+            worker.look_up(name);
+        }
+    }
+
     /// What a worker counts for this upstream.
     pub(super) fn meter(&self, worker: usize) -> &UpstreamMeter {
         self.series.meters.of(worker)
@@ -200,6 +221,40 @@ impl EndpointPool {
             names: None,
             full_until_ms: Cell::new(0),
             agreed_on_h1: Cell::new(false),
+            shunned_until_ms: Cell::new(0),
+            look_up_ms: Cell::new(0),
+        }
+    }
+
+    /// It could not be connected to. Gives the name that should be looked up again now.
+    fn refuses(&self, now_ms: u64) -> Option<&Arc<str>> {
+        self.shunned_until_ms.set(now_ms + SHUNNED_MS);
+        let looked_up = self.endpoint.looked_up.as_ref().filter(|_| now_ms >= self.look_up_ms.get())?;
+        self.look_up_ms.set(now_ms + LOOK_UP_MS);
+        Some(looked_up)
+    }
+
+    /// It was connected to. Writes nothing unless it was in doubt.
+    pub(super) fn accepts(&self) {
+        if self.is_in_doubt() {
+            self.shunned_until_ms.set(0);
+        }
+    }
+
+    /// Whether it could not be connected to when that was last tried.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.shunned_until_ms.get() > 0
+    }
+
+    /// Whether others are to be chosen.
+    pub(super) fn is_shunned(&self, now_ms: u64) -> bool {
+        now_ms < self.shunned_until_ms.get()
+    }
+
+    /// It is chosen. One that is in doubt is tried by this request, and by no other until the outcome is known.
+    pub(super) fn is_tried(&self, now_ms: u64) {
+        if self.is_in_doubt() {
+            self.shunned_until_ms.set(now_ms + SHUNNED_MS);
         }
     }
 

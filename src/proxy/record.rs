@@ -3,7 +3,9 @@
 use super::exchange::{Exchange, Stage};
 use super::trace;
 use crate::route::{Reason, TokenFault, VariantId};
-use crate::telemetry::{AccessEntry, Ender, Event, GrpcStatus, ReasonLabel, StatusClass, Termination, TlsEntry};
+use crate::telemetry::{
+    AccessEntry, Ender, Event, Fallback, GrpcStatus, ReasonLabel, StatusClass, Termination, TlsEntry,
+};
 
 impl Drop for Exchange {
     fn drop(&mut self) {
@@ -73,7 +75,10 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
     let reason = exchange.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
     meter.requests[reason.index()][StatusClass::of(exchange.status) as usize].inc();
     meter.duration.record(took);
-    if let Some(sample) = exchange.route.and_then(|route| exchange.local.sample(route)) {
+    // What stable answered for a variant says nothing about how long that takes.
+    if exchange.chosen.is_none_or(|chosen| chosen.fallback == Fallback::No)
+        && let Some(sample) = exchange.route.and_then(|route| exchange.local.sample(route))
+    {
         sample.answered(worker.index, variant, took);
     }
     if let Some(call) = &exchange.call {
@@ -96,7 +101,11 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
 }
 
 /// The head of the answer promised more than there was: the upstream broke off, or the call's status blames the server.
+/// What stable answered for a variant is counted as that variant's failure already.
 fn fails_late(exchange: &Exchange) -> bool {
+    if exchange.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
+        return false;
+    }
     exchange.ending.ender == Ender::Upstream || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
 }
 

@@ -128,19 +128,4 @@ impl Deadline {
             Self::Precise(sleep) => sleep.as_mut().poll(cx),
         }
     }
-
-    /// What `future` gives, unless the deadline comes first. Cancel safe when `future` is.
-    pub(super) async fn bound<F: Future>(&mut self, mut future: Pin<&mut F>) -> Result<F::Output, Elapsed> {
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            self.poll(cx).map(|()| Err(Elapsed))
-        })
-        .await
-    }
 }
-
-/// A deadline came first.
-#[derive(Debug)]
-pub(super) struct Elapsed;

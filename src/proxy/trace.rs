@@ -13,7 +13,7 @@ use http::{Method, Version};
 use super::exchange::Exchange;
 use super::pool::UpstreamPool;
 use super::worker::Worker;
-use crate::route::{PathPattern, TraceExport};
+use crate::route::{PathPattern, TraceExport, UpstreamId};
 use crate::telemetry::{Ender, ReasonLabel, ShadowEnd, Span, SpanKind, SpanStatus};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -46,6 +46,7 @@ struct Attempt {
     span: u64,
     began: Instant,
     ended: Option<Instant>,
+    upstream: Option<UpstreamId>,
     endpoint: Option<SocketAddr>,
     status: u16,
     error: &'static str,
@@ -141,8 +142,9 @@ pub(super) fn ends(exchange: &mut Exchange, detail: &'static str) {
 pub(super) fn attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let Some(span) = name_span(exchange, headers) else { return };
     let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.endpoint);
+    let upstream = exchange.chosen.map(|chosen| chosen.upstream);
     if let Some(trace) = &mut exchange.trace {
-        trace.attempts.push(Attempt { span, began, ended: None, endpoint, status: 0, error: "" });
+        trace.attempts.push(Attempt { span, began, ended: None, upstream, endpoint, status: 0, error: "" });
     }
 }
 
@@ -268,12 +270,12 @@ fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
             attributes.text("rpc.system", "grpc");
             attributes.int("rpc.grpc.status_code", u64::from(code));
         }
-        decided(exchange, attributes);
+        decided(exchange, exchange.chosen.map(|chosen| chosen.upstream), attributes);
     });
 }
 
 /// Which variant it got, and why, by the conventions for feature flags.
-fn decided(exchange: &Exchange, attributes: &mut crate::telemetry::Attributes<'_>) {
+fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut crate::telemetry::Attributes<'_>) {
     attributes.int("pointsman.generation", exchange.local.snapshot.generation.0);
     if let Some(chosen) = &exchange.chosen {
         attributes.maybe("feature_flag.key", exchange.route_name());
@@ -281,7 +283,7 @@ fn decided(exchange: &Exchange, attributes: &mut crate::telemetry::Attributes<'_
         attributes.maybe("feature_flag.result.variant", exchange.variant_name());
         let reason = ReasonLabel::name(ReasonLabel::of(chosen.reason(), chosen.fallback).index());
         attributes.text("feature_flag.result.reason", reason);
-        let upstream = exchange.local.snapshot.rules.upstreams.get(chosen.upstream.0 as usize);
+        let upstream = upstream.and_then(|id| exchange.local.snapshot.rules.upstreams.get(id.0 as usize));
         attributes.maybe("pointsman.upstream", upstream.map(|upstream| upstream.name.as_str()));
     }
 }
@@ -308,7 +310,7 @@ fn client(exchange: &Exchange, trace: &TraceContext, (attempt, resends): (&Attem
         if let Some(endpoint) = attempt.endpoint {
             attributes.text("server.address", &endpoint.ip().to_string());
             attributes.int("server.port", u64::from(endpoint.port()));
-            let scheme = scheme(exchange, endpoint);
+            let scheme = scheme(exchange, attempt.upstream, endpoint);
             attributes.text("url.full", &format!("{scheme}://{endpoint}{}", exchange.path()));
         }
         if attempt.status > 0 {
@@ -320,7 +322,7 @@ fn client(exchange: &Exchange, trace: &TraceContext, (attempt, resends): (&Attem
         if resends > 0 {
             attributes.int("http.request.resend_count", resends as u64);
         }
-        decided(exchange, attributes);
+        decided(exchange, attempt.upstream, attributes);
     });
 }
 
@@ -364,8 +366,8 @@ pub(super) fn leave_copy(worker: &Worker, copy: &CopySpan, outcome: &CopyOutcome
     });
 }
 
-fn scheme(exchange: &Exchange, address: SocketAddr) -> &'static str {
-    let upstream = exchange.chosen.and_then(|chosen| exchange.local.snapshot.endpoints.get(chosen.upstream.0 as usize));
+fn scheme(exchange: &Exchange, upstream: Option<UpstreamId>, address: SocketAddr) -> &'static str {
+    let upstream = upstream.and_then(|id| exchange.local.snapshot.endpoints.get(id.0 as usize));
     let endpoint = upstream.and_then(|all| all.iter().find(|endpoint| endpoint.address == address));
     let tls = endpoint.is_some_and(|endpoint| endpoint.protocol.scheme() == "https");
     if tls { "https" } else { "http" }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Release;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{LocalOptions, LocalRuntime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::acceptor::Acceptors;
 use super::budget::Budget;
@@ -64,6 +64,8 @@ pub struct WorkerSetup {
     pub spans: SpanSender,
     /// Where the answers of copies are compared.
     pub trials: TrialSender,
+    /// Takes names that should be looked up again now.
+    pub look_ups: mpsc::Sender<Arc<str>>,
     /// Its clock.
     pub clock: Clock,
 }
@@ -84,6 +86,7 @@ pub(super) struct Worker {
     pub(super) lanes: Lanes,
     pub(super) last_begun: Rc<LastBegun>,
     pub(super) trials: TrialSender,
+    look_ups: mpsc::Sender<Arc<str>>,
     /// Copies under way.
     pub(super) copies: Cell<u64>,
     pub(super) visitors: Arc<Visitors>,
@@ -159,6 +162,11 @@ impl Worker {
         }
     }
 
+    /// Asks for the addresses of a name. When too many wait already, that is for another time.
+    pub(super) fn look_up(&self, name: &Arc<str>) {
+        let _ = self.look_ups.try_send(Arc::clone(name));
+    }
+
     /// Leaves a span.
     pub(super) fn span(&self, span: &Span<'_>, attributes: impl FnOnce(&mut Attributes<'_>)) {
         let mut spans = self.spans.borrow_mut();
@@ -231,8 +239,20 @@ pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>>
 }
 
 fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
-    let WorkerSetup { index, workers, seed, mut snapshots, registry, visitors, drained, log, spans, trials, clock } =
-        setup;
+    let WorkerSetup {
+        index,
+        workers,
+        seed,
+        mut snapshots,
+        registry,
+        visitors,
+        drained,
+        log,
+        spans,
+        trials,
+        look_ups,
+        clock,
+    } = setup;
     let first = Arc::clone(&snapshots.borrow_and_update());
     // The drain waits for the last lines of the log too.
     let guard = drained.guard();
@@ -251,6 +271,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         shadow_pools: Pools::default(),
         lanes: Lanes::default(),
         trials,
+        look_ups,
         copies: Cell::new(0),
         visitors,
         shares: Shares::default(),

@@ -4,7 +4,7 @@ use ahash::{HashMap, HashSet};
 
 use super::sameness::Pair;
 use super::{
-    AccessLog, Action, EndpointSpec, Identity, ListenerSpec, Route, Rules, Segment, Shadow, Split, TraceExport,
+    AccessLog, Action, EndpointSpec, Identity, ListenerSpec, Rescue, Route, Rules, Segment, Shadow, Split, TraceExport,
     Upstream, VariantId,
 };
 
@@ -111,6 +111,9 @@ fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut 
         if from.killed != to.killed {
             words.push(format!("{name} {} {}", to.name, KILL_WORDS[usize::from(to.killed)]));
         }
+        if from.rescue != to.rescue {
+            words.push(format!("{name} {} rescue {}", to.name, if to.rescue == Rescue::Off { "off" } else { "on" }));
+        }
         let (before, after) = pair.upstreams(from.upstream, to.upstream);
         if before != after {
             words.push(format!("{name} {} upstream {before} → {after}", to.name));
@@ -209,6 +212,7 @@ fn tables(pair: &Pair<'_>) -> Vec<String> {
         segments,
         upstreams,
         access_log,
+        dns,
         traces,
     } = pair.old;
     let new = pair.new;
@@ -243,6 +247,9 @@ fn tables(pair: &Pair<'_>) -> Vec<String> {
         ("sample", sample.to_bits() == log.sample.to_bits()),
     ];
     words.extend(differing("access log ", &log));
+    let dns =
+        [("max_ttl", dns.max_ttl == new.dns.max_ttl), ("start_patience", dns.start_patience == new.dns.start_patience)];
+    words.extend(differing("dns ", &dns));
     words.extend(trace_changes(traces.as_ref(), new.traces.as_ref()));
     words
 }

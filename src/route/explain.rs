@@ -11,8 +11,8 @@ use super::teller::Teller;
 use super::untrusted::dropped;
 use super::{
     Action, Caller, Copied, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Place,
-    Reason, Route, Rules, Sampled, Split, Spread, Template, Values, VerifiedCert, Weight, cookie, decide, normal_host,
-    normal_path,
+    Reason, Rescue, Route, Rules, Sampled, Split, Spread, Template, Values, VariantId, VerifiedCert, Weight, cookie,
+    decide, normal_host, normal_path,
 };
 
 /// A request as it is asked about: as a client would send it.
@@ -324,6 +324,10 @@ fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, loo
         steps.push(Told { text, ..Told::default() });
     }
     let variant = &split.variants[usize::from(decision.variant.0)];
+    if decision.variant != VariantId::STABLE && variant.rescue == Rescue::Off {
+        let text = "rescue is off: stable does not answer when the variant cannot be connected to".to_owned();
+        steps.push(Told { text, ..Told::default() });
+    }
     let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
     let host = split.rewrite.host.as_ref();
     let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();

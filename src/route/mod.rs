@@ -71,7 +71,7 @@ pub use predicate::{Head, Predicate, StringMatch};
 pub use question::Question;
 pub use replay::{Copies, Led, Noted, Replay, Replayed, Seen, replay};
 pub use rule::{
-    Action, Match, Place, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
+    Action, Match, Place, Redirect, Rescue, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
 };
 pub use rules::{Kill, Rules};
 pub use segment::{Segment, TenantList};
@@ -81,7 +81,7 @@ pub use traces::{OtlpProtocol, TraceExport};
 pub use unit::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use untrusted::is_proxy_told;
 pub use upstream::{
-    Balance, ClientCert, ClientTls, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits,
+    Balance, ClientCert, ClientTls, Dns, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits,
 };
 pub use verified_cert::{CertField, VerifiedCert};
 pub use what_if::{Comparison, Flow, Moved, MovedUpstream, RouteChange, compare};

@@ -100,6 +100,17 @@ pub struct Variant {
     pub start: u32,
     /// `kill.variants` names it.
     pub killed: bool,
+    /// Whether stable answers for it when it cannot be connected to.
+    pub rescue: Rescue,
+}
+
+/// When stable answers instead of a variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rescue {
+    /// When none of its endpoints can be connected to.
+    Connect,
+    /// Only when it has no endpoint at all.
+    Off,
 }
 
 impl Split {
@@ -199,7 +210,7 @@ fn joined(prefix: &str, rest: &str) -> String {
 /// `[route.timeout]`; `None` means no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the request's head to the response's head.
+    /// From the end of the request's body to the response's head.
     pub request: Option<Duration>,
     /// Without a byte in either direction.
     pub idle: Option<Duration>,

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    AccessLog, Action, Identity, Index, ListenerSpec, Route, RouteId, Segment, Split, TenantList, TraceExport, Upstream,
+    AccessLog, Action, Dns, Identity, Index, ListenerSpec, Route, RouteId, Segment, Split, TenantList, TraceExport,
+    Upstream,
 };
 
 /// The compiled meaning of `routes.toml` and all it includes. Immutable.
@@ -31,6 +32,8 @@ pub struct Rules {
     pub kill: Kill,
     /// The access log.
     pub access_log: AccessLog,
+    /// How the names of endpoints are looked up.
+    pub dns: Dns,
     /// Where spans go, if anywhere.
     pub traces: Option<TraceExport>,
 }

@@ -107,6 +107,21 @@ pub enum EndpointHost {
     Name(String),
 }
 
+/// `[dns]`: how the names of endpoints are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// An answer is not used for longer, whatever its time to live.
+    pub max_ttl: Duration,
+    /// How long readiness waits at the start for names that have no address.
+    pub start_patience: Duration,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { max_ttl: Duration::from_secs(30), start_patience: Duration::from_secs(10) }
+    }
+}
+
 /// How to speak to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {

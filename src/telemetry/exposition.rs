@@ -247,7 +247,11 @@ fn upstreams(text: &mut Text, scrape: &Scrape<'_>) {
             &m.connect_failures
         }),
         ("pointsman_upstream_failures_total", "Attempts that got no answer.", |m| &m.failures),
-        ("pointsman_upstream_retries_total", "Attempts sent again on a new connection.", |m| &m.retries),
+        (
+            "pointsman_upstream_retries_total",
+            "Attempts beyond the first: the connection had died, or the endpoint could not be connected to.",
+            |m| &m.retries,
+        ),
     ];
     for (name, help, of) in counters {
         text.family(name, Kind::Counter, help);

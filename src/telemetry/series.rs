@@ -103,7 +103,7 @@ impl ReasonLabel {
     }
 }
 
-/// Whether the chosen variant had no usable endpoint and stable answered.
+/// Whether stable answered because the chosen variant had no endpoint that could be connected to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fallback {
     /// The chosen variant answered.

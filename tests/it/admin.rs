@@ -134,14 +134,15 @@ fn the_metrics_parse_and_their_identities_hold() {
     assert_eq!(scrape.sum("pointsman_request_duration_seconds_count"), 41.0);
     assert_eq!(scrape.sum("pointsman_requests_in_flight"), 0.0);
     let of = |series: &str| scrape.samples.get(series).copied().unwrap_or(0.0);
-    let canary = r#"pointsman_requests_total{reason="weight",route="shop",status_class="5xx",variant="canary"}"#;
-    assert!((4.0..=6.0).contains(&of(canary)), "{canary} is {}: nobody is there", of(canary));
+    let canary =
+        r#"pointsman_requests_total{reason="weight+fallback",route="shop",status_class="2xx",variant="canary"}"#;
+    assert!((4.0..=6.0).contains(&of(canary)), "{canary} is {}: nobody is there, and stable answers", of(canary));
     let moved = r#"pointsman_requests_total{reason="none",route="moved",status_class="3xx",variant="none"}"#;
     assert_eq!(of(moved), 10.0);
     assert_eq!(of("pointsman_refused_total{reason=\"no_route\"}"), 10.0);
     assert_eq!(of("pointsman_refused_total{reason=\"bad_host\"}"), 1.0);
     let tries = scrape.sum("pointsman_upstream_requests_total");
-    assert_eq!(tries, 20.0, "one try for each request of the split");
+    assert_eq!(tries, 20.0 + of(canary), "one try for each request of the split, and one at stable for the canary's");
     assert_eq!(of("pointsman_upstream_connect_failures_total{upstream=\"v2\"}"), of(canary));
     let weight = r#"pointsman_variant_weight_ratio{route="shop",variant="canary"}"#;
     assert_eq!(of(weight), 0.25);

@@ -245,7 +245,7 @@ fn a_canary_that_nobody_can_find_falls_back_and_stable_never_does() {
     let lines = proxy.logged(4);
     let told: Vec<_> = lines.iter().map(|line| (line["variant"].as_str(), line["reason"].as_str())).collect();
     let expected =
-        [("stable", "weight+fallback"), ("stable", "target+fallback"), ("stable", "stable"), ("canary", "target")];
+        [("canary", "weight+fallback"), ("canary", "target+fallback"), ("stable", "stable"), ("canary", "target")];
     assert_eq!(told, expected.map(|(variant, reason)| (Some(variant), Some(reason))));
     assert_eq!(lines[2]["termination"], "PC");
 }

@@ -179,21 +179,23 @@ fn without_sticky_keys_requests_are_counted() {
 }
 
 #[test]
-fn callers_that_do_not_get_their_variant_are_a_mismatch() {
+fn callers_whom_stable_answers_for_a_variant_are_failures_of_the_variant() {
     let v1 = Upstream::echo();
     let setup = Proxy::with("v1", &v1).tuned(|options| options.resolver = Arc::new(Ignorant));
     let proxy = setup.start(&SHOP.replace("{v2}", "nowhere:80"));
     let mut client = proxy.connect();
     (0..5).for_each(|user| drop(get(&mut client, user, "")));
     assert_eq!(told(&proxy)["sample_ratio"]["result"], "too few", "little data claims nothing");
-    (5..60).for_each(|user| drop(get(&mut client, user, "")));
+    (5..80).for_each(|user| assert_eq!(get(&mut client, user, "").status, 200));
     let told = told(&proxy);
-    assert_eq!(told["sample_ratio"]["result"], "mismatch", "{told:#}");
-    let says = told["sample_ratio"]["says"].as_str().unwrap();
-    assert!(says.contains("should have 50 %") && says.contains("without a usable endpoint"), "{says}");
-    near(&told["variants"][1]["share"], 0.0, 0.0);
-    assert!(proxy.metric(r#"pointsman_sample_ratio_mismatch{route="shop"}"#) > 0.0);
-    assert!(proxy.metric(r#"pointsman_sample_ratio_evidence_log10{route="shop"}"#) >= 3.0);
+    assert_eq!(told["sample_ratio"]["result"], "ok", "they were drawn as the weights say: {told:#}");
+    near(&told["variants"][1]["share"], 50.0, 15.0);
+    near(&told["variants"][1]["error_ratio"], 1.0, 0.0);
+    near(&told["variants"][0]["error_ratio"], 0.0, 0.0);
+    assert_eq!(told["variants"][1]["p50_ms"], Value::Null, "how fast stable is says nothing of the canary");
+    let comparison = &told["comparisons"][0];
+    near(&comparison["error_ratio"], 1.0, 0.0);
+    assert_eq!(comparison["says"], "fails more often");
 }
 
 #[test]

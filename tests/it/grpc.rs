@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderName, Request, Response};
+use pointsman::clock::Clock;
 
 use crate::harness::h2_client::{End, H2Answer, send_all};
 use crate::harness::{H2, ONE_ROUTE, Proxy, Upstream, until};
@@ -184,6 +185,26 @@ fn the_shorter_of_two_deadlines_counts() {
     let mut client = H2::connect(proxy.address());
     let answer = client.send(call("/x/Sleep").header("grpc-timeout", "1H").body(()).unwrap(), &[b"x"], None);
     assert_eq!(status(&answer), Some("4"), "{answer:?}");
+    assert_eq!(proxy.logged(1)[0]["detail"], "response_timeout");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_late_although_its_client_may_say_more() {
+    let (upstream, cancelled) = service();
+    let text = ONE_ROUTE.replace("http://", "h2c://") + "timeout = { request = \"2s\" }\n";
+    let proxy = Proxy::with("main", &upstream).start(&text);
+    let mut client = H2::connect(proxy.address());
+    let began = Clock.now();
+    let (response, mut upload) = client.open(call("/x/Sleep").body(()).unwrap(), End::Later);
+    for _ in 0..4 {
+        client.block_on(async { tokio::time::sleep(Duration::from_millis(700)).await });
+        upload.send_data(Bytes::from_static(b"x"), false).unwrap();
+    }
+    let answer = client.finish(response);
+    assert_eq!(status(&answer), Some("4"), "{answer:?}");
+    let took = Clock.now().duration_since(began);
+    assert!(took >= Duration::from_millis(4800), "{took:?}: it runs from the last message");
+    assert_eq!(cancelled.recv_timeout(Duration::from_secs(10)), Ok(Reason::CANCEL));
     assert_eq!(proxy.logged(1)[0]["detail"], "response_timeout");
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use crate::dead_endpoints::Deaf;
 use crate::harness::h2c::whole;
 use crate::harness::upstream::Got;
 use crate::harness::{ONE_ROUTE, Proxy, Upstream, until};
@@ -283,6 +284,31 @@ fn what_fails_is_told_as_failed() {
     let all = &collected(&collector, 6)[4..];
     assert_eq!(all[0].attributes["http.request.method"], "_OTHER");
     assert_eq!(all[0].attributes["http.request.method_original"], "BREW");
+}
+
+#[test]
+fn each_attempt_names_its_own_upstream_and_endpoint() {
+    let (echo, collector, deaf) = (Upstream::echo(), Upstream::echo(), Deaf::new());
+    let canary = format!(
+        "[upstream.gone]\nendpoints = [\"http://{}\"]\n[[route]]\nname = \"split\"\nmatch = {{ path = \"/split\" }}\n\
+         stable = \"main\"\nsticky = [\"client_ip\"]\ncanary = {{ upstream = \"gone\", weight = 100 }}\n",
+        deaf.address()
+    );
+    let proxy = Proxy::with("main", &echo).start(&(traced(&collector, "", "") + &canary));
+    assert_eq!(proxy.connect().get("/split", "").status, 200);
+    let all = collected(&collector, 3);
+    let of = |at: usize, key: &str| all[at].attributes.get(key).map_or("", String::as_str).to_owned();
+    for (at, upstream, port, error) in [
+        (0, "main", 0, ""),
+        (1, "gone", deaf.address().port(), "connect_refused"),
+        (2, "main", echo.address().port(), ""),
+    ] {
+        assert_eq!((of(at, "pointsman.upstream").as_str(), of(at, "error.type").as_str()), (upstream, error), "{at}");
+        assert_eq!(of(at, "feature_flag.result.reason"), "weight+fallback");
+        assert_eq!(of(at, "feature_flag.result.variant"), "canary");
+        assert!(at == 0 || of(at, "server.port") == port.to_string(), "{:#?}", all[at]);
+    }
+    assert_eq!(of(2, "http.request.resend_count"), "1");
 }
 
 #[test]

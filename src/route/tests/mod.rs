@@ -86,11 +86,28 @@ pub(super) fn split(salt: &str, arms: &[(&str, u32)]) -> Split {
     let mut variants = vec![];
     for (name, millionths) in arms {
         let weight = Weight::from_millionths(*millionths).unwrap();
-        variants.push(Variant { name: (*name).into(), upstream: UpstreamId(1), weight, start, killed: false });
+        variants.push(Variant {
+            name: (*name).into(),
+            upstream: UpstreamId(1),
+            weight,
+            start,
+            killed: false,
+            rescue: Rescue::Connect,
+        });
         start += millionths;
     }
     let weight = Weight::from_millionths(BUCKETS - start).unwrap();
-    variants.insert(0, Variant { name: "stable".into(), upstream: UpstreamId(0), weight, start, killed: false });
+    variants.insert(
+        0,
+        Variant {
+            name: "stable".into(),
+            upstream: UpstreamId(0),
+            weight,
+            start,
+            killed: false,
+            rescue: Rescue::Connect,
+        },
+    );
     Split {
         variants,
         sticky: vec![StickyKey::Tenant],
@@ -126,6 +143,7 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         routes,
         kill: Kill::default(),
         access_log: AccessLog::default(),
+        dns: Dns::default(),
         traces: None,
     }
 }

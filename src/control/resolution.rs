@@ -1,0 +1,95 @@
+//! The results of the lookups of one name, and which of them are news: a failure is logged once, until a lookup succeeds.
+
+use std::net::IpAddr;
+
+use super::resolve::Answered;
+
+/// Why a name has no addresses whose first lookup is under way.
+pub(super) const NO_ANSWER_YET: &str = "no answer yet";
+
+/// What a name resolved to.
+#[derive(Clone, Debug, Default)]
+pub struct Resolution {
+    /// Lookups that gave an answer.
+    pub succeeded: u64,
+    /// Lookups that did not.
+    pub failed: u64,
+    /// Why the last one did not; nothing when it did.
+    pub error: Option<String>,
+    /// The last good answer.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What a lookup changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// There are other addresses now.
+    Addresses,
+    /// It is answered again, with the addresses that it had.
+    Again,
+    /// It is not answered any more: the last good addresses are kept.
+    Kept,
+    /// It is not answered, and never was.
+    Unknown,
+}
+
+impl Resolution {
+    /// Notes what a lookup came to.
+    pub(super) fn note(&mut self, answered: &Answered) -> News {
+        match answered {
+            Ok(answer) => {
+                self.succeeded += 1;
+                let failed = self.error.take().is_some();
+                if self.addresses != answer.addresses {
+                    self.addresses.clone_from(&answer.addresses);
+                    return News::Addresses;
+                }
+                if failed { News::Again } else { News::None }
+            }
+            Err(error) => {
+                self.failed += 1;
+                let fresh = self.error.as_deref().is_none_or(|known| known == NO_ANSWER_YET && error != known);
+                self.error = Some(error.clone());
+                match (fresh, self.addresses.is_empty()) {
+                    (false, _) => News::None,
+                    (true, true) => News::Unknown,
+                    (true, false) => News::Kept,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::resolve::Answer;
+    use super::*;
+
+    #[test]
+    fn failures_are_told_once_and_never_promise_addresses_that_there_are_not() {
+        let good = |last: u8| Answer::new([IpAddr::from([10, 0, 0, last])], Duration::from_secs(1));
+        let bad = |why: &str| Err(why.to_owned());
+        let mut resolution = Resolution::default();
+        for (answered, news) in [
+            (bad(NO_ANSWER_YET), News::Unknown),
+            (bad("no such name"), News::Unknown),
+            (bad("no such name"), News::None),
+            (bad("no answer within 10 s"), News::None),
+            (good(1), News::Addresses),
+            (good(1), News::None),
+            (bad("no such name"), News::Kept),
+            (bad("no such name"), News::None),
+            (good(1), News::Again),
+            (bad("no such name"), News::Kept),
+            (good(2), News::Addresses),
+        ] {
+            assert_eq!(resolution.note(&answered), news, "{answered:?}");
+        }
+        assert_eq!((resolution.succeeded, resolution.failed), (4, 7));
+        assert_eq!((resolution.addresses.len(), resolution.error), (1, None));
+    }
+}

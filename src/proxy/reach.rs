@@ -1,0 +1,195 @@
+//! Reach: a connection to one of an upstream's endpoints. An endpoint that cannot be connected to costs a request time and
+//! nothing else: nothing of it was sent, so it goes to another endpoint, whatever its method is. When no endpoint of a
+//! variant can be connected to, stable answers: the request stays one of the variant, and the failure is the variant's.
+
+use std::rc::Rc;
+
+use http::header::HOST;
+use http::{Request, Version};
+
+use super::balance::{self, Tried};
+use super::body::RequestBody;
+use super::connect::{self, Reuse};
+use super::exchange::{Chosen, Exchange};
+use super::fault::Fault;
+use super::lease::{Flight, Lease};
+use super::pool::{EndpointPool, UpstreamPool};
+use super::prepare::{for_h1, name_host};
+use super::share;
+use super::trace;
+use super::upstream_h2_io::Said;
+use crate::route::{Rescue, VariantId};
+use crate::telemetry::{Fallback, StatusClass, UpstreamMeter};
+
+/// From this limit on, a worker may use up half of its share without looking at the others.
+const LOOK_BELOW: u32 = 1024;
+/// Pooled connections to one endpoint that may turn out dead before a request gives up.
+const STALE_MAX: u32 = 4;
+
+/// Where a request goes.
+pub(super) struct Reach {
+    pub(super) upstream: Rc<UpstreamPool>,
+    pub(super) endpoint: Rc<EndpointPool>,
+    /// Its place among the upstream's.
+    at: usize,
+    /// Where connections name their client: a pool for this client alone.
+    own: Option<Rc<EndpointPool>>,
+    /// Endpoints that could not be connected to.
+    tried: Tried,
+    /// Tries at this endpoint.
+    tries: u32,
+    /// The request names no host: each endpoint is named by its address.
+    nameless: bool,
+}
+
+impl Reach {
+    /// The first endpoint that a request goes to.
+    pub(super) fn new(
+        exchange: &mut Exchange,
+        request: &mut Request<RequestBody>,
+        chosen: Chosen,
+    ) -> Result<Self, Fault> {
+        let worker = Rc::clone(&exchange.client.worker);
+        let upstream = Rc::clone(exchange.local.upstream(chosen.upstream, &worker));
+        within_limits(exchange, &upstream)?;
+        let tried = Tried::default();
+        let at = balance::pick(&upstream, &worker, &tried, || chosen.key).ok_or(Fault::NoEndpoint)?;
+        let endpoint = Rc::clone(&upstream.endpoints[at]);
+        let nameless = !request.headers().contains_key(HOST);
+        let mut reach = Self { upstream, endpoint, at, own: None, tried, tries: 0, nameless };
+        reach.turns_to(exchange, request);
+        Ok(reach)
+    }
+
+    /// Whose connections are used.
+    pub(super) fn pool(&self) -> &Rc<EndpointPool> {
+        self.own.as_ref().unwrap_or(&self.endpoint)
+    }
+
+    /// The request goes to this endpoint from here on.
+    fn turns_to(&mut self, exchange: &mut Exchange, request: &mut Request<RequestBody>) {
+        let worker = &exchange.client.worker;
+        exchange.endpoint = Some(self.endpoint.endpoint.address);
+        exchange.flight = Some(Flight::new(worker, &self.upstream, &self.endpoint).of(&exchange.client));
+        let names = self.upstream.upstream.proxy_protocol.is_some();
+        self.own = names.then(|| Rc::new(self.endpoint.naming(exchange.client.ends())));
+        self.tries = 0;
+        if self.nameless {
+            request.headers_mut().remove(HOST);
+            name_host(request, self.endpoint.endpoint.address);
+        }
+    }
+
+    /// A connection, and whether it was used before. Nothing of the request is sent here.
+    pub(super) async fn connect(
+        &mut self,
+        exchange: &mut Exchange,
+        request: &mut Request<RequestBody>,
+        declined: Option<&Rc<Said>>,
+    ) -> Result<(Lease, bool), Fault> {
+        let worker = Rc::clone(&exchange.client.worker);
+        loop {
+            let reuse = match declined {
+                _ if self.tries >= STALE_MAX => Reuse::GivenUp,
+                Some(said) => Reuse::Without(Rc::clone(said)),
+                None => Reuse::Allowed,
+            };
+            self.tries += 1;
+            exchange.attempts += 1;
+            trace::attempt(exchange, request.headers_mut());
+            match connect::lease(&worker, (&self.upstream, self.pool()), reuse).await {
+                Ok(leased) => {
+                    self.endpoint.accepts();
+                    return Ok(leased);
+                }
+                Err(fault) => self.goes_elsewhere(exchange, request, fault)?,
+            }
+        }
+    }
+
+    /// Turns to another endpoint, or to stable's, since this one could not be connected to.
+    ///
+    /// # Errors
+    /// The same fault, when there is none.
+    pub(super) fn goes_elsewhere(
+        &mut self,
+        exchange: &mut Exchange,
+        request: &mut Request<RequestBody>,
+        fault: Fault,
+    ) -> Result<(), Fault> {
+        let worker = Rc::clone(&exchange.client.worker);
+        if fault == Fault::UpstreamConnections && worker.now_ms() >= self.pool().full_until_ms.get() {
+            // The limit is the upstream's own: it holds at all endpoints.
+            return Err(fault);
+        }
+        self.upstream.refuses(&self.endpoint, &worker);
+        self.tried.push(self.at);
+        let key = exchange.chosen.map_or(0, |chosen| chosen.key);
+        let other =
+            if self.tried.is_full() { None } else { balance::pick(&self.upstream, &worker, &self.tried, || key) };
+        let rescued = if other.is_none() { rescued(exchange) } else { None };
+        if other.is_none() && rescued.is_none() {
+            return Err(fault);
+        }
+        let meter = self.upstream.meter(worker.index);
+        meter.failures.inc();
+        trace::ends(exchange, fault.detail());
+        if request.version() == Version::HTTP_2 {
+            // Another endpoint may speak another protocol.
+            for_h1(request, exchange.asked.as_deref())?;
+        }
+        if let Some(at) = other {
+            meter.retries.inc();
+            (self.at, self.endpoint) = (at, Rc::clone(&self.upstream.endpoints[at]));
+            self.turns_to(exchange, request);
+        } else if let Some(chosen) = rescued {
+            meter.requests[StatusClass::None as usize].inc();
+            exchange.falls_back(chosen, fault);
+            if self.nameless {
+                request.headers_mut().remove(HOST);
+            }
+            *self = Self::new(exchange, request, chosen)?;
+        }
+        Ok(())
+    }
+}
+
+/// Stable's upstream, when it answers for the variant that was chosen.
+fn rescued(exchange: &Exchange) -> Option<Chosen> {
+    let chosen = exchange.chosen.filter(|chosen| chosen.variant != VariantId::STABLE)?;
+    let split = exchange.local.snapshot.rules.route(exchange.route?).split()?;
+    split.variants.get(usize::from(chosen.variant.0)).filter(|variant| variant.rescue == Rescue::Connect)?;
+    let upstream = split.variants.first()?.upstream;
+    let other = chosen.fallback == Fallback::No && upstream != chosen.upstream && exchange.local.usable(upstream);
+    other.then_some(Chosen { upstream, fallback: Fallback::Yes, ..chosen })
+}
+
+/// `limits.requests` of the upstream: of all workers together. One client address gets a quarter of the requests and of
+/// the connections while more than half is taken.
+fn within_limits(exchange: &Exchange, upstream: &UpstreamPool) -> Result<(), Fault> {
+    let worker = &exchange.client.worker;
+    if let Some(share) = exchange.client.share() {
+        let (limits, flights) = (&upstream.upstream.limits, share.flights());
+        let is_much = |limit: u32, figure: fn(&UpstreamMeter) -> i64| {
+            let limit = i64::from(limit);
+            flights > limit / share::PART && upstream.sum(figure) > limit / 2
+        };
+        if is_much(limits.connections, |meter| meter.connections.value()) {
+            upstream.meter(worker.index).over_connections.inc();
+            return Err(Fault::UpstreamConnections);
+        }
+        if is_much(limits.requests, |meter| meter.in_flight.value()) {
+            upstream.meter(worker.index).over_requests.inc();
+            return Err(Fault::UpstreamRequests);
+        }
+    }
+    let limit = upstream.upstream.limits.requests;
+    let meter = upstream.meter(worker.index);
+    let share = i64::from(limit) / i64::try_from(worker.workers * 2).unwrap_or(2);
+    let free = limit >= LOOK_BELOW && meter.in_flight.value() < share;
+    if free || upstream.sum(|meter| meter.in_flight.value()) < i64::from(limit) {
+        return Ok(());
+    }
+    meter.over_requests.inc();
+    Err(Fault::UpstreamRequests)
+}

@@ -1,0 +1,307 @@
+//! Endpoints that cannot be connected to: what another endpoint, or stable, can answer does not fail.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use pointsman::clock::Clock;
+use socket2::{Domain, Socket, Type};
+
+use crate::harness::proxy::Setup;
+use crate::harness::{Proxy, Raw, Upstream, until};
+use crate::upstream_tls::{Authority, Close, Front, config, files};
+
+/// An address that refuses connections for as long as this lives: it is bound, and nobody listens.
+pub struct Deaf(Socket);
+
+impl Deaf {
+    pub fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        Self(socket)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap().as_socket().unwrap()
+    }
+
+    /// Listens from now on.
+    fn listens(self) -> TcpListener {
+        self.0.listen(128).unwrap();
+        self.0.into()
+    }
+}
+
+fn urls(scheme: &str, all: &[SocketAddr]) -> String {
+    all.iter().map(|address| format!("\"{scheme}://{address}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// One route to an upstream with these endpoints.
+fn text(endpoints: &str, lines: &str) -> String {
+    format!(
+        "[identity]\nuser = [\"cookie:uid\"]\n[upstream.main]\nendpoints = [{endpoints}]\n{lines}\n\
+         [[route]]\nname = \"all\"\nmatch = {{ path = \"/*\" }}\nstable = \"main\"\nsticky = [\"user\"]\n"
+    )
+}
+
+/// So many GET and as many POST requests of different callers, none of which may fail.
+#[track_caller]
+fn none_fails(client: &mut Raw, count: usize, case: &str) {
+    for n in 0..count {
+        let caller = format!("Cookie: uid=u{n}\r\n");
+        let answer = client.get("/", &caller);
+        assert_eq!(answer.status, 200, "{case}, GET {n}: {}", answer.text());
+        let answer = client.post("/", &caller, b"a body");
+        assert_eq!(answer.status, 200, "{case}, POST {n}: {}", answer.text());
+        assert_eq!(answer.json()["body_bytes"], 6, "{case}, POST {n}");
+    }
+}
+
+#[test]
+fn one_dead_endpoint_of_two_costs_no_request() {
+    let deaf = Deaf::new();
+    for (scheme, alive, count) in [("http", Upstream::echo(), 400), ("h2c", Upstream::h2c(), 100)] {
+        for balance in ["least_request", "round_robin", "hash"] {
+            for endpoints in [[deaf.address(), alive.address()], [alive.address(), deaf.address()]] {
+                let case = format!("{scheme}, {balance}, {endpoints:?}");
+                let lines = format!("balance = \"{balance}\"");
+                let proxy = Proxy::workers(1).start(&text(&urls(scheme, &endpoints), &lines));
+                let began = Clock.now();
+                none_fails(&mut proxy.connect(), count / 2, &case);
+                let tried = proxy.metric("pointsman_upstream_connect_failures_total{upstream=\"main\"}");
+                let most = Clock.now().duration_since(began).as_secs_f64() + 2.0;
+                assert!(
+                    (1.0..=most).contains(&tried),
+                    "{case}: the dead one is tried once a second, not {tried} times"
+                );
+                assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), tried, "{case}");
+                assert_eq!(proxy.metric("pointsman_upstream_failures_total{upstream=\"main\"}"), tried, "{case}");
+                let of_alive = alive.address().to_string();
+                for line in proxy.logged(count) {
+                    assert_eq!(line["endpoint"], of_alive, "{line}");
+                    assert!(matches!(line["attempts"].as_u64(), Some(1 | 2)), "{line}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_dead_endpoint_costs_no_request_of_many_clients_either() {
+    let (deaf, alive) = (Deaf::new(), Upstream::echo());
+    for balance in ["least_request", "round_robin", "hash"] {
+        let lines = format!("balance = \"{balance}\"");
+        let proxy = Proxy::workers(2).start(&text(&urls("http", &[deaf.address(), alive.address()]), &lines));
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let (proxy, case) = (&proxy, format!("{balance}, client {client}"));
+                scope.spawn(move || none_fails(&mut proxy.connect(), 50, &case));
+            }
+        });
+    }
+}
+
+/// An endpoint of HTTP/2 that refuses a stream and then takes no connection that it does not close at once.
+fn refuses_then_closes() -> (SocketAddr, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let (first, _) = listener.accept().await.unwrap();
+            let mut first = h2::server::handshake(first).await.unwrap();
+            let (_, mut respond) = first.accept().await.unwrap().unwrap();
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            let closing = async {
+                while let Ok((next, _)) = listener.accept().await {
+                    drop(next);
+                }
+            };
+            tokio::select! {
+                _ = first.accept() => {}
+                () = closing => {}
+            }
+        });
+    });
+    (address, thread)
+}
+
+#[test]
+fn a_request_that_goes_elsewhere_takes_the_form_of_its_new_connection() {
+    let ((refusing, thread), alive) = (refuses_then_closes(), Upstream::echo());
+    let endpoints = format!("\"h2c://{refusing}\", \"http://{}\"", alive.address());
+    let proxy = Proxy::workers(1).start(&text(&endpoints, "balance = \"round_robin\""));
+    let answer = proxy.connect().post("/x?y", "", b"a body");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let got = &alive.got()[0];
+    assert_eq!((got.method.as_str(), got.target.as_str(), got.version.as_str()), ("POST", "/x?y", "HTTP/1.1"));
+    assert_eq!((got.field("host"), got.field("content-length"), &*got.body), (Some("test"), Some("6"), &b"a body"[..]));
+    let line = &proxy.logged(1)[0];
+    assert_eq!((line["attempts"].as_u64(), line["termination"].as_str()), (Some(3), Some("--")), "{line}");
+    drop(proxy);
+    thread.join().unwrap();
+}
+
+#[test]
+fn an_endpoint_without_tls_or_with_a_bad_certificate_costs_no_request() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    for (alpn, behind) in [(&b"http/1.1"[..], Upstream::echo()), (b"h2", Upstream::h2c())] {
+        let front = |authority: &Authority| {
+            Front::with(&config(&authority.issue("127.0.0.1"), None), (alpn, behind.address(), Close::Notified))
+        };
+        let (alive, unbelieved, clear) = (front(&authority), front(&other), Upstream::echo());
+        let endpoints = urls("https", &[clear.address(), unbelieved.address, alive.address]);
+        let tls = "connect_timeout = \"5s\"\ntls = { ca = \"{files}/ca.pem\" }";
+        let proxy = Setup::default().place("files", dir.path().display()).start(&text(&endpoints, tls));
+        none_fails(&mut proxy.connect(), 50, &String::from_utf8_lossy(alpn));
+    }
+}
+
+#[test]
+fn an_endpoint_that_does_not_accept_in_time_costs_time_alone() {
+    // A queue that is full: the kernel drops who wants to join.
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        queued.push(stream);
+    }
+    let alive = Upstream::echo();
+    let lines = "connect_timeout = \"100ms\"\nbalance = \"round_robin\"";
+    let proxy = Proxy::workers(1).start(&text(&urls("http", &[address, alive.address()]), lines));
+    none_fails(&mut proxy.connect(), 100, "a full queue");
+}
+
+#[test]
+fn with_all_endpoints_dead_four_are_tried_and_the_answer_is_prompt() {
+    let all: Vec<Deaf> = (0..6).map(|_| Deaf::new()).collect();
+    let addresses: Vec<SocketAddr> = all.iter().map(Deaf::address).collect();
+    let proxy = Proxy::workers(1).start(&text(&urls("http", &addresses), ""));
+    let mut client = proxy.connect();
+    let began = Clock.now();
+    for _ in 0..20 {
+        let answer = client.get("/", "");
+        assert_eq!(answer.status, 502);
+        assert!(answer.field("proxy-status").unwrap().contains("connection_refused"), "{answer:?}");
+    }
+    let took = Clock.now().duration_since(began);
+    assert!(took < Duration::from_secs(5), "{took:?} for 20 requests");
+    for line in proxy.logged(20) {
+        assert_eq!((line["attempts"].as_u64(), line["termination"].as_str()), (Some(4), Some("UC")), "{line}");
+    }
+    assert_eq!(proxy.metric("pointsman_upstream_connect_failures_total{upstream=\"main\"}"), 80.0);
+    assert_eq!(proxy.metric("pointsman_upstream_failures_total{upstream=\"main\"}"), 80.0);
+    assert_eq!(proxy.metric("pointsman_upstream_requests_total{status_class=\"none\",upstream=\"main\"}"), 20.0);
+}
+
+#[test]
+fn an_endpoint_that_comes_back_is_used_again() {
+    let (deaf, alive) = (Deaf::new(), Upstream::echo().named("alive"));
+    let endpoints = [deaf.address(), alive.address()];
+    let proxy = Proxy::workers(1).start(&text(&urls("http", &endpoints), "balance = \"round_robin\""));
+    let mut client = proxy.connect();
+    none_fails(&mut client, 10, "while it is dead");
+    let _back = Upstream::echo_on(deaf.listens()).named("back");
+    until("it is tried again", || (client.get("/", "").json()["name"] == "back").then_some(()));
+    let names: Vec<String> = (0..10).map(|_| client.get("/", "").json()["name"].to_string()).collect();
+    assert_eq!(names.iter().filter(|name| name.contains("back")).count(), 5, "it has its turns again: {names:?}");
+}
+
+#[test]
+fn a_request_without_a_host_names_the_endpoint_that_it_reaches() {
+    let (deaf, alive) = (Deaf::new(), Upstream::echo());
+    let endpoints = urls("http", &[deaf.address(), alive.address()]);
+    let proxy = Proxy::workers(1).start(&text(&endpoints, "balance = \"round_robin\""));
+    for _ in 0..4 {
+        let answer = proxy.connect().send("GET / HTTP/1.0\r\n\r\n").read_response();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.echoed("host"), [alive.address().to_string()]);
+    }
+}
+
+/// A route with a canary that gets everybody, and whom `x-canary` sends there too.
+fn split(weight: u32, lines: &str) -> String {
+    format!(
+        "[upstream.v1]\nendpoints = [\"http://{{v1}}\"]\n[upstream.v2]\nendpoints = [\"http://{{v2}}\"]\n\
+         [[route]]\nname = \"shop\"\nmatch = {{ path = \"/*\" }}\nstable = \"v1\"\nsticky = [\"client_ip\"]\n{lines}\n\
+         headers = {{ request = {{ set = {{ x-variant = \"{{variant}}\" }} }} }}\n\
+         canary = {{ upstream = \"v2\", weight = {weight} }}\n\
+         [[route.target]]\nheader = {{ x-canary = \"1\" }}\nserve = \"canary\"\n"
+    )
+}
+
+#[test]
+fn a_canary_that_cannot_be_connected_to_is_answered_by_stable() {
+    let (deaf, stable) = (Deaf::new(), Upstream::echo().named("v1"));
+    let proxy = Proxy::with("v1", &stable).place("v2", deaf.address()).start(&split(100, ""));
+    let mut client = proxy.connect();
+    for n in 0..50 {
+        for answer in [client.get("/", ""), client.post("/", "", b"a body")] {
+            assert_eq!((answer.status, answer.json()["name"].as_str()), (200, Some("v1")), "request {n}");
+            assert_eq!(answer.echoed("x-variant"), ["canary"], "it stays a request of the canary");
+        }
+    }
+    assert_eq!(client.get("/", "X-Canary: 1\r\n").json()["name"], "v1");
+    let lines = proxy.logged(101);
+    for (at, line) in lines.iter().enumerate() {
+        let reason = if at == 100 { "target+fallback" } else { "weight+fallback" };
+        let told = [&line["variant"], &line["reason"], &line["upstream"], &line["endpoint"], &line["detail"]];
+        let endpoint = stable.address().to_string();
+        assert_eq!(told.map(|text| text.as_str().unwrap_or("")), ["canary", reason, "v1", &endpoint, ""], "{line}");
+        assert_eq!(line["attempts"], 2, "{line}");
+    }
+    let requests = |upstream: &str, class: &str| {
+        proxy.metric(&format!("pointsman_upstream_requests_total{{status_class=\"{class}\",upstream=\"{upstream}\"}}"))
+    };
+    assert_eq!((requests("v2", "none"), requests("v1", "2xx")), (101.0, 101.0));
+    assert_eq!(proxy.metric("pointsman_upstream_failures_total{upstream=\"v2\"}"), 101.0);
+    assert_eq!(proxy.metric("pointsman_upstream_failures_total{upstream=\"v1\"}"), 0.0);
+    assert_eq!(proxy.metric("pointsman_upstream_in_flight{upstream=\"v2\"}"), 0.0);
+    let of = |variant: &str| {
+        let series = format!("reason=\"weight+fallback\",route=\"shop\",status_class=\"2xx\",variant=\"{variant}\"");
+        proxy.metric(&format!("pointsman_requests_total{{{series}}}"))
+    };
+    assert_eq!((of("canary"), of("stable")), (100.0, 0.0), "counted where they belong");
+    let variants = proxy.status()["routes"][0]["experiment"]["variants"].clone();
+    assert_eq!((&variants[1]["requests"], &variants[1]["errors"]), (&101.into(), &101.into()), "{variants}");
+    assert_eq!(variants[0]["requests"], 0, "nobody was sent to stable: {variants}");
+}
+
+#[test]
+fn without_rescue_a_canary_that_cannot_be_connected_to_is_502() {
+    let (deaf, stable) = (Deaf::new(), Upstream::echo());
+    let setup = Proxy::with("v1", &stable).place("v2", deaf.address());
+    let of = |rescue: &str| split(100, "").replace("weight = 100", &format!("weight = 100, rescue = {rescue}"));
+    let proxy = setup.start(&of("false"));
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/", "").status, 502);
+    assert_eq!(proxy.logged(1)[0]["reason"], "weight");
+    proxy.rewrite(&of("{ on = [\"connect\"] }"));
+    assert_eq!(client.get("/", "").status, 200);
+}
+
+#[test]
+fn stable_never_falls_back_to_a_canary() {
+    let (deaf, canary) = (Deaf::new(), Upstream::echo().named("v2"));
+    let proxy = Proxy::with("v2", &canary).place("v1", deaf.address()).start(&split(0, ""));
+    let answer = proxy.connect().get("/", "");
+    assert_eq!(answer.status, 502);
+    assert_eq!(canary.requests(), 0);
+    let line = &proxy.logged(1)[0];
+    assert_eq!((line["variant"].as_str(), line["reason"].as_str()), (Some("stable"), Some("stable")));
+}
+
+#[test]
+fn with_canary_and_stable_dead_the_answer_is_prompt_and_the_canarys() {
+    let (one, two) = (Deaf::new(), Deaf::new());
+    let proxy = Proxy::workers(1).place("v1", one.address()).place("v2", two.address()).start(&split(100, ""));
+    let answer = proxy.connect().get("/", "");
+    assert_eq!(answer.status, 502);
+    let line = &proxy.logged(1)[0];
+    let told = [&line["variant"], &line["reason"], &line["upstream"], &line["termination"]];
+    assert_eq!(told.map(|text| text.as_str().unwrap_or("")), ["canary", "weight+fallback", "v1", "UC"], "{line}");
+}
