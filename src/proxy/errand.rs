@@ -11,7 +11,6 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::balance::{self, Tried};
-use super::body::RequestBody;
 use super::capture::Capture;
 use super::connect::{self, Reuse};
 use super::copies::Held;
@@ -22,6 +21,7 @@ use super::lease::{Borrowed, Flight, Lease};
 use super::pool::UpstreamPool;
 use super::prepare::{for_h1, for_h2, name_host};
 use super::proxy_header::Ends;
+use super::request_body::RequestBody;
 use super::sending::Sending;
 use super::worker::Worker;
 use crate::compare::{Ending, Failure};

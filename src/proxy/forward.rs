@@ -12,7 +12,6 @@ use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::body::RequestBody;
 use super::exchange::{Chosen, Exchange, Stage, UploadFault};
 use super::fault::Fault;
 use super::fields::{is_ambiguous_response, is_too_large};
@@ -22,6 +21,7 @@ use super::patience::Patience;
 use super::prepare::{for_h1, for_h2};
 use super::reach::Reach;
 use super::replay::Again;
+use super::request_body::RequestBody;
 use super::sending::Sending;
 use super::trace;
 use super::upgrade::{self, Asked};

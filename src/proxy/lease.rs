@@ -7,10 +7,10 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
-use super::body::RequestBody;
 use super::client::Client;
 use super::exchange::Upload;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::request_body::RequestBody;
 use super::sending::Sending;
 use super::share::Share;
 use super::upstream_h2_io::Said;

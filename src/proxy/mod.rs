@@ -43,6 +43,7 @@ mod raw_query;
 mod reach;
 mod record;
 mod replay;
+mod request_body;
 pub mod scan;
 mod sending;
 mod shadow;

@@ -9,10 +9,10 @@ use hyper::client::conn::{http1, http2};
 use tokio::task::JoinHandle;
 
 use super::balance::Turns;
-use super::body::RequestBody;
 use super::connect::Switched;
 use super::fault::Fault;
 use super::proxy_header::Ends;
+use super::request_body::RequestBody;
 use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
 use super::worker::Worker;

@@ -9,13 +9,13 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version, request};
 use http_body::Body;
 
-use super::body::{ClientBody, RequestBody};
 use super::budget::BodyAhead;
 use super::exchange::{Exchange, Upload};
 use super::fault::Fault;
 use super::fields::{strip_aliases, strip_hop_by_hop};
 use super::forwarding;
 use super::raw_query::RawQuery;
+use super::request_body::{ClientBody, RequestBody};
 use super::upgrade::{self, Asked};
 use crate::route::{Route, Split, Values};
 use crate::telemetry::Refusal;

@@ -8,13 +8,13 @@ use http::header::HOST;
 use http::{Request, Version};
 
 use super::balance::{self, Tried};
-use super::body::RequestBody;
 use super::connect::{self, Reuse};
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
 use super::lease::{Flight, Lease};
 use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::{for_h1, name_host};
+use super::request_body::RequestBody;
 use super::share;
 use super::trace;
 use super::upstream_h2_io::Said;

@@ -11,8 +11,9 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::ext::Protocol;
 
-use super::body::{ClientBody, Cut, RequestBody};
+use super::body::Cut;
 use super::raw_query::RawQuery;
+use super::request_body::{ClientBody, RequestBody};
 
 /// Bytes of a body that are kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024;

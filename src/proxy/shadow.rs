@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, request};
 use http_body::Body as _;
 
-use super::body::RequestBody;
 use super::capture::Primary;
 use super::copies::Ticket;
 use super::copy::{self, Comparing, Control, Settings, ShadowCopy};
@@ -18,6 +17,7 @@ use super::copy_body::{CopyBody, Pieces};
 use super::exchange::{Chosen, Exchange};
 use super::prepare::values;
 use super::raw_query::RawQuery;
+use super::request_body::RequestBody;
 use super::trace::{self, CopyKind};
 use crate::route::{Caller, Compare, Head, MARKER, Sampled, Sampling, Shadow, Split, Unfit, sampled};
 use crate::telemetry::{ShadowDrop, ShadowEnd};

@@ -13,10 +13,11 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{RequestBody, Source};
+use super::body::Source;
 use super::exchange::{Exchange, Stage, Upload};
 use super::fault::Fault;
 use super::lease::Lease;
+use super::request_body::RequestBody;
 use super::tunnel::{Side, Tunnel};
 use super::websocket;
 use crate::route::Route;
