@@ -80,8 +80,9 @@ fn half_a_head_behind_a_request(proxy: &Proxy, mute: &Upstream) -> (Frames, Vec<
     // An acknowledgement would break into the head.
     client.polite = false;
     let waits = frames::frame(frames::HEADERS, END_STREAM | END_HEADERS, 1, &frames::get("test", "/mute"));
+    let before = mute.accepted();
     assert!(client.write(&[&waits, &head[..12]].concat()));
-    until("the first is there, and what was behind it was read", || (mute.accepted() == 1).then_some(()));
+    until("the first is there, and what was behind it was read", || (mute.accepted() > before).then_some(()));
     (client, head[12..].to_vec())
 }
 

@@ -413,7 +413,7 @@ fn a_client_that_goes_before_the_switch_is_noticed() {
     let mut client = proxy.connect();
     client.send(format!("GET /ws HTTP/1.1\r\nHost: test\r\n{ASK}\r\n"));
     arrived.recv().unwrap();
-    drop(client);
+    client.reset();
     until("the upstream is let go", || (upstream.open() == 0).then_some(()));
     proxy.settles();
     assert_eq!(proxy.logged(1)[0]["termination"], "CH");
@@ -787,7 +787,8 @@ fn a_kill_closes_long_answers_of_a_killed_variant_too() {
     clients[1].ends();
     until("the upstream is let go", || (canary.open() == 0).then_some(()));
     assert_eq!((stable.open(), clients[0].wire.has_bytes()), (1, false), "stable is never killed");
-    drop(clients);
+    // Nothing is written to it, so that a close alone would not show.
+    clients.into_iter().for_each(Raw::reset);
     proxy.settles();
     assert_eq!(proxy.metric("pointsman_killed_streams_total"), 1.0);
     let lines = proxy.logged(2);

@@ -350,7 +350,7 @@ fn a_client_that_goes_away_cancels_its_request() {
         if !before.is_empty() {
             client.head().unwrap();
         }
-        drop(client);
+        client.reset();
         assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok("cut"), "{stage}");
         proxy.settles();
         let line = &proxy.logged(1)[0];

@@ -111,7 +111,7 @@ impl Odd {
             }
             pieces = pieces_of(random, &body);
             if random.bool() {
-                if random.bool() {
+                if number.is_multiple_of(2) {
                     request = request.header("trailer", "x-sum, x-none");
                 }
                 let mut fields = HeaderMap::new();
