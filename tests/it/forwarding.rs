@@ -618,6 +618,20 @@ stable = "main"
 }
 
 #[test]
+fn a_query_that_is_too_long_when_it_is_escaped_is_414() {
+    let echo = Upstream::echo();
+    let proxy = Proxy::with("main", &echo).limits("uri_bytes = \"64KiB\"").start(crate::harness::ONE_ROUTE);
+    let mut client = proxy.connect();
+    for (quotes, status) in [(20_000, 200), (21_900, 414)] {
+        client.send(format!("GET /?{} HTTP/1.1\r\nHost: test\r\n\r\n", "\"".repeat(quotes)));
+        assert_eq!(client.read_response().status, status, "{quotes} quotes");
+    }
+    client.ends();
+    assert_eq!((proxy.refused("uri_too_long"), echo.requests()), (1.0, 1));
+    assert_eq!(echo.got()[0].target.len(), 20_002);
+}
+
+#[test]
 fn queries_pass_over_http2_as_far_as_it_can_carry_them() {
     let h2c = Upstream::h2c();
     let to_h2c = Proxy::with("main", &h2c).start(&crate::harness::ONE_ROUTE.replace("http://", "h2c://"));
