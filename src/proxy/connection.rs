@@ -23,6 +23,7 @@ use super::stack::{boxed_stack, stack};
 use super::streams::Streams;
 use super::tunnel::Side;
 use super::vouched;
+use crate::route::Limits;
 use crate::telemetry::Refusal;
 
 /// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
@@ -153,10 +154,16 @@ enum Turn {
     Dozes,
 }
 
+/// The largest head within these limits: a method, a target, a version, and lines of fields.
+fn head_bytes_max(limits: &Limits) -> usize {
+    const METHOD_AND_VERSION_BYTES: u32 = 1024;
+    (METHOD_AND_VERSION_BYTES + limits.uri_bytes + limits.header_bytes) as usize
+}
+
 async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
-    builder.half_close(false).max_buf_size(H1_BUFFER_BYTES).header_read_timeout(None);
     let limits = &client.listener.spec.limits;
+    builder.half_close(false).max_buf_size(H1_BUFFER_BYTES.max(head_bytes_max(limits))).header_read_timeout(None);
     if limits.headers > 100 {
         builder.max_headers(limits.headers as usize);
     }

@@ -24,6 +24,10 @@ use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 const IDLE_MS_MAX: u64 = 50_000;
 /// Streams on one HTTP/2 connection, however many more the other side allows; more requests open one more connection.
 pub(super) const STREAMS_MAX: usize = 100;
+/// So many idle connections of an endpoint stay open for that long, those that were used last. What a rush has opened
+/// beyond them is closed sooner.
+const IDLE_KEPT: usize = 4;
+const SPARE_MS_MAX: u64 = 10_000;
 /// Idle connections are looked at this often.
 const SWEEP_MS: u64 = 1000;
 /// An endpoint that could not be connected to is not chosen for this long while another one is there. The worker's time
@@ -172,12 +176,22 @@ impl Pools {
         self.swept_ms.set(now_ms);
         for pool in self.by_name.borrow().values() {
             for endpoint in &pool.endpoints {
-                let stays = |idle: &Idle| !idle.connection.sender.is_closed() && now_ms < idle.since_ms + IDLE_MS_MAX;
-                endpoint.idle.borrow_mut().retain(stays);
+                let mut idle = endpoint.idle.borrow_mut();
+                let mut newer = idle.len();
+                idle.retain(|idle| {
+                    newer -= 1;
+                    !idle.connection.sender.is_closed() && now_ms < idle.since_ms + idle_ms_max(newer)
+                });
+                drop(idle);
                 endpoint.multiplexed.borrow_mut().retain(|connection| connection.stays(now_ms));
             }
         }
     }
+}
+
+/// How long a connection may be idle beside which so many were used later.
+const fn idle_ms_max(newer: usize) -> u64 {
+    if newer < IDLE_KEPT { IDLE_MS_MAX } else { SPARE_MS_MAX }
 }
 
 impl UpstreamPool {
@@ -284,5 +298,16 @@ impl EndpointPool {
         let connections = self.multiplexed.borrow();
         let other = |connection: &&Multiplexed| but.is_none_or(|but| !Rc::ptr_eq(but, &connection.said));
         connections.iter().filter(other).find(|connection| connection.has_room()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rush_has_opened_is_closed_sooner_than_what_is_used() {
+        assert_eq!([0, 3].map(idle_ms_max), [IDLE_MS_MAX; 2]);
+        assert_eq!([4, 1000].map(idle_ms_max), [SPARE_MS_MAX; 2]);
     }
 }

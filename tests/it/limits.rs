@@ -140,6 +140,19 @@ fn bodies_beyond_the_limit_are_413() {
 }
 
 #[test]
+fn a_head_may_be_as_large_as_all_its_limits_allow() {
+    let echo = Upstream::echo();
+    let limits = "uri_bytes = \"64KiB\"\nheader_bytes = \"64KiB\"";
+    let proxy = Proxy::with("main", &echo).limits(limits).start(ONE_ROUTE);
+    let (target, field) = (format!("/{}", "t".repeat(64_000)), format!("x-large: {}\r\n", "y".repeat(64_000)));
+    for count in 1..=3 {
+        assert_eq!(proxy.connect().get(&target, &field).status, 200);
+        assert_eq!(echo.requests(), count);
+    }
+    assert_eq!(proxy.refused("headers_too_large"), 0.0);
+}
+
+#[test]
 fn connections_beyond_the_limit_are_refused() {
     for (limits, reason) in [("connections = 2", "connections"), ("connections_per_ip = 2", "connections_per_ip")] {
         let echo = Upstream::echo();
