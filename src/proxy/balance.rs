@@ -93,6 +93,14 @@ pub(super) fn pick(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: imp
     }
 }
 
+/// Whether none of the endpoints could be connected to when it was last tried, a moment ago.
+pub(super) fn all_refuse(pool: &UpstreamPool, worker: &Worker) -> bool {
+    let now_ms = worker.now_ms();
+    pool.troubled.get()
+        && !pool.endpoints.is_empty()
+        && pool.endpoints.iter().all(|endpoint| endpoint.is_shunned(now_ms))
+}
+
 /// Picks one that was not tried, and that could be connected to when that was last tried, if there is one.
 #[cold]
 fn pick_among(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: impl FnOnce() -> u64) -> Option<usize> {

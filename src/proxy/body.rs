@@ -131,7 +131,7 @@ impl ResponseBody {
         }
         let is_small = self.exchange.response_bytes > 0 && data.len() < COPIED_BELOW;
         let data = if is_small { Bytes::copy_from_slice(&data) } else { data };
-        client.worker.budget.until_sent(data, client.share())
+        client.outbox().until_sent(data)
     }
 
     /// All that there is.

@@ -98,15 +98,50 @@ pub(super) struct Held {
     bytes: usize,
     /// What of it is for the answer's body.
     bodies: usize,
-    /// What of it is for the request's.
-    upload: usize,
+}
+
+/// What the buffers of a request's body have taken of it; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    budget: Rc<Budget>,
+    share: Option<Rc<Share>>,
+    bytes: usize,
+}
+
+/// What the protocol stack has been given of a connection's answers and has neither written nor dropped.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    bytes: AtomicUsize,
+    budget: Arc<AtomicUsize>,
+    share: Option<Arc<AtomicUsize>>,
 }
 
 /// A piece of an answer, counted until the protocol stack has written or dropped it.
 struct Unsent {
     bytes: Bytes,
-    budget: Arc<AtomicUsize>,
-    share: Option<Arc<AtomicUsize>>,
+    outbox: Arc<Outbox>,
+}
+
+impl Outbox {
+    fn all(&self) -> impl Iterator<Item = &AtomicUsize> {
+        [&self.bytes, &*self.budget].into_iter().chain(self.share.as_deref())
+    }
+
+    /// Bytes in it.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Counts a piece of an answer until it has left.
+    pub(super) fn until_sent(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        if bytes.len() < COUNTED_MIN {
+            return bytes;
+        }
+        for figure in self.all() {
+            figure.fetch_add(bytes.len(), Relaxed);
+        }
+        Bytes::from_owner(Unsent { bytes, outbox: Arc::clone(self) })
+    }
 }
 
 impl AsRef<[u8]> for Unsent {
@@ -117,9 +152,8 @@ impl AsRef<[u8]> for Unsent {
 
 impl Drop for Unsent {
     fn drop(&mut self) {
-        self.budget.fetch_sub(self.bytes.len(), Relaxed);
-        if let Some(share) = &self.share {
-            share.fetch_sub(self.bytes.len(), Relaxed);
+        for figure in self.outbox.all() {
+            figure.fetch_sub(self.bytes.len(), Relaxed);
         }
     }
 }
@@ -153,8 +187,7 @@ impl Budget {
             return Err(Refusal::Memory);
         }
         if let Some(share) = share {
-            let part = self.max / usize::try_from(share::PART).unwrap_or(1);
-            if used > self.max / 2 && share.bytes() + bytes > part {
+            if used > self.max / 2 && share.bytes() + bytes > self.max / share::PART {
                 return Err(Refusal::MemoryPerIp);
             }
             share.take(bytes);
@@ -170,17 +203,10 @@ impl Budget {
         }
     }
 
-    /// Counts a piece of an answer until it has left.
-    pub(super) fn until_sent(&self, bytes: Bytes, share: Option<&Rc<Share>>) -> Bytes {
-        if bytes.len() < COUNTED_MIN {
-            return bytes;
-        }
+    /// An empty outbox of a connection.
+    pub(super) fn outbox(&self, share: Option<&Rc<Share>>) -> Arc<Outbox> {
         let share = share.map(|share| Arc::clone(share.unsent()));
-        self.unsent.fetch_add(bytes.len(), Relaxed);
-        if let Some(share) = &share {
-            share.fetch_add(bytes.len(), Relaxed);
-        }
-        Bytes::from_owner(Unsent { bytes, budget: Arc::clone(&self.unsent), share })
+        Arc::new(Outbox { bytes: AtomicUsize::new(0), budget: Arc::clone(&self.unsent), share })
     }
 
     /// The windows of a client's connection: wide ones while there is room for them, else narrow ones.
@@ -191,7 +217,8 @@ impl Budget {
         let bytes = size(connection_bytes);
         // Windows that are hardly wider are not worth it.
         let wide = stream_bytes >= 2 * narrow && self.wide.get() + bytes <= self.max / WIDE_PART;
-        let wide = wide && self.take_bytes(bytes, share.as_ref()).is_ok();
+        // It is set aside, not held: it is nobody's share.
+        let wide = wide && self.take_bytes(bytes, None).is_ok();
         let (stream_bytes, connection_bytes) =
             if wide { (stream_bytes, connection_bytes) } else { (narrow, narrow * STREAMS_FULL) };
         if wide {
@@ -229,7 +256,7 @@ impl Budget {
             return Err(Refusal::Memory);
         }
         self.take_bytes(bytes, share)?;
-        Ok(Held { budget: Rc::clone(self), share: share.cloned(), bytes, bodies: 0, upload: 0 })
+        Ok(Held { budget: Rc::clone(self), share: share.cloned(), bytes, bodies: 0 })
     }
 }
 
@@ -264,7 +291,7 @@ impl Drop for Ahead {
         if self.wide {
             let bytes = size(self.connection_bytes);
             self.budget.wide.set(self.budget.wide.get().saturating_sub(bytes));
-            self.budget.give_back(bytes, self.share.as_ref());
+            self.budget.give_back(bytes, None);
         }
     }
 }
@@ -280,19 +307,10 @@ impl Drop for BodyAhead {
 
 impl Held {
     /// Takes what the buffers of a request's body need, `length` bytes at most, or says why too much is held already.
-    pub(super) fn add_upload(&mut self, length: Option<u64>) -> Result<(), Refusal> {
+    pub(super) fn upload(&self, length: Option<u64>) -> Result<Room, Refusal> {
         let bytes = least(UPLOAD_BYTES, length);
         self.budget.take_bytes(bytes, self.share.as_ref())?;
-        self.bytes += bytes;
-        self.upload += bytes;
-        Ok(())
-    }
-
-    /// The request's body has been sent whole.
-    pub(super) fn forget_upload(&mut self) {
-        let upload = std::mem::take(&mut self.upload);
-        self.bytes -= upload;
-        self.budget.give_back(upload, self.share.as_ref());
+        Ok(Room { budget: Rc::clone(&self.budget), share: self.share.clone(), bytes })
     }
 
     /// Takes what the buffers of an answer's body need, `length` bytes at most, or says why too much is held already.
@@ -318,9 +336,15 @@ impl Held {
 
     /// The head is not needed any more.
     pub(super) fn forget_head(&mut self) {
-        let head = self.bytes.saturating_sub(REQUEST_BYTES + self.bodies + self.upload);
+        let head = self.bytes.saturating_sub(REQUEST_BYTES + self.bodies);
         self.bytes -= head;
         self.budget.give_back(head, self.share.as_ref());
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes, self.share.as_ref());
     }
 }
 
@@ -412,14 +436,13 @@ mod tests {
     fn what_a_body_takes_is_no_more_than_its_length() {
         let budget = Budget::of(1 << 20);
         let mut held = budget.take((0, 0), 0, None).unwrap();
-        held.add_upload(Some(100)).unwrap();
+        let small = held.upload(Some(100)).unwrap();
         held.forget_head();
         assert_eq!(budget.used(), REQUEST_BYTES + 100);
-        held.forget_upload();
-        assert_eq!(held.add_upload(None), Ok(()));
-        assert_eq!(held.add_upload(Some(1 << 20)), Ok(()));
-        assert_eq!(std::iter::repeat_with(|| held.add_upload(None)).find_map(Result::err), Some(Refusal::Memory));
-        drop(held);
+        drop(small);
+        let rooms: Vec<_> = (0..9).map_while(|_| held.upload(Some(1 << 20)).ok()).collect();
+        assert_eq!((rooms.len(), held.upload(None).err()), (5, Some(Refusal::Memory)));
+        drop((held, rooms));
         assert_eq!(budget.used(), 0);
     }
 
@@ -461,14 +484,16 @@ mod tests {
     fn a_piece_of_an_answer_is_counted_until_it_is_dropped() {
         let (budget, shares) = (Budget::of(1 << 20), Shares::default());
         let share = shares.enter(std::net::IpAddr::from([10, 0, 0, 1]), Arc::default());
-        let piece = budget.until_sent(Bytes::from(vec![7; 10_000]), Some(&share));
-        assert_eq!((budget.used(), share.bytes(), piece.len(), piece[9_999]), (10_000, 10_000, 10_000, 7));
+        let outbox = budget.outbox(Some(&share));
+        let piece = outbox.until_sent(Bytes::from(vec![7; 10_000]));
+        assert_eq!((budget.used(), share.bytes(), outbox.bytes()), (10_000, 10_000, 10_000));
+        assert_eq!((piece.len(), piece[9_999]), (10_000, 7));
         let half = piece.slice(..5_000);
         drop(piece);
         assert_eq!(budget.used(), 10_000, "what is left of it keeps all of it");
         drop(half);
-        assert_eq!((budget.used(), share.bytes()), (0, 0));
-        let small = budget.until_sent(Bytes::from_static(b"small"), Some(&share));
+        assert_eq!((budget.used(), share.bytes(), outbox.bytes()), (0, 0, 0));
+        let small = outbox.until_sent(Bytes::from_static(b"small"));
         assert_eq!((&small[..], budget.used()), (&b"small"[..], 0));
     }
 

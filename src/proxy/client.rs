@@ -10,14 +10,14 @@ use std::task::Poll;
 use http::HeaderValue;
 
 use super::acceptor::Presence;
-use super::budget::Ahead;
+use super::budget::{Ahead, Outbox};
 use super::early::Early;
 use super::expiry::Watched;
 use super::handshake::Secured;
 use super::proxy_header::Ends;
 use super::raw_query::RawQuery;
 use super::scan::Bounds;
-use super::share::Share;
+use super::share::{self, Share};
 use super::stalled::Slot;
 use super::streams::Reader;
 use super::trailing::Trailing;
@@ -55,6 +55,8 @@ pub(super) struct Client {
     pub(super) raw_queries: RefCell<Vec<(u64, RawQuery)>>,
     /// Requests that hyper has handed to us.
     pub(super) requests: Cell<u64>,
+    /// In what batches its requests are published to other workers.
+    batch: i64,
     /// The place of the request under way among all requests (HTTP/1.1).
     pub(super) slot: Slot,
     /// Requests that have not ended.
@@ -103,6 +105,7 @@ impl Client {
         let watched = worker.watchlist.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
         let ip = plain(peer.ip());
+        let batch = share::batch(listener.spec.limits.requests, worker.workers);
         let peer_text = text(ip);
         Rc::new(Self {
             local_port: HeaderValue::from(listener.bound.port()),
@@ -118,6 +121,7 @@ impl Client {
             heads: Cell::new(0),
             raw_queries: RefCell::default(),
             requests: Cell::new(0),
+            batch,
             slot: Slot::default(),
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
@@ -161,11 +165,16 @@ impl Client {
         self.presence.share.as_ref()
     }
 
+    /// What it has been given and has not sent.
+    pub(super) fn outbox(&self) -> &Arc<Outbox> {
+        self.watched.outbox.get_or_init(|| self.worker.budget.outbox(self.share()))
+    }
+
     /// So many more requests are under way.
     pub(super) fn count_request(&self, n: i64) {
         self.listener.meters.of(self.worker.index).requests.add(n);
         if let Some(share) = self.share() {
-            share.request(n);
+            share.request(n, self.batch);
         }
     }
 
@@ -233,6 +242,10 @@ impl Client {
 
     /// Arms the write deadline when a write is stuck, clears it when bytes flow.
     pub(super) fn wrote<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() && self.finished.get() {
+            // It takes what it is sent: it is waited for longer.
+            self.watched.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
+        }
         if poll.is_pending() {
             self.slot.give_back(self);
             self.watched.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
@@ -247,6 +260,7 @@ impl Client {
         self.in_flight.set(self.in_flight.get() + 1);
         self.watched.clear_read();
         self.watched.stay_awake();
+        self.watched.is_busy();
     }
 
     /// A request has ended; when it was the last one under way, the connection is idle.
@@ -261,6 +275,7 @@ impl Client {
             let limits = &self.listener.spec.limits;
             let patience = if self.between.get() { limits.idle_timeout } else { limits.header_timeout };
             self.watched.read_within(self.worker.now_ms(), patience);
+            self.watched.is_quiet(self.worker.now_ms());
             self.watched.doze_soon(self.worker.now_ms());
         }
     }

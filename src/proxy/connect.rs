@@ -17,7 +17,6 @@ use super::lease::{Lease, Stream};
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::sending::StreamExecutor;
 use super::socket::Socket;
-use super::stalled;
 use super::upstream_h2_io::{Said, UpstreamH2Io};
 use super::upstream_io::UpstreamIo;
 use super::upstream_tls;
@@ -248,9 +247,6 @@ async fn connect(
     let meter = upstream.meter(worker.index);
     let (open, limit) =
         (upstream.sum(|meter| meter.connections.value()), i64::from(upstream.upstream.limits.connections));
-    if open >= limit - limit / 4 {
-        worker.stalled.is_crowded(stalled::key(upstream));
-    }
     if open >= limit {
         meter.over_connections.inc();
         return Err(Fault::UpstreamConnections);

@@ -122,11 +122,14 @@ impl Errand<'_> {
         let pool = own.as_ref().unwrap_or(&endpoint);
         let mut reuse = Reuse::Allowed;
         loop {
-            let Ok((lease, reused)) = connect::lease(worker, (self.pool, pool), reuse).await else {
-                self.pool.refuses(&endpoint, worker);
-                return ShadowEnd::Dropped(ShadowDrop::Connect);
+            let (lease, reused) = match connect::lease(worker, (self.pool, pool), reuse).await {
+                Ok(leased) => leased,
+                Err(fault) => {
+                    self.pool.refuses(&endpoint, fault, worker);
+                    return ShadowEnd::Dropped(ShadowDrop::Connect);
+                }
             };
-            endpoint.accepts();
+            endpoint.accepts(self.pool, worker);
             self.asked = worker.clock.now();
             let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
             let answered = match borrowed.lease() {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use http_body::Frame;
 
-use super::budget::{BodyAhead, Held};
+use super::budget::{BodyAhead, Held, Room};
 use super::capture::Primary;
 use super::client::Client;
 use super::copies::Ticket;
@@ -189,6 +189,8 @@ pub(super) struct Upload {
     pub(super) failed: Cell<Option<UploadFault>>,
     /// What may be sent before it is read, until its end (HTTP/2).
     ahead: Cell<Option<BodyAhead>>,
+    /// What its buffers have taken of the memory, until the answer's head has come and its end.
+    room: Cell<Option<Room>>,
     /// The try to send it that is under way, on a stream of HTTP/2.
     sending: RefCell<Option<Rc<Sending>>>,
     /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
@@ -206,8 +208,15 @@ pub(super) enum UploadFault {
 
 impl Upload {
     /// One that may be so far ahead.
-    pub(super) fn new(ahead: Option<BodyAhead>) -> Rc<Self> {
-        Rc::new(Self { ahead: Cell::new(ahead), ..Self::default() })
+    pub(super) fn new(ahead: Option<BodyAhead>, room: Option<Room>) -> Rc<Self> {
+        Rc::new(Self { ahead: Cell::new(ahead), room: Cell::new(room), ..Self::default() })
+    }
+
+    /// The answer's head has come: what has come whole has left the buffers.
+    pub(super) fn head_has_come(&self) {
+        if self.ended.get() {
+            drop(self.room.take());
+        }
     }
 
     /// It is sent on a stream of HTTP/2.
@@ -255,6 +264,9 @@ impl Upload {
     pub(super) fn end(&self) {
         self.ended.set(true);
         drop(self.ahead.take());
+        if self.answered.get() {
+            drop(self.room.take());
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Deadlines of connections, without a timer each: a worker sweeps its connections ten times a second, and a
 //! connection sets or clears its deadline with a plain store. A connection that expires is woken and told.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::stalled::UpstreamKey;
+use super::budget::Outbox;
+use super::stalled::{UpstreamKey, patience_ms};
 
 /// How often a worker sweeps; deadlines are late by at most this.
 pub(super) const SWEEP: Duration = Duration::from_millis(100);
@@ -46,6 +48,10 @@ pub(super) struct Watched {
     place: Cell<usize>,
     /// Since when a write is stuck.
     stuck_ms: Cell<u64>,
+    /// Since when it has no request under way.
+    quiet_ms: Cell<u64>,
+    /// What it has been given of answers and has not sent, since the first piece that counts.
+    pub(super) outbox: OnceCell<Arc<Outbox>>,
     /// It is ended since memory or connections run short.
     shed: Cell<bool>,
     /// The upstream whose connection the answer under way holds.
@@ -95,6 +101,25 @@ impl Watched {
             self.writing.set(now_ms.saturating_add(millis(from_now)));
             self.stuck_ms.set(now_ms);
         }
+    }
+
+    /// It has requests under way.
+    pub(super) fn is_busy(&self) {
+        self.quiet_ms.set(NEVER);
+    }
+
+    /// Its last request has ended.
+    pub(super) fn is_quiet(&self, now_ms: u64) {
+        self.quiet_ms.set(now_ms);
+    }
+
+    /// Since when it has stalled: a write is stuck, or what is left of its answers waits for a window (HTTP/2).
+    fn stalled_ms(&self) -> Option<u64> {
+        if self.writing.get() != NEVER {
+            return Some(self.stuck_ms.get());
+        }
+        let bytes = self.outbox.get().map_or(0, |outbox| outbox.bytes());
+        (self.quiet_ms.get() != NEVER && bytes > 0).then(|| self.quiet_ms.get() + patience_ms(bytes as u64))
     }
 
     /// Ends it as if its stuck write had expired.
@@ -184,6 +209,8 @@ impl Watchlist {
             waker: RefCell::new(None),
             place: Cell::new(list.len()),
             stuck_ms: Cell::new(0),
+            quiet_ms: Cell::new(NEVER),
+            outbox: OnceCell::new(),
             shed: Cell::new(false),
             upstream: Cell::new(0),
             socket,
@@ -237,10 +264,12 @@ impl Watchlist {
         }
     }
 
-    /// Shows those whose writes are stuck, and since when.
-    pub(super) fn each_stuck(&self, mut show: impl FnMut(&Rc<Watched>, u64)) {
-        for watched in self.list.borrow().iter().filter(|watched| watched.writing.get() != NEVER) {
-            show(watched, watched.stuck_ms.get());
+    /// Shows those that have stalled, and since when.
+    pub(super) fn each_stalled(&self, mut show: impl FnMut(&Rc<Watched>, u64)) {
+        for watched in self.list.borrow().iter() {
+            if let Some(since_ms) = watched.stalled_ms() {
+                show(watched, since_ms);
+            }
         }
     }
 

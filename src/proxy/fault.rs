@@ -27,6 +27,8 @@ pub(super) enum Fault {
     ClientGone,
     /// The upstream has no endpoint that could be asked.
     NoEndpoint,
+    /// There is no memory for the body of the answer.
+    AnswerMemory,
     /// `limits.requests` of the upstream.
     UpstreamRequests,
     /// `limits.connections` of the upstream, or the endpoint takes no streams on any.
@@ -66,6 +68,7 @@ impl Fault {
     pub(super) const fn failure(self) -> Option<Failure> {
         match self {
             Self::Refused(_) | Self::ClientGone | Self::NoUpgrade | Self::UpstreamRequests | Self::Killed => None,
+            Self::AnswerMemory => None,
             Self::NoEndpoint
             | Self::UpstreamConnections
             | Self::ConnectRefused
@@ -87,6 +90,7 @@ impl Fault {
             Self::Refused(refusal) => refusal_status(refusal),
             Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::NoEndpoint | Self::UpstreamRequests | Self::UpstreamConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AnswerMemory => StatusCode::SERVICE_UNAVAILABLE,
             Self::Killed => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectRefused
             | Self::UpstreamReset
@@ -112,6 +116,7 @@ impl Fault {
             Self::ClientGone => "http_request_error",
             Self::NoEndpoint | Self::Killed => "destination_unavailable",
             Self::UpstreamRequests | Self::UpstreamConnections => "connection_limit_reached",
+            Self::AnswerMemory => "proxy_internal_response",
             Self::ConnectRefused => "connection_refused",
             Self::ConnectTimeout | Self::TlsTimeout => "connection_timeout",
             Self::TlsCertificate => "tls_certificate_error",
@@ -132,6 +137,7 @@ impl Fault {
             Self::ClientGone => "client_gone",
             Self::NoEndpoint => "no_endpoint",
             Self::Killed => "killed",
+            Self::AnswerMemory => "answer_memory",
             Self::UpstreamRequests => "upstream_requests",
             Self::UpstreamConnections => "upstream_connections",
             Self::ConnectRefused => "connect_refused",
@@ -157,6 +163,7 @@ impl Fault {
             Self::ClientGone => "The request's body did not arrive whole.",
             Self::NoEndpoint => "The service has no instance at the moment.",
             Self::UpstreamRequests | Self::UpstreamConnections => "The service is busy. Try again shortly.",
+            Self::AnswerMemory => "The service has answered, and there is no memory here for its answer.",
             Self::Killed => "The service was exchanged meanwhile. Try again.",
             Self::ConnectRefused => "The service could not be reached.",
             Self::TlsCertificate | Self::TlsProtocol | Self::TlsAlert => {
@@ -179,6 +186,7 @@ impl Fault {
         match self {
             Self::Refused(Refusal::BodyTooSlow | Refusal::HeaderTimeout) | Self::ClientGone => Ender::Client,
             Self::Refused(_) | Self::UpstreamRequests | Self::UpstreamConnections | Self::NoEndpoint => Ender::Proxy,
+            Self::AnswerMemory => Ender::Proxy,
             Self::Killed => Ender::Proxy,
             Self::ConnectRefused
             | Self::ConnectTimeout
@@ -208,6 +216,7 @@ impl Fault {
             Self::ResponseTimeout | Self::CallTimeout => GrpcStatus::DEADLINE_EXCEEDED,
             Self::NoEndpoint
             | Self::Killed
+            | Self::AnswerMemory
             | Self::UpstreamRequests
             | Self::UpstreamConnections
             | Self::ConnectRefused

@@ -51,6 +51,12 @@ pub(super) async fn forward(
         Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
+            if exchange.stage == Stage::Connect
+                && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
+                && let Some(flight) = &exchange.flight
+            {
+                flight.came_to_no_connection(Fault::ConnectTimeout);
+            }
             let ours = matches!(
                 fault,
                 Fault::Refused(_)
@@ -151,9 +157,9 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
     exchange.upstream_latency = Some(took);
     if let Some(held) = &mut exchange.held {
         held.forget_head();
-        if exchange.upload.as_ref().is_some_and(|upload| upload.ended.get()) {
-            held.forget_upload();
-        }
+    }
+    if let Some(upload) = &exchange.upload {
+        upload.head_has_come();
     }
     if let Some(trace) = &mut exchange.trace {
         trace.answered(status.as_u16());

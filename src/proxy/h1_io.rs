@@ -228,6 +228,9 @@ impl H1Io {
         if matches!(self.reading, Reading::Body(_)) || self.client.is_answered() {
             return Poll::Ready(Ok(Filled::End));
         }
+        // It may be gone: nothing tells but a write.
+        let client = &self.client;
+        client.watched.read_within_once(client.worker.now_ms(), client.listener.spec.limits.idle_timeout);
         Poll::Pending
     }
 

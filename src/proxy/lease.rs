@@ -7,12 +7,11 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
-use super::client::Client;
 use super::exchange::Upload;
+use super::fault::Fault;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::request_body::RequestBody;
 use super::sending::Sending;
-use super::share::Share;
 use super::upstream_h2_io::Said;
 use super::worker::Worker;
 
@@ -147,7 +146,6 @@ pub(super) struct Flight {
     worker: Rc<Worker>,
     upstream: Rc<UpstreamPool>,
     endpoint: Rc<EndpointPool>,
-    share: Option<Rc<Share>>,
 }
 
 impl Flight {
@@ -155,16 +153,13 @@ impl Flight {
     pub(super) fn new(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &Rc<EndpointPool>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         upstream.meter(worker.index).in_flight.add(1);
-        Self { worker: Rc::clone(worker), upstream: Rc::clone(upstream), endpoint: Rc::clone(endpoint), share: None }
+        Self { worker: Rc::clone(worker), upstream: Rc::clone(upstream), endpoint: Rc::clone(endpoint) }
     }
 
-    /// Counts it for the address of this client.
-    pub(super) fn of(mut self, client: &Client) -> Self {
-        self.share = client.share().cloned();
-        if let Some(share) = &self.share {
-            share.flight(1);
-        }
-        self
+    /// The request's time was over before its endpoint could be connected to.
+    pub(super) fn came_to_no_connection(&self, fault: Fault) {
+        self.upstream.meter(self.worker.index).connect_failures.inc();
+        self.upstream.refuses(&self.endpoint, fault, &self.worker);
     }
 
     /// Where it goes.
@@ -177,8 +172,5 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.endpoint.in_flight.set(self.endpoint.in_flight.get().saturating_sub(1));
         self.upstream.meter(self.worker.index).in_flight.add(-1);
-        if let Some(share) = &self.share {
-            share.flight(-1);
-        }
     }
 }

@@ -13,6 +13,7 @@ use super::connect::Switched;
 use super::fault::Fault;
 use super::proxy_header::Ends;
 use super::request_body::RequestBody;
+use super::stalled::UpstreamKey;
 use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
 use super::worker::Worker;
@@ -168,6 +169,15 @@ impl Pools {
         by_name.retain(|name, _| kept.contains(name.as_str()));
     }
 
+    /// The upstreams of whose connections less than a quarter is left, over all workers.
+    pub(super) fn crowded(&self) -> Vec<UpstreamKey> {
+        let is_crowded = |pool: &&Rc<UpstreamPool>| {
+            let limit = i64::from(pool.upstream.limits.connections);
+            pool.sum(|meter| meter.connections.value()) >= limit - limit / 4
+        };
+        self.by_name.borrow().values().filter(is_crowded).map(|pool| pool.key()).collect()
+    }
+
     /// Closes connections that were idle for long.
     pub(super) fn sweep(&self, now_ms: u64) {
         if now_ms < self.swept_ms.get() + SWEEP_MS {
@@ -199,9 +209,21 @@ impl UpstreamPool {
         self.upstream == *upstream && self.endpoints.iter().map(|pool| &pool.endpoint).eq(endpoints)
     }
 
+    /// By what it is known.
+    pub(super) fn key(&self) -> UpstreamKey {
+        Arc::as_ptr(&self.series).addr()
+    }
+
     /// One of its endpoints could not be connected to: others are chosen for a while, and its name is looked up again.
-    pub(super) fn refuses(&self, endpoint: &EndpointPool, worker: &Worker) {
+    pub(super) fn refuses(&self, endpoint: &EndpointPool, fault: Fault, worker: &Worker) {
         self.troubled.set(true);
+        if self.series.refusal_log.is_due(worker.uptime_ms()) {
+            let (name, address, error) = (&endpoint.endpoint.name, endpoint.endpoint.address, fault.detail());
+            tracing::warn!(
+                upstream = self.upstream.name, endpoint = %name, %address, error,
+                "an endpoint cannot be connected to; it is tried again every second"
+            );
+        }
         if let Some(name) = endpoint.refuses(worker.now_ms()) {
             worker.look_up(name);
         }
@@ -249,9 +271,14 @@ impl EndpointPool {
     }
 
     /// It was connected to. Writes nothing unless it was in doubt.
-    pub(super) fn accepts(&self) {
-        if self.is_in_doubt() {
-            self.shunned_until_ms.set(0);
+    pub(super) fn accepts(&self, upstream: &UpstreamPool, worker: &Worker) {
+        if !self.is_in_doubt() {
+            return;
+        }
+        self.shunned_until_ms.set(0);
+        if upstream.series.recovery_log.is_due(worker.uptime_ms()) {
+            let (name, address) = (&self.endpoint.name, self.endpoint.address);
+            tracing::info!(upstream = upstream.upstream.name, endpoint = %name, %address, "an endpoint accepts connections again");
         }
     }
 

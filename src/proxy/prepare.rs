@@ -86,10 +86,8 @@ fn take_body(
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
-    let upload = Upload::new(ahead(exchange, length)?);
-    if let Some(held) = &mut exchange.held {
-        held.add_upload(length).map_err(Fault::Refused)?;
-    }
+    let room = exchange.held.as_ref().map(|held| held.upload(length)).transpose().map_err(Fault::Refused)?;
+    let upload = Upload::new(ahead(exchange, length)?, room);
     exchange.upload = Some(Rc::clone(&upload));
     let body = ClientBody::new(body, exchange, upload, route);
     Ok(RequestBody::Client(Box::new(body)))

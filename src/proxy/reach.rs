@@ -15,11 +15,10 @@ use super::lease::{Flight, Lease};
 use super::pool::{EndpointPool, UpstreamPool};
 use super::prepare::{for_h1, name_host};
 use super::request_body::RequestBody;
-use super::share;
 use super::trace;
 use super::upstream_h2_io::Said;
 use crate::route::{Rescue, VariantId};
-use crate::telemetry::{Fallback, StatusClass, UpstreamMeter};
+use crate::telemetry::{Fallback, StatusClass};
 
 /// From this limit on, a worker may use up half of its share without looking at the others.
 const LOOK_BELOW: u32 = 1024;
@@ -51,6 +50,16 @@ impl Reach {
     ) -> Result<Self, Fault> {
         let worker = Rc::clone(&exchange.client.worker);
         let upstream = Rc::clone(exchange.local.upstream(chosen.upstream, &worker));
+        if balance::all_refuse(&upstream, &worker)
+            && let Some(rescued) = rescued(exchange)
+        {
+            // None of the variant's endpoints could be connected to a moment ago: nothing is waited for.
+            let meter = upstream.meter(worker.index);
+            meter.failures.inc();
+            meter.requests[StatusClass::None as usize].inc();
+            exchange.falls_back(rescued, Fault::ConnectRefused);
+            return Self::new(exchange, request, rescued);
+        }
         within_limits(exchange, &upstream)?;
         let tried = Tried::default();
         let at = balance::pick(&upstream, &worker, &tried, || chosen.key).ok_or(Fault::NoEndpoint)?;
@@ -70,7 +79,7 @@ impl Reach {
     fn turns_to(&mut self, exchange: &mut Exchange, request: &mut Request<RequestBody>) {
         let worker = &exchange.client.worker;
         exchange.endpoint = Some(self.endpoint.endpoint.address);
-        exchange.flight = Some(Flight::new(worker, &self.upstream, &self.endpoint).of(&exchange.client));
+        exchange.flight = Some(Flight::new(worker, &self.upstream, &self.endpoint));
         let names = self.upstream.upstream.proxy_protocol.is_some();
         self.own = names.then(|| Rc::new(self.endpoint.naming(exchange.client.ends())));
         self.tries = 0;
@@ -99,7 +108,7 @@ impl Reach {
             trace::attempt(exchange, request.headers_mut());
             match connect::lease(&worker, (&self.upstream, self.pool()), reuse).await {
                 Ok(leased) => {
-                    self.endpoint.accepts();
+                    self.endpoint.accepts(&self.upstream, &worker);
                     return Ok(leased);
                 }
                 Err(fault) => self.goes_elsewhere(exchange, request, fault)?,
@@ -122,7 +131,7 @@ impl Reach {
             // The limit is the upstream's own: it holds at all endpoints.
             return Err(fault);
         }
-        self.upstream.refuses(&self.endpoint, &worker);
+        self.upstream.refuses(&self.endpoint, fault, &worker);
         self.tried.push(self.at);
         let key = exchange.chosen.map_or(0, |chosen| chosen.key);
         let other =
@@ -164,25 +173,9 @@ fn rescued(exchange: &Exchange) -> Option<Chosen> {
     other.then_some(Chosen { upstream, fallback: Fallback::Yes, ..chosen })
 }
 
-/// `limits.requests` of the upstream: of all workers together. One client address gets a quarter of the requests and of
-/// the connections while more than half is taken.
+/// `limits.requests` of the upstream: of all workers together.
 fn within_limits(exchange: &Exchange, upstream: &UpstreamPool) -> Result<(), Fault> {
     let worker = &exchange.client.worker;
-    if let Some(share) = exchange.client.share() {
-        let (limits, flights) = (&upstream.upstream.limits, share.flights());
-        let is_much = |limit: u32, figure: fn(&UpstreamMeter) -> i64| {
-            let limit = i64::from(limit);
-            flights > limit / share::PART && upstream.sum(figure) > limit / 2
-        };
-        if is_much(limits.connections, |meter| meter.connections.value()) {
-            upstream.meter(worker.index).over_connections.inc();
-            return Err(Fault::UpstreamConnections);
-        }
-        if is_much(limits.requests, |meter| meter.in_flight.value()) {
-            upstream.meter(worker.index).over_requests.inc();
-            return Err(Fault::UpstreamRequests);
-        }
-    }
     let limit = upstream.upstream.limits.requests;
     let meter = upstream.meter(worker.index);
     let share = i64::from(limit) / i64::try_from(worker.workers * 2).unwrap_or(2);

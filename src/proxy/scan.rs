@@ -225,10 +225,15 @@ impl Fields {
 pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
     const FRAMING: [(&[u8], &[u8]); 2] =
         [(b"transferencoding", b"transfer-encoding"), (b"contentlength", b"content-length")];
+    // Most names are shorter, or begin with another letter.
+    let first = name.iter().find(|b| b.is_ascii_alphanumeric());
+    if name.len() < FRAMING[1].0.len() || !matches!(first, Some(b't' | b'T' | b'c' | b'C')) {
+        return false;
+    }
     let letters = || name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase);
     let is_alias =
         |(plain, exact): (&[u8], &[u8])| letters().eq(plain.iter().copied()) && !name.eq_ignore_ascii_case(exact);
-    name.len() >= FRAMING[1].0.len() && FRAMING.into_iter().any(is_alias)
+    FRAMING.into_iter().any(is_alias)
 }
 
 /// The number in a `Content-Length`: digits only, and no more than 2^63 - 1, since servers that keep it as a signed

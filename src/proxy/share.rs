@@ -1,27 +1,38 @@
 //! What one client address has under way on a worker. While more than half of a limit that all share is taken, an address
 //! gets a quarter of it at most, so that one client cannot use it up. Trusted proxies speak for many, and have no share.
 //!
-//! A worker counts for itself. It adds to the figures of all workers in batches, so that a request touches no memory that
-//! workers share: the figures are late by less than a batch for each worker.
+//! A worker counts for itself. It adds to the figure of all workers in batches, so that a request rarely touches memory
+//! that workers share: the figure is late by less than a batch for each worker, which is an eighth of the limit in all.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use ahash::HashMap;
 
-/// A figure of one worker is added to that of all workers when they differ by this.
-const BATCH: i64 = 16;
-/// The part of a limit that one address may have while more than half of it is taken.
-pub(super) const PART: i64 = 4;
+/// The largest batch.
+const BATCH_MAX: i64 = 16;
+/// All workers together are late by less than this part of the limit.
+const LATE_PART: i64 = 8;
+/// The part of the memory that one address may have while more than half of it is taken.
+pub(super) const PART: usize = 4;
+/// The bits of an IPv6 address that name a network: one client has all addresses of his.
+const NETWORK_BITS: u32 = 64;
 
-/// What an address has under way on all workers.
-#[derive(Debug, Default)]
-pub(super) struct Everywhere {
-    requests: AtomicI64,
-    flights: AtomicI64,
+/// By what a client address is known: an IPv6 client by his network.
+pub(super) fn known_by(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> NETWORK_BITS << NETWORK_BITS)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// How many requests a worker may count for itself where all workers together have this limit.
+pub(super) fn batch(limit: u32, workers: usize) -> i64 {
+    let workers = i64::try_from(workers).unwrap_or(i64::MAX);
+    (i64::from(limit) / LATE_PART.saturating_mul(workers)).clamp(1, BATCH_MAX)
 }
 
 /// What an address has under way on this worker.
@@ -29,50 +40,30 @@ pub(super) struct Everywhere {
 pub(super) struct Share {
     ip: IpAddr,
     connections: Cell<u32>,
-    requests: Figure,
-    flights: Figure,
+    requests: Cell<i64>,
+    /// What of the requests all workers know.
+    published: Cell<i64>,
     /// Bytes of the memory budget, besides those below.
     bytes: Cell<usize>,
     /// Bytes of answers that the protocol stack has not written.
     unsent: Arc<AtomicUsize>,
-    everywhere: Arc<Everywhere>,
-}
-
-/// A figure of this worker, and what all workers know of it.
-#[derive(Debug, Default)]
-struct Figure {
-    here: Cell<i64>,
-    published: Cell<i64>,
-}
-
-impl Figure {
-    fn add(&self, n: i64, everywhere: &AtomicI64) {
-        let here = self.here.get() + n;
-        self.here.set(here);
-        if (here - self.published.get()).abs() >= BATCH {
-            self.publish(everywhere);
-        }
-    }
-
-    fn publish(&self, everywhere: &AtomicI64) {
-        let here = self.here.get();
-        everywhere.fetch_add(here - self.published.replace(here), Relaxed);
-    }
-
-    fn total(&self, everywhere: &AtomicI64) -> i64 {
-        everywhere.load(Relaxed) + self.here.get() - self.published.get()
-    }
+    /// Requests on all workers.
+    everywhere: Arc<AtomicI64>,
 }
 
 impl Share {
-    /// A request begins (1) or ends (-1).
-    pub(super) fn request(&self, n: i64) {
-        self.requests.add(n, &self.everywhere.requests);
+    /// A request begins (1) or ends (-1), where requests are published in such batches.
+    pub(super) fn request(&self, n: i64, batch: i64) {
+        let here = self.requests.get() + n;
+        self.requests.set(here);
+        if (here - self.published.get()).abs() >= batch {
+            self.publish();
+        }
     }
 
-    /// A request begins to use an upstream (1) or ends to (-1).
-    pub(super) fn flight(&self, n: i64) {
-        self.flights.add(n, &self.everywhere.flights);
+    fn publish(&self) {
+        let here = self.requests.get();
+        self.everywhere.fetch_add(here - self.published.replace(here), Relaxed);
     }
 
     /// The address.
@@ -82,12 +73,7 @@ impl Share {
 
     /// Requests under way, over all workers.
     pub(super) fn requests(&self) -> i64 {
-        self.requests.total(&self.everywhere.requests)
-    }
-
-    /// Requests that use an upstream, over all workers.
-    pub(super) fn flights(&self) -> i64 {
-        self.flights.total(&self.everywhere.flights)
+        self.everywhere.load(Relaxed) + self.requests.get() - self.published.get()
     }
 
     /// Bytes that are held on this worker.
@@ -102,6 +88,7 @@ impl Share {
 
     /// Bytes are not held any more.
     pub(super) fn give_back(&self, bytes: usize) {
+        debug_assert!(bytes <= self.bytes.get(), "more is given back than was taken");
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
@@ -116,15 +103,15 @@ impl Share {
 pub(super) struct Shares(RefCell<HashMap<IpAddr, Rc<Share>>>);
 
 impl Shares {
-    /// A connection of `ip` begins.
-    pub(super) fn enter(&self, ip: IpAddr, everywhere: Arc<Everywhere>) -> Rc<Share> {
+    /// A connection of `ip` begins, which has so many requests on all workers.
+    pub(super) fn enter(&self, ip: IpAddr, everywhere: Arc<AtomicI64>) -> Rc<Share> {
         let mut shares = self.0.borrow_mut();
         let fresh = || {
             Rc::new(Share {
                 ip,
                 connections: Cell::new(0),
-                requests: Figure::default(),
-                flights: Figure::default(),
+                requests: Cell::new(0),
+                published: Cell::new(0),
                 bytes: Cell::new(0),
                 unsent: Arc::default(),
                 everywhere,
@@ -140,8 +127,7 @@ impl Shares {
         let left = share.connections.get().saturating_sub(1);
         share.connections.set(left);
         if left == 0 {
-            share.requests.publish(&share.everywhere.requests);
-            share.flights.publish(&share.everywhere.flights);
+            share.publish();
             self.0.borrow_mut().remove(&share.ip);
         }
     }
@@ -155,24 +141,29 @@ mod tests {
 
     #[test]
     fn workers_know_of_each_other_to_within_a_batch() {
-        let everywhere = Arc::<Everywhere>::default();
-        let (one, two) = (Shares::default(), Shares::default());
-        let (a, b) = (one.enter(IP, Arc::clone(&everywhere)), two.enter(IP, Arc::clone(&everywhere)));
-        for n in 1..=1000 {
-            a.request(1);
-            b.request(1);
-            b.flight(1);
-            assert!((2 * n - BATCH..=2 * n).contains(&a.requests()), "{n}: {}", a.requests());
-            assert!((n - BATCH..=n).contains(&a.flights()), "{n}: {}", a.flights());
+        for batch in [1, 7, BATCH_MAX] {
+            let everywhere = Arc::<AtomicI64>::default();
+            let (one, two) = (Shares::default(), Shares::default());
+            let (a, b) = (one.enter(IP, Arc::clone(&everywhere)), two.enter(IP, Arc::clone(&everywhere)));
+            for n in 1..=1000 {
+                a.request(1, batch);
+                b.request(1, batch);
+                assert!((2 * n - batch + 1..=2 * n).contains(&a.requests()), "{n}: {}", a.requests());
+            }
+            for _ in 0..1000 {
+                a.request(-1, batch);
+                b.request(-1, batch);
+            }
+            one.leave(&a);
+            two.leave(&b);
+            assert_eq!(everywhere.load(Relaxed), 0);
         }
-        for _ in 0..1000 {
-            a.request(-1);
-            b.request(-1);
-            b.flight(-1);
-        }
-        one.leave(&a);
-        two.leave(&b);
-        assert_eq!((everywhere.requests.load(Relaxed), everywhere.flights.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn all_workers_together_are_late_by_a_part_of_the_limit() {
+        assert_eq!([batch(10_000, 2), batch(10_000, 1_000), batch(20, 1), batch(20, 8)], [16, 1, 2, 1]);
+        assert_eq!([batch(640, 8), batch(u32::MAX, 1)], [10, 16]);
     }
 
     #[test]
@@ -187,5 +178,12 @@ mod tests {
         assert_eq!(shares.0.borrow().len(), 1);
         shares.leave(&second);
         assert!(shares.0.borrow().is_empty());
+    }
+
+    #[test]
+    fn clients_of_ipv6_are_known_by_their_network() {
+        let known = |ip: &str| known_by(ip.parse().unwrap()).to_string();
+        assert_eq!(known("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!([known("::ffff:10.0.0.1"), known("10.0.0.1")], ["10.0.0.1", "10.0.0.1"]);
     }
 }

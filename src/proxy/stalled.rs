@@ -8,14 +8,20 @@ use std::rc::Rc;
 use super::client::Client;
 use super::exchange::Exchange;
 use super::expiry::Watched;
-use super::pool::UpstreamPool;
 use super::streams::Reader;
 use super::worker::Worker;
 
 /// A reader that has taken nothing for this long may be shed: three sweeps.
 const STALLED_MS: u64 = 300;
+/// A reader that takes so many bytes a second has not stalled.
+const SLOW_RATE: u64 = 16 * 1024;
 /// So many are shed at least in a sweep; else a quarter of those that have stalled.
-const SHED_MIN: usize = 16;
+const SHED_MIN: usize = 4;
+
+/// How long a slow reader takes over so many bytes.
+pub(super) const fn patience_ms(bytes: u64) -> u64 {
+    bytes.saturating_mul(1000) / SLOW_RATE
+}
 
 /// A place among the requests of a listener and of a client address.
 #[derive(Debug, Default)]
@@ -40,28 +46,37 @@ impl Slot {
 /// An upstream, as what holds one of its connections is known by. `0` is none.
 pub(super) type UpstreamKey = usize;
 
-/// The key of an upstream.
-pub(super) fn key(upstream: &UpstreamPool) -> UpstreamKey {
-    std::sync::Arc::as_ptr(&upstream.series()).addr()
-}
-
 /// The key of the upstream whose connection an exchange holds.
 pub(super) fn key_of(exchange: &Exchange) -> UpstreamKey {
-    exchange.lease.as_ref().and(exchange.flight.as_ref()).map_or(0, |flight| key(flight.upstream()))
+    exchange.lease.as_ref().and(exchange.flight.as_ref()).map_or(0, |flight| flight.upstream().key())
 }
 
-/// The streams of a worker whose readers are waited for, and what has run short.
+/// The streams of a worker whose readers are waited for.
 #[derive(Debug, Default)]
 pub(super) struct Stalled {
     readers: RefCell<Vec<Rc<Reader>>>,
-    /// Upstreams whose connections are nearly all taken, since the last sweep.
-    crowded: RefCell<Vec<UpstreamKey>>,
 }
 
 /// What can be shed.
 enum Candidate {
     Stream(Rc<Reader>),
     Connection(Rc<Watched>),
+}
+
+impl Candidate {
+    fn upstream(&self) -> UpstreamKey {
+        match self {
+            Self::Stream(reader) => reader.upstream.get(),
+            Self::Connection(watched) => watched.upstream.get(),
+        }
+    }
+
+    fn shed(&self, worker: &Worker) {
+        match self {
+            Self::Stream(reader) => reader.shed(worker),
+            Self::Connection(watched) => watched.shed(),
+        }
+    }
 }
 
 impl Stalled {
@@ -82,43 +97,33 @@ impl Stalled {
         }
     }
 
-    /// Nearly all connections of this upstream are taken.
-    pub(super) fn is_crowded(&self, upstream: UpstreamKey) {
-        let mut crowded = self.crowded.borrow_mut();
-        if !crowded.contains(&upstream) {
-            crowded.push(upstream);
+    /// What has stalled for a while, and since when.
+    fn candidates(&self, worker: &Worker) -> Vec<(u64, Candidate)> {
+        let has_stalled = |since_ms: u64| since_ms + STALLED_MS <= worker.now_ms();
+        let mut all = Vec::new();
+        for reader in self.readers.borrow().iter().filter(|reader| has_stalled(reader.since_ms())) {
+            all.push((reader.since_ms(), Candidate::Stream(Rc::clone(reader))));
         }
+        worker.watchlist.each_stalled(|watched, since_ms| {
+            if has_stalled(since_ms) {
+                all.push((since_ms, Candidate::Connection(Rc::clone(watched))));
+            }
+        });
+        all
     }
 
     /// Ends the streams that have stalled for longest, where memory or connections of their upstream run short.
     pub(super) fn shed(&self, worker: &Worker) {
-        let crowded = self.crowded.take();
-        let is_short = worker.budget.is_short();
-        if !is_short && crowded.is_empty() {
+        let mut all = self.candidates(worker);
+        if all.is_empty() {
             return;
         }
-        let now_ms = worker.now_ms();
-        let wanted = |since_ms: u64, upstream: UpstreamKey| {
-            since_ms + STALLED_MS <= now_ms && (is_short || crowded.contains(&upstream))
-        };
-        let mut all = Vec::new();
-        for reader in self.readers.borrow().iter() {
-            if wanted(reader.since_ms(), reader.upstream.get()) {
-                all.push((reader.since_ms(), Candidate::Stream(Rc::clone(reader))));
-            }
+        if !worker.budget.is_short() {
+            let crowded = worker.pools.crowded();
+            all.retain(|(_, candidate)| crowded.contains(&candidate.upstream()));
         }
-        worker.watchlist.each_stuck(|watched, since_ms| {
-            if wanted(since_ms, watched.upstream.get()) {
-                all.push((since_ms, Candidate::Connection(Rc::clone(watched))));
-            }
-        });
         all.sort_unstable_by_key(|(since_ms, _)| *since_ms);
         let count = SHED_MIN.max(all.len() / 4);
-        for (_, candidate) in all.into_iter().take(count) {
-            match candidate {
-                Candidate::Stream(reader) => reader.shed(worker),
-                Candidate::Connection(watched) => watched.shed(),
-            }
-        }
+        all.iter().take(count).for_each(|(_, candidate)| candidate.shed(worker));
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::client::Client;
-use super::stalled::{Slot, UpstreamKey};
+use super::stalled::{Slot, UpstreamKey, patience_ms};
 use super::timers::Coarse;
 use super::worker::Worker;
 use crate::telemetry::Refusal;
@@ -19,7 +19,7 @@ use crate::telemetry::Refusal;
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     due_ms: Cell<Option<u64>>,
-    /// When it was last given something.
+    /// When what it was last given should have left at a slow pace.
     since_ms: Cell<u64>,
     late: Cell<Option<Refusal>>,
     /// Its place among the requests.
@@ -52,11 +52,11 @@ impl Reader {
         let rate = u64::from(limits.body_rate);
         // Bytes that are on their way at the least rate are no stall.
         let flows_ms = bytes.saturating_mul(1000).checked_div(rate).unwrap_or(0);
-        self.since_ms.set(client.worker.now_ms());
+        self.since_ms.set(client.worker.now_ms() + patience_ms(bytes));
         self.due_ms.set(Some(client.worker.now_ms().saturating_add(stall_ms).saturating_add(flows_ms)));
     }
 
-    /// When the reader was last given something.
+    /// Since when the reader has stalled, if it has.
     pub(super) fn since_ms(&self) -> u64 {
         self.since_ms.get()
     }

@@ -4,13 +4,12 @@
 //! never for a request.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ahash::{HashMap, RandomState};
 
-use super::share::Everywhere;
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 
@@ -36,7 +35,8 @@ struct Visitor {
     openings: Bucket,
     /// Streams that may be reset.
     resets: Bucket,
-    everywhere: Arc<Everywhere>,
+    /// Requests under way, on all workers.
+    requests: Arc<AtomicI64>,
 }
 
 /// A token bucket whose burst is what comes in a second.
@@ -82,9 +82,9 @@ impl Visitors {
         self.parts[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits one more connection of `ip` at this time since the process started, or says why not. Gives what the
-    /// address has under way.
-    pub(super) fn enter(&self, ip: IpAddr, limits: &Limits, now: Duration) -> Result<Arc<Everywhere>, Refusal> {
+    /// Admits one more connection of `ip` at this time since the process started, or says why not. Gives the
+    /// figure of its requests.
+    pub(super) fn enter(&self, ip: IpAddr, limits: &Limits, now: Duration) -> Result<Arc<AtomicI64>, Refusal> {
         let now_ms = millis(now);
         let mut part = self.part(ip);
         if part.len() >= ADDRESSES_MAX / PARTS {
@@ -94,7 +94,7 @@ impl Visitors {
             connections: 0,
             openings: Bucket::full(limits.connection_rate_per_ip, now_ms),
             resets: Bucket::full(limits.h2_resets_per_ip, now_ms),
-            everywhere: Arc::default(),
+            requests: Arc::default(),
         };
         let visitor = part.entry(ip).or_insert_with(fresh);
         if visitor.connections >= limits.connections_per_ip {
@@ -108,7 +108,7 @@ impl Visitors {
             return Err(Refusal::ConnectionRate);
         }
         visitor.connections += 1;
-        Ok(Arc::clone(&visitor.everywhere))
+        Ok(Arc::clone(&visitor.requests))
     }
 
     /// Admits `n` more resets of streams by `ip`, which has a connection, or says why not.

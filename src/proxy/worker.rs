@@ -130,6 +130,12 @@ impl Worker {
         self.now_ms.get()
     }
 
+    /// Milliseconds since the process began.
+    pub(super) fn uptime_ms(&self) -> u64 {
+        let uptime = self.clock.now().saturating_duration_since(self.registry.started);
+        u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The wall clock at a moment that the monotonic clock has read. Follows the wall clock at each sweep.
     pub(super) fn wall_at(&self, moment: Instant) -> Duration {
         let (then, wall) = self.wall.get();

@@ -450,6 +450,27 @@ pub struct UpstreamSeries {
     pub meters: PerWorker<UpstreamMeter>,
     /// What went wrong last under TLS.
     pub tls_trouble: TlsTrouble,
+    /// When it was last logged that an endpoint cannot be connected to.
+    pub refusal_log: Seldom,
+    /// When it was last logged that an endpoint can be connected to again.
+    pub recovery_log: Seldom,
+}
+
+/// When a line was last logged, by any worker.
+#[derive(Debug, Default)]
+pub struct Seldom(std::sync::atomic::AtomicU64);
+
+impl Seldom {
+    /// A line of one kind is logged this often.
+    const EVERY_MS: u64 = 10_000;
+
+    /// Whether the line is to be logged now, so many milliseconds since the process began.
+    #[must_use]
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        let Self(next_ms) = self;
+        let next = next_ms.load(Relaxed);
+        now_ms >= next && next_ms.compare_exchange(next, now_ms + Self::EVERY_MS, Relaxed, Relaxed).is_ok()
+    }
 }
 
 impl UpstreamSeries {
@@ -457,7 +478,8 @@ impl UpstreamSeries {
     #[must_use]
     pub fn new(upstream: &str, workers: usize) -> Self {
         let (meters, tls_trouble) = (PerWorker::new(workers), TlsTrouble::default());
-        Self { upstream: upstream.to_owned(), meters, tls_trouble }
+        let (refusal_log, recovery_log) = (Seldom::default(), Seldom::default());
+        Self { upstream: upstream.to_owned(), meters, tls_trouble, refusal_log, recovery_log }
     }
 }
 

@@ -31,6 +31,27 @@ impl Deaf {
     }
 }
 
+/// An endpoint whose queue is full: the kernel drops who wants to join.
+struct Full {
+    address: SocketAddr,
+    _socket: Socket,
+    _queued: Vec<std::net::TcpStream>,
+}
+
+impl Full {
+    fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            queued.push(stream);
+        }
+        Self { address, _socket: socket, _queued: queued }
+    }
+}
+
 fn urls(scheme: &str, all: &[SocketAddr]) -> String {
     all.iter().map(|address| format!("\"{scheme}://{address}\"")).collect::<Vec<_>>().join(", ")
 }
@@ -161,19 +182,39 @@ fn an_endpoint_without_tls_or_with_a_bad_certificate_costs_no_request() {
 
 #[test]
 fn an_endpoint_that_does_not_accept_in_time_costs_time_alone() {
-    // A queue that is full: the kernel drops who wants to join.
-    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    full.listen(0).unwrap();
-    let address = full.local_addr().unwrap().as_socket().unwrap();
-    let mut queued = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-        queued.push(stream);
-    }
-    let alive = Upstream::echo();
-    let lines = "connect_timeout = \"100ms\"\nbalance = \"round_robin\"";
-    let proxy = Proxy::workers(1).start(&text(&urls("http", &[address, alive.address()]), lines));
+    let (full, alive) = (Full::new(), Upstream::echo());
+    let lines = "connect_timeout = \"500ms\"\nbalance = \"round_robin\"";
+    let proxy = Proxy::workers(1).start(&text(&urls("http", &[full.address, alive.address()]), lines));
     none_fails(&mut proxy.connect(), 100, "a full queue");
+}
+
+#[test]
+fn an_endpoint_that_the_time_of_a_request_does_not_suffice_for_is_avoided_too() {
+    let (full, alive) = (Full::new(), Upstream::echo());
+    let lines = "connect_timeout = \"30s\"\nbalance = \"round_robin\"";
+    let toml = text(&urls("http", &[full.address, alive.address()]), lines);
+    let proxy = Proxy::workers(1).start(&toml.replace("[[route]]", "[[route]]\ntimeout = { request = \"500ms\" }"));
+    let mut client = proxy.connect();
+    // It is tried again once a second or so: that request is late, and none of those after it.
+    let late = until("a request was late", || (client.get("/", "").status == 504).then(|| proxy.connect()));
+    assert!(proxy.metric("pointsman_upstream_connect_failures_total{upstream=\"main\"}") >= 1.0);
+    assert_eq!({ late }.get("/", "").status, 200);
+}
+
+#[test]
+fn a_variant_that_could_not_be_connected_to_a_moment_ago_is_not_waited_for() {
+    let (full, stable) = (Full::new(), Upstream::echo().named("v1"));
+    let toml = split(100, "").replace("[upstream.v2]", "[upstream.v2]\nconnect_timeout = \"500ms\"");
+    let proxy = Proxy::with("v1", &stable).place("v2", full.address).start(&toml);
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/", "").status, 200);
+    let tries = || proxy.metric("pointsman_upstream_connect_failures_total{upstream=\"v2\"}");
+    until("many requests are answered between two tries", || {
+        let before = tries();
+        let all: Vec<_> = (0..20).map(|_| client.get("/", "")).collect();
+        assert!(all.iter().all(|answer| answer.status == 200 && answer.json()["name"] == "v1"));
+        (tries() <= before).then_some(())
+    });
 }
 
 #[test]
@@ -252,8 +293,9 @@ fn a_canary_that_cannot_be_connected_to_is_answered_by_stable() {
         let told = [&line["variant"], &line["reason"], &line["upstream"], &line["endpoint"], &line["detail"]];
         let endpoint = stable.address().to_string();
         assert_eq!(told.map(|text| text.as_str().unwrap_or("")), ["canary", reason, "v1", &endpoint, ""], "{line}");
-        assert_eq!(line["attempts"], 2, "{line}");
+        assert!(line["attempts"] == 1 || line["attempts"] == 2, "{line}");
     }
+    assert!(lines.iter().any(|line| line["attempts"] == 2), "it is tried");
     let requests = |upstream: &str, class: &str| {
         proxy.metric(&format!("pointsman_upstream_requests_total{{status_class=\"{class}\",upstream=\"{upstream}\"}}"))
     };

@@ -109,7 +109,7 @@ fn a_client_that_stalls_is_told_408_and_the_service_is_not_blamed() {
         ("30s", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
     ] {
         for (scheme, upstream) in [("http", Upstream::echo()), ("h2c", Upstream::h2c())] {
-            let setup = Proxy::with("main", &upstream).limits("stall_timeout = \"1s\"");
+            let setup = Proxy::with("main", &upstream).limits("stall_timeout = \"2s\"");
             let proxy = setup.start(&text(scheme, request));
             let mut client = proxy.connect();
             let answer = client.send(format!("POST / HTTP/1.1\r\nHost: test\r\n{head}")).read_response();
@@ -124,7 +124,7 @@ fn a_client_that_stalls_is_told_408_and_the_service_is_not_blamed() {
 #[test]
 fn a_stream_that_stalls_is_told_408() {
     let upstream = Upstream::echo();
-    let proxy = Proxy::with("main", &upstream).limits("stall_timeout = \"1s\"").start(&text("http", "200ms"));
+    let proxy = Proxy::with("main", &upstream).limits("stall_timeout = \"2s\"").start(&text("http", "200ms"));
     let mut client = H2::connect(proxy.address());
     let (response, mut upload) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Later);
     upload.send_data(Bytes::from_static(b"half"), false).unwrap();
