@@ -59,4 +59,5 @@ hoard resets 40 1 0 50
 # By many: each has its share, and those that have stalled for longest go first.
 hoard readers 1000 200 1000 1000
 hoard closed 101 101 1000 1000
+hoard peephole 40 40 1000 1000
 hoard deaf 40 40 1000 1000

@@ -109,13 +109,13 @@ fn status(line: &[u8]) -> u16 {
 /// Whether a line is a `Content-Length` of 20 digits or more: hyper takes it for a head that is too large.
 fn is_impossible_length(line: &[u8]) -> bool {
     const NAME: &[u8] = b"content-length:";
-    let is_long = line.len() >= NAME.len() + 20 && line[..NAME.len()].eq_ignore_ascii_case(NAME);
-    is_long && line[NAME.len()..].trim_ascii().len() >= 20
+    let is_long = line.len() >= NAME.len() + 20 && matches!(line[0], b'c' | b'C');
+    is_long && line[..NAME.len()].eq_ignore_ascii_case(NAME) && line[NAME.len()..].trim_ascii().len() >= 20
 }
 
 fn names_transfer_encoding(line: &[u8]) -> bool {
     const NAME: &[u8] = b"transfer-encoding:";
-    line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME)
+    line.len() >= NAME.len() && matches!(line[0], b't' | b'T') && line[..NAME.len()].eq_ignore_ascii_case(NAME)
 }
 
 impl Default for Answers {

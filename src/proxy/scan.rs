@@ -230,10 +230,11 @@ pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
     if name.len() < FRAMING[1].0.len() || !matches!(first, Some(b't' | b'T' | b'c' | b'C')) {
         return false;
     }
+    if FRAMING.into_iter().any(|(_, exact)| name.eq_ignore_ascii_case(exact)) {
+        return false;
+    }
     let letters = || name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase);
-    let is_alias =
-        |(plain, exact): (&[u8], &[u8])| letters().eq(plain.iter().copied()) && !name.eq_ignore_ascii_case(exact);
-    FRAMING.into_iter().any(is_alias)
+    FRAMING.into_iter().any(|(plain, _)| letters().eq(plain.iter().copied()))
 }
 
 /// The number in a `Content-Length`: digits only, and no more than 2^63 - 1, since servers that keep it as a signed

@@ -455,6 +455,23 @@ fn clients_that_go_away_in_their_body_are_not_taken_for_done() {
 }
 
 #[test]
+fn a_client_that_is_gone_is_let_go_where_a_request_has_no_bound() {
+    let mute = Upstream::script(|mut conn| {
+        if conn.head().is_ok() {
+            conn.wait();
+        }
+    });
+    let toml = ONE_ROUTE.replace("[[route]]", "[[route]]\ntimeout = { request = \"0s\" }");
+    let proxy = Proxy::with("main", &mute).limits("idle_timeout = \"500ms\"").start(&toml);
+    let mut gone = proxy.connect();
+    gone.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    until("the upstream has it", || (mute.accepted() == 1).then_some(()));
+    drop(gone);
+    until("the upstream is let go", || (mute.open() == 0).then_some(()));
+    proxy.settles();
+}
+
+#[test]
 fn half_closed_clients_are_answered() {
     const GET: &str = "GET /a HTTP/1.1\r\nHost: test\r\n\r\n";
     const SIZED: &str = "POST /b HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello";
