@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::upstream::hash;
-use crate::harness::{Proxy, Raw, Upstream, field, until};
+use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, field, until};
 
 #[test]
 fn a_request_passes() {
