@@ -11,7 +11,7 @@ pub fn any(bytes: &[u8]) {
             let again = load_text("routes.toml", &text, &env).map(|again| again.hash);
             assert_eq!(again.ok(), Some(loaded.hash.clone()), "the same text means the same");
             assert!(
-                !run_goldens(&loaded).render(Color::Never).contains('\u{1b}'),
+                !run_goldens(&loaded).diagnostics.render(Color::Never).contains('\u{1b}'),
                 "no colour where none was asked for"
             );
         }

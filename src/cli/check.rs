@@ -5,13 +5,15 @@ use serde_json::json;
 use super::args::CheckArguments;
 use super::entry::Terminal;
 use super::{Exit, load, out};
-use crate::config::{self, Diagnostics, Loaded};
+use crate::config::{self, Diagnostics, GoldenRun, Loaded};
 use crate::route::{Route, Rules, Shadow};
 
 /// What came of a check.
 struct Report {
     loaded: Option<Loaded>,
     diagnostics: Diagnostics,
+    /// How many goldens failed.
+    failed: usize,
 }
 
 /// Checks the file.
@@ -36,11 +38,12 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
 
 fn inspect(arguments: &CheckArguments) -> Report {
     match load::load(&arguments.file) {
-        Err(diagnostics) => Report { loaded: None, diagnostics },
+        Err(diagnostics) => Report { loaded: None, diagnostics, failed: 0 },
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();
-            diagnostics.append(config::run_goldens(&loaded));
-            Report { loaded: Some(loaded), diagnostics }
+            let GoldenRun { failed, diagnostics: wrong } = config::run_goldens(&loaded);
+            diagnostics.append(wrong);
+            Report { loaded: Some(loaded), diagnostics, failed }
         }
     }
 }
@@ -59,7 +62,7 @@ impl Report {
             parts.push(out::count(loaded.rules.routes.len(), "route"));
             parts.push(out::count(loaded.rules.upstreams.len(), "upstream"));
             parts.extend(Some(shadows(&loaded.rules).count()).filter(|n| *n > 0).map(|n| out::count(n, "shadow")));
-            match (loaded.goldens.len(), errors) {
+            match (loaded.goldens.len(), self.failed) {
                 (0, _) => {}
                 (all, 0) => parts.push(format!("{} passed", out::count(all, "golden"))),
                 (all, failed) => parts.push(format!("{failed} of {} failed", out::count(all, "golden"))),
@@ -76,7 +79,6 @@ impl Report {
     fn json(&self, file: &str, exit: Exit) -> serde_json::Value {
         let rules = self.loaded.as_ref().map(|loaded| &loaded.rules);
         let goldens = self.loaded.as_ref().map_or(0, |loaded| loaded.goldens.len());
-        let failed = if self.loaded.is_some() { self.diagnostics.errors() } else { 0 };
         json!({
             "file": file,
             "ok": exit == Exit::Ok,
@@ -89,7 +91,7 @@ impl Report {
                 "sample_by": shadow.sample_by.name(),
                 "compared": shadow.compare.is_some(),
             })).collect::<Vec<_>>()),
-            "goldens": { "passed": goldens - failed, "failed": failed },
+            "goldens": { "passed": goldens - self.failed, "failed": self.failed },
             "errors": self.diagnostics.errors(),
             "warnings": self.diagnostics.len() - self.diagnostics.errors(),
             "diagnostics": self.diagnostics.to_json(),

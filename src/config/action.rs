@@ -228,6 +228,16 @@ enum Use {
     Redirect,
 }
 
+/// What an unknown placeholder may mean: one that is alike, else any that may stand there.
+fn placeholders(name: &str, purpose: Use) -> String {
+    let fits = |part: &&Part| purpose == Use::Redirect || !part.is_for_redirects();
+    let names: Vec<_> = Part::placeholders().filter(fits).filter_map(Part::name).collect();
+    did_you_mean(name, names.iter().copied()).unwrap_or_else(|| {
+        let names: Vec<_> = names.iter().map(|name| format!("`{{{name}}}`")).collect();
+        format!("the placeholders are {}; write `{{{{` for a brace itself", names.join(", "))
+    })
+}
+
 fn template(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<Template> {
     match Template::parse(text) {
         Ok(template) => {
@@ -241,7 +251,7 @@ fn template(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<
         }
         Err(error) => {
             let help = match &error.what {
-                TemplateFault::Unknown(name) => did_you_mean(name, Part::names()),
+                TemplateFault::Unknown(name) => Some(placeholders(name, purpose)),
                 TemplateFault::Unbalanced | TemplateFault::Control => None,
             };
             let at = value::inside(context, text, error.at, error.len);

@@ -72,7 +72,7 @@ fn variable(context: &mut Context<'_>, written: &str, at: Span) -> Option<String
 /// probably meant to be a placeholder of ours, or a group of a rewrite's regex.
 fn unset(name: &str) -> String {
     let help = format!("set it, or give a default: `${{{name}:-…}}`; write `$${{` for a plain `${{`");
-    if Part::names().any(|known| known == name) {
+    if Part::placeholders().filter_map(Part::name).any(|known| known == name) {
         return format!("{help}\nthe placeholder is `{{{name}}}`, without `$`");
     }
     if name.contains(|c: char| c.is_ascii_lowercase()) {

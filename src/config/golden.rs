@@ -1,6 +1,7 @@
 //! `[[test]]`: goldens, which run with the code that routes.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -261,18 +262,34 @@ struct Got<'r> {
     copied: Option<String>,
 }
 
+/// What came of the goldens. Each failed one has an error for each thing that it got otherwise.
+#[derive(Debug, Default)]
+pub struct GoldenRun {
+    /// How many failed.
+    pub failed: usize,
+    /// What they got otherwise.
+    pub diagnostics: Diagnostics,
+}
+
+impl fmt::Display for GoldenRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.diagnostics.fmt(f)
+    }
+}
+
 /// Runs all goldens of what was loaded; nothing is said of those that hold. `[kill]` is off, so that a kill does not
 /// break what is said of the routes, but for goldens that expect `reason = "kill"`.
 #[must_use]
-pub fn run_goldens(loaded: &Loaded) -> Diagnostics {
-    let mut failed = Diagnostics::default();
+pub fn run_goldens(loaded: &Loaded) -> GoldenRun {
+    let mut run = GoldenRun::default();
     let unkilled = loaded.rules.unkilled();
     for golden in &loaded.goldens {
         let rules = if golden.expects_kill() { &loaded.rules } else { &*unkilled };
         let got = golden.run(rules, &loaded.witnesses);
+        let before = run.diagnostics.errors();
         for expected in &golden.expected {
             let found = got.describe(expected.what, rules);
-            if found.as_deref() == Some(&*expected.value) || !failed.count(Severity::Error) {
+            if found.as_deref() == Some(&*expected.value) || !run.diagnostics.count(Severity::Error) {
                 continue;
             }
             let mut failure = golden.failure(expected, found.as_deref(), &got);
@@ -280,10 +297,11 @@ pub fn run_goldens(loaded: &Loaded) -> Diagnostics {
                 let help = failure.help.get_or_insert_default();
                 help.push_str("\ngoldens run with `[kill]` off, unless they expect `reason = \"kill\"`");
             }
-            failed.keep(failure);
+            run.diagnostics.keep(failure);
         }
+        run.failed += usize::from(run.diagnostics.errors() > before);
     }
-    failed
+    run
 }
 
 impl Golden {

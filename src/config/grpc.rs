@@ -4,11 +4,11 @@ use http::Method;
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::paths::is_plain_path;
 use super::predicate::not_empty;
 use super::reader::{Item, Reader};
 use super::registry::Registry;
 use super::spec::{Form, Spec, optional, required};
-use super::value::is_plain_path;
 use crate::route::{Match, PathPattern, Predicate, Protocol, Route, Upstream};
 
 /// `grpc = { … }`.

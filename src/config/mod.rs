@@ -19,6 +19,7 @@ mod kill;
 mod listener;
 mod load;
 mod pairs;
+mod paths;
 mod predicate;
 mod read;
 mod reader;
@@ -47,7 +48,7 @@ mod witnesses;
 
 pub use context::Env;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};
-pub use golden::{Golden, run_goldens};
+pub use golden::{Golden, GoldenRun, run_goldens};
 pub use load::{Loaded, load, load_keeping, load_text};
 pub use render::Color;
 pub use schema::schema;

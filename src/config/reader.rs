@@ -15,6 +15,10 @@ use super::suggest::nearest;
 /// How many keys of a table are looked at for one that was misspelt.
 const LOOKED_AT_MAX: usize = 100;
 
+/// Keys that belong to another table: the table that has no such key, the key, and where it is written.
+const ELSEWHERE: &[(&str, &str, &str)] =
+    &[("[[route]]", "rescue", "`rescue` belongs to a variant: write it in `[route.canary]` or `[[route.variant]]`")];
+
 /// Reads one table.
 #[derive(Debug)]
 pub(super) struct Reader<'d> {
@@ -189,6 +193,10 @@ impl<'d> Reader<'d> {
         if self.spec.later.contains(&key) {
             return finding.help(format!("`{key}` is not supported by this version of Pointsman"));
         }
+        let elsewhere = ELSEWHERE.iter().find(|(title, known, _)| *title == self.spec.title && *known == key);
+        if let Some((_, _, help)) = elsewhere {
+            return finding.help(*help);
+        }
         if !context.listens() {
             return finding;
         }
@@ -288,6 +296,11 @@ impl<'d> Item<'d> {
     /// Whether it is a table.
     pub(super) const fn is_table(&self) -> bool {
         matches!(self.node.value, Value::Table(_))
+    }
+
+    /// Whether it is `true` or `false`.
+    pub(super) const fn is_boolean(&self) -> bool {
+        matches!(self.node.value, Value::Boolean(_))
     }
 
     /// Whether it is a string.

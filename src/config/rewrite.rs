@@ -5,6 +5,7 @@ use regex::Regex;
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::paths;
 use super::reader::{Reader, Text};
 use super::spec::{Form, Spec, optional};
 use super::suggest::did_you_mean;
@@ -31,11 +32,17 @@ pub(super) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>) -> Rewrite
     let (pattern, to) = (reader.text(context, "regex"), reader.text(context, "to"));
     let host = reader.text(context, "host");
     reader.finish(context);
-    if let Some(text) = prefix.as_ref().filter(|text| !value::is_plain_path(text)) {
-        let finding = Finding::error("bad-path", text.span, format!("`{}` is not a path", &**text));
-        let normal = normal_path(text, EncodedSlash::Keep).ok().filter(|normal| value::is_plain_path(normal));
-        let better = normal.map(|normal| format!("paths are forwarded in their normal form: `{normal}`"));
-        context.report(finding.help("a prefix begins with `/`").maybe_help(better));
+    if let Some(text) = prefix.as_ref().filter(|text| !paths::is_plain_path(text)) {
+        let normal = normal_path(text, EncodedSlash::Keep).ok().filter(|normal| paths::is_plain_path(normal));
+        let (message, help) = match normal {
+            Some(normal) => {
+                let help = format!("paths are forwarded in their normal form: `{normal}`");
+                (format!("`{}` is not a path", &**text), help)
+            }
+            None if text.starts_with('/') && !text.contains('*') => paths::not_plain(text, (text, "")),
+            None => (format!("`{}` is not a path", &**text), "a prefix begins with `/` and has no `*`".to_owned()),
+        };
+        context.report(Finding::error("bad-path", text.span, message).help(help));
     }
     if let (Some(prefix), Some(pattern)) = (&prefix, &pattern) {
         let finding = Finding::error("ambiguous", pattern.span, "a rewrite cannot have both `prefix` and `regex`");

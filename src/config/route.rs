@@ -5,6 +5,7 @@ use super::context::Context;
 use super::diagnostic::Finding;
 use super::grpc::{self, GRPC};
 use super::listener::Listeners;
+use super::paths;
 use super::predicate::{self, NAMED};
 use super::reader::{Item, Reader, Text};
 use super::registry::Registry;
@@ -43,7 +44,7 @@ pub(super) const ROUTE: Spec = Spec {
         optional("timeout", Form::Table(&TIMEOUT), "Bounds in time; `0s` is none."),
         optional("limits", Form::Table(&LIMITS), "Bounds in size."),
     ],
-    later: &["retry", "rate_limit", "rescue", "rollout"],
+    later: &["retry", "rate_limit", "rollout"],
 };
 
 /// `[route.match]`.
@@ -152,7 +153,7 @@ fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32, listen
     }
     if let Some(item) = reader.get("path") {
         let items = predicate::not_empty(context, &item);
-        matches.paths = each(context, &items, value::path);
+        matches.paths = each(context, &items, paths::path);
     }
     if let Some(item) = reader.get("methods") {
         let items = predicate::not_empty(context, &item);

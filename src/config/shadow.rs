@@ -274,7 +274,9 @@ fn is_own(listener: &ListenerSpec, host: &EndpointHost, port: u16) -> bool {
     let bound = listener.address.ip();
     let same = match host {
         EndpointHost::Ip(ip) => *ip == bound || (bound.is_unspecified() && ip.is_loopback()),
-        EndpointHost::Name(name) => name == "localhost" && (bound.is_unspecified() || bound.is_loopback()),
+        EndpointHost::Name(name) => {
+            name.trim_end_matches('.') == "localhost" && (bound.is_unspecified() || bound.is_loopback())
+        }
     };
     listener.address.port() == port && same
 }

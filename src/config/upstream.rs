@@ -204,10 +204,16 @@ fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
         }
         None => (rest, if protocol == Protocol::Https { 443 } else { 80 }),
     };
-    if !value::is_host(host) {
+    // A dot at the end makes a name absolute: it is looked up as it is, without the system's search domains.
+    let relative = host.strip_suffix('.').unwrap_or(host);
+    if !value::is_host(relative) {
         return Err(format!("`{host}` is not a host"));
     }
-    let bare = host.trim_matches(['[', ']']);
+    let bare = relative.trim_matches(['[', ']']);
+    if relative != host && bare.parse::<IpAddr>().is_ok() {
+        return Err(format!("`{host}` is an address with a dot at its end: write `{relative}`"));
+    }
+    let bare = if relative == host { bare } else { host };
     let host = bare.parse::<IpAddr>().map_or_else(|_| EndpointHost::Name(bare.to_ascii_lowercase()), EndpointHost::Ip);
     Ok((protocol, host, port))
 }
@@ -225,6 +231,7 @@ mod tests {
         check("h2c://[::1]:50051/", (Protocol::H2c, EndpointHost::Ip("::1".parse().unwrap()), 50051));
         check("https://a.example", (Protocol::Https, name("a.example"), 443));
         check("https://10.0.0.1:8443", (Protocol::Https, EndpointHost::Ip([10, 0, 0, 1].into()), 8443));
+        check("http://Web.test.:9120", (Protocol::Http1, name("web.test."), 9120));
         check("http://[::1]", (Protocol::Http1, EndpointHost::Ip("::1".parse().unwrap()), 80));
         for bad in [
             "10.0.0.1:80",

@@ -9,7 +9,7 @@ use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
 use super::reader::{Item, Reader, Text};
 use super::source::{Span, offset};
-use crate::route::{EncodedSlash, HostPattern, PathPattern, Weight, needless_escape, normal_path};
+use crate::route::{HostPattern, Weight};
 
 /// Bound on a compiled regex, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -207,7 +207,9 @@ pub(super) fn token(context: &mut Context<'_>, name: &str, at: Span) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     let holds = !name.is_empty() && name.bytes().all(token);
     if !holds {
-        context.report(Finding::error("bad-cookie", at, format!("`{name}` is not the name of a cookie")));
+        let message = format!("`{name}` is not the name of a cookie");
+        let help = "a name has letters, digits, `-`, `_` or `.`, and no blank, such as `pm_id`";
+        context.report(Finding::error("bad-cookie", at, message).help(help));
     }
     holds
 }
@@ -291,53 +293,6 @@ pub(super) fn host(context: &mut Context<'_>, item: &Item<'_>) -> Option<HostPat
         return refuse(context, format!("`{}` is not a host", &*text), help);
     }
     Some(if wild { HostPattern::Wildcard(format!(".{suffix}")) } else { HostPattern::Exact(suffix.to_owned()) })
-}
-
-/// Whether a text is a path as it is matched and forwarded: absolute, legal bytes only, in normal form.
-pub(super) fn is_plain_path(path: &str) -> bool {
-    let legal = |b: u8| b > b' ' && b < 0x7f && !b"#?*\"<>\\^`{|}".contains(&b);
-    let normal = normal_path(path, EncodedSlash::Keep);
-    path.starts_with('/') && path.bytes().all(legal) && normal.is_ok_and(|normal| *normal == *path)
-}
-
-/// A path pattern: `/x`, `/x/*` or `{ regex = "…" }`.
-pub(super) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Option<PathPattern> {
-    if item.is_table() {
-        let reader = item.table(context, &super::route::PATH)?;
-        let regex_text = reader.need(context, "regex").and_then(|item| item.text(context));
-        reader.finish(context);
-        return path_regex(context, &regex_text?).map(PathPattern::Regex);
-    }
-    let text = item.text(context)?;
-    let (plain, prefix) = text.strip_suffix("/*").map_or((&*text, false), |plain| (plain, true));
-    let help = if text.contains('*') {
-        "`*` may only stand at the end, as in `/x/*`; for more, write `{ regex = \"…\" }`"
-    } else {
-        "write `/x` for exactly this, or `/x/*` for all below"
-    };
-    let probe = if plain.is_empty() && prefix { "/" } else { plain };
-    if !is_plain_path(probe) {
-        let normal = normal_path(probe, EncodedSlash::Keep).ok().filter(|normal| is_plain_path(normal));
-        let finding =
-            Finding::error("bad-path", text.span, format!("`{}` is not a path that a request can have", &*text));
-        let rest = if prefix { "/*" } else { "" };
-        let better = normal.map(|normal| format!("paths are matched in their normal form: `{normal}{rest}`"));
-        context.report(finding.help(help).maybe_help(better));
-        return None;
-    }
-    Some(if prefix { PathPattern::Prefix(plain.to_owned()) } else { PathPattern::Exact(plain.to_owned()) })
-}
-
-/// A regex for paths. An escape in it that no normal path has can match nothing.
-fn path_regex(context: &mut Context<'_>, text: &Text<'_>) -> Option<regex::Regex> {
-    if let Some(at) = needless_escape(text) {
-        let escape = &text[at..at + 3];
-        let message = format!("`{escape}` is in no path that is matched");
-        let normal = normal_path(&format!("/{escape}"), EncodedSlash::Keep).map(|path| path[1..].to_owned());
-        let help = normal.map(|normal| format!("paths are matched in their normal form: write `{normal}`")).ok();
-        context.report(Finding::warning("bad-path", inside(context, text, at, 3), message).maybe_help(help));
-    }
-    regex(context, text)
 }
 
 /// A duration of a key, where "0s" means none.

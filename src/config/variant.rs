@@ -33,6 +33,9 @@ const RESCUE: Spec = Spec {
     later: &["methods"],
 };
 
+/// Both forms of `rescue`.
+const RESCUE_HELP: &str = "write `rescue = false`, so that stable never answers, or `rescue = { on = [\"connect\"] }`";
+
 /// What `on` may name.
 const RESCUED_ON: &[&str] = &["connect"];
 
@@ -216,6 +219,10 @@ fn arm(
 /// `rescue`: a switch, or what it is for.
 fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
     if !item.is_table() {
+        if !item.is_boolean() {
+            item.mismatch_with(context, ("`false` or a table", RESCUE_HELP));
+            return Rescue::Connect;
+        }
         return if item.boolean(context) == Some(false) { Rescue::Off } else { Rescue::Connect };
     }
     let Some(reader) = item.table(context, &RESCUE) else { return Rescue::Connect };

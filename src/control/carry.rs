@@ -238,7 +238,9 @@ fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses:
         let tls = match spec.protocol {
             Protocol::Http1 | Protocol::H2c => None,
             Protocol::Https => {
-                let name = server_name.unwrap_or_else(|| host.trim_matches(['[', ']']));
+                // The dot of an absolute name is for the resolver: no certificate has it.
+                let own = host.strip_suffix('.').unwrap_or(host);
+                let name = server_name.unwrap_or_else(|| own.trim_matches(['[', ']']));
                 let dial = config.and_then(|config| Dial::new(Arc::clone(config), name));
                 // In the clear is no way to speak to it.
                 let Some(dial) = dial else { continue };

@@ -419,7 +419,7 @@ impl Controller {
         }
         let old = self.store.load();
         let addresses = self.ledger.addresses();
-        tracing::info!(name, addresses = ?addresses.get(name), "a name has new addresses");
+        tracing::info!(name, addresses = self.ledger.listed(name), "a name has new addresses");
         let endpoints = carry::all_endpoints(Some(&old), &old.rules, &addresses);
         self.store.publish(Snapshot {
             generation: old.generation,

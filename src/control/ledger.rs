@@ -158,6 +158,11 @@ impl Ledger {
         news == News::Addresses
     }
 
+    /// The addresses of a name, as a plain list for the log.
+    pub(super) fn listed(&self, name: &str) -> String {
+        self.pages().names.get(name).map(Resolution::listed).unwrap_or_default()
+    }
+
     /// The last good answers.
     #[must_use]
     pub fn addresses(&self) -> HashMap<String, Vec<std::net::IpAddr>> {

@@ -36,6 +36,12 @@ pub enum News {
 }
 
 impl Resolution {
+    /// The addresses, as a plain list for the log.
+    pub(super) fn listed(&self) -> String {
+        let all: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        all.join(", ")
+    }
+
     /// Notes what a lookup came to.
     pub(super) fn note(&mut self, answered: &Answered) -> News {
         match answered {
@@ -91,5 +97,13 @@ mod tests {
         }
         assert_eq!((resolution.succeeded, resolution.failed), (4, 7));
         assert_eq!((resolution.addresses.len(), resolution.error), (1, None));
+    }
+
+    #[test]
+    fn addresses_are_a_plain_list() {
+        let mut resolution = Resolution::default();
+        assert_eq!(resolution.listed(), "");
+        resolution.addresses = vec![IpAddr::from([127, 0, 0, 22]), "fd00::1".parse().unwrap()];
+        assert_eq!(resolution.listed(), "127.0.0.22, fd00::1");
     }
 }

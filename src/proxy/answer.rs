@@ -137,7 +137,7 @@ fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
 /// `redirect`.
 pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response<Source> {
     let request_id = exchange.request_id();
-    let location = redirect.to.expand(&values(exchange, &request_id));
+    let location = redirect.to.location(&values(exchange, &request_id));
     let mut response = Response::new(Source::Own(None));
     *response.status_mut() = redirect.status;
     response.headers_mut().insert(header::LOCATION, location);

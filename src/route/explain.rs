@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::nearly::nearly;
 use super::teller::Teller;
 use super::untrusted::dropped;
 use super::{
     Action, Caller, Copied, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Place,
-    Reason, Rescue, Route, Rules, Sampled, Split, Spread, Template, Values, VariantId, VerifiedCert, Weight, cookie,
-    decide, normal_host, normal_path,
+    Reason, Rescue, Route, Rules, Sampled, Split, Spread, Values, VariantId, VerifiedCert, Weight, cookie, decide,
+    normal_host, normal_path,
 };
 
 /// A request as it is asked about: as a client would send it.
@@ -163,6 +163,8 @@ pub struct Served {
     pub variant: String,
     /// Its upstream's name.
     pub upstream: String,
+    /// How many variants the route has, stable included.
+    pub variants: usize,
     /// Who answers how much, where nothing sticks and each request is decided anew: the decision and the variant are
     /// then those of a first request, without its bucket. Empty where callers stick.
     pub anew: Vec<(String, Weight)>,
@@ -256,7 +258,7 @@ impl Explanation {
         };
         let variant;
         self.outcome = match &route.action {
-            Action::Redirect(redirect) => Outcome::Redirect(redirect.status, text(&redirect.to, &values)),
+            Action::Redirect(redirect) => Outcome::Redirect(redirect.status, text(&redirect.to.location(&values))),
             Action::Respond(respond) => Outcome::Respond(respond.status),
             Action::Split(split) => {
                 let (served, steps) = serve(rules, split, head, caller, lookup);
@@ -337,6 +339,7 @@ fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, loo
         decision,
         variant: variant.name.clone(),
         upstream: upstream.to_owned(),
+        variants: split.variants.len(),
         anew,
         forwarded_path: match split.rewrite.path(head.path, lookup.matched) {
             Ok(path) => Ok(with_query(&path, head.query)),
@@ -390,14 +393,14 @@ fn why(route: &Route, head: &Head<'_>, rules: &Rules) -> String {
 /// Edits with their values filled in.
 fn edits(edits: &HeaderEdits, values: &Values<'_>) -> Vec<HeaderEdit> {
     let removed = edits.remove.iter().cloned().map(HeaderEdit::Remove);
-    let set = edits.set.iter().map(|(name, value)| HeaderEdit::Set(name.clone(), text(value, values)));
-    let added = edits.add.iter().map(|(name, value)| HeaderEdit::Add(name.clone(), text(value, values)));
+    let set = edits.set.iter().map(|(name, value)| HeaderEdit::Set(name.clone(), text(&value.expand(values))));
+    let added = edits.add.iter().map(|(name, value)| HeaderEdit::Add(name.clone(), text(&value.expand(values))));
     removed.chain(set).chain(added).collect()
 }
 
 /// A template filled in, as text.
-fn text(template: &Template, values: &Values<'_>) -> String {
-    String::from_utf8_lossy(template.expand(values).as_bytes()).into_owned()
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
 /// That a wish to become a WebSocket is not passed on, where the route does not allow it.

@@ -205,6 +205,7 @@ impl fmt::Display for Outcome {
             Err(why) => writeln!(f, "forward   500: {why}")?,
         }
         let sample = match (decision.counted, decision.unkeyed) {
+            (Counted::No, _) if served.variants < 2 => "no statistics: the route has no other variant to compare with",
             (Counted::Yes, _) => "counts in the statistics",
             (Counted::No, true) => "does not count in the statistics: no sticky key",
             (Counted::No, false) => "does not count in the statistics: not a random sample",

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderValue;
 
 /// A text with placeholders, parsed when the file is compiled.
@@ -111,9 +111,9 @@ pub struct Values<'a> {
 }
 
 impl Part {
-    /// The names of all placeholders, for suggestions; those for redirects only come last.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        PLACEHOLDERS.iter().map(|(name, _)| *name)
+    /// All placeholders, for suggestions; those for redirects only come last.
+    pub fn placeholders() -> impl Iterator<Item = &'static Self> {
+        PLACEHOLDERS.iter().map(|(_, part)| part)
     }
 
     /// Whether only a redirect knows its value.
@@ -201,6 +201,20 @@ impl Template {
         }
     }
 
+    /// The `Location` of a redirect: [`Template::expand`], but no value of a request turns a path into another host. A
+    /// path that begins with two slashes gets `/.` in front, which clients remove again (RFC 3986 §4.2, §5.2.4). A
+    /// template that itself begins with two slashes means another host and stays as it is.
+    #[must_use]
+    pub fn location(&self, values: &Values<'_>) -> HeaderValue {
+        let expanded = self.expand(values);
+        let is_network_path = NETWORK_PATH.iter().any(|start| expanded.as_bytes().starts_with(start.as_bytes()));
+        if !is_network_path || NETWORK_PATH.iter().any(|start| self.starts_with(start)) {
+            return expanded;
+        }
+        let path = [b"/.", expanded.as_bytes()].concat();
+        HeaderValue::from_maybe_shared(Bytes::from(path)).unwrap_or_else(|_| HeaderValue::from_static("/"))
+    }
+
     /// The text with its placeholders filled in. Control characters in a value are left out, so that no value can begin
     /// another header.
     #[must_use]
@@ -236,6 +250,9 @@ impl Template {
         HeaderValue::from_maybe_shared(out.0.freeze()).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
+
+/// What begins a network path (RFC 3986 §4.2): browsers read a host behind it, and `\` as `/`.
+const NETWORK_PATH: [&str; 2] = ["//", "/\\"];
 
 /// Bytes that a header may hold.
 struct Clean(BytesMut);
@@ -318,6 +335,29 @@ mod tests {
     }
 
     #[test]
+    fn a_path_of_a_request_is_no_other_host() {
+        let tenant = Some("/evil.com");
+        for (text, path, location) in [
+            ("{path}{query}", "/p", "/p?q=1"),
+            ("{path}{query}", "//evil.com/x", "/.//evil.com/x?q=1"),
+            ("{path}/", "/\\evil.com/x", "/./\\evil.com/x/"),
+            ("{path}", "///evil.com", "/.///evil.com"),
+            ("{path}", "/", "/"),
+            ("{path}{path}", "/", "/.//"),
+            ("/{tenant}/x", "/", "/.//evil.com/x"),
+            ("/{path}", "/p", "/.//p"),
+            ("/shop{path}", "//evil.com/x", "/shop//evil.com/x"),
+            ("https://shop.example{path}", "//evil.com/x", "https://shop.example//evil.com/x"),
+            ("//cdn.example/a", "/p", "//cdn.example/a"),
+            ("//cdn.example{path}", "//evil.com/x", "//cdn.example//evil.com/x"),
+            ("/\\cdn.example{path}", "/p", "/\\cdn.example/p"),
+        ] {
+            let values = Values { path, tenant, query: Some("q=1"), ..Values::default() };
+            assert_eq!(Template::parse(text).unwrap().location(&values), location, "{text} of {path}");
+        }
+    }
+
+    #[test]
     fn faults_have_a_place() {
         for (text, at, len, what) in [
             ("a {nope} b", 2, 6, TemplateFault::Unknown("nope".into())),
@@ -336,6 +376,6 @@ mod tests {
         let template = Template::parse("x{route}{host}").unwrap();
         let names: Vec<_> = template.placeholders().map(|part| (part.name(), part.is_for_redirects())).collect();
         assert_eq!(names, [(Some("route"), false), (Some("host"), true)]);
-        assert_eq!(Part::names().count(), PLACEHOLDERS.len());
+        assert_eq!(Part::placeholders().filter_map(Part::name).count(), PLACEHOLDERS.len());
     }
 }

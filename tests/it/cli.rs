@@ -211,6 +211,29 @@ fn check_runs_the_goldens() {
 }
 
 #[test]
+fn a_golden_that_is_wrong_twice_is_one_that_failed() {
+    let wrong = "[[test]]\nrequest = { host = \"shop.example.com\" }\n\
+                 expect = { variant = \"canary\", upstream = \"shop-v2\", reason = \"target\" }\n";
+    let dir = dir(&format!("{ROUTES}{wrong}"));
+    let finished = check(&dir, "check", 78);
+    assert!(finished.stderr.contains("1 of 2 goldens failed"), "{}", finished.stderr);
+    let report = json(&check(&dir, "check --json", 78).stdout);
+    assert_eq!(report["goldens"], serde_json::json!({ "passed": 1, "failed": 1 }), "{report}");
+    assert_eq!(report["errors"], 3, "one for each thing that is wrong");
+}
+
+#[test]
+fn a_route_without_variants_has_nothing_to_compare() {
+    let alone = "[[route]]\nname = \"alone\"\nmatch = { path = \"/alone\" }\nstable = \"shop-v1\"\n";
+    let finished = check(&dir(&format!("{ROUTES}{alone}")), "explain --host a --path /alone", 0);
+    assert!(
+        finished.stdout.contains("by stable; no statistics: the route has no other variant"),
+        "{}",
+        finished.stdout
+    );
+}
+
+#[test]
 fn colour_is_for_people() {
     let dir = dir("schema = 2");
     assert!(!check(&dir, "check", 78).stderr.contains('\x1b'));

@@ -1,7 +1,7 @@
 //! What the proxy tells upstreams about clients, and clients about itself: forwarded fields, ids, `Via`, loops, hop by
 //! hop fields, and the errors that it makes by itself.
 
-use crate::harness::{Answer, H2, Proxy, Upstream, field, until};
+use crate::harness::{Answer, H2, Proxy, Raw, Upstream, field, until};
 
 /// One route, with all of 127/8 trusted.
 const TRUSTING: &str = r#"
@@ -397,6 +397,33 @@ name = "all"
 match = { path = "/*" }
 stable = "main"
 "#;
+
+#[test]
+fn a_redirect_to_the_path_of_a_request_stays_at_its_host() {
+    let toml = "[[route]]\nname = 'slash'\nmatch = { path = '/*' }\nredirect = { to = '{path}{query}' }\n";
+    let proxy = Proxy::workers(1).start(toml);
+    let mut client = proxy.connect();
+    for (target, location) in [
+        ("/a/b?c=1", "/a/b?c=1"),
+        ("//evil.com/x", "/.//evil.com/x"),
+        ("/\\evil.com/x?y", "/./\\evil.com/x?y"),
+        ("http://test//evil.com", "/.//evil.com"),
+        ("/..//evil.com/x", ""),
+        ("/a/..//evil.com/x", "/.//evil.com/x"),
+        ("/%2F/evil.com", "/%2F/evil.com"),
+    ] {
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        let answer = client.read_response();
+        let expected = if location.is_empty() { (400, None) } else { (308, Some(location)) };
+        assert_eq!((answer.status, answer.field("location")), expected, "{target}");
+        if expected.0 == 400 {
+            client = proxy.connect();
+        }
+    }
+    let ask = format!("GET /explain?host=test&path=//evil.com/x HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.admin());
+    let told = Raw::connect(proxy.admin()).send(ask).read_response().text();
+    assert!(told.contains("/.//evil.com/x"), "{told}");
+}
 
 #[test]
 fn a_listener_sends_requests_in_the_clear_to_https() {

@@ -14,6 +14,7 @@ use pointsman::control::{Answer, Answered};
 use crate::dead_endpoints::Deaf;
 use crate::harness::proxy::Setup;
 use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, until};
+use crate::upstream_tls::{Authority, Close, Front, config, files};
 
 const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -156,6 +157,26 @@ fn ready(proxy: &Proxy) -> (u16, String) {
     let head = format!("GET /readyz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", proxy.admin());
     let answer = Raw::connect(proxy.admin()).send(head).read_response();
     (answer.status, answer.text())
+}
+
+#[test]
+fn a_name_with_a_dot_at_its_end_is_looked_up_as_it_is() {
+    let (book, echo) = (Book::default(), Upstream::echo());
+    book.say("web.svc.internal.", ONE);
+    let port = echo.address().port();
+    let proxy = book.setup().place("main", format!("web.svc.internal.:{port}")).start(ONE_ROUTE);
+    assert_eq!(proxy.connect().get("/", "").status, 200);
+
+    // The certificate has no dot.
+    let authority = Authority::new();
+    let front = config(&authority.issue("web.svc.internal"), None);
+    let front = Front::with(&front, (b"http/1.1", echo.address(), Close::Notified));
+    let dir = files(&[("ca.pem", &authority.pem)]);
+    let text = ONE_ROUTE.replace("http://", "https://");
+    let text = format!("{text}\n[upstream.main.tls]\nca = \"{}/ca.pem\"\n", dir.path().display());
+    let proxy = book.setup().place("main", format!("web.svc.internal.:{}", front.address.port())).start(&text);
+    let answer = proxy.connect().get("/", "");
+    assert_eq!(answer.status, 200, "{:?}", answer.field("proxy-status"));
 }
 
 #[test]

@@ -93,6 +93,9 @@ impl Page {
         let name = word(&told["variant"]);
         let number = list(&told["variants"]).iter().position(|variant| variant["name"] == told["variant"]);
         let counts = match (told["counted"].as_bool(), told["unkeyed"].as_bool()) {
+            (Some(false), _) if list(&told["variants"]).len() == 1 => {
+                "no statistics: the route has no other variant to compare with"
+            }
             (Some(true), _) => "counts in the statistics",
             (_, Some(true)) => "does not count in the statistics: no sticky key",
             _ => "does not count in the statistics: not a random sample",

@@ -39,6 +39,17 @@ fn shop() -> Rules {
 }
 
 #[test]
+fn a_route_without_variants_has_nothing_to_compare() {
+    let sample = |path: &str| {
+        let told = explain(&shop(), &asked(&Ask::get("shop.example.com", ""), path)).to_string();
+        told.lines().find_map(|line| line.strip_prefix("sample    ").map(str::to_owned)).unwrap()
+    };
+    assert_eq!(sample("/elsewhere?tenant=acme"), "no statistics: the route has no other variant to compare with");
+    assert_eq!(sample("/elsewhere"), "no statistics: the route has no other variant to compare with");
+    assert_eq!(sample("/checkout/pay"), "does not count in the statistics: no sticky key");
+}
+
+#[test]
 fn a_decision_is_told_step_by_step() {
     let ask = Ask::get("Shop.Example.com:80", "");
     let told = explain(&shop(), &asked(&ask, "/a/../checkout/pay?tenant=acme"));
