@@ -161,7 +161,7 @@ fn compared(route: &Value, facts: &mut Vec<(&'static str, String)>) {
     facts.push(("copies", milliseconds(&comparison["latency_seconds"]["candidate"])));
 }
 
-/// The headline: how many answers differ for another reason than noise, or why that cannot be told.
+/// The headline: how many answers differ for another reason than noise, or why that is unknown.
 fn mismatch(comparison: &Value) -> String {
     let (controls, early) = (number(&comparison["with_control"]), number(&comparison["controls_ended_early"]));
     let Some(net) = comparison["net_mismatch"].as_f64() else {
@@ -170,10 +170,10 @@ fn mismatch(comparison: &Value) -> String {
             _ if controls == early => "all controls failed or have another status, so what is noise is not known",
             _ => "every control differs, too; ignore the fields in which they do",
         };
-        return format!("cannot be told: {why}");
+        return format!("unknown: {why}");
     };
     if number(&comparison["compared"]) == 0 {
-        return "cannot be told: nothing could be compared yet".to_owned();
+        return "unknown: nothing could be compared yet".to_owned();
     }
     let upper = comparison["net_mismatch_upper"].as_f64().unwrap_or(1.0);
     let told = format!("{} beyond the noise, below {} with 99 % confidence", percent(net), percent(upper));

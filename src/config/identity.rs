@@ -109,7 +109,7 @@ fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<E
                 context.report(Finding::error("bad-extractor", text.span, message).help(help));
             }
             if field.is_some() {
-                warn_uncertified(context, (text.span, "this names nobody"));
+                warn_uncertified(context, (text.span, "no request has this identity"));
             }
             field.map(Extractor::ClientCert)
         }

@@ -143,7 +143,7 @@ fn warn_of_anew(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], to
     }
 }
 
-/// Warns of weights that move nobody, since nothing gives the sticky key. A weight of 100 needs none.
+/// Warns of weights that move no caller, since nothing gives the sticky key. A weight of 100 needs none.
 fn warn_of_no_key(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -160,7 +160,7 @@ fn warn_of_no_key(
     }
     let keys: Vec<_> = sticky.iter().map(|key| key.name()).collect();
     let message = format!(
-        "nobody gets {} by weight: no request has a {}, the sticky key of this route",
+        "no caller gets {} by weight: no request has a {}, the sticky key of this route",
         lost.join(" or "),
         keys.join(" or a ")
     );

@@ -128,7 +128,7 @@ fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
     let way = if matches!(exchange.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
     let taken = held.add_body(way, length);
     taken.map_err(|refusal| {
-        // The service has done what was asked for: nobody is invited to ask again.
+        // The service has processed the request: the client is not invited to repeat it.
         exchange.client.worker.meter().refuse(refusal);
         Fault::AnswerMemory
     })

@@ -217,7 +217,7 @@ impl Budget {
         let bytes = size(connection_bytes);
         // Windows that are hardly wider are not worth it.
         let wide = stream_bytes >= 2 * narrow && self.wide.get() + bytes <= self.max / WIDE_PART;
-        // It is set aside, not held: it is nobody's share.
+        // It is set aside, not held: no share is charged for it.
         let wide = wide && self.take_bytes(bytes, None).is_ok();
         let (stream_bytes, connection_bytes) =
             if wide { (stream_bytes, connection_bytes) } else { (narrow, narrow * STREAMS_FULL) };

@@ -160,7 +160,7 @@ impl Client {
         Ends { client: self.peer, local: self.local }
     }
 
-    /// What its address has under way; nobody counts that of trusted proxies.
+    /// What its address has under way; trusted proxies have no share.
     pub(super) fn share(&self) -> Option<&Rc<Share>> {
         self.presence.share.as_ref()
     }

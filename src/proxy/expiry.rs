@@ -48,7 +48,7 @@ pub(super) struct Watched {
     place: Cell<usize>,
     /// Since when a write is stuck.
     stuck_ms: Cell<u64>,
-    /// Since when it has no request under way.
+    /// Since when it has no request under way, and the time that a slow reader takes over what is left.
     quiet_ms: Cell<u64>,
     /// What it has been given of answers and has not sent, since the first piece that counts.
     pub(super) outbox: OnceCell<Arc<Outbox>>,
@@ -110,7 +110,12 @@ impl Watched {
 
     /// Its last request has ended.
     pub(super) fn is_quiet(&self, now_ms: u64) {
-        self.quiet_ms.set(now_ms);
+        self.quiet_ms.set(now_ms + patience_ms(self.unsent_bytes()));
+    }
+
+    /// Bytes of answers that it has been given and has not sent.
+    fn unsent_bytes(&self) -> u64 {
+        self.outbox.get().map_or(0, |outbox| outbox.bytes() as u64)
     }
 
     /// Since when it has stalled: a write is stuck, or what is left of its answers waits for a window (HTTP/2).
@@ -118,8 +123,7 @@ impl Watched {
         if self.writing.get() != NEVER {
             return Some(self.stuck_ms.get());
         }
-        let bytes = self.outbox.get().map_or(0, |outbox| outbox.bytes());
-        (self.quiet_ms.get() != NEVER && bytes > 0).then(|| self.quiet_ms.get() + patience_ms(bytes as u64))
+        (self.quiet_ms.get() != NEVER && self.unsent_bytes() > 0).then(|| self.quiet_ms.get())
     }
 
     /// Ends it as if its stuck write had expired.

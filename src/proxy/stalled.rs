@@ -43,7 +43,7 @@ impl Slot {
     }
 }
 
-/// An upstream, as what holds one of its connections is known by. `0` is none.
+/// Identifies an upstream. `0` is none.
 pub(super) type UpstreamKey = usize;
 
 /// The key of the upstream whose connection an exchange holds.
