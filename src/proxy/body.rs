@@ -123,10 +123,7 @@ impl ResponseBody {
 
     /// A piece, counted until it has left the protocol stack. One that follows another and is small is copied: a slice of
     /// a buffer keeps the whole buffer.
-    fn counted(&mut self, data: Bytes) -> Bytes {
-        if let Some(held) = &mut self.exchange.held {
-            held.body_comes_in(data.len());
-        }
+    fn counted(&self, data: Bytes) -> Bytes {
         let client = &self.exchange.client;
         if self.exchange.version != Version::HTTP_2 && data.len() < COPIED_BELOW {
             // A connection of HTTP/1.1 has few pieces.

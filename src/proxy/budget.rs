@@ -26,18 +26,13 @@ const FIELD_BYTES: usize = 256;
 /// What the buffers of a request's body take up that is larger than one read: the client's side has read one piece of
 /// 64 KiB and holds another, and the upstream's side holds one that it writes.
 const UPLOAD_BYTES: usize = 192 * 1024;
-/// What the buffers of an answer's body take up at first before it is given to the client's side: one piece of 64 KiB that
-/// was read, and one that is being read. Pieces grow while the client takes them.
+/// What the buffers of an answer's body take up before it is given to the client's side: one piece of 64 KiB that was
+/// read, and one that is being read.
 const BODY_BYTES: usize = 128 * 1024;
 /// From this many bytes on, a piece of an answer is counted until it has left.
 const COUNTED_MIN: usize = 512;
-/// Memory is short when less than a quarter of the budget is left, and ample while less than a 32nd is taken.
+/// Memory is short when less than a quarter of the budget is left.
 const SHORT_PART: usize = 4;
-const AMPLE_PART: usize = 32;
-/// Bytes of an answer that are read at once where memory is short, and where it is neither short nor ample: a little less
-/// than a buffer of 16 and of 64 KiB, for hyper doubles a buffer that was filled.
-const SHORT_READ_BYTES: usize = 15 * 1024;
-const USUAL_READ_BYTES: usize = 60 * 1024;
 /// Windows of HTTP/2 connections that the budget has room for, and their bounds.
 const WINDOWS: usize = 16;
 const WINDOW_BYTES: (u32, u32) = (1024 * 1024, 64 * 1024 * 1024);
@@ -183,17 +178,6 @@ impl Budget {
     /// Whether little is left.
     pub(super) fn is_short(&self) -> bool {
         self.used() > self.max - self.max / SHORT_PART
-    }
-
-    /// How many bytes of an answer may be read at once: buffers grow while memory is ample.
-    pub(super) fn read_bytes_max(&self) -> usize {
-        if self.used() <= self.max / AMPLE_PART {
-            usize::MAX
-        } else if self.is_short() {
-            SHORT_READ_BYTES
-        } else {
-            USUAL_READ_BYTES
-        }
     }
 
     /// Takes bytes for an address, or says why not.
@@ -343,20 +327,6 @@ impl Held {
         Ok(())
     }
 
-    /// The answer's body comes in pieces of so many bytes: one was read, and one is being read.
-    pub(super) fn body_comes_in(&mut self, piece_bytes: usize) {
-        let more = (2 * piece_bytes).saturating_sub(self.bodies);
-        if self.bodies == 0 || more == 0 {
-            return;
-        }
-        self.budget.used.set(self.budget.used.get() + more);
-        if let Some(share) = &self.share {
-            share.take(more);
-        }
-        self.bytes += more;
-        self.bodies += more;
-    }
-
     /// The answer's body has been read whole.
     pub(super) fn forget_body(&mut self) {
         let bodies = std::mem::take(&mut self.bodies);
@@ -485,12 +455,6 @@ mod tests {
         assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100);
         held.add_body(Way::Alone, None).unwrap();
         assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100 + BODY_BYTES);
-        held.body_comes_in(BODY_BYTES);
-        assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100 + BODY_BYTES, "there is room for that already");
-        held.body_comes_in(1 << 20);
-        assert_eq!(budget.used(), REQUEST_BYTES + (2 << 20));
-        held.forget_body();
-        assert_eq!(budget.used(), REQUEST_BYTES);
         drop(held);
         assert_eq!(budget.used(), 0);
     }
@@ -514,15 +478,6 @@ mod tests {
         assert_eq!(exempt.len(), 321, "who is exempt gets what there is");
         drop((of_one, of_other, of_another, exempt));
         assert_eq!((budget.used(), one.bytes(), other.bytes()), (0, 0, 0));
-    }
-
-    #[test]
-    fn less_is_read_at_once_where_less_memory_is_left() {
-        let budget = Budget::of(64 << 20);
-        for (used, bytes) in [(0, usize::MAX), (2, usize::MAX), (3, 60 << 10), (48, 60 << 10), (49, 15 << 10)] {
-            budget.used.set(used << 20);
-            assert_eq!(budget.read_bytes_max(), bytes, "{used} MiB of 64");
-        }
     }
 
     #[test]

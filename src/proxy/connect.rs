@@ -28,9 +28,8 @@ use crate::telemetry::UpstreamSeries;
 const FIELD_BYTES: u32 = 32;
 /// What a buffer holds besides a head of the largest size.
 const BESIDES_HEAD_BYTES: usize = 8 * 1024;
-/// Buffers of an HTTP/1.1 connection grow to this while there is memory: with 64 KiB a body of 1 MiB costs 2.4 times the
-/// CPU. Where memory is short, less is read at once.
-const H1_BUFFER_BYTES: usize = 256 * 1024;
+/// Buffers of an HTTP/1.1 connection grow to this.
+const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// An endpoint that takes no streams on a new connection is not asked again before this.
 const FULL_MS: u64 = 1000;
 /// Bytes of a request that one stream may buffer for sending.

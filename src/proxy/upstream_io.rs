@@ -194,21 +194,20 @@ impl UpstreamIo {
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let most = this.worker.budget.read_bytes_max();
         if let Some(expected) = this.hints.begins.take() {
             this.answers.begin(expected);
         }
         if this.answers.is_broken() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not of the grammar")));
         }
-        if cursor.remaining() <= most && !this.answers.is_followed() && this.hints.heard.get() {
+        if !this.answers.is_followed() && this.hints.heard.get() {
             let read = Pin::new(&mut this.stream).poll_read(cx, cursor);
             this.hints.look_at(&read);
             return read;
         }
         let worker = Rc::clone(&this.worker);
         let mut scratch = worker.scratch.borrow_mut();
-        let room = cursor.remaining().min(scratch.len()).min(most);
+        let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         let read = Pin::new(this.stream.inner_mut()).poll_read(cx, &mut buffer);
         this.hints.look_at(&read);
