@@ -128,7 +128,7 @@ fn change(c: &mut Criterion) {
 fn rules() -> Rules {
     Rules {
         listeners: vec![],
-        admin: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        admin: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0))],
         state_dir: "state".into(),
         identity: Identity {
             tenant: vec![Extractor::Query("tenant".into())],

@@ -182,11 +182,19 @@ impl App {
         self.ledger.registry.workers
     }
 
-    /// Where the admin listener is bound.
+    /// Where the admin listener is bound: the first of its addresses.
+    ///
+    /// # Panics
+    /// Never: a file has at least one address for it.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
-        let bound = self.ledger.pages().admin;
-        bound.unwrap_or_else(|| self.ledger.snapshot().rules.admin)
+        self.ledger.pages().admin[0]
+    }
+
+    /// Where the admin listener is bound: all its addresses, in the order of the file.
+    #[must_use]
+    pub fn admin_all(&self) -> Vec<SocketAddr> {
+        self.ledger.pages().admin.clone()
     }
 
     /// Reads the files again and waits for what becomes of it.

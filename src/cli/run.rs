@@ -49,7 +49,9 @@ fn announcement(app: &App, arguments: &RunArguments) -> String {
     for (name, url) in app.urls() {
         let _ = writeln!(text, "  listener  {url}  {name}");
     }
-    let _ = writeln!(text, "  admin     http://{}", app.admin());
+    for address in app.admin_all() {
+        let _ = writeln!(text, "  admin     http://{address}");
+    }
     text
 }
 

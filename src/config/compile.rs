@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::admin::{self, ADMIN};
 use super::client_tls::SystemRoots;
 use super::context::Context;
 use super::diagnostic::Finding;
@@ -12,7 +13,7 @@ use super::golden::{self, Golden, TEST};
 use super::grpc;
 use super::identity::{self, IDENTITY};
 use super::kill::{self, KILL};
-use super::listener::{self, ACCESS_LOG, ADMIN, LISTENER, Listeners, STATE};
+use super::listener::{self, ACCESS_LOG, LISTENER, Listeners, STATE};
 use super::reader::{Named, Reader};
 use super::registry::{Kind, Registry};
 use super::route::{self, Headed, Names, ROUTE};
@@ -85,7 +86,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let (listeners, tls) = listener::listeners(context, &parts.listeners);
     let asks = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
     context.identified.extend(listeners.iter().any(asks).then_some("client_cert"));
-    let admin = listener::admin(context, parts.one("admin"), &listeners);
+    let admin = admin::admin(context, parts.one("admin"), &listeners);
     let state_dir = listener::state_dir(context, parts.one("state"));
     let (identity, witnesses) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));

@@ -1,6 +1,6 @@
-//! `[[listener]]`, `[admin]`, `[state]` and `[access_log]`.
+//! `[[listener]]`, `[state]` and `[access_log]`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -96,14 +96,6 @@ const LIMITS: Spec = Spec {
         ),
     ],
     later: &[],
-};
-
-/// `[admin]`.
-pub(super) const ADMIN: Spec = Spec {
-    title: "[admin]",
-    doc: "The admin listener: metrics, health, status, reload.",
-    keys: &[default("address", Form::Text, "\"127.0.0.1:9900\"", "Where it accepts; never a public address.")],
-    later: &["tokens"],
 };
 
 /// `[state]`.
@@ -224,7 +216,8 @@ where
     }
 }
 
-fn address(context: &mut Context<'_>, text: &Text<'_>) -> Option<SocketAddr> {
+/// An address with a port.
+pub(super) fn address(context: &mut Context<'_>, text: &Text<'_>) -> Option<SocketAddr> {
     let parsed = match text.strip_prefix(':') {
         Some(port) => port.parse().ok().map(|port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
         None => text.parse().ok(),
@@ -285,37 +278,6 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
     };
     reader.finish(context);
     limits
-}
-
-/// Compiles `[admin]`: never on a public address, since nothing asks who is there.
-pub(super) fn admin(context: &mut Context<'_>, reader: Option<&Reader<'_>>, listeners: &[ListenerSpec]) -> SocketAddr {
-    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
-    let Some(reader) = reader else { return usual };
-    let text = reader.text(context, "address");
-    reader.finish(context);
-    let Some((text, address)) = text.and_then(|text| address(context, &text).map(|address| (text, address))) else {
-        return usual;
-    };
-    if is_public(address.ip()) {
-        let message = format!("`{}` is a public address, and the admin listener asks nobody who they are", &*text);
-        let help = "listen on 127.0.0.1, or on a private address that only operators reach";
-        context.report(Finding::error("public-admin", text.span, message).help(help));
-    }
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
-        let message = format!("`{}` is taken by a listener", &*text);
-        context.report(Finding::error("duplicate-address", text.span, message));
-    }
-    address
-}
-
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(mapped) => is_public(IpAddr::V4(mapped)),
-            None => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-        },
-    }
 }
 
 /// Compiles `[state]`, which is read for files of later versions: nothing is written there yet.

@@ -2,6 +2,7 @@
 //! compiles it into [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all come this way.
 
 mod action;
+mod admin;
 mod client_tls;
 mod compare;
 mod compile;

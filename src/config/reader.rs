@@ -54,6 +54,13 @@ impl Deref for Text<'_> {
     }
 }
 
+impl Text<'_> {
+    /// Whether variables may stand in it as it is written.
+    pub(super) const fn is_expanded(&self) -> bool {
+        matches!(self.value, Cow::Owned(_))
+    }
+}
+
 /// A key that the user chose, its place and its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named<'d> {

@@ -41,7 +41,7 @@ fn the_shipped_example_holds() {
     let failed = run_goldens(&loaded);
     assert!(failed.failed == 0 && failed.diagnostics.is_empty(), "{failed}");
     assert_eq!(loaded.rules.listeners[0].address, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(loaded.rules.admin, "127.0.0.1:9900".parse().unwrap());
+    assert_eq!(loaded.rules.admin, ["127.0.0.1:9900".parse().unwrap()]);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_smallest_file_has_all_defaults() {
     assert_eq!(rules.listeners[0].name, ":8080");
     assert_eq!(rules.listeners[0].address, "0.0.0.0:8080".parse().unwrap());
     assert_eq!(rules.listeners[0].limits, Limits::default());
-    assert_eq!(rules.admin, "127.0.0.1:9900".parse().unwrap());
+    assert_eq!(rules.admin, ["127.0.0.1:9900".parse().unwrap()]);
     assert_eq!(rules.state_dir, Path::new("state"));
     assert_eq!(rules.access_log, AccessLog::default());
     assert!(rules.routes.is_empty() && !rules.kill.all && rules.kill.close_streams.is_none());

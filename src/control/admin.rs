@@ -1,6 +1,7 @@
 //! The admin listener: a small HTTP/1.1 server on the control plane's thread, far from any request's way.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use super::ledger::Ledger;
 use super::socket::{BindError, bind};
 use crate::snapshot::ListeningSocket;
 
-/// Connections at once; more wait in the kernel.
+/// Connections of one address at once; more wait in the kernel. Each address has its own, so that a crowd at one does
+/// not keep an operator from another.
 const CONNECTIONS_MAX: usize = 64;
 /// To send a request's head, which also bounds an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,12 +30,11 @@ const LIFE_MAX: Duration = Duration::from_mins(5);
 /// Pause after a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The admin listener.
+/// The admin listener: one socket for each address.
 pub struct Admin {
     ledger: Arc<Ledger>,
     events: mpsc::Sender<Event>,
-    connections: Arc<Semaphore>,
-    current: Option<Serving>,
+    serving: Vec<Serving>,
 }
 
 struct Serving {
@@ -43,17 +44,23 @@ struct Serving {
     accepting: JoinHandle<()>,
 }
 
-/// An address that can be adopted.
+/// Addresses that can be adopted, in the order of the file.
 #[derive(Debug)]
-pub struct Prepared {
-    wanted: SocketAddr,
-    /// None when the current one goes on.
-    socket: Option<Bound>,
+pub struct Prepared(Vec<Place>);
+
+/// One of them.
+#[derive(Debug)]
+enum Place {
+    /// The socket that is served for this address goes on.
+    Kept(SocketAddr),
+    /// A new socket.
+    New(Bound),
 }
 
 /// A socket, ready to be served.
 #[derive(Debug)]
 struct Bound {
+    wanted: SocketAddr,
     socket: Arc<ListeningSocket>,
     listener: TcpListener,
     address: SocketAddr,
@@ -62,58 +69,83 @@ struct Bound {
 impl Admin {
     /// Not bound yet.
     #[must_use]
-    pub fn new(ledger: Arc<Ledger>, events: mpsc::Sender<Event>) -> Self {
-        Self { ledger, events, connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)), current: None }
+    pub const fn new(ledger: Arc<Ledger>, events: mpsc::Sender<Event>) -> Self {
+        Self { ledger, events, serving: Vec::new() }
     }
 
-    /// Binds this address unless it is the current one, or somebody else has bound it for us.
+    /// Binds each of these addresses, unless it is served already or somebody else has bound it for us.
     ///
     /// # Errors
-    /// When it cannot be bound.
-    pub fn prepare(&self, wanted: SocketAddr, inherited: &mut Inherited) -> Result<Prepared, BindError> {
-        if self.current.as_ref().is_some_and(|current| current.wanted == wanted) {
-            return Ok(Prepared { wanted, socket: None });
+    /// The addresses that cannot be bound.
+    pub fn prepare(&self, wanted: &[SocketAddr], inherited: &mut Inherited) -> Result<Prepared, Vec<BindError>> {
+        // By address, and each socket once: the file may have port 0 more than once.
+        let mut served: Vec<SocketAddr> = self.serving.iter().map(|one| one.wanted).collect();
+        let (mut places, mut errors) = (Vec::new(), Vec::new());
+        for address in wanted {
+            if let Some(at) = served.iter().position(|one| one == address) {
+                served.swap_remove(at);
+                places.push(Place::Kept(*address));
+                continue;
+            }
+            match open(*address, wanted, inherited) {
+                Ok(bound) => places.push(Place::New(bound)),
+                Err(source) => {
+                    errors.push(BindError { who: "the admin listener".to_owned(), address: *address, source });
+                }
+            }
         }
-        let mut open = || {
-            let socket = match inherited.take(Wanted::Admin, wanted) {
-                Some(socket) => socket,
-                None => Arc::new(ListeningSocket::own(bind(wanted)?)),
-            };
-            let listener = TcpListener::from_std(socket.try_clone()?)?;
-            Ok(Bound { address: socket.local_addr()?, socket, listener })
-        };
-        match open() {
-            Ok(bound) => Ok(Prepared { wanted, socket: Some(bound) }),
-            Err(source) => Err(BindError { who: "the admin listener".to_owned(), address: wanted, source }),
-        }
+        if errors.is_empty() { Ok(Prepared(places)) } else { Err(errors) }
     }
 
-    /// Serves there from now on, and says where that is. Connections to the old address end as they will.
-    pub fn adopt(&mut self, prepared: Prepared) -> SocketAddr {
-        let Prepared { wanted, socket } = prepared;
-        if let Some(Bound { socket, listener, address: bound }) = socket {
-            self.close();
-            let desk = Arc::new(Desk::new(Arc::clone(&self.ledger), self.events.clone(), bound));
-            let accepting = tokio::spawn(accept(listener, desk, Arc::clone(&self.connections)));
-            self.current = Some(Serving { wanted, bound, socket, accepting });
+    /// Serves these addresses from now on and no others, and says where that is. Connections to an address that is gone
+    /// end as they will.
+    pub fn adopt(&mut self, prepared: Prepared) -> Vec<SocketAddr> {
+        let mut before = std::mem::take(&mut self.serving);
+        for place in prepared.0 {
+            match place {
+                Place::Kept(wanted) => {
+                    let at = before.iter().position(|one| one.wanted == wanted);
+                    self.serving.extend(at.map(|at| before.remove(at)));
+                }
+                Place::New(Bound { wanted, socket, listener, address: bound }) => {
+                    let desk = Arc::new(Desk::new(Arc::clone(&self.ledger), self.events.clone(), bound));
+                    let accepting = tokio::spawn(accept(listener, desk));
+                    self.serving.push(Serving { wanted, bound, socket, accepting });
+                }
+            }
         }
-        self.current.as_ref().map_or(wanted, |current| current.bound)
+        before.into_iter().for_each(Serving::close);
+        self.serving.iter().map(|one| one.bound).collect()
     }
 
-    /// The address as the file says it, and the socket.
-    pub fn socket(&self) -> Option<(SocketAddr, Arc<ListeningSocket>)> {
-        self.current.as_ref().map(|current| (current.wanted, Arc::clone(&current.socket)))
+    /// The addresses as the file says them, and their sockets.
+    pub fn sockets(&self) -> impl Iterator<Item = (SocketAddr, &Arc<ListeningSocket>)> {
+        self.serving.iter().map(|one| (one.wanted, &one.socket))
     }
 
     /// Accepts no more.
     pub fn close(&mut self) {
-        if let Some(old) = self.current.take() {
-            old.accepting.abort();
-        }
+        self.serving.drain(..).for_each(Serving::close);
     }
 }
 
-async fn accept(listener: TcpListener, desk: Arc<Desk>, connections: Arc<Semaphore>) {
+impl Serving {
+    fn close(self) {
+        self.accepting.abort();
+    }
+}
+
+fn open(wanted: SocketAddr, all: &[SocketAddr], inherited: &mut Inherited) -> io::Result<Bound> {
+    let socket = match inherited.take(Wanted::Admin(all), wanted) {
+        Some(socket) => socket,
+        None => Arc::new(ListeningSocket::own(bind(wanted)?)),
+    };
+    let listener = TcpListener::from_std(socket.try_clone()?)?;
+    Ok(Bound { wanted, address: socket.local_addr()?, socket, listener })
+}
+
+async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };

@@ -324,12 +324,12 @@ impl Controller {
             workers,
             &mut self.succession.inherited,
         );
-        let admin = self.admin.prepare(loaded.rules.admin, &mut self.succession.inherited);
+        let admin = self.admin.prepare(&loaded.rules.admin, &mut self.succession.inherited);
         let (listeners, admin) = match (listeners, admin) {
             (Ok(listeners), Ok(admin)) => (listeners, admin),
             (listeners, admin) => {
                 let mut errors = listeners.err().unwrap_or_default();
-                errors.extend(admin.err());
+                errors.extend(admin.err().unwrap_or_default());
                 self.note_sockets();
                 return Err(Rejection::unbound(&errors));
             }
@@ -366,7 +366,7 @@ impl Controller {
             pages.hash = loaded.hash;
             pages.names.retain(|name, _| wanted.contains(name));
             pages.baselines.follow(&old.rules, &next.rules, &next.series);
-            pages.admin = Some(self.admin.adopt(admin));
+            pages.admin = self.admin.adopt(admin);
         }
         let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
         let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();

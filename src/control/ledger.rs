@@ -57,7 +57,7 @@ pub struct Pages {
     /// Where the measured shares begin.
     pub baselines: Baselines,
     /// Where the admin listener is bound.
-    pub admin: Option<SocketAddr>,
+    pub admin: Vec<SocketAddr>,
     /// Access log lines that the sink did not take.
     pub log_lines_lost: u64,
     /// Hand-overs after which this process goes on serving.

@@ -264,10 +264,10 @@ fn prepare(
     inherited: &mut Inherited,
     mut unbound: Vec<BindError>,
 ) -> Result<Prepared, StartError> {
-    match admin.prepare(ledger.snapshot().rules.admin, inherited) {
+    match admin.prepare(&ledger.snapshot().rules.admin, inherited) {
         Ok(prepared) if unbound.is_empty() => return Ok(prepared),
         Ok(_) => {}
-        Err(error) => unbound.push(error),
+        Err(errors) => unbound.extend(errors),
     }
     Err(StartError::Bind(Rejection::unbound(&unbound)))
 }
@@ -342,7 +342,7 @@ impl Started {
         controller.succession.inherited.settle();
         controller.store.publish(controller.store.load().with_listeners(listeners));
         let admin = controller.admin.adopt(admin);
-        controller.ledger.pages().admin = Some(admin);
+        controller.ledger.pages().admin = admin;
         controller.note_sockets();
         if let Some(predecessor) = controller.succession.predecessor.take() {
             predecessor.serving().await;

@@ -1,5 +1,7 @@
 //! What two files differ in, in words.
 
+use std::net::SocketAddr;
+
 use ahash::{HashMap, HashSet};
 
 use super::sameness::Pair;
@@ -234,7 +236,8 @@ fn tables(pair: &Pair<'_>) -> Vec<String> {
         ],
     ));
     if *admin != new.admin {
-        words.push(format!("admin {admin} → {}", new.admin));
+        let listed = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        words.push(format!("admin {} → {}", listed(admin), listed(&new.admin)));
     }
     if *state_dir != new.state_dir {
         words.push("state dir changed".to_owned());

@@ -14,8 +14,8 @@ use super::{
 pub struct Rules {
     /// Where clients connect; at least one.
     pub listeners: Vec<ListenerSpec>,
-    /// The admin listener.
-    pub admin: SocketAddr,
+    /// The addresses of the admin listener; at least one.
+    pub admin: Vec<SocketAddr>,
     /// `state.dir`.
     pub state_dir: PathBuf,
     /// Who the caller is.

@@ -318,6 +318,34 @@ fn listeners_come_and_go_with_the_new_file() {
 }
 
 #[test]
+fn every_address_of_the_admin_listener_is_handed_over() {
+    let echo = Upstream::echo();
+    let one = "[admin]\naddress = \"127.0.0.1:0\"";
+    let both = one.replace("\"127.0.0.1:0\"", "[\"127.0.0.1:0\", \"127.0.0.2:0\"]");
+    let service = Service::with(&rules(&echo, "").replace(one, &both), &["--workers", "2"], &[]);
+    let second = |service: &Service| -> Option<SocketAddr> { service.status()["admin"][1].as_str()?.parse().ok() };
+    let other = second(&service).unwrap();
+    let new = service.hand_over();
+    assert_eq!(second(&service), Some(other), "both keep their sockets");
+    let pid = || {
+        // The process before may have accepted as its last one.
+        let mut client = Raw { wire: Wire::new(TcpStream::connect(other).unwrap()) };
+        client.offer("GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        client.try_response().ok()?.json()["pid"].as_u64().filter(|pid| *pid == new)
+    };
+    assert_eq!(until("the new process answers at the other address", pid), new);
+    // Another file, so that the old process does not reload it first.
+    std::fs::write(service.dir.path().join("next.toml"), rules(&echo, "")).unwrap();
+    install(service.dir.path(), |path| {
+        let run = format!("exec {} run next.toml --workers 2", env!("CARGO_BIN_EXE_pointsman"));
+        script(&run)(path);
+    });
+    service.hand_over();
+    assert_eq!(second(&service), None);
+    until("nobody listens at what is gone", || TcpStream::connect(other).is_err().then_some(()));
+}
+
+#[test]
 fn an_edit_while_handing_over_holds_at_once_and_the_hand_over_begins_again() {
     let echo = Upstream::echo();
     let service = Service::with(&rules(&echo, ""), &["--workers", "2", "--hand-over-patience", "5m"], &[]);

@@ -4,6 +4,7 @@
 #![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "metrics that count are whole numbers")]
 
 mod admin;
+mod admin_addresses;
 mod advisories;
 mod agree;
 mod answers;

@@ -80,12 +80,13 @@ pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(Path
             Some(_) | None => None,
         }
     };
-    let (Some(proxy), Some(stable), Some(canary)) = (rules.listeners.first(), service("shop-v1"), service("shop-v2"))
+    let (Some(proxy), Some(admin), Some(stable), Some(canary)) =
+        (rules.listeners.first(), rules.admin.first(), service("shop-v1"), service("shop-v2"))
     else {
         bail!("{}; the services shop-v1 and shop-v2 of a demo are not in it", refusal());
     };
     let tls = rules.listeners.get(1).map(|listener| listener.address);
-    let places = Places { proxy: proxy.address, tls, admin: rules.admin, stable, canary, dark: service("shop-v3") };
+    let places = Places { proxy: proxy.address, tls, admin: *admin, stable, canary, dark: service("shop-v3") };
     Ok(Some((file, places)))
 }
 

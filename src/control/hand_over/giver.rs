@@ -132,7 +132,7 @@ impl Controller {
     pub(in crate::control) fn note_sockets(&mut self) {
         let listeners = self.store.load();
         let mut used: Vec<_> = listeners.listeners.iter().map(|one| Arc::clone(&one.socket)).collect();
-        used.extend(self.admin.socket().map(|(_, socket)| socket));
+        used.extend(self.admin.sockets().map(|(_, socket)| Arc::clone(socket)));
         self.succession.inherited.are_used(&used);
     }
 
@@ -145,9 +145,9 @@ impl Controller {
             let label = Label { origin: Origin::Listener, name, wanted };
             offers.push(Offer { label, socket: Arc::clone(&listener.socket) });
         }
-        if let Some((wanted, socket)) = self.admin.socket() {
+        for (wanted, socket) in self.admin.sockets() {
             let label = Label { origin: Origin::Admin, name: String::new(), wanted: Some(wanted) };
-            offers.push(Offer { label, socket });
+            offers.push(Offer { label, socket: Arc::clone(socket) });
         }
         // What systemd has lent is in the list already.
         offers.retain(|offer| offer.label.origin == Origin::Systemd || !offer.socket.is_shared());

@@ -34,8 +34,8 @@ struct Heirloom {
 pub(in crate::control) enum Wanted<'a> {
     /// The listener of this name.
     Listener(&'a str),
-    /// The admin listener.
-    Admin,
+    /// The admin listener, which has all these addresses.
+    Admin(&'a [SocketAddr]),
 }
 
 impl Inherited {
@@ -117,7 +117,7 @@ impl Inherited {
             match one.label.origin {
                 Origin::Systemd => {}
                 Origin::Listener => tracing::info!(name, %address, "a listener of the process before is gone"),
-                Origin::Admin => tracing::info!(%address, "the admin listener has moved"),
+                Origin::Admin => tracing::info!(%address, "an address of the admin listener is gone"),
             }
         }
         self.0.retain(|one| one.label.origin == Origin::Systemd);
@@ -152,14 +152,14 @@ impl Heirloom {
     fn is_for(&self, who: Wanted<'_>) -> bool {
         match who {
             Wanted::Listener(_) => self.label.origin == Origin::Listener,
-            Wanted::Admin => self.label.origin == Origin::Admin,
+            Wanted::Admin(_) => self.label.origin == Origin::Admin,
         }
     }
 
     fn is_the_same(&self, who: Wanted<'_>, address: SocketAddr) -> bool {
         let same_name = match who {
             Wanted::Listener(name) => self.label.name == name,
-            Wanted::Admin => true,
+            Wanted::Admin(_) => true,
         };
         same_name && self.was_at(who, address)
     }
@@ -180,12 +180,15 @@ impl Heirloom {
         usable && address.port() != 0 && (self.bound == address || both())
     }
 
+    /// A socket that is bound to another address of the admin listener is left to that address.
     fn is_called(&self, who: Wanted<'_>, _: SocketAddr) -> bool {
-        let name = match who {
-            Wanted::Listener(name) => name,
-            Wanted::Admin => ADMIN,
+        let is_called = match who {
+            Wanted::Listener(name) => self.label.name == name,
+            Wanted::Admin(all) => {
+                self.label.name == ADMIN && !all.iter().any(|address| self.is_bound_to(who, *address))
+            }
         };
-        self.label.origin == Origin::Systemd && self.label.name == name
+        self.label.origin == Origin::Systemd && is_called
     }
 }
 
@@ -218,7 +221,7 @@ mod tests {
         assert_eq!(bound(all.take(Wanted::Listener("renamed"), any)), Some(a), "then the address");
         assert_eq!(bound(all.take(Wanted::Listener("c"), any)), None, "nobody gets the admin listener's");
         assert_eq!(all.taken(), [0, 1]);
-        assert_eq!(bound(all.take(Wanted::Admin, any)), Some(admin));
+        assert_eq!(bound(all.take(Wanted::Admin(&[any]), any)), Some(admin));
         assert_eq!(all.taken(), [0, 1, 2]);
         all.settle();
         assert!(all.0.is_empty());
@@ -240,6 +243,22 @@ mod tests {
         all.are_used(&[second]);
         drop(taken);
         assert!(all.take(Wanted::Listener("http"), any).is_some(), "a reload gave it back");
+    }
+
+    #[test]
+    fn each_address_of_the_admin_listener_has_its_socket() {
+        let mut all = Inherited::default();
+        let first = add(&mut all, Origin::Admin, "", Some("127.0.0.1:0"), "127.0.0.1:0");
+        let named = add(&mut all, Origin::Systemd, ADMIN, None, "127.0.0.1:0");
+        let other = add(&mut all, Origin::Systemd, ADMIN, None, "127.0.0.1:0");
+        let bound =
+            |socket: Option<Arc<ListeningSocket>>| socket.map(|socket| socket.local_addr().expect("an address"));
+        let wanted = [address("127.0.0.1:0"), address("127.0.0.1:1"), named];
+        let mut take = |at: usize| bound(all.take(Wanted::Admin(&wanted), wanted[at]));
+        assert_eq!(take(0), Some(first), "what the process before had");
+        assert_eq!(take(1), Some(other), "by the name, since the other socket with it belongs to another address");
+        assert_eq!(take(2), Some(named), "by the address");
+        assert_eq!(take(1), None);
     }
 
     #[test]

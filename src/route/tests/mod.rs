@@ -134,7 +134,7 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
     };
     Rules {
         listeners: vec![],
-        admin: "127.0.0.1:9900".parse().unwrap(),
+        admin: vec!["127.0.0.1:9900".parse().unwrap()],
         state_dir: "state".into(),
         identity: Identity { tenant: vec![Extractor::Query("tenant".into())], ..Identity::default() },
         segments: vec![],

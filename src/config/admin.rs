@@ -1,0 +1,189 @@
+//! `[admin]`: one address or several, and never a public one, since the admin listener asks nobody who they are.
+//!
+//! Loopback, link-local and private addresses are not public. Addresses of 100.64.0.0/10, the shared address space of
+//! RFC 6598, are public unless the file says otherwise: the pods of some Kubernetes networks have them, and so have the
+//! customers of providers, who are strangers to each other.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::listener;
+use super::reader::{Item, Reader, Text};
+use super::source::Span;
+use super::spec::{Form, Spec, default, optional};
+use super::value;
+use crate::route::ListenerSpec;
+
+/// `[admin]`.
+pub(super) const ADMIN: Spec = Spec {
+    title: "[admin]",
+    doc: "The admin listener: metrics, health, status, reload.",
+    keys: &[
+        default(
+            "address",
+            Form::OneOrMore(&Form::Text),
+            "\"127.0.0.1:9900\"",
+            "Where it accepts: one address or a list; never a public one.",
+        ),
+        optional(
+            "private_networks",
+            Form::OneOrMore(&Form::Text),
+            "Parts of 100.64.0.0/10 that count as private here, such as a network of pods.",
+        ),
+    ],
+    later: &["tokens"],
+};
+
+/// The shared address space (RFC 6598).
+const SHARED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+
+/// Compiles `[admin]`.
+pub(super) fn admin(
+    context: &mut Context<'_>,
+    reader: Option<&Reader<'_>>,
+    listeners: &[ListenerSpec],
+) -> Vec<SocketAddr> {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
+    let Some(reader) = reader else { return vec![usual] };
+    let items = reader.get("address").map(|item| (item, item.one_or_more()));
+    if let Some((item, _)) = items.as_ref().filter(|(_, all)| all.is_empty()) {
+        item.refuse(context, "empty-list", "`address` is empty: the admin listener needs one address at least");
+    }
+    let items = items.map(|(_, all)| all).unwrap_or_default();
+    let private: Vec<IpNet> = match reader.get("private_networks") {
+        Some(item) => item.one_or_more().iter().filter_map(|item| private_network(context, item)).collect(),
+        None => Vec::new(),
+    };
+    reader.finish(context);
+    let mut known: Vec<(SocketAddr, Span, bool)> = Vec::new();
+    for item in items {
+        let Some(text) = item.text(context) else { continue };
+        let Some(address) = listener::address(context, &text) else { continue };
+        let first = known.iter().find(|(before, ..)| *before == address && address.port() != 0);
+        if let Some((_, first, is_expanded)) = first {
+            // `["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]` means one address where the variable is not set.
+            if !is_expanded && !text.is_expanded() {
+                let finding = Finding::error("duplicate-address", text.span, format!("`{}` stands here twice", &*text));
+                context.report(finding.saying("and again here").also(*first, "first here"));
+            }
+            continue;
+        }
+        known.push((address, text.span, text.is_expanded()));
+        refuse_public(context, &text, address.ip(), &private);
+        if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+            let message = format!("`{}` is taken by a listener", &*text);
+            context.report(Finding::error("duplicate-address", text.span, message));
+        }
+    }
+    if known.is_empty() { vec![usual] } else { known.into_iter().map(|(address, ..)| address).collect() }
+}
+
+fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, ip: IpAddr, private: &[IpNet]) {
+    let ip = ip.to_canonical();
+    if !is_public(ip) || private.iter().any(|net| net.contains(&ip)) {
+        return;
+    }
+    let message = format!("`{}` is a public address, and the admin listener asks nobody who they are", &**text);
+    let help = if IpNet::V4(SHARED).contains(&ip) {
+        "100.64.0.0/10 is address space that providers share among their customers; where it is a network of your own, \
+         such as a network of pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`"
+    } else {
+        "listen on 127.0.0.1, or on a private address that only operators reach"
+    };
+    context.report(Finding::error("public-admin", text.span, message).help(help));
+}
+
+/// A part of the shared address space; other addresses are private without saying so, or cannot be made so.
+fn private_network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNet> {
+    let net = value::network(context, item)?;
+    if IpNet::V4(SHARED).contains(&net) {
+        return Some(net);
+    }
+    let message = if is_public(net.network()) || is_public(net.broadcast()) {
+        format!("`{net}` is not within 100.64.0.0/10: its addresses can be reached from elsewhere")
+    } else {
+        format!("`{net}` is private without being listed")
+    };
+    let help = "`private_networks` takes parts of 100.64.0.0/10 only; 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and \
+                fc00::/7 are private always, and everything else is public";
+    context.report(Finding::error("not-private", item.span(), message).help(help));
+    None
+}
+
+fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(admin: &str, pod_ip: Option<&str>) -> Result<(Vec<SocketAddr>, String), String> {
+        let text = format!(
+            "schema = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\n{admin}\n\
+             [[route]]\nname = \"a\"\nrespond = {{ status = 200 }}\n"
+        );
+        let env = |name: &str| pod_ip.filter(|_| name == "POD_IP").map(str::to_owned);
+        match super::super::load_text("routes.toml", &text, &env) {
+            Ok(loaded) => Ok((loaded.rules.admin, loaded.warnings.to_string())),
+            Err(errors) => Err(errors.to_string()),
+        }
+    }
+
+    fn check(admin: &str, pod_ip: Option<&str>, expected: Result<&[&str], &str>) {
+        match (load(admin, pod_ip), expected) {
+            (Ok((addresses, warnings)), Ok(expected)) => {
+                let expected: Vec<SocketAddr> = expected.iter().map(|text| text.parse().expect("an address")).collect();
+                assert_eq!((addresses, &*warnings), (expected, ""), "{admin} {pod_ip:?}");
+            }
+            (Err(errors), Err(expected)) => assert!(errors.contains(expected), "{admin} {pod_ip:?}: {errors}"),
+            (loaded, _) => panic!("{admin} {pod_ip:?}: {loaded:?}"),
+        }
+    }
+
+    #[test]
+    fn a_repeated_address_counts_once_where_a_variable_makes_it_so() {
+        let shipped = r#"address = ["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]"#;
+        check(shipped, None, Ok(&["127.0.0.1:9900"]));
+        check(shipped, Some("127.0.0.1"), Ok(&["127.0.0.1:9900"]));
+        check(shipped, Some("10.1.2.3"), Ok(&["127.0.0.1:9900", "10.1.2.3:9900"]));
+        check(shipped, Some("203.0.113.8"), Err("public-admin"));
+        check(r#"address = ["127.0.0.1:9900", "127.0.0.1:9900"]"#, None, Err("stands here twice"));
+        check(r#"address = ["127.0.0.1:0", "127.0.0.1:0"]"#, None, Ok(&["127.0.0.1:0", "127.0.0.1:0"]));
+        check(
+            r#"address = ["[::1]:9900", "[${POD_IP:-::1}]:9900"]"#,
+            Some("fd00::1"),
+            Ok(&["[::1]:9900", "[fd00::1]:9900"]),
+        );
+        check(r#"address = "${POD_IP:-127.0.0.1}:9900""#, None, Ok(&["127.0.0.1:9900"]));
+        check("address = []", None, Err("empty-list"));
+        check("", None, Ok(&["127.0.0.1:9900"]));
+    }
+
+    #[test]
+    fn shared_address_space_is_public_unless_the_file_says_otherwise() {
+        let at = |address: &str, key: &str| format!("address = \"{address}\"\n{key}");
+        let key = r#"private_networks = ["100.64.0.0/10"]"#;
+        check(&at("100.64.1.2:9900", ""), None, Err("private_networks = [\"100.64.0.0/10\"]"));
+        check(&at("100.64.1.2:9900", key), None, Ok(&["100.64.1.2:9900"]));
+        check(&at("100.127.255.254:9900", key), None, Ok(&["100.127.255.254:9900"]));
+        check(&at("[::ffff:100.64.1.2]:9900", key), None, Ok(&["[::ffff:100.64.1.2]:9900"]));
+        check(&at("100.128.0.1:9900", key), None, Err("public-admin"));
+        check(&at("0.0.0.0:9900", key), None, Err("public-admin"));
+        check(&at("100.65.1.2:9900", "private_networks = \"100.64.0.0/16\""), None, Err("public-admin"));
+        check(&at("127.0.0.1:9900", "private_networks = \"0.0.0.0/0\""), None, Err("not-private"));
+        check(
+            &at("127.0.0.1:9900", "private_networks = \"192.168.1.0/24\""),
+            None,
+            Err("private without being listed"),
+        );
+        check(&at("127.0.0.1:9900", "private_networks = \"10.0.0.0/7\""), None, Err("can be reached from elsewhere"));
+        check(&at("127.0.0.1:9900", "private_networks = []"), None, Ok(&["127.0.0.1:9900"]));
+    }
+}
