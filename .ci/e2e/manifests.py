@@ -6,6 +6,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +17,9 @@ import yaml
 from compose_spec import PyCompose
 
 KUBERNETES = ["1.27", "1.32", "1.37"]
+# Kinds of the Prometheus Operator, which no schema of Kubernetes knows.
+OPERATOR = "monitoring.coreos.com/v1"
+RUNBOOKS = "https://runbooks.example.com/pointsman"
 deploy, scratch = Path(sys.argv[1]), Path(sys.argv[2])
 passed = 0
 
@@ -38,7 +43,7 @@ def validate(text, source):
     """Every object against the schemas of each Kubernetes, unknown keys refused."""
     found = {}
     for thing in filter(None, yaml.safe_load_all(text)):
-        for version in KUBERNETES:
+        for version in KUBERNETES if thing["apiVersion"] != OPERATOR else []:
             try:
                 kubernetes_validate.validate(thing, version, strict=True)
             except kubernetes_validate.ValidationError as error:
@@ -84,12 +89,85 @@ def of_kubernetes(found, source):
     routes = found["ConfigMap"]["data"]["routes.toml"]
     for port in [ports["http"], ports["admin"]]:
         hold(f"{source}: routes.toml does not listen on {port}", f":{port}\"" in routes)
+    hold(f"{source}: the admin listener is on loopback and on the pod's address",
+         f'address = ["127.0.0.1:{ports["admin"]}", "${{POD_IP:-127.0.0.1}}:{ports["admin"]}"]' in routes)
     return routes, arguments
 
 
 def kubernetes():
-    texts = [path.read_text() for path in sorted((deploy / "kubernetes").glob("*.yaml"))]
-    return of_kubernetes(validate("\n---\n".join(texts), "deploy/kubernetes"), "deploy/kubernetes")
+    """The plain manifests, which kustomization.yaml lists all."""
+    folder = deploy / "kubernetes"
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    files = sorted(path.name for path in folder.glob("*.yaml") if path.name != "kustomization.yaml")
+    hold("kustomization.yaml lists every manifest", sorted(kustomization["resources"]) == files)
+    text = "\n---\n".join((folder / name).read_text() for name in files)
+    found = validate(text, "deploy/kubernetes")
+    kustomize(folder, found)
+    return found
+
+
+def kustomize(folder, plain):
+    """The base as it is, and the overlay that its comment shows: the routes are replaced, the names stay."""
+    client = {}
+    if shutil.which("kubectl"):
+        said = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, text=True, check=False, timeout=60)
+        client = json.loads(said.stdout or "{}").get("clientVersion", {})
+    # Before 1.21 its kustomize took no folders as resources.
+    if int(re.match(r"\d+", client.get("minor", "0"))[0]) < 21:
+        print("NOT TRIED: kustomize, since there is no kubectl of 1.21 or later")
+        return
+
+    def build(path):
+        built = subprocess.run(["kubectl", "kustomize", str(path)], capture_output=True, text=True, check=False, timeout=60)
+        hold(f"kustomize: {built.stderr}", built.returncode == 0)
+        return validate(built.stdout, "kustomize")
+
+    hold("kustomize changes nothing", build(folder) == plain)
+    comment = [line[1:] for line in (folder / "kustomization.yaml").read_text().splitlines() if line.startswith("#")]
+    overlay = yaml.safe_load("\n".join(comment[comment.index("   # kustomization.yaml of an overlay") + 1:]))
+    there = scratch / "overlay"
+    there.mkdir()
+    shutil.copytree(folder, there / "base")
+    overlay["resources"] = ["base"]
+    (there / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    (there / "routes.toml").write_text("schema = 1\n")
+    found = build(there)
+    hold("the overlay's routes", found["ConfigMap"]["data"] == {"routes.toml": "schema = 1\n"})
+    hold("the ConfigMap keeps its name", found["ConfigMap"]["metadata"]["name"] == "pointsman"
+         and found["Deployment"]["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == "pointsman")
+    hold("the overlay's image", found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"]
+         == "registry.example.com/pointsman:0.1.0")
+    hold("the overlay's namespace", all(thing["metadata"]["namespace"] == "edge" for thing in found.values()))
+
+
+def alike(plain, chart):
+    """The manifests and the chart's default say the same, but for names, labels and the sample routes."""
+    def bare(thing):
+        text = json.dumps(thing, sort_keys=True).replace("edge-pointsman", "pointsman")
+        thing = json.loads(text)
+
+        def strip(part):
+            if isinstance(part, dict):
+                for label in ["instance", "version", "managed-by"]:
+                    part.pop(f"app.kubernetes.io/{label}", None)
+                part.pop("helm.sh/chart", None)
+                for one in part.values():
+                    strip(one)
+            elif isinstance(part, list):
+                for one in part:
+                    strip(one)
+
+        strip(thing)
+        return thing
+
+    hold("the manifests and the chart have the same kinds", set(plain) == set(chart))
+    for kind in plain:
+        one, other = bare(plain[kind]), bare(chart[kind])
+        if kind == "ConfigMap":
+            admin = [re.search(r"^\[admin\]\n(.*?)\n\[", thing.pop("data")["routes.toml"], re.M | re.S)[1] for thing in (one, other)]
+            settings = [[line for line in text.splitlines() if line and not line.startswith("#")] for text in admin]
+            hold("[admin] is the same", settings[0] == settings[1])
+        hold(f"the manifests and the chart differ in their {kind}:\n{json.dumps(one)}\n{json.dumps(other)}", one == other)
 
 
 def chart():
@@ -99,43 +177,161 @@ def chart():
     hold(f"helm lint: {bad} {report['errors']}", not bad and not report["errors"])
     with helm.Chart.load(path) as loaded:
         def render(values):
-            rendered = loaded.render(values, name="edge", namespace="edge")
-            return "\n---\n".join(text for name, text in rendered.items() if name.endswith(".yaml"))
+            return loaded.render(values, name="edge", namespace="edge")
 
-        default = of_kubernetes(validate(render({}), "the chart"), "the chart")
-        variants = {
-            "no autoscaler": {"autoscaling": {"enabled": False}, "replicas": 2},
-            "a digest": {"image": {"digest": "sha256:" + "0" * 64, "pullSecrets": [{"name": "registry"}]}},
-            "a ConfigMap of one's own": {"existingConfigMap": "mine", "workers": 0},
-            "ClusterIP": {"service": {"type": "ClusterIP", "annotations": {"a": "b"}}},
-            "bare": {"podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "podAnnotations": None},
-            "TLS": {
-                "ports": [{"name": "https", "containerPort": 8443, "servicePort": 443}],
-                "volumes": [{"name": "certs", "secret": {"secretName": "edge-tls"}}],
-                "volumeMounts": [{"name": "certs", "mountPath": "/etc/certs", "readOnly": True}],
-                "env": [{"name": "CANARY", "value": "5"}],
-                "nodeSelector": {"kubernetes.io/os": "linux"},
-                "tolerations": [{"key": "edge", "operator": "Exists"}],
-                "priorityClassName": "system-cluster-critical",
-                "podLabels": {"team": "edge"},
-            },
-        }
-        rendered = {name: validate(render(values), f"the chart with {name}") for name, values in variants.items()}
-        hold("replicas without an autoscaler", rendered["no autoscaler"]["Deployment"]["spec"]["replicas"] == 2)
-        hold("no ConfigMap beside one's own", "ConfigMap" not in rendered["a ConfigMap of one's own"])
-        hold("a digest is the image", rendered["a digest"]["Deployment"]["spec"]["template"]["spec"]["containers"][0]
-             ["image"] == "pointsman@sha256:" + "0" * 64)
+        def objects(values, what):
+            rendered = render(values)
+            return validate("\n---\n".join(text for name, text in rendered.items() if name.endswith(".yaml")), what)
+
+        default = objects({}, "the chart")
+        notes(render)
+        of_values(lambda values: objects(values, f"the chart with {json.dumps(values)[:60]}"))
+        examples(path, objects)
         for what, values in {
             "an unknown value": {"replcas": 3},
             "a negative number of workers": {"workers": -1},
-            "a mount with subPath": {"volumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "b"}]},
+            "a mount with subPath": {"extraVolumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "b"}]},
             "more at least than at most": {"autoscaling": {"min": 9, "max": 3}},
             "a tag as a digest": {"image": {"digest": "latest"}},
             "a port named admin": {"ports": [{"name": "admin", "containerPort": 1, "servicePort": 1}]},
+            "a class of load balancer without one": {"service": {"type": "ClusterIP", "loadBalancerClass": "a"}},
+            "source ranges without a load balancer": {"service": {"type": "NodePort", "loadBalancerSourceRanges": ["127.0.0.0/8"]}},
+            "a source range that is none": {"service": {"loadBalancerSourceRanges": ["office"]}},
+            "a runbook that is no URL": {"prometheusRule": {"enabled": True, "runbookBase": "docs"}},
+            "an interval that is none": {"podMonitor": {"enabled": True, "interval": "often"}},
+            "a service account of which nobody knows whether to create it": {"serviceAccount": {"create": "yes"}},
+            "the old name of extraEnv": {"env": [{"name": "A", "value": "b"}]},
         }.items():
             refused(what, lambda: render(values))
     print(f"helm {helm.helm_sdk_version()}, Kubernetes {', '.join(KUBERNETES)}")
     return default
+
+
+def of_values(render):
+    """Every value has its effect, and no other than what it is for."""
+    def deployment(values):
+        return render(values)["Deployment"]["spec"]
+
+    def pod(values):
+        return deployment(values)["template"]["spec"]
+
+    def container(values):
+        return pod(values)["containers"][0]
+
+    hold("replicas without an autoscaler", deployment({"autoscaling": {"enabled": False}, "replicas": 2})["replicas"] == 2)
+    scaler = render({"autoscaling": {"min": 4, "max": 5, "cpuUtilization": 70}})["HorizontalPodAutoscaler"]["spec"]
+    hold("autoscaling", (scaler["minReplicas"], scaler["maxReplicas"]) == (4, 5)
+         and scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 70)
+    hold("a tag", container({"image": {"repository": "r/p", "tag": "2", "pullPolicy": "Always"}})["image"] == "r/p:2")
+    hold("a pull policy", container({"image": {"pullPolicy": "Always"}})["imagePullPolicy"] == "Always")
+    digest = "sha256:" + "0" * 64
+    hold("a digest is the image", container({"image": {"digest": digest}})["image"] == f"pointsman@{digest}")
+    hold("imagePullSecrets", pod({"imagePullSecrets": [{"name": "registry"}]})["imagePullSecrets"] == [{"name": "registry"}])
+    hold("no number of workers", not any(word.startswith("--workers") for word in container({"workers": 0})["args"]))
+    hold("workers", "--workers=4" in container({"workers": 4})["args"])
+    drain = pod({"drain": {"delay": 5, "deadline": 7}})
+    hold("drain", drain["terminationGracePeriodSeconds"] == 22 and "--drain-delay=5s" in drain["containers"][0]["args"]
+         and "--drain-deadline=7s" in drain["containers"][0]["args"])
+    arguments = container({"extraArgs": ["--hand-over-patience=20s"]})["args"]
+    hold("extraArgs", arguments[-1] == "--hand-over-patience=20s")
+    extra.append(arguments)
+    hold("routes", render({"routes": "schema = 1\n"})["ConfigMap"]["data"]["routes.toml"].strip() == "schema = 1")
+    mine = render({"existingConfigMap": "mine"})
+    hold("no ConfigMap beside one's own", "ConfigMap" not in mine
+         and mine["Deployment"]["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == "mine")
+    ports = [{"name": "h2c", "containerPort": 8081, "servicePort": 81, "appProtocol": "kubernetes.io/h2c"}]
+    ported = render({"ports": ports, "adminPort": 9901})
+    hold("ports", ported["Service"]["spec"]["ports"] == [
+        {"name": "h2c", "port": 81, "targetPort": "h2c", "appProtocol": "kubernetes.io/h2c"}])
+    hold("adminPort", {"name": "admin", "containerPort": 9901} in
+         ported["Deployment"]["spec"]["template"]["spec"]["containers"][0]["ports"])
+    cluster = render({"service": {"type": "ClusterIP", "annotations": {"a": "b"}}})["Service"]
+    hold("ClusterIP", cluster["spec"]["type"] == "ClusterIP" and "externalTrafficPolicy" not in cluster["spec"]
+         and cluster["metadata"]["annotations"] == {"a": "b"})
+    balancer = render({"service": {"loadBalancerClass": "example.com/lb", "loadBalancerSourceRanges": ["10.0.0.0/8"],
+                                   "externalTrafficPolicy": "Cluster"}})["Service"]["spec"]
+    hold("a load balancer", (balancer["loadBalancerClass"], balancer["loadBalancerSourceRanges"],
+                             balancer["externalTrafficPolicy"]) == ("example.com/lb", ["10.0.0.0/8"], "Cluster"))
+    made = render({"serviceAccount": {"create": True, "annotations": {"a": "b"}}})
+    hold("a service account", made["ServiceAccount"]["metadata"]["name"] == "edge-pointsman"
+         and made["ServiceAccount"]["metadata"]["annotations"] == {"a": "b"}
+         and made["Deployment"]["spec"]["template"]["spec"]["serviceAccountName"] == "edge-pointsman")
+    named = render({"serviceAccount": {"name": "mine"}})
+    hold("a service account of one's own", "ServiceAccount" not in named
+         and named["Deployment"]["spec"]["template"]["spec"]["serviceAccountName"] == "mine")
+    hold("extraEnv", {"name": "CANARY", "value": "5"} in container({"extraEnv": [{"name": "CANARY", "value": "5"}]})["env"])
+    openshift = pod({"podSecurityContext": {"runAsUser": None, "fsGroup": 7}})["securityContext"]
+    hold("a key of the security context with null is left out",
+         "runAsUser" not in openshift and openshift["fsGroup"] == 7 and openshift["runAsNonRoot"])
+    hold("securityContext", container({"securityContext": {"readOnlyRootFilesystem": False}})["securityContext"]
+         ["readOnlyRootFilesystem"] is False)
+    hold("no security context", "securityContext" not in pod({"podSecurityContext": None}))
+    hold("resources", container({"resources": {"limits": {"cpu": "3"}}})["resources"]["limits"]["cpu"] == "3")
+    hold("no PodDisruptionBudget", "PodDisruptionBudget" not in render({"podDisruptionBudget": {"enabled": False}}))
+    hold("maxUnavailable", render({"podDisruptionBudget": {"maxUnavailable": "50%"}})["PodDisruptionBudget"]["spec"]
+         ["maxUnavailable"] == "50%")
+    hold("no NetworkPolicy", "NetworkPolicy" not in render({"networkPolicy": {"enabled": False}}))
+    policy = render({"networkPolicy": {"adminFrom": []}})["NetworkPolicy"]["spec"]
+    hold("nobody to the admin port", policy["ingress"] == [{"ports": [{"port": "http"}]}])
+    hold("no annotations", "annotations" not in deployment({"podAnnotations": None})["template"]["metadata"])
+    placed = {"nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"key": "edge", "operator": "Exists"}],
+              "priorityClassName": "system-cluster-critical",
+              "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                  {"matchExpressions": [{"key": "edge", "operator": "Exists"}]}]}}}}
+    where = pod(placed)
+    hold("placement", all(where[key] == value for key, value in placed.items()))
+    hold("podLabels", deployment({"podLabels": {"team": "edge"}})["template"]["metadata"]["labels"]["team"] == "edge")
+    volume = [{"name": "geo", "emptyDir": {}}]
+    mount = [{"name": "geo", "mountPath": "/etc/geo"}]
+    more = pod({"extraVolumes": volume, "extraVolumeMounts": mount})
+    hold("extraVolumes", volume[0] in more["volumes"] and mount[0] in more["containers"][0]["volumeMounts"])
+    watched(render)
+
+
+def watched(render):
+    """What the Prometheus Operator gets: the admin port as the job of the alerts, and the alerts, from their one file."""
+    hold("no objects of the operator unless asked for", not {"PodMonitor", "PrometheusRule"} & set(render({})))
+    found = render({"podMonitor": {"enabled": True, "interval": "30s", "labels": {"release": "p"}},
+                    "prometheusRule": {"enabled": True, "labels": {"release": "q"}, "runbookBase": "https://git.example.org/edge/"}})
+    monitor, rule = found["PodMonitor"], found["PrometheusRule"]
+    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    hold("the PodMonitor selects the pods", monitor["spec"]["selector"]["matchLabels"].items() <= labels.items())
+    hold("the PodMonitor's endpoint", monitor["spec"]["podMetricsEndpoints"] == [{
+        "port": "admin", "path": "/metrics", "interval": "30s",
+        "relabelings": [{"targetLabel": "job", "replacement": "pointsman"}]}])
+    hold("labels for the operator", monitor["metadata"]["labels"]["release"] == "p" and rule["metadata"]["labels"]["release"] == "q")
+    alerts = yaml.safe_load((deploy / "prometheus" / "alerts.yml").read_text().replace(RUNBOOKS, "https://git.example.org/edge"))
+    hold("the PrometheusRule has the alerts and one's own runbook", rule["spec"] == alerts)
+    text = json.dumps(rule["spec"])
+    hold("no placeholder is left", "runbooks.example.com" not in text and "https://git.example.org/edge/docs/operations.md#" in text)
+    (scratch / "rule.yml").write_text(yaml.safe_dump(rule["spec"]))
+
+
+def notes(render):
+    [text] = [text for name, text in render({}).items() if name.endswith("NOTES.txt")]
+    for command in ["exec deploy/edge-pointsman -- /usr/local/bin/pointsman status\n", "port-forward deploy/edge-pointsman 9900 ",
+                    "annotate pod -l app.kubernetes.io/instance=edge "]:
+        hold(f"the notes have `{command}`: {text}", command in text)
+    [text] = [text for name, text in render({"adminPort": 9901}).items() if name.endswith("NOTES.txt")]
+    hold(f"the notes know the admin port: {text}", "status --admin http://127.0.0.1:9901\n" in text)
+
+
+def examples(path, objects):
+    """The values files that are shipped as examples."""
+    values = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((path / "examples").glob("*.yaml"))}
+    hold("there are examples", set(values) == {"openshift", "tls"})
+    openshift = objects(values["openshift"], "the example openshift")["Deployment"]["spec"]["template"]["spec"]
+    hold("OpenShift chooses the user", openshift["securityContext"] == {
+        "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
+    found = objects(values["tls"], "the example tls")
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    hold("the certificates' volume is mounted", {volume["name"] for volume in pod["volumes"]} ==
+         {mount["name"] for mount in pod["containers"][0]["volumeMounts"]})
+    hold("the TLS port", [port["containerPort"] for port in pod["containers"][0]["ports"]] == [8443, 9900])
+    routes = found["ConfigMap"]["data"]["routes.toml"]
+    hold("the routes name the certificates' folder", '"/etc/edge-tls/tls.crt"' in routes and ':8443"' in routes)
+    # `pointsman check` looks for the files; who calls this makes them.
+    (scratch / "tls.toml").write_text(routes.replace("/etc/edge-tls", str(scratch.resolve() / "edge-tls")))
 
 
 def compose():
@@ -159,9 +355,11 @@ def compose():
     command = proxy["command"]
     drain = [int(command[command.index(flag) + 1].rstrip("s")) for flag in ["--drain-delay", "--drain-deadline"]]
     hold("Compose: stop_grace_period", int(proxy["stop_grace_period"].rstrip("s")) > sum(drain) + 2)
-    address = proxy["networks"]["edge"]["ipv4_address"]
-    hold("Compose: the admin listener's address", proxy["environment"]["ADMIN_ADDRESS"] == f"{address}:9900")
-    hold("Compose: the health check's address", any(f"{address}:9900" in word for word in proxy["healthcheck"]["test"]))
+    # The image's health check asks the loopback address of the container, and `exec` reaches it there.
+    routes = (deploy / "compose" / "routes.toml").read_text()
+    hold("Compose: the admin listener's address", 'address = "127.0.0.1:9900"' in routes and "healthcheck" not in proxy)
+    hold("Compose: the admin port is not published", proxy["ports"] == ["8080:8080"])
+    hold("Compose: no network with a fixed address range", "networks" not in thing)
     return arguments
 
 
@@ -212,11 +410,14 @@ def scrape():
     (scratch / "scrape-pods.yml").write_text(yaml.safe_dump(thing))
 
 
-routes, arguments = kubernetes()
+extra = []
+plain, rendered = kubernetes(), chart()
+alike(plain, rendered)
+routes, arguments = of_kubernetes(plain, "deploy/kubernetes")
 (scratch / "kubernetes.toml").write_text(routes)
-chart_routes, chart_arguments = chart()
+chart_routes, chart_arguments = of_kubernetes(rendered, "the chart")
 (scratch / "chart.toml").write_text(chart_routes)
-lists = [arguments, chart_arguments, *compose()]
+lists = [arguments, chart_arguments, *extra, *compose()]
 (scratch / "arguments").write_text("".join(" ".join(words) + "\n" for words in lists))
 container()
 dashboard()

@@ -3,7 +3,7 @@
 # this binary in it, systemd's verifier, Kubernetes' schemas, Helm's template engine, Compose's specification, promtool,
 # a Prometheus that scrapes this proxy and runs every query of the dashboard, and logrotate under traffic.
 source "$(dirname "$0")/lib.sh"
-need curl python3
+need curl python3 openssl
 deploy=$(cd "$here/../../deploy" && pwd)
 tools=${target:-$here/../../target}/ci-tools/deploy
 mkdir -p "$tools"
@@ -48,8 +48,16 @@ done
 echo "-- Compose, Kubernetes, Helm, Grafana"
 mkdir "$scratch/manifests"
 python3 "$here/manifests.py" "$deploy" "$scratch/manifests" || fail "manifests"
+mkdir "$scratch/manifests/edge-tls"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj /CN=edge.example.com \
+  -addext subjectAltName=DNS:edge.example.com -keyout "$scratch/manifests/edge-tls/tls.key" \
+  -out "$scratch/manifests/edge-tls/tls.crt" 2>/dev/null || fail "no certificate for the TLS example"
 for file in "$scratch"/manifests/*.toml; do
-  said=$(POD_IP=10.1.2.3 "$pointsman" check "$file" 2>&1) || fail "$said"
+  # On a laptop there is no POD_IP; some clusters have their pods in 100.64.0.0/10.
+  said=$("$pointsman" check "$file" 2>&1 && POD_IP=10.1.2.3 "$pointsman" check "$file" 2>&1 &&
+    POD_IP=100.64.1.2 "$pointsman" check "$file" 2>&1) || fail "$said"
+  contains "$(basename "$file") has no warning" '^3$' "$(grep -cE '^[^ ]+: [0-9]+ routes?, [0-9]+ upstreams?(, [0-9]+ goldens? passed)?$' <<<"$said")"
+  contains "$(basename "$file") says nothing else" '^3$' "$(wc -l <<<"$said")"
 done
 while read -r -a arguments; do
   # A file that is not there is 78; an argument that is not understood would be 64.
@@ -61,6 +69,7 @@ done <"$scratch/manifests/arguments"
 
 echo "-- Prometheus"
 contains "alerts are rules" 'SUCCESS: [0-9]+ rules found' "$(promtool check rules "$deploy/prometheus/alerts.yml" 2>&1)"
+contains "the chart's alerts are rules" 'SUCCESS: [0-9]+ rules found' "$(promtool check rules "$scratch/manifests/rule.yml" 2>&1)"
 contains "alerts fire as they should" 'SUCCESS' "$(promtool test rules "$deploy/prometheus/alerts_test.yml" 2>&1)"
 contains "scrape.yml" 'is valid prometheus config' "$(promtool check config "$deploy/prometheus/scrape.yml" 2>&1)"
 contains "scrape-kubernetes.yml" 'is valid prometheus config' "$(promtool check config "$scratch/manifests/scrape-pods.yml" 2>&1)"
