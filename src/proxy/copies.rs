@@ -18,6 +18,8 @@ const FULL_FOR_MS: u64 = 500;
 const RECOVERY_MS: f64 = 20_000.0;
 /// So many of the share are sampled however bad it is, to see when it is better.
 const FLOOR: f64 = 0.01;
+/// Where these are many: at the floor, no other is sampled for so long.
+const PAUSE_MS: u64 = 250;
 /// Where these are few: one request in this time is sampled as if nothing were wrong.
 const PROBE_EVERY_MS: u64 = 1000;
 
@@ -89,9 +91,14 @@ impl Throttle {
         self.part.get()
     }
 
-    /// Whether the next copy is a probe, for which the part does not count.
-    fn probes(&self, now_ms: u64) -> bool {
-        self.state.get() == State::Failing && now_ms >= self.sampled_ms.get() + PROBE_EVERY_MS
+    /// The part by which the next request is sampled: where copies fail, neither too many nor too few are tried.
+    fn part_of_next(&self, now_ms: u64) -> f64 {
+        let (part, since) = (self.part(now_ms), now_ms.saturating_sub(self.sampled_ms.get()));
+        match self.state.get() {
+            State::Failing if since >= PROBE_EVERY_MS => 1.0,
+            State::Failing if since < PAUSE_MS && part <= FLOOR => 0.0,
+            State::Failing | State::Succeeding => part,
+        }
     }
 
     /// A request is sampled.
@@ -165,16 +172,12 @@ impl Lane {
     /// The share now.
     pub(super) fn share(&self, shadow: &Shadow, worker: &Worker) -> Weight {
         let (throttle, now_ms) = (&self.state.throttle, worker.now_ms());
-        let part = throttle.part(now_ms);
         let whole = shadow.weight.millionths();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of what fits")]
-        let now = if part < 1.0 { (f64::from(whole) * part) as u32 } else { whole };
+        let of_whole = |part: f64| if part < 1.0 { (f64::from(whole) * part) as u32 } else { whole };
         let held_back = &self.meter(worker).held_back;
-        held_back.add(i64::from(whole - now) - held_back.value());
-        if throttle.probes(now_ms) {
-            return shadow.weight;
-        }
-        Weight::from_millionths(now).unwrap_or(shadow.weight)
+        held_back.add(i64::from(whole - of_whole(throttle.part(now_ms))) - held_back.value());
+        Weight::from_millionths(of_whole(throttle.part_of_next(now_ms))).unwrap_or(shadow.weight)
     }
 
     fn nothing(&self) -> Held {
@@ -362,8 +365,7 @@ mod tests {
             while due.pop_front_if(|at| *at <= now_ms).is_some() {
                 end(throttle, now_ms);
             }
-            let part = throttle.part(now_ms);
-            drawn += if throttle.probes(now_ms) { 1.0 } else { part };
+            drawn += throttle.part_of_next(now_ms);
             if drawn >= 1.0 {
                 drawn -= 1.0;
                 throttle.sampled(now_ms);
@@ -375,12 +377,12 @@ mod tests {
     }
 
     #[test]
-    fn a_shadow_that_never_answers_gets_a_hundredth_of_its_copies() {
+    fn a_shadow_that_never_answers_gets_hardly_any_copies() {
         let throttle = Throttle::default();
         sampled_copies(&throttle, (0, 5_000, 1), Throttle::cut);
         assert!((throttle.part(5_000) - FLOOR).abs() < 1e-9);
         let copies = sampled_copies(&throttle, (5_000, 65_000, 1), Throttle::cut);
-        assert!((590..=610).contains(&copies), "{copies} copies of 60 000 requests");
+        assert!((120..=240).contains(&copies), "{copies} copies of 60 000 requests in a minute");
         assert!((throttle.part(65_000) - FLOOR).abs() < 1e-9);
         sampled_copies(&throttle, (65_000, 86_000, 1), Throttle::succeeds);
         assert!((throttle.part(86_000) - 1.0).abs() < 1e-9, "whole again 21 seconds after it answers again");
