@@ -120,7 +120,8 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     }
     upstream_names.warn_unused(context);
     segment_names.warn_unused(context);
-    let routes: Vec<Route> = routes.into_iter().flatten().collect();
+    // In the memory that they are in: without errors, none is missing.
+    let routes = routes.into_iter().collect::<Option<Vec<Route>>>()?;
     conflicts(context, &routes, &route_names);
     shadowed::warn(context, &routes, &route_names);
     grpc::warn_of_http1(context, &routes, (&upstreams, &upstream_names), &route_names);
@@ -186,6 +187,7 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             context.report(Finding::error("too-many", first.span(), message));
             continue;
         }
+        parts.routes.reserve(routes.len());
         for reader in routes {
             let name = reader.need(context, "name").and_then(|item| item.text(context));
             parts.routes.push(Headed { reader, name });
@@ -220,7 +222,7 @@ fn schema(context: &mut Context<'_>, reader: &Reader<'_>, needed: Option<Span>) 
 }
 
 fn define<'d>(context: &mut Context<'_>, kind: Kind, all: &[Named<'d>]) -> Registry<'d> {
-    let mut registry = Registry::new(kind);
+    let mut registry = Registry::new(kind, all.len());
     for named in all {
         registry.define(context, Cow::Borrowed(named.name), named.span);
     }
@@ -228,7 +230,7 @@ fn define<'d>(context: &mut Context<'_>, kind: Kind, all: &[Named<'d>]) -> Regis
 }
 
 fn define_routes<'d>(context: &mut Context<'_>, all: &[Headed<'d>]) -> Registry<'d> {
-    let mut registry = Registry::new(Kind::Route);
+    let mut registry = Registry::new(Kind::Route, all.len());
     for Headed { reader, name } in all {
         match name {
             Some(text) => registry.define(context, text.value.clone(), text.span),

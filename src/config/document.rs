@@ -11,13 +11,16 @@ use toml_parser::{ErrorSink, Expected, ParseError, Source as Text, Span as Bytes
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
-use super::tokens::{TooMuch, tokens};
+use super::tokens::{Tokens, TooMuch, tokens};
 
 /// How deep arrays, inline tables and dotted keys may nest.
 const DEPTH_MAX: u32 = 48;
 
 /// From how many keys on a table has an index.
 const INDEXED: usize = 24;
+
+/// How many keys an inline table has, mostly.
+const INLINE_KEYS: usize = 2;
 
 const DUPLICATE: &str = "duplicate key";
 
@@ -94,7 +97,7 @@ impl<'t> Document<'t> {
     /// Parses a file; reports all syntax errors and returns nothing when there are any.
     pub(super) fn parse(context: &mut Context<'_>, file: u16, text: &'t str) -> Option<Self> {
         let source = Text::new(text);
-        let tokens = match tokens(source) {
+        let Tokens { all, tables } = match tokens(source) {
             Ok(tokens) => tokens,
             Err(TooMuch { at, message }) => {
                 let place = Span { file, start: offset(at), end: offset(at + 1) };
@@ -103,11 +106,11 @@ impl<'t> Document<'t> {
             }
         };
         let mut errors = Errors::default();
-        let mut builder = Builder::new(source);
+        let mut builder = Builder::new(source, tables);
         {
             let mut checked = ValidateWhitespace::new(&mut builder, source);
             let mut guarded = RecursionGuard::new(&mut checked, DEPTH_MAX);
-            parse_document(&tokens, &mut guarded, &mut errors);
+            parse_document(&all, &mut guarded, &mut errors);
         }
         let mut last: Option<usize> = None;
         for error in &errors.first {
@@ -128,8 +131,8 @@ impl<'t> Document<'t> {
 }
 
 impl<'t> Table<'t> {
-    const fn new(origin: Origin, span: Bytes2) -> Self {
-        Self { entries: Vec::new(), start: span.0, end: span.1, origin, index: None }
+    fn new(origin: Origin, span: Bytes2, keys: usize) -> Self {
+        Self { entries: Vec::with_capacity(keys), start: span.0, end: span.1, origin, index: None }
     }
 
     fn position(&self, key: &str) -> Option<usize> {
@@ -237,14 +240,16 @@ struct Builder<'t> {
 }
 
 impl<'t> Builder<'t> {
-    fn new(source: Text<'t>) -> Self {
-        let root = Table::new(Origin::Header, (0, 0));
+    fn new(source: Text<'t>, tables: usize) -> Self {
+        let mut all = Vec::with_capacity(tables + 1);
+        all.push(Table::new(Origin::Header, (0, 0), 0));
         let (path, frames) = (Vec::new(), Vec::new());
-        Self { source, tables: vec![root], current: Some(TableId::ROOT), path, header: None, frames }
+        Self { source, tables: all, current: Some(TableId::ROOT), path, header: None, frames }
     }
 
-    fn add(&mut self, origin: Origin, span: Bytes2) -> TableId {
-        self.tables.push(Table::new(origin, span));
+    /// Adds a table with room for so many keys: more of them make more room.
+    fn add(&mut self, origin: Origin, span: Bytes2, keys: usize) -> TableId {
+        self.tables.push(Table::new(origin, span, keys));
         TableId(offset(self.tables.len() - 1))
     }
 
@@ -285,14 +290,20 @@ impl<'t> Builder<'t> {
             twice(key.span, first, errors);
             return None;
         }
-        let id = self.add(Origin::Header, span);
+        let id = self.add(Origin::Header, span, 0);
         self.put(parent, key, Node { start: span.0, end: span.1, value: Value::Table(id) });
         Some(id)
     }
 
     /// `[[parent.key]]`.
     fn element(&mut self, parent: TableId, key: Key<'t>, span: Bytes2, errors: &mut dyn ErrorSink) -> Option<TableId> {
-        let id = self.add(Origin::Header, span);
+        // Those of one list are mostly alike.
+        let last = match self.tables[parent.0 as usize].get(&key.text) {
+            Some(Entry { node: Node { value: Value::Tables(all), .. }, .. }) => all.last(),
+            Some(_) | None => None,
+        };
+        let keys = last.map_or(0, |last| self.tables[last.0 as usize].entries.len().min(INDEXED));
+        let id = self.add(Origin::Header, span, keys);
         let table = &mut self.tables[parent.0 as usize];
         let Some(at) = table.position(&key.text) else {
             let value = Value::Tables(vec![id]);
@@ -320,7 +331,7 @@ impl<'t> Builder<'t> {
         for key in path {
             let next = match self.tables[at.0 as usize].get(&key.text) {
                 None => {
-                    let id = self.add(origin, key.span);
+                    let id = self.add(origin, key.span, 0);
                     let node = Node { start: key.span.0, end: key.span.1, value: Value::Table(id) };
                     self.put(at, key.clone(), node);
                     id
@@ -401,7 +412,7 @@ impl EventReceiver for Builder<'_> {
     }
 
     fn inline_table_open(&mut self, span: Bytes, _: &mut dyn ErrorSink) -> bool {
-        let id = self.add(Origin::Inline, bytes(span));
+        let id = self.add(Origin::Inline, bytes(span), INLINE_KEYS);
         let path = std::mem::take(&mut self.path);
         self.frames.push(Frame { path, start: offset(span.start()), open: Open::Inline(id) });
         true

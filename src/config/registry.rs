@@ -55,8 +55,10 @@ pub(super) struct Registry<'d> {
 }
 
 impl<'d> Registry<'d> {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, numbers: HashMap::default(), names: Vec::new() }
+    /// For `count` names.
+    pub(super) fn new(kind: Kind, count: usize) -> Self {
+        let numbers = HashMap::with_capacity_and_hasher(count, ahash::RandomState::default());
+        Self { kind, numbers, names: Vec::with_capacity(count) }
     }
 
     /// Defines a name; its number is the count of those before it.

@@ -15,15 +15,24 @@ pub(super) struct TooMuch {
     pub(super) message: &'static str,
 }
 
+/// What a file is made of.
+pub(super) struct Tokens {
+    pub(super) all: Vec<Token>,
+    /// How many tables they make, about.
+    pub(super) tables: usize,
+}
+
 /// What a file is made of, within bounds.
-pub(super) fn tokens(source: Text<'_>) -> Result<Vec<Token>, TooMuch> {
-    // A token for every three bytes or so: grown step by step, the list would be copied again and again.
-    let mut tokens = Vec::with_capacity(source.input().len() / 3 + 1);
-    let mut open = 0_u32;
+pub(super) fn tokens(source: Text<'_>) -> Result<Tokens, TooMuch> {
+    // A token for every two bytes at most, in all but odd files: grown step by step, the list would be copied again and
+    // again. What of the room is not used takes no memory.
+    let mut tokens = Vec::with_capacity((source.input().len() / 2 + 1).min(TOKENS_MAX));
+    let (mut open, mut tables, mut last) = (0_u32, 0, TokenKind::Newline);
     for token in source.lex() {
         let at = token.span().start();
         if matches!(token.kind(), TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket) {
             open += 1;
+            tables += usize::from(token.kind() == TokenKind::LeftCurlyBracket || last == TokenKind::Newline);
         } else if matches!(token.kind(), TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket) {
             open = open.saturating_sub(1);
         }
@@ -35,7 +44,8 @@ pub(super) fn tokens(source: Text<'_>) -> Result<Vec<Token>, TooMuch> {
                            a tenant file for long lists";
             return Err(TooMuch { at, message });
         }
+        last = token.kind();
         tokens.push(token);
     }
-    Ok(tokens)
+    Ok(Tokens { all: tokens, tables })
 }

@@ -265,7 +265,8 @@ fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses:
 }
 
 fn all_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Vec<Box<[Arc<VariantSeries>]>> {
-    let mut known: HashMap<(&str, &str), &Arc<VariantSeries>> = HashMap::new();
+    let count = old.map_or(0, |old| old.series.iter().map(|series| series.len()).sum());
+    let mut known: HashMap<(&str, &str), &Arc<VariantSeries>> = HashMap::with_capacity(count + 1);
     let unrouted = &registry.unrouted;
     known.insert((&unrouted.labels.route, &unrouted.labels.variant), unrouted);
     for series in old.iter().flat_map(|old| &old.series).flatten() {
@@ -296,7 +297,9 @@ fn all_samples(
 ) -> Arc<[Option<Arc<Sample>>]> {
     let known: HashMap<&str, (&Route, &Arc<Sample>)> = old.map_or_else(HashMap::new, |old| {
         let all = old.rules.routes.iter().zip(&*old.samples);
-        all.filter_map(|(route, sample)| Some((route.name.as_str(), (route, sample.as_ref()?)))).collect()
+        let mut known = HashMap::with_capacity(old.samples.len());
+        known.extend(all.filter_map(|(route, sample)| Some((route.name.as_str(), (route, sample.as_ref()?)))));
+        known
     });
     let one = |route: &Route| {
         let split = route.split().filter(|split| split.variants.len() > 1)?;

@@ -55,7 +55,8 @@ impl Watcher {
         let (notices_in, notices) = mpsc::channel(NOTICES_MAX);
         let eye = Eye::new(notices_in);
         tokio::spawn(
-            Watching { eye, following, seen: None, told: None, unsettled: None, clock, events }.run(notices, poll),
+            Watching { eye, following, seen: None, told: None, asked: None, unsettled: None, clock, events }
+                .run(notices, poll),
         );
         Self { follow }
     }
@@ -207,6 +208,9 @@ struct Watching {
     seen: Option<Look>,
     /// The fingerprint that a reload was asked for because it is younger than the last reading.
     told: Option<u64>,
+    /// What was seen when a reload was last asked for: the fingerprint and the last change. Nothing if that change was so
+    /// young that another one could look the same.
+    asked: Option<(u64, Duration)>,
     unsettled: Option<Unsettled>,
     clock: Clock,
     events: mpsc::Sender<Event>,
@@ -230,7 +234,7 @@ impl Watching {
                 _ = ticks.tick() => self.poll().await,
                 () = sleep_until(due), if due.is_some() => {
                     self.unsettled = None;
-                    if self.events.send(Event::Reload(Cause::Watch, None)).await.is_err() {
+                    if self.changed().await && self.events.send(Event::Reload(Cause::Watch, None)).await.is_err() {
                         return;
                     }
                 }
@@ -267,6 +271,21 @@ impl Watching {
         if differs {
             self.unsettle(Kind::Changed);
         }
+    }
+
+    /// Whether anything has changed since a reload was last asked for. One change is often noticed twice: by the system's
+    /// notice, and by a look while the file is being read, which takes a second where it is large. What changes after this
+    /// look differs from what it has seen, and is asked for in its turn.
+    async fn changed(&mut self) -> bool {
+        let paths = self.following.borrow().paths.clone();
+        let now = self.clock.wall();
+        let Some(look) = look(paths).await else { return true };
+        self.eye.aim(&look.trails);
+        let seen = (look.fingerprint, look.changed_at);
+        let changed = self.asked != Some(seen);
+        self.asked = (look.changed_at + TICK < now).then_some(seen);
+        self.seen = Some(look);
+        changed
     }
 
     fn notice(&mut self, notice: &Notice) {
@@ -315,5 +334,84 @@ mod tests {
         assert_eq!(due(800, false), SETTLE_MAX, "it is over when the file is closed next");
         assert_eq!(due(450, true), Duration::from_millis(1450));
         assert_eq!(due(1900, true), SETTLE_OPEN_MAX);
+    }
+
+    /// A watched file, and the requests to reload.
+    struct Watched {
+        dir: tempfile::TempDir,
+        watcher: Watcher,
+        events: mpsc::Receiver<Event>,
+    }
+
+    /// Longer than changes are let settle.
+    const QUIET: Duration = Duration::from_millis(800);
+
+    impl Watched {
+        /// A file that was read, and is looked at so often.
+        async fn start(poll: Duration) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (sender, events) = mpsc::channel(16);
+            let mut watched = Self { dir, watcher: Watcher::start(poll, Clock, sender), events };
+            watched.put("first");
+            watched.is_read();
+            while watched.asks_within(QUIET).await {
+                watched.is_read();
+            }
+            watched
+        }
+
+        fn file(&self) -> PathBuf {
+            self.dir.path().join("routes.toml")
+        }
+
+        /// Puts a file of this content in the place of the watched one.
+        fn put(&self, content: &str) {
+            let new = self.dir.path().join("new");
+            std::fs::write(&new, content).unwrap();
+            std::fs::rename(new, self.file()).unwrap();
+        }
+
+        /// A reading begins and ends.
+        fn is_read(&self) {
+            self.watcher.follow(&[self.file()], Clock.wall());
+        }
+
+        async fn asks_within(&mut self, time: Duration) -> bool {
+            matches!(tokio::time::timeout(time, self.events.recv()).await, Ok(Some(Event::Reload(Cause::Watch, None))))
+        }
+
+        async fn asks(&mut self) -> bool {
+            self.asks_within(Duration::from_mins(1)).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_reading_takes_long_is_read_once() {
+        // Between the request to reload and the next look stands a reading, more often than not.
+        let mut watched = Watched::start(Duration::from_millis(300)).await;
+        for content in ["second", "third", "fourth"] {
+            watched.put(content);
+            assert!(watched.asks().await);
+            let began = Clock.wall();
+            assert!(!watched.asks_within(QUIET).await, "it is looked at while it is read");
+            watched.watcher.follow(&[watched.file()], began);
+            assert!(!watched.asks_within(QUIET).await, "and when it was read");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_while_a_file_is_read_is_not_lost() {
+        for poll in [Duration::from_millis(300), Duration::from_hours(1)] {
+            let mut watched = Watched::start(poll).await;
+            watched.put("second");
+            assert!(watched.asks().await);
+            let began = Clock.wall();
+            watched.put("third");
+            assert!(watched.asks().await, "while the second is read");
+            watched.put("second");
+            watched.watcher.follow(&[watched.file()], began);
+            assert!(watched.asks().await, "when it was read");
+            assert!(!watched.asks_within(QUIET).await);
+        }
     }
 }

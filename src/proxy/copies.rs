@@ -14,10 +14,14 @@ use crate::telemetry::{ShadowDrop, ShadowEnd, ShadowHeld, ShadowMeter, ShadowPla
 const CUT_EVERY_MS: u64 = 500;
 /// The places are full for so long before it is a failure.
 const FULL_FOR_MS: u64 = 500;
-/// From nothing to the whole share again.
+/// From nothing to the whole share again, once a copy has succeeded.
 const RECOVERY_MS: f64 = 20_000.0;
 /// So many of the share are sampled however bad it is, to see when it is better.
 const FLOOR: f64 = 0.01;
+/// Where these are many: at the floor, no other is sampled for so long.
+const PAUSE_MS: u64 = 250;
+/// Where these are few: one request in this time is sampled as if nothing were wrong.
+const PROBE_EVERY_MS: u64 = 1000;
 
 /// The shadow of one route on one worker.
 pub(super) struct Lane {
@@ -43,29 +47,69 @@ pub(super) struct Lanes(RefCell<ahash::HashMap<String, Known>>);
 /// What is known of a lane, and whose it is.
 type Known = (Arc<ShadowSeries>, Rc<LaneState>);
 
-/// The part of the share that is sampled: less while the shadow has trouble, and slowly more again.
+/// The part of the share that is sampled. A failure halves it. It grows only after a success: the copies of a shadow
+/// that never answers are the dearest of all, and time alone does not make such a shadow better.
 #[derive(Debug)]
 struct Throttle {
     part: Cell<f64>,
     at_ms: Cell<u64>,
+    state: Cell<State>,
+    /// When a copy was last sampled.
+    sampled_ms: Cell<u64>,
     cut_ms: Cell<Option<u64>>,
     /// Since when no copy has found a place, or room for its body.
     full_ms: Cell<Option<u64>>,
 }
 
+/// What the last copy came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Succeeding,
+    Failing,
+}
+
 impl Default for Throttle {
     fn default() -> Self {
-        Self { part: Cell::new(1.0), at_ms: Cell::new(0), cut_ms: Cell::new(None), full_ms: Cell::new(None) }
+        Self {
+            part: Cell::new(1.0),
+            at_ms: Cell::new(0),
+            state: Cell::new(State::Succeeding),
+            sampled_ms: Cell::new(0),
+            cut_ms: Cell::new(None),
+            full_ms: Cell::new(None),
+        }
     }
 }
 
 impl Throttle {
     fn part(&self, now_ms: u64) -> f64 {
         let since = now_ms.saturating_sub(self.at_ms.replace(now_ms));
-        let since = u32::try_from(since).unwrap_or(u32::MAX);
-        let part = (self.part.get() + f64::from(since) / RECOVERY_MS).min(1.0);
-        self.part.set(part);
-        part
+        if self.state.get() == State::Succeeding {
+            let since = u32::try_from(since).unwrap_or(u32::MAX);
+            self.part.set((self.part.get() + f64::from(since) / RECOVERY_MS).min(1.0));
+        }
+        self.part.get()
+    }
+
+    /// The part by which the next request is sampled: where copies fail, neither too many nor too few are tried.
+    fn part_of_next(&self, now_ms: u64) -> f64 {
+        let (part, since) = (self.part(now_ms), now_ms.saturating_sub(self.sampled_ms.get()));
+        match self.state.get() {
+            State::Failing if since >= PROBE_EVERY_MS => 1.0,
+            State::Failing if since < PAUSE_MS && part <= FLOOR => 0.0,
+            State::Failing | State::Succeeding => part,
+        }
+    }
+
+    /// A request is sampled.
+    fn sampled(&self, now_ms: u64) {
+        self.sampled_ms.set(now_ms);
+    }
+
+    /// A copy has succeeded.
+    fn succeeds(&self, now_ms: u64) {
+        self.part(now_ms);
+        self.state.set(State::Succeeding);
     }
 
     /// A copy has found no place. A moment of that is no trouble, it is what places are for.
@@ -83,10 +127,12 @@ impl Throttle {
     }
 
     fn cut(&self, now_ms: u64) {
+        let part = self.part(now_ms);
+        self.state.set(State::Failing);
         let recently = self.cut_ms.get().is_some_and(|cut| now_ms < cut + CUT_EVERY_MS);
         if !recently {
             self.cut_ms.set(Some(now_ms));
-            self.part.set((self.part(now_ms) / 2.0).max(FLOOR));
+            self.part.set((part / 2.0).max(FLOOR));
         }
     }
 }
@@ -125,13 +171,13 @@ impl Lane {
 
     /// The share now.
     pub(super) fn share(&self, shadow: &Shadow, worker: &Worker) -> Weight {
-        let part = self.state.throttle.part(worker.now_ms());
+        let (throttle, now_ms) = (&self.state.throttle, worker.now_ms());
         let whole = shadow.weight.millionths();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of what fits")]
-        let now = if part < 1.0 { (f64::from(whole) * part) as u32 } else { whole };
+        let of_whole = |part: f64| if part < 1.0 { (f64::from(whole) * part) as u32 } else { whole };
         let held_back = &self.meter(worker).held_back;
-        held_back.add(i64::from(whole - now) - held_back.value());
-        Weight::from_millionths(now).unwrap_or(shadow.weight)
+        held_back.add(i64::from(whole - of_whole(throttle.part(now_ms))) - held_back.value());
+        Weight::from_millionths(of_whole(throttle.part_of_next(now_ms))).unwrap_or(shadow.weight)
     }
 
     fn nothing(&self) -> Held {
@@ -141,6 +187,7 @@ impl Lane {
     /// Samples a request. Its copy takes a place later, when it is sent; where there is none now, it is not even made.
     pub(super) fn enter(self: &Rc<Self>, worker: &Rc<Worker>, max_in_flight: u32) -> Option<Ticket> {
         self.meter(worker).sample();
+        self.state.throttle.sampled(worker.now_ms());
         if !self.series.copies.has_room(max_in_flight) {
             self.meter(worker).end(ShadowEnd::Dropped(ShadowDrop::InFlightLimit));
             self.state.throttle.full(worker.now_ms());
@@ -248,7 +295,10 @@ impl Ticket {
         self.place = None;
         worker.copies.set(worker.copies.get().saturating_sub(1));
         self.lane.meter(worker).end(self.end);
-        let ShadowEnd::Dropped(reason) = self.end else { return };
+        let reason = match self.end {
+            ShadowEnd::Completed(_) => return throttle.succeeds(worker.now_ms()),
+            ShadowEnd::Dropped(reason) => reason,
+        };
         match reason {
             ShadowDrop::InFlightLimit | ShadowDrop::ByteLimit => throttle.full(worker.now_ms()),
             ShadowDrop::Connect | ShadowDrop::Timeout | ShadowDrop::Reset => throttle.cut(worker.now_ms()),
@@ -287,17 +337,78 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_halves_and_recovers() {
+    fn a_throttle_halves_and_recovers_when_a_copy_succeeds() {
         let throttle = Throttle::default();
         assert!((throttle.part(0) - 1.0).abs() < 1e-9);
         throttle.cut(1000);
         throttle.cut(1100);
-        assert!((throttle.part(1100) - 0.505).abs() < 1e-6, "one halving, and a little of the way back");
-        for at in 3..60 {
-            throttle.cut(at * 500);
+        assert!((throttle.part(1100) - 0.5).abs() < 1e-9, "one halving");
+        assert!((throttle.part(60_000) - 0.5).abs() < 1e-9, "time alone is no recovery");
+        throttle.succeeds(60_000);
+        assert!((throttle.part(60_500) - 0.525).abs() < 1e-9);
+        throttle.cut(60_500);
+        assert!((throttle.part(70_000) - 0.2625).abs() < 1e-9, "and a failure ends it");
+        throttle.succeeds(70_000);
+        assert!((throttle.part(84_750) - 1.0).abs() < 1e-9, "it is whole again after a while without");
+    }
+
+    /// One request every `every_ms`, from one moment to another; `end` says what its copy comes to after 100 ms. The
+    /// copies that were sampled.
+    fn sampled_copies(
+        throttle: &Throttle,
+        (from_ms, to_ms, every_ms): (u64, u64, usize),
+        end: fn(&Throttle, u64),
+    ) -> u32 {
+        let (mut copies, mut due) = (0, std::collections::VecDeque::new());
+        let mut drawn = 0.0;
+        for now_ms in (from_ms..to_ms).step_by(every_ms) {
+            while due.pop_front_if(|at| *at <= now_ms).is_some() {
+                end(throttle, now_ms);
+            }
+            drawn += throttle.part_of_next(now_ms);
+            if drawn >= 1.0 {
+                drawn -= 1.0;
+                throttle.sampled(now_ms);
+                copies += 1;
+                due.push_back(now_ms + 100);
+            }
         }
-        assert!(throttle.part(30_000) < 0.1, "it stays low while there is trouble: {}", throttle.part(30_000));
-        assert!(throttle.part(30_000) >= FLOOR);
-        assert!((throttle.part(60_000) - 1.0).abs() < 1e-9, "and is whole again after a while without");
+        copies
+    }
+
+    #[test]
+    fn a_shadow_that_never_answers_gets_hardly_any_copies() {
+        let throttle = Throttle::default();
+        sampled_copies(&throttle, (0, 5_000, 1), Throttle::cut);
+        assert!((throttle.part(5_000) - FLOOR).abs() < 1e-9);
+        let copies = sampled_copies(&throttle, (5_000, 65_000, 1), Throttle::cut);
+        assert!((120..=240).contains(&copies), "{copies} copies of 60 000 requests in a minute");
+        assert!((throttle.part(65_000) - FLOOR).abs() < 1e-9);
+        sampled_copies(&throttle, (65_000, 86_000, 1), Throttle::succeeds);
+        assert!((throttle.part(86_000) - 1.0).abs() < 1e-9, "whole again 21 seconds after it answers again");
+    }
+
+    #[test]
+    fn a_shadow_with_few_requests_is_probed_every_second() {
+        let throttle = Throttle::default();
+        sampled_copies(&throttle, (0, 10_000, 200), Throttle::cut);
+        assert!((throttle.part(10_000) - FLOOR).abs() < 1e-9);
+        let copies = sampled_copies(&throttle, (10_000, 70_000, 200), Throttle::cut);
+        assert!((55..=70).contains(&copies), "{copies} copies of 300 requests");
+        sampled_copies(&throttle, (70_000, 92_000, 200), Throttle::succeeds);
+        assert!((throttle.part(92_000) - 1.0).abs() < 1e-9, "whole again 22 seconds after it answers again");
+    }
+
+    #[test]
+    fn one_failure_in_twenty_holds_back_little_and_one_success_in_twenty_much() {
+        for (failures, at_least, at_most) in [(1_u64, 0.02, 0.6), (19, FLOOR, 0.03)] {
+            let throttle = Throttle::default();
+            for at in 0..6_000 {
+                throttle.part(at * 10);
+                if at % 20 < failures { throttle.cut(at * 10) } else { throttle.succeeds(at * 10) }
+            }
+            let part = throttle.part(60_000);
+            assert!((at_least..=at_most).contains(&part), "{failures} of 20 fail: {part}");
+        }
     }
 }

@@ -160,10 +160,10 @@ impl ShadowCopy {
         }
         // What follows is no copy any more, and takes nobody's place.
         self.ticket.ends(went.end);
+        self.ticket.finish();
         if went.endless {
             self.ticket.is_trouble();
         }
-        self.ticket.finish();
         if let Some(comparing) = comparing {
             self.compare(&comparing, went, control).await;
         }

@@ -15,6 +15,7 @@ mod cut;
 mod fidelity;
 mod places;
 mod report;
+mod throttle;
 
 const SHADOWED: &str = r#"
 [upstream.main]
