@@ -33,6 +33,7 @@ mod process;
 mod proxy_protocol;
 mod reload;
 mod renewals;
+mod secrets;
 mod shadow;
 mod shares;
 mod stalls;
