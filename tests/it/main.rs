@@ -7,6 +7,7 @@ mod admin;
 mod advisories;
 mod agree;
 mod answers;
+mod check_formats;
 mod cli;
 mod dead_endpoints;
 mod decision;
