@@ -12,7 +12,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use http::{HeaderMap, Method};
 use pointsman::route::{
     AccessLog, Action, Caller, Dns, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern, Identity, Index,
-    Kill, Match, PathPattern, Place, Predicate, Rescue, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split,
+    Kill, Masks, Match, PathPattern, Place, Predicate, Rescue, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split,
     Spread, StickyKey, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide,
     normal_host, normal_path, summary,
 };
@@ -143,6 +143,7 @@ fn rules() -> Rules {
         access_log: AccessLog::default(),
         dns: Dns::default(),
         traces: None,
+        masks: Masks::default(),
     }
 }
 

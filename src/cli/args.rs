@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::check::Format;
 use super::paint::ColorChoice;
 use crate::config;
 
@@ -119,15 +120,34 @@ pub struct DemoArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLE
-  pointsman check                     # routes.toml
-  pointsman check edge.toml --json    # for CI: one object, exit 0 or 78")]
+  pointsman check                            # routes.toml
+  pointsman check edge.toml --format github  # annotations in CI; also json and sarif; exit 0 or 78
+  git show :routes.toml | pointsman check - --stdin-name routes.toml")]
 pub struct CheckArguments {
     /// The routes file.
-    #[arg(default_value = DEFAULT_FILE, help = "The routes file")]
+    #[arg(default_value = DEFAULT_FILE, help = "The routes file, `-` for standard input")]
     pub file: PathBuf,
+    /// How diagnostics are printed.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(help = "How diagnostics are printed: text, json, github (annotations of Actions) or sarif (2.1.0)")]
+    format: Format,
     /// JSON instead of text.
-    #[arg(long, help = "Print JSON")]
-    pub json: bool,
+    #[arg(long, conflicts_with = "format", help = "The same as --format json")]
+    json: bool,
+    /// No summary.
+    #[arg(short, long, help = "Print nothing but diagnostics")]
+    pub quiet: bool,
+    /// The name of standard input.
+    #[arg(long, value_name = "FILE")]
+    #[arg(help = "The name of standard input in diagnostics; `include` is relative to it [default: none]")]
+    pub stdin_name: Option<PathBuf>,
+}
+
+impl CheckArguments {
+    /// How diagnostics are printed.
+    pub const fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
 }
 
 /// `explain`.

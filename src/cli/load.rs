@@ -1,5 +1,6 @@
 //! Loading a file for a command: the process's environment, and diagnostics as the terminal wants them.
 
+use std::io::Read;
 use std::path::Path;
 
 use super::out;
@@ -9,6 +10,11 @@ use crate::config::{self, Color, Diagnostics, Loaded};
 /// Reads, validates and compiles a file, as `run` does.
 pub fn load(file: &Path) -> Result<Loaded, Diagnostics> {
     config::load(file, &|name| std::env::var(name).ok())
+}
+
+/// Reads, validates and compiles what comes, such as standard input.
+pub fn load_input(name: &str, input: impl Read) -> Result<Loaded, Diagnostics> {
+    config::load_input(name, input, &|name| std::env::var(name).ok())
 }
 
 /// Reads a file of which only the meaning is wanted: its errors are told, its warnings are not.

@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::address::{Use, address};
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::listener;
 use super::reader::{Item, Reader, Text};
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional};
@@ -60,19 +60,19 @@ pub(super) fn admin(
     reader.finish(context);
     let mut known: Vec<(SocketAddr, Span, bool)> = Vec::new();
     for item in items {
-        let Some(text) = item.text(context) else { continue };
-        let Some(address) = listener::address(context, &text) else { continue };
+        let Some(text) = item.place_text(context) else { continue };
+        let Some(address) = address(context, &text, Use::Admin) else { continue };
         let first = known.iter().find(|(before, ..)| *before == address && address.port() != 0);
         if let Some((_, first, is_expanded)) = first {
             // `["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]` means one address where the variable is not set.
-            if !is_expanded && !text.is_expanded() {
+            if !is_expanded && text.written.is_none() {
                 let finding = Finding::error("duplicate-address", text.span, format!("`{}` stands here twice", &*text));
                 context.report(finding.saying("and again here").also(*first, "first here"));
             }
             continue;
         }
-        known.push((address, text.span, text.is_expanded()));
-        refuse_public(context, &text, address.ip(), &private);
+        known.push((address, text.span, text.written.is_some()));
+        refuse_public(context, &text, address, &private);
         if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
             let message = format!("`{}` is taken by a listener", &*text);
             context.report(Finding::error("duplicate-address", text.span, message));
@@ -81,8 +81,8 @@ pub(super) fn admin(
     if known.is_empty() { vec![usual] } else { known.into_iter().map(|(address, ..)| address).collect() }
 }
 
-fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, ip: IpAddr, private: &[IpNet]) {
-    let ip = ip.to_canonical();
+fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, address: SocketAddr, private: &[IpNet]) {
+    let ip = address.ip().to_canonical();
     if !is_public(ip) || private.iter().any(|net| net.contains(&ip)) {
         return;
     }
@@ -90,8 +90,9 @@ fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, ip: IpAddr, private
     let help = if IpNet::V4(SHARED).contains(&ip) {
         "100.64.0.0/10 is address space that providers share among their customers; where it is a network of your own, \
          such as a network of pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`"
+            .to_owned()
     } else {
-        "listen on 127.0.0.1, or on a private address that only operators reach"
+        format!("write `127.0.0.1:{}`, or a private address that only operators reach", address.port())
     };
     context.report(Finding::error("public-admin", text.span, message).help(help));
 }

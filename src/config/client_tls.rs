@@ -81,16 +81,16 @@ pub(super) fn tls(context: &mut Context<'_>, owner: &Owner<'_, '_>, system: &mut
         return Some(ClientTls { roots, server_name: None, client_cert: None });
     };
     let table = table.called(name);
-    let ca = table.text(context, "ca");
-    let server_name = table.text(context, "server_name");
+    let ca = table.place_text(context, "ca");
+    let server_name = table.place_text(context, "server_name");
     if let Some(text) = server_name.as_ref().filter(|text| !tls::is_server_name(text)) {
         let finding = Finding::error("bad-server-name", text.span, format!("`{}` is not a name of a server", &**text));
         context.report(finding.help("write a host name or an IP address, without port"));
     }
     let client_cert = table.table(context, CLIENT_CERT, cert_spec).map(|pair| {
         let pair = pair.called(name);
-        let cert = pair.need(context, "cert").and_then(|item| item.text(context));
-        let key = pair.need(context, "key").and_then(|item| item.text(context));
+        let cert = pair.need(context, "cert").and_then(|item| item.place_text(context));
+        let key = pair.need(context, "key").and_then(|item| item.place_text(context));
         pair.finish(context);
         client_cert(context, &cert?, &key?)
     });

@@ -91,7 +91,7 @@ fn tolerance(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<(String, f64
     }
     let mut found = Vec::new();
     for named in all {
-        let text = Text { value: named.name.into(), span: named.span };
+        let text = Text::plain(named.name.into(), named.span);
         let (path, by) = (path(context, &text, Reach::Body), amount(context, &named.item));
         found.extend(path.zip(by));
     }

@@ -60,6 +60,8 @@ struct Parts<'d> {
     once: Vec<(&'static str, Reader<'d>)>,
     upstreams: Vec<Named<'d>>,
     segments: Vec<Named<'d>>,
+    /// Upstreams and segments in wrong brackets: they are refused, but what names them is right.
+    misplaced: [Vec<Named<'d>>; 2],
     routes: Vec<Headed<'d>>,
     tests: Vec<Reader<'d>>,
 }
@@ -94,8 +96,8 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let mut system = SystemRoots::default();
     let traces = traces::traces(context, parts.one("traces"), &mut system);
 
-    let mut upstream_names = define(context, Kind::Upstream, &parts.upstreams);
-    let mut segment_names = define(context, Kind::Segment, &parts.segments);
+    let mut upstream_names = define(context, Kind::Upstream, (&parts.upstreams, &parts.misplaced[0]));
+    let mut segment_names = define(context, Kind::Segment, (&parts.segments, &parts.misplaced[1]));
     let upstreams: Vec<_> =
         parts.upstreams.iter().filter_map(|named| upstream::upstream(context, named, &mut system)).collect();
     let segments: Vec<_> = parts.segments.iter().filter_map(|named| segment::segment(context, named)).collect();
@@ -143,6 +145,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         access_log,
         dns,
         traces,
+        masks: context.veil.masks(),
     };
     Some(Compiled { rules, tls, witnesses, goldens })
 }
@@ -151,7 +154,8 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
     let root = documents.first().map_or(Span::whole(0), |document| Span::whole(document.file));
     let mut misspelt = false;
     let (listeners, once, upstreams, segments) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut parts = Parts { listeners, once, upstreams, segments, routes: Vec::new(), tests: Vec::new() };
+    let (misplaced, routes, tests) = Default::default();
+    let mut parts = Parts { listeners, once, upstreams, segments, misplaced, routes, tests };
     for (at, document) in documents.iter().enumerate() {
         let reader = Reader::root(document, &FILE);
         schema(context, &reader, if at == 0 { Some(Span::whole(document.file)) } else { None });
@@ -178,8 +182,15 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             }
             parts.once.push((key, table));
         }
-        parts.upstreams.extend(reader.get("upstream").map(|item| item.map(context)).unwrap_or_default());
-        parts.segments.extend(reader.get("segment").map(|item| item.map(context)).unwrap_or_default());
+        let [upstreams, segments] = &mut parts.misplaced;
+        for (key, spec, found, misplaced) in [
+            ("upstream", &UPSTREAM, &mut parts.upstreams, upstreams),
+            ("segment", &SEGMENT, &mut parts.segments, segments),
+        ] {
+            let (all, wrong) = reader.named(context, key, spec);
+            found.extend(all);
+            misplaced.extend(wrong);
+        }
         let routes = reader.tables(context, "route", &ROUTE);
         let count = parts.routes.len() + routes.len();
         if let (true, Some(first)) = (count > ROUTES_MAX, routes.first()) {
@@ -193,7 +204,7 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             parts.routes.push(Headed { reader, name });
         }
         parts.tests.extend(reader.tables(context, "test", &TEST));
-        misspelt |= reader.misspells(context, "listener");
+        misspelt |= reader.get("listener").is_some() || reader.misspells(context, "listener");
         reader.finish(context);
     }
     if parts.listeners.is_empty() && !misspelt {
@@ -221,9 +232,9 @@ fn schema(context: &mut Context<'_>, reader: &Reader<'_>, needed: Option<Span>) 
     }
 }
 
-fn define<'d>(context: &mut Context<'_>, kind: Kind, all: &[Named<'d>]) -> Registry<'d> {
-    let mut registry = Registry::new(kind, all.len());
-    for named in all {
+fn define<'d>(context: &mut Context<'_>, kind: Kind, (all, misplaced): (&[Named<'d>], &[Named<'d>])) -> Registry<'d> {
+    let mut registry = Registry::new(kind, all.len() + misplaced.len());
+    for named in all.iter().chain(misplaced) {
         registry.define(context, Cow::Borrowed(named.name), named.span);
     }
     registry

@@ -6,7 +6,9 @@ use ahash::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
+use super::env;
 use super::source::{Files, Source, Span};
+use super::veil::Veil;
 use crate::route::TenantList;
 use crate::tls::{InUse, LastGood};
 
@@ -19,6 +21,8 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// One load.
 pub(super) struct Context<'e> {
     pub(super) files: Files,
+    /// What variables produced.
+    pub(super) veil: Veil,
     env: Env<'e>,
     diagnostics: Diagnostics,
     watched: Vec<PathBuf>,
@@ -44,6 +48,7 @@ impl<'e> Context<'e> {
         let (known, lists) = (HashSet::default(), HashMap::default());
         Self {
             files,
+            veil: Veil::default(),
             env,
             diagnostics,
             watched: Vec::new(),
@@ -116,10 +121,23 @@ impl<'e> Context<'e> {
         if !self.diagnostics.count(finding.severity) {
             return;
         }
-        let Finding { severity, code, message, labels, help } = finding;
+        let Finding { severity, code, message, labels, help } = self.veil.cover(self.with_braces(finding));
         let order = labels.first().map_or((0, 0), |(at, _)| (at.file, if at.is_whole() { 0 } else { at.start }));
         let labels = labels.into_iter().map(|(at, text)| self.label(at, text)).collect();
         self.diagnostics.keep(Diagnostic { severity, code, message, labels, help, order });
+    }
+
+    /// Adds help where a string that does not fit has a variable without braces.
+    fn with_braces(&self, mut finding: Finding) -> Finding {
+        let written = finding.labels.first().map_or("", |(at, _)| self.files.text(*at));
+        if finding.severity == Severity::Error
+            && finding.code != "syntax"
+            && written.starts_with(['"', '\''])
+            && let Some(name) = env::unbraced(written)
+        {
+            finding.help = Some(format!("a variable of the environment is written `${{{name}}}`"));
+        }
+        finding
     }
 
     /// A place as a label, for diagnostics that come later.
@@ -129,8 +147,9 @@ impl<'e> Context<'e> {
 
     fn label(&self, at: Span, text: String) -> Label {
         let (line, column, excerpt) = self.files.show(at);
+        let end = self.files.end(at);
         let span = if at.is_whole() { 0..0 } else { at.start as usize..at.end as usize };
-        Label { file: self.files.name(at.file), span, line, column, text, excerpt }
+        Label { file: self.files.name(at.file), span, line, column, text, end, excerpt }
     }
 
     /// Ends the load: the warnings, or everything when there are errors.

@@ -44,7 +44,17 @@ pub struct Label {
     pub column: u32,
     /// What is said about it; may be empty.
     pub text: String,
+    pub(super) end: (u32, u32),
     pub(super) excerpt: Excerpt,
+}
+
+impl Label {
+    /// The line and column behind the last character, from 1; an empty place is one character wide.
+    #[must_use]
+    pub fn end(&self) -> (u32, u32) {
+        let least = (self.line, self.column + 1);
+        self.end.max(least)
+    }
 }
 
 /// One thing that is wrong.

@@ -8,9 +8,11 @@ use toml_parser::decoder::{Encoding, ScalarKind};
 use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
 use toml_parser::{ErrorSink, Expected, ParseError, Source as Text, Span as Bytes};
 
+use super::brackets;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
+use super::syntax;
 use super::tokens::{Tokens, TooMuch, tokens};
 
 /// How deep arrays, inline tables and dotted keys may nest.
@@ -118,7 +120,7 @@ impl<'t> Document<'t> {
             let same_line =
                 last.is_some_and(|last| text.get(last.min(at)..last.max(at)).is_some_and(|t| !t.contains('\n')));
             if !same_line || error.description() == DUPLICATE {
-                context.report(finding(file, error, text.len()));
+                context.report(finding(file, error, text));
             }
             last = Some(at);
         }
@@ -181,11 +183,15 @@ impl ErrorSink for Errors {
     }
 }
 
-fn finding(file: u16, error: &ParseError, len: usize) -> Finding {
+fn finding(file: u16, error: &ParseError, text: &str) -> Finding {
     let at = |span: Bytes| Span { file, start: offset(span.start()), end: offset(span.end()) };
-    let end = Span { file, start: offset(len), end: offset(len) };
+    let end = Span { file, start: offset(text.len()), end: offset(text.len()) };
     let place = error.unexpected().or(error.context()).map_or(end, at);
     if error.description() == DUPLICATE {
+        let again = error.unexpected().and_then(|span| brackets::again(text, (span.start(), span.end())));
+        if let Some((message, help)) = again {
+            return Finding::error("wrong-type", place, message).help(help);
+        }
         let found = Finding::error("duplicate-key", place, "this is defined twice").saying("and again here");
         return match error.context() {
             Some(first) => found.also(at(first), "first defined here"),
@@ -202,7 +208,8 @@ fn finding(file: u16, error: &ParseError, len: usize) -> Finding {
             _ => message.push_str("something else"),
         }
     }
-    Finding::error("syntax", place, message)
+    let help = syntax::help(text, place.start as usize, error.description());
+    Finding::error("syntax", place, message).maybe_help(help)
 }
 
 #[derive(Clone, Debug)]

@@ -6,15 +6,17 @@ use std::borrow::Cow;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
+use super::veil::Kind;
 use crate::route::Part;
 
-/// The string with its variables filled in.
-pub(super) fn expand<'t>(context: &mut Context<'_>, text: &'t str, at: Span) -> Option<Cow<'t, str>> {
+/// The string with its variables filled in. What they produced is noted, so that nothing shows it.
+pub(super) fn expand<'t>(context: &mut Context<'_>, text: &'t str, (at, kind): (Span, Kind)) -> Option<Cow<'t, str>> {
     if memchr::memchr(b'$', text.as_bytes()).is_none() || !text.contains("${") {
         return Some(Cow::Borrowed(text));
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    let mut values = Vec::new();
     let mut whole = true;
     while let Some(found) = rest.find("${") {
         if rest[..found].ends_with('$') {
@@ -36,16 +38,30 @@ pub(super) fn expand<'t>(context: &mut Context<'_>, text: &'t str, at: Span) -> 
             return None;
         };
         match variable(context, &from[..=end], at) {
-            Some(value) => out.push_str(&value),
+            Some(Value::Environment(value)) => {
+                out.push_str(&value);
+                values.push((from[..=end].to_owned(), value));
+            }
+            Some(Value::Default(value)) => out.push_str(value),
             None => whole = false,
         }
         rest = &from[end + 1..];
     }
     out.push_str(rest);
+    if whole && !values.is_empty() {
+        context.veil.note((at, text, kind), &out, values);
+    }
     whole.then_some(Cow::Owned(out))
 }
 
-fn variable(context: &mut Context<'_>, written: &str, at: Span) -> Option<String> {
+/// What a variable stands for.
+enum Value<'t> {
+    Environment(String),
+    /// The default, which stands in the file.
+    Default(&'t str),
+}
+
+fn variable<'t>(context: &mut Context<'_>, written: &'t str, at: Span) -> Option<Value<'t>> {
     let inside = &written[2..written.len() - 1];
     let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, value)| (name, Some(value)));
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -57,8 +73,8 @@ fn variable(context: &mut Context<'_>, written: &str, at: Span) -> Option<String
     }
     let value = context.variable(name);
     match (value.filter(|value| default.is_none() || !value.is_empty()), default) {
-        (Some(value), _) => Some(value),
-        (None, Some(default)) => Some(default.to_owned()),
+        (Some(value), _) => Some(Value::Environment(value)),
+        (None, Some(default)) => Some(Value::Default(default)),
         (None, None) => {
             let message = format!("environment variable `{name}` is not set");
             let finding = Finding::error("unset-variable", part(context, at, written), message);
@@ -66,6 +82,17 @@ fn variable(context: &mut Context<'_>, written: &str, at: Span) -> Option<String
             None
         }
     }
+}
+
+/// The name of a variable that is written without braces.
+pub(super) fn unbraced(text: &str) -> Option<&str> {
+    text.match_indices('$').find_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        let end =
+            rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')).unwrap_or(rest.len());
+        let begins = rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '_');
+        (begins && end > 1 && !text[..at].ends_with('$')).then(|| &rest[..end])
+    })
 }
 
 /// What helps against a variable that is not set. Those of the environment are upper case by custom: another one was

@@ -92,6 +92,10 @@ struct Expected {
     at: Label,
     what: What,
     value: String,
+    /// How it is shown.
+    shown: String,
+    /// How routes and variants of this name are shown.
+    names: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +206,9 @@ fn expected(
 ) -> Vec<Expected> {
     let mut all = Vec::new();
     let mut add = |context: &mut Context<'_>, what, text: Text<'_>| {
-        all.push(Expected { at: context.label_of(text.span), what, value: text.to_string() });
+        let (value, shown) = (text.to_string(), text.shown().to_owned());
+        let names = context.veil.written(&value);
+        all.push(Expected { at: context.label_of(text.span), what, value, shown, names });
     };
     if let Some(text) = reader.text(context, "route") {
         routes.find(context, &text);
@@ -227,7 +233,7 @@ fn expected(
         add(context, What::Reason, text);
     }
     if let (Some(status), Some(item)) = (reader.count(context, "status"), reader.get("status")) {
-        add(context, What::Status, Text { value: status.to_string().into(), span: item.span() });
+        add(context, What::Status, Text::plain(status.to_string().into(), item.span()));
     }
     reader.finish(context);
     if all.is_empty() {
@@ -289,7 +295,7 @@ pub fn run_goldens(loaded: &Loaded) -> GoldenRun {
         let before = run.diagnostics.errors();
         for expected in &golden.expected {
             let found = got.describe(expected.what, rules);
-            if found.as_deref() == Some(&*expected.value) || !run.diagnostics.count(Severity::Error) {
+            if found.as_deref().is_some_and(|found| expected.is(found)) || !run.diagnostics.count(Severity::Error) {
                 continue;
             }
             let mut failure = golden.failure(expected, found.as_deref(), &got);
@@ -302,6 +308,13 @@ pub fn run_goldens(loaded: &Loaded) -> GoldenRun {
         run.failed += usize::from(run.diagnostics.errors() > before);
     }
     run
+}
+
+impl Expected {
+    /// Whether this is what was found.
+    fn is(&self, found: &str) -> bool {
+        found == self.value || self.names.iter().any(|name| name == found)
+    }
 }
 
 impl Golden {
@@ -360,8 +373,8 @@ impl Golden {
     fn failure(&self, expected: &Expected, found: Option<&str>, got: &Got<'_>) -> Diagnostic {
         let noun = expected.what.noun();
         let message = match found {
-            Some(found) => format!("expected {noun} `{}`, got `{found}`", expected.value),
-            None => format!("expected {noun} `{}`, got none", expected.value),
+            Some(found) => format!("expected {noun} `{}`, got `{found}`", expected.shown),
+            None => format!("expected {noun} `{}`, got none", expected.shown),
         };
         let help = match (got.route, got.decision.as_ref().map(|decision| decision.reason)) {
             (Some(route), Some(reason)) => {

@@ -97,7 +97,7 @@ fn kill_variant(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry
         context.report(finding.help("write `route:variant`, such as `checkout:canary`"));
         return;
     };
-    let name = Text { value: route.into(), span: text.span };
+    let name = Text::plain(route.into(), text.span);
     let Some(number) = names.find(context, &name) else { return };
     let Some(found) = routes.get_mut(number as usize).and_then(Option::as_mut) else { return };
     let variants: &mut [Variant] = match &mut found.action {
@@ -109,7 +109,7 @@ fn kill_variant(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry
         context.report(Finding::error("bad-kill", text.span, message));
         return;
     }
-    if let Some(found) = variants.iter_mut().find(|known| known.name == variant) {
+    if let Some(found) = variants.iter_mut().find(|known| context.veil.is_name(variant, &known.name)) {
         found.killed = true;
         return;
     }

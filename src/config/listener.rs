@@ -1,6 +1,6 @@
 //! `[[listener]]`, `[state]` and `[access_log]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use ahash::HashMap;
 use ipnet::IpNet;
 
 use super::action;
+use super::address::{Use, address};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::predicate;
@@ -28,7 +29,11 @@ pub(super) const LISTENER: Spec = Spec {
     doc: "Where clients connect: HTTP/1.1 and HTTP/2, in cleartext (h2c with prior knowledge) or under TLS.",
     keys: &[
         optional("name", Form::Text, "Its name; the address when it has none."),
-        required("address", Form::Text, "Where it accepts, such as `0.0.0.0:8080` or `[::]:8080`; port 0 is any."),
+        required(
+            "address",
+            Form::Text,
+            "Where it accepts, such as `0.0.0.0:8080`, `[::]:8080`, `:8080` or `localhost:8080`; port 0 is any.",
+        ),
         optional("limits", Form::Table(&LIMITS), "What one client, or all of them, may use."),
         optional("tls", Form::Table(&TLS), "TLS; without it everything is cleartext."),
         optional("redirect", Form::Table(&action::REDIRECT), "Where requests go that did not come by `https`."),
@@ -157,21 +162,25 @@ pub(super) fn listeners(
     let mut addresses: HashMap<SocketAddr, Span> = HashMap::default();
     let (mut all, mut servers) = (Vec::new(), Vec::new());
     for reader in readers {
-        let name = reader.text(context, "name");
-        let text = reader.need(context, "address").and_then(|item| item.text(context));
+        let name = reader.place_text(context, "name");
+        let text = reader.need(context, "address").and_then(|item| item.place_text(context));
         let limits = reader.table(context, "limits", &LIMITS).map(|reader| limits(context, &reader));
         let senders = reader.table(context, "proxy_protocol", &PROXY_PROTOCOL);
         let proxy_senders = senders.map(|reader| proxy_senders(context, &reader)).unwrap_or_default();
         let secured = reader.get("tls").map(|item| tls::tls(context, &item));
         let redirect = redirect(context, reader);
         reader.finish(context);
-        let Some((text, address)) = text.and_then(|text| address(context, &text).map(|address| (text, address))) else {
+        let Some((text, address)) =
+            text.and_then(|text| address(context, &text, Use::Listener).map(|address| (text, address)))
+        else {
             continue;
         };
+        let is_new = address.port() == 0 || once(context, &mut addresses, address, text.span, "address");
+        let is_named = name.is_some();
         let name = name.unwrap_or_else(|| text.clone());
-        once(context, &mut names, name.to_string(), name.span, "name");
-        if address.port() != 0 {
-            once(context, &mut addresses, address, text.span, "address");
+        // Without a name the address is the name: two that are alike are one mistake.
+        if is_named || is_new {
+            once(context, &mut names, name.to_string(), name.span, "name");
         }
         let (spec, server) = secured.flatten().unzip();
         servers.push(server);
@@ -203,7 +212,8 @@ fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {
     items.iter().filter_map(|item| value::network(context, item)).collect()
 }
 
-fn once<K>(context: &mut Context<'_>, known: &mut HashMap<K, Span>, key: K, at: Span, what: &str)
+/// Whether a key is new, or an error.
+fn once<K>(context: &mut Context<'_>, known: &mut HashMap<K, Span>, key: K, at: Span, what: &str) -> bool
 where
     K: std::hash::Hash + Eq + std::fmt::Display,
 {
@@ -211,22 +221,10 @@ where
         let code = if what == "name" { "duplicate-name" } else { "duplicate-address" };
         let finding = Finding::error(code, at, format!("two listeners have the {what} `{key}`"));
         context.report(finding.saying("and again here").also(*first, "first here"));
-    } else {
-        known.insert(key, at);
+        return false;
     }
-}
-
-/// An address with a port.
-pub(super) fn address(context: &mut Context<'_>, text: &Text<'_>) -> Option<SocketAddr> {
-    let parsed = match text.strip_prefix(':') {
-        Some(port) => port.parse().ok().map(|port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
-        None => text.parse().ok(),
-    };
-    if parsed.is_none() {
-        let finding = Finding::error("bad-address", text.span, format!("`{}` is not an address with a port", &**text));
-        context.report(finding.help("write `0.0.0.0:8080`, `[::]:8080` or `:8080`"));
-    }
-    parsed
+    known.insert(key, at);
+    true
 }
 
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
@@ -283,7 +281,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
 /// Compiles `[state]`, which is read for files of later versions: nothing is written there yet.
 pub(super) fn state_dir(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> PathBuf {
     let dir = reader.and_then(|reader| {
-        let dir = reader.text(context, "dir");
+        let dir = reader.place_text(context, "dir");
         reader.finish(context);
         let message = "`[state]` has no effect: this version writes nothing to a directory of its own";
         let finding = Finding::warning("state-not-used", reader.span(), message);
@@ -297,7 +295,7 @@ pub(super) fn state_dir(context: &mut Context<'_>, reader: Option<&Reader<'_>>) 
 pub(super) fn access_log(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> AccessLog {
     let mut log = AccessLog::default();
     let Some(reader) = reader else { return log };
-    if let Some(sink) = reader.text(context, "sink") {
+    if let Some(sink) = reader.place_text(context, "sink") {
         log.sink = match &*sink {
             "stdout" => LogSink::Stdout,
             "off" => LogSink::Off,

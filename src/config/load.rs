@@ -1,5 +1,6 @@
 //! Loading: reads the file and all that it includes, parses and compiles.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::context::{Context, Env};
 use super::diagnostic::{Diagnostics, Finding};
 use super::document::Document;
 use super::golden::Golden;
-use super::read;
+use super::read::{self, ReadError};
 use super::reader::{Reader, Text};
 use super::source::{Source, Span};
 use crate::identity::Witnesses;
@@ -67,6 +68,17 @@ pub fn load_text(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Diagnos
     finish(context, Some(Source { name: name.into(), text: text.into() }))
 }
 
+/// Loads what can be read, such as standard input; what it includes is read from where its name says it is.
+///
+/// # Errors
+/// All that is wrong, at once.
+pub fn load_input(name: &str, input: impl Read, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    let last_good = LastGood::default();
+    let mut context = Context::new(env, &last_good);
+    let source = text(&mut context, read::all(input, read::FILE_BYTES_MAX), (name, name.into()), None);
+    finish(context, source)
+}
+
 fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Diagnostics> {
     let compiled = source.and_then(|source| compile_all(&mut context, source));
     let last_good = context.last_good;
@@ -104,7 +116,7 @@ fn included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) -> Vec<
     let mut known: Vec<PathBuf> = path.canonicalize().into_iter().collect();
     let mut all = Vec::new();
     for item in Reader::root(root, &FILE).get("include").map(|item| item.one_or_more()).unwrap_or_default() {
-        let Some(pattern) = item.text(context) else { continue };
+        let Some(pattern) = item.place_text(context) else { continue };
         for path in found(context, base, &pattern) {
             let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
             if known.contains(&canonical) {
@@ -150,16 +162,26 @@ fn found(context: &mut Context<'_>, base: &Path, pattern: &Text<'_>) -> Vec<Path
 
 /// Reads a file as text; what is wrong is reported at `at`, or at the file itself.
 fn source(context: &mut Context<'_>, path: &Path, name: Arc<str>, at: Option<Span>) -> Option<Source> {
+    let shown = path.to_string_lossy();
+    text(context, read::bytes(path), (&*shown, name), at)
+}
+
+/// What was read as text.
+fn text(
+    context: &mut Context<'_>,
+    read: Result<Vec<u8>, ReadError>,
+    (path, name): (&str, Arc<str>),
+    at: Option<Span>,
+) -> Option<Source> {
     let empty = |context: &mut Context<'_>| {
         let source = Source { name: Arc::clone(&name), text: "".into() };
         at.unwrap_or_else(|| Span::whole(context.files.add(source)))
     };
-    let bytes = match read::bytes(path) {
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(error) => {
             let at = empty(context);
-            let message = format!("cannot read `{}`: {error}", path.display());
-            context.report(Finding::error("unreadable", at, message));
+            context.report(Finding::error("unreadable", at, format!("cannot read `{path}`: {error}")));
             return None;
         }
     };
@@ -169,7 +191,7 @@ fn source(context: &mut Context<'_>, path: &Path, name: Arc<str>, at: Option<Spa
             let upto = error.utf8_error().valid_up_to();
             let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..upto]).count() + 1;
             let at = empty(context);
-            let message = format!("`{}` is not UTF-8 at line {line} (byte {upto})", path.display());
+            let message = format!("`{path}` is not UTF-8 at line {line} (byte {upto})");
             context.report(Finding::error("not-utf8", at, message).help("save it as UTF-8"));
             None
         }

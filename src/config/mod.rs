@@ -2,7 +2,9 @@
 //! compiles it into [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all come this way.
 
 mod action;
+mod address;
 mod admin;
+mod brackets;
 mod client_tls;
 mod compare;
 mod compile;
@@ -11,8 +13,10 @@ mod diagnostic;
 mod dns;
 mod document;
 mod env;
+mod foreign;
 mod golden;
 mod grpc;
+mod hints;
 #[cfg(test)]
 mod hostile_tests;
 mod identity;
@@ -35,6 +39,7 @@ mod shadowed;
 mod source;
 mod spec;
 mod suggest;
+mod syntax;
 mod target;
 mod tenants;
 #[cfg(test)]
@@ -45,12 +50,13 @@ mod traces;
 mod upstream;
 mod value;
 mod variant;
+mod veil;
 mod witnesses;
 
 pub use context::Env;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 pub use golden::{Golden, GoldenRun, run_goldens};
-pub use load::{Loaded, load, load_keeping, load_text};
+pub use load::{Loaded, load, load_input, load_keeping, load_text};
 pub use render::Color;
 pub use schema::schema;
 pub use source::Source;

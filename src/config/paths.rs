@@ -48,6 +48,9 @@ pub(super) fn not_plain(text: &str, (path, rest): (&str, &str)) -> (String, Stri
     if text.is_empty() {
         return (message, simple);
     }
+    if text.starts_with(['~', '^']) {
+        return (message, "a regex is written `{ regex = \"…\" }`, and matches the whole path".to_owned());
+    }
     if !path.starts_with('/') {
         let message = format!("`{text}` does not begin with `/`");
         let better = format!("/{path}");
@@ -139,6 +142,7 @@ mod tests {
             ("/%\u{e4}x", "`%\u{e4}x` in", "`%25`"),
             ("/a?b=1", "is not a path", "a path has no query"),
             ("/a/../b/*", "is not a path", "normal form: `/b/*`"),
+            ("~ ^/x", "is not a path", "a regex is written `{ regex"),
             ("", "is not a path", "write `/x`"),
         ] {
             let (path, rest) = text.strip_suffix("/*").map_or((text, ""), |path| (path, "/*"));

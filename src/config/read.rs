@@ -53,10 +53,22 @@ pub(super) fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadE
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     let file = std::fs::File::open(path).map_err(ReadError::System)?;
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(ReadError::System)?;
+    append(&mut bytes, file, bytes_max)?;
+    Ok(bytes)
+}
+
+/// All that comes, at most so many bytes.
+pub(super) fn all(input: impl Read, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = Vec::new();
+    append(&mut bytes, input, bytes_max)?;
+    Ok(bytes)
+}
+
+fn append(bytes: &mut Vec<u8>, input: impl Read, bytes_max: u64) -> Result<(), ReadError> {
+    input.take(bytes_max + 1).read_to_end(bytes).map_err(ReadError::System)?;
     match bytes.len() as u64 {
         len if len > bytes_max => Err(ReadError::TooLarge(len, bytes_max)),
-        _ => Ok(bytes),
+        _ => Ok(()),
     }
 }
 

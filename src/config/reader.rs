@@ -6,18 +6,21 @@ use std::ops::{Deref, RangeInclusive};
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::document::{Document, Node, Table, TableId, Value};
+use super::document::{Document, Entry, Node, Table, TableId, Value};
 use super::env;
+use super::foreign::{self, Meaning};
 use super::source::Span;
 use super::spec::{Form, Spec};
-use super::suggest::nearest;
+use super::suggest::{did_you_mean, nearest};
+use super::veil::Kind;
+use super::{brackets, hints};
 
 /// How many keys of a table are looked at for one that was misspelt.
 const LOOKED_AT_MAX: usize = 100;
 
-/// Keys that belong to another table: the table that has no such key, the key, and where it is written.
-const ELSEWHERE: &[(&str, &str, &str)] =
-    &[("[[route]]", "rescue", "`rescue` belongs to a variant: write it in `[route.canary]` or `[[route.variant]]`")];
+/// From how many keys on a table's keys are not all listed for one that was misspelt, and how many are then.
+const LISTED_MAX: usize = 14;
+const LIKELY: usize = 8;
 
 /// Reads one table.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub(super) struct Item<'d> {
     pub(super) node: &'d Node<'d>,
     pub(super) key: &'d str,
     /// Whether it is one of a list.
-    element: bool,
+    pub(super) element: bool,
 }
 
 /// A string and its place.
@@ -44,6 +47,20 @@ pub(super) struct Item<'d> {
 pub(super) struct Text<'d> {
     pub(super) value: Cow<'d, str>,
     pub(super) span: Span,
+    /// How it is written, when it has variables.
+    pub(super) written: Option<&'d str>,
+}
+
+impl<'d> Text<'d> {
+    /// A string without variables.
+    pub(super) const fn plain(value: Cow<'d, str>, span: Span) -> Self {
+        Self { value, span, written: None }
+    }
+
+    /// The string as it is shown while it is in use: with its variables as they are written.
+    pub(super) fn shown(&self) -> &str {
+        self.written.unwrap_or(&self.value)
+    }
 }
 
 impl Deref for Text<'_> {
@@ -51,13 +68,6 @@ impl Deref for Text<'_> {
 
     fn deref(&self) -> &str {
         &self.value
-    }
-}
-
-impl Text<'_> {
-    /// Whether variables may stand in it as it is written.
-    pub(super) const fn is_expanded(&self) -> bool {
-        matches!(self.value, Cow::Owned(_))
     }
 }
 
@@ -129,13 +139,28 @@ impl<'d> Reader<'d> {
 
     /// The key that an unknown one was probably meant to be.
     fn suggestion(&self, unknown: &str) -> Option<&'static str> {
-        let later = self.spec.later.contains(&unknown);
-        nearest(unknown, self.spec.keys.iter().map(|key| key.name)).filter(|_| !later)
+        if self.spec.later.contains(&unknown) {
+            return None;
+        }
+        match foreign::meaning(self.spec.title, unknown) {
+            Some(Meaning::Key(key) | Meaning::Stands(key, _)) => Some(key),
+            Some(Meaning::Elsewhere(_) | Meaning::Unsupported) => None,
+            None => nearest(unknown, self.names()),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.spec.keys.iter().map(|key| key.name)
     }
 
     /// The string of a key.
     pub(super) fn text(&self, context: &mut Context<'_>, key: &'static str) -> Option<Text<'d>> {
         self.get(key)?.text(context)
+    }
+
+    /// The string of a key that names a place.
+    pub(super) fn place_text(&self, context: &mut Context<'_>, key: &'static str) -> Option<Text<'d>> {
+        self.get(key)?.place_text(context)
     }
 
     /// The whole number of a key, in the bounds of its form.
@@ -175,8 +200,17 @@ impl<'d> Reader<'d> {
         if let Value::Array(all) = &item.node.value {
             return all.iter().filter_map(|node| Item { node, element: true, ..item }.table(context, spec)).collect();
         }
-        item.mismatch(context, &format!("a list of tables: write `{}`", spec.title));
-        Vec::new()
+        brackets::list(context, &item, spec).map(|id| Self::new(self.document, id, spec)).into_iter().collect()
+    }
+
+    /// Tables whose names the user chose, such as `[upstream.NAME]`; and the names of those in wrong brackets.
+    pub(super) fn named(
+        &self,
+        context: &mut Context<'_>,
+        key: &'static str,
+        spec: &'static Spec,
+    ) -> (Vec<Named<'d>>, Vec<Named<'d>>) {
+        self.get(key).map(|item| brackets::named(context, &item, spec)).unwrap_or_default()
     }
 
     /// Reports the keys that nobody knows. Every key must have been asked for by then.
@@ -186,7 +220,7 @@ impl<'d> Reader<'d> {
                 continue;
             }
             let at = Span { file: self.document.file, start: entry.start, end: entry.end };
-            context.report(self.unknown(context, &entry.key, at));
+            context.report(self.unknown(context, entry, at));
         }
         #[cfg(debug_assertions)]
         for (at, key) in self.spec.keys.iter().enumerate() {
@@ -194,24 +228,51 @@ impl<'d> Reader<'d> {
         }
     }
 
-    fn unknown(&self, context: &Context<'_>, key: &str, at: Span) -> Finding {
+    fn unknown(&self, context: &Context<'_>, entry: &Entry<'_>, at: Span) -> Finding {
+        let key = &*entry.key;
         let place = if self.spec.title.is_empty() { String::new() } else { format!(" in {}", self.title()) };
         let finding = Finding::error("unknown-key", at, format!("unknown key `{key}`{place}"));
-        if self.spec.later.contains(&key) {
-            return finding.help(format!("`{key}` is not supported by this version of Pointsman"));
+        let unsupported = || format!("`{key}` is not supported by this version of Pointsman");
+        if self.is_sibling(entry) {
+            return finding.help(format!("write `{}`, and `name = \"{key}\"` in it", self.spec.title));
         }
-        let elsewhere = ELSEWHERE.iter().find(|(title, known, _)| *title == self.spec.title && *known == key);
-        if let Some((_, _, help)) = elsewhere {
-            return finding.help(*help);
+        if self.spec.later.contains(&key) {
+            return finding.help(unsupported());
+        }
+        match foreign::meaning(self.spec.title, key) {
+            Some(Meaning::Key(meant)) => return finding.help(format!("did you mean `{meant}`?")),
+            Some(Meaning::Stands(_, help) | Meaning::Elsewhere(help)) => return finding.help(help),
+            Some(Meaning::Unsupported) => return finding.help(unsupported()),
+            None => {}
         }
         if !context.listens() {
             return finding;
         }
-        if let Some(meant) = self.suggestion(key) {
-            return finding.help(format!("did you mean `{meant}`?"));
+        let help = did_you_mean(key, self.names()).or_else(|| foreign::otherwise(self.spec.title).map(str::to_owned));
+        finding.help(help.unwrap_or_else(|| self.listed(key)))
+    }
+
+    /// Whether an unknown key is a further table of this list, whose name stands in its title.
+    fn is_sibling(&self, entry: &Entry<'_>) -> bool {
+        let Value::Table(id) = &entry.node.value else { return false };
+        let mut keys = self.document.table(*id).entries.iter();
+        self.spec.title.starts_with("[[")
+            && self.spec.position("name").is_some()
+            && entry.key.len() <= 63
+            && keys.any(|inner| self.spec.position(&inner.key).is_some())
+    }
+
+    /// The keys of this table; the likely ones of a long list.
+    fn listed(&self, unknown: &str) -> String {
+        let quoted = |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let mut names: Vec<_> = self.names().collect();
+        if names.len() <= LISTED_MAX {
+            return format!("the keys are {}", quoted(names));
         }
-        let names: Vec<_> = self.spec.keys.iter().map(|key| format!("`{}`", key.name)).collect();
-        finding.help(format!("the keys are {}", names.join(", ")))
+        let alike = |name: &str| unknown.contains(name) || name.contains(unknown) || name.get(..4) == unknown.get(..4);
+        names.sort_by_key(|name| !alike(name));
+        names.truncate(LIKELY);
+        format!("some of the keys are {}; `pointsman schema` has all", quoted(names))
     }
 }
 
@@ -224,7 +285,7 @@ impl<'d> Item<'d> {
     /// Reports a value of the wrong kind.
     pub(super) fn mismatch(&self, context: &mut Context<'_>, expected: &str) {
         let finding = self.of_wrong_type(expected);
-        context.report(finding);
+        context.report(finding.maybe_help(hints::cure((self.key, expected), &self.node.value)));
     }
 
     /// Reports a value of the wrong kind, and how the right one is written.
@@ -256,12 +317,23 @@ impl<'d> Item<'d> {
 
     /// A string, with its variables filled in.
     pub(super) fn text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
+        self.expanded(context, Kind::Other)
+    }
+
+    /// A string that names a place, such as an address or a file: it is shown where it is in use.
+    pub(super) fn place_text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
+        self.expanded(context, Kind::Place)
+    }
+
+    fn expanded(&self, context: &mut Context<'_>, kind: Kind) -> Option<Text<'d>> {
         let Value::String(text) = &self.node.value else {
             self.mismatch(context, "a string");
             return None;
         };
         let span = self.span();
-        Some(Text { value: env::expand(context, text, span)?, span })
+        let value = env::expand(context, text, (span, kind))?;
+        let written = matches!(value, Cow::Owned(_)).then_some(&**text);
+        Some(Text { value, span, written })
     }
 
     /// `true` or `false`.
@@ -318,7 +390,8 @@ impl<'d> Item<'d> {
     /// A table with these keys.
     pub(super) fn table(&self, context: &mut Context<'_>, spec: &'static Spec) -> Option<Reader<'d>> {
         let Value::Table(id) = &self.node.value else {
-            self.mismatch(context, "a table");
+            let help = hints::as_table(context, self, spec);
+            context.report(self.of_wrong_type("a table").maybe_help(help));
             return None;
         };
         Some(Reader::new(self.document, *id, spec))

@@ -97,6 +97,10 @@ impl<'d> Registry<'d> {
 
     fn help(&self, name: &str) -> Option<String> {
         let names = || self.names.iter().map(|(name, ..)| &**name).filter(|name| !name.is_empty());
+        if self.kind == Kind::Upstream && name.contains("://") {
+            let help = "an upstream is named here: write `[upstream.NAME]` with the URL in `endpoints`, and NAME here";
+            return Some(help.to_owned());
+        }
         did_you_mean(name, names()).or_else(|| {
             let known: Vec<_> = names().take(8).map(|name| format!("`{name}`")).collect();
             (1..8).contains(&known.len()).then(|| format!("there is {}", known.join(", ")))

@@ -134,7 +134,9 @@ pub(super) fn route(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     let limits = limits(context, reader);
     reader.finish(context);
     let place = place(context, reader);
-    let name = name.as_ref()?.to_string();
+    let name = name.as_ref()?;
+    context.veil.name(name, name.shown());
+    let name = name.shown().to_owned();
     let matches = matches.unwrap_or_else(|| Match { priority, ..Match::default() });
     Some(Route { name, place, matches, action: action?, request_headers, response_headers, timeouts, limits })
 }

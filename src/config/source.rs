@@ -81,6 +81,15 @@ impl Files {
         }
     }
 
+    /// The line and column behind the last character; 0 for a file as a whole.
+    pub(super) fn end(&self, span: Span) -> (u32, u32) {
+        if span.is_whole() {
+            return (0, 0);
+        }
+        let (line, column, _) = self.show(Span { start: span.end, ..span });
+        (line, column)
+    }
+
     /// Line, column and the text to show.
     pub(super) fn show(&self, span: Span) -> (u32, u32, Excerpt) {
         let line = self.line(span);

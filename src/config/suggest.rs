@@ -3,27 +3,45 @@
 /// How many candidates are looked at, so that a hostile file buys no time.
 const LOOKED_AT_MAX: usize = 5_000;
 
-/// A help line that names the nearest candidate, when one is near.
+/// How many candidates that are equally near are named.
+const NAMED_MAX: usize = 3;
+
+/// A help line that names the nearest candidates, when any is near.
 pub(super) fn did_you_mean<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
-    nearest(word, candidates).map(|found| format!("did you mean `{found}`?"))
+    let found: Vec<_> = all_nearest(word, candidates).iter().map(|found| format!("`{found}`")).collect();
+    (!found.is_empty()).then(|| format!("did you mean {}?", found.join(" or ")))
 }
 
-/// The nearest candidate, when one is near: at most a third of the letters differ, and never all of them.
+/// The nearest candidate, when one is near.
 pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    all_nearest(word, candidates).first().copied()
+}
+
+/// The nearest candidates, which are equally near: at most a third of the letters differ, and never all of them.
+fn all_nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Vec<&'c str> {
     if word.is_empty() || word.len() > 80 {
-        return None;
+        return Vec::new();
     }
     let allowed = (word.chars().count() / 3).clamp(1, 3);
-    candidates
+    let near = candidates
         .take(LOOKED_AT_MAX)
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= allowed)
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, candidate)| {
             let letters = word.chars().count().min(candidate.chars().count());
             *distance <= allowed && *distance < letters
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        });
+    let (mut least, mut found) = (usize::MAX, Vec::new());
+    for (distance, candidate) in near {
+        if distance < least {
+            least = distance;
+            found.clear();
+        }
+        if distance == least && found.len() < NAMED_MAX && !found.contains(&candidate) {
+            found.push(candidate);
+        }
+    }
+    found
 }
 
 /// How many letters must be changed, added, removed or swapped with their neighbour; `-`, `_` and case are equal.
@@ -69,5 +87,17 @@ mod tests {
             assert_eq!(nearest(word, [candidate].into_iter()).is_some(), expected, "{word} {candidate}");
         }
         check("", None);
+    }
+
+    #[test]
+    fn candidates_that_are_equally_near_are_all_named() {
+        for (word, names, expected) in [
+            ("hello-v3", &["hello-v1", "other", "hello-v2"][..], Some("did you mean `hello-v1` or `hello-v2`?")),
+            ("hello-v", &["hello-v1", "hello"], Some("did you mean `hello-v1`?")),
+            ("a1", &["a2", "a2", "a3", "a4", "a5"], Some("did you mean `a2` or `a3` or `a4`?")),
+            ("colour", &["weight"], None),
+        ] {
+            assert_eq!(did_you_mean(word, names.iter().copied()).as_deref(), expected, "{word}");
+        }
     }
 }

@@ -26,7 +26,7 @@ pub(super) const FILE: Spec = Spec {
 pub(super) fn list(context: &mut Context<'_>, item: &Item<'_>) -> Option<TenantList> {
     if item.is_table() {
         let reader = item.table(context, &FILE)?;
-        let path = reader.need(context, "file").and_then(|item| item.text(context));
+        let path = reader.need(context, "file").and_then(|item| item.place_text(context));
         reader.finish(context);
         return from_file(context, &path?);
     }

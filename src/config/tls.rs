@@ -103,7 +103,7 @@ fn certificates(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Served> {
                 let served = pair_of(context, &pair, (cert.span, key.span));
                 all.extend(served.inspect(|served| serve(context, &pair, None, served)));
             }
-        } else if let Some(text) = item.text(context) {
+        } else if let Some(text) = item.place_text(context) {
             directory(context, &text, &mut all);
         }
     }
@@ -302,7 +302,7 @@ fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(Client
         Some(1) => ClientAuth::Request,
         Some(_) | None => ClientAuth::Require,
     };
-    let text = reader.need(context, "ca").and_then(|item| item.text(context));
+    let text = reader.need(context, "ca").and_then(|item| item.place_text(context));
     reader.finish(context);
     let text = text?;
     let file = pem(context, &text);

@@ -49,7 +49,7 @@ pub(super) fn traces(
     system: &mut SystemRoots,
 ) -> Option<TraceExport> {
     let reader = reader?;
-    let otlp = reader.need(context, "otlp").and_then(|item| item.text(context));
+    let otlp = reader.need(context, "otlp").and_then(|item| item.place_text(context));
     let place = otlp.and_then(|text| collector(context, &text));
     let tls = secured(context, place.as_ref(), reader, system);
     let protocol = if reader.word(context, "protocol") == Some(1) { OtlpProtocol::Grpc } else { OtlpProtocol::Http };

@@ -156,11 +156,11 @@ fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec
 
 fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> {
     if !item.is_table() {
-        let text = item.text(context)?;
+        let text = item.place_text(context)?;
         return url(context, &text, 1);
     }
     let reader = item.table(context, &ENDPOINT)?;
-    let text = reader.need(context, "url").and_then(|item| item.text(context));
+    let text = reader.need(context, "url").and_then(|item| item.place_text(context));
     let weight = reader.count(context, "weight").unwrap_or(1);
     reader.finish(context);
     url(context, &text?, weight)
@@ -170,12 +170,13 @@ fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<Endpoi
     match parse(text) {
         Ok((protocol, host, port)) => Some(EndpointSpec { protocol, host, port, weight }),
         Err(message) => {
-            let finding = Finding::error("bad-endpoint", text.span, message);
-            context.report(
-                finding.help(
-                    "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in the clear",
-                ),
-            );
+            let with_scheme = format!("http://{}", &**text);
+            let help = if parse(&with_scheme).is_ok() {
+                format!("write `{with_scheme}`")
+            } else {
+                "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in the clear".to_owned()
+            };
+            context.report(Finding::error("bad-endpoint", text.span, message).help(help));
             None
         }
     }
@@ -200,7 +201,7 @@ fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
         Some((host, port)) => {
             let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
             let parsed = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
-            (host, parsed.ok_or_else(|| format!("`{port}` is not a port"))?)
+            (host, parsed.ok_or_else(|| not_a_port(port))?)
         }
         None => (rest, if protocol == Protocol::Https { 443 } else { 80 }),
     };
@@ -216,6 +217,11 @@ fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
     let bare = if relative == host { bare } else { host };
     let host = bare.parse::<IpAddr>().map_or_else(|_| EndpointHost::Name(bare.to_ascii_lowercase()), EndpointHost::Ip);
     Ok((protocol, host, port))
+}
+
+fn not_a_port(port: &str) -> String {
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    format!("`{port}` is not a port{}", if digits { ": they go from 1 to 65535" } else { "" })
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ pub(super) fn size(context: &mut Context<'_>, item: &Item<'_>, (min, max): (u64,
     let text = item.text(context)?;
     let Some(bytes) = parse_size(&text) else {
         let finding = Finding::error("bad-size", text.span, format!("`{}` is not a size", &*text));
-        context.report(finding.help(HELP));
+        context.report(finding.help(HELP).maybe_help(binary(&text).map(|size| format!("write `{size}`"))));
         return None;
     };
     if (min..=max).contains(&bytes) {
@@ -133,6 +133,19 @@ pub(super) fn size(context: &mut Context<'_>, item: &Item<'_>, (min, max): (u64,
     }
     item.refuse(context, "out-of-range", format!("`{}` must be {min} to {max} bytes", item.key));
     None
+}
+
+/// A size as it is written here, of one as it is often written elsewhere, such as `10MB` or `64k`.
+fn binary(text: &str) -> Option<String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "bytes" | "byte" => "B",
+        "k" | "kb" | "kib" | "ki" => "KiB",
+        "m" | "mb" | "mib" | "mi" => "MiB",
+        "g" | "gb" | "gib" | "gi" => "GiB",
+        _ => return None,
+    };
+    (1..=15).contains(&digits).then(|| format!("{}{unit}", &text[..digits]))
 }
 
 fn parse_size(text: &str) -> Option<u64> {
@@ -167,10 +180,15 @@ pub(super) fn network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNe
 
 /// One of these words.
 pub(super) fn word(context: &mut Context<'_>, item: &Item<'_>, words: &'static [&'static str]) -> Option<usize> {
+    let known = || words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    if !item.is_text() {
+        let help = format!("one of {}", known());
+        item.mismatch_with(context, ("a string", help.as_str()));
+        return None;
+    }
     let text = item.text(context)?;
     let found = words.iter().position(|word| *word == &*text);
     if found.is_none() {
-        let known: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
         let message = format!("`{}` cannot be `{}`", item.key, &*text);
         let later = LATER_WORDS.contains(&&*text);
         let help = if later {
@@ -178,7 +196,7 @@ pub(super) fn word(context: &mut Context<'_>, item: &Item<'_>, words: &'static [
         } else {
             super::suggest::did_you_mean(&text, words.iter().copied())
         };
-        let finding = Finding::error("unknown-word", text.span, message).help(format!("one of {}", known.join(", ")));
+        let finding = Finding::error("unknown-word", text.span, message).help(format!("one of {}", known()));
         context.report(finding.maybe_help(help));
     }
     found
@@ -367,6 +385,9 @@ mod tests {
         check("64KiB", Some(65_536));
         check("10 MiB", Some(10_485_760));
         check("0B", Some(0));
+        assert_eq!(binary("10MB").as_deref(), Some("10MiB"));
+        assert_eq!(binary("64").as_deref(), Some("64B"));
+        assert_eq!((binary("MB"), binary("10 parsecs")), (None, None));
         for bad in ["64", "64KB", "64kib", "", "KiB", "-1B", "99999999999999999999B", "99999999999GiB"] {
             check(bad, None);
         }

@@ -67,6 +67,8 @@ pub(super) const VARIANT: Spec = Spec {
 /// A variant as it was read.
 struct Arm {
     name: String,
+    /// The name as it is shown.
+    shown: String,
     name_at: Span,
     weight: Weight,
     weight_at: Span,
@@ -97,7 +99,7 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     };
     if reader.get("stable").is_some() {
         match keyed {
-            Sticks::Yes => {}
+            Sticks::Yes => warn_of_strangers(context, reader, &arms, &sticky),
             Sticks::No => warn_of_anew(context, reader, &arms, total),
             Sticks::Never => warn_of_no_key(context, reader, (&arms, &targets), &sticky),
         }
@@ -107,8 +109,8 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     let mut variants = vec![first];
     let mut start = 0;
     for arm in arms {
-        let Arm { name, weight, rescue, .. } = arm;
-        variants.push(Variant { name, upstream: arm.upstream?, weight, start, killed: false, rescue });
+        let Arm { shown, weight, rescue, .. } = arm;
+        variants.push(Variant { name: shown, upstream: arm.upstream?, weight, start, killed: false, rescue });
         start += weight.millionths();
     }
     let sticky_cookie = cookie.map(|text| text.to_string());
@@ -136,11 +138,27 @@ fn keyed(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&Text<'_>>)
 
 /// Warns of weights in a route where each request is decided anew.
 fn warn_of_anew(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], total: u32) {
-    if (1..1_000_000).contains(&total) {
+    // An empty list is written on purpose.
+    if reader.get("sticky").is_none() && (1..1_000_000).contains(&total) {
         let at = arms.iter().find(|arm| arm.weight > Weight::ZERO).map_or(reader.span(), |arm| arm.weight_at);
         let finding = Finding::warning("not-sticky", at, "callers will see both variants: nothing makes them stick");
         context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"`"));
     }
+}
+
+/// Warns of a canary that callers without a sticky key never get. Other variants are experiments, whose audience is
+/// chosen by the key.
+fn warn_of_strangers(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], sticky: &[StickyKey]) {
+    let splits = |arm: &Arm| arm.name == "canary" && arm.weight > Weight::ZERO && arm.weight < Weight::FULL;
+    if !arms.iter().any(splits) || reader.get("sticky_cookie").is_some() || sticky.contains(&StickyKey::ClientIp) {
+        return;
+    }
+    let keys: Vec<_> = sticky.iter().map(|key| key.name()).collect();
+    let message = format!("a caller without a {} never gets `canary`", keys.join(" or a "));
+    let finding = Finding::warning("unkeyed-callers", reader.place("sticky"), message);
+    let help =
+        "such a caller gets stable: add `client_ip` to `sticky`, or `sticky_cookie = \"…\"`, so that all have a key";
+    context.report(finding.help(help));
 }
 
 /// Warns of weights that move no caller, since nothing gives the sticky key. A weight of 100 needs none.
@@ -182,7 +200,10 @@ fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut Names<'_, '_
         let name = variant.need(context, "name").and_then(|item| item.text(context));
         let name = name.filter(|name| value::name(context, name, name.span));
         let at = name.as_ref().map_or(variant.span(), |name| name.span);
-        let arm = arm(context, &variant, names, (name.map_or_else(String::new, |name| name.to_string()), at));
+        let shown = name.as_ref().map_or_else(String::new, |name| name.shown().to_owned());
+        let name = name.map_or_else(String::new, |name| name.to_string());
+        context.veil.name(&name, &shown);
+        let arm = Arm { shown, ..arm(context, &variant, names, (name, at)) };
         if arm.name == "stable" {
             let message = "`stable` is the name of the variant that the route's `stable` names";
             context.report(Finding::error("reserved-name", at, message));
@@ -213,7 +234,7 @@ fn arm(
     let weight_at = item.map_or(name_at, |item: Item<'_>| item.span());
     let rescue = reader.get("rescue").map_or(Rescue::Connect, |item| rescue(context, &item));
     reader.finish(context);
-    Arm { name, name_at, weight, weight_at, upstream, rescue }
+    Arm { shown: name.clone(), name, name_at, weight, weight_at, upstream, rescue }
 }
 
 /// `rescue`: a switch, or what it is for.

@@ -62,7 +62,7 @@ pub(super) fn witnesses(context: &mut Context<'_>, reader: &Reader<'_>) -> Witne
 fn tokens_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<Tokens> {
     let reader = item.table(context, &JWT)?;
     let place = place(context, &reader);
-    let path = reader.need(context, "keys").and_then(|item| item.text(context));
+    let path = reader.need(context, "keys").and_then(|item| item.place_text(context));
     let issuers = texts(context, &reader, "issuer");
     let audiences = texts(context, &reader, "audience");
     let leeway = reader.get("leeway").map_or(Some(LEEWAY), |item| value::duration(context, &item));
@@ -117,7 +117,7 @@ fn algorithms(context: &mut Context<'_>, item: &Item<'_>) -> Algorithms {
 
 fn geo_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<Geo> {
     let reader = item.table(context, &GEO)?;
-    let path = reader.need(context, "database").and_then(|item| item.text(context));
+    let path = reader.need(context, "database").and_then(|item| item.place_text(context));
     reader.finish(context);
     let path = path?;
     let bytes = file(context, &path, GEO_BYTES_MAX)?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::ledger::Ledger;
 use crate::dark::{Quantiles, Reported, RouteReport};
-use crate::route::{Kill, Weight};
+use crate::route::{Kill, Masks, Weight};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 
 /// The page.
@@ -23,7 +23,7 @@ pub(super) fn shadow(ledger: &Ledger) -> Value {
             value["weight_actual"] = json!(now(shadow.weight, series.as_deref()?, &snapshot.rules.kill));
             value["compares"] = json!(shadow.compare.is_some());
             let report = reports.iter().find(|report| report.route == route.name);
-            value["comparison"] = report.map_or(Value::Null, comparison);
+            value["comparison"] = report.map_or(Value::Null, |report| comparison(report, &snapshot.rules.masks));
             Some(value)
         })
         .collect();
@@ -79,10 +79,10 @@ fn copies(series: &ShadowSeries) -> Value {
     })
 }
 
-fn comparison(report: &RouteReport) -> Value {
+fn comparison(report: &RouteReport, masks: &Masks) -> Value {
     json!({
         "since": time(report.since),
-        "revision": report.revision,
+        "revision": report.revision.as_deref().map(|revision| masks.cover(revision)),
         "compared": report.compared,
         "equal": report.equal,
         "different": report.different,

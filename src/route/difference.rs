@@ -38,7 +38,7 @@ pub fn summary(old: &Rules, new: &Rules) -> Vec<String> {
         lines.truncate(SUMMARY_LINES_MAX - 1);
         lines.push(format!("and {} more changes", more + 1));
     }
-    lines
+    lines.into_iter().map(|line| old.masks.covered(new.masks.covered(line))).collect()
 }
 
 /// The routes that differ, by name.
@@ -216,6 +216,7 @@ fn tables(pair: &Pair<'_>) -> Vec<String> {
         access_log,
         dns,
         traces,
+        masks: _,
     } = pair.old;
     let new = pair.new;
     let mut words = Vec::new();

@@ -180,7 +180,7 @@ pub struct Served {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderEdit {
     /// All lines of this name go.
-    Remove(HeaderName),
+    Remove(String),
     /// One line of this name, with this value.
     Set(HeaderName, String),
     /// A further line.
@@ -198,7 +198,7 @@ pub fn explain(rules: &Rules, asked: &Asked<'_>) -> Explanation {
         explanation.nearly = nearly(rules, &head, &caller, taken);
         explanation.dropped = dropped(&rules.identity, &caller, head.headers);
     }
-    explanation
+    explanation.covered(&rules.masks)
 }
 
 /// Explains a request at about the cost of routing it: for live traffic. A route with `sticky = []` is explained as if
@@ -236,7 +236,7 @@ pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
         .into_iter()
         .flat_map(|(what, places)| odd(places, what, &head, &caller));
     explanation.steps.splice(0..0, odd.map(|text| Told { text, ..Told::default() }));
-    explanation
+    explanation.covered(&rules.masks)
 }
 
 impl Explanation {
@@ -392,7 +392,7 @@ fn why(route: &Route, head: &Head<'_>, rules: &Rules) -> String {
 
 /// Edits with their values filled in.
 fn edits(edits: &HeaderEdits, values: &Values<'_>) -> Vec<HeaderEdit> {
-    let removed = edits.remove.iter().cloned().map(HeaderEdit::Remove);
+    let removed = edits.remove.iter().map(|name| HeaderEdit::Remove(name.to_string()));
     let set = edits.set.iter().map(|(name, value)| HeaderEdit::Set(name.clone(), text(&value.expand(values))));
     let added = edits.add.iter().map(|(name, value)| HeaderEdit::Add(name.clone(), text(&value.expand(values))));
     removed.chain(set).chain(added).collect()

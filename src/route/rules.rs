@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    AccessLog, Action, Dns, Identity, Index, ListenerSpec, Route, RouteId, Segment, Split, TenantList, TraceExport,
-    Upstream,
+    AccessLog, Action, Dns, Identity, Index, ListenerSpec, Masks, Route, RouteId, Segment, Split, TenantList,
+    TraceExport, Upstream,
 };
 
 /// The compiled meaning of `routes.toml` and all it includes. Immutable.
@@ -36,6 +36,8 @@ pub struct Rules {
     pub dns: Dns,
     /// Where spans go, if anywhere.
     pub traces: Option<TraceExport>,
+    /// What variables of the environment produced, beside places.
+    pub masks: Masks,
 }
 
 impl Rules {

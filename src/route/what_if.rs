@@ -94,6 +94,7 @@ pub fn compare(old: &Rules, new: &Rules) -> Comparison {
         others: beside_routes(&pair),
         moved_upstreams: moved_upstreams(old, new),
     }
+    .covered([&old.masks, &new.masks])
 }
 
 /// Upstreams that have other endpoints than before.

@@ -126,7 +126,7 @@ fn anew(served: &Served) -> Value {
 
 fn edit(edit: &HeaderEdit) -> Value {
     match edit {
-        HeaderEdit::Remove(name) => json!({ "edit": "remove", "name": name.as_str() }),
+        HeaderEdit::Remove(name) => json!({ "edit": "remove", "name": name }),
         HeaderEdit::Set(name, value) => json!({ "edit": "set", "name": name.as_str(), "value": value }),
         HeaderEdit::Add(name, value) => json!({ "edit": "add", "name": name.as_str(), "value": value }),
     }

@@ -145,6 +145,7 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         access_log: AccessLog::default(),
         dns: Dns::default(),
         traces: None,
+        masks: Masks::default(),
     }
 }
 

@@ -1,12 +1,19 @@
-//! `check`: everything that `run` would refuse, warnings, and the goldens.
+//! Inspecting: everything that `run` would refuse, warnings, and the goldens.
+
+use std::path::Path;
 
 use serde_json::json;
 
-use super::args::CheckArguments;
-use super::entry::Terminal;
-use super::{Exit, load, out};
+use super::format::Format;
+use super::{github, sarif};
+use crate::cli::args::CheckArguments;
+use crate::cli::entry::Terminal;
+use crate::cli::{Exit, load, out};
 use crate::config::{self, Diagnostics, GoldenRun, Loaded};
 use crate::route::{Route, Rules, Shadow};
+
+/// How standard input is called.
+const STDIN: &str = "<stdin>";
 
 /// What came of a check.
 struct Report {
@@ -18,16 +25,31 @@ struct Report {
 
 /// Checks the file.
 pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    if arguments.stdin_name.is_some() && arguments.file != Path::new("-") {
+        out::complain("--stdin-name is the name of standard input: write `pointsman check - --stdin-name FILE`");
+        return Ok(Exit::Usage);
+    }
     let report = inspect(arguments);
     let exit = if report.diagnostics.errors() == 0 { Exit::Ok } else { Exit::BadFile };
-    let file = arguments.file.display();
-    let summary = report.summary();
-    if arguments.json {
-        out::say_json(&report.json(&arguments.file.to_string_lossy(), exit))?;
-        return Ok(exit);
+    let file = name(arguments);
+    // Standard input without a name is no file.
+    let stdin = Some(STDIN).filter(|stdin| *stdin == file);
+    match arguments.format() {
+        Format::Text => load::complain_of_each(&report.diagnostics, terminal.stderr),
+        Format::Json => {
+            out::say_json(&report.json(&file, exit))?;
+            return Ok(exit);
+        }
+        Format::Sarif => {
+            out::say_json(&sarif::log(&report.diagnostics, stdin))?;
+            return Ok(exit);
+        }
+        Format::Github if report.diagnostics.is_empty() => {}
+        Format::Github => out::say(&github::annotations(&report.diagnostics, stdin))?,
     }
-    load::complain_of_each(&report.diagnostics, terminal.stderr);
+    let summary = report.summary();
     match exit {
+        _ if arguments.quiet => {}
         Exit::Ok => out::say(&format!("{file}: {}", terminal.stdout.green(&summary)))?,
         Exit::BadFile | Exit::Failed | Exit::Usage => {
             out::complain(&format!("{file}: {}", terminal.stderr.red(&summary)));
@@ -36,8 +58,20 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
     Ok(exit)
 }
 
+/// How the file is called.
+fn name(arguments: &CheckArguments) -> String {
+    let (file, stdin) = (&arguments.file, arguments.stdin_name.as_ref());
+    let named = if file == Path::new("-") { stdin } else { Some(file) };
+    named.map_or_else(|| STDIN.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
 fn inspect(arguments: &CheckArguments) -> Report {
-    match load::load(&arguments.file) {
+    let loaded = if arguments.file == Path::new("-") {
+        load::load_input(&name(arguments), std::io::stdin().lock())
+    } else {
+        load::load(&arguments.file)
+    };
+    match loaded {
         Err(diagnostics) => Report { loaded: None, diagnostics, failed: 0 },
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();

@@ -1,0 +1,148 @@
+//! Addresses that listeners accept at. A name is none: it may lead elsewhere tomorrow. `localhost` is 127.0.0.1.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::reader::Text;
+
+/// What accepts at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Listener,
+    /// The admin listener: never at every address.
+    Admin,
+}
+
+/// An address and a port, or an error.
+pub(super) fn address(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<SocketAddr> {
+    let parsed = parse(text);
+    if parsed.is_none() {
+        let (message, help) = refusal(text, purpose);
+        context.report(Finding::error("bad-address", text.span, message).help(help));
+    }
+    parsed
+}
+
+fn parse(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.rsplit_once(':')?;
+    let ip = match host {
+        "" => Ipv4Addr::UNSPECIFIED,
+        _ if host.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST,
+        _ => return text.parse().ok(),
+    };
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    port.parse().ok().filter(|_| digits).map(|port| SocketAddr::from((ip, port)))
+}
+
+/// Why a text is no address with a port, and how one is written.
+fn refusal(text: &str, purpose: Use) -> (String, String) {
+    let usual = match purpose {
+        Use::Listener => "write `0.0.0.0:8080`, `[::]:8080` or `:8080`; `127.0.0.1:8080` for this machine alone",
+        Use::Admin => "write `127.0.0.1:9900`, or a private address that only operators reach",
+    };
+    let message = format!("`{text}` is not an address with a port");
+    let written = |host: &str, port: &str| format!("write `{host}:{port}`");
+    let (everywhere, port) = match purpose {
+        Use::Listener => ("0.0.0.0", "8080"),
+        Use::Admin => ("127.0.0.1", "9900"),
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if purpose == Use::Admin && matches!(text, "off" | "none" | "false" | "") {
+        let help = "the admin listener is always on: write `127.0.0.1:9900`, which only this machine reaches";
+        return (message, help.to_owned());
+    }
+    if text.starts_with("unix:") || text.starts_with('/') {
+        return (format!("`{text}` is a Unix socket, which this version does not listen on"), usual.to_owned());
+    }
+    if let Some(rest) = text.split_once("://").map(|(_, rest)| rest.trim_end_matches('/')) {
+        let help = if parse(rest).is_some() { format!("write `{rest}`, without a scheme") } else { usual.to_owned() };
+        return (message, help);
+    }
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return (
+            format!("`{text}` has no port"),
+            format!("write `{}`", SocketAddr::new(ip, port.parse().unwrap_or(0))),
+        );
+    }
+    if digits(text) {
+        return (
+            format!("`{text}` has no address"),
+            written(if purpose == Use::Admin { everywhere } else { "" }, text),
+        );
+    }
+    let Some((host, given)) = text.rsplit_once(':') else {
+        return (message, usual.to_owned());
+    };
+    if digits(given) && given.parse::<u16>().is_err() {
+        return (format!("`{given}` is not a port: ports end at 65535"), usual.to_owned());
+    }
+    match host.parse::<std::net::Ipv6Addr>() {
+        Ok(_) if digits(given) => return (message, format!("write `[{host}]:{given}`: IPv6 stands in brackets")),
+        _ if host == "*" && digits(given) => return (message, written(everywhere, given)),
+        _ => {}
+    }
+    if digits(given) && super::value::is_host(host) && host.contains(|c: char| c.is_ascii_alphabetic()) {
+        let message = format!("`{host}` is a name; a listener accepts at an address of this machine");
+        let help = match purpose {
+            Use::Listener => format!(
+                "write `0.0.0.0:{given}` or `:{given}` for all, `127.0.0.1:{given}` for this machine alone; a route matches names by `host`"
+            ),
+            Use::Admin => written("127.0.0.1", given),
+        };
+        return (message, help);
+    }
+    (message, usual.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, expected) in [
+            ("0.0.0.0:8080", Some("0.0.0.0:8080")),
+            ("[::]:8080", Some("[::]:8080")),
+            (":8080", Some("0.0.0.0:8080")),
+            ("localhost:8080", Some("127.0.0.1:8080")),
+            ("LocalHost:0", Some("127.0.0.1:0")),
+            ("localhost", None),
+            ("localhost:", None),
+            ("localhost:+80", None),
+            (":80800", None),
+            ("example.com:80", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(text), expected.map(|text| text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_address_is_said() {
+        for (text, purpose, message, help) in [
+            (":80800", Use::Listener, "ports end at 65535", "`0.0.0.0:8080`"),
+            ("0.0.0.0:99999999999", Use::Listener, "ports end at 65535", "`0.0.0.0:8080`"),
+            ("8080", Use::Listener, "has no address", "write `:8080`"),
+            ("9911", Use::Admin, "has no address", "write `127.0.0.1:9911`"),
+            ("0.0.0.0", Use::Listener, "has no port", "write `0.0.0.0:8080`"),
+            ("::1", Use::Listener, "has no port", "write `[::1]:8080`"),
+            ("::1:80", Use::Listener, "", "[::1:80]:8080"),
+            ("fe80::1:2:3:4:5:6:8080", Use::Listener, "not an address", "IPv6 stands in brackets"),
+            ("*:80", Use::Listener, "not an address", "write `0.0.0.0:80`"),
+            ("*:80", Use::Admin, "not an address", "write `127.0.0.1:80`"),
+            ("http://0.0.0.0:80/", Use::Listener, "not an address", "write `0.0.0.0:80`, without a scheme"),
+            ("example.com:80", Use::Listener, "is a name", "`0.0.0.0:80` or `:80`"),
+            ("admin.internal:80", Use::Admin, "is a name", "write `127.0.0.1:80`"),
+            ("off", Use::Admin, "not an address", "always on"),
+            ("off", Use::Listener, "not an address", "`0.0.0.0:8080`"),
+            ("unix:/run/x.sock", Use::Admin, "Unix socket", "`127.0.0.1:9900`"),
+            ("localhost", Use::Listener, "not an address", "`0.0.0.0:8080`"),
+            ("", Use::Listener, "not an address", "`0.0.0.0:8080`"),
+        ] {
+            assert!(parse(text).is_none(), "{text}");
+            let (why, how) = refusal(text, purpose);
+            assert!(why.contains(message) && how.contains(help), "{text}: {why}: {how}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Values of the environment are shown as the file has them: a marker is put into every string of a file, and must not
+//! appear in anything that people or programs read.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use http::{HeaderMap, Method};
+use pointsman::config::{Color, Diagnostics, Loaded, load_text, run_goldens};
+use pointsman::route::{Asked, EncodedSlash, Facts, compare, explain, explain_briefly, summary};
+
+use crate::process::{Running, ask};
+
+/// A marker that fits names, hosts, paths and headers.
+const GOOD: &str = "zq7xw9kvj2";
+/// One that fits hardly anything.
+const BAD: &str = "Zq7xw9 \"%zz{K\\vj2";
+/// One that looks as if it were quoted.
+const TICK: &str = "Zq7`xw9k`/vj2`";
+
+const FULL: &str = r#"
+schema = 1
+[[listener]]
+name = "http"
+address = "127.0.0.1:0"
+[listener.limits]
+header_bytes = "16KiB"
+idle_timeout = "60s"
+encoded_slash = "keep"
+[admin]
+address = "127.0.0.1:0"
+[access_log]
+sink = "off"
+format = "json"
+[identity]
+trusted_proxies = ["127.0.0.0/8"]
+tenant = ["header:x-tenant", "host:{tenant}.example.com", "path:/t/{tenant}/*"]
+user = ["cookie:uid", "query:user"]
+[segment.beta]
+tenant = ["acme"]
+user = ["alice"]
+cidr = ["10.0.0.0/8"]
+header = { x-beta = "yes", x-b = { prefix = "be" }, x-c = { regex = "^b" } }
+[upstream.shop]
+endpoints = ["http://127.0.0.1:1"]
+revision = "1"
+balance = "hash"
+connect_timeout = "1s"
+limits = { response_header_bytes = "64KiB" }
+[upstream.shop-v2]
+endpoints = [{ url = "http://127.0.0.1:2", weight = 2 }]
+[[route]]
+name = "shop"
+stable = "shop"
+sticky = ["user", "client_ip"]
+sticky_cookie = "pm"
+salt = "pepper"
+canary = { upstream = "shop-v2", weight = 20 }
+rewrite = { prefix = "/inner", host = "inner.example.com" }
+timeout = { request = "5s", idle = "5s" }
+limits = { body = "10MiB", upgrade = "websocket" }
+[route.match]
+host = ["shop.example.com", "*.shop.example.com"]
+path = "/shop/*"
+methods = ["GET"]
+listener = "http"
+header = { x-api = "2" }
+query = { q = "1" }
+cookie = { c = "1" }
+[route.headers]
+request = { set = { authorization = "Bearer abc" }, add = { x-a = "1" }, remove = ["x-b"] }
+response = { set = { x-r = "{route}" } }
+[[route.variant]]
+name = "blue"
+upstream = "shop"
+weight = 10
+[[route.target]]
+segment = "beta"
+serve = "canary"
+[[route.target]]
+header = { x-canary = "always" }
+serve = "blue"
+[route.shadow]
+upstream = "shop-v2"
+weight = 10
+[[route]]
+name = "old"
+match = { path = { regex = "/old/.*" } }
+redirect = { to = "https://new.example.com{path}" }
+[[route]]
+name = "fine"
+match = { host = "fine.example.com" }
+respond = { status = 200, body = "fine", content_type = "text/plain" }
+[kill]
+routes = []
+variants = ["shop:blue"]
+tenants = ["evil"]
+close_streams = "1s"
+[dns]
+max_ttl = "60s"
+[traces]
+otlp = "http://127.0.0.1:4318"
+protocol = "http"
+service = "edge"
+attributes = { team = "a" }
+headers = { authorization = "Bearer x" }
+[[test]]
+request = { method = "GET", host = "shop.example.com", path = "/shop/x?q=1", header = { x-api = "2" }, cookie = { c = "1" } }
+expect = { route = "shop" }
+"#;
+
+/// Keys that name places, which are shown where they are in use.
+const PLACES: &[&str] = &["name = \"http", "address", "endpoints", "url", "otlp", "sink"];
+
+/// The text with one string after the other changed, and the line that it stands in.
+fn edits(edit: impl Fn(&str) -> String) -> Vec<(String, String)> {
+    let quotes: Vec<usize> = FULL.match_indices('"').map(|(at, _)| at).collect();
+    let strings = quotes.chunks(2).map(|pair| (pair[0] + 1, pair[1]));
+    strings
+        .map(|(from, to)| {
+            let line = FULL[..from].rfind('\n').map_or(0, |at| at + 1);
+            let end = FULL[to..].find('\n').map_or(FULL.len(), |at| to + at);
+            let text = format!("{}{}{}", &FULL[..from], edit(&FULL[from..to]), &FULL[to..]);
+            (text, FULL[line..end].to_owned())
+        })
+        .collect()
+}
+
+/// Demands that no four letters of the marker appear.
+#[track_caller]
+fn clean(what: &str, text: &str, line: &str) {
+    let text = text.to_lowercase();
+    for marker in [GOOD, BAD, TICK] {
+        let letters: Vec<char> = marker.to_lowercase().chars().collect();
+        for run in letters.windows(4).map(|run| run.iter().collect::<String>()) {
+            assert!(!text.contains(&run), "`{run}` in {what} of `{line}`:\n{text}");
+        }
+    }
+}
+
+fn told(diagnostics: &Diagnostics, line: &str) {
+    clean("the text", &diagnostics.render(Color::Never), line);
+    clean("the JSON", &diagnostics.to_json().to_string(), line);
+}
+
+/// All that is said of rules that hold.
+fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
+    told(&loaded.warnings, line);
+    told(&run_goldens(loaded).diagnostics, line);
+    for (old, new) in [(loaded, plain), (plain, loaded)] {
+        clean("the summary", &summary(&old.rules, &new.rules).join("\n"), line);
+        clean("what-if", &format!("{:?}", compare(&old.rules, &new.rules)), line);
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("x-api", "2"), ("cookie", "c=1; uid=alice"), ("x-canary", "always"), ("x-tenant", "acme")] {
+        headers.insert(name, value.parse().unwrap());
+    }
+    let method = Method::GET;
+    for (host, path_and_query) in [
+        ("shop.example.com", "/shop/x?q=1"),
+        ("a.shop.example.com", "/shop/x"),
+        ("b", "/old/x"),
+        ("fine.example.com", "/"),
+        ("nobody.example.com", "/old"),
+    ] {
+        let asked = Asked {
+            method: &method,
+            host,
+            path_and_query,
+            headers: &headers,
+            peer: "127.0.0.1".parse().unwrap(),
+            client_cert: None,
+            listener: "http",
+            scheme: "http",
+            encoded_slash: EncodedSlash::Keep,
+            facts: Facts::default(),
+        };
+        for explanation in [explain(&loaded.rules, &asked), explain_briefly(&loaded.rules, &asked)] {
+            clean("explain", &format!("{explanation}\n{explanation:?}"), line);
+            clean("the line of explain", &explanation.line(), line);
+        }
+    }
+}
+
+fn load(text: &str, value: &str) -> Result<Loaded, Diagnostics> {
+    load_text("routes.toml", text, &|name| (name == "SECRET").then(|| value.to_owned()))
+}
+
+#[test]
+fn no_string_of_a_file_shows_what_the_environment_has() {
+    let plain = load(FULL, "").unwrap_or_else(|errors| panic!("{errors}"));
+    let (mut good, mut bad) = (0, 0);
+    let ways: [fn(&str) -> String; 4] = [
+        |_| "${SECRET}".to_owned(),
+        |text| format!("{text}${{SECRET}}"),
+        |text| format!("${{SECRET:-x}}{text}"),
+        |text| format!("{}${{SECRET}}{}", &text[..text.len() / 2], &text[text.len() / 2..]),
+    ];
+    for way in ways {
+        for (text, line) in edits(way) {
+            for value in [GOOD, BAD, TICK] {
+                match load(&text, value) {
+                    Err(errors) => {
+                        bad += 1;
+                        told(&errors, &line);
+                    }
+                    Ok(loaded) if PLACES.iter().any(|place| line.starts_with(place)) => told(&loaded.warnings, &line),
+                    Ok(loaded) => {
+                        good += 1;
+                        shown(&loaded, &plain, &line);
+                    }
+                }
+            }
+        }
+    }
+    assert!(good > 100 && bad > 200, "{good} files were good, {bad} bad");
+}
+
+#[test]
+fn places_are_shown_where_they_are_in_use() {
+    let text = FULL.replace("http://127.0.0.1:1\"", "http://${SECRET}.test:1\"");
+    let (plain, loaded) = (load(FULL, "").unwrap(), load(&text, GOOD).unwrap());
+    let lines = summary(&plain.rules, &loaded.rules).join("\n");
+    assert!(lines.contains(&format!("http://{GOOD}.test:1")), "{lines}");
+}
+
+#[test]
+fn a_diagnostic_names_the_variable_and_points_at_what_is_written() {
+    let text = FULL.replace("http://127.0.0.1:1\"", "${SECRET}\"");
+    let errors = load(&text, "a value that is far longer than its name").unwrap_err().render(Color::Never);
+    for part in [
+        "error[bad-endpoint]: `${SECRET}` is not a URL",
+        "| endpoints = [\"${SECRET}\"]",
+        "|              ^^^^^^^^^^^\n",
+        "= help: `SECRET` comes from the environment, so its value is not shown here; see `printenv SECRET`",
+    ] {
+        assert!(errors.contains(part), "`{part}` is missing in\n{errors}");
+    }
+    // One letter, and what is near to a name.
+    for (value, written) in [("x", "${SECRET}"), ("shop-v3", "${SECRET}"), ("hop-v2", "s${SECRET}x")] {
+        let text = FULL.replace("stable = \"shop\"", &format!("stable = \"{written}\""));
+        let errors = load(&text, value).unwrap_err().render(Color::Never);
+        assert!(errors.contains(&format!("there is no upstream `{written}`")), "{errors}");
+        assert!(!errors.contains("did you mean"), "{errors}");
+    }
+}
+
+#[test]
+fn names_are_found_by_their_values_and_shown_as_written() {
+    let text = FULL
+        .replace("name = \"shop\"", "name = \"shop-${SECRET}\"")
+        .replace("name = \"blue\"", "name = \"${SECRET}\"")
+        .replace("serve = \"blue\"", &format!("serve = \"{GOOD}\""))
+        .replace("\"shop:blue\"", &format!("\"shop-{GOOD}:{GOOD}\""))
+        .replace("route = \"shop\"", &format!("route = \"shop-{GOOD}\""));
+    let loaded = load(&text, GOOD).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.rules.routes[0].name, "shop-${SECRET}");
+    let split = loaded.rules.routes[0].split().unwrap();
+    assert!(split.variants[2].name == "${SECRET}" && split.variants[2].killed);
+    assert_eq!(run_goldens(&loaded).failed, 0, "{}", run_goldens(&loaded));
+    let plain = load(&text.replace("${SECRET}", GOOD), "").unwrap();
+    let salts = [&loaded, &plain].map(|loaded| loaded.rules.routes[0].split().unwrap().salt.text().to_owned());
+    assert_eq!(salts[0], salts[1]);
+}
+
+/// The binary, with the marker in its environment.
+fn binary(dir: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command.args(words).current_dir(dir).env("SECRET", GOOD).env_remove("RUST_LOG").stdin(std::process::Stdio::null());
+    command
+}
+
+#[test]
+fn the_binary_shows_nothing_in_any_format_page_or_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = FULL.replace("\"shop-v2\"", "\"shop-${SECRET}\"").replace("\"1s\"", "\"${SECRET}\"");
+    fs::write(dir.path().join("bad.toml"), &bad).unwrap();
+    for format in ["text", "json", "github", "sarif"] {
+        let output = binary(dir.path(), &["check", "bad.toml", "--format", format]).output().unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("${SECRET}"), "{said}");
+        clean(format, &said, "bad.toml");
+    }
+    let good = FULL
+        .replace("\"stdout\"", "\"off\"")
+        .replace("name = \"shop\"", "name = \"shop-${SECRET}\"")
+        .replace("route = \"shop\"", "route = \"shop-${SECRET}\"")
+        .replace("\"shop:blue\"", "\"shop-${SECRET}:blue\"")
+        .replace("Bearer abc", "Bearer ${SECRET}")
+        .replace("revision = \"1\"", "revision = \"${SECRET}\"")
+        .replace("sink = \"off\"", "sink = \"stdout\"");
+    let (good, _) = good.split_once("[traces]").unwrap();
+    let path = dir.path().join("routes.toml");
+    fs::write(&path, good).unwrap();
+    let mut proxy = Running::watch(binary(dir.path(), &["run", "--workers", "1"]));
+    let (listener, admin) = (proxy.word_after("listener"), proxy.word_after("admin"));
+    ask(&listener, "GET /shop/x?q=1 HTTP/1.1\nx-api: 2\ncookie: c=1");
+    let explained = "GET /explain?host=shop.example.com&path=/shop/x%3Fq%3D1&header=x-api:2&cookie=c%3D1 HTTP/1.1";
+    let pages = |what: &str| {
+        for page in ["GET /status HTTP/1.1", "GET /metrics HTTP/1.1", "GET /shadow HTTP/1.1", explained] {
+            let (status, body) = ask(&admin, page);
+            assert_eq!(status, 200, "{page}: {body}");
+            clean(page, &body, what);
+        }
+    };
+    pages("good rules");
+    assert!(ask(&admin, "GET /status HTTP/1.1").1.contains("shop-${SECRET}"));
+    fs::write(&path, good.replace("weight = 20", "weight = 30")).unwrap();
+    assert_eq!(ask(&admin, "POST /reload HTTP/1.1").0, 200);
+    fs::write(&path, good.replace("\"5s\"", "\"${SECRET}\"")).unwrap();
+    let (status, body) = ask(&admin, "POST /reload HTTP/1.1");
+    assert!(status == 422 && body.contains("${SECRET}"), "{status} {body}");
+    clean("the answer of a reload", &body, "bad rules");
+    pages("bad rules");
+    proxy.signal("TERM");
+    let (_, log) = proxy.end();
+    clean("the log", &log, "all");
+}
