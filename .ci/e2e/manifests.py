@@ -161,7 +161,8 @@ def compose():
     hold("Compose: stop_grace_period", int(proxy["stop_grace_period"].rstrip("s")) > sum(drain) + 2)
     address = proxy["networks"]["edge"]["ipv4_address"]
     hold("Compose: the admin listener's address", proxy["environment"]["ADMIN_ADDRESS"] == f"{address}:9900")
-    hold("Compose: the health check's address", any(f"{address}:9900" in word for word in proxy["healthcheck"]["test"]))
+    hold("Compose: the health check", proxy["healthcheck"]["test"]
+         == ["CMD", "/usr/local/bin/pointsman", "status", "--health", "--admin", f"http://{address}:9900"])
     return arguments
 
 
