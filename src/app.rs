@@ -28,6 +28,8 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Options {
     /// The file.
     pub path: PathBuf,
+    /// The text of the routes, where there is no file: `path` is only its name then, and a reload changes nothing.
+    pub text: Option<Arc<str>>,
     /// How many workers; one per core when not given.
     pub workers: Option<NonZeroUsize>,
     /// Whether signals are ours: `SIGTERM` and `SIGINT` drain, a second one ends at once, `SIGHUP` reloads, `SIGUSR2` hands over.
@@ -56,6 +58,7 @@ impl Options {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            text: None,
             workers: None,
             signals: Signals::Handle,
             drain_delay: Duration::ZERO,
@@ -70,11 +73,14 @@ impl Options {
     /// What the control plane is started with.
     #[must_use]
     pub fn settings(self) -> Settings {
-        let (path, env) = (self.path, self.env);
+        let (path, text, env) = (self.path, self.text, self.env);
         let last_good = LastGood::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Settings {
-            load: Arc::new(move || config::load_keeping(&path, &*env, &last_good)),
+            load: Arc::new(move || match &text {
+                Some(text) => config::load_text(&path.to_string_lossy(), text, &*env),
+                None => config::load_keeping(&path, &*env, &last_good),
+            }),
             resolver: self.resolver,
             workers: self.workers.unwrap_or_else(cores).get(),
             clock: Clock,

@@ -92,6 +92,11 @@ if command -v systemd-sysusers >/dev/null; then
   systemd-sysusers --root="$scratch/root" "$deploy/systemd/pointsman.sysusers" >/dev/null 2>&1 || fail "pointsman.sysusers"
   contains "the user is made" '^pointsman:' "$(cat "$scratch/root/etc/passwd")"
 fi
+reload=$(sed -n 's/^ExecReload=//p' "$deploy/systemd/pointsman.service")
+equal "reload asks the proxy and waits" "/usr/local/bin/pointsman reload" "$reload"
+unit_admin=$(sed -n 's/^Environment=POINTSMAN_ADMIN=http:\/\///p' "$deploy/systemd/pointsman.service")
+routes_admin=$(sed -n '/^\[admin\]/,/^\[/s/^address *= *"\(.*\)".*/\1/p' "$deploy/systemd/routes.toml")
+equal "reload asks the admin listener of the shipped routes" "${routes_admin:-127.0.0.1:9900}" "$unit_admin"
 contains "the socket's port is a listener's" '"0\.0\.0\.0:80"' "$(cat "$deploy/systemd/routes.toml")"
 
 echo "-- container"

@@ -6,9 +6,16 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::admin::Admin;
 use super::check::Format;
 use super::paint::ColorChoice;
 use crate::config;
+
+mod live;
+mod start;
+
+pub use live::{CompareArguments, Format, ReloadArguments, StatusArguments};
+pub use start::{InitArguments, SketchArguments};
 
 /// The file that every command reads when none is named.
 pub const DEFAULT_FILE: &str = "routes.toml";
@@ -16,21 +23,26 @@ pub const DEFAULT_FILE: &str = "routes.toml";
 const EXIT_CODES: &str = "\
 EXIT CODES
   0   it did what it was asked; `run` and `demo`: stopped after a drain
-  1   a failed start, a failure while running, or ended at once by a second signal
+  1   it failed: at the start, while running, by a second signal, or no proxy answers
   64  wrong usage
-  78  the routes file is wrong
+  78  the routes file is wrong; `reload`: it was rejected
 
 EXAMPLE
   pointsman demo                    # a guided tour, nothing else needed
-  pointsman check routes.toml       # every error at once, with line and column
-  pointsman run routes.toml";
+  pointsman run --to 3000           # in front of a service, without a file
+  pointsman init --to 3000          # the same as a file, to be edited
+  pointsman check                   # every error at once, with line and column
+  pointsman run
+  pointsman status                  # what runs";
 
 /// Pointsman stands in front of your services and decides for every request which variant answers it.
 #[derive(Debug, Parser)]
-#[command(name = "pointsman", version, after_help = EXIT_CODES, subcommand_required = true)]
+#[command(name = "pointsman", version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Arguments {
     /// When to use colour; `auto`: on a terminal, unless `NO_COLOR` is set.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = true)]
+    #[arg(display_order = 900)]
     #[arg(help = "When to use colour: auto (on a terminal, unless NO_COLOR is set), always or never")]
     pub color: ColorChoice,
     /// What to do.
@@ -45,8 +57,15 @@ pub enum Command {
     Run(RunArguments),
     /// Take a guided tour: three small services, the proxy and its admin listener in one process
     Demo(DemoArguments),
+    /// Write a small routes file to begin with
+    Init(InitArguments),
     /// Check a routes file: everything that `run` would refuse, warnings, and its goldens
+    #[command(alias = "validate")]
     Check(CheckArguments),
+    /// Show what runs: generation, last reload, kills, shares, errors and durations by route and variant
+    Status(StatusArguments),
+    /// Let a running proxy read its file again, and wait for the outcome
+    Reload(ReloadArguments),
     /// Explain which variant a request gets, and why
     Explain(ExplainArguments),
     /// Tell which routes an edit changes, and the share of callers that it moves
@@ -57,22 +76,29 @@ pub enum Command {
     Schema(SchemaArguments),
     /// Print a completion script for a shell
     Completions(CompletionsArguments),
+    /// Print the version
+    #[command(hide = true)]
+    Version(VersionArguments),
 }
 
 /// `run`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is read again when it changes; SIGHUP does the same. SIGTERM and SIGINT drain and stop, a second one
-stops at once. SIGUSR2 starts the binary anew, which may have been replaced, and hands over to it: no connection
+The file is read again when it changes; SIGHUP does the same. SIGTERM and SIGINT drain and stop, a second one \
+stops at once. SIGUSR2 starts the binary anew, which may have been replaced, and hands over to it: no connection \
 is refused, and this process finishes what it has. Sockets passed by systemd are used by address or name.
 
 EXAMPLE
-  pointsman run                                  # routes.toml, one worker per core
+  pointsman run                               # routes.toml, one worker per core
+  pointsman run --to 3000 --canary 3001=5     # without a file
   pointsman run edge.toml --workers 2 --drain-delay 5s --drain-deadline 30s")]
 pub struct RunArguments {
     /// The routes file.
-    #[arg(default_value = DEFAULT_FILE, help = "The routes file")]
-    pub file: PathBuf,
+    #[arg(value_name = "FILE", conflicts_with = "to", help = "The routes file [default: routes.toml]")]
+    pub file: Option<PathBuf>,
+    /// Routes without a file.
+    #[command(flatten)]
+    pub sketch: SketchArguments,
     /// Worker threads.
     #[arg(long, value_name = "N", value_parser = workers)]
     #[arg(help = "Worker threads [default: one per core]")]
@@ -96,7 +122,7 @@ pub struct RunArguments {
 #[command(after_help = "\
 EXAMPLE
   pointsman demo                      # then follow what it prints
-  pointsman demo --dir ./playground   # keep its routes.toml where you can find it")]
+  pointsman demo --dir ./playground   # keep its routes.toml there")]
 pub struct DemoArguments {
     /// Where its routes.toml is written.
     #[arg(long, value_name = "DIR", help = "Where its routes.toml is written [default: a fresh temporary directory]")]
@@ -153,13 +179,13 @@ impl CheckArguments {
 /// `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Headers that tell who the caller is are believed only from identity.trusted_proxies, as in live traffic. Unless
+Headers that tell who the caller is are believed only from identity.trusted_proxies, as in live traffic. Unless \
 --peer says otherwise, the request comes from the first of them, which says that --client-ip is the client.
 
 EXAMPLE
-  pointsman explain --host shop.example.com --path /checkout/pay --cookie uid=alice
-  pointsman explain edge.toml --path /                    # no host, where all routes take any
-  pointsman explain --admin http://127.0.0.1:9900 --host shop.example.com --path / --header 'x-canary: always'")]
+  pointsman explain --host shop.example.com --path /pay --cookie uid=alice
+  pointsman explain edge.toml --path /     # no host, where all routes take any
+  pointsman explain --admin 127.0.0.1:9900 --path / --header 'x-canary: always'")]
 pub struct ExplainArguments {
     /// The routes file.
     #[arg(value_name = "FILE", conflicts_with_all = ["admin", "file_option"])]
@@ -169,8 +195,9 @@ pub struct ExplainArguments {
     #[arg(long = "file", value_name = "FILE", conflicts_with = "admin", hide = true)]
     pub file_option: Option<PathBuf>,
     /// Ask a running proxy.
-    #[arg(long, value_name = "URL", help = "Ask a running proxy, by the URL of its admin listener")]
-    pub admin: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = Admin::named)]
+    #[arg(help = "Ask a running proxy instead of a file: the URL or HOST:PORT of its admin listener")]
+    pub admin: Option<Admin>,
     /// The method.
     #[arg(long, value_name = "METHOD", default_value = "GET", help = "The method")]
     pub method: String,
@@ -213,8 +240,9 @@ pub struct ExplainArguments {
 #[command(after_help = "\
 EXAMPLE
   pointsman what-if routes.new.toml                        # against routes.toml
-  git show main:routes.toml > old.toml; pointsman what-if routes.toml --against old.toml
-  pointsman what-if routes.new.toml --requests access.log  # by replaying the JSON access log")]
+  git show main:routes.toml > old.toml
+  pointsman what-if routes.toml --against old.toml
+  pointsman what-if routes.new.toml --requests access.log    # by replaying it")]
 pub struct WhatIfArguments {
     /// The edited file.
     #[arg(value_name = "NEW", help = "The edited routes file")]
@@ -243,7 +271,8 @@ pub struct SchemaArguments {}
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLE
-  pointsman completions bash > ~/.local/share/bash-completion/completions/pointsman
+  dir=~/.local/share/bash-completion/completions
+  pointsman completions bash > $dir/pointsman
   pointsman completions zsh  > ~/.zfunc/_pointsman
   pointsman completions fish > ~/.config/fish/completions/pointsman.fish")]
 pub struct CompletionsArguments {
@@ -251,6 +280,14 @@ pub struct CompletionsArguments {
     #[arg(value_enum, help = "The shell")]
     pub shell: clap_complete::Shell,
 }
+
+/// `version`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLE
+  pointsman version
+  pointsman --version        # the same")]
+pub struct VersionArguments {}
 
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("a header is written NAME:VALUE")?;
@@ -281,38 +318,4 @@ fn workers(text: &str) -> Result<u16, String> {
 /// Reads a duration as the routes file writes it: `250ms`, `5s`, `1h30m`.
 fn duration(text: &str) -> Result<Duration, String> {
     config::parse_duration(text).ok_or_else(|| "a duration is written 250ms, 5s, 2h or 1h30m".to_owned())
-}
-
-/// `compare`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-EXAMPLE
-  pointsman compare                           # of the proxy on this machine
-  pointsman compare --route checkout --format md > report.md")]
-pub struct CompareArguments {
-    /// The admin listener of the proxy.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9900", help = "The proxy's admin listener")]
-    pub admin: String,
-    /// One route.
-    #[arg(long, value_name = "NAME", help = "Only this route")]
-    pub route: Option<String>,
-    /// How it is written.
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
-    #[arg(hide_possible_values = true)]
-    pub format: CompareFormat,
-    /// The same as `--format json`.
-    #[arg(long, conflicts_with = "format", help = "The same as --format json")]
-    pub json: bool,
-}
-
-/// How a comparison is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum CompareFormat {
-    /// For a terminal.
-    #[default]
-    Table,
-    /// Markdown.
-    Md,
-    /// As the admin listener gives it.
-    Json,
 }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use anyhow::{Context, bail};
-use http::{StatusCode, Uri};
+use anyhow::bail;
 use serde_json::Value;
 
-use super::args::{CompareArguments, CompareFormat};
+use super::args::{CompareArguments, Format};
 use super::entry::Terminal;
+use super::fetch::Wish;
 use super::paint::Paint;
-use super::{Exit, fetch, out};
+use super::{Exit, out};
 use crate::compare::spelled_out;
 
 /// Fields that are listed, of each verdict.
@@ -21,15 +21,8 @@ const FIELDS_MAX: usize = 40;
 /// # Errors
 /// When the proxy cannot be asked, or has no such route.
 pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Result<Exit> {
-    let admin = &arguments.admin;
-    let base = if admin.contains("://") { admin.clone() } else { format!("http://{admin}") };
-    let uri: Uri =
-        format!("{}/shadow", base.trim_end_matches('/')).parse().with_context(|| format!("`{admin}` is no URL"))?;
-    let answer = fetch::get_blocking(&uri)?;
-    if answer.status != StatusCode::OK {
-        bail!("{admin} answers {}: is this the admin listener?", answer.status);
-    }
-    let mut page: Value = serde_json::from_slice(&answer.body).context("what came is no report")?;
+    let admin = arguments.admin.find()?;
+    let mut page = admin.page(&admin.ask_blocking("/shadow", Wish::get())?)?;
     if let (Some(wanted), Some(routes)) = (&arguments.route, page["routes"].as_array_mut()) {
         let known: Vec<String> = routes.iter().filter_map(|route| route["route"].as_str()).map(str::to_owned).collect();
         routes.retain(|route| route["route"] == wanted.as_str());
@@ -37,11 +30,11 @@ pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Resu
             bail!(unknown(wanted, &known));
         }
     }
-    let format = if arguments.json { CompareFormat::Json } else { arguments.format };
+    let format = if arguments.json { Format::Json } else { arguments.format };
     match format {
-        CompareFormat::Json => out::say_json(&page)?,
-        CompareFormat::Md => out::say(markdown(&page).trim_end())?,
-        CompareFormat::Table => out::say(table(&page, terminal.stdout).trim_end())?,
+        Format::Json => out::say_json(&page)?,
+        Format::Md => out::say(markdown(&page).trim_end())?,
+        Format::Table => out::say(table(&page, terminal.stdout).trim_end())?,
     }
     Ok(Exit::Ok)
 }

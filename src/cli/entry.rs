@@ -3,12 +3,15 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
 
 use super::args::{Arguments, Command};
 use super::paint::{ColorChoice, Paint};
-use super::{Exit, check, compare, completions, demo, explain, out, run, schema, what_if};
+use super::{Exit, check, compare, completions, demo, explain, guess, init, out, reload, run, schema, status, what_if};
+
+/// What `--version` says, of whichever command.
+const VERSION: &str = concat!("pointsman ", env!("CARGO_PKG_VERSION"));
 
 /// What every command is told besides its own arguments.
 #[derive(Clone, Copy, Debug)]
@@ -26,17 +29,12 @@ pub fn main() -> ExitCode {
 }
 
 fn enter(words: Vec<OsString>) -> Exit {
-    let mut command = Arguments::command().color(early_color(&words).clap());
+    let color = early_color(&words);
+    let mut command = Arguments::command().color(color.clap());
     let parsed = command.try_get_matches_from_mut(words).and_then(|matches| Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let error = error.format(&mut command);
-            // Nobody is left to be told when the terminal has gone.
-            let _ = error.print();
-            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if asked_for { Exit::Ok } else { Exit::Usage };
-        }
+        Err(error) => return unparsed(&error.format(&mut command), color),
     };
     let terminal = Terminal { stdout: arguments.color.stdout(), stderr: arguments.color.stderr() };
     dispatch(&arguments.command, terminal).unwrap_or_else(|error| {
@@ -45,16 +43,40 @@ fn enter(words: Vec<OsString>) -> Exit {
     })
 }
 
+/// Answers a command line that is no call of a command: help, the version, or what is wrong with it.
+fn unparsed(error: &clap::Error, color: ColorChoice) -> Exit {
+    // A failure to print is ignored: there is no other place to report it.
+    if error.kind() == ErrorKind::DisplayVersion {
+        let _ = out::say(VERSION);
+        return Exit::Ok;
+    }
+    let word = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => word.as_str(),
+        Some(_) | None => "",
+    };
+    if let Some(instead) = guess::meant(word) {
+        let error = color.stderr().red("error");
+        out::complain(&format!("{error}: there is no command `{word}`\n  = help: {instead}"));
+        return Exit::Usage;
+    }
+    let _ = error.print();
+    if error.kind() == ErrorKind::DisplayHelp { Exit::Ok } else { Exit::Usage }
+}
+
 fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => Ok(run::run(arguments, terminal)),
         Command::Demo(arguments) => demo::demo(arguments, terminal),
+        Command::Init(arguments) => init::init(arguments, terminal),
+        Command::Status(arguments) => status::status(arguments, terminal),
+        Command::Reload(arguments) => reload::reload(arguments, terminal),
         Command::Check(arguments) => check::check(arguments, terminal),
         Command::Explain(arguments) => explain::explain(arguments, terminal),
         Command::WhatIf(arguments) => what_if::what_if(arguments, terminal),
         Command::Compare(arguments) => compare::compare(arguments, terminal),
         Command::Schema(_) => schema::schema(),
         Command::Completions(arguments) => completions::completions(arguments),
+        Command::Version(_) => out::say(VERSION).map(|()| Exit::Ok),
     }
 }
 
@@ -96,6 +118,31 @@ mod tests {
         for command in Arguments::command().get_subcommands() {
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("\nEXAMPLE\n"), "{}:\n{help}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn help_fits_a_terminal_and_its_examples_stay_whole() {
+        for columns in [80, 100] {
+            let mut command = Arguments::command().term_width(columns);
+            command.build();
+            let names: Vec<String> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+            for name in names.iter().filter(|name| *name != "help") {
+                let found = command.find_subcommand_mut(name).unwrap();
+                let after = found.get_after_help().unwrap().to_string();
+                let help = found.render_help().to_string();
+                let long = help.lines().find(|line| line.chars().count() > columns);
+                assert_eq!(long, None, "{name} at {columns}");
+                let examples = after.split_once("EXAMPLE\n").unwrap().1;
+                assert!(help.contains(examples.trim_end()), "{name} at {columns}:\n{help}");
+                let color = help.find("--color").unwrap();
+                assert!(
+                    help.rfind("\n      --").unwrap() < color || help[color..].find("\n      --").is_none(),
+                    "{name}"
+                );
+            }
+            let help = command.render_help().to_string();
+            assert_eq!(help.lines().find(|line| line.chars().count() > columns), None, "at {columns}");
         }
     }
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode, Uri, header};
+use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Bound on the whole exchange.
+use crate::compare::spelled_out;
+
+/// Bound on the whole exchange, where no other is asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bound on an answer.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -23,26 +25,59 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Gets `uri` as JSON, on a runtime of its own.
-pub fn get_blocking(uri: &Uri) -> anyhow::Result<Answer> {
+/// How something is asked.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The method.
+    pub method: Method,
+    /// Bound on the whole exchange.
+    pub patience: Duration,
+}
+
+impl Wish {
+    /// To get a page.
+    #[must_use]
+    pub const fn get() -> Self {
+        Self { method: Method::GET, patience: PATIENCE }
+    }
+}
+
+impl Answer {
+    /// The first line of the body, without control characters.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        spelled_out(text.trim().lines().next().unwrap_or_default()).into_owned()
+    }
+}
+
+/// Asks `uri` for JSON, on a runtime of its own.
+pub fn ask_blocking(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(get(uri))
+    runtime.block_on(ask(uri, wish))
 }
 
 /// Gets `uri` as JSON.
 pub async fn get(uri: &Uri) -> anyhow::Result<Answer> {
-    let asked = tokio::time::timeout(PATIENCE, exchange(uri)).await;
+    ask(uri, Wish::get()).await
+}
+
+/// Asks `uri` for JSON.
+pub async fn ask(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
+    let asked = tokio::time::timeout(wish.patience, exchange(uri, wish.method)).await;
     asked.context("it does not answer in time").flatten().with_context(|| format!("cannot ask {uri}"))
 }
 
-async fn exchange(uri: &Uri) -> anyhow::Result<Answer> {
+async fn exchange(uri: &Uri, method: Method) -> anyhow::Result<Answer> {
     ensure!(uri.scheme_str() == Some("http"), "the URL must begin with http://");
     let Some(authority) = uri.authority() else { bail!("the URL names no host") };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let target = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(target)
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
         .header(header::HOST, authority.as_str())
         .header(header::ACCEPT, "application/json")
         .body(Empty::<Bytes>::new())?;

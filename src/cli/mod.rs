@@ -1,6 +1,8 @@
 //! Words for people: the subcommands of the one binary. Each reads its arguments, calls the same code that routes,
 //! and prints; nothing is decided here.
 
+mod address;
+mod admin;
 mod args;
 mod check;
 mod compare;
@@ -10,11 +12,17 @@ mod entry;
 mod exit;
 mod explain;
 mod fetch;
+mod guess;
+mod init;
 mod load;
 mod out;
 mod paint;
+mod reload;
 mod run;
 mod schema;
+mod size;
+mod sketch;
+mod status;
 mod what_if;
 
 pub use args::Arguments;

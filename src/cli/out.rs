@@ -7,11 +7,17 @@ use serde_json::Value;
 
 /// Writes `text` to standard output, ended by a line feed.
 pub fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
     let newline = if text.ends_with('\n') { "" } else { "\n" };
-    match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
-        Ok(()) | Err(_) => Ok(()),
+    show(&format!("{text}{newline}")).map(drop)
+}
+
+/// Writes `text` to standard output, and returns whether it still has a reader.
+pub fn show(text: &str) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
     }
 }
 

@@ -2,15 +2,27 @@
 
 use std::fmt::Write;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::args::RunArguments;
+use super::args::{DEFAULT_FILE, RunArguments};
 use super::entry::Terminal;
 use super::{Exit, load, out};
 use crate::app::{App, Notify, Options, StartError, Stopped, Succession};
 use crate::telemetry::init_tracing;
 
+/// What routes without a file are called where a file's name would stand.
+const NO_FILE: &str = "(run --to)";
+
 /// Runs the proxy. The file's warnings go to its log, which is on standard error.
 pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
+    let (path, text) = match source(arguments) {
+        Ok(source) => source,
+        Err(why) => {
+            out::complain(&format!("{}: {why}", terminal.stderr.red("error")));
+            return Exit::Usage;
+        }
+    };
     init_tracing();
     // Before anything else is opened: sockets may wait at numbers that the process before, or systemd, has chosen.
     let succession = match Succession::of_this_process() {
@@ -22,15 +34,35 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
         drain_delay: arguments.drain_delay,
         drain_deadline: arguments.drain_deadline,
         notify: Notify::from_environment(std::process::id()),
-        ..Options::new(&arguments.file)
+        text,
+        ..Options::new(&path)
     };
     let app = match App::succeed(options, succession) {
         Ok(app) => app,
         Err(error) => return refused(&error, terminal),
     };
     // Standard output is the access log's.
-    out::complain(&announcement(&app, arguments));
+    out::complain(&announcement(&app, arguments, &path));
     ended(app.wait())
+}
+
+/// The file, or the name and the text of routes without one.
+fn source(arguments: &RunArguments) -> Result<(PathBuf, Option<Arc<str>>), String> {
+    let sketch = &arguments.sketch;
+    if !sketch.to.is_empty() {
+        return Ok((NO_FILE.into(), Some(sketch.sketch().text().into())));
+    }
+    for (option, is_given, key) in [
+        ("--listen", sketch.listen.is_some(), "`address` in `[[listener]]`"),
+        ("--admin-listen", sketch.admin_listen.is_some(), "`address` in `[admin]`"),
+    ] {
+        if is_given {
+            return Err(format!(
+                "{option} is for routes without a file\n  = help: add --to URL, or write {key} in the file"
+            ));
+        }
+    }
+    Ok((arguments.file.clone().unwrap_or_else(|| DEFAULT_FILE.into()), None))
 }
 
 /// The exit code of a proxy that has stopped.
@@ -42,15 +74,20 @@ pub(super) const fn ended(stopped: Stopped) -> Exit {
 }
 
 /// Where it listens.
-fn announcement(app: &App, arguments: &RunArguments) -> String {
+fn announcement(app: &App, arguments: &RunArguments, file: &Path) -> String {
     let workers = out::count(app.workers(), "worker");
-    let (version, file) = (env!("CARGO_PKG_VERSION"), arguments.file.display());
+    let (version, file) = (env!("CARGO_PKG_VERSION"), file.display());
     let mut text = format!("pointsman {version}, {file}, {workers}\n");
     for (name, url) in app.urls() {
         let _ = writeln!(text, "  listener  {url}  {name}");
     }
     for address in app.admin_all() {
         let _ = writeln!(text, "  admin     http://{address}");
+    }
+    if !arguments.sketch.to.is_empty() {
+        let _ = writeln!(text, "  to        {}", arguments.sketch.sketch().summary());
+        let _ =
+            writeln!(text, "`pointsman init` with the same --to and --canary writes this as a file that you can edit.");
     }
     text
 }

@@ -40,6 +40,9 @@ const LAST_ACCEPTS: Duration = Duration::from_millis(50);
 /// Told when files say something else that means the same.
 const NO_RULE_CHANGED: &str = "no rule: comments, order, tests, or what a file of keys, tokens or countries holds";
 
+/// What a reload says where there is nothing to read.
+pub(super) const NO_FILE: &str = "there is no file to read again: the routes come from the command line";
+
 /// Told what became of a reload.
 pub type Reply = Box<dyn FnOnce(&Outcome) + Send>;
 
@@ -253,6 +256,9 @@ impl Controller {
         // What is only looked at may be as it was.
         if reloading.cause != Cause::Watch {
             self.notify.tell(State::Reloading, None);
+        }
+        if self.ledger.pages().file.is_none() {
+            tracing::info!("{NO_FILE}");
         }
         self.reloading = Some(reloading);
         let known: BTreeSet<String> = self.ledger.pages().names.keys().cloned().collect();

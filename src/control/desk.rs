@@ -10,7 +10,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::controller::Event;
+use super::controller::{Event, NO_FILE};
 use super::ledger::{Ledger, Unready};
 use super::outcome::{Cause, Outcome};
 use super::{explain, origin, scrape, shadow, status};
@@ -98,7 +98,12 @@ impl Desk {
             Outcome::Unchanged { .. } | Outcome::Applied { .. } => StatusCode::OK,
             Outcome::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
-        if wants_text(headers) { text(status, &outcome.to_text()) } else { pretty(status, &outcome.to_json()) }
+        let (mut words, mut value) = (outcome.to_text(), outcome.to_json());
+        if let (Some(summary), true) = (value["summary"].as_array_mut(), self.ledger.pages().file.is_none()) {
+            summary.push(json!(NO_FILE));
+            let _ = writeln!(words, "  {NO_FILE}");
+        }
+        if wants_text(headers) { text(status, &words) } else { pretty(status, &value) }
     }
 }
 

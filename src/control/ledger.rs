@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub struct Pages {
     pub applied_at: Duration,
     /// The hash of the configuration in use.
     pub hash: String,
+    /// The routes file; nothing where the routes come from the command line.
+    pub file: Option<PathBuf>,
     /// Reloads by [`Outcome::index`].
     pub reloads: [u64; Outcome::NAMES.len()],
     /// What the names resolved to.

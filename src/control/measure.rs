@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::release::Failures;
 use crate::route::{Route, Rules};
-use crate::telemetry::{Counter, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
+use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +72,41 @@ impl Tally {
                 failed: self.sample.failed.saturating_sub(before.sample.failed),
             },
         }
+    }
+}
+
+/// How long a variant's answers took since the start, in the buckets of the metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Durations([u64; Histogram::BOUNDS_US.len() + 1]);
+
+impl Durations {
+    /// Reads a series.
+    #[must_use]
+    pub fn of(series: &VariantSeries) -> Self {
+        let mut sum = Self::default();
+        for meter in series.meters.used() {
+            sum.0.iter_mut().zip(meter.duration.read().0).for_each(|(sum, count)| *sum += count);
+        }
+        sum
+    }
+
+    /// The milliseconds below which this share of the answers stayed, taken as evenly spread in their bucket; nothing
+    /// where there is no answer. What is longer than the last bound counts as the last bound.
+    #[must_use]
+    pub fn quantile_ms(&self, share: f64) -> Option<f64> {
+        let rank = share * float(self.0.iter().sum());
+        let (mut below, mut from) = (0.0, 0.0);
+        for (at, count) in self.0.iter().enumerate() {
+            let to = Histogram::BOUNDS_US.get(at).map_or(from, |bound| float(*bound));
+            let count = float(*count);
+            if count > 0.0 && below + count >= rank {
+                let us = from + (to - from) * ((rank - below) / count).clamp(0.0, 1.0);
+                return Some((us / 10.0).round() / 100.0);
+            }
+            below += count;
+            from = to;
+        }
+        None
     }
 }
 
@@ -139,6 +174,20 @@ mod tests {
     fn series() -> VariantSeries {
         let labels = Labels { route: "r".into(), variant: "v".into() };
         VariantSeries { labels, meters: PerWorker::new(2) }
+    }
+
+    #[test]
+    fn durations_are_found_in_their_bucket() {
+        let series = series();
+        assert_eq!(Durations::of(&series).quantile_ms(0.5), None);
+        for ms in [1, 1, 20, 20, 20, 20, 20, 20] {
+            series.meters.of(0).duration.record(std::time::Duration::from_millis(ms));
+        }
+        series.meters.of(1).duration.record(std::time::Duration::from_secs(99));
+        let durations = Durations::of(&series);
+        let median = durations.quantile_ms(0.5).unwrap();
+        assert!((10.0..25.0).contains(&median), "{median}");
+        assert_eq!(durations.quantile_ms(0.99), Some(30_000.0));
     }
 
     #[test]

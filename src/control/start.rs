@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -211,7 +212,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
     watcher.follow(&loaded.watched, reading.began_at);
     warn(&loaded.warnings);
-    note_start(&ledger, loaded.hash, clock.now().duration_since(began));
+    note_start(&ledger, (loaded.hash, loaded.watched.as_slice()), clock.now().duration_since(began));
     let (stopping, drain) = (Stopping::new(settings.drain_delay, settings.drain_deadline), Drain::new());
     let (reloading, next, stuck, revisited) = (None, None, false, None);
     let (retired, closing) = (Retired::default(), Vec::new());
@@ -241,8 +242,11 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     Ok(Started { controller, listeners, admin: prepared, look_ups })
 }
 
-fn note_start(ledger: &Ledger, hash: String, took: Duration) {
+fn note_start(ledger: &Ledger, (hash, watched): (String, &[PathBuf]), took: Duration) {
     ledger.pages().hash = hash;
+    // The file itself comes first; a text without a file depends on none.
+    let file = watched.first();
+    ledger.pages().file = file.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     let outcome = Outcome::Applied { generation: FIRST, summary: Vec::new() };
     ledger.note(&LastReload { cause: Cause::Start, outcome, at: ledger.clock.wall(), took });
 }

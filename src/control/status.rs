@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::experiment::experiment;
 use super::ledger::{LastReload, Ledger};
-use super::measure::{Tally, shares};
+use super::measure::{Durations, Tally, shares};
 use super::outcome::Outcome;
 use crate::drain::Phase;
-use crate::route::{Action, ClientAuth, Route, Shadow, Split, VariantId};
-use crate::snapshot::{Listener, Snapshot};
+use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, Shadow, Split, VariantId};
+use crate::snapshot::{Endpoint, Listener, Snapshot};
 use crate::telemetry::UpstreamMeter;
 use crate::tls::Server;
 
@@ -27,6 +27,7 @@ pub fn status(ledger: &Ledger) -> Value {
         "pid": std::process::id(),
         "generation": snapshot.generation.0,
         "hash": pages.hash,
+        "file": pages.file,
         "phase": phase(pages.phase.unwrap_or(Phase::Running)),
         "ready": ready.is_ok(),
         "unready_because": ready.err().map(|why| why.to_string()),
@@ -37,6 +38,7 @@ pub fn status(ledger: &Ledger) -> Value {
         "last_reload": pages.last.as_ref().map(last_reload),
         "hand_over_failure": pages.hand_over_failure,
         "admin": pages.admin,
+        "kill": { "all": snapshot.rules.kill.all, "tenants": snapshot.rules.kill.tenants.len() },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(&snapshot, &pages.baselines),
         "upstreams": upstreams(&snapshot),
@@ -124,7 +126,8 @@ fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Val
             let both = split.variants.iter().zip(&tallies);
             let since: Vec<Tally> =
                 both.map(|(variant, tally)| baselines.since(&route.name, &variant.name, tally)).collect();
-            value["variants"] = json!(variants(snapshot, split, &tallies, &since));
+            let durations: Vec<Durations> = series.iter().map(|series| Durations::of(series)).collect();
+            value["variants"] = json!(variants(snapshot, split, (&tallies, &since), &durations));
             value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, split, one));
             if let Some(sample) = sample {
                 value["experiment"] = experiment(split, sample, &since);
@@ -157,12 +160,17 @@ fn shadow(snapshot: &Snapshot, split: &Split, shadow: &Shadow) -> Value {
 }
 
 /// `since` is what was counted since the weights changed.
-fn variants(snapshot: &Snapshot, split: &Split, tallies: &[Tally], since: &[Tally]) -> Vec<Value> {
+fn variants(
+    snapshot: &Snapshot,
+    split: &Split,
+    (tallies, since): (&[Tally], &[Tally]),
+    durations: &[Durations],
+) -> Vec<Value> {
     let since: Vec<u64> = since.iter().map(|tally| tally.counted).collect();
     let totals: Vec<u64> = tallies.iter().map(|tally| tally.counted).collect();
     let measured = shares(&since).into_iter().zip(shares(&totals));
-    let rows = split.variants.iter().zip(tallies).zip(measured);
-    rows.map(|((variant, tally), (share, share_total))| {
+    let rows = split.variants.iter().zip(tallies).zip(durations).zip(measured);
+    rows.map(|(((variant, tally), durations), (share, share_total))| {
         json!({
             "name": variant.name,
             "upstream": snapshot.rules.upstreams[variant.upstream.0 as usize].name,
@@ -174,6 +182,8 @@ fn variants(snapshot: &Snapshot, split: &Split, tallies: &[Tally], since: &[Tall
             "requests": tally.requests,
             "errors": tally.errors,
             "error_ratio": ratio(tally.errors, tally.requests),
+            "p50_ms": durations.quantile_ms(0.50),
+            "p99_ms": durations.quantile_ms(0.99),
         })
     })
     .collect()
@@ -189,6 +199,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
             "in_flight": sum(|meter| meter.in_flight.value()),
             "connections": sum(|meter| meter.connections.value()),
             "last_tls_failure": series.tls_trouble.last().map(|last| json!({ "at": time(last.at), "cause": last.cause })),
+            "unresolved": unresolved(&upstream.endpoints, endpoints),
             "endpoints": endpoints.iter().map(|endpoint| json!({
                 "name": &*endpoint.name,
                 "address": endpoint.address,
@@ -198,6 +209,16 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
         })
     })
     .collect()
+}
+
+/// The names in an upstream's endpoints that have no address.
+fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Endpoint]) -> Vec<&'a str> {
+    let name = |spec: &'a EndpointSpec| match &spec.host {
+        EndpointHost::Name(name) => Some(name.as_str()),
+        EndpointHost::Ip(_) => None,
+    };
+    let has_address = |name: &str| endpoints.iter().any(|endpoint| endpoint.looked_up.as_deref() == Some(name));
+    specs.iter().filter_map(name).filter(|name| !has_address(name)).collect()
 }
 
 /// A share in percent, with the four decimals that weights have.

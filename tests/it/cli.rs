@@ -76,6 +76,10 @@ fn help_and_usage() {
         "run --help",
         "demo --help",
         "check -h",
+        "init --help",
+        "status --help",
+        "reload -h",
+        "compare --help",
         "explain --help",
         "what-if --help",
         "schema --help",
@@ -401,7 +405,9 @@ fn completions_for_every_shell() {
     let dir = dir(ROUTES);
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = check(&dir, &format!("completions {shell}"), 0).stdout;
-        assert!(script.contains("what-if"), "{shell}");
+        for words in ["what-if", "status", "health", "reload", "init", "canary"] {
+            assert!(script.contains(words), "{shell}: {words}");
+        }
     }
 }
 
@@ -591,7 +597,9 @@ fn the_readme_tells_the_truth() {
         let finished = check(&dir, "check", 0);
         assert!(finished.stderr.is_empty(), "{}", finished.stderr);
     }
-    for command in ["run", "demo", "check", "explain", "what-if", "schema", "completions"] {
+    for command in
+        ["run", "run --to", "init", "demo", "check", "status", "reload", "explain", "what-if", "schema", "completions"]
+    {
         assert!(readme.contains(&format!("`pointsman {command}")), "{command} is not in README.md");
     }
 }

@@ -31,6 +31,7 @@ mod judged;
 mod limits;
 mod memory;
 mod names;
+mod operate;
 mod process;
 mod proxy_protocol;
 mod reload;

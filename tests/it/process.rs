@@ -24,9 +24,12 @@ pub struct Finished {
 }
 
 /// The binary, with these arguments, in `dir`.
-fn command(dir: &Path, arguments: &[&str]) -> Command {
+pub fn command(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    command.args(arguments).current_dir(dir).env_remove("NO_COLOR").env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(arguments).current_dir(dir).stdin(Stdio::null());
+    for variable in ["NO_COLOR", "RUST_LOG", "POINTSMAN_ADMIN", "COLUMNS"] {
+        command.env_remove(variable);
+    }
     command
 }
 

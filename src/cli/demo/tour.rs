@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::cli::admin::VARIABLE;
 use crate::cli::paint::Paint;
 
 /// Where things are.
@@ -33,9 +34,7 @@ pub(super) struct Stage<'a> {
 
 /// The tour as text.
 pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
-    let Stage { proxy, admin, stable, canary, switch, program, .. } = stage;
-    let file = quoted(&stage.file.to_string_lossy());
-    let program = quoted(program);
+    let Stage { proxy, admin, stable, canary, switch, .. } = stage;
     let mut text = String::new();
     let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: a canary, and a dark launch"));
     for note in stage.notes {
@@ -50,16 +49,12 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
         ("fault", format!("http://{switch}    POST /errors /slow /off: the canary's")),
         ("routes", stage.file.display().to_string()),
     ];
-    let dark =
-        stage.dark.map(|dark| ("dark", format!("http://{dark}    shop-v3: copies only, nobody gets its answers")));
+    let dark = stage.dark.map(|dark| ("dark", format!("http://{dark}    shop-v3: copies only, for the dark launch")));
     for (what, place) in places.into_iter().chain(dark).chain(tls) {
         let _ = writeln!(text, "  {what:<8}{}", paint.cyan(&place));
     }
     let stops = [
-        (
-            "20 callers, by weight",
-            format!("for i in $(seq 20); do curl -s -b uid=$i http://{proxy}/; done | sort | uniq -c"),
-        ),
+        ("20 callers, by weight", format!("for i in $(seq 20); do curl -sb uid=$i {proxy}; done | sort | uniq -c")),
         (
             "one caller always gets the same",
             format!("for i in 1 2 3 4 5; do curl -s -b uid=alice http://{proxy}/; done"),
@@ -67,16 +62,17 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
         ("by header", format!("curl -s -H 'x-canary: always' http://{proxy}/")),
         ("by cookie", format!("curl -s -b preview=v2 http://{proxy}/")),
         ("by tenant (segment early-birds)", format!("curl -s -H 'x-tenant: acme' http://{proxy}/")),
+        ("why did alice get that?", format!("pointsman explain --admin {admin} --cookie uid=alice")),
+        ("what runs, by route and variant, again every 2 seconds", "pointsman status --watch".to_owned()),
         (
-            "why did alice get that?",
-            format!("{program} explain --admin http://{admin} --host localhost --cookie uid=alice"),
+            "shift the weight to 50 % and watch the bar",
+            "sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' routes.toml".to_owned(),
         ),
-        ("shift the weight to 50 % and watch the bar", format!("sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' {file}")),
         (
-            "kill switch: everybody off the canary, and back",
-            format!(
-                "sed -i.bak 's/^variants = \\[\\]/variants = [\"shop:canary\"]/' {file}\n    sed -i.bak 's/^variants = .*/variants = []/' {file}"
-            ),
+            "kill: everybody off the canary, and back",
+            "sed -i.bak 's/^variants = \\[\\]/variants = [\"shop:canary\"]/' routes.toml\n    \
+             sed -i.bak 's/^variants = .*/variants = []/' routes.toml"
+                .to_owned(),
         ),
         (
             "make the canary fail (or press f, s for slow, then Enter)",
@@ -85,24 +81,37 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
     ];
     let dark = stage.dark.map(|_| {
         (
-            "the dark launch: ask the API, which nobody notices, and see what shop-v3 does otherwise",
-            format!(
-                "for i in $(seq 200); do curl -s http://{proxy}/api/items/$i; done | tail -n 1\n    {program} compare --admin http://{admin}"
-            ),
+            "the dark launch: where do the answers of shop-v3 differ?",
+            format!("for i in $(seq 200); do curl -s {proxy}/api/items/$i; done | tail -1\n    pointsman compare"),
         )
     });
     let secure = stage.tls.map(|tls| {
         (
-            "over TLS, as HTTP/2 (-k: nobody vouches for a certificate that was made just now)",
+            "over TLS, as HTTP/2 (-k: its certificate was made just now)",
             format!("curl -sk --http2 -b uid=alice https://{tls}/"),
         )
     });
-    let _ = writeln!(text, "\n{}", paint.bold("Try, in another terminal:"));
+    let _ = writeln!(text, "\n{}", paint.bold("In another terminal, first:"));
+    for line in setup(stage) {
+        let _ = writeln!(text, "    {}", paint.cyan(&line));
+    }
+    let _ = writeln!(text, "\n{}", paint.bold("Then try:"));
     for (number, (what, line)) in (1..).zip(stops.into_iter().chain(dark).chain(secure)) {
         let _ = writeln!(text, "\n  {number}. {what}\n    {}", paint.cyan(&line));
     }
     let _ = writeln!(text, "\nCtrl-C drains and stops.\n");
     text
+}
+
+/// What makes the lines of the tour short: its folder, this program by its name, and its admin listener.
+fn setup(stage: &Stage<'_>) -> Vec<String> {
+    let folder = stage.file.parent().unwrap_or_else(|| Path::new("."));
+    let mut lines =
+        vec![format!("cd {}", quoted(&folder.to_string_lossy())), format!("alias pointsman={}", quoted(stage.program))];
+    if stage.admin != SocketAddr::from(([127, 0, 0, 1], 9900)) {
+        lines.push(format!("export {VARIABLE}=http://{}", stage.admin));
+    }
+    lines
 }
 
 /// A word as a shell takes it.
@@ -159,5 +168,12 @@ mod tests {
         ] {
             assert!(text.contains(place), "{place} is missing in\n{text}");
         }
+        for line in
+            ["    cd /tmp/demo\n", "alias pointsman=/usr/bin/pointsman", "export POINTSMAN_ADMIN=http://127.0.0.1:1002"]
+        {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        let wide = text.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "it fits a terminal");
     }
 }

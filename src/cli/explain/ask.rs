@@ -4,13 +4,14 @@
 use std::fmt::Write;
 
 use anyhow::{Context, bail};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use super::draw::draw;
+use crate::cli::admin::Admin;
 use crate::cli::args::{DEFAULT_FILE, ExplainArguments};
 use crate::cli::entry::Terminal;
-use crate::cli::fetch::{self, Answer};
+use crate::cli::fetch::{Answer, Wish};
 use crate::cli::{Exit, load, out};
 use crate::clock::Clock;
 use crate::route::{Asked, Question};
@@ -64,10 +65,9 @@ fn question(arguments: &ExplainArguments) -> anyhow::Result<Question> {
     Ok(question)
 }
 
-fn ask_proxy(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Value> {
-    let uri = url(admin, arguments)?;
-    let answer = fetch::get_blocking(&uri)?;
-    told(admin, &answer)
+fn ask_proxy(admin: &Admin, arguments: &ExplainArguments) -> anyhow::Result<Value> {
+    let answer = admin.ask_blocking(&path(arguments), Wish::get())?;
+    told(admin.url(), &answer)
 }
 
 /// The explanation in an answer. Whatever else listens there answers something else.
@@ -81,9 +81,8 @@ fn told(admin: &str, answer: &Answer) -> anyhow::Result<Value> {
     }
 }
 
-/// The question as a URL.
-fn url(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Uri> {
-    let base = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
+/// The question as path and query.
+fn path(arguments: &ExplainArguments) -> String {
     let mut pairs = vec![("method", arguments.method.clone())];
     pairs.extend(arguments.host.iter().map(|host| ("host", host.clone())));
     pairs.push(("path", arguments.path.clone()));
@@ -94,8 +93,7 @@ fn url(admin: &str, arguments: &ExplainArguments) -> anyhow::Result<Uri> {
     pairs.extend(arguments.listener.iter().map(|name| ("listener", name.clone())));
     pairs.extend(arguments.peer.map(|address| ("peer", address.to_string())));
     let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-    let url = format!("{}/explain?{}", base.trim_end_matches('/'), query.join("&"));
-    url.parse().with_context(|| format!("`{admin}` is no URL"))
+    format!("/explain?{}", query.join("&"))
 }
 
 /// Percent-encodes everything that is not unreserved (RFC 3986 §2.3).
@@ -136,14 +134,13 @@ mod tests {
 
     #[test]
     fn a_question_survives_a_url() {
-        let uri = url("127.0.0.1:9900", &arguments()).unwrap();
+        let admin = Admin::named("127.0.0.1:9900").unwrap();
         assert_eq!(
-            uri.to_string(),
+            admin.uri(&path(&arguments())).unwrap().to_string(),
             "http://127.0.0.1:9900/explain?method=GET&host=shop.example.com&path=%2Fa%3Fb%3Dc%26d\
              &header=x-a%3A1%202&cookie=uid%3Dal%3Dice&cookie=b%3D2&client_ip=203.0.113.9\
              &client_cert=cn%3Atill%207&listener=edge"
         );
-        assert!(url("http://a b/", &arguments()).is_err());
     }
 
     #[test]

@@ -1,0 +1,140 @@
+//! Commands that ask a running proxy.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::admin::{Admin, VARIABLE};
+use crate::config;
+
+/// Bounds on the time between two looks of `--watch`.
+const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+
+/// Which proxy is asked.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AdminArguments {
+    /// Its admin listener.
+    #[arg(long, value_name = "URL", value_parser = Admin::named)]
+    #[arg(
+        help = "The proxy's admin listener: a URL or HOST:PORT [default: POINTSMAN_ADMIN, else http://127.0.0.1:9900]"
+    )]
+    pub admin: Option<Admin>,
+}
+
+impl AdminArguments {
+    /// The listener that is asked.
+    ///
+    /// # Errors
+    /// When the variable names none.
+    pub fn find(&self) -> anyhow::Result<Admin> {
+        Admin::find(self.admin.as_ref(), std::env::var(VARIABLE).ok().as_deref())
+    }
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a terminal.
+    #[default]
+    Table,
+    /// Markdown.
+    Md,
+    /// As the admin listener gives it.
+    Json,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Shares, and the durations of routes with several variants, are measured since the weights last changed; requests and \
+errors since the start. With --watch, requests and errors are those of the last interval.
+
+EXAMPLE
+  pointsman status                    # of the proxy on this machine
+  pointsman status --watch            # again every 2 seconds, until Ctrl-C
+  pointsman status --json | jq .generation
+  pointsman status --health           # exit 0 or 1, for health checks")]
+pub struct StatusArguments {
+    /// The proxy.
+    #[command(flatten)]
+    pub admin: AdminArguments,
+    /// Again and again.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = interval)]
+    #[arg(conflicts_with_all = ["health", "json", "format", "all"])]
+    #[arg(help = "Show it again every 2 seconds, or as often as given, until Ctrl-C")]
+    pub watch: Option<Duration>,
+    /// All rows.
+    #[arg(long, help = "Show all routes and upstreams, not only those with most requests")]
+    pub all: bool,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
+    #[arg(hide_possible_values = true)]
+    pub format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format", help = "The same as --format json: what /status answers, as it is")]
+    pub json: bool,
+    /// Only whether it works.
+    #[arg(long, conflicts_with_all = ["json", "format", "all"])]
+    #[arg(help = "Ask /healthz only, and print one line: exit 0 while the process works, else 1")]
+    pub health: bool,
+}
+
+/// `reload`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The proxy reads its file again. A file with an error changes nothing: the diagnostics are printed as by `check`, and \
+the exit code is 78.
+
+EXAMPLE
+  pointsman reload                            # the proxy on this machine
+  pointsman reload --admin 10.0.0.7:9900 --json")]
+pub struct ReloadArguments {
+    /// The proxy.
+    #[command(flatten)]
+    pub admin: AdminArguments,
+    /// JSON instead of text.
+    #[arg(long, help = "Print JSON")]
+    pub json: bool,
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLE
+  pointsman compare                           # of the proxy on this machine
+  pointsman compare --route checkout --format md > report.md")]
+pub struct CompareArguments {
+    /// The proxy.
+    #[command(flatten)]
+    pub admin: AdminArguments,
+    /// One route.
+    #[arg(long, value_name = "NAME", help = "Only this route")]
+    pub route: Option<String>,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
+    #[arg(hide_possible_values = true)]
+    pub format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format", help = "The same as --format json")]
+    pub json: bool,
+}
+
+/// Seconds, or a duration as the routes file writes it.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let read = seconds.or_else(|| config::parse_duration(text)).filter(|every| EVERY.contains(every));
+    read.ok_or_else(|| "write seconds such as 2, or a duration from 100ms to 1h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals() {
+        for (typed, expected) in [("1", Some(1_000)), ("100ms", Some(100)), ("1m", Some(60_000)), ("0", None)] {
+            assert_eq!(interval(typed).ok(), expected.map(Duration::from_millis), "{typed}");
+        }
+        assert!(interval("soon").is_err() && interval("99ms").is_err() && interval("7200").is_err());
+    }
+}

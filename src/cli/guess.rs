@@ -1,0 +1,90 @@
+//! Commands that do not exist and are typed all the same, since other proxies have them: what is meant, and how it is
+//! done here.
+
+/// The words, and what to do instead.
+const GUESSES: &[(&[&str], &str)] = &[
+    (
+        &["test", "lint", "verify", "configtest", "validate-config"],
+        "`pointsman check [FILE]` shows every mistake of a routes file",
+    ),
+    (
+        &["start", "serve", "server", "up"],
+        "`pointsman run [FILE]` runs the proxy; `pointsman run --to URL` needs no file",
+    ),
+    (&["proxy", "reverse-proxy"], "`pointsman run --to URL` runs a proxy without a file"),
+    (
+        &["stop", "shutdown", "quit"],
+        "stop the process: `kill -TERM PID`, Ctrl-C or `systemctl stop pointsman`; it drains first",
+    ),
+    (
+        &["restart", "upgrade"],
+        "`kill -USR2 PID` hands over to a new process without a closed port; `pointsman reload` reads the file again",
+    ),
+    (
+        &["kill", "abort", "rollback", "undo", "disable"],
+        "write `[kill] variants = [\"ROUTE:VARIANT\"]` in the routes file and save it: all callers go to stable; \
+         `pointsman reload` says whether the file was taken",
+    ),
+    (
+        &["promote", "weight", "set-weight", "shift", "canary", "rollout"],
+        "edit `weight` of the canary in the routes file and save it; `pointsman what-if NEW` shows whom it moves",
+    ),
+    (
+        &["config", "edit", "adapt", "fmt", "routes"],
+        "`pointsman check` checks the routes file, `pointsman init` writes one, `pointsman schema` prints its schema",
+    ),
+    (
+        &["logs", "log", "tail"],
+        "the access log goes to standard output or to `[access_log] sink`: `journalctl -u pointsman` or that file",
+    ),
+    (
+        &["metrics", "stats", "stat", "ps", "ls", "list", "get", "describe", "info", "top", "dashboard"],
+        "`pointsman status` shows what runs; metrics are at http://127.0.0.1:9900/metrics",
+    ),
+    (&["health", "healthcheck", "ping", "ready"], "`pointsman status --health` ends with 0 while the process works"),
+    (&["diff", "plan", "simulate"], "`pointsman what-if NEW [--against OLD]` shows what an edit changes"),
+    (
+        &["route", "match", "why", "trace"],
+        "`pointsman explain --host HOST --path PATH` shows which variant a request gets, and why",
+    ),
+    (&["new", "create", "generate"], "`pointsman init` writes a routes file to begin with"),
+    (
+        &["experiment", "ab"],
+        "`pointsman status` shows the variants of a route side by side; `pointsman compare` reports dark launches",
+    ),
+    (&["completion"], "`pointsman completions SHELL` prints a completion script"),
+];
+
+/// What to do instead of this command.
+#[must_use]
+pub fn meant(word: &str) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase();
+    GUESSES.iter().find(|(words, _)| words.contains(&word.as_str())).map(|(_, instead)| *instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Arguments;
+
+    #[test]
+    fn no_guess_hides_a_command_and_every_pointer_leads_to_one() {
+        let command = Arguments::command();
+        let is_known = |word: &str| command.find_subcommand(word).is_some();
+        let mut seen = std::collections::HashSet::new();
+        for (words, instead) in GUESSES {
+            for word in *words {
+                assert!(!is_known(word), "{word} is a command");
+                assert!(seen.insert(word), "{word} is there twice");
+            }
+            for pointer in instead.split("`pointsman ").skip(1) {
+                let word = pointer.split([' ', '`']).next().unwrap_or_default();
+                assert!(is_known(word), "{word} in {instead}");
+            }
+        }
+        assert_eq!(meant("Kill"), meant("kill"));
+        assert!(meant("kill").is_some() && meant("fly").is_none());
+    }
+}

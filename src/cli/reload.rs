@@ -1,0 +1,112 @@
+//! `reload`: lets a running proxy read its file again, and waits for the outcome.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use super::args::ReloadArguments;
+use super::entry::Terminal;
+use super::fetch::Wish;
+use super::paint::Paint;
+use super::{Exit, out};
+use crate::compare::spelled_out;
+
+/// A reload of many routes takes seconds, and one that is asked for during a hand-over waits for its end.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks for a reload.
+///
+/// # Errors
+/// When the proxy does not answer, or is stopping.
+pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    let admin = arguments.admin.find()?;
+    let answer = admin.ask_blocking("/reload", Wish { method: Method::POST, patience: PATIENCE })?;
+    if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+        bail!("{} answers: {}", admin.url(), answer.line());
+    }
+    // Whatever else listens there answers something else.
+    let outcome: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let Some((outcome, word)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome["outcome"].as_str()?)))
+    else {
+        admin.page(&answer)?;
+        bail!("{} answers without an outcome: is this the admin listener?", admin.url());
+    };
+    let is_stopping = outcome["diagnostics"][0]["code"] == "stopping";
+    let exit = match word {
+        "applied" | "unchanged" => Exit::Ok,
+        _ if is_stopping => Exit::Failed,
+        _ => Exit::BadFile,
+    };
+    if arguments.json {
+        out::say_json(outcome)?;
+    } else if exit == Exit::Ok {
+        out::say(&told(outcome, terminal.stdout))?;
+    } else {
+        out::complain(&coloured(outcome["text"].as_str().unwrap_or("the file is rejected"), terminal.stderr));
+        let said = if is_stopping { "not reloaded" } else { "rejected: the running configuration stays in effect" };
+        out::complain(&terminal.stderr.red(said));
+    }
+    Ok(exit)
+}
+
+/// A reload that was not rejected, in words.
+fn told(outcome: &Value, paint: Paint) -> String {
+    let generation = outcome["generation"].as_u64().unwrap_or(0);
+    let mut text = if outcome["outcome"] == "applied" {
+        paint.green(&format!("reloaded: generation {generation}"))
+    } else {
+        format!("no change: generation {generation} stays in effect")
+    };
+    for line in outcome["summary"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        text.push_str("\n  ");
+        text.push_str(&spelled_out(line));
+    }
+    text
+}
+
+/// Diagnostics that came as plain text, with the colours of `check`.
+fn coloured(text: &str, paint: Paint) -> String {
+    let line = |line: &str| {
+        let line: String = line.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+        match line.split_once(']') {
+            Some((code, rest)) if code.starts_with("error[") => {
+                format!("{}{}", paint.red(&format!("{code}]")), paint.bold(rest))
+            }
+            Some((code, rest)) if code.starts_with("warning[") => {
+                format!("{}{}", paint.yellow(&format!("{code}]")), paint.bold(rest))
+            }
+            _ if line.trim_start_matches([' ', '|']).starts_with('^') => paint.red(&line),
+            _ => line,
+        }
+    };
+    text.trim_end().lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn outcomes_in_words() {
+        let applied = json!({ "outcome": "applied", "generation": 3, "summary": ["shop canary 5 → 10"] });
+        assert_eq!(told(&applied, Paint::Plain), "reloaded: generation 3\n  shop canary 5 → 10");
+        let same = json!({ "outcome": "unchanged", "generation": 2, "summary": [] });
+        assert_eq!(told(&same, Paint::Plain), "no change: generation 2 stays in effect");
+        let steers = json!({ "outcome": "applied", "generation": 3, "summary": ["a\u{1b}[2J"] });
+        assert!(!told(&steers, Paint::Plain).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn diagnostics_keep_their_text_and_get_colours() {
+        let text = "error[unknown-key]: unknown key\n --> routes.toml:1:1\n  |\n1 | a[0] = 1\n  | ^\n\n1 error\n";
+        assert_eq!(coloured(text, Paint::Plain), text.trim_end());
+        let painted = coloured(text, Paint::Colour);
+        assert!(painted.starts_with("\x1b[31merror[unknown-key]\x1b[0m\x1b[1m: unknown key\x1b[0m\n"), "{painted:?}");
+        assert!(painted.contains("\x1b[31m  | ^\x1b[0m"), "{painted:?}");
+        assert!(!coloured("a\u{1b}b", Paint::Plain).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,66 @@
+//! Asking for the status once.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+
+use super::page::Page;
+use super::{markdown, table, watch};
+use crate::cli::admin::Admin;
+use crate::cli::args::{Format, StatusArguments};
+use crate::cli::entry::Terminal;
+use crate::cli::fetch::Wish;
+use crate::cli::size::Size;
+use crate::cli::{Exit, out};
+
+/// Health checks end what takes longer than about three seconds; then nobody reads why.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs `status`.
+///
+/// # Errors
+/// When the proxy cannot be asked.
+pub fn status(arguments: &StatusArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    let admin = arguments.admin.find()?;
+    if arguments.health {
+        return health(&admin, terminal);
+    }
+    if let Some(every) = arguments.watch {
+        return watch::watch(&admin, every, terminal);
+    }
+    let value = admin.page(&admin.ask_blocking("/status", Wish::get())?)?;
+    let format = if arguments.json { Format::Json } else { arguments.format };
+    match format {
+        Format::Json => out::say_json(&value)?,
+        Format::Md => out::say(&markdown::markdown(&parsed(&admin, &value)?))?,
+        Format::Table => {
+            let columns = Size::of_stdout().map_or(Size::USUAL.columns, |size| size.columns);
+            let size = Size { columns, ..Size::USUAL };
+            let rows = if arguments.all { table::Rows::All } else { table::Rows::Most };
+            out::say(&table::table(&parsed(&admin, &value)?, (size, rows), terminal.stdout))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The page in an answer.
+pub(super) fn parsed(admin: &Admin, value: &Value) -> anyhow::Result<Page> {
+    Page::parse(value)
+        .ok_or_else(|| anyhow::anyhow!("{} answers something else: is this the admin listener?", admin.url()))
+}
+
+/// One line, and an exit code for health checks.
+fn health(admin: &Admin, terminal: Terminal) -> anyhow::Result<Exit> {
+    let asked = admin.ask_blocking("/healthz", Wish { method: Method::GET, patience: HEALTH_PATIENCE });
+    let why = match asked {
+        Ok(answer) if answer.status.is_success() => {
+            out::say(&format!("{}: {}", terminal.stdout.green("healthy"), admin.url()))?;
+            return Ok(Exit::Ok);
+        }
+        Ok(answer) => format!("{} answers {}: {}", admin.url(), answer.status.as_u16(), answer.line()),
+        Err(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
+    out::complain(&format!("{}: {why}", terminal.stderr.red("unhealthy")));
+    Ok(Exit::Failed)
+}

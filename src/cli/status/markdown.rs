@@ -1,0 +1,80 @@
+//! The status as Markdown, for a ticket or a chat.
+
+use std::fmt::Write;
+
+use super::figures::{milliseconds, ratio, share, span};
+use super::page::{Page, Traffic};
+
+/// The status as Markdown.
+#[must_use]
+pub fn markdown(page: &Page) -> String {
+    let Page { version, generation, .. } = page;
+    let file = page.file.as_deref().unwrap_or("no file");
+    let mut text = format!("# Pointsman {version}\n\n");
+    // Writing to a string cannot fail.
+    if let Some(rejected) = page.reload.as_ref().and_then(|reload| Some((reload, reload.rejected.as_ref()?))) {
+        let (reload, rejected) = rejected;
+        let place = rejected.place.as_ref().map(|place| format!(" at {}", cell(place))).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "* **rejected** at {}: {}{place}; generation {generation} stays in effect",
+            reload.at,
+            cell(&rejected.first)
+        );
+    }
+    let up = span(page.uptime_s);
+    let _ = writeln!(text, "* generation {generation}, {}, up {up}", cell(file));
+    let state = page.unready.as_ref().map_or_else(|| "ready".to_owned(), |why| format!("**not ready**: {}", cell(why)));
+    let _ = writeln!(text, "* {}, {state}", page.phase);
+    if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none() && reload.cause != "start") {
+        let _ = writeln!(text, "* last reload at {}: {}", reload.at, cell(&reload.summary.join("; ")));
+    }
+    if !page.kills.is_empty() {
+        let _ = writeln!(text, "* **killed**: {}", cell(&page.kills.join(", ")));
+    }
+    text.push_str("\n| route | variant | set | share | requests | errors | p50 ms | p99 ms | comparison |\n");
+    text.push_str("|---|---|---|---|---|---|---|---|---|\n");
+    for route in &page.routes {
+        if route.variants.is_empty() {
+            let Traffic { requests, .. } = route.traffic;
+            let errors = ratio(route.traffic.error_ratio());
+            let _ =
+                writeln!(text, "| {} | {} | | | {requests} | {errors} | | | |", cell(&route.name), cell(&route.action));
+        }
+        for one in &route.variants {
+            let killed = if one.killed { " (killed)" } else { "" };
+            let _ = writeln!(
+                text,
+                "| {} | {}{killed} | {} % | {} | {} | {} | {} | {} | {} |",
+                cell(&route.name),
+                cell(&one.name),
+                one.weight,
+                share(one.share),
+                one.traffic.requests,
+                ratio(one.traffic.error_ratio()),
+                milliseconds(one.p50_ms),
+                milliseconds(one.p99_ms),
+                cell(one.says.as_deref().unwrap_or_default()),
+            );
+        }
+    }
+    text.push_str("\n| upstream | endpoints | connections | in flight |\n|---|---|---|---|\n");
+    for one in &page.upstreams {
+        let endpoints: Vec<&str> = one.endpoints.iter().chain(&one.unresolved).map(String::as_str).collect();
+        let endpoints = cell(&endpoints.join(", "));
+        let _ = writeln!(text, "| {} | {endpoints} | {} | {} |", cell(&one.name), one.connections, one.in_flight);
+    }
+    text
+}
+
+/// Text that cannot end a cell or begin markup.
+fn cell(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '|' | '*' | '<' | '\\' | '[' | ']') {
+            shown.push('\\');
+        }
+        shown.push(letter);
+    }
+    shown
+}

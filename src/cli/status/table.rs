@@ -1,0 +1,352 @@
+//! The status as a table: what needs a person comes first, then a row for each route and variant, those with most
+//! requests first, and only as many as fit.
+
+use super::figures::{bar, count, cut, milliseconds, rate, ratio, share, span};
+use super::page::{Page, Rejected, Reload, Route, Shadow, Traffic, Upstream, Variant};
+use crate::cli::paint::Paint;
+use crate::cli::size::Size;
+
+/// How many rows there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// As many as fit.
+    Most,
+    /// All.
+    All,
+}
+
+/// The least number of lines that routes get, however small the terminal is.
+const ROUTE_LINES_MIN: usize = 6;
+/// The least width of the two columns with names.
+const NAMES_MIN: usize = 18;
+/// Errors from here on are red.
+const ERRORS_BAD: f64 = 0.05;
+/// Listeners that are shown.
+const LISTENERS_MAX: usize = 4;
+
+/// The columns after the names: title and width.
+const COLUMNS: [(&str, usize); 7] =
+    [("SET %", 6), ("SHARE", 8), ("", 7), ("REQUESTS", 8), ("ERRORS", 7), ("P50 MS", 6), ("P99 MS", 6)];
+/// The columns that a narrow terminal does without, in this order.
+const SPARED: [usize; 4] = [1, 5, 2, 6];
+
+/// How an error ratio is coloured, and everything else that is.
+type Ink = fn(Paint, &str) -> String;
+
+/// The status, `size` wide and, with [`Rows::Most`], so many lines long.
+#[must_use]
+pub fn table(page: &Page, (size, rows): (Size, Rows), paint: Paint) -> String {
+    let mut lines = head(page, size.columns, paint);
+    lines.push(String::new());
+    let layout = Layout::of(page, size.columns);
+    let mut order: Vec<&Route> = page.routes.iter().collect();
+    order.sort_by_key(|route| std::cmp::Reverse(route.total));
+    let routes: Vec<Vec<String>> = order.into_iter().map(|route| layout.route(route, paint)).collect();
+    let shadows: Vec<Vec<String>> = page.shadows.iter().map(|one| vec![shadow(one, size.columns, paint)]).collect();
+    let upstreams = upstreams(page, size.columns, paint);
+    // Titles, blank lines, and a line for each list that says how many more there are.
+    let free = size.rows.saturating_sub(lines.len() + 8).max(ROUTE_LINES_MIN * 3 / 2);
+    let room = match rows {
+        Rows::Most => free,
+        Rows::All => usize::MAX,
+    };
+    let for_upstreams = height(&upstreams).min(room / 3);
+    let for_shadows = height(&shadows).min(room / 6);
+    let for_routes = room - for_upstreams - for_shadows;
+    let has_rates = page.routes.iter().any(|route| route.traffic.rate.is_some());
+    lines.push(paint.dim(&layout.title(if has_rates { "REQ/S" } else { "REQUESTS" })));
+    list(&mut lines, &routes, (for_routes, "route"), paint);
+    if !shadows.is_empty() {
+        lines.extend([String::new(), paint.dim("SHADOW")]);
+        list(&mut lines, &shadows, (for_shadows, "shadow"), paint);
+    }
+    if !upstreams.is_empty() {
+        let title = upstream_row(widths(page, size.columns), ["UPSTREAM", "ENDPOINTS", "CONNECTIONS", "IN FLIGHT"]);
+        lines.extend([String::new(), paint.dim(&title)]);
+        list(&mut lines, &upstreams, (for_upstreams, "upstream"), paint);
+    }
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
+    lines.join("\n") + "\n"
+}
+
+fn height(blocks: &[Vec<String>]) -> usize {
+    blocks.iter().map(Vec::len).sum()
+}
+
+/// Adds as many blocks as have room, and says how many there are more.
+fn list(lines: &mut Vec<String>, blocks: &[Vec<String>], (room, what): (usize, &str), paint: Paint) {
+    let mut left = room;
+    let fits = |block: &&Vec<String>| match left.checked_sub(block.len()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    let shown = blocks.iter().take_while(fits).count();
+    lines.extend(blocks[..shown].iter().flatten().cloned());
+    let more = blocks.len() - shown;
+    if more > 0 {
+        let plural = if more == 1 { "" } else { "s" };
+        lines.push(paint.dim(&format!("… and {more} more {what}{plural}: --all shows them, --json has everything")));
+    }
+}
+
+/// Everything above the routes.
+fn head(page: &Page, columns: usize, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |ink: Ink, text: &str| {
+        lines.extend(wrapped(text, columns).iter().map(|line| ink(paint, line)));
+    };
+    if let Some(reload) = &page.reload
+        && let Some(rejected) = &reload.rejected
+    {
+        rejection(page, (reload, rejected), &mut say);
+    }
+    let file = page.file.as_deref().unwrap_or("no file: routes of the command line");
+    let workers = counted(page.workers, "worker");
+    let up = span(page.uptime_s);
+    let Page { version, generation, pid, .. } = page;
+    say(Paint::bold, &format!("Pointsman {version}  up {up}  generation {generation}  {workers}  pid {pid}  {file}"));
+    match (page.phase.as_str(), &page.unready) {
+        ("running", None) => say(Paint::green, "ready"),
+        ("running", Some(why)) => say(Paint::red, &format!("NOT READY: {why}")),
+        (phase, _) => {
+            say(Paint::yellow, &format!("STOPPING ({phase}): what is open is being finished"));
+        }
+    }
+    if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none()) {
+        say(plain, &reloaded(reload));
+    }
+    if !page.kills.is_empty() {
+        say(Paint::red, &format!("KILLED  {}", page.kills.join(", ")));
+    }
+    if let Some(why) = &page.hand_over_failure {
+        say(Paint::yellow, &format!("the last hand-over failed: {why}"));
+    }
+    for listener in page.listeners.iter().take(LISTENERS_MAX) {
+        let (name, url) = (&listener.name, &listener.url);
+        let name = if url.ends_with(name.as_str()) { String::new() } else { format!("{name}  ") };
+        let (connections, in_flight) =
+            (counted(listener.connections, "connection"), counted(listener.in_flight, "request"));
+        say(plain, &format!("listener  {name}{url}  {connections}, {in_flight} in flight"));
+        for kept in &listener.kept {
+            say(Paint::yellow, &format!("  an old certificate stays in use: {kept}"));
+        }
+    }
+    if page.listeners.len() > LISTENERS_MAX {
+        say(Paint::dim, &format!("… and {} more listeners: --json has all", page.listeners.len() - LISTENERS_MAX));
+    }
+    lines
+}
+
+/// `1 worker`, `2 workers`.
+fn counted(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{} {one}s", count(number)) }
+}
+
+fn rejection(page: &Page, (reload, rejected): (&Reload, &Rejected), say: &mut dyn FnMut(Ink, &str)) {
+    let (ago, generation) = (span(reload.ago_s), page.generation);
+    let since = format!("REJECTED {ago} ago ({}): generation {generation} stays in effect", reload.at);
+    say(|paint, line| paint.bold(&paint.red(line)), &since);
+    say(Paint::red, &format!("  {}", rejected.first));
+    if let Some(place) = &rejected.place {
+        say(plain, &format!("    --> {place}"));
+    }
+    if let Some(help) = &rejected.help {
+        say(plain, &format!("    = help: {help}"));
+    }
+    if rejected.mistakes > 1 {
+        let more = rejected.mistakes - 1;
+        let file = page.file.as_deref().unwrap_or_default();
+        say(plain, &format!("  and {more} more: `pointsman check {file}` shows all"));
+    }
+}
+
+fn reloaded(reload: &Reload) -> String {
+    let ago = span(reload.ago_s);
+    match (reload.cause.as_str(), reload.summary.as_slice()) {
+        ("start", _) => format!("routes loaded {ago} ago, at the start"),
+        (cause, []) => format!("reload {ago} ago ({cause}): no change"),
+        (cause, summary) => format!("reloaded {ago} ago ({cause}): {}", summary.join("; ")),
+    }
+}
+
+fn plain(_: Paint, text: &str) -> String {
+    text.to_owned()
+}
+
+/// Text in lines of at most `columns` letters, broken at blanks; what follows the first is indented.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let indent = text.len() - text.trim_start().len();
+    for word in text.trim_start().split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            last => {
+                let indent = if last.is_some() { indent + 4 } else { indent };
+                lines.push(format!("{:indent$}{word}", ""));
+            }
+        }
+    }
+    lines
+}
+
+/// How wide the columns are.
+struct Layout {
+    route: usize,
+    variant: usize,
+    shown: [bool; COLUMNS.len()],
+}
+
+impl Layout {
+    fn of(page: &Page, columns: usize) -> Self {
+        let longest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0);
+        let routes = longest(&mut page.routes.iter().map(|route| route.name.chars().count())).max("ROUTE".len());
+        let variants = page.routes.iter().flat_map(|route| &route.variants).map(|one| one.name.chars().count());
+        let variants = longest(&mut variants.chain(["redirect".len()]));
+        let mut shown = [true; COLUMNS.len()];
+        let free = |shown: &[bool]| {
+            let taken = COLUMNS.iter().zip(shown).filter(|(_, shown)| **shown).map(|((_, width), _)| width + 1);
+            columns.saturating_sub(taken.sum::<usize>() + 1)
+        };
+        for spared in SPARED {
+            if free(&shown) < NAMES_MIN {
+                shown[spared] = false;
+            }
+        }
+        let room = free(&shown);
+        let variant = variants.min(room.saturating_sub(routes).max(room * 2 / 5));
+        Self { route: routes.min(room.saturating_sub(variant)), variant, shown }
+    }
+
+    fn title(&self, requests: &str) -> String {
+        let (route, variant) = (self.route, self.variant);
+        let mut line = format!("{:<route$} {:<variant$}", cut("ROUTE", route), cut("VARIANT", variant));
+        for ((at, (title, width)), _) in COLUMNS.iter().enumerate().zip(self.shown).filter(|(_, shown)| *shown) {
+            let title = if *title == "REQUESTS" { requests } else { title };
+            line.push(' ');
+            let padded = if at == 1 { format!("{title:<width$}") } else { format!("{title:>width$}") };
+            line.push_str(&padded);
+        }
+        line
+    }
+
+    fn route(&self, route: &Route, paint: Paint) -> Vec<String> {
+        if route.variants.is_empty() {
+            let cells = ["", "", "", &traffic(&route.traffic), &ratio(route.traffic.error_ratio()), "", ""];
+            return vec![self.row(
+                (&route.name, &paint.dim(&self.padded(&route.action))),
+                cells,
+                &route.traffic,
+                paint,
+            )];
+        }
+        let mut lines = Vec::new();
+        for (at, variant) in route.variants.iter().enumerate() {
+            let name = if at == 0 { route.name.as_str() } else { "" };
+            let padded = self.padded(&variant.name);
+            let shown = if variant.killed { paint.red(&padded) } else { paint.variant(at, &padded) };
+            let filled = if variant.killed { "killed".to_owned() } else { bar(variant.share.unwrap_or(0.0), 8) };
+            let Variant { traffic: counted, p50_ms, p99_ms, .. } = variant;
+            let cells = [
+                &variant.weight.to_string(),
+                &filled,
+                &share(variant.share),
+                &traffic(counted),
+                &ratio(counted.error_ratio()),
+                &milliseconds(*p50_ms),
+                &milliseconds(*p99_ms),
+            ];
+            lines.push(self.row((name, &shown), cells.map(String::as_str), counted, paint));
+            if let Some(says) = &variant.says {
+                let indent = self.route + 1;
+                let ink = if says.starts_with("fails more") { Paint::red } else { Paint::dim };
+                lines.push(format!("{:indent$}{}", "", ink(paint, &format!("└ {says}"))));
+            }
+        }
+        lines
+    }
+
+    fn padded(&self, name: &str) -> String {
+        let width = self.variant;
+        format!("{:<width$}", cut(name, width))
+    }
+
+    /// A row; the variant comes padded and coloured.
+    fn row(
+        &self,
+        (route, variant): (&str, &str),
+        cells: [&str; COLUMNS.len()],
+        counted: &Traffic,
+        paint: Paint,
+    ) -> String {
+        let width = self.route;
+        let mut line = format!("{:<width$} {variant}", cut(route, width));
+        for (at, ((_, width), cell)) in COLUMNS.iter().zip(cells).enumerate() {
+            if !self.shown[at] {
+                continue;
+            }
+            let padded = if at == 1 { format!("{cell:<width$}") } else { format!("{cell:>width$}") };
+            line.push(' ');
+            line.push_str(&match (at, counted.error_ratio()) {
+                (1, _) if cell == "killed" => paint.red(&padded),
+                (4, Some(ratio)) if ratio >= ERRORS_BAD => paint.red(&padded),
+                (4, Some(ratio)) if ratio > 0.0 => paint.yellow(&padded),
+                _ => padded,
+            });
+        }
+        line
+    }
+}
+
+fn traffic(counted: &Traffic) -> String {
+    counted.rate.map_or_else(|| count(counted.requests), rate)
+}
+
+fn shadow(Shadow { route, upstream, weight, killed }: &Shadow, columns: usize, paint: Paint) -> String {
+    let text = format!("{route} → {upstream}  {weight} % of the requests are copied");
+    if *killed { paint.red(&cut(&format!("KILLED {text}"), columns)) } else { cut(&text, columns) }
+}
+
+/// The upstreams, those with a fault first.
+fn upstreams(page: &Page, columns: usize, paint: Paint) -> Vec<Vec<String>> {
+    let is_faulty = |one: &Upstream| !one.unresolved.is_empty() || one.endpoints.is_empty();
+    let mut order: Vec<&Upstream> = page.upstreams.iter().collect();
+    order.sort_by_key(|one| (!is_faulty(one), one.tls_failure.is_none(), std::cmp::Reverse(one.in_flight)));
+    let widths = widths(page, columns);
+    let block = |one: &Upstream| {
+        let endpoints = match one.endpoints.as_slice() {
+            [] => "none".to_owned(),
+            [one] => one.clone(),
+            [one, other] => format!("{one}, {other}"),
+            [one, other, more @ ..] => format!("{one}, {other} and {} more", more.len()),
+        };
+        let row = upstream_row(widths, [&one.name, &endpoints, &count(one.connections), &count(one.in_flight)]);
+        let mut lines = vec![if is_faulty(one) { paint.red(&row) } else { row }];
+        let unresolved = one.unresolved.iter().map(|name| paint.red(&cut(&format!("  no address: {name}"), columns)));
+        lines.extend(unresolved);
+        let failure =
+            one.tls_failure.iter().map(|why| paint.yellow(&cut(&format!("  last TLS failure: {why}"), columns)));
+        lines.extend(failure);
+        lines
+    };
+    order.into_iter().map(block).collect()
+}
+
+/// The widths of an upstream's name and endpoints.
+fn widths(page: &Page, columns: usize) -> (usize, usize) {
+    let room = columns.saturating_sub(24);
+    let longest = page.upstreams.iter().map(|one| one.name.chars().count()).max().unwrap_or(0).max("UPSTREAM".len());
+    let name = longest.min(room * 2 / 5);
+    // Two endpoints of IPv4 and their number, or one of IPv6.
+    (name, (room - name).min(58))
+}
+
+fn upstream_row((first, second): (usize, usize), [name, endpoints, connections, in_flight]: [&str; 4]) -> String {
+    let (name, endpoints) = (cut(name, first), cut(endpoints, second));
+    format!("{name:<first$} {endpoints:<second$} {connections:>11} {in_flight:>9}")
+}
