@@ -11,7 +11,7 @@ use crate::telemetry::init_tracing;
 
 /// Runs the proxy. The file's warnings go to its log, which is on standard error.
 pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
-    init_tracing();
+    init_tracing(terminal.stderr.screen(&std::io::stderr()));
     // Before anything else is opened: sockets may wait at numbers that the process before, or systemd, has chosen.
     let succession = match Succession::of_this_process() {
         Ok(succession) => succession.within(arguments.hand_over_patience),
@@ -22,6 +22,7 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
         drain_delay: arguments.drain_delay,
         drain_deadline: arguments.drain_deadline,
         notify: Notify::from_environment(std::process::id()),
+        screen: terminal.stdout.screen(&std::io::stdout()),
         ..Options::new(&arguments.file)
     };
     let app = match App::succeed(options, succession) {
