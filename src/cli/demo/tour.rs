@@ -27,6 +27,8 @@ pub(super) struct Stage<'a> {
     pub(super) file: &'a Path,
     /// This program, as it can be called again.
     pub(super) program: &'a str,
+    /// What the keys are, when they are read.
+    pub(super) keys: Option<&'a str>,
     /// Things that are not as asked, such as a port that was taken.
     pub(super) notes: &'a [String],
 }
@@ -74,14 +76,9 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
         ("shift the weight to 50 % and watch the bar", format!("sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' {file}")),
         (
             "kill switch: everybody off the canary, and back",
-            format!(
-                "sed -i.bak 's/^variants = \\[\\]/variants = [\"shop:canary\"]/' {file}\n    sed -i.bak 's/^variants = .*/variants = []/' {file}"
-            ),
+            format!("{}\n    sed -i.bak 's/^variants = .*/variants = []/' {file}", kill(stage.file)),
         ),
-        (
-            "make the canary fail (or press f, s for slow, then Enter)",
-            format!("curl -s -X POST http://{switch}/errors    # /slow, /off"),
-        ),
+        ("make the canary fail", format!("curl -s -X POST http://{switch}/errors    # /slow, /off")),
     ];
     let dark = stage.dark.map(|_| {
         (
@@ -101,8 +98,17 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
     for (number, (what, line)) in (1..).zip(stops.into_iter().chain(dark).chain(secure)) {
         let _ = writeln!(text, "\n  {number}. {what}\n    {}", paint.cyan(&line));
     }
+    if let Some(keys) = stage.keys {
+        let _ = writeln!(text, "\n{keys}");
+    }
     let _ = writeln!(text, "\nCtrl-C drains and stops.\n");
     text
+}
+
+/// The line for a shell that takes everybody off the canary.
+pub(super) fn kill(file: &Path) -> String {
+    let file = quoted(&file.to_string_lossy());
+    format!("sed -i.bak 's/^variants = \\[\\]/variants = [\"shop:canary\"]/' {file}")
 }
 
 /// A word as a shell takes it.
@@ -141,6 +147,7 @@ mod tests {
             switch: at(1005),
             file: Path::new("/tmp/demo/routes.toml"),
             program: "/usr/bin/pointsman",
+            keys: Some("keys: x"),
             notes: &notes,
         };
         let text = tour(&stage, Paint::Plain);
@@ -156,6 +163,7 @@ mod tests {
             "/tmp/demo/routes.toml",
             "/usr/bin/pointsman",
             "in use",
+            "\n\nkeys: x\n",
         ] {
             assert!(text.contains(place), "{place} is missing in\n{text}");
         }
