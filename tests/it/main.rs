@@ -36,6 +36,7 @@ mod renewals;
 mod shadow;
 mod shares;
 mod stalls;
+mod terminal;
 mod tls;
 mod traces;
 mod upgrade;
