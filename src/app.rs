@@ -16,6 +16,7 @@ use crate::config;
 use crate::control::{self, Cause, Event, Ledger, Rejection, Settings, SystemResolver, WorkerParts};
 
 use crate::proxy::{self, Visitors, WorkerSetup};
+use crate::telemetry::Screen;
 use crate::tls::LastGood;
 
 pub use crate::control::{Notify, Outcome, Resolve, Signals, StartError, Stopped, Succession};
@@ -46,6 +47,8 @@ pub struct Options {
     pub resolver: Arc<dyn Resolve>,
     /// Tells systemd.
     pub notify: Notify,
+    /// Where standard output is shown, for the access log.
+    pub screen: Screen,
 }
 
 /// Reads a variable.
@@ -67,6 +70,7 @@ impl Options {
             poll_interval: Duration::from_secs(2),
             resolver: Arc::new(SystemResolver::default()),
             notify: Notify::default(),
+            screen: Screen::default(),
         }
     }
 
@@ -90,6 +94,7 @@ impl Options {
             poll_interval: self.poll_interval,
             succession: Succession::default(),
             notify: self.notify,
+            screen: self.screen,
         }
     }
 }

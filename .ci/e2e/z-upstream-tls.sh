@@ -196,7 +196,7 @@ for one in json.load(sys.stdin)["upstreams"]:
     if one["name"] == sys.argv[1]: print(one["last_tls_failure"]["cause"])' "$name")
   contains "$name: /status" "$words" "$cause"
   if grep -q OtherError <<<"$cause"; then fail "$name: no words for an operator: $cause"; fi
-  contains "$name: the log" "\"message\":\"no TLS with the upstream: [^\"]*$words.*\"upstream\":\"$name\"" \
+  contains "$name: the log" "\"message\":\"TLS handshake with the upstream failed: [^\"]*$words.*\"upstream\":\"$name\"" \
     "$(grep -F "\"$name\"" "$scratch/pointsman.log" || true)"
 }
 certificate() { refused "$1" tls_certificate_error certificate "$2"; }

@@ -29,4 +29,4 @@ for balance in least_request round_robin hash; do
     contains "$balance, $kind" 'status codes: 2000 2xx' "$said"
   done
 done
-contains "the log names the dead endpoint" "an endpoint cannot be connected to.*127.0.0.1:$dead_port" "$(cat "$scratch/pointsman.log")"
+contains "the log names the dead endpoint" "endpoint unreachable.*127.0.0.1:$dead_port" "$(cat "$scratch/pointsman.log")"

@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 
+use crate::telemetry::{Ink, Medium, Screen};
+
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
@@ -63,6 +65,16 @@ impl Paint {
     #[must_use]
     pub const fn is_on(self) -> bool {
         matches!(self, Self::Colour)
+    }
+
+    /// How a standard stream is shown that is written to in this way.
+    #[must_use]
+    pub fn screen(self, stream: &impl IsTerminal) -> Screen {
+        let ink = match self {
+            Self::Plain => Ink::Plain,
+            Self::Colour => Ink::Colour,
+        };
+        Screen { medium: Medium::of(stream), ink }
     }
 
     /// What matters.

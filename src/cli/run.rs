@@ -23,7 +23,7 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
             return Exit::Usage;
         }
     };
-    init_tracing();
+    init_tracing(terminal.stderr.screen(&std::io::stderr()));
     // Before anything else is opened: sockets may wait at numbers that the process before, or systemd, has chosen.
     let succession = match Succession::of_this_process() {
         Ok(succession) => succession.within(arguments.hand_over_patience),
@@ -35,6 +35,7 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
         drain_deadline: arguments.drain_deadline,
         notify: Notify::from_environment(std::process::id()),
         text,
+        screen: terminal.stdout.screen(&std::io::stdout()),
         ..Options::new(&path)
     };
     let app = match App::succeed(options, succession) {

@@ -117,7 +117,11 @@ pub(super) const ACCESS_LOG: Spec = Spec {
     doc: "One line for each request.",
     keys: &[
         default("sink", Form::Text, "\"stdout\"", "`stdout`, `off`, or the path of a file."),
-        default("format", Form::Words(&["json", "common"]), "\"json\"", "How a line looks."),
+        optional(
+            "format",
+            Form::Words(&["json", "common", "short"]),
+            "How a line looks. When not given: `short` where the sink is standard output and that is a terminal, else `json`.",
+        ),
         default("sample", Form::Number(0, 1), "1.0", "The share of successes that is written; failures always are."),
     ],
     later: &[],
@@ -306,9 +310,8 @@ pub(super) fn access_log(context: &mut Context<'_>, reader: Option<&Reader<'_>>)
             path => LogSink::File(PathBuf::from(path)),
         };
     }
-    if reader.word(context, "format") == Some(1) {
-        log.format = LogFormat::Common;
-    }
+    let formats = [LogFormat::Json, LogFormat::Common, LogFormat::Short];
+    log.format = reader.word(context, "format").and_then(|at| formats.get(at).copied());
     if let Some(item) = reader.get("sample") {
         let number = item.digits().map(|digits| digits.parse::<f64>().unwrap_or(f64::NAN));
         match number {

@@ -197,7 +197,9 @@ fn secured(upstream: &Upstream, known: Option<&(&Upstream, &Arc<[Endpoint]>)>) -
     if let Some(dial) = same.and_then(|(_, endpoints)| endpoints.iter().find_map(|endpoint| endpoint.tls.as_ref())) {
         return Some(Arc::clone(dial.config()));
     }
-    config(tls).inspect_err(|flaw| tracing::error!(upstream = upstream.name, %flaw, "TLS cannot be used")).ok()
+    config(tls)
+        .inspect_err(|flaw| tracing::error!(upstream = upstream.name, %flaw, "TLS to the upstream cannot be set up"))
+        .ok()
 }
 
 /// TLS as `tls` wants it.

@@ -168,7 +168,7 @@ impl Controller {
                 self.reload(Cause::Signal, None);
             }
             Event::Terminate if self.stopping.is_second_signal() => {
-                tracing::warn!("a second signal: ending at once");
+                tracing::warn!("second signal: stopping at once");
                 return Some(Stopped::AtOnce);
             }
             Event::Terminate | Event::Stop => self.stop(),
@@ -389,7 +389,7 @@ impl Controller {
         self.retired.bury();
         let all = self.ledger.registry.workers;
         if workers < all {
-            tracing::warn!(workers, all, "not all workers decide with the new generation yet");
+            tracing::warn!(workers, all, "some workers still use the old generation");
         }
         self.finish(outcome);
     }
@@ -425,7 +425,7 @@ impl Controller {
         }
         let old = self.store.load();
         let addresses = self.ledger.addresses();
-        tracing::info!(name, addresses = self.ledger.listed(name), "a name has new addresses");
+        tracing::info!(name, addresses = self.ledger.listed(name), "name resolved to new addresses");
         let endpoints = carry::all_endpoints(Some(&old), &old.rules, &addresses);
         self.store.publish(Snapshot {
             generation: old.generation,

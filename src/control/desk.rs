@@ -51,7 +51,7 @@ impl Desk {
     pub async fn answer<B>(&self, request: Request<B>, peer: IpAddr) -> Answer {
         let (method, headers) = (request.method(), request.headers());
         if let Err(foreign) = origin::admit(self.bound, method, headers) {
-            tracing::warn!(%peer, "an admin request was refused: {}", foreign.message());
+            tracing::warn!(%peer, "admin request refused: {}", foreign.message());
             return text(StatusCode::FORBIDDEN, foreign.message());
         }
         let path = request.uri().path();

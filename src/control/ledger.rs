@@ -152,10 +152,10 @@ impl Ledger {
         let error = answered.as_ref().err().map_or("", String::as_str);
         match news {
             News::None | News::Addresses => {}
-            News::Again => tracing::info!(name, "a name is resolved again: it has the addresses that it had"),
-            News::Kept => tracing::warn!(name, error, "a name could not be resolved: its last good addresses are kept"),
+            News::Again => tracing::info!(name, "name resolved again: its addresses are unchanged"),
+            News::Kept => tracing::warn!(name, error, "name cannot be resolved: its last addresses stay in use"),
             News::Unknown => {
-                tracing::warn!(name, error, "a name could not be resolved: its endpoints are missing until it can be");
+                tracing::warn!(name, error, "name cannot be resolved: its endpoints are missing until it resolves");
             }
         }
         news == News::Addresses
@@ -183,25 +183,26 @@ impl Ledger {
                     tracing::warn!(cause, generation, "{kept}");
                 }
                 if matches!(before, Some(Outcome::Rejected(_))) {
-                    tracing::info!(
-                        cause,
-                        took_ms,
-                        generation,
-                        "the files hold again, as they did before they were rejected"
-                    );
+                    tracing::info!(cause, took_ms, generation, "reloaded: the files are valid again, nothing changed");
                 } else {
-                    tracing::info!(cause, took_ms, generation, "the configuration is unchanged");
+                    tracing::info!(cause, took_ms, generation, "reload: nothing changed");
                 }
             }
             Outcome::Applied { generation, summary } => {
                 let changes = summary.join("; ");
-                tracing::info!(cause, took_ms, generation = generation.0, changes, "a new configuration holds");
+                let generation = generation.0;
+                match last.cause {
+                    Cause::Start => tracing::info!(cause, took_ms, generation, "started"),
+                    Cause::Watch | Cause::Signal | Cause::Asked => {
+                        tracing::info!(cause, took_ms, generation, changes, "reloaded");
+                    }
+                }
             }
             Outcome::Rejected(rejection) => {
                 tracing::error!(
                     cause,
                     took_ms,
-                    "the configuration is rejected, the old one holds:\n{}",
+                    "rejected: the running configuration stays in force:\n{}",
                     rejection.text
                 );
             }

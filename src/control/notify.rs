@@ -37,7 +37,7 @@ impl Notify {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let to = variable("NOTIFY_SOCKET").and_then(|name| {
             address(&name)
-                .inspect_err(|error| tracing::error!(name, %error, "systemd's socket cannot be told anything"))
+                .inspect_err(|error| tracing::error!(name, %error, "systemd's notify socket cannot be used"))
                 .ok()
         });
         let other = variable("WATCHDOG_PID").is_some_and(|watched| watched.parse() != Ok(pid));
@@ -85,7 +85,7 @@ impl Notify {
             socket.send_to_addr(text.as_bytes(), to)
         });
         if let Err(error) = sent {
-            tracing::warn!(text, %error, "systemd could not be told");
+            tracing::warn!(text, %error, "systemd could not be notified");
         }
     }
 }

@@ -14,7 +14,7 @@ impl Controller {
             let mut pages = self.ledger.pages();
             pages.log_lines_lost = self.log.lines_lost();
             if ended > pages.workers_lost && self.stopping.phase() < Phase::Draining {
-                tracing::error!(ended, "a worker has ended: the process should be restarted");
+                tracing::error!(ended, "worker ended: restart the process");
             }
             pages.workers_lost = ended;
         }
@@ -22,9 +22,9 @@ impl Controller {
         match stuck {
             Some((worker, silence)) if !self.stuck => {
                 self.ledger.pages().worker_stalls += 1;
-                tracing::error!(worker, silence_s = silence.as_secs(), "a worker does not run");
+                tracing::error!(worker, silence_s = silence.as_secs(), "worker stuck");
             }
-            None if self.stuck => tracing::info!("the workers run again"),
+            None if self.stuck => tracing::info!("workers run again"),
             Some(_) | None => {}
         }
         self.stuck = stuck.is_some();

@@ -32,7 +32,7 @@ use crate::dark::{Judge, TrialSender};
 use crate::drain::{Drain, Drained};
 use crate::route::{Generation, Rules};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
-use crate::telemetry::{LogSender, LogWriter, Registry, SpanSender, TraceExporter};
+use crate::telemetry::{LogSender, LogWriter, Registry, Screen, SpanSender, TraceExporter};
 
 /// The first generation.
 const FIRST: Generation = Generation(1);
@@ -69,6 +69,8 @@ pub struct Settings {
     pub succession: Succession,
     /// Tells systemd.
     pub notify: Notify,
+    /// Where standard output is shown.
+    pub screen: Screen,
 }
 
 /// Why the proxy did not start.
@@ -153,8 +155,8 @@ fn exporter(rules: &Rules, clock: Clock) -> Result<TraceExporter, StartError> {
     Ok(traces)
 }
 
-fn log(rules: &Rules, clock: Clock) -> Result<LogWriter, StartError> {
-    let started = LogWriter::start(rules.access_log.sink.clone(), clock);
+fn log(rules: &Rules, screen: Screen, clock: Clock) -> Result<LogWriter, StartError> {
+    let started = LogWriter::start(rules.access_log.sink.clone(), screen, clock);
     started.map_err(|error| StartError::Io("the access log's thread", error))
 }
 
@@ -168,7 +170,7 @@ fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
 /// # Errors
 /// When the file does not hold, an address cannot be bound, or the system refuses something.
 pub async fn start(settings: Settings) -> Result<Started, StartError> {
-    let Settings { load, resolver, clock, workers, mut succession, notify, .. } = settings;
+    let Settings { load, resolver, clock, workers, mut succession, notify, screen, .. } = settings;
     let began = clock.now();
     let reading = read(Arc::clone(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
     let loaded = reading.result?;
@@ -178,7 +180,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let registry = Arc::new(Registry::new(workers));
     let listeners = carry::listeners(&[], (&rules.listeners, &loaded.tls), workers, &mut succession.inherited);
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
-    let log = log(&rules, clock)?;
+    let log = log(&rules, screen, clock)?;
     let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = match listeners {
         Ok(listeners) => (listeners, Vec::new()),

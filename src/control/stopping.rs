@@ -72,9 +72,12 @@ impl Stopping {
     pub fn reach(&mut self, phase: Phase, events: &mpsc::Sender<Event>) {
         self.phase = self.phase.max(phase);
         match phase {
-            Phase::Draining => after(self.deadline, Phase::Forced, events),
+            Phase::Draining => {
+                tracing::info!(deadline_s = self.deadline.as_secs(), "draining: no new connections are accepted");
+                after(self.deadline, Phase::Forced, events);
+            }
             Phase::Forced => {
-                tracing::warn!("the drain's deadline has passed: what is left is cut");
+                tracing::warn!("drain deadline passed: closing the remaining connections");
                 after(GRACE, Phase::Forced, events);
             }
             Phase::Running | Phase::Lame => {}

@@ -106,7 +106,7 @@ fn compare(received: &Receiver<Message>, books: &Books, clock: Clock) {
             if is_due(&mut told, clock.now()) {
                 tracing::error!(
                     failed,
-                    "answers could not be compared: please report it, with the panic that is told above"
+                    "answers could not be compared: please report this with the panic message above"
                 );
             }
         },

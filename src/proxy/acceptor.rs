@@ -65,7 +65,7 @@ impl Acceptors {
                 }
                 Err(error) => {
                     worker.meter().accept_errors.inc();
-                    tracing::error!(listener = listener.spec.name, %error, "this worker cannot listen");
+                    tracing::error!(listener = listener.spec.name, %error, "worker cannot listen");
                 }
             }
         }
@@ -76,7 +76,7 @@ impl Acceptors {
         for (_, acceptor) in self.0.drain() {
             acceptor.listener.send_replace(None);
             if acceptor.task.await.is_err() {
-                tracing::error!("an accept loop failed");
+                tracing::error!("accept loop failed");
             }
         }
     }
@@ -150,7 +150,7 @@ async fn accept_error(worker: &Worker, error: &std::io::Error) {
         let now = worker.now_ms();
         if worker.accept_warned_ms.get().is_none_or(|warned| now >= warned + WARN_EVERY_MS) {
             worker.accept_warned_ms.set(Some(now));
-            tracing::warn!(%error, "cannot accept connections at the moment; every such error is counted");
+            tracing::warn!(%error, "cannot accept connections; every such error is counted");
         }
         tokio::time::sleep(ERROR_PAUSE).await;
     }

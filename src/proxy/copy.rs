@@ -307,6 +307,7 @@ impl Told {
             upstream_latency: went.head_after,
             route,
             variant: None,
+            variant_number: 0,
             reason: None,
             bucket: None,
             tenant: self.tenant.as_deref(),
@@ -324,7 +325,7 @@ impl Told {
             event: Some(Event::Shadow),
             trace_id: self.trace_id.as_deref(),
         };
-        worker.log(|log| log.push(rules.access_log.format, &entry));
+        worker.log(|log| log.push(&rules.access_log, &entry));
     }
 }
 

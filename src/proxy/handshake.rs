@@ -115,7 +115,7 @@ fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
         worker.handshakes_told.set((told_at, untold + 1));
     } else {
         worker.handshakes_told.set((Some(now), 0));
-        tracing::info!(listener, %peer, reason, others = untold, "the TLS handshake with a client failed");
+        tracing::info!(listener, %peer, reason, others = untold, "TLS handshake with a client failed");
     }
     None
 }

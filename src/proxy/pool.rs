@@ -221,7 +221,7 @@ impl UpstreamPool {
             let (name, address, error) = (&endpoint.endpoint.name, endpoint.endpoint.address, fault.detail());
             tracing::warn!(
                 upstream = self.upstream.name, endpoint = %name, %address, error,
-                "an endpoint cannot be connected to; it is tried again every second"
+                "endpoint unreachable: it is tried again every second"
             );
         }
         if let Some(name) = endpoint.refuses(worker.now_ms()) {
@@ -278,7 +278,7 @@ impl EndpointPool {
         self.shunned_until_ms.set(0);
         if upstream.series.recovery_log.is_due(worker.uptime_ms()) {
             let (name, address) = (&self.endpoint.name, self.endpoint.address);
-            tracing::info!(upstream = upstream.upstream.name, endpoint = %name, %address, "an endpoint accepts connections again");
+            tracing::info!(upstream = upstream.upstream.name, endpoint = %name, %address, "endpoint reachable again");
         }
     }
 

@@ -149,6 +149,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         upstream_latency: exchange.upstream_latency,
         route: exchange.route_name(),
         variant: exchange.variant_name(),
+        variant_number: exchange.chosen.map_or(0, |chosen| chosen.variant.0),
         reason: reason.map(|reason| ReasonLabel::name(reason.index())),
         bucket: exchange.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
         tenant: exchange.tenant.as_deref(),
@@ -166,7 +167,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         event,
         trace_id: exchange.trace_id.as_deref(),
     };
-    exchange.client.worker.log(|log| log.push(rules.access_log.format, &entry));
+    exchange.client.worker.log(|log| log.push(&rules.access_log, &entry));
 }
 
 /// What the log calls a version.

@@ -93,7 +93,7 @@ fn note(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool
     upstream.meter(worker.index).tls_failures[failure as usize].inc();
     if upstream.series().tls_trouble.keep(worker.wall_at(worker.clock.now()), cause.clone()) == News::Fresh {
         let (upstream, endpoint) = (&upstream.upstream.name, &endpoint.endpoint.name);
-        tracing::warn!(upstream, %endpoint, "no TLS with the upstream: {cause}");
+        tracing::warn!(upstream, %endpoint, "TLS handshake with the upstream failed: {cause}");
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) fn unexpected(client: &Client) -> Refusal {
         tracing::warn!(
             listener,
             %sender,
-            "a PROXY header came from {address}: if that is a load balancer of yours, name {address} in \
+            "PROXY header from {address} refused: if that is a load balancer of yours, name {address} in \
              listener.proxy_protocol.from; every such one is counted"
         );
     }
@@ -149,6 +149,6 @@ fn refuse(client: &Client, sender: SocketAddr, refusal: Refusal) {
     tracing::debug!(%sender, reason = refusal.name(), "a connection is closed: no PROXY header tells whose it is");
     if may_warn(client) {
         let (listener, reason) = (&client.listener.spec.name, refusal.name());
-        tracing::warn!(listener, %sender, reason, "a listed sender's connection was closed; every such one is counted");
+        tracing::warn!(listener, %sender, reason, "connection of a listed sender closed: no valid PROXY header; every such one is counted");
     }
 }

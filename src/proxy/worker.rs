@@ -300,7 +300,7 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         local: RefCell::new(Rc::new(Local::new(first, None, beginnings))),
         last_begun: Rc::default(),
         random: RefCell::new(fastrand::Rng::new()),
-        log: RefCell::default(),
+        log: RefCell::new(LogBuffer::on(log.screen())),
         log_sender: log,
         spans: RefCell::default(),
         span_sender: spans,

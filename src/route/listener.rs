@@ -168,15 +168,15 @@ impl Default for Limits {
 pub struct AccessLog {
     /// Where lines go.
     pub sink: LogSink,
-    /// How they look.
-    pub format: LogFormat,
+    /// How they look; when not given, short on a terminal and JSON elsewhere.
+    pub format: Option<LogFormat>,
     /// The share of successes that is written, 0 to 1; failures always are.
     pub sample: f64,
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self { sink: LogSink::Stdout, format: LogFormat::Json, sample: 1.0 }
+        Self { sink: LogSink::Stdout, format: None, sample: 1.0 }
     }
 }
 
@@ -198,4 +198,6 @@ pub enum LogFormat {
     Json,
     /// The common log format.
     Common,
+    /// A short line for people.
+    Short,
 }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::line;
-use crate::route::LogFormat;
+use super::screen::{Ink, Medium, Screen};
+use super::short::Short;
+use crate::route::{AccessLog, LogFormat, LogSink};
 
 /// Who ended a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +110,8 @@ pub struct AccessEntry<'a> {
     pub route: Option<&'a str>,
     /// The variant.
     pub variant: Option<&'a str>,
+    /// The variant's place in its route: stable is 0.
+    pub variant_number: u16,
     /// Why (with `+fallback` where it applies).
     pub reason: Option<&'a str>,
     /// The bucket.
@@ -144,11 +148,21 @@ pub struct LogBuffer {
     /// How many there are.
     pub lines: u64,
     stamp: line::Stamp,
+    short: Short,
 }
 
 impl LogBuffer {
+    /// An empty one; `screen` is where standard output is shown.
+    #[must_use]
+    pub fn on(screen: Screen) -> Self {
+        Self { short: Short::on(screen), ..Self::default() }
+    }
+
     /// Appends one line. Allocates only when the buffer must grow.
-    pub fn push(&mut self, format: LogFormat, entry: &AccessEntry<'_>) {
+    ///
+    /// Where the file gives no format, lines are short on a terminal and JSON elsewhere.
+    pub fn push(&mut self, log: &AccessLog, entry: &AccessEntry<'_>) {
+        let format = log.format.unwrap_or_else(|| self.usual(&log.sink));
         if format == LogFormat::Common && matches!(entry.event, Some(Event::Open | Event::Shadow)) {
             // It cannot tell the two lines of an upgraded connection apart, nor a copy from its request.
             return;
@@ -156,8 +170,20 @@ impl LogBuffer {
         match format {
             LogFormat::Json => line::json(&mut self.bytes, &mut self.stamp, entry),
             LogFormat::Common => line::common(&mut self.bytes, &mut self.stamp, entry),
+            LogFormat::Short => {
+                let to_stdout = log.sink == LogSink::Stdout;
+                let ink = if to_stdout { self.short.screen().ink } else { Ink::Plain };
+                self.short.line(&mut self.bytes, ink, entry);
+            }
         }
         self.lines += 1;
+    }
+
+    fn usual(&self, sink: &LogSink) -> LogFormat {
+        match (sink, self.short.screen().medium) {
+            (LogSink::Stdout, Medium::Terminal) => LogFormat::Short,
+            (LogSink::Stdout | LogSink::Off | LogSink::File(_), _) => LogFormat::Json,
+        }
     }
 
     /// Takes the lines and how many they are, and leaves a buffer of the same capacity.

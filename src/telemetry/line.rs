@@ -350,7 +350,7 @@ fn code(out: &mut Vec<u8>, number: u16, escape: Escape) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::LogFormat;
+    use crate::route::{AccessLog, LogFormat};
     use crate::telemetry::{LogBuffer, Termination};
 
     fn entry() -> AccessEntry<'static> {
@@ -374,6 +374,7 @@ mod tests {
             upstream_latency: Some(Duration::from_secs(2)),
             route: Some("checkout"),
             variant: Some("canary"),
+            variant_number: 1,
             reason: Some("weight+fallback"),
             bucket: Some(49_999),
             tenant: Some("acme"),
@@ -392,7 +393,7 @@ mod tests {
 
     fn line(format: LogFormat, entry: &AccessEntry<'_>) -> String {
         let mut buffer = LogBuffer::default();
-        buffer.push(format, entry);
+        buffer.push(&AccessLog { format: Some(format), ..AccessLog::default() }, entry);
         assert_eq!(buffer.lines, 1);
         let line = String::from_utf8(buffer.bytes).expect("lines are UTF-8");
         assert_eq!(line.matches('\n').count(), 1, "exactly one line: {line:?}");
@@ -489,7 +490,7 @@ mod tests {
     fn the_cached_second_is_not_kept_too_long() {
         let mut buffer = LogBuffer::default();
         for at in [1_000, 1_999, 2_000, 1_000] {
-            buffer.push(LogFormat::Json, &AccessEntry { at: Duration::from_millis(at), ..entry() });
+            buffer.push(&AccessLog::default(), &AccessEntry { at: Duration::from_millis(at), ..entry() });
         }
         let text = String::from_utf8(buffer.bytes).expect("UTF-8");
         let times: Vec<&str> = text.lines().map(|line| &line[26..32]).collect();

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::screen::Screen;
 use crate::clock::Clock;
 use crate::route::LogSink;
 
@@ -32,6 +33,7 @@ const SPEAK_EVERY: Duration = Duration::from_mins(1);
 pub struct LogSender {
     lines: SyncSender<Message>,
     shared: Arc<Shared>,
+    screen: Screen,
 }
 
 /// Steers the writer. One owner, the controller; the writer ends when [`Self::stop`] is called.
@@ -39,6 +41,7 @@ pub struct LogSender {
 pub struct LogWriter {
     lines: SyncSender<Message>,
     shared: Arc<Shared>,
+    screen: Screen,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,6 +67,12 @@ struct Wanted {
 }
 
 impl LogSender {
+    /// Where standard output is shown.
+    #[must_use]
+    pub const fn screen(&self) -> Screen {
+        self.screen
+    }
+
     /// Hands whole lines over; never blocks.
     ///
     /// # Errors
@@ -107,12 +116,12 @@ fn called(sink: &LogSink) -> String {
 }
 
 impl LogWriter {
-    /// Starts the writer's thread with this sink.
+    /// Starts the writer's thread with this sink; `screen` is where standard output is shown.
     ///
     /// # Errors
     /// When the thread cannot be started. A file that cannot be opened is not an error: it is tried again, and lines
     /// are dropped and counted until then.
-    pub fn start(sink: LogSink, clock: Clock) -> io::Result<Self> {
+    pub fn start(sink: LogSink, screen: Screen, clock: Clock) -> io::Result<Self> {
         let (lines, received) = sync_channel(QUEUED_BUFFERS_MAX);
         let shared = Arc::new(Shared::default());
         let pen = Pen { out: Out::open(&sink), sink, clock, looked: clock.now(), spoke: None, unsaid: 0 };
@@ -120,13 +129,13 @@ impl LogWriter {
             let shared = Arc::clone(&shared);
             move || write_all(&received, &shared, pen)
         })?;
-        Ok(Self { lines, shared, thread: Some(thread) })
+        Ok(Self { lines, shared, screen, thread: Some(thread) })
     }
 
     /// A sender for a worker.
     #[must_use]
     pub fn sender(&self) -> LogSender {
-        LogSender { lines: self.lines.clone(), shared: Arc::clone(&self.shared) }
+        LogSender { lines: self.lines.clone(), shared: Arc::clone(&self.shared), screen: self.screen }
     }
 
     /// Changes the sink. Lines that wait go to the new one.
@@ -307,7 +316,7 @@ mod tests {
     }
 
     fn started(sink: LogSink) -> (LogWriter, LogSender) {
-        let writer = LogWriter::start(sink, Clock).expect("a thread");
+        let writer = LogWriter::start(sink, Screen::default(), Clock).expect("a thread");
         let sender = writer.sender();
         (writer, sender)
     }
@@ -376,7 +385,7 @@ mod tests {
     fn a_sink_that_hangs_never_blocks_a_worker() {
         // Nobody receives: the writer is stuck in a write.
         let (lines, _kept) = sync_channel(1);
-        let sender = LogSender { lines, shared: Arc::default() };
+        let sender = LogSender { lines, shared: Arc::default(), screen: Screen::default() };
         assert_eq!(sender.try_send(b"one\n".to_vec()), Ok(()));
         assert_eq!(sender.try_send(b"two\n".to_vec()), Err(b"two\n".to_vec()));
         assert_eq!(sender.shared.queued_bytes.load(Relaxed), 4);

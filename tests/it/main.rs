@@ -40,6 +40,7 @@ mod secrets;
 mod shadow;
 mod shares;
 mod stalls;
+mod terminal;
 mod tls;
 mod traces;
 mod upgrade;

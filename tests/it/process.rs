@@ -82,6 +82,18 @@ impl Running {
         }
     }
 
+    /// The next line that has `words` in it.
+    pub fn line_with(&mut self, words: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no `{words}` in\n{}", self.seen));
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
     /// A line of the system's status of it, such as `VmRSS`; nothing when this system has no such line.
     pub fn fact(&self, name: &str) -> Option<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

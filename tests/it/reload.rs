@@ -372,13 +372,14 @@ fn a_bad_file_is_told_in_the_log() {
         assert!(!died, "the process has ended: {text}");
         words.iter().all(|word| text.contains(word)).then_some(())
     };
-    // Its own log tells that it runs, before the file is changed.
+    // Its own log says that it runs, before the file is changed.
+    until("it starts", || told(&["started"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2)).unwrap();
-    until("a good file is told", || told(&["a new configuration holds"]));
+    until("a good file is told", || told(&["reloaded"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2).replace("stable =", "stabel =")).unwrap();
     until("a bad file is told", || told(&["rejected", "stabel", "did you mean"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2)).unwrap();
-    until("so is its end", || told(&["the files hold again"]));
+    until("so is its end", || told(&["the files are valid again"]));
     process.kill().unwrap();
     process.wait().unwrap();
 }

@@ -90,14 +90,50 @@ pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(Path
     Ok(Some((file, places)))
 }
 
-/// Writes the file into `dir`, or into a fresh temporary directory. Never touches a file that is there.
-pub(super) fn write(places: &Places, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let dir = match dir {
-        Some(dir) => dir.to_owned(),
-        None => std::env::temp_dir().join(format!("pointsman-demo-{}", &Uuid::now_v7().simple().to_string()[24..])),
-    };
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make the directory {}", dir.display()))?;
-    let dir = fs::canonicalize(&dir).with_context(|| format!("cannot enter {}", dir.display()))?;
+/// The directory of the demo's files. One of its own is removed when this is dropped.
+#[derive(Debug)]
+pub(super) enum Folder {
+    /// Named by `--dir`: it is kept.
+    Kept(PathBuf),
+    /// A fresh temporary directory.
+    Own(PathBuf),
+}
+
+impl Folder {
+    /// Makes `dir`, or a fresh temporary directory.
+    pub(super) fn make(dir: Option<&Path>) -> anyhow::Result<Self> {
+        let fresh = || format!("pointsman-demo-{}", &Uuid::now_v7().simple().to_string()[24..]);
+        let path = dir.map_or_else(|| std::env::temp_dir().join(fresh()), Path::to_owned);
+        let made = if dir.is_some() { fs::create_dir_all(&path) } else { fs::create_dir(&path) };
+        made.with_context(|| format!("cannot make the directory {}", path.display()))?;
+        let path = fs::canonicalize(&path).with_context(|| format!("cannot enter {}", path.display()))?;
+        Ok(if dir.is_some() { Self::Kept(path) } else { Self::Own(path) })
+    }
+
+    /// Removes a directory of the demo's own, and says what has become of it.
+    pub(super) fn leave(self) -> String {
+        match &self {
+            Self::Kept(path) => format!("kept {}", path.join("routes.toml").display()),
+            Self::Own(path) => match fs::remove_dir_all(path) {
+                Ok(()) => format!("removed {}", path.display()),
+                Err(error) => format!("{} cannot be removed: {error}", path.display()),
+            },
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Self::Own(path) = self {
+            // Where the demo has failed, it says why; where it has ended, this is done already.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// Writes the file into a directory. Never touches a file that is there.
+pub(super) fn write(places: &Places, folder: &Folder) -> anyhow::Result<PathBuf> {
+    let (Folder::Kept(dir) | Folder::Own(dir)) = folder;
     let file = dir.join("routes.toml");
     let mut open = match OpenOptions::new().write(true).create_new(true).open(&file) {
         Ok(open) => open,
@@ -106,7 +142,7 @@ pub(super) fn write(places: &Places, dir: Option<&Path>) -> anyhow::Result<PathB
         }
         Err(error) => return Err(error).with_context(|| format!("cannot write {}", file.display())),
     };
-    open.write_all(text(places, &dir).as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
+    open.write_all(text(places, dir).as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
 
@@ -128,15 +164,15 @@ mod tests {
         for filled in ["\"127.0.0.1:1\"", "\"127.0.0.1:2\"", "1:3\"", "1:4\"", "\"127.0.0.1:5\"", "1:6\""] {
             assert!(text.contains(filled), "{filled} is missing in\n{text}");
         }
-        assert!(text.contains("sink = \"/somewhere/access.log\""));
+        assert!(text.contains("sink   = \"/somewhere/access.log\"\nsample = 0.1 "));
     }
 
     #[test]
     fn an_existing_file_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let file = write(&places(), Some(dir.path())).unwrap();
+        let file = write(&places(), &Folder::make(Some(dir.path())).unwrap()).unwrap();
         fs::write(&file, "mine").unwrap();
-        let refused = write(&places(), Some(dir.path())).unwrap_err().to_string();
+        let refused = write(&places(), &Folder::make(Some(dir.path())).unwrap()).unwrap_err().to_string();
         assert!(refused.contains("--dir"), "{refused}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
         let refused = format!("{:#}", kept(dir.path(), &certificate::environment().unwrap()).unwrap_err());
@@ -144,11 +180,29 @@ mod tests {
     }
 
     #[test]
+    fn only_a_directory_of_its_own_is_removed() {
+        let own = Folder::make(None).unwrap();
+        let file = write(&places(), &own).unwrap();
+        let path = file.parent().unwrap().to_owned();
+        assert_eq!(own.leave(), format!("removed {}", path.display()));
+        assert!(!path.exists());
+        let dropped = Folder::make(None).unwrap();
+        let path = write(&places(), &dropped).unwrap();
+        drop(dropped);
+        assert!(!path.exists(), "also when the demo fails");
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Folder::make(Some(&dir.path().join("deep/er"))).unwrap();
+        let file = write(&places(), &kept).unwrap();
+        assert_eq!(kept.leave(), format!("kept {}", file.display()));
+        assert!(file.exists());
+    }
+
+    #[test]
     fn a_demo_finds_its_own_file_again() {
         let dir = tempfile::tempdir().unwrap();
         let env = certificate::environment().unwrap();
         assert!(kept(dir.path(), &env).unwrap().is_none());
-        let file = write(&places(), Some(dir.path())).unwrap();
+        let file = write(&places(), &Folder::make(Some(dir.path())).unwrap()).unwrap();
         let (found, kept) = kept(dir.path(), &env).unwrap().unwrap();
         assert_eq!((found, format!("{kept:?}")), (file, format!("{:?}", places())));
     }

@@ -1,30 +1,49 @@
-//! The live line: once a second, who got what over the last seconds, read from `/status` like anybody could.
+//! The live part of the demo: once a second, who got what over the last seconds, read from `/status` as anybody can; and
+//! what is news: reloads, findings, faults, and what a key has done.
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Uri;
+use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::findings::Findings;
+use super::gauge::{Gauge, Weight};
+use super::keys::{KEYS, Key, SingleKeys};
+use super::panel::{Live, Panel};
 use super::service::{Fault, Switch};
+use super::tour;
 use crate::cli::fetch;
-use crate::cli::paint::Paint;
 
 /// Readings that are kept: the window is one shorter, and in it every caller of the demo's traffic comes once.
 const READINGS: usize = 5;
-/// How wide the bar is.
-const BAR: usize = 32;
+/// Into a file, the line is written every so many seconds.
+const NOTE_EVERY: u64 = 10;
+/// The demo's access log is emptied when it is larger.
+const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Where the line goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Screen {
-    /// A terminal: one line that is painted over every second.
-    Terminal,
-    /// A file or a pipe: a line every ten seconds.
-    Plain,
+/// What is watched, and where it is shown.
+pub(super) struct Watch {
+    /// Where `/status` is.
+    pub(super) status: Uri,
+    /// What the dark launch finds.
+    pub(super) findings: Findings,
+    /// The canary's fault.
+    pub(super) switch: Switch,
+    /// Where it is shown.
+    pub(super) panel: Panel,
+    /// The keys that are pressed, and how the terminal is set for them.
+    pub(super) keys: Option<(UnboundedReceiver<Key>, SingleKeys)>,
+    /// The routes file.
+    pub(super) file: PathBuf,
+    /// The access log, when the demo has chosen its place.
+    pub(super) log: Option<PathBuf>,
 }
 
 /// One look at `/status`.
@@ -32,6 +51,7 @@ pub(super) enum Screen {
 pub(super) struct Reading {
     generation: u64,
     weight: f64,
+    killed: bool,
     stable: u64,
     canary: u64,
     errors: u64,
@@ -50,29 +70,97 @@ struct Reload {
 #[derive(Debug, Default)]
 struct Window(VecDeque<Reading>);
 
-/// Watches until the runtime ends.
-pub(super) async fn watch((status, mut findings): (Uri, Findings), switch: Switch, screen: Screen, paint: Paint) {
-    let mut ticks = interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut window = Window::default();
-    for second in 0_u64.. {
-        ticks.tick().await;
-        let Some(reading) = read(&status).await else { continue };
+impl Watch {
+    /// Watches until the runtime ends.
+    pub(super) async fn run(mut self) -> std::io::Result<()> {
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut resized = unix::signal(SignalKind::window_change())?;
+        let mut continued = unix::signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
+        let (mut window, mut fault, mut second) = (Window::default(), Fault::Off, 0_u64);
+        loop {
+            let news = tokio::select! {
+                _ = ticks.tick() => {
+                    second += 1;
+                    self.tick(&mut window).await
+                }
+                Some(key) = pressed(&mut self.keys) => self.obey(key),
+                _ = resized.recv() => Vec::new(),
+                _ = continued.recv() => {
+                    if let Some((_, single)) = &self.keys {
+                        single.set();
+                    }
+                    Vec::new()
+                }
+            };
+            let now = self.switch.fault();
+            let changed = (now != fault).then(|| self.told(now));
+            fault = now;
+            self.panel.paint(window.live(fault), &news.into_iter().chain(changed).collect::<Vec<_>>());
+            if second == NOTE_EVERY {
+                second = 0;
+                self.panel.note();
+            }
+        }
+    }
+
+    async fn tick(&mut self, window: &mut Window) -> Vec<String> {
+        if let Some(log) = &self.log {
+            keep_small(log);
+        }
+        let Some(reading) = read(&self.status).await else { return Vec::new() };
         let mut news: Vec<String> = window.push(reading).into_iter().collect();
-        news.extend(findings.news().await);
-        let fault = switch.fault();
-        let mut out = std::io::stdout().lock();
-        // The demo goes on when nobody looks.
-        let _ = match screen {
-            Screen::Terminal => {
-                let news: String = news.into_iter().map(|line| line + "\n").collect();
-                write!(out, "\r\x1b[2K{}{}", news, window.line(fault, paint)).and_then(|()| out.flush())
+        news.extend(self.findings.news().await);
+        news
+    }
+
+    fn obey(&self, key: Key) -> Vec<String> {
+        match key {
+            Key::Errors => drop(self.switch.press(Fault::Errors)),
+            Key::Slow => drop(self.switch.press(Fault::Slow)),
+            Key::Off if self.switch.fault() == Fault::Off => return vec![self.told(Fault::Off)],
+            Key::Off => self.switch.set(Fault::Off),
+            Key::Edit(edit) => {
+                return vec![match edit.apply(&self.file) {
+                    Ok(line) => format!("edited: {line} in {}", self.file.display()),
+                    Err(error) => format!("not edited: {error:#}"),
+                }];
             }
-            Screen::Plain => {
-                let line = (second % 10 == 9).then(|| window.line(fault, paint));
-                news.into_iter().chain(line).try_for_each(|line| writeln!(out, "{line}"))
-            }
+            Key::Help => return vec![KEYS.to_owned()],
+            Key::Quit => drop(kill_process(getpid(), Signal::INT)),
+            Key::Unknown => return vec![format!("this key does nothing; {KEYS}")],
+        }
+        Vec::new()
+    }
+
+    /// What a fault is, and what an operator does about it.
+    fn told(&self, fault: Fault) -> String {
+        let what = match fault {
+            Fault::Off => return "canary's fault: off".to_owned(),
+            Fault::Errors => "errors: the canary answers 500",
+            Fault::Slow => "slow: the canary takes 400 ms for each answer",
         };
+        let cure = match self.keys {
+            Some(_) => "k kills the canary: everyone gets stable; o ends the fault".to_owned(),
+            None => tour::kill(&self.file),
+        };
+        format!("canary's fault: {what}\n  what an operator does now: {cure}")
+    }
+}
+
+/// The next key. Never, when there are none.
+async fn pressed(keys: &mut Option<(UnboundedReceiver<Key>, SingleKeys)>) -> Option<Key> {
+    match keys {
+        Some((keys, _)) => keys.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Empties a log that has become large: the writer appends, so it goes on from the start.
+fn keep_small(log: &Path) {
+    if std::fs::metadata(log).is_ok_and(|found| found.len() > LOG_BYTES_MAX) {
+        // What cannot be emptied now is tried again in a second.
+        let _ = OpenOptions::new().write(true).truncate(true).open(log);
     }
 }
 
@@ -96,6 +184,7 @@ impl Reading {
         Some(Self {
             generation: status["generation"].as_u64()?,
             weight: canary["weight"].as_f64().unwrap_or(0.0),
+            killed: canary["killed"].as_bool().unwrap_or(false),
             stable: requests(stable),
             canary: requests(canary),
             errors: errors(stable) + errors(canary),
@@ -127,7 +216,7 @@ impl Window {
             match &reload.rejected {
                 Some(text) => Some(format!("{text}\nrejected: generation {} goes on", reading.generation)),
                 None if reading.generation == last.generation => None,
-                None => Some(format!("generation {}: {}", reading.generation, reload.summary.join("; "))),
+                None => Some(generations(last.generation, reading.generation, &reload.summary.join("; "))),
             }
         });
         // What was before an edit says nothing about what comes after it.
@@ -141,47 +230,52 @@ impl Window {
         news
     }
 
-    /// The line.
+    /// What the live line shows.
     #[expect(clippy::cast_precision_loss, reason = "shares of a few seconds, for people")]
-    fn line(&self, fault: Fault, paint: Paint) -> String {
-        let (Some(first), Some(last)) = (self.0.front(), self.0.back()) else { return String::new() };
+    fn live(&self, fault: Fault) -> Live {
+        let (Some(first), Some(last)) = (self.0.front(), self.0.back()) else { return Live::None };
         if self.0.len() < 2 {
-            return "measuring…".to_owned();
+            return Live::Measuring;
         }
         let seconds = (self.0.len() - 1) as f64;
         let stable = last.stable.saturating_sub(first.stable);
         let canary = last.canary.saturating_sub(first.canary);
-        let errors = last.errors.saturating_sub(first.errors) as f64 / seconds;
         let all = stable + canary;
-        let share = if all == 0 { 0.0 } else { canary as f64 / all as f64 };
-        let errors = format!("{errors:.0} errors/s");
-        let fault = if fault == Fault::Off { String::new() } else { paint.red(&format!("  fault: {}", fault.name())) };
-        format!(
-            "stable {} canary {:>5.1} % (set {})  {:.0} req/s  {}  generation {}{fault} ",
-            bar(share, paint),
-            share * 100.0,
-            last.weight,
-            all as f64 / seconds,
-            if errors.starts_with("0 ") { errors } else { paint.red(&errors) },
-            last.generation,
-        )
+        Live::Figures(Gauge {
+            share: if all == 0 { 0.0 } else { canary as f64 / all as f64 },
+            set: if last.killed { Weight::Killed } else { Weight::Percent(last.weight) },
+            requests: all as f64 / seconds,
+            errors: last.errors.saturating_sub(first.errors) as f64 / seconds,
+            generation: last.generation,
+            fault,
+        })
     }
 }
 
-/// A bar whose right part is the canary's share; a share above zero is always seen.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "0 to BAR")]
-fn bar(share: f64, paint: Paint) -> String {
-    let cells = (share * BAR as f64).round() as usize;
-    let cells = if share > 0.0 { cells.max(1) } else { 0 }.min(BAR);
-    format!("{}{}", paint.variant(0, &"█".repeat(BAR - cells)), paint.variant(1, &"▒".repeat(cells)))
+/// What the last of the reloads since `before` has changed. `/status` keeps no other.
+fn generations(before: u64, now: u64, summary: &str) -> String {
+    if now == before + 1 {
+        return format!("generation {now}: {summary}");
+    }
+    let earlier = now.saturating_sub(before + 1);
+    let those = if earlier == 1 { "the change before it is" } else { "the changes before it are" };
+    format!("generations {} to {now}: {summary} (the last change; {those} not listed here)", before + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::paint::Paint;
 
     fn reading(generation: u64, stable: u64, canary: u64) -> Reading {
         Reading { generation, weight: 10.0, stable, canary, ..Reading::default() }
+    }
+
+    fn line(window: &Window, fault: Fault) -> String {
+        match window.live(fault) {
+            Live::Figures(gauge) => gauge.line(200, Paint::Plain),
+            other @ (Live::None | Live::Measuring) => format!("{other:?}"),
+        }
     }
 
     #[test]
@@ -190,19 +284,20 @@ mod tests {
         for second in 0..20 {
             assert_eq!(window.push(reading(1, 45 * second, 5 * second)), None);
         }
-        let line = window.line(Fault::Off, Paint::Plain);
-        assert!(line.contains("canary  10.0 % (set 10)  50 req/s  0 errors/s  generation 1"), "{line}");
-        assert!(!line.contains("fault"), "{line}");
-        assert!(window.line(Fault::Slow, Paint::Plain).contains("fault: slow"));
+        let shown = line(&window, Fault::Off);
+        assert!(shown.contains("canary  10.0 % (set 10)  50 req/s  0 errors/s  generation 1"), "{shown}");
+        assert!(!shown.contains("fault"), "{shown}");
+        assert!(line(&window, Fault::Slow).contains("fault: slow"));
     }
 
     #[test]
     fn nobody_yet_is_no_division() {
         let mut window = Window::default();
+        assert_eq!(window.live(Fault::Off), Live::None);
         window.push(reading(1, 0, 0));
-        assert_eq!(window.line(Fault::Off, Paint::Plain), "measuring…");
+        assert_eq!(window.live(Fault::Off), Live::Measuring);
         window.push(reading(1, 0, 0));
-        assert!(window.line(Fault::Off, Paint::Plain).contains("canary   0.0 %"));
+        assert!(line(&window, Fault::Off).contains("canary   0.0 %"));
     }
 
     #[test]
@@ -211,14 +306,33 @@ mod tests {
         for now in [reading(1, 0, 0), reading(1, 1000, 0), reading(2, 1000, 0), reading(2, 1000, 50)] {
             window.push(now);
         }
-        assert!(window.line(Fault::Off, Paint::Plain).contains("canary 100.0 %"));
+        assert!(line(&window, Fault::Off).contains("canary 100.0 %"));
     }
 
     #[test]
-    fn a_small_share_is_seen() {
-        for (share, cells) in [(0.0, 0), (0.001, 1), (0.5, BAR / 2), (1.0, BAR)] {
-            assert_eq!(bar(share, Paint::Plain).matches('▒').count(), cells, "{share}");
-        }
+    fn no_generation_is_passed_over() {
+        assert_eq!(generations(1, 2, "a"), "generation 2: a");
+        assert_eq!(
+            generations(1, 3, "a"),
+            "generations 2 to 3: a (the last change; the change before it is not listed here)"
+        );
+        assert!(
+            generations(1, 5, "a").starts_with("generations 2 to 5: a (the last change; the changes before it are")
+        );
+    }
+
+    #[test]
+    fn a_log_is_kept_small() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("access.log");
+        keep_small(&log);
+        assert!(!log.exists(), "nothing is made");
+        std::fs::write(&log, "a line\n").unwrap();
+        keep_small(&log);
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "a line\n");
+        std::fs::File::options().write(true).open(&log).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
+        keep_small(&log);
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
     }
 
     #[test]

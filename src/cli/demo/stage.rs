@@ -1,6 +1,5 @@
 //! The demo's stage: everything is set up in order, then the proxy runs until it is stopped.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -9,20 +8,23 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use http::Uri;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use super::certificate;
-use super::file::{self, Places};
+use super::file::{self, Folder, Places};
 use super::findings::Findings;
-use super::live::{self, Screen};
-use super::service::{self, Fault, Service, Switch};
+use super::keys::{self, KEYS, Key, Keyboard, SingleKeys};
+use super::live::Watch;
+use super::panel::Panel;
+use super::service::{self, Service, Switch};
 use super::tour::{self, Stage};
 use super::traffic;
 use crate::app::{App, Environment, Options, Stopped};
 use crate::cli::args::DemoArguments;
 use crate::cli::entry::Terminal;
-use crate::cli::paint::Paint;
 use crate::cli::{Exit, out, run};
+use crate::telemetry::Medium;
 
 /// Where the proxy listens for TLS, if the port is free.
 const TLS_PORT: u16 = 8443;
@@ -37,12 +39,8 @@ struct Cast {
     canary: std::net::TcpListener,
     dark: Option<std::net::TcpListener>,
     control: std::net::TcpListener,
-    switch: Switch,
     traffic: Option<SocketAddr>,
-    status: Uri,
-    findings: Findings,
-    screen: Screen,
-    paint: Paint,
+    watch: Watch,
 }
 
 /// Runs the demo.
@@ -50,12 +48,12 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let mut notes = Vec::new();
     let control = service::bind(SWITCH_PORT).or_else(|_| service::bind(0))?;
     let env = certificate::environment()?;
-    let Scenery { file, places, stable, canary, dark } = scenery(arguments, &env, &mut notes)?;
+    let Scenery { file, folder, places, stable, canary, dark } = scenery(arguments, &env, &mut notes)?;
     let app = start(&file, env)?;
     let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
     let tls = places.tls.and_then(|_| app.listeners().get(1).map(|(_, bound)| *bound));
-    let switch = Switch::default();
     let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
+    let keyboard = Keyboard::take();
     let stage = Stage {
         proxy,
         tls,
@@ -66,40 +64,43 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         switch: control.local_addr()?,
         file: &file,
         program: &program,
+        keys: keyboard.is_some().then_some(KEYS),
         notes: &notes,
     };
     out::say(&tour::tour(&stage, terminal.stdout))?;
-    let screen = if std::io::stdout().is_terminal() { Screen::Terminal } else { Screen::Plain };
+    let panel = Panel::new(Medium::of(&std::io::stdout()), terminal.stdout);
     let page = |name: &str| -> anyhow::Result<Uri> {
         format!("http://{admin}/{name}").parse().context("the admin listener's address")
     };
-    let cast = Cast {
-        stable,
-        canary,
-        dark,
-        control,
-        switch: switch.clone(),
-        traffic: (!arguments.no_traffic).then_some(proxy),
+    let watch = Watch {
         status: page("status")?,
         findings: Findings::new(page("shadow")?),
-        screen,
-        paint: terminal.stdout,
+        switch: Switch::default(),
+        panel: panel.clone(),
+        keys: keyboard.as_ref().map(listen_to_keys).transpose()?,
+        log: folder.is_some().then(|| file.with_file_name("access.log")),
+        file: file.clone(),
     };
+    let traffic = (!arguments.no_traffic).then_some(proxy);
+    let cast = Cast { stable, canary, dark, control, traffic, watch };
     thread::Builder::new().name("demo".to_owned()).spawn(move || cast.perform())?;
-    listen_to_keys(switch)?;
     let stopped = app.wait();
     let farewell = match stopped {
         Stopped::Drained => "stopped: every open request was answered",
         Stopped::Forced => "stopped: what was still open after 5 s was cut",
         Stopped::AtOnce => "stopped at once",
     };
-    out::say(&format!("{}{farewell}", if screen == Screen::Terminal { "\n" } else { "" }))?;
+    let left = folder.map_or_else(|| format!("kept {}", file.display()), Folder::leave);
+    panel.close(&[farewell.to_owned(), left]);
+    drop(keyboard);
     Ok(run::ended(stopped))
 }
 
 /// The file, and the services that it names.
 struct Scenery {
     file: PathBuf,
+    /// Where the demo has written its files; nothing when they were there already.
+    folder: Option<Folder>,
     places: Places,
     stable: std::net::TcpListener,
     canary: std::net::TcpListener,
@@ -122,7 +123,7 @@ fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>
         };
         let (stable, canary) = (again("shop-v1", places.stable)?, again("shop-v2", places.canary)?);
         let dark = places.dark.map(|dark| again("shop-v3", dark)).transpose()?;
-        return Ok(Scenery { file, places, stable, canary, dark });
+        return Ok(Scenery { file, folder: None, places, stable, canary, dark });
     }
     let (stable, canary, dark) = (service::bind(0)?, service::bind(0)?, service::bind(0)?);
     let proxy = free(arguments.port, "the proxy", notes)?;
@@ -132,8 +133,9 @@ fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>
     let tls = if arguments.tls { Some(free(wanted, "HTTPS", notes)?) } else { None };
     let (v1, v2, v3) = (stable.local_addr()?, canary.local_addr()?, dark.local_addr()?);
     let places = Places { proxy, tls, admin, stable: v1, canary: v2, dark: Some(v3) };
-    let file = file::write(&places, arguments.dir.as_deref())?;
-    Ok(Scenery { file, places, stable, canary, dark: Some(dark) })
+    let folder = Folder::make(arguments.dir.as_deref())?;
+    let file = file::write(&places, &folder)?;
+    Ok(Scenery { file, folder: Some(folder), places, stable, canary, dark: Some(dark) })
 }
 
 impl Cast {
@@ -148,7 +150,7 @@ impl Cast {
             };
             let price = service::price;
             let stable = Service { variant: "stable", name: "shop-v1 1.0.0", switch: None, price };
-            let switch = Some(self.switch.clone());
+            let switch = Some(self.watch.switch.clone());
             let canary = Service { variant: "canary", name: "shop-v2 2.0.0", switch, price };
             tokio::task::spawn_local(service::serve(listener(self.stable)?, stable));
             tokio::task::spawn_local(service::serve(listener(self.canary)?, canary));
@@ -157,12 +159,11 @@ impl Cast {
                 let service = Service { variant: "dark", name: "shop-v3 3.0.0", switch: None, price };
                 tokio::task::spawn_local(service::serve(listener(dark)?, service));
             }
-            tokio::task::spawn_local(service::serve_switch(listener(self.control)?, self.switch.clone()));
+            tokio::task::spawn_local(service::serve_switch(listener(self.control)?, self.watch.switch.clone()));
             if let Some(proxy) = self.traffic {
                 traffic::start(proxy);
             }
-            live::watch((self.status, self.findings), self.switch, self.screen, self.paint).await;
-            Ok(())
+            Ok(self.watch.run().await?)
         })
     }
 }
@@ -184,30 +185,9 @@ fn free(port: u16, what: &str, notes: &mut Vec<String>) -> anyhow::Result<Socket
     Ok(bound.local_addr()?)
 }
 
-/// `f` and `s`, each with Enter, switch the canary's faults.
-fn listen_to_keys(switch: Switch) -> anyhow::Result<()> {
-    if !std::io::stdin().is_terminal() || !in_foreground() {
-        return Ok(());
-    }
-    let listen = move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            let fault = match line.trim() {
-                "f" => switch.press(Fault::Errors),
-                "s" => switch.press(Fault::Slow),
-                _ => continue,
-            };
-            let _ = out::say(&format!("canary's fault: {}", fault.name()));
-        }
-    };
-    thread::Builder::new().name("demo-keys".to_owned()).spawn(listen)?;
-    Ok(())
-}
-
-/// Whether this process may read from its terminal: a background job that tries is stopped, proxy and all.
-/// Where `/proc` cannot tell, it is taken to be in the foreground.
-fn in_foreground() -> bool {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return true };
-    // After the name in parentheses: state, parent, process group, session, terminal, the terminal's foreground group.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    fields.get(2).zip(fields.get(5)).is_none_or(|(own, foreground)| own == foreground)
+/// Keys from a thread of their own, and how the terminal is set for them.
+fn listen_to_keys(keyboard: &Keyboard) -> anyhow::Result<(UnboundedReceiver<Key>, SingleKeys)> {
+    let (sender, receiver) = unbounded_channel();
+    keys::listen(sender)?;
+    Ok((receiver, keyboard.single()))
 }

@@ -28,6 +28,8 @@ pub(super) struct Stage<'a> {
     pub(super) file: &'a Path,
     /// This program, as it can be called again.
     pub(super) program: &'a str,
+    /// What the keys are, when they are read.
+    pub(super) keys: Option<&'a str>,
     /// Things that are not as asked, such as a port that was taken.
     pub(super) notes: &'a [String],
 }
@@ -70,14 +72,9 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
         ),
         (
             "kill: everybody off the canary, and back",
-            "sed -i.bak 's/^variants = \\[\\]/variants = [\"shop:canary\"]/' routes.toml\n    \
-             sed -i.bak 's/^variants = .*/variants = []/' routes.toml"
-                .to_owned(),
+            format!("{KILL} routes.toml\n    sed -i.bak 's/^variants = .*/variants = []/' routes.toml"),
         ),
-        (
-            "make the canary fail (or press f, s for slow, then Enter)",
-            format!("curl -s -X POST http://{switch}/errors    # /slow, /off"),
-        ),
+        ("make the canary fail", format!("curl -s -X POST http://{switch}/errors    # /slow, /off")),
     ];
     let dark = stage.dark.map(|_| {
         (
@@ -99,6 +96,9 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
     for (number, (what, line)) in (1..).zip(stops.into_iter().chain(dark).chain(secure)) {
         let _ = writeln!(text, "\n  {number}. {what}\n    {}", paint.cyan(&line));
     }
+    if let Some(keys) = stage.keys {
+        let _ = writeln!(text, "\n{keys}");
+    }
     let _ = writeln!(text, "\nCtrl-C drains and stops.\n");
     text
 }
@@ -112,6 +112,14 @@ fn setup(stage: &Stage<'_>) -> Vec<String> {
         lines.push(format!("export {VARIABLE}=http://{}", stage.admin));
     }
     lines
+}
+
+/// The line for a shell that takes everybody off the canary, without its file.
+const KILL: &str = "sed -i.bak 's/^variants = \\[\\]/variants = [\"shop:canary\"]/'";
+
+/// The line for a shell that takes everybody off the canary.
+pub(super) fn kill(file: &Path) -> String {
+    format!("{KILL} {}", quoted(&file.to_string_lossy()))
 }
 
 /// A word as a shell takes it.
@@ -150,6 +158,7 @@ mod tests {
             switch: at(1005),
             file: Path::new("/tmp/demo/routes.toml"),
             program: "/usr/bin/pointsman",
+            keys: Some("keys: x"),
             notes: &notes,
         };
         let text = tour(&stage, Paint::Plain);
@@ -165,6 +174,7 @@ mod tests {
             "/tmp/demo/routes.toml",
             "/usr/bin/pointsman",
             "in use",
+            "\n\nkeys: x\n",
         ] {
             assert!(text.contains(place), "{place} is missing in\n{text}");
         }

@@ -64,13 +64,13 @@ impl Controller {
     /// `SIGUSR2`: hands over, unless that cannot be.
     pub(in crate::control) fn hand_over(&mut self, attempt: Attempt) {
         if self.stopping.phase() > Phase::Running {
-            tracing::warn!("asked to hand over while stopping: the process that serves now is another one");
+            tracing::warn!("hand-over request ignored: this process is stopping");
         } else if let Some(handing_over) = &mut self.succession.handing_over {
             if handing_over.is_dismissed() {
                 // What was edited meanwhile was meant to be handed over.
                 handing_over.attempt = Attempt::First;
             }
-            tracing::warn!(pid = handing_over.pid, "asked to hand over while handing over");
+            tracing::warn!(pid = handing_over.pid, "hand-over request ignored: a hand-over is in progress");
         } else if self.reloading.is_some() {
             // What is handed over is what holds after the reload.
             self.succession.hand_over_next = Some(attempt);
@@ -90,7 +90,7 @@ impl Controller {
     }
 
     fn not_handed_over(&mut self, why: &str) {
-        tracing::error!("the hand-over failed, this process goes on serving: {}", why.trim_end());
+        tracing::error!("hand-over failed, this process continues to serve: {}", why.trim_end());
         {
             let mut pages = self.ledger.pages();
             pages.hand_overs_failed += 1;
@@ -161,7 +161,7 @@ impl Controller {
         match result {
             Ok(_) if stopping => handing_over.dismiss(),
             Ok(taken) => self.succeeded(&handing_over, &taken),
-            Err(why) if stopping => tracing::info!(pid = handing_over.pid, "the new process has ended: {why}"),
+            Err(why) if stopping => tracing::info!(pid = handing_over.pid, "new process ended: {why}"),
             Err(_) if handing_over.is_dismissed() => match handing_over.attempt {
                 Attempt::First => self.hand_over(Attempt::Second),
                 Attempt::Second => {
@@ -187,7 +187,7 @@ impl Controller {
     pub(in crate::control) fn may_apply(&mut self) -> bool {
         let Some(handing_over) = &mut self.succession.handing_over else { return true };
         if handing_over.forestall() {
-            tracing::info!(pid = handing_over.pid, "edited while handing over: the new process is dismissed");
+            tracing::info!(pid = handing_over.pid, "files changed during the hand-over: stopping the new process");
             handing_over.dismiss();
         }
         handing_over.is_dismissed()
@@ -204,7 +204,7 @@ impl Controller {
         self.admin.close();
         self.notify.tell(State::MainPid(pid), None);
         if let Err(error) = handing_over.channel.say(&Word::Farewell, None) {
-            tracing::warn!(pid, %error, "the new process did not hear the farewell");
+            tracing::warn!(pid, %error, "new process could not be notified of the end of the hand-over");
         }
         tracing::info!(pid, took_ms, "handed over: the new process serves, this one drains");
         self.stopping.begin_after_hand_over(self.ledger.clock.now(), &self.sender);
@@ -218,7 +218,7 @@ impl Controller {
     /// A stop while handing over: nobody shall serve in the end.
     pub(in crate::control) fn dismiss_successor(&mut self) {
         if let Some(handing_over) = &mut self.succession.handing_over {
-            tracing::warn!(pid = handing_over.pid, "stopped while handing over: the new process is not wanted");
+            tracing::warn!(pid = handing_over.pid, "hand-over cancelled: this process is stopping");
             handing_over.forestall();
             handing_over.dismiss();
         }

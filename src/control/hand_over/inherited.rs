@@ -57,12 +57,12 @@ impl Inherited {
             match passed.take_tcp_listener(index) {
                 Ok(Some(socket)) => {
                     if let Err(error) = all.add(label.clone(), socket.into()) {
-                        tracing::error!(name = label.name, %error, "a socket that systemd passed is of no use");
+                        tracing::error!(name = label.name, %error, "socket passed by systemd cannot be used");
                     }
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(name = label.name, %error, "what systemd passed is no TCP socket: it is left alone");
+                    tracing::error!(name = label.name, %error, "socket passed by systemd is not a TCP socket: it is ignored");
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Inherited {
         let one = self.0.get_mut(at)?;
         one.taken = true;
         if one.label.origin == Origin::Systemd && one.bound != address {
-            tracing::info!(name = one.label.name, file = %address, systemd = %one.bound, "served on a socket of systemd");
+            tracing::info!(name = one.label.name, file = %address, systemd = %one.bound, "listening on a socket passed by systemd");
         }
         Some(Arc::clone(&one.socket))
     }
@@ -116,8 +116,8 @@ impl Inherited {
             let (name, address) = (&one.label.name, one.bound);
             match one.label.origin {
                 Origin::Systemd => {}
-                Origin::Listener => tracing::info!(name, %address, "a listener of the process before is gone"),
-                Origin::Admin => tracing::info!(%address, "an address of the admin listener is gone"),
+                Origin::Listener => tracing::info!(name, %address, "listener of the previous process removed"),
+                Origin::Admin => tracing::info!(%address, "address of the admin listener removed"),
             }
         }
         self.0.retain(|one| one.label.origin == Origin::Systemd);
@@ -129,7 +129,7 @@ impl Inherited {
             tracing::warn!(
                 name = one.label.name,
                 address = %one.bound,
-                "systemd passed a socket that no listener has: give one this address or this name"
+                "socket passed by systemd is not used: give a listener this address or name"
             );
         }
     }

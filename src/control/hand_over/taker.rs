@@ -120,11 +120,11 @@ impl Predecessor {
             Ok(Some(word)) => Err(io::Error::other(format!("the process before said {word:?}"))),
             // Somebody must serve.
             Ok(None) => {
-                tracing::error!("the process before has gone without a word: this one serves");
+                tracing::error!("previous process ended during the hand-over: this one serves");
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(%error, "the process before says nothing: this one serves");
+                tracing::error!(%error, "previous process does not answer: this one serves");
                 Ok(())
             }
         }
@@ -134,9 +134,9 @@ impl Predecessor {
     pub(in crate::control) async fn serving(&self) {
         let _ = self.0.say(&Word::Serving, None);
         match self.next().await {
-            Ok(Some(Word::Farewell)) => tracing::info!("took over from the process before"),
-            Ok(word) => tracing::warn!(?word, "took over from the process before, which said no farewell"),
-            Err(error) => tracing::warn!(%error, "took over from the process before, which said no farewell"),
+            Ok(Some(Word::Farewell)) => tracing::info!("took over from the previous process"),
+            Ok(word) => tracing::warn!(?word, "took over from the previous process, which did not confirm"),
+            Err(error) => tracing::warn!(%error, "took over from the previous process, which did not confirm"),
         }
     }
 

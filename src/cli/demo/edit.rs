@@ -1,0 +1,137 @@
+//! Edits of the demo's `routes.toml` by a key: the same lines that an operator changes by hand.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+/// What a key changes in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edit {
+    /// The canary is killed, or revived when it is.
+    Kill,
+    /// The canary's weight goes up.
+    More,
+    /// The canary's weight goes down.
+    Less,
+}
+
+/// By how many percent a key changes the weight.
+const STEP: f64 = 10.0;
+
+impl Edit {
+    /// Changes the file, and gives the line that stands there now.
+    ///
+    /// # Errors
+    /// When the file does not have such a line, or cannot be read or written.
+    pub(super) fn apply(self, file: &Path) -> anyhow::Result<String> {
+        let shown = file.display();
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
+        let Some((text, line)) = self.edited(&text) else {
+            let line = self.place();
+            bail!("{shown} has no line `{} = …` in [{}]: edit it by hand", line.key, line.table);
+        };
+        // The whole file at once: the proxy reads it as soon as it changes.
+        let new = file.with_extension("toml.new");
+        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, file));
+        written.with_context(|| format!("cannot write {shown}"))?;
+        Ok(line)
+    }
+
+    const fn place(self) -> Place {
+        match self {
+            Self::Kill => Place { table: "kill", key: "variants" },
+            Self::More | Self::Less => Place { table: "route.canary", key: "weight" },
+        }
+    }
+
+    /// The text with the line changed, and that line without its comment.
+    fn edited(self, text: &str) -> Option<(String, String)> {
+        let place = self.place();
+        let mut table = "";
+        let mut begins = 0;
+        for line in text.split_inclusive('\n') {
+            let trimmed = line.trim();
+            if let Some(rest) = trimmed.strip_prefix('[') {
+                table = rest.split(']').next().unwrap_or("").trim_start_matches('[');
+            }
+            if table == place.table
+                && let Some((key, value)) = line.split_once('=')
+                && key.trim() == place.key
+            {
+                let at = begins + key.len() + 1;
+                let (old, new) = self.value(value)?;
+                let value_at = at + value.find(old)?;
+                let edited = format!("{}{new}{}", &text[..value_at], &text[value_at + old.len()..]);
+                return Some((edited, format!("{} = {new}", place.key)));
+            }
+            begins += line.len();
+        }
+        None
+    }
+
+    /// The value that begins this text, and the one to put there.
+    fn value(self, text: &str) -> Option<(&str, String)> {
+        let text = text.trim_start();
+        if self == Self::Kill {
+            let old = &text[..=text.starts_with('[').then(|| text.find(']'))??];
+            let new = if old.contains("\"shop:canary\"") { "[]" } else { "[\"shop:canary\"]" };
+            return Some((old, new.to_owned()));
+        }
+        let end = text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.')).unwrap_or(text.len());
+        let old = &text[..end];
+        let weight: f64 = old.parse().ok()?;
+        let step = if self == Self::More { STEP } else { -STEP };
+        Some((old, (weight + step).clamp(0.0, 100.0).to_string()))
+    }
+}
+
+struct Place {
+    table: &'static str,
+    key: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+[[route]]\nweight = 1\n[route.canary]\nupstream = \"shop-v2\"\nweight   = 10                   # percent\n\n\
+[kill]\nvariants = []                   # veto\n";
+
+    #[test]
+    fn a_key_changes_one_line() {
+        let (killed, line) = Edit::Kill.edited(FILE).unwrap();
+        assert_eq!(line, "variants = [\"shop:canary\"]");
+        assert_eq!(killed, FILE.replace("variants = []", "variants = [\"shop:canary\"]"));
+        assert_eq!(Edit::Kill.edited(&killed).unwrap().0, FILE, "the same key revives it");
+        let (more, line) = Edit::More.edited(FILE).unwrap();
+        assert_eq!((more, line.as_str()), (FILE.replace("= 10 ", "= 20 "), "weight = 20"));
+        assert_eq!(Edit::Less.edited(FILE).unwrap().1, "weight = 0");
+        assert_eq!(Edit::Less.edited(&FILE.replace("10 ", "2.5 ")).unwrap().1, "weight = 0");
+        assert_eq!(Edit::More.edited(&FILE.replace("10 ", "100 ")).unwrap().1, "weight = 100");
+    }
+
+    #[test]
+    fn the_shipped_file_has_the_lines() {
+        for edit in [Edit::Kill, Edit::More, Edit::Less] {
+            assert!(edit.edited(include_str!("routes.toml")).is_some(), "{edit:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_the_line_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("routes.toml");
+        for text in ["", "[kill]\nall = true\n", "[kill]\nvariants = 7\n", "[other]\nvariants = []\n"] {
+            fs::write(&file, text).unwrap();
+            let refused = Edit::Kill.apply(&file).unwrap_err().to_string();
+            assert!(refused.contains("`variants = …` in [kill]: edit it by hand"), "{refused}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+        fs::write(&file, FILE).unwrap();
+        assert_eq!(Edit::More.apply(&file).unwrap(), "weight = 20");
+        assert!(fs::read_to_string(&file).unwrap().contains("weight   = 20  "));
+        assert!(Edit::More.apply(&dir.path().join("none")).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! The demo's keys: read one at a time from a terminal, which is given back as it was.
+
+use std::io::{IsTerminal, Read, stdin, stdout};
+use std::thread;
+
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use tokio::sync::mpsc;
+
+use super::edit::Edit;
+
+/// What the keys are.
+pub(super) const KEYS: &str = "keys: e errors, s slow, o off, k kill or revive, + - weight, h help, q quit";
+
+/// A key that was pressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// The canary answers 500, or does so no more.
+    Errors,
+    /// The canary is slow, or is so no more.
+    Slow,
+    /// The canary has no fault.
+    Off,
+    /// The file is edited.
+    Edit(Edit),
+    /// The keys are told.
+    Help,
+    /// The demo stops, as with Ctrl-C.
+    Quit,
+    /// It does nothing.
+    Unknown,
+}
+
+impl Key {
+    /// What was read at once: one key, or something that is none, such as an arrow or a text that was pasted. Nothing for
+    /// a line end, which a terminal that reads lines adds.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        Some(match bytes.trim_ascii() {
+            [] => return None,
+            b"e" | b"f" => Self::Errors,
+            b"s" => Self::Slow,
+            b"o" => Self::Off,
+            b"k" => Self::Edit(Edit::Kill),
+            b"+" | b"=" => Self::Edit(Edit::More),
+            b"-" => Self::Edit(Edit::Less),
+            b"h" | b"?" => Self::Help,
+            b"q" => Self::Quit,
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// The terminal that keys are read from. Dropped, it is as it was before.
+pub(super) struct Keyboard {
+    before: Termios,
+    single: SingleKeys,
+}
+
+/// How the terminal is set so that a key is read when it is pressed, without being shown.
+#[derive(Clone)]
+pub(super) struct SingleKeys(Termios);
+
+impl Keyboard {
+    /// Takes the terminal at standard input, if there is one, this process may read from it, and what keys do is seen.
+    pub(super) fn take() -> Option<Self> {
+        if !stdin().is_terminal() || !stdout().is_terminal() || !in_foreground() {
+            return None;
+        }
+        let before = tcgetattr(stdin()).ok()?;
+        let mut single = before.clone();
+        single.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        single.special_codes[SpecialCodeIndex::VMIN] = 1;
+        single.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // The signal of this key would end the process before the terminal is given back.
+        single.special_codes[SpecialCodeIndex::VQUIT] = 0;
+        let keyboard = Self { before, single: SingleKeys(single) };
+        keyboard.single.set();
+        Some(keyboard)
+    }
+
+    /// How the terminal is set now.
+    pub(super) fn single(&self) -> SingleKeys {
+        self.single.clone()
+    }
+}
+
+impl SingleKeys {
+    /// Sets the terminal, again after the process was stopped and goes on.
+    pub(super) fn set(&self) {
+        if in_foreground() {
+            // A terminal that refuses this reads lines: keys work with Enter.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.0);
+        }
+    }
+}
+
+impl Drop for Keyboard {
+    fn drop(&mut self) {
+        // In the background the terminal is somebody else's, and whoever sets it there is stopped.
+        if in_foreground() {
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        }
+    }
+}
+
+/// Sends keys from a thread of its own. A terminal that is gone, as when its window was closed, ends the demo.
+pub(super) fn listen(keys: mpsc::UnboundedSender<Key>) -> std::io::Result<()> {
+    let listen = move || {
+        let mut bytes = [0; 64];
+        while let Ok(length @ 1..) = stdin().lock().read(&mut bytes) {
+            if let Some(key) = Key::read(&bytes[..length])
+                && keys.send(key).is_err()
+            {
+                return;
+            }
+        }
+        let _ = keys.send(Key::Quit);
+    };
+    thread::Builder::new().name("demo-keys".to_owned()).spawn(listen).map(drop)
+}
+
+/// Whether this process may read from its terminal: a background job that tries is stopped, proxy and all.
+/// Where `/proc` cannot tell, it is taken to be in the foreground.
+fn in_foreground() -> bool {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return true };
+    // After the name in parentheses: state, parent, process group, session, terminal, the terminal's foreground group.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    fields.get(2).zip(fields.get(5)).is_none_or(|(own, foreground)| own == foreground)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_known_or_not() {
+        for (bytes, key) in [
+            (&b"e"[..], Some(Key::Errors)),
+            (b"f\n", Some(Key::Errors)),
+            (b"k", Some(Key::Edit(Edit::Kill))),
+            (b"q", Some(Key::Quit)),
+            (b"x", Some(Key::Unknown)),
+            (b"\n", None),
+            (b"\r\n", None),
+            (b"\x1b[A", Some(Key::Unknown)),
+            (b"sed -i", Some(Key::Unknown)),
+            ("ü".as_bytes(), Some(Key::Unknown)),
+        ] {
+            assert_eq!(Key::read(bytes), key, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! How an access log line looks to a person at a terminal: `GET shop/checkout 200 → checkout/canary 12 ms`.
+//!
+//! Bytes that are not printable ASCII are escaped as `\xNN`, so a request can neither act upon the terminal nor take
+//! more columns than are counted. Where the line would wrap, host and path are shortened in their middle; a failed
+//! request still says who ended it and why, if need be on a second row.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::screen::{Ink, Medium, Screen, TimeOfDay, columns};
+use super::{AccessEntry, Ender, Event};
+
+/// Below this width the time of day is left out.
+const COLUMNS_WITH_TIME: usize = 80;
+/// What is left of host and path at least.
+const TARGET_MIN: usize = 16;
+
+const DIM: &str = "2";
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const CYAN: &str = "36";
+/// A variant by its number: stable is green, canary yellow, further ones take turns.
+const VARIANTS: [&str; 6] = [GREEN, YELLOW, CYAN, "35", "34", RED];
+
+/// Writes short lines for one screen.
+#[derive(Debug, Default)]
+pub(super) struct Short {
+    screen: Screen,
+    /// Columns to stay within, if there is a terminal.
+    columns: Option<usize>,
+    clock: TimeOfDay,
+    target: String,
+    head: Strip,
+    tail: Strip,
+}
+
+/// Text in the making, and how many columns it takes: its escape sequences take none.
+#[derive(Debug, Default)]
+struct Strip {
+    text: String,
+    columns: usize,
+    ink: Ink,
+}
+
+impl Strip {
+    fn clear(&mut self, ink: Ink) {
+        self.text.clear();
+        self.columns = 0;
+        self.ink = ink;
+    }
+
+    /// Appends ASCII, or one of our own signs, which all take one column.
+    fn put(&mut self, text: &str) {
+        self.columns += text.chars().count();
+        self.text.push_str(text);
+    }
+
+    fn say(&mut self, what: std::fmt::Arguments<'_>) {
+        let before = self.text.len();
+        // Writing to a string cannot fail.
+        let _ = self.text.write_fmt(what);
+        self.columns += self.text[before..].chars().count();
+    }
+
+    fn painted(&mut self, code: &'static str, text: &str) {
+        let _ = write!(self.text, "{}", self.ink.begins(code));
+        self.put(text);
+        let _ = write!(self.text, "{}", self.ink.begins("0"));
+    }
+}
+
+impl Short {
+    /// For this screen.
+    pub(super) fn on(screen: Screen) -> Self {
+        Self { screen, ..Self::default() }
+    }
+
+    /// Where lines are shown.
+    pub(super) const fn screen(&self) -> Screen {
+        self.screen
+    }
+
+    /// Appends a line and a line feed. `ink` says whether it may be coloured.
+    pub(super) fn line(&mut self, out: &mut Vec<u8>, ink: Ink, entry: &AccessEntry<'_>) {
+        // Once a second: somebody may have changed the window.
+        if self.clock.turn(entry.at) && self.screen.medium == Medium::Terminal {
+            self.columns = Some(columns());
+        }
+        self.write(out, ink, entry);
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, ink: Ink, entry: &AccessEntry<'_>) {
+        let Self { head, tail, target, columns, clock, .. } = self;
+        head.clear(ink);
+        tail.clear(ink);
+        if columns.is_none_or(|columns| columns >= COLUMNS_WITH_TIME) {
+            head.painted(DIM, clock.text());
+            head.put(" ");
+        }
+        target.clear();
+        escaped(target, entry.method);
+        head.put(target);
+        head.put(" ");
+        answer(tail, entry);
+        target.clear();
+        escaped(target, entry.host);
+        escaped(target, entry.path);
+        let taken = head.columns + tail.columns;
+        shortened(head, target, columns.map_or(usize::MAX, |columns| columns.saturating_sub(taken)));
+        out.extend_from_slice(head.text.as_bytes());
+        out.extend_from_slice(tail.text.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+/// ` 200 → checkout/canary 12 ms`, and how it ended when it did not end well.
+fn answer(line: &mut Strip, entry: &AccessEntry<'_>) {
+    line.put(" ");
+    match entry.status {
+        0 => line.painted(RED, "---"),
+        status => {
+            let code = match status {
+                200..=299 => GREEN,
+                300..=399 => CYAN,
+                400..=499 => YELLOW,
+                500.. => RED,
+                0..=199 => DIM,
+            };
+            let _ = write!(line.text, "{}", line.ink.begins(code));
+            line.say(format_args!("{status}"));
+            let _ = write!(line.text, "{}", line.ink.begins("0"));
+        }
+    }
+    decision(line, entry);
+    line.put(" ");
+    duration(line, entry.total);
+    if let Some(code) = entry.grpc_status.filter(|code| *code > 0) {
+        line.say(format_args!("  grpc-status {code}"));
+    }
+    match entry.event {
+        Some(Event::Open) => line.painted(DIM, "  tunnel opened"),
+        Some(Event::Close) => line.painted(DIM, "  tunnel closed"),
+        Some(Event::Shadow) | None => {}
+    }
+    ending(line, entry);
+}
+
+fn decision(line: &mut Strip, entry: &AccessEntry<'_>) {
+    if entry.route.is_none() && entry.event != Some(Event::Shadow) {
+        return;
+    }
+    line.put(" ");
+    line.painted(DIM, "→");
+    line.put(" ");
+    if let (Some(Event::Shadow), Some(upstream)) = (entry.event, entry.upstream) {
+        line.painted(DIM, "copy to ");
+        line.put(upstream);
+        return;
+    }
+    line.put(entry.route.unwrap_or("-"));
+    if let Some(variant) = entry.variant {
+        line.put("/");
+        line.painted(VARIANTS[usize::from(entry.variant_number) % VARIANTS.len()], variant);
+    }
+}
+
+/// `0.4 ms`, `12 ms`, `1.2 s`.
+fn duration(line: &mut Strip, took: Duration) {
+    let us = took.as_micros();
+    match us {
+        0..10_000 => line.say(format_args!("{}.{} ms", us / 1_000, us / 100 % 10)),
+        10_000..1_000_000 => line.say(format_args!("{} ms", us / 1_000)),
+        1_000_000.. => line.say(format_args!("{}.{} s", us / 1_000_000, us / 100_000 % 10)),
+    }
+}
+
+/// Who ended a request that failed, when, and why.
+fn ending(line: &mut Strip, entry: &AccessEntry<'_>) {
+    let who = match entry.termination.ender {
+        Ender::Done => return,
+        Ender::Client => "client",
+        Ender::Upstream => "upstream",
+        Ender::Proxy => "proxy",
+    };
+    let when = match entry.termination.stage {
+        'R' => " while reading the request",
+        'D' => " while deciding",
+        'C' => " while connecting",
+        'H' => " before the response",
+        'B' => " in the response body",
+        'T' => " in the tunnel",
+        '\0'..='A' | 'E'..='G' | 'I'..='Q' | 'S' | 'U'..=char::MAX => "",
+    };
+    let code = if entry.status == 0 || entry.status >= 500 { RED } else { YELLOW };
+    line.put("  ");
+    let _ = write!(line.text, "{}", line.ink.begins(code));
+    line.say(format_args!("ended by the {who}{when}"));
+    if !entry.detail.is_empty() {
+        line.put(": ");
+        for (at, word) in entry.detail.split('_').enumerate() {
+            line.put(if at > 0 { " " } else { "" });
+            line.put(word);
+        }
+    }
+    let _ = write!(line.text, "{}", line.ink.begins("0"));
+}
+
+/// Appends `target`, which is ASCII, in so many columns: without its middle when it is longer.
+fn shortened(line: &mut Strip, target: &str, room: usize) {
+    let room = room.max(TARGET_MIN);
+    if target.len() <= room {
+        return line.put(target);
+    }
+    let ends = room - 1;
+    line.put(&target[..ends.div_ceil(2)]);
+    line.put("…");
+    line.put(&target[target.len() - ends / 2..]);
+}
+
+/// Printable ASCII as it is, all other bytes as `\xNN`.
+fn escaped(out: &mut String, value: &str) {
+    for byte in value.bytes() {
+        match byte {
+            b' '..=b'~' => out.push(char::from(byte)),
+            0..b' ' | 0x7f.. => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::telemetry::Termination;
+
+    fn entry() -> AccessEntry<'static> {
+        AccessEntry {
+            at: Duration::from_millis(1_763_693_797_042),
+            request_id: "0193",
+            client_ip: IpAddr::from([203, 0, 113, 9]),
+            peer: SocketAddr::from(([10, 0, 0, 1], 4711)),
+            sender: None,
+            method: "GET",
+            host: "shop",
+            path: "/checkout",
+            protocol: "HTTP/1.1",
+            listener: "http",
+            tls: None,
+            status: 200,
+            request_bytes: 0,
+            response_bytes: 2326,
+            total: Duration::from_micros(12_045),
+            first_byte: None,
+            upstream_latency: None,
+            route: Some("checkout"),
+            variant: Some("canary"),
+            variant_number: 1,
+            reason: Some("weight"),
+            bucket: None,
+            tenant: None,
+            token: None,
+            generation: 7,
+            upstream: Some("checkout-v2"),
+            endpoint: None,
+            attempts: 1,
+            termination: Termination { ender: Ender::Done, stage: '-' },
+            detail: "",
+            grpc_status: None,
+            event: None,
+            trace_id: None,
+        }
+    }
+
+    fn written(columns: Option<usize>, ink: Ink, entry: &AccessEntry<'_>) -> String {
+        let mut short = Short { columns, clock: TimeOfDay::within(TimeZone::UTC), ..Short::default() };
+        let mut out = Vec::new();
+        short.clock.turn(entry.at);
+        short.write(&mut out, ink, entry);
+        let line = String::from_utf8(out).expect("lines are UTF-8");
+        assert_eq!(line.matches('\n').count(), 1, "exactly one line: {line:?}");
+        line.strip_suffix('\n').expect("ends with a line feed").to_owned()
+    }
+
+    /// How many columns a painted line takes.
+    fn columns_of(painted: &str) -> usize {
+        let mut parts = painted.split('\x1b');
+        let first = parts.next().unwrap_or_default().chars().count();
+        first + parts.map(|part| part.split_once('m').map_or(0, |(_, text)| text.chars().count())).sum::<usize>()
+    }
+
+    fn plain(entry: &AccessEntry<'_>) -> String {
+        written(Some(79), Ink::Plain, entry)
+    }
+
+    #[test]
+    fn a_request_is_one_short_line() {
+        assert_eq!(plain(&entry()), "GET shop/checkout 200 → checkout/canary 12 ms");
+        let wide = written(Some(80), Ink::Plain, &entry());
+        assert_eq!(wide, "02:56:37 GET shop/checkout 200 → checkout/canary 12 ms");
+        let local = AccessEntry { variant: None, total: Duration::from_micros(450), ..entry() };
+        assert_eq!(plain(&local), "GET shop/checkout 200 → checkout 0.4 ms");
+        let slow = AccessEntry { total: Duration::from_millis(61_270), grpc_status: Some(14), ..entry() };
+        assert_eq!(plain(&slow), "GET shop/checkout 200 → checkout/canary 61.2 s  grpc-status 14");
+        let copy = AccessEntry { event: Some(Event::Shadow), variant: None, upstream: Some("v3"), ..entry() };
+        assert_eq!(plain(&copy), "GET shop/checkout 200 → copy to v3 12 ms");
+        let tunnel = AccessEntry { status: 101, event: Some(Event::Open), ..entry() };
+        assert_eq!(plain(&tunnel), "GET shop/checkout 101 → checkout/canary 12 ms  tunnel opened");
+    }
+
+    #[test]
+    fn a_failure_says_who_when_and_why() {
+        let ended = |ender, stage, detail, status| AccessEntry {
+            termination: Termination { ender, stage },
+            detail,
+            status,
+            total: Duration::from_millis(12),
+            ..entry()
+        };
+        for (failed, told) in [
+            (
+                ended(Ender::Upstream, 'C', "connect_refused", 502),
+                "502 → checkout/canary 12 ms  ended by the upstream while connecting: connect refused",
+            ),
+            (
+                ended(Ender::Client, 'B', "client_gone", 200),
+                "200 → checkout/canary 12 ms  ended by the client in the response body: client gone",
+            ),
+            (ended(Ender::Proxy, 'H', "", 0), "--- → checkout/canary 12 ms  ended by the proxy before the response"),
+        ] {
+            assert_eq!(written(Some(200), Ink::Plain, &failed), format!("02:56:37 GET shop/checkout {told}"));
+        }
+        let none = AccessEntry { route: None, variant: None, ..ended(Ender::Proxy, 'D', "no_route", 404) };
+        assert_eq!(plain(&none), "GET shop/checkout 404 12 ms  ended by the proxy while deciding: no route");
+    }
+
+    #[test]
+    fn colours_say_status_and_variant() {
+        let line = written(Some(200), Ink::Colour, &entry());
+        assert!(line.contains(" \x1b[32m200\x1b[0m ") && line.contains("/\x1b[33mcanary\x1b[0m 12 ms"), "{line:?}");
+        let stable = AccessEntry { status: 503, variant: Some("stable"), variant_number: 0, ..entry() };
+        let line = written(Some(200), Ink::Colour, &stable);
+        assert!(line.contains("\x1b[31m503\x1b[0m") && line.contains("\x1b[32mstable\x1b[0m"), "{line:?}");
+        assert_eq!(columns_of(&line), "02:56:37 GET shop/checkout 503 → checkout/stable 12 ms".chars().count());
+    }
+
+    #[test]
+    fn a_long_path_loses_its_middle() {
+        let long = format!("/{}/end", "x".repeat(300));
+        for columns in [40, 60, 80, 120] {
+            for ink in [Ink::Plain, Ink::Colour] {
+                let line = written(Some(columns), ink, &AccessEntry { path: &long, ..entry() });
+                assert!(columns_of(&line) <= columns.max(48), "{columns}: {line}");
+                assert!(line.contains("shop/xx") && line.contains("x/end") && line.contains('…'), "{line}");
+                assert!(columns < 60 || columns_of(&line) == columns, "all of the room is used: {line}");
+            }
+        }
+        assert!(written(None, Ink::Plain, &AccessEntry { path: &long, ..entry() }).contains(&long), "a file has room");
+    }
+
+    #[test]
+    fn foreign_bytes_never_reach_the_terminal() {
+        let nasty = "/\x1b[2J\x07\u{9b}31m\r\n\u{202e}ü";
+        for columns in [None, Some(20), Some(80)] {
+            let line =
+                written(columns, Ink::Plain, &AccessEntry { path: nasty, host: nasty, method: nasty, ..entry() });
+            let clean = |letter: char| matches!(letter, ' '..='~' | '→' | '…');
+            assert!(line.chars().all(clean) && line.contains("\\x1b[2J"), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The binary on a pseudo-terminal: what it writes is seen through [`Glass`], and keys are pressed.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+
+use pointsman::clock::Clock;
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use super::glass::Glass;
+use crate::process::PATIENCE;
+
+/// A terminal with the binary on it, which is killed when this is dropped.
+pub struct Pty {
+    child: Child,
+    leader: File,
+    bytes: Receiver<Vec<u8>>,
+    /// What a person sees.
+    pub glass: Glass,
+    /// All bytes as they came.
+    pub raw: Vec<u8>,
+}
+
+fn size(columns: usize) -> Winsize {
+    Winsize { ws_row: 40, ws_col: columns.try_into().unwrap(), ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+impl Pty {
+    /// Starts the binary with these arguments, in `dir`, which is its folder for temporary files, too.
+    pub fn start(dir: &Path, arguments: &[&str], columns: usize) -> Self {
+        Self::with(dir, arguments, columns, |command| {
+            command.env_remove("NO_COLOR");
+        })
+    }
+
+    /// The same; `more` changes the command before it is started.
+    pub fn with(dir: &Path, arguments: &[&str], columns: usize, more: impl FnOnce(&mut Command)) -> Self {
+        let leader = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&leader).unwrap();
+        unlockpt(&leader).unwrap();
+        let name = ptsname(&leader, Vec::new()).unwrap();
+        let follower = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        tcsetwinsize(&leader, size(columns)).unwrap();
+        let end = || -> Stdio { follower.try_clone().unwrap().into() };
+        // It makes the terminal the one that controls the process: keys such as Ctrl-C become signals.
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", env!("CARGO_BIN_EXE_pointsman")]).args(arguments).current_dir(dir).env("TMPDIR", dir);
+        command.env_remove("POINTSMAN_LOG").stdin(end()).stdout(end()).stderr(end());
+        more(&mut command);
+        let child = command.spawn().unwrap();
+        drop((command, follower));
+        let leader = File::from(leader);
+        let bytes = read(leader.try_clone().unwrap());
+        Self { child, leader, bytes, glass: Glass::new(columns), raw: Vec::new() }
+    }
+
+    /// Makes the window so wide.
+    pub fn resize(&mut self, columns: usize) {
+        tcsetwinsize(&self.leader, size(columns)).unwrap();
+        self.glass.resize(columns);
+    }
+
+    /// Types.
+    pub fn press(&mut self, keys: &str) {
+        self.leader.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until what is seen is as it should be.
+    #[track_caller]
+    pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let deadline = Clock.now() + PATIENCE;
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Clock.now());
+            match self.bytes.recv_timeout(left) {
+                Ok(bytes) => {
+                    self.glass.take(&bytes);
+                    self.raw.extend(bytes);
+                }
+                Err(error) => panic!("{what}: {error}\n{}", self.glass.rows().join("\n")),
+            }
+        }
+    }
+
+    /// Waits for a line that has this in it, and gives it once it is whole.
+    #[track_caller]
+    pub fn line_with(&mut self, words: &str) -> String {
+        self.until(words, |pty| {
+            let mut lines = pty.glass.lines();
+            if !pty.raw.ends_with(b"\n") && !pty.raw.ends_with(b"\r") {
+                lines.pop();
+            }
+            lines.into_iter().find(|line| line.contains(words))
+        })
+    }
+
+    /// Waits for the end: the exit code.
+    pub fn end(&mut self) -> i32 {
+        let deadline = Clock.now() + PATIENCE;
+        loop {
+            match self.bytes.recv_timeout(deadline.saturating_duration_since(Clock.now())) {
+                Ok(bytes) => {
+                    self.glass.take(&bytes);
+                    self.raw.extend(bytes);
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap().code().unwrap(),
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end:\n{}", self.glass.rows().join("\n")),
+            }
+        }
+    }
+
+    /// Whether the terminal reads lines and shows what is typed, as it did at the start.
+    pub fn is_as_before(&self) -> bool {
+        let modes = tcgetattr(&self.leader).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+}
+
+fn read(mut leader: File) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = vec![0; 4096];
+        // It fails when nobody has the other end any more.
+        while let Ok(length @ 1..) = leader.read(&mut bytes) {
+            if sender.send(bytes[..length].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+impl Drop for Pty {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
