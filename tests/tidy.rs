@@ -7,6 +7,8 @@
 mod floors;
 #[path = "tidy/lexicon.rs"]
 mod lexicon;
+#[path = "tidy/ports.rs"]
+mod ports;
 #[path = "tidy/shape.rs"]
 mod shape;
 #[path = "tidy/source.rs"]
@@ -78,6 +80,16 @@ fn words_are_those_of_the_lexicon() {
 #[test]
 fn nothing_is_left_for_later() {
     check(ALL, shape::leftovers);
+}
+
+#[test]
+fn tests_take_no_fixed_ports() {
+    check(&["src", "tests"], ports::fixed);
+}
+
+#[test]
+fn tests_start_the_proxy_where_its_ports_are_looked_at() {
+    check(&["tests"], ports::unseen_starts);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 source "$(dirname "$0")/lib.sh"
 need curl python3
 
-(cd "$scratch" && exec "$pointsman" demo) >"$scratch/pointsman.log" 2>&1 </dev/null &
+(cd "$scratch" && exec "$pointsman" demo --port 0 --admin-port 0) >"$scratch/pointsman.log" 2>&1 </dev/null &
 demo_pid=$!
 pids+=("$demo_pid")
 address() { grep -oE 'http://(127\.0\.0\.1|localhost):[0-9]+' "$scratch/pointsman.log" | head -n 1; }

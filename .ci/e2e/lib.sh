@@ -4,7 +4,9 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-pointsman=${POINTSMAN:-$here/../../target/release/pointsman}
+pointsman=${POINTSMAN:-$here/../../target/dist/pointsman}
+# shellcheck source=SCRIPTDIR/../packages.sh
+source "$here/../packages.sh"
 scratch=$(mktemp -d)
 pids=()
 passed=0
@@ -33,7 +35,7 @@ fail() {
 # need TOOL…: says what is missing.
 need() {
   local tool
-  [ -x "$pointsman" ] || fail "no release binary: run 'cargo build --release' first"
+  [ -x "$pointsman" ] || fail "no binary at $pointsman: run 'cargo build --profile dist', or name one: POINTSMAN=target/release/pointsman"
   for tool in "$@"; do command -v "$tool" >/dev/null || fail "$tool is missing"; done
 }
 
@@ -89,9 +91,7 @@ python_packages() {
   shift 2
   export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
   python3 -c "import $modules" 2>/dev/null && return 0
-  mkdir -p "$folder"
-  said=$(timeout 120 python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
-    --target "$folder" "$@" 2>&1) || fail "$* cannot be installed: $said"
+  said=$(python_install "$folder" "$@") || fail "$* cannot be installed: $said"
   python3 -c "import $modules" || fail "$* are installed, and $modules cannot be imported"
 }
 

@@ -4,7 +4,8 @@
 # cannot be connected to any more, or /etc/hosts changes, the name is looked up again however long its answer may be used.
 source "$(dirname "$0")/faults.sh"
 need curl python3
-server=127.53.53.53
+# Resolvers are asked at port 53: an address of its own, so that two runs do not meet.
+server=127.53.$((RANDOM % 256)).$((RANDOM % 254 + 1))
 # The proxy reads the system's resolv.conf: it gets one of its own, which nobody else can see.
 if ! unshare --mount sh -c 'mount --bind /dev/null /etc/resolv.conf' 2>/dev/null; then
   not_checked "names whose addresses change: no mount namespace can be made here"

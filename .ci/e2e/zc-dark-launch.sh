@@ -158,7 +158,7 @@ within "and that is counted" 1 200 "$(($(sum dropped_total 'reason="killed"') - 
 equal "figures add up at the end" "they do" "$(add_up)"
 
 # gRPC: the same calls, message by message.
-python_packages grpcio grpc grpcio
+python_packages grpcio grpc grpcio==1.85.3
 start_calls() {
   python3 "$here/calls.py" serve "$scratch/$1.port" "$scratch/$1.seen" >"$scratch/$1.log" 2>&1 &
   pids+=($!)

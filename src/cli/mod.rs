@@ -20,7 +20,6 @@ mod paint;
 mod reload;
 mod run;
 mod schema;
-mod size;
 mod sketch;
 mod status;
 mod what_if;

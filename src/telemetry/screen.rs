@@ -8,9 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// The width when the system does not know it, as with a serial line.
-const COLUMNS_UNKNOWN: usize = 80;
-
 /// Whether text may be coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ink {
@@ -71,11 +68,32 @@ impl fmt::Display for Sgr {
     }
 }
 
+/// How large the terminal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Letters in a line.
+    pub columns: usize,
+    /// Lines.
+    pub rows: usize,
+}
+
+impl Size {
+    /// What is taken where the system does not know the size, as with a serial line, and where there is no terminal.
+    pub const USUAL: Self = Self { columns: 80, rows: 40 };
+
+    /// The size of the terminal at standard output; nothing where there is none, or where it does not know.
+    #[must_use]
+    pub fn of_stdout() -> Option<Self> {
+        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+        let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+        (columns > 0 && rows > 0).then_some(Self { columns, rows })
+    }
+}
+
 /// How many columns the terminal at standard output has now.
 #[must_use]
 pub fn columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
-    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(COLUMNS_UNKNOWN)
+    Size::of_stdout().unwrap_or(Size::USUAL).columns
 }
 
 /// Foreign text on a terminal: what would act upon it is written as an escape.

@@ -73,6 +73,19 @@ fn shipped_routes_files_hold() {
     assert!(said.is_empty(), "{said}");
 }
 
+#[test]
+fn what_is_shipped_is_built_tested_and_measured_with_the_profile_dist() {
+    let manifest: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();
+    let dist = &manifest["profile"]["dist"];
+    assert_eq!((dist["lto"].as_str(), dist["codegen-units"].as_integer()), (Some("fat"), Some(1)));
+    assert_eq!(manifest["profile"]["bench"]["inherits"].as_str(), Some("dist"));
+    for path in ["deploy/container/Dockerfile", ".ci/run", "bench/measure/peers.py"] {
+        let text = read(path);
+        assert!(text.contains("cargo build") && text.contains("--profile dist"), "{path} does not build it");
+        assert!(!text.contains("--release") && !text.contains("release/pointsman"), "{path} has another binary");
+    }
+}
+
 /// The shipped schema.
 const SCHEMA: &str = "deploy/schema/routes.schema.json";
 

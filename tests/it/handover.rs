@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::harness::proxy::series;
 use crate::harness::{ONE_ROUTE, PATIENCE, Raw, Upstream, Wire, until};
-use crate::process::Running;
+use crate::process::{BINARY, Running};
 
 /// The binary as a service in a folder of its own, where it can be replaced.
 struct Service {
@@ -45,7 +45,7 @@ fn install(dir: &Path, put: impl FnOnce(&Path)) {
 }
 
 fn genuine(path: &Path) {
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pointsman"), path).unwrap();
+    std::os::unix::fs::symlink(BINARY, path).unwrap();
 }
 
 /// Another process writes it: while this one had it open, a process that another test starts would hold it for a moment,
@@ -306,7 +306,7 @@ fn listeners_come_and_go_with_the_new_file() {
     let third = second.replace("second", "third").replace("127.0.0.1:0", "127.0.0.2:0");
     std::fs::write(service.dir.path().join("next.toml"), rules(&echo, &third)).unwrap();
     install(service.dir.path(), |path| {
-        let run = format!("exec {} run next.toml --workers 2", env!("CARGO_BIN_EXE_pointsman"));
+        let run = format!("exec {BINARY} run next.toml --workers 2");
         script(&run)(path);
     });
     service.hand_over();

@@ -10,6 +10,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::harness::ports;
+
+/// The binary under test. Every process of it is started here or by `Running`, which look at its ports first.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_pointsman");
+
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -24,8 +29,12 @@ pub struct Finished {
 }
 
 /// The binary, with these arguments, in `dir`.
+#[track_caller]
 pub fn command(dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    if arguments.first() == Some(&"run") {
+        ports::chosen_by_the_system_in(dir);
+    }
+    let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(dir).stdin(Stdio::null());
     for variable in ["NO_COLOR", "RUST_LOG", "POINTSMAN_ADMIN", "COLUMNS"] {
         command.env_remove(variable);
@@ -34,6 +43,7 @@ pub fn command(dir: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Runs the binary to its end.
+#[track_caller]
 pub fn finish(dir: &Path, arguments: &[&str]) -> Finished {
     let output = command(dir, arguments).output().unwrap();
     Finished {
@@ -52,12 +62,21 @@ pub struct Running {
 
 impl Running {
     /// Starts the binary.
+    #[track_caller]
     pub fn start(dir: &Path, arguments: &[&str]) -> Self {
+        if arguments.first() == Some(&"demo") {
+            for port in ["--port", "--admin-port"] {
+                let chosen = arguments.windows(2).any(|pair| pair == [port, "0"]);
+                assert!(chosen, "no test takes a fixed port: add `{port} 0`");
+            }
+        }
         Self::watch(command(dir, arguments))
     }
 
-    /// Starts this.
+    /// Starts this, which is the binary or ends in it.
+    #[track_caller]
     pub fn watch(mut command: Command) -> Self {
+        ports::chosen_by_the_system_in(command.get_current_dir().expect("a folder of its own"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());

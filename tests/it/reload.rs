@@ -19,7 +19,8 @@ use std::time::Duration;
 use pointsman::app::{App, Options, Outcome, Signals};
 use pointsman::clock::Clock;
 
-use crate::harness::{Proxy, Raw, Upstream, until};
+use crate::harness::{Proxy, Raw, Upstream, proxy, until};
+use crate::process::command;
 
 const BASE: &str = r#"
 [upstream.v1]
@@ -358,10 +359,7 @@ fn a_bad_file_is_told_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let (path, log) = (dir.path().join("routes.toml"), dir.path().join("log"));
     std::fs::write(&path, whole(&weighted(0), &v1, &v2)).unwrap();
-    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
-        .args(["run", "--workers", "1"])
-        .current_dir(dir.path())
-        .env_remove("RUST_LOG")
+    let mut process = command(dir.path(), &["run", "--workers", "1"])
         .stdout(std::process::Stdio::null())
         .stderr(std::fs::File::create(&log).unwrap())
         .spawn()
@@ -486,7 +484,7 @@ fn launch(path: &Path) -> App {
     let mut options = Options::new(path);
     options.workers = std::num::NonZeroUsize::new(1);
     options.signals = Signals::Ignore;
-    App::start(options).unwrap_or_else(|error| panic!("{error}"))
+    proxy::start(options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn whole(body: &str, v1: &Upstream, v2: &Upstream) -> String {

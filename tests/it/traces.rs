@@ -419,7 +419,8 @@ fn spans_wait_for_a_collector_that_is_believed_after_a_reload() {
 fn complaint(front: &Front, dir: &std::path::Path, lines: &str) -> String {
     let (port, dir_shown) = (front.address.port(), dir.display());
     let rules = format!(
-        "schema = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\nrespond = {{ status = 204 }}\n\
+        "schema = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+         [[route]]\nname = \"all\"\nrespond = {{ status = 204 }}\n\
          [traces]\notlp = \"https://localhost:{port}\"\n{}\n",
         lines.replace("{files}", &dir_shown.to_string())
     );

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -22,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::harness::proxy::Setup;
 use crate::harness::upstream::Got;
 use crate::harness::{H2, Proxy, Raw, Upstream, until};
-use crate::process::Running;
+use crate::process::{Running, command};
 
 /// An authority, and certificates of it.
 pub struct Authority {
@@ -439,8 +438,8 @@ fn a_root_that_the_system_gets_counts_without_a_restart() {
         text("").replace("{front}", &front.address.to_string())
     );
     let dir = files(&[("roots.pem", &old.pem), ("routes.toml", &rules)]);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    command.arg("run").current_dir(dir.path()).env("SSL_CERT_FILE", dir.path().join("roots.pem"));
+    let mut command = command(dir.path(), &["run"]);
+    command.env("SSL_CERT_FILE", dir.path().join("roots.pem"));
     command.env_remove("SSL_CERT_DIR");
     let mut process = Running::watch(command);
     let address: SocketAddr = process.word_after("listener").trim_start_matches("http://").parse().unwrap();

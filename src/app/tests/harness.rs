@@ -64,8 +64,12 @@ impl Folder {
         std::fs::write(path, text).expect("written");
     }
 
-    /// Options for `routes.toml`: two workers, no signals, no polling that a test could mistake for watching.
+    /// Options for `routes.toml`: two workers, no signals, no polling that a test could mistake for watching. Its ports
+    /// are for the system to choose: fixed ones may be in use.
     pub fn options(&self) -> Options {
+        let text = std::fs::read_to_string(self.path("routes.toml")).unwrap_or_default();
+        let chosen = text.contains("[admin]\naddress = ") && !text.contains(":9900");
+        assert!(chosen || !text.contains("[[listener]]"), "no test takes port 9900:\n{text}");
         Options {
             workers: NonZeroUsize::new(2),
             signals: Signals::Ignore,

@@ -46,7 +46,7 @@ struct Cast {
 /// Runs the demo.
 pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let mut notes = Vec::new();
-    let control = service::bind(SWITCH_PORT).or_else(|_| service::bind(0))?;
+    let control = service::bind(usual(SWITCH_PORT, arguments)).or_else(|_| service::bind(0))?;
     let env = certificate::environment()?;
     let Scenery { file, folder, places, stable, canary, dark } = scenery(arguments, &env, &mut notes)?;
     let app = start(&file, env)?;
@@ -128,9 +128,7 @@ fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>
     let (stable, canary, dark) = (service::bind(0)?, service::bind(0)?, service::bind(0)?);
     let proxy = free(arguments.port, "the proxy", notes)?;
     let admin = free(arguments.admin_port, "the admin listener", notes)?;
-    // With the ports of the others left to the system, this one is too.
-    let wanted = if arguments.port == 0 { 0 } else { TLS_PORT };
-    let tls = if arguments.tls { Some(free(wanted, "HTTPS", notes)?) } else { None };
+    let tls = if arguments.tls { Some(free(usual(TLS_PORT, arguments), "HTTPS", notes)?) } else { None };
     let (v1, v2, v3) = (stable.local_addr()?, canary.local_addr()?, dark.local_addr()?);
     let places = Places { proxy, tls, admin, stable: v1, canary: v2, dark: Some(v3) };
     let folder = Folder::make(arguments.dir.as_deref())?;
@@ -171,6 +169,11 @@ impl Cast {
 fn start(file: &Path, env: Environment) -> anyhow::Result<App> {
     let options = Options { drain_deadline: DRAIN_DEADLINE, env, ..Options::new(file) };
     App::start(options).map_err(|error| anyhow!("{error}"))
+}
+
+/// The port of what has no argument of its own: with `--port 0` the system chooses it too.
+fn usual(port: u16, arguments: &DemoArguments) -> u16 {
+    if arguments.port == 0 { 0 } else { port }
 }
 
 fn free(port: u16, what: &str, notes: &mut Vec<String>) -> anyhow::Result<SocketAddr> {

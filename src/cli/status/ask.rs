@@ -11,8 +11,8 @@ use crate::cli::admin::Admin;
 use crate::cli::args::{Format, StatusArguments};
 use crate::cli::entry::Terminal;
 use crate::cli::fetch::Wish;
-use crate::cli::size::Size;
 use crate::cli::{Exit, out};
+use crate::telemetry::Size;
 
 /// Health checks end what takes longer than about three seconds; then nobody reads why.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@
 use super::figures::{bar, count, cut, milliseconds, rate, ratio, share, span};
 use super::page::{Page, Rejected, Reload, Route, Shadow, Traffic, Upstream, Variant};
 use crate::cli::paint::Paint;
-use crate::cli::size::Size;
+use crate::telemetry::Size;
 
 /// How many rows there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

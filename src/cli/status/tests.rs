@@ -6,7 +6,7 @@ use super::markdown::markdown;
 use super::page::Page;
 use super::table::{Rows, table};
 use crate::cli::paint::Paint;
-use crate::cli::size::Size;
+use crate::telemetry::Size;
 
 fn variant(name: &str, weight: f64, share: Option<f64>, (requests, errors): (u64, u64)) -> Value {
     json!({

@@ -12,9 +12,9 @@ use crate::cli::admin::Admin;
 use crate::cli::entry::Terminal;
 use crate::cli::fetch::Wish;
 use crate::cli::paint::Paint;
-use crate::cli::size::Size;
 use crate::cli::{Exit, out};
 use crate::clock::Clock;
+use crate::telemetry::Size;
 
 /// The last look.
 struct Seen {

@@ -9,6 +9,7 @@ pub mod h2_client;
 pub mod h2c;
 pub mod issuer;
 pub mod mmdb;
+pub mod ports;
 pub mod proxy;
 pub mod pty;
 pub mod raw;

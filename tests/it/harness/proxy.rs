@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::app::{App, Options, Outcome, Resolve, Signals, Stopped};
+use pointsman::app::{App, Options, Outcome, Resolve, Signals, StartError, Stopped};
 use pointsman::control::Answered;
 use serde_json::Value;
 
-use super::{Raw, Upstream, until};
+use super::{Raw, Upstream, ports, until};
 
 /// One route for everything, to the upstream that is known as `main`.
 pub const ONE_ROUTE: &str = r#"
@@ -100,7 +100,7 @@ impl Setup {
         }
         let file = dir.path().join("routes.toml");
         std::fs::write(&file, self.text(toml, &dir)).unwrap();
-        let app = App::start(self.options(file)).map_err(|error| error.to_string())?;
+        let app = start(self.options(file)).map_err(|error| error.to_string())?;
         Ok(Proxy { app: Some(app), setup: self, dir })
     }
 
@@ -135,6 +135,13 @@ impl Setup {
         }
         text.replace("{dir}", &dir.path().to_string_lossy())
     }
+}
+
+/// Starts an app, on ports that the system chooses.
+#[track_caller]
+pub fn start(options: Options) -> Result<App, StartError> {
+    ports::chosen_by_the_system(&std::fs::read_to_string(&options.path).unwrap_or_default());
+    App::start(options)
 }
 
 /// The value of one series in the metrics' text, written with its labels; 0 when only its family is there.
