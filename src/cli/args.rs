@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use super::admin::Admin;
-use super::check::Format;
+use super::check::CheckFormat;
 use super::paint::ColorChoice;
 use crate::config;
 
@@ -147,7 +147,7 @@ pub struct DemoArguments {
 #[command(after_help = "\
 EXAMPLE
   pointsman check                            # routes.toml
-  pointsman check edge.toml --format github  # annotations in CI; also json and sarif; exit 0 or 78
+  pointsman check edge.toml --format github  # annotations in CI; or sarif
   git show :routes.toml | pointsman check - --stdin-name routes.toml")]
 pub struct CheckArguments {
     /// The routes file.
@@ -156,7 +156,7 @@ pub struct CheckArguments {
     /// How diagnostics are printed.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]
     #[arg(help = "How diagnostics are printed: text, json, github (annotations of Actions) or sarif (2.1.0)")]
-    format: Format,
+    format: CheckFormat,
     /// JSON instead of text.
     #[arg(long, conflicts_with = "format", help = "The same as --format json")]
     json: bool,
@@ -171,8 +171,8 @@ pub struct CheckArguments {
 
 impl CheckArguments {
     /// How diagnostics are printed.
-    pub const fn format(&self) -> Format {
-        if self.json { Format::Json } else { self.format }
+    pub const fn format(&self) -> CheckFormat {
+        if self.json { CheckFormat::Json } else { self.format }
     }
 }
 

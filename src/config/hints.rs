@@ -25,7 +25,7 @@ pub(super) fn cure((key, expected): (&str, &str), value: &Value<'_>) -> Option<S
             switch(digits).map(|word| format!("write `{word}`"))
         }
         Value::Integer(port, 10) if key == "address" => {
-            Some(format!("write `\":{port}\"`, in quotes and with a colon"))
+            Some(format!("write `\"127.0.0.1:{port}\"`: an address and a port, in quotes"))
         }
         Value::Integer(text, 10) | Value::Float(text) if expected.starts_with("a string") => {
             Some(format!("write `\"{text}\"`, in quotes"))

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -30,8 +30,8 @@ fn check(dir: &tempfile::TempDir, line: &str, code: i32) -> Finished {
 
 /// Runs the binary with this standard input.
 fn piped(dir: &Path, words: &[&str], input: &[u8]) -> Finished {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    command.args(words).current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = crate::process::command(dir, words);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();

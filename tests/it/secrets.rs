@@ -267,8 +267,8 @@ fn names_are_found_by_their_values_and_shown_as_written() {
 
 /// The binary, with the marker in its environment.
 fn binary(dir: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    command.args(words).current_dir(dir).env("SECRET", GOOD).env_remove("RUST_LOG").stdin(std::process::Stdio::null());
+    let mut command = crate::process::command(dir, words);
+    command.env("SECRET", GOOD);
     command
 }
 

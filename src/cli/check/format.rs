@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 /// How diagnostics are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum CheckFormat {
     /// For people: diagnostics on standard error, a summary on standard output.
     #[default]
     Text,

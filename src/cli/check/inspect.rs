@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::format::Format;
+use super::format::CheckFormat;
 use super::{github, sarif};
 use crate::cli::args::CheckArguments;
 use crate::cli::entry::Terminal;
@@ -35,17 +35,17 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
     // Standard input without a name is no file.
     let stdin = Some(STDIN).filter(|stdin| *stdin == file);
     match arguments.format() {
-        Format::Text => load::complain_of_each(&report.diagnostics, terminal.stderr),
-        Format::Json => {
+        CheckFormat::Text => load::complain_of_each(&report.diagnostics, terminal.stderr),
+        CheckFormat::Json => {
             out::say_json(&report.json(&file, exit))?;
             return Ok(exit);
         }
-        Format::Sarif => {
+        CheckFormat::Sarif => {
             out::say_json(&sarif::log(&report.diagnostics, stdin))?;
             return Ok(exit);
         }
-        Format::Github if report.diagnostics.is_empty() => {}
-        Format::Github => out::say(&github::annotations(&report.diagnostics, stdin))?,
+        CheckFormat::Github if report.diagnostics.is_empty() => {}
+        CheckFormat::Github => out::say(&github::annotations(&report.diagnostics, stdin))?,
     }
     let summary = report.summary();
     match exit {

@@ -5,5 +5,5 @@ mod github;
 mod inspect;
 mod sarif;
 
-pub use format::Format;
+pub use format::CheckFormat;
 pub use inspect::check;

@@ -13,7 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::glass::Glass;
-use crate::process::PATIENCE;
+use crate::process::{BINARY, PATIENCE};
 
 /// A terminal with the binary on it, which is killed when this is dropped.
 pub struct Pty {
@@ -49,7 +49,7 @@ impl Pty {
         let end = || -> Stdio { follower.try_clone().unwrap().into() };
         // It makes the terminal the one that controls the process: keys such as Ctrl-C become signals.
         let mut command = Command::new("setsid");
-        command.args(["--ctty", env!("CARGO_BIN_EXE_pointsman")]).args(arguments).current_dir(dir).env("TMPDIR", dir);
+        command.args(["--ctty", BINARY]).args(arguments).current_dir(dir).env("TMPDIR", dir);
         command.env_remove("POINTSMAN_LOG").stdin(end()).stdout(end()).stderr(end());
         more(&mut command);
         let child = command.spawn().unwrap();
