@@ -12,6 +12,6 @@ python_install() {
     return 1
   fi
   mkdir -p "$folder"
-  timeout 300 python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
+  timeout 120 python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
     --target "$folder" "$@" 2>&1
 }

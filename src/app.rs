@@ -81,6 +81,7 @@ impl Options {
         let last_good = LastGood::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Settings {
+            file: text.is_none().then(|| path.clone()),
             load: Arc::new(move || match &text {
                 Some(text) => config::load_text(&path.to_string_lossy(), text, &*env),
                 None => config::load_keeping(&path, &*env, &last_good),

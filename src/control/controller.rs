@@ -157,7 +157,13 @@ impl Controller {
 
     fn handle(&mut self, event: Event) -> Option<Stopped> {
         match event {
-            Event::Reload(cause, reply) => self.reload(cause, reply),
+            Event::Reload(cause, reply) => {
+                // Somebody asks for it, as with SIGHUP.
+                if cause == Cause::Asked {
+                    self.log.reopen();
+                }
+                self.reload(cause, reply);
+            }
             Event::Read(reading) => self.was_read(*reading),
             Event::Adopted(workers) => self.adopted(workers),
             Event::Resolved(name, answered) => self.resolved(&name, &answered),

@@ -51,6 +51,8 @@ const START_PATIENCES: u32 = 10;
 pub struct Settings {
     /// Loads the configuration.
     pub load: Load,
+    /// The file that it begins with; none where the routes come from the command line.
+    pub file: Option<PathBuf>,
     /// Resolves names.
     pub resolver: Arc<dyn Resolve>,
     /// How many workers there will be.
@@ -170,7 +172,7 @@ fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
 /// # Errors
 /// When the file does not hold, an address cannot be bound, or the system refuses something.
 pub async fn start(settings: Settings) -> Result<Started, StartError> {
-    let Settings { load, resolver, clock, workers, mut succession, notify, screen, .. } = settings;
+    let Settings { load, file, resolver, clock, workers, mut succession, notify, screen, .. } = settings;
     let began = clock.now();
     let reading = read(Arc::clone(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
     let loaded = reading.result?;
@@ -214,7 +216,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
     watcher.follow(&loaded.watched, reading.began_at);
     warn(&loaded.warnings);
-    note_start(&ledger, (loaded.hash, loaded.watched.as_slice()), clock.now().duration_since(began));
+    note_start(&ledger, (loaded.hash, file), clock.now().duration_since(began));
     let (stopping, drain) = (Stopping::new(settings.drain_delay, settings.drain_deadline), Drain::new());
     let (reloading, next, stuck, revisited) = (None, None, false, None);
     let (retired, closing) = (Retired::default(), Vec::new());
@@ -244,11 +246,9 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     Ok(Started { controller, listeners, admin: prepared, look_ups })
 }
 
-fn note_start(ledger: &Ledger, (hash, watched): (String, &[PathBuf]), took: Duration) {
+fn note_start(ledger: &Ledger, (hash, file): (String, Option<PathBuf>), took: Duration) {
     ledger.pages().hash = hash;
-    // The file itself comes first; a text without a file depends on none.
-    let file = watched.first();
-    ledger.pages().file = file.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+    ledger.pages().file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
     let outcome = Outcome::Applied { generation: FIRST, summary: Vec::new() };
     ledger.note(&LastReload { cause: Cause::Start, outcome, at: ledger.clock.wall(), took });
 }

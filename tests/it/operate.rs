@@ -297,6 +297,20 @@ fn a_proxy_without_a_file_splits_reloads_and_hands_over() {
 }
 
 #[test]
+fn a_proxy_without_a_file_has_none_where_it_reads_the_roots_of_the_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["run", "--to", "https://127.0.0.1:1", "--listen", ":0", "--admin-listen", ":0", "--workers", "1"];
+    let mut proxy = Running::start(dir.path(), &words);
+    let admin = proxy.word_after("admin");
+    let page = check(dir.path(), &format!("status --json --admin {admin}"), 0).stdout;
+    assert_eq!(serde_json::from_str::<Value>(&page).unwrap()["file"], Value::Null);
+    let reloaded = check(dir.path(), &format!("reload --admin {admin}"), 0).stdout;
+    assert!(reloaded.contains("there is no file to read again"), "{reloaded}");
+    proxy.signal("TERM");
+    assert_eq!(proxy.end().0, 0);
+}
+
+#[test]
 fn a_proxy_without_a_file_refuses_what_it_cannot_mean() {
     let dir = tempfile::tempdir().unwrap();
     for (line, words) in [

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::harness::ports;
 
-/// The binary under test. Every process of it is started here or by `Running`, which look at its ports first.
+/// The binary under test. What starts a process of it looks at its ports first.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_pointsman");
 
 /// How long anything may take before a test fails.
@@ -31,7 +31,7 @@ pub struct Finished {
 /// The binary, with these arguments, in `dir`.
 #[track_caller]
 pub fn command(dir: &Path, arguments: &[&str]) -> Command {
-    if arguments.first() == Some(&"run") {
+    if arguments.contains(&"run") {
         ports::chosen_by_the_system_in(dir);
     }
     let mut command = Command::new(BINARY);
@@ -64,12 +64,7 @@ impl Running {
     /// Starts the binary.
     #[track_caller]
     pub fn start(dir: &Path, arguments: &[&str]) -> Self {
-        if arguments.first() == Some(&"demo") {
-            for port in ["--port", "--admin-port"] {
-                let chosen = arguments.windows(2).any(|pair| pair == [port, "0"]);
-                assert!(chosen, "no test takes a fixed port: add `{port} 0`");
-            }
-        }
+        ports::chosen_by_the_system_for(dir, arguments);
         Self::watch(command(dir, arguments))
     }
 

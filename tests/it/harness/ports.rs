@@ -2,6 +2,7 @@
 //! a demo that runs.
 
 use std::path::Path;
+use std::slice;
 
 use toml::{Table, Value};
 
@@ -16,10 +17,12 @@ fn fixed(routes: &str) -> Vec<String> {
     let Ok(file) = toml::from_str::<Table>(routes) else { return Vec::new() };
     let mut found = Vec::new();
     let mut check = |owner: &str, address: Option<&Value>| {
-        let address = address.and_then(Value::as_str).unwrap_or_default();
-        let port = address.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
-        if port.is_some_and(|port| port != 0 && port < first_chosen()) {
-            found.push(format!("{owner} has the fixed port of `{address}`: write `127.0.0.1:0`"));
+        let all = address.map_or(&[][..], |address| address.as_array().map_or(slice::from_ref(address), Vec::as_slice));
+        for address in all.iter().filter_map(Value::as_str) {
+            let port = address.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+            if port.is_some_and(|port| port != 0 && port < first_chosen()) {
+                found.push(format!("{owner} has the fixed port of `{address}`: write `127.0.0.1:0`"));
+            }
         }
     };
     let listeners = file.get("listener").and_then(Value::as_array);
@@ -49,6 +52,22 @@ pub fn chosen_by_the_system_in(dir: &Path) {
     }
 }
 
+/// Fails where the binary with these arguments, in `dir`, would take a port that the system did not choose.
+#[track_caller]
+pub fn chosen_by_the_system_for(dir: &Path, arguments: &[&str]) {
+    let given = |option: &str| {
+        let value = arguments.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1]);
+        assert!(value.is_some_and(|value| value.ends_with('0')), "no test takes a fixed port: give `{option}` port 0");
+    };
+    if arguments.contains(&"demo") {
+        ["--port", "--admin-port"].into_iter().for_each(given);
+    } else if arguments.contains(&"--to") {
+        ["--listen", "--admin-listen"].into_iter().for_each(given);
+    } else if arguments.contains(&"run") {
+        chosen_by_the_system_in(dir);
+    }
+}
+
 #[test]
 fn fixed_ports_are_found() {
     let count = |text: &str| fixed(text).len();
@@ -65,5 +84,6 @@ fn fixed_ports_are_found() {
     assert_eq!(count(&format!("{}{}", admin(any), listener("127.0.0.2:0"))), 0);
     let chosen = std::net::TcpListener::bind(any).unwrap().local_addr().unwrap().to_string();
     assert_eq!(count(&format!("{}{}", admin(any), listener(&chosen))), 0, "{chosen}");
+    assert_eq!(count("[admin]\naddress = [\"127.0.0.1:0\", \"127.0.0.1:9900\"]\n"), 1);
     assert_eq!(count("no TOML"), 0);
 }

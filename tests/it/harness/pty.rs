@@ -13,6 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::glass::Glass;
+use super::ports;
 use crate::process::{BINARY, PATIENCE};
 
 /// A terminal with the binary on it, which is killed when this is dropped.
@@ -39,7 +40,9 @@ impl Pty {
     }
 
     /// The same; `more` changes the command before it is started.
+    #[track_caller]
     pub fn with(dir: &Path, arguments: &[&str], columns: usize, more: impl FnOnce(&mut Command)) -> Self {
+        ports::chosen_by_the_system_for(dir, arguments);
         let leader = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&leader).unwrap();
         unlockpt(&leader).unwrap();

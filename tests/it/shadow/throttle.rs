@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{SHADOWED, setup};
+use crate::dead_endpoints::Deaf;
 use crate::harness::{Proxy, Raw, Upstream, until};
 
 const FLOOR: f64 = 0.01;
@@ -54,10 +55,10 @@ fn a_shadow_that_hangs_gets_hardly_any_copies_until_it_answers() {
 
 #[test]
 fn a_shadow_that_refuses_gets_hardly_any_copies_until_it_is_there() {
-    let (main, gone, there) = (Upstream::echo(), Upstream::echo(), Upstream::echo());
+    let (main, there) = (Upstream::echo(), Upstream::echo());
+    let gone = Deaf::new();
     let text = impatient();
-    let [refusing, answering] = [&gone, &there].map(|dark| text.replace("{dark}", &dark.address().to_string()));
-    drop(gone);
+    let [refusing, answering] = [gone.address(), there.address()].map(|dark| text.replace("{dark}", &dark.to_string()));
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&refusing);
     let mut client = proxy.connect();
     falls_to_the_floor_and_stays_there(&proxy, &mut client);
