@@ -103,6 +103,11 @@ impl Desk {
             summary.push(json!(NO_FILE));
             let _ = writeln!(words, "  {NO_FILE}");
         }
+        // A save is often noticed before somebody asks: what it has changed is what the asker wants to see.
+        if let (Outcome::Unchanged { .. }, Some(last)) = (&outcome, &self.ledger.pages().changed) {
+            value["last_change"] = status::last_reload(last);
+            let _ = write!(words, "  last change: {}", last.outcome.to_text());
+        }
         if wants_text(headers) { text(status, &words) } else { pretty(status, &value) }
     }
 }

@@ -45,6 +45,8 @@ pub struct Pages {
     pub phase: Option<Phase>,
     /// The last reload, the start included.
     pub last: Option<LastReload>,
+    /// The last reload that changed anything; none since the start.
+    pub changed: Option<LastReload>,
     /// When the configuration in use was applied, by the wall clock.
     pub applied_at: Duration,
     /// The hash of the configuration in use.
@@ -211,6 +213,7 @@ impl Ledger {
         pages.reloads[last.outcome.index()] += u64::from(last.cause != Cause::Start);
         if matches!(last.outcome, Outcome::Applied { .. }) {
             pages.applied_at = last.at;
+            pages.changed = Some(last.clone()).filter(|last| last.cause != Cause::Start);
         }
         pages.last = Some(last.clone());
     }

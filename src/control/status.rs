@@ -36,6 +36,7 @@ pub fn status(ledger: &Ledger) -> Value {
         "workers": ledger.registry.workers,
         "applied_at": time(pages.applied_at),
         "last_reload": pages.last.as_ref().map(last_reload),
+        "last_change": pages.changed.as_ref().map(last_reload),
         "hand_over_failure": pages.hand_over_failure,
         "admin": pages.admin,
         "kill": { "all": snapshot.rules.kill.all, "tenants": snapshot.rules.kill.tenants.len() },
@@ -68,7 +69,7 @@ pub(super) fn time(at: Duration) -> Value {
     jiff::Timestamp::from_millisecond(millis).map_or(Value::Null, |at| json!(format!("{at:.3}")))
 }
 
-fn last_reload(last: &LastReload) -> Value {
+pub(super) fn last_reload(last: &LastReload) -> Value {
     let mut value = last.outcome.to_json();
     value["cause"] = json!(last.cause.name());
     value["at"] = time(last.at);

@@ -53,6 +53,7 @@ impl Question {
     pub fn lacks_host(&self, rules: &Rules) -> Option<String> {
         let of = |route: &'_ Route| Some((route.name.clone(), route.matches.hosts.first()?.to_string()));
         let (route, host) = rules.routes.iter().find_map(of).filter(|_| self.host.is_none())?;
+        let host = rules.masks.covered(host);
         Some(format!("the host is missing, and routes differ by it: `{route}` is for {host}"))
     }
 
