@@ -31,7 +31,7 @@ pub use log::{FILTER_VARIABLE, init_tracing};
 pub use meter::{Counter, Gauge, Histogram};
 pub use process::{Process, memory_bytes};
 pub use sample::{Drawn, FIRSTS, Room, Sample, Sampled};
-pub use screen::{Ink, Medium, Screen, Size, columns};
+pub use screen::{Ink, Medium, Screen, Size, WRAP, columns};
 pub use series::{
     Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,

@@ -68,6 +68,9 @@ impl fmt::Display for Sgr {
     }
 }
 
+/// Automatic wrap of the terminal, off and on (DECAWM).
+pub const WRAP: [&str; 2] = ["\x1b[?7l", "\x1b[?7h"];
+
 /// How large the terminal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
