@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::screen::{Ink, Medium, Screen, TimeOfDay, columns};
+use super::ink::{Ink, VARIANTS};
+use super::screen::{Medium, Screen, TimeOfDay, columns};
 use super::{AccessEntry, Ender, Event};
 
 /// Below this width the time of day is left out.
@@ -20,8 +21,6 @@ const RED: &str = "31";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const CYAN: &str = "36";
-/// A variant by its number: stable is green, canary yellow, further ones take turns.
-const VARIANTS: [&str; 6] = [GREEN, YELLOW, CYAN, "35", "34", RED];
 
 /// Writes short lines for one screen.
 #[derive(Debug, Default)]

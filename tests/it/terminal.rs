@@ -108,6 +108,7 @@ fn keys_come_one_by_one_or_together_and_a_rejected_file_is_not_edited() {
     demo.line_with("measuring…");
     demo.press("++");
     demo.line_with("edited: weight = 30 in ");
+    demo.line_with(" → 30");
     // Ctrl-Z does not stop the demo, which has changed how the terminal is set.
     demo.press("\x1a");
     demo.line_with("this key does nothing; keys: e errors, s slow");
