@@ -77,7 +77,7 @@ contains "a rejected reload ends with 78" '^78 ' "$said"
 contains "a rejected reload prints the diagnostics" 'did you mean `stable`' "$said"
 contains "the rejection is on top of the status" '^REJECTED ' "$("$pointsman" status | head -n 1)"
 sed -i 's/^stabel =/stable =/; s/weight = 5 /weight = 6 /' "$scratch/fresh.toml"
-contains "a reload that holds ends with 0" '^0 (reloaded|no change): generation 2' "$(reload_said)"
+contains "a reload of a valid file ends with 0" '^0 (reloaded|no change): generation 2' "$(reload_said)"
 contains "the new weight is shown" 'canary +6 ' "$("$pointsman" status)"
 
 # On a terminal of 60 columns --watch paints over itself, no line is wider, and Ctrl-C ends it with 0.

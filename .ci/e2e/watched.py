@@ -36,7 +36,7 @@ if not interrupted or time.monotonic() >= end:
     os.kill(pid, signal.SIGKILL)
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 frames = text.split("\x1b[H")[1:]
-plain = [re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", frame).replace("\r", "") for frame in frames]
+plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame).replace("\r", "") for frame in frames]
 wide = [line for frame in plain for line in frame.split("\n") if len(line) > COLUMNS]
 long = [frame for frame in plain if frame.count("\n") >= ROWS]
 for what, wrong in [

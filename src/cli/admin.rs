@@ -55,7 +55,7 @@ impl Admin {
     /// The listener that an option names, else the variable, else the default.
     ///
     /// # Errors
-    /// When the variable holds no address.
+    /// When the value of the variable is no address.
     pub fn find(option: Option<&Self>, variable: Option<&str>) -> anyhow::Result<Self> {
         match (option, variable.filter(|text| !text.is_empty())) {
             (Some(option), _) => Ok(option.clone()),
@@ -76,7 +76,7 @@ impl Admin {
     /// The URL of a page.
     ///
     /// # Errors
-    /// When the path holds what a URL cannot.
+    /// When the path has a character that a URL cannot have.
     pub fn uri(&self, path: &str) -> anyhow::Result<Uri> {
         format!("{}{path}", self.base).parse().with_context(|| format!("`{}{path}` is no URL", self.base))
     }

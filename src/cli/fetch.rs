@@ -57,11 +57,6 @@ pub fn ask_blocking(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
     runtime.block_on(ask(uri, wish))
 }
 
-/// Gets `uri` as JSON.
-pub async fn get(uri: &Uri) -> anyhow::Result<Answer> {
-    ask(uri, Wish::get()).await
-}
-
 /// Asks `uri` for JSON.
 pub async fn ask(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
     let asked = tokio::time::timeout(wish.patience, exchange(uri, wish.method)).await;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 
-use crate::telemetry::{Ink, Medium, Screen};
+pub use crate::telemetry::Ink as Paint;
 
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -16,15 +16,6 @@ pub enum ColorChoice {
     Always,
     /// Never.
     Never,
-}
-
-/// Puts colour on text, or does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paint {
-    /// Text as it is.
-    Plain,
-    /// Text with ANSI colours.
-    Colour,
 }
 
 impl ColorChoice {
@@ -60,82 +51,12 @@ impl ColorChoice {
     }
 }
 
-impl Paint {
-    /// Whether colour is on.
-    #[must_use]
-    pub const fn is_on(self) -> bool {
-        matches!(self, Self::Colour)
-    }
-
-    /// How a standard stream is shown that is written to in this way.
-    #[must_use]
-    pub fn screen(self, stream: &impl IsTerminal) -> Screen {
-        let ink = match self {
-            Self::Plain => Ink::Plain,
-            Self::Colour => Ink::Colour,
-        };
-        Screen { medium: Medium::of(stream), ink }
-    }
-
-    /// What matters.
-    #[must_use]
-    pub fn bold(self, text: &str) -> String {
-        self.sgr("1", text)
-    }
-
-    /// What may be skipped.
-    #[must_use]
-    pub fn dim(self, text: &str) -> String {
-        self.sgr("2", text)
-    }
-
-    /// Good news.
-    #[must_use]
-    pub fn green(self, text: &str) -> String {
-        self.sgr("32", text)
-    }
-
-    /// Bad news.
-    #[must_use]
-    pub fn red(self, text: &str) -> String {
-        self.sgr("31", text)
-    }
-
-    /// Something to look at.
-    #[must_use]
-    pub fn yellow(self, text: &str) -> String {
-        self.sgr("33", text)
-    }
-
-    /// Something to type or open.
-    #[must_use]
-    pub fn cyan(self, text: &str) -> String {
-        self.sgr("36", text)
-    }
-
-    /// A variant by its number: stable is green, canary yellow, further ones take turns.
-    #[must_use]
-    pub fn variant(self, number: usize, text: &str) -> String {
-        const CODES: [&str; 6] = ["32", "33", "36", "35", "34", "31"];
-        self.sgr(CODES[number % CODES.len()], text)
-    }
-
-    fn sgr(self, code: &str, text: &str) -> String {
-        match self {
-            Self::Plain => text.to_owned(),
-            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn colour_only_where_it_is_on() {
-        assert_eq!(Paint::Plain.red("x"), "x");
-        assert_eq!(Paint::Colour.red("x"), "\x1b[31mx\x1b[0m");
+    fn a_choice_decides_about_colour() {
         assert_eq!(ColorChoice::Always.stdout(), Paint::Colour);
         assert_eq!(ColorChoice::Never.stderr(), Paint::Plain);
     }

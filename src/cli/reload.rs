@@ -42,7 +42,7 @@ pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result
     if arguments.json {
         out::say_json(outcome)?;
     } else if exit == Exit::Ok {
-        out::say(&told(outcome, terminal.stdout))?;
+        out::say(&in_words(outcome, terminal.stdout))?;
     } else {
         out::complain(&coloured(outcome["text"].as_str().unwrap_or("the file is rejected"), terminal.stderr));
         let said = if is_stopping { "not reloaded" } else { "rejected: the running configuration stays in effect" };
@@ -52,7 +52,7 @@ pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result
 }
 
 /// A reload that was not rejected, in words.
-fn told(outcome: &Value, paint: Paint) -> String {
+fn in_words(outcome: &Value, paint: Paint) -> String {
     let generation = outcome["generation"].as_u64().unwrap_or(0);
     let mut text = if outcome["outcome"] == "applied" {
         paint.green(&format!("reloaded: generation {generation}"))
@@ -69,7 +69,7 @@ fn told(outcome: &Value, paint: Paint) -> String {
 /// Diagnostics that came as plain text, with the colours of `check`.
 fn coloured(text: &str, paint: Paint) -> String {
     let line = |line: &str| {
-        let line: String = line.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+        let line = spelled_out(line);
         match line.split_once(']') {
             Some((code, rest)) if code.starts_with("error[") => {
                 format!("{}{}", paint.red(&format!("{code}]")), paint.bold(rest))
@@ -78,7 +78,7 @@ fn coloured(text: &str, paint: Paint) -> String {
                 format!("{}{}", paint.yellow(&format!("{code}]")), paint.bold(rest))
             }
             _ if line.trim_start_matches([' ', '|']).starts_with('^') => paint.red(&line),
-            _ => line,
+            _ => line.into_owned(),
         }
     };
     text.trim_end().lines().map(line).collect::<Vec<_>>().join("\n")
@@ -93,11 +93,11 @@ mod tests {
     #[test]
     fn outcomes_in_words() {
         let applied = json!({ "outcome": "applied", "generation": 3, "summary": ["shop canary 5 → 10"] });
-        assert_eq!(told(&applied, Paint::Plain), "reloaded: generation 3\n  shop canary 5 → 10");
+        assert_eq!(in_words(&applied, Paint::Plain), "reloaded: generation 3\n  shop canary 5 → 10");
         let same = json!({ "outcome": "unchanged", "generation": 2, "summary": [] });
-        assert_eq!(told(&same, Paint::Plain), "no change: generation 2 stays in effect");
+        assert_eq!(in_words(&same, Paint::Plain), "no change: generation 2 stays in effect");
         let steers = json!({ "outcome": "applied", "generation": 3, "summary": ["a\u{1b}[2J"] });
-        assert!(!told(&steers, Paint::Plain).contains('\u{1b}'));
+        assert!(!in_words(&steers, Paint::Plain).contains('\u{1b}'));
     }
 
     #[test]
@@ -107,6 +107,6 @@ mod tests {
         let painted = coloured(text, Paint::Colour);
         assert!(painted.starts_with("\x1b[31merror[unknown-key]\x1b[0m\x1b[1m: unknown key\x1b[0m\n"), "{painted:?}");
         assert!(painted.contains("\x1b[31m  | ^\x1b[0m"), "{painted:?}");
-        assert!(!coloured("a\u{1b}b", Paint::Plain).contains('\u{1b}'));
+        assert_eq!(coloured("a\u{1b}b\u{202e}\u{200b}c", Paint::Plain), "a\\u{1b}b\\u{202e}\\u{200b}c");
     }
 }

@@ -26,4 +26,4 @@ pub use criteria::{Criteria, Tolerance};
 pub use field::{Field, Kind};
 pub use levels::{BODY_MAX, DECODED_MAX, FIELDS_MAX, RATIO_MAX};
 pub use pattern::{Pattern, PatternError};
-pub use snippet::spelled_out;
+pub use snippet::{spelled_out, steers};

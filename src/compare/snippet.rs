@@ -74,7 +74,8 @@ pub(super) fn spell(text: &mut String, letter: char) {
 
 /// Whether a letter steers what shows it: a control character, an end of a line, a change of direction; or is not seen
 /// at all, so that two texts that look alike are not.
-pub(super) fn steers(letter: char) -> bool {
+#[must_use]
+pub fn steers(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
         || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}')

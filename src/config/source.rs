@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::compare::steers;
+
 /// How many characters of a line are shown.
 const SHOWN_MAX: usize = 140;
 
@@ -144,14 +146,10 @@ fn excerpt(line: &str, before: usize, width: usize) -> Excerpt {
     Excerpt { text: shown, before: shift, width }
 }
 
-/// The character, or a mark in the place of one that could steer a terminal.
+/// The character, or a mark in the place of one that steers a terminal or is not seen: places count characters, so it
+/// stays one character.
 pub(super) fn visible(c: char) -> char {
-    if c.is_control() || is_direction(c) { '\u{fffd}' } else { c }
-}
-
-/// Characters that reorder what a terminal shows.
-const fn is_direction(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    if steers(c) { '\u{fffd}' } else { c }
 }
 
 #[cfg(test)]
@@ -188,8 +186,8 @@ mod tests {
     #[test]
     fn controls_are_not_shown() {
         let mut files = Files::default();
-        let file = files.add(Source { name: "a".into(), text: "\t\u{1b}[2J\u{202e}".into() });
+        let file = files.add(Source { name: "a".into(), text: "\t\u{1b}[2J\u{202e}\u{200b}".into() });
         let (_, _, excerpt) = files.show(Span { file, start: 1, end: 2 });
-        assert_eq!(excerpt, Excerpt { text: "  \u{fffd}[2J\u{fffd}".into(), before: 2, width: 1 });
+        assert_eq!(excerpt, Excerpt { text: "  \u{fffd}[2J\u{fffd}\u{fffd}".into(), before: 2, width: 1 });
     }
 }

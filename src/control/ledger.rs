@@ -204,7 +204,7 @@ impl Ledger {
                 tracing::error!(
                     cause,
                     took_ms,
-                    "rejected: the running configuration stays in force:\n{}",
+                    "rejected: the running configuration stays in effect:\n{}",
                     rejection.text
                 );
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::line;
-use super::screen::{Ink, Medium, Screen};
+use super::screen::{Medium, Screen};
 use super::short::Short;
 use crate::route::{AccessLog, LogFormat, LogSink};
 
@@ -172,8 +172,8 @@ impl LogBuffer {
             LogFormat::Common => line::common(&mut self.bytes, &mut self.stamp, entry),
             LogFormat::Short => {
                 let to_stdout = log.sink == LogSink::Stdout;
-                let ink = if to_stdout { self.short.screen().ink } else { Ink::Plain };
-                self.short.line(&mut self.bytes, ink, entry);
+                let screen = if to_stdout { self.short.screen() } else { Screen::default() };
+                self.short.line(&mut self.bytes, screen, entry);
             }
         }
         self.lines += 1;

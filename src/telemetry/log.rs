@@ -15,7 +15,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::screen::{Ink, Medium, Safe, Screen, TimeOfDay};
+use super::ink::Ink;
+use super::screen::{Medium, Safe, Screen, TimeOfDay};
 use crate::clock::Clock;
 
 /// The environment variable that filters it, as in `info,pointsman::control=debug`.

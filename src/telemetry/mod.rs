@@ -6,6 +6,7 @@ mod distinct;
 mod explained;
 pub mod exposition;
 mod grpc;
+mod ink;
 mod latencies;
 mod line;
 mod log;
@@ -26,12 +27,13 @@ pub use access::{AccessEntry, Ender, Event, LogBuffer, Termination, TlsEntry};
 pub use distinct::{Distinct, Union};
 pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};
+pub use ink::Ink;
 pub use latencies::{Latencies, LatencyCounts};
 pub use log::{FILTER_VARIABLE, init_tracing};
 pub use meter::{Counter, Gauge, Histogram};
 pub use process::{Process, memory_bytes};
 pub use sample::{Drawn, FIRSTS, Room, Sample, Sampled};
-pub use screen::{Ink, Medium, Screen, Size, columns};
+pub use screen::{Medium, Screen, Size, WRAP, columns};
 pub use series::{
     Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
     UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,

@@ -1,5 +1,5 @@
-//! The terminal: whether a standard stream is one, whether colour is wanted there, how wide it is, the local time of day,
-//! and foreign text made safe for it.
+//! The terminal: whether a standard stream is one, how wide it is, the local time of day, and foreign text made safe for
+//! it.
 
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal;
@@ -8,15 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Whether text may be coloured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ink {
-    /// Text as it is.
-    #[default]
-    Plain,
-    /// Text with ANSI colours.
-    Colour,
-}
+use super::ink::Ink;
 
 /// What a stream leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,28 +37,8 @@ impl Medium {
     }
 }
 
-impl Ink {
-    /// Begins a colour or style by its code, such as `32` or `1;31`.
-    pub(super) const fn begins(self, code: &'static str) -> Sgr {
-        Sgr { ink: self, code }
-    }
-}
-
-/// A style's escape sequence; nothing without colour. An empty code ends all styles.
-#[derive(Clone, Copy)]
-pub(super) struct Sgr {
-    ink: Ink,
-    code: &'static str,
-}
-
-impl fmt::Display for Sgr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.ink {
-            Ink::Plain => Ok(()),
-            Ink::Colour => write!(f, "\x1b[{}m", self.code),
-        }
-    }
-}
+/// Automatic wrap of the terminal, off and on (DECAWM).
+pub const WRAP: [&str; 2] = ["\x1b[?7l", "\x1b[?7h"];
 
 /// How large the terminal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,12 +153,5 @@ mod tests {
         assert!(utc.turn(at + Duration::from_secs(1)) && utc.text() == "02:56:38");
         let mut east = TimeOfDay::within(TimeZone::fixed(jiff::tz::offset(5)));
         assert!(east.turn(at) && east.text() == "07:56:37");
-    }
-
-    #[test]
-    fn colour_is_written_where_it_is_wanted() {
-        assert_eq!(Ink::Plain.begins("32").to_string(), "");
-        assert_eq!(Ink::Colour.begins("32").to_string(), "\x1b[32m");
-        assert_eq!(Ink::Colour.begins("").to_string(), "\x1b[m");
     }
 }

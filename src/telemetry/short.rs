@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::screen::{Ink, Medium, Screen, TimeOfDay, columns};
+use super::ink::{Ink, VARIANTS};
+use super::screen::{Medium, Screen, TimeOfDay, columns};
 use super::{AccessEntry, Ender, Event};
 
 /// Below this width the time of day is left out.
@@ -20,8 +21,6 @@ const RED: &str = "31";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const CYAN: &str = "36";
-/// A variant by its number: stable is green, canary yellow, further ones take turns.
-const VARIANTS: [&str; 6] = [GREEN, YELLOW, CYAN, "35", "34", RED];
 
 /// Writes short lines for one screen.
 #[derive(Debug, Default)]
@@ -81,13 +80,16 @@ impl Short {
         self.screen
     }
 
-    /// Appends a line and a line feed. `ink` says whether it may be coloured.
-    pub(super) fn line(&mut self, out: &mut Vec<u8>, ink: Ink, entry: &AccessEntry<'_>) {
-        // Once a second: somebody may have changed the window.
-        if self.clock.turn(entry.at) && self.screen.medium == Medium::Terminal {
-            self.columns = Some(columns());
+    /// Appends a line and a line feed. `screen` is where this line is shown: only a terminal limits its width.
+    pub(super) fn line(&mut self, out: &mut Vec<u8>, screen: Screen, entry: &AccessEntry<'_>) {
+        let is_new_second = self.clock.turn(entry.at);
+        match screen.medium {
+            Medium::File => self.columns = None,
+            // The width is read once a second, because the window can change.
+            Medium::Terminal if is_new_second || self.columns.is_none() => self.columns = Some(columns()),
+            Medium::Terminal => {}
         }
-        self.write(out, ink, entry);
+        self.write(out, screen.ink, entry);
     }
 
     fn write(&mut self, out: &mut Vec<u8>, ink: Ink, entry: &AccessEntry<'_>) {
@@ -237,7 +239,8 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::telemetry::Termination;
+    use crate::route::{AccessLog, LogFormat, LogSink};
+    use crate::telemetry::{LogBuffer, Termination};
 
     fn entry() -> AccessEntry<'static> {
         AccessEntry {
@@ -361,6 +364,24 @@ mod tests {
             }
         }
         assert!(written(None, Ink::Plain, &AccessEntry { path: &long, ..entry() }).contains(&long), "a file has room");
+    }
+
+    #[test]
+    fn only_a_terminal_limits_the_width() {
+        let screen = Screen { medium: Medium::Terminal, ink: Ink::Colour };
+        let path = format!("/{}", "x".repeat(5_000));
+        let entry = AccessEntry { path: &path, ..entry() };
+        let mut buffer = LogBuffer::on(screen);
+        let mut pushed = |sink: LogSink| {
+            buffer.push(&AccessLog { sink, format: Some(LogFormat::Short), ..AccessLog::default() }, &entry);
+            String::from_utf8(buffer.take().0).unwrap()
+        };
+        let file = || LogSink::File("access.log".into());
+        for (sink, is_whole) in [(file(), true), (LogSink::Stdout, false), (file(), true), (LogSink::Stdout, false)] {
+            let line = pushed(sink.clone());
+            assert_eq!(line.contains(&path), is_whole, "{sink:?}: {line}");
+            assert_eq!(line.contains('\x1b'), !is_whole, "{sink:?}: a file has no colours");
+        }
     }
 
     #[test]

@@ -182,7 +182,7 @@ fn status_is_watched_until_it_is_interrupted() {
 }
 
 #[test]
-fn a_reload_that_changes_something_is_told_from_one_that_does_not() {
+fn a_reload_says_whether_something_changed() {
     let (proxy, _upstreams) = shop();
     let reload = format!("reload --admin {}", proxy.admin());
     assert!(check(proxy.dir(), &reload, 0).stdout.starts_with("no change: generation 1 stays in effect"));
@@ -215,7 +215,7 @@ fn a_rejected_reload_prints_the_diagnostics_and_ends_with_78() {
 }
 
 #[test]
-fn init_writes_a_file_that_holds_and_overwrites_nothing() {
+fn init_writes_a_valid_file_and_overwrites_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let file = dir.join("routes.toml");

@@ -101,6 +101,35 @@ fn the_live_line_fits_and_keys_do_what_they_say() {
 }
 
 #[test]
+fn keys_come_one_by_one_or_together_and_a_rejected_file_is_not_edited() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = Pty::start(dir.path(), &[&DEMO[..], &["--no-traffic"]].concat(), 200);
+    let file = file(&mut demo);
+    demo.line_with("measuring…");
+    demo.press("++");
+    demo.line_with("edited: weight = 30 in ");
+    demo.line_with(" → 30");
+    // Ctrl-Z does not stop the demo, which has changed how the terminal is set.
+    demo.press("\x1a");
+    demo.line_with("this key does nothing; keys: e errors, s slow");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let wrong = text.replace("variants =", "varaints =");
+    std::fs::write(&file, &wrong).unwrap();
+    demo.line_with("rejected: generation ");
+    demo.press("-");
+    demo.line_with("not edited: ");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), wrong);
+    std::fs::write(&file, text.replace("= 30", "= 12.3")).unwrap();
+    demo.line_with(" canary 30 → 12.3");
+    demo.press("-");
+    demo.line_with("edited: weight = 2.3 in ");
+    demo.line_with(" canary 12.3 → 2.3");
+    demo.press("q");
+    assert_eq!(demo.end(), 0);
+    assert!(demo.is_as_before());
+}
+
+#[test]
 fn q_and_a_signal_end_the_demo_and_remove_its_directory() {
     for quit in ["q", "TERM"] {
         let dir = tempfile::tempdir().unwrap();
@@ -185,7 +214,7 @@ fn a_person_gets_short_lines_and_sees_what_is_rejected() {
     ask(&address, "GET /esc%1b[2Jape HTTP/1.1");
     // A reload stands out, in both ways.
     write(dir.path(), &ROUTES.replace("respond =", "respnd ="));
-    proxy.line_with("ERROR rejected: the running configuration stays in force");
+    proxy.line_with("ERROR rejected: the running configuration stays in effect");
     proxy.line_with("did you mean");
     write(dir.path(), &ROUTES.replace("\"hello\"", "\"hallo\""));
     let line = proxy.line_with("INFO  reloaded  ");
@@ -198,6 +227,37 @@ fn a_person_gets_short_lines_and_sees_what_is_rejected() {
     proxy.press("\x03");
     assert_eq!(proxy.end(), 0);
     proxy.line_with("stopped: every open request was answered");
+}
+
+#[test]
+fn a_watched_status_paints_over_itself_on_a_narrow_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    // A word that is longer than a row.
+    let folder = dir.path().join("x".repeat(100));
+    std::fs::create_dir(&folder).unwrap();
+    write(&folder, ROUTES);
+    let mut proxy = Running::start(&folder, &["run", "--workers", "1", folder.join("routes.toml").to_str().unwrap()]);
+    let admin = proxy.word_after("admin");
+    let mut status = Pty::start(dir.path(), &["status", "--watch", "100ms", "--admin", &admin], 60);
+    status.until("three pages", |pty| {
+        let pages = pty.raw.windows(3).filter(|bytes| bytes == b"\x1b[J").count();
+        (pages >= 3 && pty.raw.ends_with(b"\x1b[?7h")).then_some(())
+    });
+    let rows = status.glass.rows();
+    let with = |words: &str| rows.iter().filter(|row| row.contains(words)).count();
+    assert_eq!((with(&admin), with("Pointsman "), with("xxxx"), with("ROUTE ")), (1, 1, 1, 1), "{}", rows.join("\n"));
+    status.press("\x03");
+    assert_eq!(status.end(), 0);
+}
+
+#[test]
+fn a_watched_status_that_fails_at_first_clears_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut status = Pty::start(dir.path(), &["status", "--watch", "--admin", "127.0.0.1:1"], 80);
+    status.line_with("--admin names this address");
+    assert_eq!(status.end(), 1);
+    let raw = String::from_utf8(status.raw.clone()).unwrap();
+    assert!(!raw.contains("\x1b[2J") && !raw.contains("\x1b[H"), "{raw:?}");
 }
 
 #[test]

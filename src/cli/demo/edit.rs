@@ -18,6 +18,8 @@ pub(super) enum Edit {
 
 /// By how many percent a key changes the weight.
 const STEP: f64 = 10.0;
+/// A weight has four decimals at most: a sum of two numbers in binary can have more.
+const PARTS: f64 = 10_000.0;
 
 impl Edit {
     /// Changes the file, and gives the line that stands there now.
@@ -82,7 +84,8 @@ impl Edit {
         let old = &text[..end];
         let weight: f64 = old.parse().ok()?;
         let step = if self == Self::More { STEP } else { -STEP };
-        Some((old, (weight + step).clamp(0.0, 100.0).to_string()))
+        let new = (weight + step).clamp(0.0, 100.0);
+        Some((old, ((new * PARTS).round() / PARTS).to_string()))
     }
 }
 
@@ -110,6 +113,19 @@ mod tests {
         assert_eq!(Edit::Less.edited(FILE).unwrap().1, "weight = 0");
         assert_eq!(Edit::Less.edited(&FILE.replace("10 ", "2.5 ")).unwrap().1, "weight = 0");
         assert_eq!(Edit::More.edited(&FILE.replace("10 ", "100 ")).unwrap().1, "weight = 100");
+    }
+
+    #[test]
+    fn a_weight_keeps_four_decimals_at_most() {
+        for (edit, before, after) in [
+            (Edit::Less, "12.3", "2.3"),
+            (Edit::More, "0.1", "10.1"),
+            (Edit::More, "12.3456", "22.3456"),
+            (Edit::Less, "10.0001", "0.0001"),
+        ] {
+            let line = edit.edited(&FILE.replace("10 ", &format!("{before} "))).unwrap().1;
+            assert_eq!(line, format!("weight = {after}"), "{edit:?} {before}");
+        }
     }
 
     #[test]

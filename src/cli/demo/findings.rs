@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use http::Uri;
 use serde_json::Value;
 
+use super::live::WISH;
 use crate::cli::fetch;
+use crate::compare::spelled_out;
 
 /// What was told already.
 #[derive(Debug)]
@@ -20,9 +22,9 @@ impl Findings {
         Self { page, told: BTreeSet::new() }
     }
 
-    /// What was found since the last call, a line each. Nothing when nobody answers.
+    /// What was found since the last call, a line each. Nothing without an answer.
     pub(super) async fn news(&mut self) -> Vec<String> {
-        let Ok(answer) = fetch::get(&self.page).await else { return Vec::new() };
+        let Ok(answer) = fetch::ask(&self.page, WISH).await else { return Vec::new() };
         serde_json::from_slice(&answer.body).map(|page| self.take(&page)).unwrap_or_default()
     }
 
@@ -43,7 +45,7 @@ impl Findings {
             };
             let line = format!("dark launch of {upstream}: {path} {found}");
             if there.insert(line.clone()) && !self.told.contains(&line) {
-                news.push(format!("{line}{}", detail(field)));
+                news.push(spelled_out(&format!("{line}{}", detail(field))).into_owned());
             }
         }
         // What is not there any more would be new again: the evidence begins anew with the comparison.
@@ -88,6 +90,9 @@ mod tests {
             ]
         );
         assert!(findings.take(&all).is_empty(), "once");
+        let steers = field("$.\u{1b}c", "confirmed", json!([{ "primary": "\u{1b}[2J", "candidate": "\u{202e}" }]));
+        let news = findings.take(&page(&[steers])).concat();
+        assert!(news.contains("$.\\u{1b}c really") && news.ends_with("\\u{1b}[2J → \\u{202e}"), "{news}");
         assert!(findings.take(&page(&[])).is_empty());
         assert_eq!(findings.take(&page(&[price])).len(), 1, "and again when the evidence began anew");
     }

@@ -11,6 +11,9 @@ use super::edit::Edit;
 /// What the keys are.
 pub(super) const KEYS: &str = "keys: e errors, s slow, o off, k kill or revive, + - weight, h help, q quit";
 
+/// A terminal keeps at most so many bytes that are not read yet: a pasted text is read at once.
+const READ_BYTES: usize = 4096;
+
 /// A key that was pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
@@ -22,7 +25,7 @@ pub(super) enum Key {
     Off,
     /// The file is edited.
     Edit(Edit),
-    /// The keys are told.
+    /// The list of keys is shown.
     Help,
     /// The demo stops, as with Ctrl-C.
     Quit,
@@ -31,21 +34,24 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// What was read at once: one key, or something that is none, such as an arrow or a text that was pasted. Nothing for
-    /// a line end, which a terminal that reads lines adds.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        Some(match bytes.trim_ascii() {
-            [] => return None,
-            b"e" | b"f" => Self::Errors,
-            b"s" => Self::Slow,
-            b"o" => Self::Off,
-            b"k" => Self::Edit(Edit::Kill),
-            b"+" | b"=" => Self::Edit(Edit::More),
-            b"-" => Self::Edit(Edit::Less),
-            b"h" | b"?" => Self::Help,
-            b"q" => Self::Quit,
+    /// What was read at once: one key, pressed once or several times, or something else, such as an arrow or a pasted
+    /// text. Nothing for a line end, which a terminal that reads lines adds.
+    fn read(bytes: &[u8]) -> Option<(Self, usize)> {
+        let bytes = bytes.trim_ascii();
+        let (first, others) = bytes.split_first()?;
+        let key = match first {
+            b'e' | b'f' => Self::Errors,
+            b's' => Self::Slow,
+            b'o' => Self::Off,
+            b'k' => Self::Edit(Edit::Kill),
+            b'+' | b'=' => Self::Edit(Edit::More),
+            b'-' => Self::Edit(Edit::Less),
+            b'h' | b'?' => Self::Help,
+            b'q' => Self::Quit,
             _ => Self::Unknown,
-        })
+        };
+        let is_one_key = key != Self::Unknown && others.iter().all(|other| other == first);
+        Some(if is_one_key { (key, bytes.len()) } else { (Self::Unknown, 1) })
     }
 }
 
@@ -70,8 +76,10 @@ impl Keyboard {
         single.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         single.special_codes[SpecialCodeIndex::VMIN] = 1;
         single.special_codes[SpecialCodeIndex::VTIME] = 0;
-        // The signal of this key would end the process before the terminal is given back.
+        // The signals of these keys end or stop the process before the terminal is set back, and not every shell sets it
+        // back itself.
         single.special_codes[SpecialCodeIndex::VQUIT] = 0;
+        single.special_codes[SpecialCodeIndex::VSUSP] = 0;
         let keyboard = Self { before, single: SingleKeys(single) };
         keyboard.single.set();
         Some(keyboard)
@@ -95,7 +103,7 @@ impl SingleKeys {
 
 impl Drop for Keyboard {
     fn drop(&mut self) {
-        // In the background the terminal is somebody else's, and whoever sets it there is stopped.
+        // In the background the terminal belongs to another job, and the system stops a process that sets it.
         if in_foreground() {
             let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
         }
@@ -105,11 +113,10 @@ impl Drop for Keyboard {
 /// Sends keys from a thread of its own. A terminal that is gone, as when its window was closed, ends the demo.
 pub(super) fn listen(keys: mpsc::UnboundedSender<Key>) -> std::io::Result<()> {
     let listen = move || {
-        let mut bytes = [0; 64];
+        let mut bytes = [0; READ_BYTES];
         while let Ok(length @ 1..) = stdin().lock().read(&mut bytes) {
-            if let Some(key) = Key::read(&bytes[..length])
-                && keys.send(key).is_err()
-            {
+            let Some((key, times)) = Key::read(&bytes[..length]) else { continue };
+            if (0..times).any(|_| keys.send(key).is_err()) {
                 return;
             }
         }
@@ -134,16 +141,21 @@ mod tests {
     #[test]
     fn a_key_is_known_or_not() {
         for (bytes, key) in [
-            (&b"e"[..], Some(Key::Errors)),
-            (b"f\n", Some(Key::Errors)),
-            (b"k", Some(Key::Edit(Edit::Kill))),
-            (b"q", Some(Key::Quit)),
-            (b"x", Some(Key::Unknown)),
+            (&b"e"[..], Some((Key::Errors, 1))),
+            (b"f\n", Some((Key::Errors, 1))),
+            (b"k", Some((Key::Edit(Edit::Kill), 1))),
+            (b"q", Some((Key::Quit, 1))),
+            (b"++", Some((Key::Edit(Edit::More), 2))),
+            (b"---\n", Some((Key::Edit(Edit::Less), 3))),
+            (b"+-", Some((Key::Unknown, 1))),
+            (b"x", Some((Key::Unknown, 1))),
+            (b"xx", Some((Key::Unknown, 1))),
+            (b"\x1a", Some((Key::Unknown, 1))),
             (b"\n", None),
             (b"\r\n", None),
-            (b"\x1b[A", Some(Key::Unknown)),
-            (b"sed -i", Some(Key::Unknown)),
-            ("ü".as_bytes(), Some(Key::Unknown)),
+            (b"\x1b[A", Some((Key::Unknown, 1))),
+            (b"sed -i", Some((Key::Unknown, 1))),
+            ("ü".as_bytes(), Some((Key::Unknown, 1))),
         ] {
             assert_eq!(Key::read(bytes), key, "{bytes:?}");
         }

@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::Uri;
+use http::{Method, Uri};
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 use tokio::signal::unix::{self, SignalKind};
@@ -19,7 +19,8 @@ use super::keys::{KEYS, Key, SingleKeys};
 use super::panel::{Live, Panel};
 use super::service::{Fault, Switch};
 use super::tour;
-use crate::cli::fetch;
+use crate::cli::fetch::{self, Wish};
+use crate::compare::spelled_out;
 
 /// Readings that are kept: the window is one shorter, and in it every caller of the demo's traffic comes once.
 const READINGS: usize = 5;
@@ -27,6 +28,9 @@ const READINGS: usize = 5;
 const NOTE_EVERY: u64 = 10;
 /// The demo's access log is emptied when it is larger.
 const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// How a page is asked for. A key waits while pages are read, two each second at most.
+pub(super) const WISH: Wish = Wish { method: Method::GET, patience: Duration::from_millis(450) };
 
 /// What is watched, and where it is shown.
 pub(super) struct Watch {
@@ -84,7 +88,7 @@ impl Watch {
                     second += 1;
                     self.tick(&mut window).await
                 }
-                Some(key) = pressed(&mut self.keys) => self.obey(key),
+                Some(key) = pressed(&mut self.keys) => self.obey(key, &window),
                 _ = resized.recv() => Vec::new(),
                 _ = continued.recv() => {
                     if let Some((_, single)) = &self.keys {
@@ -94,7 +98,7 @@ impl Watch {
                 }
             };
             let now = self.switch.fault();
-            let changed = (now != fault).then(|| self.told(now));
+            let changed = (now != fault).then(|| self.described(now));
             fault = now;
             self.panel.paint(window.live(fault), &news.into_iter().chain(changed).collect::<Vec<_>>());
             if second == NOTE_EVERY {
@@ -114,12 +118,16 @@ impl Watch {
         news
     }
 
-    fn obey(&self, key: Key) -> Vec<String> {
+    fn obey(&self, key: Key, window: &Window) -> Vec<String> {
         match key {
             Key::Errors => drop(self.switch.press(Fault::Errors)),
             Key::Slow => drop(self.switch.press(Fault::Slow)),
-            Key::Off if self.switch.fault() == Fault::Off => return vec![self.told(Fault::Off)],
+            Key::Off if self.switch.fault() == Fault::Off => return vec![self.described(Fault::Off)],
             Key::Off => self.switch.set(Fault::Off),
+            Key::Edit(_) if window.is_rejected() => {
+                let file = self.file.display();
+                return vec![format!("not edited: {file} is rejected as it is now; correct it by hand first")];
+            }
             Key::Edit(edit) => {
                 return vec![match edit.apply(&self.file) {
                     Ok(line) => format!("edited: {line} in {}", self.file.display()),
@@ -134,7 +142,7 @@ impl Watch {
     }
 
     /// What a fault is, and what an operator does about it.
-    fn told(&self, fault: Fault) -> String {
+    fn described(&self, fault: Fault) -> String {
         let what = match fault {
             Fault::Off => return "canary's fault: off".to_owned(),
             Fault::Errors => "errors: the canary answers 500",
@@ -165,7 +173,7 @@ fn keep_small(log: &Path) {
 }
 
 async fn read(status: &Uri) -> Option<Reading> {
-    let answer = fetch::get(status).await.ok()?;
+    let answer = fetch::ask(status, WISH).await.ok()?;
     Reading::parse(&serde_json::from_slice(&answer.body).ok()?)
 }
 
@@ -197,18 +205,28 @@ impl Reload {
     fn parse(reload: &Value) -> Option<Self> {
         let texts = |value: &Value| {
             let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
-            list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+            list.iter().filter_map(|text| text.as_str().map(|text| spelled_out(text).into_owned())).collect()
         };
         Some(Self {
             at: reload.get("at")?.to_string(),
             rejected: (reload["outcome"] == "rejected")
-                .then(|| reload["text"].as_str().unwrap_or("the file is refused").trim_end().to_owned()),
+                .then(|| spelled_lines(reload["text"].as_str().unwrap_or("the file is refused"))),
             summary: texts(&reload["summary"]),
         })
     }
 }
 
+/// Lines without letters that steer a terminal.
+fn spelled_lines(text: &str) -> String {
+    text.trim_end().lines().map(spelled_out).collect::<Vec<_>>().join("\n")
+}
+
 impl Window {
+    /// Whether the proxy rejected the file as it is now.
+    fn is_rejected(&self) -> bool {
+        self.0.back().and_then(|last| last.reload.as_ref()).is_some_and(|reload| reload.rejected.is_some())
+    }
+
     /// Takes a reading, and tells what is new since the one before.
     fn push(&mut self, reading: Reading) -> Option<String> {
         let news = self.0.back().and_then(|last| {
@@ -348,5 +366,26 @@ mod tests {
         assert_eq!(window.push(Reading { reload: reload("2", None), ..reading(2, 0, 0) }), None);
         let news = window.push(Reading { reload: reload("3", Some("error: no")), ..reading(2, 0, 0) });
         assert_eq!(news.as_deref(), Some("error: no\nrejected: generation 2 goes on"));
+        assert!(window.is_rejected(), "keys do not edit the file");
+        window.push(Reading { reload: reload("4", None), ..reading(3, 0, 0) });
+        assert!(!window.is_rejected());
+    }
+
+    #[test]
+    fn foreign_text_does_not_steer_the_terminal() {
+        let applied = serde_json::json!({ "at": "1", "outcome": "applied", "summary": ["a\u{1b}[2J → b"] });
+        assert_eq!(Reload::parse(&applied).unwrap().summary, ["a\\u{1b}[2J → b"]);
+        let rejected =
+            serde_json::json!({ "at": "1", "outcome": "rejected", "text": "error: \u{1b}c\n | a\u{202e}b\n" });
+        assert_eq!(Reload::parse(&rejected).unwrap().rejected.unwrap(), "error: \\u{1b}c\n | a\\u{202e}b");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_not_answered_is_given_up_within_a_second() {
+        assert!(WISH.patience * 2 < Duration::from_secs(1), "two pages a second");
+        // It is connected to, and never answers.
+        let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let page: Uri = format!("http://{}/status", silent.local_addr().unwrap()).parse().unwrap();
+        assert_eq!(read(&page).await, None);
     }
 }

@@ -9,14 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gauge::Gauge;
 use crate::cli::paint::Paint;
-use crate::telemetry::{self, Medium};
+use crate::telemetry::{self, Medium, WRAP};
 
 /// Erases the live line.
 const ERASE: &str = "\r\x1b[J";
-/// Automatic wrap, off and on (DECAWM).
-const WRAP: [&str; 2] = ["\x1b[?7l", "\x1b[?7h"];
 
-/// The one hand that writes to standard output.
+/// Writes to standard output: the live line and the news, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Panel(Arc<Mutex<Shown>>);
 
@@ -25,7 +23,7 @@ struct Shown {
     medium: Medium,
     paint: Paint,
     live: Live,
-    /// After the farewell nothing is written.
+    /// After the last lines nothing is written.
     closed: bool,
 }
 
@@ -108,7 +106,7 @@ impl Shown {
     fn write(&mut self, text: &str) {
         if !self.closed {
             let mut out = std::io::stdout().lock();
-            // The demo goes on when nobody looks.
+            // The demo goes on when standard output is closed.
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
     }

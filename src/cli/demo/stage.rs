@@ -85,13 +85,13 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let cast = Cast { stable, canary, dark, control, traffic, watch };
     thread::Builder::new().name("demo".to_owned()).spawn(move || cast.perform())?;
     let stopped = app.wait();
-    let farewell = match stopped {
+    let end = match stopped {
         Stopped::Drained => "stopped: every open request was answered",
         Stopped::Forced => "stopped: what was still open after 5 s was cut",
         Stopped::AtOnce => "stopped at once",
     };
     let left = folder.map_or_else(|| format!("kept {}", file.display()), Folder::leave);
-    panel.close(&[farewell.to_owned(), left]);
+    panel.close(&[end.to_owned(), left]);
     drop(keyboard);
     Ok(run::ended(stopped))
 }

@@ -14,7 +14,7 @@ use crate::cli::fetch::Wish;
 use crate::cli::{Exit, out};
 use crate::telemetry::Size;
 
-/// Health checks end what takes longer than about three seconds; then nobody reads why.
+/// Health checks end a command that takes longer than about three seconds, before it prints the reason.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs `status`.

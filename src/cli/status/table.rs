@@ -9,8 +9,10 @@ use crate::telemetry::Size;
 /// How many rows there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// As many as fit.
+    /// As many as fit, and a hint how to see the others.
     Most,
+    /// As many as fit, on a page that is shown again and again: `--all` and `--json` cannot be combined with `--watch`.
+    Watched,
     /// All.
     All,
 }
@@ -33,7 +35,7 @@ const SPARED: [usize; 4] = [1, 5, 2, 6];
 /// How an error ratio is coloured, and everything else that is.
 type Ink = fn(Paint, &str) -> String;
 
-/// The status, `size` wide and, with [`Rows::Most`], so many lines long.
+/// The status, `size` wide and, unless all rows are asked for, so many lines long.
 #[must_use]
 pub fn table(page: &Page, (size, rows): (Size, Rows), paint: Paint) -> String {
     let mut lines = head(page, size.columns, paint);
@@ -46,24 +48,25 @@ pub fn table(page: &Page, (size, rows): (Size, Rows), paint: Paint) -> String {
     let upstreams = upstreams(page, size.columns, paint);
     // Titles, blank lines, and a line for each list that says how many more there are.
     let free = size.rows.saturating_sub(lines.len() + 8).max(ROUTE_LINES_MIN * 3 / 2);
-    let room = match rows {
-        Rows::Most => free,
-        Rows::All => usize::MAX,
+    let (room, hint) = match rows {
+        Rows::Most => (free, ": --all shows them, --json has everything"),
+        Rows::Watched => (free, ""),
+        Rows::All => (usize::MAX, ""),
     };
     let for_upstreams = height(&upstreams).min(room / 3);
     let for_shadows = height(&shadows).min(room / 6);
     let for_routes = room - for_upstreams - for_shadows;
     let has_rates = page.routes.iter().any(|route| route.traffic.rate.is_some());
     lines.push(paint.dim(&layout.title(if has_rates { "REQ/S" } else { "REQUESTS" })));
-    list(&mut lines, &routes, (for_routes, "route"), paint);
+    list(&mut lines, &routes, (for_routes, "route"), hint, paint);
     if !shadows.is_empty() {
         lines.extend([String::new(), paint.dim("SHADOW")]);
-        list(&mut lines, &shadows, (for_shadows, "shadow"), paint);
+        list(&mut lines, &shadows, (for_shadows, "shadow"), hint, paint);
     }
     if !upstreams.is_empty() {
         let title = upstream_row(widths(page, size.columns), ["UPSTREAM", "ENDPOINTS", "CONNECTIONS", "IN FLIGHT"]);
         lines.extend([String::new(), paint.dim(&title)]);
-        list(&mut lines, &upstreams, (for_upstreams, "upstream"), paint);
+        list(&mut lines, &upstreams, (for_upstreams, "upstream"), hint, paint);
     }
     let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
     lines.join("\n") + "\n"
@@ -73,9 +76,13 @@ fn height(blocks: &[Vec<String>]) -> usize {
     blocks.iter().map(Vec::len).sum()
 }
 
-/// Adds as many blocks as have room, and says how many there are more.
-fn list(lines: &mut Vec<String>, blocks: &[Vec<String>], (room, what): (usize, &str), paint: Paint) {
-    let mut left = room;
+/// Adds as many blocks as have room, and says how many there are more. The first block is always shown: what is longer
+/// than the room is cut.
+fn list(lines: &mut Vec<String>, blocks: &[Vec<String>], (room, what): (usize, &str), hint: &str, paint: Paint) {
+    let Some((first, others)) = blocks.split_first() else { return };
+    let cut = first.len().saturating_sub(room.max(1));
+    lines.extend(first[..first.len() - cut].iter().cloned());
+    let mut left = room.saturating_sub(first.len());
     let fits = |block: &&Vec<String>| match left.checked_sub(block.len()) {
         Some(rest) => {
             left = rest;
@@ -83,12 +90,16 @@ fn list(lines: &mut Vec<String>, blocks: &[Vec<String>], (room, what): (usize, &
         }
         None => false,
     };
-    let shown = blocks.iter().take_while(fits).count();
-    lines.extend(blocks[..shown].iter().flatten().cloned());
-    let more = blocks.len() - shown;
-    if more > 0 {
-        let plural = if more == 1 { "" } else { "s" };
-        lines.push(paint.dim(&format!("… and {more} more {what}{plural}: --all shows them, --json has everything")));
+    let shown = if cut > 0 { 0 } else { others.iter().take_while(fits).count() };
+    lines.extend(others[..shown].iter().flatten().cloned());
+    let more = |number: usize, one: &str| {
+        let plural = if number == 1 { "" } else { "s" };
+        (number > 0).then(|| format!("{number} more {one}{plural}"))
+    };
+    let rows = more(cut, "row").map(|rows| format!("{rows} of this {what}"));
+    let left_out: Vec<String> = rows.into_iter().chain(more(others.len() - shown, what)).collect();
+    if !left_out.is_empty() {
+        lines.push(paint.dim(&format!("… and {}{hint}", left_out.join(", "))));
     }
 }
 
@@ -177,7 +188,7 @@ fn plain(_: Paint, text: &str) -> String {
 }
 
 /// Text in lines of at most `columns` letters, broken at blanks; what follows the first is indented.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let indent = text.len() - text.trim_start().len();
     for word in text.trim_start().split(' ') {

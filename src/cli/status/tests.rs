@@ -150,6 +150,27 @@ fn many_routes_are_cut_to_those_with_most_requests() {
 }
 
 #[test]
+fn a_small_terminal_shows_the_first_route() {
+    let variants: Vec<Value> = (0..7).map(|at| variant(&format!("v{at}"), 10.0, None, (at, 0))).collect();
+    let mut small = page();
+    small["routes"] = json!([route("large", &variants), route("other", &variants[..1])]);
+    small["routes"][0]["experiment"]["comparisons"] =
+        json!([{ "variant": "v1", "against": "v0", "says": "fails more often" }]);
+    let page = Page::parse(&small).unwrap();
+    for rows in [1, 12, 22, 24] {
+        for which in [Rows::Most, Rows::Watched] {
+            let text = table(&page, (Size { columns: 80, rows }, which), Paint::Plain);
+            assert!(text.contains("large ") && text.contains(" v0 ") && text.contains(" v1 "), "{rows}:\n{text}");
+            let left_out = text.lines().find(|line| line.starts_with("… and ")).unwrap_or_else(|| panic!("{text}"));
+            assert!(left_out.contains("rows of this route, 1 more route"), "{left_out}");
+            assert_eq!(left_out.contains("--"), which == Rows::Most, "--watch takes neither option: {left_out}");
+        }
+    }
+    let all = table(&page, (Size { columns: 80, rows: 24 }, Rows::All), Paint::Plain);
+    assert!(all.contains(" v6 ") && all.contains("other ") && !all.contains("… and"), "{all}");
+}
+
+#[test]
 fn rates_are_of_the_time_between_two_looks() {
     let before = Page::parse(&page()).unwrap();
     let mut later = page();

@@ -7,14 +7,20 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::ask::parsed;
 use super::page::Page;
-use super::table::{Rows, table};
+use super::table::{Rows, table, wrapped};
 use crate::cli::admin::Admin;
 use crate::cli::entry::Terminal;
 use crate::cli::fetch::Wish;
 use crate::cli::paint::Paint;
 use crate::cli::{Exit, out};
 use crate::clock::Clock;
-use crate::telemetry::Size;
+use crate::telemetry::{Size, WRAP};
+
+/// Clears the screen and goes to its first line. Before the first page only: an error before it stands below the
+/// command.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+/// Goes to the first line of the screen.
+const HOME: &str = "\x1b[H";
 
 /// The last look.
 struct Seen {
@@ -35,9 +41,7 @@ pub fn watch(admin: &Admin, every: Duration, terminal: Terminal) -> anyhow::Resu
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen: Option<Seen> = None;
-        if Size::of_stdout().is_some() {
-            out::show("\x1b[2J")?;
-        }
+        let mut begin = CLEAR;
         loop {
             tokio::select! {
                 ended = &mut ended => return ended.map(|()| Exit::Ok).map_err(anyhow::Error::from),
@@ -50,11 +54,12 @@ pub fn watch(admin: &Admin, every: Duration, terminal: Terminal) -> anyhow::Resu
             let text = match looked {
                 Ok(page) => draw(&mut seen, page, admin, terminal.stdout),
                 Err(error) if seen.is_none() => return Err(error),
-                Err(error) => format!("{}\n", terminal.stdout.red(&format!("no answer: {error:#}"))),
+                Err(error) => unanswered(&error, terminal.stdout),
             };
-            if !show(&text)? {
+            if !show(begin, &text)? {
                 return Ok(Exit::Ok);
             }
+            begin = HOME;
         }
     })
 }
@@ -77,17 +82,46 @@ fn draw(seen: &mut Option<Seen>, page: Page, admin: &Admin, paint: Paint) -> Str
         Some(size) => Size { rows: size.rows.saturating_sub(2), ..size },
         None => Size::USUAL,
     };
-    format!("{}\n{}", paint.dim(admin.url()), table(&shown, (size, Rows::Most), paint))
+    format!("{}\n{}", paint.dim(admin.url()), table(&shown, (size, Rows::Watched), paint))
+}
+
+/// Why there is no page.
+fn unanswered(error: &anyhow::Error, paint: Paint) -> String {
+    let columns = Size::of_stdout().unwrap_or(Size::USUAL).columns;
+    let text = format!("no answer: {error:#}");
+    text.lines().flat_map(|line| wrapped(line, columns)).map(|line| paint.red(&line) + "\n").collect()
 }
 
 /// Shows a page: in the place of the last one on a terminal, below it elsewhere. Returns whether it has a reader.
-fn show(text: &str) -> anyhow::Result<bool> {
-    let Some(size) = Size::of_stdout() else { return out::show(&format!("{text}\n")) };
-    let mut painted = String::from("\x1b[H");
-    // What does not fit is cut: a terminal that scrolls cannot be painted over.
-    for line in text.lines().take(size.rows.saturating_sub(1)) {
-        let _ = write!(painted, "{line}\x1b[K\r\n");
+fn show(begin: &str, text: &str) -> anyhow::Result<bool> {
+    match Size::of_stdout() {
+        Some(size) => out::show(&painted(begin, text, size.rows)),
+        None => out::show(&format!("{text}\n")),
     }
-    painted.push_str("\x1b[J");
-    out::show(&painted)
+}
+
+/// The page for a terminal. What does not fit is cut, in both directions: a terminal that wraps a line or scrolls cannot
+/// be painted over.
+fn painted(begin: &str, text: &str, rows: usize) -> String {
+    let [off, on] = WRAP;
+    let mut painted = format!("{begin}{off}");
+    for line in text.lines().take(rows.saturating_sub(1)) {
+        // Erased first: after a line that takes the last column too, the terminal would erase its last letter.
+        let _ = write!(painted, "\x1b[K{line}\r\n");
+    }
+    let _ = write!(painted, "\x1b[J{on}");
+    painted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut_and_not_wrapped() {
+        let text = "one\ntwo\nthree\n";
+        let whole = painted(CLEAR, text, 24);
+        assert_eq!(whole, "\x1b[2J\x1b[H\x1b[?7l\x1b[Kone\r\n\x1b[Ktwo\r\n\x1b[Kthree\r\n\x1b[J\x1b[?7h");
+        assert_eq!(painted(HOME, text, 3), "\x1b[H\x1b[?7l\x1b[Kone\r\n\x1b[Ktwo\r\n\x1b[J\x1b[?7h");
+    }
 }

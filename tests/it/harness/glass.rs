@@ -87,6 +87,13 @@ impl Glass {
                 self.rows[self.row].cells.truncate(self.column);
                 self.rows[self.row].wrapped = false;
             }
+            "\x1b[H" => (self.row, self.column, self.full) = (0, 0, false),
+            "\x1b[2J" => self.rows.iter_mut().for_each(|row| *row = Row::default()),
+            "\x1b[K" => {
+                let row = &mut self.rows[self.row];
+                row.cells.truncate(self.column);
+                row.wrapped = false;
+            }
             "\x1b[?7l" => self.wrap = false,
             "\x1b[?7h" => self.wrap = true,
             colour if colour.ends_with('m') => {}

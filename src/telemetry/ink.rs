@@ -1,0 +1,117 @@
+//! Colour on a terminal.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use super::screen::{Medium, Screen};
+
+/// A variant by its number: stable is green, canary yellow, further ones take turns.
+pub(super) const VARIANTS: [&str; 6] = ["32", "33", "36", "35", "34", "31"];
+
+/// Whether text may be coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ink {
+    /// Text as it is.
+    #[default]
+    Plain,
+    /// Text with ANSI colours.
+    Colour,
+}
+
+impl Ink {
+    /// Begins a colour or style by its code, such as `32` or `1;31`.
+    pub(super) const fn begins(self, code: &'static str) -> Sgr {
+        Sgr { ink: self, code }
+    }
+
+    /// Whether colour is on.
+    #[must_use]
+    pub const fn is_on(self) -> bool {
+        matches!(self, Self::Colour)
+    }
+
+    /// How a standard stream is shown that is written to in this way.
+    #[must_use]
+    pub fn screen(self, stream: &impl IsTerminal) -> Screen {
+        Screen { medium: Medium::of(stream), ink: self }
+    }
+
+    /// What matters.
+    #[must_use]
+    pub fn bold(self, text: &str) -> String {
+        self.sgr("1", text)
+    }
+
+    /// What may be skipped.
+    #[must_use]
+    pub fn dim(self, text: &str) -> String {
+        self.sgr("2", text)
+    }
+
+    /// Good news.
+    #[must_use]
+    pub fn green(self, text: &str) -> String {
+        self.sgr("32", text)
+    }
+
+    /// Bad news.
+    #[must_use]
+    pub fn red(self, text: &str) -> String {
+        self.sgr("31", text)
+    }
+
+    /// Something to look at.
+    #[must_use]
+    pub fn yellow(self, text: &str) -> String {
+        self.sgr("33", text)
+    }
+
+    /// Something to type or open.
+    #[must_use]
+    pub fn cyan(self, text: &str) -> String {
+        self.sgr("36", text)
+    }
+
+    /// A variant by its number: stable is green, canary yellow, further ones take turns.
+    #[must_use]
+    pub fn variant(self, number: usize, text: &str) -> String {
+        self.sgr(VARIANTS[number % VARIANTS.len()], text)
+    }
+
+    fn sgr(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// A style's escape sequence; nothing without colour. An empty code ends all styles.
+#[derive(Clone, Copy)]
+pub(super) struct Sgr {
+    ink: Ink,
+    code: &'static str,
+}
+
+impl fmt::Display for Sgr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ink {
+            Ink::Plain => Ok(()),
+            Ink::Colour => write!(f, "\x1b[{}m", self.code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_written_where_it_is_wanted() {
+        assert_eq!(Ink::Plain.begins("32").to_string(), "");
+        assert_eq!(Ink::Colour.begins("32").to_string(), "\x1b[32m");
+        assert_eq!(Ink::Colour.begins("").to_string(), "\x1b[m");
+        assert_eq!(Ink::Plain.red("x"), "x");
+        assert_eq!(Ink::Colour.red("x"), "\x1b[31mx\x1b[0m");
+    }
+}
