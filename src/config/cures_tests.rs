@@ -152,6 +152,7 @@ fn what_would_not_load_is_not_proposed() {
         "shadow = 'http://10.0.0.2'",
         "limits = 'much'",
         "limits = '99999999999GiB'",
+        "limits = '999999999GB'",
         "rewrite = 'https://x'",
         "timeout = '5'",
         "canary = { upstream = 'v2', weight = '1e1' }",

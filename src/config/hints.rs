@@ -1,5 +1,7 @@
 //! Values of the wrong kind, and how they are written rightly.
 
+use std::fmt::Write as _;
+
 use super::brackets::bare;
 use super::context::Context;
 use super::document::{Node, Value};
@@ -47,7 +49,7 @@ fn in_quotes(key: &str, number: &str) -> String {
     let is_port = number.parse::<u16>().is_ok_and(|port| port > 0);
     match key {
         "address" if is_port => format!("write `\"127.0.0.1:{number}\"`: an address and a port, in quotes"),
-        "address" => format!("write an address and a port, such as `\"127.0.0.1:8080\"`; {}", super::address::PORTS),
+        "address" => format!("write `\"127.0.0.1:8080\"`: an address and a port, in quotes; {}", super::address::PORTS),
         "endpoints" | "url" if is_port => format!("write `\"http://127.0.0.1:{number}\"`: a URL, in quotes"),
         "endpoints" | "url" => "write `\"http://host:port\"`: a URL, in quotes".to_owned(),
         _ => format!("write `\"{number}\"`, in quotes"),
@@ -112,7 +114,9 @@ pub(super) fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
-            _ if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            _ if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c)); // writing to memory cannot fail
+            }
             _ => out.push(c),
         }
     }

@@ -27,9 +27,9 @@ pub(super) fn of_text(title: &str, text: &str) -> Option<String> {
         "[route.rewrite]" if fits(paths::is_plain_path) => key("prefix"),
         "[route.timeout]" if fits(|text| value::parse_duration(text).is_some()) => key("request"),
         "[route.limits]" if text.eq_ignore_ascii_case("websocket") => Some("upgrade = [\"websocket\"]".to_owned()),
-        "[route.limits]" if fits(|text| value::parse_size(text).is_some()) => key("body"),
+        "[route.limits]" if fits(is_body) => key("body"),
         "[route.limits]" => {
-            let size = value::binary(text).filter(|size| value::parse_size(size).is_some())?;
+            let size = value::binary(text).filter(|size| is_body(size))?;
             Some(format!("body = \"{size}\""))
         }
         "[traces]" if fits(traces::is_collector) => key("otlp"),
@@ -107,6 +107,11 @@ fn condition(text: &str) -> Option<String> {
 /// A string as TOML has it, unless it is long.
 fn repeated(text: &str) -> String {
     quoted(if text.len() > REPEATED_MAX { "…" } else { text })
+}
+
+/// Whether a text is a size that a body may have.
+fn is_body(text: &str) -> bool {
+    value::parse_size(text).is_some_and(|bytes| bytes <= super::route::BODY_MAX)
 }
 
 /// Whether a route may respond with this status.

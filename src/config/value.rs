@@ -161,7 +161,8 @@ pub(super) fn binary(text: &str) -> Option<String> {
         "g" | "gb" | "gib" | "gi" => "GiB",
         _ => return None,
     };
-    (1..=15).contains(&digits).then(|| format!("{}{unit}", &text[..digits]))
+    let size = (1..=15).contains(&digits).then(|| format!("{}{unit}", &text[..digits]));
+    size.filter(|size| parse_size(size).is_some())
 }
 
 /// The bytes of a size.
@@ -412,7 +413,7 @@ mod tests {
         check("0B", Some(0));
         assert_eq!(binary("10MB").as_deref(), Some("10MiB"));
         assert_eq!(binary("64").as_deref(), Some("64B"));
-        assert_eq!((binary("MB"), binary("10 parsecs")), (None, None));
+        assert_eq!((binary("MB"), binary("10 parsecs"), binary("99999999999GB")), (None, None, None));
         for bad in ["64", "64KB", "64kib", "", "KiB", "-1B", "99999999999999999999B", "99999999999GiB"] {
             check(bad, None);
         }

@@ -337,7 +337,7 @@ fn every_address_of_the_admin_listener_is_handed_over() {
     // Another file, so that the old process does not reload it first.
     std::fs::write(service.dir.path().join("next.toml"), rules(&echo, "")).unwrap();
     install(service.dir.path(), |path| {
-        let run = format!("exec {} run next.toml --workers 2", BINARY);
+        let run = format!("exec {BINARY} run next.toml --workers 2");
         script(&run)(path);
     });
     service.hand_over();
