@@ -91,18 +91,32 @@ pub(super) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Red
 
 /// Refuses what browsers would take for something below the page that they are on.
 fn destination(context: &mut Context<'_>, to: &Text<'_>) {
-    if to.is_empty() || to.contains(char::is_whitespace) {
+    if !is_one_word(to) {
         let message = "a redirect leads to a URL or a path, without spaces";
         context.report(Finding::error("bad-template", to.span, message));
         return;
     }
-    if to.starts_with('/') || to.starts_with("{path}") || to.starts_with("{scheme}://") || has_scheme(to) {
+    if leads_away(to) {
         return;
     }
     let message =
         format!("`{}` begins with neither a scheme nor a slash: browsers add it to the path they are at", &**to);
     let help = format!("write `https://{}` for another host, `/{}` for a path", &**to, &**to);
     context.report(Finding::error("relative-redirect", to.span, message).help(help));
+}
+
+/// Whether a text may be the destination of a redirect.
+pub(super) fn is_destination(text: &str) -> bool {
+    is_one_word(text) && leads_away(text) && Template::parse(text).is_ok()
+}
+
+fn is_one_word(to: &str) -> bool {
+    !to.is_empty() && !to.contains(char::is_whitespace)
+}
+
+/// Whether a browser does not take it for something below the page that it is on.
+fn leads_away(to: &str) -> bool {
+    to.starts_with('/') || to.starts_with("{path}") || to.starts_with("{scheme}://") || has_scheme(to)
 }
 
 /// Whether it begins with a scheme (RFC 3986 §3.1). `example.com:8080` does not: that is a host with a port.

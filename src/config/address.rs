@@ -1,4 +1,4 @@
-//! Addresses that listeners accept at. A name is none: it may lead elsewhere tomorrow. `localhost` is 127.0.0.1.
+//! Addresses that listeners accept at. A name is refused, since what it resolves to may change. `localhost` is 127.0.0.1.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -12,6 +12,31 @@ pub(super) enum Use {
     Listener,
     /// The admin listener: never at every address.
     Admin,
+}
+
+/// What a port is.
+pub(super) const PORTS: &str = "a port is a number from 1 to 65535";
+
+/// Why this is no port.
+pub(super) fn not_a_port(port: &str) -> String {
+    if is_digits(port) { format!("`{port}` is not a port: {PORTS}") } else { format!("`{port}` is not a port") }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether an address can be reached by others than the operators of a private network.
+pub(super) fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+    }
+}
+
+/// Whether a text is an address with a port.
+pub(super) fn is_address(text: &str) -> bool {
+    parse(text).is_some()
 }
 
 /// An address and a port, or an error.
@@ -31,8 +56,7 @@ fn parse(text: &str) -> Option<SocketAddr> {
         _ if host.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST,
         _ => return text.parse().ok(),
     };
-    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    port.parse().ok().filter(|_| digits).map(|port| SocketAddr::from((ip, port)))
+    port.parse().ok().filter(|_| is_digits(port)).map(|port| SocketAddr::from((ip, port)))
 }
 
 /// Why a text is no address with a port, and how one is written.
@@ -47,7 +71,11 @@ fn refusal(text: &str, purpose: Use) -> (String, String) {
         Use::Listener => ("0.0.0.0", "8080"),
         Use::Admin => ("127.0.0.1", "9900"),
     };
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    // A public address is not proposed to the admin listener, which refuses it.
+    let proposed = |address: SocketAddr| {
+        let is_refused = purpose == Use::Admin && is_public(address.ip());
+        if is_refused { SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())) } else { address }
+    };
     if purpose == Use::Admin && matches!(text, "off" | "none" | "false" | "") {
         let help = "the admin listener is always on: write `127.0.0.1:9900`, which only this machine reaches";
         return (message, help.to_owned());
@@ -56,16 +84,21 @@ fn refusal(text: &str, purpose: Use) -> (String, String) {
         return (format!("`{text}` is a Unix socket, which this version does not listen on"), usual.to_owned());
     }
     if let Some(rest) = text.split_once("://").map(|(_, rest)| rest.trim_end_matches('/')) {
-        let help = if parse(rest).is_some() { format!("write `{rest}`, without a scheme") } else { usual.to_owned() };
+        let help = match parse(rest) {
+            Some(address) if proposed(address) == address => format!("write `{rest}`, without a scheme"),
+            Some(address) => format!("write `{}`, without a scheme", proposed(address)),
+            None => usual.to_owned(),
+        };
         return (message, help);
     }
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return (
-            format!("`{text}` has no port"),
-            format!("write `{}`", SocketAddr::new(ip, port.parse().unwrap_or(0))),
-        );
+        let address = SocketAddr::new(ip, port.parse().unwrap_or(0));
+        return (format!("`{text}` has no port"), format!("write `{}`", proposed(address)));
     }
-    if digits(text) {
+    if is_digits(text) && text.parse::<u16>().is_err() {
+        return (not_a_port(text), usual.to_owned());
+    }
+    if is_digits(text) {
         return (
             format!("`{text}` has no address"),
             written(if purpose == Use::Admin { everywhere } else { "" }, text),
@@ -74,15 +107,18 @@ fn refusal(text: &str, purpose: Use) -> (String, String) {
     let Some((host, given)) = text.rsplit_once(':') else {
         return (message, usual.to_owned());
     };
-    if digits(given) && given.parse::<u16>().is_err() {
-        return (format!("`{given}` is not a port: ports end at 65535"), usual.to_owned());
+    let number = given.parse::<u16>().ok().filter(|_| is_digits(given));
+    if is_digits(given) && number.is_none() {
+        return (not_a_port(given), usual.to_owned());
     }
-    match host.parse::<std::net::Ipv6Addr>() {
-        Ok(_) if digits(given) => return (message, format!("write `[{host}]:{given}`: IPv6 stands in brackets")),
-        _ if host == "*" && digits(given) => return (message, written(everywhere, given)),
-        _ => {}
+    if let (Ok(ip), Some(number)) = (host.parse::<std::net::Ipv6Addr>(), number) {
+        let address = proposed(SocketAddr::from((ip, number)));
+        return (message, format!("write `{address}`: IPv6 stands in brackets"));
     }
-    if digits(given) && super::value::is_host(host) && host.contains(|c: char| c.is_ascii_alphabetic()) {
+    if host == "*" && number.is_some() {
+        return (message, written(everywhere, given));
+    }
+    if number.is_some() && super::value::is_host(host) && host.contains(|c: char| c.is_ascii_alphabetic()) {
         let message = format!("`{host}` is a name; a listener accepts at an address of this machine");
         let help = match purpose {
             Use::Listener => format!(
@@ -121,8 +157,16 @@ mod tests {
     #[test]
     fn what_is_wrong_with_an_address_is_said() {
         for (text, purpose, message, help) in [
-            (":80800", Use::Listener, "ports end at 65535", "`0.0.0.0:8080`"),
-            ("0.0.0.0:99999999999", Use::Listener, "ports end at 65535", "`0.0.0.0:8080`"),
+            (":80800", Use::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
+            ("0.0.0.0:99999999999", Use::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
+            ("80800", Use::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
+            ("0.0.0.0", Use::Admin, "has no port", "write `127.0.0.1:9900`"),
+            ("8.8.8.8", Use::Admin, "has no port", "write `127.0.0.1:9900`"),
+            ("10.1.2.3", Use::Admin, "has no port", "write `10.1.2.3:9900`"),
+            ("::", Use::Admin, "has no port", "write `127.0.0.1:9900`"),
+            ("2001:db8::1:2:3:4:5:9900", Use::Admin, "not an address", "write `127.0.0.1:9900`"),
+            ("http://0.0.0.0:9901", Use::Admin, "not an address", "write `127.0.0.1:9901`, without a scheme"),
+            ("http://10.1.2.3:9901", Use::Admin, "not an address", "write `10.1.2.3:9901`, without a scheme"),
             ("8080", Use::Listener, "has no address", "write `:8080`"),
             ("9911", Use::Admin, "has no address", "write `127.0.0.1:9911`"),
             ("0.0.0.0", Use::Listener, "has no port", "write `0.0.0.0:8080`"),

@@ -1,14 +1,14 @@
-//! `[admin]`: one address or several, and never a public one, since the admin listener asks nobody who they are.
+//! `[admin]`: one address or several, and never a public one, since the admin listener has no authentication.
 //!
 //! Loopback, link-local and private addresses are not public. Addresses of 100.64.0.0/10, the shared address space of
 //! RFC 6598, are public unless the file says otherwise: the pods of some Kubernetes networks have them, and so have the
 //! customers of providers, who are strangers to each other.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::address::{Use, address};
+use super::address::{Use, address, is_public};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Reader, Text};
@@ -26,7 +26,7 @@ pub(super) const ADMIN: Spec = Spec {
             "address",
             Form::OneOrMore(&Form::Text),
             "\"127.0.0.1:9900\"",
-            "Where it accepts: one address or a list; never a public one.",
+            "Where it accepts: one address or a list of at most 16; never a public one.",
         ),
         optional(
             "private_networks",
@@ -40,6 +40,9 @@ pub(super) const ADMIN: Spec = Spec {
 /// The shared address space (RFC 6598).
 const SHARED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
 
+/// How many addresses it may have.
+const ADDRESSES_MAX: usize = 16;
+
 /// Compiles `[admin]`.
 pub(super) fn admin(
     context: &mut Context<'_>,
@@ -52,7 +55,12 @@ pub(super) fn admin(
     if let Some((item, _)) = items.as_ref().filter(|(_, all)| all.is_empty()) {
         item.refuse(context, "empty-list", "`address` is empty: the admin listener needs one address at least");
     }
-    let items = items.map(|(_, all)| all).unwrap_or_default();
+    if let Some((item, all)) = items.as_ref().filter(|(_, all)| all.len() > ADDRESSES_MAX) {
+        let message = format!("`address` has {} addresses; at most {ADDRESSES_MAX} are supported", all.len());
+        item.refuse(context, "too-many", message);
+    }
+    let mut items = items.map(|(_, all)| all).unwrap_or_default();
+    items.truncate(ADDRESSES_MAX);
     let private: Vec<IpNet> = match reader.get("private_networks") {
         Some(item) => item.one_or_more().iter().filter_map(|item| private_network(context, item)).collect(),
         None => Vec::new(),
@@ -62,18 +70,23 @@ pub(super) fn admin(
     for item in items {
         let Some(text) = item.place_text(context) else { continue };
         let Some(address) = address(context, &text, Use::Admin) else { continue };
-        let first = known.iter().find(|(before, ..)| *before == address && address.port() != 0);
+        let same = |other: SocketAddr| canonical(other) == canonical(address) && address.port() != 0;
+        let first = known.iter().find(|(before, ..)| same(*before));
         if let Some((_, first, is_expanded)) = first {
             // `["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]` means one address where the variable is not set.
             if !is_expanded && text.written.is_none() {
-                let finding = Finding::error("duplicate-address", text.span, format!("`{}` stands here twice", &*text));
+                let finding = Finding::error(
+                    "duplicate-address",
+                    text.span,
+                    format!("`{}` stands here twice", canonical(address)),
+                );
                 context.report(finding.saying("and again here").also(*first, "first here"));
             }
             continue;
         }
         known.push((address, text.span, text.written.is_some()));
         refuse_public(context, &text, address, &private);
-        if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+        if listeners.iter().any(|listener| same(listener.address)) {
             let message = format!("`{}` is taken by a listener", &*text);
             context.report(Finding::error("duplicate-address", text.span, message));
         }
@@ -81,12 +94,17 @@ pub(super) fn admin(
     if known.is_empty() { vec![usual] } else { known.into_iter().map(|(address, ..)| address).collect() }
 }
 
+/// The address as IPv4 where it is an IPv4 address in IPv6 form, such as `[::ffff:127.0.0.1]:9900`.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, address: SocketAddr, private: &[IpNet]) {
     let ip = address.ip().to_canonical();
     if !is_public(ip) || private.iter().any(|net| net.contains(&ip)) {
         return;
     }
-    let message = format!("`{}` is a public address, and the admin listener asks nobody who they are", &**text);
+    let message = format!("`{}` is a public address, and the admin listener has no authentication", &**text);
     let help = if IpNet::V4(SHARED).contains(&ip) {
         "100.64.0.0/10 is address space that providers share among their customers; where it is a network of your own, \
          such as a network of pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`"
@@ -112,13 +130,6 @@ fn private_network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNet> 
                 fc00::/7 are private always, and everything else is public";
     context.report(Finding::error("not-private", item.span(), message).help(help));
     None
-}
-
-fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-    }
 }
 
 #[cfg(test)]
@@ -163,8 +174,20 @@ mod tests {
             Ok(&["[::1]:9900", "[fd00::1]:9900"]),
         );
         check(r#"address = "${POD_IP:-127.0.0.1}:9900""#, None, Ok(&["127.0.0.1:9900"]));
+        let mapped = r#"address = ["127.0.0.1:9900", "[::ffff:127.0.0.1]:9900"]"#;
+        check(mapped, None, Err("`127.0.0.1:9900` stands here twice"));
         check("address = []", None, Err("empty-list"));
         check("", None, Ok(&["127.0.0.1:9900"]));
+    }
+
+    #[test]
+    fn addresses_are_bounded() {
+        let many = |count: u32| {
+            let all: Vec<_> = (0..count).map(|port| format!("\"127.0.0.1:{}\"", 20_000 + port)).collect();
+            format!("address = [{}]", all.join(", "))
+        };
+        assert!(load(&many(16), None).is_ok_and(|(all, _)| all.len() == 16));
+        check(&many(17), None, Err("`address` has 17 addresses; at most 16 are supported"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tables in the wrong brackets: `[[upstream]]` for `[upstream.NAME]`, `[route]` for `[[route]]`.
 
+use std::borrow::Cow;
+
 use super::compile::FILE;
 use super::context::Context;
 use super::diagnostic::Finding;
@@ -7,6 +9,7 @@ use super::document::{Entry, Table, TableId, Value};
 use super::reader::{Item, Named};
 use super::source::Span;
 use super::spec::{Form, Spec};
+use super::{hints, shorthand, value};
 
 /// How many letters of a name are repeated in a help line.
 const NAME_MAX: usize = 63;
@@ -14,7 +17,7 @@ const NAME_MAX: usize = 63;
 /// One table where a list of tables is expected: the table, unless names stand in its title.
 pub(super) fn list(context: &mut Context<'_>, item: &Item<'_>, spec: &'static Spec) -> Option<TableId> {
     let Value::Table(id) = &item.node.value else {
-        let help = format!("write `{}`", spec.title);
+        let help = shorthand::of_element(spec.title, &item.node.value);
         item.mismatch_with(context, ("a list of tables", help.as_str()));
         return None;
     };
@@ -23,7 +26,7 @@ pub(super) fn list(context: &mut Context<'_>, item: &Item<'_>, spec: &'static Sp
     let called =
         entries.iter().find(|entry| matches!(entry.node.value, Value::Table(_)) && entry.key.len() <= NAME_MAX);
     let help = match called.filter(|_| !known && spec.position("name").is_some()) {
-        Some(entry) => format!("write `{}`, and `name = \"{}\"` in it", spec.title, entry.key),
+        Some(entry) => format!("write `{}`, and `name = {}` in it", spec.title, hints::quoted(&entry.key)),
         None => format!("write `{}`, in double brackets", spec.title),
     };
     item.mismatch_with(context, ("a list of tables", help.as_str()));
@@ -81,10 +84,17 @@ fn wrong(context: &mut Context<'_>, (key, at): (&str, Span), name: Option<&str>)
 
 /// `write [upstream.NAME]`.
 fn titled(key: &str, name: Option<&str>) -> String {
-    match name.filter(|name| !name.is_empty() && name.len() <= NAME_MAX && !name.contains("${")) {
+    // What is no name is reported as such.
+    match name.filter(|name| value::is_name(name)) {
         Some(name) => format!("write `[{key}.{name}]`, without `name`"),
         None => format!("write `[{key}.NAME]`"),
     }
+}
+
+/// A key as it is written: in quotes where it needs them.
+pub(super) fn bare(key: &str) -> Cow<'_, str> {
+    let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if is_bare { Cow::Borrowed(key) } else { Cow::Owned(hints::quoted(key)) }
 }
 
 /// What is wrong when the table at `key`, of which there is one already, is defined again; nothing when it is not a

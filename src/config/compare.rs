@@ -100,14 +100,18 @@ fn tolerance(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<(String, f64
 
 fn amount(context: &mut Context<'_>, item: &Item<'_>) -> Option<f64> {
     let Some(digits) = item.digits() else {
-        item.mismatch(context, "a number");
+        item.mismatch_number(context, "a number", |digits| not_negative(digits).is_some());
         return None;
     };
-    let found = digits.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    let found = not_negative(digits);
     if found.is_none() {
         item.refuse(context, "out-of-range", "a tolerance is a finite number, and not negative");
     }
     found
+}
+
+fn not_negative(digits: &str) -> Option<f64> {
+    digits.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)
 }
 
 /// A path as it was written, if it is one.

@@ -127,7 +127,7 @@ impl<'e> Context<'e> {
         self.diagnostics.keep(Diagnostic { severity, code, message, labels, help, order });
     }
 
-    /// Adds help where a string that does not fit has a variable without braces.
+    /// Adds a line of help where a string that does not fit has a variable without braces.
     fn with_braces(&self, mut finding: Finding) -> Finding {
         let written = finding.labels.first().map_or("", |(at, _)| self.files.text(*at));
         if finding.severity == Severity::Error
@@ -135,7 +135,8 @@ impl<'e> Context<'e> {
             && written.starts_with(['"', '\''])
             && let Some(name) = env::unbraced(written)
         {
-            finding.help = Some(format!("a variable of the environment is written `${{{name}}}`"));
+            let braces = format!("a variable of the environment is written `${{{name}}}`");
+            finding.help = Some(finding.help.map_or_else(|| braces.clone(), |help| format!("{help}\n{braces}")));
         }
         finding
     }

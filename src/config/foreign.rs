@@ -33,10 +33,19 @@ const SPLIT: Meaning = Elsewhere("write `canary = { upstream = \"…\", weight =
 const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which says who gets which variant");
 const PAIR: Meaning =
     Stands("certificates", "write `certificates = [{ cert = \"….pem\", key = \"….key\" }]`, or a directory");
+const BY_LISTENER: Meaning =
+    Stands("listener", "write `listener = \"NAME\"`, the `name` of a `[[listener]]` that takes these requests");
 const URL: Meaning = Stands(
     "stable",
     "a route names its upstream: write `stable = \"NAME\"` here, and the URL in `[upstream.NAME]` as `endpoints`",
 );
+
+/// Words of a variant, in both of its tables.
+const VARIANT: &[Entry] = &[
+    ("percent percentage share traffic ratio", Key("weight")),
+    ("service to stable target endpoints url backend cluster", Key("upstream")), // Traefik
+    ("match header cookie tenant user segment", TARGETS),
+];
 
 /// The words of each table, by its title; `*` is every table.
 const WORDS: &[(&str, &[Entry])] = &[
@@ -112,7 +121,7 @@ const WORDS: &[(&str, &[Entry])] = &[
         &[
             ("hosts hostname hostnames domain domains server_name authority", Key("host")),
             ("prefix paths uri path_prefix pathprefix location regex path_regexp", Key("path")),
-            ("port entrypoint entrypoints entry_points scheme protocol", Key("listener")),
+            ("port entrypoint entrypoints entry_points scheme protocol", BY_LISTENER),
             (
                 "rule rules",
                 Elsewhere("each condition has a key: `host`, `path`, `methods`, `header`, `query`, `cookie`"),
@@ -120,22 +129,8 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("tenant user segment cidr country jwt client_ip client_cert", TARGETS),
         ],
     ),
-    (
-        "[route.canary]",
-        &[
-            ("percent percentage share traffic ratio", Key("weight")),
-            ("service to stable target endpoints url backend cluster", Key("upstream")), // Traefik
-            ("match header cookie tenant user segment", TARGETS),
-        ],
-    ),
-    (
-        "[[route.variant]]",
-        &[
-            ("percent percentage share traffic ratio", Key("weight")),
-            ("service to stable target endpoints url backend cluster", Key("upstream")), // Traefik
-            ("match header cookie tenant user segment", TARGETS),
-        ],
-    ),
+    ("[route.canary]", VARIANT),
+    ("[[route.variant]]", VARIANT),
     (
         "[[route.target]]",
         &[
@@ -153,7 +148,11 @@ const WORDS: &[(&str, &[Entry])] = &[
     ),
     (
         "[route.redirect]",
-        &[("url location target destination", Key("to")), ("code status_code permanent", Key("status"))],
+        &[
+            ("url location target destination", Key("to")),
+            ("code status_code", Key("status")),
+            ("permanent", Stands("status", "write `status = 308`")),
+        ],
     ),
     ("[route.respond]", &[("code status_code", Key("status")), ("text content message", Key("body"))]),
     (
@@ -176,18 +175,21 @@ const WORDS: &[(&str, &[Entry])] = &[
         "[route.limits]",
         &[
             ("body_size max_body max_body_size client_max_body_size body_bytes", Key("body")),
-            ("websocket websockets", Key("upgrade")),
+            ("websocket websockets", Stands("upgrade", "write `upgrade = [\"websocket\"]`")),
         ],
     ),
     (
         "[[listener]]",
         &[
             ("listen bind port addr host ip on", Stands("address", "write `address = \"0.0.0.0:8080\"`")),
-            ("cert certs certificate certificates key ssl https", Key("tls")),
+            (
+                "cert certs certificate certificates key ssl https",
+                Stands("tls", "write `tls = { certificates = [\"certs/\"] }`"),
+            ),
             ("http2 h2 protocol protocols", Elsewhere("leave it out: every listener serves HTTP/1.1 and HTTP/2")),
             ("http3 quic unix socket", Unsupported),
             ("route routes match", Elsewhere("write `[[route]]` at the top, with `match = { listener = \"NAME\" }`")),
-            ("timeout timeouts keepalive keep_alive", Key("limits")),
+            ("timeout timeouts keepalive keep_alive", Stands("limits", "write `limits = { idle_timeout = \"60s\" }`")),
             ("proxyprotocol proxy", Key("proxy_protocol")),
         ],
     ),
@@ -195,7 +197,7 @@ const WORDS: &[(&str, &[Entry])] = &[
         "[listener.tls]",
         &[
             ("cert key cert_file key_file crt ssl_certificate certfile", PAIR),
-            ("ca client_ca mtls clientauth", Key("client_auth")),
+            ("ca client_ca mtls clientauth", Stands("client_auth", "write `client_auth = { ca = \"….pem\" }`")),
             ("acme letsencrypt certresolver cert_resolver auto", Unsupported),
         ],
     ),
@@ -206,7 +208,10 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("target targets node nodes backend backends port upstream", Key("endpoints")), // HAProxy
             ("lb_policy policy algorithm lb strategy loadbalancer load_balancer", Key("balance")),
             ("timeout connecttimeout connect", Key("connect_timeout")),
-            ("maxconn max_connections max_conns keepalive pool", Key("limits")),
+            (
+                "maxconn max_connections max_conns keepalive pool",
+                Stands("limits", "write `limits = { connections = 1024 }`"),
+            ),
             (
                 "weight weights",
                 Elsewhere("an endpoint has a weight: `endpoints = [{ url = \"http://…\", weight = 2 }]`"),
@@ -253,32 +258,6 @@ pub(super) fn otherwise(title: &str) -> Option<&'static str> {
         Elsewhere(help) if title == "[route.headers]" => Some(help),
         Elsewhere(_) | Key(_) | Stands(..) | Unsupported => None,
     }
-}
-
-/// The key of a table that a value alone stands for: `match = "/x"` means `match = { path = "/x" }`.
-const SHORT: &[(&str, &str)] = &[
-    ("[[listener]]", "address"),
-    ("[access_log]", "sink"),
-    ("[upstream.NAME]", "endpoints"),
-    ("[route.canary]", "upstream"),
-    ("[[route.variant]]", "upstream"),
-    ("[[route.target]]", "serve"),
-    ("[route.shadow]", "upstream"),
-    ("[route.redirect]", "to"),
-    ("[route.respond]", "body"),
-    ("[route.rewrite]", "prefix"),
-    ("[route.timeout]", "request"),
-    ("[route.limits]", "body"),
-    ("[traces]", "otlp"),
-    ("[listener.tls]", "certificates"),
-];
-
-/// The key that a string alone stands for in the place of the table with this title.
-pub(super) fn short(title: &str, text: &str) -> Option<&'static str> {
-    if title == "[route.match]" {
-        return Some(if text.starts_with('/') || text == "*" { "path" } else { "host" });
-    }
-    SHORT.iter().find(|(known, _)| *known == title).map(|(_, key)| *key)
 }
 
 #[cfg(test)]

@@ -1,38 +1,35 @@
 //! Values of the wrong kind, and how they are written rightly.
 
+use std::fmt::Write as _;
+
+use super::brackets::bare;
 use super::context::Context;
 use super::document::{Node, Value};
-use super::foreign;
 use super::reader::Item;
+use super::shorthand;
 use super::spec::Spec;
+use super::value;
 
 /// How long a value may be that is repeated in a help line.
-const REPEATED_MAX: usize = 60;
+pub(super) const REPEATED_MAX: usize = 60;
 
-/// Help for a value that is not of the kind that is expected.
+/// Keys whose strings are of a grammar that no number fits.
+const NO_NUMBERS: &[&str] =
+    &["path", "prefix", "to", "host", "cidr", "country", "trusted_proxies", "private_networks", "from", "otlp"];
+
+/// Help for a value that is not of the kind that is expected, which is no number.
 pub(super) fn cure((key, expected): (&str, &str), value: &Value<'_>) -> Option<String> {
-    let is_number = expected.starts_with("a number") || expected.starts_with("a whole number");
     match value {
-        Value::String(text) if is_number && text.contains("${") => {
-            Some("a variable stands in a string only: write the number itself".to_owned())
-        }
-        Value::String(text) if is_number => {
-            let digits = text.trim().trim_end_matches('%').trim_end();
-            digits.parse::<f64>().ok().filter(|number| number.is_finite()).map(|_| without_quotes(digits))
-        }
         Value::String(text) if expected.starts_with("true or false") => switch(text).map(without_quotes),
         Value::Integer(digits, _) if expected.starts_with("true or false") => {
             switch(digits).map(|word| format!("write `{word}`"))
         }
-        Value::Integer(port, 10) if key == "address" => {
-            Some(format!("write `\"127.0.0.1:{port}\"`: an address and a port, in quotes"))
-        }
-        Value::Integer(text, 10) | Value::Float(text) if expected.starts_with("a string") => {
-            Some(format!("write `\"{text}\"`, in quotes"))
-        }
-        Value::Array(all) if expected.starts_with("a string") || is_number => match &all[..] {
+        Value::Integer(_, 10) | Value::Float(_) if NO_NUMBERS.contains(&key) => None,
+        Value::Float(_) if key == "name" => None,
+        Value::Integer(text, 10) | Value::Float(text) if expected.starts_with("a string") => Some(in_quotes(key, text)),
+        Value::Array(all) if expected.starts_with("a string") => match &all[..] {
             [Node { value: Value::String(text), .. }] if text.len() <= REPEATED_MAX => {
-                Some(format!("write `\"{text}\"`, without brackets"))
+                Some(format!("write `{}`, without brackets", quoted(text)))
             }
             _ => Some("one value stands here, without brackets".to_owned()),
         },
@@ -47,12 +44,92 @@ pub(super) fn cure((key, expected): (&str, &str), value: &Value<'_>) -> Option<S
     }
 }
 
+/// A number where a string is expected: a port where a place is.
+fn in_quotes(key: &str, number: &str) -> String {
+    let is_port = number.parse::<u16>().is_ok_and(|port| port > 0);
+    match key {
+        "address" if is_port => format!("write `\"127.0.0.1:{number}\"`: an address and a port, in quotes"),
+        "address" => format!("write `\"127.0.0.1:8080\"`: an address and a port, in quotes; {}", super::address::PORTS),
+        "endpoints" | "url" if is_port => format!("write `\"http://127.0.0.1:{number}\"`: a URL, in quotes"),
+        "endpoints" | "url" => "write `\"http://host:port\"`: a URL, in quotes".to_owned(),
+        _ => format!("write `\"{number}\"`, in quotes"),
+    }
+}
+
+/// Help where a number is expected; `fits` says whether a number would do.
+pub(super) fn number(value: &Value<'_>, expected: &str, fits: impl Fn(&str) -> bool) -> Option<String> {
+    let found = |text: &str| {
+        // A sign of percent means what it says where percent are expected.
+        let text = if expected == PERCENT { text.trim_end().trim_end_matches('%') } else { text };
+        decimal(text.trim()).filter(|number| fits(number))
+    };
+    match value {
+        Value::String(text) if text.contains("${") => {
+            Some("a variable stands in a string only: write the number itself".to_owned())
+        }
+        Value::String(text) => found(text).map(|number| without_quotes(&number)),
+        Value::Array(all) => {
+            let written = match &all[..] {
+                [Node { value: Value::String(text), .. }] => {
+                    found(text).map(|number| format!("write `{number}`, without brackets and quotes"))
+                }
+                [Node { value: Value::Integer(text, 10) | Value::Float(text), .. }] => {
+                    found(text).map(|number| format!("write `{number}`, without brackets"))
+                }
+                _ => None,
+            };
+            written.or_else(|| Some("one number stands here, without brackets".to_owned()))
+        }
+        Value::Integer(..)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime
+        | Value::Tables(_)
+        | Value::Table(_) => None,
+    }
+}
+
+/// What a weight must be.
+pub(super) const PERCENT: &str = "a number from 0 to 100";
+
+/// A decimal number as TOML has it, without zeros in front and without an exponent.
+fn decimal(text: &str) -> Option<String> {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if text.len() > REPEATED_MAX || !are_digits(whole) || !are_digits(decimals) {
+        return None;
+    }
+    let whole = match whole.trim_start_matches('0') {
+        "" => "0",
+        whole => whole,
+    };
+    Some(if digits.contains('.') { format!("{sign}{whole}.{decimals}") } else { format!("{sign}{whole}") })
+}
+
+/// A text as a string of TOML.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            _ if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c)); // writing to memory cannot fail
+            }
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
 fn without_quotes(value: &str) -> String {
     format!("write `{value}`, without quotes")
 }
 
 /// What a word of a switch means.
-fn switch(text: &str) -> Option<&'static str> {
+pub(super) fn switch(text: &str) -> Option<&'static str> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" | "enabled" => Some("true"),
         "false" | "no" | "off" | "0" | "disabled" => Some("false"),
@@ -62,37 +139,35 @@ fn switch(text: &str) -> Option<&'static str> {
 
 /// Help for a value where a table of this kind is expected.
 pub(super) fn as_table(context: &Context<'_>, item: &Item<'_>, spec: &Spec) -> Option<String> {
-    let key = item.key;
+    let key = bare(item.key);
+    if item.element && spec.title.starts_with("[[") {
+        return Some(shorthand::of_element(spec.title, &item.node.value));
+    }
+    let written = context.files.text(item.span());
     let inner = match &item.node.value {
         Value::Tables(_) => {
-            let title = spec.title.replace("NAME", key);
+            let title = spec.title.replace("NAME", &key);
             return title.starts_with('[').then(|| format!("write `{title}`, in single brackets, once"));
         }
         // Such as `:9900`, which the admin listener refuses.
         Value::String(_) if spec.title == "[admin]" => {
             return Some("write `[admin]`, and below it `address = \"127.0.0.1:9900\"`".to_owned());
         }
-        Value::String(text) => foreign::short(spec.title, text),
-        Value::Array(all) => match all.first().map(|node| &node.value) {
-            Some(Value::String(text)) => foreign::short(spec.title, text),
-            _ => None,
-        },
-        Value::Integer(..) if spec.title == "[route.respond]" => Some("status"),
-        Value::Integer(..) | Value::Float(_) if matches!(spec.title, "[route.canary]" | "[route.shadow]") => {
-            return Some(format!(
-                "write `{key} = {{ upstream = \"…\", weight = {} }}`",
-                context.files.text(item.span())
-            ));
+        Value::String(text) => shorthand::of_text(spec.title, text),
+        Value::Array(all) => shorthand::of_list(spec.title, all),
+        Value::Integer(digits, 10) if spec.title == "[route.respond]" => {
+            shorthand::is_status(digits).then(|| format!("status = {digits}"))
         }
-        Value::Boolean(_) if spec.title == "[kill]" => Some("all"),
-        Value::Boolean(true) if spec.title == "[listener.tls]" => {
-            return Some("write `tls = { certificates = [\"certs/\"] }`".to_owned());
+        Value::Integer(digits, 10) | Value::Float(digits)
+            if matches!(spec.title, "[route.canary]" | "[route.shadow]") =>
+        {
+            value::is_weight(digits).then(|| format!("upstream = \"…\", weight = {written}"))
         }
+        Value::Boolean(_) if spec.title == "[kill]" => Some(format!("all = {written}")),
+        Value::Boolean(true) if spec.title == "[listener.tls]" => Some(shorthand::CERTIFICATES.to_owned()),
         Value::Integer(..) | Value::Float(_) | Value::Boolean(_) | Value::Datetime | Value::Table(_) => None,
     }?;
-    let written = context.files.text(item.span());
-    let written = if written.len() > REPEATED_MAX || written.contains('\n') { "…" } else { written };
-    Some(format!("write `{key} = {{ {inner} = {written} }}`"))
+    Some(format!("write `{key} = {{ {inner} }}`"))
 }
 
 #[cfg(test)]
@@ -103,11 +178,6 @@ mod tests {
     fn values_are_put_right() {
         let text = |text: &'static str| Value::String(text.into());
         for (expected, value, help) in [
-            ("a number from 0 to 100", text("5"), Some("write `5`, without quotes")),
-            ("a number from 0 to 100", text("5 %"), Some("write `5`, without quotes")),
-            ("a whole number", text("${N}"), Some("a variable stands in a string only: write the number itself")),
-            ("a whole number", text("nan"), None),
-            ("a whole number", text("five"), None),
             ("true or false", text("yes"), Some("write `true`, without quotes")),
             ("true or false", Value::Integer("0".into(), 10), Some("write `false`")),
             ("true or false", text("perhaps"), None),
@@ -117,6 +187,40 @@ mod tests {
             ("a table", text("x"), None),
         ] {
             assert_eq!(cure(("x", expected), &value).as_deref(), help, "{expected} {value:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_put_right() {
+        let text = |text: &'static str| Value::String(text.into());
+        let bare = |number: &str| Some(format!("write `{number}`, without quotes"));
+        let variable = || Some("a variable stands in a string only: write the number itself".to_owned());
+        let list = || Some("one number stands here, without brackets".to_owned());
+        for (expected, value, help) in [
+            (PERCENT, text("5"), bare("5")),
+            (PERCENT, text("5 %"), bare("5")),
+            (PERCENT, text("05"), bare("5")),
+            (PERCENT, text("00.50"), bare("0.50")),
+            (PERCENT, text("0.5%"), bare("0.5")),
+            (PERCENT, text("1e1"), None),
+            (PERCENT, text("500"), None),
+            (PERCENT, text("5."), None),
+            (PERCENT, text("nan"), None),
+            (PERCENT, text("five"), None),
+            (PERCENT, text("${N}"), variable()),
+            ("a number from 0 to 1", text("1%"), None),
+            (PERCENT, Value::Array(vec![]), list()),
+        ] {
+            assert_eq!(number(&value, expected, value::is_weight), help, "{expected} {value:?}");
+        }
+    }
+
+    #[test]
+    fn texts_are_quoted() {
+        for (text, expected) in
+            [("", r#""""#), ("a'b", r#""a'b""#), ("a\"b\\", r#""a\"b\\""#), ("a\nb\u{7f}", r#""a\u000Ab\u007F""#)]
+        {
+            assert_eq!(quoted(text), expected);
         }
     }
 }

@@ -317,7 +317,7 @@ pub(super) fn access_log(context: &mut Context<'_>, reader: Option<&Reader<'_>>)
         match number {
             Some(number) if (0.0..=1.0).contains(&number) => log.sample = number,
             Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
-            None => item.mismatch(context, "a number from 0 to 1"),
+            None => item.mismatch_number(context, "a number from 0 to 1", value::is_share),
         }
     }
     reader.finish(context);

@@ -9,6 +9,8 @@ mod client_tls;
 mod compare;
 mod compile;
 mod context;
+#[cfg(test)]
+mod cures_tests;
 mod diagnostic;
 mod dns;
 mod document;
@@ -36,6 +38,7 @@ mod schema;
 mod segment;
 mod shadow;
 mod shadowed;
+mod shorthand;
 mod source;
 mod spec;
 mod suggest;

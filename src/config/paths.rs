@@ -22,6 +22,20 @@ pub(super) fn is_plain_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(is_path_byte) && normal.is_ok_and(|normal| *normal == *path)
 }
 
+/// Whether a text is a path pattern: `/x` or `/x/*`.
+pub(super) fn is_path(text: &str) -> bool {
+    is_plain_path(plain(text).0)
+}
+
+/// The path of a pattern that must be plain, and whether all below it is meant.
+fn plain(text: &str) -> (&str, bool) {
+    match text.strip_suffix("/*") {
+        Some("") => ("/", true),
+        Some(path) => (path, true),
+        None => (text, false),
+    }
+}
+
 /// A path pattern: `/x`, `/x/*` or `{ regex = "…" }`.
 pub(super) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Option<PathPattern> {
     if item.is_table() {
@@ -31,14 +45,14 @@ pub(super) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Option<PathPat
         return path_regex(context, &regex_text?).map(PathPattern::Regex);
     }
     let text = item.text(context)?;
-    let (plain, prefix) = text.strip_suffix("/*").map_or((&*text, false), |plain| (plain, true));
-    let probe = if plain.is_empty() && prefix { "/" } else { plain };
+    let (probe, prefix) = plain(&text);
     if !is_plain_path(probe) {
         let (message, help) = not_plain(&text, (probe, if prefix { "/*" } else { "" }));
         context.report(Finding::error("bad-path", text.span, message).help(help));
         return None;
     }
-    Some(if prefix { PathPattern::Prefix(plain.to_owned()) } else { PathPattern::Exact(plain.to_owned()) })
+    let path = text.strip_suffix("/*").unwrap_or(&text).to_owned();
+    Some(if prefix { PathPattern::Prefix(path) } else { PathPattern::Exact(path) })
 }
 
 /// Why this is no path to match (`text` is `path` and, for all below it, `rest`), and how it is written.

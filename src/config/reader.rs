@@ -234,7 +234,7 @@ impl<'d> Reader<'d> {
         let finding = Finding::error("unknown-key", at, format!("unknown key `{key}`{place}"));
         let unsupported = || format!("`{key}` is not supported by this version of Pointsman");
         if self.is_sibling(entry) {
-            return finding.help(format!("write `{}`, and `name = \"{key}\"` in it", self.spec.title));
+            return finding.help(format!("write `{}`, and `name = {}` in it", self.spec.title, hints::quoted(key)));
         }
         if self.spec.later.contains(&key) {
             return finding.help(unsupported());
@@ -286,6 +286,12 @@ impl<'d> Item<'d> {
     pub(super) fn mismatch(&self, context: &mut Context<'_>, expected: &str) {
         let finding = self.of_wrong_type(expected);
         context.report(finding.maybe_help(hints::cure((self.key, expected), &self.node.value)));
+    }
+
+    /// Reports a value that is no number; `fits` says whether a number would do.
+    pub(super) fn mismatch_number(&self, context: &mut Context<'_>, expected: &str, fits: impl Fn(&str) -> bool) {
+        let help = hints::number(&self.node.value, expected, fits);
+        context.report(self.of_wrong_type(expected).maybe_help(help));
     }
 
     /// Reports a value of the wrong kind, and how the right one is written.
@@ -348,7 +354,8 @@ impl<'d> Item<'d> {
     /// A whole number in these bounds.
     pub(super) fn integer(&self, context: &mut Context<'_>, range: RangeInclusive<i64>) -> Option<i64> {
         let Value::Integer(digits, radix) = &self.node.value else {
-            self.mismatch(context, "a whole number");
+            let fits = |digits: &str| digits.parse().is_ok_and(|value| range.contains(&value));
+            self.mismatch_number(context, "a whole number", fits);
             return None;
         };
         let value = i64::from_str_radix(digits, *radix).ok();

@@ -106,6 +106,9 @@ const LIMITS: Spec = Spec {
     later: &[],
 };
 
+/// The largest body that a route may allow, in bytes.
+pub(super) const BODY_MAX: u64 = 1 << 50;
+
 /// What `upgrade` may name.
 const UPGRADES: &[&str] = &["websocket"];
 
@@ -236,7 +239,7 @@ fn timeouts(context: &mut Context<'_>, reader: &Reader<'_>) -> Timeouts {
 
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> RouteLimits {
     let Some(reader) = reader.table(context, "limits", &LIMITS) else { return RouteLimits::default() };
-    let body = reader.get("body").and_then(|item| value::size(context, &item, (0, 1 << 50)));
+    let body = reader.get("body").and_then(|item| value::size(context, &item, (0, BODY_MAX)));
     let mut websocket = false;
     for item in reader.get("upgrade").map(|item| item.one_or_more()).unwrap_or_default() {
         if value::word(context, &item, UPGRADES).is_some() && std::mem::replace(&mut websocket, true) {

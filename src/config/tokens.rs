@@ -25,7 +25,7 @@ pub(super) struct Tokens {
 /// What a file is made of, within bounds.
 pub(super) fn tokens(source: Text<'_>) -> Result<Tokens, TooMuch> {
     // A token for every two bytes at most, in all but odd files: grown step by step, the list would be copied again and
-    // again. What of the room is not used takes no memory.
+    // again. The part of the list that stays unused takes no memory.
     let mut tokens = Vec::with_capacity((source.input().len() / 2 + 1).min(TOKENS_MAX));
     let (mut open, mut tables, mut last) = (0_u32, 0, TokenKind::Newline);
     for token in source.lex() {

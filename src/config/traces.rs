@@ -58,7 +58,7 @@ pub(super) fn traces(
         match item.digits().map(|digits| digits.parse::<f64>().unwrap_or(f64::NAN)) {
             Some(number) if (0.0..=1.0).contains(&number) => sample = number,
             Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
-            None => item.mismatch(context, "a number from 0 to 1"),
+            None => item.mismatch_number(context, "a number from 0 to 1", value::is_share),
         }
     }
     let service = reader.text(context, "service").map_or_else(|| "pointsman".to_owned(), |text| text.to_string());
@@ -141,6 +141,11 @@ fn collector(context: &mut Context<'_>, text: &Text<'_>) -> Option<Place> {
     }
 }
 
+/// Whether a text says where a collector is.
+pub(super) fn is_collector(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 /// What stands in a collector's URL; else what is wrong with it, and what to do.
 fn parse(text: &str) -> Result<Place, (&'static str, &'static str)> {
     let uri = text.parse::<Uri>().map_err(|_| ("is not a URL", EXAMPLE))?;
@@ -157,7 +162,7 @@ fn parse(text: &str) -> Result<Place, (&'static str, &'static str)> {
         Some(port) => {
             let digits = port.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
             let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0);
-            port.ok_or(("names a port that there is not", "a port is a number from 1 to 65535"))?
+            port.ok_or(("names a port that there is not", super::address::PORTS))?
         }
     };
     let host = host.trim_matches(['[', ']']).to_owned();

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::address::not_a_port;
 use super::client_tls::{self, Owner, SystemRoots, UPSTREAM_TLS};
 use super::context::Context;
 use super::diagnostic::Finding;
@@ -182,6 +183,11 @@ fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<Endpoi
     }
 }
 
+/// Whether a text is the URL of an endpoint.
+pub(super) fn is_endpoint(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("`{url}` is not a URL"))?;
     let protocol = match scheme {
@@ -217,11 +223,6 @@ fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
     let bare = if relative == host { bare } else { host };
     let host = bare.parse::<IpAddr>().map_or_else(|_| EndpointHost::Name(bare.to_ascii_lowercase()), EndpointHost::Ip);
     Ok((protocol, host, port))
-}
-
-fn not_a_port(port: &str) -> String {
-    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    format!("`{port}` is not a port{}", if digits { ": they go from 1 to 65535" } else { "" })
 }
 
 #[cfg(test)]

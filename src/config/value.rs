@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
+use super::hints::PERCENT;
 use super::reader::{Item, Reader, Text};
 use super::source::{Span, offset};
 use crate::route::{HostPattern, Weight};
@@ -22,9 +23,7 @@ const NAME_MAX: usize = 63;
 
 /// Checks a name that the user chose.
 pub(super) fn name(context: &mut Context<'_>, name: &str, at: Span) -> bool {
-    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let rest = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-    if begins && rest && name.len() <= NAME_MAX {
+    if is_name(name) {
         return true;
     }
     let message = format!("`{name}` is not a name");
@@ -33,10 +32,22 @@ pub(super) fn name(context: &mut Context<'_>, name: &str, at: Span) -> bool {
     false
 }
 
+/// Whether a text is a name as the user may choose it.
+pub(super) fn is_name(name: &str) -> bool {
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let rest = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    begins && rest && name.len() <= NAME_MAX
+}
+
+/// Whether digits are a weight in percent.
+pub(super) fn is_weight(digits: &str) -> bool {
+    percent(digits).is_ok()
+}
+
 /// A weight in percent, exactly: at most four decimals.
 pub(super) fn weight(context: &mut Context<'_>, item: &Item<'_>) -> Option<Weight> {
     let Some(digits) = item.digits() else {
-        item.mismatch(context, "a number from 0 to 100");
+        item.mismatch_number(context, PERCENT, is_weight);
         return None;
     };
     match percent(digits) {
@@ -66,6 +77,11 @@ fn percent(digits: &str) -> Result<u32, (&'static str, &'static str)> {
     let number = |text: &str| text.bytes().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
     let millionths = number(whole) * 10_000 + number(&format!("{decimals:0<4}"));
     if millionths > 1_000_000 { Err(RANGE) } else { Ok(millionths) }
+}
+
+/// Whether digits are a share from 0 to 1.
+pub(super) fn is_share(digits: &str) -> bool {
+    digits.parse::<f64>().is_ok_and(|number| (0.0..=1.0).contains(&number))
 }
 
 /// A duration such as `1h30m`.
@@ -136,7 +152,7 @@ pub(super) fn size(context: &mut Context<'_>, item: &Item<'_>, (min, max): (u64,
 }
 
 /// A size as it is written here, of one as it is often written elsewhere, such as `10MB` or `64k`.
-fn binary(text: &str) -> Option<String> {
+pub(super) fn binary(text: &str) -> Option<String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
         "" | "bytes" | "byte" => "B",
@@ -145,10 +161,12 @@ fn binary(text: &str) -> Option<String> {
         "g" | "gb" | "gib" | "gi" => "GiB",
         _ => return None,
     };
-    (1..=15).contains(&digits).then(|| format!("{}{unit}", &text[..digits]))
+    let size = (1..=15).contains(&digits).then(|| format!("{}{unit}", &text[..digits]));
+    size.filter(|size| parse_size(size).is_some())
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+/// The bytes of a size.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
     let unit = match text[digits..].trim_start_matches(' ') {
@@ -286,31 +304,39 @@ pub(super) fn is_host(host: &str) -> bool {
 /// A host pattern: `shop.example.com` or `*.shop.example.com`.
 pub(super) fn host(context: &mut Context<'_>, item: &Item<'_>) -> Option<HostPattern> {
     let text = item.text(context)?;
-    let refuse = |context: &mut Context<'_>, message: String, help: &str| {
-        context.report(Finding::error("bad-host", text.span, message).help(help));
-        None
-    };
+    match host_pattern(&text) {
+        Ok(pattern) => Some(pattern),
+        Err((message, help)) => {
+            context.report(Finding::error("bad-host", text.span, message).help(help));
+            None
+        }
+    }
+}
+
+/// Whether a text is a host pattern.
+pub(super) fn is_host_pattern(text: &str) -> bool {
+    host_pattern(text).is_ok()
+}
+
+/// The host pattern in a text; else what is wrong with it, and what to do.
+fn host_pattern(text: &str) -> Result<HostPattern, (String, &'static str)> {
     let lower = text.to_ascii_lowercase();
     let lower = lower.strip_suffix('.').unwrap_or(&lower);
     let (suffix, wild) = lower.strip_prefix("*.").map_or((lower, false), |suffix| (suffix, true));
     if suffix == "*" {
-        return refuse(context, "`*` alone is not a host".to_owned(), "leave `host` out to take every host");
+        return Err(("`*` alone is not a host".to_owned(), "leave `host` out to take every host"));
     }
     if suffix.contains('*') {
-        return refuse(context, format!("`{lower}` has a `*` in the wrong place"), "`*.` may only stand in front");
+        return Err((format!("`{lower}` has a `*` in the wrong place"), "`*.` may only stand in front"));
     }
     if suffix.rsplit_once(':').is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok()) {
-        return refuse(
-            context,
-            format!("`{lower}` has a port"),
-            "the port of a request's host is ignored: leave it out",
-        );
+        return Err((format!("`{lower}` has a port"), "the port of a request's host is ignored: leave it out"));
     }
     if !is_host(suffix) || (wild && suffix.starts_with('[')) {
         let help = "write `shop.example.com` or `*.shop.example.com`";
-        return refuse(context, format!("`{}` is not a host", &*text), help);
+        return Err((format!("`{text}` is not a host"), help));
     }
-    Some(if wild { HostPattern::Wildcard(format!(".{suffix}")) } else { HostPattern::Exact(suffix.to_owned()) })
+    Ok(if wild { HostPattern::Wildcard(format!(".{suffix}")) } else { HostPattern::Exact(suffix.to_owned()) })
 }
 
 /// A duration of a key, where "0s" means none.
@@ -387,7 +413,7 @@ mod tests {
         check("0B", Some(0));
         assert_eq!(binary("10MB").as_deref(), Some("10MiB"));
         assert_eq!(binary("64").as_deref(), Some("64B"));
-        assert_eq!((binary("MB"), binary("10 parsecs")), (None, None));
+        assert_eq!((binary("MB"), binary("10 parsecs"), binary("99999999999GB")), (None, None, None));
         for bad in ["64", "64KB", "64kib", "", "KiB", "-1B", "99999999999999999999B", "99999999999GiB"] {
             check(bad, None);
         }

@@ -1,0 +1,184 @@
+//! What a diagnostic proposes loads when it is written.
+
+use super::load_text;
+
+/// A file with a place for a part, without listeners and routes.
+const EMPTY: &str = "schema = 1\n@\n";
+const TOP: &str = "schema = 1\n@\n[[listener]]\naddress = '127.0.0.1:0'\n";
+const LISTENER: &str = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n@\n";
+const ADMIN: &str = "schema = 1\n[admin]\naddress = @\n[[listener]]\naddress = '127.0.0.1:0'\n";
+const ADDRESS: &str = "schema = 1\n[[listener]]\naddress = @\n";
+const UPSTREAM: &str = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n[upstream]\n@\n";
+const NAMED: &str = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n@\nendpoints = 'http://10.0.0.1'\n";
+const ENDPOINTS: &str = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n[upstream.v1]\nendpoints = @\n";
+const ANSWER: &str = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n[[route]]\nname = 'r'\n@\n";
+const MATCH: &str =
+    "schema = 1\n[[listener]]\nname = 'NAME'\naddress = '127.0.0.1:0'\n[[route]]\nname = 'r'\n@\nrespond = {}\n";
+
+/// A file with a place in a route that forwards.
+fn route(part: &str) -> String {
+    let upstreams = "[upstream.v1]\nendpoints = 'http://10.0.0.1'\n[upstream.v2]\nendpoints = 'http://10.0.0.2'\n";
+    let route = "[[route]]\nname = 'r'\nsticky = 'client_ip'\nmatch = { path = '/x/*' }\nstable = 'v1'\n";
+    format!("schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n{upstreams}{route}{part}\n")
+}
+
+/// What the help of the first error proposes: all that stands in backticks.
+fn proposed(file: &str) -> Vec<String> {
+    let errors = load_text("routes.toml", file, &|_| None).expect_err(file);
+    let help = errors.iter().next().and_then(|error| error.help.clone()).unwrap_or_default();
+    let line = help.lines().next().unwrap_or_default();
+    let is_proposal = line.contains("write `");
+    line.split('`').skip(1).step_by(2).filter(|_| is_proposal).map(str::to_owned).collect()
+}
+
+/// The wrong part, and what its help proposes, which stands in its place line by line and loads.
+fn check(frame: &str, wrong: &str, cure: &[&str]) {
+    let found = proposed(&frame.replace('@', wrong));
+    assert!(found.len() >= cure.len() && found[..cure.len()] == *cure, "{wrong}: {found:?}");
+    let right = frame.replace('@', &cure.join("\n").replace('…', "v2"));
+    assert!(load_text("routes.toml", &right, &|_| None).is_ok(), "{right}");
+}
+
+/// The wrong part, whose help proposes nothing, since nothing would load.
+fn check_without(frame: &str, wrong: &str) {
+    assert_eq!(proposed(&frame.replace('@', wrong)), Vec::<String>::new(), "{wrong}");
+}
+
+#[test]
+fn proposed_addresses_load() {
+    let quoted = ADMIN.replace('@', "'@'");
+    for wrong in ["0.0.0.0", "8.8.8.8", "::"] {
+        check(&quoted, wrong, &["127.0.0.1:9900"]);
+    }
+    check(&quoted, "http://0.0.0.0:9901", &["127.0.0.1:9901"]);
+    check(&quoted, "http://127.0.0.1:9901/", &["127.0.0.1:9901"]);
+    check(&quoted, "8.8.8.8:9901", &["127.0.0.1:9901"]);
+    check(&quoted, "off", &["127.0.0.1:9900"]);
+    check(ADMIN, "9911", &["\"127.0.0.1:9911\""]);
+    check(ADDRESS, "8080", &["\"127.0.0.1:8080\""]);
+    check(ADDRESS, "80800", &["\"127.0.0.1:8080\""]);
+    check(&ADDRESS.replace('@', "'@'"), "80800", &["0.0.0.0:8080"]);
+    check(ADDRESS, "[':8080']", &["\":8080\""]);
+    check(ENDPOINTS, "8080", &["\"http://127.0.0.1:8080\""]);
+    assert_eq!(proposed(&ENDPOINTS.replace('@', "80800")), ["\"http://host:port\""]);
+    check(&ENDPOINTS.replace('@', "[{ url = @ }]"), "8080", &["\"http://127.0.0.1:8080\""]);
+}
+
+#[test]
+fn proposed_tables_load() {
+    check(EMPTY, "listener = [':8080']", &["[[listener]]", "address = \":8080\""]);
+    check(EMPTY, "listener = ':8080'", &["[[listener]]", "address = \":8080\""]);
+    check(&route("@"), "variant = ['v2']", &["[[route.variant]]", "name = \"v2\"", "upstream = \"v2\""]);
+    check(
+        &route("canary = { upstream = 'v2' }\n@"),
+        "target = ['canary']",
+        &["[[route.target]]", "serve = \"canary\"", "header = { x-beta = \"1\" }"],
+    );
+    for (wrong, cure) in [
+        ("canary = 'v2'", "canary = { upstream = \"v2\" }"),
+        ("canary = ['v2']", "canary = { upstream = \"v2\" }"),
+        ("canary = 5", "canary = { upstream = \"…\", weight = 5 }"),
+        ("shadow = 'v2'", "shadow = { upstream = \"v2\", weight = 5 }"),
+        ("shadow = 5.5", "shadow = { upstream = \"…\", weight = 5.5 }"),
+        ("limits = 'websocket'", "limits = { upgrade = [\"websocket\"] }"),
+        ("limits = '10MiB'", "limits = { body = \"10MiB\" }"),
+        ("limits = '10MB'", "limits = { body = \"10MiB\" }"),
+        ("rewrite = '/'", "rewrite = { prefix = \"/\" }"),
+        ("timeout = '5s'", "timeout = { request = \"5s\" }"),
+    ] {
+        check(&route("@"), wrong, &[cure]);
+    }
+    for (wrong, cure) in [
+        ("redirect = ['https://b.example/']", "redirect = { to = \"https://b.example/\" }"),
+        ("respond = 404", "respond = { status = 404 }"),
+        ("respond = '404'", "respond = { status = 404 }"),
+        ("respond = 'a\\b \"c\"'", "respond = { body = \"a\\\\b \\\"c\\\"\" }"),
+    ] {
+        check(ANSWER, wrong, &[cure]);
+    }
+    for (wrong, cure) in [
+        ("match = '/x/*'", "match = { path = \"/x/*\" }"),
+        ("match = '*'", "match = { path = \"/*\" }"),
+        ("match = '*.a.example'", "match = { host = \"*.a.example\" }"),
+        ("match = 'a.example/x'", "match = { host = \"a.example\", path = \"/x\" }"),
+        ("match = ['/x', '/y/*']", "match = { path = [\"/x\", \"/y/*\"] }"),
+    ] {
+        check(MATCH, wrong, &[cure]);
+    }
+    check(TOP, "access_log = 'off'", &["access_log = { sink = \"off\" }"]);
+    check(TOP, "kill = true", &["kill = { all = true }"]);
+    check(UPSTREAM, "a = 'http://10.0.0.1'", &["a = { endpoints = \"http://10.0.0.1\" }"]);
+    check(UPSTREAM, "a = '10.0.0.1:80'", &["a = { endpoints = \"http://10.0.0.1:80\" }"]);
+    check(
+        UPSTREAM,
+        "a = ['http://10.0.0.1', 'http://10.0.0.2']",
+        &["a = { endpoints = [\"http://10.0.0.1\", \"http://10.0.0.2\"] }"],
+    );
+    check(NAMED, "[[upstream]]\nname = 'app'", &["[upstream.app]"]);
+}
+
+#[test]
+fn proposed_values_load() {
+    let weight = route("canary = { upstream = 'v2', weight = @ }");
+    for (wrong, cure) in [("'5'", "5"), ("'05'", "5"), ("'5 %'", "5"), ("['5']", "5"), ("[0.5]", "0.5")] {
+        check(&weight, wrong, &[cure]);
+    }
+    let connections = LISTENER.replace('@', "limits = { connections = @ }");
+    check(&connections, "'020'", &["20"]);
+    check(&LISTENER.replace('@', "[access_log]\nsample = @"), "'0.5'", &["0.5"]);
+    check(&route("salt = @"), "['a\"b\\c']", &["\"a\\\"b\\\\c\""]);
+    check(&route("salt = @"), "7", &["\"7\""]);
+    check(&MATCH.replace('@', "").replace("'r'", "@"), "7", &["\"7\""]);
+}
+
+#[test]
+fn proposed_keys_load() {
+    for word in ["scheme = 'https'", "protocol = 'https'", "port = 443"] {
+        check(&MATCH.replace('@', "match = { @ }"), word, &["listener = \"NAME\""]);
+    }
+    check(&route("[route.limits]\n@"), "websocket = true", &["upgrade = [\"websocket\"]"]);
+    check(&ANSWER.replace('@', "redirect = { to = '/', @ }"), "permanent = true", &["status = 308"]);
+    check(LISTENER, "timeout = '5s'", &["limits = { idle_timeout = \"60s\" }"]);
+    check(&ENDPOINTS.replace('@', "'http://10.0.0.1'\n@"), "maxconn = 5", &["limits = { connections = 1024 }"]);
+}
+
+#[test]
+fn what_would_not_load_is_not_proposed() {
+    for wrong in [
+        "canary = 'The new one'",
+        "canary = ['v1', 'v2']",
+        "canary = 500",
+        "shadow = 101",
+        "shadow = 'http://10.0.0.2'",
+        "limits = 'much'",
+        "limits = '99999999999GiB'",
+        "limits = '999999999GB'",
+        "rewrite = 'https://x'",
+        "timeout = '5'",
+        "canary = { upstream = 'v2', weight = '1e1' }",
+        "canary = { upstream = 'v2', weight = '500' }",
+        "priority = '1.5'",
+    ] {
+        check_without(&route("@"), wrong);
+    }
+    for wrong in ["redirect = 'b.example'", "redirect = '/{nothing}'", "respond = 99", "respond = 600"] {
+        check_without(ANSWER, wrong);
+    }
+    for wrong in ["match = 'Host(`a`)'", "match = '/a b'", "match = 'a b/x'", "match = ['/x', 'a.example']"] {
+        check_without(MATCH, wrong);
+    }
+    check_without(&MATCH.replace('@', "match = { path = @ }"), "5");
+    check_without(&LISTENER.replace('@', "limits = { connections = @ }"), "'1.5'");
+    check_without(&LISTENER.replace('@', "limits = { connections = @ }"), "'0'");
+    check_without(&LISTENER.replace('@', "[access_log]\nsample = @"), "'5%'");
+    check_without(UPSTREAM, "a = 'ftp://10.0.0.1'");
+    check_without(UPSTREAM, "a = 'http://10.0.0.1/x'");
+    assert_eq!(proposed(&NAMED.replace('@', "[[upstream]]\nname = 'My App'")), ["[upstream.NAME]"]);
+}
+
+#[test]
+fn a_variable_without_braces_does_not_hide_other_help() {
+    let file = MATCH.replace('@', "match = { path = 'a$USD' }");
+    let errors = load_text("routes.toml", &file, &|_| None).expect_err(&file).to_string();
+    assert!(errors.contains("write `/a$USD`") && errors.contains("is written `${USD}`"), "{errors}");
+}
