@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
-use super::veil::Kind;
+use super::veil::{Kind, Variable};
 use crate::route::Part;
 
 /// The string with its variables filled in. What they produced is noted, so that nothing shows it.
@@ -39,8 +39,9 @@ pub(super) fn expand<'t>(context: &mut Context<'_>, text: &'t str, (at, kind): (
         };
         match variable(context, &from[..=end], at) {
             Some(Value::Environment(value)) => {
+                let (at, from_at) = (out.len(), text.len() - from.len());
                 out.push_str(&value);
-                values.push((from[..=end].to_owned(), value));
+                values.push(Variable { written: from[..=end].to_owned(), value, at, from: from_at });
             }
             Some(Value::Default(value)) => out.push_str(value),
             None => whole = false,

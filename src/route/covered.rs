@@ -1,53 +1,88 @@
 //! Explanations and comparisons without what variables of the environment produced: both are read by people who may not
-//! see every value of the file.
+//! see every value of the file. Every field is named here, so that a new one is not forgotten.
 
-use super::{Comparison, Explanation, HeaderEdit, Masks, Matched, Outcome, Told};
+use super::{Comparison, Copied, Explanation, Masks, Matched, Outcome, RouteChange, Served, Told};
 
 impl Explanation {
-    /// The explanation with all that comes out of the rules masked; what comes out of the request stays.
+    /// The explanation with its sentences masked. A sentence that has a part of the request is masked as a whole. The
+    /// request itself is not masked. Header edits, the redirect and what is forwarded are masked where they are made.
     pub(super) fn covered(mut self, masks: &Masks) -> Self {
         if masks.is_empty() {
             return self;
         }
-        let cover = |text: &mut String| *text = masks.covered(std::mem::take(text));
-        for (_, place) in self.tenant.iter_mut().chain(&mut self.user) {
-            cover(place);
+        let Self {
+            method: _,
+            host: _,
+            path: _,
+            client_ip: _,
+            tenant,
+            user,
+            route,
+            steps,
+            outcome,
+            denied,
+            dropped,
+            request_headers: _,
+            response_headers: _,
+            nearly,
+        } = &mut self;
+        for (_, place) in tenant.iter_mut().chain(user) {
+            cover(place, masks);
         }
-        let matched = self.route.iter_mut().chain(&mut self.nearly);
-        matched.for_each(|Matched { why, .. }| cover(why));
-        let told = |told: &mut Told| {
-            cover(&mut told.text);
-            told.salt.iter_mut().for_each(cover);
-        };
-        self.steps.iter_mut().for_each(told);
-        self.denied.iter_mut().chain(&mut self.dropped).for_each(cover);
-        for edit in self.request_headers.iter_mut().chain(&mut self.response_headers) {
-            match edit {
-                HeaderEdit::Remove(text) | HeaderEdit::Set(_, text) | HeaderEdit::Add(_, text) => cover(text),
-            }
-        }
-        match &mut self.outcome {
-            Outcome::Refused(_) | Outcome::NoRoute | Outcome::Respond(_) => {}
-            Outcome::Redirect(_, to) => cover(to),
-            Outcome::Serve(served) => {
-                match &mut served.forwarded_path {
-                    Ok(text) | Err(text) => cover(text),
-                }
-                served.forwarded_host.iter_mut().for_each(cover);
-                served.copied.iter_mut().for_each(|copied| told(&mut copied.told));
-            }
+        // Names are kept as they are written.
+        route.iter_mut().chain(nearly).for_each(|Matched { name: _, place: _, why }| cover(why, masks));
+        steps.iter_mut().for_each(|step| step.cover(masks));
+        denied.iter_mut().chain(dropped).for_each(|text| cover(text, masks));
+        match outcome {
+            Outcome::Refused(_) | Outcome::NoRoute | Outcome::Respond(_) | Outcome::Redirect(..) => {}
+            Outcome::Serve(served) => served.cover(masks),
         }
         self
+    }
+}
+
+impl Served {
+    fn cover(&mut self, masks: &Masks) {
+        let Self {
+            decision: _,
+            variant: _,
+            upstream: _,
+            variants: _,
+            anew: _,
+            forwarded_path: _,
+            forwarded_host: _,
+            copied,
+        } = self;
+        if let Some(copied) = copied {
+            let Copied { upstream: _, chance: _, told } = &mut **copied;
+            told.cover(masks);
+        }
+    }
+}
+
+impl Told {
+    fn cover(&mut self, masks: &Masks) {
+        let Self { text, bucket: _, salt, range: _ } = self;
+        cover(text, masks);
+        if let Some(salt) = salt {
+            *salt = masks.cover_configured(salt).into_owned();
+        }
     }
 }
 
 impl Comparison {
     /// The comparison with the values of both files masked.
     pub(super) fn covered(mut self, [old, new]: [&Masks; 2]) -> Self {
-        let words = self.changed.iter_mut().flat_map(|change| &mut change.words);
-        for text in words.chain(&mut self.others) {
-            *text = old.covered(new.covered(std::mem::take(text)));
+        let Self { added: _, removed: _, changed, others, moved_upstreams: _ } = &mut self;
+        let words = changed.iter_mut().flat_map(|RouteChange { route: _, words, moved: _ }| words);
+        for text in words.chain(others) {
+            cover(text, new);
+            cover(text, old);
         }
         self
     }
+}
+
+fn cover(text: &mut String, masks: &Masks) {
+    *text = masks.covered(std::mem::take(text));
 }

@@ -10,9 +10,9 @@ use super::nearly::nearly;
 use super::teller::Teller;
 use super::untrusted::dropped;
 use super::{
-    Action, Caller, Copied, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Place,
-    Reason, Rescue, Route, Rules, Sampled, Split, Spread, Values, VariantId, VerifiedCert, Weight, cookie, decide,
-    normal_host, normal_path,
+    Action, Caller, Copied, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Masks, Place,
+    Reason, Rescue, Rewrite, Route, Rules, Sampled, Split, Spread, Template, Values, VariantId, VerifiedCert, Weight,
+    cookie, decide, normal_host, normal_path,
 };
 
 /// A request as it is asked about: as a client would send it.
@@ -258,7 +258,10 @@ impl Explanation {
         };
         let variant;
         self.outcome = match &route.action {
-            Action::Redirect(redirect) => Outcome::Redirect(redirect.status, text(&redirect.to.location(&values))),
+            Action::Redirect(redirect) => {
+                let to = redirect.to.covered(&rules.masks);
+                Outcome::Redirect(redirect.status, text(&to.location(&values)))
+            }
             Action::Respond(respond) => Outcome::Respond(respond.status),
             Action::Split(split) => {
                 let (served, steps) = serve(rules, split, head, caller, lookup);
@@ -269,8 +272,8 @@ impl Explanation {
             }
         };
         self.denied.extend(upgrade_denied(route, head));
-        self.request_headers = edits(&route.request_headers, &values);
-        self.response_headers = edits(&route.response_headers, &values);
+        self.request_headers = edits(&route.request_headers, &values, &rules.masks);
+        self.response_headers = edits(&route.response_headers, &values, &rules.masks);
     }
 
     /// One line for a response header or a log: visible ASCII only.
@@ -312,6 +315,24 @@ fn with_query(path: &str, query: Option<&str>) -> String {
     query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
+/// The path and query to forward. What a rewrite made of the path is masked; the request's own path is not.
+fn forwarded_path(split: &Split, head: &Head<'_>, lookup: Lookup, masks: &Masks) -> Result<String, String> {
+    let Rewrite { prefix, regex, host: _ } = &split.rewrite;
+    let path = match (prefix, regex) {
+        (None, None) => head.path.to_owned(),
+        (Some(prefix), None) => {
+            let prefix = Some(masks.cover_configured(prefix).into_owned());
+            let shown = Rewrite { prefix, ..Rewrite::default() };
+            shown.path(head.path, lookup.matched).map_err(|error| error.to_string())?.into_owned()
+        }
+        (_, Some(_)) => {
+            let path = split.rewrite.path(head.path, lookup.matched).map_err(|error| error.to_string())?;
+            masks.cover_configured(&path).into_owned()
+        }
+    };
+    Ok(with_query(&path, head.query))
+}
+
 /// Decides, and listens.
 fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, lookup: Lookup) -> (Served, Vec<Told>) {
     let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
@@ -341,11 +362,8 @@ fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, loo
         upstream: upstream.to_owned(),
         variants: split.variants.len(),
         anew,
-        forwarded_path: match split.rewrite.path(head.path, lookup.matched) {
-            Ok(path) => Ok(with_query(&path, head.query)),
-            Err(error) => Err(error.to_string()),
-        },
-        forwarded_host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
+        forwarded_path: forwarded_path(split, head, lookup, &rules.masks),
+        forwarded_host: host.map(|host| rules.masks.cover_configured(&text(host)).into_owned()),
         copied,
     };
     (served, steps)
@@ -390,11 +408,13 @@ fn why(route: &Route, head: &Head<'_>, rules: &Rules) -> String {
     why
 }
 
-/// Edits with their values filled in.
-fn edits(edits: &HeaderEdits, values: &Values<'_>) -> Vec<HeaderEdit> {
-    let removed = edits.remove.iter().map(|name| HeaderEdit::Remove(name.to_string()));
-    let set = edits.set.iter().map(|(name, value)| HeaderEdit::Set(name.clone(), text(&value.expand(values))));
-    let added = edits.add.iter().map(|(name, value)| HeaderEdit::Add(name.clone(), text(&value.expand(values))));
+/// Edits with their values filled in. Only what comes out of the file is masked.
+fn edits(edits: &HeaderEdits, values: &Values<'_>, masks: &Masks) -> Vec<HeaderEdit> {
+    let shown = |template: &Template| text(&template.covered(masks).expand(values));
+    let removed =
+        edits.remove.iter().map(|name| HeaderEdit::Remove(masks.cover_configured(name.as_str()).into_owned()));
+    let set = edits.set.iter().map(|(name, value)| HeaderEdit::Set(name.clone(), shown(value)));
+    let added = edits.add.iter().map(|(name, value)| HeaderEdit::Add(name.clone(), shown(value)));
     removed.chain(set).chain(added).collect()
 }
 

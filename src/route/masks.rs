@@ -1,57 +1,145 @@
 //! Masks: values that came out of the environment are shown as the file has them, such as `${TOKEN}`.
+//!
+//! Where a value is masked depends on how it looks. A plain value has letters of one case or digits alone, joined by `-`,
+//! `_` and `.`: such as `prod`, `stable` or `8080`, which also stand in names and in messages.
+//!
+//! * Fewer than [`MASKED_MIN`] bytes: nowhere.
+//! * Plain, fewer than 8 bytes: where it is a whole text or stands in quotes.
+//! * Plain, fewer than 16 bytes; and any other of fewer than 8 bytes: where it is a whole word, of letters, digits, `-`, `_`.
+//! * All others: everywhere.
+//!
+//! A string of the file that has variables is masked where it is shown whole, and so is the word around a variable.
 
 use std::borrow::Cow;
 
-/// From how many bytes on a value is masked inside other text: fewer are no secret, and are found everywhere.
+/// From how many bytes on a value is masked. A shorter value is not secret, and it occurs in many texts.
 pub const MASKED_MIN: usize = 4;
+
+/// From how many bytes on a value is not taken for a common word.
+const RARE_MIN: usize = 8;
+
+/// From how many bytes on a plain value is masked inside words too.
+const LONG_MIN: usize = 16;
+
+/// How many ways to write one value are shown.
+const WRITTEN_MAX: usize = 3;
+
+/// Where a text is masked; a later one includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    /// As a whole text or in quotes.
+    Alone,
+    /// As a whole word.
+    Word,
+    Anywhere,
+}
+
+/// A text and what is shown in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mask {
+    text: String,
+    written: Vec<String>,
+    extent: Extent,
+}
 
 /// Values, and what is shown in their place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Masks(Vec<(String, String)>);
+pub struct Masks {
+    all: Vec<Mask>,
+    /// The forms of the values alone. Each mask contains one of them.
+    values: Vec<String>,
+}
 
 impl Masks {
-    /// Masks of values, each with how it is written.
-    pub fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut all: Vec<(String, String)> = Vec::new();
+    /// Masks of values, and of strings and words that contain them; each with how it is written.
+    pub fn new(
+        values: impl IntoIterator<Item = (String, String)>,
+        around: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let mut masks = Self::default();
         for (value, written) in values.into_iter().filter(|(value, _)| value.len() >= MASKED_MIN) {
-            // Hosts are kept in lower case; quoted text has its quotes and backslashes escaped.
-            let forms = [value.to_lowercase(), value.escape_debug().to_string(), value];
-            all.extend(forms.map(|form| (form, written.clone())));
+            let extent = extent(&value);
+            for text in forms(value) {
+                masks.values.push(text.clone());
+                masks.all.push(Mask { text, written: vec![written.clone()], extent });
+            }
         }
-        // The longest first: one value may be a piece of another.
-        all.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        all.dedup_by(|(a, _), (b, _)| a == b);
-        Self(all)
+        masks.values.sort_unstable();
+        masks.values.dedup();
+        for (text, written) in around {
+            let extent = extent(&text).min(Extent::Word);
+            for text in forms(text) {
+                if !masks.has_value(&text) {
+                    continue;
+                }
+                masks.all.push(Mask { text, written: vec![written.clone()], extent });
+            }
+        }
+        // The longest first: one value may be a piece of another. The sort is stable: the first written comes first.
+        masks.all.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then_with(|| a.text.cmp(&b.text)));
+        masks.all.dedup_by(|next, kept| {
+            let same = next.text == kept.text;
+            if same {
+                kept.extent = kept.extent.max(next.extent);
+                let known =
+                    kept.written.iter().any(|known| without_default(known) == without_default(&next.written[0]));
+                kept.written.extend(next.written.drain(..).filter(|_| !known));
+            }
+            same
+        });
+        masks
     }
 
     /// Whether nothing is masked.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
-    /// The text with every value replaced by how it is written.
+    /// Whether the text contains a value, wherever it stands.
+    fn has_value(&self, text: &str) -> bool {
+        self.values.iter().any(|value| text.contains(value.as_str()))
+    }
+
+    /// A text of ours with the values replaced by how they are written.
     #[must_use]
     pub fn cover<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if !self.0.iter().any(|(value, _)| text.contains(value.as_str())) {
+        self.replace(text, Extent::Alone)
+    }
+
+    /// A text of the file with the values replaced by how they are written. It has no words of ours, so every value is
+    /// masked at least where it is a word.
+    #[must_use]
+    pub fn cover_configured<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.replace(text, Extent::Word)
+    }
+
+    fn replace<'t>(&self, text: &'t str, least: Extent) -> Cow<'t, str> {
+        if !self.has_value(text) {
             return Cow::Borrowed(text);
         }
+        let masks: Vec<&Mask> = self.all.iter().filter(|mask| text.contains(mask.text.as_str())).collect();
         // One pass, so that what replaces a value is not searched for others.
         let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
-            if let Some((value, written)) = self.0.iter().find(|(value, _)| rest.starts_with(value.as_str())) {
-                out.push_str(written);
-                rest = &rest[value.len()..];
+        let mut at = 0;
+        while let Some(first) = text[at..].chars().next() {
+            let fits = |mask: &&&Mask| {
+                text[at..].starts_with(mask.text.as_str())
+                    && stands(text, (at, at + mask.text.len()), mask.extent.max(least))
+            };
+            if let Some(mask) = masks.iter().find(fits) {
+                let shown: Vec<&str> = mask.written.iter().take(WRITTEN_MAX).map(String::as_str).collect();
+                out.push_str(&shown.join(" or "));
+                at += mask.text.len();
             } else {
                 out.push(first);
-                rest = &rest[first.len_utf8()..];
+                at += first.len_utf8();
             }
         }
         Cow::Owned(out)
     }
 
-    /// The text with every value replaced by how it is written.
+    /// A text of ours with the values replaced by how they are written.
     #[must_use]
     pub fn covered(&self, text: String) -> String {
         let covered = match self.cover(&text) {
@@ -62,26 +150,160 @@ impl Masks {
     }
 }
 
+/// The forms that a text is shown in: as it is; in lower case, as hosts are; as `{:?}` has it between its quotes; and
+/// without the doubled braces of a template.
+fn forms(text: String) -> Vec<String> {
+    let single = text.replace("{{", "{").replace("}}", "}");
+    let mut forms = Vec::new();
+    for form in [text.to_lowercase(), single, text] {
+        let quoted = format!("{form:?}");
+        forms.push(quoted[1..quoted.len() - 1].to_owned());
+        forms.push(form);
+    }
+    forms.sort_unstable();
+    forms.dedup();
+    forms
+}
+
+/// `${NAME:-default}` without the default.
+fn without_default(written: &str) -> String {
+    let mut out = String::new();
+    let mut rest = written;
+    while let Some((before, after)) = rest.split_once(":-") {
+        out.push_str(before);
+        rest = after.find('}').map_or("", |end| &after[end..]);
+    }
+    out + rest
+}
+
+/// Where a text is masked, by its looks.
+fn extent(text: &str) -> Extent {
+    let joins = |b: &u8| matches!(b, b'-' | b'_' | b'.');
+    let all = |is: fn(&u8) -> bool| text.as_bytes().iter().filter(|b| !joins(b)).all(is);
+    let plain = all(u8::is_ascii_lowercase) || all(u8::is_ascii_uppercase) || all(u8::is_ascii_digit);
+    match (plain, text.len()) {
+        (true, ..RARE_MIN) => Extent::Alone,
+        (true, ..LONG_MIN) | (false, ..RARE_MIN) => Extent::Word,
+        (true, LONG_MIN..) | (false, RARE_MIN..) => Extent::Anywhere,
+    }
+}
+
+/// Whether a letter is a part of a word.
+pub const fn is_of_a_word(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
+}
+
+/// Whether what stands from one byte to another is what this extent asks for.
+fn stands(text: &str, (from, to): (usize, usize), extent: Extent) -> bool {
+    let bytes = text.as_bytes();
+    let (before, after) = (from.checked_sub(1).map(|at| bytes[at]), bytes.get(to).copied());
+    match extent {
+        Extent::Anywhere => true,
+        Extent::Word => {
+            let joins = |inside: u8, outside: Option<u8>| is_of_a_word(inside) && outside.is_some_and(is_of_a_word);
+            !(joins(bytes[to - 1], after) || (joins(bytes[from], before) && !ends_an_escape(&bytes[..from])))
+        }
+        Extent::Alone => {
+            let quote = |b: u8| matches!(b, b'"' | b'\'' | b'`');
+            match (before, after) {
+                (None, None) => true,
+                (Some(before), Some(after)) => before == after && quote(before),
+                (None, Some(_)) | (Some(_), None) => false,
+            }
+        }
+    }
+}
+
+/// Whether the last letter is that of an escape of `{:?}`, such as `\n`.
+fn ends_an_escape(before: &[u8]) -> bool {
+    let [rest @ .., b'n' | b'r' | b't' | b'0'] = before else { return false };
+    rest.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn masks(values: &[(&str, &str)], around: &[(&str, &str)]) -> Masks {
+        let owned = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(value, written)| ((*value).to_owned(), (*written).to_owned())).collect::<Vec<_>>()
+        };
+        Masks::new(owned(values), owned(around))
+    }
+
     #[test]
     fn values_are_shown_as_they_are_written() {
-        let pairs = [("Secret", "${A}"), ("Secret-2", "${B}"), ("abc", "${C}"), ("a\"b\\c", "${D}"), ("${A}", "${E}")];
-        let masks = Masks::new(pairs.map(|(value, written)| (value.to_owned(), written.to_owned())));
+        let masks = masks(
+            &[
+                ("Secret", "${A}"),
+                ("Secret-2", "${B}"),
+                ("abc", "${C}"),
+                ("a\"b\\c", "${D}"),
+                ("${A}", "${E}"),
+                ("pa'ss\"word77", "${F}"),
+                ("it's\\secret\n99", "${G}"),
+                ("q{{9}}x", "${H}"),
+            ],
+            &[],
+        );
         for (text, expected) in [
             ("Bearer Secret", "Bearer ${A}"),
             ("x Secret-2, Secret", "x ${B}, ${A}"),
             ("host secret", "host ${A}"),
             ("abc", "abc"),
             (r#"= "a\"b\\c""#, "= \"${D}\""),
+            ("x: pa'ss\"word77", "x: ${F}"),
+            ("it's\\secret\n99x", "${G}x"),
+            ("q{9}x", "${H}"),
             ("nothing", "nothing"),
             ("", ""),
         ] {
             assert_eq!(masks.cover(text), expected, "{text}");
             assert_eq!(masks.covered(text.to_owned()), expected, "{text}");
         }
+        for (value, written) in [("pa'ss\"word77", "${F}"), ("it's\\secret\n99", "${G}"), ("\nSecret", "\\n${A}")] {
+            assert_eq!(
+                masks.cover(&format!("salt {value:?} → {value:?}")),
+                format!("salt \"{written}\" → \"{written}\"")
+            );
+        }
         assert!(matches!(Masks::default().cover("Secret"), Cow::Borrowed("Secret")));
+    }
+
+    #[test]
+    fn words_that_contain_a_value_stay() {
+        let values = [
+            ("prod", "${ENV}"),
+            ("stable", "${S}"),
+            ("8080", "${PORT}"),
+            ("localhost", "${HOST}"),
+            ("tok-9", "${T}"),
+            ("k3yk3yk3y", "${K}"),
+        ];
+        let masks = masks(&values, &[("/prod/*", "/${ENV}/*"), ("prod-eu.test", "${ENV}-eu.test")]);
+        for (text, expected) in [
+            ("route products: path /products/*", "route products: path /products/*"),
+            ("header x-env = \"prod\"", "header x-env = \"${ENV}\""),
+            ("the `prod` of it", "the `${ENV}` of it"),
+            ("prod", "${ENV}"),
+            ("the prod system", "the prod system"),
+            ("path /prod/*", "path /${ENV}/*"),
+            ("host prod-eu.test, any", "host ${ENV}-eu.test, any"),
+            ("prod-eu.tests", "prod-eu.tests"),
+            ("checkout stable 5 → 8080", "checkout stable 5 → 8080"),
+            ("http://localhost:80", "http://${HOST}:80"),
+            ("localhosts", "localhosts"),
+            ("tok-9/tok-91", "${T}/tok-91"),
+            ("xk3yk3yk3yx", "x${K}x"),
+        ] {
+            assert_eq!(masks.cover(text), expected, "{text}");
+        }
+        assert_eq!(masks.cover_configured("the prod of products"), "the ${ENV} of products");
+    }
+
+    #[test]
+    fn one_value_of_two_variables_is_shown_with_both() {
+        let masks = masks(&[("sEcret-1", "${A}"), ("sEcret-1", "${B}"), ("sEcret-1", "${A:-x}")], &[]);
+        assert_eq!(masks.cover("x sEcret-1"), "x ${A} or ${B}");
     }
 }

@@ -68,7 +68,7 @@ pub use host::{HostPattern, normal_host};
 pub use index::{Index, Lookup};
 pub use key::Key;
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
-pub use masks::{MASKED_MIN, Masks};
+pub use masks::{MASKED_MIN, Masks, is_of_a_word};
 pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, needless_escape, normal_path};
 pub use predicate::{Head, Predicate, StringMatch};
 pub use question::Question;

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderValue;
 
+use super::Masks;
+
 /// A text with placeholders, parsed when the file is compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Template {
@@ -181,6 +183,25 @@ impl Template {
             parts.push(Part::Text(plain));
         }
         Ok(Self::Parts(parts))
+    }
+
+    /// The template with the values of variables masked, to be shown.
+    #[must_use]
+    pub(super) fn covered(&self, masks: &Masks) -> Self {
+        match self {
+            Self::Fixed(value) => {
+                let text = String::from_utf8_lossy(value.as_bytes());
+                let covered = HeaderValue::from_bytes(masks.cover_configured(&text).as_bytes());
+                Self::Fixed(covered.unwrap_or_else(|_| HeaderValue::from_static("?")))
+            }
+            Self::Parts(parts) => {
+                let covered = parts.iter().map(|part| match part {
+                    Part::Text(text) => Part::Text(masks.cover_configured(text).into_owned()),
+                    other => other.clone(),
+                });
+                Self::Parts(covered.collect())
+            }
+        }
     }
 
     /// The placeholders in it.

@@ -17,8 +17,14 @@ use crate::process::{Running, ask};
 const GOOD: &str = "zq7xw9kvj2";
 /// One that fits hardly anything.
 const BAD: &str = "Zq7xw9 \"%zz{K\\vj2";
+/// One that `{:?}` and `escape_debug` show differently, and that fits headers, salts and revisions.
+const QUOTES: &str = "Zq7x'w9\"k\\vj2";
+/// One with a line break.
+const BREAK: &str = "zq7x'w9k\n\"vj2";
 /// One that looks as if it were quoted.
 const TICK: &str = "Zq7`xw9k`/vj2`";
+
+const MARKERS: [&str; 5] = [GOOD, BAD, TICK, QUOTES, BREAK];
 
 const FULL: &str = r#"
 schema = 1
@@ -132,7 +138,7 @@ fn edits(edit: impl Fn(&str) -> String) -> Vec<(String, String)> {
 #[track_caller]
 fn clean(what: &str, text: &str, line: &str) {
     let text = text.to_lowercase();
-    for marker in [GOOD, BAD, TICK] {
+    for marker in MARKERS {
         let letters: Vec<char> = marker.to_lowercase().chars().collect();
         for run in letters.windows(4).map(|run| run.iter().collect::<String>()) {
             assert!(!text.contains(&run), "`{run}` in {what} of `{line}`:\n{text}");
@@ -140,15 +146,15 @@ fn clean(what: &str, text: &str, line: &str) {
     }
 }
 
-fn told(diagnostics: &Diagnostics, line: &str) {
+fn clean_diagnostics(diagnostics: &Diagnostics, line: &str) {
     clean("the text", &diagnostics.render(Color::Never), line);
     clean("the JSON", &diagnostics.to_json().to_string(), line);
 }
 
-/// All that is said of rules that hold.
+/// Checks all that is shown of rules that load.
 fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
-    told(&loaded.warnings, line);
-    told(&run_goldens(loaded).diagnostics, line);
+    clean_diagnostics(&loaded.warnings, line);
+    clean_diagnostics(&run_goldens(loaded).diagnostics, line);
     for (old, new) in [(loaded, plain), (plain, loaded)] {
         clean("the summary", &summary(&old.rules, &new.rules).join("\n"), line);
         clean("what-if", &format!("{:?}", compare(&old.rules, &new.rules)), line);
@@ -200,13 +206,15 @@ fn no_string_of_a_file_shows_what_the_environment_has() {
     ];
     for way in ways {
         for (text, line) in edits(way) {
-            for value in [GOOD, BAD, TICK] {
+            for value in MARKERS {
                 match load(&text, value) {
                     Err(errors) => {
                         bad += 1;
-                        told(&errors, &line);
+                        clean_diagnostics(&errors, &line);
                     }
-                    Ok(loaded) if PLACES.iter().any(|place| line.starts_with(place)) => told(&loaded.warnings, &line),
+                    Ok(loaded) if PLACES.iter().any(|place| line.starts_with(place)) => {
+                        clean_diagnostics(&loaded.warnings, &line);
+                    }
                     Ok(loaded) => {
                         good += 1;
                         shown(&loaded, &plain, &line);
@@ -216,6 +224,115 @@ fn no_string_of_a_file_shows_what_the_environment_has() {
         }
     }
     assert!(good > 100 && bad > 200, "{good} files were good, {bad} bad");
+}
+
+/// What `explain` shows of a request to the route `shop`.
+fn explained(loaded: &Loaded, path_and_query: &str) -> String {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api", "2".parse().unwrap());
+    headers.insert("cookie", "c=1; uid=alice".parse().unwrap());
+    let asked = Asked {
+        method: &Method::GET,
+        host: "shop.example.com",
+        path_and_query,
+        headers: &headers,
+        peer: "127.0.0.1".parse().unwrap(),
+        client_cert: None,
+        listener: "http",
+        scheme: "http",
+        encoded_slash: EncodedSlash::Keep,
+        facts: Facts::default(),
+    };
+    explain(&loaded.rules, &asked).to_string()
+}
+
+#[test]
+fn quotes_backslashes_and_control_characters_do_not_show_a_value() {
+    let plain = load(FULL, "").unwrap();
+    for value in ["pa'ss\"word77", "it's\\secret99", "it's\tsecret99"] {
+        for (from, to) in [
+            ("salt = \"pepper\"", "salt = \"${SECRET}\""),
+            ("x-b = { prefix = \"be\" }", "x-b = { prefix = \"${SECRET}\" }"),
+            ("\"Bearer abc\"", "\"Bearer ${SECRET}\""),
+            (
+                "[segment.beta]\ntenant = [\"acme\"]",
+                "[segment.beta]\ntenant = [\"acme\"]\nquery = { q = \"${SECRET}\" }",
+            ),
+        ] {
+            let Ok(loaded) = load(&FULL.replace(from, to), value) else { continue };
+            let said = [
+                explained(&loaded, "/shop/x?q=1"),
+                summary(&plain.rules, &loaded.rules).join("\n"),
+                format!("{:?}", compare(&plain.rules, &loaded.rules)),
+            ];
+            for said in said {
+                for part in ["pa'ss", "word77", "it's", "secret99"] {
+                    assert!(!said.contains(part), "`{part}` of `{to}`:\n{said}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn common_words_as_values_leave_other_text_alone() {
+    let text = FULL
+        .replace("x-a = \"1\"", "x-a = \"${SECRET}\"")
+        .replace("salt = \"pepper\"", "salt = \"${SECRET}-salt\"")
+        .replace("path = \"/shop/*\"", "path = [\"/shop/*\", \"/products/*\"]");
+    let changed = text.replace("weight = 20", "weight = 30").replace("[\"GET\"]", "[\"GET\", \"POST\"]");
+    for value in ["prod", "stable", "localhost", "http", "must", "true", "1000"] {
+        let path = "/products/production?q=1&stable=https://localhosts";
+        let loaded = load(&text, value).unwrap_or_else(|errors| panic!("{errors}"));
+        let plain = load(&text.replace("${SECRET}", value), "").unwrap();
+        let (masked, open) = (explained(&loaded, path), explained(&plain, path));
+        let edit = "add x-a: ";
+        assert!(masked.contains("add x-a: ${SECRET}\n"), "{masked}");
+        assert_eq!(masked.replace("${SECRET}", value), open, "only values are replaced");
+        let differing: Vec<_> = masked.lines().filter(|line| line.contains("${SECRET}")).collect();
+        assert!(differing.iter().all(|line| line.contains(edit) || line.contains("salt")), "{differing:?}");
+        let plain = load(&changed.replace("${SECRET}", value), "").unwrap();
+        let changed = load(&changed, value).unwrap();
+        assert_eq!(
+            summary(&loaded.rules, &changed.rules),
+            summary(&load(&text.replace("${SECRET}", value), "").unwrap().rules, &plain.rules),
+        );
+    }
+}
+
+#[test]
+fn diagnostics_stay_readable_where_a_value_is_a_common_word() {
+    for value in ["prod", "stable", "localhost", "http"] {
+        let text = FULL
+            .replace("stable = \"shop\"", "stable = \"${SECRET}-shop\"")
+            .replace("weight = 20 }", "weigth = 20 }")
+            .replace("listener = \"http\"", "listener = \"https\"")
+            .replace("\"shop-v2\"\nweight", "\"products\"\nweight")
+            .replace("x-a = \"1\"", "x-a = \"${SECRET}\"");
+        let open = load(&text.replace("${SECRET}", value), "").unwrap_err().to_json();
+        let masked = load(&text, value).unwrap_err().to_json();
+        let messages = |json: &serde_json::Value| {
+            let all = json["diagnostics"].as_array().or_else(|| json.as_array()).unwrap().clone();
+            all.iter().map(|one| one["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let (open, masked) = (messages(&open), messages(&masked));
+        assert!(open.len() >= 4, "{open:?}");
+        let expected: Vec<_> =
+            open.iter().map(|text| text.replace(&format!("`{value}-shop`"), "`${SECRET}-shop`")).collect();
+        assert_eq!(masked, expected, "{value}");
+    }
+}
+
+#[test]
+fn a_request_is_shown_as_it_came_where_a_template_has_it() {
+    let text = FULL
+        .replace("x-a = \"1\"", "x-a = \"{tenant}-${SECRET}\"")
+        .replace("prefix = \"/inner\"", "prefix = \"/in-${SECRET}\"")
+        .replace("\"host:{tenant}.example.com\", ", "\"query:t\", ");
+    let loaded = load(&text, GOOD).unwrap_or_else(|errors| panic!("{errors}"));
+    let shown = explained(&loaded, &format!("/shop/{GOOD}?q=1&t={GOOD}"));
+    assert!(shown.contains(&format!("x-a: {GOOD}-${{SECRET}}\n")), "{shown}");
+    assert!(shown.contains(&format!("/in-${{SECRET}}/{GOOD}?q=1")), "{shown}");
 }
 
 #[test]
