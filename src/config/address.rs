@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ahash::HashMap;
+
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::Text;
+use super::source::Span;
 
 /// What accepts at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,48 @@ pub(super) fn is_public(ip: IpAddr) -> bool {
 /// Whether a text is an address with a port.
 pub(super) fn is_address(text: &str) -> bool {
     parse(text).is_some()
+}
+
+/// The addresses that listeners accept at, and where they are written.
+#[derive(Debug, Default)]
+pub(super) struct ListenAddresses(HashMap<u16, Vec<(SocketAddr, Span)>>);
+
+impl ListenAddresses {
+    /// Takes an address. One that another listener has, or that is a part of what another has, is an error.
+    pub(super) fn take(&mut self, context: &mut Context<'_>, address: SocketAddr, at: Span) -> bool {
+        let first = self.by(address);
+        if let Some((other, span)) = first {
+            let same = canonical(other) == canonical(address);
+            let message = if same {
+                format!("two listeners have the address `{address}`")
+            } else {
+                format!("two listeners accept at the same address: `{other}` and `{address}`")
+            };
+            let finding = Finding::error("duplicate-address", at, message).saying("and again here");
+            context.report(finding.also(span, "first here"));
+        } else {
+            self.0.entry(address.port()).or_default().push((address, at));
+        }
+        first.is_none()
+    }
+
+    /// What accepts at this address already. The system chooses port 0, and never one that is taken.
+    pub(super) fn by(&self, address: SocketAddr) -> Option<(SocketAddr, Span)> {
+        let of_port = self.0.get(&address.port()).filter(|_| address.port() != 0)?;
+        of_port.iter().find(|(other, _)| overlap(*other, address)).copied()
+    }
+}
+
+/// Whether the system refuses the one because of the other. `[::]` accepts IPv4, too.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let (one, other) = (canonical(one), canonical(other));
+    one.port() == other.port() && (one == other || covers(one.ip(), other.ip()) || covers(other.ip(), one.ip()))
+}
+
+/// The address as IPv4 where it is an IPv4 address in IPv6 form, such as `[::ffff:127.0.0.1]:9900`.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// An address and a port, or an error.
@@ -134,6 +179,24 @@ fn refusal(text: &str, purpose: Use) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_the_system_refuses_together() {
+        for (one, other, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "0.0.0.0:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", true),
+        ] {
+            let [one, other] = [one, other].map(|text| parse(text).unwrap());
+            assert_eq!((overlap(one, other), overlap(other, one)), (expected, expected), "{one} {other}");
+        }
+    }
 
     #[test]
     fn addresses() {

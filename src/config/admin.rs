@@ -8,14 +8,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::address::{Use, address, is_public};
+use super::address::{ListenAddresses, Use, address, canonical, is_public};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Reader, Text};
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional};
 use super::value;
-use crate::route::ListenerSpec;
 
 /// `[admin]`.
 pub(super) const ADMIN: Spec = Spec {
@@ -47,10 +46,13 @@ const ADDRESSES_MAX: usize = 16;
 pub(super) fn admin(
     context: &mut Context<'_>,
     reader: Option<&Reader<'_>>,
-    listeners: &[ListenerSpec],
+    listeners: &ListenAddresses,
 ) -> Vec<SocketAddr> {
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
-    let Some(reader) = reader else { return vec![usual] };
+    let Some(reader) = reader else {
+        refuse_usual(context, usual, listeners);
+        return vec![usual];
+    };
     let items = reader.get("address").map(|item| (item, item.one_or_more()));
     if let Some((item, _)) = items.as_ref().filter(|(_, all)| all.is_empty()) {
         item.refuse(context, "empty-list", "`address` is empty: the admin listener needs one address at least");
@@ -86,17 +88,24 @@ pub(super) fn admin(
         }
         known.push((address, text.span, text.written.is_some()));
         refuse_public(context, &text, address, &private);
-        if listeners.iter().any(|listener| same(listener.address)) {
+        if let Some((_, at)) = listeners.by(address) {
             let message = format!("`{}` is taken by a listener", &*text);
-            context.report(Finding::error("duplicate-address", text.span, message));
+            context.report(Finding::error("duplicate-address", text.span, message).also(at, "here"));
         }
+    }
+    if known.is_empty() && reader.get("address").is_none() {
+        refuse_usual(context, usual, listeners);
     }
     if known.is_empty() { vec![usual] } else { known.into_iter().map(|(address, ..)| address).collect() }
 }
 
-/// The address as IPv4 where it is an IPv4 address in IPv6 form, such as `[::ffff:127.0.0.1]:9900`.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+/// A listener where the admin listener is unless the file says otherwise.
+fn refuse_usual(context: &mut Context<'_>, usual: SocketAddr, listeners: &ListenAddresses) {
+    if let Some((_, at)) = listeners.by(usual) {
+        let message = format!("`{usual}` is the address of the admin listener");
+        let help = "give this listener another port, or write another address in `[admin]`, such as `127.0.0.1:9901`";
+        context.report(Finding::error("duplicate-address", at, message).help(help));
+    }
 }
 
 fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, address: SocketAddr, private: &[IpNet]) {

@@ -85,10 +85,10 @@ pub(super) struct Compiled {
 /// Compiles all files; the first is the one that was named. Nothing when there are errors.
 pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<Compiled> {
     let parts = gather(context, documents);
-    let (listeners, tls) = listener::listeners(context, &parts.listeners);
+    let (listeners, tls, taken) = listener::listeners(context, &parts.listeners);
     let asks = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
     context.identified.extend(listeners.iter().any(asks).then_some("client_cert"));
-    let admin = admin::admin(context, parts.one("admin"), &listeners);
+    let admin = admin::admin(context, parts.one("admin"), &taken);
     let state_dir = listener::state_dir(context, parts.one("state"));
     let (identity, witnesses) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));

@@ -1,6 +1,5 @@
 //! `[[listener]]`, `[state]` and `[access_log]`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use ahash::HashMap;
 use ipnet::IpNet;
 
 use super::action;
-use super::address::{Use, address};
+use super::address::{ListenAddresses, Use, address};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::predicate;
@@ -157,13 +156,14 @@ impl Listeners {
     }
 }
 
-/// Compiles all listeners and what they present under TLS; names and addresses are unique.
+/// Compiles all listeners, what they present under TLS, and the addresses that they take; names are unique, and no two
+/// accept at the same address.
 pub(super) fn listeners(
     context: &mut Context<'_>,
     readers: &[Reader<'_>],
-) -> (Vec<ListenerSpec>, Vec<Option<Arc<Server>>>) {
+) -> (Vec<ListenerSpec>, Vec<Option<Arc<Server>>>, ListenAddresses) {
     let mut names: HashMap<String, Span> = HashMap::default();
-    let mut addresses: HashMap<SocketAddr, Span> = HashMap::default();
+    let mut taken = ListenAddresses::default();
     let (mut all, mut servers) = (Vec::new(), Vec::new());
     for reader in readers {
         let name = reader.place_text(context, "name");
@@ -179,19 +179,19 @@ pub(super) fn listeners(
         else {
             continue;
         };
-        let is_new = address.port() == 0 || once(context, &mut addresses, address, text.span, "address");
+        let is_new = taken.take(context, address, text.span);
         let is_named = name.is_some();
         let name = name.unwrap_or_else(|| text.clone());
         // Without a name the address is the name: two that are alike are one mistake.
         if is_named || is_new {
-            once(context, &mut names, name.to_string(), name.span, "name");
+            once(context, &mut names, name.to_string(), name.span);
         }
         let (spec, server) = secured.flatten().unzip();
         servers.push(server);
         let (name, limits) = (name.to_string(), limits.unwrap_or_default());
         all.push(ListenerSpec { name, address, limits, proxy_senders, tls: spec, redirect });
     }
-    (all, servers)
+    (all, servers, taken)
 }
 
 /// `redirect`: it leads from cleartext to `https`, so that no request comes back to where it was sent away.
@@ -216,19 +216,14 @@ fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {
     items.iter().filter_map(|item| value::network(context, item)).collect()
 }
 
-/// Whether a key is new, or an error.
-fn once<K>(context: &mut Context<'_>, known: &mut HashMap<K, Span>, key: K, at: Span, what: &str) -> bool
-where
-    K: std::hash::Hash + Eq + std::fmt::Display,
-{
-    if let Some(first) = known.get(&key) {
-        let code = if what == "name" { "duplicate-name" } else { "duplicate-address" };
-        let finding = Finding::error(code, at, format!("two listeners have the {what} `{key}`"));
+/// Whether a name is new, or an error.
+fn once(context: &mut Context<'_>, known: &mut HashMap<String, Span>, name: String, at: Span) {
+    if let Some(first) = known.get(&name) {
+        let finding = Finding::error("duplicate-name", at, format!("two listeners have the name `{name}`"));
         context.report(finding.saying("and again here").also(*first, "first here"));
-        return false;
+    } else {
+        known.insert(name, at);
     }
-    known.insert(key, at);
-    true
 }
 
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {

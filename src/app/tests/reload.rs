@@ -40,7 +40,10 @@ fn the_three_outcomes() {
     assert!(get(&app, "/metrics").body.contains("pointsman_config_last_reload_success 1\n"));
     // What was changed last is still there, for those who look after a reload that changes nothing.
     let status = app.status();
-    assert_eq!((&status["last_reload"]["outcome"], &status["last_change"]["generation"]), (&"unchanged".into(), &2.into()));
+    assert_eq!(
+        (&status["last_reload"]["outcome"], &status["last_change"]["generation"]),
+        (&"unchanged".into(), &2.into())
+    );
     assert_eq!(status["last_change"]["summary"][0], "api canary 5 → 10");
 }
 
