@@ -14,6 +14,7 @@ use crate::cli::entry::Terminal;
 use crate::cli::fetch::{Answer, Wish};
 use crate::cli::{Exit, load, out};
 use crate::clock::Clock;
+use crate::compare::spelled_out;
 use crate::route::{Asked, Question};
 use crate::telemetry::explained;
 
@@ -72,13 +73,15 @@ fn ask_proxy(admin: &Admin, arguments: &ExplainArguments) -> anyhow::Result<Valu
 
 /// The explanation in an answer. Whatever else listens there answers something else.
 fn told(admin: &str, answer: &Answer) -> anyhow::Result<Value> {
-    let text = String::from_utf8_lossy(&answer.body);
-    let told = serde_json::from_str::<Value>(&text).ok();
-    match told.filter(|told| told["outcome"].is_string()) {
-        Some(told) if answer.status.is_success() => Ok(told),
-        _ if answer.status == StatusCode::BAD_REQUEST => bail!("{admin} answers {}: {}", answer.status, text.trim()),
-        _ => bail!("{admin} answers {}, and no explanation: is this the admin listener?", answer.status),
+    let told = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    if answer.status.is_success() && told["outcome"].is_string() {
+        return Ok(told);
     }
+    if answer.status == StatusCode::BAD_REQUEST {
+        let why = told["error"].as_str().map_or_else(|| answer.line(), |why| spelled_out(why).into_owned());
+        bail!("{admin} answers {}: {why}", answer.status);
+    }
+    bail!("{admin} answers {}, and no explanation: is this the admin listener?", answer.status)
 }
 
 /// The question as path and query.
@@ -156,6 +159,8 @@ mod tests {
             assert!(refused(other).ends_with("is this the admin listener?"));
         }
         assert!(refused(answer(StatusCode::BAD_REQUEST, "no such key")).contains("no such key"));
+        let refusal = answer(StatusCode::BAD_REQUEST, "{\n  \"error\": \"no host \\u001b\"\n}");
+        assert_eq!(refused(refusal), "http://a:1 answers 400 Bad Request: no host \\u{1b}");
         assert!(told("a", &answer(StatusCode::OK, "{\"outcome\":\"no_route\"}")).is_ok());
     }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::bar::{Arm, bar};
 use crate::cli::paint::Paint;
+use crate::compare::spelled_out;
 use crate::route::BUCKETS;
 
 /// Where the right column begins.
@@ -25,10 +26,10 @@ pub(super) fn draw(told: &Value, paint: Paint) -> String {
     }
     match told["token"].as_str() {
         None | Some("verified") => {}
-        Some(fault) => page.row("token", &format!("names nobody: {}", paint.red(fault))),
+        Some(_) => page.row("token", &format!("names nobody: {}", paint.red(&word(&told["token"])))),
     }
-    if let Some(country) = told["country"].as_str() {
-        page.row("country", country);
+    if told["country"].is_string() {
+        page.row("country", &word(&told["country"]));
     }
     for dropped in list(&told["dropped"]) {
         page.row("dropped", &paint.red(&word(dropped)));
@@ -45,7 +46,7 @@ pub(super) fn draw(told: &Value, paint: Paint) -> String {
     }
     for side in ["request", "response"] {
         for edit in list(&told[&*format!("{side}_headers")]) {
-            let value = edit["value"].as_str().map(|value| format!(": {value}")).unwrap_or_default();
+            let value = edit["value"].as_str().map(|value| format!(": {}", spelled_out(value))).unwrap_or_default();
             page.row(side, &format!("{} {}{value}", word(&edit["edit"]), word(&edit["name"])));
         }
     }
@@ -109,9 +110,9 @@ impl Page {
             format!("each request anew: {}", self.paint.bold(&shares.join(", ")))
         };
         self.row("variant", &format!("{name}  by {}; {counts}", word(&told["reason"])));
-        let host = told["forwarded_host"].as_str().unwrap_or_default();
+        let host = spelled_out(told["forwarded_host"].as_str().unwrap_or_default());
         let forwarded = match told["forwarded_path"].as_str() {
-            Some(path) => format!("asked for {host}{path}"),
+            Some(path) => format!("asked for {host}{}", spelled_out(path)),
             None => self.paint.red(&format!("500: {}", word(&told["because"]))),
         };
         self.row("upstream", &format!("{}  {forwarded}", word(&told["upstream"])));
@@ -159,7 +160,7 @@ fn list(value: &Value) -> &[Value] {
 fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
+        Value::String(text) => spelled_out(text).into_owned(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
@@ -216,6 +217,13 @@ mod tests {
 
     #[test]
     fn foreign_text_steers_nothing() {
-        assert_eq!(word(&json!("a\u{1b}[2Jb")), "a\u{fffd}[2Jb");
+        let bad = "a\u{1b}[2J\u{202e}b";
+        let told = json!({
+            "host": bad, "token": bad, "country": bad, "tenant": { "value": bad, "from": bad }, "outcome": "serve",
+            "variant": bad, "forwarded_host": bad, "forwarded_path": bad, "dropped": [bad], "denied": [bad],
+            "response_headers": [{ "edit": "set", "name": bad, "value": bad }],
+        });
+        let text = draw(&told, Paint::Plain);
+        assert!(!text.contains(['\u{1b}', '\u{202e}']) && text.contains("country     a\\u{1b}[2J\\u{202e}b"), "{text}");
     }
 }
