@@ -37,3 +37,22 @@ pub fn complain(text: &str) {
 pub fn count(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
+
+/// Text in lines of at most `columns` letters, broken at blanks; what follows the first is indented.
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let indent = text.len() - text.trim_start().len();
+    for word in text.trim_start().split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            last => {
+                let indent = if last.is_some() { indent + 4 } else { indent };
+                lines.push(format!("{:indent$}{word}", ""));
+            }
+        }
+    }
+    lines
+}

@@ -1,5 +1,6 @@
 //! `reload`: lets a running proxy read its file again, and waits for the outcome.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -63,6 +64,12 @@ fn in_words(outcome: &Value, paint: Paint) -> String {
         text.push_str("\n  ");
         text.push_str(&spelled_out(line));
     }
+    // The file was read before, as soon as it was saved.
+    let changes = outcome["last_change"]["summary"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let changes = changes.collect::<Vec<_>>().join("; ");
+    if !changes.is_empty() {
+        let _ = write!(text, "\n  last change: {}", spelled_out(&changes));
+    }
     text
 }
 
@@ -96,6 +103,10 @@ mod tests {
         assert_eq!(in_words(&applied, Paint::Plain), "reloaded: generation 3\n  shop canary 5 → 10");
         let same = json!({ "outcome": "unchanged", "generation": 2, "summary": [] });
         assert_eq!(in_words(&same, Paint::Plain), "no change: generation 2 stays in effect");
+        let seen = json!({ "outcome": "unchanged", "generation": 2, "summary": [],
+            "last_change": { "outcome": "applied", "generation": 2, "summary": ["shop canary killed"] } });
+        let text = in_words(&seen, Paint::Plain);
+        assert_eq!(text, "no change: generation 2 stays in effect\n  last change: shop canary killed");
         let steers = json!({ "outcome": "applied", "generation": 3, "summary": ["a\u{1b}[2J"] });
         assert!(!in_words(&steers, Paint::Plain).contains('\u{1b}'));
     }

@@ -87,11 +87,11 @@ impl Stopping {
     /// Says how it ended; `cut` connections were not waited for any longer, with so many upgraded ones or streams.
     pub fn ended(&self, now: Instant, (cut, upgrades): (u64, u64)) {
         let Some(began) = self.began else { return };
-        let took_s = now.saturating_duration_since(began).as_secs_f64();
+        let took_ms = u64::try_from(now.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX);
         if cut == 0 {
-            tracing::info!(took_s, "stopped: every open request was answered");
+            tracing::info!(took_ms, "stopped: every open request was answered");
         } else {
-            tracing::warn!(took_s, cut, upgrades, "stopped: connections with open requests were cut");
+            tracing::warn!(took_ms, cut, upgrades, "stopped: connections with open requests were cut");
         }
     }
 

@@ -165,6 +165,14 @@ fn decision(line: &mut Strip, entry: &AccessEntry<'_>) {
         line.put("/");
         line.painted(VARIANTS[usize::from(entry.variant_number) % VARIANTS.len()], variant);
     }
+    // The variant could not be connected to.
+    if let (Some(reason), Some(upstream)) = (entry.reason, entry.upstream)
+        && reason.ends_with("+fallback")
+    {
+        line.put(", ");
+        line.painted(YELLOW, "answered by ");
+        line.put(upstream);
+    }
 }
 
 /// `0.4 ms`, `12 ms`, `1.2 s`.
@@ -310,6 +318,8 @@ mod tests {
         assert_eq!(plain(&local), "GET shop/checkout 200 → checkout 0.4 ms");
         let slow = AccessEntry { total: Duration::from_millis(61_270), grpc_status: Some(14), ..entry() };
         assert_eq!(plain(&slow), "GET shop/checkout 200 → checkout/canary 61.2 s  grpc-status 14");
+        let rescued = AccessEntry { reason: Some("weight+fallback"), upstream: Some("checkout-v1"), ..entry() };
+        assert_eq!(plain(&rescued), "GET shop/checkout 200 → checkout/canary, answered by checkout-v1 12 ms");
         let copy = AccessEntry { event: Some(Event::Shadow), variant: None, upstream: Some("v3"), ..entry() };
         assert_eq!(plain(&copy), "GET shop/checkout 200 → copy to v3 12 ms");
         let tunnel = AccessEntry { status: 101, event: Some(Event::Open), ..entry() };

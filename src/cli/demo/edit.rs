@@ -22,22 +22,25 @@ const STEP: f64 = 10.0;
 const PARTS: f64 = 10_000.0;
 
 impl Edit {
-    /// Changes the file, and gives the line that stands there now.
+    /// Changes the file, and says what is done.
     ///
     /// # Errors
     /// When the file does not have such a line, or cannot be read or written.
     pub(super) fn apply(self, file: &Path) -> anyhow::Result<String> {
         let shown = file.display();
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
-        let Some((text, line)) = self.edited(&text) else {
+        let Some((new, line)) = self.edited(&text) else {
             let line = self.place();
             bail!("{shown} has no line `{} = …` in [{}]: edit it by hand", line.key, line.table);
         };
+        if new == text {
+            return Ok(format!("not edited: {line} already, in {shown}"));
+        }
         // The whole file at once: the proxy reads it as soon as it changes.
-        let new = file.with_extension("toml.new");
-        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, file));
+        let beside = file.with_extension("toml.new");
+        let written = fs::write(&beside, new).and_then(|()| fs::rename(&beside, file));
         written.with_context(|| format!("cannot write {shown}"))?;
-        Ok(line)
+        Ok(format!("edited: {line} in {shown}"))
     }
 
     const fn place(self) -> Place {
@@ -146,7 +149,12 @@ mod tests {
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
         fs::write(&file, FILE).unwrap();
-        assert_eq!(Edit::More.apply(&file).unwrap(), "weight = 20");
+        let done = Edit::More.apply(&file).unwrap();
+        assert!(done.starts_with("edited: weight = 20 in "), "{done}");
+        std::fs::write(&file, FILE.replace("= 10 ", "= 0 ")).unwrap();
+        let done = Edit::Less.apply(&file).unwrap();
+        assert!(done.starts_with("not edited: weight = 0 already"), "{done}");
+        std::fs::write(&file, FILE.replace("= 10 ", "= 20 ")).unwrap();
         assert!(fs::read_to_string(&file).unwrap().contains("weight   = 20  "));
         assert!(Edit::More.apply(&dir.path().join("none")).is_err());
     }

@@ -48,6 +48,8 @@ pub(super) struct Watch {
     pub(super) file: PathBuf,
     /// The access log, when the demo has chosen its place.
     pub(super) log: Option<PathBuf>,
+    /// Whether the last key did nothing, and the screen said so.
+    pub(super) hinted: bool,
 }
 
 /// One look at `/status`.
@@ -118,7 +120,9 @@ impl Watch {
         news
     }
 
-    fn obey(&self, key: Key, window: &Window) -> Vec<String> {
+    fn obey(&mut self, key: Key, window: &Window) -> Vec<String> {
+        // Once is enough for keys that do nothing.
+        let hinted = std::mem::replace(&mut self.hinted, key == Key::Unknown);
         match key {
             Key::Errors => drop(self.switch.press(Fault::Errors)),
             Key::Slow => drop(self.switch.press(Fault::Slow)),
@@ -130,11 +134,12 @@ impl Watch {
             }
             Key::Edit(edit) => {
                 return vec![match edit.apply(&self.file) {
-                    Ok(line) => format!("edited: {line} in {}", self.file.display()),
+                    Ok(done) => done,
                     Err(error) => format!("not edited: {error:#}"),
                 }];
             }
             Key::Help => return vec![KEYS.to_owned()],
+            Key::Unknown if hinted => {}
             Key::Quit => drop(kill_process(getpid(), Signal::INT)),
             Key::Unknown => return vec![format!("this key does nothing; {KEYS}")],
         }
@@ -196,13 +201,14 @@ impl Reading {
             stable: requests(stable),
             canary: requests(canary),
             errors: errors(stable) + errors(canary),
-            reload: Reload::parse(&status["last_reload"]),
+            reload: Reload::parse(&status["last_reload"], &status["last_change"]),
         })
     }
 }
 
 impl Reload {
-    fn parse(reload: &Value) -> Option<Self> {
+    /// The last reload, and what the last one of those that changed anything has changed.
+    fn parse(reload: &Value, change: &Value) -> Option<Self> {
         let texts = |value: &Value| {
             let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
             list.iter().filter_map(|text| text.as_str().map(|text| spelled_out(text).into_owned())).collect()
@@ -211,7 +217,7 @@ impl Reload {
             at: reload.get("at")?.to_string(),
             rejected: (reload["outcome"] == "rejected")
                 .then(|| spelled_lines(reload["text"].as_str().unwrap_or("the file is refused"))),
-            summary: texts(&reload["summary"]),
+            summary: texts(&change["summary"]),
         })
     }
 }
@@ -232,7 +238,7 @@ impl Window {
         let news = self.0.back().and_then(|last| {
             let reload = reading.reload.as_ref().filter(|reload| last.reload.as_ref() != Some(reload))?;
             match &reload.rejected {
-                Some(text) => Some(format!("{text}\nrejected: generation {} goes on", reading.generation)),
+                Some(text) => Some(format!("{text}\nrejected: generation {} stays in effect", reading.generation)),
                 None if reading.generation == last.generation => None,
                 None => Some(generations(last.generation, reading.generation, &reload.summary.join("; "))),
             }
@@ -275,9 +281,7 @@ fn generations(before: u64, now: u64, summary: &str) -> String {
     if now == before + 1 {
         return format!("generation {now}: {summary}");
     }
-    let earlier = now.saturating_sub(before + 1);
-    let those = if earlier == 1 { "the change before it is" } else { "the changes before it are" };
-    format!("generations {} to {now}: {summary} (the last change; {those} not listed here)", before + 1)
+    format!("generations {} to {now}, within a second; the last: {summary}", before + 1)
 }
 
 #[cfg(test)]
@@ -330,13 +334,8 @@ mod tests {
     #[test]
     fn no_generation_is_passed_over() {
         assert_eq!(generations(1, 2, "a"), "generation 2: a");
-        assert_eq!(
-            generations(1, 3, "a"),
-            "generations 2 to 3: a (the last change; the change before it is not listed here)"
-        );
-        assert!(
-            generations(1, 5, "a").starts_with("generations 2 to 5: a (the last change; the changes before it are")
-        );
+        assert_eq!(generations(1, 3, "a"), "generations 2 to 3, within a second; the last: a");
+        assert_eq!(generations(1, 5, "a"), "generations 2 to 5, within a second; the last: a");
     }
 
     #[test]
@@ -365,7 +364,7 @@ mod tests {
         assert_eq!(news.as_deref(), Some("generation 2: shop canary 10 → 50"));
         assert_eq!(window.push(Reading { reload: reload("2", None), ..reading(2, 0, 0) }), None);
         let news = window.push(Reading { reload: reload("3", Some("error: no")), ..reading(2, 0, 0) });
-        assert_eq!(news.as_deref(), Some("error: no\nrejected: generation 2 goes on"));
+        assert_eq!(news.as_deref(), Some("error: no\nrejected: generation 2 stays in effect"));
         assert!(window.is_rejected(), "keys do not edit the file");
         window.push(Reading { reload: reload("4", None), ..reading(3, 0, 0) });
         assert!(!window.is_rejected());
@@ -374,10 +373,13 @@ mod tests {
     #[test]
     fn foreign_text_does_not_steer_the_terminal() {
         let applied = serde_json::json!({ "at": "1", "outcome": "applied", "summary": ["a\u{1b}[2J → b"] });
-        assert_eq!(Reload::parse(&applied).unwrap().summary, ["a\\u{1b}[2J → b"]);
+        assert_eq!(Reload::parse(&applied, &applied).unwrap().summary, ["a\\u{1b}[2J → b"]);
         let rejected =
             serde_json::json!({ "at": "1", "outcome": "rejected", "text": "error: \u{1b}c\n | a\u{202e}b\n" });
-        assert_eq!(Reload::parse(&rejected).unwrap().rejected.unwrap(), "error: \\u{1b}c\n | a\\u{202e}b");
+        assert_eq!(
+            Reload::parse(&rejected, &Value::Null).unwrap().rejected.unwrap(),
+            "error: \\u{1b}c\n | a\\u{202e}b"
+        );
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gauge::Gauge;
+use crate::cli::out;
 use crate::cli::paint::Paint;
 use crate::telemetry::{self, Medium, WRAP};
 
@@ -100,7 +101,8 @@ impl Shown {
     /// News and the live line, for a terminal of so many columns.
     fn frame(&self, news: &[String], columns: usize) -> String {
         let [off, on] = WRAP;
-        format!("{ERASE}{}{off}{}{on}\r", lines(news), self.line(columns.saturating_sub(1)))
+        let news: Vec<String> = news.iter().flat_map(|one| fitted(one, columns)).collect();
+        format!("{ERASE}{}{off}{}{on}\r", lines(&news), self.line(columns.saturating_sub(1)))
     }
 
     fn write(&mut self, text: &str) {
@@ -110,6 +112,16 @@ impl Shown {
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
     }
+}
+
+/// The lines of one piece of news, none of which is broken in the middle of a word. Lines of a file that are shown in a
+/// diagnostic stay whole, with what is drawn below them.
+fn fitted(news: &str, columns: usize) -> Vec<String> {
+    let is_shown = |line: &str| {
+        line.trim_start().trim_start_matches(|letter: char| letter.is_ascii_digit()).trim_start().starts_with('|')
+    };
+    let fit = |line: &str| if is_shown(line) { vec![line.to_owned()] } else { out::wrapped(line, columns) };
+    news.split('\n').flat_map(fit).collect()
 }
 
 fn lines(news: &[String]) -> String {
@@ -126,6 +138,10 @@ mod tests {
         assert_eq!(shown.frame(&[], 80), "\r\x1b[J\x1b[?7lmeasuring…\x1b[?7h\r");
         let news = ["generation 2: a".to_owned(), "two\nrows".to_owned()];
         assert_eq!(shown.frame(&news, 80), "\r\x1b[Jgeneration 2: a\ntwo\nrows\n\x1b[?7lmeasuring…\x1b[?7h\r");
+        let long = shown.frame(&["two answers of the old version differ there, too".to_owned()], 40);
+        assert!(long.starts_with("\r\x1b[Jtwo answers of the old version differ\n    there, too\n"), "{long:?}");
+        let source = "12 | serve = \"a name that is longer than the screen\"";
+        assert_eq!(fitted(source, 20), [source]);
         shown.live = Live::None;
         assert_eq!(shown.frame(&[], 80), "\r\x1b[J\x1b[?7l\x1b[?7h\r");
     }

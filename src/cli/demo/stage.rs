@@ -80,6 +80,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         keys: keyboard.as_ref().map(listen_to_keys).transpose()?,
         log: folder.is_some().then(|| file.with_file_name("access.log")),
         file: file.clone(),
+        hinted: false,
     };
     let traffic = (!arguments.no_traffic).then_some(proxy);
     let cast = Cast { stable, canary, dark, control, traffic, watch };

@@ -27,7 +27,8 @@ pub fn markdown(page: &Page) -> String {
     let state = page.unready.as_ref().map_or_else(|| "ready".to_owned(), |why| format!("**not ready**: {}", cell(why)));
     let _ = writeln!(text, "* {}, {state}", page.phase);
     if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none() && reload.cause != "start") {
-        let _ = writeln!(text, "* last reload at {}: {}", reload.at, cell(&reload.summary.join("; ")));
+        let summary = if reload.summary.is_empty() { "no change".to_owned() } else { reload.summary.join("; ") };
+        let _ = writeln!(text, "* last reload at {}: {}", reload.at, cell(&summary));
     }
     if !page.kills.is_empty() {
         let _ = writeln!(text, "* **killed**: {}", cell(&page.kills.join(", ")));

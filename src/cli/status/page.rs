@@ -37,6 +37,8 @@ pub struct Reload {
     /// How long ago.
     pub ago_s: u64,
     pub summary: Vec<String>,
+    /// Where it has changed nothing: how many seconds ago something was changed, and what.
+    pub changed: Option<(u64, String)>,
     /// Why it was rejected, if it was.
     pub rejected: Option<Rejected>,
 }
@@ -198,7 +200,12 @@ fn reload(page: &Value, uptime_s: u64) -> Option<Reload> {
     // By the proxy's own clock, which may differ from the one here.
     let began = read(&page["started_at"]).map_or(0, Timestamp::as_second);
     let now = began.saturating_add(i64::try_from(uptime_s).unwrap_or(i64::MAX));
-    let ago = now.saturating_sub(read(&last["at"]).map_or(now, Timestamp::as_second));
+    let ago = |at: &Value| now.saturating_sub(read(at).map_or(now, Timestamp::as_second));
+    let seconds = |at: &Value| u64::try_from(ago(at)).unwrap_or(0);
+    let change = &page["last_change"];
+    let changes: Vec<&str> = items(&change["summary"]).filter_map(Value::as_str).collect();
+    let changed = (last["outcome"] == "unchanged" && !changes.is_empty())
+        .then(|| (seconds(&change["at"]), spelled_out(&changes.join("; ")).into_owned()));
     let diagnostics = items(&last["diagnostics"]);
     let mistakes = diagnostics.clone().filter(|one| one["severity"] != "warning").count();
     let rejected = (last["outcome"] == "rejected").then(|| {
@@ -217,7 +224,8 @@ fn reload(page: &Value, uptime_s: u64) -> Option<Reload> {
     Some(Reload {
         cause: text(&last["cause"]),
         at: spelled_out(at).into_owned(),
-        ago_s: u64::try_from(ago).unwrap_or(0),
+        ago_s: seconds(&last["at"]),
+        changed,
         summary: items(&last["summary"]).map(text).collect(),
         rejected,
     })

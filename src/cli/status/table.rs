@@ -3,6 +3,7 @@
 
 use super::figures::{bar, count, cut, milliseconds, rate, ratio, share, span};
 use super::page::{Page, Rejected, Reload, Route, Shadow, Traffic, Upstream, Variant};
+use crate::cli::out::wrapped;
 use crate::cli::paint::Paint;
 use crate::telemetry::Size;
 
@@ -178,32 +179,18 @@ fn reloaded(reload: &Reload) -> String {
     let ago = span(reload.ago_s);
     match (reload.cause.as_str(), reload.summary.as_slice()) {
         ("start", _) => format!("routes loaded {ago} ago, at the start"),
-        (cause, []) => format!("reload {ago} ago ({cause}): no change"),
+        (cause, []) => match &reload.changed {
+            Some((since, what)) => {
+                format!("reload {ago} ago ({cause}): no change; last change {} ago: {what}", span(*since))
+            }
+            None => format!("reload {ago} ago ({cause}): no change"),
+        },
         (cause, summary) => format!("reloaded {ago} ago ({cause}): {}", summary.join("; ")),
     }
 }
 
 fn plain(_: Paint, text: &str) -> String {
     text.to_owned()
-}
-
-/// Text in lines of at most `columns` letters, broken at blanks; what follows the first is indented.
-pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let indent = text.len() - text.trim_start().len();
-    for word in text.trim_start().split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            last => {
-                let indent = if last.is_some() { indent + 4 } else { indent };
-                lines.push(format!("{:indent$}{word}", ""));
-            }
-        }
-    }
-    lines
 }
 
 /// How wide the columns are.

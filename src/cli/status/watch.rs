@@ -7,10 +7,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::ask::parsed;
 use super::page::Page;
-use super::table::{Rows, table, wrapped};
+use super::table::{Rows, table};
 use crate::cli::admin::Admin;
 use crate::cli::entry::Terminal;
 use crate::cli::fetch::Wish;
+use crate::cli::out::wrapped;
 use crate::cli::paint::Paint;
 use crate::cli::{Exit, out};
 use crate::clock::Clock;
