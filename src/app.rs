@@ -41,8 +41,8 @@ pub struct Options {
     pub drain_deadline: Duration,
     /// The environment that `${NAME}` in the file means.
     pub env: Environment,
-    /// How often files are looked at besides being watched.
-    pub poll_interval: Duration,
+    /// How often files are looked at besides being watched; without it they are read again only when somebody asks.
+    pub poll_interval: Option<Duration>,
     /// Resolves names.
     pub resolver: Arc<dyn Resolve>,
     /// Tells systemd.
@@ -67,7 +67,7 @@ impl Options {
             drain_delay: Duration::ZERO,
             drain_deadline: Duration::from_secs(30),
             env: Arc::new(|name| std::env::var(name).ok()),
-            poll_interval: Duration::from_secs(2),
+            poll_interval: Some(Duration::from_secs(2)),
             resolver: Arc::new(SystemResolver::default()),
             notify: Notify::default(),
             screen: Screen::default(),

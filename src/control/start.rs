@@ -65,8 +65,8 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// From the drain to the cut.
     pub drain_deadline: Duration,
-    /// How often files are looked at besides being watched.
-    pub poll_interval: Duration,
+    /// How often files are looked at besides being watched; without it they are read again only when somebody asks.
+    pub poll_interval: Option<Duration>,
     /// Who was before, and who comes after.
     pub succession: Succession,
     /// Tells systemd.

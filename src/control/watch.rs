@@ -48,10 +48,12 @@ struct Following {
 }
 
 impl Watcher {
-    /// Begins to watch; events go to `events` until nobody receives them.
+    /// Begins to watch, with a look every `poll` besides; events go to `events` until nobody receives them. Without `poll`
+    /// nothing is watched.
     #[must_use]
-    pub fn start(poll: Duration, clock: Clock, events: mpsc::Sender<Event>) -> Self {
+    pub fn start(poll: Option<Duration>, clock: Clock, events: mpsc::Sender<Event>) -> Self {
         let (follow, following) = watch::channel(Following::default());
+        let Some(poll) = poll else { return Self { follow } };
         let (notices_in, notices) = mpsc::channel(NOTICES_MAX);
         let eye = Eye::new(notices_in);
         tokio::spawn(
@@ -351,7 +353,7 @@ mod tests {
         async fn start(poll: Duration) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let (sender, events) = mpsc::channel(16);
-            let mut watched = Self { dir, watcher: Watcher::start(poll, Clock, sender), events };
+            let mut watched = Self { dir, watcher: Watcher::start(Some(poll), Clock, sender), events };
             watched.put("first");
             watched.is_read();
             while watched.asks_within(QUIET).await {

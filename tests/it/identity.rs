@@ -493,7 +493,7 @@ fn countries_are_those_of_the_client() {
     let file = proxy.dir().join("geo.mmdb");
     let write = |networks: &[(&str, &str)]| std::fs::write(&file, mmdb::countries(networks)).unwrap();
     write(&[("192.0.2.0/24", "SE"), ("198.51.100.0/25", "DE"), ("2001:db8::/32", "NO")]);
-    assert!(matches!(proxy.rewrite(WORLD), Outcome::Applied { .. }));
+    assert!(!matches!(proxy.rewrite(WORLD), Outcome::Rejected(_)));
     let variant = |client: &str| {
         let answer = proxy.connect().get("/", &format!("X-Forwarded-For: {client}\r\n"));
         answer.echoed("x-variant").pop().unwrap_or_default()

@@ -64,8 +64,8 @@ impl Folder {
         std::fs::write(path, text).expect("written");
     }
 
-    /// Options for `routes.toml`: two workers, no signals, no polling that a test could mistake for watching. Its ports
-    /// are for the system to choose: fixed ones may be in use.
+    /// Options for `routes.toml`: two workers, no signals, and files are read again only when a test asks, so that it
+    /// knows which reload reads what. Its ports are for the system to choose: fixed ones may be in use.
     pub fn options(&self) -> Options {
         let text = std::fs::read_to_string(self.path("routes.toml")).unwrap_or_default();
         let chosen = text.contains("[admin]\naddress = ") && !text.contains(":9900");
@@ -73,7 +73,7 @@ impl Folder {
         Options {
             workers: NonZeroUsize::new(2),
             signals: Signals::Ignore,
-            poll_interval: Duration::from_hours(1),
+            poll_interval: None,
             env: Arc::new(|_| None),
             ..Options::new(self.path("routes.toml"))
         }
@@ -81,6 +81,11 @@ impl Folder {
 
     pub fn start(&self) -> App {
         start(&self.options()).expect("started")
+    }
+
+    /// The same, and files are watched. There is no polling that a test could mistake for watching.
+    pub fn watched(&self) -> App {
+        start(&Options { poll_interval: Some(Duration::from_hours(1)), ..self.options() }).expect("started")
     }
 }
 

@@ -13,7 +13,7 @@ fn expect(app: &App, expected: u32, how: &str) {
 #[test]
 fn written_in_place() {
     let folder = Folder::new(&file(5));
-    let app = folder.start();
+    let app = folder.watched();
     for weight in [6, 7, 8] {
         folder.write("routes.toml", &file(weight));
         expect(&app, weight, "the file was written in place");
@@ -23,7 +23,7 @@ fn written_in_place() {
 #[test]
 fn renamed_over() {
     let folder = Folder::new(&file(5));
-    let app = folder.start();
+    let app = folder.watched();
     for weight in [6, 7] {
         folder.write(".routes.toml.swp", &file(weight));
         std::fs::rename(folder.path(".routes.toml.swp"), folder.path("routes.toml")).expect("renamed");
@@ -38,7 +38,7 @@ fn a_symbolic_link_to_another_file() {
     folder.write("b/two.toml", &file(7));
     std::fs::remove_file(folder.path("routes.toml")).expect("removed");
     symlink("a/one.toml", folder.path("routes.toml")).expect("linked");
-    let app = folder.start();
+    let app = folder.watched();
     expect(&app, 6, "the link was followed at the start");
     symlink("b/two.toml", folder.path("next")).expect("linked");
     std::fs::rename(folder.path("next"), folder.path("routes.toml")).expect("renamed");
@@ -58,7 +58,7 @@ fn a_config_map_of_kubernetes() {
     };
     version("..2026_01", 6);
     symlink("..data/routes.toml", folder.path("routes.toml")).expect("linked");
-    let app = folder.start();
+    let app = folder.watched();
     expect(&app, 6, "the first version");
     version("..2026_02", 7);
     std::fs::remove_dir_all(folder.path("..2026_01")).expect("removed");
@@ -71,7 +71,7 @@ fn a_config_map_of_kubernetes() {
 #[test]
 fn gone_and_back() {
     let folder = Folder::new(&file(5));
-    let app = folder.start();
+    let app = folder.watched();
     std::fs::remove_file(folder.path("routes.toml")).expect("removed");
     eventually("the missing file is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
     expect(&app, 5, "the old rules hold");
@@ -85,6 +85,7 @@ fn its_folder_gone_and_back() {
     folder.write("etc/routes.toml", &file(5));
     let mut options = folder.options();
     options.path = folder.path("etc/routes.toml");
+    options.poll_interval = Some(Duration::from_hours(1));
     let app = start(&options).expect("started");
     std::fs::remove_dir_all(folder.path("etc")).expect("removed");
     eventually("the missing file is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
@@ -97,7 +98,7 @@ fn its_folder_gone_and_back() {
 #[test]
 fn a_broken_file_is_mended() {
     let folder = Folder::new(&file(5));
-    let app = folder.start();
+    let app = folder.watched();
     folder.write("routes.toml", "schema = ");
     eventually("the broken file is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
     folder.write("routes.toml", &file(6));
@@ -108,7 +109,7 @@ fn a_broken_file_is_mended() {
 fn an_include_that_appears_breaks_and_heals() {
     let folder = Folder::new(&file(5).replace("schema = 1", "schema = 1\ninclude = [\"routes.d/*.toml\"]"));
     std::fs::create_dir(folder.path("routes.d")).expect("made");
-    let app = folder.start();
+    let app = folder.watched();
     let routes = || app.status()["routes"].as_array().map_or(0, Vec::len);
     let route =
         |name: &str| format!("[[route]]\nname = \"{name}\"\nmatch = {{ path = \"/{name}\" }}\nstable = \"v1\"\n");
@@ -125,7 +126,7 @@ fn an_include_that_appears_breaks_and_heals() {
 #[test]
 fn a_file_that_a_broken_one_waits_for() {
     let folder = Folder::new(&file(5));
-    let app = folder.start();
+    let app = folder.watched();
     folder.write("routes.toml", &file(6).replace("schema = 1", "schema = 1\ninclude = [\"later/more.toml\"]"));
     eventually("the missing include is noticed", || app.status()["last_reload"]["outcome"] == "rejected");
     folder.write("later/more.toml", "");
@@ -141,7 +142,7 @@ fn a_list_of_tenants() {
     let folder = Folder::new("");
     folder.write("tenants.txt", "acme\n");
     folder.write("routes.toml", &text);
-    let app = folder.start();
+    let app = folder.watched();
     let variant = || super::harness::get(&app, "/explain?path=/%3Ftenant%3Dglobex").json()["variant"].clone();
     assert_eq!(variant(), "stable");
     folder.write("tenants.txt", "acme\nglobex\n");
@@ -156,7 +157,7 @@ fn the_poll_sees_what_the_watch_does_not() {
     std::fs::create_dir(folder.path("elsewhere")).expect("made");
     std::fs::hard_link(folder.path("routes.toml"), folder.path("elsewhere/alias")).expect("linked");
     let mut options = folder.options();
-    options.poll_interval = Duration::from_millis(20);
+    options.poll_interval = Some(Duration::from_millis(20));
     let app = start(&options).expect("started");
     std::fs::write(folder.path("elsewhere/alias"), file(6)).expect("written");
     expect(&app, 6, "the poll noticed");
@@ -165,7 +166,7 @@ fn the_poll_sees_what_the_watch_does_not() {
 #[test]
 fn neighbours_are_none_of_its_business() {
     let folder = Folder::new(&file(5));
-    let app = folder.start();
+    let app = folder.watched();
     for i in 0..20 {
         folder.write(&format!("access-{i}.log"), "x");
     }
