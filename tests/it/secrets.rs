@@ -335,7 +335,11 @@ fn words_around_variables_and_two_variables_with_one_value_are_shown_as_written(
     });
     let shown = explained(&loaded.unwrap_or_else(|errors| panic!("{errors}")), "/shop/x?q=1");
     for part in [
-"authorization: Bearer ${A}${B}-x\n", "add x-a: ${A} or ${B} or ${C}\n", "by salt s-${A}-${B}: "] {
+        "authorization: Bearer ${A}${B}-x\n",
+        "add x-a: ${A} or ${B} or ${C}\n",
+        "by salt s-${A}-${B}: ",
+        "add x-d: $${{x${D}x\n",
+    ] {
         assert!(shown.contains(part), "`{part}` is missing in\n{shown}");
     }
     assert!(!shown.contains("tok-1") && !shown.contains("q{9}w"), "{shown}");
