@@ -158,12 +158,13 @@ fn name(written: &str) -> &str {
 }
 
 impl Expanded {
-    /// The string and the words of it that contain a value, each with how it is written.
+    /// The string and the words of it that contain a value long enough to be masked, each with how it is written.
     fn around(&self) -> Vec<(String, String)> {
         if self.values.iter().all(|variable| variable.value.len() < MASKED_MIN) {
             return Vec::new();
         }
-        let words = (0..self.values.len()).map(|at| self.word(at));
+        let long = |at: &usize| self.values[*at].value.len() >= MASKED_MIN;
+        let words = (0..self.values.len()).filter(long).map(|at| self.word(at));
         let mut all: Vec<_> = words.chain([(self.text.clone(), self.written.clone())]).collect();
         all.dedup();
         all
@@ -182,7 +183,7 @@ impl Expanded {
                     if run == gap.len()
                         && self.values[before].value.as_bytes().last().is_some_and(|b| is_of_a_word(&b)) =>
                 {
-                    first = before
+                    first = before;
                 }
                 Some(_) | None => break run,
             }
@@ -193,7 +194,7 @@ impl Expanded {
             let run = gap.iter().take_while(is_of_a_word).count();
             match self.values.get(last + 1) {
                 Some(after) if run == gap.len() && after.value.as_bytes().first().is_some_and(|b| is_of_a_word(&b)) => {
-                    last += 1
+                    last += 1;
                 }
                 Some(_) | None => break run,
             }

@@ -82,7 +82,7 @@ fn copies(series: &ShadowSeries) -> Value {
 fn comparison(report: &RouteReport, masks: &Masks) -> Value {
     json!({
         "since": time(report.since),
-        "revision": report.revision.as_deref().map(|revision| masks.cover(revision)),
+        "revision": report.revision.as_deref().map(|revision| masks.cover_configured(revision)),
         "compared": report.compared,
         "equal": report.equal,
         "different": report.different,

@@ -196,7 +196,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
         let sum = |of: fn(&UpstreamMeter) -> i64| series.meters.used().map(of).sum::<i64>().max(0);
         json!({
             "name": upstream.name,
-            "revision": upstream.revision.as_deref().map(|revision| snapshot.rules.masks.cover(revision)),
+            "revision": upstream.revision.as_deref().map(|revision| snapshot.rules.masks.cover_configured(revision)),
             "in_flight": sum(|meter| meter.in_flight.value()),
             "connections": sum(|meter| meter.connections.value()),
             "last_tls_failure": series.tls_trouble.last().map(|last| json!({ "at": time(last.at), "cause": last.cause })),

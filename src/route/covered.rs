@@ -30,9 +30,15 @@ impl Explanation {
             cover(place, masks);
         }
         // Names are kept as they are written.
-        route.iter_mut().chain(nearly).for_each(|Matched { name: _, place: _, why }| cover(why, masks));
-        steps.iter_mut().for_each(|step| step.cover(masks));
-        denied.iter_mut().chain(dropped).for_each(|text| cover(text, masks));
+        for Matched { name: _, place: _, why } in route.iter_mut().chain(nearly) {
+            cover(why, masks);
+        }
+        for step in steps {
+            step.cover(masks);
+        }
+        for text in denied.iter_mut().chain(dropped) {
+            cover(text, masks);
+        }
         match outcome {
             Outcome::Refused(_) | Outcome::NoRoute | Outcome::Respond(_) | Outcome::Redirect(..) => {}
             Outcome::Serve(served) => served.cover(masks),

@@ -21,7 +21,7 @@ const RARE_MIN: usize = 8;
 /// From how many bytes on a plain value is masked inside words too.
 const LONG_MIN: usize = 16;
 
-/// How many ways to write one value are shown.
+/// How many ways to write one value are shown at most.
 const WRITTEN_MAX: usize = 3;
 
 /// Where a text is masked; a later one includes those before it.
@@ -51,7 +51,8 @@ pub struct Masks {
 }
 
 impl Masks {
-    /// Masks of values, and of strings and words that contain them; each with how it is written.
+    /// Masks of values, and of strings and words around them; each with how it is written. Each of `around` contains a
+    /// value of at least [`MASKED_MIN`] bytes.
     pub fn new(
         values: impl IntoIterator<Item = (String, String)>,
         around: impl IntoIterator<Item = (String, String)>,
@@ -69,9 +70,6 @@ impl Masks {
         for (text, written) in around {
             let extent = extent(&text).min(Extent::Word);
             for text in forms(text) {
-                if !masks.has_value(&text) {
-                    continue;
-                }
                 masks.all.push(Mask { text, written: vec![written.clone()], extent });
             }
         }
@@ -81,6 +79,8 @@ impl Masks {
             let same = next.text == kept.text;
             if same {
                 kept.extent = kept.extent.max(next.extent);
+            }
+            if same && kept.written.len() < WRITTEN_MAX {
                 let known =
                     kept.written.iter().any(|known| without_default(known) == without_default(&next.written[0]));
                 kept.written.extend(next.written.drain(..).filter(|_| !known));
@@ -128,8 +128,7 @@ impl Masks {
                     && stands(text, (at, at + mask.text.len()), mask.extent.max(least))
             };
             if let Some(mask) = masks.iter().find(fits) {
-                let shown: Vec<&str> = mask.written.iter().take(WRITTEN_MAX).map(String::as_str).collect();
-                out.push_str(&shown.join(" or "));
+                out.push_str(&mask.written.join(" or "));
                 at += mask.text.len();
             } else {
                 out.push(first);
@@ -189,6 +188,7 @@ fn extent(text: &str) -> Extent {
 }
 
 /// Whether a letter is a part of a word.
+#[must_use]
 pub const fn is_of_a_word(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
 }

@@ -1,5 +1,6 @@
 //! Templates: texts with placeholders in braces, for header values and redirects. `{{` and `}}` stand for a brace.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
@@ -187,21 +188,27 @@ impl Template {
 
     /// The template with the values of variables masked, to be shown.
     #[must_use]
-    pub(super) fn covered(&self, masks: &Masks) -> Self {
-        match self {
+    pub(super) fn covered(&self, masks: &Masks) -> Cow<'_, Self> {
+        if masks.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(match self {
             Self::Fixed(value) => {
                 let text = String::from_utf8_lossy(value.as_bytes());
                 let covered = HeaderValue::from_bytes(masks.cover_configured(&text).as_bytes());
                 Self::Fixed(covered.unwrap_or_else(|_| HeaderValue::from_static("?")))
             }
             Self::Parts(parts) => {
-                let covered = parts.iter().map(|part| match part {
-                    Part::Text(text) => Part::Text(masks.cover_configured(text).into_owned()),
-                    other => other.clone(),
+                let covered = parts.iter().map(|part| {
+                    if let Part::Text(text) = part {
+                        Part::Text(masks.cover_configured(text).into_owned())
+                    } else {
+                        part.clone()
+                    }
                 });
                 Self::Parts(covered.collect())
             }
-        }
+        })
     }
 
     /// The placeholders in it.

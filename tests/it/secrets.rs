@@ -324,6 +324,28 @@ fn diagnostics_stay_readable_where_a_value_is_a_common_word() {
 }
 
 #[test]
+fn words_around_variables_and_two_variables_with_one_value_are_shown_as_written() {
+    let text = FULL
+        .replace("\"Bearer abc\"", "\"Bearer ${A}${B}-x\"")
+        .replace("x-a = \"1\"", "x-a = \"${C}\", x-d = \"$${{x${D}x\"")
+        .replace("salt = \"pepper\"", "salt = \"s-${A}-${B}\"");
+    let values = [("A", "tok-1"), ("B", "tok-1"), ("C", "tok-1"), ("D", "q{{9}}w")];
+    let loaded = load_text("routes.toml", &text, &|name| {
+        values.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    });
+    let shown = explained(&loaded.unwrap_or_else(|errors| panic!("{errors}")), "/shop/x?q=1");
+    for part in [
+        "authorization: Bearer ${A}${B}-x\n",
+        "add x-a: ${A} or ${B} or ${C}\n",
+        "by salt s-${A}-${B}: ",
+        "add x-d: $${{x${D}x\n",
+    ] {
+        assert!(shown.contains(part), "`{part}` is missing in\n{shown}");
+    }
+    assert!(!shown.contains("tok-1") && !shown.contains("q{9}w"), "{shown}");
+}
+
+#[test]
 fn a_request_is_shown_as_it_came_where_a_template_has_it() {
     let text = FULL
         .replace("x-a = \"1\"", "x-a = \"{tenant}-${SECRET}\"")
