@@ -220,7 +220,7 @@ pub(super) fn own_header(context: &mut Context<'_>, name: &str, at: Span) -> Opt
     Some(name)
 }
 
-fn editable(context: &mut Context<'_>, name: &str, at: Span, host_help: &str) -> Option<HeaderName> {
+fn editable(context: &mut Context<'_>, name: &str, at: Span, host_help: &'static str) -> Option<HeaderName> {
     let name = own_header(context, name, at)?;
     if name == MARKER {
         let message = format!("`{MARKER}` marks the copies of a shadow, and nothing else: it cannot be edited");

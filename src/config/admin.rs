@@ -4,6 +4,7 @@
 //! RFC 6598, are public unless the file says otherwise: the pods of some Kubernetes networks have them, and so have the
 //! customers of providers, who are strangers to each other.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -115,11 +116,12 @@ fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, address: SocketAddr
     }
     let message = format!("`{}` is a public address, and the admin listener has no authentication", &**text);
     let help = if IpNet::V4(SHARED).contains(&ip) {
-        "100.64.0.0/10 is address space that providers share among their customers; where it is a network of your own, \
-         such as a network of pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`"
-            .to_owned()
+        Cow::Borrowed(
+            "100.64.0.0/10 is address space that providers share among their customers; where it is a network of your own, \
+         such as a network of pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`",
+        )
     } else {
-        format!("write `127.0.0.1:{}`, or a private address that only operators reach", address.port())
+        Cow::Owned(format!("write `127.0.0.1:{}`, or a private address that only operators reach", address.port()))
     };
     context.report(Finding::error("public-admin", text.span, message).help(help));
 }

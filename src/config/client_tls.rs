@@ -104,7 +104,7 @@ pub(super) fn tls(context: &mut Context<'_>, owner: &Owner<'_, '_>, system: &mut
 }
 
 /// Refuses a `tls` that no URL needs.
-pub(super) fn refuse_useless(context: &mut Context<'_>, owner: &Owner<'_, '_>, what: &str, help: &str) {
+pub(super) fn refuse_useless(context: &mut Context<'_>, owner: &Owner<'_, '_>, what: &str, help: &'static str) {
     let message = format!("{} {what}: `tls` has no meaning here", owner.reader.title());
     context.report(Finding::error("useless-key", owner.reader.place("tls"), message).help(help));
 }

@@ -1,5 +1,6 @@
 //! What one load carries along: the files, the diagnostics, the environment, and all that the result depends on.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use ahash::{HashMap, HashSet};
@@ -122,6 +123,7 @@ impl<'e> Context<'e> {
             return;
         }
         let Finding { severity, code, message, labels, help } = self.veil.cover(self.with_braces(finding));
+        let help = help.map(Cow::into_owned);
         let order = labels.first().map_or((0, 0), |(at, _)| (at.file, if at.is_whole() { 0 } else { at.start }));
         let labels = labels.into_iter().map(|(at, text)| self.label(at, text)).collect();
         self.diagnostics.keep(Diagnostic { severity, code, message, labels, help, order });
@@ -136,7 +138,8 @@ impl<'e> Context<'e> {
             && let Some(name) = env::unbraced(written)
         {
             let braces = format!("a variable of the environment is written `${{{name}}}`");
-            finding.help = Some(finding.help.map_or_else(|| braces.clone(), |help| format!("{help}\n{braces}")));
+            let help = finding.help.map_or_else(|| braces.clone(), |help| format!("{help}\n{braces}"));
+            finding.help = Some(Cow::Owned(help));
         }
         finding
     }

@@ -1,5 +1,6 @@
 //! Diagnostics: what is wrong with a file, where, and what would help. All of them at once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -216,7 +217,8 @@ pub(super) struct Finding {
     pub(super) code: &'static str,
     pub(super) message: String,
     pub(super) labels: Vec<(Span, String)>,
-    pub(super) help: Option<String>,
+    /// What would help. A text that is borrowed stands in the program: it says nothing of the file.
+    pub(super) help: Option<Cow<'static, str>>,
 }
 
 impl Finding {
@@ -246,14 +248,14 @@ impl Finding {
     }
 
     /// Adds help.
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<Cow<'static, str>>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// Adds help when there is any.
     pub(super) fn maybe_help(mut self, help: Option<String>) -> Self {
-        self.help = help.or(self.help);
+        self.help = help.map(Cow::Owned).or(self.help);
         self
     }
 }

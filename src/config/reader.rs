@@ -297,7 +297,7 @@ impl<'d> Item<'d> {
     /// Reports a value of the wrong kind, and how the right one is written.
     pub(super) fn mismatch_with(&self, context: &mut Context<'_>, (expected, help): (&str, &str)) {
         let finding = self.of_wrong_type(expected);
-        context.report(finding.help(help));
+        context.report(finding.help(help.to_owned()));
     }
 
     fn of_wrong_type(&self, expected: &str) -> Finding {

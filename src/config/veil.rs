@@ -2,6 +2,8 @@
 //! string with a variable shows no piece of the value and suggests nothing that resembles it; every other diagnostic
 //! is masked as explanations are.
 
+use std::borrow::Cow;
+
 use ahash::{HashMap, HashSet};
 
 use super::diagnostic::Finding;
@@ -98,8 +100,9 @@ impl Veil {
         let others = self.values.iter().filter(|(_, value, _)| own.iter().all(|variable| variable.value != *value));
         let values = own.iter().map(|variable| (&variable.value, &variable.written));
         let values = values.chain(others.map(|(written, value, _)| (value, written)));
-        let texts = finding.labels.iter().map(|(_, text)| text).chain(&finding.help).chain([&finding.message]);
-        let said = texts.map(|text| text.to_lowercase()).collect::<Vec<_>>().join("\n");
+        let texts = finding.labels.iter().map(|(_, text)| text.as_str());
+        let texts = texts.chain(finding.help.as_deref()).chain([finding.message.as_str()]);
+        let said = texts.map(str::to_lowercase).collect::<Vec<_>>().join("\n");
         let is_said = |variable: &Variable| said.contains(&variable.value.to_lowercase());
         let rest = self.strings.iter().filter(|one| touched.is_empty() && one.values.iter().any(is_said));
         Masks::new(
@@ -128,17 +131,24 @@ impl Veil {
         for (_, text) in &mut finding.labels {
             *text = cover(text);
         }
-        if let Some(help) = &mut finding.help
+        // A text of the program says nothing of a value, whatever letters they have in common.
+        let known = match finding.help.take() {
+            Some(Cow::Borrowed(help)) => Some(help),
+            made => {
+                finding.help = made;
+                None
+            }
+        };
+        if let Some(Cow::Owned(help)) = &mut finding.help
             && self.values.iter().any(|(_, value, _)| value.contains('\n'))
         {
             // Such a value is not found in one line.
             *help = masks.cover(help).into_owned();
         }
         let lines = finding.help.iter().flat_map(|help| help.lines());
-        let mut help: Vec<String> = lines
-            .filter(|line| touched.is_empty() || (!line.starts_with("did you mean") && cover(line) == *line))
-            .map(cover)
-            .collect();
+        let lines =
+            lines.filter(|line| touched.is_empty() || (!line.starts_with("did you mean") && cover(line) == *line));
+        let mut help: Vec<String> = known.into_iter().map(str::to_owned).chain(lines.map(cover)).collect();
         let mut names: Vec<&str> =
             touched.iter().flat_map(|one| &one.values).map(|variable| name(&variable.written)).collect();
         names.sort_unstable();
@@ -146,7 +156,7 @@ impl Veil {
         help.extend(names.iter().map(|name| {
             format!("`{name}` comes from the environment, so its value is not shown here; see `printenv {name}`")
         }));
-        finding.help = (!help.is_empty()).then(|| help.join("\n"));
+        finding.help = (!help.is_empty()).then(|| Cow::Owned(help.join("\n")));
         finding
     }
 }

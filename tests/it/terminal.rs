@@ -78,13 +78,14 @@ fn the_live_line_fits_and_keys_do_what_they_say() {
         live(pty).filter(|line| line.contains("fault: errors") && !line.contains(" 0 errors/s"))
     });
     demo.press("k");
-    let edited = demo.line_with("edited: variants = [\"shop:canary\"] in ");
-    assert!(edited.ends_with(file.to_str().unwrap()), "{edited}");
+    demo.line_with("edited: variants = [\"shop:canary\"] in");
+    // What does not fit into one row is broken at a blank.
+    demo.line_with(&format!("    {}", file.display()));
     demo.line_with("generation 2: ");
     live_at(&mut demo, 120);
     demo.until("a killed canary", |pty| live(pty).filter(|line| line.contains("(killed)")));
     demo.press("+");
-    demo.line_with("edited: weight = 20 in ");
+    demo.line_with("edited: weight = 20 in");
     demo.line_with("generation 3: ");
     demo.press("o");
     demo.line_with("canary's fault: off");
