@@ -14,6 +14,7 @@ use super::diagnostic::Finding;
 use super::source::{Span, offset};
 use super::syntax;
 use super::tokens::{Tokens, TooMuch, tokens};
+use super::unclosed;
 
 /// How deep arrays, inline tables and dotted keys may nest.
 const DEPTH_MAX: u32 = 48;
@@ -115,14 +116,23 @@ impl<'t> Document<'t> {
             parse_document(&all, &mut guarded, &mut errors);
         }
         let mut last: Option<usize> = None;
+        let unclosed = if errors.count == 0 { None } else { unclosed::find(text, &all) };
+        // What follows it is read as a part of it: errors from its line on say nothing.
+        let line = unclosed.map(|unclosed| text[..unclosed.at].rfind('\n').map_or(0, |end| end + 1));
         for error in &errors.first {
             let at = error.unexpected().map_or(text.len(), |span| span.start());
+            if line.is_some_and(|line| at >= line) {
+                continue;
+            }
             let same_line =
                 last.is_some_and(|last| text.get(last.min(at)..last.max(at)).is_some_and(|t| !t.contains('\n')));
             if !same_line || error.description() == DUPLICATE {
                 context.report(finding(file, error, text));
             }
             last = Some(at);
+        }
+        if let Some(unclosed) = unclosed {
+            context.report(unclosed.finding(file));
         }
         if errors.count == 0 { Some(Self { file, tables: builder.tables }) } else { None }
     }
