@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use ahash::HashMap;
 use toml_parser::decoder::{Encoding, ScalarKind};
 use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
-use toml_parser::{ErrorSink, Expected, ParseError, Source as Text, Span as Bytes};
+use toml_parser::{ErrorSink, ParseError, Source as Text, Span as Bytes};
 
 use super::brackets;
 use super::context::Context;
@@ -208,18 +208,8 @@ fn finding(file: u16, error: &ParseError, text: &str) -> Finding {
             None => found,
         };
     }
-    let mut message = format!("this is not TOML: {}", error.description());
-    for (i, expected) in error.expected().unwrap_or_default().iter().enumerate() {
-        message.push_str(if i == 0 { ", expected " } else { ", " });
-        match expected {
-            Expected::Literal("\n") => message.push_str("a new line"),
-            Expected::Literal(text) => message.extend(["`", text, "`"]),
-            Expected::Description(text) => message.push_str(text),
-            _ => message.push_str("something else"),
-        }
-    }
     let help = syntax::help(text, place.start as usize, error.description());
-    Finding::error("syntax", place, message).maybe_help(help)
+    Finding::error("syntax", place, syntax::message(error)).maybe_help(help)
 }
 
 #[derive(Clone, Debug)]

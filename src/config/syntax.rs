@@ -1,5 +1,7 @@
 //! What is no TOML, and how it is written rightly: blocks in braces, colons, text without quotes.
 
+use toml_parser::{Expected, ParseError};
+
 use super::{hints, upstream, value};
 
 /// How many letters are repeated in a help line.
@@ -13,6 +15,21 @@ const CURLY: &[char] = &['“', '”', '„', '‟', '«', '»', '‘', '’'];
 
 /// What a routes file is, for a text of another format.
 const TOML: &str = "a routes file is TOML, and begins with `schema = 1`";
+
+/// What is said of a text that is no TOML.
+pub(super) fn message(error: &ParseError) -> String {
+    let mut message = format!("this is not TOML: {}", error.description());
+    for (i, expected) in error.expected().unwrap_or_default().iter().enumerate() {
+        message.push_str(if i == 0 { ", expected " } else { ", " });
+        match expected {
+            Expected::Literal("\n") => message.push_str("a new line"),
+            Expected::Literal(text) => message.extend(["`", text, "`"]),
+            Expected::Description(text) => message.push_str(text),
+            _ => message.push_str("something else"),
+        }
+    }
+    message
+}
 
 /// Help for a text that is no TOML at this byte.
 pub(super) fn help(text: &str, at: usize, description: &str) -> Option<String> {

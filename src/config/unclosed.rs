@@ -46,7 +46,7 @@ impl Unclosed {
 /// Finds the first one in a file that has errors.
 pub(super) fn find(text: &str, tokens: &[Token]) -> Option<Unclosed> {
     let mut open: Vec<(What, usize)> = Vec::new();
-    let (mut is_value, mut before, mut last) = (false, TokenKind::Newline, TokenKind::Newline);
+    let (mut is_value, mut last) = (false, TokenKind::Newline);
     for (i, token) in tokens.iter().enumerate() {
         let (kind, at) = (token.kind(), token.span().start());
         let top = open.last().copied();
@@ -74,10 +74,15 @@ pub(super) fn find(text: &str, tokens: &[Token]) -> Option<Unclosed> {
             }
             TokenKind::BasicString | TokenKind::LiteralString if top.is_some() => {
                 let quote = if kind == TokenKind::BasicString { '"' } else { '\'' };
-                // The quote of `it's` begins no string, unless a string ends before `it`.
-                let is_word = last == TokenKind::Atom && before != kind;
-                if !is_word && !is_closed(&text[at..token.span().end()], quote) {
+                if !is_closed(&text[at..token.span().end()], quote) {
                     return Some(Unclosed { what: What::Text(quote), at, seen: None });
+                }
+            }
+            // `["a, "b"]`: the quote after `b` begins a string.
+            TokenKind::Atom if top.is_some() && matches!(last, TokenKind::BasicString | TokenKind::LiteralString) => {
+                let quote = if last == TokenKind::BasicString { '"' } else { '\'' };
+                if let Some(inside) = text[at..token.span().end()].find(quote) {
+                    return Some(Unclosed { what: What::Text(quote), at: at + inside, seen: None });
                 }
             }
             TokenKind::Eof => return at_top(None),
@@ -91,7 +96,7 @@ pub(super) fn find(text: &str, tokens: &[Token]) -> Option<Unclosed> {
             | TokenKind::MlBasicString
             | TokenKind::Atom => {}
         }
-        (before, last) = (last, kind);
+        last = kind;
     }
     None
 }
