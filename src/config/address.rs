@@ -25,7 +25,8 @@ pub(super) fn not_a_port(port: &str) -> String {
     if is_digits(port) { format!("`{port}` is not a port: {PORTS}") } else { format!("`{port}` is not a port") }
 }
 
-fn is_digits(text: &str) -> bool {
+/// Whether a text has digits only.
+pub(super) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 

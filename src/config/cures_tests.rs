@@ -60,6 +60,12 @@ fn proposed_addresses_load() {
     check(&ADDRESS.replace('@', "'@'"), "80800", &["0.0.0.0:8080"]);
     check(ADDRESS, "[':8080']", &["\":8080\""]);
     check(ENDPOINTS, "8080", &["\"http://127.0.0.1:8080\""]);
+    check(ENDPOINTS, "[8101]", &["\"http://127.0.0.1:8101\""]);
+    for wrong in ["8101", ":8101", "http://8101"] {
+        check(&ENDPOINTS.replace('@', "['@']"), wrong, &["http://127.0.0.1:8101"]);
+    }
+    check(ENDPOINTS, "'http://a:1, http://b:2'", &["[\"http://a:1\", \"http://b:2\"]"]);
+    check(&ENDPOINTS.replace('@', "[@]"), "'http://a:1 http://b:2'", &["\"http://a:1\", \"http://b:2\""]);
     assert_eq!(proposed(&ENDPOINTS.replace('@', "80800")), ["\"http://host:port\""]);
     check(&ENDPOINTS.replace('@', "[{ url = @ }]"), "8080", &["\"http://127.0.0.1:8080\""]);
 }
@@ -101,6 +107,9 @@ fn proposed_tables_load() {
         ("match = '*'", "match = { path = \"/*\" }"),
         ("match = '*.a.example'", "match = { host = \"*.a.example\" }"),
         ("match = 'a.example/x'", "match = { host = \"a.example\", path = \"/x\" }"),
+        ("match = 'PathPrefix(`/x`)'", "match = { path = \"/x/*\" }"),
+        ("match = 'PathPrefix(`/`)'", "match = { path = \"/*\" }"),
+        ("match = 'Host(`a.example`) && Path(`/x`)'", "match = { host = \"a.example\", path = \"/x\" }"),
         ("match = ['/x', '/y/*']", "match = { path = [\"/x\", \"/y/*\"] }"),
     ] {
         check(MATCH, wrong, &[cure]);
@@ -143,6 +152,72 @@ fn proposed_keys_load() {
 }
 
 #[test]
+fn what_is_no_toml_loads_with_its_cure() {
+    for wrong in ["127.0.0.1:0", "localhost:0"] {
+        check(ADDRESS, wrong, &[format!("\"{wrong}\"").as_str()]);
+    }
+    for wrong in ["127.0.0.1:8101", "http://127.0.0.1:8101", "[127.0.0.1:8101]", "[http://127.0.0.1:8101]"] {
+        let cure = ["\"http://127.0.0.1:8101\""];
+        let (frame, wrong) = match wrong.strip_prefix('[').and_then(|wrong| wrong.strip_suffix(']')) {
+            Some(inside) => (ENDPOINTS.replace('@', "[@]"), inside),
+            None => (ENDPOINTS.to_owned(), wrong),
+        };
+        check(&frame, wrong, &cure);
+    }
+    check(&route("canary = { upstream = 'v2', weight = @ }"), "5%", &["5"]);
+    check(&route("canary = { upstream = @ }"), "“v2”", &["\"v2\""]);
+    check(&TOP.replace('@', "[kill]\nall = @"), "yes", &["true"]);
+    check(&TOP.replace('@', "[kill]\nall = @"), "False", &["false"]);
+    check(&route("canary = { upstream = 'v2', rescue = @ }"), "no", &["false"]);
+    check(&route("canary = { upstream = 'v2', rescue = @ }"), "null", &["false"]);
+}
+
+#[test]
+fn a_prefix_is_a_path_and_all_below_it() {
+    for (wrong, cure) in [
+        ("prefix = '/'", "path = \"/*\""),
+        ("path_prefix = '/x/'", "path = \"/x/*\""),
+        ("prefix = '/x'", "path = \"/x/*\""),
+    ] {
+        check(&MATCH.replace('@', "match = { @ }"), wrong, &[cure]);
+    }
+}
+
+#[test]
+fn the_first_error_names_the_cause() {
+    let check = |file: &str, message: &str, help: &str| {
+        let errors = load_text("routes.toml", file, &|_| None).expect_err(file);
+        let first = errors.iter().next().unwrap();
+        let found = first.help.as_deref().unwrap_or_default();
+        assert!(first.message.contains(message) && found.contains(help), "{file}: {first:?}");
+    };
+    for (wrong, message, help) in [
+        ("sticky = true", "must be a string or a list, not", "`client_ip`"),
+        ("kill = true", "unknown key", "`routes = [\"NAME\"]`"),
+        ("backends = [{ url = 'http://a' }]", "unknown key", "`[upstream.NAME]`"), // HAProxy
+        ("match = { host = true }", "must be a string or a list, not", ""),
+    ] {
+        let upstream = "[upstream.v1]\nendpoints = 'http://10.0.0.1'\n[[route]]\nname = 'r'\nstable = 'v1'\n";
+        check(&LISTENER.replace('@', &format!("{upstream}{wrong}")), message, help);
+    }
+    for (wrong, message, help) in [
+        ("[log]\nlevel = 'debug'", "unknown key `log`", "`POINTSMAN_LOG`"),
+        ("[access_log]\nlevel = 'debug'", "unknown key `level`", "`POINTSMAN_LOG`"),
+        ("[[listener]]\naddress = ['127.0.0.1:0', '127.0.0.2:0']", "not a list", "a `[[listener]]` for each"),
+        ("[server]\nport = 80", "unknown key `server`", "`[[listener]]`"),
+        ("[kill]\nvariants = { a = 'b' }", "must be a string or a list, not a table", ""),
+        (
+            "[[upstream.v1.endpoints]]\nurl = 'http://a'",
+            "a string, a list or a table",
+            "`endpoints = [{ url = \"…\" }]`",
+        ),
+        ("[upstream.v1]\nendpoints = [true]", "must be a string or a table, not", ""),
+    ] {
+        check(&LISTENER.replace('@', wrong), message, help);
+    }
+}
+
+#[test]
 fn what_would_not_load_is_not_proposed() {
     for wrong in [
         "canary = 'The new one'",
@@ -164,7 +239,13 @@ fn what_would_not_load_is_not_proposed() {
     for wrong in ["redirect = 'b.example'", "redirect = '/{nothing}'", "respond = 99", "respond = 600"] {
         check_without(ANSWER, wrong);
     }
-    for wrong in ["match = 'Host(`a`)'", "match = '/a b'", "match = 'a b/x'", "match = ['/x', 'a.example']"] {
+    for wrong in [
+        "match = 'HostRegexp(`a`)'",
+        "match = 'Path(`/a`) && Path(`/b`)'",
+        "match = '/a b'",
+        "match = 'a b/x'",
+        "match = ['/x', 'a.example']",
+    ] {
         check_without(MATCH, wrong);
     }
     check_without(&MATCH.replace('@', "match = { path = @ }"), "5");

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use ahash::HashMap;
 use toml_parser::decoder::{Encoding, ScalarKind};
 use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
-use toml_parser::{ErrorSink, Expected, ParseError, Source as Text, Span as Bytes};
+use toml_parser::{ErrorSink, ParseError, Source as Text, Span as Bytes};
 
 use super::brackets;
 use super::context::Context;
@@ -14,6 +14,7 @@ use super::diagnostic::Finding;
 use super::source::{Span, offset};
 use super::syntax;
 use super::tokens::{Tokens, TooMuch, tokens};
+use super::unclosed;
 
 /// How deep arrays, inline tables and dotted keys may nest.
 const DEPTH_MAX: u32 = 48;
@@ -115,14 +116,23 @@ impl<'t> Document<'t> {
             parse_document(&all, &mut guarded, &mut errors);
         }
         let mut last: Option<usize> = None;
+        let unclosed = if errors.count == 0 { None } else { unclosed::find(text, &all) };
+        // What follows it is read as a part of it: errors from its line on say nothing.
+        let line = unclosed.map(|unclosed| text[..unclosed.at].rfind('\n').map_or(0, |end| end + 1));
         for error in &errors.first {
             let at = error.unexpected().map_or(text.len(), |span| span.start());
+            if line.is_some_and(|line| at >= line) {
+                continue;
+            }
             let same_line =
                 last.is_some_and(|last| text.get(last.min(at)..last.max(at)).is_some_and(|t| !t.contains('\n')));
             if !same_line || error.description() == DUPLICATE {
                 context.report(finding(file, error, text));
             }
             last = Some(at);
+        }
+        if let Some(unclosed) = unclosed {
+            context.report(unclosed.finding(file));
         }
         if errors.count == 0 { Some(Self { file, tables: builder.tables }) } else { None }
     }
@@ -198,18 +208,8 @@ fn finding(file: u16, error: &ParseError, text: &str) -> Finding {
             None => found,
         };
     }
-    let mut message = format!("this is not TOML: {}", error.description());
-    for (i, expected) in error.expected().unwrap_or_default().iter().enumerate() {
-        message.push_str(if i == 0 { ", expected " } else { ", " });
-        match expected {
-            Expected::Literal("\n") => message.push_str("a new line"),
-            Expected::Literal(text) => message.extend(["`", text, "`"]),
-            Expected::Description(text) => message.push_str(text),
-            _ => message.push_str("something else"),
-        }
-    }
     let help = syntax::help(text, place.start as usize, error.description());
-    Finding::error("syntax", place, message).maybe_help(help)
+    Finding::error("syntax", place, syntax::message(error)).maybe_help(help)
 }
 
 #[derive(Clone, Debug)]

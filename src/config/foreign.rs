@@ -29,6 +29,10 @@ const HOST: Meaning = Elsewhere("write `match = { host = \"shop.example.com\" }`
 const PATH: Meaning = Elsewhere("write `match = { path = \"/x/*\" }` for /x and all below, or `path = \"/x\"`");
 const REWRITE: Meaning =
     Elsewhere("write `rewrite = { prefix = \"/\" }`, which replaces the prefix that `match.path` took");
+const LOG: Meaning = Elsewhere(
+    "the environment variable `POINTSMAN_LOG` has the level of the log, such as `POINTSMAN_LOG=debug`; `[access_log]` is \
+     for requests",
+);
 const SPLIT: Meaning = Elsewhere("write `canary = { upstream = \"…\", weight = 5 }`; `stable` gets the rest");
 const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which says who gets which variant");
 const PAIR: Meaning =
@@ -52,16 +56,17 @@ const WORDS: &[(&str, &[Entry])] = &[
     (
         "",
         &[
-            ("service services server servers load_balancer loadbalancer", UPSTREAM),
+            ("service services servers load_balancer loadbalancer", UPSTREAM),
             ("backend backends cluster clusters", UPSTREAM), // HAProxy, Traefik, Envoy
-            ("entrypoint entrypoints entry_points listen bind port address frontend", LISTENER), // Traefik
+            ("entrypoint entrypoints entry_points listen bind port address frontend server", LISTENER), // Traefik
             ("router routers location locations rule rules reverse_proxy handle virtual_hosts", ROUTE),
             (
                 "http tcp static_resources",
                 Elsewhere("`[[listener]]`, `[upstream.NAME]` and `[[route]]` stand at the top"),
             ),
             ("tls ssl certificates certs https", TLS),
-            ("log logs logging accesslog", Key("access_log")),
+            ("accesslog", Key("access_log")),
+            ("log logs logging", LOG),
             ("tracing opentelemetry otlp", Key("traces")),
             (
                 "metrics prometheus api ping dashboard stats",
@@ -91,6 +96,7 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("entrypoint entrypoints entry_points listeners", Elsewhere("write `match = { listener = \"NAME\" }`")),
             ("tenant user segment segments cidr country jwt", TARGETS),
             ("weight weights split percent traffic traffic_split weighted", SPLIT),
+            ("kill killed", Elsewhere("write `[kill]` at the top of the file, with `routes = [\"NAME\"]`")),
             ("rescue", Elsewhere("`rescue` belongs to a variant: write it in `[route.canary]` or `[[route.variant]]`")),
             ("mirror mirrors mirroring request_mirror", Key("shadow")),
             ("affinity sticky_session sticky_sessions session_affinity", Key("sticky")),
@@ -238,7 +244,7 @@ const WORDS: &[(&str, &[Entry])] = &[
     ("[access_log]", &[("path file output to filepath", Key("sink"))]),
     ("[identity]", &[("trusted trusted_ips trust proxies forwarded_headers", Key("trusted_proxies"))]),
     ("[kill]", &[("route", Key("routes")), ("variant", Key("variants")), ("tenant", Key("tenants"))]),
-    ("*", &[("comment description note", Elsewhere("write a comment: `# …`"))]),
+    ("*", &[("level log_level loglevel", LOG), ("comment description note", Elsewhere("write a comment: `# …`"))]),
 ];
 
 /// What a word in the table with this title means.

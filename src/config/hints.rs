@@ -6,9 +6,9 @@ use super::brackets::bare;
 use super::context::Context;
 use super::document::{Node, Value};
 use super::reader::Item;
-use super::shorthand;
 use super::spec::Spec;
 use super::value;
+use super::{paths, shorthand};
 
 /// How long a value may be that is repeated in a help line.
 pub(super) const REPEATED_MAX: usize = 60;
@@ -27,6 +27,12 @@ pub(super) fn cure((key, expected): (&str, &str), value: &Value<'_>) -> Option<S
         Value::Integer(_, 10) | Value::Float(_) if NO_NUMBERS.contains(&key) => None,
         Value::Float(_) if key == "name" => None,
         Value::Integer(text, 10) | Value::Float(text) if expected.starts_with("a string") => Some(in_quotes(key, text)),
+        Value::Tables(_) if key == "endpoints" => {
+            Some("write `endpoints = [{ url = \"…\" }]` in the table of the upstream".to_owned())
+        }
+        Value::Array(all) if key == "address" && all.len() > 1 => {
+            Some("a listener has one address: write a `[[listener]]` for each".to_owned())
+        }
         Value::Array(all) if expected.starts_with("a string") => match &all[..] {
             [Node { value: Value::String(text), .. }] if text.len() <= REPEATED_MAX => {
                 Some(format!("write `{}`, without brackets", quoted(text)))
@@ -43,6 +49,28 @@ pub(super) fn cure((key, expected): (&str, &str), value: &Value<'_>) -> Option<S
         | Value::Table(_) => None,
     }
 }
+
+/// What is meant by a key that the table with this title does not have, when its value says it.
+pub(super) fn by_value((title, key): (&str, &str), value: &Value<'_>) -> Option<String> {
+    let key = key.replace('-', "_").to_ascii_lowercase();
+    match (title, key.as_str(), value) {
+        ("[route.match]", "prefix" | "path_prefix" | "pathprefix", Value::String(text)) => {
+            let path = format!("{}/*", text.trim_end_matches(['*', '/']));
+            let fits = text.len() <= REPEATED_MAX && text.starts_with('/') && paths::is_path(&path);
+            Some(format!("write `path = {}`: the path and all below it", quoted(if fits { &path } else { "/x/*" })))
+        }
+        ("[[route]]", word, Value::Array(all)) if SEVERAL.split(' ').any(|known| known == word) => {
+            let is_table = |node: &Node<'_>| matches!(node.value, Value::Table(_));
+            all.iter().any(is_table).then(|| SPLIT.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Words for the upstreams of a route, where several stand in one list, and how they are written.
+const SEVERAL: &str = "backend backends services upstreams servers clusters"; // HAProxy, Traefik
+const SPLIT: &str = "write `[upstream.NAME]` with `endpoints` for each, and in the route `stable = \"NAME\"` and \
+                     `canary = { upstream = \"NAME\", weight = 5 }`";
 
 /// A number where a string is expected: a port where a place is.
 fn in_quotes(key: &str, number: &str) -> String {
@@ -153,7 +181,12 @@ pub(super) fn as_table(context: &Context<'_>, item: &Item<'_>, spec: &Spec) -> O
         Value::String(_) if spec.title == "[admin]" => {
             return Some("write `[admin]`, and below it `address = \"127.0.0.1:9900\"`".to_owned());
         }
-        Value::String(text) => shorthand::of_text(spec.title, text),
+        Value::String(text) => match shorthand::of_text(spec.title, text) {
+            None if spec.title == "[route.match]" && text.contains('(') => {
+                return Some("each condition has a key: `match = { host = \"…\", path = \"/x/*\" }`".to_owned());
+            }
+            found => found,
+        },
         Value::Array(all) => shorthand::of_list(spec.title, all),
         Value::Integer(digits, 10) if spec.title == "[route.respond]" => {
             shorthand::is_status(digits).then(|| format!("status = {digits}"))

@@ -50,6 +50,7 @@ mod tests;
 mod tls;
 mod tokens;
 mod traces;
+mod unclosed;
 mod upstream;
 mod value;
 mod variant;

@@ -40,6 +40,8 @@ pub(super) struct Item<'d> {
     pub(super) key: &'d str,
     /// Whether it is one of a list.
     pub(super) element: bool,
+    /// What the key takes, when it is one of a known table.
+    pub(super) form: Option<&'static Form>,
 }
 
 /// A string and its place.
@@ -113,7 +115,8 @@ impl<'d> Reader<'d> {
         debug_assert!(position.is_some(), "{} has no key {key}", self.spec.title);
         self.asked.set(self.asked.get() | 1 << position.unwrap_or(63));
         let entry = self.table.get(key)?;
-        Some(Item { document: self.document, node: &entry.node, key: &entry.key, element: false })
+        let form = position.map(|at| &self.spec.keys[at].form);
+        Some(Item { document: self.document, node: &entry.node, key: &entry.key, element: false, form })
     }
 
     /// Where a key stands; the table when it is not there.
@@ -239,6 +242,9 @@ impl<'d> Reader<'d> {
         if self.spec.later.contains(&key) {
             return finding.help(unsupported());
         }
+        if let Some(help) = hints::by_value((self.spec.title, key), &entry.node.value) {
+            return finding.help(help);
+        }
         match foreign::meaning(self.spec.title, key) {
             Some(Meaning::Key(meant)) => return finding.help(format!("did you mean `{meant}`?")),
             Some(Meaning::Stands(_, help) | Meaning::Elsewhere(help)) => return finding.help(help),
@@ -273,6 +279,32 @@ impl<'d> Reader<'d> {
         names.sort_by_key(|name| !alike(name));
         names.truncate(LIKELY);
         format!("some of the keys are {}; `pointsman schema` has all", quoted(names))
+    }
+}
+
+/// What a key takes besides one string: a list, where it is not one of a list itself, and a table.
+fn also_taken(form: &Form, element: bool) -> &'static str {
+    let is_table = |form: &Form| match form {
+        Form::Table(_) | Form::Map(_) => true,
+        Form::OneOrMore(_)
+        | Form::Text
+        | Form::Pattern(_)
+        | Form::Boolean
+        | Form::Integer(..)
+        | Form::Number(..)
+        | Form::Words(_)
+        | Form::Itself
+        | Form::Tables(_)
+        | Form::Named(_)
+        | Form::Either(_) => false,
+    };
+    let all = if let Form::Either(all) = form { all } else { std::slice::from_ref(form) };
+    let takes_list = !element || all.iter().any(|form| matches!(form, Form::OneOrMore(_)));
+    match (takes_list, all.iter().any(is_table)) {
+        (true, true) => ", a list or a table",
+        (true, false) => " or a list",
+        (false, true) => " or a table",
+        (false, false) => "",
     }
 }
 
@@ -312,7 +344,12 @@ impl<'d> Item<'d> {
             Value::Table(_) => "a table",
         };
         let subject = if self.element { format!("each of `{}`", self.key) } else { format!("`{}`", self.key) };
-        let message = format!("{subject} must be {expected}, not {found}");
+        let more = match self.form {
+            Some(Form::OneOrMore(each)) if !expected.contains("list") => also_taken(each, self.element),
+            Some(form) if expected == "a string" => also_taken(form, true),
+            Some(_) | None => "",
+        };
+        let message = format!("{subject} must be {expected}{more}, not {found}");
         Finding::error("wrong-type", self.span(), message)
     }
 
@@ -415,7 +452,7 @@ impl<'d> Item<'d> {
         entries
             .map(|entry| {
                 let span = Span { file: document.file, start: entry.start, end: entry.end };
-                let item = Item { document, node: &entry.node, key: &entry.key, element: false };
+                let item = Item { document, node: &entry.node, key: &entry.key, element: false, form: None };
                 Named { name: &entry.key, span, item }
             })
             .collect()

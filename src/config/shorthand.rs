@@ -99,9 +99,31 @@ fn condition(text: &str) -> Option<String> {
     if text.contains("${") || value::is_host_pattern(text) {
         return Some(format!("host = {}", repeated(text)));
     }
+    if text.contains('(') {
+        return rule(text);
+    }
     let (host, path) = text.split_at(text.find('/')?);
     let both = value::is_host_pattern(host) && paths::is_path(path) && text.len() <= REPEATED_MAX;
     both.then(|| format!("host = {}, path = {}", quoted(host), quoted(path)))
+}
+
+/// What a rule of Traefik matches, when all its conditions hold together and each is a host or a path.
+fn rule(text: &str) -> Option<String> {
+    let mut all: Vec<String> = Vec::new();
+    for part in text.split("&&") {
+        let (word, rest) = part.trim().split_once('(')?;
+        let value = rest.strip_suffix(')')?.trim().trim_matches(['`', '"', '\'']);
+        let (key, value) = match word {
+            "Host" => ("host", Some(value.to_owned()).filter(|host| value::is_host_pattern(host))),
+            "Path" => ("path", Some(value.to_owned())),
+            "PathPrefix" => ("path", Some(format!("{}/*", value.trim_end_matches('/')))),
+            _ => return None,
+        };
+        let value = value.filter(|value| key == "host" || paths::is_path(value))?;
+        let is_new = !all.iter().any(|known| known.starts_with(key));
+        all.push(Some(format!("{key} = {}", quoted(&value))).filter(|_| is_new && text.len() <= REPEATED_MAX)?);
+    }
+    Some(all.join(", "))
 }
 
 /// A string as TOML has it, unless it is long.

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::address::not_a_port;
+use super::address::{is_digits, not_a_port};
 use super::client_tls::{self, Owner, SystemRoots, UPSTREAM_TLS};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::reader::{Item, Named, Reader, Text};
 use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
-use super::value;
+use super::{hints, value};
 use crate::route::{Balance, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
 
 /// An endpoint as a URL.
@@ -158,6 +158,13 @@ fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec
 fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> {
     if !item.is_table() {
         let text = item.place_text(context)?;
+        if let Some(all) = several(&text) {
+            let message = format!("`{}` is more than one URL", &*text);
+            let all = all.iter().map(|url| hints::quoted(url)).collect::<Vec<_>>().join(", ");
+            let (how, all) = if item.element { ("each in quotes", all) } else { ("a list", format!("[{all}]")) };
+            context.report(Finding::error("bad-endpoint", text.span, message).help(format!("write `{all}`, {how}")));
+            return None;
+        }
         return url(context, &text, 1);
     }
     let reader = item.table(context, &ENDPOINT)?;
@@ -167,12 +174,22 @@ fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> 
     url(context, &text?, weight)
 }
 
+/// The URLs of a text that has more than one.
+fn several(text: &str) -> Option<Vec<&str>> {
+    let parts = || text.split([',', ' ', '\t']).filter(|part| !part.is_empty());
+    (parts().count() > 1 && text.len() <= hints::REPEATED_MAX && parts().all(is_endpoint)).then(|| parts().collect())
+}
+
 fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<EndpointSpec> {
     match parse(text) {
         Ok((protocol, host, port)) => Some(EndpointSpec { protocol, host, port, weight }),
         Err(message) => {
             let with_scheme = format!("http://{}", &**text);
-            let help = if parse(&with_scheme).is_ok() {
+            let port = text.strip_prefix("http://").unwrap_or(text).trim_start_matches(':');
+            let is_port = is_digits(port) && port.parse::<u16>().is_ok_and(|port| port > 0);
+            let help = if is_port {
+                format!("write `http://127.0.0.1:{port}`, with a host")
+            } else if parse(&with_scheme).is_ok() {
                 format!("write `{with_scheme}`")
             } else {
                 "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in the clear".to_owned()
@@ -213,6 +230,9 @@ fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
     };
     // A dot at the end makes a name absolute: it is looked up as it is, without the system's search domains.
     let relative = host.strip_suffix('.').unwrap_or(host);
+    if is_digits(relative) {
+        return Err(format!("`{host}` is not a host: it has digits only"));
+    }
     if !value::is_host(relative) {
         return Err(format!("`{host}` is not a host"));
     }
@@ -254,6 +274,8 @@ mod tests {
             "http://[::1",
             "http://a:+1",
             "http://::1:80",
+            "http://8101",
+            "http://8101:80",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
