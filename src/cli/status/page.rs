@@ -203,9 +203,9 @@ fn reload(page: &Value, uptime_s: u64) -> Option<Reload> {
     let ago = |at: &Value| now.saturating_sub(read(at).map_or(now, Timestamp::as_second));
     let seconds = |at: &Value| u64::try_from(ago(at)).unwrap_or(0);
     let change = &page["last_change"];
-    let changes: Vec<&str> = items(&change["summary"]).filter_map(Value::as_str).collect();
-    let changed = (last["outcome"] == "unchanged" && !changes.is_empty())
-        .then(|| (seconds(&change["at"]), spelled_out(&changes.join("; ")).into_owned()));
+    let what: Vec<&str> = items(&change["summary"]).filter_map(Value::as_str).collect();
+    let changed = (last["outcome"] == "unchanged" && !what.is_empty())
+        .then(|| (seconds(&change["at"]), spelled_out(&what.join("; ")).into_owned()));
     let diagnostics = items(&last["diagnostics"]);
     let mistakes = diagnostics.clone().filter(|one| one["severity"] != "warning").count();
     let rejected = (last["outcome"] == "rejected").then(|| {
