@@ -10,7 +10,7 @@ use super::exchange::{Exchange, Host, Stage};
 use super::fault::Fault;
 use super::fields::{self, Peer};
 use super::upgrade;
-use crate::route::{ClientIp, Head, Identity, normal_host, normal_path};
+use crate::route::{ClientIp, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
 
 /// Our name in `Via`.
@@ -19,19 +19,6 @@ pub(super) const VIA_NAME: &str = "pointsman";
 const VIA_MAX: usize = 1;
 /// From this limit on, a worker may use up half of its share without looking at the others.
 const LOOK_BELOW: u32 = 1024;
-
-/// What matching looks at, of an admitted request.
-pub(super) fn head<'a>(exchange: &'a Exchange, parts: &'a request::Parts) -> Head<'a> {
-    Head {
-        method: &parts.method,
-        host: exchange.host.normal(),
-        path: exchange.path(),
-        query: exchange.uri.query(),
-        headers: &parts.headers,
-        client_cert: exchange.client.certificate(),
-        listener: &exchange.client.listener.spec.name,
-    }
-}
 
 /// Admits a request, or says why not.
 pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Fault> {

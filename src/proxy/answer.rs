@@ -16,7 +16,6 @@ use super::fault::Fault;
 use super::fields::strip_hop_by_hop;
 use super::grpc;
 use super::lease::Lease;
-use super::prepare::values;
 use super::upgrade;
 use crate::route::{Redirect, Respond, Route, Split};
 use crate::telemetry::{Ender, GrpcStatus};
@@ -43,9 +42,9 @@ pub(super) fn answer(
     }
     if !route.response_headers.is_empty() {
         let request_id = exchange.request_id();
-        route.response_headers.apply(&mut parts.headers, &values(exchange, &request_id));
+        route.response_headers.apply(&mut parts.headers, &exchange.values(&request_id));
     }
-    if let (Some(identity), Some(name)) = (&exchange.issued, &split.sticky_cookie) {
+    if let (Some(identity), Some(name)) = (&exchange.caller.issued, &split.sticky_cookie) {
         let secure = if exchange.scheme() == "https" { "; Secure" } else { "" };
         let cookie = format!("{name}={identity}; HttpOnly; SameSite=Lax; Path=/{secure}");
         if let Ok(cookie) = HeaderValue::try_from(cookie) {
@@ -137,7 +136,7 @@ fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
 /// `redirect`.
 pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response<Source> {
     let request_id = exchange.request_id();
-    let location = redirect.to.location(&values(exchange, &request_id));
+    let location = redirect.to.location(&exchange.values(&request_id));
     let mut response = Response::new(Source::Own(None));
     *response.status_mut() = redirect.status;
     response.headers_mut().insert(header::LOCATION, location);
@@ -166,7 +165,7 @@ fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<So
     let rules = &shared.snapshot.rules;
     let request_id = exchange.request_id();
     if let Some(route) = exchange.route {
-        rules.route(route).response_headers.apply(response.headers_mut(), &values(exchange, &request_id));
+        rules.route(route).response_headers.apply(response.headers_mut(), &exchange.values(&request_id));
     }
     exchange.ends(Ender::Done, "");
     response

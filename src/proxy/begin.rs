@@ -1,6 +1,5 @@
 //! Begin: what is known of an exchange before anything is asked of it.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use http::header::HeaderMap;
@@ -8,6 +7,7 @@ use http::{Method, Request};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::caller::CallerIdentity;
 use super::client::Client;
 use super::exchange::{Ending, Exchange, Host, Stage};
 use super::fields::Survey;
@@ -46,13 +46,13 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         client_ip: client.peer.ip(),
         trusted: false,
         forwarded_scheme: None,
-        tenant: None,
         request_id: None,
         trace_id,
         trace,
         call: (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(headers, began))),
         survey,
         has_body: !request.body().is_end_stream(),
+        caller: CallerIdentity::default(),
         route: None,
         chosen: None,
         attempts: 0,
@@ -74,8 +74,6 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         stage: Stage::Read,
         ticket: None,
         compared: None,
-        token: Cell::new(None),
-        issued: None,
         client,
     })
 }

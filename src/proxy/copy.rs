@@ -103,7 +103,7 @@ impl ShadowCopy {
             route: exchange.route,
             request_id,
             trace_id: exchange.trace_id.clone(),
-            tenant: exchange.tenant.clone(),
+            tenant: exchange.caller.tenant.clone(),
             client_ip: exchange.client_ip,
             peer: client.peer,
             listener: client.listener.spec.name.as_str().into(),

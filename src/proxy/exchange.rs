@@ -8,10 +8,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, request};
 use http_body::Frame;
 
 use super::budget::{BodyAhead, Held, Room};
+use super::caller::CallerIdentity;
 use super::capture::Primary;
 use super::client::Client;
 use super::copies::Ticket;
@@ -28,7 +29,7 @@ use super::trace::TraceContext;
 use super::trailing::Trailing;
 use super::tunnel::Side;
 use super::upgrade::Asked;
-use crate::route::{Counted, Decision, Reason, RouteId, TokenFault, UpstreamId, VariantId};
+use crate::route::{Counted, Decision, Head, Reason, RouteId, UpstreamId, Values, VariantId};
 use crate::telemetry::{Ender, Fallback, VariantMeter};
 
 /// The state of one exchange.
@@ -50,7 +51,6 @@ pub(super) struct Exchange {
     pub(super) trusted: bool,
     /// The scheme by which the client came to a trusted peer, as that says.
     pub(super) forwarded_scheme: Option<&'static str>,
-    pub(super) tenant: Option<Box<str>>,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) trace_id: Option<Box<str>>,
     /// The trace that it belongs to, where spans are exported.
@@ -60,6 +60,7 @@ pub(super) struct Exchange {
     pub(super) call: Option<Box<Call>>,
     /// The request has a body.
     pub(super) has_body: bool,
+    pub(super) caller: CallerIdentity,
     pub(super) route: Option<RouteId>,
     pub(super) chosen: Option<Chosen>,
     pub(super) attempts: u32,
@@ -89,10 +90,6 @@ pub(super) struct Exchange {
     pub(super) ticket: Option<Box<Ticket>>,
     /// What its copies' answers are compared with.
     pub(super) compared: Option<Rc<Primary>>,
-    /// Why its token names nobody, if it has one that was looked at.
-    pub(super) token: Cell<Option<TokenFault>>,
-    /// The cookie identity that was issued.
-    pub(super) issued: Option<Box<str>>,
 }
 
 /// The variant that was chosen, and why.
@@ -311,6 +308,34 @@ impl Exchange {
         match fault.failure() {
             Some(failure) => primary.failed(failure, self.client.worker.clock.now().duration_since(self.began)),
             None => primary.left(),
+        }
+    }
+
+    /// What matching and deciding look at, of an admitted request.
+    pub(super) fn head<'a>(&'a self, parts: &'a request::Parts) -> Head<'a> {
+        Head {
+            method: &parts.method,
+            host: self.host.normal(),
+            path: self.path(),
+            query: self.uri.query(),
+            headers: &parts.headers,
+            client_cert: self.client.certificate(),
+            listener: &self.client.listener.spec.name,
+        }
+    }
+
+    /// What placeholders stand for.
+    pub(super) fn values<'a>(&'a self, request_id: &'a HeaderValue) -> Values<'a> {
+        Values {
+            variant: self.variant_name().unwrap_or(""),
+            route: self.route_name().unwrap_or(""),
+            client_ip: Some(self.client_ip),
+            tenant: self.caller.tenant.as_deref(),
+            request_id: request_id.to_str().unwrap_or(""),
+            host: self.host.normal(),
+            path: self.path(),
+            query: self.uri.query(),
+            scheme: self.scheme(),
         }
     }
 

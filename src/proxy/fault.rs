@@ -9,7 +9,6 @@ use http::{Response, StatusCode, Version};
 use super::body::Source;
 use super::exchange::Exchange;
 use super::grpc;
-use super::prepare::values;
 use crate::compare::Failure;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
@@ -376,7 +375,7 @@ fn edit(exchange: &Exchange, headers: &mut HeaderMap, id: &HeaderValue) {
         return;
     }
     let own = headers.clone();
-    edits.apply(headers, &values(exchange, id));
+    edits.apply(headers, &exchange.values(id));
     for (name, value) in &own {
         headers.insert(name, value.clone());
     }

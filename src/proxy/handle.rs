@@ -8,17 +8,18 @@
 
 use std::rc::Rc;
 
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
 use super::body::Source;
 use super::client::Client;
-use super::exchange::Exchange;
+use super::exchange::{Chosen, Exchange};
 use super::fault::{self, Fault};
 use super::stack::Edge;
-use super::{admit, answer, begin, choose, forward, prepare, shadow, upgrade};
-use crate::route::Action;
+use super::{admit, answer, begin, decide, find, forward, identify, prepare, sample, shadow, upgrade};
+use crate::route::{Action, Split};
 
 /// Handles one request.
 pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<Edge> {
@@ -42,30 +43,43 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
 async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
     let (mut parts, body) = request.into_parts();
     admit::admit(exchange, &mut parts)?;
-    if let Some(redirect) = choose::way_to_https(exchange)? {
+    if let Some(redirect) = find::https_redirect(exchange)? {
         return Ok(answer::redirect(exchange, &redirect));
     }
-    let found = choose::find(exchange, &parts)?;
+    let found = find::find(exchange, &parts)?;
     let local = Rc::clone(&exchange.local);
     let route = local.snapshot.rules.route(found.route);
     upgrade::ask(exchange, &parts, route)?;
     match &route.action {
         Action::Redirect(redirect) => {
-            choose::know(exchange, &parts);
+            exchange.caller = identify::tenant(exchange, &parts);
             Ok(answer::redirect(exchange, redirect))
         }
         Action::Respond(respond) => {
-            choose::know(exchange, &parts);
+            exchange.caller = identify::tenant(exchange, &parts);
             Ok(answer::respond(exchange, respond))
         }
         Action::Split(split) => {
-            let chosen = choose::decide(exchange, &parts, split);
+            let chosen = choose(exchange, &parts, split);
             let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
             shadow::shadow(exchange, (&parts, &mut body), split, chosen);
             let incoming = forward::forward(exchange, Request::from_parts(parts, body), (route, chosen)).await?;
             answer::answer(exchange, incoming, (route, split))
         }
     }
+}
+
+/// Identifies the caller, decides which variant answers, and samples. What borrows from the head ends here: nothing of it
+/// is kept while the request is forwarded.
+fn choose(exchange: &mut Exchange, parts: &Parts, split: &Split) -> Chosen {
+    let facts = identify::look_up(exchange, &parts.headers);
+    let identified = identify::identify(exchange, parts, &facts, split);
+    let chosen = decide::decide(exchange, split, &identified);
+    let ticket = sample::sample(exchange, split, &identified, &chosen);
+    exchange.caller = identified.keep();
+    exchange.chosen = Some(chosen);
+    exchange.ticket = ticket;
+    chosen
 }
 
 #[cfg(test)]

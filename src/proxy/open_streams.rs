@@ -139,7 +139,7 @@ impl OpenStream {
                 local: Rc::clone(&exchange.local),
                 route,
                 variant,
-                tenant: exchange.tenant.clone(),
+                tenant: exchange.caller.tenant.clone(),
                 killed_ms: Cell::new(None),
                 due_ms: Cell::new(NEVER),
                 waker: RefCell::new(None),

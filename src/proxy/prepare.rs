@@ -17,7 +17,7 @@ use super::forwarding;
 use super::raw_query::RawQuery;
 use super::request_body::{ClientBody, RequestBody};
 use super::upgrade::{self, Asked};
-use crate::route::{Route, Split, Values};
+use crate::route::{Route, Split};
 use crate::telemetry::Refusal;
 
 const NO_BYTES: HeaderValue = HeaderValue::from_static("0");
@@ -120,22 +120,7 @@ fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
         exchange.client.worker.meter().alias_headers_dropped.add(aliases);
     }
     let request_id = exchange.request_id();
-    edits.apply(headers, &values(exchange, &request_id));
-}
-
-/// What placeholders stand for.
-pub(super) fn values<'a>(exchange: &'a Exchange, request_id: &'a HeaderValue) -> Values<'a> {
-    Values {
-        variant: exchange.variant_name().unwrap_or(""),
-        route: exchange.route_name().unwrap_or(""),
-        client_ip: Some(exchange.client_ip),
-        tenant: exchange.tenant.as_deref(),
-        request_id: request_id.to_str().unwrap_or(""),
-        host: exchange.host.normal(),
-        path: exchange.path(),
-        query: exchange.uri.query(),
-        scheme: exchange.scheme(),
-    }
+    edits.apply(headers, &exchange.values(&request_id));
 }
 
 /// What was admitted is fit to be forwarded: what is not was made of it by a rewrite.

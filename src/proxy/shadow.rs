@@ -15,48 +15,14 @@ use super::copies::Ticket;
 use super::copy::{self, Comparing, Control, Settings, ShadowCopy};
 use super::copy_body::{CopyBody, Pieces};
 use super::exchange::{Chosen, Exchange};
-use super::prepare::values;
 use super::raw_query::RawQuery;
 use super::request_body::RequestBody;
 use super::trace::{self, CopyKind};
-use crate::route::{Caller, Compare, Head, MARKER, Sampled, Sampling, Shadow, Split, Unfit, sampled};
+use crate::route::{Compare, Split};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// What a copy takes of the memory for copies besides its head and body, about.
 const COPY_BYTES: u64 = 2048;
-
-/// Decides whether a request is copied. Its copy takes its place among those under way when it is sent.
-pub(super) fn sample(
-    exchange: &Exchange,
-    (split, shadow): (&Split, &Shadow),
-    chosen: &Chosen,
-    (head, caller, cookie_identity): (&Head<'_>, &Caller<'_>, Option<&str>),
-) -> Option<Box<Ticket>> {
-    let (worker, route) = (&exchange.client.worker, exchange.route?);
-    // What somebody has marked who is trusted is a copy itself.
-    if exchange.asked.is_some() || (exchange.survey.told && head.headers.contains_key(&MARKER)) {
-        return None;
-    }
-    let lane = exchange.local.lane(route, shadow.upstream, worker)?;
-    let share = lane.share(shadow, worker);
-    let request = Sampled { method: &exchange.method, variant: chosen.variant, caller, cookie_identity, share };
-    let mut spread = lane.state.spread.get();
-    let sampling = sampled(&exchange.local.snapshot.rules, split, &request, &mut spread);
-    lane.state.spread.set(spread);
-    match sampling {
-        Sampling::Out => None,
-        Sampling::Dropped(unfit) => {
-            let reason = match unfit {
-                Unfit::Method => ShadowDrop::Method,
-                Unfit::Killed => ShadowDrop::Killed,
-            };
-            lane.meter(worker).sample();
-            lane.meter(worker).end(ShadowEnd::Dropped(reason));
-            None
-        }
-        Sampling::In => lane.enter(worker, shadow.max_in_flight).map(Box::new),
-    }
-}
 
 /// Makes the copy of a request that is about to be forwarded.
 pub(super) fn shadow(
@@ -82,7 +48,7 @@ pub(super) fn shadow(
     if let Some(host) = &shadow.host {
         headers.insert(http::header::HOST, host.clone());
     }
-    shadow.headers.apply(headers, &values(exchange, &request_id));
+    shadow.headers.apply(headers, &exchange.values(&request_id));
     let settings = Settings { timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
     let copy = ShadowCopy::new(exchange, ticket, ((head, span), settings, comparing), chosen.key);
     match body {
