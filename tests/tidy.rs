@@ -13,6 +13,8 @@ mod ports;
 mod shape;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/stages.rs"]
+mod stages;
 
 use source::{Finding, Source};
 
@@ -33,6 +35,12 @@ const ALL: &[&str] = &["src", "tests", "bench", "fuzz"];
 #[test]
 fn rooms_import_only_from_floors_below() {
     check(&["src"], floors::imports);
+}
+
+#[test]
+fn only_the_line_calls_a_stage() {
+    check(&["src"], stages::calls);
+    check(&["src"], stages::left_out);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use http::{Method, Version, request};
 use super::exchange::{Exchange, Host, Stage};
 use super::fault::Fault;
 use super::fields::{self, Peer};
-use super::upgrade;
+use super::upgrade_request::{Asked, Upgrade};
 use crate::route::{ClientIp, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
 
@@ -45,7 +45,9 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
 
 fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Refusal> {
     if parts.method == Method::CONNECT {
-        upgrade::connect(exchange, parts)?;
+        // It stands for a GET: as that it is matched, decided, forwarded and logged.
+        exchange.upgrade = Upgrade::Requested(Box::new(Asked::by_connect(parts)?));
+        (parts.method, exchange.method) = (Method::GET, Method::GET);
     }
     let limits = &exchange.client.listener.spec.limits;
     if parts.version == Version::HTTP_2 {

@@ -16,7 +16,6 @@ use super::fault::Fault;
 use super::fields::strip_hop_by_hop;
 use super::grpc;
 use super::lease::Lease;
-use super::upgrade;
 use crate::route::{Redirect, Respond, Route, Split};
 use crate::telemetry::{Ender, GrpcStatus};
 
@@ -57,9 +56,6 @@ pub(super) fn answer(
     }
     if let Some(upload) = &exchange.upload {
         upload.answered.set(true);
-    }
-    if exchange.far.is_some() {
-        upgrade::agree(exchange, (&mut parts.status, &mut parts.headers));
     }
     let source = settle(exchange, body, parts.status.as_u16());
     Ok(Response::from_parts(parts, source))

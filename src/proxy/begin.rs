@@ -13,6 +13,7 @@ use super::exchange::{Ending, Exchange, Host, Stage};
 use super::fields::Survey;
 use super::grpc::Call;
 use super::trace::TraceContext;
+use super::upgrade_request::Upgrade;
 use crate::telemetry::Ender;
 
 /// Begins an exchange.
@@ -62,9 +63,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         held: None,
         upload: None,
         ahead: None,
-        asked: None,
-        far: None,
-        opened: false,
+        upgrade: Upgrade::None,
         lease: None,
         flight: None,
         status: 0,

@@ -17,12 +17,11 @@ use super::exchange::Exchange;
 use super::local::Local;
 use super::pool::UpstreamPool;
 use super::proxy_header::Ends;
-use super::record::protocol;
 use super::trace::{self, CopyOutcome, CopySpan};
 use super::worker::Worker;
 use crate::dark::{Seen, Trial};
 use crate::route::RouteId;
-use crate::telemetry::{AccessEntry, Ender, Event, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
+use crate::telemetry::{AccessEntry, Ender, Event, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
 
 /// A copy of a request.
 pub(super) struct ShadowCopy {
@@ -286,33 +285,27 @@ impl Told {
         if dropped.is_none() && status < 500 && sample < 1.0 && worker.random.borrow_mut().f64() >= sample {
             return;
         }
-        let route = self.route.map(|route| rules.route(route).name.as_str());
-        let entry = AccessEntry {
+        let request = RequestEntry {
             at,
             request_id: self.request_id.to_str().unwrap_or("-"),
             client_ip: self.client_ip,
             peer: self.peer,
-            sender: None,
             method: self.method.as_str(),
             host: &self.host,
             path: &self.path,
-            protocol: protocol(self.version),
+            version: self.version,
             listener: &self.listener,
-            tls: None,
+            route: self.route.map(|route| rules.route(route).name.as_str()),
+            tenant: self.tenant.as_deref(),
+            generation: self.local.snapshot.generation.0,
+            trace_id: self.trace_id.as_deref(),
+        };
+        let entry = AccessEntry {
             status,
             request_bytes: bytes,
             response_bytes: went.answer_bytes,
             total: took,
-            first_byte: None,
             upstream_latency: went.head_after,
-            route,
-            variant: None,
-            variant_number: 0,
-            reason: None,
-            bucket: None,
-            tenant: self.tenant.as_deref(),
-            token: None,
-            generation: self.local.snapshot.generation.0,
             upstream: Some(upstream),
             endpoint: went.endpoint,
             attempts: 1,
@@ -321,9 +314,8 @@ impl Told {
                 stage: if dropped.is_some() { 'H' } else { '-' },
             },
             detail: dropped.map_or("", ShadowDrop::name),
-            grpc_status: None,
             event: Some(Event::Shadow),
-            trace_id: self.trace_id.as_deref(),
+            ..AccessEntry::of(request)
         };
         worker.log(|log| log.push(&rules.access_log, &entry));
     }

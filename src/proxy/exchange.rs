@@ -27,8 +27,7 @@ use super::stalled::{Slot, UpstreamKey};
 use super::streams::Reader;
 use super::trace::TraceContext;
 use super::trailing::Trailing;
-use super::tunnel::Side;
-use super::upgrade::Asked;
+use super::upgrade_request::Upgrade;
 use crate::route::{Counted, Decision, Head, Reason, RouteId, UpstreamId, Values, VariantId};
 use crate::telemetry::{Ender, Fallback, VariantMeter};
 
@@ -73,12 +72,7 @@ pub(super) struct Exchange {
     pub(super) upload: Option<Rc<Upload>>,
     /// What may be sent through the tunnel that it becomes before it is read (HTTP/2).
     pub(super) ahead: Option<BodyAhead>,
-    /// What it asks for besides an answer.
-    pub(super) asked: Option<Box<Asked>>,
-    /// The upstream's side of what it has become.
-    pub(super) far: Option<Box<Side>>,
-    /// It has become a tunnel.
-    pub(super) opened: bool,
+    pub(super) upgrade: Upgrade,
     pub(super) lease: Option<Lease>,
     pub(super) flight: Option<Flight>,
     pub(super) status: u16,

@@ -15,27 +15,35 @@ use hyper::body::Incoming;
 use super::exchange::{Chosen, Exchange, Stage, UploadFault};
 use super::fault::Fault;
 use super::fields::{is_ambiguous_response, is_too_large};
+use super::http_version::{for_h1, for_h2, is_chunked};
 use super::lease::Lease;
 use super::open_streams::{OpenStream, unless_killed};
 use super::patience::Patience;
-use super::prepare::{for_h1, for_h2};
 use super::reach::Reach;
 use super::replay::Again;
 use super::request_body::RequestBody;
 use super::sending::Sending;
 use super::trace;
-use super::upgrade::{self, Asked};
+use super::tunnel::Side;
+use super::upgrade_request::{Asked, is_agreed};
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
 use crate::route::{Protocol, Route, UpstreamLimits};
 use crate::telemetry::StatusClass;
+
+/// What an upstream has answered.
+pub(super) struct UpstreamResponse {
+    pub(super) response: Response<Incoming>,
+    /// The upstream's side of the tunnel, when it has switched protocols.
+    pub(super) switched: Option<Box<Side>>,
+}
 
 /// Sends a request and gives the answer's head; its body follows as it is pulled.
 pub(super) async fn forward(
     exchange: &mut Exchange,
     mut request: Request<RequestBody>,
     (route, chosen): (&Route, Chosen),
-) -> Result<Response<Incoming>, Fault> {
+) -> Result<UpstreamResponse, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
     exchange.stage = Stage::Connect;
     let reach = Reach::new(exchange, &mut request, chosen)?;
@@ -48,7 +56,7 @@ pub(super) async fn forward(
     let meter = upstream.meter(worker.index);
     let result = sent.unwrap_or_else(Err).map_err(|fault| blame(exchange, fault));
     match &result {
-        Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
+        Ok(answered) => meter.requests[StatusClass::of(answered.response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
             if exchange.stage == Stage::Connect
@@ -93,14 +101,14 @@ async fn send(
     exchange: &mut Exchange,
     mut reach: Reach,
     mut request: Request<RequestBody>,
-) -> Result<Response<Incoming>, Fault> {
+) -> Result<UpstreamResponse, Fault> {
     let idempotent = is_idempotent(request.method());
     let worker = Rc::clone(&exchange.client.worker);
     let mut declined: Option<Rc<Said>> = None;
     loop {
         let (lease, reused) = reach.connect(exchange, &mut request, declined.as_ref()).await?;
         let meter = reach.upstream.meter(worker.index);
-        let asked = exchange.asked.as_deref();
+        let asked = exchange.upgrade.requested();
         let again = keep((&mut request, asked), (&lease, reach.pool().protocol()), reused && idempotent)?;
         let said = lease.said();
         if let Some(asked) = asked {
@@ -117,10 +125,14 @@ async fn send(
                 }
                 meter.latency.record(head_has_come(exchange, asked, response.status()));
                 let mut response = inspect(response, &reach.upstream.upstream.limits)?;
-                if upgrade::is_agreed(exchange.asked.as_deref(), &response)? {
-                    Box::pin(upgrade::take_over(exchange, &mut response)).await?;
-                }
-                return Ok(response);
+                let asked = exchange.upgrade.requested();
+                let switched = if is_agreed(asked, &response)? {
+                    let side = Box::pin(Side::take_over(&mut exchange.lease, asked, &mut response)).await?;
+                    Some(Box::new(side))
+                } else {
+                    None
+                };
+                return Ok(UpstreamResponse { response, switched });
             }
             Err(failure) => failure,
         };
@@ -219,15 +231,10 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Whether the body has no length of its own.
-pub(super) fn is_chunked<B>(request: &Request<B>) -> bool {
-    request.headers().contains_key(http::header::TRANSFER_ENCODING)
-}
-
 /// Tells the byte stream of an HTTP/1.1 connection what it will carry.
 fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
     let Lease::Whole { connection, .. } = lease else { return };
-    connection.hints.asked.set(exchange.asked.is_some());
+    connection.hints.asked.set(exchange.upgrade.requested().is_some());
     connection.hints.begin(request);
     if let Some(upload) = exchange.upload.as_ref().filter(|_| is_chunked(request)) {
         upload.trail(&connection.hints.trailing);

@@ -1,10 +1,17 @@
-//! A request's way, from its head to its answer. One stage a row; a stage never calls another stage; there is one exit.
+//! A request's way, from its head to its answer. One stage a row; there is one exit.
 //!
 //! ```text
-//! begin → admit → match → decide → prepare → shadow → forward → answer → record
+//! begin → admit → find → identify → decide → sample → prepare → shadow → forward → answer → record
 //! ```
-//! An upgrade is asked for after the match, and opened in the place of the answer's last step.
-//! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before.
+//! A redirect and a response of the proxy's own go from `find` by `identify` to `answer`. `upgrade` notes after `find` that
+//! one is asked for, and opens it in the place of the answer's last step. A fault is answered by `fault`.
+//!
+//! A stage is the file of its name, and is called from here alone: a stage never calls another stage (`tests/tidy` holds
+//! this). What several stages use lies below them: the `Exchange`, the `Identified` caller, the forms of a request
+//! (`http_version`, `upgrade_request`), the way to an endpoint (`reach`), spans (`trace`).
+//!
+//! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before. A tunnel is
+//! recorded when it opens, too.
 
 use std::rc::Rc;
 
@@ -18,33 +25,42 @@ use super::client::Client;
 use super::exchange::{Chosen, Exchange};
 use super::fault::{self, Fault};
 use super::stack::Edge;
-use super::{admit, answer, begin, decide, find, forward, identify, prepare, sample, shadow, upgrade};
+use super::tunnel::Side;
+use super::{admit, answer, begin, decide, find, forward, identify, prepare, record, sample, shadow, upgrade};
 use crate::route::{Action, Split};
+
+/// What the line comes to.
+enum Handled {
+    /// An answer.
+    Response(Response<Source>),
+    /// An answer that switches protocols, and the upstream's side of the tunnel.
+    Upgrade(Response<Source>, Box<Side>),
+}
 
 /// Handles one request.
 pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<Edge> {
     let mut exchange = begin::begin(client, &request);
     let response = match line(&mut exchange, request).await {
-        Ok(response) if upgrade::is_mistakable(&exchange, response.status()) => {
+        Ok(Handled::Upgrade(response, upstream)) => {
+            let response = upgrade::switch(&mut exchange, response);
+            record::opened(&mut exchange);
+            upgrade::open(exchange, upstream);
+            return response.map(Either::Right);
+        }
+        Ok(Handled::Response(response)) if upgrade::is_mistakable(&exchange, response.status()) => {
             fault::answer(&mut exchange, Fault::NoUpgrade)
         }
-        Ok(response) => response,
-        Err(fault) => {
-            exchange.far = None;
-            fault::answer(&mut exchange, fault)
-        }
+        Ok(Handled::Response(response)) => response,
+        Err(fault) => fault::answer(&mut exchange, fault),
     };
-    match exchange.far.take() {
-        Some(far) => upgrade::open(exchange, far, response).map(Either::Right),
-        None => answer::send(exchange, response).map(Either::Left),
-    }
+    answer::send(exchange, response).map(Either::Left)
 }
 
-async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
+async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Handled, Fault> {
     let (mut parts, body) = request.into_parts();
     admit::admit(exchange, &mut parts)?;
     if let Some(redirect) = find::https_redirect(exchange)? {
-        return Ok(answer::redirect(exchange, &redirect));
+        return Ok(Handled::Response(answer::redirect(exchange, &redirect)));
     }
     let found = find::find(exchange, &parts)?;
     let local = Rc::clone(&exchange.local);
@@ -53,18 +69,23 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
     match &route.action {
         Action::Redirect(redirect) => {
             exchange.caller = identify::tenant(exchange, &parts);
-            Ok(answer::redirect(exchange, redirect))
+            Ok(Handled::Response(answer::redirect(exchange, redirect)))
         }
         Action::Respond(respond) => {
             exchange.caller = identify::tenant(exchange, &parts);
-            Ok(answer::respond(exchange, respond))
+            Ok(Handled::Response(answer::respond(exchange, respond)))
         }
         Action::Split(split) => {
             let chosen = choose(exchange, &parts, split);
             let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
             shadow::shadow(exchange, (&parts, &mut body), split, chosen);
-            let incoming = forward::forward(exchange, Request::from_parts(parts, body), (route, chosen)).await?;
-            answer::answer(exchange, incoming, (route, split))
+            let sent = Request::from_parts(parts, body);
+            let answered = forward::forward(exchange, sent, (route, chosen)).await?;
+            let response = answer::answer(exchange, answered.response, (route, split))?;
+            Ok(match answered.switched {
+                None => Handled::Response(response),
+                Some(upstream) => Handled::Upgrade(response, upstream),
+            })
         }
     }
 }

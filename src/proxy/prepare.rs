@@ -1,12 +1,11 @@
 //! Prepare: the request as the upstream will read it.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::uri::{PathAndQuery, Scheme};
-use http::{Method, Request, Uri, Version, request};
+use http::uri::PathAndQuery;
+use http::{Method, Uri, Version, request};
 use http_body::Body;
 
 use super::budget::BodyAhead;
@@ -16,7 +15,6 @@ use super::fields::{strip_aliases, strip_hop_by_hop};
 use super::forwarding;
 use super::raw_query::RawQuery;
 use super::request_body::{ClientBody, RequestBody};
-use super::upgrade::{self, Asked};
 use crate::route::{Route, Split};
 use crate::telemetry::Refusal;
 
@@ -49,7 +47,7 @@ pub(super) fn prepare(
     if !route.request_headers.is_empty() {
         edit(exchange, route, &mut parts.headers);
     }
-    if let Some(asked) = &exchange.asked {
+    if let Some(asked) = exchange.upgrade.requested() {
         asked.dress(&mut parts.headers);
         // What is sent through the tunnel is sent ahead too.
         exchange.ahead = ahead(exchange, None)?;
@@ -143,53 +141,4 @@ fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fau
 
 fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
     path_and_query.parse().map_err(|_| UNFIT)
-}
-
-/// Names the endpoint as the host where the request names none: HTTP/1.0 may do so, HTTP/1.1 must not (RFC 9112 §3.2).
-pub(super) fn name_host(request: &mut Request<RequestBody>, endpoint: SocketAddr) {
-    if !request.headers().contains_key(header::HOST)
-        && let Ok(host) = HeaderValue::try_from(endpoint.to_string())
-    {
-        request.headers_mut().insert(header::HOST, host);
-    }
-}
-
-/// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.
-pub(super) fn for_h2(request: &mut Request<RequestBody>, scheme: Scheme) {
-    if request.version() == Version::HTTP_2 {
-        return;
-    }
-    upgrade::for_h2(request);
-    let host = request.headers_mut().remove(header::HOST);
-    request.headers_mut().remove(header::TRANSFER_ENCODING);
-    let mut uri = http::uri::Parts::default();
-    uri.path_and_query = request.uri().path_and_query().cloned();
-    uri.scheme = Some(scheme);
-    uri.authority = host.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
-    if uri.authority.is_none() {
-        uri.authority = Some(http::uri::Authority::from_static("localhost"));
-    }
-    if let Ok(uri) = Uri::from_parts(uri) {
-        *request.uri_mut() = uri;
-    }
-    *request.version_mut() = Version::HTTP_2;
-}
-
-/// Turns a request for HTTP/2 back into one in origin-form: the other side has agreed upon another protocol meanwhile.
-pub(super) fn for_h1(request: &mut Request<RequestBody>, asked: Option<&Asked>) -> Result<(), Fault> {
-    upgrade::for_h1(request, asked)?;
-    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    if let Some(host) = host {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    if !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let mut uri = http::uri::Parts::default();
-    uri.path_and_query = request.uri().path_and_query().cloned();
-    if let Ok(uri) = Uri::from_parts(uri) {
-        *request.uri_mut() = uri;
-    }
-    *request.version_mut() = Version::HTTP_11;
-    Ok(())
 }

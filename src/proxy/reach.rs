@@ -11,9 +11,9 @@ use super::balance::{self, Tried};
 use super::connect::{self, Reuse};
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
+use super::http_version::{for_h1, name_host};
 use super::lease::{Flight, Lease};
 use super::pool::{EndpointPool, UpstreamPool};
-use super::prepare::{for_h1, name_host};
 use super::request_body::RequestBody;
 use super::trace;
 use super::upstream_h2_io::Said;
@@ -145,7 +145,7 @@ impl Reach {
         trace::ends(exchange, fault.detail());
         if request.version() == Version::HTTP_2 {
             // Another endpoint may speak another protocol.
-            for_h1(request, exchange.asked.as_deref())?;
+            for_h1(request, exchange.upgrade.requested())?;
         }
         if let Some(at) = other {
             meter.retries.inc();

@@ -2,9 +2,10 @@
 
 use super::exchange::{Exchange, Stage};
 use super::trace;
+use super::upgrade_request::Upgrade;
 use crate::route::{Reason, TokenFault, VariantId};
 use crate::telemetry::{
-    AccessEntry, Ender, Event, Fallback, GrpcStatus, ReasonLabel, StatusClass, Termination, TlsEntry,
+    AccessEntry, Ender, Event, Fallback, GrpcStatus, ReasonLabel, RequestEntry, StatusClass, Termination, TlsEntry,
 };
 
 impl Drop for Exchange {
@@ -32,7 +33,7 @@ impl Drop for Exchange {
             primary.left();
         }
         let took = self.client.worker.clock.now().duration_since(self.began);
-        if self.opened {
+        if matches!(self.upgrade, Upgrade::Open) {
             if let Some(meter) = self.meter() {
                 meter.upgrades_open.add(-1);
             }
@@ -51,18 +52,15 @@ impl Drop for Exchange {
     }
 }
 
-impl Exchange {
-    /// It becomes a tunnel, which may last for days: as a request it is counted now, and told at both ends.
-    pub(super) fn opens(&mut self) {
-        self.opened = true;
-        let took = self.client.worker.clock.now().duration_since(self.began);
-        count(self, took);
-        if let Some(meter) = self.meter() {
-            meter.upgrades.inc();
-            meter.upgrades_open.add(1);
-        }
-        log(self, took, Some(Event::Open));
+/// The exchange becomes a tunnel, which may last for days: as a request it is counted now, and logged at both ends.
+pub(super) fn opened(exchange: &mut Exchange) {
+    let took = exchange.client.worker.clock.now().duration_since(exchange.began);
+    count(exchange, took);
+    if let Some(meter) = exchange.meter() {
+        meter.upgrades.inc();
+        meter.upgrades_open.add(1);
     }
+    log(exchange, took, Some(Event::Open));
 }
 
 fn count(exchange: &Exchange, took: std::time::Duration) {
@@ -124,17 +122,23 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
     let exchange = &*exchange;
     let upstream = exchange.chosen.map(|chosen| rules.upstreams[chosen.upstream.0 as usize].name.as_str());
     let reason = exchange.chosen.map(|chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
-    let entry = AccessEntry {
+    let request = RequestEntry {
         at: exchange.began_wall,
         request_id: request_id.to_str().unwrap_or("-"),
         client_ip: exchange.client_ip,
         peer: exchange.client.peer,
-        sender: exchange.client.sender,
         method: exchange.method.as_str(),
         host: exchange.host.normal(),
         path: exchange.path(),
-        protocol: protocol(exchange.version),
+        version: exchange.version,
         listener: &exchange.client.listener.spec.name,
+        route: exchange.route_name(),
+        tenant: exchange.caller.tenant.as_deref(),
+        generation: exchange.local.snapshot.generation.0,
+        trace_id: exchange.trace_id.as_deref(),
+    };
+    let entry = AccessEntry {
+        sender: exchange.client.sender,
         tls: exchange.client.secured.get().map(|secured| TlsEntry {
             version: secured.version,
             cipher: secured.cipher,
@@ -147,14 +151,11 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         total: took,
         first_byte: exchange.first_byte,
         upstream_latency: exchange.upstream_latency,
-        route: exchange.route_name(),
         variant: exchange.variant_name(),
         variant_number: exchange.chosen.map_or(0, |chosen| chosen.variant.0),
         reason: reason.map(|reason| ReasonLabel::name(reason.index())),
         bucket: exchange.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
-        tenant: exchange.caller.tenant.as_deref(),
         token: exchange.caller.token.map(TokenFault::name),
-        generation: exchange.local.snapshot.generation.0,
         upstream,
         endpoint: exchange.endpoint,
         attempts: exchange.attempts,
@@ -165,16 +166,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         detail: exchange.ending.detail,
         grpc_status: exchange.call.as_ref().and_then(|call| call.status.code()),
         event,
-        trace_id: exchange.trace_id.as_deref(),
+        ..AccessEntry::of(request)
     };
     exchange.client.worker.log(|log| log.push(&rules.access_log, &entry));
-}
-
-/// What the log calls a version.
-pub(super) fn protocol(version: http::Version) -> &'static str {
-    match version {
-        http::Version::HTTP_10 => "HTTP/1.0",
-        http::Version::HTTP_2 => "HTTP/2.0",
-        _ => "HTTP/1.1",
-    }
 }

@@ -39,7 +39,8 @@ fn ticket(
 ) -> Option<Box<Ticket>> {
     let (worker, route) = (&exchange.client.worker, exchange.route?);
     // What somebody has marked who is trusted is a copy itself.
-    if exchange.asked.is_some() || (exchange.survey.told && identified.head.headers.contains_key(&MARKER)) {
+    if exchange.upgrade.requested().is_some() || (exchange.survey.told && identified.head.headers.contains_key(&MARKER))
+    {
         return None;
     }
     let lane = exchange.local.lane(route, shadow.upstream, worker)?;

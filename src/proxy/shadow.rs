@@ -6,14 +6,14 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, request};
+use http::{Request, request};
 use http_body::Body as _;
 
 use super::capture::Primary;
 use super::copies::Ticket;
 use super::copy::{self, Comparing, Control, Settings, ShadowCopy};
-use super::copy_body::{CopyBody, Pieces};
+use super::copy_body::CopyBody;
+use super::draft::Draft;
 use super::exchange::{Chosen, Exchange};
 use super::raw_query::RawQuery;
 use super::request_body::RequestBody;
@@ -53,9 +53,7 @@ pub(super) fn shadow(
     let copy = ShadowCopy::new(exchange, ticket, ((head, span), settings, comparing), chosen.key);
     match body {
         RequestBody::Client(body) => {
-            let length = body.size_hint().exact();
-            body.tee =
-                Some(Box::new(Draft { copy, pieces: Pieces::default(), bytes: 0, length, max: shadow.max_body_bytes }));
+            body.tee = Some(Box::new(Draft::new(copy, body.size_hint().exact(), shadow.max_body_bytes)));
         }
         RequestBody::Empty | RequestBody::Try(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
     }
@@ -90,38 +88,4 @@ fn head_of(parts: &request::Parts) -> Request<()> {
         head.extensions_mut().insert(query.clone());
     }
     head
-}
-
-/// A copy whose body is on its way.
-pub(super) struct Draft {
-    copy: Box<ShadowCopy>,
-    pieces: Pieces,
-    bytes: u64,
-    length: Option<u64>,
-    max: u64,
-}
-
-impl Draft {
-    /// A piece of the body passes. Nothing when there is no copy any more.
-    pub(super) fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<Self>> {
-        let bytes = piece.len() as u64;
-        self.bytes += bytes;
-        let dropped = if self.bytes > self.max {
-            ShadowDrop::BodyTooLarge
-        } else if self.copy.ticket.take(Pieces::cost(piece)) {
-            self.pieces.push(piece);
-            return Some(self);
-        } else {
-            ShadowDrop::ByteLimit
-        };
-        self.copy.ticket.ends(ShadowEnd::Dropped(dropped));
-        None
-    }
-
-    /// The body has come whole.
-    pub(super) fn finish(self, trailers: Option<HeaderMap>) {
-        let Self { copy, pieces, length, .. } = self;
-        copy.uploaded();
-        copy::launch(copy, CopyBody::new(pieces.all(), trailers, length));
-    }
 }

@@ -10,7 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Version;
+use http::{Response, StatusCode, Version, header};
+use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,9 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connect::Open;
 use super::exchange::{Exchange, Stage};
 use super::expiry::Told;
+use super::fault::Fault;
+use super::lease::Lease;
 use super::open_streams::OpenStream;
 use super::socket::Socket;
 use super::timers::Coarse;
+use super::upgrade_request::Asked;
 use crate::telemetry::Ender;
 
 /// Bytes that are given to a stream at once: it keeps a few such pieces.
@@ -49,6 +53,32 @@ impl Side {
     /// A stream of HTTP/2.
     pub(super) fn stream(upgraded: Upgraded) -> Self {
         Self { pipe: Pipe::Stream(TokioIo::new(upgraded)), first: Bytes::new(), _open: None }
+    }
+
+    /// Takes over the connection, or the stream, whose upstream has switched. The answer has the form of HTTP/1.1 then.
+    pub(super) async fn take_over(
+        lease: &mut Option<Lease>,
+        asked: Option<&Asked>,
+        response: &mut Response<Incoming>,
+    ) -> Result<Self, Fault> {
+        let lost = Fault::UpstreamReset;
+        let side = match lease {
+            Some(Lease::Whole { .. }) => {
+                let Some(Lease::Whole { connection, .. }) = lease.take() else { return Err(lost) };
+                let (socket, first, open) = connection.task.await.ok().flatten().ok_or(lost)?;
+                Self::connection(socket, first, Some(open))
+            }
+            // The lease stays: the stream takes up its place for as long as the tunnel lasts.
+            Some(Lease::Stream(_)) => {
+                let upgraded = hyper::upgrade::on(&mut *response).await.map_err(|_| lost)?;
+                let accept = asked.and_then(Asked::accept).ok_or(lost)?;
+                response.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+                Self::stream(upgraded)
+            }
+            None => return Err(lost),
+        };
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        Ok(side)
     }
 
     /// Reads into `room`; no bytes are the end.

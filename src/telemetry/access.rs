@@ -140,6 +140,89 @@ pub struct AccessEntry<'a> {
     pub trace_id: Option<&'a str>,
 }
 
+/// What the lines of a request and of its copies say alike.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestEntry<'a> {
+    /// Since the Unix epoch, when it began.
+    pub at: Duration,
+    /// The request id.
+    pub request_id: &'a str,
+    /// The client's address after trusted hops.
+    pub client_ip: std::net::IpAddr,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// The method.
+    pub method: &'a str,
+    /// The host in normal form.
+    pub host: &'a str,
+    /// The path in normal form, never the query.
+    pub path: &'a str,
+    /// The version of HTTP.
+    pub version: http::Version,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The route.
+    pub route: Option<&'a str>,
+    /// The tenant.
+    pub tenant: Option<&'a str>,
+    /// The generation that it ran under.
+    pub generation: u64,
+    /// The trace id.
+    pub trace_id: Option<&'a str>,
+}
+
+impl<'a> AccessEntry<'a> {
+    /// The line of a request that has not been answered.
+    #[must_use]
+    #[inline]
+    pub fn of(request: RequestEntry<'a>) -> Self {
+        Self {
+            at: request.at,
+            request_id: request.request_id,
+            client_ip: request.client_ip,
+            peer: request.peer,
+            sender: None,
+            method: request.method,
+            host: request.host,
+            path: request.path,
+            protocol: protocol(request.version),
+            listener: request.listener,
+            tls: None,
+            status: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            total: Duration::ZERO,
+            first_byte: None,
+            upstream_latency: None,
+            route: request.route,
+            variant: None,
+            variant_number: 0,
+            reason: None,
+            bucket: None,
+            tenant: request.tenant,
+            token: None,
+            generation: request.generation,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            termination: Termination { ender: Ender::Done, stage: '-' },
+            detail: "",
+            grpc_status: None,
+            event: None,
+            trace_id: request.trace_id,
+        }
+    }
+}
+
+/// What the log calls a version.
+const fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
 /// A worker's lines, not yet handed over.
 #[derive(Debug, Default)]
 pub struct LogBuffer {

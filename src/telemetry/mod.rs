@@ -23,7 +23,7 @@ mod traces;
 mod upstream_tls;
 mod writer;
 
-pub use access::{AccessEntry, Ender, Event, LogBuffer, Termination, TlsEntry};
+pub use access::{AccessEntry, Ender, Event, LogBuffer, RequestEntry, Termination, TlsEntry};
 pub use distinct::{Distinct, Union};
 pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};

@@ -143,7 +143,7 @@ fn group_members<'a>(code: &'a str, parent: &'a str) -> impl Iterator<Item = (us
 }
 
 /// Splits the group `::{a::b, c::{d}, e}` at `offset` into its members' first names.
-fn group_at(code: &str, offset: usize) -> Option<Vec<(usize, &str)>> {
+pub fn group_at(code: &str, offset: usize) -> Option<Vec<(usize, &str)>> {
     let open = offset + "::".len();
     if !code[offset..].starts_with("::{") {
         return None;
@@ -166,7 +166,7 @@ fn group_at(code: &str, offset: usize) -> Option<Vec<(usize, &str)>> {
 }
 
 /// The name that `text` begins with; `*` for a glob.
-fn first_name(text: &str) -> &str {
+pub fn first_name(text: &str) -> &str {
     let end = text.find(|letter: char| !(letter.is_alphanumeric() || letter == '_')).unwrap_or(text.len());
     if end == 0 { text.get(..1).unwrap_or("") } else { &text[..end] }
 }

@@ -1,0 +1,48 @@
+//! A copy whose request is still on its way: it keeps the pieces of the body as they pass, and is sent when the body has
+//! come whole.
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::copy::{self, ShadowCopy};
+use super::copy_body::{CopyBody, Pieces};
+use crate::telemetry::{ShadowDrop, ShadowEnd};
+
+/// A copy whose body is on its way.
+pub(super) struct Draft {
+    copy: Box<ShadowCopy>,
+    pieces: Pieces,
+    bytes: u64,
+    length: Option<u64>,
+    max: u64,
+}
+
+impl Draft {
+    /// The copy of a request whose body has this length, if it is known, and is copied up to `max` bytes.
+    pub(super) fn new(copy: Box<ShadowCopy>, length: Option<u64>, max: u64) -> Self {
+        Self { copy, pieces: Pieces::default(), bytes: 0, length, max }
+    }
+
+    /// A piece of the body passes. Nothing when there is no copy any more.
+    pub(super) fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<Self>> {
+        let bytes = piece.len() as u64;
+        self.bytes += bytes;
+        let dropped = if self.bytes > self.max {
+            ShadowDrop::BodyTooLarge
+        } else if self.copy.ticket.take(Pieces::cost(piece)) {
+            self.pieces.push(piece);
+            return Some(self);
+        } else {
+            ShadowDrop::ByteLimit
+        };
+        self.copy.ticket.ends(ShadowEnd::Dropped(dropped));
+        None
+    }
+
+    /// The body has come whole.
+    pub(super) fn finish(self, trailers: Option<HeaderMap>) {
+        let Self { copy, pieces, length, .. } = self;
+        copy.uploaded();
+        copy::launch(copy, CopyBody::new(pieces.all(), trailers, length));
+    }
+}

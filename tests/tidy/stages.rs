@@ -1,0 +1,104 @@
+//! The stages of a request: only the line calls them, so that its order is read in one file.
+
+use crate::floors::{first_name, group_at};
+use crate::source::{Finding, Source, words};
+
+/// The file that calls the stages, one a row.
+const LINE: &str = "src/proxy/handle.rs";
+
+/// The stages, each a file beside the line.
+const STAGES: &[&str] = &[
+    "admit", "answer", "begin", "decide", "find", "forward", "identify", "prepare", "record", "sample", "shadow",
+    "upgrade",
+];
+
+/// Stages that are named elsewhere than in the line.
+pub fn calls(file: &Source) -> Vec<Finding> {
+    let door = LINE.replace("handle", "mod");
+    if file.room() != "proxy" || file.path == LINE || file.path == door {
+        return Vec::new();
+    }
+    named(file)
+        .filter(|(offset, _)| !file.is_test(*offset))
+        .map(|(offset, stage)| {
+            file.at(
+                offset,
+                format!(
+                    "`{stage}` is a stage, and only {LINE} calls one: move what both need to a file below the stages"
+                ),
+            )
+        })
+        .collect()
+}
+
+/// Stages that the line does not name.
+pub fn left_out(file: &Source) -> Vec<Finding> {
+    if file.path != LINE {
+        return Vec::new();
+    }
+    let found: Vec<&str> = named(file).map(|(_, stage)| stage).collect();
+    let missing = STAGES.iter().filter(|stage| !found.contains(stage));
+    missing
+        .map(|stage| file.at(0, format!("the line has no stage `{stage}`: correct the list in tests/tidy/stages.rs")))
+        .collect()
+}
+
+/// Where a stage is named by a path: `super::answer`, `super::{answer, …}` or `proxy::answer`.
+fn named(file: &Source) -> impl Iterator<Item = (usize, &'static str)> {
+    let roots = ["super", "proxy"].into_iter().flat_map(|root| words(&file.code, root).map(move |at| at + root.len()));
+    roots
+        .flat_map(|at| members(&file.code, at))
+        .filter_map(|(at, name)| STAGES.iter().find(|stage| **stage == name).map(|stage| (at, *stage)))
+}
+
+/// The names that the path at `offset` goes on with: one, or the first of each member of a group.
+fn members(code: &str, offset: usize) -> Vec<(usize, &str)> {
+    let one = || code[offset..].strip_prefix("::").map(|rest| (offset, first_name(rest)));
+    group_at(code, offset).unwrap_or_else(|| one().into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{calls, left_out};
+    use crate::source::Source;
+
+    fn count(path: &str, text: &str) -> usize {
+        calls(&Source::new(path, text)).len()
+    }
+
+    #[test]
+    fn a_stage_that_is_called_elsewhere_is_found() {
+        for text in [
+            "use super::answer;",
+            "use super::answer::redirect;",
+            "use super::prepare::{for_h1, for_h2};",
+            "use super::{\n    body::Source,\n    upgrade::{self, Asked},\n};",
+            "fn a() { super::admit::admit() }",
+            "use crate::proxy::shadow::shadow;",
+        ] {
+            assert_eq!(count("src/proxy/forward.rs", text), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_lies_below_is_fine() {
+        for (path, text) in [
+            ("src/proxy/handle.rs", "use super::{admit, answer};"),
+            ("src/proxy/mod.rs", "mod answer;"),
+            ("src/proxy/forward.rs", "use super::{exchange::Exchange, upgrade_request::{Asked, record}};"),
+            ("src/proxy/forward.rs", "use crate::telemetry::shadow; fn a(answer: u8) { self.answer(answer::b) }"),
+            ("src/proxy/forward.rs", "#[cfg(test)]\nmod tests {\n    use super::super::answer;\n}\n"),
+            ("src/control/shadow.rs", "use super::record;"),
+        ] {
+            assert_eq!(count(path, text), 0, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_stage_without_a_row_is_found() {
+        let all = super::STAGES.join(", ");
+        let missing = |text: &str| left_out(&Source::new(super::LINE, text)).len();
+        assert_eq!(missing(&format!("use super::{{{all}}};")), 0);
+        assert_eq!(missing(&format!("use super::{{{}}};", all.replace("admit, ", ""))), 1);
+    }
+}
