@@ -46,7 +46,7 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
 fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Refusal> {
     if parts.method == Method::CONNECT {
         // It stands for a GET: as that it is matched, decided, forwarded and logged.
-        exchange.upgrade = Upgrade::Requested(Box::new(Asked::by_connect(parts)?));
+        exchange.upgrade = Upgrade::request(Asked::by_connect(parts)?);
         (parts.method, exchange.method) = (Method::GET, Method::GET);
     }
     let limits = &exchange.client.listener.spec.limits;
@@ -64,7 +64,7 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
         return Err(Refusal::Method);
     }
     let (client, others) = (&exchange.client, exchange.client.in_flight.get().saturating_sub(1));
-    let size = (parts.headers.len(), exchange.survey.bytes);
+    let size = (parts.headers.len(), exchange.survey.bytes as usize);
     exchange.held = Some(client.worker.budget.take(size, others, client.share())?);
     let encoded_slash = limits.encoded_slash;
     exchange.host = host(parts)?;

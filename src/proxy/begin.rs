@@ -63,7 +63,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         held: None,
         upload: None,
         ahead: None,
-        upgrade: Upgrade::None,
+        upgrade: Upgrade::default(),
         lease: None,
         flight: None,
         status: 0,

@@ -32,15 +32,16 @@ pub(super) struct Survey {
     /// A name can be read as that of a framing field.
     pub(super) framing_alias: bool,
     /// Bytes of all names and values.
-    pub(super) bytes: usize,
+    pub(super) bytes: u32,
 }
 
 impl Survey {
     /// Looks at every field once.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut survey = Self::default();
+        let mut bytes = 0;
         for (name, value) in headers {
-            survey.bytes += name.as_str().len() + value.len();
+            bytes += name.as_str().len() + value.len();
             match *name {
                 header::HOST | header::USER_AGENT | header::COOKIE | header::CONTENT_LENGTH => {}
                 header::ACCEPT => survey.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
@@ -49,6 +50,7 @@ impl Survey {
                 _ => survey.rarer(name, value),
             }
         }
+        survey.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         survey
     }
 

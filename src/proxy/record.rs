@@ -2,7 +2,6 @@
 
 use super::exchange::{Exchange, Stage};
 use super::trace;
-use super::upgrade_request::Upgrade;
 use crate::route::{Reason, TokenFault, VariantId};
 use crate::telemetry::{
     AccessEntry, Ender, Event, Fallback, GrpcStatus, ReasonLabel, RequestEntry, StatusClass, Termination, TlsEntry,
@@ -33,7 +32,7 @@ impl Drop for Exchange {
             primary.left();
         }
         let took = self.client.worker.clock.now().duration_since(self.began);
-        if matches!(self.upgrade, Upgrade::Open) {
+        if self.upgrade.is_open() {
             if let Some(meter) = self.meter() {
                 meter.upgrades_open.add(-1);
             }

@@ -36,7 +36,7 @@ pub(super) fn shadow(
     if body.size_hint().exact().is_some_and(|bytes| bytes > shadow.max_body_bytes) {
         return ticket.ends(ShadowEnd::Dropped(ShadowDrop::BodyTooLarge));
     }
-    if !ticket.take(COPY_BYTES + 2 * exchange.survey.bytes as u64) {
+    if !ticket.take(COPY_BYTES + 2 * u64::from(exchange.survey.bytes)) {
         return ticket.ends(ShadowEnd::Dropped(ShadowDrop::ByteLimit));
     }
     let request_id = exchange.request_id();

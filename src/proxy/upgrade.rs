@@ -38,7 +38,7 @@ pub(super) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
         // It goes on as an ordinary request: the line of the log says what became of the wish.
         exchange.ending.detail = NOT_PASSED;
     } else if asks {
-        exchange.upgrade = Upgrade::Requested(Box::new(Asked::by_upgrade(&parts.headers)));
+        exchange.upgrade = Upgrade::request(Asked::by_upgrade(&parts.headers));
     }
     Ok(())
 }
@@ -46,7 +46,7 @@ pub(super) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
 /// Whether the client would take this answer for the beginning of a tunnel though it is none: on a stream that asks for
 /// one, every success says so (RFC 9110 §9.3.6).
 pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
-    exchange.upgrade.requested().is_some_and(|asked| asked.stream.is_some()) && status.is_success()
+    exchange.upgrade.requested().is_some_and(Asked::is_stream) && status.is_success()
 }
 
 /// The head of an answer that switches, in the client's form: hop-by-hop fields are ours to say.
@@ -70,10 +70,7 @@ pub(super) fn switch(exchange: &mut Exchange, response: Response<Source>) -> Res
 
 /// Opens the tunnel to the upstream's side: it begins when the head of the answer has left.
 pub(super) fn open(mut exchange: Box<Exchange>, upstream: Box<Side>) {
-    let stream = match std::mem::replace(&mut exchange.upgrade, Upgrade::Open) {
-        Upgrade::Requested(asked) => asked.stream,
-        Upgrade::None | Upgrade::Open => None,
-    };
+    let stream = exchange.upgrade.open();
     let client = Rc::clone(&exchange.client);
     let tunnel = Box::new(Tunnel::new(exchange, upstream));
     match stream {

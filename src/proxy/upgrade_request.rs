@@ -15,25 +15,43 @@ use crate::telemetry::Refusal;
 const WEBSOCKET: &str = "websocket";
 const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
-/// How far the upgrade of an exchange has come.
+/// How far the upgrade of an exchange has come. Few requests ask for one: its state is boxed.
 #[derive(Debug, Default)]
-pub(super) enum Upgrade {
-    /// None is asked for.
-    #[default]
-    None,
-    /// The client asks for one, and its route allows it.
-    Requested(Box<Asked>),
+pub(super) struct Upgrade(Option<Box<State>>);
+
+#[derive(Debug)]
+enum State {
+    /// The client asks for it.
+    Requested(Asked),
     /// The exchange is a tunnel.
     Open,
 }
 
 impl Upgrade {
-    /// What is asked for, while it is not open.
+    /// An upgrade that the client asks for.
+    pub(super) fn request(asked: Asked) -> Self {
+        Self(Some(Box::new(State::Requested(asked))))
+    }
+
+    /// What the client asks for, until the tunnel is open.
     pub(super) fn requested(&self) -> Option<&Asked> {
-        match self {
-            Self::Requested(asked) => Some(asked),
-            Self::None | Self::Open => None,
+        match self.0.as_deref()? {
+            State::Requested(asked) => Some(asked),
+            State::Open => None,
         }
+    }
+
+    /// Opens it. Gives the stream of HTTP/2 that was asked for, if it was one.
+    pub(super) fn open(&mut self) -> Option<OnUpgrade> {
+        match self.0.replace(Box::new(State::Open)).map(|state| *state) {
+            Some(State::Requested(asked)) => asked.stream,
+            Some(State::Open) | None => None,
+        }
+    }
+
+    /// Whether the exchange is a tunnel.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.0.as_deref(), Some(State::Open))
     }
 }
 
@@ -43,7 +61,7 @@ pub(super) struct Asked {
     /// What the upstream proves with that it has understood: the client's, or ours where the client needs none.
     key: Option<HeaderValue>,
     /// The stream of HTTP/2 that is asked for; on HTTP/1.1 it is the connection.
-    pub(super) stream: Option<OnUpgrade>,
+    stream: Option<OnUpgrade>,
 }
 
 /// Whether a head names WebSocket, and nothing else, as what to switch to.
@@ -76,6 +94,11 @@ impl Asked {
         }
         let stream = Some(parts.extensions.remove::<OnUpgrade>().ok_or(Refusal::Method)?);
         Ok(Self { key: Some(websocket::new_key()), stream })
+    }
+
+    /// Whether a stream of HTTP/2 is asked for.
+    pub(super) fn is_stream(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// What answers the key of an HTTP/1.1 client.
