@@ -406,3 +406,6 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
         headers.insert(name, value);
     }
 }
+
+#[cfg(test)]
+mod tests;
