@@ -192,7 +192,7 @@ fn believe(exchange: &mut Exchange, parts: &mut request::Parts, identity: &Ident
             exchange.client_ip = ClientIp::find(identity, peer, &parts.headers);
             exchange.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
         }
-        exchange.request_id = parts.headers.get(super::fault::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
+        exchange.request_id = parts.headers.get(super::forwarding::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
     }
     let peer = if exchange.trusted { Peer::Trusted } else { Peer::Stranger };
     let aliases = fields::strip_untrusted((&mut parts.headers, exchange.survey), identity, peer);

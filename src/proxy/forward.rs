@@ -57,21 +57,14 @@ pub(super) async fn forward(
             {
                 flight.came_to_no_connection(Fault::ConnectTimeout);
             }
-            let ours = matches!(
-                fault,
-                Fault::Refused(_)
-                    | Fault::ClientGone
-                    | Fault::UpstreamRequests
-                    | Fault::UpstreamConnections
-                    | Fault::Killed
-            );
-            if !ours {
+            let facts = fault.facts();
+            if facts.upstream_failed {
                 meter.failures.inc();
             }
             exchange.leave();
             exchange.flight = None;
-            trace::ends(exchange, fault.detail());
-            if let (Some(primary), Some(failure)) = (&exchange.compared, fault.failure()) {
+            trace::ends(exchange, facts.detail);
+            if let (Some(primary), Some(failure)) = (&exchange.compared, facts.failure) {
                 primary.failed(failure, worker.clock.now().duration_since(exchange.began));
             }
         }
