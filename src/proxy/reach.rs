@@ -20,8 +20,6 @@ use super::upstream_h2_io::Said;
 use crate::route::{Rescue, VariantId};
 use crate::telemetry::{Fallback, StatusClass};
 
-/// From this limit on, a worker may use up half of its share without looking at the others.
-const LOOK_BELOW: u32 = 1024;
 /// Pooled connections to one endpoint that may turn out dead before a request gives up.
 const STALE_MAX: u32 = 4;
 
@@ -178,8 +176,7 @@ fn within_limits(exchange: &Exchange, upstream: &UpstreamPool) -> Result<(), Fau
     let worker = &exchange.client.worker;
     let limit = upstream.upstream.limits.requests;
     let meter = upstream.meter(worker.index);
-    let share = i64::from(limit) / i64::try_from(worker.workers * 2).unwrap_or(2);
-    let free = limit >= LOOK_BELOW && meter.in_flight.value() < share;
+    let free = meter.in_flight.value() < worker.share_of(limit);
     if free || upstream.sum(|meter| meter.in_flight.value()) < i64::from(limit) {
         return Ok(());
     }
