@@ -4,7 +4,7 @@
 //! begin → admit → find → identify → decide → sample → prepare → shadow → forward → answer → record
 //! ```
 //! A redirect and a response of the proxy's own go from `find` by `identify` to `answer`. `upgrade` notes after `find` that
-//! one is asked for, and opens it in the place of the answer's last step. A fault is answered by `fault`.
+//! one is asked for, and opens it in the place of the answer's last step. A fault is answered by `error_response`.
 //!
 //! A stage is the file of its name, and is called from here alone: a stage never calls another stage (`tests/tidy` holds
 //! this). What several stages use lies below them: the `Exchange`, the `Identified` caller, the forms of a request
@@ -23,10 +23,12 @@ use hyper::body::Incoming;
 use super::body::Source;
 use super::client::Client;
 use super::exchange::{Chosen, Exchange};
-use super::fault::{self, Fault};
+use super::fault::Fault;
 use super::stack::Edge;
 use super::tunnel::Side;
-use super::{admit, answer, begin, decide, find, forward, identify, prepare, record, sample, shadow, upgrade};
+use super::{
+    admit, answer, begin, decide, error_response, find, forward, identify, prepare, record, sample, shadow, upgrade,
+};
 use crate::route::{Action, Split};
 
 /// What the line comes to.
@@ -48,10 +50,10 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
             return response.map(Either::Right);
         }
         Ok(Handled::Response(response)) if upgrade::is_mistakable(&exchange, response.status()) => {
-            fault::answer(&mut exchange, Fault::NoUpgrade)
+            error_response::answer(&mut exchange, Fault::NoUpgrade)
         }
         Ok(Handled::Response(response)) => response,
-        Err(fault) => fault::answer(&mut exchange, fault),
+        Err(fault) => error_response::answer(&mut exchange, fault),
     };
     answer::send(exchange, response).map(Either::Left)
 }

@@ -22,6 +22,7 @@ mod decide;
 mod draft;
 mod early;
 mod errand;
+mod error_response;
 mod exchange;
 mod expiry;
 mod fault;

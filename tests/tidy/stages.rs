@@ -8,7 +8,18 @@ const LINE: &str = "src/proxy/handle.rs";
 
 /// The stages, each a file beside the line.
 const STAGES: &[&str] = &[
-    "admit", "answer", "begin", "decide", "find", "forward", "identify", "prepare", "record", "sample", "shadow",
+    "admit",
+    "answer",
+    "begin",
+    "decide",
+    "error_response",
+    "find",
+    "forward",
+    "identify",
+    "prepare",
+    "record",
+    "sample",
+    "shadow",
     "upgrade",
 ];
 
