@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use http::header::{self, HeaderValue};
 use http::{Method, Version, request};
 
-use super::exchange::{Exchange, Host, Stage};
+use super::client::Client;
+use super::exchange::{Exchange, Host, Received, Stage};
 use super::fault::Fault;
 use super::fields::{self, Peer};
 use super::upgrade_request::{Asked, Upgrade};
@@ -31,13 +32,13 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
         Some((refused, refusal)) if refused == number && parts.version != Version::HTTP_2 => {
             // What stands here are not the client's words. The answers before it were given as if nothing had been.
             client.closing.set(true);
-            exchange.uri = http::Uri::from_static("/");
+            exchange.request.uri = http::Uri::from_static("/");
             Err(refusal)
         }
         _ => inspect(exchange, parts),
     };
     admitted.map_err(Fault::Refused)?;
-    exchange.stage = Stage::Decide;
+    exchange.progress.stage = Stage::Decide;
     Ok(())
 }
 
@@ -45,13 +46,13 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     if parts.method == Method::CONNECT {
         // It stands for a GET: as that it is matched, decided, forwarded and logged.
         exchange.upgrade = Upgrade::request(Asked::by_connect(parts)?);
-        (parts.method, exchange.method) = (Method::GET, Method::GET);
+        (parts.method, exchange.request.method) = (Method::GET, Method::GET);
     }
     let limits = &exchange.client.listener.spec.limits;
     if parts.version == Version::HTTP_2 {
         inspect_h2(parts, limits.uri_bytes as usize)?;
         // On HTTP/1.1 the scanner has refused it.
-        if exchange.survey.framing_alias {
+        if exchange.request.survey.framing_alias {
             return Err(Refusal::BadFraming);
         }
     }
@@ -62,22 +63,21 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
         return Err(Refusal::Method);
     }
     let (client, others) = (&exchange.client, exchange.client.in_flight.get().saturating_sub(1));
-    let size = (parts.headers.len(), exchange.survey.bytes as usize);
-    exchange.held = Some(client.worker.budget.take(size, others, client.share())?);
+    let size = (parts.headers.len(), exchange.request.survey.bytes as usize);
+    exchange.request.held = Some(client.worker.budget.take(size, others, client.share())?);
     let encoded_slash = limits.encoded_slash;
-    exchange.host = host(parts)?;
-    if exchange.client.secured.get().is_some_and(|secured| secured.is_misdirected(exchange.host.normal())) {
+    exchange.request.host = host(parts)?;
+    if exchange.client.secured.get().is_some_and(|secured| secured.is_misdirected(exchange.request.host.normal())) {
         return Err(Refusal::Misdirected);
     }
     if let Cow::Owned(path) = normal_path(parts.uri.path(), encoded_slash).map_err(|_| Refusal::BadPath)? {
-        exchange.normal_path = Some(path);
+        exchange.request.normal_path = Some(path);
     }
-    within_limits(exchange)?;
-    if exchange.survey.via {
+    within_limits(&exchange.client)?;
+    if exchange.request.survey.via {
         not_a_loop(parts)?;
     }
-    let local = std::rc::Rc::clone(&exchange.local);
-    believe(exchange, parts, &local.snapshot.rules.identity);
+    believe(&mut exchange.request, &exchange.client, parts, &exchange.local.snapshot.rules.identity);
     Ok(())
 }
 
@@ -139,9 +139,9 @@ fn host(parts: &request::Parts) -> Result<Host, Refusal> {
 
 /// `limits.requests` of the listener: of all workers together; and `limits.requests_per_ip`, while more than half of it is
 /// taken.
-fn within_limits(exchange: &Exchange) -> Result<(), Refusal> {
-    let listener = &exchange.client.listener;
-    let worker = &exchange.client.worker;
+fn within_limits(client: &Client) -> Result<(), Refusal> {
+    let listener = &client.listener;
+    let worker = &client.worker;
     let limit = listener.spec.limits.requests;
     let own = listener.meters.of(worker.index).requests.value();
     if own <= worker.share_of(limit) {
@@ -153,7 +153,7 @@ fn within_limits(exchange: &Exchange) -> Result<(), Refusal> {
     }
     let per_ip = i64::from(listener.spec.limits.requests_per_ip);
     let is_much = everywhere > i64::from(limit) / 2;
-    if is_much && exchange.client.share().is_some_and(|share| share.requests() > per_ip) {
+    if is_much && client.share().is_some_and(|share| share.requests() > per_ip) {
         return Err(Refusal::RequestsPerIp);
     }
     Ok(())
@@ -170,20 +170,20 @@ fn not_a_loop(parts: &request::Parts) -> Result<(), Refusal> {
 }
 
 /// Finds the client and strips what it must not say.
-fn believe(exchange: &mut Exchange, parts: &mut request::Parts, identity: &Identity) {
-    let peer = exchange.client.peer.ip();
-    exchange.trusted = identity.trusts(peer);
-    if exchange.trusted {
-        if exchange.survey.told {
-            exchange.client_ip = ClientIp::find(identity, peer, &parts.headers);
-            exchange.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
+fn believe(received: &mut Received, client: &Client, parts: &mut request::Parts, identity: &Identity) {
+    let peer = client.peer.ip();
+    received.trusted = identity.trusts(peer);
+    if received.trusted {
+        if received.survey.told {
+            received.client_ip = ClientIp::find(identity, peer, &parts.headers);
+            received.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
         }
-        exchange.request_id = parts.headers.get(super::forwarding::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
+        received.request_id = parts.headers.get(super::forwarding::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
     }
-    let peer = if exchange.trusted { Peer::Trusted } else { Peer::Stranger };
-    let aliases = fields::strip_untrusted((&mut parts.headers, exchange.survey), identity, peer);
+    let peer = if received.trusted { Peer::Trusted } else { Peer::Stranger };
+    let aliases = fields::strip_untrusted((&mut parts.headers, received.survey), identity, peer);
     if aliases > 0 {
-        exchange.client.worker.meter().alias_headers_dropped.add(aliases);
+        client.worker.meter().alias_headers_dropped.add(aliases);
     }
 }
 

@@ -35,8 +35,8 @@ pub(super) fn answer(
     let (mut parts, body) = incoming.into_parts();
     parts.extensions.clear();
     strip_hop_by_hop(&mut parts.headers);
-    if let Some(primary) = &exchange.compared {
-        let took = exchange.upstream_latency.unwrap_or_default();
+    if let Some(primary) = &exchange.mirror.compared {
+        let took = exchange.attempt.latency.unwrap_or_default();
         primary.head(parts.status, &parts.headers, (took, exchange.client.worker.clock.now()));
     }
     if !route.response_headers.is_empty() {
@@ -54,7 +54,7 @@ pub(super) fn answer(
     if let Some(call) = &mut exchange.call {
         call.head(parts.status, &parts.headers);
     }
-    if let Some(upload) = &exchange.upload {
+    if let Some(upload) = &exchange.prepared.upload {
         upload.answered.set(true);
     }
     let source = settle(exchange, body, parts.status.as_u16());
@@ -90,11 +90,11 @@ fn keep_from_caches(headers: &mut HeaderMap) {
 fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> Source {
     let length = body.size_hint().exact().unwrap_or(0);
     // An HTTP/2 upstream can send a body where there must be none (RFC 9110 §6.4.1).
-    let bodiless = exchange.method == http::Method::HEAD || matches!(status, 204 | 304);
+    let bodiless = exchange.request.method == http::Method::HEAD || matches!(status, 204 | 304);
     if bodiless && !body.is_end_stream() {
         return Source::Own(None);
     }
-    let uploads = exchange.upload.as_ref().is_some_and(|upload| !upload.ended.get());
+    let uploads = exchange.prepared.upload.as_ref().is_some_and(|upload| !upload.ended.get());
     if length == 0 || length > SMALL_BYTES_MAX || uploads {
         return Source::Upstream(body, None);
     }
@@ -103,10 +103,10 @@ fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> Source {
     };
     match polled {
         Some(Ok(frame)) if frame.data_ref().is_some_and(|data| data.len() as u64 == length) => {
-            if let Some(lease) = exchange.lease.take() {
-                lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());
+            if let Some(lease) = exchange.attempt.lease.take() {
+                lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             }
-            exchange.flight = None;
+            exchange.attempt.flight = None;
             Source::Own(frame.into_data().ok())
         }
         some => Source::Upstream(body, Some(Box::new(some))),
@@ -116,11 +116,11 @@ fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> Source {
 /// Takes what the buffers of a body need that is not small.
 fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
     let length = body.size_hint().exact();
-    let Some(held) = &mut exchange.held else { return Ok(()) };
+    let Some(held) = &mut exchange.request.held else { return Ok(()) };
     if length.is_some_and(|length| length <= SMALL_BYTES_MAX) {
         return Ok(());
     }
-    let way = if matches!(exchange.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
+    let way = if matches!(exchange.attempt.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
     let taken = held.add_body(way, length);
     taken.map_err(|refusal| {
         // The service has processed the request: the client is not invited to repeat it.
@@ -160,7 +160,7 @@ fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<So
     let shared = std::rc::Rc::clone(&exchange.local);
     let rules = &shared.snapshot.rules;
     let request_id = exchange.request_id();
-    if let Some(route) = exchange.route {
+    if let Some(route) = exchange.decided.route {
         rules.route(route).response_headers.apply(response.headers_mut(), &exchange.values(&request_id));
     }
     exchange.ends(Ender::Done, "");
@@ -170,49 +170,49 @@ fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<So
 /// Sends the response: from here on the exchange lives in its body.
 pub(super) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> Response<ResponseBody> {
     let (mut parts, source) = response.into_parts();
-    exchange.status = parts.status.as_u16();
-    let now = exchange.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
-    exchange.first_byte = Some(now.duration_since(exchange.began));
-    exchange.stage = Stage::Body;
+    exchange.response.status = parts.status.as_u16();
+    let now = exchange.attempt.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
+    exchange.response.first_byte = Some(now.duration_since(exchange.request.began));
+    exchange.progress.stage = Stage::Body;
     parts.version = Version::HTTP_11;
     if matches!(source, Source::Own(_)) && is_unread(&exchange) {
         // What is left of the request's body must never be read as the next request.
         exchange.client.closing.set(true);
     }
-    if exchange.version != Version::HTTP_2 && exchange.client.is_last() {
+    if exchange.request.version != Version::HTTP_2 && exchange.client.is_last() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let idle = idle(&exchange);
-    let bodiless = exchange.method == http::Method::HEAD || matches!(exchange.status, 204 | 304);
+    let bodiless = exchange.request.method == http::Method::HEAD || matches!(exchange.response.status, 204 | 304);
     let source = match source {
         Source::Own(Some(body)) if bodiless => {
-            if exchange.method == http::Method::HEAD {
+            if exchange.request.method == http::Method::HEAD {
                 parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             }
             Source::Own(None)
         }
         source @ (Source::Own(_) | Source::Upstream(..)) => source,
     };
-    if exchange.trusted && exchange.survey.explain {
+    if exchange.request.trusted && exchange.request.survey.explain {
         explain(&exchange, &mut parts.headers);
     }
     Response::from_parts(parts, ResponseBody::new(source, exchange, idle))
 }
 
 fn is_unread(exchange: &Exchange) -> bool {
-    exchange.version != Version::HTTP_2
-        && exchange.has_body
-        && exchange.upload.as_ref().is_none_or(|upload| !upload.ended.get())
+    exchange.request.version != Version::HTTP_2
+        && exchange.request.has_body
+        && exchange.prepared.upload.as_ref().is_none_or(|upload| !upload.ended.get())
 }
 
 fn idle(exchange: &Exchange) -> Option<Duration> {
     let rules = &exchange.local.snapshot.rules;
-    exchange.route.and_then(|route| rules.route(route).timeouts.idle)
+    exchange.decided.route.and_then(|route| rules.route(route).timeouts.idle)
 }
 
 /// One line that says why this variant answered, for a trusted peer that asked with `x-pointsman-explain: 1`.
 fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
-    let Some(chosen) = exchange.chosen else { return };
+    let Some(chosen) = exchange.decided.chosen else { return };
     let reason = crate::telemetry::ReasonLabel::of(chosen.reason(), chosen.fallback);
     let bucket = chosen.decision.bucket.map_or_else(|| "none".to_owned(), |bucket| bucket.number().to_string());
     let line = format!(

@@ -9,7 +9,9 @@ use hyper::body::Incoming;
 
 use super::caller::CallerIdentity;
 use super::client::Client;
-use super::exchange::{Ending, Exchange, Host, Stage};
+use super::exchange::{
+    Decided, Exchange, Host, Mirror, Prepared, Progress, Received, SentResponse, Stage, UpstreamAttempt,
+};
 use super::fields::Survey;
 use super::grpc::Call;
 use super::trace::TraceContext;
@@ -34,11 +36,10 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         None if survey.traced => trace_id(headers),
         None => None,
     };
-    Box::new(Exchange {
-        local,
+    let call = (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(headers, began)));
+    let received = Received {
         began,
         began_wall: worker.wall_at(began),
-        head_at: None,
         method: request.method().clone(),
         version: request.version(),
         uri: request.uri().clone(),
@@ -49,30 +50,24 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         forwarded_scheme: None,
         request_id: None,
         trace_id,
-        trace,
-        call: (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(headers, began))),
         survey,
         has_body: !request.body().is_end_stream(),
-        caller: CallerIdentity::default(),
-        route: None,
-        chosen: None,
-        attempts: 0,
-        endpoint: None,
-        upstream_latency: None,
         reader,
         held: None,
-        upload: None,
-        ahead: None,
+    };
+    Box::new(Exchange {
+        local,
+        progress: Progress { stage: Stage::Read, ender: Ender::Done, detail: "", ended_in: Stage::Read },
+        call,
+        trace,
+        request: received,
+        caller: CallerIdentity::default(),
+        decided: Decided::default(),
         upgrade: Upgrade::default(),
-        lease: None,
-        flight: None,
-        status: 0,
-        first_byte: None,
-        response_bytes: 0,
-        ending: Ending { ender: Ender::Done, detail: "", stage: Stage::Read },
-        stage: Stage::Read,
-        ticket: None,
-        compared: None,
+        mirror: Mirror::default(),
+        prepared: Prepared::default(),
+        attempt: UpstreamAttempt::default(),
+        response: SentResponse::default(),
         client,
     })
 }

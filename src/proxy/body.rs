@@ -75,8 +75,8 @@ impl ResponseBody {
             Source::Own(body) => body.is_none(),
             Source::Upstream(incoming, polled) => polled.is_none() && incoming.is_end_stream(),
         };
-        exchange.stage = Stage::Body;
-        if let Some(reader) = &exchange.reader {
+        exchange.progress.stage = Stage::Body;
+        if let Some(reader) = &exchange.request.reader {
             reader.given(&exchange.client, 0);
         }
         let deadline = exchange.call.as_ref().and_then(|call| call.deadline).map(|deadline| {
@@ -85,7 +85,7 @@ impl ResponseBody {
         });
         let lasts = !ended && matches!(source, Source::Upstream(..));
         let open = if lasts { OpenStream::of_body(&exchange) } else { None };
-        exchange.holds(stalled::key_of(&exchange));
+        exchange.holds(stalled::key_of(&exchange.attempt));
         let (given_ms, waited_ms, uploaded) = (None, 0, 0);
         let mut body = Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline, open };
         if ended {
@@ -97,19 +97,19 @@ impl ResponseBody {
     /// The body has been pulled whole.
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
-        exchange.stage = Stage::Done;
-        if let Some(primary) = &exchange.compared {
+        exchange.progress.stage = Stage::Done;
+        if let Some(primary) = &exchange.mirror.compared {
             primary.end(Ending::Complete);
         }
         // On HTTP/2 the reader is waited for until hyper has got rid of what it was given.
         self.timer = None;
         self.open = None;
-        if let Some(lease) = exchange.lease.take() {
-            lease.finish(exchange.upload.as_ref(), exchange.client.worker.now_ms());
+        if let Some(lease) = exchange.attempt.lease.take() {
+            lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             // Its upstream is done with it, however long its reader takes.
-            exchange.flight = None;
+            exchange.attempt.flight = None;
             exchange.holds(0);
-            if let Some(held) = &mut exchange.held {
+            if let Some(held) = &mut exchange.request.held {
                 held.forget_body();
             }
         }
@@ -117,7 +117,7 @@ impl ResponseBody {
 
     /// Shows what passes to whoever compares it.
     fn shown(&self, show: impl FnOnce(&Primary)) {
-        if let Some(primary) = &self.exchange.compared {
+        if let Some(primary) = &self.exchange.mirror.compared {
             show(primary);
         }
     }
@@ -126,11 +126,11 @@ impl ResponseBody {
     /// a buffer keeps the whole buffer.
     fn counted(&self, data: Bytes) -> Bytes {
         let client = &self.exchange.client;
-        if self.exchange.version != Version::HTTP_2 && data.len() < COPIED_BELOW {
+        if self.exchange.request.version != Version::HTTP_2 && data.len() < COPIED_BELOW {
             // A connection of HTTP/1.1 has few pieces.
             return data;
         }
-        let is_small = self.exchange.response_bytes > 0 && data.len() < COPIED_BELOW;
+        let is_small = self.exchange.response.bytes > 0 && data.len() < COPIED_BELOW;
         let data = if is_small { Bytes::copy_from_slice(&data) } else { data };
         client.outbox().until_sent(data)
     }
@@ -153,9 +153,9 @@ impl ResponseBody {
 
     /// The reader has been given bytes.
     fn given(&mut self, bytes: u64) {
-        self.exchange.response_bytes += bytes;
+        self.exchange.response.bytes += bytes;
         self.given_ms = Some(self.exchange.client.worker.now_ms());
-        if let Some(reader) = &self.exchange.reader {
+        if let Some(reader) = &self.exchange.request.reader {
             reader.given(&self.exchange.client, bytes);
         }
     }
@@ -166,7 +166,7 @@ impl ResponseBody {
         self.waited_ms += client.worker.now_ms().saturating_sub(self.given_ms.take()?);
         let rate = u64::from(client.listener.spec.limits.body_rate);
         let least = rate.saturating_mul(self.waited_ms) / 1000;
-        if self.waited_ms <= RATE_GRACE_MS || self.exchange.response_bytes >= least {
+        if self.waited_ms <= RATE_GRACE_MS || self.exchange.response.bytes >= least {
             return None;
         }
         client.worker.meter().refuse(Refusal::ReaderStalled);
@@ -178,7 +178,7 @@ impl ResponseBody {
         let Some(idle) = self.idle else { return Poll::Pending };
         let worker = &self.exchange.client.worker;
         loop {
-            let uploaded = || self.exchange.upload.as_ref().map_or(0, |upload| upload.bytes.get());
+            let uploaded = || self.exchange.prepared.upload.as_ref().map_or(0, |upload| upload.bytes.get());
             let timer = self.timer.get_or_insert_with(|| {
                 self.uploaded = uploaded();
                 Coarse::new(worker, idle)
@@ -201,7 +201,7 @@ impl ResponseBody {
         if let Some(call) = &mut self.exchange.call {
             call.status = GrpcStatus::DEADLINE_EXCEEDED;
         }
-        if self.exchange.version != Version::HTTP_2 {
+        if self.exchange.request.version != Version::HTTP_2 {
             return Err(cut);
         }
         let message = Fault::CallTimeout.facts().message;
@@ -238,13 +238,13 @@ impl Body for ResponseBody {
         };
         match polled {
             Poll::Pending => {
-                if let Some(reader) = &this.exchange.reader {
+                if let Some(reader) = &this.exchange.request.reader {
                     reader.waits();
                 }
                 ready!(this.poll_idle(cx));
                 Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "idle_timeout"))))
             }
-            Poll::Ready(None) if this.exchange.lease.as_ref().is_none_or(|lease| lease.has_ended(incoming)) => {
+            Poll::Ready(None) if this.exchange.attempt.lease.as_ref().is_none_or(|lease| lease.has_ended(incoming)) => {
                 this.finish();
                 Poll::Ready(None)
             }

@@ -99,16 +99,16 @@ impl ShadowCopy {
         let client = &exchange.client;
         let told = Told {
             local: Rc::clone(&exchange.local),
-            route: exchange.route,
+            route: exchange.decided.route,
             request_id,
-            trace_id: exchange.trace_id.clone(),
+            trace_id: exchange.request.trace_id.clone(),
             tenant: exchange.caller.tenant.clone(),
-            client_ip: exchange.client_ip,
+            client_ip: exchange.request.client_ip,
             peer: client.peer,
             listener: client.listener.spec.name.as_str().into(),
-            method: exchange.method.clone(),
-            version: exchange.version,
-            host: exchange.host.normal().into(),
+            method: exchange.request.method.clone(),
+            version: exchange.request.version,
+            host: exchange.request.host.normal().into(),
             path: exchange.path().into(),
         };
         let control = comparing.as_ref().and_then(|comparing| comparing.control.as_ref());

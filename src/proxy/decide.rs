@@ -13,7 +13,7 @@ use crate::telemetry::Fallback;
 pub(super) fn decide(exchange: &Exchange, split: &Split, identified: &Identified<'_>) -> Chosen {
     let rules = &exchange.local.snapshot.rules;
     let (head, caller, identity) = (&identified.head, &identified.caller, identified.cookie_identity());
-    let spread = exchange.route.map(|route| exchange.local.spread(route));
+    let spread = exchange.decided.route.map(|route| exchange.local.spread(route));
     let mut sequence = spread.map(Cell::get).unwrap_or_default();
     let decision = decide_by_rules(rules, split, head, caller, identity, &mut sequence, &mut Silent);
     if let Some(spread) = spread {

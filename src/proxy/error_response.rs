@@ -22,7 +22,7 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
     }
     let facts = fault.facts();
     exchange.ends(facts.ender, facts.detail);
-    if exchange.version != Version::HTTP_2 && facts.advice == Advice::Close {
+    if exchange.request.version != Version::HTTP_2 && facts.advice == Advice::Close {
         exchange.client.closing.set(true);
     }
     let id = exchange.request_id();
@@ -31,7 +31,7 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
             call.status = facts.grpc;
             grpc::trailers_only(call.status, facts.message.as_bytes())
         }
-        None => plain(&facts, &id, exchange.survey.json),
+        None => plain(&facts, &id, exchange.request.survey.json),
     };
     let headers = response.headers_mut();
     edit(exchange, headers, &id);
@@ -45,7 +45,9 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         headers.insert(header::ALLOW, allowed);
     }
-    if matches!(fault, Fault::Refused(Refusal::Memory | Refusal::MemoryPerIp)) && exchange.version == Version::HTTP_2 {
+    if matches!(fault, Fault::Refused(Refusal::Memory | Refusal::MemoryPerIp))
+        && exchange.request.version == Version::HTTP_2
+    {
         // A body would be kept here for as long as the client opens no window for it.
         *response.body_mut() = Source::Own(None);
         response.headers_mut().remove(header::CONTENT_TYPE);
@@ -55,7 +57,7 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
 
 /// The route's edits hold on errors too. What describes the error itself stays.
 fn edit(exchange: &Exchange, headers: &mut HeaderMap, id: &HeaderValue) {
-    let Some(route) = exchange.route else { return };
+    let Some(route) = exchange.decided.route else { return };
     let edits = &exchange.local.snapshot.rules.route(route).response_headers;
     if edits.is_empty() {
         return;

@@ -13,7 +13,7 @@ pub(super) fn https_redirect(exchange: &Exchange) -> Result<Option<Redirect>, Fa
     if exchange.scheme() == "https" {
         return Ok(None);
     }
-    if exchange.host.normal().is_empty() {
+    if exchange.request.host.normal().is_empty() {
         return Err(Fault::Refused(Refusal::BadHost));
     }
     Ok(Some(redirect.clone()))
@@ -23,6 +23,6 @@ pub(super) fn https_redirect(exchange: &Exchange) -> Result<Option<Redirect>, Fa
 pub(super) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fault> {
     let rules = &exchange.local.snapshot.rules;
     let found = rules.index.find(&rules.routes, &exchange.head(parts));
-    exchange.route = found.map(|found| found.route);
+    exchange.decided.route = found.map(|found| found.route);
     found.ok_or(Fault::Refused(Refusal::NoRoute))
 }

@@ -11,7 +11,7 @@ use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::exchange::{Chosen, Exchange, Stage, UploadFault};
+use super::exchange::{Chosen, Exchange, Prepared, Stage};
 use super::fault::Fault;
 use super::fields::{is_ambiguous_response, is_too_large};
 use super::http_version::{for_h1, for_h2, is_chunked};
@@ -26,6 +26,7 @@ use super::sending::Sending;
 use super::trace;
 use super::tunnel::Side;
 use super::upgrade_request::{Asked, is_agreed};
+use super::upload::UploadFault;
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
 use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
@@ -46,23 +47,23 @@ pub(super) async fn forward(
     (route, chosen): (&Route, Chosen),
 ) -> Result<UpstreamResponse, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
-    exchange.stage = Stage::Connect;
+    exchange.progress.stage = Stage::Connect;
     let reach = Reach::new(exchange, &mut request, chosen)?;
     // Nothing was awaited since the request's head: the whole bound is left.
     let mut patience = Patience::new(exchange, route.timeouts.request);
     let open = OpenStream::of(exchange);
     let sent = patience.bound(pin!(unless_killed(open, pin!(send(exchange, reach, request))))).await;
     // It may be another one than the request set out for.
-    let upstream = Rc::clone(exchange.local.upstream(exchange.chosen.unwrap_or(chosen).upstream, &worker));
+    let upstream = Rc::clone(exchange.local.upstream(exchange.decided.chosen.unwrap_or(chosen).upstream, &worker));
     let meter = upstream.meter(worker.index);
-    let result = sent.unwrap_or_else(Err).map_err(|fault| blame(exchange, fault));
+    let result = sent.unwrap_or_else(Err).map_err(|fault| blame(&exchange.prepared, fault));
     match &result {
         Ok(answered) => meter.requests[StatusClass::of(answered.response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
-            if exchange.stage == Stage::Connect
+            if exchange.progress.stage == Stage::Connect
                 && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
-                && let Some(flight) = &exchange.flight
+                && let Some(flight) = &exchange.attempt.flight
             {
                 flight.came_to_no_connection(Fault::ConnectTimeout);
             }
@@ -71,10 +72,10 @@ pub(super) async fn forward(
                 meter.failures.inc();
             }
             exchange.leave();
-            exchange.flight = None;
+            exchange.attempt.flight = None;
             trace::ends(exchange, facts.detail);
-            if let (Some(primary), Some(failure)) = (&exchange.compared, facts.failure) {
-                primary.failed(failure, worker.clock.now().duration_since(exchange.began));
+            if let (Some(primary), Some(failure)) = (&exchange.mirror.compared, facts.failure) {
+                primary.failed(failure, worker.clock.now().duration_since(exchange.request.began));
             }
         }
     }
@@ -82,8 +83,8 @@ pub(super) async fn forward(
 }
 
 /// A broken upload is the client's doing, whatever it looked like from the upstream's side.
-fn blame(exchange: &Exchange, fault: Fault) -> Fault {
-    match exchange.upload.as_ref().and_then(|upload| upload.failed.get()) {
+fn blame(sent: &Prepared, fault: Fault) -> Fault {
+    match sent.upload.as_ref().and_then(|upload| upload.failed.get()) {
         Some(UploadFault::Refused(refusal)) => Fault::Refused(refusal),
         Some(UploadFault::Gone) => Fault::ClientGone,
         None => fault,
@@ -108,18 +109,18 @@ async fn send(
             asked.may_go(said.as_ref().map(|said| said.connects()))?;
         }
         announce(exchange, &lease, &request);
-        exchange.stage = Stage::Head;
-        let asked = if reused { exchange.began } else { worker.clock.now() };
-        exchange.lease = Some(lease);
+        exchange.progress.stage = Stage::Head;
+        let asked = if reused { exchange.request.began } else { worker.clock.now() };
+        exchange.attempt.lease = Some(lease);
         let mut failure = match attempt(exchange, request).await {
             Ok(response) => {
                 if let Some(again) = again {
                     again.forget();
                 }
                 let mut response = receive(exchange, &reach.upstream, response, asked)?;
-                let asked = exchange.upgrade.requested();
-                let switched = if is_agreed(asked, &response)? {
-                    let side = Box::pin(Side::take_over(&mut exchange.lease, asked, &mut response)).await?;
+                let requested = exchange.upgrade.requested();
+                let switched = if is_agreed(requested, &response)? {
+                    let side = Box::pin(Side::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
                     Some(Box::new(side))
                 } else {
                     None
@@ -142,7 +143,7 @@ async fn send(
 
 /// An attempt has failed: its connection goes.
 fn end_attempt(exchange: &mut Exchange, reach: &Reach, fault: Fault) -> Result<(), Fault> {
-    if exchange.lease.take().is_some_and(|lease| lease.is_refusal()) {
+    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_refusal()) {
         upstream_tls::note_refusal(&exchange.client.worker, (&reach.upstream, &reach.endpoint));
         return Err(Fault::TlsAlert);
     }
@@ -167,12 +168,12 @@ fn receive(
 fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) -> Duration {
     let now = exchange.client.worker.clock.now();
     let took = now.duration_since(asked);
-    exchange.head_at = Some(now);
-    exchange.upstream_latency = Some(took);
-    if let Some(held) = &mut exchange.held {
+    exchange.attempt.head_at = Some(now);
+    exchange.attempt.latency = Some(took);
+    if let Some(held) = &mut exchange.request.held {
         held.forget_head();
     }
-    if let Some(upload) = &exchange.upload {
+    if let Some(upload) = &exchange.prepared.upload {
         upload.head_has_come();
     }
     if let Some(trace) = &mut exchange.trace {
@@ -248,16 +249,16 @@ fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) 
     let Lease::Whole { connection, .. } = lease else { return };
     connection.hints.asked.set(exchange.upgrade.requested().is_some());
     connection.hints.begin(request);
-    if let Some(upload) = exchange.upload.as_ref().filter(|_| is_chunked(request)) {
+    if let Some(upload) = exchange.prepared.upload.as_ref().filter(|_| is_chunked(request)) {
         upload.trail(&connection.hints.trailing);
     }
-    if exchange.version == Version::HTTP_11 {
+    if exchange.request.version == Version::HTTP_11 {
         connection.hints.go_to(&exchange.client);
     }
 }
 
 async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
-    match &mut exchange.lease {
+    match &mut exchange.attempt.lease {
         Some(Lease::Whole { connection, .. }) => {
             connection.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();
@@ -274,7 +275,7 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
             })
         }
         Some(Lease::Stream(stream)) => {
-            if let Some(upload) = &exchange.upload {
+            if let Some(upload) = &exchange.prepared.upload {
                 upload.send(Sending::new(&exchange.client.worker.last_begun));
             }
             stream.sender.try_send_request(request).await.map_err(|mut error| {

@@ -23,7 +23,7 @@ const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
 pub(super) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let request_id = exchange.request_id();
     headers.reserve(FIELDS_ADDED);
-    if exchange.trusted && exchange.survey.told {
+    if exchange.request.trusted && exchange.request.survey.told {
         continued(exchange, headers);
     } else {
         begun(exchange, headers);
@@ -32,7 +32,7 @@ pub(super) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
     if let Some(identity) = client.secured.get().and_then(|secured| secured.identity.as_ref()) {
         headers.insert(FORWARDED_CLIENT_CERT, identity.forwarded.clone());
     }
-    headers.append(header::VIA, if exchange.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 });
+    headers.append(header::VIA, if exchange.request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 });
     headers.insert(REQUEST_ID, request_id);
 }
 
@@ -43,7 +43,7 @@ fn begun(exchange: &Exchange, headers: &mut HeaderMap) {
     headers.insert(header::FORWARDED, element(exchange));
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
     headers.insert(FORWARDED_PORT, client.local_port.clone());
-    if let Some(host) = &exchange.host.value {
+    if let Some(host) = &exchange.request.host.value {
         headers.insert(FORWARDED_HOST, host.clone());
     }
 }
@@ -78,7 +78,7 @@ fn last_hop(exchange: &Exchange) -> LastHop<'_> {
     let client = &exchange.client;
     LastHop {
         peer: client.peer.ip(),
-        host: exchange.host.value.as_ref().and_then(|host| host.to_str().ok()),
+        host: exchange.request.host.value.as_ref().and_then(|host| host.to_str().ok()),
         scheme: client.scheme(),
         port: client.local().port(),
     }
@@ -86,7 +86,7 @@ fn last_hop(exchange: &Exchange) -> LastHop<'_> {
 
 /// Our element of `Forwarded` (RFC 7239), made anew only when the host differs from the last request's.
 fn element(exchange: &Exchange) -> HeaderValue {
-    let (client, host) = (&exchange.client, exchange.host.value.as_ref());
+    let (client, host) = (&exchange.client, exchange.request.host.value.as_ref());
     let known = client.forwarded.borrow();
     if let Some((for_host, value)) = &*known
         && Some(for_host) == host

@@ -100,8 +100,8 @@ fn choose(exchange: &mut Exchange, parts: &Parts, split: &Split) -> Chosen {
     let chosen = decide::decide(exchange, split, &identified);
     let ticket = sample::sample(exchange, split, &identified, &chosen);
     exchange.caller = identified.keep();
-    exchange.chosen = Some(chosen);
-    exchange.ticket = ticket;
+    exchange.decided.chosen = Some(chosen);
+    exchange.mirror.ticket = ticket;
     chosen
 }
 

@@ -29,7 +29,8 @@ impl CallerFacts {
 /// Looks up what the request's route needs to know. A token that is rejected is counted.
 pub(super) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
     let snapshot = &exchange.local.snapshot;
-    let needs = exchange.route.and_then(|route| snapshot.needs.get(route.0 as usize)).copied().unwrap_or_default();
+    let needs =
+        exchange.decided.route.and_then(|route| snapshot.needs.get(route.0 as usize)).copied().unwrap_or_default();
     if needs == Needs::default() {
         return CallerFacts::default();
     }
@@ -41,7 +42,7 @@ pub(super) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
         }
     }
     if needs.country {
-        facts.country = snapshot.witnesses.country(exchange.client_ip);
+        facts.country = snapshot.witnesses.country(exchange.request.client_ip);
     }
     facts
 }
@@ -51,7 +52,7 @@ fn claims(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Rc<Claims>>
     let worker = &exchange.client.worker;
     let verified = match tokens.find(headers) {
         Ok(None) => return Ok(None),
-        Ok(Some(token)) => worker.tokens.borrow_mut().verify(tokens, token, exchange.began_wall),
+        Ok(Some(token)) => worker.tokens.borrow_mut().verify(tokens, token, exchange.request.began_wall),
         Err(fault) => Err(fault),
     };
     let meter = worker.meter();
@@ -73,7 +74,7 @@ pub(super) fn identify<'a>(
     let head = exchange.head(parts);
     let identity = &exchange.local.snapshot.rules.identity;
     let mut caller = identity.caller(exchange.client.peer.ip(), &head, facts.facts());
-    caller.client_ip = exchange.client_ip;
+    caller.client_ip = exchange.request.client_ip;
     let cookie = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
     let lacks = cookie.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none();
     let issued = lacks.then(new_identity);

@@ -7,11 +7,11 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
-use super::exchange::Upload;
 use super::fault::Fault;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::request_body::RequestBody;
 use super::sending::Sending;
+use super::upload::Upload;
 use super::upstream_h2_io::Said;
 use super::worker::Worker;
 

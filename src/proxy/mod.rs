@@ -65,6 +65,7 @@ mod trailing;
 mod tunnel;
 mod upgrade;
 mod upgrade_request;
+mod upload;
 mod upstream_h2_io;
 mod upstream_io;
 mod upstream_tls;

@@ -120,14 +120,14 @@ impl OpenStream {
 
     /// The body of this exchange's answer.
     pub(super) fn of_body(exchange: &Exchange) -> Option<Self> {
-        Self::carried(exchange, || match &exchange.reader {
+        Self::carried(exchange, || match &exchange.request.reader {
             Some(reader) => Carrier::Stream(Rc::clone(reader)),
             None => Carrier::Connection(Rc::clone(&exchange.client)),
         })
     }
 
     fn carried(exchange: &Exchange, carrier: impl FnOnce() -> Carrier) -> Option<Self> {
-        let (route, chosen) = (exchange.route?, exchange.chosen?);
+        let (route, chosen) = (exchange.decided.route?, exchange.decided.chosen?);
         let variant = chosen.variant;
         if variant == VariantId::STABLE || chosen.fallback == Fallback::Yes {
             return None;

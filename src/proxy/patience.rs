@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::exchange::{Exchange, Upload};
+use super::exchange::Exchange;
 use super::fault::Fault;
 use super::timers::Deadline;
+use super::upload::Upload;
 use super::worker::Worker;
 
 /// The bound on the head of one answer.
@@ -77,12 +78,12 @@ impl Patience {
     /// For an exchange whose request's head has just come.
     pub(super) fn new(exchange: &Exchange, usual: Option<Duration>) -> Self {
         let of_call = exchange.call.as_ref().and_then(|call| call.deadline);
-        let began = exchange.began;
+        let began = exchange.request.began;
         let left_of_call = of_call.map(|deadline| deadline.saturating_duration_since(began));
         let first = [usual, left_of_call].into_iter().flatten().min();
         let worker = Rc::clone(&exchange.client.worker);
         let timer = Deadline::new(&worker, first);
-        let upload = exchange.upload.as_ref().map(Rc::clone);
+        let upload = exchange.prepared.upload.as_ref().map(Rc::clone);
         // The client's own bound is looked at by the sweep: it must come first, however busy the worker is.
         let stall_max = exchange.client.listener.spec.limits.stall_timeout.saturating_mul(2);
         let stall_max = exchange.call.is_none().then_some(stall_max);

@@ -9,12 +9,13 @@ use http::{Method, Uri, Version, request};
 use http_body::Body;
 
 use super::budget::BodyAhead;
-use super::exchange::{Exchange, Upload};
+use super::exchange::Exchange;
 use super::fault::Fault;
 use super::fields::{strip_aliases, strip_hop_by_hop};
 use super::forwarding;
 use super::raw_query::RawQuery;
 use super::request_body::{ClientBody, RequestBody};
+use super::upload::Upload;
 use crate::route::{Route, Split};
 use crate::telemetry::Refusal;
 
@@ -27,7 +28,7 @@ pub(super) fn prepare(
     (route, split): (&Route, &Split),
     matched: usize,
 ) -> Result<RequestBody, Fault> {
-    if exchange.survey.hop_by_hop {
+    if exchange.request.survey.hop_by_hop {
         strip_hop_by_hop(&mut parts.headers);
     }
     let body = take_body(exchange, &mut parts.headers, body, route)?;
@@ -40,7 +41,7 @@ pub(super) fn prepare(
         join_cookies(&mut parts.headers);
     }
     forwarding::add(exchange, &mut parts.headers);
-    let host = split.rewrite.host.clone().or_else(|| exchange.host.value.clone());
+    let host = split.rewrite.host.clone().or_else(|| exchange.request.host.value.clone());
     if let Some(host) = &host {
         parts.headers.insert(header::HOST, host.clone());
     }
@@ -50,7 +51,7 @@ pub(super) fn prepare(
     if let Some(asked) = exchange.upgrade.requested() {
         asked.dress(&mut parts.headers);
         // What is sent through the tunnel is sent ahead too.
-        exchange.ahead = ahead(exchange, None)?;
+        exchange.prepared.ahead = ahead(exchange, None)?;
     }
     parts.uri = target(exchange, split, matched)?;
     parts.version = Version::HTTP_11;
@@ -84,16 +85,16 @@ fn take_body(
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
-    let room = exchange.held.as_ref().map(|held| held.upload(length)).transpose().map_err(Fault::Refused)?;
+    let room = exchange.request.held.as_ref().map(|held| held.upload(length)).transpose().map_err(Fault::Refused)?;
     let upload = Upload::new(ahead(exchange, length)?, room);
-    exchange.upload = Some(Rc::clone(&upload));
+    exchange.prepared.upload = Some(Rc::clone(&upload));
     let body = ClientBody::new(body, exchange, upload, route);
     Ok(RequestBody::Client(Box::new(body)))
 }
 
 /// Takes what a client may send before it is read.
 fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyAhead>, Fault> {
-    if exchange.version != Version::HTTP_2 {
+    if exchange.request.version != Version::HTTP_2 {
         return Ok(None);
     }
     exchange.client.ahead().take(length).map(Some).map_err(Fault::Refused)
@@ -113,7 +114,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
     let edits = &route.request_headers;
-    if exchange.survey.underscore {
+    if exchange.request.survey.underscore {
         let aliases = strip_aliases(headers, |meant| edits.names(meant));
         exchange.client.worker.meter().alias_headers_dropped.add(aliases);
     }
@@ -127,9 +128,9 @@ const UNFIT: Fault = Fault::Refused(Refusal::Internal);
 /// The target in origin-form: what was matched is what is forwarded.
 fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
     let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
-    let given = exchange.uri.path_and_query();
-    let unchanged = exchange.normal_path.is_none() && matches!(path, Cow::Borrowed(_));
-    let path_and_query = match (given, exchange.uri.query()) {
+    let given = exchange.request.uri.path_and_query();
+    let unchanged = exchange.request.normal_path.is_none() && matches!(path, Cow::Borrowed(_));
+    let path_and_query = match (given, exchange.request.uri.query()) {
         (Some(given), _) if unchanged => given.clone(),
         (_, Some(query)) => parse(&format!("{path}?{query}"))?,
         (_, None) => parse(&path)?,

@@ -8,8 +8,9 @@ use http::header::HOST;
 use http::{Request, Version};
 
 use super::balance::{self, Tried};
+use super::client::Client;
 use super::connect::{self, Reuse};
-use super::exchange::{Chosen, Exchange};
+use super::exchange::{Chosen, Exchange, UpstreamAttempt};
 use super::fault::Fault;
 use super::http_version::{for_h1, name_host};
 use super::lease::{Flight, Lease};
@@ -66,7 +67,7 @@ impl Reach {
         let endpoint = Rc::clone(&upstream.endpoints[at]);
         let nameless = !request.headers().contains_key(HOST);
         let mut reach = Self { upstream, endpoint, at, own: None, tried, tries: 0, nameless };
-        reach.turns_to(exchange, request);
+        reach.turns_to(&mut exchange.attempt, &exchange.client, request);
         Ok(reach)
     }
 
@@ -76,12 +77,11 @@ impl Reach {
     }
 
     /// The request goes to this endpoint from here on.
-    fn turns_to(&mut self, exchange: &mut Exchange, request: &mut Request<RequestBody>) {
-        let worker = &exchange.client.worker;
-        exchange.endpoint = Some(self.endpoint.endpoint.address);
-        exchange.flight = Some(Flight::new(worker, &self.upstream, &self.endpoint));
+    fn turns_to(&mut self, attempt: &mut UpstreamAttempt, client: &Client, request: &mut Request<RequestBody>) {
+        attempt.endpoint = Some(self.endpoint.endpoint.address);
+        attempt.flight = Some(Flight::new(&client.worker, &self.upstream, &self.endpoint));
         let names = self.upstream.upstream.proxy_protocol.is_some();
-        self.own = names.then(|| Rc::new(self.endpoint.naming(exchange.client.ends())));
+        self.own = names.then(|| Rc::new(self.endpoint.naming(client.ends())));
         self.tries = 0;
         if self.nameless {
             request.headers_mut().remove(HOST);
@@ -104,7 +104,7 @@ impl Reach {
                 None => Reuse::Allowed,
             };
             self.tries += 1;
-            exchange.attempts += 1;
+            exchange.attempt.number += 1;
             trace::attempt(exchange, request.headers_mut());
             match connect::lease(&worker, (&self.upstream, self.pool()), reuse).await {
                 Ok(leased) => {
@@ -161,7 +161,7 @@ impl Reach {
         let worker = Rc::clone(&exchange.client.worker);
         self.upstream.refuses(&self.endpoint, fault, &worker);
         self.tried.push(self.at);
-        let key = exchange.chosen.map_or(0, |chosen| chosen.key);
+        let key = exchange.decided.chosen.map_or(0, |chosen| chosen.key);
         let more = next == Retry::NextEndpoint;
         let other = if more { balance::pick(&self.upstream, &worker, &self.tried, || key) } else { None };
         let rescued = if other.is_none() { rescued(exchange) } else { None };
@@ -178,7 +178,7 @@ impl Reach {
         if let Some(at) = other {
             meter.retries.inc();
             (self.at, self.endpoint) = (at, Rc::clone(&self.upstream.endpoints[at]));
-            self.turns_to(exchange, request);
+            self.turns_to(&mut exchange.attempt, &exchange.client, request);
         } else if let Some(chosen) = rescued {
             meter.requests[StatusClass::None as usize].inc();
             exchange.falls_back(chosen, fault);
@@ -193,8 +193,8 @@ impl Reach {
 
 /// Stable's upstream, when it answers for the variant that was chosen.
 fn rescued(exchange: &Exchange) -> Option<Chosen> {
-    let chosen = exchange.chosen.filter(|chosen| chosen.variant != VariantId::STABLE)?;
-    let split = exchange.local.snapshot.rules.route(exchange.route?).split()?;
+    let chosen = exchange.decided.chosen.filter(|chosen| chosen.variant != VariantId::STABLE)?;
+    let split = exchange.local.snapshot.rules.route(exchange.decided.route?).split()?;
     split.variants.get(usize::from(chosen.variant.0)).filter(|variant| variant.rescue == Rescue::Connect)?;
     let upstream = split.variants.first()?.upstream;
     let other = chosen.fallback == Fallback::No && upstream != chosen.upstream && exchange.local.usable(upstream);

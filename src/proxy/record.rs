@@ -9,13 +9,14 @@ use crate::telemetry::{
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(refusal) = self.reader.as_ref().and_then(|reader| reader.late()) {
-            self.stage = Stage::Body;
+        if let Some(refusal) = self.request.reader.as_ref().and_then(|reader| reader.late()) {
+            self.progress.stage = Stage::Body;
             self.ends(Ender::Client, refusal.name());
-        } else if self.stage != Stage::Done && self.ending.ender == Ender::Done {
+        } else if self.progress.stage != Stage::Done && self.progress.ender == Ender::Done {
             if self.client.cut.get() {
                 self.ends(Ender::Proxy, "drain_deadline");
-            } else if self.client.killed.get() || self.reader.as_ref().is_some_and(|reader| reader.is_killed()) {
+            } else if self.client.killed.get() || self.request.reader.as_ref().is_some_and(|reader| reader.is_killed())
+            {
                 self.client.worker.meter().killed_streams.inc();
                 self.ends(Ender::Proxy, "killed");
             } else {
@@ -27,11 +28,11 @@ impl Drop for Exchange {
         }
         // The upstream's connection and counts are given back before anything is told about them.
         self.leave();
-        self.flight = None;
-        if let Some(primary) = self.compared.take() {
+        self.attempt.flight = None;
+        if let Some(primary) = self.mirror.compared.take() {
             primary.left();
         }
-        let took = self.client.worker.clock.now().duration_since(self.began);
+        let took = self.client.worker.clock.now().duration_since(self.request.began);
         if self.upgrade.is_open() {
             if let Some(meter) = self.meter() {
                 meter.upgrades_open.add(-1);
@@ -53,7 +54,7 @@ impl Drop for Exchange {
 
 /// The exchange becomes a tunnel, which may last for days: as a request it is counted now, and logged at both ends.
 pub(super) fn opened(exchange: &mut Exchange) {
-    let took = exchange.client.worker.clock.now().duration_since(exchange.began);
+    let took = exchange.client.worker.clock.now().duration_since(exchange.request.began);
     count(exchange, took);
     if let Some(meter) = exchange.meter() {
         meter.upgrades.inc();
@@ -64,46 +65,48 @@ pub(super) fn opened(exchange: &mut Exchange) {
 
 fn count(exchange: &Exchange, took: std::time::Duration) {
     let worker = &exchange.client.worker;
-    let variant = exchange.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
-    let meter = match exchange.route.and_then(|route| exchange.local.meter(route, variant, worker.index)) {
+    let variant = exchange.decided.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
+    let meter = match exchange.decided.route.and_then(|route| exchange.local.meter(route, variant, worker.index)) {
         Some(meter) => meter,
         None => worker.registry.unrouted.meters.of(worker.index),
     };
-    let reason = exchange.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
-    meter.requests[reason.index()][StatusClass::of(exchange.status) as usize].inc();
+    let reason =
+        exchange.decided.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
+    meter.requests[reason.index()][StatusClass::of(exchange.response.status) as usize].inc();
     meter.duration.record(took);
     // What stable answered for a variant says nothing about how long that takes.
-    if exchange.chosen.is_none_or(|chosen| chosen.fallback == Fallback::No)
-        && let Some(sample) = exchange.route.and_then(|route| exchange.local.sample(route))
+    if exchange.decided.chosen.is_none_or(|chosen| chosen.fallback == Fallback::No)
+        && let Some(sample) = exchange.decided.route.and_then(|route| exchange.local.sample(route))
     {
         sample.answered(worker.index, variant, took);
     }
     if let Some(call) = &exchange.call {
         meter.grpc.inc(call.status);
     }
-    if let Some(first_byte) = exchange.first_byte {
+    if let Some(first_byte) = exchange.response.first_byte {
         meter.first_byte.record(first_byte);
     }
-    if exchange.status < 500 && fails_late(exchange) {
-        let sampled = exchange.chosen.is_some_and(|chosen| chosen.reason() == Reason::Weight && chosen.counted());
+    if exchange.response.status < 500 && fails_late(exchange) {
+        let sampled =
+            exchange.decided.chosen.is_some_and(|chosen| chosen.reason() == Reason::Weight && chosen.counted());
         meter.failed_late[usize::from(sampled)].inc();
     }
-    if exchange.chosen.is_some_and(|chosen| chosen.decision.unkeyed) {
+    if exchange.decided.chosen.is_some_and(|chosen| chosen.decision.unkeyed) {
         meter.unkeyed.inc();
     }
-    if let Some(upload) = &exchange.upload {
+    if let Some(upload) = &exchange.prepared.upload {
         meter.request_bytes.add(upload.bytes.get());
     }
-    meter.response_bytes.add(exchange.response_bytes);
+    meter.response_bytes.add(exchange.response.bytes);
 }
 
 /// The head of the answer promised more than there was: the upstream broke off, or the call's status blames the server.
 /// What stable answered for a variant is counted as that variant's failure already.
 fn fails_late(exchange: &Exchange) -> bool {
-    if exchange.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
+    if exchange.decided.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
         return false;
     }
-    exchange.ending.ender == Ender::Upstream || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
+    exchange.progress.ender == Ender::Upstream || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
 }
 
 fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>) {
@@ -113,28 +116,29 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         return;
     }
     let sample = rules.access_log.sample;
-    let failed = exchange.status >= 500 || exchange.status == 0 || exchange.ending.ender != Ender::Done;
+    let failed =
+        exchange.response.status >= 500 || exchange.response.status == 0 || exchange.progress.ender != Ender::Done;
     if !failed && sample < 1.0 && exchange.client.worker.random.borrow_mut().f64() >= sample {
         return;
     }
     let request_id = exchange.request_id();
     let exchange = &*exchange;
-    let upstream = exchange.chosen.map(|chosen| rules.upstreams[chosen.upstream.0 as usize].name.as_str());
-    let reason = exchange.chosen.map(|chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
+    let upstream = exchange.decided.chosen.map(|chosen| rules.upstreams[chosen.upstream.0 as usize].name.as_str());
+    let reason = exchange.decided.chosen.map(|chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
     let request = RequestEntry {
-        at: exchange.began_wall,
+        at: exchange.request.began_wall,
         request_id: request_id.to_str().unwrap_or("-"),
-        client_ip: exchange.client_ip,
+        client_ip: exchange.request.client_ip,
         peer: exchange.client.peer,
-        method: exchange.method.as_str(),
-        host: exchange.host.normal(),
+        method: exchange.request.method.as_str(),
+        host: exchange.request.host.normal(),
         path: exchange.path(),
-        version: exchange.version,
+        version: exchange.request.version,
         listener: &exchange.client.listener.spec.name,
         route: exchange.route_name(),
         tenant: exchange.caller.tenant.as_deref(),
         generation: exchange.local.snapshot.generation.0,
-        trace_id: exchange.trace_id.as_deref(),
+        trace_id: exchange.request.trace_id.as_deref(),
     };
     let entry = AccessEntry {
         sender: exchange.client.sender,
@@ -144,25 +148,25 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
             sni: secured.sni.as_deref(),
             client: secured.identity.as_ref().map(|identity| identity.subject.as_str()),
         }),
-        status: exchange.status,
-        request_bytes: exchange.upload.as_ref().map_or(0, |upload| upload.bytes.get()),
-        response_bytes: exchange.response_bytes,
+        status: exchange.response.status,
+        request_bytes: exchange.prepared.upload.as_ref().map_or(0, |upload| upload.bytes.get()),
+        response_bytes: exchange.response.bytes,
         total: took,
-        first_byte: exchange.first_byte,
-        upstream_latency: exchange.upstream_latency,
+        first_byte: exchange.response.first_byte,
+        upstream_latency: exchange.attempt.latency,
         variant: exchange.variant_name(),
-        variant_number: exchange.chosen.map_or(0, |chosen| chosen.variant.0),
+        variant_number: exchange.decided.chosen.map_or(0, |chosen| chosen.variant.0),
         reason: reason.map(|reason| ReasonLabel::name(reason.index())),
-        bucket: exchange.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
+        bucket: exchange.decided.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
         token: exchange.caller.token.map(TokenFault::name),
         upstream,
-        endpoint: exchange.endpoint,
-        attempts: exchange.attempts,
+        endpoint: exchange.attempt.endpoint,
+        attempts: exchange.attempt.number,
         termination: Termination {
-            ender: exchange.ending.ender,
-            stage: if exchange.ending.ender == Ender::Done { '-' } else { exchange.ending.stage.letter() },
+            ender: exchange.progress.ender,
+            stage: if exchange.progress.ender == Ender::Done { '-' } else { exchange.progress.ended_in.letter() },
         },
-        detail: exchange.ending.detail,
+        detail: exchange.progress.detail,
         grpc_status: exchange.call.as_ref().and_then(|call| call.status.code()),
         event,
         ..AccessEntry::of(request)

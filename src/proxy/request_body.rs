@@ -15,10 +15,11 @@ use super::body::{Cut, RATE_GRACE_MS};
 use super::client::Client;
 use super::copy_body::CopyBody;
 use super::draft::Draft;
-use super::exchange::{Exchange, Upload, UploadFault};
+use super::exchange::Exchange;
 use super::fields::{filtered, strip_guarded};
 use super::replay::Try;
 use super::timers::Coarse;
+use super::upload::{Upload, UploadFault};
 use crate::route::Route;
 use crate::telemetry::Refusal;
 
@@ -62,10 +63,21 @@ impl ClientBody {
             Some(_) => (route.timeouts.idle, 0),
             None => (Some(limits.stall_timeout), u64::from(limits.body_rate)),
         };
-        let stall = stall.filter(|_| exchange.version == Version::HTTP_2);
+        let stall = stall.filter(|_| exchange.request.version == Version::HTTP_2);
         let bytes_max = route.limits.body_bytes;
         let timer = None;
-        Self { incoming, client, upload, bytes_max, promised, version: exchange.version, stall, rate, timer, tee: None }
+        Self {
+            incoming,
+            client,
+            upload,
+            bytes_max,
+            promised,
+            version: exchange.request.version,
+            stall,
+            rate,
+            timer,
+            tee: None,
+        }
     }
 
     fn fail(&self, fault: UploadFault) -> Cut {

@@ -23,7 +23,7 @@ pub(super) fn sample(
 fn note(exchange: &Exchange, chosen: &Chosen) {
     if chosen.reason() == Reason::Weight
         && chosen.counted()
-        && let Some(route) = exchange.route
+        && let Some(route) = exchange.decided.route
         && let Some(sample) = exchange.local.sample(route)
     {
         sample.decided(exchange.client.worker.index, chosen.variant, chosen.decision.key);
@@ -37,15 +37,16 @@ fn ticket(
     identified: &Identified<'_>,
     chosen: &Chosen,
 ) -> Option<Box<Ticket>> {
-    let (worker, route) = (&exchange.client.worker, exchange.route?);
+    let (worker, route) = (&exchange.client.worker, exchange.decided.route?);
     // What somebody has marked who is trusted is a copy itself.
-    if exchange.upgrade.requested().is_some() || (exchange.survey.told && identified.head.headers.contains_key(&MARKER))
+    if exchange.upgrade.requested().is_some()
+        || (exchange.request.survey.told && identified.head.headers.contains_key(&MARKER))
     {
         return None;
     }
     let lane = exchange.local.lane(route, shadow.upstream, worker)?;
     let request = Sampled {
-        method: &exchange.method,
+        method: &exchange.request.method,
         variant: chosen.variant,
         caller: &identified.caller,
         cookie_identity: identified.cookie_identity(),

@@ -31,17 +31,17 @@ pub(super) fn shadow(
     split: &Split,
     chosen: Chosen,
 ) {
-    let Some(mut ticket) = exchange.ticket.take() else { return };
+    let Some(mut ticket) = exchange.mirror.ticket.take() else { return };
     let Some(shadow) = &split.shadow else { return };
     if body.size_hint().exact().is_some_and(|bytes| bytes > shadow.max_body_bytes) {
         return ticket.ends(ShadowEnd::Dropped(ShadowDrop::BodyTooLarge));
     }
-    if !ticket.take(COPY_BYTES + 2 * u64::from(exchange.survey.bytes)) {
+    if !ticket.take(COPY_BYTES + 2 * u64::from(exchange.request.survey.bytes)) {
         return ticket.ends(ShadowEnd::Dropped(ShadowDrop::ByteLimit));
     }
     let request_id = exchange.request_id();
     let comparing = shadow.compare.as_ref().map(|compare| comparing(exchange, (parts, compare), &ticket, chosen));
-    exchange.compared = comparing.as_ref().map(|comparing| Rc::clone(&comparing.primary));
+    exchange.mirror.compared = comparing.as_ref().map(|comparing| Rc::clone(&comparing.primary));
     let mut head = head_of(parts);
     let headers = head.headers_mut();
     let span = trace::copy(exchange, headers, CopyKind::Candidate);

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::client::Client;
-use super::exchange::Exchange;
+use super::exchange::UpstreamAttempt;
 use super::expiry::Watched;
 use super::streams::Reader;
 use super::worker::Worker;
@@ -46,9 +46,9 @@ impl Slot {
 /// Identifies an upstream. `0` is none.
 pub(super) type UpstreamKey = usize;
 
-/// The key of the upstream whose connection an exchange holds.
-pub(super) fn key_of(exchange: &Exchange) -> UpstreamKey {
-    exchange.lease.as_ref().and(exchange.flight.as_ref()).map_or(0, |flight| flight.upstream().key())
+/// The key of the upstream whose connection an attempt holds.
+pub(super) fn key_of(attempt: &UpstreamAttempt) -> UpstreamKey {
+    attempt.lease.as_ref().and(attempt.flight.as_ref()).map_or(0, |flight| flight.upstream().key())
 }
 
 /// The streams of a worker whose readers are waited for.

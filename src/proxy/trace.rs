@@ -141,8 +141,8 @@ pub(super) fn ends(exchange: &mut Exchange, detail: &'static str) {
 /// Begins an attempt: the upstream sees its span as the parent.
 pub(super) fn attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let Some(span) = name_span(exchange, headers) else { return };
-    let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.endpoint);
-    let upstream = exchange.chosen.map(|chosen| chosen.upstream);
+    let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.attempt.endpoint);
+    let upstream = exchange.decided.chosen.map(|chosen| chosen.upstream);
     if let Some(trace) = &mut exchange.trace {
         trace.attempts.push(Attempt { span, began, ended: None, upstream, endpoint, status: 0, error: "" });
     }
@@ -159,7 +159,7 @@ pub(super) fn copy(exchange: &mut Exchange, headers: &mut HeaderMap, kind: CopyK
 fn name_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
     let export = exchange.local.snapshot.rules.traces.as_ref()?;
     let trace = exchange.trace.as_mut()?;
-    let sampled = trace.is_sampled(export, exchange.trusted);
+    let sampled = trace.is_sampled(export, exchange.request.trusted);
     let span = exchange.client.worker.random.borrow_mut().u64(1..);
     let text = format!("00-{:032x}-{span:016x}-{:02x}", trace.id, u8::from(sampled));
     if let Ok(value) = HeaderValue::try_from(text) {
@@ -206,12 +206,12 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 pub(super) fn leave(exchange: &mut Exchange, took: Duration) {
     let Some(export) = &exchange.local.snapshot.rules.traces else { return };
     let Some(mut trace) = exchange.trace.take() else { return };
-    if !trace.is_sampled(export, exchange.trusted) {
+    if !trace.is_sampled(export, exchange.request.trusted) {
         return;
     }
-    let end = exchange.began + took;
+    let end = exchange.request.began + took;
     // An attempt without an end of its own ended with the exchange.
-    let detail = if exchange.ending.ender == Ender::Done { "" } else { exchange.ending.detail };
+    let detail = if exchange.progress.ender == Ender::Done { "" } else { exchange.progress.detail };
     trace.ends(end, detail);
     server(exchange, &trace, took);
     for (resends, attempt) in trace.attempts.iter().enumerate() {
@@ -220,11 +220,12 @@ pub(super) fn leave(exchange: &mut Exchange, took: Duration) {
 }
 
 fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
-    let cut = !matches!(exchange.ending.ender, Ender::Done | Ender::Client);
-    let failed = exchange.status >= 500 || exchange.status == 0 || cut && exchange.status < 400;
-    let route = exchange.route.map(|id| exchange.local.snapshot.rules.route(id));
+    let cut = !matches!(exchange.progress.ender, Ender::Done | Ender::Client);
+    let failed =
+        exchange.response.status >= 500 || exchange.response.status == 0 || cut && exchange.response.status < 400;
+    let route = exchange.decided.route.map(|id| exchange.local.snapshot.rules.route(id));
     let pattern = route.and_then(|route| pattern(&route.matches.paths));
-    let method = known(&exchange.method);
+    let method = known(&exchange.request.method);
     let name = pattern.as_ref().map_or_else(|| method.to_owned(), |pattern| format!("{method} {pattern}"));
     let span = Span {
         trace_id: trace.id,
@@ -234,50 +235,50 @@ fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
         state: &trace.state,
         name: &name,
         kind: SpanKind::Server,
-        from: exchange.began_wall,
-        to: exchange.began_wall + took,
+        from: exchange.request.began_wall,
+        to: exchange.request.began_wall + took,
         status: if failed { SpanStatus::Error } else { SpanStatus::Unset },
     };
-    let status = exchange.status.to_string();
+    let status = exchange.response.status.to_string();
     exchange.client.worker.span(&span, |attributes| {
         attributes.text("http.request.method", method);
         if method == OTHER {
-            attributes.text("http.request.method_original", exchange.method.as_str());
+            attributes.text("http.request.method_original", exchange.request.method.as_str());
         }
         attributes.text("url.scheme", exchange.scheme());
         attributes.text("url.path", exchange.path());
         attributes.maybe("http.route", pattern.as_deref());
-        let host = exchange.host.normal();
+        let host = exchange.request.host.normal();
         attributes.maybe("server.address", (!host.is_empty()).then_some(host));
         attributes.int("server.port", u64::from(exchange.client.listener.bound.port()));
-        attributes.text("client.address", &exchange.client_ip.to_string());
+        attributes.text("client.address", &exchange.request.client_ip.to_string());
         attributes.text("network.peer.address", &exchange.client.peer.ip().to_string());
         attributes.int("network.peer.port", u64::from(exchange.client.peer.port()));
         attributes.text("network.protocol.name", "http");
-        attributes.text("network.protocol.version", version(exchange.version));
-        if exchange.status > 0 {
-            attributes.int("http.response.status_code", u64::from(exchange.status));
+        attributes.text("network.protocol.version", version(exchange.request.version));
+        if exchange.response.status > 0 {
+            attributes.int("http.response.status_code", u64::from(exchange.response.status));
         }
         if failed {
-            let detail = if exchange.ending.detail.is_empty() { &status } else { exchange.ending.detail };
+            let detail = if exchange.progress.detail.is_empty() { &status } else { exchange.progress.detail };
             attributes.text("error.type", detail);
         }
-        if let Some(upload) = &exchange.upload {
+        if let Some(upload) = &exchange.prepared.upload {
             attributes.int("http.request.body.size", upload.bytes.get());
         }
-        attributes.int("http.response.body.size", exchange.response_bytes);
+        attributes.int("http.response.body.size", exchange.response.bytes);
         if let Some(code) = exchange.call.as_ref().and_then(|call| call.status.code()) {
             attributes.text("rpc.system", "grpc");
             attributes.int("rpc.grpc.status_code", u64::from(code));
         }
-        decided(exchange, exchange.chosen.map(|chosen| chosen.upstream), attributes);
+        decided(exchange, exchange.decided.chosen.map(|chosen| chosen.upstream), attributes);
     });
 }
 
 /// Which variant it got, and why, by the conventions for feature flags.
 fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut crate::telemetry::Attributes<'_>) {
     attributes.int("pointsman.generation", exchange.local.snapshot.generation.0);
-    if let Some(chosen) = &exchange.chosen {
+    if let Some(chosen) = &exchange.decided.chosen {
         attributes.maybe("feature_flag.key", exchange.route_name());
         attributes.text("feature_flag.provider.name", "pointsman");
         attributes.maybe("feature_flag.result.variant", exchange.variant_name());
@@ -289,9 +290,9 @@ fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut c
 }
 
 fn client(exchange: &Exchange, trace: &TraceContext, (attempt, resends): (&Attempt, usize)) {
-    let at = |moment: Instant| exchange.began_wall + moment.saturating_duration_since(exchange.began);
+    let at = |moment: Instant| exchange.request.began_wall + moment.saturating_duration_since(exchange.request.began);
     let failed = attempt.status >= 400 || !attempt.error.is_empty() || attempt.status == 0;
-    let method = known(&exchange.method);
+    let method = known(&exchange.request.method);
     let span = Span {
         trace_id: trace.id,
         id: attempt.span,

@@ -233,12 +233,12 @@ impl Lane {
 impl Tunnel {
     /// A tunnel for this exchange, whose head has been answered.
     pub(super) fn new(mut exchange: Box<Exchange>, far: Box<Side>) -> Self {
-        exchange.stage = Stage::Tunnel;
+        exchange.progress.stage = Stage::Tunnel;
         let tunnels = &exchange.client.worker.tunnels;
         tunnels.set(tunnels.get() + 1);
         let open = OpenStream::of(&exchange);
         let rules = &exchange.local.snapshot.rules;
-        let idle = exchange.route.and_then(|route| rules.route(route).timeouts.idle);
+        let idle = exchange.decided.route.and_then(|route| rules.route(route).timeouts.idle);
         let idle = idle.map(|after| Idle { timer: Coarse::new(&exchange.client.worker, after), after });
         Self { exchange, far, up: Lane::default(), down: Lane::default(), idle, closed: None, open }
     }
@@ -247,7 +247,7 @@ impl Tunnel {
     pub(super) async fn run(mut self, mut near: Side) {
         let client = Rc::clone(&self.exchange.client);
         // The connection of a stream is watched over by its own task.
-        let watches = self.exchange.version != Version::HTTP_2;
+        let watches = self.exchange.request.version != Version::HTTP_2;
         if watches {
             client.watched.clear_read();
             client.watched.clear_write();
@@ -268,13 +268,13 @@ impl Tunnel {
         })
         .await;
         let (ender, detail) = if client.cut.get() { (Ender::Proxy, "drain_deadline") } else { (ender, detail) };
-        match &self.exchange.reader {
+        match &self.exchange.request.reader {
             Some(reader) if ender != Ender::Done => reader.cut(),
             Some(_) | None => {}
         }
         self.exchange.ends(ender, detail);
         if ender == Ender::Done {
-            self.exchange.stage = Stage::Done;
+            self.exchange.progress.stage = Stage::Done;
         }
     }
 
@@ -282,7 +282,7 @@ impl Tunnel {
         if self.open.as_ref().is_some_and(|open| open.is_due(cx)) {
             return Poll::Ready((Ender::Proxy, "killed"));
         }
-        if let Some(reader) = &self.exchange.reader
+        if let Some(reader) = &self.exchange.request.reader
             && reader.is_gone(cx)
             && self.down.flow == Flow::Open
         {

@@ -11,10 +11,11 @@ use http::{Method, Response, StatusCode, Version, request};
 use http_body_util::Empty;
 
 use super::body::Source;
-use super::exchange::{Exchange, Stage, Upload};
+use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
 use super::tunnel::{Side, Tunnel};
 use super::upgrade_request::{Asked, Upgrade, dress, is_websocket};
+use super::upload::Upload;
 use crate::route::Route;
 use crate::telemetry::Refusal;
 
@@ -29,14 +30,14 @@ pub(super) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
         return if allowed { Ok(()) } else { Err(Fault::Refused(Refusal::Method)) };
     }
     // Most requests have no field that is for this connection only.
-    let asks = exchange.survey.hop_by_hop
+    let asks = exchange.request.survey.hop_by_hop
         && parts.version == Version::HTTP_11
         && parts.method == Method::GET
-        && !exchange.has_body
+        && !exchange.request.has_body
         && is_websocket(&parts.headers);
     if asks && !allowed {
         // It goes on as an ordinary request: the line of the log says what became of the wish.
-        exchange.ending.detail = NOT_PASSED;
+        exchange.progress.detail = NOT_PASSED;
     } else if asks {
         exchange.upgrade = Upgrade::request(Asked::by_upgrade(&parts.headers));
     }
@@ -53,18 +54,18 @@ pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
 pub(super) fn switch(exchange: &mut Exchange, response: Response<Source>) -> Response<Empty<Bytes>> {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
-    if exchange.version == Version::HTTP_2 {
+    if exchange.request.version == Version::HTTP_2 {
         parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
         parts.status = StatusCode::OK;
     } else {
         dress(&mut parts.headers);
     }
     parts.version = Version::HTTP_11;
-    exchange.status = parts.status.as_u16();
-    let now = exchange.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
-    exchange.first_byte = Some(now.duration_since(exchange.began));
-    exchange.stage = Stage::Tunnel;
-    exchange.upload = Some(Rc::new(Upload::default()));
+    exchange.response.status = parts.status.as_u16();
+    let now = exchange.attempt.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
+    exchange.response.first_byte = Some(now.duration_since(exchange.request.began));
+    exchange.progress.stage = Stage::Tunnel;
+    exchange.prepared.upload = Some(Rc::new(Upload::default()));
     Response::from_parts(parts, Empty::new())
 }
 
