@@ -11,28 +11,35 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use pointsman::route::{
-    AccessLog, Action, Caller, Dns, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern, Identity, Index,
-    Kill, Masks, Match, PathPattern, Place, Predicate, Rescue, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split,
-    Spread, StickyKey, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide,
-    normal_host, normal_path, summary,
+    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern,
+    Identity, Index, Kill, Masks, Match, Overlay, PathPattern, Place, Predicate, Rescue, Rewrite, Route, RouteId,
+    RouteLimits, Routed, Rules, Salt, Silent, Split, SplitState, Spread, StickyKey, StringMatch, Target, TenantList,
+    Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
 };
 
 /// How many lookups are timed at once.
 const BATCH: usize = 64;
 
-fn variant(name: &str, upstream: u32, millionths: u32, start: u32) -> Variant {
-    let weight = Weight::from_millionths(millionths).unwrap_or(Weight::ZERO);
-    Variant { name: name.into(), upstream: UpstreamId(upstream), weight, start, killed: false, rescue: Rescue::Connect }
+fn variant(name: &str, upstream: u32) -> Variant {
+    Variant { name: name.into(), upstream: UpstreamId(upstream), rescue: Rescue::Connect }
+}
+
+/// Canary has this weight, and stable the rest.
+fn state(millionths: u32) -> SplitState {
+    SplitState::new(&[weight(millionths)]).unwrap_or_default()
+}
+
+fn weight(millionths: u32) -> Weight {
+    Weight::from_millionths(millionths).unwrap_or_default()
 }
 
 fn split(salt: &str) -> Split {
     Split {
-        variants: vec![variant("stable", 0, 950_000, 50_000), variant("canary", 1, 50_000, 0)],
+        variants: vec![variant("stable", 0), variant("canary", 1)],
         sticky: vec![StickyKey::Tenant, StickyKey::ClientIp],
         sticky_cookie: None,
         salt: Salt::new(salt),
         targets: vec![],
-        killed: false,
         rewrite: Rewrite::default(),
         shadow: None,
     }
@@ -117,12 +124,15 @@ fn build(c: &mut Criterion) {
 
 /// What a reload pays to say what changed: one weight of 100 000 routes.
 fn change(c: &mut Criterion) {
-    let of = |routes| Rules { routes, ..rules() };
-    let (old, mut new) = (of(table("hosts", 100_000).0), of(table("hosts", 100_000).0));
-    if let Some(Action::Split(split)) = new.routes.last_mut().map(|route| &mut route.action) {
-        split.variants[1] = variant("canary", 1, 100_000, 0);
-    }
-    c.bench_function("summary/100000", |b| b.iter(|| summary(black_box(&old), black_box(&new))));
+    let of = || Rules { routes: table("hosts", 100_000).0, ..rules() };
+    let (old, new) = (of(), of());
+    let base = Overlay::new(Kill::default(), vec![state(50_000); 100_000]);
+    let mut states = vec![state(50_000); 100_000];
+    states[99_999] = state(100_000);
+    let changed = Overlay::new(Kill::default(), states);
+    let old = EffectiveConfig { rules: &old, overlay: &base };
+    let new = EffectiveConfig { rules: &new, overlay: &changed };
+    c.bench_function("summary/100000", |b| b.iter(|| summary(black_box(old), black_box(new))));
 }
 
 fn rules() -> Rules {
@@ -139,7 +149,6 @@ fn rules() -> Rules {
         upstreams: vec![],
         routes: vec![],
         index: Index::default(),
-        kill: Kill::default(),
         access_log: AccessLog::default(),
         dns: Dns::default(),
         traces: None,
@@ -179,13 +188,15 @@ fn decision(c: &mut Criterion) {
         target(Predicate::Tenant(TenantList::new(["globex".into()]))),
     ];
     let plain = split("checkout");
+    let overlay = Overlay::new(Kill::default(), vec![state(50_000)]);
     let mut spread = Spread::default();
     c.bench_function("caller", |b| b.iter(|| rules.identity.caller(black_box(peer), &head, Facts::default())));
     for (name, split, caller) in
         [("by tenant", &plain, &caller), ("by address", &plain, &nobody), ("after 3 targets", &targeted, &caller)]
     {
         c.bench_function(&format!("decision/{name}"), |b| {
-            b.iter(|| decide(&rules, black_box(split), &head, caller, None, &mut spread, &mut Silent));
+            let request = Routed { route: RouteId(0), split, head: &head, caller, cookie_identity: None };
+            b.iter(|| decide(&rules, &overlay, black_box(&request), &mut spread, &mut Silent));
         });
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 
 use crate::identity::Witnesses;
-use crate::route::{Generation, ListenerSpec, Needs, Protocol, Rules, UpstreamId};
+use crate::route::{EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
 use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{Dial, Server};
 
@@ -101,6 +101,8 @@ pub struct Snapshot {
     pub generation: Generation,
     /// What the file means.
     pub rules: Arc<Rules>,
+    /// The weights and kills in force.
+    pub overlay: Overlay,
     /// Bound listeners.
     pub listeners: Vec<Arc<Listener>>,
     /// Per upstream (by [`crate::route::UpstreamId`]) its endpoints; empty while no name could be resolved.
@@ -122,6 +124,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The effective configuration.
+    #[must_use]
+    pub fn effective(&self) -> EffectiveConfig<'_> {
+        EffectiveConfig { rules: &self.rules, overlay: &self.overlay }
+    }
+
     /// Whether requests can be answered by any route at all: by the proxy itself, or by an upstream that has an address.
     #[must_use]
     pub fn serves_any_route(&self) -> bool {
@@ -138,6 +146,7 @@ impl Snapshot {
         Self {
             generation: self.generation,
             rules: Arc::clone(&self.rules),
+            overlay: self.overlay.clone(),
             listeners,
             endpoints: self.endpoints.clone(),
             series: self.series.clone(),

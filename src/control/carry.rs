@@ -19,8 +19,8 @@ use super::measure::assignment;
 use super::socket::{BindError, bind};
 use crate::identity::Witnesses;
 use crate::route::{
-    Action, ClientTls, EndpointHost, Generation, ListenerSpec, OtlpProtocol, Protocol, Route, Rules, Shadow,
-    TraceExport, Upstream,
+    Action, ClientTls, EffectiveConfig, EndpointHost, Generation, ListenerSpec, OtlpProtocol, Overlay, Protocol, Route,
+    RouteId, Rules, Shadow, TraceExport, Upstream,
 };
 use crate::snapshot::{Endpoint, Listener, ListeningSocket, Snapshot};
 use crate::telemetry::{
@@ -141,6 +141,8 @@ pub struct Parts<'a> {
     pub generation: Generation,
     /// What the file means.
     pub rules: Arc<Rules>,
+    /// The weights and kills in force.
+    pub overlay: Overlay,
     /// Its listeners.
     pub listeners: Vec<Arc<Listener>>,
     /// Who can tell more about callers.
@@ -156,7 +158,7 @@ pub struct Parts<'a> {
 /// Makes the next snapshot.
 #[must_use]
 pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
-    let Parts { generation, rules, listeners, witnesses, addresses, registry, now } = parts;
+    let Parts { generation, rules, overlay, listeners, witnesses, addresses, registry, now } = parts;
     Snapshot {
         generation,
         listeners,
@@ -165,10 +167,11 @@ pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
         upstream_series: all_upstream_series(old.map(|old| &*old.upstream_series), &rules, registry),
         shadow_pools: shadow_pools(old, &rules, registry),
         shadows: all_shadows(old, &rules, registry, now),
-        samples: all_samples(old, &rules, registry, now),
+        samples: all_samples(old, EffectiveConfig { rules: &rules, overlay: &overlay }, registry, now),
         witnesses: old.map_or_else(Witnesses::default, |old| old.witnesses.clone()).renewed(witnesses),
         needs: rules.needs().into(),
         rules,
+        overlay,
     }
 }
 
@@ -293,19 +296,22 @@ fn all_series(old: Option<&Snapshot>, rules: &Rules, registry: &Registry) -> Vec
 /// A sample goes on while nothing is changed that says who gets which variant.
 fn all_samples(
     old: Option<&Snapshot>,
-    rules: &Rules,
+    config: EffectiveConfig<'_>,
     registry: &Registry,
     now: Duration,
 ) -> Arc<[Option<Arc<Sample>>]> {
-    let known: HashMap<&str, (&Route, &Arc<Sample>)> = old.map_or_else(HashMap::new, |old| {
-        let all = old.rules.routes.iter().zip(&*old.samples);
+    let known: HashMap<&str, (RouteId, &Arc<Sample>)> = old.map_or_else(HashMap::new, |old| {
+        let all = old.rules.numbered().zip(&*old.samples);
         let mut known = HashMap::with_capacity(old.samples.len());
-        known.extend(all.filter_map(|(route, sample)| Some((route.name.as_str(), (route, sample.as_ref()?)))));
+        known.extend(all.filter_map(|((id, route), sample)| Some((route.name.as_str(), (id, sample.as_ref()?)))));
         known
     });
-    let one = |route: &Route| {
+    let is_same = |before: RouteId, now: RouteId| {
+        old.is_some_and(|old| assignment(old.effective(), before) == assignment(config, now))
+    };
+    let one = |(id, route): (RouteId, &Route)| {
         let split = route.split().filter(|split| split.variants.len() > 1)?;
-        let same = known.get(route.name.as_str()).filter(|(old, _)| assignment(old) == assignment(route));
+        let same = known.get(route.name.as_str()).filter(|(before, _)| is_same(*before, id));
         Some(same.map_or_else(
             || {
                 let place = (registry.workers, Arc::clone(&registry.room));
@@ -315,7 +321,7 @@ fn all_samples(
             |(_, carried)| Arc::clone(carried),
         ))
     };
-    rules.routes.iter().map(one).collect()
+    config.rules.numbered().map(one).collect()
 }
 
 fn all_upstream_series(

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::experiment::judge;
+use super::experiment::{Judged, judge};
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use crate::drain::Phase;
 use crate::release::Fairness;
-use crate::route::{Route, Split, Variant};
+use crate::route::{Route, Variant};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::exposition::{Certificate, Control, Findings, Scrape, Share, Shares, Upstream, Weighted, expose};
 use crate::telemetry::{Process, Sample, ShadowSeries};
@@ -17,17 +17,18 @@ use crate::tls::Server;
 pub(super) fn text(ledger: &Ledger) -> String {
     let snapshot = ledger.snapshot();
     let mut variants = Vec::new();
-    for (route, series) in snapshot.rules.routes.iter().zip(&snapshot.series) {
+    for ((id, _), series) in snapshot.rules.numbered().zip(&snapshot.series) {
+        let arms = snapshot.overlay.split(id).arms();
         for (i, series) in series.iter().enumerate() {
-            let variant = route.split().and_then(|split| split.variants.get(i));
-            let weight = variant.map(|variant| f64::from(variant.weight.millionths()) / 1e6);
+            let weight = arms.get(i).map(|arm| f64::from(arm.weight.millionths()) / 1e6);
             variants.push(Weighted { series, weight });
         }
     }
-    let samples = snapshot.rules.routes.iter().zip(&*snapshot.samples);
-    let samples = samples.filter_map(|(route, sample)| {
+    let samples = snapshot.rules.numbered().zip(&*snapshot.samples);
+    let samples = samples.filter_map(|((id, route), sample)| {
         let sample = sample.as_deref().filter(|sample| sample.is_used())?;
-        Some(of_sample(route, route.split()?, sample))
+        let judged = judge(snapshot.overlay.split(id), sample);
+        Some(of_sample(route, sample, &judged))
     });
     let upstreams = snapshot.upstream_series.iter().zip(&snapshot.endpoints);
     let scrape = Scrape {
@@ -58,8 +59,7 @@ fn findings(of: crate::dark::Findings) -> Findings {
     Findings { route: of.route, upstream: of.upstream, fields, mismatch, mismatch_upper }
 }
 
-fn of_sample<'a>(route: &'a Route, split: &'a Split, sample: &Sample) -> Shares<'a> {
-    let judged = judge(split, sample);
+fn of_sample<'a>(route: &'a Route, sample: &Sample, judged: &Judged) -> Shares<'a> {
     let measured = judged.ratio.as_ref().filter(|_| judged.verdict.is_some()).and_then(|ratio| ratio.measured.as_ref());
     let one = |(at, variant): (usize, &'a Variant)| Share {
         variant: &variant.name,
@@ -69,7 +69,7 @@ fn of_sample<'a>(route: &'a Route, split: &'a Split, sample: &Sample) -> Shares<
     Shares {
         route: &route.name,
         since: sample.since,
-        variants: split.variants.iter().enumerate().map(one).collect(),
+        variants: route.split().iter().flat_map(|split| &split.variants).enumerate().map(one).collect(),
         mismatch: judged.verdict.map(|verdict| verdict == Fairness::Mismatch),
         evidence_log10: judged.evidence_log10,
     }

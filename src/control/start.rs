@@ -184,13 +184,11 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = log(&rules, screen, clock)?;
     let traces = exporter(&rules, clock)?;
-    let (listeners, unbound) = match listeners {
-        Ok(listeners) => (listeners, Vec::new()),
-        Err(unbound) => (Vec::new(), unbound),
-    };
+    let (listeners, unbound) = listeners.map_or_else(|unbound| (Vec::new(), unbound), |bound| (bound, Vec::new()));
     let parts = carry::Parts {
         generation: FIRST,
         rules: Arc::clone(&rules),
+        overlay: loaded.overlay,
         // Nobody accepts before everybody can.
         listeners: Vec::new(),
         witnesses: loaded.witnesses,

@@ -133,7 +133,7 @@ impl ShadowCopy {
             // Copies come after the request. It is under way for as long as this waits.
             comparing.primary.comes(Until::Head).await;
         }
-        if worker.local().snapshot.rules.kill.all {
+        if worker.local().snapshot.overlay.kill().all {
             return self.ticket.ends(ShadowEnd::Dropped(ShadowDrop::Killed));
         }
         if !self.ticket.take_place(self.settings.max_in_flight) {

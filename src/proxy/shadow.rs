@@ -41,7 +41,7 @@ pub(super) fn sample(
     let share = lane.share(shadow, worker);
     let request = Sampled { method: &exchange.method, variant: chosen.variant, caller, cookie_identity, share };
     let mut spread = lane.state.spread.get();
-    let sampling = sampled(&exchange.local.snapshot.rules, split, &request, &mut spread);
+    let sampling = sampled(&exchange.local.snapshot.overlay, split, &request, &mut spread);
     lane.state.spread.set(spread);
     match sampling {
         Sampling::Out => None,

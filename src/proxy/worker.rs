@@ -214,7 +214,7 @@ impl Worker {
         self.pools.retain(&snapshot.rules.upstreams);
         self.shadow_pools.retain(&snapshot.rules.upstreams);
         self.lanes.retain(&snapshot.shadows);
-        self.open_streams.follow(&snapshot.rules, self.now_ms());
+        self.open_streams.follow(&snapshot, self.now_ms());
         let local = Local::new(snapshot, Some(&self.local()), self.beginnings());
         *self.local.borrow_mut() = Rc::new(local);
         self.meter().generation.store(generation, Release);
