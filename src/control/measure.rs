@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::release::Failures;
 use crate::route::{Route, Rules};
+use crate::snapshot::RouteState;
 use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.
@@ -128,19 +129,19 @@ pub fn shares(counted: &[u64]) -> Vec<Option<f64>> {
 pub struct Baselines(HashMap<String, HashMap<String, Tally>>);
 
 impl Baselines {
-    /// Notes the counts of routes whose weights differ from the old rules', and forgets routes that are gone. `series`
+    /// Notes the counts of routes whose weights differ from the old rules', and forgets routes that are gone. `states`
     /// are those of the new rules.
-    pub fn follow(&mut self, old: &Rules, new: &Rules, series: &[Box<[Arc<VariantSeries>]>]) {
+    pub fn follow(&mut self, old: &Rules, new: &Rules, states: &[Arc<RouteState>]) {
         let before: HashMap<&str, &Route> = old.routes.iter().map(|route| (route.name.as_str(), route)).collect();
         let mut kept = HashMap::new();
-        for (route, series) in new.routes.iter().zip(series) {
+        for (route, state) in new.routes.iter().zip(states) {
             let unchanged = before.get(route.name.as_str()).is_some_and(|old| assignment(old) == assignment(route));
             if unchanged {
                 if let Some(same) = self.0.remove(&route.name) {
                     kept.insert(route.name.clone(), same);
                 }
             } else {
-                let now = series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series)));
+                let now = state.series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series)));
                 let now: HashMap<String, Tally> = now.filter(|(_, tally)| tally.requests > 0).collect();
                 if !now.is_empty() {
                     kept.insert(route.name.clone(), now);

@@ -17,25 +17,27 @@ use crate::tls::Server;
 pub(super) fn text(ledger: &Ledger) -> String {
     let snapshot = ledger.snapshot();
     let mut variants = Vec::new();
-    for (route, series) in snapshot.rules.routes.iter().zip(&snapshot.series) {
-        for (i, series) in series.iter().enumerate() {
+    for (route, state) in snapshot.rules.routes.iter().zip(&*snapshot.routes) {
+        for (i, series) in state.series.iter().enumerate() {
             let variant = route.split().and_then(|split| split.variants.get(i));
             let weight = variant.map(|variant| f64::from(variant.weight.millionths()) / 1e6);
             variants.push(Weighted { series, weight });
         }
     }
-    let samples = snapshot.rules.routes.iter().zip(&*snapshot.samples);
-    let samples = samples.filter_map(|(route, sample)| {
-        let sample = sample.as_deref().filter(|sample| sample.is_used())?;
+    let routes = snapshot.rules.routes.iter().zip(&*snapshot.routes);
+    let samples = routes.filter_map(|(route, state)| {
+        let sample = state.sample.as_deref().filter(|sample| sample.is_used())?;
         Some(of_sample(route, route.split()?, sample))
     });
-    let upstreams = snapshot.upstream_series.iter().zip(&snapshot.endpoints);
+    let upstreams = snapshot.upstreams.iter();
     let scrape = Scrape {
         registry: &ledger.registry,
         now: ledger.clock.now(),
         variants,
         samples: samples.collect(),
-        upstreams: upstreams.map(|(series, all)| Upstream { series, endpoints: all.len() }).collect(),
+        upstreams: upstreams
+            .map(|state| Upstream { series: &state.series, endpoints: state.endpoints.len() })
+            .collect(),
         shadows: shadows(&snapshot),
         findings: ledger.judge.findings(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
@@ -48,8 +50,8 @@ pub(super) fn text(ledger: &Ledger) -> String {
 fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
     let shadow =
         |route: &Route| route.split()?.shadow.as_ref().map(|shadow| f64::from(shadow.weight.millionths()) / 1e6);
-    let all = snapshot.rules.routes.iter().zip(&*snapshot.shadows);
-    all.filter_map(|(route, series)| Some((series.as_deref()?, shadow(route)?))).collect()
+    let all = snapshot.rules.routes.iter().zip(&*snapshot.routes);
+    all.filter_map(|(route, state)| Some((state.shadow.as_deref()?, shadow(route)?))).collect()
 }
 
 fn findings(of: crate::dark::Findings) -> Findings {

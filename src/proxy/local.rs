@@ -16,11 +16,16 @@ use crate::telemetry::{Sample, VariantMeter};
 /// A snapshot as one worker holds it.
 pub(super) struct Local {
     pub(super) snapshot: Arc<Snapshot>,
-    spreads: Box<[Cell<Spread>]>,
-    upstreams: Box<[OnceCell<Rc<UpstreamPool>>]>,
+    spreads: Rc<[Cell<Spread>]>,
     /// Per route its lane for copies; empty when no route has a shadow.
-    lanes: Box<[OnceCell<Rc<Lane>>]>,
+    lanes: Rc<[OnceCell<Rc<Lane>>]>,
+    upstreams: PoolCells,
+    /// The upstreams as shadows use them.
+    shadow_upstreams: PoolCells,
 }
+
+/// Per upstream its pool, made or carried over at its first use.
+type PoolCells = Rc<[OnceCell<Rc<UpstreamPool>>]>;
 
 /// Where the sequences of new routes begin.
 #[derive(Clone, Copy, Debug)]
@@ -48,41 +53,46 @@ impl Local {
     pub(super) fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, beginnings: Beginnings) -> Self {
         let rules = &snapshot.rules;
         let spreads = spreads(&snapshot, old, beginnings);
-        let upstreams = rules.upstreams.iter().map(|_| OnceCell::new()).collect();
-        let lanes = if snapshot.shadow_pools.is_empty() { 0 } else { rules.routes.len() };
-        let lanes = (0..lanes).map(|_| OnceCell::new()).collect();
-        Self { snapshot, spreads, upstreams, lanes }
+        let has_shadows = snapshot.routes.iter().any(|route| route.shadow.is_some());
+        let lanes = if has_shadows { unused(rules.routes.len()) } else { Rc::default() };
+        let upstreams = unused(rules.upstreams.len());
+        let shadow_upstreams = unused(if has_shadows { rules.upstreams.len() } else { 0 });
+        Self { snapshot, spreads, lanes, upstreams, shadow_upstreams }
     }
 
-    /// The pool of an upstream, made or carried over at its first use.
+    /// The pool of an upstream.
     pub(super) fn upstream(&self, id: UpstreamId, worker: &Worker) -> &Rc<UpstreamPool> {
         let at = id.0 as usize;
         self.upstreams[at].get_or_init(|| {
-            let series = &self.snapshot.upstream_series[at];
-            worker.pools.adopt(&self.snapshot.rules.upstreams[at], &self.snapshot.endpoints[at], series)
+            let state = &self.snapshot.upstreams[at];
+            worker.pools.adopt(&self.snapshot.rules.upstreams[at], &state.endpoints, &state.series)
         })
     }
 
-    /// What copies for the shadow of a route use, to this upstream.
-    pub(super) fn lane(&self, route: RouteId, upstream: UpstreamId, worker: &Worker) -> Option<&Rc<Lane>> {
+    /// What copies for the shadow of a route use.
+    pub(super) fn lane(&self, route: RouteId, worker: &Worker) -> Option<&Rc<Lane>> {
         let of = route.0 as usize;
-        let series = self.snapshot.shadows.get(of)?.as_ref()?;
+        let series = self.snapshot.routes.get(of)?.shadow.as_ref()?;
         Some(self.lanes.get(of)?.get_or_init(|| {
             let state = worker.lanes.adopt(series, &mut worker.random.borrow_mut());
-            let pool = self.shadow_pool(upstream, worker);
-            Rc::new(Lane { series: Arc::clone(series), pool, state })
+            Rc::new(Lane { series: Arc::clone(series), state })
         }))
     }
 
-    /// What copies use of an upstream.
-    pub(super) fn shadow_pool(&self, upstream: UpstreamId, worker: &Worker) -> Rc<UpstreamPool> {
-        let (at, snapshot) = (upstream.0 as usize, &self.snapshot);
-        worker.shadow_pools.adopt(&snapshot.rules.upstreams[at], &snapshot.endpoints[at], &snapshot.shadow_pools[at])
+    /// The pool that copies use of an upstream. Only for requests of a route with a shadow.
+    pub(super) fn shadow_upstream(&self, id: UpstreamId, worker: &Worker) -> &Rc<UpstreamPool> {
+        let at = id.0 as usize;
+        self.shadow_upstreams[at].get_or_init(|| {
+            let state = &self.snapshot.upstreams[at];
+            debug_assert!(state.shadow_series.is_some(), "every upstream has one where a route has a shadow");
+            let series = state.shadow_series.as_ref().unwrap_or(&state.series);
+            worker.shadow_pools.adopt(&self.snapshot.rules.upstreams[at], &state.endpoints, series)
+        })
     }
 
     /// Whether any endpoint of this upstream can be connected to.
     pub(super) fn usable(&self, id: UpstreamId) -> bool {
-        !self.snapshot.endpoints[id.0 as usize].is_empty()
+        !self.snapshot.upstreams[id.0 as usize].endpoints.is_empty()
     }
 
     /// The low-discrepancy sequence of a route.
@@ -92,13 +102,13 @@ impl Local {
 
     /// Where requests of a route's variant are counted.
     pub(super) fn meter(&self, route: RouteId, variant: VariantId, worker: usize) -> Option<&VariantMeter> {
-        let series = self.snapshot.series.get(route.0 as usize)?.get(usize::from(variant.0))?;
+        let series = self.snapshot.routes.get(route.0 as usize)?.series.get(usize::from(variant.0))?;
         Some(series.meters.of(worker))
     }
 
     /// Where it is noted whom a route's weights sent where.
     pub(super) fn sample(&self, route: RouteId) -> Option<&Sample> {
-        self.snapshot.samples.get(route.0 as usize)?.as_deref()
+        self.snapshot.routes.get(route.0 as usize)?.sample.as_deref()
     }
 
     /// Whether access log lines are wanted at all.
@@ -107,9 +117,14 @@ impl Local {
     }
 }
 
+/// So many that are made at their first use.
+fn unused<T>(count: usize) -> Rc<[OnceCell<T>]> {
+    (0..count).map(|_| OnceCell::new()).collect()
+}
+
 /// A route's sequence goes on for as long as there is a route of its name: any run of consecutive draws is even,
 /// whatever the weights are. A start anew with each reload would leave the shares of quiet routes to chance.
-fn spreads(snapshot: &Snapshot, old: Option<&Local>, beginnings: Beginnings) -> Box<[Cell<Spread>]> {
+fn spreads(snapshot: &Snapshot, old: Option<&Local>, beginnings: Beginnings) -> Rc<[Cell<Spread>]> {
     let by_name = OnceCell::new();
     let known = |at: usize, name: &str| {
         let old = old?;

@@ -23,7 +23,7 @@ impl Heard {
 /// Finds out what the request's route needs to know. A token that does not hold is counted and noted, and names nobody.
 pub(super) fn hear(exchange: &Exchange, headers: &HeaderMap) -> Heard {
     let snapshot = &exchange.local.snapshot;
-    let needs = exchange.route.and_then(|route| snapshot.needs.get(route.0 as usize)).copied().unwrap_or_default();
+    let needs = exchange.route.map(|route| snapshot.routes[route.0 as usize].needs).unwrap_or_default();
     if needs == Needs::default() {
         return Heard::default();
     }

@@ -213,7 +213,7 @@ impl Worker {
         let generation = snapshot.generation.0;
         self.pools.retain(&snapshot.rules.upstreams);
         self.shadow_pools.retain(&snapshot.rules.upstreams);
-        self.lanes.retain(&snapshot.shadows);
+        self.lanes.retain(&snapshot.routes);
         self.open_streams.follow(&snapshot.rules, self.now_ms());
         let local = Local::new(snapshot, Some(&self.local()), self.beginnings());
         *self.local.borrow_mut() = Rc::new(local);
