@@ -378,7 +378,7 @@ impl Controller {
             let mut pages = self.ledger.pages();
             pages.hash = loaded.hash;
             pages.names.retain(|name, _| wanted.contains(name));
-            pages.baselines.follow(old.effective(), next.effective(), &next.series);
+            pages.baselines.follow(old.effective(), next.effective(), &next.routes);
             pages.admin = self.admin.adopt(admin);
         }
         let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
@@ -433,21 +433,8 @@ impl Controller {
         let old = self.store.load();
         let addresses = self.ledger.addresses();
         tracing::info!(name, addresses = self.ledger.listed(name), "name resolved to new addresses");
-        let endpoints = carry::all_endpoints(Some(&old), &old.rules, &addresses);
-        self.store.publish(Snapshot {
-            generation: old.generation,
-            rules: Arc::clone(&old.rules),
-            overlay: old.overlay.clone(),
-            listeners: old.listeners.clone(),
-            endpoints,
-            series: old.series.clone(),
-            samples: Arc::clone(&old.samples),
-            upstream_series: old.upstream_series.clone(),
-            shadows: Arc::clone(&old.shadows),
-            shadow_pools: Arc::clone(&old.shadow_pools),
-            witnesses: old.witnesses.clone(),
-            needs: Arc::clone(&old.needs),
-        });
+        let upstreams = carry::resolved(&old, name, &addresses);
+        self.store.publish(Snapshot { upstreams, ..(*old).clone() });
     }
 }
 

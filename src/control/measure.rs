@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::release::Failures;
 use crate::route::{EffectiveConfig, RouteId};
+use crate::snapshot::RouteState;
 use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.
@@ -128,13 +129,13 @@ pub fn shares(counted: &[u64]) -> Vec<Option<f64>> {
 pub struct Baselines(HashMap<String, HashMap<String, Tally>>);
 
 impl Baselines {
-    /// Notes the counts of routes whose weights differ from the old ones, and forgets routes that are gone. `series`
+    /// Notes the counts of routes whose weights differ from the old ones, and forgets routes that are gone. `states`
     /// are those of the new rules.
-    pub fn follow(&mut self, old: EffectiveConfig<'_>, new: EffectiveConfig<'_>, series: &[Box<[Arc<VariantSeries>]>]) {
+    pub fn follow(&mut self, old: EffectiveConfig<'_>, new: EffectiveConfig<'_>, states: &[Arc<RouteState>]) {
         let before: HashMap<&str, RouteId> =
             old.rules.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
         let mut kept = HashMap::new();
-        for ((id, route), series) in new.rules.numbered().zip(series) {
+        for ((id, route), state) in new.rules.numbered().zip(states) {
             let before = before.get(route.name.as_str());
             let unchanged = before.is_some_and(|before| assignment(old, *before) == assignment(new, id));
             if unchanged {
@@ -142,7 +143,7 @@ impl Baselines {
                     kept.insert(route.name.clone(), same);
                 }
             } else {
-                let now = series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series)));
+                let now = state.series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series)));
                 let now: HashMap<String, Tally> = now.filter(|(_, tally)| tally.requests > 0).collect();
                 if !now.is_empty() {
                     kept.insert(route.name.clone(), now);

@@ -17,26 +17,28 @@ use crate::tls::Server;
 pub(super) fn text(ledger: &Ledger) -> String {
     let snapshot = ledger.snapshot();
     let mut variants = Vec::new();
-    for ((id, _), series) in snapshot.rules.numbered().zip(&snapshot.series) {
+    for ((id, _), state) in snapshot.rules.numbered().zip(&*snapshot.routes) {
         let arms = snapshot.overlay.split(id).arms();
-        for (i, series) in series.iter().enumerate() {
+        for (i, series) in state.series.iter().enumerate() {
             let weight = arms.get(i).map(|arm| f64::from(arm.weight.millionths()) / 1e6);
             variants.push(Weighted { series, weight });
         }
     }
-    let samples = snapshot.rules.numbered().zip(&*snapshot.samples);
-    let samples = samples.filter_map(|((id, route), sample)| {
-        let sample = sample.as_deref().filter(|sample| sample.is_used())?;
+    let routes = snapshot.rules.numbered().zip(&*snapshot.routes);
+    let samples = routes.filter_map(|((id, route), state)| {
+        let sample = state.sample.as_deref().filter(|sample| sample.is_used())?;
         let judged = judge(snapshot.overlay.split(id), sample);
         Some(of_sample(route, sample, &judged))
     });
-    let upstreams = snapshot.upstream_series.iter().zip(&snapshot.endpoints);
+    let upstreams = snapshot.upstreams.iter();
     let scrape = Scrape {
         registry: &ledger.registry,
         now: ledger.clock.now(),
         variants,
         samples: samples.collect(),
-        upstreams: upstreams.map(|(series, all)| Upstream { series, endpoints: all.len() }).collect(),
+        upstreams: upstreams
+            .map(|state| Upstream { series: &state.series, endpoints: state.endpoints.len() })
+            .collect(),
         shadows: shadows(&snapshot),
         findings: ledger.judge.findings(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
@@ -49,8 +51,8 @@ pub(super) fn text(ledger: &Ledger) -> String {
 fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
     let shadow =
         |route: &Route| route.split()?.shadow.as_ref().map(|shadow| f64::from(shadow.weight.millionths()) / 1e6);
-    let all = snapshot.rules.routes.iter().zip(&*snapshot.shadows);
-    all.filter_map(|(route, series)| Some((series.as_deref()?, shadow(route)?))).collect()
+    let all = snapshot.rules.routes.iter().zip(&*snapshot.routes);
+    all.filter_map(|(route, state)| Some((state.shadow.as_deref()?, shadow(route)?))).collect()
 }
 
 fn findings(of: crate::dark::Findings) -> Findings {

@@ -1,5 +1,6 @@
 //! `/status`: everything that a person wants to know, as JSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -11,7 +12,7 @@ use super::measure::{Durations, Tally, shares};
 use super::outcome::Outcome;
 use crate::drain::Phase;
 use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, Stop, VariantId};
-use crate::snapshot::{Endpoint, Listener, Snapshot};
+use crate::snapshot::{EndpointState, Listener, Snapshot};
 use crate::telemetry::UpstreamMeter;
 use crate::tls::Server;
 
@@ -110,8 +111,9 @@ fn tls(listener: &Listener, server: &Server) -> Value {
 }
 
 fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Value> {
-    let all = snapshot.rules.numbered().zip(&snapshot.series).zip(&*snapshot.samples);
-    all.map(|(((id, route), series), sample)| {
+    let all = snapshot.rules.numbered().zip(&*snapshot.routes);
+    all.map(|((id, route), state)| {
+        let series = &state.series;
         let tallies: Vec<Tally> = series.iter().map(|series| Tally::of(series)).collect();
         let requests: u64 = tallies.iter().map(|tally| tally.requests).sum();
         let errors: u64 = tallies.iter().map(|tally| tally.errors).sum();
@@ -130,7 +132,7 @@ fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Val
             let durations: Vec<Durations> = series.iter().map(|series| Durations::of(series)).collect();
             value["variants"] = json!(variants(snapshot, (id, split), (&tallies, &since), &durations));
             value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, split, one));
-            if let Some(sample) = sample {
+            if let Some(sample) = &state.sample {
                 value["experiment"] = experiment((split, snapshot.overlay.split(id)), sample, &since);
             }
         }
@@ -192,8 +194,9 @@ fn variants(
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
-    let all = snapshot.rules.upstreams.iter().zip(&snapshot.endpoints).zip(&snapshot.upstream_series);
-    all.map(|((upstream, endpoints), series)| {
+    let all = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
+    all.map(|(upstream, state)| {
+        let (series, endpoints) = (&state.series, &state.endpoints);
         let sum = |of: fn(&UpstreamMeter) -> i64| series.meters.used().map(of).sum::<i64>().max(0);
         json!({
             "name": upstream.name,
@@ -214,7 +217,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
 }
 
 /// The names in an upstream's endpoints that have no address.
-fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Endpoint]) -> Vec<&'a str> {
+fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Arc<EndpointState>]) -> Vec<&'a str> {
     let name = |spec: &'a EndpointSpec| match &spec.host {
         EndpointHost::Name(name) => Some(name.as_str()),
         EndpointHost::Ip(_) => None,
