@@ -6,16 +6,20 @@
 //! themselves are fresh in the cache, as they are when they were just read.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
+use pointsman::identity::Witnesses;
 use pointsman::route::{
-    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern,
-    Identity, Index, Kill, Masks, Match, Overlay, PathPattern, Place, Predicate, Rescue, Rewrite, Route, RouteId,
-    RouteLimits, Routed, Rules, Salt, Silent, Split, SplitState, Spread, StickyKey, StringMatch, Target, TenantList,
-    Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
+    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, Head, HeaderEdits,
+    HostPattern, Identity, Index, Kill, Masks, Match, Needs, Overlay, PathPattern, Place, Predicate, Rescue, Rewrite,
+    Route, RouteId, RouteLimits, Routed, Rules, Salt, Silent, Split, SplitState, Spread, StickyKey, Stop, StringMatch,
+    Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
 };
+use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
+use pointsman::telemetry::{Labels, PerWorker, VariantSeries};
 
 /// How many lookups are timed at once.
 const BATCH: usize = 64;
@@ -135,6 +139,57 @@ fn change(c: &mut Criterion) {
     c.bench_function("summary/100000", |b| b.iter(|| summary(black_box(old), black_box(new))));
 }
 
+/// What the control thread pays for a kill or for steps of ramps among 100 000 routes: a new overlay, a snapshot around
+/// it, and the end of the one before.
+fn overlay(c: &mut Criterion) {
+    const ROUTES: u32 = 100_000;
+    let (routes, _) = table("hosts", ROUTES as usize);
+    let base = Overlay::new(Kill::default(), vec![state(50_000); routes.len()]);
+    let entity = |route: &Route| {
+        let series = ["stable", "canary"].map(|variant| {
+            let labels = Labels { route: route.name.clone(), variant: variant.to_owned() };
+            Arc::new(VariantSeries { labels, meters: PerWorker::new(2) })
+        });
+        Arc::new(RouteState { series: series.into(), sample: None, shadow: None, needs: Needs::default() })
+    };
+    let first = Snapshot {
+        generation: Generation(1),
+        routes: routes.iter().map(entity).collect(),
+        rules: Arc::new(Rules { routes, ..rules() }),
+        overlay: base.clone(),
+        listeners: Arc::default(),
+        upstreams: Arc::default(),
+        witnesses: Witnesses::default(),
+    };
+    let stepped = |overlay: &Overlay, routes: u32| {
+        let ids: Vec<_> = (0..routes).map(|n| RouteId(n * 97 % ROUTES)).collect();
+        let step = |id: RouteId| Some((id, overlay.split(id).with_weight(VariantId(1), weight(100_000))?));
+        overlay.with(ids.into_iter().filter_map(step))
+    };
+    let killed = |overlay: &Overlay| {
+        let mut state = overlay.split(RouteId(61_803)).clone();
+        state.stop(VariantId(1), Stop::Kill);
+        overlay.with([(RouteId(61_803), state)])
+    };
+    let many = stepped(&base, 1_000);
+    let store = SnapshotStore::new(first);
+    let mut group = c.benchmark_group("overlay/100000");
+    for (name, from, change) in [
+        ("kill", &base, &killed as &dyn Fn(&Overlay) -> Overlay),
+        ("kill of all", &base, &|overlay| overlay.with_kill(Kill { all: true, ..Kill::default() })),
+        ("ten steps", &base, &|overlay| stepped(overlay, 10)),
+        ("kill beside 1000 steps", &many, &killed),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let old = store.load();
+                store.publish(Snapshot { overlay: change(black_box(from)), ..(*old).clone() });
+            });
+        });
+    }
+    group.finish();
+}
+
 fn rules() -> Rules {
     Rules {
         listeners: vec![],
@@ -188,7 +243,7 @@ fn decision(c: &mut Criterion) {
         target(Predicate::Tenant(TenantList::new(["globex".into()]))),
     ];
     let plain = split("checkout");
-    let overlay = Overlay::new(Kill::default(), vec![state(50_000)]);
+    let in_force = Overlay::new(Kill::default(), vec![state(50_000)]);
     let mut spread = Spread::default();
     c.bench_function("caller", |b| b.iter(|| rules.identity.caller(black_box(peer), &head, Facts::default())));
     for (name, split, caller) in
@@ -196,7 +251,7 @@ fn decision(c: &mut Criterion) {
     {
         c.bench_function(&format!("decision/{name}"), |b| {
             let request = Routed { route: RouteId(0), split, head: &head, caller, cookie_identity: None };
-            b.iter(|| decide(&rules, &overlay, black_box(&request), &mut spread, &mut Silent));
+            b.iter(|| decide(&rules, &in_force, black_box(&request), &mut spread, &mut Silent));
         });
     }
 }
@@ -218,6 +273,6 @@ fn normal(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = lookup, build, change, decision, bucket, normal
+    targets = lookup, build, change, overlay, decision, bucket, normal
 }
 criterion_main!(benches);
