@@ -355,7 +355,7 @@ impl Controller {
         self.names.keep(&wanted, answers, loaded.rules.dns.max_ttl);
         self.ledger.first_answers(&wanted, answers);
         let generation = Generation(old.generation.0 + 1);
-        let mut summary = summary(&old.rules, &loaded.rules);
+        let mut summary = summary(old.effective(), loaded.effective());
         summary.extend(carry::certificate_changes(&old.listeners, &listeners));
         if summary.is_empty() {
             summary.push(NO_RULE_CHANGED.to_owned());
@@ -366,6 +366,7 @@ impl Controller {
             carry::Parts {
                 generation,
                 rules: Arc::new(loaded.rules),
+                overlay: loaded.overlay,
                 listeners,
                 witnesses: loaded.witnesses,
                 addresses: &addresses,
@@ -377,7 +378,7 @@ impl Controller {
             let mut pages = self.ledger.pages();
             pages.hash = loaded.hash;
             pages.names.retain(|name, _| wanted.contains(name));
-            pages.baselines.follow(&old.rules, &next.rules, &next.series);
+            pages.baselines.follow(old.effective(), next.effective(), &next.routes);
             pages.admin = self.admin.adopt(admin);
         }
         let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
@@ -432,20 +433,8 @@ impl Controller {
         let old = self.store.load();
         let addresses = self.ledger.addresses();
         tracing::info!(name, addresses = self.ledger.listed(name), "name resolved to new addresses");
-        let endpoints = carry::all_endpoints(Some(&old), &old.rules, &addresses);
-        self.store.publish(Snapshot {
-            generation: old.generation,
-            rules: Arc::clone(&old.rules),
-            listeners: old.listeners.clone(),
-            endpoints,
-            series: old.series.clone(),
-            samples: Arc::clone(&old.samples),
-            upstream_series: old.upstream_series.clone(),
-            shadows: Arc::clone(&old.shadows),
-            shadow_pools: Arc::clone(&old.shadow_pools),
-            witnesses: old.witnesses.clone(),
-            needs: Arc::clone(&old.needs),
-        });
+        let upstreams = carry::resolved(&old, name, &addresses);
+        self.store.publish(Snapshot { upstreams, ..(*old).clone() });
     }
 }
 

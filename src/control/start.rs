@@ -145,7 +145,7 @@ pub struct WorkerParts {
 /// A control plane with its first snapshot, before its workers run.
 pub struct Started {
     controller: Controller,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Arc<[Arc<Listener>]>,
     admin: Prepared,
     look_ups: mpsc::Sender<Arc<str>>,
 }
@@ -184,15 +184,13 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = log(&rules, screen, clock)?;
     let traces = exporter(&rules, clock)?;
-    let (listeners, unbound) = match listeners {
-        Ok(listeners) => (listeners, Vec::new()),
-        Err(unbound) => (Vec::new(), unbound),
-    };
+    let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
     let parts = carry::Parts {
         generation: FIRST,
         rules: Arc::clone(&rules),
+        overlay: loaded.overlay,
         // Nobody accepts before everybody can.
-        listeners: Vec::new(),
+        listeners: Arc::default(),
         witnesses: loaded.witnesses,
         addresses: &addresses(&reading.answers),
         registry: &registry,
@@ -346,7 +344,8 @@ impl Started {
             may.map_err(|error| StartError::Io("the hand-over", error))?;
         }
         controller.succession.inherited.settle();
-        controller.store.publish(controller.store.load().with_listeners(listeners));
+        let unopened = controller.store.load();
+        controller.store.publish(Snapshot { listeners, ..(*unopened).clone() });
         let admin = controller.admin.adopt(admin);
         controller.ledger.pages().admin = admin;
         controller.note_sockets();

@@ -1,24 +1,27 @@
 //! Decide: the variant that answers, by the rules of the `route` room, and the upstream that it is asked of.
 
-use std::cell::Cell;
-
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::caller::Identified;
 use super::exchange::{Chosen, Exchange};
-use crate::route::{Balance, Decision, Silent, Split, UpstreamId, VariantId, decide as decide_by_rules};
+use crate::route::{
+    Balance, Decision, RouteId, Routed, Silent, Split, UpstreamId, VariantId, decide as decide_by_rules,
+};
 use crate::telemetry::Fallback;
 
 /// Decides which variant answers a request, and who answers for one that has no endpoint.
-pub(super) fn decide(exchange: &Exchange, split: &Split, identified: &Identified<'_>) -> Chosen {
-    let rules = &exchange.local.snapshot.rules;
-    let (head, caller, identity) = (&identified.head, &identified.caller, identified.cookie_identity());
-    let spread = exchange.decided.route.map(|route| exchange.local.spread(route));
-    let mut sequence = spread.map(Cell::get).unwrap_or_default();
-    let decision = decide_by_rules(rules, split, head, caller, identity, &mut sequence, &mut Silent);
-    if let Some(spread) = spread {
-        spread.set(sequence);
-    }
+pub(super) fn decide(exchange: &Exchange, (route, split): (RouteId, &Split), identified: &Identified<'_>) -> Chosen {
+    let (snapshot, spread) = (&exchange.local.snapshot, exchange.local.spread(route));
+    let request = Routed {
+        route,
+        split,
+        head: &identified.head,
+        caller: &identified.caller,
+        cookie_identity: identified.cookie_identity(),
+    };
+    let mut sequence = spread.get();
+    let decision = decide_by_rules(&snapshot.rules, &snapshot.overlay, &request, &mut sequence, &mut Silent);
+    spread.set(sequence);
     fall_back_to_stable(exchange, split, decision, || key(split, identified))
 }
 

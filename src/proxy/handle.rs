@@ -29,7 +29,7 @@ use super::tunnel::Side;
 use super::{
     admit, answer, begin, decide, error_response, find, forward, identify, prepare, record, sample, shadow, upgrade,
 };
-use crate::route::{Action, Split};
+use crate::route::{Action, RouteId, Split};
 
 /// What the line comes to.
 enum Handled {
@@ -78,7 +78,7 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Han
             Ok(Handled::Response(answer::respond(exchange, respond)))
         }
         Action::Split(split) => {
-            let chosen = choose(exchange, &parts, split);
+            let chosen = choose(exchange, &parts, (found.route, split));
             let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
             shadow::shadow(exchange, (&parts, &mut body), split, chosen);
             let sent = Request::from_parts(parts, body);
@@ -94,10 +94,10 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Han
 
 /// Identifies the caller, decides which variant answers, and samples. What borrows from the head ends here: nothing of it
 /// is kept while the request is forwarded.
-fn choose(exchange: &mut Exchange, parts: &Parts, split: &Split) -> Chosen {
+fn choose(exchange: &mut Exchange, parts: &Parts, (route, split): (RouteId, &Split)) -> Chosen {
     let facts = identify::look_up(exchange, &parts.headers);
     let identified = identify::identify(exchange, parts, &facts, split);
-    let chosen = decide::decide(exchange, split, &identified);
+    let chosen = decide::decide(exchange, (route, split), &identified);
     let ticket = sample::sample(exchange, split, &identified, &chosen);
     exchange.caller = identified.keep();
     exchange.decided.chosen = Some(chosen);

@@ -28,9 +28,7 @@ impl CallerFacts {
 
 /// Looks up what the request's route needs to know. A token that is rejected is counted.
 pub(super) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
-    let snapshot = &exchange.local.snapshot;
-    let needs =
-        exchange.decided.route.and_then(|route| snapshot.needs.get(route.0 as usize)).copied().unwrap_or_default();
+    let needs = exchange.decided.route.map(|route| exchange.local.needs(route)).unwrap_or_default();
     if needs == Needs::default() {
         return CallerFacts::default();
     }
@@ -42,7 +40,7 @@ pub(super) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
         }
     }
     if needs.country {
-        facts.country = snapshot.witnesses.country(exchange.request.client_ip);
+        facts.country = exchange.local.snapshot.witnesses.country(exchange.request.client_ip);
     }
     facts
 }

@@ -44,7 +44,7 @@ fn ticket(
     {
         return None;
     }
-    let lane = exchange.local.lane(route, shadow.upstream, worker)?;
+    let lane = exchange.local.lane(route, worker)?;
     let request = Sampled {
         method: &exchange.request.method,
         variant: chosen.variant,
@@ -53,7 +53,7 @@ fn ticket(
         share: lane.share(shadow, worker),
     };
     let mut spread = lane.state.spread.get();
-    let sampling = sampled(&exchange.local.snapshot.rules, split, &request, &mut spread);
+    let sampling = sampled(&exchange.local.snapshot.overlay, split, &request, &mut spread);
     lane.state.spread.set(spread);
     match sampling {
         Sampling::Out => None,

@@ -49,7 +49,7 @@ pub(super) fn shadow(
         headers.insert(http::header::HOST, host.clone());
     }
     shadow.headers.apply(headers, &exchange.values(&request_id));
-    let settings = Settings { timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
+    let settings = Settings { upstream: shadow.upstream, timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
     let copy = ShadowCopy::new(exchange, ticket, ((head, span), settings, comparing), chosen.key);
     match body {
         RequestBody::Client(body) => {
@@ -73,7 +73,7 @@ fn comparing(
     let control = controls.then(|| {
         let mut head = head_of(parts);
         let span = trace::copy(exchange, head.headers_mut(), CopyKind::Control);
-        Control { head, span, pool: exchange.local.shadow_pool(chosen.upstream, ticket.worker()) }
+        Control { head, span, pool: Rc::clone(exchange.local.shadow_upstream(chosen.upstream, ticket.worker())) }
     });
     Comparing { primary: Primary::new(Rc::clone(ticket.held())), control }
 }
