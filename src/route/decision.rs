@@ -132,6 +132,7 @@ pub struct Routed<'a> {
 /// 5. `stable`: no variant has a weight, or the caller has no sticky key.
 ///
 /// A route with neither `sticky` nor `sticky_cookie` draws from `spread`, at most once a request. Allocates nothing.
+#[inline]
 pub fn decide<T: Trace>(
     rules: &Rules,
     overlay: &Overlay,
@@ -139,13 +140,13 @@ pub fn decide<T: Trace>(
     spread: &mut Spread,
     trace: &mut T,
 ) -> Decision {
-    let Routed { route, split, head, caller, .. } = *request;
+    let Routed { route, split, head, caller, cookie_identity } = *request;
     let state = overlay.split(route);
     if let Some(scope) = overlay.kill_scope(state, caller.tenant.as_deref()) {
         trace.step(Step::Killed(scope));
         return Decision::stable(Reason::Kill);
     }
-    let mut source = Source { request, spread, drawn: None, key: None };
+    let mut source = Source { split, caller, cookie_identity, spread, drawn: None, key: None };
     for target in &split.targets {
         if !all_hold(&target.predicates, head, caller, &rules.segments) {
             trace.step(Step::TargetMissed(target));
@@ -181,7 +182,7 @@ fn by_weight<T: Trace>(state: &SplitState, source: &mut Source<'_, '_>, trace: &
     if state.is_undivided() {
         return Decision { unkeyed: !source.has_key(), ..Decision::stable(Reason::Stable) };
     }
-    let bucket = source.bucket(&source.request.split.salt, trace);
+    let bucket = source.bucket(&source.split.salt, trace);
     let owner = match bucket {
         Some(bucket) => state.owner(bucket),
         None => match state.owner_of_all() {
@@ -213,7 +214,9 @@ impl Decision {
 
 /// Where buckets come from: the caller's sticky key, or the spread of a route that wants none.
 struct Source<'a, 's> {
-    request: &'a Routed<'a>,
+    split: &'a Split,
+    caller: &'a Caller<'a>,
+    cookie_identity: Option<&'a str>,
     spread: &'s mut Spread,
     drawn: Option<Bucket>,
     /// What the sticky key was hashed to last.
@@ -223,17 +226,15 @@ struct Source<'a, 's> {
 impl Source<'_, '_> {
     /// Whether there is a key, or none is wanted.
     fn has_key(&self) -> bool {
-        let Routed { split, caller, cookie_identity, .. } = *self.request;
-        split.spreads() || split.sticky_key(caller, cookie_identity).is_some()
+        self.split.spreads() || self.split.sticky_key(self.caller, self.cookie_identity).is_some()
     }
 
     /// The bucket under this salt; `None` when the caller has no sticky key although the route wants one.
     fn bucket<T: Trace>(&mut self, salt: &Salt, trace: &mut T) -> Option<Bucket> {
-        let Routed { split, caller, cookie_identity, .. } = *self.request;
-        if split.spreads() {
+        if self.split.spreads() {
             return Some(*self.drawn.get_or_insert_with(|| self.spread.draw()));
         }
-        let Some(key) = split.sticky_key(caller, cookie_identity) else {
+        let Some(key) = self.split.sticky_key(self.caller, self.cookie_identity) else {
             trace.step(Step::Unkeyed);
             return None;
         };
