@@ -100,6 +100,25 @@ fn the_authority_to_fall_back_to_is_the_one_in_use() {
 }
 
 #[test]
+fn a_certificate_is_known_by_the_file_that_it_is_in_now() {
+    let folder = Folder::new(&secured(5, ""));
+    write_pair(&folder, &pair());
+    let app = folder.start();
+    let in_use = fingerprint(&app);
+    for end in ["crt", "key"] {
+        let to = folder.path(&format!("certs/b.{end}"));
+        std::fs::rename(folder.path(&format!("certs/a.{end}")), to).expect("renamed");
+    }
+    let outcome = app.reload();
+    assert!(matches!(outcome, Outcome::Unchanged { .. }), "{outcome:?}");
+    folder.write("certs/b.crt", "broken");
+    folder.write("certs/b.key", "broken");
+    let outcome = app.reload();
+    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    assert_eq!(fingerprint(&app), in_use);
+}
+
+#[test]
 fn no_log_file_is_left_behind() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
