@@ -11,6 +11,7 @@ pub mod drain;
 pub mod identity;
 pub mod proxy;
 pub mod release;
+pub mod retry;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;

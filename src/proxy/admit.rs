@@ -17,8 +17,6 @@ use crate::telemetry::Refusal;
 pub(super) const VIA_NAME: &str = "pointsman";
 /// Requests with our own `Via` more often than this are in a loop.
 const VIA_MAX: usize = 1;
-/// From this limit on, a worker may use up half of its share without looking at the others.
-const LOOK_BELOW: u32 = 1024;
 
 /// What matching looks at, of an admitted request.
 pub(super) fn head<'a>(exchange: &'a Exchange, parts: &'a request::Parts) -> Head<'a> {
@@ -157,8 +155,7 @@ fn within_limits(exchange: &Exchange) -> Result<(), Refusal> {
     let worker = &exchange.client.worker;
     let limit = listener.spec.limits.requests;
     let own = listener.meters.of(worker.index).requests.value();
-    let share = i64::from(limit) / i64::try_from(worker.workers * 2).unwrap_or(2);
-    if limit >= LOOK_BELOW && own <= share {
+    if own <= worker.share_of(limit) {
         return Ok(());
     }
     let everywhere: i64 = listener.meters.used().map(|meter| meter.requests.value()).sum();
@@ -192,7 +189,7 @@ fn believe(exchange: &mut Exchange, parts: &mut request::Parts, identity: &Ident
             exchange.client_ip = ClientIp::find(identity, peer, &parts.headers);
             exchange.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
         }
-        exchange.request_id = parts.headers.get(super::fault::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
+        exchange.request_id = parts.headers.get(super::forwarding::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
     }
     let peer = if exchange.trusted { Peer::Trusted } else { Peer::Stranger };
     let aliases = fields::strip_untrusted((&mut parts.headers, exchange.survey), identity, peer);

@@ -11,17 +11,16 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::pool::{EndpointPool, UpstreamPool};
 use super::worker::Worker;
+use crate::retry::ENDPOINTS_MAX;
 use crate::route::Balance;
 
 /// How much more than its fair share an endpoint may have in flight before `hash` passes it over.
 const HASH_LOAD_MAX: f64 = 1.25;
-/// Endpoints that one request tries.
-const TRIES_MAX: usize = 4;
 
 /// The endpoints that one request could not connect to.
 #[derive(Default)]
 pub(super) struct Tried {
-    at: [usize; TRIES_MAX],
+    at: [usize; ENDPOINTS_MAX],
     len: usize,
 }
 
@@ -33,9 +32,9 @@ impl Tried {
         }
     }
 
-    /// Whether no more are tried.
-    pub(super) const fn is_full(&self) -> bool {
-        self.len == TRIES_MAX
+    /// How many.
+    pub(super) const fn len(&self) -> usize {
+        self.len
     }
 
     const fn is_empty(&self) -> bool {

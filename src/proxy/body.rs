@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::capture::Primary;
 use super::exchange::{Exchange, Stage};
+use super::fault::Fault;
 use super::grpc;
 use super::open_streams::OpenStream;
 use super::stalled;
@@ -203,7 +204,8 @@ impl ResponseBody {
         if self.exchange.version != Version::HTTP_2 {
             return Err(cut);
         }
-        Ok(Frame::trailers(grpc::trailers(GrpcStatus::DEADLINE_EXCEEDED, grpc::TOO_LATE)))
+        let message = Fault::CallTimeout.facts().message;
+        Ok(Frame::trailers(grpc::trailers(GrpcStatus::DEADLINE_EXCEEDED, message)))
     }
 }
 

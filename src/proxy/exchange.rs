@@ -308,7 +308,7 @@ impl Exchange {
     pub(super) fn falls_back(&mut self, chosen: Chosen, fault: Fault) {
         self.chosen = Some(chosen);
         let Some(primary) = self.compared.take() else { return };
-        match fault.failure() {
+        match fault.facts().failure {
             Some(failure) => primary.failed(failure, self.client.worker.clock.now().duration_since(self.began)),
             None => primary.left(),
         }

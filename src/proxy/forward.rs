@@ -1,15 +1,14 @@
 //! Forward: to one of the upstream's endpoints and back with the head of its answer.
 //!
-//! A request is sent once. It is sent again only on a connection of its own, when the pooled one had died: when nothing
-//! of it was written, or when it may be repeated (idempotent, no body) and nothing of an answer was read. Which endpoint
-//! it is sent to, and where it goes when that cannot be connected to, is up to `reach.rs`.
+//! A request is sent once. When that fails, `retry.rs` decides whether it is sent again. Which endpoint it is sent to, and
+//! where it goes when that cannot be connected to, is up to `reach.rs`.
 
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::exchange::{Chosen, Exchange, Stage, UploadFault};
@@ -18,6 +17,7 @@ use super::fields::{is_ambiguous_response, is_too_large};
 use super::lease::Lease;
 use super::open_streams::{OpenStream, unless_killed};
 use super::patience::Patience;
+use super::pool::UpstreamPool;
 use super::prepare::{for_h1, for_h2};
 use super::reach::Reach;
 use super::replay::Again;
@@ -27,6 +27,7 @@ use super::trace;
 use super::upgrade::{self, Asked};
 use super::upstream_h2_io::Said;
 use super::upstream_tls;
+use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
 use crate::route::{Protocol, Route, UpstreamLimits};
 use crate::telemetry::StatusClass;
 
@@ -57,21 +58,14 @@ pub(super) async fn forward(
             {
                 flight.came_to_no_connection(Fault::ConnectTimeout);
             }
-            let ours = matches!(
-                fault,
-                Fault::Refused(_)
-                    | Fault::ClientGone
-                    | Fault::UpstreamRequests
-                    | Fault::UpstreamConnections
-                    | Fault::Killed
-            );
-            if !ours {
+            let facts = fault.facts();
+            if facts.upstream_failed {
                 meter.failures.inc();
             }
             exchange.leave();
             exchange.flight = None;
-            trace::ends(exchange, fault.detail());
-            if let (Some(primary), Some(failure)) = (&exchange.compared, fault.failure()) {
+            trace::ends(exchange, facts.detail);
+            if let (Some(primary), Some(failure)) = (&exchange.compared, facts.failure) {
                 primary.failed(failure, worker.clock.now().duration_since(exchange.began));
             }
         }
@@ -88,18 +82,17 @@ fn blame(exchange: &Exchange, fault: Fault) -> Fault {
     }
 }
 
-/// Sends, again if the pooled connection was dead.
+/// Sends a request, and again as the rule of retries decides.
 async fn send(
     exchange: &mut Exchange,
     mut reach: Reach,
     mut request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Fault> {
-    let idempotent = is_idempotent(request.method());
+    let idempotent = retry::is_idempotent(request.method());
     let worker = Rc::clone(&exchange.client.worker);
     let mut declined: Option<Rc<Said>> = None;
     loop {
         let (lease, reused) = reach.connect(exchange, &mut request, declined.as_ref()).await?;
-        let meter = reach.upstream.meter(worker.index);
         let asked = exchange.asked.as_deref();
         let again = keep((&mut request, asked), (&lease, reach.pool().protocol()), reused && idempotent)?;
         let said = lease.said();
@@ -110,13 +103,12 @@ async fn send(
         exchange.stage = Stage::Head;
         let asked = if reused { exchange.began } else { worker.clock.now() };
         exchange.lease = Some(lease);
-        let failure = match attempt(exchange, request).await {
+        let mut failure = match attempt(exchange, request).await {
             Ok(response) => {
                 if let Some(again) = again {
                     again.forget();
                 }
-                meter.latency.record(head_has_come(exchange, asked, response.status()));
-                let mut response = inspect(response, &reach.upstream.upstream.limits)?;
+                let mut response = receive(exchange, &reach.upstream, response, asked)?;
                 if upgrade::is_agreed(exchange.asked.as_deref(), &response)? {
                     Box::pin(upgrade::take_over(exchange, &mut response)).await?;
                 }
@@ -124,29 +116,39 @@ async fn send(
             }
             Err(failure) => failure,
         };
-        if exchange.lease.take().is_some_and(|lease| lease.is_refusal()) {
-            upstream_tls::note_refusal(&worker, (&reach.upstream, &reach.endpoint));
-            return Err(Fault::TlsAlert);
+        end_attempt(exchange, &reach, failure.fault)?;
+        let resendable = again.as_ref().map_or(Resendable::No, Again::resendable);
+        let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
+        let next = retry::next(failed, reach.tries(declined.as_ref()));
+        if failure.reached == Reached::Unprocessed {
+            declined = declined.or(said);
         }
-        trace::ends(exchange, failure.fault.detail());
-        let silent = failure.silent && reused && idempotent;
-        let again = again.filter(Again::is_whole);
-        request = match (failure.unsent, again) {
-            (Some(unsent), _) if reused => unsent,
-            (Some(mut unsent), _) => {
-                reach.goes_elsewhere(exchange, &mut unsent, failure.fault)?;
-                request = unsent;
-                continue;
-            }
-            (None, Some(again)) if failure.unprocessed && declined.is_none() => {
-                declined = said;
-                again.request()
-            }
-            (None, Some(again)) if silent && again.is_bodiless() => again.request(),
-            (None, _) => return Err(failure.fault),
-        };
-        meter.retries.inc();
+        request = failure.resent(again, next)?;
+        reach.follow(exchange, &mut request, next, failure.fault)?;
     }
+}
+
+/// An attempt has failed: its connection goes.
+fn end_attempt(exchange: &mut Exchange, reach: &Reach, fault: Fault) -> Result<(), Fault> {
+    if exchange.lease.take().is_some_and(|lease| lease.is_refusal()) {
+        upstream_tls::note_refusal(&exchange.client.worker, (&reach.upstream, &reach.endpoint));
+        return Err(Fault::TlsAlert);
+    }
+    trace::ends(exchange, fault.detail());
+    Ok(())
+}
+
+/// Reads the head of an answer to what was `asked` for then.
+#[inline]
+fn receive(
+    exchange: &mut Exchange,
+    upstream: &UpstreamPool,
+    response: Response<Incoming>,
+    asked: Instant,
+) -> Result<Response<Incoming>, Fault> {
+    let took = head_has_come(exchange, asked, response.status());
+    upstream.meter(exchange.client.worker.index).latency.record(took);
+    inspect(response, &upstream.upstream.limits)
 }
 
 /// Notes that an answer's head has come, and how long that took since it was asked for.
@@ -165,11 +167,6 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
         trace.answered(status.as_u16());
     }
     took
-}
-
-/// Whether it may be sent again when nobody knows whether the first try was processed (RFC 9110 §9.2.2).
-fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
 /// Keeps what it takes to send a request again, if that can come to pass: on a stream, which the other side can refuse
@@ -194,10 +191,7 @@ struct Failure {
     fault: Fault,
     /// The request, when nothing of it was written.
     unsent: Option<Request<RequestBody>>,
-    /// Nothing of an answer was read.
-    silent: bool,
-    /// The other side has said that it did nothing of it.
-    unprocessed: bool,
+    reached: Reached,
 }
 
 impl Failure {
@@ -205,7 +199,25 @@ impl Failure {
         let garbage = error.is_parse() || error.is_parse_status() || error.is_parse_too_large();
         let read = if garbage { Fault::UpstreamProtocol } else { Fault::UpstreamReset };
         let fault = if error.is_parse_too_large() { Fault::UpstreamHeaders } else { read };
-        Self { fault, unsent, silent: !garbage && !error.is_user(), unprocessed: is_unprocessed(error) }
+        let reached = match &unsent {
+            Some(_) => Reached::Unsent,
+            None if is_unprocessed(error) => Reached::Unprocessed,
+            None if garbage => Reached::Answered,
+            None if error.is_user() => Reached::Aborted,
+            None => Reached::Unanswered,
+        };
+        Self { fault, unsent, reached }
+    }
+
+    /// The request as it is sent again.
+    ///
+    /// # Errors
+    /// The fault, when it is not.
+    fn resent(&mut self, again: Option<Again>, next: Retry) -> Result<Request<RequestBody>, Fault> {
+        if next == Retry::GiveUp {
+            return Err(self.fault);
+        }
+        self.unsent.take().or_else(|| again.map(Again::request)).ok_or(self.fault)
     }
 }
 
@@ -238,7 +250,6 @@ fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) 
 }
 
 async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
-    let lost = Failure { fault: Fault::UpstreamReset, unsent: None, silent: true, unprocessed: false };
     match &mut exchange.lease {
         Some(Lease::Whole { connection, .. }) => {
             connection.sender.try_send_request(request).await.map_err(|mut error| {
@@ -248,7 +259,9 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
                     failure.fault = Fault::UpstreamProtocol;
                 }
                 // Of an answer that has begun no other one is a repetition: the client may have seen a part of it.
-                failure.silent &= !connection.hints.is_answered();
+                if failure.reached == Reached::Unanswered && connection.hints.is_answered() {
+                    failure.reached = Reached::Answered;
+                }
                 let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.hints.speaks_tls();
                 if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
             })
@@ -262,7 +275,7 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
                 Failure::of(error.error(), unsent)
             })
         }
-        None => Err(lost),
+        None => Err(Failure { fault: Fault::UpstreamReset, unsent: None, reached: Reached::Unanswered }),
     }
 }
 

@@ -16,8 +16,6 @@ use crate::telemetry::GrpcStatus;
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Digits of a timeout.
 const DIGITS_MAX: usize = 8;
-/// What the client reads when its deadline has passed.
-pub(super) const TOO_LATE: &str = "The call's deadline has passed.";
 
 /// A call.
 #[derive(Debug)]

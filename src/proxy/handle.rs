@@ -15,9 +15,9 @@ use hyper::body::Incoming;
 use super::body::Source;
 use super::client::Client;
 use super::exchange::Exchange;
-use super::fault::{self, Fault};
+use super::fault::Fault;
 use super::stack::Edge;
-use super::{admit, answer, begin, choose, forward, prepare, shadow, upgrade};
+use super::{admit, answer, begin, choose, error_response, forward, prepare, shadow, upgrade};
 use crate::route::Action;
 
 /// Handles one request.
@@ -25,12 +25,12 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
     let mut exchange = begin::begin(client, &request);
     let response = match line(&mut exchange, request).await {
         Ok(response) if upgrade::is_mistakable(&exchange, response.status()) => {
-            fault::answer(&mut exchange, Fault::NoUpgrade)
+            error_response::answer(&mut exchange, Fault::NoUpgrade)
         }
         Ok(response) => response,
         Err(fault) => {
             exchange.far = None;
-            fault::answer(&mut exchange, fault)
+            error_response::answer(&mut exchange, fault)
         }
     };
     match exchange.far.take() {

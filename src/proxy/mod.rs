@@ -20,6 +20,7 @@ mod copy;
 mod copy_body;
 mod early;
 mod errand;
+mod error_response;
 mod exchange;
 mod expiry;
 mod fault;

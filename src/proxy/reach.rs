@@ -17,11 +17,11 @@ use super::prepare::{for_h1, name_host};
 use super::request_body::RequestBody;
 use super::trace;
 use super::upstream_h2_io::Said;
+use super::worker::Worker;
+use crate::retry::{self, Retry, Tries, Unconnected};
 use crate::route::{Rescue, VariantId};
 use crate::telemetry::{Fallback, StatusClass};
 
-/// From this limit on, a worker may use up half of its share without looking at the others.
-const LOOK_BELOW: u32 = 1024;
 /// Pooled connections to one endpoint that may turn out dead before a request gives up.
 const STALE_MAX: u32 = 4;
 
@@ -111,31 +111,59 @@ impl Reach {
                     self.endpoint.accepts(&self.upstream, &worker);
                     return Ok(leased);
                 }
-                Err(fault) => self.goes_elsewhere(exchange, request, fault)?,
+                Err(fault) => {
+                    let next = retry::unconnected(self.trouble(fault, &worker), self.tries(declined));
+                    self.follow(exchange, request, next, fault)?;
+                }
             }
         }
     }
 
-    /// Turns to another endpoint, or to stable's, since this one could not be connected to.
+    /// Whose trouble it is that there is no connection. An endpoint that takes no streams on a new one says so in
+    /// `full_until_ms`; else the limit is the upstream's own.
+    fn trouble(&self, fault: Fault, worker: &Worker) -> Unconnected {
+        let full = worker.now_ms() < self.pool().full_until_ms.get();
+        if fault == Fault::UpstreamConnections && !full { Unconnected::Upstream } else { Unconnected::Endpoint }
+    }
+
+    /// What the rule of retries asks of the tries before.
+    pub(super) fn tries(&self, declined: Option<&Rc<Said>>) -> Tries {
+        Tries { endpoints: self.tried.len(), unprocessed: declined.is_some() }
+    }
+
+    /// Goes where the rule of retries sends the request after `fault`.
     ///
     /// # Errors
-    /// The same fault, when there is none.
-    pub(super) fn goes_elsewhere(
+    /// The same fault, when it gives up or there is nowhere to go.
+    pub(super) fn follow(
         &mut self,
         exchange: &mut Exchange,
         request: &mut Request<RequestBody>,
+        next: Retry,
+        fault: Fault,
+    ) -> Result<(), Fault> {
+        match next {
+            Retry::SameEndpoint => self.upstream.meter(exchange.client.worker.index).retries.inc(),
+            Retry::NextEndpoint | Retry::Fallback => self.goes_elsewhere(exchange, request, next, fault)?,
+            Retry::GiveUp => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// Turns to another endpoint, or to stable's, since this one could not be connected to.
+    fn goes_elsewhere(
+        &mut self,
+        exchange: &mut Exchange,
+        request: &mut Request<RequestBody>,
+        next: Retry,
         fault: Fault,
     ) -> Result<(), Fault> {
         let worker = Rc::clone(&exchange.client.worker);
-        if fault == Fault::UpstreamConnections && worker.now_ms() >= self.pool().full_until_ms.get() {
-            // The limit is the upstream's own: it holds at all endpoints.
-            return Err(fault);
-        }
         self.upstream.refuses(&self.endpoint, fault, &worker);
         self.tried.push(self.at);
         let key = exchange.chosen.map_or(0, |chosen| chosen.key);
-        let other =
-            if self.tried.is_full() { None } else { balance::pick(&self.upstream, &worker, &self.tried, || key) };
+        let more = next == Retry::NextEndpoint;
+        let other = if more { balance::pick(&self.upstream, &worker, &self.tried, || key) } else { None };
         let rescued = if other.is_none() { rescued(exchange) } else { None };
         if other.is_none() && rescued.is_none() {
             return Err(fault);
@@ -178,8 +206,7 @@ fn within_limits(exchange: &Exchange, upstream: &UpstreamPool) -> Result<(), Fau
     let worker = &exchange.client.worker;
     let limit = upstream.upstream.limits.requests;
     let meter = upstream.meter(worker.index);
-    let share = i64::from(limit) / i64::try_from(worker.workers * 2).unwrap_or(2);
-    let free = limit >= LOOK_BELOW && meter.in_flight.value() < share;
+    let free = meter.in_flight.value() < worker.share_of(limit);
     if free || upstream.sum(|meter| meter.in_flight.value()) < i64::from(limit) {
         return Ok(());
     }

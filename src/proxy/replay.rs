@@ -14,6 +14,7 @@ use hyper::ext::Protocol;
 use super::body::Cut;
 use super::raw_query::RawQuery;
 use super::request_body::{ClientBody, RequestBody};
+use crate::retry::Resendable;
 
 /// Bytes of a body that are kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -86,14 +87,13 @@ impl Again {
         Self { head, body: kept }
     }
 
-    /// Whether nothing was lost of what it takes.
-    pub(super) fn is_whole(&self) -> bool {
-        self.body.as_ref().is_none_or(|(shared, _)| !shared.borrow().kept.ended)
-    }
-
-    /// Whether there is no body.
-    pub(super) const fn is_bodiless(&self) -> bool {
-        self.body.is_none()
+    /// What is kept, as the rule of retries asks for it.
+    pub(super) fn resendable(&self) -> Resendable {
+        match &self.body {
+            None => Resendable::Bodiless,
+            Some((shared, _)) if shared.borrow().kept.ended => Resendable::No,
+            Some(_) => Resendable::Whole,
+        }
     }
 
     /// The request from its beginning; whoever sent it before gets nothing more of its body.

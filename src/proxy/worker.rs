@@ -45,6 +45,8 @@ pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long copies for shadows may go on when all requests have ended.
 const COPY_GRACE: Duration = Duration::from_secs(1);
+/// Below this limit, the requests of all workers are counted for each new one.
+const COUNTED_BELOW: u32 = 1024;
 
 /// What a worker is made of.
 pub struct WorkerSetup {
@@ -132,6 +134,13 @@ impl Worker {
     /// Milliseconds since this worker started, as of the last sweep.
     pub(super) fn now_ms(&self) -> u64 {
         self.now_ms.get()
+    }
+
+    /// How much of a limit, which holds for all workers together, one may use before it counts what the others use: half
+    /// of an equal share, and nothing of a small limit.
+    #[inline]
+    pub(super) fn share_of(&self, limit: u32) -> i64 {
+        if limit < COUNTED_BELOW { 0 } else { i64::from(limit) / i64::try_from(self.workers * 2).unwrap_or(2) }
     }
 
     /// Milliseconds since the process began.

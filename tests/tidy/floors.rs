@@ -32,12 +32,13 @@ const ROOMS: &[Room] = &[
     room("identity", 2, &["clock", "drain"]),
     // Leaves.
     room("route", 1, &[]),
+    room("retry", 1, &[]),
     room("clock", 1, &[]),
     room("drain", 1, &[]),
 ];
 
 /// Rooms that decide: no I/O, no clock, no randomness, no runtime.
-const PURE: &[&str] = &["route", "release", "compare"];
+const PURE: &[&str] = &["route", "retry", "release", "compare"];
 
 /// The crates that a pure room may name.
 const PURE_CRATES: &[&str] = &["http", "bytes", "regex", "ipnet", "ahash", "xxhash_rust", "memchr"];
