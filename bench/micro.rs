@@ -6,33 +6,44 @@
 //! themselves are fresh in the cache, as they are when they were just read.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
+use pointsman::identity::Witnesses;
 use pointsman::route::{
-    AccessLog, Action, Caller, Dns, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern, Identity, Index,
-    Kill, Masks, Match, PathPattern, Place, Predicate, Rescue, Rewrite, Route, RouteLimits, Rules, Salt, Silent, Split,
-    Spread, StickyKey, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide,
-    normal_host, normal_path, summary,
+    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, Head, HeaderEdits,
+    HostPattern, Identity, Index, Kill, Masks, Match, Needs, Overlay, PathPattern, Place, Predicate, Rescue, Rewrite,
+    Route, RouteId, RouteLimits, Routed, Rules, Salt, Silent, Split, SplitState, Spread, StickyKey, Stop, StringMatch,
+    Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
 };
+use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
+use pointsman::telemetry::{Labels, PerWorker, VariantSeries};
 
 /// How many lookups are timed at once.
 const BATCH: usize = 64;
 
-fn variant(name: &str, upstream: u32, millionths: u32, start: u32) -> Variant {
-    let weight = Weight::from_millionths(millionths).unwrap_or(Weight::ZERO);
-    Variant { name: name.into(), upstream: UpstreamId(upstream), weight, start, killed: false, rescue: Rescue::Connect }
+fn variant(name: &str, upstream: u32) -> Variant {
+    Variant { name: name.into(), upstream: UpstreamId(upstream), rescue: Rescue::Connect }
+}
+
+/// Canary has this weight, and stable the rest.
+fn state(millionths: u32) -> SplitState {
+    SplitState::new(&[weight(millionths)]).unwrap_or_default()
+}
+
+fn weight(millionths: u32) -> Weight {
+    Weight::from_millionths(millionths).unwrap_or_default()
 }
 
 fn split(salt: &str) -> Split {
     Split {
-        variants: vec![variant("stable", 0, 950_000, 50_000), variant("canary", 1, 50_000, 0)],
+        variants: vec![variant("stable", 0), variant("canary", 1)],
         sticky: vec![StickyKey::Tenant, StickyKey::ClientIp],
         sticky_cookie: None,
         salt: Salt::new(salt),
         targets: vec![],
-        killed: false,
         rewrite: Rewrite::default(),
         shadow: None,
     }
@@ -117,12 +128,66 @@ fn build(c: &mut Criterion) {
 
 /// What a reload pays to say what changed: one weight of 100 000 routes.
 fn change(c: &mut Criterion) {
-    let of = |routes| Rules { routes, ..rules() };
-    let (old, mut new) = (of(table("hosts", 100_000).0), of(table("hosts", 100_000).0));
-    if let Some(Action::Split(split)) = new.routes.last_mut().map(|route| &mut route.action) {
-        split.variants[1] = variant("canary", 1, 100_000, 0);
+    let of = || Rules { routes: table("hosts", 100_000).0, ..rules() };
+    let (old, new) = (of(), of());
+    let base = Overlay::new(Kill::default(), vec![state(50_000); 100_000]);
+    let mut states = vec![state(50_000); 100_000];
+    states[99_999] = state(100_000);
+    let changed = Overlay::new(Kill::default(), states);
+    let old = EffectiveConfig { rules: &old, overlay: &base };
+    let new = EffectiveConfig { rules: &new, overlay: &changed };
+    c.bench_function("summary/100000", |b| b.iter(|| summary(black_box(old), black_box(new))));
+}
+
+/// What the control thread pays for a kill or for steps of ramps among 100 000 routes: a new overlay, a snapshot around
+/// it, and the end of the one before.
+fn overlay(c: &mut Criterion) {
+    const ROUTES: u32 = 100_000;
+    let (routes, _) = table("hosts", ROUTES as usize);
+    let base = Overlay::new(Kill::default(), vec![state(50_000); routes.len()]);
+    let entity = |route: &Route| {
+        let series = ["stable", "canary"].map(|variant| {
+            let labels = Labels { route: route.name.clone(), variant: variant.to_owned() };
+            Arc::new(VariantSeries { labels, meters: PerWorker::new(2) })
+        });
+        Arc::new(RouteState { series: series.into(), sample: None, shadow: None, needs: Needs::default() })
+    };
+    let first = Snapshot {
+        generation: Generation(1),
+        routes: routes.iter().map(entity).collect(),
+        rules: Arc::new(Rules { routes, ..rules() }),
+        overlay: base.clone(),
+        listeners: Arc::default(),
+        upstreams: Arc::default(),
+        witnesses: Witnesses::default(),
+    };
+    let stepped = |overlay: &Overlay, routes: u32| {
+        let ids: Vec<_> = (0..routes).map(|n| RouteId(n * 97 % ROUTES)).collect();
+        let step = |id: RouteId| Some((id, overlay.split(id).with_weight(VariantId(1), weight(100_000))?));
+        overlay.with(ids.into_iter().filter_map(step))
+    };
+    let killed = |overlay: &Overlay| {
+        let mut state = overlay.split(RouteId(61_803)).clone();
+        state.stop(VariantId(1), Stop::Kill);
+        overlay.with([(RouteId(61_803), state)])
+    };
+    let many = stepped(&base, 1_000);
+    let store = SnapshotStore::new(first);
+    let mut group = c.benchmark_group("overlay/100000");
+    for (name, from, change) in [
+        ("kill", &base, &killed as &dyn Fn(&Overlay) -> Overlay),
+        ("kill of all", &base, &|overlay| overlay.with_kill(Kill { all: true, ..Kill::default() })),
+        ("ten steps", &base, &|overlay| stepped(overlay, 10)),
+        ("kill beside 1000 steps", &many, &killed),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let old = store.load();
+                store.publish(Snapshot { overlay: change(black_box(from)), ..(*old).clone() });
+            });
+        });
     }
-    c.bench_function("summary/100000", |b| b.iter(|| summary(black_box(&old), black_box(&new))));
+    group.finish();
 }
 
 fn rules() -> Rules {
@@ -139,7 +204,6 @@ fn rules() -> Rules {
         upstreams: vec![],
         routes: vec![],
         index: Index::default(),
-        kill: Kill::default(),
         access_log: AccessLog::default(),
         dns: Dns::default(),
         traces: None,
@@ -179,13 +243,15 @@ fn decision(c: &mut Criterion) {
         target(Predicate::Tenant(TenantList::new(["globex".into()]))),
     ];
     let plain = split("checkout");
+    let in_force = Overlay::new(Kill::default(), vec![state(50_000)]);
     let mut spread = Spread::default();
     c.bench_function("caller", |b| b.iter(|| rules.identity.caller(black_box(peer), &head, Facts::default())));
     for (name, split, caller) in
         [("by tenant", &plain, &caller), ("by address", &plain, &nobody), ("after 3 targets", &targeted, &caller)]
     {
         c.bench_function(&format!("decision/{name}"), |b| {
-            b.iter(|| decide(&rules, black_box(split), &head, caller, None, &mut spread, &mut Silent));
+            let request = Routed { route: RouteId(0), split, head: &head, caller, cookie_identity: None };
+            b.iter(|| decide(&rules, &in_force, black_box(&request), &mut spread, &mut Silent));
         });
     }
 }
@@ -207,6 +273,6 @@ fn normal(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = lookup, build, change, decision, bucket, normal
+    targets = lookup, build, change, overlay, decision, bucket, normal
 }
 criterion_main!(benches);

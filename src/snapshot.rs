@@ -8,26 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 
 use crate::identity::Witnesses;
-use crate::route::{Generation, ListenerSpec, Needs, Protocol, Rules, UpstreamId};
+use crate::route::{EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
 use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{Dial, Server};
-
-/// One endpoint as it can be connected to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// Its address.
-    pub address: SocketAddr,
-    /// How to speak to it.
-    pub protocol: Protocol,
-    /// Its weight, from 1.
-    pub weight: u32,
-    /// How it is secured, when it is.
-    pub tls: Option<Arc<Dial>>,
-    /// Host and port as written, for people and logs.
-    pub name: Arc<str>,
-    /// The name that was looked up for the address, when the host is one.
-    pub looked_up: Option<Arc<str>>,
-}
 
 /// A socket that listens, and whether it does so for this process alone.
 #[derive(Debug)]
@@ -94,60 +77,82 @@ pub struct Listener {
     pub tls: Option<Arc<Server>>,
 }
 
-/// What a request runs under.
+/// A route's state: what is carried over while there is a route of its name.
 #[derive(Debug)]
+pub struct RouteState {
+    /// Per variant its series; one for a route that answers by itself.
+    pub series: Box<[Arc<VariantSeries>]>,
+    /// Who was sent where by weight; nothing for a route with one variant.
+    pub sample: Option<Arc<Sample>>,
+    /// The series of its shadow.
+    pub shadow: Option<Arc<ShadowSeries>>,
+    /// What must be found out about callers.
+    pub needs: Needs,
+}
+
+/// An upstream's state: what is carried over while there is an upstream of its name.
+#[derive(Debug)]
+pub struct UpstreamState {
+    /// Its series.
+    pub series: Arc<UpstreamSeries>,
+    /// The series of what shadows use of it; nothing when no route has a shadow.
+    pub shadow_series: Option<Arc<UpstreamSeries>>,
+    /// Its endpoints; empty while no name could be resolved.
+    pub endpoints: Arc<[Arc<EndpointState>]>,
+}
+
+/// One endpoint as it can be connected to. Equal ones are the same endpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Its address.
+    pub address: SocketAddr,
+    /// How to speak to it.
+    pub protocol: Protocol,
+    /// Its weight, from 1.
+    pub weight: u32,
+    /// How it is secured, when it is.
+    pub tls: Option<Arc<Dial>>,
+    /// Host and port as written, for people and logs.
+    pub name: Arc<str>,
+    /// The name that was looked up for the address, when the host is one.
+    pub looked_up: Option<Arc<str>>,
+}
+
+/// What a request runs under. A clone shares everything.
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The number of the compiled configuration.
     pub generation: Generation,
     /// What the file means.
     pub rules: Arc<Rules>,
+    /// The weights and kills in force.
+    pub overlay: Overlay,
     /// Bound listeners.
-    pub listeners: Vec<Arc<Listener>>,
-    /// Per upstream (by [`crate::route::UpstreamId`]) its endpoints; empty while no name could be resolved.
-    pub endpoints: Vec<Arc<[Endpoint]>>,
-    /// Per route and variant its series; one for a route that answers by itself.
-    pub series: Vec<Box<[Arc<VariantSeries>]>>,
-    /// Per route who was sent where by weight; nothing for routes with one variant.
-    pub samples: Arc<[Option<Arc<Sample>>]>,
-    /// Per upstream its series.
-    pub upstream_series: Vec<Arc<UpstreamSeries>>,
-    /// Per route the series of its shadow.
-    pub shadows: Arc<[Option<Arc<ShadowSeries>>]>,
-    /// Per upstream the series of what shadows use of it; empty when no route has one.
-    pub shadow_pools: Arc<[Arc<UpstreamSeries>]>,
+    pub listeners: Arc<[Arc<Listener>]>,
+    /// The routes' states, by [`crate::route::RouteId`].
+    pub routes: Arc<[Arc<RouteState>]>,
+    /// The upstreams' states, by [`UpstreamId`].
+    pub upstreams: Arc<[Arc<UpstreamState>]>,
     /// Who can tell more about callers.
     pub witnesses: Witnesses,
-    /// Per route what must be found out about them.
-    pub needs: Arc<[Needs]>,
 }
 
 impl Snapshot {
+    /// The effective configuration.
+    #[must_use]
+    pub fn effective(&self) -> EffectiveConfig<'_> {
+        EffectiveConfig { rules: &self.rules, overlay: &self.overlay }
+    }
+
     /// Whether requests can be answered by any route at all: by the proxy itself, or by an upstream that has an address.
     #[must_use]
     pub fn serves_any_route(&self) -> bool {
-        let has_address = |id: UpstreamId| self.endpoints.get(id.0 as usize).is_some_and(|all| !all.is_empty());
+        let has_address =
+            |id: UpstreamId| self.upstreams.get(id.0 as usize).is_some_and(|state| !state.endpoints.is_empty());
         self.rules.routes.is_empty()
             || self.rules.routes.iter().any(|route| {
                 route.split().is_none_or(|split| split.variants.iter().any(|variant| has_address(variant.upstream)))
             })
-    }
-
-    /// The same under the same number, with these listeners.
-    #[must_use]
-    pub fn with_listeners(&self, listeners: Vec<Arc<Listener>>) -> Self {
-        Self {
-            generation: self.generation,
-            rules: Arc::clone(&self.rules),
-            listeners,
-            endpoints: self.endpoints.clone(),
-            series: self.series.clone(),
-            samples: Arc::clone(&self.samples),
-            upstream_series: self.upstream_series.clone(),
-            shadows: Arc::clone(&self.shadows),
-            shadow_pools: Arc::clone(&self.shadow_pools),
-            witnesses: self.witnesses.clone(),
-            needs: Arc::clone(&self.needs),
-        }
     }
 }
 

@@ -1,1 +1,1 @@
-"""The parts of bench/compare: machine, peers, load, scenarios, report."""
+"""The parts of bench/compare and bench/instructions: machine, peers, load, scenarios, reports."""

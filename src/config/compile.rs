@@ -12,7 +12,7 @@ use super::document::Document;
 use super::golden::{self, Golden, TEST};
 use super::grpc;
 use super::identity::{self, IDENTITY};
-use super::kill::{self, KILL};
+use super::kill::{self, KILL, Splits};
 use super::listener::{self, ACCESS_LOG, LISTENER, Listeners, STATE};
 use super::reader::{Named, Reader};
 use super::registry::{Kind, Registry};
@@ -25,7 +25,7 @@ use super::spec::{Form, Spec, default, optional, required};
 use super::traces::{self, TRACES};
 use super::upstream::{self, UPSTREAM};
 use crate::identity::Witnesses;
-use crate::route::{Index, ListenerSpec, Route, Rules};
+use crate::route::{Index, ListenerSpec, Overlay, Route, Rules, SplitState};
 use crate::tls::Server;
 
 /// How many routes there may be.
@@ -75,6 +75,8 @@ impl<'d> Parts<'d> {
 /// What files mean.
 pub(super) struct Compiled {
     pub(super) rules: Rules,
+    /// The weights and kills of the files.
+    pub(super) overlay: Overlay,
     /// What the listeners present, in their order.
     pub(super) tls: Vec<Option<Arc<Server>>>,
     /// Who can tell more about callers.
@@ -105,9 +107,9 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let mut route_names = define_routes(context, &parts.routes);
     let known = Listeners::new(&listeners, parts.listeners.len());
     let mut names = Names { upstreams: &mut upstream_names, segments: &mut segment_names, listeners: &known };
-    let mut routes: Vec<Option<Route>> =
-        parts.routes.iter().map(|headed| route::route(context, headed, &mut names)).collect();
-    let kill = kill::kill(context, parts.one("kill"), &mut route_names, &mut routes);
+    let (routes, mut states) = routes(context, &parts.routes, &mut names);
+    let splits = Splits { routes: &routes, states: &mut states };
+    let kill = kill::kill(context, parts.one("kill"), &mut route_names, splits);
     let goldens: Vec<_> = parts
         .tests
         .iter()
@@ -141,13 +143,12 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         upstreams,
         routes,
         index,
-        kill,
         access_log,
         dns,
         traces,
         masks: context.veil.masks(),
     };
-    Some(Compiled { rules, tls, witnesses, goldens })
+    Some(Compiled { rules, overlay: Overlay::new(kill, states), tls, witnesses, goldens })
 }
 
 fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {
@@ -249,6 +250,22 @@ fn define_routes<'d>(context: &mut Context<'_>, all: &[Headed<'d>]) -> Registry<
         }
     }
     registry
+}
+
+/// Compiles all routes, each with what is in force of it.
+fn routes(
+    context: &mut Context<'_>,
+    all: &[Headed<'_>],
+    names: &mut Names<'_, '_>,
+) -> (Vec<Option<Route>>, Vec<SplitState>) {
+    let mut routes = Vec::with_capacity(all.len());
+    let mut states = Vec::with_capacity(all.len());
+    for headed in all {
+        let (route, state) = route::route(context, headed, names).unzip();
+        routes.push(route);
+        states.push(state.unwrap_or_default());
+    }
+    (routes, states)
 }
 
 fn conflicts(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {

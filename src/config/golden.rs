@@ -1,6 +1,5 @@
 //! `[[test]]`: goldens, which run with the code that routes.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -17,8 +16,8 @@ use super::spec::{Form, Spec, default, optional, required};
 use super::value;
 use crate::identity::Witnesses;
 use crate::route::{
-    Action, Claims, Country, Decision, EncodedSlash, Facts, Head, Identity, Reason, Route, Rules, Sampled, Silent,
-    Spread, Weight, decide, normal_host, normal_path,
+    Action, Claims, Country, Decision, EffectiveConfig, EncodedSlash, Facts, Head, Identity, Reason, Route, Routed,
+    Rules, Sampled, Silent, Spread, Weight, decide, normal_host, normal_path,
 };
 
 /// `[[test]]`.
@@ -288,18 +287,19 @@ impl fmt::Display for GoldenRun {
 #[must_use]
 pub fn run_goldens(loaded: &Loaded) -> GoldenRun {
     let mut run = GoldenRun::default();
-    let unkilled = loaded.rules.unkilled();
+    let unkilled = loaded.overlay.unkilled();
     for golden in &loaded.goldens {
-        let rules = if golden.expects_kill() { &loaded.rules } else { &*unkilled };
-        let got = golden.run(rules, &loaded.witnesses);
+        let unkilled = unkilled.as_ref().filter(|_| !golden.expects_kill());
+        let config = EffectiveConfig { rules: &loaded.rules, overlay: unkilled.unwrap_or(&loaded.overlay) };
+        let got = golden.run(config, &loaded.witnesses);
         let before = run.diagnostics.errors();
         for expected in &golden.expected {
-            let found = got.describe(expected.what, rules);
+            let found = got.describe(expected.what, config.rules);
             if found.as_deref().is_some_and(|found| expected.is(found)) || !run.diagnostics.count(Severity::Error) {
                 continue;
             }
             let mut failure = golden.failure(expected, found.as_deref(), &got);
-            if matches!(unkilled, Cow::Owned(_)) && !golden.expects_kill() {
+            if unkilled.is_some() {
                 let help = failure.help.get_or_insert_default();
                 help.push_str("\ngoldens run with `[kill]` off, unless they expect `reason = \"kill\"`");
             }
@@ -323,7 +323,8 @@ impl Golden {
         self.expected.iter().any(|expected| expected.what == What::Reason && expected.value == Reason::Kill.name())
     }
 
-    fn run<'r>(&self, rules: &'r Rules, witnesses: &Witnesses) -> Got<'r> {
+    fn run<'r>(&self, config: EffectiveConfig<'r>, witnesses: &Witnesses) -> Got<'r> {
+        let EffectiveConfig { rules, overlay } = config;
         let refused = Got { route: None, decision: None, status: Some(400), copied: None };
         let Ok(path) = normal_path(&self.path, EncodedSlash::Keep) else { return refused };
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
@@ -361,11 +362,12 @@ impl Golden {
         if let Some(client_ip) = self.client_ip.filter(|_| caller.trusted) {
             caller.client_ip = client_ip;
         }
-        let decision = decide(rules, split, &head, &caller, None, &mut Spread::default(), &mut Silent);
+        let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity: None };
+        let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut Silent);
         let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
         let (method, caller) = (head.method, &caller);
         let request = Sampled { method, variant: decision.variant, caller, cookie_identity: None, share };
-        let copied = split.copied(rules, &request, &[]).filter(|copied| copied.chance > Weight::ZERO);
+        let copied = split.copied(config, &request, &[]).filter(|copied| copied.chance > Weight::ZERO);
         let copied = copied.map(|copied| copied.upstream);
         Got { route: Some(route), decision: Some(decision), status: None, copied }
     }

@@ -1,4 +1,4 @@
-//! `[kill]`: the veto. What it names is marked in the routes and variants.
+//! `[kill]`: the veto. The routes and variants that it names are marked in the state of their splits.
 
 use super::context::Context;
 use super::diagnostic::Finding;
@@ -8,7 +8,7 @@ use super::registry::Registry;
 use super::spec::{DURATION, Form, Spec, default};
 use super::suggest::did_you_mean;
 use super::{tenants, value};
-use crate::route::{Action, Kill, Route, TenantList, Variant, Weight};
+use crate::route::{Action, Kill, Route, SplitState, Stop, TenantList, Variant, VariantId, Weight};
 
 const NAMES: Form = Form::OneOrMore(&Form::Text);
 
@@ -31,12 +31,20 @@ pub(super) const KILL: Spec = Spec {
     later: &["rollouts"],
 };
 
-/// Compiles `[kill]` into the routes that it names. A route is `None` when it has errors of its own.
+/// The routes of all files, and the state of their splits, which `[kill]` marks.
+pub(super) struct Splits<'a> {
+    /// `None` when a route has errors of its own.
+    pub(super) routes: &'a [Option<Route>],
+    /// By the same places.
+    pub(super) states: &'a mut [SplitState],
+}
+
+/// Compiles `[kill]` into the state of the splits that it names.
 pub(super) fn kill(
     context: &mut Context<'_>,
     reader: Option<&Reader<'_>>,
     names: &mut Registry<'_>,
-    routes: &mut [Option<Route>],
+    mut splits: Splits<'_>,
 ) -> Kill {
     let Some(reader) = reader else { return Kill::default() };
     let all_item = reader.get("all");
@@ -46,12 +54,12 @@ pub(super) fn kill(
         context.report(finding);
     }
     for text in texts(context, reader.get("routes")) {
-        kill_route(context, &text, names, routes);
+        kill_route(context, &text, names, &mut splits);
     }
     for text in texts(context, reader.get("variants")) {
-        kill_variant(context, &text, names, routes);
+        kill_variant(context, &text, names, &mut splits);
     }
-    warn_of_idle_weights(context, reader, routes);
+    warn_of_idle_weights(context, reader, &splits);
     let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
     if let Some(item) = &listed {
         identity::warn_unread(context, "tenant", (item.span(), "this kills nothing"));
@@ -62,12 +70,18 @@ pub(super) fn kill(
     Kill { all, tenants: tenants.unwrap_or_else(|| TenantList::new([])), close_streams }
 }
 
+impl<'a> Splits<'a> {
+    fn get(&mut self, number: u32) -> Option<(&'a Route, &mut SplitState)> {
+        Some((self.routes.get(number as usize)?.as_ref()?, self.states.get_mut(number as usize)?))
+    }
+}
+
 /// Warns of routes whose weights move nobody, since every variant that has one is killed.
-fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, routes: &[Option<Route>]) {
-    for route in routes.iter().flatten() {
-        let variants = route.split().map(|split| &split.variants[1..]).unwrap_or_default();
-        let mut weighted = variants.iter().filter(|variant| variant.weight > Weight::ZERO).peekable();
-        if weighted.peek().is_some() && weighted.all(|variant| variant.killed) {
+fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, splits: &Splits<'_>) {
+    let all = splits.routes.iter().zip(&*splits.states);
+    for (route, state) in all.filter_map(|(route, state)| Some((route.as_ref()?, state))) {
+        let mut weighted = state.arms().iter().skip(1).filter(|arm| arm.weight > Weight::ZERO).peekable();
+        if weighted.peek().is_some() && weighted.all(|arm| arm.stopped.is_some()) {
             let message = format!("every variant of route `{}` that has a weight is killed", route.name);
             context.report(Finding::warning("kill-active", reader.place("variants"), message));
         }
@@ -79,19 +93,18 @@ fn texts<'d>(context: &mut Context<'_>, item: Option<Item<'d>>) -> Vec<Text<'d>>
     items.iter().filter_map(|item| item.text(context)).collect()
 }
 
-fn kill_route(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry<'_>, routes: &mut [Option<Route>]) {
-    let found = names.find(context, text).and_then(|number| routes.get_mut(number as usize)?.as_mut());
-    match found.map(|route| &mut route.action) {
-        Some(Action::Split(split)) => split.killed = true,
-        Some(Action::Redirect(_) | Action::Respond(_)) => {
+fn kill_route(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry<'_>, splits: &mut Splits<'_>) {
+    let Some((route, state)) = names.find(context, text).and_then(|number| splits.get(number)) else { return };
+    match &route.action {
+        Action::Split(_) => state.kill(),
+        Action::Redirect(_) | Action::Respond(_) => {
             let message = format!("route `{}` forwards to nobody: there is nothing to kill", &**text);
             context.report(Finding::error("useless-kill", text.span, message));
         }
-        None => {}
     }
 }
 
-fn kill_variant(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry<'_>, routes: &mut [Option<Route>]) {
+fn kill_variant(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry<'_>, splits: &mut Splits<'_>) {
     let Some((route, variant)) = text.split_once(':') else {
         let finding = Finding::error("bad-kill", text.span, format!("`{}` does not name a route's variant", &**text));
         context.report(finding.help("write `route:variant`, such as `checkout:canary`"));
@@ -99,18 +112,19 @@ fn kill_variant(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry
     };
     let name = Text::plain(route.into(), text.span);
     let Some(number) = names.find(context, &name) else { return };
-    let Some(found) = routes.get_mut(number as usize).and_then(Option::as_mut) else { return };
-    let variants: &mut [Variant] = match &mut found.action {
-        Action::Split(split) => &mut split.variants,
-        Action::Redirect(_) | Action::Respond(_) => &mut [],
+    let Some((found, state)) = splits.get(number) else { return };
+    let variants: &[Variant] = match &found.action {
+        Action::Split(split) => &split.variants,
+        Action::Redirect(_) | Action::Respond(_) => &[],
     };
     if variant == "stable" {
         let message = "stable cannot be killed: it is where everybody goes";
         context.report(Finding::error("bad-kill", text.span, message));
         return;
     }
-    if let Some(found) = variants.iter_mut().find(|known| context.veil.is_name(variant, &known.name)) {
-        found.killed = true;
+    let is_meant = |known: &Variant| context.veil.is_name(variant, &known.name);
+    if let Some((_, id)) = variants.iter().zip(0..).find(|(known, _)| is_meant(known)) {
+        state.stop(VariantId(id), Stop::Kill);
         return;
     }
     let message = format!("route `{route}` has no variant `{variant}`");

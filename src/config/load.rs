@@ -13,7 +13,7 @@ use super::read::{self, ReadError};
 use super::reader::{Reader, Text};
 use super::source::{Source, Span};
 use crate::identity::Witnesses;
-use crate::route::Rules;
+use crate::route::{EffectiveConfig, Overlay, Rules};
 use crate::tls::{LastGood, Server};
 
 /// How many files may be included.
@@ -24,6 +24,8 @@ const INCLUDED_MAX: usize = 1_000;
 pub struct Loaded {
     /// What the files mean.
     pub rules: Rules,
+    /// Their weights and kills.
+    pub overlay: Overlay,
     /// What the listeners present under TLS, in their order; nothing for those that speak cleartext.
     pub tls: Vec<Option<Arc<Server>>>,
     /// Who can tell more about callers: keys for tokens, a database of countries.
@@ -38,6 +40,14 @@ pub struct Loaded {
     pub goldens: Vec<Golden>,
     /// What a later load falls back to once this one has taken effect.
     pub in_use: LastGood,
+}
+
+impl Loaded {
+    /// What is in force as the files say.
+    #[must_use]
+    pub const fn effective(&self) -> EffectiveConfig<'_> {
+        EffectiveConfig { rules: &self.rules, overlay: &self.overlay }
+    }
 }
 
 /// Loads a file and all that it includes.
@@ -86,9 +96,9 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
     let compiled = source.and_then(|source| compile_all(&mut context, source));
     let ended = context.end()?;
     match compiled {
-        Some(Compiled { rules, tls, witnesses, goldens }) => {
+        Some(Compiled { rules, overlay, tls, witnesses, goldens }) => {
             let Ended { warnings, watched, hash, in_use } = ended;
-            Ok(Loaded { rules, tls, witnesses, warnings, watched, hash, goldens, in_use })
+            Ok(Loaded { rules, overlay, tls, witnesses, warnings, watched, hash, goldens, in_use })
         }
         None => Err(ended.warnings),
     }

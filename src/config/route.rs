@@ -15,7 +15,7 @@ use super::spec::{DURATION, Form, NAME, SIZE, Spec, default, optional, required}
 use super::target::TARGET;
 use super::value;
 use super::variant::{self, CANARY, VARIANT};
-use crate::route::{Action, Match, Place, Predicate, Route, RouteLimits, Timeouts};
+use crate::route::{Action, Match, Place, Predicate, Route, RouteLimits, SplitState, Timeouts};
 
 /// `[[route]]`.
 pub(super) const ROUTE: Spec = Spec {
@@ -125,8 +125,12 @@ pub(super) struct Headed<'d> {
     pub(super) name: Option<Text<'d>>,
 }
 
-/// Compiles one route; nothing when it cannot be.
-pub(super) fn route(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<Route> {
+/// Compiles one route, and what is in force of it as the file says; nothing when it cannot be.
+pub(super) fn route(
+    context: &mut Context<'_>,
+    headed: &Headed<'_>,
+    names: &mut Names<'_, '_>,
+) -> Option<(Route, SplitState)> {
     let Headed { reader, name } = headed;
     let priority = reader.integer(context, "priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0);
     let matches =
@@ -141,7 +145,8 @@ pub(super) fn route(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
     context.veil.name(name, name.shown());
     let name = name.shown().to_owned();
     let matches = matches.unwrap_or_else(|| Match { priority, ..Match::default() });
-    Some(Route { name, place, matches, action: action?, request_headers, response_headers, timeouts, limits })
+    let (action, state) = action?;
+    Some((Route { name, place, matches, action, request_headers, response_headers, timeouts, limits }, state))
 }
 
 /// Where a table stands, for people.
@@ -189,7 +194,7 @@ fn each<T>(
 }
 
 /// Exactly one of `stable`, `redirect` and `respond`.
-fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<Action> {
+fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<(Action, SplitState)> {
     let reader = &headed.reader;
     let (stable, redirect, respond) = (reader.get("stable"), reader.get("redirect"), reader.get("respond"));
     let given: Vec<Item<'_>> = [stable, redirect, respond].into_iter().flatten().collect();
@@ -215,7 +220,9 @@ fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, 
     if stable.is_none() {
         refuse_split_keys(context, reader, given[0].key);
     }
-    split.map(Action::Split).or(redirect.map(Action::Redirect)).or(respond.map(Action::Respond))
+    let split = split.map(|(split, state)| (Action::Split(split), state));
+    let other = redirect.map(Action::Redirect).or(respond.map(Action::Respond));
+    split.or(other.map(|action| (action, SplitState::default())))
 }
 
 /// Keys that say nothing in a route that does not forward.

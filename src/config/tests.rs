@@ -29,8 +29,11 @@ fn rules(text: &str) -> Rules {
     good(&format!("{HEAD}{text}")).rules
 }
 
-fn split(text: &str) -> Split {
-    rules(&format!("[[route]]\nname = 'r'\nstable = 'a'\n{text}")).routes[0].split().unwrap().clone()
+/// The split of a route, and its weights.
+fn split(text: &str) -> (Split, SplitState) {
+    let loaded = good(&format!("{HEAD}[[route]]\nname = 'r'\nstable = 'a'\n{text}"));
+    let state = loaded.overlay.split(RouteId(0)).clone();
+    (loaded.rules.routes[0].split().unwrap().clone(), state)
 }
 
 #[test]
@@ -54,7 +57,7 @@ fn the_smallest_file_has_all_defaults() {
     assert_eq!(rules.admin, ["127.0.0.1:9900".parse().unwrap()]);
     assert_eq!(rules.state_dir, Path::new("state"));
     assert_eq!(rules.access_log, AccessLog::default());
-    assert!(rules.routes.is_empty() && !rules.kill.all && rules.kill.close_streams.is_none());
+    assert!(rules.routes.is_empty() && *loaded.overlay.kill() == Kill::default());
     assert_eq!(loaded.watched, Vec::<PathBuf>::new());
 }
 
@@ -115,12 +118,12 @@ fn upstreams_and_segments_keep_the_order_of_the_file() {
 
 #[test]
 fn variants_own_their_buckets_in_file_order() {
-    let split = split(
+    let (split, state) = split(
         "sticky = ['tenant', 'user', 'client_ip']\ncanary = { upstream = 'b', weight = 0.0001 }\n\
          [[route.variant]]\nname = 'c'\nupstream = 'a'\nweight = 33.3333\n[[route.variant]]\nname = 'd'\nupstream = 'b'\n",
     );
-    let found: Vec<_> =
-        split.variants.iter().map(|v| (&*v.name, v.upstream.0, v.start, v.weight.millionths())).collect();
+    let arms = split.variants.iter().zip(state.arms());
+    let found: Vec<_> = arms.map(|(v, arm)| (&*v.name, v.upstream.0, arm.start, arm.weight.millionths())).collect();
     assert_eq!(
         found,
         [("stable", 0, 333_334, 666_666), ("canary", 1, 0, 1), ("c", 0, 1, 333_333), ("d", 1, 333_334, 0)]
@@ -131,9 +134,9 @@ fn variants_own_their_buckets_in_file_order() {
 
 #[test]
 fn weights_may_fill_up_a_hundred() {
-    let split = split("sticky = 'user'\nsalt = 's'\ncanary = { upstream = 'b', weight = 100.0 }\n");
-    assert_eq!(split.variants[0].weight, Weight::ZERO);
-    assert_eq!(split.variants[1].weight, Weight::FULL);
+    let (split, state) = split("sticky = 'user'\nsalt = 's'\ncanary = { upstream = 'b', weight = 100.0 }\n");
+    assert_eq!(state.arms()[0].weight, Weight::ZERO);
+    assert_eq!(state.arms()[1].weight, Weight::FULL);
     assert_eq!(split.salt, Salt::new("s"));
 }
 
@@ -197,15 +200,15 @@ fn variables_are_filled_in() {
 
 #[test]
 fn kill_marks_what_it_names() {
-    let rules = rules(
-        "[[route]]\nname = 'r'\nstable = 'a'\ncanary = { upstream = 'b' }\n[[route]]\nname = 's'\nmatch = { path = '/s' }\nstable = 'a'\n\
+    let loaded = good(&format!(
+        "{HEAD}[[route]]\nname = 'r'\nstable = 'a'\ncanary = {{ upstream = 'b' }}\n[[route]]\nname = 's'\nmatch = {{ path = '/s' }}\nstable = 'a'\n\
          [kill]\nroutes = 's'\nvariants = ['r:canary']\ntenants = ['acme']\nclose_streams = '5s'\n",
-    );
-    let split = |at: usize| rules.routes[at].split().unwrap();
-    assert_eq!((split(0).killed, split(1).killed), (false, true));
-    assert_eq!((split(0).variants[0].killed, split(0).variants[1].killed), (false, true));
-    assert!(rules.kill.tenants.contains("acme") && !rules.kill.all);
-    assert_eq!(rules.kill.close_streams, Some(Duration::from_secs(5)));
+    ));
+    let (split, kill) = (|at: u32| loaded.overlay.split(RouteId(at)), loaded.overlay.kill());
+    assert_eq!((split(0).is_killed(), split(1).is_killed()), (false, true));
+    assert_eq!([0, 1].map(|id| split(0).stopped(VariantId(id))), [None, Some(Stop::Kill)]);
+    assert!(kill.tenants.contains("acme") && !kill.all);
+    assert_eq!(kill.close_streams, Some(Duration::from_secs(5)));
 }
 
 #[test]
@@ -302,7 +305,7 @@ fn a_hundred_thousand_tenants_are_one_list() {
 }
 
 fn shadow(text: &str) -> Shadow {
-    *split(text).shadow.expect("a shadow")
+    *split(text).0.shadow.expect("a shadow")
 }
 
 #[test]

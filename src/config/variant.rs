@@ -10,7 +10,7 @@ use super::source::Span;
 use super::spec::{Form, NAME, Spec, default, required};
 use super::target;
 use super::value;
-use crate::route::{Rescue, Salt, Split, StickyKey, Target, UpstreamId, Variant, Weight};
+use crate::route::{Rescue, Salt, Split, SplitState, StickyKey, Target, UpstreamId, Variant, Weight};
 
 /// How many variants a route may have.
 const VARIANTS_MAX: usize = 100;
@@ -76,8 +76,13 @@ struct Arm {
     rescue: Rescue,
 }
 
-/// Compiles what stands behind `stable`. Everything is read, so that all errors show, also when there is no `stable`.
-pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<Split> {
+/// Compiles what stands behind `stable`: the split, and its weights as the file says. Everything is read, so that all
+/// errors show, also when there is no `stable`.
+pub(super) fn split(
+    context: &mut Context<'_>,
+    headed: &Headed<'_>,
+    names: &mut Names<'_, '_>,
+) -> Option<(Split, SplitState)> {
     let reader = &headed.reader;
     let stable = reader.text(context, "stable").and_then(|text| upstream(context, &text, names));
     let arms = arms(context, reader, names);
@@ -105,25 +110,22 @@ pub(super) fn split(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut 
         }
     }
     let (name, rescue) = ("stable".to_owned(), Rescue::Off);
-    let first = Variant { name, upstream: stable?, weight: left, start: total, killed: false, rescue };
-    let mut variants = vec![first];
-    let mut start = 0;
-    for arm in arms {
-        let Arm { shown, weight, rescue, .. } = arm;
-        variants.push(Variant { name: shown, upstream: arm.upstream?, weight, start, killed: false, rescue });
-        start += weight.millionths();
+    let mut variants = vec![Variant { name, upstream: stable?, rescue }];
+    let weights: Vec<Weight> = arms.iter().map(|arm| arm.weight).collect();
+    for Arm { shown, upstream, rescue, .. } in arms {
+        variants.push(Variant { name: shown, upstream: upstream?, rescue });
     }
     let sticky_cookie = cookie.map(|text| text.to_string());
-    Some(Split {
+    let split = Split {
         variants,
         sticky,
         sticky_cookie,
         salt: Salt::new(&salt),
         targets,
-        killed: false,
         rewrite,
         shadow: shadow.map(Box::new),
-    })
+    };
+    Some((split, SplitState::new(&weights)?))
 }
 
 /// Whether callers can have a sticky key.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::measure::Tally;
 use super::status::{ratio, time};
 use crate::release::{Difference, Fairness, SampleRatio};
-use crate::route::Split;
+use crate::route::{ArmState, Split, SplitState};
 use crate::telemetry::{Drawn, LatencyCounts, Sample, Sampled};
 
 /// The chance that the interval of a comparison ever misses the truth.
@@ -26,14 +26,14 @@ pub(super) struct Judged {
 }
 
 /// Judges a sample. With sticky keys the first keys are counted: requests of one caller are no draws of their own.
-pub(super) fn judge(split: &Split, sample: &Sample) -> Judged {
+pub(super) fn judge(state: &SplitState, sample: &Sample) -> Judged {
     let sampled = sample.read();
     let counts = match sample.drawn {
         Drawn::Keys => &sampled.firsts,
         Drawn::Requests => &sampled.requests,
     };
-    let weight = |variant: &crate::route::Variant| if variant.killed { 0 } else { variant.weight.millionths() };
-    let weights: Vec<f64> = split.variants.iter().map(|variant| f64::from(weight(variant))).collect();
+    let weight = |arm: &ArmState| if arm.stopped.is_some() { 0 } else { arm.weight.millionths() };
+    let weights: Vec<f64> = state.arms().iter().map(|arm| f64::from(weight(arm))).collect();
     let ratio = SampleRatio::of(&weights, counts);
     let most = sample.most_evidence(ratio.as_ref().map_or(0.0, |ratio| ratio.evidence_ln));
     let measured = !sample.is_used() || !counts.is_empty();
@@ -42,14 +42,14 @@ pub(super) fn judge(split: &Split, sample: &Sample) -> Judged {
 }
 
 /// The experiment that a route is, as `/status` gives it. `since` is what was counted since the weights changed.
-pub(super) fn experiment(split: &Split, sample: &Sample, since: &[Tally]) -> Value {
-    let judged = judge(split, sample);
-    let variants = split.variants.iter().zip(since).enumerate();
-    let variants = variants.map(|(at, (variant, tally))| {
+pub(super) fn experiment((split, state): (&Split, &SplitState), sample: &Sample, since: &[Tally]) -> Value {
+    let judged = judge(state, sample);
+    let variants = split.variants.iter().zip(state.arms()).zip(since).enumerate();
+    let variants = variants.map(|(at, ((variant, arm), tally))| {
         let (ratio, durations) = (judged.ratio.as_ref(), sample.durations(at));
         json!({
             "name": variant.name,
-            "weight": variant.weight.percent(),
+            "weight": arm.weight.percent(),
             "share": ratio.and_then(|ratio| Some(percent(*ratio.measured.as_ref()?.get(at)?))),
             "keys": judged.sampled.keys.as_ref().and_then(|keys| keys.get(at)).map(|keys| keys.round()),
             "sampled": judged.sampled.requests.get(at),

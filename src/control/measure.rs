@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::release::Failures;
-use crate::route::{Route, Rules};
+use crate::route::{EffectiveConfig, RouteId};
+use crate::snapshot::RouteState;
 use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.
@@ -128,19 +129,21 @@ pub fn shares(counted: &[u64]) -> Vec<Option<f64>> {
 pub struct Baselines(HashMap<String, HashMap<String, Tally>>);
 
 impl Baselines {
-    /// Notes the counts of routes whose weights differ from the old rules', and forgets routes that are gone. `series`
+    /// Notes the counts of routes whose weights differ from the old ones, and forgets routes that are gone. `states`
     /// are those of the new rules.
-    pub fn follow(&mut self, old: &Rules, new: &Rules, series: &[Box<[Arc<VariantSeries>]>]) {
-        let before: HashMap<&str, &Route> = old.routes.iter().map(|route| (route.name.as_str(), route)).collect();
+    pub fn follow(&mut self, old: EffectiveConfig<'_>, new: EffectiveConfig<'_>, states: &[Arc<RouteState>]) {
+        let before: HashMap<&str, RouteId> =
+            old.rules.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
         let mut kept = HashMap::new();
-        for (route, series) in new.routes.iter().zip(series) {
-            let unchanged = before.get(route.name.as_str()).is_some_and(|old| assignment(old) == assignment(route));
+        for ((id, route), state) in new.rules.numbered().zip(states) {
+            let before = before.get(route.name.as_str());
+            let unchanged = before.is_some_and(|before| assignment(old, *before) == assignment(new, id));
             if unchanged {
                 if let Some(same) = self.0.remove(&route.name) {
                     kept.insert(route.name.clone(), same);
                 }
             } else {
-                let now = series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series)));
+                let now = state.series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series)));
                 let now: HashMap<String, Tally> = now.filter(|(_, tally)| tally.requests > 0).collect();
                 if !now.is_empty() {
                     kept.insert(route.name.clone(), now);
@@ -159,9 +162,10 @@ impl Baselines {
 }
 
 /// All that says who gets which variant by weight: when it changes, what was measured before is of no use any more.
-pub(super) fn assignment(route: &Route) -> Option<impl PartialEq> {
-    let split = route.split()?;
-    let weights = split.variants.iter().map(|variant| (variant.name.as_str(), variant.weight, variant.killed));
+pub(super) fn assignment(config: EffectiveConfig<'_>, route: RouteId) -> Option<impl PartialEq> {
+    let split = config.rules.route(route).split()?;
+    let arms = split.variants.iter().zip(config.overlay.split(route).arms());
+    let weights = arms.map(|(variant, arm)| (variant.name.as_str(), arm.weight, arm.stopped));
     let key = (&split.salt, split.sticky.as_slice(), split.sticky_cookie.as_deref());
     Some((weights.collect::<Vec<_>>(), key))
 }

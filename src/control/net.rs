@@ -18,6 +18,6 @@ impl Controller {
             return;
         }
         tracing::info!(name, addresses = self.ledger.listed(name), "name resolved to new addresses");
-        self.publish_addresses();
+        self.publish_addresses(name);
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Plan {
     loaded: Loaded,
     /// The first answers of names that are new.
     answers: BTreeMap<String, Answered>,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Arc<[Arc<Listener>]>,
     admin: Prepared,
     export: PreparedExport,
 }
@@ -65,22 +65,23 @@ impl Controller {
         warn(&loaded.warnings);
         self.log.set_sink(loaded.rules.access_log.sink.clone());
         self.traces.adopt(export);
-        self.last_good = Arc::new(loaded.in_use);
         let wanted = carry::names(&loaded.rules);
         self.names.keep(&wanted, &answers, loaded.rules.dns.max_ttl);
         self.ledger.first_answers(&wanted, &answers);
         let generation = Generation(old.generation.0 + 1);
-        let mut summary = summary(&old.rules, &loaded.rules);
+        let mut summary = summary(old.effective(), loaded.effective());
         summary.extend(carry::certificate_changes(&old.listeners, &listeners));
         if summary.is_empty() {
             summary.push(NO_RULE_CHANGED.to_owned());
         }
+        self.last_good = Arc::new(loaded.in_use);
         let addresses = self.ledger.addresses();
         let next = carry::snapshot(
             Some(&old),
             carry::Parts {
                 generation,
                 rules: Arc::new(loaded.rules),
+                overlay: loaded.overlay,
                 listeners,
                 witnesses: loaded.witnesses,
                 addresses: &addresses,
@@ -92,7 +93,7 @@ impl Controller {
             let mut pages = self.ledger.pages();
             pages.hash = loaded.hash;
             pages.names.retain(|name, _| wanted.contains(name));
-            pages.baselines.follow(&old.rules, &next.rules, &next.series);
+            pages.baselines.follow(old.effective(), next.effective(), &next.routes);
             pages.admin = self.admin.adopt(admin);
         }
         let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));

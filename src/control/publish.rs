@@ -14,29 +14,17 @@ impl Controller {
         self.publish(next);
     }
 
-    /// The endpoints with the addresses that are known now, under the same rules.
-    pub(super) fn publish_addresses(&mut self) {
+    /// The addresses of `name` that are known now, under the same rules.
+    pub(super) fn publish_addresses(&mut self, name: &str) {
         let old = self.store.load();
-        let addresses = self.ledger.addresses();
-        let endpoints = carry::all_endpoints(Some(&old), &old.rules, &addresses);
-        self.publish(Snapshot {
-            generation: old.generation,
-            rules: Arc::clone(&old.rules),
-            listeners: old.listeners.clone(),
-            endpoints,
-            series: old.series.clone(),
-            samples: Arc::clone(&old.samples),
-            upstream_series: old.upstream_series.clone(),
-            shadows: Arc::clone(&old.shadows),
-            shadow_pools: Arc::clone(&old.shadow_pools),
-            witnesses: old.witnesses.clone(),
-            needs: Arc::clone(&old.needs),
-        });
+        let upstreams = carry::resolved(&old, name, &self.ledger.addresses());
+        self.publish(Snapshot { upstreams, ..(*old).clone() });
     }
 
     /// The listeners of the first generation, when this process may accept.
-    pub(super) fn publish_listeners(&mut self, listeners: Vec<Arc<Listener>>) {
-        self.publish(self.store.load().with_listeners(listeners));
+    pub(super) fn publish_listeners(&mut self, listeners: Arc<[Arc<Listener>]>) {
+        let unopened = self.store.load();
+        self.publish(Snapshot { listeners, ..(*unopened).clone() });
     }
 
     /// Publishes, and keeps what was published before until no worker holds it.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::experiment::judge;
+use super::experiment::{Judged, judge};
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use crate::drain::Phase;
 use crate::release::Fairness;
-use crate::route::{Route, Split, Variant};
+use crate::route::{Route, Variant};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::exposition::{Certificate, Control, Findings, Scrape, Share, Shares, Upstream, Weighted, expose};
 use crate::telemetry::{Process, Sample, ShadowSeries};
@@ -17,25 +17,28 @@ use crate::tls::Server;
 pub(super) fn text(ledger: &Ledger) -> String {
     let snapshot = ledger.snapshot();
     let mut variants = Vec::new();
-    for (route, series) in snapshot.rules.routes.iter().zip(&snapshot.series) {
-        for (i, series) in series.iter().enumerate() {
-            let variant = route.split().and_then(|split| split.variants.get(i));
-            let weight = variant.map(|variant| f64::from(variant.weight.millionths()) / 1e6);
+    for ((id, _), state) in snapshot.rules.numbered().zip(&*snapshot.routes) {
+        let arms = snapshot.overlay.split(id).arms();
+        for (i, series) in state.series.iter().enumerate() {
+            let weight = arms.get(i).map(|arm| f64::from(arm.weight.millionths()) / 1e6);
             variants.push(Weighted { series, weight });
         }
     }
-    let samples = snapshot.rules.routes.iter().zip(&*snapshot.samples);
-    let samples = samples.filter_map(|(route, sample)| {
-        let sample = sample.as_deref().filter(|sample| sample.is_used())?;
-        Some(of_sample(route, route.split()?, sample))
+    let routes = snapshot.rules.numbered().zip(&*snapshot.routes);
+    let samples = routes.filter_map(|((id, route), state)| {
+        let sample = state.sample.as_deref().filter(|sample| sample.is_used())?;
+        let judged = judge(snapshot.overlay.split(id), sample);
+        Some(of_sample(route, sample, &judged))
     });
-    let upstreams = snapshot.upstream_series.iter().zip(&snapshot.endpoints);
+    let upstreams = snapshot.upstreams.iter();
     let scrape = Scrape {
         registry: &ledger.registry,
         now: ledger.clock.now(),
         variants,
         samples: samples.collect(),
-        upstreams: upstreams.map(|(series, all)| Upstream { series, endpoints: all.len() }).collect(),
+        upstreams: upstreams
+            .map(|state| Upstream { series: &state.series, endpoints: state.endpoints.len() })
+            .collect(),
         shadows: shadows(&snapshot),
         findings: ledger.judge.findings(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
@@ -48,8 +51,8 @@ pub(super) fn text(ledger: &Ledger) -> String {
 fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
     let shadow =
         |route: &Route| route.split()?.shadow.as_ref().map(|shadow| f64::from(shadow.weight.millionths()) / 1e6);
-    let all = snapshot.rules.routes.iter().zip(&*snapshot.shadows);
-    all.filter_map(|(route, series)| Some((series.as_deref()?, shadow(route)?))).collect()
+    let all = snapshot.rules.routes.iter().zip(&*snapshot.routes);
+    all.filter_map(|(route, state)| Some((state.shadow.as_deref()?, shadow(route)?))).collect()
 }
 
 fn findings(of: crate::dark::Findings) -> Findings {
@@ -58,8 +61,7 @@ fn findings(of: crate::dark::Findings) -> Findings {
     Findings { route: of.route, upstream: of.upstream, fields, mismatch, mismatch_upper }
 }
 
-fn of_sample<'a>(route: &'a Route, split: &'a Split, sample: &Sample) -> Shares<'a> {
-    let judged = judge(split, sample);
+fn of_sample<'a>(route: &'a Route, sample: &Sample, judged: &Judged) -> Shares<'a> {
     let measured = judged.ratio.as_ref().filter(|_| judged.verdict.is_some()).and_then(|ratio| ratio.measured.as_ref());
     let one = |(at, variant): (usize, &'a Variant)| Share {
         variant: &variant.name,
@@ -69,7 +71,7 @@ fn of_sample<'a>(route: &'a Route, split: &'a Split, sample: &Sample) -> Shares<
     Shares {
         route: &route.name,
         since: sample.since,
-        variants: split.variants.iter().enumerate().map(one).collect(),
+        variants: route.split().iter().flat_map(|split| &split.variants).enumerate().map(one).collect(),
         mismatch: judged.verdict.map(|verdict| verdict == Fairness::Mismatch),
         evidence_log10: judged.evidence_log10,
     }

@@ -14,13 +14,14 @@ use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 pub(super) fn shadow(ledger: &Ledger) -> Value {
     let snapshot = ledger.snapshot();
     let reports = ledger.judge.reports(&snapshot.rules);
-    let all = snapshot.rules.routes.iter().zip(&*snapshot.shadows);
+    let all = snapshot.rules.routes.iter().zip(&*snapshot.routes);
     let routes: Vec<Value> = all
-        .filter_map(|(route, series)| {
+        .filter_map(|(route, state)| {
             let shadow = route.split()?.shadow.as_ref()?;
-            let mut value = copies(series.as_deref()?);
+            let series = state.shadow.as_deref()?;
+            let mut value = copies(series);
             value["weight"] = json!(shadow.weight.percent());
-            value["weight_actual"] = json!(now(shadow.weight, series.as_deref()?, &snapshot.rules.kill));
+            value["weight_actual"] = json!(now(shadow.weight, series, snapshot.overlay.kill()));
             value["compares"] = json!(shadow.compare.is_some());
             let report = reports.iter().find(|report| report.route == route.name);
             value["comparison"] = report.map_or(Value::Null, |report| comparison(report, &snapshot.rules.masks));
@@ -31,7 +32,7 @@ pub(super) fn shadow(ledger: &Ledger) -> Value {
     let comparing = ledger.judge.figures();
     json!({
         "generation": snapshot.generation.0,
-        "kill_all": snapshot.rules.kill.all,
+        "kill_all": snapshot.overlay.kill().all,
         "comparing": { "routes": comparing.books, "failed": comparing.failed, "refused": comparing.refused },
         "held_bytes": bytes.used(),
         "held_bytes_max": bytes.max(),

@@ -149,7 +149,7 @@ pub struct WorkerParts {
 /// A control plane with its first snapshot, before its workers run.
 pub struct Started {
     controller: Controller,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Arc<[Arc<Listener>]>,
     admin: Prepared,
     look_ups: mpsc::Sender<Arc<str>>,
 }
@@ -188,12 +188,13 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = log(&rules, screen, clock)?;
     let traces = exporter(&rules, clock)?;
-    let (listeners, unbound) = listeners.map_or_else(|unbound| (Vec::new(), unbound), |all| (all, Vec::new()));
+    let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
     let parts = carry::Parts {
         generation: FIRST,
         rules: Arc::clone(&rules),
+        overlay: loaded.overlay,
         // Nobody accepts before everybody can.
-        listeners: Vec::new(),
+        listeners: Arc::default(),
         witnesses: loaded.witnesses,
         addresses: &addresses(&reading.answers),
         registry: &registry,

@@ -1,5 +1,6 @@
 //! `/status`: everything that a person wants to know, as JSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -10,8 +11,8 @@ use super::ledger::{LastReload, Ledger};
 use super::measure::{Durations, Tally, shares};
 use super::outcome::Outcome;
 use crate::drain::Phase;
-use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, Shadow, Split, VariantId};
-use crate::snapshot::{Endpoint, Listener, Snapshot};
+use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, Stop, VariantId};
+use crate::snapshot::{EndpointState, Listener, Snapshot};
 use crate::telemetry::UpstreamMeter;
 use crate::tls::Server;
 
@@ -39,7 +40,7 @@ pub fn status(ledger: &Ledger) -> Value {
         "last_change": pages.changed.as_ref().map(last_reload),
         "hand_over_failure": pages.hand_over_failure,
         "admin": pages.admin,
-        "kill": { "all": snapshot.rules.kill.all, "tenants": snapshot.rules.kill.tenants.len() },
+        "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.kill().tenants.len() },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(&snapshot, &pages.baselines),
         "upstreams": upstreams(&snapshot),
@@ -110,8 +111,9 @@ fn tls(listener: &Listener, server: &Server) -> Value {
 }
 
 fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Value> {
-    let all = snapshot.rules.routes.iter().zip(&snapshot.series).zip(&*snapshot.samples);
-    all.map(|((route, series), sample)| {
+    let all = snapshot.rules.numbered().zip(&*snapshot.routes);
+    all.map(|((id, route), state)| {
+        let series = &state.series;
         let tallies: Vec<Tally> = series.iter().map(|series| Tally::of(series)).collect();
         let requests: u64 = tallies.iter().map(|tally| tally.requests).sum();
         let errors: u64 = tallies.iter().map(|tally| tally.errors).sum();
@@ -123,15 +125,15 @@ fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Val
             "error_ratio": ratio(errors, requests),
         });
         if let Some(split) = route.split() {
-            value["killed"] = json!(split.killed);
+            value["killed"] = json!(snapshot.overlay.split(id).is_killed());
             let both = split.variants.iter().zip(&tallies);
             let since: Vec<Tally> =
                 both.map(|(variant, tally)| baselines.since(&route.name, &variant.name, tally)).collect();
             let durations: Vec<Durations> = series.iter().map(|series| Durations::of(series)).collect();
-            value["variants"] = json!(variants(snapshot, split, (&tallies, &since), &durations));
+            value["variants"] = json!(variants(snapshot, (id, split), (&tallies, &since), &durations));
             value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, split, one));
-            if let Some(sample) = sample {
-                value["experiment"] = experiment(split, sample, &since);
+            if let Some(sample) = &state.sample {
+                value["experiment"] = experiment((split, snapshot.overlay.split(id)), sample, &since);
             }
         }
         value
@@ -155,7 +157,7 @@ fn shadow(snapshot: &Snapshot, split: &Split, shadow: &Shadow) -> Value {
         "sample_by": shadow.sample_by.name(),
         "methods": shadow.methods.iter().map(Method::as_str).collect::<Vec<_>>(),
         "from": shadow.from.iter().map(name).collect::<Vec<_>>(),
-        "killed": snapshot.rules.kill.all,
+        "killed": snapshot.overlay.kill().all,
         "control": shadow.compare.as_ref().map(|compare| compare.control.percent()),
     })
 }
@@ -163,20 +165,21 @@ fn shadow(snapshot: &Snapshot, split: &Split, shadow: &Shadow) -> Value {
 /// `since` is what was counted since the weights changed.
 fn variants(
     snapshot: &Snapshot,
-    split: &Split,
+    (id, split): (RouteId, &Split),
     (tallies, since): (&[Tally], &[Tally]),
     durations: &[Durations],
 ) -> Vec<Value> {
     let since: Vec<u64> = since.iter().map(|tally| tally.counted).collect();
     let totals: Vec<u64> = tallies.iter().map(|tally| tally.counted).collect();
     let measured = shares(&since).into_iter().zip(shares(&totals));
-    let rows = split.variants.iter().zip(tallies).zip(durations).zip(measured);
-    rows.map(|(((variant, tally), durations), (share, share_total))| {
+    let arms = split.variants.iter().zip(snapshot.overlay.split(id).arms());
+    let rows = arms.zip(tallies).zip(durations).zip(measured);
+    rows.map(|((((variant, arm), tally), durations), (share, share_total))| {
         json!({
             "name": variant.name,
             "upstream": snapshot.rules.upstreams[variant.upstream.0 as usize].name,
-            "killed": variant.killed,
-            "weight": variant.weight.percent(),
+            "killed": arm.stopped == Some(Stop::Kill),
+            "weight": arm.weight.percent(),
             "share": share.map(percent),
             "share_total": share_total.map(percent),
             "counted": tally.counted,
@@ -191,8 +194,9 @@ fn variants(
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
-    let all = snapshot.rules.upstreams.iter().zip(&snapshot.endpoints).zip(&snapshot.upstream_series);
-    all.map(|((upstream, endpoints), series)| {
+    let all = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
+    all.map(|(upstream, state)| {
+        let (series, endpoints) = (&state.series, &state.endpoints);
         let sum = |of: fn(&UpstreamMeter) -> i64| series.meters.used().map(of).sum::<i64>().max(0);
         json!({
             "name": upstream.name,
@@ -213,7 +217,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
 }
 
 /// The names in an upstream's endpoints that have no address.
-fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Endpoint]) -> Vec<&'a str> {
+fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Arc<EndpointState>]) -> Vec<&'a str> {
     let name = |spec: &'a EndpointSpec| match &spec.host {
         EndpointHost::Name(name) => Some(name.as_str()),
         EndpointHost::Ip(_) => None,

@@ -51,7 +51,7 @@ impl Acceptors {
             }
             stays
         });
-        for listener in wanted {
+        for listener in &**wanted {
             let socket = Arc::as_ptr(&listener.socket);
             if let Some(acceptor) = self.0.get(&socket) {
                 acceptor.listener.send_replace(Some(Arc::clone(listener)));

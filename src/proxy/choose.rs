@@ -12,7 +12,8 @@ use super::fault::Fault;
 use super::shadow;
 use super::witness;
 use crate::route::{
-    Balance, Caller, Lookup, Reason, Redirect, Silent, Split, UpstreamId, VariantId, cookie, decide as decide_by_rules,
+    Balance, Caller, Lookup, Reason, Redirect, RouteId, Routed, Silent, Split, UpstreamId, VariantId, cookie,
+    decide as decide_by_rules,
 };
 use crate::telemetry::{Fallback, Refusal};
 
@@ -37,7 +38,7 @@ pub(super) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fau
 }
 
 /// Decides which variant answers a request.
-pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> Chosen {
+pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, (route, split): (RouteId, &Split)) -> Chosen {
     let local = Rc::clone(&exchange.local);
     let rules = &local.snapshot.rules;
     let (chosen, tenant, issued, ticket) = {
@@ -50,12 +51,11 @@ pub(super) fn decide(exchange: &mut Exchange, parts: &Parts, split: &Split) -> C
         let issued = (known.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none())
             .then(new_identity);
         let identity = known.or(issued.as_deref());
-        let spread = exchange.route.map(|route| exchange.local.spread(route));
-        let mut sequence = spread.map(std::cell::Cell::get).unwrap_or_default();
-        let decision = decide_by_rules(rules, split, &head, &caller, identity, &mut sequence, &mut Silent);
-        if let Some(spread) = spread {
-            spread.set(sequence);
-        }
+        let spread = exchange.local.spread(route);
+        let mut sequence = spread.get();
+        let request = Routed { route, split, head: &head, caller: &caller, cookie_identity: identity };
+        let decision = decide_by_rules(rules, &local.snapshot.overlay, &request, &mut sequence, &mut Silent);
+        spread.set(sequence);
         let chosen = endure(exchange, split, decision, || key(split, &caller, identity));
         let shadow = split.shadow.as_deref();
         let ticket = shadow.and_then(|own| shadow::sample(exchange, (split, own), &chosen, (&head, &caller, identity)));

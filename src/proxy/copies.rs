@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::pool::UpstreamPool;
 use super::worker::Worker;
 use crate::route::{Shadow, ShadowSpread, Spread, Weight};
+use crate::snapshot::RouteState;
 use crate::telemetry::{ShadowDrop, ShadowEnd, ShadowHeld, ShadowMeter, ShadowPlaces, ShadowSeries};
 
 /// After a failure the share is halved, at most once in this time.
@@ -26,7 +26,6 @@ const PROBE_EVERY_MS: u64 = 1000;
 /// The shadow of one route on one worker.
 pub(super) struct Lane {
     pub(super) series: Arc<ShadowSeries>,
-    pub(super) pool: Rc<UpstreamPool>,
     pub(super) state: Rc<LaneState>,
 }
 
@@ -155,10 +154,11 @@ impl Lanes {
     }
 
     /// Forgets the routes whose shadows are gone.
-    pub(super) fn retain(&self, shadows: &[Option<Arc<ShadowSeries>>]) {
+    pub(super) fn retain(&self, routes: &[Arc<RouteState>]) {
         let mut lanes = self.0.borrow_mut();
         if !lanes.is_empty() {
-            let kept: ahash::HashSet<*const ShadowSeries> = shadows.iter().flatten().map(Arc::as_ptr).collect();
+            let kept: ahash::HashSet<*const ShadowSeries> =
+                routes.iter().filter_map(|route| route.shadow.as_ref()).map(Arc::as_ptr).collect();
             lanes.retain(|_, (series, _)| kept.contains(&Arc::as_ptr(series)));
         }
     }

@@ -21,7 +21,7 @@ use super::record::protocol;
 use super::trace::{self, CopyOutcome, CopySpan};
 use super::worker::Worker;
 use crate::dark::{Seen, Trial};
-use crate::route::RouteId;
+use crate::route::{RouteId, UpstreamId};
 use crate::telemetry::{AccessEntry, Ender, Event, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
 
 /// A copy of a request.
@@ -41,6 +41,8 @@ pub(super) struct ShadowCopy {
 /// What the file says of a shadow's copies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
+    /// Who gets them.
+    pub(super) upstream: UpstreamId,
     /// From sending a copy to the end of its answer.
     pub(super) timeout: Duration,
     /// Copies of the route that may be under way.
@@ -113,7 +115,8 @@ impl ShadowCopy {
             path: exchange.path().into(),
         };
         let control = comparing.as_ref().and_then(|comparing| comparing.control.as_ref());
-        let pools = [Some(&ticket.lane().pool), control.map(|control| &control.pool)];
+        let pool = exchange.local.shadow_upstream(settings.upstream, ticket.worker());
+        let pools = [Some(pool), control.map(|control| &control.pool)];
         let named = pools.into_iter().flatten().any(|pool| pool.upstream.proxy_protocol.is_some());
         let ends = named.then(|| client.ends());
         Box::new(Self { ticket, head, settings, key, ends, comparing, span, told: Rc::new(told) })
@@ -133,7 +136,7 @@ impl ShadowCopy {
             // Copies come after the request. It is under way for as long as this waits.
             comparing.primary.comes(Until::Head).await;
         }
-        if worker.local().snapshot.rules.kill.all {
+        if worker.local().snapshot.overlay.kill().all {
             return self.ticket.ends(ShadowEnd::Dropped(ShadowDrop::Killed));
         }
         if !self.ticket.take_place(self.settings.max_in_flight) {
@@ -145,7 +148,8 @@ impl ShadowCopy {
             // It goes first.
             yield_now().await;
         }
-        let (pool, keeps) = (Rc::clone(&self.ticket.lane().pool), comparing.as_ref().map(|_| self.ticket.held()));
+        let pool = Rc::clone(self.told.local.shadow_upstream(self.settings.upstream, &worker));
+        let keeps = comparing.as_ref().map(|_| self.ticket.held());
         let (bytes, began) = (body.bytes(), worker.clock.now());
         let errand = Errand { pool: &pool, key: self.key, ends: self.ends, keeps: keeps.cloned(), asked: began };
         let went = errand.go(&worker, (std::mem::take(&mut self.head), body), self.settings.timeout).await;

@@ -59,7 +59,7 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
             Ok(answer::respond(exchange, respond))
         }
         Action::Split(split) => {
-            let chosen = choose::decide(exchange, &parts, split);
+            let chosen = choose::decide(exchange, &parts, (found.route, split));
             let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
             shadow::shadow(exchange, (&parts, &mut body), split, chosen);
             let incoming = forward::forward(exchange, Request::from_parts(parts, body), (route, chosen)).await?;

@@ -9,18 +9,26 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::copies::Lane;
 use super::pool::UpstreamPool;
 use super::worker::Worker;
-use crate::route::{Generation, LogSink, RouteId, Rules, Spread, UpstreamId, VariantId};
-use crate::snapshot::Snapshot;
+use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
+use crate::snapshot::{RouteState, Snapshot};
 use crate::telemetry::{Sample, VariantMeter};
 
-/// A snapshot as one worker holds it.
+/// A snapshot as one worker holds it. While the rules stay the same, what stands beside them is shared with the locals of
+/// the snapshots before and after.
 pub(super) struct Local {
     pub(super) snapshot: Arc<Snapshot>,
-    spreads: Box<[Cell<Spread>]>,
-    upstreams: Box<[OnceCell<Rc<UpstreamPool>>]>,
+    /// The snapshot's: a request asks for its route's state several times, and saves a step each time.
+    routes: Arc<[Arc<RouteState>]>,
+    spreads: Rc<[Cell<Spread>]>,
     /// Per route its lane for copies; empty when no route has a shadow.
-    lanes: Box<[OnceCell<Rc<Lane>>]>,
+    lanes: Rc<[OnceCell<Rc<Lane>>]>,
+    upstreams: PoolCells,
+    /// The upstreams as shadows use them.
+    shadow_upstreams: PoolCells,
 }
+
+/// Per upstream its pool, made or carried over at its first use.
+type PoolCells = Rc<[OnceCell<Rc<UpstreamPool>>]>;
 
 /// Where the sequences of new routes begin.
 #[derive(Clone, Copy, Debug)]
@@ -46,43 +54,72 @@ impl Beginnings {
 impl Local {
     /// The worker's state beside a snapshot. `old` is its state beside the snapshot before.
     pub(super) fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, beginnings: Beginnings) -> Self {
+        if let Some(old) = old.filter(|old| Arc::ptr_eq(&old.snapshot.rules, &snapshot.rules)) {
+            return old.following(snapshot);
+        }
         let rules = &snapshot.rules;
         let spreads = spreads(&snapshot, old, beginnings);
-        let upstreams = rules.upstreams.iter().map(|_| OnceCell::new()).collect();
-        let lanes = if snapshot.shadow_pools.is_empty() { 0 } else { rules.routes.len() };
-        let lanes = (0..lanes).map(|_| OnceCell::new()).collect();
-        Self { snapshot, spreads, upstreams, lanes }
+        let has_shadows = snapshot.routes.iter().any(|route| route.shadow.is_some());
+        let lanes = if has_shadows { unused(rules.routes.len()) } else { Rc::default() };
+        let upstreams = unused(rules.upstreams.len());
+        let shadow_upstreams = unused(if has_shadows { rules.upstreams.len() } else { 0 });
+        let routes = Arc::clone(&snapshot.routes);
+        Self { snapshot, routes, spreads, lanes, upstreams, shadow_upstreams }
     }
 
-    /// The pool of an upstream, made or carried over at its first use.
+    /// Beside a snapshot of the same rules: all goes on but the pools of upstreams that have changed.
+    fn following(&self, snapshot: Arc<Snapshot>) -> Self {
+        let kept = |pools: &PoolCells| {
+            let (old, new) = (&self.snapshot.upstreams, &snapshot.upstreams);
+            if Arc::ptr_eq(old, new) {
+                return Rc::clone(pools);
+            }
+            let same = old.iter().zip(&**new).map(|(old, new)| Arc::ptr_eq(old, new));
+            pools.iter().zip(same).map(|(pool, same)| if same { pool.clone() } else { OnceCell::new() }).collect()
+        };
+        Self {
+            routes: Arc::clone(&snapshot.routes),
+            spreads: Rc::clone(&self.spreads),
+            lanes: Rc::clone(&self.lanes),
+            upstreams: kept(&self.upstreams),
+            shadow_upstreams: kept(&self.shadow_upstreams),
+            snapshot,
+        }
+    }
+
+    /// The pool of an upstream.
     pub(super) fn upstream(&self, id: UpstreamId, worker: &Worker) -> &Rc<UpstreamPool> {
         let at = id.0 as usize;
         self.upstreams[at].get_or_init(|| {
-            let series = &self.snapshot.upstream_series[at];
-            worker.pools.adopt(&self.snapshot.rules.upstreams[at], &self.snapshot.endpoints[at], series)
+            let state = &self.snapshot.upstreams[at];
+            worker.pools.adopt(&self.snapshot.rules.upstreams[at], &state.endpoints, &state.series)
         })
     }
 
-    /// What copies for the shadow of a route use, to this upstream.
-    pub(super) fn lane(&self, route: RouteId, upstream: UpstreamId, worker: &Worker) -> Option<&Rc<Lane>> {
+    /// What copies for the shadow of a route use.
+    pub(super) fn lane(&self, route: RouteId, worker: &Worker) -> Option<&Rc<Lane>> {
         let of = route.0 as usize;
-        let series = self.snapshot.shadows.get(of)?.as_ref()?;
+        let series = self.routes.get(of)?.shadow.as_ref()?;
         Some(self.lanes.get(of)?.get_or_init(|| {
             let state = worker.lanes.adopt(series, &mut worker.random.borrow_mut());
-            let pool = self.shadow_pool(upstream, worker);
-            Rc::new(Lane { series: Arc::clone(series), pool, state })
+            Rc::new(Lane { series: Arc::clone(series), state })
         }))
     }
 
-    /// What copies use of an upstream.
-    pub(super) fn shadow_pool(&self, upstream: UpstreamId, worker: &Worker) -> Rc<UpstreamPool> {
-        let (at, snapshot) = (upstream.0 as usize, &self.snapshot);
-        worker.shadow_pools.adopt(&snapshot.rules.upstreams[at], &snapshot.endpoints[at], &snapshot.shadow_pools[at])
+    /// The pool that copies use of an upstream. Only for requests of a route with a shadow.
+    pub(super) fn shadow_upstream(&self, id: UpstreamId, worker: &Worker) -> &Rc<UpstreamPool> {
+        let at = id.0 as usize;
+        self.shadow_upstreams[at].get_or_init(|| {
+            let state = &self.snapshot.upstreams[at];
+            debug_assert!(state.shadow_series.is_some(), "every upstream has one where a route has a shadow");
+            let series = state.shadow_series.as_ref().unwrap_or(&state.series);
+            worker.shadow_pools.adopt(&self.snapshot.rules.upstreams[at], &state.endpoints, series)
+        })
     }
 
     /// Whether any endpoint of this upstream can be connected to.
     pub(super) fn usable(&self, id: UpstreamId) -> bool {
-        !self.snapshot.endpoints[id.0 as usize].is_empty()
+        !self.snapshot.upstreams[id.0 as usize].endpoints.is_empty()
     }
 
     /// The low-discrepancy sequence of a route.
@@ -92,13 +129,18 @@ impl Local {
 
     /// Where requests of a route's variant are counted.
     pub(super) fn meter(&self, route: RouteId, variant: VariantId, worker: usize) -> Option<&VariantMeter> {
-        let series = self.snapshot.series.get(route.0 as usize)?.get(usize::from(variant.0))?;
+        let series = self.routes.get(route.0 as usize)?.series.get(usize::from(variant.0))?;
         Some(series.meters.of(worker))
     }
 
     /// Where it is noted whom a route's weights sent where.
     pub(super) fn sample(&self, route: RouteId) -> Option<&Sample> {
-        self.snapshot.samples.get(route.0 as usize)?.as_deref()
+        self.routes.get(route.0 as usize)?.sample.as_deref()
+    }
+
+    /// What must be found out about the callers of a route.
+    pub(super) fn needs(&self, route: RouteId) -> Needs {
+        self.routes[route.0 as usize].needs
     }
 
     /// Whether access log lines are wanted at all.
@@ -107,9 +149,14 @@ impl Local {
     }
 }
 
+/// So many that are made at their first use.
+fn unused<T>(count: usize) -> Rc<[OnceCell<T>]> {
+    (0..count).map(|_| OnceCell::new()).collect()
+}
+
 /// A route's sequence goes on for as long as there is a route of its name: any run of consecutive draws is even,
 /// whatever the weights are. A start anew with each reload would leave the shares of quiet routes to chance.
-fn spreads(snapshot: &Snapshot, old: Option<&Local>, beginnings: Beginnings) -> Box<[Cell<Spread>]> {
+fn spreads(snapshot: &Snapshot, old: Option<&Local>, beginnings: Beginnings) -> Rc<[Cell<Spread>]> {
     let by_name = OnceCell::new();
     let known = |at: usize, name: &str| {
         let old = old?;
@@ -128,4 +175,165 @@ fn spreads(snapshot: &Snapshot, old: Option<&Local>, beginnings: Beginnings) -> 
 /// The routes' places by their names.
 fn places(rules: &Rules) -> ahash::HashMap<&str, usize> {
     rules.routes.iter().enumerate().map(|(at, route)| (route.name.as_str(), at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use http::{HeaderValue, StatusCode};
+
+    use super::super::copies::LaneState;
+    use super::super::pool::Pools;
+    use super::*;
+    use crate::identity::Witnesses;
+    use crate::route::{
+        AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Place, Protocol,
+        Respond, Route, RouteLimits, SplitState, Timeouts, Upstream, UpstreamLimits,
+    };
+    use crate::snapshot::{EndpointState, UpstreamState};
+    use crate::telemetry::{ShadowBytes, ShadowSeries, UpstreamSeries};
+
+    const BEGINNINGS: Beginnings = Beginnings { seed: 7, worker: 0, workers: 1 };
+
+    fn route(name: &str) -> Route {
+        let (body, content_type) = (bytes::Bytes::new(), HeaderValue::from_static("text/plain"));
+        Route {
+            name: name.into(),
+            place: Place::default(),
+            matches: Match::default(),
+            action: Action::Respond(Respond { status: StatusCode::NO_CONTENT, body, content_type }),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            timeouts: Timeouts::default(),
+            limits: RouteLimits::default(),
+        }
+    }
+
+    fn upstream(name: &str) -> Upstream {
+        Upstream {
+            name: name.into(),
+            revision: None,
+            endpoints: vec![],
+            balance: Balance::default(),
+            connect_timeout: Duration::from_secs(1),
+            limits: UpstreamLimits::default(),
+            proxy_protocol: None,
+            tls: None,
+        }
+    }
+
+    fn rules(routes: &[&str]) -> Arc<Rules> {
+        Arc::new(Rules {
+            listeners: vec![],
+            admin: vec![],
+            state_dir: "state".into(),
+            identity: Identity { tenant: vec![], user: vec![], trusted_proxies: vec![] },
+            segments: vec![],
+            upstreams: ["v1", "v2"].map(upstream).into(),
+            routes: routes.iter().map(|name| route(name)).collect(),
+            index: Index::default(),
+            access_log: AccessLog::default(),
+            dns: Dns::default(),
+            traces: None,
+            masks: Masks::default(),
+        })
+    }
+
+    fn endpoint(port: u16) -> Arc<EndpointState> {
+        Arc::new(EndpointState {
+            address: SocketAddr::from(([10, 0, 0, 1], port)),
+            protocol: Protocol::Http1,
+            weight: 1,
+            tls: None,
+            name: format!("10.0.0.1:{port}").into(),
+            looked_up: None,
+        })
+    }
+
+    fn upstream_state(name: &str) -> Arc<UpstreamState> {
+        let series = || Arc::new(UpstreamSeries::new(name, 1));
+        Arc::new(UpstreamState { series: series(), shadow_series: Some(series()), endpoints: [endpoint(1)].into() })
+    }
+
+    fn route_state(name: &str) -> Arc<RouteState> {
+        let shadow = ShadowSeries::new(name, "v2", Duration::ZERO, (1, &Arc::new(ShadowBytes::new(1))));
+        let shadow = Some(Arc::new(shadow));
+        Arc::new(RouteState { series: Box::default(), sample: None, shadow, needs: Needs::default() })
+    }
+
+    fn snapshot(routes: &[&str]) -> Snapshot {
+        Snapshot {
+            generation: Generation(1),
+            rules: rules(routes),
+            overlay: Overlay::new(Kill::default(), vec![SplitState::default(); routes.len()]),
+            listeners: Arc::default(),
+            routes: routes.iter().map(|name| route_state(name)).collect(),
+            upstreams: ["v1", "v2"].map(upstream_state).into(),
+            witnesses: Witnesses::default(),
+        }
+    }
+
+    /// The pool of an upstream, as a worker has it that has these.
+    fn pool<'a>(local: &'a Local, at: usize, pools: &Pools) -> &'a Rc<UpstreamPool> {
+        let (upstream, state) = (&local.snapshot.rules.upstreams[at], &local.snapshot.upstreams[at]);
+        local.upstreams[at].get_or_init(|| pools.adopt(upstream, &state.endpoints, &state.series))
+    }
+
+    fn draw(local: &Local, route: u32) -> u64 {
+        let cell = local.spread(RouteId(route));
+        cell.set(Spread(cell.get().0.wrapping_add(1)));
+        cell.get().0
+    }
+
+    #[test]
+    fn beside_the_same_rules_everything_is_shared() {
+        let first = Local::new(Arc::new(snapshot(&["a", "b"])), None, BEGINNINGS);
+        let drawn = draw(&first, 1);
+        let (series, state) = (first.snapshot.routes[0].shadow.clone().unwrap(), Rc::new(LaneState::default()));
+        let lane = first.lanes[0].get_or_init(|| Rc::new(Lane { series, state }));
+        let next = Local::new(Arc::new((*first.snapshot).clone()), Some(&first), BEGINNINGS);
+        assert!(!Arc::ptr_eq(&first.snapshot, &next.snapshot));
+        assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.lanes, &next.lanes));
+        assert!(Rc::ptr_eq(lane, next.lanes[0].get().unwrap()));
+        assert!(Rc::ptr_eq(&first.upstreams, &next.upstreams));
+        assert!(Rc::ptr_eq(&first.shadow_upstreams, &next.shadow_upstreams));
+        assert_eq!(next.spread(RouteId(1)).get().0, drawn);
+        let later = draw(&first, 1);
+        assert_eq!(next.spread(RouteId(1)).get().0, later, "requests under way draw from the same sequence");
+    }
+
+    #[test]
+    fn only_the_pool_of_an_upstream_that_changed_is_made_anew() {
+        let pools = Pools::default();
+        let first = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
+        let (v1, v2) = (Rc::clone(pool(&first, 0, &pools)), Rc::clone(pool(&first, 1, &pools)));
+        let old = &first.snapshot.upstreams;
+        let endpoints = [endpoint(2), Arc::clone(&old[1].endpoints[0])].into();
+        let moved = UpstreamState { series: Arc::clone(&old[1].series), shadow_series: None, endpoints };
+        let upstreams = [Arc::clone(&old[0]), Arc::new(moved)].into();
+        let next = Arc::new(Snapshot { upstreams, ..(*first.snapshot).clone() });
+        let next = Local::new(next, Some(&first), BEGINNINGS);
+        assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.lanes, &next.lanes));
+        assert!(Rc::ptr_eq(next.upstreams[0].get().unwrap(), &v1), "it is not even looked for");
+        assert!(next.upstreams[1].get().is_none());
+        let renewed = pool(&next, 1, &pools);
+        assert!(!Rc::ptr_eq(renewed, &v2));
+        assert!(
+            Rc::ptr_eq(&renewed.endpoints[1], &v2.endpoints[0]),
+            "with the connections of the endpoint that stayed"
+        );
+        assert!(Rc::ptr_eq(first.upstreams[1].get().unwrap(), &v2), "requests under way keep theirs");
+    }
+
+    #[test]
+    fn under_new_rules_the_sequence_of_a_route_goes_on_by_its_name() {
+        let first = Local::new(Arc::new(snapshot(&["a", "b"])), None, BEGINNINGS);
+        let drawn = [draw(&first, 0), draw(&first, 1)];
+        let next = Local::new(Arc::new(snapshot(&["b", "new", "a"])), Some(&first), BEGINNINGS);
+        assert!(!Rc::ptr_eq(&first.spreads, &next.spreads));
+        assert_eq!([2, 0].map(|at| next.spread(RouteId(at)).get().0), drawn);
+        assert!(next.upstreams.iter().all(|pool| pool.get().is_none()), "found by name at the first use");
+    }
 }

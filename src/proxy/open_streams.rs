@@ -2,9 +2,10 @@
 //! time, be it a tunnel, the body of an answer or a request that waits for one. A kill that is taken back in time closes
 //! nothing.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::client::Client;
@@ -13,7 +14,8 @@ use super::fault::Fault;
 use super::local::Local;
 use super::streams::Reader;
 use super::worker::Worker;
-use crate::route::{Route, RouteId, Rules, VariantId};
+use crate::route::{RouteId, VariantId};
+use crate::snapshot::Snapshot;
 use crate::telemetry::Fallback;
 
 const NEVER: u64 = u64::MAX;
@@ -54,37 +56,58 @@ pub(super) struct OpenStream {
 }
 
 impl Stream {
-    /// Whether these rules kill it, `routes` being theirs by name.
-    fn is_killed(&self, rules: &Rules, routes: &ahash::HashMap<&str, &Route>) -> bool {
-        let mine = self.local.snapshot.rules.route(self.route);
-        let variant = mine.split().and_then(|split| split.variants.get(usize::from(self.variant.0)));
-        let now = routes.get(mine.name.as_str()).and_then(|route| route.split());
-        let (Some(variant), Some(now)) = (variant, now) else { return false };
-        rules.kills(now, &variant.name, self.tenant.as_deref())
+    /// Whether a kill that is in force now covers it.
+    fn is_killed(&self, now: &InForce<'_>) -> bool {
+        let tenant = self.tenant.as_deref();
+        now.place(self).is_some_and(|(route, variant)| now.snapshot.overlay.kills(route, variant, tenant))
     }
 
-    fn follow(&self, rules: &Rules, routes: &ahash::HashMap<&str, &Route>, now_ms: u64) {
-        let killed = self.is_killed(rules, routes);
+    fn follow(&self, now: &InForce<'_>, now_ms: u64) {
+        let killed = self.is_killed(now);
         let since = killed.then(|| self.killed_ms.get().unwrap_or(now_ms));
         self.killed_ms.set(since);
-        let after = rules.kill.close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(NEVER));
+        let after =
+            now.snapshot.overlay.kill().close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(NEVER));
         self.due_ms.set(since.zip(after).map_or(NEVER, |(since, after)| since.saturating_add(after)));
     }
 }
 
-fn by_name(rules: &Rules) -> ahash::HashMap<&str, &Route> {
-    rules.routes.iter().map(|route| (route.name.as_str(), route)).collect()
+/// A snapshot that streams of earlier ones are looked up in.
+struct InForce<'a> {
+    snapshot: &'a Snapshot,
+    /// Its routes; made when a stream of other rules is looked up.
+    names: OnceCell<ahash::HashMap<&'a str, RouteId>>,
+}
+
+impl<'a> InForce<'a> {
+    const fn new(snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, names: OnceCell::new() }
+    }
+
+    /// The route of a stream, and its variant if the route still has it.
+    fn place(&self, stream: &Stream) -> Option<(RouteId, Option<VariantId>)> {
+        let (old, new) = (&stream.local.snapshot.rules, &self.snapshot.rules);
+        if Arc::ptr_eq(old, new) {
+            return Some((stream.route, Some(stream.variant)));
+        }
+        let names = self.names.get_or_init(|| new.numbered().map(|(id, route)| (route.name.as_str(), id)).collect());
+        let before = old.route(stream.route);
+        let variant = before.split()?.variants.get(usize::from(stream.variant.0))?;
+        let route = *names.get(before.name.as_str())?;
+        let mut variants = new.route(route).split()?.variants.iter().zip(0..).skip(1);
+        Some((route, variants.find(|(known, _)| known.name == variant.name).map(|(_, id)| VariantId(id))))
+    }
 }
 
 impl OpenStreams {
-    /// New rules hold from now on.
-    pub(super) fn follow(&self, rules: &Rules, now_ms: u64) {
+    /// This snapshot is in force from now on.
+    pub(super) fn follow(&self, snapshot: &Snapshot, now_ms: u64) {
         let list = self.list.borrow();
         if list.is_empty() {
             return;
         }
-        let routes = by_name(rules);
-        list.iter().for_each(|stream| stream.follow(rules, &routes, now_ms));
+        let now = InForce::new(snapshot);
+        list.iter().for_each(|stream| stream.follow(&now, now_ms));
         self.next_ms.set(list.iter().map(|stream| stream.due_ms.get()).min().unwrap_or(NEVER));
     }
 
@@ -150,10 +173,9 @@ impl OpenStream {
             stream
         };
         let local = worker.local();
-        if local.snapshot.generation != exchange.local.snapshot.generation {
+        if !Rc::ptr_eq(&local, &exchange.local) {
             // The kill may have come since it was decided.
-            let rules = &local.snapshot.rules;
-            stream.follow(rules, &by_name(rules), worker.now_ms());
+            stream.follow(&InForce::new(&local.snapshot), worker.now_ms());
             let next = &worker.open_streams.next_ms;
             next.set(next.get().min(stream.due_ms.get()));
         }

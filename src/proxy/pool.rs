@@ -18,7 +18,7 @@ use super::upstream_h2_io::Said;
 use super::upstream_io::Hints;
 use super::worker::Worker;
 use crate::route::{Protocol, Upstream};
-use crate::snapshot::Endpoint;
+use crate::snapshot::EndpointState;
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
 /// An idle upstream connection is closed after this: below the 60 s that servers commonly keep one.
@@ -56,7 +56,7 @@ pub(super) struct UpstreamPool {
 
 /// One endpoint's connections.
 pub(super) struct EndpointPool {
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: Arc<EndpointState>,
     pub(super) in_flight: Cell<u32>,
     pub(super) idle: RefCell<Vec<Idle>>,
     pub(super) multiplexed: RefCell<Vec<Multiplexed>>,
@@ -129,7 +129,7 @@ impl Pools {
     pub(super) fn adopt(
         &self,
         upstream: &Upstream,
-        endpoints: &Arc<[Endpoint]>,
+        endpoints: &[Arc<EndpointState>],
         series: &Arc<UpstreamSeries>,
     ) -> Rc<UpstreamPool> {
         let mut by_name = self.by_name.borrow_mut();
@@ -143,8 +143,8 @@ impl Pools {
         let pools: Box<[Rc<EndpointPool>]> = endpoints
             .iter()
             .map(|endpoint| {
-                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| kept.endpoint == *endpoint));
-                kept.map_or_else(|| Rc::new(EndpointPool::new(endpoint.clone())), Rc::clone)
+                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| Arc::ptr_eq(&kept.endpoint, endpoint)));
+                kept.map_or_else(|| Rc::new(EndpointPool::new(Arc::clone(endpoint))), Rc::clone)
             })
             .collect();
         let turns = Turns::new(&pools, upstream.balance);
@@ -205,8 +205,10 @@ const fn idle_ms_max(newer: usize) -> u64 {
 }
 
 impl UpstreamPool {
-    fn is_for(&self, upstream: &Upstream, endpoints: &[Endpoint]) -> bool {
-        self.upstream == *upstream && self.endpoints.iter().map(|pool| &pool.endpoint).eq(endpoints)
+    fn is_for(&self, upstream: &Upstream, endpoints: &[Arc<EndpointState>]) -> bool {
+        self.endpoints.len() == endpoints.len()
+            && self.endpoints.iter().zip(endpoints).all(|(pool, endpoint)| Arc::ptr_eq(&pool.endpoint, endpoint))
+            && self.upstream == *upstream
     }
 
     /// By what it is known.
@@ -246,7 +248,7 @@ impl UpstreamPool {
 }
 
 impl EndpointPool {
-    fn new(endpoint: Endpoint) -> Self {
+    fn new(endpoint: Arc<EndpointState>) -> Self {
         Self {
             endpoint,
             in_flight: Cell::new(0),
@@ -301,7 +303,7 @@ impl EndpointPool {
 
     /// A pool of the same endpoint for one client alone, whom its connections name.
     pub(super) fn naming(&self, ends: Ends) -> Self {
-        Self { names: Some(ends), ..Self::new(self.endpoint.clone()) }
+        Self { names: Some(ends), ..Self::new(Arc::clone(&self.endpoint)) }
     }
 
     /// How to speak to it.

@@ -37,11 +37,11 @@ pub(super) fn sample(
     if exchange.asked.is_some() || (exchange.survey.told && head.headers.contains_key(&MARKER)) {
         return None;
     }
-    let lane = exchange.local.lane(route, shadow.upstream, worker)?;
+    let lane = exchange.local.lane(route, worker)?;
     let share = lane.share(shadow, worker);
     let request = Sampled { method: &exchange.method, variant: chosen.variant, caller, cookie_identity, share };
     let mut spread = lane.state.spread.get();
-    let sampling = sampled(&exchange.local.snapshot.rules, split, &request, &mut spread);
+    let sampling = sampled(&exchange.local.snapshot.overlay, split, &request, &mut spread);
     lane.state.spread.set(spread);
     match sampling {
         Sampling::Out => None,
@@ -83,7 +83,7 @@ pub(super) fn shadow(
         headers.insert(http::header::HOST, host.clone());
     }
     shadow.headers.apply(headers, &values(exchange, &request_id));
-    let settings = Settings { timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
+    let settings = Settings { upstream: shadow.upstream, timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
     let copy = ShadowCopy::new(exchange, ticket, ((head, span), settings, comparing), chosen.key);
     match body {
         RequestBody::Client(body) => {
@@ -109,7 +109,7 @@ fn comparing(
     let control = controls.then(|| {
         let mut head = head_of(parts);
         let span = trace::copy(exchange, head.headers_mut(), CopyKind::Control);
-        Control { head, span, pool: exchange.local.shadow_pool(chosen.upstream, ticket.worker()) }
+        Control { head, span, pool: Rc::clone(exchange.local.shadow_upstream(chosen.upstream, ticket.worker())) }
     });
     Comparing { primary: Primary::new(Rc::clone(ticket.held())), control }
 }

@@ -367,8 +367,8 @@ pub(super) fn leave_copy(worker: &Worker, copy: &CopySpan, outcome: &CopyOutcome
 }
 
 fn scheme(exchange: &Exchange, upstream: Option<UpstreamId>, address: SocketAddr) -> &'static str {
-    let upstream = upstream.and_then(|id| exchange.local.snapshot.endpoints.get(id.0 as usize));
-    let endpoint = upstream.and_then(|all| all.iter().find(|endpoint| endpoint.address == address));
+    let upstream = upstream.and_then(|id| exchange.local.snapshot.upstreams.get(id.0 as usize));
+    let endpoint = upstream.and_then(|state| state.endpoints.iter().find(|endpoint| endpoint.address == address));
     let tls = endpoint.is_some_and(|endpoint| endpoint.protocol.scheme() == "https");
     if tls { "https" } else { "http" }
 }

@@ -22,13 +22,12 @@ impl Heard {
 
 /// Finds out what the request's route needs to know. A token that does not hold is counted and noted, and names nobody.
 pub(super) fn hear(exchange: &Exchange, headers: &HeaderMap) -> Heard {
-    let snapshot = &exchange.local.snapshot;
-    let needs = exchange.route.and_then(|route| snapshot.needs.get(route.0 as usize)).copied().unwrap_or_default();
+    let needs = exchange.route.map(|route| exchange.local.needs(route)).unwrap_or_default();
     if needs == Needs::default() {
         return Heard::default();
     }
     let claims = if needs.claims { claims(exchange, headers) } else { None };
-    let country = if needs.country { snapshot.witnesses.country(exchange.client_ip) } else { None };
+    let country = if needs.country { exchange.local.snapshot.witnesses.country(exchange.client_ip) } else { None };
     Heard { claims, country }
 }
 

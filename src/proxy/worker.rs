@@ -220,11 +220,14 @@ impl Worker {
 
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation.0;
-        self.pools.retain(&snapshot.rules.upstreams);
-        self.shadow_pools.retain(&snapshot.rules.upstreams);
-        self.lanes.retain(&snapshot.shadows);
-        self.open_streams.follow(&snapshot.rules, self.now_ms());
-        let local = Local::new(snapshot, Some(&self.local()), self.beginnings());
+        let old = self.local();
+        if !Arc::ptr_eq(&old.snapshot.rules, &snapshot.rules) {
+            self.pools.retain(&snapshot.rules.upstreams);
+            self.shadow_pools.retain(&snapshot.rules.upstreams);
+            self.lanes.retain(&snapshot.routes);
+        }
+        self.open_streams.follow(&snapshot, self.now_ms());
+        let local = Local::new(snapshot, Some(&old), self.beginnings());
         *self.local.borrow_mut() = Rc::new(local);
         self.meter().generation.store(generation, Release);
     }

@@ -2,7 +2,9 @@
 //! without drawing.
 
 use super::teller::readable;
-use super::{BUCKETS, Bucket, Rules, SampleBy, Sampled, Shadow, Split, Told, Unfit, VariantId, Weight};
+use super::{
+    BUCKETS, Bucket, EffectiveConfig, Overlay, SampleBy, Sampled, Shadow, Split, Told, Unfit, VariantId, Weight,
+};
 
 /// What becomes of a request's copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +50,14 @@ pub(super) enum Verdict {
 
 impl Shadow {
     /// What decides whether this request is copied.
-    pub(super) fn verdict(&self, rules: &Rules, split: &Split, request: &Sampled<'_>) -> Verdict {
+    pub(super) fn verdict(&self, overlay: &Overlay, split: &Split, request: &Sampled<'_>) -> Verdict {
         if request.share == Weight::ZERO {
             return Verdict::Off;
         }
         if !self.from.contains(&request.variant) {
             return Verdict::From;
         }
-        if let Some(unfit) = self.unfit(rules, request.method) {
+        if let Some(unfit) = self.unfit(overlay, request.method) {
             return Verdict::Unfit(unfit);
         }
         match (self.sample_by, self.bucket(split, request)) {
@@ -84,11 +86,17 @@ impl Split {
     /// Whether a request would be copied; `None` without a shadow. `anew` is who answers how much where each request is
     /// decided anew, and empty elsewhere.
     #[must_use]
-    pub fn copied(&self, rules: &Rules, request: &Sampled<'_>, anew: &[(String, Weight)]) -> Option<Copied> {
+    pub fn copied(
+        &self,
+        config: EffectiveConfig<'_>,
+        request: &Sampled<'_>,
+        anew: &[(String, Weight)],
+    ) -> Option<Copied> {
+        let EffectiveConfig { rules, overlay } = config;
         let shadow = self.shadow.as_deref()?;
         let sources: Vec<&str> = shadow.from.iter().map(|id| self.name_of(*id)).collect();
         let served = shadow.from.first().copied().filter(|_| !anew.is_empty()).unwrap_or(request.variant);
-        let verdict = shadow.verdict(rules, self, &Sampled { variant: served, ..*request });
+        let verdict = shadow.verdict(overlay, self, &Sampled { variant: served, ..*request });
         let mut chance = verdict.chance(request.share);
         if !anew.is_empty() {
             let answered = anew.iter().filter(|(name, _)| sources.contains(&name.as_str()));

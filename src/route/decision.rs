@@ -1,15 +1,20 @@
-//! The decision: which variant answers. The first rule that applies wins: kill, target, weight, stable.
+//! The decision: which variant answers. The first rule that applies wins: kill, latch, target, weight, stable.
 //!
 //! The same function decides for live traffic and for `explain`; the latter passes a [`Trace`] that listens.
 
 use super::predicate::all_hold;
-use super::{Bucket, Caller, Head, Key, KeyHash, Route, Rules, Salt, Split, StickyKey, Target, VariantId, Weight};
+use super::{
+    Bucket, Caller, Head, Key, KeyHash, Overlay, Route, RouteId, Rules, Salt, Split, SplitState, StickyKey, Stop,
+    Target, VariantId, Weight,
+};
 
 /// Why a variant was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// A kill.
     Kill,
+    /// The variant was rolled back.
+    Latch,
     /// A target rule.
     Target,
     /// A weight.
@@ -19,24 +24,16 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons, in the order of [`Self::index`].
-    pub const ALL: [Self; 4] = [Self::Kill, Self::Target, Self::Weight, Self::Stable];
-
     /// The word in log, metric and `explain`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
+            Self::Latch => "latch",
             Self::Target => "target",
             Self::Weight => "weight",
             Self::Stable => "stable",
         }
-    }
-
-    /// Its place in [`Self::ALL`].
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
     }
 }
 
@@ -89,9 +86,11 @@ impl Trace for Silent {
 pub enum Step<'a> {
     /// A kill of this scope applies (`all`, `route`, `tenant`, and for the owner of the bucket `variant`).
     Killed(&'static str),
+    /// The owner of the bucket is latched.
+    Latched,
     /// A target's predicates do not hold.
     TargetMissed(&'a Target),
-    /// A target holds but its variant is killed: passed over.
+    /// A target holds but its variant is killed or latched: passed over.
     TargetPassedOver(&'a Target),
     /// A target holds and takes the caller; with its bucket when it has a weight.
     TargetTaken(&'a Target, Option<Bucket>),
@@ -105,30 +104,45 @@ pub enum Step<'a> {
     Weighed(Bucket, VariantId),
 }
 
+/// A request whose route is known: what a decision depends on, beside the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Routed<'a> {
+    /// Its route.
+    pub route: RouteId,
+    /// The split of that route.
+    pub split: &'a Split,
+    /// Its head.
+    pub head: &'a Head<'a>,
+    /// Who sends it.
+    pub caller: &'a Caller<'a>,
+    /// The identity of `sticky_cookie` (also a freshly issued one): the key of last resort.
+    pub cookie_identity: Option<&'a str>,
+}
+
 /// Decides. The first rule that applies wins:
 ///
 /// 1. `kill`: everything, this route, or the caller's tenant is killed; or, at rule 4, the variant that owns the caller
 ///    is. Stable answers; a killed variant's buckets are never handed to another one.
-/// 2. `target`: the first target whose predicates hold and whose variant is not killed. With a weight, those of its
-///    audience whose bucket lies outside it stay on stable, also by `target`.
-/// 3. `weight`: some variant has a weight, and the caller's bucket says who owns it. Those in stable's share are part of
+/// 2. `latch`: at rule 4, the variant that owns the caller was rolled back. Stable answers, as with a kill.
+/// 3. `target`: the first target whose predicates hold and whose variant is neither killed nor latched. With a weight,
+///    those of its audience whose bucket lies outside it stay on stable, also by `target`.
+/// 4. `weight`: some variant has a weight, and the caller's bucket says who owns it. Those in stable's share are part of
 ///    the random sample, so their reason is `weight` too. A variant with weight 100 has everybody, also callers without
 ///    a sticky key.
-/// 4. `stable`: no variant has a weight, or the caller has no sticky key.
+/// 5. `stable`: no variant has a weight, or the caller has no sticky key.
 ///
-/// `cookie_identity` is the identity of `sticky_cookie` (also a freshly issued one): the key of last resort. A route
-/// with neither `sticky` nor `sticky_cookie` draws from `spread`, at most once a request. Allocates nothing.
-#[expect(clippy::too_many_arguments, reason = "all that a decision may depend on is an argument, and nothing else is")]
+/// A route with neither `sticky` nor `sticky_cookie` draws from `spread`, at most once a request. Allocates nothing.
+#[inline]
 pub fn decide<T: Trace>(
     rules: &Rules,
-    split: &Split,
-    head: &Head<'_>,
-    caller: &Caller<'_>,
-    cookie_identity: Option<&str>,
+    overlay: &Overlay,
+    request: &Routed<'_>,
     spread: &mut Spread,
     trace: &mut T,
 ) -> Decision {
-    if let Some(scope) = killed(rules, split, caller) {
+    let Routed { route, split, head, caller, cookie_identity } = *request;
+    let state = overlay.split(route);
+    if let Some(scope) = overlay.kill_scope(state, caller.tenant.as_deref()) {
         trace.step(Step::Killed(scope));
         return Decision::stable(Reason::Kill);
     }
@@ -136,25 +150,13 @@ pub fn decide<T: Trace>(
     for target in &split.targets {
         if !all_hold(&target.predicates, head, caller, &rules.segments) {
             trace.step(Step::TargetMissed(target));
-        } else if split.is_killed(target.serve) {
+        } else if state.stopped(target.serve).is_some() {
             trace.step(Step::TargetPassedOver(target));
         } else {
             return by_target(target, &mut source, trace);
         }
     }
-    by_weight(split, &mut source, trace)
-}
-
-/// The scope of a kill that stands above all rules.
-fn killed(rules: &Rules, split: &Split, caller: &Caller<'_>) -> Option<&'static str> {
-    if rules.kill.all {
-        return Some("all");
-    }
-    if split.killed {
-        return Some("route");
-    }
-    let tenant = caller.tenant.as_deref()?;
-    rules.kill.tenants.contains(tenant).then_some("tenant")
+    by_weight(state, &mut source, trace)
 }
 
 /// A target that holds, and whose variant lives, decides.
@@ -176,16 +178,15 @@ fn by_target<T: Trace>(target: &Target, source: &mut Source<'_, '_>, trace: &mut
 }
 
 /// Nobody was picked by hand: the bucket decides.
-fn by_weight<T: Trace>(split: &Split, source: &mut Source<'_, '_>, trace: &mut T) -> Decision {
-    let arms = || split.variants.iter().zip(0..).skip(1);
-    if arms().all(|(variant, _)| variant.weight == Weight::ZERO) {
+fn by_weight<T: Trace>(state: &SplitState, source: &mut Source<'_, '_>, trace: &mut T) -> Decision {
+    if state.is_undivided() {
         return Decision { unkeyed: !source.has_key(), ..Decision::stable(Reason::Stable) };
     }
-    let bucket = source.bucket(&split.salt, trace);
+    let bucket = source.bucket(&source.split.salt, trace);
     let owner = match bucket {
-        Some(bucket) => split.owner(bucket),
-        None => match arms().find(|(variant, _)| variant.weight == Weight::FULL) {
-            Some((_, id)) => VariantId(id),
+        Some(bucket) => state.owner(bucket),
+        None => match state.owner_of_all() {
+            Some(owner) => owner,
             None => return Decision { unkeyed: true, ..Decision::stable(Reason::Stable) },
         },
     };
@@ -193,9 +194,12 @@ fn by_weight<T: Trace>(split: &Split, source: &mut Source<'_, '_>, trace: &mut T
         trace.step(Step::Weighed(bucket, owner));
     }
     let unkeyed = bucket.is_none();
-    if split.is_killed(owner) {
-        trace.step(Step::Killed("variant"));
-        return Decision { bucket, unkeyed, ..Decision::stable(Reason::Kill) };
+    if let Some(stop) = state.stopped(owner) {
+        trace.step(match stop {
+            Stop::Kill => Step::Killed("variant"),
+            Stop::Latch => Step::Latched,
+        });
+        return Decision { bucket, unkeyed, ..Decision::stable(stop.reason()) };
     }
     let counted = if unkeyed { Counted::No } else { Counted::Yes };
     Decision { variant: owner, reason: Reason::Weight, bucket, key: source.key, counted, unkeyed }
@@ -270,11 +274,6 @@ impl Split {
             StickyKey::ClientIp => Some(Key::ClientIp(caller.client_ip.to_canonical())),
         });
         found.or_else(|| if self.sticky_cookie.is_some() { cookie_identity.map(Key::Cookie) } else { None })
-    }
-
-    /// Whether a variant is killed; stable never is.
-    fn is_killed(&self, id: VariantId) -> bool {
-        id != VariantId::STABLE && self.variants.get(usize::from(id.0)).is_some_and(|variant| variant.killed)
     }
 }
 

@@ -6,8 +6,8 @@ use ahash::{HashMap, HashSet};
 
 use super::sameness::Pair;
 use super::{
-    AccessLog, Action, EndpointSpec, Identity, ListenerSpec, Rescue, Route, Rules, Segment, Shadow, Split, TraceExport,
-    Upstream, VariantId,
+    AccessLog, Action, ArmState, EffectiveConfig, EndpointSpec, Identity, ListenerSpec, Rescue, RouteId, Rules,
+    Segment, Shadow, Split, SplitState, Stop, TraceExport, Upstream, Variant, VariantId,
 };
 
 /// How many lines a summary has at most.
@@ -23,7 +23,7 @@ const KILL_WORDS: [&str; 2] = ["revived", "killed"];
 /// order of the new file (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the
 /// last one says how many more there are. One look at each route.
 #[must_use]
-pub fn summary(old: &Rules, new: &Rules) -> Vec<String> {
+pub fn summary(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<String> {
     let pair = Pair::new(old, new);
     let mut lines = kills(&pair);
     let changes = Changes::between(&pair);
@@ -38,7 +38,7 @@ pub fn summary(old: &Rules, new: &Rules) -> Vec<String> {
         lines.truncate(SUMMARY_LINES_MAX - 1);
         lines.push(format!("and {} more changes", more + 1));
     }
-    lines.into_iter().map(|line| old.masks.covered(new.masks.covered(line))).collect()
+    lines.into_iter().map(|line| old.rules.masks.covered(new.rules.masks.covered(line))).collect()
 }
 
 /// The routes that differ, by name.
@@ -46,33 +46,49 @@ pub fn summary(old: &Rules, new: &Rules) -> Vec<String> {
 pub(super) struct Changes<'a> {
     pub(super) added: Vec<&'a str>,
     pub(super) removed: Vec<&'a str>,
-    /// Old and new, and in words what changed.
-    pub(super) changed: Vec<((&'a Route, &'a Route), Vec<String>)>,
+    /// Each with what changed, in words.
+    pub(super) changed: Vec<(Both, Vec<String>)>,
+}
+
+/// The ids of a route that both files have.
+#[derive(Clone, Copy)]
+pub(super) struct Both {
+    pub(super) old: RouteId,
+    pub(super) new: RouteId,
+}
+
+/// A split of one of two files, and what is in force of it.
+struct Arms<'a> {
+    split: &'a Split,
+    state: &'a SplitState,
 }
 
 impl<'a> Changes<'a> {
     pub(super) fn between(pair: &Pair<'a>) -> Self {
-        let mut olds: HashMap<&str, &Route> = pair.old.routes.iter().map(|r| (r.name.as_str(), r)).collect();
+        let (before, after) = (pair.old.rules, pair.new.rules);
+        let mut olds: HashMap<&str, RouteId> = before.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
         let mut changes = Self::default();
-        for new in &pair.new.routes {
-            match olds.remove(new.name.as_str()) {
-                None => changes.added.push(&new.name),
+        for (new, named) in after.numbered() {
+            match olds.remove(named.name.as_str()) {
+                None => changes.added.push(&named.name),
                 Some(old) => {
-                    let words = route(pair, old, new);
+                    let both = Both { old, new };
+                    let words = route(pair, both);
                     if !words.is_empty() {
-                        changes.changed.push(((old, new), words));
+                        changes.changed.push((both, words));
                     }
                 }
             }
         }
-        let gone = pair.old.routes.iter().filter(|route| olds.contains_key(route.name.as_str()));
+        let gone = before.routes.iter().filter(|route| olds.contains_key(route.name.as_str()));
         changes.removed = gone.map(|route| route.name.as_str()).collect();
         changes
     }
 }
 
 /// What changed in a route.
-fn route(pair: &Pair<'_>, old: &Route, new: &Route) -> Vec<String> {
+fn route(pair: &Pair<'_>, both: Both) -> Vec<String> {
+    let (old, new) = (pair.old.rules.route(both.old), pair.new.rules.route(both.new));
     let mut words = Vec::new();
     let mut changed = |same: bool, what: &str| {
         if !same {
@@ -91,27 +107,37 @@ fn route(pair: &Pair<'_>, old: &Route, new: &Route) -> Vec<String> {
         words.push(format!("{} priority {} → {}", new.name, a.priority, b.priority));
     }
     if let (Action::Split(from), Action::Split(to)) = (&old.action, &new.action) {
-        split(pair, &new.name, (from, to), &mut words);
+        let from = Arms { split: from, state: pair.old.overlay.split(both.old) };
+        let to = Arms { split: to, state: pair.new.overlay.split(both.new) };
+        arms(pair, &new.name, [&from, &to], &mut words);
+        split(pair, &new.name, (from.split, to.split), &mut words);
     }
     words
 }
 
-/// What changed in a split.
-fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
-    if old.killed != new.killed {
-        words.push(format!("{name} {}", KILL_WORDS[usize::from(new.killed)]));
+impl<'a> Arms<'a> {
+    fn each(&self) -> impl Iterator<Item = (&'a Variant, &'a ArmState)> {
+        self.split.variants.iter().zip(self.state.arms())
     }
-    for (to, id) in new.variants.iter().zip(0..) {
-        let Some(from) = old.variants.iter().find(|from| from.name == to.name) else {
-            words.push(format!("{name} {} added at {}", to.name, to.weight));
+}
+
+/// What changed in the variants of a split.
+fn arms(pair: &Pair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &mut Vec<String>) {
+    if old.state.is_killed() != new.state.is_killed() {
+        words.push(format!("{name} {}", KILL_WORDS[usize::from(new.state.is_killed())]));
+    }
+    for ((to, now), id) in new.each().zip(0..) {
+        let Some((from, was)) = old.each().find(|(from, _)| from.name == to.name) else {
+            words.push(format!("{name} {} added at {}", to.name, now.weight));
             continue;
         };
         // Stable's share follows from the others'.
-        if from.weight != to.weight && VariantId(id) != VariantId::STABLE {
-            words.push(format!("{name} {} {} → {}", to.name, from.weight, to.weight));
+        if was.weight != now.weight && VariantId(id) != VariantId::STABLE {
+            words.push(format!("{name} {} {} → {}", to.name, was.weight, now.weight));
         }
-        if from.killed != to.killed {
-            words.push(format!("{name} {} {}", to.name, KILL_WORDS[usize::from(to.killed)]));
+        let [was_killed, is_killed] = [was, now].map(|arm| arm.stopped == Some(Stop::Kill));
+        if was_killed != is_killed {
+            words.push(format!("{name} {} {}", to.name, KILL_WORDS[usize::from(is_killed)]));
         }
         if from.rescue != to.rescue {
             words.push(format!("{name} {} rescue {}", to.name, if to.rescue == Rescue::Off { "off" } else { "on" }));
@@ -121,9 +147,14 @@ fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut 
             words.push(format!("{name} {} upstream {before} → {after}", to.name));
         }
     }
-    for gone in old.variants.iter().filter(|from| new.variants.iter().all(|to| to.name != from.name)) {
-        words.push(format!("{name} {} removed, was {}", gone.name, gone.weight));
+    let is_gone = |from: &Variant| new.split.variants.iter().all(|to| to.name != from.name);
+    for (gone, was) in old.each().filter(|(from, _)| is_gone(from)) {
+        words.push(format!("{name} {} removed, was {}", gone.name, was.weight));
     }
+}
+
+/// What changed in a split beside its variants.
+fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
     if reordered(&old.variants, &new.variants, |variant| &variant.name) {
         words.push(format!("{name} variants stand in another order"));
     }
@@ -181,13 +212,14 @@ fn shadow(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut
 /// What changed in `[kill]` beyond single routes and variants.
 fn kills(Pair { old, new, .. }: &Pair<'_>) -> Vec<String> {
     let mut words = Vec::new();
-    if old.kill.all != new.kill.all {
-        words.push(format!("everything {}", KILL_WORDS[usize::from(new.kill.all)]));
+    let (old, new) = (old.overlay.kill(), new.overlay.kill());
+    if old.all != new.all {
+        words.push(format!("everything {}", KILL_WORDS[usize::from(new.all)]));
     }
-    if old.kill.tenants != new.kill.tenants {
-        words.push(format!("killed tenants {} → {}", old.kill.tenants.len(), new.kill.tenants.len()));
+    if old.tenants != new.tenants {
+        words.push(format!("killed tenants {} → {}", old.tenants.len(), new.tenants.len()));
     }
-    if old.kill.close_streams != new.kill.close_streams {
+    if old.close_streams != new.close_streams {
         words.push("kill close_streams changed".to_owned());
     }
     words
@@ -202,11 +234,10 @@ pub(super) fn beside_routes(pair: &Pair<'_>) -> Vec<String> {
 
 /// What changed beside routes and kills.
 fn tables(pair: &Pair<'_>) -> Vec<String> {
-    // All by name, so that none can be forgotten: routes and kills are told elsewhere, the index follows from routes.
+    // All by name, so that none can be forgotten: routes are told elsewhere, the index follows from them.
     let Rules {
         routes,
         index: _,
-        kill: _,
         listeners,
         admin,
         state_dir,
@@ -217,8 +248,8 @@ fn tables(pair: &Pair<'_>) -> Vec<String> {
         dns,
         traces,
         masks: _,
-    } = pair.old;
-    let new = pair.new;
+    } = pair.old.rules;
+    let new = pair.new.rules;
     let mut words = Vec::new();
     if reordered(routes, &new.routes, |route| &route.name) {
         words.push("routes stand in another order".to_owned());

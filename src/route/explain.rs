@@ -10,9 +10,9 @@ use super::nearly::nearly;
 use super::teller::Teller;
 use super::untrusted::dropped;
 use super::{
-    Action, Caller, Copied, Counted, Decision, EncodedSlash, Extractor, Facts, Head, HeaderEdits, Lookup, Masks, Place,
-    Reason, Rescue, Rewrite, Route, Rules, Sampled, Split, Spread, Template, Values, VariantId, VerifiedCert, Weight,
-    cookie, decide, normal_host, normal_path,
+    Action, Caller, Copied, Counted, Decision, EffectiveConfig, EncodedSlash, Extractor, Facts, Head, HeaderEdits,
+    Lookup, Masks, Place, Reason, Rescue, Rewrite, Route, Routed, Rules, Sampled, Split, Spread, Template, Values,
+    VariantId, VerifiedCert, Weight, cookie, decide, normal_host, normal_path,
 };
 
 /// A request as it is asked about: as a client would send it.
@@ -189,8 +189,9 @@ pub enum HeaderEdit {
 
 /// Explains a request: [`explain_briefly`], and the routes that nearly took it, which costs a look at every route.
 #[must_use]
-pub fn explain(rules: &Rules, asked: &Asked<'_>) -> Explanation {
-    let mut explanation = explain_briefly(rules, asked);
+pub fn explain(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Explanation {
+    let rules = config.rules;
+    let mut explanation = explain_briefly(config, asked);
     if let Ok(normal) = asked.normal() {
         let taken = explanation.route.as_ref().map(|route| route.name.as_str());
         let head = normal.head();
@@ -204,7 +205,8 @@ pub fn explain(rules: &Rules, asked: &Asked<'_>) -> Explanation {
 /// Explains a request at about the cost of routing it: for live traffic. A route with `sticky = []` is explained as if
 /// this request were its first.
 #[must_use]
-pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
+pub fn explain_briefly(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Explanation {
+    let rules = config.rules;
     let normal = match asked.normal() {
         Ok(normal) => normal,
         Err(why) => {
@@ -230,7 +232,7 @@ pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
     };
     if let Some(lookup) = rules.index.find(&rules.routes, &head) {
         let forwarded = if caller.trusted { rules.identity.forwarded_scheme(head.headers) } else { None };
-        explanation.follow(rules, lookup, (&head, forwarded.unwrap_or(asked.scheme)), &caller);
+        explanation.follow(config, lookup, (&head, forwarded.unwrap_or(asked.scheme)), &caller);
     }
     let odd = [("tenant", &rules.identity.tenant), ("user", &rules.identity.user)]
         .into_iter()
@@ -241,7 +243,14 @@ pub fn explain_briefly(rules: &Rules, asked: &Asked<'_>) -> Explanation {
 
 impl Explanation {
     /// What the route does with the request.
-    fn follow(&mut self, rules: &Rules, lookup: Lookup, (head, scheme): (&Head<'_>, &str), caller: &Caller<'_>) {
+    fn follow(
+        &mut self,
+        config: EffectiveConfig<'_>,
+        lookup: Lookup,
+        (head, scheme): (&Head<'_>, &str),
+        caller: &Caller<'_>,
+    ) {
+        let rules = config.rules;
         let route = rules.route(lookup.route);
         self.route =
             Some(Matched { name: route.name.clone(), place: route.place.clone(), why: why(route, head, rules) });
@@ -264,7 +273,9 @@ impl Explanation {
             }
             Action::Respond(respond) => Outcome::Respond(respond.status),
             Action::Split(split) => {
-                let (served, steps) = serve(rules, split, head, caller, lookup);
+                let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+                let request = Routed { route: lookup.route, split, head, caller, cookie_identity };
+                let (served, steps) = serve(config, &request, lookup.matched);
                 self.steps = steps;
                 variant = served.variant.clone();
                 values.variant = &variant;
@@ -316,17 +327,17 @@ fn with_query(path: &str, query: Option<&str>) -> String {
 }
 
 /// The path and query to forward. What a rewrite made of the path is masked; the request's own path is not.
-fn forwarded_path(split: &Split, head: &Head<'_>, lookup: Lookup, masks: &Masks) -> Result<String, String> {
+fn forwarded_path(split: &Split, head: &Head<'_>, matched: usize, masks: &Masks) -> Result<String, String> {
     let Rewrite { prefix, regex, host: _ } = &split.rewrite;
     let path = match (prefix, regex) {
         (None, None) => head.path.to_owned(),
         (Some(prefix), None) => {
             let prefix = Some(masks.cover_configured(prefix).into_owned());
             let shown = Rewrite { prefix, ..Rewrite::default() };
-            shown.path(head.path, lookup.matched).map_err(|error| error.to_string())?.into_owned()
+            shown.path(head.path, matched).map_err(|error| error.to_string())?.into_owned()
         }
         (_, Some(_)) => {
-            let path = split.rewrite.path(head.path, lookup.matched).map_err(|error| error.to_string())?;
+            let path = split.rewrite.path(head.path, matched).map_err(|error| error.to_string())?;
             masks.cover_configured(&path).into_owned()
         }
     };
@@ -334,10 +345,11 @@ fn forwarded_path(split: &Split, head: &Head<'_>, lookup: Lookup, masks: &Masks)
 }
 
 /// Decides, and listens.
-fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, lookup: Lookup) -> (Served, Vec<Told>) {
-    let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
-    let mut teller = Teller::new(rules, split, head, caller);
-    let mut decision = decide(rules, split, head, caller, identity, &mut Spread::default(), &mut teller);
+fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (Served, Vec<Told>) {
+    let EffectiveConfig { rules, overlay } = config;
+    let Routed { split, head, caller, cookie_identity, .. } = *routed;
+    let mut teller = Teller::new(config, routed);
+    let mut decision = decide(rules, overlay, routed, &mut Spread::default(), &mut teller);
     let Teller { told: mut steps, anew, .. } = teller;
     if split.spreads() {
         decision.bucket = None;
@@ -354,15 +366,15 @@ fn serve(rules: &Rules, split: &Split, head: &Head<'_>, caller: &Caller<'_>, loo
     let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
     let host = split.rewrite.host.as_ref();
     let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
-    let request = Sampled { method: head.method, variant: decision.variant, caller, cookie_identity: identity, share };
-    let copied = split.copied(rules, &request, &anew).map(Box::new);
+    let request = Sampled { method: head.method, variant: decision.variant, caller, cookie_identity, share };
+    let copied = split.copied(config, &request, &anew).map(Box::new);
     let served = Served {
         decision,
         variant: variant.name.clone(),
         upstream: upstream.to_owned(),
         variants: split.variants.len(),
         anew,
-        forwarded_path: forwarded_path(split, head, lookup, &rules.masks),
+        forwarded_path: forwarded_path(split, head, matched, &rules.masks),
         forwarded_host: host.map(|host| rules.masks.cover_configured(&text(host)).into_owned()),
         copied,
     };
@@ -436,6 +448,7 @@ fn upgrade_denied(route: &Route, head: &Head<'_>) -> Option<String> {
 pub(super) const fn because(reason: Reason) -> &'static str {
     match reason {
         Reason::Kill => "killed, so stable answers",
+        Reason::Latch => "rolled back, so stable answers",
         Reason::Target => "a target decides",
         Reason::Weight => "the weight decides",
         Reason::Stable => "nobody else takes it",

@@ -28,6 +28,7 @@ mod listener;
 mod masks;
 mod nearly;
 mod needs;
+mod overlay;
 mod path;
 mod predicate;
 mod query;
@@ -57,7 +58,7 @@ pub use caller::{Caller, ClientIp, Extractor, HostTemplate, Identity, PathTempla
 
 pub use cookie::cookie;
 pub use copied::Copied;
-pub use decision::{Counted, Decision, Reason, Silent, Spread, Step, Trace, decide};
+pub use decision::{Counted, Decision, Reason, Routed, Silent, Spread, Step, Trace, decide};
 pub use difference::summary;
 pub use explain::{Asked, Explanation, HeaderEdit, Matched, Outcome, Served, Told, explain, explain_briefly};
 pub use facts::{Claims, Country, Facts, Needs, TokenFault};
@@ -69,6 +70,7 @@ pub use index::{Index, Lookup};
 pub use key::Key;
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use masks::{MASKED_MIN, Masks, is_of_a_word};
+pub use overlay::{ArmState, EffectiveConfig, Kill, Overlay, SplitState, Stop};
 pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, needless_escape, normal_path};
 pub use predicate::{Head, Predicate, StringMatch};
 pub use question::Question;
@@ -76,7 +78,7 @@ pub use replay::{Copies, Led, Noted, Replay, Replayed, Seen, replay};
 pub use rule::{
     Action, Match, Place, Redirect, Rescue, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
 };
-pub use rules::{Kill, Rules};
+pub use rules::Rules;
 pub use segment::{Segment, TenantList};
 pub use shadow::{Compare, MARKER, SampleBy, Sampled, Sampling, Shadow, ShadowSpread, Unfit, sampled};
 pub use template::{Part, Template, TemplateError, TemplateFault, Values};

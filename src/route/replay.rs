@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::copied::Verdict;
 use super::what_if::Side;
 use super::{
-    Asked, Caller, Decision, Head, Key, Reason, Route, RouteId, Rules, Sampled, Silent, Split, Spread, StickyKey,
-    Variant, VariantId, Weight, cookie, decide,
+    Asked, Caller, Decision, EffectiveConfig, Key, Reason, Route, RouteId, Routed, Sampled, Silent, Split, SplitState,
+    Spread, StickyKey, Variant, VariantId, Weight, cookie, decide,
 };
 
 /// A request that was seen.
@@ -128,7 +128,11 @@ impl From<String> for Answer<'_> {
 }
 
 /// Asks both files each of these requests. A route with `sticky = []` draws in both files from the same beginning.
-pub fn replay<'a>(old: &Rules, new: &Rules, requests: impl IntoIterator<Item = Asked<'a>>) -> Replayed {
+pub fn replay<'a>(
+    old: EffectiveConfig<'_>,
+    new: EffectiveConfig<'_>,
+    requests: impl IntoIterator<Item = Asked<'a>>,
+) -> Replayed {
     let mut replay = Replay::new(old, new);
     requests.into_iter().for_each(|asked| replay.ask(&Seen { asked, led: Led::Unnoted, noted: Noted::Whole }));
     replay.replayed
@@ -144,7 +148,7 @@ pub struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// Nothing was asked yet.
     #[must_use]
-    pub fn new(old: &'a Rules, new: &'a Rules) -> Self {
+    pub fn new(old: EffectiveConfig<'a>, new: EffectiveConfig<'a>) -> Self {
         Self { before: Asking::new(old), after: Asking::new(new), replayed: Replayed::default() }
     }
 
@@ -188,15 +192,16 @@ impl<'a> Replay<'a> {
 
 /// One file, and how far its spreads have come.
 struct Asking<'a> {
-    rules: &'a Rules,
+    config: EffectiveConfig<'a>,
     names: BTreeMap<&'a str, &'a Route>,
     spreads: Vec<Spread>,
 }
 
 impl<'a> Asking<'a> {
-    fn new(rules: &'a Rules) -> Self {
-        let names = rules.routes.iter().map(|route| (route.name.as_str(), route)).collect();
-        Self { rules, names, spreads: vec![Spread::default(); rules.routes.len()] }
+    fn new(config: EffectiveConfig<'a>) -> Self {
+        let routes = &config.rules.routes;
+        let names = routes.iter().map(|route| (route.name.as_str(), route)).collect();
+        Self { config, names, spreads: vec![Spread::default(); routes.len()] }
     }
 
     /// The split of a route.
@@ -207,49 +212,47 @@ impl<'a> Asking<'a> {
     /// The route of a request.
     fn route(&self, asked: &Asked<'_>) -> Option<&'a Route> {
         let normal = asked.normal().ok()?;
-        let lookup = self.rules.index.find(&self.rules.routes, &normal.head())?;
-        Some(self.rules.route(lookup.route))
+        let rules = self.config.rules;
+        let lookup = rules.index.find(&rules.routes, &normal.head())?;
+        Some(rules.route(lookup.route))
     }
 
     /// Who answers, in words; nothing when too little is known. `home` is the old file's split whose bucket was noted.
     fn answer(&mut self, seen: &Seen<'_>, home: Option<&Split>) -> Option<Answer<'a>> {
         let Ok(normal) = seen.asked.normal() else { return Some("refused".to_owned().into()) };
         let head = normal.head();
-        let Some(lookup) = self.rules.index.find(&self.rules.routes, &head) else {
+        let EffectiveConfig { rules, overlay } = self.config;
+        let Some(lookup) = rules.index.find(&rules.routes, &head) else {
             return Some("no route".to_owned().into());
         };
         let RouteId(id) = lookup.route;
-        let route = self.rules.route(lookup.route);
+        let route = rules.route(lookup.route);
         let Some(split) = route.split() else { return Some(route.name.clone().into()) };
-        let caller = self.rules.identity.caller(seen.asked.peer, &head, seen.asked.facts);
-        let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
-        let key = split.sticky_key(&caller, identity);
+        let caller = rules.identity.caller(seen.asked.peer, &head, seen.asked.facts);
+        let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+        let key = split.sticky_key(&caller, cookie_identity);
         let spread = &mut self.spreads[id as usize];
-        let decision = decide(self.rules, split, &head, &caller, identity, spread, &mut Silent);
+        let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity };
+        let decision = decide(rules, overlay, &request, spread, &mut Silent);
         let variant = match seen.noted {
             Noted::Whole => chosen(split, decision),
             Noted::Picked => by_picking(split, decision)?,
-            Noted::Weighed { bucket, .. } => self.by_bucket(split, decision, (home?, bucket, key.as_ref()))?,
+            Noted::Weighed { bucket, .. } => self.by_bucket(&request, decision, (home?, bucket, key.as_ref()))?,
         };
-        let copied = self.copied(split, &variant.name, (&head, &caller, identity), (seen.noted, home));
-        let upstream = self.rules.upstreams.get(variant.upstream.0 as usize).map(|upstream| upstream.name.as_str());
+        let copied = self.copied(&request, &variant.name, (seen.noted, home));
+        let upstream = rules.upstreams.get(variant.upstream.0 as usize).map(|upstream| upstream.name.as_str());
         Some(Answer { words: format!("{} {}", route.name, variant.name), upstream, copied })
     }
 
     /// Whether a request that this variant answers is copied.
-    fn copied(
-        &self,
-        split: &Split,
-        variant: &str,
-        (head, caller, identity): (&Head<'_>, &Caller<'_>, Option<&str>),
-        (noted, home): (Noted<'_>, Option<&Split>),
-    ) -> Chance {
+    fn copied(&self, request: &Routed<'_>, variant: &str, (noted, home): (Noted<'_>, Option<&Split>)) -> Chance {
+        let Routed { split, head, caller, cookie_identity, .. } = *request;
         let Some(shadow) = split.shadow.as_deref() else { return Chance::NoShadow };
         let named = split.variants.iter().position(|known| known.name == variant);
         let variant = VariantId(u16::try_from(named.unwrap_or_default()).unwrap_or_default());
         let share = shadow.weight;
-        let request = Sampled { method: head.method, variant, caller, cookie_identity: identity, share };
-        let verdict = shadow.verdict(self.rules, split, &request);
+        let request = Sampled { method: head.method, variant, caller, cookie_identity, share };
+        let verdict = shadow.verdict(self.config.overlay, split, &request);
         let by_key = matches!(verdict, Verdict::Bucket(_) | Verdict::Unkeyed | Verdict::Issued);
         if by_key && share != Weight::FULL && !is_known(split, noted, (caller, home)) {
             return Chance::Untold;
@@ -260,21 +263,27 @@ impl<'a> Asking<'a> {
     /// Whoever the weights give a noted bucket.
     fn by_bucket<'s>(
         &self,
-        split: &'s Split,
+        request: &Routed<'s>,
         decision: Decision,
         (home, bucket, key): (&Split, Option<u32>, Option<&Key<'_>>),
-    ) -> Option<&'s Variant> {
+    ) -> Option<&'s Variant>
+    where
+        'a: 's,
+    {
+        let Routed { route, split, .. } = *request;
         match decision.reason {
-            // A killed variant's caller has a bucket, which is not that of the log.
+            // A stopped variant's caller has a bucket, which is not that of the log.
             Reason::Kill if decision.bucket.is_none() => return Some(chosen(split, decision)),
             Reason::Target => return Some(chosen(split, decision)),
-            Reason::Kill | Reason::Weight | Reason::Stable => {}
+            Reason::Kill | Reason::Latch | Reason::Weight | Reason::Stable => {}
         }
         let same = split.salt == home.salt && split.sticky == home.sticky && split.sticky_cookie == home.sticky_cookie;
         match bucket {
-            Some(bucket) if same => Some(Side { split, killed: self.rules.kill.all || split.killed }.serving(bucket)),
+            Some(bucket) if same => Some(Side::new(self.config, route, split).serving(bucket)),
             // Nobody had a key, or it leads to another bucket now; what is known of the caller may still be enough.
-            _ if is_certain(split) || key.is_some() || (bucket.is_none() && same) => Some(chosen(split, decision)),
+            _ if is_certain(self.config.overlay.split(route)) || key.is_some() || (bucket.is_none() && same) => {
+                Some(chosen(split, decision))
+            }
             _ => None,
         }
     }
@@ -285,7 +294,7 @@ fn by_picking(split: &Split, decision: Decision) -> Option<&Variant> {
     let by_rule = match decision.reason {
         Reason::Target => !decision.unkeyed,
         Reason::Kill => decision.bucket.is_none(),
-        Reason::Weight | Reason::Stable => false,
+        Reason::Latch | Reason::Weight | Reason::Stable => false,
     };
     by_rule.then(|| chosen(split, decision))
 }
@@ -295,9 +304,8 @@ fn chosen(split: &Split, decision: Decision) -> &Variant {
 }
 
 /// Whether every bucket has the same owner.
-fn is_certain(split: &Split) -> bool {
-    let arms = || split.variants.iter().skip(usize::from(VariantId::STABLE.0) + 1);
-    arms().all(|arm| arm.weight == Weight::ZERO) || arms().any(|arm| arm.weight == Weight::FULL)
+fn is_certain(state: &SplitState) -> bool {
+    state.is_undivided() || state.owner_of_all().is_some()
 }
 
 /// Whether the sticky key that a request seems to have is the one that it had: a log knows tenants and addresses, but

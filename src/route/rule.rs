@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{
-    Bucket, EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, Salt, SegmentId, Shadow,
-    StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
+    EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, Salt, SegmentId, Shadow, StickyKey,
+    Template, UpstreamId, VariantId, Weight, normal_path,
 };
 
 /// Where something stands in the files that were read, for people.
@@ -79,27 +79,19 @@ pub struct Split {
     pub salt: Salt,
     /// Target rules, in order.
     pub targets: Vec<Target>,
-    /// `kill.all` or `kill.routes` names this route.
-    pub killed: bool,
     /// The rewrite before forwarding.
     pub rewrite: Rewrite,
     /// Who gets copies of its requests.
     pub shadow: Option<Box<Shadow>>,
 }
 
-/// One arm.
+/// One arm. Its weight is in the [`SplitState`](super::SplitState) of its split.
 #[derive(Clone, Debug)]
 pub struct Variant {
     /// `stable`, `canary` or a given name.
     pub name: String,
     /// Who answers.
     pub upstream: UpstreamId,
-    /// Its share; for stable what the others leave.
-    pub weight: Weight,
-    /// Its first bucket; stable: the sum of the others' weights.
-    pub start: u32,
-    /// `kill.variants` names it.
-    pub killed: bool,
     /// Whether stable answers for it when it cannot be connected to.
     pub rescue: Rescue,
 }
@@ -111,19 +103,6 @@ pub enum Rescue {
     Connect,
     /// Only when it has no endpoint at all.
     Off,
-}
-
-impl Split {
-    /// The variant that owns `bucket` by weight alone; stable when nobody else does.
-    #[must_use]
-    pub fn owner(&self, bucket: Bucket) -> VariantId {
-        for (i, variant) in self.variants.iter().enumerate().skip(1) {
-            if bucket.number().wrapping_sub(variant.start) < variant.weight.millionths() {
-                return VariantId(u16::try_from(i).unwrap_or(0));
-            }
-        }
-        VariantId::STABLE
-    }
 }
 
 /// One `[[route.target]]`.

@@ -4,13 +4,14 @@
 use ahash::{HashMap, HashSet};
 
 use super::{
-    Action, PathPattern, Predicate, Rewrite, Rules, Segment, SegmentId, Shadow, StringMatch, Target, UpstreamId,
+    Action, EffectiveConfig, PathPattern, Predicate, Rewrite, Rules, Segment, SegmentId, Shadow, StringMatch, Target,
+    UpstreamId,
 };
 
 /// Two files, side by side.
 pub(super) struct Pair<'a> {
-    pub(super) old: &'a Rules,
-    pub(super) new: &'a Rules,
+    pub(super) old: EffectiveConfig<'a>,
+    pub(super) new: EffectiveConfig<'a>,
     /// Names of segments that have the same members in both; found once, since their lists may be long.
     kept: HashSet<&'a str>,
 }
@@ -55,13 +56,13 @@ impl Shadow {
 }
 
 impl<'a> Pair<'a> {
-    pub(super) fn new(old: &'a Rules, new: &'a Rules) -> Self {
+    pub(super) fn new(old: EffectiveConfig<'a>, new: EffectiveConfig<'a>) -> Self {
         let mut pair = Self { old, new, kept: HashSet::default() };
         let olds: HashMap<&str, &Segment> =
-            old.segments.iter().map(|segment| (segment.name.as_str(), segment)).collect();
+            old.rules.segments.iter().map(|segment| (segment.name.as_str(), segment)).collect();
         // A segment may refer to another one: what is kept grows until nothing is added.
         loop {
-            let more = new.segments.iter().filter(|segment| {
+            let more = new.rules.segments.iter().filter(|segment| {
                 let before = olds.get(segment.name.as_str());
                 !pair.kept.contains(segment.name.as_str())
                     && before.is_some_and(|before| pair.predicates(&before.predicates, &segment.predicates))
@@ -77,7 +78,7 @@ impl<'a> Pair<'a> {
     pub(super) fn upstreams(&self, old: UpstreamId, new: UpstreamId) -> (&'a str, &'a str) {
         let name =
             |rules: &'a Rules, id: UpstreamId| rules.upstreams.get(id.0 as usize).map_or("?", |u| u.name.as_str());
-        (name(self.old, old), name(self.new, new))
+        (name(self.old.rules, old), name(self.new.rules, new))
     }
 
     /// Whether both predicates ask the same.
@@ -127,7 +128,7 @@ impl<'a> Pair<'a> {
     fn segment(&self, old: SegmentId, new: SegmentId) -> bool {
         let of =
             |rules: &'a Rules, id: SegmentId| rules.segments.get(id.0 as usize).map(|segment| segment.name.as_str());
-        let (before, after) = (of(self.old, old), of(self.new, new));
+        let (before, after) = (of(self.old.rules, old), of(self.new.rules, new));
         before == after && after.is_some_and(|name| self.kept(name))
     }
 

@@ -31,8 +31,9 @@ impl TenantList {
 
     /// Whether it has `name`.
     #[must_use]
+    #[inline]
     pub fn contains(&self, name: &str) -> bool {
-        self.0.contains(name)
+        !self.is_empty() && self.0.contains(name)
     }
 
     /// How many names it has.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
-use super::{Bucket, Caller, HeaderEdits, Place, Rules, Salt, Split, Spread, UpstreamId, VariantId, Weight};
+use super::{Bucket, Caller, HeaderEdits, Overlay, Place, Salt, Split, Spread, UpstreamId, VariantId, Weight};
 
 /// `[route.shadow]`.
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ impl ShadowSpread {
 /// Decides whether a request is copied. By request, `spread` is drawn from once for each request of a variant in
 /// [`Shadow::from`]. By key, the same callers are sampled always, on every replica, and those of a smaller share are
 /// among those of a larger one; a caller without a key is sampled at 100 % alone. Allocates nothing.
-pub fn sampled(rules: &Rules, split: &Split, request: &Sampled<'_>, spread: &mut ShadowSpread) -> Sampling {
+pub fn sampled(overlay: &Overlay, split: &Split, request: &Sampled<'_>, spread: &mut ShadowSpread) -> Sampling {
     let Some(shadow) = &split.shadow else { return Sampling::Out };
     if request.share == Weight::ZERO || !shadow.from.contains(&request.variant) {
         return Sampling::Out;
@@ -177,7 +177,7 @@ pub fn sampled(rules: &Rules, split: &Split, request: &Sampled<'_>, spread: &mut
         Some(bucket) => bucket.number() < request.share.millionths(),
         None => request.share == Weight::FULL,
     };
-    match (within, shadow.unfit(rules, request.method)) {
+    match (within, shadow.unfit(overlay, request.method)) {
         (false, _) => Sampling::Out,
         (true, Some(unfit)) => Sampling::Dropped(unfit),
         (true, None) => Sampling::In,
@@ -194,8 +194,8 @@ impl Shadow {
 
     /// Why no request of this method is copied now.
     #[must_use]
-    pub fn unfit(&self, rules: &Rules, method: &Method) -> Option<Unfit> {
-        if rules.kill.all {
+    pub fn unfit(&self, overlay: &Overlay, method: &Method) -> Option<Unfit> {
+        if overlay.kill().all {
             Some(Unfit::Killed)
         } else if self.methods.contains(method) {
             None

@@ -6,16 +6,16 @@ use std::ops::Range;
 use super::explain::because;
 use super::lacking::Lacking;
 use super::{
-    Bucket, Caller, Counted, Explanation, Head, HeaderEdit, Outcome, Rules, Salt, Split, Step, Target, Told, Trace,
-    VariantId, Weight,
+    Bucket, Counted, EffectiveConfig, Explanation, HeaderEdit, Outcome, Routed, Rules, Salt, Split, SplitState, Step,
+    Stop, Target, Told, Trace, VariantId, Weight,
 };
 
 /// Writes down each step of a decision.
 pub(super) struct Teller<'a> {
     rules: &'a Rules,
+    request: &'a Routed<'a>,
     split: &'a Split,
-    head: &'a Head<'a>,
-    caller: &'a Caller<'a>,
+    state: &'a SplitState,
     /// What was told.
     pub(super) told: Vec<Told>,
     /// Who answers how much, where each request is decided anew.
@@ -23,8 +23,9 @@ pub(super) struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    pub(super) const fn new(rules: &'a Rules, split: &'a Split, head: &'a Head<'a>, caller: &'a Caller<'a>) -> Self {
-        Self { rules, split, head, caller, told: Vec::new(), anew: Vec::new() }
+    pub(super) fn new(config: EffectiveConfig<'a>, request: &'a Routed<'a>) -> Self {
+        let (rules, state) = (config.rules, config.overlay.split(request.route));
+        Self { rules, request, split: request.split, state, told: Vec::new(), anew: Vec::new() }
     }
 
     /// `target 2 (routes.toml:40)`.
@@ -41,15 +42,13 @@ impl<'a> Teller<'a> {
 
     /// Who owns a bucket, and which ones are theirs.
     fn range(&self, owner: VariantId) -> Option<Range<u32>> {
-        let variant = self.split.variants.get(usize::from(owner.0))?;
-        Some(variant.start..variant.start + variant.weight.millionths())
+        let arm = self.state.arms().get(usize::from(owner.0))?;
+        Some(arm.start..arm.start + arm.weight.millionths())
     }
 
-    /// Notes who answers how much: these variants, and stable the rest, also in the place of those that are killed.
+    /// Notes who answers how much: these variants, and stable the rest, also in the place of those that are stopped.
     fn shares(&mut self, arms: impl IntoIterator<Item = (VariantId, Weight)>) {
-        let is_served = |id: VariantId| {
-            id != VariantId::STABLE && !self.split.variants.get(usize::from(id.0)).is_some_and(|v| v.killed)
-        };
+        let is_served = |id: VariantId| id != VariantId::STABLE && self.state.stopped(id).is_none();
         let served = arms.into_iter().filter(|(id, weight)| is_served(*id) && *weight > Weight::ZERO);
         let mut anew: Vec<_> = served.map(|(id, weight)| (self.variant(id).to_owned(), weight)).collect();
         let taken: u32 = anew.iter().map(|(_, weight)| weight.millionths()).sum();
@@ -62,12 +61,18 @@ impl<'a> Teller<'a> {
 
     /// The weights of a route where nothing sticks.
     fn by_weights(&mut self) -> Told {
-        let arms: Vec<_> = (0..).map(VariantId).zip(self.split.variants.iter().map(|v| v.weight)).skip(1).collect();
-        self.shares(arms);
-        let killed = self.split.variants.iter().filter(|v| v.killed && v.weight > Weight::ZERO);
-        let killed: Vec<_> = killed.map(|variant| variant.name.as_str()).collect();
-        let since = if killed.is_empty() { String::new() } else { format!("; killed: {}", killed.join(", ")) };
-        told(format!("{}{since}", anew(&self.anew)))
+        let arms = self.state.arms();
+        self.shares((0..).map(VariantId).zip(arms.iter().map(|arm| arm.weight)).skip(1));
+        let mut text = anew(&self.anew);
+        for stop in [Stop::Kill, Stop::Latch] {
+            let stopped =
+                arms.iter().zip(0..).filter(|(arm, _)| arm.stopped == Some(stop) && arm.weight > Weight::ZERO);
+            let stopped: Vec<_> = stopped.map(|(_, id)| self.variant(VariantId(id))).collect();
+            if !stopped.is_empty() {
+                text = format!("{text}; {}: {}", stop.name(), stopped.join(", "));
+            }
+        }
+        told(text)
     }
 
     fn by_target(&mut self, target: &Target, bucket: Option<Bucket>, verb: &str) -> Told {
@@ -101,16 +106,19 @@ impl<'a> Teller<'a> {
 impl Trace for Teller<'_> {
     fn step(&mut self, step: Step<'_>) {
         let told = match step {
-            // Who is killed was told with the shares.
-            Step::Killed("variant") if self.split.spreads() => return,
+            // Who is stopped was told with the shares.
+            Step::Killed("variant") | Step::Latched if self.split.spreads() => return,
             Step::Weighed(..) if self.split.spreads() => self.by_weights(),
             Step::Killed(scope) => told(format!("kill: {scope}")),
+            Step::Latched => told("latch: variant".to_owned()),
             Step::TargetMissed(target) => {
-                let lacking = Lacking { rules: self.rules, head: self.head, caller: self.caller };
+                let Routed { head, caller, .. } = *self.request;
+                let lacking = Lacking { rules: self.rules, head, caller };
                 told(format!("{} does not hold: {}", self.name(target), lacking.of(&target.predicates)))
             }
             Step::TargetPassedOver(target) => {
-                told(format!("{} is passed over: {} is killed", self.name(target), self.variant(target.serve)))
+                let stopped = self.state.stopped(target.serve).map_or("stopped", Stop::name);
+                told(format!("{} is passed over: {} is {stopped}", self.name(target), self.variant(target.serve)))
             }
             Step::TargetTaken(target, bucket) => {
                 self.by_target(target, bucket, &format!("serves {}", self.variant(target.serve)))

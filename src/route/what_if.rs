@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::difference::{Changes, beside_routes};
+use super::difference::{Both, Changes, beside_routes};
 use super::sameness::Pair;
-use super::{Action, BUCKETS, Bucket, Route, Rules, Split, Upstream, Variant, Weight};
+use super::{Action, BUCKETS, Bucket, EffectiveConfig, RouteId, Split, SplitState, Upstream, Variant, Weight};
 
 /// What changes from one file to another.
 #[derive(Clone, Debug, Default)]
@@ -76,15 +76,18 @@ impl Moved {
 
 /// Compares two files route by route.
 #[must_use]
-pub fn compare(old: &Rules, new: &Rules) -> Comparison {
+pub fn compare(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Comparison {
     let pair = Pair::new(old, new);
     let Changes { added, removed, changed: differing } = Changes::between(&pair);
     let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     let mut changed: Vec<RouteChange> = differing
         .into_iter()
-        .map(|((from, to), words)| RouteChange { route: to.name.clone(), words, moved: moved(&pair, from, to) })
+        .map(|(both, words)| {
+            let route = new.rules.route(both.new).name.clone();
+            RouteChange { route, words, moved: moved(&pair, both) }
+        })
         .collect();
-    if old.kill.all != new.kill.all {
+    if old.overlay.kill().all != new.overlay.kill().all {
         changed.extend(unchanged_splits(&pair, &changed));
     }
     Comparison {
@@ -94,61 +97,66 @@ pub fn compare(old: &Rules, new: &Rules) -> Comparison {
         others: beside_routes(&pair),
         moved_upstreams: moved_upstreams(old, new),
     }
-    .covered([&old.masks, &new.masks])
+    .covered([&old.rules.masks, &new.rules.masks])
 }
 
 /// Upstreams that have other endpoints than before.
-fn moved_upstreams(old: &Rules, new: &Rules) -> Vec<MovedUpstream> {
-    let olds: ahash::HashMap<&str, &Upstream> = old.upstreams.iter().map(|one| (one.name.as_str(), one)).collect();
+fn moved_upstreams(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<MovedUpstream> {
+    let (before, after) = (old.rules, new.rules);
+    let olds: ahash::HashMap<&str, &Upstream> = before.upstreams.iter().map(|one| (one.name.as_str(), one)).collect();
     let elsewhere = |one: &&Upstream| olds.get(one.name.as_str()).is_some_and(|old| old.endpoints != one.endpoints);
     let answers = |upstream: &Upstream| {
         let answered =
-            new.routes.iter().filter_map(|route| Some((route, route.split()?))).flat_map(|(route, split)| {
-                let shares = Side { split, killed: new.kill.all || split.killed }.shares();
-                let here = |variant: &Variant| new.upstreams.get(variant.upstream.0 as usize) == Some(upstream);
+            after.numbered().filter_map(|(id, route)| Some((route, Side::of(new, id)?))).flat_map(|(route, side)| {
+                let shares = side.shares();
+                let here = |variant: &Variant| after.upstreams.get(variant.upstream.0 as usize) == Some(upstream);
                 let mine = shares.into_values().filter(move |(variant, _)| here(variant));
                 mine.map(|(variant, millionths)| (route.name.clone(), variant.name.clone(), millionths))
             });
         answered.collect()
     };
-    let moved = new.upstreams.iter().filter(elsewhere);
+    let moved = after.upstreams.iter().filter(elsewhere);
     moved.map(|one| MovedUpstream { upstream: one.name.clone(), answers: answers(one) }).collect()
 }
 
 /// Routes that change only because everything is killed or revived.
 fn unchanged_splits(pair: &Pair<'_>, changed: &[RouteChange]) -> Vec<RouteChange> {
     let told: ahash::HashSet<&str> = changed.iter().map(|change| change.route.as_str()).collect();
-    let olds: ahash::HashMap<&str, &Route> = pair.old.routes.iter().map(|route| (route.name.as_str(), route)).collect();
-    let both = pair.new.routes.iter().filter_map(|new| Some((*olds.get(new.name.as_str())?, new)));
-    both.filter(|(_, new)| !told.contains(new.name.as_str()) && new.split().is_some_and(|s| s.variants.len() > 1))
-        .map(|(old, new)| RouteChange {
+    let (before, after) = (pair.old.rules, pair.new.rules);
+    let olds: ahash::HashMap<&str, RouteId> = before.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
+    let word = if pair.new.overlay.kill().all { "killed" } else { "revived" };
+    let splits = after.numbered().filter(|(_, new)| new.split().is_some_and(|split| split.variants.len() > 1));
+    splits
+        .filter(|(_, new)| !told.contains(new.name.as_str()))
+        .filter_map(|(id, new)| Some((new, Both { old: *olds.get(new.name.as_str())?, new: id })))
+        .map(|(new, both)| RouteChange {
             route: new.name.clone(),
-            words: vec![format!("{} {} by kill.all", new.name, if pair.new.kill.all { "killed" } else { "revived" })],
-            moved: moved(pair, old, new),
+            words: vec![format!("{} {word} by kill.all", new.name)],
+            moved: moved(pair, both),
         })
         .collect()
 }
 
 /// Who gets another variant of a route.
-fn moved(pair: &Pair<'_>, old: &Route, new: &Route) -> Moved {
+fn moved(pair: &Pair<'_>, both: Both) -> Moved {
+    let (old, new) = (pair.old.rules.route(both.old), pair.new.rules.route(both.new));
     let (Action::Split(from), Action::Split(to)) = (&old.action, &new.action) else {
         return Moved::Unknown("the route does not forward in both files");
     };
-    let Pair { old: before, new: after, .. } = pair;
+    let Pair { old: before, new: after, .. } = *pair;
     let (a, b) = (&old.matches, &new.matches);
     let same_match = a.hosts == b.hosts && a.paths == b.paths && a.methods == b.methods && a.priority == b.priority;
-    let killed = |rules: &Rules, split: &Split| rules.kill.all || split.killed;
     for (unknown, why) in [
         (!same_match || !pair.predicates(&a.predicates, &b.predicates), "the route takes other requests than before"),
-        (before.identity != after.identity, "identity is read in another way"),
-        (before.kill.tenants != after.kill.tenants, "other tenants are killed"),
+        (before.rules.identity != after.rules.identity, "identity is read in another way"),
+        (before.overlay.kill().tenants != after.overlay.kill().tenants, "other tenants are killed"),
         (!pair.targets(&from.targets, &to.targets), "its targets differ"),
     ] {
         if unknown {
             return Moved::Unknown(why);
         }
     }
-    let sides = [Side { split: from, killed: killed(before, from) }, Side { split: to, killed: killed(after, to) }];
+    let sides = [Side::new(before, both.old, from), Side::new(after, both.new, to)];
     if let (true, [Some(one), Some(other)]) = (from.targets.is_empty(), sides.each_ref().map(Side::only)) {
         return Moved::Exactly(all(pair, one, other));
     }
@@ -189,25 +197,36 @@ fn hop<'a>(pair: &Pair<'a>, old: &'a Variant, new: &'a Variant) -> Option<(&'a s
 
 /// A split on one side of the comparison.
 pub(super) struct Side<'a> {
-    pub(super) split: &'a Split,
+    split: &'a Split,
+    state: &'a SplitState,
     /// By `kill.all` or `kill.routes`.
-    pub(super) killed: bool,
+    killed: bool,
 }
 
 impl<'a> Side<'a> {
-    /// The variant that serves a bucket; a killed one's is stable's.
+    pub(super) fn new(config: EffectiveConfig<'a>, route: RouteId, split: &'a Split) -> Self {
+        let state = config.overlay.split(route);
+        Self { split, state, killed: config.overlay.kill().all || state.is_killed() }
+    }
+
+    /// The split of a route, if it has one.
+    fn of(config: EffectiveConfig<'a>, route: RouteId) -> Option<Self> {
+        Some(Self::new(config, route, config.rules.route(route).split()?))
+    }
+
+    /// The variant that serves a bucket; a stopped one's is stable's.
     pub(super) fn serving(&self, bucket: u32) -> &'a Variant {
-        let variants = &self.split.variants;
-        let owner = &variants[usize::from(self.split.owner(Bucket(bucket)).0)];
-        if self.killed || owner.killed { &variants[0] } else { owner }
+        let owner = self.state.owner(Bucket(bucket));
+        let stopped = self.killed || self.state.stopped(owner).is_some();
+        &self.split.variants[if stopped { 0 } else { usize::from(owner.0) }]
     }
 
     /// How many millionths of the callers each variant serves, by its name.
     fn shares(&self) -> BTreeMap<&'a str, (&'a Variant, u32)> {
         let mut shares = BTreeMap::new();
-        for variant in self.split.variants.iter().filter(|variant| variant.weight > Weight::ZERO) {
-            let serving = self.serving(variant.start);
-            shares.entry(serving.name.as_str()).or_insert((serving, 0)).1 += variant.weight.millionths();
+        for arm in self.state.arms().iter().filter(|arm| arm.weight > Weight::ZERO) {
+            let serving = self.serving(arm.start);
+            shares.entry(serving.name.as_str()).or_insert((serving, 0)).1 += arm.weight.millionths();
         }
         shares
     }
@@ -238,8 +257,8 @@ fn shuffled(pair: &Pair<'_>, old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
 
 /// The buckets that change hands: between two borders nothing changes, so one look at each interval is enough.
 fn flows(pair: &Pair<'_>, old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
-    let arms = old.split.variants.iter().chain(&new.split.variants);
-    let mut borders: Vec<u32> = arms.flat_map(|v| [v.start, v.start + v.weight.millionths()]).collect();
+    let arms = old.state.arms().iter().chain(new.state.arms());
+    let mut borders: Vec<u32> = arms.flat_map(|arm| [arm.start, arm.start + arm.weight.millionths()]).collect();
     borders.extend([0, BUCKETS]);
     borders.retain(|border| *border <= BUCKETS);
     borders.sort_unstable();

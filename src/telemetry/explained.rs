@@ -4,19 +4,16 @@
 use serde_json::{Value, json};
 
 use crate::route::{
-    Asked, Copied, Counted, Explanation, Facts, HeaderEdit, Matched, Outcome, Rules, Served, Split, TokenFault, Told,
-    Weight, explain,
+    Asked, Copied, Counted, EffectiveConfig, Explanation, Facts, HeaderEdit, Matched, Outcome, Route, RouteId, Served,
+    Stop, TokenFault, Told, Weight, explain,
 };
 
 /// Explains a request, with the routes that nearly took it and the ranges of the route's variants.
 #[must_use]
-pub fn explained(rules: &Rules, asked: &Asked<'_>) -> Value {
-    let explanation = explain(rules, asked);
-    let split = explanation
-        .route
-        .as_ref()
-        .and_then(|taken| rules.routes.iter().find(|route| route.name == taken.name))
-        .and_then(|route| route.split());
+pub fn explained(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Value {
+    let explanation = explain(config, asked);
+    let taken = explanation.route.as_ref();
+    let taken = taken.and_then(|taken| config.rules.numbered().find(|(_, route)| route.name == taken.name));
     let mut value = json!({
         "method": explanation.method,
         "host": explanation.host,
@@ -28,7 +25,7 @@ pub fn explained(rules: &Rules, asked: &Asked<'_>) -> Value {
         "token": token(&asked.facts),
         "route": explanation.route.as_ref().map(matched),
         "steps": explanation.steps.iter().map(step).collect::<Vec<_>>(),
-        "variants": split.map(|split| variants(rules, split)),
+        "variants": taken.and_then(|(id, route)| variants(config, id, route)),
     });
     outcome(&mut value, &explanation);
     value["dropped"] = explanation.dropped.as_slice().into();
@@ -58,18 +55,19 @@ fn step(told: &Told) -> Value {
     json!({ "text": told.text, "bucket": told.bucket, "salt": told.salt, "range": range })
 }
 
-fn variants(rules: &Rules, split: &Split) -> Vec<Value> {
-    let owned = split.variants.iter().map(|variant| {
-        let upstream = rules.upstreams.get(variant.upstream.0 as usize).map(|upstream| upstream.name.as_str());
+fn variants(config: EffectiveConfig<'_>, id: RouteId, route: &Route) -> Option<Vec<Value>> {
+    let arms = route.split()?.variants.iter().zip(config.overlay.split(id).arms());
+    let owned = arms.map(|(variant, arm)| {
+        let upstream = config.rules.upstreams.get(variant.upstream.0 as usize).map(|upstream| upstream.name.as_str());
         json!({
             "name": variant.name,
             "upstream": upstream,
-            "weight": variant.weight.percent(),
-            "range": [variant.start, variant.start + variant.weight.millionths()],
-            "killed": variant.killed,
+            "weight": arm.weight.percent(),
+            "range": [arm.start, arm.start + arm.weight.millionths()],
+            "killed": arm.stopped == Some(Stop::Kill),
         })
     });
-    owned.collect()
+    Some(owned.collect())
 }
 
 /// The outcome's own members, beside the others: `outcome` says which there are.

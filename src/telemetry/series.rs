@@ -62,21 +62,30 @@ impl StatusClass {
     }
 }
 
-/// Why a request was decided as it was, as a label: each [`Reason`], each with `fallback`, and `none`.
+/// Why a request was decided as it was, as a label: each [`Reason`], those that may choose another variant than stable
+/// also with `fallback`, and `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReasonLabel(u8);
 
 impl ReasonLabel {
     /// How many there are.
-    pub const COUNT: usize = Reason::ALL.len() * 2 + 1;
+    pub const COUNT: usize = 9;
     /// No decision was taken (redirects, local answers, refusals).
     pub const NONE: Self = Self(8);
 
     /// The label of a decision.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "there are four reasons")]
+    #[inline]
     pub const fn of(reason: Reason, fell_back: Fallback) -> Self {
-        Self(reason.index() as u8 * 2 + fell_back as u8)
+        let first = match reason {
+            // Stable answers these, and falls back to nothing.
+            Reason::Kill => return Self(0),
+            Reason::Latch => return Self(1),
+            Reason::Target => 2,
+            Reason::Weight => 4,
+            Reason::Stable => 6,
+        };
+        Self(first + fell_back as u8)
     }
 
     /// Its place.
@@ -90,7 +99,7 @@ impl ReasonLabel {
     pub fn name(index: usize) -> &'static str {
         const NAMES: [&str; ReasonLabel::COUNT] = [
             "kill",
-            "kill+fallback",
+            "latch",
             "target",
             "target+fallback",
             "weight",

@@ -10,8 +10,8 @@ use fastrand::Rng;
 use http::{HeaderMap, Method, header};
 use pointsman::config::load_text;
 use pointsman::route::{
-    Action, Asked, Counted, EncodedSlash, Explanation, Facts, Head, Outcome, Rules, Silent, Spread, cookie, decide,
-    explain, explain_briefly, normal_host, normal_path,
+    Action, Asked, Counted, EffectiveConfig, EncodedSlash, Explanation, Facts, Head, Outcome, Routed, Silent, Spread,
+    cookie, decide, explain, explain_briefly, normal_host, normal_path,
 };
 use pointsman::telemetry::explained;
 
@@ -114,7 +114,8 @@ fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, HeaderMap, IpA
 }
 
 /// The decision as live traffic takes it: normal form, index, caller, cookie, decision. In the words of [`explained_as`].
-fn routed(rules: &Rules, asked: &Asked<'_>) -> String {
+fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
+    let EffectiveConfig { rules, overlay } = config;
     let (path, query) = match asked.path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (asked.path_and_query, None),
@@ -134,8 +135,9 @@ fn routed(rules: &Rules, asked: &Asked<'_>) -> String {
     let route = rules.route(found.route);
     let Action::Split(split) = &route.action else { return route.name.clone() };
     let caller = rules.identity.caller(asked.peer, &head, asked.facts);
-    let identity = split.sticky_cookie.as_deref().and_then(|name| cookie(asked.headers, name));
-    let decision = decide(rules, split, &head, &caller, identity, &mut Spread::default(), &mut Silent);
+    let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(asked.headers, name));
+    let request = Routed { route: found.route, split, head: &head, caller: &caller, cookie_identity };
+    let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut Silent);
     let variant = &split.variants[usize::from(decision.variant.0)];
     let upstream = &rules.upstreams[variant.upstream.0 as usize].name;
     // Where nothing sticks a bucket says nothing of the caller.
@@ -165,7 +167,8 @@ fn explained_as(explanation: &Explanation) -> String {
 fn needless_escapes_change_nothing() {
     for seed in 0..FILES {
         let text = file(&mut Rng::with_seed(seed));
-        let rules = load_text("routes.toml", &text, &|_| None).unwrap_or_else(|bad| panic!("{bad}\n{text}")).rules;
+        let loaded = load_text("routes.toml", &text, &|_| None).unwrap_or_else(|bad| panic!("{bad}\n{text}"));
+        let config = loaded.effective();
         for (plain, escaped) in [
             ("/shop/pay", "/%73hop/%70a%79"),
             ("/shop", "/x/%2e%2E/sh%6fp"),
@@ -186,8 +189,8 @@ fn needless_escapes_change_nothing() {
                     encoded_slash: EncodedSlash::Keep,
                     facts: Facts::default(),
                 };
-                let told = explain(&rules, &asked);
-                (routed(&rules, &asked), explained_as(&told), told.path.clone(), told.tenant.clone())
+                let told = explain(config, &asked);
+                (routed(config, &asked), explained_as(&told), told.path.clone(), told.tenant.clone())
             };
             assert_eq!(of(plain), of(escaped), "seed {seed}, {escaped}\n{text}");
         }
@@ -200,7 +203,8 @@ fn explain_and_routing_agree() {
     for seed in 0..FILES {
         let mut rng = Rng::with_seed(seed);
         let text = file(&mut rng);
-        let rules = load_text("routes.toml", &text, &|_| None).unwrap_or_else(|bad| panic!("{bad}\n{text}")).rules;
+        let loaded = load_text("routes.toml", &text, &|_| None).unwrap_or_else(|bad| panic!("{bad}\n{text}"));
+        let config = loaded.effective();
         for number in 0..REQUESTS_A_FILE {
             let (method, host, path_and_query, headers, peer) = request(&mut rng);
             let (method, headers) = (&method, &headers);
@@ -218,8 +222,8 @@ fn explain_and_routing_agree() {
             };
             // The whole explanation adds the routes that nearly took it, and nothing else.
             let told =
-                if number.is_multiple_of(50) { explain(&rules, &asked) } else { explain_briefly(&rules, &asked) };
-            let routed = routed(&rules, &asked);
+                if number.is_multiple_of(50) { explain(config, &asked) } else { explain_briefly(config, &asked) };
+            let routed = routed(config, &asked);
             assert_eq!(explained_as(&told), routed, "seed {seed}, {asked:?}\n{text}");
             // Where nothing sticks there are shares instead of a bucket, and the variant has one of them.
             if let Outcome::Serve(served) = &told.outcome
@@ -239,7 +243,7 @@ fn explain_and_routing_agree() {
                 let inside = step.range.as_ref().unwrap().contains(&bucket.number());
                 assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{told}");
                 if number.is_multiple_of(50) {
-                    let json = explained(&rules, &asked);
+                    let json = explained(config, &asked);
                     assert_eq!(json["variant"].as_str(), Some(&*served.variant));
                     assert_eq!(json["bucket"].as_u64(), step.bucket.map(u64::from));
                 }

@@ -183,7 +183,7 @@ fn what_is_missing_altogether_holds_nobody_up() {
     assert_eq!(folder.served(), ["x.test kept", "b.test kept"]);
     let text = std::fs::read_to_string(folder.path("routes.toml")).unwrap();
     folder.write("routes.toml", &format!("{text}[kill]\nall = true\n"));
-    assert!(folder.load().rules.kill.all, "a kill does not wait for certificates");
+    assert!(folder.load().overlay.kill().all, "a kill does not wait for certificates");
     let b = folder.leaf("b.test");
     b.write(&folder.path("certs"), "b");
     assert_eq!(folder.served(), ["x.test kept", "b.test"]);

@@ -9,7 +9,9 @@ use std::process::Command;
 
 use http::{HeaderMap, Method};
 use pointsman::config::{Color, Diagnostics, Loaded, load_text, run_goldens};
-use pointsman::route::{Asked, EncodedSlash, Facts, compare, explain, explain_briefly, summary};
+use pointsman::route::{
+    Asked, EncodedSlash, Facts, RouteId, Stop, VariantId, compare, explain, explain_briefly, summary,
+};
 
 use crate::process::{Running, ask};
 
@@ -156,8 +158,8 @@ fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
     clean_diagnostics(&loaded.warnings, line);
     clean_diagnostics(&run_goldens(loaded).diagnostics, line);
     for (old, new) in [(loaded, plain), (plain, loaded)] {
-        clean("the summary", &summary(&old.rules, &new.rules).join("\n"), line);
-        clean("what-if", &format!("{:?}", compare(&old.rules, &new.rules)), line);
+        clean("the summary", &summary(old.effective(), new.effective()).join("\n"), line);
+        clean("what-if", &format!("{:?}", compare(old.effective(), new.effective())), line);
     }
     let mut headers = HeaderMap::new();
     for (name, value) in [("x-api", "2"), ("cookie", "c=1; uid=alice"), ("x-canary", "always"), ("x-tenant", "acme")] {
@@ -183,7 +185,7 @@ fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
             encoded_slash: EncodedSlash::Keep,
             facts: Facts::default(),
         };
-        for explanation in [explain(&loaded.rules, &asked), explain_briefly(&loaded.rules, &asked)] {
+        for explanation in [explain(loaded.effective(), &asked), explain_briefly(loaded.effective(), &asked)] {
             clean("explain", &format!("{explanation}\n{explanation:?}"), line);
             clean("the line of explain", &explanation.line(), line);
         }
@@ -243,7 +245,7 @@ fn explained(loaded: &Loaded, path_and_query: &str) -> String {
         encoded_slash: EncodedSlash::Keep,
         facts: Facts::default(),
     };
-    explain(&loaded.rules, &asked).to_string()
+    explain(loaded.effective(), &asked).to_string()
 }
 
 #[test]
@@ -262,8 +264,8 @@ fn quotes_backslashes_and_control_characters_do_not_show_a_value() {
             let Ok(loaded) = load(&FULL.replace(from, to), value) else { continue };
             let said = [
                 explained(&loaded, "/shop/x?q=1"),
-                summary(&plain.rules, &loaded.rules).join("\n"),
-                format!("{:?}", compare(&plain.rules, &loaded.rules)),
+                summary(plain.effective(), loaded.effective()).join("\n"),
+                format!("{:?}", compare(plain.effective(), loaded.effective())),
             ];
             for said in said {
                 for part in ["pa'ss", "word77", "it's", "secret99"] {
@@ -294,8 +296,8 @@ fn common_words_as_values_leave_other_text_alone() {
         let plain = load(&changed.replace("${SECRET}", value), "").unwrap();
         let changed = load(&changed, value).unwrap();
         assert_eq!(
-            summary(&loaded.rules, &changed.rules),
-            summary(&load(&text.replace("${SECRET}", value), "").unwrap().rules, &plain.rules),
+            summary(loaded.effective(), changed.effective()),
+            summary(load(&text.replace("${SECRET}", value), "").unwrap().effective(), plain.effective()),
         );
     }
 }
@@ -361,7 +363,7 @@ fn a_request_is_shown_as_it_came_where_a_template_has_it() {
 fn places_are_shown_where_they_are_in_use() {
     let text = FULL.replace("http://127.0.0.1:1\"", "http://${SECRET}.test:1\"");
     let (plain, loaded) = (load(FULL, "").unwrap(), load(&text, GOOD).unwrap());
-    let lines = summary(&plain.rules, &loaded.rules).join("\n");
+    let lines = summary(plain.effective(), loaded.effective()).join("\n");
     assert!(lines.contains(&format!("http://{GOOD}.test:1")), "{lines}");
 }
 
@@ -397,7 +399,8 @@ fn names_are_found_by_their_values_and_shown_as_written() {
     let loaded = load(&text, GOOD).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.rules.routes[0].name, "shop-${SECRET}");
     let split = loaded.rules.routes[0].split().unwrap();
-    assert!(split.variants[2].name == "${SECRET}" && split.variants[2].killed);
+    assert!(split.variants[2].name == "${SECRET}");
+    assert_eq!(loaded.overlay.split(RouteId(0)).stopped(VariantId(2)), Some(Stop::Kill));
     assert_eq!(run_goldens(&loaded).failed, 0, "{}", run_goldens(&loaded));
     let plain = load(&text.replace("${SECRET}", GOOD), "").unwrap();
     let salts = [&loaded, &plain].map(|loaded| loaded.rules.routes[0].split().unwrap().salt.text().to_owned());

@@ -67,7 +67,7 @@ fn shares_are_measured() {
     let app = folder.start();
     let count = |variant: usize, reason: Reason, times: u64| {
         let snapshot = app.ledger.snapshot();
-        let meter = snapshot.series[0][variant].meters.of(0);
+        let meter = snapshot.routes[0].series[variant].meters.of(0);
         let label = ReasonLabel::of(reason, Fallback::No).index();
         meter.requests[label][StatusClass::Success as usize].add(times);
     };

@@ -52,7 +52,7 @@ fn follows_answers_and_keeps_the_last_good_one() {
     eventually("the new address", || addresses(&app, 0) == ["10.0.0.3:81"]);
     assert_eq!(generation(&app), 1);
     let after = app.ledger.snapshot();
-    assert!(Arc::ptr_eq(&before.endpoints[1], &after.endpoints[1]), "the other upstream is untouched");
+    assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]), "the other upstream is untouched");
 
     told.tell("v1.internal", &[]);
     eventually("a failure is seen", || app.status()["names"]["v1.internal"]["error"] == "no such name");

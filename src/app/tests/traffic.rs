@@ -3,11 +3,17 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use super::harness::{Folder, eventually, file, get};
-use crate::app::{App, Stopped};
+use super::harness::{Folder, eventually, file, generation, get};
+use crate::app::{App, Stopped, workers};
+use crate::control::WorkerParts;
+use crate::route::{Kill, Overlay, RouteId, Stop, VariantId, Weight};
+use crate::snapshot::{Snapshot, SnapshotStore};
 
-/// An upstream that answers every request with its name, on connections that it keeps.
+/// An upstream that answers every request with its name, on connections that it keeps. Answers to `/long` never end.
 fn upstream(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = listener.local_addr().expect("an address");
@@ -16,10 +22,13 @@ fn upstream(name: &'static str) -> SocketAddr {
             let Ok(stream) = stream else { return };
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
-                let mut line = String::new();
+                let (mut line, mut length) = (String::new(), 0);
                 while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                    if line.starts_with("GET ") {
+                        length = if line.starts_with("GET /long ") { 1_000 } else { name.len() };
+                    }
                     if line == "\r\n" {
-                        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+                        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}");
                         if reader.get_mut().write_all(answer.as_bytes()).is_err() {
                             return;
                         }
@@ -55,6 +64,88 @@ impl Client {
         self.0.read_exact(&mut body).expect("a body");
         (head, String::from_utf8(body).expect("text"))
     }
+}
+
+/// An app with one worker that follows another store than the controller's, so that overlays can be published to it.
+fn followed(folder: &Folder) -> (App, SnapshotStore) {
+    let (give, stores) = channel();
+    let spawn = workers();
+    let settings = crate::app::Options { workers: NonZeroUsize::new(1), ..folder.options() }.settings();
+    let app = App::launch(
+        settings,
+        Box::new(move |parts| {
+            let (published, store) =
+                (parts.snapshots.clone(), SnapshotStore::new((**parts.snapshots.borrow()).clone()));
+            let parts = WorkerParts { snapshots: store.follow(), ..parts };
+            give.send((published, store)).expect("somebody waits for it");
+            spawn(parts)
+        }),
+    );
+    let app = app.expect("started");
+    let (published, store) = stores.recv().expect("a worker");
+    // With the listeners.
+    store.publish((**published.borrow()).clone());
+    (app, store)
+}
+
+fn publish(store: &SnapshotStore, overlay: Overlay) {
+    store.publish(Snapshot { overlay, ..(*store.load()).clone() });
+}
+
+#[test]
+fn an_overlay_takes_effect_without_a_reload() {
+    let (one, two) = (upstream("one"), upstream("two"));
+    let text = file(100).replace("127.0.0.1:1\"", &format!("{one}\"")).replace("127.0.0.1:2\"", &format!("{two}\""));
+    let (app, store) = followed(&Folder::new(&text));
+    let first = store.load();
+    let files = first.overlay.clone();
+    let canary = VariantId(1);
+    let state = files.split(RouteId(0)).clone();
+    let mut client = Client::connect(&app);
+    let mut becomes = |overlay: Overlay, expected: &str| {
+        publish(&store, overlay);
+        eventually(expected, || client.get("/a").1 == expected);
+    };
+    let stopped = |stop| {
+        let mut state = state.clone();
+        state.stop(canary, stop);
+        files.with([(RouteId(0), state)])
+    };
+    becomes(files.clone(), "two");
+    becomes(files.with_kill(Kill { all: true, ..Kill::default() }), "one");
+    becomes(files.clone(), "two");
+    becomes(files.with([(RouteId(0), state.with_weight(canary, Weight::ZERO).expect("a weight"))]), "one");
+    becomes(files.clone(), "two");
+    becomes(stopped(Stop::Latch), "one");
+    becomes(files.clone(), "two");
+    becomes(stopped(Stop::Kill), "one");
+    assert!(Arc::ptr_eq(&first.rules, &store.load().rules) && generation(&app) == 1, "the files are not read again");
+    let metrics = get(&app, "/metrics").body;
+    for reason in ["kill", "latch", "stable"] {
+        let series = format!("{{reason=\"{reason}\",route=\"api\",status_class=\"2xx\",variant=\"stable\"}}");
+        assert!(metrics.contains(&series), "{series}: {metrics}");
+    }
+}
+
+#[test]
+fn a_kill_by_overlay_closes_streams_that_were_open_before() {
+    let (one, two) = (upstream("one"), upstream("two"));
+    let text = file(100).replace("127.0.0.1:1\"", &format!("{one}\"")).replace("127.0.0.1:2\"", &format!("{two}\""));
+    let (app, store) = followed(&Folder::new(&text));
+    let mut client = Client::connect(&app);
+    client.0.get_mut().write_all(b"GET /long HTTP/1.1\r\nHost: shop.example.com\r\n\r\n").expect("sent");
+    let mut begun = [0; 1];
+    client.0.read_exact(&mut begun).expect("the answer begins");
+    let overlay = store.load().overlay.clone();
+    let mut state = overlay.split(RouteId(0)).clone();
+    state.stop(VariantId(1), Stop::Kill);
+    let kill = Kill { close_streams: Some(Duration::from_millis(1)), ..Kill::default() };
+    publish(&store, overlay.with([(RouteId(0), state)]).with_kill(kill));
+    let mut rest = Vec::new();
+    // How a cut connection ends is for the system to say.
+    let _ = client.0.read_to_end(&mut rest);
+    assert!(rest.ends_with(b"two"), "{rest:?}");
+    eventually("the stream is counted", || get(&app, "/metrics").body.contains("pointsman_killed_streams_total 1\n"));
 }
 
 #[test]

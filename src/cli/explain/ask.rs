@@ -34,7 +34,7 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
         question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
         let asked = question.asked(&loaded.rules).map_err(anyhow::Error::msg)?;
         let found = loaded.witnesses.ask(&loaded.rules.identity, &asked, Clock.wall());
-        explained(&loaded.rules, &Asked { facts: found.facts(), ..asked })
+        explained(loaded.effective(), &Asked { facts: found.facts(), ..asked })
     };
     if arguments.json {
         out::say_json(&answer)?;

@@ -18,11 +18,11 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
     let old = load::load_quietly(&arguments.against, terminal.stderr);
     let new = load::load_quietly(&arguments.new, terminal.stderr);
     let (Some(old), Some(new)) = (old, new) else { return Ok(Exit::BadFile) };
-    let comparison: Comparison = compare(&old.rules, &new.rules);
+    let comparison: Comparison = compare(old.effective(), new.effective());
     let replay = match &arguments.requests {
         None => None,
         Some(log) => {
-            let mut replay = LogReplay::new(&old.rules, &new.rules);
+            let mut replay = LogReplay::new(old.effective(), new.effective());
             read(log, &mut replay)?;
             let replayed = replay.finish();
             ensure!(replayed.replayed.requests > 0, "{}", unreadable(log, replayed.foreign));

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 
 use crate::route::{
-    Asked, CertField, Claims, EncodedSlash, Extractor, Facts, Led, Noted, Predicate, Replay, Replayed, Route, Rules,
-    Seen, VerifiedCert,
+    Asked, CertField, Claims, EffectiveConfig, EncodedSlash, Extractor, Facts, Led, Noted, Predicate, Replay, Replayed,
+    Route, Seen, VerifiedCert,
 };
 
 /// What is read of a line.
@@ -42,7 +42,7 @@ impl Line {
         let reason = self.reason.as_deref().unwrap_or_default();
         match (&self.route, reason.split('+').next().unwrap_or_default()) {
             (Some(route), "weight" | "stable") => Noted::Weighed { route, bucket: self.bucket },
-            (Some(_), "target" | "kill") => Noted::Picked,
+            (Some(_), "target" | "kill" | "latch") => Noted::Picked,
             _ => Noted::Whole,
         }
     }
@@ -67,10 +67,11 @@ pub(super) struct LogReplayed {
 }
 
 impl<'a> LogReplay<'a> {
-    pub(super) fn new(old: &'a Rules, new: &'a Rules) -> Self {
-        let tenant_places = old.identity.tenant.iter().chain(&new.identity.tenant).collect();
+    pub(super) fn new(old: EffectiveConfig<'a>, new: EffectiveConfig<'a>) -> Self {
+        let (before, after) = (old.rules, new.rules);
+        let tenant_places = before.identity.tenant.iter().chain(&after.identity.tenant).collect();
         let is_grpc = |route: &&Route| route.matches.predicates.iter().any(|one| matches!(one, Predicate::Grpc));
-        let grpc_routes = old.routes.iter().filter(is_grpc).map(|route| route.name.as_str()).collect();
+        let grpc_routes = before.routes.iter().filter(is_grpc).map(|route| route.name.as_str()).collect();
         Self { replay: Replay::new(old, new), tenant_places, grpc_routes, foreign: 0 }
     }
 

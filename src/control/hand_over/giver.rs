@@ -96,7 +96,7 @@ impl Controller {
         let lent = self.succession.inherited.of_systemd();
         let mut offers: Vec<Offer> =
             lent.map(|(label, socket)| Offer { label: label.clone(), socket: Arc::clone(socket) }).collect();
-        for listener in &self.store.load().listeners {
+        for listener in &*self.store.load().listeners {
             let (name, wanted) = (listener.spec.name.clone(), Some(listener.spec.address));
             let label = Label { origin: Origin::Listener, name, wanted };
             offers.push(Offer { label, socket: Arc::clone(&listener.socket) });

@@ -2,23 +2,26 @@
 
 use super::*;
 
-fn checkout(weight: u32) -> Rules {
-    let mut made = route("checkout", "h", "/*");
-    made.action = Action::Split(split("checkout", &[("canary", weight)]));
-    rules(vec![made, route("other", "o", "/*")])
+fn checkout(weight: u32) -> File {
+    of(&[("canary", weight)])
 }
 
-fn edit(rules: &mut Rules) -> &mut Split {
-    match &mut rules.routes[0].action {
-        Action::Split(split) => split,
-        Action::Redirect(_) | Action::Respond(_) => unreachable!("it is a split"),
-    }
+fn of(arms: &[(&str, u32)]) -> File {
+    file(vec![route("checkout", "h", "/*"), route("other", "o", "/*")], split("checkout", arms))
+}
+
+fn summed_up(old: &File, new: &File) -> Vec<String> {
+    summary(old.effective(), new.effective())
+}
+
+fn compared(old: &File, new: &File) -> Comparison {
+    compare(old.effective(), new.effective())
 }
 
 #[track_caller]
-fn check(old: &Rules, new: &Rules, words: &[&str], millionths: Option<u32>) {
-    assert_eq!(summary(old, new), words);
-    let comparison = compare(old, new);
+fn check(old: &File, new: &File, words: &[&str], millionths: Option<u32>) {
+    assert_eq!(summed_up(old, new), words);
+    let comparison = compared(old, new);
     let change = comparison.changed.iter().find(|change| change.route == "checkout").expect("checkout changes");
     assert_eq!(change.moved.millionths(), millionths, "{words:?}: {:?}", change.moved);
 }
@@ -26,28 +29,25 @@ fn check(old: &Rules, new: &Rules, words: &[&str], millionths: Option<u32>) {
 #[test]
 fn changes_are_told_in_words_and_shares() {
     let five = checkout(50_000);
-    assert_eq!(summary(&five, &checkout(50_000)), [""; 0]);
-    assert!(compare(&five, &checkout(50_000)).changed.is_empty());
+    assert_eq!(summed_up(&five, &checkout(50_000)), [""; 0]);
+    assert!(compared(&five, &checkout(50_000)).changed.is_empty());
     check(&five, &checkout(100_000), &["checkout canary 5 → 10"], Some(50_000));
     check(&five, &checkout(100), &["checkout canary 5 → 0.01"], Some(49_900));
 
-    let mut killed = checkout(50_000);
-    edit(&mut killed).variants[1].killed = true;
+    let killed = checkout(50_000).having(|state| state.stop(VariantId(1), Stop::Kill));
     check(&five, &killed, &["checkout canary killed"], Some(50_000));
     check(&killed, &five, &["checkout canary revived"], Some(50_000));
-    let mut killed = checkout(50_000);
-    edit(&mut killed).killed = true;
+    let killed = checkout(50_000).having(SplitState::kill);
     check(&five, &killed, &["checkout killed"], Some(50_000));
-    let mut all = checkout(50_000);
-    all.kill.all = true;
+    let all = checkout(50_000).all_killed();
     check(&five, &all, &["everything killed"], Some(50_000));
 
     let mut salted = checkout(50_000);
-    edit(&mut salted).salt = Salt::new("other");
+    salted.first().salt = Salt::new("other");
     // 5 % of stable's 95 % and the reverse.
     check(&five, &salted, &["checkout salt \"checkout\" → \"other\""], Some(95_000));
     let mut sticky = checkout(50_000);
-    edit(&mut sticky).sticky = vec![StickyKey::User];
+    sticky.first().sticky = vec![StickyKey::User];
     check(&five, &sticky, &["checkout sticky keys changed"], None);
     let mut upstream = checkout(50_000);
     upstream.upstreams[1].name = "v3".into();
@@ -66,13 +66,12 @@ fn changes_are_told_in_words_and_shares() {
 #[test]
 fn who_has_one_variant_moves_as_a_whole() {
     let flow = |from: &str, to: &str, millionths| Flow { from: from.into(), to: to.into(), millionths };
-    let moved = |old: &Rules, new: &Rules| compare(old, new).changed.remove(0).moved;
+    let moved = |old: &File, new: &File| compared(old, new).changed.remove(0).moved;
     // Without variants nothing sticks, and nothing has to.
     let lone = |upstream| {
-        let mut lone = checkout(0);
-        edit(&mut lone).variants.truncate(1);
-        edit(&mut lone).variants[0].upstream = UpstreamId(upstream);
-        edit(&mut lone).sticky.clear();
+        let mut lone = of(&[]);
+        lone.first().variants[0].upstream = UpstreamId(upstream);
+        lone.first().sticky.clear();
         lone
     };
     assert_eq!(moved(&lone(0), &lone(1)), Moved::Exactly(vec![flow("v1", "v2", BUCKETS)]));
@@ -80,7 +79,7 @@ fn who_has_one_variant_moves_as_a_whole() {
     limited.routes[0].limits.body_bytes = Some(1);
     assert_eq!(moved(&lone(0), &limited), Moved::Exactly(vec![]));
     let mut salted = checkout(BUCKETS);
-    edit(&mut salted).salt = Salt::new("other");
+    salted.first().salt = Salt::new("other");
     assert_eq!(moved(&checkout(0), &salted), Moved::Exactly(vec![flow("stable", "canary", BUCKETS)]));
 }
 
@@ -89,7 +88,7 @@ fn who_keeps_a_variant_may_get_another_upstream() {
     let flow = |from: &str, to: &str, millionths| Flow { from: from.into(), to: to.into(), millionths };
     let mut new = checkout(100_000);
     new.upstreams[0].name = "w1".into();
-    let comparison = compare(&checkout(50_000), &new);
+    let comparison = compared(&checkout(50_000), &new);
     let flows = vec![flow("stable", "canary", 50_000), flow("v1", "w1", 900_000)];
     assert_eq!(comparison.changed[0].moved, Moved::Exactly(flows));
     let endpoint = |port| EndpointSpec {
@@ -103,7 +102,7 @@ fn who_keeps_a_variant_may_get_another_upstream() {
         made.upstreams[1].endpoints = vec![endpoint(port)];
         made
     };
-    let comparison = compare(&at(1), &at(2));
+    let comparison = compared(&at(1), &at(2));
     assert!(comparison.changed.is_empty());
     assert_eq!(comparison.others, ["upstream v2 endpoints http://10.0.0.1:1 → http://10.0.0.1:2"]);
     let answers = vec![("checkout".to_owned(), "canary".to_owned(), 50_000)];
@@ -123,7 +122,7 @@ fn every_table_is_told() {
         attributes: vec![],
         headers: vec![],
     };
-    let with = |edit: &dyn Fn(&mut Rules)| {
+    let with = |edit: &dyn Fn(&mut File)| {
         let mut made = checkout(50_000);
         made.traces = Some(traces.clone());
         edit(&mut made);
@@ -131,34 +130,33 @@ fn every_table_is_told() {
     };
     let old = with(&|_| {});
     for (edit, line) in [
-        (&(|r: &mut Rules| r.traces = None) as &dyn Fn(&mut Rules), "traces removed, went to collector:4318"),
+        (&(|r: &mut File| r.traces = None) as &dyn Fn(&mut File), "traces removed, went to collector:4318"),
         (&|r| r.traces.as_mut().unwrap().sample = 0.5, "traces sample changed"),
         (&|r| r.upstreams[0].limits.requests = 1, "upstream v1 limits changed"),
         (&|r| r.access_log.sample = 0.5, "access log sample changed"),
         (&|r| r.identity.tenant.clear(), "identity tenant changed"),
-        (&|r| r.routes.reverse(), "routes stand in another order"),
+        (&File::reverse, "routes stand in another order"),
     ] {
-        assert_eq!(summary(&old, &with(edit)), [line]);
-        assert_eq!(compare(&old, &with(edit)).others, [line]);
+        assert_eq!(summed_up(&old, &with(edit)), [line]);
+        assert_eq!(compared(&old, &with(edit)).others, [line]);
     }
-    assert_eq!(summary(&checkout(50_000), &old), ["traces added, to collector:4318"]);
+    assert_eq!(summed_up(&checkout(50_000), &old), ["traces added, to collector:4318"]);
 }
 
 #[test]
 fn shares_are_told_by_weight_where_targets_pick_as_well() {
     let picking = |all: bool| {
         let mut made = checkout(50_000);
-        edit(&mut made).targets = vec![Target {
+        made.first().targets = vec![Target {
             place: Place::default(),
             predicates: vec![],
             segment: None,
             serve: VariantId(1),
             weight: None,
         }];
-        made.kill.all = all;
-        made
+        if all { made.all_killed() } else { made }
     };
-    let Moved::ByWeight(flows, note) = compare(&picking(false), &picking(true)).changed.remove(0).moved else {
+    let Moved::ByWeight(flows, note) = compared(&picking(false), &picking(true)).changed.remove(0).moved else {
         panic!("the weights are known");
     };
     assert_eq!(flows, [Flow { from: "canary".into(), to: "stable".into(), millionths: 50_000 }]);
@@ -167,11 +165,9 @@ fn shares_are_told_by_weight_where_targets_pick_as_well() {
 
 #[test]
 fn an_arm_in_front_moves_those_behind_it() {
-    let mut old = checkout(50_000);
-    let mut new = checkout(50_000);
-    *edit(&mut old) = split("checkout", &[("a", 100_000), ("b", 100_000)]);
-    *edit(&mut new) = split("checkout", &[("a", 150_000), ("b", 100_000)]);
-    let comparison = compare(&old, &new);
+    let old = of(&[("a", 100_000), ("b", 100_000)]);
+    let new = of(&[("a", 150_000), ("b", 100_000)]);
+    let comparison = compared(&old, &new);
     let flow = |from: &str, to: &str, millionths| Flow { from: from.into(), to: to.into(), millionths };
     assert_eq!(comparison.changed[0].moved, Moved::Exactly(vec![flow("b", "a", 50_000), flow("stable", "b", 50_000)]));
 }
@@ -185,7 +181,7 @@ fn segments_are_compared_by_name_and_members() {
     let with = |segments: Vec<Segment>, of: u32| {
         let mut made = checkout(50_000);
         made.segments = segments;
-        edit(&mut made).targets = vec![Target {
+        made.first().targets = vec![Target {
             place: Place::default(),
             predicates: vec![Predicate::Segment(SegmentId(of))],
             segment: Some(SegmentId(of)),
@@ -195,19 +191,23 @@ fn segments_are_compared_by_name_and_members() {
         made
     };
     let old = with(vec![segment("beta", "acme"), segment("staff", "us")], 0);
-    assert_eq!(summary(&old, &with(vec![segment("staff", "us"), segment("beta", "acme")], 1)), [""; 0]);
+    assert_eq!(summed_up(&old, &with(vec![segment("staff", "us"), segment("beta", "acme")], 1)), [""; 0]);
     let other = with(vec![segment("beta", "globex"), segment("staff", "us")], 0);
     check(&old, &other, &["checkout targets changed", "segment beta changed"], None);
 }
 
 #[test]
 fn routes_come_and_go_and_a_summary_ends() {
-    let old = rules((0..300).map(|n| route(&format!("r{n}"), "h", &format!("/{n}"))).collect());
-    let new = rules((150..301).map(|n| route(&format!("r{n}"), "h", &format!("/{n}"))).collect());
-    let lines = summary(&old, &new);
+    let routes = |numbers: std::ops::Range<u32>| {
+        let first = format!("r{}", numbers.start);
+        let routes = numbers.map(|n| route(&format!("r{n}"), "h", &format!("/{n}")));
+        file(routes.collect(), split(&first, &[]))
+    };
+    let (old, new) = (routes(0..300), routes(150..301));
+    let lines = summed_up(&old, &new);
     assert_eq!((lines.len(), lines[0].as_str(), lines[1].as_str()), (100, "route r300 added", "route r0 removed"));
     assert_eq!(lines[99], "and 52 more changes");
-    let comparison = compare(&old, &new);
+    let comparison = compared(&old, &new);
     assert_eq!((comparison.added.len(), comparison.removed.len()), (1, 150));
 }
 
@@ -230,7 +230,7 @@ fn a_replay_counts_what_arithmetic_says() {
     });
     let expected =
         (0..10_000).filter(|n| (50_000..100_000).contains(&Salt::new("checkout").bucket(&format!("t{n}")).number()));
-    let replayed = replay(&old, &new, asked);
+    let replayed = replay(old.effective(), new.effective(), asked);
     assert_eq!((replayed.requests, replayed.moved), (10_000, expected.count() as u64));
     let only = ("checkout stable".to_owned(), "checkout canary".to_owned());
     assert_eq!(replayed.moves.keys().collect::<Vec<_>>(), [&only]);

@@ -25,17 +25,19 @@ fn target(predicate: Predicate, serve: VariantId, percent: Option<u32>) -> Targe
     }
 }
 
-fn decided(rules: &Rules, split: &Split, who: &Caller<'_>, cookie: Option<&str>) -> Decision {
+fn decided(kill: &Kill, arms: &Arms, caller: &Caller<'_>, cookie_identity: Option<&str>) -> Decision {
     let ask = Ask::get("h", "/");
-    decide(rules, split, &ask.head(), who, cookie, &mut Spread::default(), &mut Silent)
+    let overlay = Overlay::new(kill.clone(), vec![arms.state.clone()]);
+    let request = Routed { route: RouteId(0), split: arms, head: &ask.head(), caller, cookie_identity };
+    decide(&rules(vec![]), &overlay, &request, &mut Spread::default(), &mut Silent)
 }
 
 /// Variant, reason, counted, unkeyed, and whether there is a bucket.
 type Said = (VariantId, Reason, Counted, bool, bool);
 
 #[track_caller]
-fn check(name: &str, rules: &Rules, split: &Split, who: &Caller<'_>, said: Said) {
-    let d = decided(rules, split, who, None);
+fn check(name: &str, kill: &Kill, arms: &Arms, who: &Caller<'_>, said: Said) {
+    let d = decided(kill, arms, who, None);
     assert_eq!((d.variant, d.reason, d.counted, d.unkeyed, d.bucket.is_some()), said, "{name}");
 }
 
@@ -47,7 +49,7 @@ fn the_first_rule_that_applies_wins() {
     let (inside, outside) = inside_and_outside();
     let (inside, outside) = (caller(Some(&inside)), caller(Some(&outside)));
     let nobody = caller(None);
-    let plain = rules(vec![]);
+    let plain = super::Kill::default();
     let five = split("r", &[("canary", 50_000)]);
     check("in the share", &plain, &five, &inside, (CANARY, Weight, Yes, false, true));
     check("in stable's share", &plain, &five, &outside, (STABLE, Weight, Yes, false, true));
@@ -62,15 +64,15 @@ fn the_first_rule_that_applies_wins() {
     check("only stable", &plain, &split("r", &[]), &inside, (STABLE, Stable, No, false, false));
 
     let mut killed = five.clone();
-    killed.variants[1].killed = true;
+    killed.state.stop(CANARY, Stop::Kill);
     check("variant killed", &plain, &killed, &inside, (STABLE, Kill, No, false, true));
     check("variant killed, stable's share", &plain, &killed, &outside, (STABLE, Weight, Yes, false, true));
     killed.targets = vec![target(Predicate::All(vec![]), CANARY, None), target(Predicate::All(vec![]), STABLE, None)];
     check("target passed over", &plain, &killed, &inside, (STABLE, Target, No, false, false));
     let mut all = full.clone();
-    all.variants[1].killed = true;
+    all.state.stop(CANARY, Stop::Kill);
     check("full variant killed, no key", &plain, &all, &nobody, (STABLE, Kill, No, true, false));
-    all.killed = true;
+    all.state.kill();
     check("route killed", &plain, &all, &inside, (STABLE, Kill, No, false, false));
 
     let mut targeted = full.clone();
@@ -78,18 +80,40 @@ fn the_first_rule_that_applies_wins() {
     check("second target", &plain, &targeted, &outside, (CANARY, Target, No, false, false));
     targeted.targets[1].serve = STABLE;
     check("target to stable", &plain, &targeted, &outside, (STABLE, Target, No, false, false));
-    let mut killing = rules(vec![]);
-    killing.kill.tenants = TenantList::new([outside.tenant.as_deref().unwrap().into()]);
+    let tenants = TenantList::new([outside.tenant.as_deref().unwrap().into()]);
+    let mut killing = super::Kill { tenants, ..super::Kill::default() };
     check("tenant killed", &killing, &targeted, &outside, (STABLE, Kill, No, false, false));
     check("another tenant", &killing, &full, &inside, (CANARY, Weight, Yes, false, true));
-    killing.kill.all = true;
+    killing.all = true;
     check("all killed", &killing, &full, &inside, (STABLE, Kill, No, false, false));
+}
+
+#[test]
+fn a_latched_variant_serves_nobody() {
+    const STABLE: VariantId = VariantId::STABLE;
+    let (inside, outside) = inside_and_outside();
+    let (inside, outside) = (caller(Some(&inside)), caller(Some(&outside)));
+    let plain = Kill::default();
+    let mut latched = split("r", &[("canary", 50_000), ("next", 900_000)]);
+    latched.state.stop(CANARY, Stop::Latch);
+    check("latched", &plain, &latched, &inside, (STABLE, Reason::Latch, Counted::No, false, true));
+    check("behind it", &plain, &latched, &outside, (VariantId(2), Reason::Weight, Counted::Yes, false, true));
+    latched.targets = vec![target(Predicate::All(vec![]), CANARY, None), target(Predicate::All(vec![]), STABLE, None)];
+    check("passed over", &plain, &latched, &inside, (STABLE, Reason::Target, Counted::No, false, false));
+    latched.targets.clear();
+    latched.state.stop(CANARY, Stop::Kill);
+    check("killed too", &plain, &latched, &inside, (STABLE, Reason::Kill, Counted::No, false, true));
+    latched.state.stop(CANARY, Stop::Latch);
+    check("a kill stays", &plain, &latched, &inside, (STABLE, Reason::Kill, Counted::No, false, true));
+    let mut full = split("r", &[("canary", 1_000_000)]);
+    full.state.stop(CANARY, Stop::Latch);
+    check("no key", &plain, &full, &caller(None), (STABLE, Reason::Latch, Counted::No, true, false));
 }
 
 #[test]
 fn a_weighted_target_decides_for_its_whole_audience() {
     use Counted::{No, Yes};
-    let plain = rules(vec![]);
+    let plain = Kill::default();
     for (percent, who, said) in [
         (Some(0), Some("t"), (VariantId::STABLE, Reason::Target, Yes, false, true)),
         (Some(100), Some("t"), (CANARY, Reason::Target, Yes, false, true)),
@@ -117,7 +141,7 @@ fn the_first_present_key_sticks_and_the_cookie_comes_last() {
     many.sticky = vec![StickyKey::User, StickyKey::Tenant];
     many.sticky_cookie = Some("pm_id".into());
     let mut who = caller(Some("acme"));
-    let bucket = |who: &Caller<'_>, cookie| decided(&rules(vec![]), &many, who, cookie).bucket;
+    let bucket = |who: &Caller<'_>, cookie| decided(&Kill::default(), &many, who, cookie).bucket;
     let of = |key| Some(Salt::new("r").bucket(key));
     assert_eq!(bucket(&who, Some("id")), of("acme"));
     who.user = Some("ana".into());
@@ -127,7 +151,7 @@ fn the_first_present_key_sticks_and_the_cookie_comes_last() {
     many.sticky = vec![StickyKey::ClientIp];
     let mut mapped = caller(None);
     mapped.client_ip = "::ffff:192.0.2.1".parse().unwrap();
-    let found = decided(&rules(vec![]), &many, &mapped, Some("id")).bucket;
+    let found = decided(&Kill::default(), &many, &mapped, Some("id")).bucket;
     assert_eq!(found, of("192.0.2.1"));
     many.sticky_cookie = None;
     many.sticky = vec![];
@@ -149,6 +173,8 @@ fn every_step_is_told() {
     let mut told = Told::default();
     let ask = Ask::get("h", "/");
     let who = caller(Some("acme"));
-    decide(&rules(vec![]), &five, &ask.head(), &who, None, &mut Spread::default(), &mut told);
+    let overlay = Overlay::new(Kill::default(), vec![five.state.clone()]);
+    let request = Routed { route: RouteId(0), split: &five, head: &ask.head(), caller: &who, cookie_identity: None };
+    decide(&rules(vec![]), &overlay, &request, &mut Spread::default(), &mut told);
     assert_eq!(told.0, ["TargetMissed", "Key", "Weighed"]);
 }

@@ -19,7 +19,11 @@ fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
     }
 }
 
-fn shop() -> Rules {
+fn explained(file: &File, asked: &Asked<'_>) -> Explanation {
+    explain(file.effective(), asked)
+}
+
+fn shop() -> File {
     let mut checkout = route("checkout", "shop.example.com", "/checkout/*");
     checkout.place.line = 12;
     let mut arms = split("checkout", &[("canary", 50_000)]);
@@ -31,17 +35,16 @@ fn shop() -> Rules {
         weight: None,
     }];
     arms.rewrite.prefix = Some("/".into());
-    checkout.action = Action::Split(arms);
     checkout.request_headers.set = vec![("x-variant".parse().unwrap(), Template::parse("{variant}").unwrap())];
     let mut post = route("post", "shop.example.com", "/checkout/*");
     post.matches.methods = vec![http::Method::POST];
-    rules(vec![checkout, post, route("any", "", "")])
+    file(vec![checkout, post, route("any", "", "")], arms)
 }
 
 #[test]
 fn a_route_without_variants_has_nothing_to_compare() {
     let sample = |path: &str| {
-        let told = explain(&shop(), &asked(&Ask::get("shop.example.com", ""), path)).to_string();
+        let told = explained(&shop(), &asked(&Ask::get("shop.example.com", ""), path)).to_string();
         told.lines().find_map(|line| line.strip_prefix("sample    ").map(str::to_owned)).unwrap()
     };
     assert_eq!(sample("/elsewhere?tenant=acme"), "no statistics: the route has no other variant to compare with");
@@ -52,7 +55,7 @@ fn a_route_without_variants_has_nothing_to_compare() {
 #[test]
 fn a_decision_is_told_step_by_step() {
     let ask = Ask::get("Shop.Example.com:80", "");
-    let told = explain(&shop(), &asked(&ask, "/a/../checkout/pay?tenant=acme"));
+    let told = explained(&shop(), &asked(&ask, "/a/../checkout/pay?tenant=acme"));
     let expected = "\
 request   GET shop.example.com/checkout/pay?tenant=acme
 client    192.0.2.1
@@ -80,7 +83,7 @@ nearly    any (routes.toml:1): any host, any path: fits too, but comes after che
 #[test]
 fn what_is_passed_over_as_no_identity_is_told() {
     let ask = Ask::get("shop.example.com", "");
-    let told = explain(&shop(), &asked(&ask, "/checkout/pay?tenant=acme+"));
+    let told = explained(&shop(), &asked(&ask, "/checkout/pay?tenant=acme+"));
     assert_eq!(told.tenant, None);
     let odd = "query:tenant \"acme \" is no tenant: it has control characters, or a blank at an end";
     assert_eq!(told.steps[0].text, odd);
@@ -89,7 +92,7 @@ fn what_is_passed_over_as_no_identity_is_told() {
 
 #[test]
 fn each_outcome_has_its_line() {
-    let rules = shop();
+    let shop = shop();
     let canary = Ask::get("shop.example.com", "").with("x-canary", "always");
     for (ask, path, line) in [
         (&canary, "/checkout", "route=checkout at=routes.toml:12 variant=canary reason=target upstream=v2 not-counted"),
@@ -97,22 +100,22 @@ fn each_outcome_has_its_line() {
         (&Ask::get("a b", ""), "/", "refused=\"\\\"a b\\\" is no host\""),
         (&Ask::get("x\u{e9}", ""), "/", "refused=\"\\\"x_\\\" is no host\""),
     ] {
-        assert_eq!(explain(&rules, &asked(ask, path)).line(), line, "{path}");
+        assert_eq!(explained(&shop, &asked(ask, path)).line(), line, "{path}");
     }
-    let empty = super::rules(vec![]);
-    assert_eq!(explain(&empty, &asked(&canary, "/")).line(), "no-route");
+    let empty = file(vec![], split("none", &[]));
+    assert_eq!(explained(&empty, &asked(&canary, "/")).line(), "no-route");
 }
 
 #[test]
 fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
-    let rules = rules(vec![
+    let routes = vec![
         route("end", "", "~/u/[0-9]+"),
         route("begin", "", "~[0-9]+/x"),
         route("both", "", "~u/[0-9]"),
         route("not", "", "~/users/[0-9]+"),
         route("elsewhere", "other.example.com", "~/u/[0-9]+"),
-    ]);
-    let told = explain(&rules, &asked(&Ask::get("shop.example.com", ""), "/u/5/x"));
+    ];
+    let told = explained(&file(routes, split("end", &[])), &asked(&Ask::get("shop.example.com", ""), "/u/5/x"));
     let whys: Vec<_> = told.nearly.iter().map(|route| (route.name.as_str(), route.why.as_str())).collect();
     assert_eq!(
         whys,
@@ -134,14 +137,12 @@ fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
 
 /// The steps and the dropped fields of a request to one route with one target.
 fn target_of(predicates: Vec<Predicate>, ask: &Ask, tune: impl FnOnce(&mut Rules)) -> Explanation {
-    let mut made = route("r", "", "");
     let mut arms = split("r", &[("canary", 0)]);
     let place = Place { file: "routes.toml".into(), line: 9 };
     arms.targets = vec![Target { place, predicates, segment: None, serve: VariantId(1), weight: None }];
-    made.action = Action::Split(arms);
-    let mut rules = rules(vec![made]);
-    tune(&mut rules);
-    explain(&rules, &asked(ask, "/?q=a&q=b"))
+    let mut made = file(vec![route("r", "", "")], arms);
+    tune(&mut made);
+    explained(&made, &asked(ask, "/?q=a&q=b"))
 }
 
 #[test]
@@ -218,7 +219,7 @@ fn fields_that_are_dropped_for_want_of_trust_are_told() {
 fn where_no_route_takes_it_the_nearest_are_told() {
     let mut post = route("post", "shop.example.com", "/cart");
     post.matches.methods = vec![http::Method::POST];
-    let rules = rules(vec![
+    let routes = vec![
         route("search", "shop.example.com", "/search"),
         route("checkout", "shop.example.com", "/checkout/*"),
         route("far", "other.test", "/far"),
@@ -226,9 +227,10 @@ fn where_no_route_takes_it_the_nearest_are_told() {
         post,
         route("robots", "", "/robots.txt"),
         route("users", "", "~/checkouts/[0-9]+"),
-    ]);
+    ];
+    let file = file(routes, split("search", &[]));
     let nearly = |host: &str, path: &str| {
-        let told = explain(&rules, &asked(&Ask::get(host, ""), path));
+        let told = explained(&file, &asked(&Ask::get(host, ""), path));
         assert_eq!(told.outcome, Outcome::NoRoute);
         told.nearly.into_iter().map(|route| format!("{}: {}", route.name, route.why)).collect::<Vec<_>>()
     };
@@ -250,28 +252,45 @@ fn where_no_route_takes_it_the_nearest_are_told() {
 
 #[test]
 fn where_nothing_sticks_shares_are_told() {
-    let anew = |killed: bool| {
-        let mut made = route("checkout", "h", "/*");
+    let anew = |stops: &[Stop]| {
         let mut arms = split("checkout", &[("first", 100_000), ("canary", 50_000)]);
         arms.sticky.clear();
-        arms.variants[1].killed = killed;
-        made.action = Action::Split(arms);
-        explain(&rules(vec![made]), &asked(&Ask::get("h", ""), "/"))
+        for (stop, id) in stops.iter().zip(1..) {
+            arms.state.stop(VariantId(id), *stop);
+        }
+        explained(&file(vec![route("checkout", "h", "/*")], arms), &asked(&Ask::get("h", ""), "/"))
     };
-    let told = anew(false);
+    let told = anew(&[]);
     let text = told.to_string();
     assert!(text.contains("step      each request anew: 10 % first, 5 % canary, 85 % stable\n"), "{text}");
     assert!(text.contains("variant   each request anew: 10 % first, 5 % canary, 85 % stable, reason weight"), "{text}");
     assert!(!text.contains("bucket") && !told.line().contains("bucket"), "{text}");
     assert!(told.line().contains("anew=first:10 anew=canary:5 anew=stable:85"), "{}", told.line());
-    let text = anew(true).to_string();
+    let text = anew(&[Stop::Kill]).to_string();
     assert!(text.contains("step      each request anew: 5 % canary, 95 % stable; killed: first\n"), "{text}");
+    let text = anew(&[Stop::Latch, Stop::Kill]).to_string();
+    assert!(text.contains("step      each request anew: 100 % stable; killed: canary; latched: first\n"), "{text}");
+}
+
+#[test]
+fn a_latch_is_told() {
+    let mut arms = split("checkout", &[("canary", 1_000_000)]);
+    arms.state.stop(VariantId(1), Stop::Latch);
+    let target = |serve| Target { place: Place::default(), predicates: vec![], segment: None, serve, weight: None };
+    let routes = || vec![route("checkout", "h", "/*")];
+    let ask = Ask::get("h", "");
+    let told = explained(&file(routes(), arms.clone()), &asked(&ask, "/?tenant=acme")).to_string();
+    assert!(told.contains("step      latch: variant\nvariant   stable, reason latch: rolled back, so"), "{told}");
+    arms.targets = vec![target(VariantId(1))];
+    let told = explained(&file(routes(), arms), &asked(&ask, "/?tenant=acme")).to_string();
+    assert!(told.contains("is passed over: canary is latched\n"), "{told}");
 }
 
 proptest! {
     #[test]
     fn explain_and_routing_agree(tenant in "[a-z]{0,6}", host in "(shop\\.example\\.com|x)", path in "/(checkout|y)(/[a-z]{0,3})?", post in any::<bool>(), always in any::<bool>()) {
-        let rules = shop();
+        let shop = shop();
+        let rules = &shop.rules;
         let mut ask = Ask::get(&host, &path);
         ask.query = Some(format!("tenant={tenant}"));
         if always { ask = ask.with("x-canary", "always"); }
@@ -281,9 +300,10 @@ proptest! {
         let route = rules.route(lookup.route);
         let caller = rules.identity.caller("192.0.2.1".parse().unwrap(), &head, crate::route::Facts::default());
         let split = route.split().unwrap();
-        let decision = decide(&rules, split, &head, &caller, None, &mut Spread::default(), &mut Silent);
+        let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity: None };
+        let decision = decide(rules, &shop.overlay, &request, &mut Spread::default(), &mut Silent);
         let target = format!("{path}?tenant={tenant}");
-        let told = explain_briefly(&rules, &asked(&ask, &target));
+        let told = explain_briefly(shop.effective(), &asked(&ask, &target));
         prop_assert_eq!(&told.route.unwrap().name, &route.name);
         let Outcome::Serve(served) = told.outcome else { panic!("it is a split") };
         prop_assert_eq!(served.decision, decision);

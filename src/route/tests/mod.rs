@@ -4,9 +4,12 @@ mod changes;
 mod decision;
 mod explained;
 mod lookup;
+mod overlay;
 mod replayed;
 mod shadow;
 mod shares;
+
+use std::ops::{Deref, DerefMut};
 
 use http::{HeaderMap, Method};
 
@@ -72,7 +75,7 @@ pub(super) fn route(name: &str, on: &str, at: &str) -> Route {
             paths: if at.is_empty() { vec![] } else { vec![path(at)] },
             ..Match::default()
         },
-        action: Action::Split(split(name, &[])),
+        action: Action::Split(split(name, &[]).split),
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         timeouts: Timeouts::default(),
@@ -80,44 +83,113 @@ pub(super) fn route(name: &str, on: &str, at: &str) -> Route {
     }
 }
 
-/// Stable and these further variants, with weights in millionths; sticky by tenant.
-pub(super) fn split(salt: &str, arms: &[(&str, u32)]) -> Split {
-    let mut start = 0;
-    let mut variants = vec![];
-    for (name, millionths) in arms {
-        let weight = Weight::from_millionths(*millionths).unwrap();
-        variants.push(Variant {
-            name: (*name).into(),
-            upstream: UpstreamId(1),
-            weight,
-            start,
-            killed: false,
-            rescue: Rescue::Connect,
-        });
-        start += millionths;
+/// A split, and what is in force of it.
+#[derive(Clone, Debug)]
+pub(super) struct Arms {
+    pub(super) split: Split,
+    pub(super) state: SplitState,
+}
+
+impl Deref for Arms {
+    type Target = Split;
+
+    fn deref(&self) -> &Split {
+        &self.split
     }
-    let weight = Weight::from_millionths(BUCKETS - start).unwrap();
-    variants.insert(
-        0,
-        Variant {
-            name: "stable".into(),
-            upstream: UpstreamId(0),
-            weight,
-            start,
-            killed: false,
-            rescue: Rescue::Connect,
-        },
-    );
-    Split {
-        variants,
+}
+
+impl DerefMut for Arms {
+    fn deref_mut(&mut self) -> &mut Split {
+        &mut self.split
+    }
+}
+
+/// What a file says.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    pub(super) rules: Rules,
+    pub(super) overlay: Overlay,
+}
+
+impl Deref for File {
+    type Target = Rules;
+
+    fn deref(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+impl DerefMut for File {
+    fn deref_mut(&mut self) -> &mut Rules {
+        &mut self.rules
+    }
+}
+
+impl File {
+    pub(super) const fn effective(&self) -> EffectiveConfig<'_> {
+        EffectiveConfig { rules: &self.rules, overlay: &self.overlay }
+    }
+
+    /// The split of the first route.
+    pub(super) fn first(&mut self) -> &mut Split {
+        match &mut self.rules.routes[0].action {
+            Action::Split(split) => split,
+            Action::Redirect(_) | Action::Respond(_) => unreachable!("it is a split"),
+        }
+    }
+
+    /// The same with another state of the first route.
+    pub(super) fn having(mut self, edit: impl FnOnce(&mut SplitState)) -> Self {
+        let mut states = self.states();
+        edit(&mut states[0]);
+        self.overlay = Overlay::new(self.overlay.kill().clone(), states);
+        self
+    }
+
+    /// The routes in reverse order.
+    pub(super) fn reverse(&mut self) {
+        let mut states = self.states();
+        states.reverse();
+        self.rules.routes.reverse();
+        self.overlay = Overlay::new(self.overlay.kill().clone(), states);
+    }
+
+    fn states(&self) -> Vec<SplitState> {
+        self.rules.numbered().map(|(id, _)| self.overlay.split(id).clone()).collect()
+    }
+
+    /// The same with everything killed.
+    pub(super) fn all_killed(mut self) -> Self {
+        self.overlay = self.overlay.with_kill(Kill { all: true, ..Kill::default() });
+        self
+    }
+}
+
+/// Stable and these further variants, with weights in millionths; sticky by tenant.
+pub(super) fn split(salt: &str, arms: &[(&str, u32)]) -> Arms {
+    let variant = |name: &str, upstream| Variant { name: name.into(), upstream, rescue: Rescue::Connect };
+    let stable = variant("stable", UpstreamId(0));
+    let others = arms.iter().map(|(name, _)| variant(name, UpstreamId(1)));
+    let weights: Vec<_> = arms.iter().map(|(_, millionths)| Weight::from_millionths(*millionths).unwrap()).collect();
+    let split = Split {
+        variants: std::iter::once(stable).chain(others).collect(),
         sticky: vec![StickyKey::Tenant],
         sticky_cookie: None,
         salt: Salt::new(salt),
         targets: vec![],
-        killed: false,
         rewrite: Rewrite::default(),
         shadow: None,
+    };
+    Arms { split, state: SplitState::new(&weights).unwrap() }
+}
+
+/// A file with these routes, the first of which has these variants. The others have but stable.
+pub(super) fn file(mut routes: Vec<Route>, arms: Arms) -> File {
+    let mut states = vec![SplitState::new(&[]).unwrap(); routes.len()];
+    if let (Some(first), Some(state)) = (routes.first_mut(), states.first_mut()) {
+        (first.action, *state) = (Action::Split(arms.split), arms.state);
     }
+    File { rules: rules(routes), overlay: Overlay::new(Kill::default(), states) }
 }
 
 /// Rules with these routes and two upstreams.
@@ -141,7 +213,6 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         upstreams: vec![upstream("v1"), upstream("v2")],
         index: Index::new(&routes),
         routes,
-        kill: Kill::default(),
         access_log: AccessLog::default(),
         dns: Dns::default(),
         traces: None,

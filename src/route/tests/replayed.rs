@@ -2,29 +2,24 @@
 
 use super::*;
 
-fn checkout(weight: u32) -> Rules {
-    let mut made = route("checkout", "h", "/*");
-    made.action = Action::Split(split("checkout", &[("canary", weight)]));
-    rules(vec![made])
+fn checkout(weight: u32) -> File {
+    file(vec![route("checkout", "h", "/*")], split("checkout", &[("canary", weight)]))
 }
 
-fn edited(weight: u32, edit: impl Fn(&mut Split)) -> Rules {
-    let mut rules = checkout(weight);
-    match &mut rules.routes[0].action {
-        Action::Split(split) => edit(split),
-        Action::Redirect(_) | Action::Respond(_) => unreachable!("it is a split"),
-    }
-    rules
+fn salted(weight: u32) -> File {
+    let mut file = checkout(weight);
+    file.first().salt = Salt::new("other");
+    file
 }
 
 /// Asks about a request whose caller is not known, and demands how many of it were moved and could not be told.
 #[track_caller]
-fn check(old: &Rules, new: &Rules, noted: Noted<'_>, expected: (u64, u64)) {
+fn check(old: &File, new: &File, noted: Noted<'_>, expected: (u64, u64)) {
     let replayed = asked(old, new, (Led::Unnoted, noted));
     assert_eq!((replayed.moved, replayed.untold), expected, "{replayed:?}");
 }
 
-fn asked(old: &Rules, new: &Rules, (led, noted): (Led<'_>, Noted<'_>)) -> Replayed {
+fn asked(old: &File, new: &File, (led, noted): (Led<'_>, Noted<'_>)) -> Replayed {
     let headers = http::HeaderMap::new();
     let asked = Asked {
         method: &http::Method::GET,
@@ -38,15 +33,15 @@ fn asked(old: &Rules, new: &Rules, (led, noted): (Led<'_>, Noted<'_>)) -> Replay
         encoded_slash: EncodedSlash::Keep,
         facts: crate::route::Facts::default(),
     };
-    let mut replay = Replay::new(old, new);
+    let mut replay = Replay::new(old.effective(), new.effective());
     replay.ask(&Seen { asked, led, noted });
     replay.finish()
 }
 
 #[test]
 fn a_request_that_came_another_way_cannot_be_told() {
-    let (five, none) = (checkout(50_000), rules(vec![]));
-    let told = |old: &Rules, led| {
+    let (five, none) = (checkout(50_000), file(vec![], split("none", &[])));
+    let told = |old: &File, led| {
         let replayed = asked(old, &none, (led, Noted::Whole));
         (replayed.requests, replayed.moved, replayed.untold, replayed.misled)
     };
@@ -64,12 +59,15 @@ fn a_bucket_is_enough_while_salt_and_keys_stay() {
     check(&five, &ten, at(49_999), (0, 0));
     check(&five, &ten, at(50_000), (1, 0));
     check(&five, &ten, at(100_000), (0, 0));
-    check(&five, &edited(50_000, |split| split.variants[1].killed = true), at(0), (1, 0));
-    check(&five, &edited(50_000, |split| split.killed = true), at(0), (1, 0));
-    let salted = edited(50_000, |split| split.salt = Salt::new("other"));
-    check(&five, &salted, at(0), (0, 1));
+    for stop in [Stop::Kill, Stop::Latch] {
+        let stopped = checkout(50_000).having(|state| state.stop(VariantId(1), stop));
+        check(&five, &stopped, at(0), (1, 0));
+        check(&stopped, &stopped, at(0), (0, 0));
+    }
+    check(&five, &checkout(50_000).having(SplitState::kill), at(0), (1, 0));
+    check(&five, &salted(50_000), at(0), (0, 1));
     // Whoever has everybody needs no bucket.
-    let full = edited(1_000_000, |split| split.salt = Salt::new("other"));
+    let full = salted(1_000_000);
     check(&five, &full, at(999_999), (1, 0));
     check(&five, &full, at(0), (0, 0));
 }

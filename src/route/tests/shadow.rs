@@ -6,13 +6,13 @@ use proptest::prelude::*;
 use super::*;
 
 /// A split whose stable is copied at this weight, in millionths.
-fn shadowed(split: Split, millionths: u32, sample_by: SampleBy) -> Split {
+fn shadowed(mut arms: Arms, millionths: u32, sample_by: SampleBy) -> Arms {
     let shadow = Shadow {
         place: Place::default(),
         upstream: UpstreamId(1),
         weight: Weight::from_millionths(millionths).unwrap(),
         sample_by,
-        salt: Salt::shadow(split.salt.text()),
+        salt: Salt::shadow(arms.salt.text()),
         methods: vec![Method::GET],
         from: vec![VariantId::STABLE],
         max_in_flight: 64,
@@ -22,7 +22,8 @@ fn shadowed(split: Split, millionths: u32, sample_by: SampleBy) -> Split {
         headers: HeaderEdits::default(),
         compare: None,
     };
-    Split { shadow: Some(Box::new(shadow)), ..split }
+    arms.shadow = Some(Box::new(shadow));
+    arms
 }
 
 fn ask_of<'a>(split: &Split, who: &'a Caller<'a>) -> Sampled<'a> {
@@ -30,26 +31,30 @@ fn ask_of<'a>(split: &Split, who: &'a Caller<'a>) -> Sampled<'a> {
     Sampled { method: &Method::GET, variant: VariantId::STABLE, caller: who, cookie_identity: None, share }
 }
 
+/// An overlay without kills.
+fn unkilled() -> Overlay {
+    Overlay::new(Kill::default(), vec![])
+}
+
 fn of_caller(split: &Split, who: &Caller<'_>) -> Sampling {
-    sampled(&rules(vec![]), split, &ask_of(split, who), &mut ShadowSpread::default())
+    sampled(&unkilled(), split, &ask_of(split, who), &mut ShadowSpread::default())
 }
 
 #[test]
 fn what_is_not_meant_is_not_sampled() {
-    let (rules, who) = (rules(vec![]), caller(Some("acme")));
+    let (overlay, who) = (unkilled(), caller(Some("acme")));
     let all = shadowed(split("r", &[("canary", 50_000)]), BUCKETS, SampleBy::Request);
     let request = ask_of(&all, &who);
-    let of = |rules: &Rules, split: &Split, request: &Sampled<'_>| {
-        sampled(rules, split, request, &mut ShadowSpread::default())
+    let of = |overlay: &Overlay, split: &Split, request: &Sampled<'_>| {
+        sampled(overlay, split, request, &mut ShadowSpread::default())
     };
-    assert_eq!(of(&rules, &all, &request), Sampling::In);
-    assert_eq!(of(&rules, &split("r", &[]), &request), Sampling::Out);
-    assert_eq!(of(&rules, &all, &Sampled { share: Weight::ZERO, ..request }), Sampling::Out);
-    assert_eq!(of(&rules, &all, &Sampled { variant: VariantId(1), ..request }), Sampling::Out);
+    assert_eq!(of(&overlay, &all, &request), Sampling::In);
+    assert_eq!(of(&overlay, &split("r", &[]), &request), Sampling::Out);
+    assert_eq!(of(&overlay, &all, &Sampled { share: Weight::ZERO, ..request }), Sampling::Out);
+    assert_eq!(of(&overlay, &all, &Sampled { variant: VariantId(1), ..request }), Sampling::Out);
     let post = Sampled { method: &Method::POST, ..request };
-    assert_eq!(of(&rules, &all, &post), Sampling::Dropped(Unfit::Method));
-    let mut killed = rules.clone();
-    killed.kill.all = true;
+    assert_eq!(of(&overlay, &all, &post), Sampling::Dropped(Unfit::Method));
+    let killed = overlay.with_kill(Kill { all: true, ..Kill::default() });
     assert_eq!(of(&killed, &all, &post), Sampling::Dropped(Unfit::Killed));
     assert_eq!(of(&killed, &all, &Sampled { variant: VariantId(1), ..request }), Sampling::Out);
     assert_eq!(Unfit::Killed.name(), "killed");
@@ -125,12 +130,13 @@ fn requests_are_sampled_whatever_their_variant() {
 
 #[test]
 fn any_hundred_consecutive_requests_at_five_percent_give_five_or_one_off() {
-    let (rules, who) = (rules(vec![]), caller(None));
+    let (overlay, who) = (unkilled(), caller(None));
     let split = shadowed(split("r", &[]), 50_000, SampleBy::Request);
     for seed in [0, 1, u64::MAX / 3, 0x1234_5678_9abc_def0] {
         let mut spread = ShadowSpread(seed);
-        let hits: Vec<bool> =
-            (0..20_000).map(|_| sampled(&rules, &split, &ask_of(&split, &who), &mut spread) == Sampling::In).collect();
+        let hits: Vec<bool> = (0..20_000)
+            .map(|_| sampled(&overlay, &split, &ask_of(&split, &who), &mut spread) == Sampling::In)
+            .collect();
         for (at, window) in hits.windows(100).enumerate() {
             let sum = window.iter().filter(|hit| **hit).count();
             assert!((4..=6).contains(&sum), "requests {at} on after seed {seed}: {sum}");
@@ -163,16 +169,14 @@ fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
     }
 }
 
-/// The rules of one route.
-fn only(split: Split) -> Rules {
-    let mut checkout = route("checkout", "h", "/*");
-    checkout.action = Action::Split(split);
-    rules(vec![checkout])
+/// The file of one route.
+fn only(arms: Arms) -> File {
+    file(vec![route("checkout", "h", "/*")], arms)
 }
 
-fn copied(rules: &Rules, path_and_query: &str) -> Copied {
+fn copied(file: &File, path_and_query: &str) -> Copied {
     let ask = Ask::get("h", "");
-    let told = explain(rules, &asked(&ask, path_and_query));
+    let told = explain(file.effective(), &asked(&ask, path_and_query));
     let Outcome::Serve(served) = &told.outcome else { panic!("{told}") };
     let copied = *served.copied.clone().expect("a shadow");
     assert!(told.line().ends_with(&format!(" shadow=v2:{}", copied.word())), "{}", told.line());
@@ -197,9 +201,7 @@ fn explain_tells_of_a_copy() {
     let by_request = only(shadowed(split("checkout", &[]), 200_000, SampleBy::Request));
     assert_eq!(copied(&by_request, "/").word(), "20%");
     assert_eq!(copied(&by_request, "/").told.text, "20 % of the requests of stable are copied");
-    let mut killed = by_request.clone();
-    killed.kill.all = true;
-    assert_eq!(copied(&killed, "/").told.text, "not copied: kill: all");
+    assert_eq!(copied(&by_request.clone().all_killed(), "/").told.text, "not copied: kill: all");
     let mut post = shadowed(split("checkout", &[]), 200_000, SampleBy::Request);
     post.shadow.as_mut().unwrap().methods = vec![Method::POST, Method::PUT];
     assert_eq!(copied(&only(post), "/").told.text, "not copied: its methods are POST, PUT");
@@ -228,7 +230,8 @@ fn what_changes_is_told_in_words() {
         only(split)
     };
     let (none, five) = (only(split("checkout", &[("canary", 50_000)])), with(50_000, |_| {}));
-    let check = |old: &Rules, new: &Rules, words: &[&str]| {
+    let check = |old: &File, new: &File, words: &[&str]| {
+        let (old, new) = (old.effective(), new.effective());
         assert_eq!(summary(old, new), words);
         let comparison = compare(old, new);
         assert!(comparison.changed.iter().all(|change| change.moved.millionths() == Some(0)), "{comparison:?}");
@@ -259,10 +262,10 @@ fn a_replay_tells_how_many_are_copied() {
     let (asks, keys): (Vec<Ask>, Vec<String>) = (0..1_000).map(|n| (Ask::get("h", ""), key(n))).unzip();
     let all = || asks.iter().zip(&keys).map(|(ask, key)| asked(ask, key));
     let stable = (0..1_000_u32).filter(|n| Salt::new("checkout").bucket(&format!("t{n}")).number() >= 500_000).count();
-    let [before, after] = replay(&none, &by_request, all()).copied;
+    let [before, after] = replay(none.effective(), by_request.effective(), all()).copied;
     assert_eq!(before, Copies::default());
     assert_eq!(after, Copies { any: true, millionths: stable as u64 * 200_000, untold: 0 });
-    let [_, after] = replay(&by_request, &by_key, all()).copied;
+    let [_, after] = replay(by_request.effective(), by_key.effective(), all()).copied;
     assert_eq!(after.millionths, (0..1_000).filter(is_copied).count() as u64 * 1_000_000);
 }
 
@@ -273,9 +276,9 @@ fn a_log_tells_of_copies_where_it_knows_the_key() {
         split.sticky = sticky.to_vec();
         only(split)
     };
-    let untold = |rules: &Rules, path_and_query: &str, noted| {
+    let untold = |file: &File, path_and_query: &str, noted| {
         let ask = Ask::get("h", "");
-        let mut replay = Replay::new(rules, rules);
+        let mut replay = Replay::new(file.effective(), file.effective());
         replay.ask(&Seen { asked: asked(&ask, path_and_query), led: Led::Unnoted, noted });
         let replayed = replay.finish();
         assert_eq!(replayed.untold, 0);
@@ -298,12 +301,12 @@ proptest! {
         let arms = split("checkout", &[("canary", canary)]);
         let by_key = only(shadowed(arms, weight, SampleBy::Key));
         let (ask, path) = (Ask::get("h", ""), format!("/?tenant={tenant}"));
-        let told = explain(&by_key, &asked(&ask, &path));
+        let told = explain(by_key.effective(), &asked(&ask, &path));
         let Outcome::Serve(served) = &told.outcome else { panic!("{told}") };
         let split = by_key.routes[0].split().unwrap();
         let who = caller(Some(tenant.as_str()).filter(|tenant| !tenant.is_empty()));
         let request = Sampled { variant: served.decision.variant, ..ask_of(split, &who) };
-        let sampling = sampled(&by_key, split, &request, &mut ShadowSpread::default());
+        let sampling = sampled(&by_key.overlay, split, &request, &mut ShadowSpread::default());
         let chance = served.copied.as_ref().unwrap().chance;
         prop_assert_eq!(chance, if sampling == Sampling::In { Weight::FULL } else { Weight::ZERO });
     }
@@ -325,7 +328,7 @@ proptest! {
         let large = split_of(weight);
         let share = Weight::from_millionths(share).unwrap();
         let lowered = Sampled { share, ..ask_of(&large, &who) };
-        let sampling = sampled(&rules(vec![]), &large, &lowered, &mut ShadowSpread::default());
+        let sampling = sampled(&unkilled(), &large, &lowered, &mut ShadowSpread::default());
         prop_assert_eq!(sampling, of_caller(&split_of(share.millionths()), &who));
     }
 }

@@ -4,8 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn owner(split: &Split, key: &str) -> VariantId {
-    split.owner(split.salt.bucket(key))
+fn owner(arms: &Arms, key: &str) -> VariantId {
+    arms.state.owner(arms.salt.bucket(key))
+}
+
+/// Decides about a request of this caller as one of a row.
+fn decided(arms: &Arms, caller: &Caller<'_>, spread: &mut Spread) -> Decision {
+    let (rules, ask) = (rules(vec![]), Ask::get("h", "/"));
+    let overlay = Overlay::new(Kill::default(), vec![arms.state.clone()]);
+    let request = Routed { route: RouteId(0), split: arms, head: &ask.head(), caller, cookie_identity: None };
+    decide(&rules, &overlay, &request, spread, &mut Silent)
 }
 
 #[test]
@@ -58,12 +66,12 @@ fn two_salts_are_independent() {
 fn any_hundred_consecutive_requests_at_five_percent_give_five_or_one_off() {
     let mut anew = split("r", &[("first", 300_000), ("canary", 50_000)]);
     anew.sticky.clear();
-    let (rules, ask, who) = (rules(vec![]), Ask::get("h", "/"), caller(None));
+    let who = caller(None);
     for seed in [0, 1, u64::MAX / 3, 0x1234_5678_9abc_def0] {
         let mut spread = Spread(seed);
         let hits: Vec<u32> = (0..20_000)
             .map(|_| {
-                let decision = decide(&rules, &anew, &ask.head(), &who, None, &mut spread, &mut Silent);
+                let decision = decided(&anew, &who, &mut spread);
                 assert_eq!((decision.reason, decision.unkeyed), (Reason::Weight, false));
                 u32::from(decision.variant == VariantId(2))
             })
@@ -99,19 +107,21 @@ proptest! {
     fn each_bucket_has_one_owner(a in 0..=400_000_u32, b in 0..=300_000_u32, c in 0..=300_000_u32, bucket in 0..BUCKETS) {
         let arms = split("r", &[("a", a), ("b", b), ("c", c)]);
         let expected = if bucket < a { 1 } else if bucket < a + b { 2 } else if bucket < a + b + c { 3 } else { 0 };
-        prop_assert_eq!(arms.owner(Bucket(bucket)), VariantId(expected));
+        prop_assert_eq!(arms.state.owner(Bucket(bucket)), VariantId(expected));
     }
 
     #[test]
-    fn no_decision_serves_a_killed_variant(
+    fn no_decision_serves_a_stopped_variant(
         tenant in proptest::option::of("[a-c]"),
         weights in (0..=500_000_u32, 0..=500_000_u32),
-        killed in (any::<bool>(), any::<bool>()),
+        stops in proptest::collection::vec((1..3_u16, any::<bool>()), 0..3),
         serve in proptest::collection::vec((0..3_u16, proptest::option::of(0..=BUCKETS)), 0..4),
         keyed in any::<bool>(),
     ) {
         let mut arms = split("r", &[("a", weights.0), ("b", weights.1)]);
-        (arms.variants[1].killed, arms.variants[2].killed) = killed;
+        for (id, by_kill) in stops {
+            arms.state.stop(VariantId(id), if by_kill { Stop::Kill } else { Stop::Latch });
+        }
         arms.sticky = if keyed { vec![StickyKey::Tenant] } else { vec![] };
         arms.targets = serve.into_iter().map(|(id, weight)| Target {
             place: Place::default(),
@@ -120,11 +130,11 @@ proptest! {
             serve: VariantId(id),
             weight: weight.map(|w| (Weight::from_millionths(w).unwrap(), Salt::target("r", ""))),
         }).collect();
-        let (rules, ask, who) = (rules(vec![]), Ask::get("h", "/"), caller(tenant.as_deref()));
+        let who = caller(tenant.as_deref());
         let mut spread = Spread(7);
         for _ in 0..20 {
-            let decision = decide(&rules, &arms, &ask.head(), &who, None, &mut spread, &mut Silent);
-            prop_assert!(!arms.variants[usize::from(decision.variant.0)].killed, "{:?}", decision);
+            let decision = decided(&arms, &who, &mut spread);
+            prop_assert_eq!(arms.state.stopped(decision.variant), None, "{:?}", decision);
         }
     }
 }

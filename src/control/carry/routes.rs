@@ -1,0 +1,114 @@
+//! Routes that go on: by name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::measure::assignment;
+use super::known::{Before, Known, same};
+use crate::route::{Action, EffectiveConfig, Needs, Route, RouteId};
+use crate::snapshot::{RouteState, Snapshot};
+use crate::telemetry::{Drawn, Labels, PerWorker, Registry, Sample, ShadowSeries, VariantSeries};
+
+/// What new series and samples are made with.
+struct Ground<'a> {
+    old: Option<EffectiveConfig<'a>>,
+    new: EffectiveConfig<'a>,
+    registry: &'a Registry,
+    now: Duration,
+}
+
+/// The ids of a route: in the last snapshot, if it was there, and now.
+#[derive(Clone, Copy)]
+struct Ids {
+    old: Option<RouteId>,
+    new: RouteId,
+}
+
+/// Every route's state.
+pub(super) fn route_states(
+    old: Option<&Snapshot>,
+    new: EffectiveConfig<'_>,
+    registry: &Registry,
+    now: Duration,
+) -> Arc<[Arc<RouteState>]> {
+    let before = old.map_or((&[][..], &[][..]), |old| (&*old.rules.routes, &*old.routes));
+    let known = Known::new(before, |route: &Route| &route.name);
+    let ground = Ground { old: old.map(Snapshot::effective), new, registry, now };
+    let all = new.rules.numbered().zip(new.rules.needs());
+    let one = |((new, route), needs): ((RouteId, &Route), Needs)| {
+        let place = known.place(new.0 as usize, &route.name);
+        let old = place.and_then(|at| u32::try_from(at).ok()).map(RouteId);
+        route_state(place.and_then(|at| known.at(at)), Ids { old, new }, needs, &ground)
+    };
+    all.map(one).collect()
+}
+
+/// A route's state: the same as before when nothing of it has changed.
+fn route_state(old: Before<'_, Route, RouteState>, ids: Ids, needs: Needs, ground: &Ground<'_>) -> Arc<RouteState> {
+    let route = ground.new.rules.route(ids.new);
+    let state = RouteState {
+        series: series(old, route, ground),
+        sample: sample(old, ids, ground),
+        shadow: shadow(old, route, ground),
+        needs,
+    };
+    match old {
+        Some((_, old)) if is_same(old, &state) => Arc::clone(old),
+        Some(_) | None => Arc::new(state),
+    }
+}
+
+fn is_same(a: &RouteState, b: &RouteState) -> bool {
+    a.series.len() == b.series.len()
+        && a.series.iter().zip(&b.series).all(|(a, b)| Arc::ptr_eq(a, b))
+        && same(a.sample.as_ref(), b.sample.as_ref())
+        && same(a.shadow.as_ref(), b.shadow.as_ref())
+        && a.needs == b.needs
+}
+
+/// Series go on by their labels: the names of the route and of the variant.
+fn series(old: Before<'_, Route, RouteState>, route: &Route, ground: &Ground<'_>) -> Box<[Arc<VariantSeries>]> {
+    let Ground { registry, .. } = ground;
+    let one = |variant: &str| {
+        let carried = old.and_then(|(_, old)| old.series.iter().find(|series| series.labels.variant == variant));
+        carried.map_or_else(
+            || {
+                let labels = Labels { route: route.name.clone(), variant: variant.to_owned() };
+                if labels == registry.unrouted.labels {
+                    return Arc::clone(&registry.unrouted);
+                }
+                Arc::new(VariantSeries { labels, meters: PerWorker::new(registry.workers) })
+            },
+            Arc::clone,
+        )
+    };
+    match &route.action {
+        Action::Split(split) => split.variants.iter().map(|variant| one(&variant.name)).collect(),
+        Action::Redirect(_) | Action::Respond(_) => [one("none")].into(),
+    }
+}
+
+/// A sample goes on while nothing is changed that says who gets which variant.
+fn sample(old: Before<'_, Route, RouteState>, ids: Ids, ground: &Ground<'_>) -> Option<Arc<Sample>> {
+    let Ground { registry, now, .. } = ground;
+    let split = ground.new.rules.route(ids.new).split().filter(|split| split.variants.len() > 1)?;
+    let before = || assignment(ground.old?, ids.old?);
+    let same = old.filter(|_| before() == assignment(ground.new, ids.new));
+    Some(same.and_then(|(_, old)| old.sample.clone()).unwrap_or_else(|| {
+        let place = (registry.workers, Arc::clone(&registry.room));
+        let drawn = if split.spreads() { Drawn::Requests } else { Drawn::Keys };
+        Arc::new(Sample::new(*now, split.variants.len(), drawn, place))
+    }))
+}
+
+/// The series of a shadow goes on by the names of the route and of the shadow's upstream.
+fn shadow(old: Before<'_, Route, RouteState>, route: &Route, ground: &Ground<'_>) -> Option<Arc<ShadowSeries>> {
+    let Ground { registry, now, .. } = ground;
+    let shadow = route.split()?.shadow.as_deref()?;
+    let upstream = &ground.new.rules.upstreams.get(shadow.upstream.0 as usize)?.name;
+    let carried = old.and_then(|(_, old)| old.shadow.as_ref()).filter(|series| series.upstream == *upstream);
+    Some(carried.map_or_else(
+        || Arc::new(ShadowSeries::new(&route.name, upstream, *now, (registry.workers, &registry.shadow_bytes))),
+        Arc::clone,
+    ))
+}
