@@ -13,11 +13,11 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::control::{self, Cause, Event, Ledger, Rejection, Settings, SystemResolver, WorkerParts};
-
+use crate::control::{
+    self, Cause, Event, FilesEvent, Ledger, ProcessEvent, Rejection, Settings, SystemResolver, WorkerParts,
+};
 use crate::proxy::{self, Visitors, WorkerSetup};
 use crate::telemetry::Screen;
-use crate::tls::LastGood;
 
 pub use crate::control::{Notify, Outcome, Resolve, Signals, StartError, Stopped, Succession};
 
@@ -78,13 +78,12 @@ impl Options {
     #[must_use]
     pub fn settings(self) -> Settings {
         let (path, text, env) = (self.path, self.text, self.env);
-        let last_good = LastGood::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Settings {
             file: text.is_none().then(|| path.clone()),
-            load: Arc::new(move || match &text {
+            load: Arc::new(move |last_good| match &text {
                 Some(text) => config::load_text(&path.to_string_lossy(), text, &*env),
-                None => config::load_keeping(&path, &*env, &last_good),
+                None => config::load_keeping(&path, &*env, last_good),
             }),
             resolver: self.resolver,
             workers: self.workers.unwrap_or_else(cores).get(),
@@ -214,7 +213,7 @@ impl App {
     pub fn reload(&self) -> Outcome {
         let (reply, replied) = sync_channel(1);
         let reply = Box::new(move |outcome: &Outcome| drop(reply.send(outcome.clone())));
-        self.tell(Event::Reload(Cause::Asked, Some(reply)));
+        self.tell(Event::Files(FilesEvent::Reload(Cause::Asked, Some(reply))));
         replied.recv().unwrap_or_else(|_| {
             let help = "start it again";
             Outcome::Rejected(Rejection::new("stopped", "the proxy has stopped", help))
@@ -223,7 +222,7 @@ impl App {
 
     /// Begins to drain; [`Self::wait`] waits for the end.
     pub fn stop(&self) {
-        self.tell(Event::Stop);
+        self.tell(Event::Process(ProcessEvent::Stop));
     }
 
     /// Waits until the proxy has stopped, by [`Self::stop`] or a signal.
@@ -252,7 +251,7 @@ impl App {
 impl Drop for App {
     fn drop(&mut self) {
         if let Some(control) = self.control.take() {
-            self.tell(Event::Abandon);
+            self.tell(Event::Process(ProcessEvent::Abandon));
             // A panic of the control plane was printed by its thread.
             let _ = control.join();
         }

@@ -106,6 +106,16 @@ fn nothing_is_static() {
 }
 
 #[test]
+fn snapshots_are_published_from_one_file() {
+    check(&["src"], floors::publishers);
+}
+
+#[test]
+fn the_controller_stays_small() {
+    check(&["src/control"], shape::members);
+}
+
+#[test]
 fn metrics_are_named_in_one_room() {
     check(&["src"], floors::metric_names);
 }

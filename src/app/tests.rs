@@ -3,6 +3,7 @@
 mod admin;
 mod harness;
 mod names;
+mod rejected;
 mod reload;
 mod stop;
 mod traffic;

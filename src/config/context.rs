@@ -11,7 +11,7 @@ use super::env;
 use super::source::{Files, Source, Span};
 use super::veil::Veil;
 use crate::route::TenantList;
-use crate::tls::{InUse, LastGood};
+use crate::tls::LastGood;
 
 /// How many regexes there may be: each may take a megabyte.
 pub(super) const REGEXES_MAX: usize = 5_000;
@@ -37,10 +37,10 @@ pub(super) struct Context<'e> {
     pub(super) has_geo: bool,
     /// `tenant` and `user`, as far as `[identity]` says where they are read; `client_cert`, where a listener asks for one.
     pub(super) identified: Vec<&'static str>,
-    /// The certificates that held before.
+    /// The certificates and authorities in use, to fall back to.
     pub(super) last_good: &'e LastGood,
-    /// The certificates that are served when this load holds.
-    pub(super) in_use: Vec<InUse>,
+    /// Those that are in use when this load takes effect.
+    pub(super) in_use: LastGood,
 }
 
 impl<'e> Context<'e> {
@@ -61,7 +61,7 @@ impl<'e> Context<'e> {
             has_geo: false,
             identified: Vec::new(),
             last_good,
-            in_use: Vec::new(),
+            in_use: LastGood::default(),
         }
     }
 
@@ -173,5 +173,5 @@ pub(super) struct Ended {
     pub(super) warnings: Diagnostics,
     pub(super) watched: Vec<PathBuf>,
     pub(super) hash: String,
-    pub(super) in_use: Vec<InUse>,
+    pub(super) in_use: LastGood,
 }

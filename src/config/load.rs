@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compile::{self, Compiled, FILE};
-use super::context::{Context, Env};
+use super::context::{Context, Ended, Env};
 use super::diagnostic::{Diagnostics, Finding};
 use super::document::Document;
 use super::golden::Golden;
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub hash: String,
     /// The `[[test]]` tables.
     pub goldens: Vec<Golden>,
+    /// What a later load falls back to once this one has taken effect.
+    pub in_use: LastGood,
 }
 
 impl Loaded {
@@ -56,7 +58,8 @@ pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     load_keeping(path, env, &LastGood::default())
 }
 
-/// Loads like [`load`]. A certificate whose new file does not hold is kept as it was last good, with a warning.
+/// Loads like [`load`]. A certificate whose new file does not hold is kept as it was last good, with a warning. Like
+/// every load it has no effect: [`Loaded::in_use`] is `last_good` for the next one when what was loaded is in use.
 ///
 /// # Errors
 /// All that is wrong, at once.
@@ -91,13 +94,11 @@ pub fn load_input(name: &str, input: impl Read, env: Env<'_>) -> Result<Loaded, 
 
 fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Diagnostics> {
     let compiled = source.and_then(|source| compile_all(&mut context, source));
-    let last_good = context.last_good;
     let ended = context.end()?;
     match compiled {
         Some(Compiled { rules, overlay, tls, witnesses, goldens }) => {
-            let (warnings, watched, hash) = (ended.warnings, ended.watched, ended.hash);
-            last_good.replace(ended.in_use);
-            Ok(Loaded { rules, overlay, tls, witnesses, warnings, watched, hash, goldens })
+            let Ended { warnings, watched, hash, in_use } = ended;
+            Ok(Loaded { rules, overlay, tls, witnesses, warnings, watched, hash, goldens, in_use })
         }
         None => Err(ended.warnings),
     }

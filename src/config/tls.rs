@@ -193,7 +193,7 @@ fn whole_directory(
         let flaw = Flaw { code: "no-certificate", what: why.to_owned(), help: String::new() };
         let served = kept(context, (text.span, &file), before, (&flaw, None));
         depend(context, &served);
-        context.in_use.push(one.clone());
+        context.in_use.add_certificate(one.clone());
         served
     };
     in_use.iter().map(keep).collect()
@@ -205,7 +205,7 @@ fn serve(context: &mut Context<'_>, pair: &Pair, directory: Option<&Path>, serve
     if let Some(cert) = pair.cert.path() {
         let (key, directory) = (pair.key.path().map(Path::to_owned), directory.map(Path::to_owned));
         let certificate = Arc::clone(&served.certificate);
-        context.in_use.push(InUse { cert: cert.to_owned(), key, directory, certificate });
+        context.in_use.add_certificate(InUse { cert: cert.to_owned(), key, directory, certificate });
     }
 }
 
@@ -308,24 +308,22 @@ fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(Client
     let file = pem(context, &text);
     let read = contents(context, &file).and_then(|pem| Ok((tls::roots(&pem)?, tls::sha256_hex(&pem))));
     let before = file.path().and_then(|path| context.last_good.authority_of(path));
-    match (read, before) {
-        (Ok((roots, hash)), _) => {
-            let authority = Authority { roots: Arc::new(roots), hash };
-            if let Some(path) = file.path() {
-                context.last_good.keep_authority(path, &authority);
-            }
-            Some((mode, authority))
-        }
+    let authority = match (read, before) {
+        (Ok((roots, hash)), _) => Authority { roots: Arc::new(roots), hash },
         (Err(flaw), Some(before)) => {
             let message = format!("the last good authorities of `{file}` are kept: it {}", flaw.what);
             context.report(Finding::warning("certificate-kept", text.span, message).help(flaw.help));
-            Some((mode, before))
+            before.clone()
         }
         (Err(flaw), None) => {
             report(context, (Finding::error, text.span), &file.to_string(), flaw);
-            None
+            return None;
         }
+    };
+    if let Some(path) = file.path() {
+        context.in_use.add_authority(path, &authority);
     }
+    Some((mode, authority))
 }
 
 type Make = fn(&'static str, Span, String) -> Finding;

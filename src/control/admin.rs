@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::controller::Event;
 use super::desk::Desk;
+use super::event::Event;
 use super::hand_over::{Inherited, Wanted};
 use super::ledger::Ledger;
 use super::socket::{BindError, bind};

@@ -10,9 +10,10 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::controller::{Event, NO_FILE};
+use super::event::{Event, FilesEvent};
 use super::ledger::{Ledger, Unready};
 use super::outcome::{Cause, Outcome};
+use super::source::NO_FILE;
 use super::{explain, origin, scrape, shadow, status};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
@@ -86,7 +87,7 @@ impl Desk {
     async fn reload(&self, headers: &HeaderMap) -> Answer {
         let (reply, replied) = oneshot::channel();
         let reply = Box::new(move |outcome: &Outcome| drop(reply.send(outcome.clone())));
-        let asked = self.events.send(Event::Reload(Cause::Asked, Some(reply))).await;
+        let asked = self.events.send(Event::Files(FilesEvent::Reload(Cause::Asked, Some(reply)))).await;
         let outcome = match asked {
             Ok(()) => replied.await.ok(),
             Err(_) => None,

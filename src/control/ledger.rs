@@ -11,8 +11,7 @@ use tokio::sync::watch;
 
 use super::measure::Baselines;
 use super::outcome::{Cause, Outcome, told_kept};
-use super::resolution::{NO_ANSWER_YET, News, Resolution};
-use super::resolve::Answered;
+use super::resolution::{Answered, NO_ANSWER_YET, News, Resolution};
 use crate::clock::Clock;
 use crate::dark::Judge;
 use crate::drain::Phase;

@@ -5,31 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::carry;
-use super::resolve::{Answered, Resolve, first_answers};
-use super::source::{Load, Unread};
+use super::resolve::{Resolve, first_answers};
+use super::source::{Reading, Unread};
 use crate::clock::Clock;
-use crate::config::Loaded;
-
-/// What was read.
-pub struct Reading {
-    /// When it began, by the wall clock: what changed later was perhaps not seen.
-    pub began_at: Duration,
-    /// What it came to.
-    pub result: Result<Loaded, Unread>,
-    /// The first answers of names that are new.
-    pub answers: BTreeMap<String, Answered>,
-}
+use crate::config::{Diagnostics, Loaded};
 
 /// Reads, and resolves the names that are not `known`, for at most `patience`.
 pub async fn read(
-    load: Load,
+    load: impl FnOnce() -> Result<Loaded, Diagnostics> + Send + 'static,
     resolver: Arc<dyn Resolve>,
     known: BTreeSet<String>,
     patience: Duration,
     clock: Clock,
 ) -> Reading {
     let began_at = clock.wall();
-    let result = match tokio::task::spawn_blocking(move || load()).await {
+    let result = match tokio::task::spawn_blocking(load).await {
         Ok(loaded) => loaded.map_err(Unread::Refused),
         Err(error) => Err(Unread::Broken(error.to_string())),
     };

@@ -1,11 +1,39 @@
 //! The results of the lookups of one name, and which of them are news: a failure is logged once, until a lookup succeeds.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::resolve::Answered;
-
+/// An answer is never used for less, and no name is looked up more often.
+pub(super) const TTL_MIN: Duration = Duration::from_secs(1);
 /// Why a name has no addresses whose first lookup is under way.
 pub(super) const NO_ANSWER_YET: &str = "no answer yet";
+
+/// The addresses of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Sorted, without duplicates, never empty.
+    pub addresses: Vec<IpAddr>,
+    /// How long it may be used.
+    pub ttl: Duration,
+}
+
+/// What a lookup came to; an error is for people.
+pub type Answered = Result<Answer, String>;
+
+impl Answer {
+    /// An answer with its addresses in order, so that equal answers are equal.
+    ///
+    /// # Errors
+    /// When there is no address.
+    pub fn new(addresses: impl IntoIterator<Item = IpAddr>, ttl: Duration) -> Answered {
+        let sorted: BTreeSet<IpAddr> = addresses.into_iter().collect();
+        if sorted.is_empty() {
+            return Err("the name has no address".to_owned());
+        }
+        Ok(Self { addresses: sorted.into_iter().collect(), ttl: ttl.max(TTL_MIN) })
+    }
+}
 
 /// What a name resolved to.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +100,6 @@ impl Resolution {
 mod tests {
     use std::time::Duration;
 
-    use super::super::resolve::Answer;
     use super::*;
 
     #[test]

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,29 +17,16 @@ use hickory_resolver::config::LookupIpStrategy;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::controller::Event;
+use super::event::{Event, NetEvent};
+use super::resolution::{Answer, Answered, TTL_MIN};
 use crate::clock::Clock;
 
-/// An answer is never used for less, and no name is looked up more often.
-const TTL_MIN: Duration = Duration::from_secs(1);
 /// After a failure it is tried again after this, doubling up to `max_ttl`.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The system's files of names are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A lookup that takes longer has failed.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The addresses of a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Sorted, without duplicates, never empty.
-    pub addresses: Vec<IpAddr>,
-    /// How long it may be used.
-    pub ttl: Duration,
-}
-
-/// What a lookup came to; an error is for people.
-pub type Answered = Result<Answer, String>;
 
 /// Resolves names.
 pub trait Resolve: Send + Sync {
@@ -50,20 +36,6 @@ pub trait Resolve: Send + Sync {
     /// When the files that it answers by were last changed: all names are looked up again when this differs.
     fn changed(&self) -> [Option<SystemTime>; 2] {
         [None, None]
-    }
-}
-
-impl Answer {
-    /// An answer with its addresses in order, so that equal answers are equal.
-    ///
-    /// # Errors
-    /// When there is no address.
-    pub fn new(addresses: impl IntoIterator<Item = IpAddr>, ttl: Duration) -> Answered {
-        let sorted: BTreeSet<IpAddr> = addresses.into_iter().collect();
-        if sorted.is_empty() {
-            return Err("the name has no address".to_owned());
-        }
-        Ok(Self { addresses: sorted.into_iter().collect(), ttl: ttl.max(TTL_MIN) })
     }
 }
 
@@ -239,7 +211,7 @@ impl LookingAfter {
             } else {
                 (wait, retry) = (retry, (retry * 2).min(max_ttl.max(RETRY_MIN)));
             }
-            if self.events.send(Event::Resolved(self.name.clone(), answered)).await.is_err() {
+            if self.events.send(Event::Net(NetEvent::Resolved(self.name.clone(), answered))).await.is_err() {
                 return;
             }
         }
@@ -254,7 +226,7 @@ async fn watch_files(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) {
         let now = resolver.changed();
         if now != known {
             known = now;
-            if events.send(Event::NamesChanged).await.is_err() {
+            if events.send(Event::Net(NetEvent::NamesChanged)).await.is_err() {
                 return;
             }
         }

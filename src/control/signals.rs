@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::controller::Event;
+use super::event::{Event, ProcessEvent};
 
 /// Whether the process's signals are ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,12 +30,12 @@ pub fn listen(events: mpsc::Sender<Event>) -> std::io::Result<()> {
     tokio::spawn(async move {
         loop {
             let event = tokio::select! {
-                _ = terminate.recv() => Event::Terminate,
-                _ = interrupt.recv() => Event::Terminate,
-                _ = hangup.recv() => Event::Hangup,
-                _ = user2.recv() => Event::HandOver,
+                _ = terminate.recv() => ProcessEvent::Terminate,
+                _ = interrupt.recv() => ProcessEvent::Terminate,
+                _ = hangup.recv() => ProcessEvent::Hangup,
+                _ = user2.recv() => ProcessEvent::HandOver,
             };
-            if events.send(event).await.is_err() {
+            if events.send(Event::Process(event)).await.is_err() {
                 return;
             }
         }

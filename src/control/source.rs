@@ -1,17 +1,26 @@
 //! Where rules come from, as the controller sees it: something that can be loaded again and again.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::resolution::Answered;
 use super::socket::BindError;
 use crate::config::{Color, Diagnostics, Loaded};
 use crate::route::LogSink;
 use crate::telemetry::openable;
+use crate::tls::LastGood;
 
-/// Reads, validates and compiles the file and all that it includes. Called on a thread that may block.
-pub type Load = Arc<dyn Fn() -> Result<Loaded, Diagnostics> + Send + Sync>;
+/// What a reload says where there is nothing to read.
+pub(super) const NO_FILE: &str = "there is no file to read again: the routes come from the command line";
+
+/// Reads, validates and compiles the file and all that it includes, and has no other effect: it falls back to what is in
+/// use where a file of certificates does not hold. Called on a thread that may block.
+pub type Load = Arc<dyn Fn(&LastGood) -> Result<Loaded, Diagnostics> + Send + Sync>;
 
 /// Why there is nothing to apply.
 #[derive(Debug)]
@@ -20,6 +29,16 @@ pub enum Unread {
     Refused(Diagnostics),
     /// Reading them failed, which is a mistake in the proxy.
     Broken(String),
+}
+
+/// What was read.
+pub struct Reading {
+    /// When it began, by the wall clock: what changed later was perhaps not seen.
+    pub began_at: Duration,
+    /// What it came to.
+    pub result: Result<Loaded, Unread>,
+    /// The first answers of names that are new.
+    pub answers: BTreeMap<String, Answered>,
 }
 
 /// Why a configuration was not taken.
@@ -66,6 +85,13 @@ impl Rejection {
         }
         rejection.json = Value::Array(list);
         rejection
+    }
+
+    /// Spans that cannot be exported: the system gives no thread, or TLS cannot be set up.
+    #[must_use]
+    pub fn unexported(error: &io::Error) -> Self {
+        let help = "give the process what it lacks, or change `[traces]`";
+        Self::new("traces", &format!("spans cannot be exported: {error}"), help)
     }
 }
 

@@ -13,13 +13,16 @@ use tokio::sync::{mpsc, watch};
 
 use super::admin::{Admin, Prepared};
 use super::carry;
-use super::controller::{Controller, Event, adopting};
+use super::controller::Controller;
+use super::event::{Event, NetEvent, ProcessEvent};
+use super::files::adopting;
 use super::hand_over::{Inherited, Succession};
 use super::ledger::{LastReload, Ledger};
 use super::notify::{Notify, State};
 use super::outcome::{Cause, Outcome};
 use super::reading::read;
-use super::resolve::{Answered, Names, Resolve};
+use super::resolution::Answered;
+use super::resolve::{Names, Resolve};
 use super::retired::Retired;
 use super::signals::{self, Signals};
 use super::socket::BindError;
@@ -27,12 +30,13 @@ use super::source::{Load, Rejection, Unread, warn, writable};
 use super::stopping::Stopping;
 use super::watch::Watcher;
 use crate::clock::Clock;
-use crate::config::{Color, Diagnostics};
+use crate::config::{Color, Diagnostics, Loaded};
 use crate::dark::{Judge, TrialSender};
 use crate::drain::{Drain, Drained};
 use crate::route::{Generation, Rules};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::{LogSender, LogWriter, Registry, Screen, SpanSender, TraceExporter};
+use crate::tls::LastGood;
 
 /// The first generation.
 const FIRST: Generation = Generation(1);
@@ -152,8 +156,8 @@ pub struct Started {
 
 fn exporter(rules: &Rules, clock: Clock) -> Result<TraceExporter, StartError> {
     let mut traces = TraceExporter::new(clock);
-    let followed = traces.follow(rules.traces.as_ref(), carry::collector);
-    followed.map_err(|error| StartError::Io("the exporter of spans", error))?;
+    let prepared = traces.prepare(rules.traces.as_ref(), carry::collector);
+    traces.adopt(prepared.map_err(|error| StartError::Io("the exporter of spans", error))?);
     Ok(traces)
 }
 
@@ -174,7 +178,7 @@ fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
 pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let Settings { load, file, resolver, clock, workers, mut succession, notify, screen, .. } = settings;
     let began = clock.now();
-    let reading = read(Arc::clone(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
+    let reading = read(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
     let loaded = reading.result?;
     let rules = Arc::new(loaded.rules);
     let (sender, events) = mpsc::channel(EVENTS_MAX);
@@ -227,6 +231,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         sender,
         events,
         load,
+        last_good: Arc::new(loaded.in_use),
         resolver,
         names,
         watcher,
@@ -242,6 +247,12 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         notify,
     };
     Ok(Started { controller, listeners, admin: prepared, look_ups })
+}
+
+/// The first load: nothing is in use that it could fall back to.
+fn first(load: &Load) -> impl FnOnce() -> Result<Loaded, Diagnostics> + Send + use<> {
+    let load = Arc::clone(load);
+    move || load(&LastGood::default())
 }
 
 fn note_start(ledger: &Ledger, (hash, file): (String, Option<PathBuf>), took: Duration) {
@@ -281,7 +292,7 @@ fn unreachable(events: mpsc::Sender<Event>) -> mpsc::Sender<Arc<str>> {
     let (sender, mut names) = mpsc::channel(LOOK_UPS_MAX);
     tokio::spawn(async move {
         while let Some(name) = names.recv().await {
-            if events.send(Event::Unreachable(name)).await.is_err() {
+            if events.send(Event::Net(NetEvent::Unreachable(name))).await.is_err() {
                 return;
             }
         }
@@ -344,8 +355,7 @@ impl Started {
             may.map_err(|error| StartError::Io("the hand-over", error))?;
         }
         controller.succession.inherited.settle();
-        let unopened = controller.store.load();
-        controller.store.publish(Snapshot { listeners, ..(*unopened).clone() });
+        controller.publish_listeners(listeners);
         let admin = controller.admin.adopt(admin);
         controller.ledger.pages().admin = admin;
         controller.note_sockets();
@@ -365,7 +375,7 @@ async fn watchdog(threads: Arc<Vec<JoinHandle<()>>>, every: Option<Duration>, ev
     loop {
         ticks.tick().await;
         let ended = threads.iter().filter(|thread| thread.is_finished()).count();
-        if events.send(Event::Watchdog { ended }).await.is_err() {
+        if events.send(Event::Process(ProcessEvent::Watchdog { ended })).await.is_err() {
             return;
         }
     }

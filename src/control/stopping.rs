@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::controller::Event;
+use super::event::{Event, ProcessEvent};
 use crate::drain::Phase;
 
 /// What workers get to end after the deadline.
@@ -107,6 +107,6 @@ fn after(wait: Duration, phase: Phase, events: &mpsc::Sender<Event>) {
     tokio::spawn(async move {
         tokio::time::sleep(wait).await;
         // Nobody listens any more when the stop has ended before.
-        let _ = events.send(Event::Due(phase)).await;
+        let _ = events.send(Event::Process(ProcessEvent::Due(phase))).await;
     });
 }

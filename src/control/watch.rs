@@ -16,7 +16,7 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 
-use super::controller::Event;
+use super::event::{Event, FilesEvent};
 use super::outcome::Cause;
 use super::trail::{Look, Trails};
 use crate::clock::Clock;
@@ -236,7 +236,7 @@ impl Watching {
                 _ = ticks.tick() => self.poll().await,
                 () = sleep_until(due), if due.is_some() => {
                     self.unsettled = None;
-                    if self.changed().await && self.events.send(Event::Reload(Cause::Watch, None)).await.is_err() {
+                    if self.changed().await && self.events.send(Event::Files(FilesEvent::Reload(Cause::Watch, None))).await.is_err() {
                         return;
                     }
                 }
@@ -379,7 +379,10 @@ mod tests {
         }
 
         async fn asks_within(&mut self, time: Duration) -> bool {
-            matches!(tokio::time::timeout(time, self.events.recv()).await, Ok(Some(Event::Reload(Cause::Watch, None))))
+            matches!(
+                tokio::time::timeout(time, self.events.recv()).await,
+                Ok(Some(Event::Files(FilesEvent::Reload(Cause::Watch, None))))
+            )
         }
 
         async fn asks(&mut self) -> bool {

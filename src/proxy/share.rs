@@ -57,11 +57,12 @@ impl Share {
         let here = self.requests.get() + n;
         self.requests.set(here);
         if (here - self.published.get()).abs() >= batch {
-            self.publish();
+            self.flush();
         }
     }
 
-    fn publish(&self) {
+    /// Adds to what all workers know.
+    fn flush(&self) {
         let here = self.requests.get();
         self.everywhere.fetch_add(here - self.published.replace(here), Relaxed);
     }
@@ -127,7 +128,7 @@ impl Shares {
         let left = share.connections.get().saturating_sub(1);
         share.connections.set(left);
         if left == 0 {
-            share.publish();
+            share.flush();
             self.0.borrow_mut().remove(&share.ip);
         }
     }

@@ -43,6 +43,8 @@ pub use shadow::{
     ShadowUncompared,
 };
 pub use tls::{HandshakeFailure, TlsMeter};
-pub use traces::{Attributes, Secured, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter};
+pub use traces::{
+    Attributes, PreparedExport, Secured, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter,
+};
 pub use upstream_tls::{LastTlsTrouble, News, TlsFailure, TlsTrouble};
 pub use writer::{LogSender, LogWriter, openable};

@@ -1,17 +1,18 @@
 //! The last good certificates: what is served on when new files do not hold, or are gone.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ahash::HashMap;
 
 use super::{Authority, Certificate};
 
-/// What the last load that held has served, and whose certificates it has believed. Shared by all loads of a process.
-#[derive(Debug, Default)]
+/// What a configuration serves, and whose certificates it believes. A load falls back to that of the configuration in
+/// use and makes that of the next one; it takes effect when the next one does.
+#[derive(Clone, Debug, Default)]
 pub struct LastGood {
-    in_use: Mutex<Vec<InUse>>,
-    authorities: Mutex<HashMap<PathBuf, Authority>>,
+    certificates: Vec<InUse>,
+    authorities: HashMap<PathBuf, Authority>,
 }
 
 /// A certificate that is served, and where it came from.
@@ -28,26 +29,29 @@ pub struct InUse {
 }
 
 impl LastGood {
-    /// These are served from now on, and no others: what was taken away is forgotten.
-    pub fn replace(&self, in_use: Vec<InUse>) {
-        *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = in_use;
+    /// Adds a certificate that is served.
+    pub fn add_certificate(&mut self, one: InUse) {
+        self.certificates.push(one);
+    }
+
+    /// Adds the roots of a file.
+    pub fn add_authority(&mut self, path: &Path, authority: &Authority) {
+        self.authorities.insert(path.to_owned(), authority.clone());
     }
 
     /// What is served in the place of these files: what the certificate's file held, else what went with the key's.
     #[must_use]
     pub fn of(&self, cert: &Path, key: Option<&Path>) -> Option<Arc<Certificate>> {
-        let known = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_cert = known.iter().find(|one| one.cert == cert);
-        let found = of_cert.or_else(|| known.iter().find(|one| key.is_some() && one.key.as_deref() == key));
-        found.map(|one| Arc::clone(&one.certificate))
+        let of_cert = self.certificates.iter().find(|one| one.cert == cert);
+        let of_key = || self.certificates.iter().find(|one| key.is_some() && one.key.as_deref() == key);
+        of_cert.or_else(of_key).map(|one| Arc::clone(&one.certificate))
     }
 
     /// What was found in this directory, each certificate once.
     #[must_use]
     pub fn found_in(&self, directory: &Path) -> Vec<InUse> {
-        let known = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found: Vec<InUse> = Vec::new();
-        for one in known.iter().filter(|one| one.directory.as_deref() == Some(directory)) {
+        for one in self.certificates.iter().filter(|one| one.directory.as_deref() == Some(directory)) {
             if found.iter().all(|other| other.cert != one.cert) {
                 found.push(one.clone());
             }
@@ -55,15 +59,9 @@ impl LastGood {
         found
     }
 
-    /// A file holds these roots.
-    pub fn keep_authority(&self, path: &Path, authority: &Authority) {
-        let mut known = self.authorities.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(path.to_owned(), authority.clone());
-    }
-
     /// The roots that the file held when it was last good.
     #[must_use]
-    pub fn authority_of(&self, path: &Path) -> Option<Authority> {
-        self.authorities.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    pub fn authority_of(&self, path: &Path) -> Option<&Authority> {
+        self.authorities.get(path)
     }
 }

@@ -148,6 +148,20 @@ impl Drop for Service {
     }
 }
 
+/// Hand-overs start processes that never serve; gives the process of the one with this number, from 0.
+fn sleeping_successors(service: &Service) -> impl Fn(usize) -> u64 {
+    let note = service.dir.path().join("successors");
+    install(service.dir.path(), script(&format!("echo $$ >>{}; exec sleep 1000", note.display())));
+    move |at| {
+        let pid = until("a new process runs", || {
+            let text = std::fs::read_to_string(&note).ok()?;
+            text.split_inclusive('\n').filter(|line| line.ends_with('\n')).nth(at)?.trim().parse::<u64>().ok()
+        });
+        service.pids.lock().unwrap().insert(0, pid);
+        pid
+    }
+}
+
 fn signal(pid: u64, name: &str) {
     let sent =
         Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
@@ -349,16 +363,7 @@ fn every_address_of_the_admin_listener_is_handed_over() {
 fn an_edit_while_handing_over_holds_at_once_and_the_hand_over_begins_again() {
     let echo = Upstream::echo();
     let service = Service::with(&rules(&echo, ""), &["--workers", "2", "--hand-over-patience", "5m"], &[]);
-    let note = service.dir.path().join("successors");
-    install(service.dir.path(), script(&format!("echo $$ >>{}; exec sleep 1000", note.display())));
-    let successor = |at: usize| {
-        let pid = until("a new process runs", || {
-            let text = std::fs::read_to_string(&note).ok()?;
-            text.split_inclusive('\n').filter(|line| line.ends_with('\n')).nth(at)?.trim().parse::<u64>().ok()
-        });
-        service.pids.lock().unwrap().insert(0, pid);
-        pid
-    };
+    let successor = sleeping_successors(&service);
     let generation = || service.status()["generation"].as_u64();
     let old = service.pid();
     signal(old, "USR2");
@@ -374,6 +379,27 @@ fn an_edit_while_handing_over_holds_at_once_and_the_hand_over_begins_again() {
     let why = until("it is given up", || Some(service.status()["hand_over_failure"].as_str()?.to_owned()));
     assert!(why.contains("edited"), "{why}");
     assert_eq!((service.pid(), service.get("/")), (old, 200));
+}
+
+#[test]
+fn a_rejected_edit_leaves_the_hand_over_alone() {
+    let echo = Upstream::echo();
+    let service = Service::with(&rules(&echo, ""), &["--workers", "2", "--hand-over-patience", "5m"], &[]);
+    let successor = sleeping_successors(&service);
+    signal(service.pid(), "USR2");
+    let first = successor(0);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = format!("[[listener]]\nname = \"more\"\naddress = \"{}\"", taken.local_addr().unwrap());
+    service.rewrite(&rules(&echo, &more));
+    until("the edit is rejected", || (service.status()["last_reload"]["outcome"] == "rejected").then_some(()));
+    assert!(alive(first), "the new process is not ended for an edit that never held");
+    // An edit that holds is the first one: the hand-over begins again.
+    service.rewrite(&rules(&echo, "[kill]\nall = true"));
+    until("the next edit holds", || (service.status()["generation"] == 2).then_some(()));
+    ends(first);
+    let second = successor(1);
+    assert!(alive(second));
+    assert_eq!(service.status()["hand_over_failure"], Value::Null);
 }
 
 #[test]
@@ -498,4 +524,28 @@ fn sockets_of_systemd_are_used_and_outlive_the_process() {
     early.send("GET /early HTTP/1.1\r\nHost: test\r\n\r\n");
     let _again = start();
     assert_eq!(early.read_response().status, 200);
+}
+
+#[test]
+fn a_socket_of_systemd_is_still_there_after_a_rejected_edit() {
+    let echo = Upstream::echo();
+    let (spare, taken) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let [address, blocked] = [&spare, &taken].map(|socket| socket.local_addr().unwrap());
+    let listener =
+        |name: &str, address: SocketAddr| format!("[[listener]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+    let dir = tempfile::tempdir().unwrap();
+    install(dir.path(), genuine);
+    std::fs::write(dir.path().join("routes.toml"), rules(&echo, "")).unwrap();
+    let mut command = Command::new("sh");
+    let run = "exec 3<&0 </dev/null; export LISTEN_PID=$$; exec ./pointsman run";
+    command.args(["-c", run]).stdin(OwnedFd::from(spare));
+    command.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "spare")]);
+    let service = Service::watch(dir, command);
+    service.rewrite(&rules(&echo, &(listener("more", address) + &listener("bad", blocked))));
+    until("it is rejected", || (service.status()["last_reload"]["outcome"] == "rejected").then_some(()));
+    service.rewrite(&rules(&echo, &listener("more", address)));
+    until("it is taken", || (service.status()["generation"] == 2).then_some(()));
+    let mut client = Raw::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.read_response().status, 200);
 }

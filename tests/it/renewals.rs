@@ -1,5 +1,6 @@
 //! Certificates that are renewed, in whatever order their files appear, and what goes on meanwhile.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ stable = "main"
 struct Folder {
     dir: tempfile::TempDir,
     authority: Authority,
-    last_good: LastGood,
+    last_good: RefCell<LastGood>,
 }
 
 impl Folder {
@@ -36,7 +37,7 @@ impl Folder {
         let dir = tempfile::tempdir().unwrap();
         let text = LISTENER.replace("{certificates}", certificates).replace("{main}", "127.0.0.1:1");
         std::fs::write(dir.path().join("routes.toml"), format!("schema = 1\n{text}")).unwrap();
-        Self { dir, authority: Authority::new("test root"), last_good: LastGood::default() }
+        Self { dir, authority: Authority::new("test root"), last_good: RefCell::default() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -57,7 +58,9 @@ impl Folder {
     }
 
     fn try_load(&self) -> Result<Loaded, String> {
-        load_keeping(&self.path("routes.toml"), &|_| None, &self.last_good).map_err(|bad| bad.to_string())
+        let loaded = load_keeping(&self.path("routes.toml"), &|_| None, &self.last_good.borrow());
+        // What was loaded is in use, as in a process that can bind all addresses.
+        loaded.inspect(|loaded| *self.last_good.borrow_mut() = loaded.in_use.clone()).map_err(|bad| bad.to_string())
     }
 
     #[track_caller]

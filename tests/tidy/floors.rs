@@ -172,6 +172,25 @@ pub fn first_name(text: &str) -> &str {
     if end == 0 { text.get(..1).unwrap_or("") } else { &text[..end] }
 }
 
+/// The file that publishes snapshots.
+const PUBLISHER: &str = "src/control/publish.rs";
+
+/// Calls of `publish` elsewhere: of `SnapshotStore` or by another name for the same.
+pub fn publishers(file: &Source) -> Vec<Finding> {
+    if file.path == PUBLISHER {
+        return Vec::new();
+    }
+    words(&file.code, "publish")
+        .filter(|at| file.code[..*at].ends_with(['.', ':']) && !file.is_test(*at))
+        .map(|at| {
+            file.at(
+                at,
+                format!("`publish` is called in {PUBLISHER} only: give it a function there that says what changes"),
+            )
+        })
+        .collect()
+}
+
 /// Every top-level module that is named through `crate::`, `pointsman::` or enough `super::`.
 fn named_rooms(file: &Source) -> Vec<(usize, &str)> {
     let code = file.code.as_str();
@@ -195,7 +214,7 @@ fn named_rooms(file: &Source) -> Vec<(usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{imports, metric_names, purity};
+    use super::{imports, metric_names, publishers, purity};
     use crate::source::Source;
 
     fn climbs(path: &str, text: &str) -> usize {
@@ -255,6 +274,17 @@ mod tests {
         assert_eq!(count("src/proxy/a.rs", "use tokio::sync::watch; use std::fs;"), 0);
         assert_eq!(count("src/compare/a.rs", "use std::io::Read;"), 0);
         assert_eq!(count("src/release/a.rs", "use std::io::Read;"), 1);
+    }
+
+    #[test]
+    fn a_second_publisher_is_found() {
+        let count = |path, text| publishers(&Source::new(path, text)).len();
+        assert_eq!(count("src/control/start.rs", "controller.store.publish(next);"), 1);
+        assert_eq!(count("src/app.rs", "let publish = SnapshotStore::publish;"), 1);
+        assert_eq!(count("src/control/publish.rs", "self.store.publish(next);"), 0);
+        assert_eq!(count("src/snapshot.rs", "/// store.publish(next)\npub fn publish(&self, next: Snapshot) {}"), 0);
+        assert_eq!(count("src/control/a.rs", "self.publish_generation(next);"), 0);
+        assert_eq!(count("src/proxy/a.rs", "#[cfg(test)]\nmod tests {\n    fn a() { store.publish(b); }\n}\n"), 0);
     }
 
     #[test]

@@ -118,6 +118,50 @@ pub fn statics(file: &Source) -> Vec<Finding> {
         .collect()
 }
 
+/// Types that grow with every feature: file, item, how many fields or variants it may have.
+const MEMBERS_MAX: &[(&str, &str, usize)] = &[
+    ("src/control/controller.rs", "Controller", 25),
+    ("src/control/event.rs", "FilesEvent", 20),
+    ("src/control/event.rs", "NetEvent", 20),
+    ("src/control/event.rs", "ProcessEvent", 20),
+];
+
+/// Types with too many fields or variants.
+pub fn members(file: &Source) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (_, name, most) in MEMBERS_MAX.iter().filter(|(path, ..)| file.path == *path) {
+        let declared = |at: &usize| ["struct ", "enum "].iter().any(|item| file.code[..*at].ends_with(item));
+        let Some(at) = words(&file.code, name).find(declared) else {
+            found.push(file.at(0, format!("`{name}` is not here: the rule of its size follows it")));
+            continue;
+        };
+        let open = file.code[at..].find('{').map_or(file.code.len(), |open| at + open);
+        let count = members_of(&file.code[open..closing(&file.code, open)]);
+        if count > *most {
+            found.push(file.at(at, format!("`{name}` has {count} members, at most {most}: group them where a noun of the domain names the group")));
+        }
+    }
+    found
+}
+
+/// How many fields or variants stand between these braces.
+fn members_of(body: &str) -> usize {
+    let (mut depth, mut count, mut begun) = (0_i32, 0, false);
+    for letter in body.chars() {
+        match letter {
+            '{' | '(' | '[' | '<' => depth += 1,
+            '}' | ')' | ']' | '>' => depth -= 1,
+            ',' if depth == 1 => begun = false,
+            _ if depth == 1 && !begun && letter.is_alphabetic() => {
+                begun = true;
+                count += 1;
+            }
+            _ => {}
+        }
+    }
+    count
+}
+
 /// A function with a body.
 struct Function<'a> {
     name: &'a str,
@@ -160,7 +204,7 @@ fn body(code: &str, start: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{doors, file_size, flag_parameters, function_size, leftovers, module_docs, statics};
+    use super::{doors, file_size, flag_parameters, function_size, leftovers, members, module_docs, statics};
     use crate::source::{Finding, Source};
 
     fn count(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> usize {
@@ -221,6 +265,23 @@ mod tests {
             assert_eq!(count(leftovers, "src/a.rs", &format!("a(); // {word}: b")), 1, "{word}");
         }
         assert_eq!(count(leftovers, "src/a.rs", "#[expect(dead_code, reason = \"todo!()\")] fn a() {}"), 0);
+    }
+
+    #[test]
+    fn a_type_that_has_grown_is_found() {
+        let controller = |fields| {
+            format!("pub struct Controller {{\n{}}}\n", "    pub(super) a: Map<u8, (u8, u8)>,\n".repeat(fields))
+        };
+        assert_eq!(count(members, "src/control/controller.rs", &controller(25)), 0);
+        assert_eq!(count(members, "src/control/controller.rs", &controller(26)), 1);
+        assert_eq!(count(members, "src/control/other.rs", &controller(26)), 0);
+        let events = |variants| {
+            let other = "pub enum NetEvent { A }\npub enum ProcessEvent { A { b: u8, c: u8 }, B(u8, u8) }\n";
+            format!("{other}pub enum FilesEvent {{\n{}}}\n", "    /// One.\n    A(u8, u8),\n".repeat(variants))
+        };
+        assert_eq!(count(members, "src/control/event.rs", &events(20)), 0);
+        assert_eq!(count(members, "src/control/event.rs", &events(21)), 1);
+        assert_eq!(count(members, "src/control/event.rs", "pub enum Event { A }"), 3, "it went elsewhere");
     }
 
     #[test]

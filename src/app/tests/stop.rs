@@ -46,12 +46,12 @@ fn a_stop_while_a_reload_reads_applies_nothing() {
     let (begun, begins) = channel();
     let (go, gate) = channel::<()>();
     let (gate, inner, first) = (Mutex::new(gate), settings.load.clone(), AtomicBool::new(true));
-    settings.load = Arc::new(move || {
+    settings.load = Arc::new(move |last_good| {
         if !first.swap(false, SeqCst) {
             begun.send(()).expect("somebody waits");
             gate.lock().expect("whole").recv().expect("a word");
         }
-        inner()
+        inner(last_good)
     });
     let app = App::launch(settings, followers(Phase::Draining)).expect("started");
     folder.write("routes.toml", &file(10));

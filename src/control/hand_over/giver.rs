@@ -1,65 +1,21 @@
 //! The old side of a hand-over: starts the new process, gives it the sockets, and drains when that one serves.
 
 use std::io;
-use std::os::fd::AsFd as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
-use super::super::controller::{Controller, Event};
+use super::super::controller::Controller;
+use super::super::event::{Event, ProcessEvent};
 use super::super::notify::State;
 use super::super::outcome::Cause;
 use super::channel::{Channel, Label, Origin, Word};
 use super::program::Program;
 use super::taker::{VARIABLE, VERSION};
-use crate::clock::Clock;
+use super::talk::{Attempt, HandingOver, Offer, Verdict, converse, ended};
 use crate::drain::Phase;
-use crate::snapshot::ListeningSocket;
 
 /// Variables that mean this process and not the next one.
 const OURS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
-/// What a process that was told to end gets to do so.
-const END_PATIENCE: Duration = Duration::from_secs(2);
-
-/// A hand-over under way.
-#[derive(Debug)]
-pub struct HandingOver {
-    pid: u32,
-    channel: Channel,
-    /// The sockets that it may take, in the order in which it counts them.
-    offered: Vec<Arc<ListeningSocket>>,
-    began: Instant,
-    /// What it was told first, by the talk's thread or by the controller.
-    verdict: Arc<OnceLock<Verdict>>,
-    /// It was told to end: a second signal would cut what it finishes.
-    told_to_end: bool,
-    attempt: Attempt,
-}
-
-/// What becomes of a new process that is able to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It serves: nothing here may change any more that it would not know.
-    Go,
-    /// It is not wanted.
-    Dismissed,
-}
-
-/// An edit ends a hand-over, which begins again, once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::control) enum Attempt {
-    /// The one that was asked for.
-    First,
-    /// The one after an edit.
-    Second,
-}
-
-/// A socket on its way.
-struct Offer {
-    label: Label,
-    socket: Arc<ListeningSocket>,
-}
-
 impl Controller {
     /// `SIGUSR2`: hands over, unless that cannot be.
     pub(in crate::control) fn hand_over(&mut self, attempt: Attempt) {
@@ -122,7 +78,7 @@ impl Controller {
             let result =
                 converse(&talk, &offers, (patience, &first)).map_err(|why| format!("{why}; {}", ended(&mut child)));
             // Nobody listens any more when the proxy has ended.
-            let _ = events.blocking_send(Event::HandedOver(result));
+            let _ = events.blocking_send(Event::Process(ProcessEvent::HandedOver(result)));
         });
         let began = self.ledger.clock.now();
         Ok(HandingOver { pid, channel, offered, began, verdict, told_to_end: false, attempt })
@@ -223,93 +179,4 @@ impl Controller {
             handing_over.dismiss();
         }
     }
-}
-
-impl HandingOver {
-    /// Whether it was dismissed before it was told to serve.
-    fn is_dismissed(&self) -> bool {
-        self.verdict.get() == Some(&Verdict::Dismissed)
-    }
-
-    /// Sees to it that the new process is not told to serve, unless it was; says whether that was in time.
-    fn forestall(&self) -> bool {
-        self.verdict.set(Verdict::Dismissed).is_ok()
-    }
-
-    /// Tells the new process to end, by both ways: it may wait for a word, or serve already. Once: by a second signal it
-    /// would not finish what it has begun.
-    fn dismiss(&mut self) {
-        if std::mem::replace(&mut self.told_to_end, true) {
-            return;
-        }
-        // It may have gone by itself.
-        let _ = self.channel.say(&Word::Dismissed, None);
-        if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        if self.is_dismissed() {
-            // Whatever it says now, nobody waits for it.
-            self.channel.deafen();
-        }
-    }
-}
-
-/// The talk up to the point where the new process serves; gives which sockets it took.
-fn converse(
-    channel: &Channel,
-    offers: &[Offer],
-    (patience, verdict): (Duration, &OnceLock<Verdict>),
-) -> Result<Vec<usize>, String> {
-    let said = |word: &Word, offer: Option<&Offer>| {
-        let socket = offer.map(|offer| offer.socket.as_fd());
-        channel.say(word, socket).map_err(|error| format!("the new process does not listen: {error}"))
-    };
-    for offer in offers {
-        said(&Word::Socket(offer.label.clone()), Some(offer))?;
-    }
-    said(&Word::AllSockets, None)?;
-    let word = heard(channel, patience)?;
-    let Word::Ready(taken) = word else { return Err(unexpected(&word)) };
-    if verdict.set(Verdict::Go).is_err() {
-        return Err("the new process was dismissed".to_owned());
-    }
-    said(&Word::Go, None)?;
-    let word = heard(channel, patience)?;
-    if word == Word::Serving { Ok(taken) } else { Err(unexpected(&word)) }
-}
-
-fn heard(channel: &Channel, patience: Duration) -> Result<Word, String> {
-    match channel.hear(patience) {
-        Ok(Some((word, _))) => Ok(word),
-        Ok(None) => Err("the new process has ended".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Err(format!("the new process does not serve after {} s", patience.as_secs_f32()))
-        }
-        Err(error) => Err(format!("the new process cannot be understood: {error}")),
-    }
-}
-
-fn unexpected(word: &Word) -> String {
-    if let Word::Failed(why) = word {
-        format!("the new process cannot serve:\n{why}")
-    } else {
-        format!("the new process said {word:?} out of turn")
-    }
-}
-
-/// Ends a process that does not serve, and says how it ended.
-fn ended(child: &mut Child) -> String {
-    let pid = child.id();
-    // One that has ended by itself within its patience has the better story.
-    let deadline = Clock.now() + END_PATIENCE;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return format!("process {pid} ended with {status}"),
-            Ok(None) if Clock.now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Ok(None) => break,
-            Err(error) => return format!("process {pid} cannot be asked: {error}"),
-        }
-    }
-    let killed = child.kill().and_then(|()| child.wait());
-    killed.map_or_else(|error| format!("process {pid}: {error}"), |_| format!("process {pid} was killed"))
 }

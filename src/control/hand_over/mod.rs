@@ -12,7 +12,8 @@ mod giver;
 mod inherited;
 mod program;
 mod taker;
+mod talk;
 
-pub(super) use giver::Attempt;
 pub(super) use inherited::{Inherited, Wanted};
 pub use taker::Succession;
+pub(super) use talk::Attempt;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::channel::{Channel, Word};
-use super::giver::{Attempt, HandingOver};
 use super::inherited::Inherited;
 use super::program::Program;
+use super::talk::{Attempt, HandingOver};
 
 /// By which a process knows that it takes over from another: the version of their talk. The other end is its standard
 /// input.

@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,42 @@ pub struct TraceExporter {
     clock: Clock,
 }
 
+/// Where spans go next, with all that this needs. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct PreparedExport {
+    target: Option<Arc<Collector>>,
+    /// Where the exporter has none yet.
+    thread: Option<IdleThread>,
+}
+
+/// A thread that waits for its task, and ends when there will be none.
+#[derive(Debug)]
+struct IdleThread {
+    task: SyncSender<Task>,
+    thread: JoinHandle<()>,
+}
+
+/// What the thread does.
+struct Task {
+    exporting: Exporting,
+    received: mpsc::Receiver<Batch>,
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+impl IdleThread {
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (task, tasks) = sync_channel::<Task>(1);
+        let wait = move || {
+            if let Ok(Task { exporting, received, queued_bytes }) = tasks.recv() {
+                runtime.block_on(exporting.run(received, &queued_bytes));
+            }
+        };
+        let thread = std::thread::Builder::new().name("traces".to_owned()).spawn(wait)?;
+        Ok(Self { task, thread })
+    }
+}
+
 impl TraceExporter {
     /// An exporter that has nothing to do.
     #[must_use]
@@ -73,26 +110,32 @@ impl TraceExporter {
         Arc::clone(&self.sender.counts)
     }
 
-    /// Sends to there from now on; spans that wait too. `secure` says how TLS is spoken, where it is.
+    /// Does all that can fail before spans go to `export`, and changes nothing. `secure` says how TLS is spoken, where
+    /// it is.
     ///
     /// # Errors
-    /// When the system gives no thread, and those of `secure`; then nothing is exported until it succeeds.
-    pub fn follow(
-        &mut self,
+    /// When the system gives no thread, and those of `secure`.
+    pub fn prepare(
+        &self,
         export: Option<&TraceExport>,
         secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<Secured>,
-    ) -> io::Result<()> {
-        let same = self.target.borrow().as_ref().map(|target| &target.export) == export;
-        if !same {
-            let target = export.map(|export| Collector::new(export, secure).map(Arc::new)).transpose();
-            self.target.send_replace(target.as_ref().map_or(None, Clone::clone));
-            target?;
-        }
-        if export.is_none() || self.thread.is_some() {
-            return Ok(());
-        }
-        let Some(received) = self.received.take() else { return Ok(()) };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    ) -> io::Result<PreparedExport> {
+        let same = self.target.borrow().clone().filter(|target| Some(&target.export) == export);
+        let target = match (same, export) {
+            (Some(same), _) => Some(same),
+            (None, Some(export)) => Some(Arc::new(Collector::new(export, secure)?)),
+            (None, None) => None,
+        };
+        let needs_thread = target.is_some() && self.thread.is_none();
+        let thread = if needs_thread { Some(IdleThread::start()?) } else { None };
+        Ok(PreparedExport { target, thread })
+    }
+
+    /// Sends to what was prepared from now on; spans that wait too.
+    pub fn adopt(&mut self, prepared: PreparedExport) {
+        self.target.send_replace(prepared.target);
+        let Some(IdleThread { task, thread }) = prepared.thread else { return };
+        let Some(received) = self.received.take() else { return };
         let exporting = Exporting {
             target: self.target.subscribe(),
             ended: self.ended.subscribe(),
@@ -102,9 +145,9 @@ impl TraceExporter {
             clock: self.clock,
         };
         let queued_bytes = Arc::clone(&self.sender.queued_bytes);
-        let thread = std::thread::Builder::new().name("traces".to_owned());
-        self.thread = Some(thread.spawn(move || runtime.block_on(exporting.run(received, &queued_bytes)))?);
-        Ok(())
+        // The thread waits for it.
+        let _ = task.send(Task { exporting, received, queued_bytes });
+        self.thread = Some(thread);
     }
 
     /// Sends what waits, once, and ends; waits `patience` at most.
@@ -337,21 +380,58 @@ fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), 
 mod tests {
     use super::*;
 
+    fn export(port: u16, tls: Option<ClientTls>) -> TraceExport {
+        TraceExport {
+            host: "a.test".to_owned(),
+            port,
+            path: String::new(),
+            tls,
+            protocol: OtlpProtocol::Grpc,
+            sample: 1.0,
+            service: String::new(),
+            attributes: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_prepared_holds_when_it_is_adopted() {
+        let no_tls = |_: &TraceExport, _: &ClientTls| Err(io::Error::other("no TLS"));
+        let port = |traces: &TraceExporter| traces.target.borrow().as_ref().map(|target| target.export.port);
+        let mut traces = TraceExporter::new(Clock);
+        let (first, second) = (export(1, None), export(2, None));
+        let prepared = traces.prepare(Some(&first), no_tls).expect("prepared");
+        let IdleThread { task, thread } = prepared.thread.expect("a thread of its own");
+        drop(task);
+        thread.join().expect("a thread without a task ends");
+        assert_eq!((port(&traces), traces.thread.is_some()), (None, false));
+
+        let prepared = traces.prepare(Some(&first), no_tls).expect("prepared");
+        traces.adopt(prepared);
+        assert_eq!((port(&traces), traces.thread.is_some()), (Some(1), true));
+        drop(traces.prepare(Some(&second), no_tls).expect("prepared"));
+        let tls = ClientTls { roots: [].into(), server_name: None, client_cert: None };
+        let error = traces.prepare(Some(&export(3, Some(tls))), no_tls).expect_err("refused");
+        assert_eq!((error.to_string().as_str(), port(&traces)), ("no TLS", Some(1)));
+
+        let held = traces.target.borrow().clone().expect("a target");
+        let same = traces.prepare(Some(&first), no_tls).expect("prepared");
+        assert!(same.thread.is_none() && same.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &held)));
+        let second = traces.prepare(Some(&second), no_tls).expect("prepared");
+        traces.adopt(second);
+        assert_eq!(port(&traces), Some(2));
+        let none = traces.prepare(None, no_tls).expect("prepared");
+        traces.adopt(none);
+        assert_eq!(port(&traces), None);
+        traces.stop(Duration::from_secs(20));
+    }
+
     #[test]
     fn a_port_is_named_where_it_is_not_the_usual_one() {
         let tls = ClientTls { roots: [].into(), server_name: None, client_cert: None };
         let check = |tls: Option<&ClientTls>, host: &str, port, uri: &str, authority: &str| {
-            let mut export = TraceExport {
-                host: host.to_owned(),
-                port,
-                path: "/x".to_owned(),
-                tls: tls.cloned(),
-                protocol: OtlpProtocol::Grpc,
-                sample: 1.0,
-                service: String::new(),
-                attributes: Vec::new(),
-                headers: Vec::new(),
-            };
+            let (host, path) = (host.to_owned(), "/x".to_owned());
+            let mut export = TraceExport { host, path, ..export(port, tls.cloned()) };
             assert_eq!(request(&export, Bytes::new()).unwrap().uri().to_string(), format!("{uri}/x{GRPC_PATH}"));
             export.protocol = OtlpProtocol::Http;
             let request = request(&export, Bytes::new()).unwrap();

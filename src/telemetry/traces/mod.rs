@@ -9,6 +9,6 @@ mod sender;
 mod span;
 
 pub use collector::Secured;
-pub use export::TraceExporter;
+pub use export::{PreparedExport, TraceExporter};
 pub use sender::{SpanBuffer, SpanCounts, SpanSender};
 pub use span::{Attributes, Span, SpanKind, SpanStatus};

@@ -1,0 +1,107 @@
+//! Prepare and commit: what was loaded takes effect in two steps. `prepare` does all that can fail and changes nothing;
+//! `commit` cannot fail, and publishes once. A rejected reload is one whose plan was never made, or was dropped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::admin::Prepared;
+use super::carry;
+use super::controller::Controller;
+use super::outcome::Outcome;
+use super::resolution::Answered;
+use super::source::{Rejection, warn, writable};
+use crate::config::Loaded;
+use crate::route::{Generation, summary};
+use crate::snapshot::{Listener, ListeningSocket};
+use crate::telemetry::PreparedExport;
+
+/// Told when files say something else that means the same.
+const NO_RULE_CHANGED: &str = "no rule: comments, order, tests, or what a file of keys, tokens or countries holds";
+
+/// All that a commit needs. Dropped, it leaves nothing behind: what it bound is closed, and sockets that somebody else
+/// has bound for this process are still there to be taken.
+pub(super) struct Plan {
+    loaded: Loaded,
+    /// The first answers of names that are new.
+    answers: BTreeMap<String, Answered>,
+    listeners: Arc<[Arc<Listener>]>,
+    admin: Prepared,
+    export: PreparedExport,
+}
+
+impl Controller {
+    /// Does all that can fail: binds what is new, sets up the export of spans, opens the access log.
+    ///
+    /// # Errors
+    /// What cannot be done. Then everything is as it was.
+    pub(super) fn prepare(&self, loaded: Loaded, answers: BTreeMap<String, Answered>) -> Result<Plan, Rejection> {
+        let old = self.store.load();
+        // A copy: which sockets are taken is noted when they are in use.
+        let mut inherited = self.succession.inherited.clone();
+        let wanted = (&*loaded.rules.listeners, &*loaded.tls);
+        let listeners = carry::listeners(&old.listeners, wanted, self.ledger.registry.workers, &mut inherited);
+        let admin = self.admin.prepare(&loaded.rules.admin, &mut inherited);
+        let (listeners, admin) = match (listeners, admin) {
+            (Ok(listeners), Ok(admin)) => (listeners, admin),
+            (listeners, admin) => {
+                let mut errors = listeners.err().unwrap_or_default();
+                errors.extend(admin.err().unwrap_or_default());
+                return Err(Rejection::unbound(&errors));
+            }
+        };
+        let export = self.traces.prepare(loaded.rules.traces.as_ref(), carry::collector);
+        let export = export.map_err(|error| Rejection::unexported(&error))?;
+        // Last: where there is no file yet, opening the log makes one.
+        if loaded.rules.access_log.sink != old.rules.access_log.sink {
+            writable(&loaded.rules.access_log.sink)?;
+        }
+        Ok(Plan { loaded, answers, listeners, admin, export })
+    }
+
+    /// Carries over what did not change, publishes the next generation, and lets go of what it does not use.
+    pub(super) fn commit(&mut self, plan: Plan) -> Outcome {
+        let Plan { loaded, answers, listeners, admin, export } = plan;
+        let old = self.store.load();
+        warn(&loaded.warnings);
+        self.log.set_sink(loaded.rules.access_log.sink.clone());
+        self.traces.adopt(export);
+        let wanted = carry::names(&loaded.rules);
+        self.names.keep(&wanted, &answers, loaded.rules.dns.max_ttl);
+        self.ledger.first_answers(&wanted, &answers);
+        let generation = Generation(old.generation.0 + 1);
+        let mut summary = summary(old.effective(), loaded.effective());
+        summary.extend(carry::certificate_changes(&old.listeners, &listeners));
+        if summary.is_empty() {
+            summary.push(NO_RULE_CHANGED.to_owned());
+        }
+        self.last_good = Arc::new(loaded.in_use);
+        let addresses = self.ledger.addresses();
+        let next = carry::snapshot(
+            Some(&old),
+            carry::Parts {
+                generation,
+                rules: Arc::new(loaded.rules),
+                overlay: loaded.overlay,
+                listeners,
+                witnesses: loaded.witnesses,
+                addresses: &addresses,
+                registry: &self.ledger.registry,
+                now: self.ledger.clock.wall(),
+            },
+        );
+        {
+            let mut pages = self.ledger.pages();
+            pages.hash = loaded.hash;
+            pages.names.retain(|name, _| wanted.contains(name));
+            pages.baselines.follow(old.effective(), next.effective(), &next.routes);
+            pages.admin = self.admin.adopt(admin);
+        }
+        let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
+        let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();
+        self.publish_generation(next);
+        self.note_sockets();
+        self.succession.inherited.tell_unused();
+        self.close_soon(gone);
+        Outcome::Applied { generation, summary }
+    }
+}

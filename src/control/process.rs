@@ -1,0 +1,94 @@
+//! What happens to the process: signals, the steps of a stop and of a hand-over, and what is looked at every second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::controller::Controller;
+use super::event::{Event, ProcessEvent};
+use super::hand_over::Attempt;
+use super::notify::State;
+use super::outcome::Cause;
+use super::stopping::Stopped;
+use crate::drain::Phase;
+use crate::snapshot::ListeningSocket;
+
+/// What workers get to accept whoever stands in the queue of a socket that is to be closed.
+const LAST_ACCEPTS: Duration = Duration::from_millis(50);
+
+impl Controller {
+    /// Handles one; `Some` when the proxy has stopped.
+    pub(super) fn handle_process(&mut self, event: ProcessEvent) -> Option<Stopped> {
+        match event {
+            ProcessEvent::Hangup => {
+                self.log.reopen();
+                self.reload(Cause::Signal, None);
+            }
+            ProcessEvent::Terminate if self.stopping.is_second_signal() => {
+                tracing::warn!("second signal: stopping at once");
+                return Some(Stopped::AtOnce);
+            }
+            ProcessEvent::Terminate | ProcessEvent::Stop => self.stop(),
+            ProcessEvent::Abandon => return Some(Stopped::AtOnce),
+            ProcessEvent::Due(phase) => return self.due(phase),
+            ProcessEvent::HandOver => self.hand_over(Attempt::First),
+            ProcessEvent::HandedOver(result) => self.handed_over(result),
+            ProcessEvent::Close => self.close(),
+            ProcessEvent::Watchdog { ended } => self.watchdog(ended),
+        }
+        None
+    }
+
+    fn stop(&mut self) {
+        if self.stopping.phase() == Phase::Running {
+            self.dismiss_successor();
+            if let Some(next) = self.next.take() {
+                next.refuse();
+            }
+            self.notify.tell(State::Stopping, Some("finishing what is under way"));
+            self.stopping.begin(self.ledger.clock.now(), &self.sender);
+            self.advance(Phase::Lame);
+        }
+    }
+
+    fn due(&mut self, phase: Phase) -> Option<Stopped> {
+        if phase == Phase::Forced && self.stopping.phase() == Phase::Forced {
+            return Some(self.stopping.finished());
+        }
+        self.stopping.reach(phase, &self.sender);
+        self.advance(phase);
+        if phase == Phase::Draining {
+            let sockets = self.store.load().listeners.iter().map(|one| Arc::clone(&one.socket)).collect();
+            self.close_soon(sockets);
+        }
+        None
+    }
+
+    pub(super) fn advance(&self, phase: Phase) {
+        self.ledger.pages().phase = Some(phase);
+        self.drain.advance(phase);
+    }
+
+    /// Closes sockets once the workers have accepted whoever stands in their queues.
+    pub(super) fn close_soon(&mut self, sockets: Vec<Arc<ListeningSocket>>) {
+        if sockets.is_empty() {
+            return;
+        }
+        self.closing.extend(sockets);
+        let events = self.sender.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_ACCEPTS).await;
+            // Nobody listens any more when the proxy has ended.
+            let _ = events.send(Event::Process(ProcessEvent::Close)).await;
+        });
+    }
+
+    /// Dropping a socket is not enough: the connections that came through it keep it open, and clients would queue up
+    /// at it in vain.
+    pub(super) fn close(&mut self) {
+        for socket in self.closing.drain(..) {
+            if let Err(error) = socket.close() {
+                tracing::debug!(%error, "a listening socket could not be shut down");
+            }
+        }
+    }
+}

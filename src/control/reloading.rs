@@ -1,0 +1,38 @@
+//! A reload on its way from what caused it to its outcome.
+
+use std::time::Instant;
+
+use super::event::Reply;
+use super::outcome::{Cause, Outcome};
+use super::source::Rejection;
+
+/// A reload under way, or one that begins when that has ended.
+pub(super) struct Reloading {
+    pub(super) cause: Cause,
+    pub(super) replies: Vec<Reply>,
+    pub(super) began: Instant,
+    /// Known, but not all workers have followed yet.
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Reloading {
+    /// One that begins now.
+    pub(super) fn new(cause: Cause, began: Instant) -> Self {
+        Self { cause, replies: Vec::new(), began, outcome: None }
+    }
+
+    /// Whoever waits for it.
+    pub(super) fn into_replies(self) -> Vec<Reply> {
+        self.replies
+    }
+
+    /// Answers that there will be no reload, because the proxy is stopping.
+    pub(super) fn refuse(self) {
+        self.replies.into_iter().for_each(|reply| reply(&stopping()));
+    }
+}
+
+/// What a reload comes to while the proxy is stopping.
+pub(super) fn stopping() -> Outcome {
+    Outcome::Rejected(Rejection::new("stopping", "the proxy is stopping", "reload the proxy that replaces it"))
+}
