@@ -43,9 +43,10 @@ impl Upgrade {
 
     /// Opens it. Gives the stream of HTTP/2 that was asked for, if it was one.
     pub(super) fn open(&mut self) -> Option<OnUpgrade> {
-        match self.0.replace(Box::new(State::Open)).map(|state| *state) {
-            Some(State::Requested(asked)) => asked.stream,
-            Some(State::Open) | None => None,
+        let state = self.0.get_or_insert_with(|| Box::new(State::Open));
+        match std::mem::replace(&mut **state, State::Open) {
+            State::Requested(asked) => asked.stream,
+            State::Open => None,
         }
     }
 
