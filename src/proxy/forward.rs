@@ -33,19 +33,12 @@ use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
 use crate::route::{Protocol, Route, UpstreamLimits};
 use crate::telemetry::StatusClass;
 
-/// What an upstream has answered.
-pub(super) struct UpstreamResponse {
-    pub(super) response: Response<Incoming>,
-    /// The upstream's side of the tunnel, when it has switched protocols.
-    pub(super) switched: Option<Box<Side>>,
-}
-
 /// Sends a request and gives the answer's head; its body follows as it is pulled.
 pub(super) async fn forward(
     exchange: &mut Exchange,
     mut request: Request<RequestBody>,
     (route, chosen): (&Route, Chosen),
-) -> Result<UpstreamResponse, Fault> {
+) -> Result<Response<Incoming>, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
     exchange.progress.stage = Stage::Connect;
     let reach = Reach::new(exchange, &mut request, chosen)?;
@@ -58,7 +51,7 @@ pub(super) async fn forward(
     let meter = upstream.meter(worker.index);
     let result = sent.unwrap_or_else(Err).map_err(|fault| blame(&exchange.prepared, fault));
     match &result {
-        Ok(answered) => meter.requests[StatusClass::of(answered.response.status().as_u16()) as usize].inc(),
+        Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
             if exchange.progress.stage == Stage::Connect
@@ -96,7 +89,7 @@ async fn send(
     exchange: &mut Exchange,
     mut reach: Reach,
     mut request: Request<RequestBody>,
-) -> Result<UpstreamResponse, Fault> {
+) -> Result<Response<Incoming>, Fault> {
     let idempotent = retry::is_idempotent(request.method());
     let worker = Rc::clone(&exchange.client.worker);
     let mut declined: Option<Rc<Said>> = None;
@@ -113,19 +106,17 @@ async fn send(
         let asked = if reused { exchange.request.began } else { worker.clock.now() };
         exchange.attempt.lease = Some(lease);
         let mut failure = match attempt(exchange, request).await {
-            Ok(response) => {
+            Ok(mut response) => {
                 if let Some(again) = again {
                     again.forget();
                 }
-                let mut response = receive(exchange, &reach.upstream, response, asked)?;
+                receive(exchange, &reach.upstream, &response, asked)?;
                 let requested = exchange.upgrade.requested();
-                let switched = if is_agreed(requested, &response)? {
+                if is_agreed(requested, &response)? {
                     let side = Box::pin(Side::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
-                    Some(Box::new(side))
-                } else {
-                    None
-                };
-                return Ok(UpstreamResponse { response, switched });
+                    exchange.upgrade.switch(side);
+                }
+                return Ok(response);
             }
             Err(failure) => failure,
         };
@@ -156,9 +147,9 @@ fn end_attempt(exchange: &mut Exchange, reach: &Reach, fault: Fault) -> Result<(
 fn receive(
     exchange: &mut Exchange,
     upstream: &UpstreamPool,
-    response: Response<Incoming>,
+    response: &Response<Incoming>,
     asked: Instant,
-) -> Result<Response<Incoming>, Fault> {
+) -> Result<(), Fault> {
     let took = head_has_come(exchange, asked, response.status());
     upstream.meter(exchange.client.worker.index).latency.record(took);
     inspect(response, &upstream.upstream.limits)
@@ -289,12 +280,12 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
 
 /// An answer that can be read in two ways is none, and none is one over HTTP/2 whose head is too large: over HTTP/1.1
 /// such a head is not read.
-fn inspect(response: Response<Incoming>, limits: &UpstreamLimits) -> Result<Response<Incoming>, Fault> {
+fn inspect(response: &Response<Incoming>, limits: &UpstreamLimits) -> Result<(), Fault> {
     let http2 = response.version() == Version::HTTP_2;
     if http2 && is_too_large(response.headers(), limits) {
         return Err(Fault::UpstreamHeaders);
     }
     let odd = response.status().as_u16() >= 600;
     let ambiguous = is_ambiguous_response(response.version(), response.headers());
-    if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(response) }
+    if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(()) }
 }

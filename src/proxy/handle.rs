@@ -25,44 +25,41 @@ use super::client::Client;
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
 use super::stack::Edge;
-use super::tunnel::Side;
 use super::{
     admit, answer, begin, decide, error_response, find, forward, identify, prepare, record, sample, shadow, upgrade,
 };
 use crate::route::{Action, RouteId, Split};
 
-/// What the line comes to.
-enum Handled {
-    /// An answer.
-    Response(Response<Source>),
-    /// An answer that switches protocols, and the upstream's side of the tunnel.
-    Upgrade(Response<Source>, Box<Side>),
-}
-
 /// Handles one request.
 pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<Edge> {
     let mut exchange = begin::begin(client, &request);
     let response = match line(&mut exchange, request).await {
-        Ok(Handled::Upgrade(response, upstream)) => {
+        Ok(response) if upgrade::is_mistakable(&exchange, response.status()) => {
+            error_response::answer(&mut exchange, Fault::NoUpgrade)
+        }
+        Ok(response) => response,
+        Err(fault) => {
+            // An upstream may have switched before the fault: it is left.
+            drop(exchange.upgrade.take_upstream());
+            error_response::answer(&mut exchange, fault)
+        }
+    };
+    match exchange.upgrade.take_upstream() {
+        Some(upstream) => {
             let response = upgrade::switch(&mut exchange, response);
             record::opened(&mut exchange);
             upgrade::open(exchange, upstream);
-            return response.map(Either::Right);
+            response.map(Either::Right)
         }
-        Ok(Handled::Response(response)) if upgrade::is_mistakable(&exchange, response.status()) => {
-            error_response::answer(&mut exchange, Fault::NoUpgrade)
-        }
-        Ok(Handled::Response(response)) => response,
-        Err(fault) => error_response::answer(&mut exchange, fault),
-    };
-    answer::send(exchange, response).map(Either::Left)
+        None => answer::send(exchange, response).map(Either::Left),
+    }
 }
 
-async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Handled, Fault> {
+async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
     let (mut parts, body) = request.into_parts();
     admit::admit(exchange, &mut parts)?;
     if let Some(redirect) = find::https_redirect(exchange)? {
-        return Ok(Handled::Response(answer::redirect(exchange, &redirect)));
+        return Ok(answer::redirect(exchange, &redirect));
     }
     let found = find::find(exchange, &parts)?;
     let local = Rc::clone(&exchange.local);
@@ -71,29 +68,26 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Han
     match &route.action {
         Action::Redirect(redirect) => {
             exchange.caller = identify::tenant(exchange, &parts);
-            Ok(Handled::Response(answer::redirect(exchange, redirect)))
+            Ok(answer::redirect(exchange, redirect))
         }
         Action::Respond(respond) => {
             exchange.caller = identify::tenant(exchange, &parts);
-            Ok(Handled::Response(answer::respond(exchange, respond)))
+            Ok(answer::respond(exchange, respond))
         }
         Action::Split(split) => {
             let chosen = choose(exchange, &parts, (found.route, split));
             let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
             shadow::shadow(exchange, (&parts, &mut body), split, chosen);
             let sent = Request::from_parts(parts, body);
-            let answered = forward::forward(exchange, sent, (route, chosen)).await?;
-            let response = answer::answer(exchange, answered.response, (route, split))?;
-            Ok(match answered.switched {
-                None => Handled::Response(response),
-                Some(upstream) => Handled::Upgrade(response, upstream),
-            })
+            let response = forward::forward(exchange, sent, (route, chosen)).await?;
+            answer::answer(exchange, response, (route, split))
         }
     }
 }
 
 /// Identifies the caller, decides which variant answers, and samples. What borrows from the head ends here: nothing of it
 /// is kept while the request is forwarded.
+#[inline]
 fn choose(exchange: &mut Exchange, parts: &Parts, (route, split): (RouteId, &Split)) -> Chosen {
     let facts = identify::look_up(exchange, &parts.headers);
     let identified = identify::identify(exchange, parts, &facts, split);
