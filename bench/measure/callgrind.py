@@ -60,13 +60,12 @@ class Callgrind:
     def dump(self) -> dict[int, Profile]:
         """What each thread has done since the last dump."""
         self.dumps += 1
-        command = ["vgdb", f"--vgdb-prefix={self.prefix}", f"--pid={self.process.pid}", "dump"]
+        # Without ptrace, which a container may forbid: the program looks for commands by itself as it runs.
+        command = ["vgdb", "--max-invoke-ms=0", f"--vgdb-prefix={self.prefix}", f"--pid={self.process.pid}", "dump"]
         done = self.beside(command, CONTROL_SECONDS)
         files = sorted(self.folder.glob(f"{self.out.name}.{self.dumps}-*"))
         if done.returncode or not files:
-            raise machine.Failed(
-                f"callgrind wrote no dump (in a container vgdb may need the capability SYS_PTRACE):\n{done.stderr}"
-            )
+            raise machine.Failed(f"callgrind wrote no dump:\n{done.stderr}")
         found = dict(parse(file) for file in files)
         for file in files:
             file.unlink()
