@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
+use pointsman::control::overlaid;
 use pointsman::identity::Witnesses;
 use pointsman::route::{
     AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, Head, HeaderEdits,
@@ -19,7 +20,7 @@ use pointsman::route::{
     Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
-use pointsman::telemetry::{Labels, PerWorker, VariantSeries};
+use pointsman::telemetry::{Drawn, Labels, PerWorker, Registry, Sample, VariantSeries};
 
 /// How many lookups are timed at once.
 const BATCH: usize = 64;
@@ -140,17 +141,21 @@ fn change(c: &mut Criterion) {
 }
 
 /// What the control thread pays for a kill or for steps of ramps among 100 000 routes: a new overlay, a snapshot around
-/// it, and the end of the one before.
+/// it with new samples of the routes that it changes, and the end of the one before. Every second time the overlay takes
+/// the change back.
 fn overlay(c: &mut Criterion) {
     const ROUTES: u32 = 100_000;
     let (routes, _) = table("hosts", ROUTES as usize);
     let base = Overlay::new(Kill::default(), vec![state(50_000); routes.len()]);
+    let registry = Registry::new(2);
     let entity = |route: &Route| {
         let series = ["stable", "canary"].map(|variant| {
             let labels = Labels { route: route.name.clone(), variant: variant.to_owned() };
             Arc::new(VariantSeries { labels, meters: PerWorker::new(2) })
         });
-        Arc::new(RouteState { series: series.into(), sample: None, shadow: None, needs: Needs::default() })
+        let sample = Sample::new(Duration::ZERO, 2, Drawn::Keys, (2, Arc::clone(&registry.room)));
+        let sample = Some(Arc::new(sample));
+        Arc::new(RouteState { series: series.into(), sample, shadow: None, needs: Needs::default() })
     };
     let first = Snapshot {
         generation: Generation(1),
@@ -180,10 +185,17 @@ fn overlay(c: &mut Criterion) {
         ("ten steps", &base, &|overlay| stepped(overlay, 10)),
         ("kill beside 1000 steps", &many, &killed),
     ] {
+        let mut back = false;
         group.bench_function(name, |b| {
             b.iter(|| {
                 let old = store.load();
-                store.publish(Snapshot { overlay: change(black_box(from)), ..(*old).clone() });
+                back = !back;
+                store.publish(overlaid(
+                    &old,
+                    if back { from.clone() } else { change(black_box(from)) },
+                    &registry,
+                    Duration::ZERO,
+                ));
             });
         });
     }

@@ -81,7 +81,7 @@ fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, splits: 
     let all = splits.routes.iter().zip(&*splits.states);
     for (route, state) in all.filter_map(|(route, state)| Some((route.as_ref()?, state))) {
         let mut weighted = state.arms().iter().skip(1).filter(|arm| arm.weight > Weight::ZERO).peekable();
-        if weighted.peek().is_some() && weighted.all(|arm| arm.stopped.is_some()) {
+        if weighted.peek().is_some() && weighted.all(|arm| arm.killed) {
             let message = format!("every variant of route `{}` that has a weight is killed", route.name);
             context.report(Finding::warning("kill-active", reader.place("variants"), message));
         }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use listeners::{certificate_changes, listeners};
+pub use routes::overlaid;
 use routes::route_states;
 use upstreams::upstream_states;
 pub use upstreams::{Addresses, collector, names, resolved};
@@ -30,7 +31,8 @@ pub struct Parts<'a> {
     pub generation: Generation,
     /// What the file means.
     pub rules: Arc<Rules>,
-    /// The weights and kills in force.
+    /// The weights and kills in force: the files' own. Kills and latches that come from elsewhere are carried over by
+    /// their maker.
     pub overlay: Overlay,
     /// Its listeners.
     pub listeners: Arc<[Arc<Listener>]>,

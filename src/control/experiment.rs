@@ -32,7 +32,7 @@ pub(super) fn judge(state: &SplitState, sample: &Sample) -> Judged {
         Drawn::Keys => &sampled.firsts,
         Drawn::Requests => &sampled.requests,
     };
-    let weight = |arm: &ArmState| if arm.stopped.is_some() { 0 } else { arm.weight.millionths() };
+    let weight = |arm: &ArmState| if arm.stopped().is_some() { 0 } else { arm.weight.millionths() };
     let weights: Vec<f64> = state.arms().iter().map(|arm| f64::from(weight(arm))).collect();
     let ratio = SampleRatio::of(&weights, counts);
     let most = sample.most_evidence(ratio.as_ref().map_or(0.0, |ratio| ratio.evidence_ln));

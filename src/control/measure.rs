@@ -165,7 +165,7 @@ impl Baselines {
 pub(super) fn assignment(config: EffectiveConfig<'_>, route: RouteId) -> Option<impl PartialEq> {
     let split = config.rules.route(route).split()?;
     let arms = split.variants.iter().zip(config.overlay.split(route).arms());
-    let weights = arms.map(|(variant, arm)| (variant.name.as_str(), arm.weight, arm.stopped));
+    let weights = arms.map(|(variant, arm)| (variant.name.as_str(), arm.weight, arm.killed, arm.latched));
     let key = (&split.salt, split.sticky.as_slice(), split.sticky_cookie.as_deref());
     Some((weights.collect::<Vec<_>>(), key))
 }

@@ -37,6 +37,7 @@ mod stopping;
 mod trail;
 mod watch;
 
+pub use carry::overlaid;
 pub use controller::Controller;
 pub use event::{Event, FilesEvent, NetEvent, ProcessEvent, Reply};
 pub use hand_over::Succession;

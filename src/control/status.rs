@@ -11,7 +11,7 @@ use super::ledger::{LastReload, Ledger};
 use super::measure::{Durations, Tally, shares};
 use super::outcome::Outcome;
 use crate::drain::Phase;
-use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, Stop, VariantId};
+use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, VariantId};
 use crate::snapshot::{EndpointState, Listener, Snapshot};
 use crate::telemetry::UpstreamMeter;
 use crate::tls::Server;
@@ -178,7 +178,7 @@ fn variants(
         json!({
             "name": variant.name,
             "upstream": snapshot.rules.upstreams[variant.upstream.0 as usize].name,
-            "killed": arm.stopped == Some(Stop::Kill),
+            "killed": arm.killed,
             "weight": arm.weight.percent(),
             "share": share.map(percent),
             "share_total": share_total.map(percent),

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::local::Local;
 use super::streams::Reader;
 use super::worker::Worker;
-use crate::route::{RouteId, VariantId};
+use crate::route::{RouteId, Rules, VariantId};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Fallback;
 
@@ -33,6 +33,8 @@ struct Stream {
     route: RouteId,
     variant: VariantId,
     tenant: Option<Box<str>>,
+    /// Its place in the rules that it was looked up in last, if those are not its own.
+    found: RefCell<Option<(Arc<Rules>, Option<Place>)>>,
     /// Since when it is killed.
     killed_ms: Cell<Option<u64>>,
     due_ms: Cell<u64>,
@@ -40,6 +42,9 @@ struct Stream {
     carrier: Carrier,
     place: Cell<usize>,
 }
+
+/// A route, and its variant if the route still has it.
+type Place = (RouteId, Option<VariantId>);
 
 /// Who carries a stream, and ends it when nobody asks for more of it, since its reader does not read.
 enum Carrier {
@@ -84,12 +89,27 @@ impl<'a> InForce<'a> {
         Self { snapshot, names: OnceCell::new() }
     }
 
-    /// The route of a stream, and its variant if the route still has it.
-    fn place(&self, stream: &Stream) -> Option<(RouteId, Option<VariantId>)> {
-        let (old, new) = (&stream.local.snapshot.rules, &self.snapshot.rules);
-        if Arc::ptr_eq(old, new) {
+    /// The place of a stream in the rules that are in force. It is looked up once for each rules: an overlay or an answer of
+    /// DNS comes with the same ones.
+    fn place(&self, stream: &Stream) -> Option<Place> {
+        let new = &self.snapshot.rules;
+        if Arc::ptr_eq(&stream.local.snapshot.rules, new) {
             return Some((stream.route, Some(stream.variant)));
         }
+        let mut found = stream.found.borrow_mut();
+        match &*found {
+            Some((rules, place)) if Arc::ptr_eq(rules, new) => *place,
+            Some(_) | None => {
+                let place = self.look_up(stream);
+                *found = Some((Arc::clone(new), place));
+                place
+            }
+        }
+    }
+
+    /// Finds a stream of other rules by the names of its route and variant.
+    fn look_up(&self, stream: &Stream) -> Option<Place> {
+        let (old, new) = (&stream.local.snapshot.rules, &self.snapshot.rules);
         let names = self.names.get_or_init(|| new.numbered().map(|(id, route)| (route.name.as_str(), id)).collect());
         let before = old.route(stream.route);
         let variant = before.split()?.variants.get(usize::from(stream.variant.0))?;
@@ -163,6 +183,7 @@ impl OpenStream {
                 route,
                 variant,
                 tenant: exchange.caller.tenant.clone(),
+                found: RefCell::new(None),
                 killed_ms: Cell::new(None),
                 due_ms: Cell::new(NEVER),
                 waker: RefCell::new(None),

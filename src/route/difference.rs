@@ -7,7 +7,7 @@ use ahash::{HashMap, HashSet};
 use super::sameness::Pair;
 use super::{
     AccessLog, Action, ArmState, EffectiveConfig, EndpointSpec, Identity, ListenerSpec, Rescue, RouteId, Rules,
-    Segment, Shadow, Split, SplitState, Stop, TraceExport, Upstream, Variant, VariantId,
+    Segment, Shadow, Split, SplitState, TraceExport, Upstream, Variant, VariantId,
 };
 
 /// How many lines a summary has at most.
@@ -18,6 +18,9 @@ const ENDPOINTS_MAX: usize = 4;
 
 /// What became of something, by whether it is killed now.
 const KILL_WORDS: [&str; 2] = ["revived", "killed"];
+
+/// The same of a latch.
+const LATCH_WORDS: [&str; 2] = ["no longer latched", "latched"];
 
 /// What changes from `old` to `new`, in words, for the journal and the log of a reload: kills first, then routes by the
 /// order of the new file (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the
@@ -135,9 +138,11 @@ fn arms(pair: &Pair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &mut Vec
         if was.weight != now.weight && VariantId(id) != VariantId::STABLE {
             words.push(format!("{name} {} {} → {}", to.name, was.weight, now.weight));
         }
-        let [was_killed, is_killed] = [was, now].map(|arm| arm.stopped == Some(Stop::Kill));
-        if was_killed != is_killed {
-            words.push(format!("{name} {} {}", to.name, KILL_WORDS[usize::from(is_killed)]));
+        if was.killed != now.killed {
+            words.push(format!("{name} {} {}", to.name, KILL_WORDS[usize::from(now.killed)]));
+        }
+        if was.latched != now.latched {
+            words.push(format!("{name} {} {}", to.name, LATCH_WORDS[usize::from(now.latched)]));
         }
         if from.rescue != to.rescue {
             words.push(format!("{name} {} rescue {}", to.name, if to.rescue == Rescue::Off { "off" } else { "on" }));

@@ -48,17 +48,20 @@ pub struct ArmState {
     pub start: u32,
     /// Its share; for stable what the others leave.
     pub weight: Weight,
-    /// Why nobody gets it; stable is never stopped.
-    pub stopped: Option<Stop>,
+    /// It is killed; stable never is.
+    pub killed: bool,
+    /// It was rolled back; stable never is. A kill neither sets nor clears it.
+    pub latched: bool,
 }
 
-/// Why no caller gets a variant. Its buckets are stable's; they are never handed to another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Why no caller gets a variant. Its buckets are stable's; they are never handed to another one. A variant that is both
+/// killed and latched is stopped by the kill, and by the latch when the kill has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
+    /// It is killed.
+    Kill,
     /// It was rolled back.
     Latch,
-    /// It is killed. A kill wins over a latch.
-    Kill,
 }
 
 /// The effective configuration: what the files say, and what is in force now.
@@ -169,14 +172,14 @@ impl SplitState {
     #[must_use]
     pub fn new(weights: &[Weight]) -> Option<Self> {
         let mut arms = Vec::with_capacity(1 + weights.len());
-        arms.push(ArmState { start: 0, weight: Weight::FULL, stopped: None });
+        arms.push(ArmState::new(0, Weight::FULL));
         let mut start = 0_u32;
         for &weight in weights {
-            arms.push(ArmState { start, weight, stopped: None });
+            arms.push(ArmState::new(start, weight));
             start = start.checked_add(weight.millionths())?;
         }
         let rest = Weight::FULL.millionths().checked_sub(start)?;
-        arms[0] = ArmState { start, weight: Weight::from_millionths(rest)?, stopped: None };
+        arms[0] = ArmState::new(start, Weight::from_millionths(rest)?);
         Some(Self { killed: false, arms: arms.into() })
     }
 
@@ -227,7 +230,7 @@ impl SplitState {
     #[must_use]
     #[inline]
     pub fn stopped(&self, variant: VariantId) -> Option<Stop> {
-        self.arms.get(usize::from(variant.0)).and_then(|arm| arm.stopped)
+        self.arms.get(usize::from(variant.0)).and_then(ArmState::stopped)
     }
 
     /// Kills the whole route.
@@ -240,7 +243,10 @@ impl SplitState {
         if variant != VariantId::STABLE
             && let Some(arm) = self.arms.get_mut(usize::from(variant.0))
         {
-            arm.stopped = arm.stopped.max(Some(stop));
+            match stop {
+                Stop::Kill => arm.killed = true,
+                Stop::Latch => arm.latched = true,
+            }
         }
     }
 
@@ -251,19 +257,38 @@ impl SplitState {
         let mut weights: Vec<Weight> = self.arms.iter().skip(1).map(|arm| arm.weight).collect();
         *weights.get_mut(usize::from(variant.0).checked_sub(1)?)? = weight;
         let mut state = Self { killed: self.killed, ..Self::new(&weights)? };
-        state.arms.iter_mut().zip(&self.arms).for_each(|(arm, old)| arm.stopped = old.stopped);
+        let stops = state.arms.iter_mut().zip(&self.arms);
+        stops.for_each(|(arm, old)| (arm.killed, arm.latched) = (old.killed, old.latched));
         Some(state)
     }
 
     /// The same without kills; nothing when there is none.
     fn unkilled(&self) -> Option<Self> {
-        let is_kill = |arm: &ArmState| arm.stopped == Some(Stop::Kill);
-        if !self.killed && !self.arms.iter().any(is_kill) {
+        if !self.killed && !self.arms.iter().any(|arm| arm.killed) {
             return None;
         }
         let mut state = Self { killed: false, ..self.clone() };
-        state.arms.iter_mut().filter(|arm| is_kill(arm)).for_each(|arm| arm.stopped = None);
+        state.arms.iter_mut().for_each(|arm| arm.killed = false);
         Some(state)
+    }
+}
+
+impl ArmState {
+    const fn new(start: u32, weight: Weight) -> Self {
+        Self { start, weight, killed: false, latched: false }
+    }
+
+    /// Why nobody gets it.
+    #[must_use]
+    #[inline]
+    pub const fn stopped(&self) -> Option<Stop> {
+        if self.killed {
+            Some(Stop::Kill)
+        } else if self.latched {
+            Some(Stop::Latch)
+        } else {
+            None
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl<'a> Teller<'a> {
         let mut text = anew(&self.anew);
         for stop in [Stop::Kill, Stop::Latch] {
             let stopped =
-                arms.iter().zip(0..).filter(|(arm, _)| arm.stopped == Some(stop) && arm.weight > Weight::ZERO);
+                arms.iter().zip(0..).filter(|(arm, _)| arm.stopped() == Some(stop) && arm.weight > Weight::ZERO);
             let stopped: Vec<_> = stopped.map(|(_, id)| self.variant(VariantId(id))).collect();
             if !stopped.is_empty() {
                 text = format!("{text}; {}: {}", stop.name(), stopped.join(", "));

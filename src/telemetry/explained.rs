@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::route::{
     Asked, Copied, Counted, EffectiveConfig, Explanation, Facts, HeaderEdit, Matched, Outcome, Route, RouteId, Served,
-    Stop, TokenFault, Told, Weight, explain,
+    TokenFault, Told, Weight, explain,
 };
 
 /// Explains a request, with the routes that nearly took it and the ranges of the route's variants.
@@ -64,7 +64,7 @@ fn variants(config: EffectiveConfig<'_>, id: RouteId, route: &Route) -> Option<V
             "upstream": upstream,
             "weight": arm.weight.percent(),
             "range": [arm.start, arm.start + arm.weight.millionths()],
-            "killed": arm.stopped == Some(Stop::Kill),
+            "killed": arm.killed,
         })
     });
     Some(owned.collect())

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::harness::{Folder, eventually, file, generation, get};
 use crate::app::{App, Stopped, workers};
-use crate::control::WorkerParts;
+use crate::control::{WorkerParts, overlaid};
 use crate::route::{Kill, Overlay, RouteId, Stop, VariantId, Weight};
-use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::snapshot::SnapshotStore;
+use crate::telemetry::Registry;
 
 /// An upstream that answers every request with its name, on connections that it keeps. Answers to `/long` never end.
 fn upstream(name: &'static str) -> SocketAddr {
@@ -89,7 +90,7 @@ fn followed(folder: &Folder) -> (App, SnapshotStore) {
 }
 
 fn publish(store: &SnapshotStore, overlay: Overlay) {
-    store.publish(Snapshot { overlay, ..(*store.load()).clone() });
+    store.publish(overlaid(&store.load(), overlay, &Registry::new(1), Duration::ZERO));
 }
 
 #[test]

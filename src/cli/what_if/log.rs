@@ -41,8 +41,9 @@ impl Line {
     fn noted(&self) -> Noted<'_> {
         let reason = self.reason.as_deref().unwrap_or_default();
         match (&self.route, reason.split('+').next().unwrap_or_default()) {
-            (Some(route), "weight" | "stable") => Noted::Weighed { route, bucket: self.bucket },
-            (Some(_), "target" | "kill" | "latch") => Noted::Picked,
+            // A latch is decided where the weights are, by the caller's bucket.
+            (Some(route), "weight" | "stable" | "latch") => Noted::Weighed { route, bucket: self.bucket },
+            (Some(_), "target" | "kill") => Noted::Picked,
             _ => Noted::Whole,
         }
     }
@@ -172,5 +173,23 @@ impl<'a> LogReplay<'a> {
             }
         }
         headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_counts_where_the_weights_or_a_latch_decided() {
+        let noted = |reason: &str| {
+            let line = format!(
+                r#"{{"method":"GET","host":"h","path":"/","peer":"10.0.0.1:1","client_ip":"10.0.0.1","route":"r","reason":"{reason}","bucket":7}}"#
+            );
+            let line = Line::parse(line.as_bytes()).unwrap();
+            matches!(line.noted(), Noted::Weighed { route: "r", bucket: Some(7) })
+        };
+        assert!(["weight", "weight+fallback", "stable", "latch"].into_iter().all(noted));
+        assert!(!["target", "kill"].into_iter().any(noted));
     }
 }

@@ -1,11 +1,12 @@
 //! Routes that go on: by name.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::measure::assignment;
 use super::known::{Before, Known, same};
-use crate::route::{Action, EffectiveConfig, Needs, Route, RouteId};
+use crate::route::{Action, EffectiveConfig, Needs, Overlay, Route, RouteId, Split};
 use crate::snapshot::{RouteState, Snapshot};
 use crate::telemetry::{Drawn, Labels, PerWorker, Registry, Sample, ShadowSeries, VariantSeries};
 
@@ -94,11 +95,40 @@ fn sample(old: Before<'_, Route, RouteState>, ids: Ids, ground: &Ground<'_>) -> 
     let split = ground.new.rules.route(ids.new).split().filter(|split| split.variants.len() > 1)?;
     let before = || assignment(ground.old?, ids.old?);
     let same = old.filter(|_| before() == assignment(ground.new, ids.new));
-    Some(same.and_then(|(_, old)| old.sample.clone()).unwrap_or_else(|| {
-        let place = (registry.workers, Arc::clone(&registry.room));
-        let drawn = if split.spreads() { Drawn::Requests } else { Drawn::Keys };
-        Arc::new(Sample::new(*now, split.variants.len(), drawn, place))
-    }))
+    Some(same.and_then(|(_, old)| old.sample.clone()).unwrap_or_else(|| new_sample(split, registry, *now)))
+}
+
+fn new_sample(split: &Split, registry: &Registry, now: Duration) -> Arc<Sample> {
+    let place = (registry.workers, Arc::clone(&registry.room));
+    let drawn = if split.spreads() { Drawn::Requests } else { Drawn::Keys };
+    Arc::new(Sample::new(now, split.variants.len(), drawn, place))
+}
+
+/// The next snapshot under the same rules: `overlay` is in force. A route whose weights, kills or latches it changes gets a
+/// new sample; everything else is shared. Looks only at the routes that either overlay has changed.
+#[must_use]
+pub fn overlaid(old: &Snapshot, overlay: Overlay, registry: &Registry, now: Duration) -> Snapshot {
+    let mut next = Snapshot { overlay, ..old.clone() };
+    let changed = [&old.overlay, &next.overlay].into_iter().flat_map(|overlay| overlay.changed());
+    let changed: BTreeSet<RouteId> = changed.map(|(route, _)| *route).collect();
+    let effective = EffectiveConfig { rules: &old.rules, overlay: &next.overlay };
+    let differs = |route: &RouteId| assignment(old.effective(), *route) != assignment(effective, *route);
+    let renewed: Vec<(RouteId, Arc<RouteState>)> = changed
+        .into_iter()
+        .filter(differs)
+        .filter_map(|route| {
+            let state = &*old.routes[route.0 as usize];
+            let split = old.rules.route(route).split().filter(|_| state.sample.is_some())?;
+            let sample = Some(new_sample(split, registry, now));
+            let (series, shadow) = (state.series.clone(), state.shadow.clone());
+            Some((route, Arc::new(RouteState { series, sample, shadow, needs: state.needs })))
+        })
+        .collect();
+    if !renewed.is_empty() {
+        let routes = Arc::make_mut(&mut next.routes);
+        renewed.into_iter().for_each(|(route, state)| routes[route.0 as usize] = state);
+    }
+    next
 }
 
 /// The series of a shadow goes on by the names of the route and of the shadow's upstream.

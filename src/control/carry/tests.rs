@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::hand_over::Inherited;
 use super::*;
 use crate::config::{Loaded, load_text};
-use crate::route::Extractor;
+use crate::route::{Extractor, Kill, RouteId, SplitState, Stop, VariantId, Weight};
 use crate::snapshot::{EndpointState, RouteState, UpstreamState};
 
 const FILE: &str = "\
@@ -118,6 +118,36 @@ fn entities_are_found_by_name_wherever_they_stand() {
         Arc::clone(&snapshot.upstreams[at])
     };
     assert!(["v1", "v2"].iter().all(|name| Arc::ptr_eq(&at(&old, name), &at(&new, name))));
+}
+
+#[test]
+fn an_overlay_renews_the_samples_of_the_routes_that_it_changes() {
+    let text = format!("{FILE}canary = {{ upstream = 'v2', weight = 5 }}\n{SHADOW}");
+    let registry = Registry::new(1);
+    let first = next_of(None, &registry, loaded(&text));
+    let canary = VariantId(1);
+    let state = first.overlay.split(RouteId(1)).clone();
+    let with = |state: SplitState| first.overlay.with([(RouteId(1), state)]);
+    let overlay_of = |old: &Snapshot, overlay: Overlay| overlaid(old, overlay, &registry, Duration::from_secs(2));
+    let stepped = state.with_weight(canary, Weight::FULL).expect("a weight");
+    let mut killed = stepped.clone();
+    killed.stop(canary, Stop::Kill);
+    let mut last = first.clone();
+    // A step, a kill, and back to what the file says: each changes who gets the canary.
+    for overlay in [with(stepped.clone()), with(killed), first.overlay.clone()] {
+        let next = overlay_of(&last, overlay);
+        assert!(Arc::ptr_eq(&last.rules, &next.rules) && Arc::ptr_eq(&last.upstreams, &next.upstreams));
+        assert!(Arc::ptr_eq(&last.routes[0], &next.routes[0]), "the other route is untouched");
+        let (old, new) = (&last.routes[1], &next.routes[1]);
+        assert!(!same_sample(old, new) && same_shadow(old, new) && new.shadow.is_some());
+        assert_eq!(same_series(old, new), [true, true]);
+        last = next;
+    }
+    // What moves no bucket keeps all: the same state again, and a kill of everything, as in a reload.
+    let stepped = overlay_of(&last, with(stepped));
+    assert!(Arc::ptr_eq(&stepped.routes, &overlay_of(&stepped, stepped.overlay.clone()).routes));
+    let all = stepped.overlay.with_kill(Kill { all: true, ..Kill::default() });
+    assert!(Arc::ptr_eq(&stepped.routes, &overlay_of(&stepped, all).routes));
 }
 
 #[test]

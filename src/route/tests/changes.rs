@@ -37,6 +37,15 @@ fn changes_are_told_in_words_and_shares() {
     let killed = checkout(50_000).having(|state| state.stop(VariantId(1), Stop::Kill));
     check(&five, &killed, &["checkout canary killed"], Some(50_000));
     check(&killed, &five, &["checkout canary revived"], Some(50_000));
+    let latched = checkout(50_000).having(|state| state.stop(VariantId(1), Stop::Latch));
+    check(&five, &latched, &["checkout canary latched"], Some(50_000));
+    check(&latched, &five, &["checkout canary no longer latched"], Some(50_000));
+    let both = checkout(50_000).having(|state| {
+        state.stop(VariantId(1), Stop::Latch);
+        state.stop(VariantId(1), Stop::Kill);
+    });
+    check(&latched, &both, &["checkout canary killed"], Some(0));
+    check(&both, &latched, &["checkout canary revived"], Some(0));
     let killed = checkout(50_000).having(SplitState::kill);
     check(&five, &killed, &["checkout killed"], Some(50_000));
     let all = checkout(50_000).all_killed();

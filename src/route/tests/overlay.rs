@@ -64,6 +64,20 @@ fn stable_is_never_stopped() {
 }
 
 #[test]
+fn a_kill_that_goes_leaves_the_latch() {
+    let mut rolled_back = state(&[50_000]);
+    rolled_back.stop(VariantId(1), Stop::Latch);
+    let latched = overlay(&[rolled_back.clone()]);
+    rolled_back.stop(VariantId(1), Stop::Kill);
+    let killed = latched.with([(RouteId(0), rolled_back)]);
+    let stopped = |overlay: &Overlay| overlay.split(RouteId(0)).stopped(VariantId(1));
+    assert_eq!(stopped(&killed), Some(Stop::Kill), "a kill comes first");
+    let revived = killed.unkilled().unwrap();
+    assert_eq!((stopped(&revived), revived.changed().len()), (Some(Stop::Latch), 0));
+    assert!(revived.unkilled().is_none());
+}
+
+#[test]
 fn a_kill_covers_what_it_names() {
     let mut one = state(&[50_000, 0]);
     one.stop(VariantId(1), Stop::Kill);
@@ -144,7 +158,7 @@ proptest! {
         };
         prop_assert_eq!(after.is_killed(), state.is_killed());
         for (arm, before) in after.arms().iter().zip(state.arms()) {
-            prop_assert_eq!(arm.stopped, before.stopped);
+            prop_assert_eq!((arm.killed, arm.latched), (before.killed, before.latched));
         }
         prop_assert_eq!(after.arms()[usize::from(id)].weight.millionths(), millionths);
     }
@@ -168,8 +182,8 @@ proptest! {
     #[test]
     fn without_kills_weights_and_latches_stay(states in proptest::collection::vec(any_state(), 1..4), all in any::<bool>()) {
         let killing = overlay(&states).with_kill(Kill { all, ..Kill::default() });
-        let is_kill = |arm: &ArmState| arm.stopped == Some(Stop::Kill);
-        let any = all || states.iter().any(|state| state.is_killed() || state.arms().iter().any(is_kill));
+        let is_killed = |state: &SplitState| state.is_killed() || state.arms().iter().any(|arm| arm.killed);
+        let any = all || states.iter().any(is_killed);
         prop_assert_eq!(killing.unkilled().is_some(), any);
         let Some(unkilled) = killing.unkilled() else { return Ok(()) };
         prop_assert!(!unkilled.kill().all && unkilled.unkilled().is_none());
@@ -177,7 +191,7 @@ proptest! {
             let after = unkilled.split(RouteId(u32::try_from(id).unwrap()));
             for (arm, before) in after.arms().iter().zip(before.arms()) {
                 prop_assert_eq!((arm.start, arm.weight), (before.start, before.weight));
-                prop_assert_eq!(arm.stopped, before.stopped.filter(|stop| *stop == Stop::Latch));
+                prop_assert_eq!((arm.killed, arm.latched), (false, before.latched));
             }
         }
     }
