@@ -124,15 +124,27 @@ impl Multiplexed {
 }
 
 impl Pools {
-    /// The pool of this upstream: the one that stands if nothing changed, else a new one that takes over the
-    /// endpoints that stayed.
+    /// The pool of this upstream, in force from now on: the one that stands if nothing changed, else a new one that
+    /// takes over the endpoints that stayed.
     pub(super) fn adopt(
         &self,
         upstream: &Upstream,
         endpoints: &[Arc<EndpointState>],
         series: &Arc<UpstreamSeries>,
     ) -> Rc<UpstreamPool> {
-        let mut by_name = self.by_name.borrow_mut();
+        let pool = self.lend(upstream, endpoints, series);
+        self.by_name.borrow_mut().insert(upstream.name.clone(), Rc::clone(&pool));
+        pool
+    }
+
+    /// The same, but a new one is not in force: it ends with the requests that use it.
+    pub(super) fn lend(
+        &self,
+        upstream: &Upstream,
+        endpoints: &[Arc<EndpointState>],
+        series: &Arc<UpstreamSeries>,
+    ) -> Rc<UpstreamPool> {
+        let by_name = self.by_name.borrow();
         let old = by_name.get(&upstream.name);
         if let Some(same) = old.filter(|old| old.is_for(upstream, endpoints)) {
             return Rc::clone(same);
@@ -150,9 +162,13 @@ impl Pools {
         let turns = Turns::new(&pools, upstream.balance);
         let troubled = Cell::new(pools.iter().any(|pool| pool.is_in_doubt()));
         let (upstream_of, series) = (upstream.clone(), Arc::clone(series));
-        let pool = Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, turns, troubled, series });
-        by_name.insert(upstream.name.clone(), Rc::clone(&pool));
-        pool
+        Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, turns, troubled, series })
+    }
+
+    /// How many are in force.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_name.borrow().len()
     }
 
     /// Forgets the pools of upstreams that are gone; requests under way keep theirs until they end.
