@@ -381,6 +381,21 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_that_comes_back_unchanged_keeps_its_connections() {
+        let pools = Pools::default();
+        let first = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
+        let both = moved(&first.snapshot, 0, &[endpoint(1), endpoint(2)]);
+        let both = Local::new(both, Some(&first), BEGINNINGS);
+        let before = pool(&both, 0, &pools, &both);
+        // A snapshot in between had endpoint 2 alone; the worker has skipped it.
+        let again = moved(&both.snapshot, 0, &[endpoint(1), Arc::clone(&before.endpoints[1].endpoint)]);
+        let again = Local::new(again, Some(&both), BEGINNINGS);
+        assert!(Rc::ptr_eq(pool(&again, 0, &pools, &again), before));
+        let other = Local::new(moved(&again.snapshot, 0, &[endpoint(3), endpoint(1)]), Some(&again), BEGINNINGS);
+        assert!(Rc::ptr_eq(&pool(&other, 0, &pools, &other).endpoints[1], &before.endpoints[0]));
+    }
+
+    #[test]
     fn under_new_rules_the_sequence_of_a_route_goes_on_by_its_name() {
         let first = Local::new(Arc::new(snapshot(&["a", "b"])), None, BEGINNINGS);
         let drawn = [draw(&first, 0), draw(&first, 1)];

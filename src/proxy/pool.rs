@@ -155,7 +155,7 @@ impl Pools {
         let pools: Box<[Rc<EndpointPool>]> = endpoints
             .iter()
             .map(|endpoint| {
-                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| Arc::ptr_eq(&kept.endpoint, endpoint)));
+                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| is_same(&kept.endpoint, endpoint)));
                 kept.map_or_else(|| Rc::new(EndpointPool::new(Arc::clone(endpoint))), Rc::clone)
             })
             .collect();
@@ -215,6 +215,11 @@ impl Pools {
     }
 }
 
+/// Whether it is the same endpoint. An endpoint that was away in a snapshot in between comes back in another `Arc`.
+fn is_same(one: &Arc<EndpointState>, other: &Arc<EndpointState>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
 /// How long a connection may be idle beside which so many were used later.
 const fn idle_ms_max(newer: usize) -> u64 {
     if newer < IDLE_KEPT { IDLE_MS_MAX } else { SPARE_MS_MAX }
@@ -223,7 +228,7 @@ const fn idle_ms_max(newer: usize) -> u64 {
 impl UpstreamPool {
     fn is_for(&self, upstream: &Upstream, endpoints: &[Arc<EndpointState>]) -> bool {
         self.endpoints.len() == endpoints.len()
-            && self.endpoints.iter().zip(endpoints).all(|(pool, endpoint)| Arc::ptr_eq(&pool.endpoint, endpoint))
+            && self.endpoints.iter().zip(endpoints).all(|(pool, endpoint)| is_same(&pool.endpoint, endpoint))
             && self.upstream == *upstream
     }
 
