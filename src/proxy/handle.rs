@@ -46,9 +46,9 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
     };
     match exchange.upgrade.take_upstream() {
         Some(upstream) => {
-            let response = upgrade::switch(&mut exchange, response);
+            let (response, stream) = upgrade::switch(&mut exchange, response);
             record::opened(&mut exchange);
-            upgrade::open(exchange, upstream);
+            upgrade::open(exchange, upstream, stream);
             response.map(Either::Right)
         }
         None => answer::send(exchange, response).map(Either::Left),
