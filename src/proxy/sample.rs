@@ -13,7 +13,7 @@ pub(super) fn sample(
     identified: &Identified<'_>,
     chosen: &Chosen,
 ) -> Option<Box<Ticket>> {
-    let ticket = split.shadow.as_deref().and_then(|shadow| ticket(exchange, (split, shadow), identified, chosen));
+    let ticket = split.shadow.as_deref().and_then(|shadow| ticket(exchange, split, shadow, identified, chosen));
     note(exchange, chosen);
     ticket
 }
@@ -33,7 +33,8 @@ fn note(exchange: &Exchange, chosen: &Chosen) {
 /// Decides whether a request is copied. Its copy takes its place among those under way when it is sent.
 fn ticket(
     exchange: &Exchange,
-    (split, shadow): (&Split, &Shadow),
+    split: &Split,
+    shadow: &Shadow,
     identified: &Identified<'_>,
     chosen: &Chosen,
 ) -> Option<Box<Ticket>> {
