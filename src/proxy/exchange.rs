@@ -75,7 +75,7 @@ pub(super) struct Received {
     pub(super) normal_path: Option<String>,
     pub(super) client_ip: IpAddr,
     pub(super) trusted: bool,
-    /// The scheme by which the client came to a trusted peer, as that says.
+    /// The client's scheme, as a trusted peer reports it.
     pub(super) forwarded_scheme: Option<&'static str>,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) trace_id: Option<Box<str>>,

@@ -85,8 +85,8 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
     }
 }
 
-/// Identifies the caller, decides which variant answers, and samples. What borrows from the head ends here: nothing of it
-/// is kept while the request is forwarded.
+/// Identifies the caller, decides which variant answers, and samples. All borrows of the request's head end with this
+/// function: a request that is being forwarded does not keep them.
 #[inline]
 fn choose(exchange: &mut Exchange, parts: &Parts, route: RouteId, split: &Split) -> Chosen {
     let facts = identify::look_up(exchange, &parts.headers);

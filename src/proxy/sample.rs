@@ -18,8 +18,8 @@ pub(super) fn sample(
     ticket
 }
 
-/// Who was sent where by weight is noted for the sample, with the key that stuck. Callers that were picked by hand,
-/// killed or without a key say nothing about the weights.
+/// Notes for the sample which variant the weights chose, with the caller's sticky key. An override, a kill and a caller
+/// without a key leave no note: the weights did not decide, or the choice does not stick.
 fn note(exchange: &Exchange, chosen: &Chosen) {
     if chosen.reason() == Reason::Weight
         && chosen.counted()
@@ -39,7 +39,7 @@ fn ticket(
     chosen: &Chosen,
 ) -> Option<Box<Ticket>> {
     let (worker, route) = (&exchange.client.worker, exchange.decided.route?);
-    // What somebody has marked who is trusted is a copy itself.
+    // A request that bears the marker is a copy already: `admit` removes the marker of peers that are not trusted.
     if exchange.upgrade.requested().is_some()
         || (exchange.request.survey.told && identified.head.headers.contains_key(&MARKER))
     {

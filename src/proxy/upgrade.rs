@@ -37,7 +37,7 @@ pub(super) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
         && !exchange.request.has_body
         && is_websocket(&parts.headers);
     if asks && !allowed {
-        // It goes on as an ordinary request: the line of the log says what became of the wish.
+        // The request goes on as an ordinary one. Its line in the log names the reason.
         exchange.progress.detail = NOT_PASSED;
     } else if asks {
         exchange.upgrade = Upgrade::request(Asked::by_upgrade(&parts.headers));
