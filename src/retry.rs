@@ -75,12 +75,12 @@ pub enum Retry {
     GiveUp,
 }
 
-/// Whose trouble it is that there is no connection.
+/// Where the cause lies when there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unconnected {
-    /// The endpoint's.
+    /// At the endpoint.
     Endpoint,
-    /// The whole upstream's: its limit of connections is reached, which all endpoints share.
+    /// At the upstream: its limit of connections is reached, which all endpoints share.
     Upstream,
 }
 
@@ -146,7 +146,7 @@ mod tests {
         all
     }
 
-    /// Fails for each combination that `law` does not hold for.
+    /// Fails for a combination that breaks `law`.
     fn check(law: impl Fn(FailedAttempt, Tries, Retry) -> bool) {
         for (failed, tries) in all() {
             let next = next(failed, tries);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_is_the_sum_of_its_sentences() {
+    fn the_rule_agrees_with_its_documentation() {
         check(|failed, tries, next| {
             let unsent = failed.reached == Reached::Unsent;
             let unprocessed = failed.reached == Reached::Unprocessed;
@@ -177,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_bytes_of_an_answer() {
+    fn a_request_is_not_sent_again_after_bytes_of_an_answer_or_an_abort() {
         let over = |reached| matches!(reached, Reached::Answered | Reached::Aborted);
         check(|failed, _, next| !over(failed.reached) || next == Retry::GiveUp);
     }
 
     #[test]
-    fn what_may_have_been_processed_is_repeated_only_when_idempotent() {
+    fn a_request_that_may_have_been_processed_is_sent_again_only_when_idempotent() {
         check(|failed, _, next| {
             let perhaps_processed = failed.reached == Reached::Unanswered;
             !perhaps_processed || failed.idempotent || next == Retry::GiveUp
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_goes_again_only_after_the_first_word_that_nothing_was_done() {
+    fn a_body_is_sent_again_only_after_the_first_unprocessed_attempt() {
         check(|failed, tries, next| {
             let written = failed.reached != Reached::Unsent && failed.resendable == Resendable::Whole;
             let first = failed.reached == Reached::Unprocessed && !tries.unprocessed;
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_word_that_nothing_was_done_counts_as_silence() {
+    fn the_second_unprocessed_attempt_counts_as_unanswered() {
         check(|failed, tries, next| {
             let silent = FailedAttempt { reached: Reached::Unanswered, ..failed };
             !(failed.reached == Reached::Unprocessed && tries.unprocessed) || next == super::next(silent, tries)
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn another_endpoint_is_only_for_what_was_not_sent() {
+    fn only_an_unsent_request_goes_to_another_endpoint() {
         check(|failed, _, next| {
             let elsewhere = matches!(next, Retry::NextEndpoint | Retry::Fallback);
             elsewhere == (failed.reached == Reached::Unsent && !failed.reused)

@@ -21,7 +21,7 @@ pub(super) struct CallerIdentity {
     pub(super) tenant: Option<Box<str>>,
     /// The cookie identity that was issued.
     pub(super) issued: Option<Box<str>>,
-    /// Why its token names nobody, if it has one that was looked at.
+    /// Why its token was rejected.
     pub(super) token: Option<TokenFault>,
 }
 

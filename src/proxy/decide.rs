@@ -10,7 +10,7 @@ use crate::route::{
 use crate::telemetry::Fallback;
 
 /// Decides which variant answers a request, and who answers for one that has no endpoint.
-pub(super) fn decide(exchange: &Exchange, (route, split): (RouteId, &Split), identified: &Identified<'_>) -> Chosen {
+pub(super) fn decide(exchange: &Exchange, route: RouteId, split: &Split, identified: &Identified<'_>) -> Chosen {
     let (snapshot, spread) = (&exchange.local.snapshot, exchange.local.spread(route));
     let request = Routed {
         route,

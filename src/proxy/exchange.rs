@@ -27,7 +27,8 @@ use super::upload::Upload;
 use crate::route::{Counted, Decision, Head, Reason, RouteId, UpstreamId, Values, VariantId};
 use crate::telemetry::{Ender, Fallback, VariantMeter};
 
-/// The state of one exchange: what a stage writes is a group of its own, and the other stages read it.
+/// The state of one exchange, in groups by what writes them. `handle` writes what `identify`, `decide` and `sample`
+/// return: those stages borrow the exchange together with the request's head.
 pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
     /// The snapshot that it runs under.
@@ -38,8 +39,11 @@ pub(super) struct Exchange {
     /// The trace that it belongs to, where spans are exported.
     pub(super) trace: Option<Box<TraceContext>>,
     pub(super) request: Received,
+    /// Returned by `identify`.
     pub(super) caller: CallerIdentity,
     pub(super) decided: Decided,
+    /// Written by `admit` for a CONNECT, by `upgrade`, and by `forward` when the upstream switches; `handle` takes the
+    /// upstream's side out.
     pub(super) upgrade: Upgrade,
     pub(super) mirror: Mirror,
     pub(super) prepared: Prepared,
@@ -47,19 +51,18 @@ pub(super) struct Exchange {
     pub(super) response: SentResponse,
 }
 
-/// How far the exchange has come, and how it ended: written by each stage that it can end in.
+/// How far the exchange has come, and how it ended: written by each part that takes it further or ends it.
 pub(super) struct Progress {
     pub(super) stage: Stage,
     /// Who ended it.
     pub(super) ender: Ender,
-    /// Why, in a word.
+    /// Why, in a word; before the end, that an upgrade which was asked for is not allowed.
     pub(super) detail: &'static str,
     /// The stage in which it ended: an answer about that goes on to its own last byte.
     pub(super) ended_in: Stage,
 }
 
-/// The request as it was received: written by `begin` and `admit`. Its id is made when a stage first needs one, and what
-/// it holds of the memory is given back piece by piece.
+/// The request as it was received: written by `begin` and `admit`. Its id is made when it is first needed.
 pub(super) struct Received {
     pub(super) began: Instant,
     pub(super) began_wall: Duration,
@@ -72,7 +75,7 @@ pub(super) struct Received {
     pub(super) normal_path: Option<String>,
     pub(super) client_ip: IpAddr,
     pub(super) trusted: bool,
-    /// The scheme by which the client came to a trusted peer, as that says.
+    /// The client's scheme, as a trusted peer reports it.
     pub(super) forwarded_scheme: Option<&'static str>,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) trace_id: Option<Box<str>>,
@@ -81,23 +84,26 @@ pub(super) struct Received {
     pub(super) has_body: bool,
     /// Who reads the answer, on HTTP/2.
     pub(super) reader: Option<Rc<Reader>>,
-    /// What it takes up of the memory.
+    /// What it takes up of the memory: taken by `admit`, adjusted by `forward`, `answer` and the answer's body.
     pub(super) held: Option<Held>,
 }
 
-/// Where the request goes: written by `find` and `decide`, and by `forward` when stable answers for the chosen variant.
+/// Where the request goes.
 #[derive(Default)]
 pub(super) struct Decided {
+    /// Written by `find`.
     pub(super) route: Option<RouteId>,
+    /// Returned by `decide`; written by `reach` when stable answers for the variant.
     pub(super) chosen: Option<Chosen>,
 }
 
-/// The request's copies: written by `sample` and `shadow`.
+/// The request's copies.
 #[derive(Default)]
 pub(super) struct Mirror {
-    /// The place of its copy, until that is made.
+    /// The place of its copy: returned by `sample`, taken by `shadow`.
     pub(super) ticket: Option<Box<Ticket>>,
-    /// What its copies' answers are compared with.
+    /// What its copies' answers are compared with: written by `shadow`, taken when stable answers for the variant and
+    /// by `record`.
     pub(super) compared: Option<Rc<Primary>>,
 }
 
@@ -109,7 +115,8 @@ pub(super) struct Prepared {
     pub(super) ahead: Option<BodyAhead>,
 }
 
-/// The attempt to get an answer that is under way, or was the last: written by `forward`.
+/// The attempt to get an answer that is under way, or was the last: written by `forward` and `reach`. The part that
+/// ends the use of the upstream takes the lease and the flight: `forward`, `answer`, the answer's body or `record`.
 #[derive(Default)]
 pub(super) struct UpstreamAttempt {
     /// Attempts so far.
@@ -124,7 +131,7 @@ pub(super) struct UpstreamAttempt {
     pub(super) latency: Option<Duration>,
 }
 
-/// The response as it was sent: written by `answer`, its body, and `upgrade`.
+/// The response as it was sent: written by `answer` and its body, or by `upgrade` and the tunnel.
 #[derive(Default)]
 pub(super) struct SentResponse {
     /// 0 when none was sent.

@@ -46,9 +46,9 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
     };
     match exchange.upgrade.take_upstream() {
         Some(upstream) => {
-            let response = upgrade::switch(&mut exchange, response);
+            let (response, stream) = upgrade::switch(&mut exchange, response);
             record::opened(&mut exchange);
-            upgrade::open(exchange, upstream);
+            upgrade::open(exchange, upstream, stream);
             response.map(Either::Right)
         }
         None => answer::send(exchange, response).map(Either::Left),
@@ -75,7 +75,7 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
             Ok(answer::respond(exchange, respond))
         }
         Action::Split(split) => {
-            let chosen = choose(exchange, &parts, (found.route, split));
+            let chosen = choose(exchange, &parts, found.route, split);
             let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
             shadow::shadow(exchange, (&parts, &mut body), split, chosen);
             let sent = Request::from_parts(parts, body);
@@ -85,13 +85,13 @@ async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Res
     }
 }
 
-/// Identifies the caller, decides which variant answers, and samples. What borrows from the head ends here: nothing of it
-/// is kept while the request is forwarded.
+/// Identifies the caller, decides which variant answers, and samples. All borrows of the request's head end with this
+/// function: a request that is being forwarded does not keep them.
 #[inline]
-fn choose(exchange: &mut Exchange, parts: &Parts, (route, split): (RouteId, &Split)) -> Chosen {
+fn choose(exchange: &mut Exchange, parts: &Parts, route: RouteId, split: &Split) -> Chosen {
     let facts = identify::look_up(exchange, &parts.headers);
     let identified = identify::identify(exchange, parts, &facts, split);
-    let chosen = decide::decide(exchange, (route, split), &identified);
+    let chosen = decide::decide(exchange, route, split, &identified);
     let ticket = sample::sample(exchange, split, &identified, &chosen);
     exchange.caller = identified.keep();
     exchange.decided.chosen = Some(chosen);

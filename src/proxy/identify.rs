@@ -91,7 +91,7 @@ pub(super) fn tenant(exchange: &Exchange, parts: &Parts) -> CallerIdentity {
     CallerIdentity { tenant: caller.tenant.map(|tenant| Box::from(&*tenant)), issued: None, token: facts.token }
 }
 
-/// A random identity for a caller that has none: nobody can guess somebody else's.
+/// A random identity for a caller that has none: it cannot be guessed.
 fn new_identity() -> Box<str> {
     uuid::Uuid::new_v4().simple().to_string().into()
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::copies::Lane;
-use super::pool::UpstreamPool;
+use super::pool::{Pools, UpstreamPool};
 use super::worker::Worker;
 use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
 use crate::snapshot::{RouteState, Snapshot};
-use crate::telemetry::{Sample, VariantMeter};
+use crate::telemetry::{Sample, UpstreamSeries, VariantMeter};
 
 /// A snapshot as one worker holds it. While the rules stay the same, what stands beside them is shared with the locals of
 /// the snapshots before and after.
@@ -91,8 +91,8 @@ impl Local {
     pub(super) fn upstream(&self, id: UpstreamId, worker: &Worker) -> &Rc<UpstreamPool> {
         let at = id.0 as usize;
         self.upstreams[at].get_or_init(|| {
-            let state = &self.snapshot.upstreams[at];
-            worker.pools.adopt(&self.snapshot.rules.upstreams[at], &state.endpoints, &state.series)
+            let series = &self.snapshot.upstreams[at].series;
+            self.pool(at, series, &worker.pools, &worker.local())
         })
     }
 
@@ -113,8 +113,26 @@ impl Local {
             let state = &self.snapshot.upstreams[at];
             debug_assert!(state.shadow_series.is_some(), "every upstream has one where a route has a shadow");
             let series = state.shadow_series.as_ref().unwrap_or(&state.series);
-            worker.shadow_pools.adopt(&self.snapshot.rules.upstreams[at], &state.endpoints, series)
+            self.pool(at, series, &worker.shadow_pools, &worker.local())
         })
+    }
+
+    /// The pool of an upstream, out of the pools of a worker whose state is `current` by now. A request of an older
+    /// snapshot may be the first to use an upstream that has changed since: it does not replace the pool in force.
+    #[cold]
+    fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Self) -> Rc<UpstreamPool> {
+        let (upstream, endpoints) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at].endpoints);
+        if self.has_upstream_of(current, at) {
+            pools.adopt(upstream, endpoints, series)
+        } else {
+            pools.lend(upstream, endpoints, series)
+        }
+    }
+
+    /// Whether this upstream is the same in both snapshots.
+    fn has_upstream_of(&self, other: &Self, at: usize) -> bool {
+        let (ours, theirs) = (&self.snapshot, &other.snapshot);
+        Arc::ptr_eq(&ours.rules, &theirs.rules) && Arc::ptr_eq(&ours.upstreams[at], &theirs.upstreams[at])
     }
 
     /// Whether any endpoint of this upstream can be connected to.
@@ -185,7 +203,6 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::super::copies::LaneState;
-    use super::super::pool::Pools;
     use super::*;
     use crate::identity::Witnesses;
     use crate::route::{
@@ -193,7 +210,7 @@ mod tests {
         Respond, Route, RouteLimits, SplitState, Timeouts, Upstream, UpstreamLimits,
     };
     use crate::snapshot::{EndpointState, UpstreamState};
-    use crate::telemetry::{ShadowBytes, ShadowSeries, UpstreamSeries};
+    use crate::telemetry::{ShadowBytes, ShadowSeries};
 
     const BEGINNINGS: Beginnings = Beginnings { seed: 7, worker: 0, workers: 1 };
 
@@ -275,10 +292,17 @@ mod tests {
         }
     }
 
-    /// The pool of an upstream, as a worker has it that has these.
-    fn pool<'a>(local: &'a Local, at: usize, pools: &Pools) -> &'a Rc<UpstreamPool> {
-        let (upstream, state) = (&local.snapshot.rules.upstreams[at], &local.snapshot.upstreams[at]);
-        local.upstreams[at].get_or_init(|| pools.adopt(upstream, &state.endpoints, &state.series))
+    /// The pool of an upstream, as a worker has it whose pools are these and whose state is `current`.
+    fn pool<'a>(local: &'a Local, at: usize, pools: &Pools, current: &Local) -> &'a Rc<UpstreamPool> {
+        local.upstreams[at].get_or_init(|| local.pool(at, &local.snapshot.upstreams[at].series, pools, current))
+    }
+
+    /// The snapshot with other endpoints of one upstream.
+    fn moved(snapshot: &Snapshot, at: usize, endpoints: &[Arc<EndpointState>]) -> Arc<Snapshot> {
+        let mut upstreams = snapshot.upstreams.to_vec();
+        let series = Arc::clone(&upstreams[at].series);
+        upstreams[at] = Arc::new(UpstreamState { series, shadow_series: None, endpoints: endpoints.into() });
+        Arc::new(Snapshot { upstreams: upstreams.into(), ..snapshot.clone() })
     }
 
     fn draw(local: &Local, route: u32) -> u64 {
@@ -308,23 +332,67 @@ mod tests {
     fn only_the_pool_of_an_upstream_that_changed_is_made_anew() {
         let pools = Pools::default();
         let first = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
-        let (v1, v2) = (Rc::clone(pool(&first, 0, &pools)), Rc::clone(pool(&first, 1, &pools)));
-        let old = &first.snapshot.upstreams;
-        let endpoints = [endpoint(2), Arc::clone(&old[1].endpoints[0])].into();
-        let moved = UpstreamState { series: Arc::clone(&old[1].series), shadow_series: None, endpoints };
-        let upstreams = [Arc::clone(&old[0]), Arc::new(moved)].into();
-        let next = Arc::new(Snapshot { upstreams, ..(*first.snapshot).clone() });
-        let next = Local::new(next, Some(&first), BEGINNINGS);
+        let (v1, v2) = (Rc::clone(pool(&first, 0, &pools, &first)), Rc::clone(pool(&first, 1, &pools, &first)));
+        let stayed = Arc::clone(&first.snapshot.upstreams[1].endpoints[0]);
+        let next = Local::new(moved(&first.snapshot, 1, &[endpoint(2), stayed]), Some(&first), BEGINNINGS);
         assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.lanes, &next.lanes));
         assert!(Rc::ptr_eq(next.upstreams[0].get().unwrap(), &v1), "it is not even looked for");
         assert!(next.upstreams[1].get().is_none());
-        let renewed = pool(&next, 1, &pools);
+        let renewed = pool(&next, 1, &pools, &next);
         assert!(!Rc::ptr_eq(renewed, &v2));
         assert!(
             Rc::ptr_eq(&renewed.endpoints[1], &v2.endpoints[0]),
             "with the connections of the endpoint that stayed"
         );
         assert!(Rc::ptr_eq(first.upstreams[1].get().unwrap(), &v2), "requests under way keep theirs");
+    }
+
+    #[test]
+    fn a_request_of_an_older_snapshot_does_not_replace_the_pool_in_force() {
+        let pools = Pools::default();
+        let old = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
+        let next = Local::new(moved(&old.snapshot, 0, &[endpoint(2)]), Some(&old), BEGINNINGS);
+        let in_force = pool(&next, 0, &pools, &next);
+        let late = pool(&old, 0, &pools, &next);
+        assert_eq!(late.endpoints[0].endpoint.address.port(), 1, "it goes where its snapshot says");
+        let rules = Arc::new((*next.snapshot.rules).clone());
+        let renewed = Arc::new(Snapshot { rules, ..(*next.snapshot).clone() });
+        let renewed = Local::new(renewed, Some(&next), BEGINNINGS);
+        assert!(Rc::ptr_eq(pool(&renewed, 0, &pools, &renewed), in_force));
+        // Of an upstream that has not changed, the first use is that of all.
+        let first = pool(&old, 1, &pools, &next);
+        assert!(Rc::ptr_eq(pool(&next, 1, &pools, &next), first));
+    }
+
+    #[test]
+    fn a_request_of_older_rules_does_not_bring_a_removed_upstream_back() {
+        let pools = Pools::default();
+        let old = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
+        let mut rules = (*old.snapshot.rules).clone();
+        rules.upstreams.truncate(1);
+        let upstreams = [Arc::clone(&old.snapshot.upstreams[0])].into();
+        let next = Snapshot { rules: Arc::new(rules), upstreams, ..(*old.snapshot).clone() };
+        let next = Local::new(Arc::new(next), Some(&old), BEGINNINGS);
+        pools.retain(&next.snapshot.rules.upstreams);
+        assert_eq!(pool(&old, 1, &pools, &next).upstream.name, "v2");
+        assert_eq!(pools.len(), 0);
+        pool(&next, 0, &pools, &next);
+        assert_eq!(pools.len(), 1);
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_back_unchanged_keeps_its_connections() {
+        let pools = Pools::default();
+        let first = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
+        let both = moved(&first.snapshot, 0, &[endpoint(1), endpoint(2)]);
+        let both = Local::new(both, Some(&first), BEGINNINGS);
+        let before = pool(&both, 0, &pools, &both);
+        // A snapshot in between had endpoint 2 alone; the worker has skipped it.
+        let again = moved(&both.snapshot, 0, &[endpoint(1), Arc::clone(&before.endpoints[1].endpoint)]);
+        let again = Local::new(again, Some(&both), BEGINNINGS);
+        assert!(Rc::ptr_eq(pool(&again, 0, &pools, &again), before));
+        let other = Local::new(moved(&again.snapshot, 0, &[endpoint(3), endpoint(1)]), Some(&again), BEGINNINGS);
+        assert!(Rc::ptr_eq(&pool(&other, 0, &pools, &other).endpoints[1], &before.endpoints[0]));
     }
 
     #[test]

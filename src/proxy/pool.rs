@@ -124,15 +124,27 @@ impl Multiplexed {
 }
 
 impl Pools {
-    /// The pool of this upstream: the one that stands if nothing changed, else a new one that takes over the
-    /// endpoints that stayed.
+    /// The pool of this upstream, in force from now on: the one that stands if nothing changed, else a new one that
+    /// takes over the endpoints that stayed.
     pub(super) fn adopt(
         &self,
         upstream: &Upstream,
         endpoints: &[Arc<EndpointState>],
         series: &Arc<UpstreamSeries>,
     ) -> Rc<UpstreamPool> {
-        let mut by_name = self.by_name.borrow_mut();
+        let pool = self.lend(upstream, endpoints, series);
+        self.by_name.borrow_mut().insert(upstream.name.clone(), Rc::clone(&pool));
+        pool
+    }
+
+    /// The same, but a new one is not in force: it ends with the requests that use it.
+    pub(super) fn lend(
+        &self,
+        upstream: &Upstream,
+        endpoints: &[Arc<EndpointState>],
+        series: &Arc<UpstreamSeries>,
+    ) -> Rc<UpstreamPool> {
+        let by_name = self.by_name.borrow();
         let old = by_name.get(&upstream.name);
         if let Some(same) = old.filter(|old| old.is_for(upstream, endpoints)) {
             return Rc::clone(same);
@@ -143,16 +155,20 @@ impl Pools {
         let pools: Box<[Rc<EndpointPool>]> = endpoints
             .iter()
             .map(|endpoint| {
-                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| Arc::ptr_eq(&kept.endpoint, endpoint)));
+                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| is_same(&kept.endpoint, endpoint)));
                 kept.map_or_else(|| Rc::new(EndpointPool::new(Arc::clone(endpoint))), Rc::clone)
             })
             .collect();
         let turns = Turns::new(&pools, upstream.balance);
         let troubled = Cell::new(pools.iter().any(|pool| pool.is_in_doubt()));
         let (upstream_of, series) = (upstream.clone(), Arc::clone(series));
-        let pool = Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, turns, troubled, series });
-        by_name.insert(upstream.name.clone(), Rc::clone(&pool));
-        pool
+        Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, turns, troubled, series })
+    }
+
+    /// How many are in force.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_name.borrow().len()
     }
 
     /// Forgets the pools of upstreams that are gone; requests under way keep theirs until they end.
@@ -199,6 +215,11 @@ impl Pools {
     }
 }
 
+/// Whether it is the same endpoint. An endpoint that was away in a snapshot in between comes back in another `Arc`.
+fn is_same(one: &Arc<EndpointState>, other: &Arc<EndpointState>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
 /// How long a connection may be idle beside which so many were used later.
 const fn idle_ms_max(newer: usize) -> u64 {
     if newer < IDLE_KEPT { IDLE_MS_MAX } else { SPARE_MS_MAX }
@@ -207,7 +228,7 @@ const fn idle_ms_max(newer: usize) -> u64 {
 impl UpstreamPool {
     fn is_for(&self, upstream: &Upstream, endpoints: &[Arc<EndpointState>]) -> bool {
         self.endpoints.len() == endpoints.len()
-            && self.endpoints.iter().zip(endpoints).all(|(pool, endpoint)| Arc::ptr_eq(&pool.endpoint, endpoint))
+            && self.endpoints.iter().zip(endpoints).all(|(pool, endpoint)| is_same(&pool.endpoint, endpoint))
             && self.upstream == *upstream
     }
 

@@ -119,7 +119,7 @@ impl Reach {
         }
     }
 
-    /// Whose trouble it is that there is no connection. An endpoint that takes no streams on a new one says so in
+    /// Where the cause lies when there is no connection. An endpoint that takes no streams on a new one says so in
     /// `full_until_ms`; else the limit is the upstream's own.
     fn trouble(&self, fault: Fault, worker: &Worker) -> Unconnected {
         let full = worker.now_ms() < self.pool().full_until_ms.get();

@@ -54,12 +54,14 @@ impl Drop for Exchange {
 
 /// The exchange becomes a tunnel, which may last for days: as a request it is counted now, and logged at both ends.
 pub(super) fn opened(exchange: &mut Exchange) {
+    debug_assert!(exchange.upgrade.is_open(), "dropping the exchange must not count the request again");
+    // First of all: dropping the exchange subtracts it again, wherever that happens.
+    if let Some(meter) = exchange.meter() {
+        meter.upgrades_open.add(1);
+        meter.upgrades.inc();
+    }
     let took = exchange.client.worker.clock.now().duration_since(exchange.request.began);
     count(exchange, took);
-    if let Some(meter) = exchange.meter() {
-        meter.upgrades.inc();
-        meter.upgrades_open.add(1);
-    }
     log(exchange, took, Some(Event::Open));
 }
 

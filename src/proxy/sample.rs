@@ -13,13 +13,13 @@ pub(super) fn sample(
     identified: &Identified<'_>,
     chosen: &Chosen,
 ) -> Option<Box<Ticket>> {
-    let ticket = split.shadow.as_deref().and_then(|shadow| ticket(exchange, (split, shadow), identified, chosen));
+    let ticket = split.shadow.as_deref().and_then(|shadow| ticket(exchange, split, shadow, identified, chosen));
     note(exchange, chosen);
     ticket
 }
 
-/// Who was sent where by weight is noted for the sample, with the key that stuck. Callers that were picked by hand,
-/// killed or without a key say nothing about the weights.
+/// Notes for the sample which variant the weights chose, with the caller's sticky key. An override, a kill and a caller
+/// without a key leave no note: the weights did not decide, or the choice does not stick.
 fn note(exchange: &Exchange, chosen: &Chosen) {
     if chosen.reason() == Reason::Weight
         && chosen.counted()
@@ -33,12 +33,13 @@ fn note(exchange: &Exchange, chosen: &Chosen) {
 /// Decides whether a request is copied. Its copy takes its place among those under way when it is sent.
 fn ticket(
     exchange: &Exchange,
-    (split, shadow): (&Split, &Shadow),
+    split: &Split,
+    shadow: &Shadow,
     identified: &Identified<'_>,
     chosen: &Chosen,
 ) -> Option<Box<Ticket>> {
     let (worker, route) = (&exchange.client.worker, exchange.decided.route?);
-    // What somebody has marked who is trusted is a copy itself.
+    // A request that bears the marker is a copy already: `admit` removes the marker of peers that are not trusted.
     if exchange.upgrade.requested().is_some()
         || (exchange.request.survey.told && identified.head.headers.contains_key(&MARKER))
     {

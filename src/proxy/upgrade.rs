@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header;
 use http::{Method, Response, StatusCode, Version, request};
 use http_body_util::Empty;
+use hyper::upgrade::OnUpgrade;
 
 use super::body::Source;
 use super::exchange::{Exchange, Stage};
@@ -36,7 +37,7 @@ pub(super) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
         && !exchange.request.has_body
         && is_websocket(&parts.headers);
     if asks && !allowed {
-        // It goes on as an ordinary request: the line of the log says what became of the wish.
+        // The request goes on as an ordinary one. Its line in the log names the reason.
         exchange.progress.detail = NOT_PASSED;
     } else if asks {
         exchange.upgrade = Upgrade::request(Asked::by_upgrade(&parts.headers));
@@ -50,8 +51,12 @@ pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
     exchange.upgrade.requested().is_some_and(Asked::is_stream) && status.is_success()
 }
 
-/// The head of an answer that switches, in the client's form: hop-by-hop fields are ours to say.
-pub(super) fn switch(exchange: &mut Exchange, response: Response<Source>) -> Response<Empty<Bytes>> {
+/// Makes the exchange a tunnel. Gives the head of the answer in the client's form, with the hop-by-hop fields of that,
+/// and the stream of HTTP/2 that becomes the tunnel, if it is one.
+pub(super) fn switch(
+    exchange: &mut Exchange,
+    response: Response<Source>,
+) -> (Response<Empty<Bytes>>, Option<OnUpgrade>) {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     if exchange.request.version == Version::HTTP_2 {
@@ -66,12 +71,13 @@ pub(super) fn switch(exchange: &mut Exchange, response: Response<Source>) -> Res
     exchange.response.first_byte = Some(now.duration_since(exchange.request.began));
     exchange.progress.stage = Stage::Tunnel;
     exchange.prepared.upload = Some(Rc::new(Upload::default()));
-    Response::from_parts(parts, Empty::new())
+    let stream = exchange.upgrade.open();
+    (Response::from_parts(parts, Empty::new()), stream)
 }
 
-/// Opens the tunnel to the upstream's side: it begins when the head of the answer has left.
-pub(super) fn open(mut exchange: Box<Exchange>, upstream: Box<Side>) {
-    let stream = exchange.upgrade.open();
+/// Opens the tunnel between the client's connection, or its `stream` of HTTP/2, and the upstream's side: it begins when
+/// the head of the answer has left.
+pub(super) fn open(exchange: Box<Exchange>, upstream: Box<Side>, stream: Option<OnUpgrade>) {
     let client = Rc::clone(&exchange.client);
     let tunnel = Box::new(Tunnel::new(exchange, upstream));
     match stream {

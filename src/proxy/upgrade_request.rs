@@ -149,7 +149,7 @@ impl Asked {
     /// Whether an upstream of HTTP/1.1 that switches does so to what it was asked for, and says nothing of a body.
     fn is_agreed(&self, headers: &HeaderMap) -> bool {
         let proven = match (&self.stream, &self.key) {
-            // Nobody else looks at the answer to a key of ours.
+            // The proxy has made the key: the client cannot check the answer to it.
             (Some(_), Some(key)) => websocket::is_accepted(key, headers),
             (None, _) | (_, None) => true,
         };
@@ -185,8 +185,8 @@ pub(super) fn for_h1(request: &mut Request<RequestBody>, asked: Option<&Asked>) 
     Ok(())
 }
 
-/// Whether the upstream has switched. It is a fault when it did so though nobody asked, or to something else, or in a way
-/// that cannot be.
+/// Whether the upstream has switched. A switch is a fault when none was asked for, when it is to another protocol, and
+/// when its form is not valid.
 pub(super) fn is_agreed(asked: Option<&Asked>, response: &Response<Incoming>) -> Result<bool, Fault> {
     let (status, http2) = (response.status(), response.version() == Version::HTTP_2);
     let Some(asked) = asked.filter(|_| !(http2 && status == StatusCode::SWITCHING_PROTOCOLS)) else {

@@ -147,9 +147,11 @@ pub fn members(file: &Source) -> Vec<Finding> {
 /// How many fields or variants stand between these braces.
 fn members_of(body: &str) -> usize {
     let (mut depth, mut count, mut begun) = (0_i32, 0, false);
+    let mut before = ' ';
     for letter in body.chars() {
         match letter {
             '{' | '(' | '[' | '<' => depth += 1,
+            '>' if before == '-' => {}
             '}' | ')' | ']' | '>' => depth -= 1,
             ',' if depth == 1 => begun = false,
             _ if depth == 1 && !begun && letter.is_alphabetic() => {
@@ -158,6 +160,7 @@ fn members_of(body: &str) -> usize {
             }
             _ => {}
         }
+        before = letter;
     }
     count
 }
@@ -275,6 +278,12 @@ mod tests {
         assert_eq!(count(members, "src/control/controller.rs", &controller(25)), 0);
         assert_eq!(count(members, "src/control/controller.rs", &controller(26)), 1);
         assert_eq!(count(members, "src/control/other.rs", &controller(26)), 0);
+        let functions = |fields| {
+            let field = "    a: fn(u8) -> u8,\n    b: Box<dyn Fn() -> Vec<u8>>,\n";
+            format!("pub struct Controller {{\n{}    c: u8,\n}}\n", field.repeat(fields))
+        };
+        assert_eq!(count(members, "src/control/controller.rs", &functions(12)), 0);
+        assert_eq!(count(members, "src/control/controller.rs", &functions(13)), 1);
         let events = |variants| {
             let other = "pub enum NetEvent { A }\npub enum ProcessEvent { A { b: u8, c: u8 }, B(u8, u8) }\n";
             format!("{other}pub enum FilesEvent {{\n{}}}\n", "    /// One.\n    A(u8, u8),\n".repeat(variants))

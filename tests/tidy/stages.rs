@@ -25,11 +25,12 @@ const STAGES: &[&str] = &[
 
 /// Stages that are named elsewhere than in the line.
 pub fn calls(file: &Source) -> Vec<Finding> {
-    let door = LINE.replace("handle", "mod");
-    if file.room() != "proxy" || file.path == LINE || file.path == door {
+    if file.room() != "proxy" || file.path == LINE {
         return Vec::new();
     }
+    let reexports = (file.path == LINE.replace("handle", "mod")).then(|| reexported(file)).into_iter().flatten();
     named(file)
+        .chain(reexports)
         .filter(|(offset, _)| !file.is_test(*offset))
         .map(|(offset, stage)| {
             file.at(
@@ -62,6 +63,12 @@ fn named(file: &Source) -> impl Iterator<Item = (usize, &'static str)> {
         .filter_map(|(at, name)| STAGES.iter().find(|stage| **stage == name).map(|stage| (at, *stage)))
 }
 
+/// Where the door names a stage otherwise than by `mod answer;`.
+fn reexported(file: &Source) -> impl Iterator<Item = (usize, &'static str)> {
+    let all = STAGES.iter().flat_map(|stage| words(&file.code, stage).map(move |at| (at, *stage)));
+    all.filter(|(at, _)| !file.code[..*at].ends_with("mod "))
+}
+
 /// The names that the path at `offset` goes on with: one, or the first of each member of a group.
 fn members(code: &str, offset: usize) -> Vec<(usize, &str)> {
     let one = || code[offset..].strip_prefix("::").map(|rest| (offset, first_name(rest)));
@@ -92,10 +99,22 @@ mod tests {
     }
 
     #[test]
+    fn a_stage_that_the_door_opens_is_found() {
+        for text in [
+            "mod answer;\npub(super) use answer::send;",
+            "mod answer;\nuse self::answer::{redirect, send};",
+            "mod answer;\npub use {answer::send, visitors::Visitors};",
+            "mod answer;\nuse answer as reply;",
+        ] {
+            assert_eq!(count("src/proxy/mod.rs", text), 1, "{text}");
+        }
+    }
+
+    #[test]
     fn what_lies_below_is_fine() {
         for (path, text) in [
             ("src/proxy/handle.rs", "use super::{admit, answer};"),
-            ("src/proxy/mod.rs", "mod answer;"),
+            ("src/proxy/mod.rs", "mod answer;\nmod answers;\npub mod record;\npub use visitors::Visitors;"),
             ("src/proxy/forward.rs", "use super::{exchange::Exchange, upgrade_request::{Asked, record}};"),
             ("src/proxy/forward.rs", "use crate::telemetry::shadow; fn a(answer: u8) { self.answer(answer::b) }"),
             ("src/proxy/forward.rs", "#[cfg(test)]\nmod tests {\n    use super::super::answer;\n}\n"),
