@@ -14,7 +14,7 @@ from .instructions import SCENARIOS, Figure
 # A budget is the measured figure and so much more, in percent, for the allocator's instructions and for the others, and
 # so many allocations.
 PERCENT, ALLOCATOR_PERCENT, ALLOCATIONS_MORE = 1, 10, 0.05
-# A budget that is more than this above its figure, in percent, is no budget any more.
+# A figure that is more than this below its budget, in percent, asks for a lower budget.
 SLACK_PERCENT = 3
 
 
@@ -64,6 +64,10 @@ class Budgets:
             for name, row in rows.items():
                 if not min(row.instructions, row.allocator + 1, row.allocations + 1) > 0:
                     raise ValueError(f"{name}: a budget is not below 0")
+                usual = (PERCENT, ALLOCATOR_PERCENT, ALLOCATIONS_MORE)
+                added = (row.percent, row.allocator_percent, row.allocations_more)
+                if not row.because and any(more > most for more, most in zip(added, usual)):
+                    raise ValueError(f"{name}: more than the usual was added, and `because` does not say why")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise machine.Failed(f"{file} cannot be read: {error!r}") from error
         return Budgets(measured, rows)
