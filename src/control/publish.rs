@@ -10,6 +10,7 @@ use crate::snapshot::{Listener, Snapshot};
 impl Controller {
     /// Rules with the next number, and all that belongs to them.
     pub(super) fn publish_generation(&mut self, next: Snapshot) {
+        debug_assert_eq!(next.overlay.routes(), next.rules.routes.len(), "an overlay of these rules");
         debug_assert!(next.generation > self.store.load().generation, "generations go up");
         self.publish(next);
     }
