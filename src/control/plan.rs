@@ -2,6 +2,7 @@
 //! `commit` cannot fail, and publishes once. A rejected reload is one whose plan was never made, or was dropped.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use super::admin::Prepared;
@@ -9,6 +10,7 @@ use super::carry;
 use super::controller::Controller;
 use super::outcome::Outcome;
 use super::resolution::Answered;
+use super::socket::BindError;
 use super::source::{Rejection, warn, writable};
 use crate::config::Loaded;
 use crate::route::{Generation, summary};
@@ -29,12 +31,41 @@ pub(super) struct Plan {
     export: PreparedExport,
 }
 
+/// Why there is no plan.
+pub(super) enum Unplanned {
+    /// These addresses cannot be bound.
+    Unbound(Vec<BindError>),
+    /// The access log cannot be opened.
+    Unwritable(Rejection),
+    /// Spans cannot be exported.
+    Unexported(Rejection),
+}
+
+impl Unplanned {
+    /// Whether every obstacle is an address in use, which the new process of a hand-over may have bound.
+    pub(super) fn is_address_in_use(&self) -> bool {
+        match self {
+            Self::Unbound(errors) => errors.iter().all(|error| error.source.kind() == io::ErrorKind::AddrInUse),
+            Self::Unwritable(_) | Self::Unexported(_) => false,
+        }
+    }
+}
+
+impl From<Unplanned> for Rejection {
+    fn from(unplanned: Unplanned) -> Self {
+        match unplanned {
+            Unplanned::Unbound(errors) => Self::unbound(&errors),
+            Unplanned::Unwritable(rejection) | Unplanned::Unexported(rejection) => rejection,
+        }
+    }
+}
+
 impl Controller {
     /// Does all that can fail: binds what is new, sets up the export of spans, opens the access log.
     ///
     /// # Errors
     /// What cannot be done. Then everything is as it was.
-    pub(super) fn prepare(&self, loaded: Loaded, answers: BTreeMap<String, Answered>) -> Result<Plan, Rejection> {
+    pub(super) fn prepare(&self, loaded: Loaded, answers: BTreeMap<String, Answered>) -> Result<Plan, Unplanned> {
         let old = self.store.load();
         // A copy: which sockets are taken is noted when they are in use.
         let mut inherited = self.succession.inherited.clone();
@@ -46,14 +77,14 @@ impl Controller {
             (listeners, admin) => {
                 let mut errors = listeners.err().unwrap_or_default();
                 errors.extend(admin.err().unwrap_or_default());
-                return Err(Rejection::unbound(&errors));
+                return Err(Unplanned::Unbound(errors));
             }
         };
         let export = self.traces.prepare(loaded.rules.traces.as_ref(), carry::collector);
-        let export = export.map_err(|error| Rejection::unexported(&error))?;
+        let export = export.map_err(|error| Unplanned::Unexported(Rejection::unexported(&error)))?;
         // Last: where there is no file yet, opening the log makes one.
         if loaded.rules.access_log.sink != old.rules.access_log.sink {
-            writable(&loaded.rules.access_log.sink)?;
+            writable(&loaded.rules.access_log.sink).map_err(Unplanned::Unwritable)?;
         }
         Ok(Plan { loaded, answers, listeners, admin, export })
     }
