@@ -28,7 +28,8 @@ pub(super) struct Plan {
     answers: BTreeMap<String, Answered>,
     listeners: Arc<[Arc<Listener>]>,
     admin: Prepared,
-    export: PreparedExport,
+    /// An error is no obstacle: an edit, such as a kill, does not wait for telemetry.
+    export: io::Result<PreparedExport>,
 }
 
 /// Why there is no plan.
@@ -37,8 +38,6 @@ pub(super) enum Unplanned {
     Unbound(Vec<BindError>),
     /// The access log cannot be opened.
     Unwritable(Rejection),
-    /// Spans cannot be exported.
-    Unexported(Rejection),
 }
 
 impl Unplanned {
@@ -46,7 +45,7 @@ impl Unplanned {
     pub(super) fn is_address_in_use(&self) -> bool {
         match self {
             Self::Unbound(errors) => errors.iter().all(|error| error.source.kind() == io::ErrorKind::AddrInUse),
-            Self::Unwritable(_) | Self::Unexported(_) => false,
+            Self::Unwritable(_) => false,
         }
     }
 }
@@ -55,7 +54,7 @@ impl From<Unplanned> for Rejection {
     fn from(unplanned: Unplanned) -> Self {
         match unplanned {
             Unplanned::Unbound(errors) => Self::unbound(&errors),
-            Unplanned::Unwritable(rejection) | Unplanned::Unexported(rejection) => rejection,
+            Unplanned::Unwritable(rejection) => rejection,
         }
     }
 }
@@ -81,7 +80,6 @@ impl Controller {
             }
         };
         let export = self.traces.prepare(loaded.rules.traces.as_ref(), carry::collector);
-        let export = export.map_err(|error| Unplanned::Unexported(Rejection::unexported(&error)))?;
         // Last: where there is no file yet, opening the log makes one.
         if loaded.rules.access_log.sink != old.rules.access_log.sink {
             writable(&loaded.rules.access_log.sink).map_err(Unplanned::Unwritable)?;
@@ -95,7 +93,10 @@ impl Controller {
         let old = self.store.load();
         warn(&loaded.warnings);
         self.log.set_sink(loaded.rules.access_log.sink.clone());
-        self.traces.adopt(export);
+        self.traces.adopt(export.unwrap_or_else(|error| {
+            tracing::error!(%error, "spans cannot be exported");
+            PreparedExport::default()
+        }));
         let wanted = carry::names(&loaded.rules);
         self.names.keep(&wanted, &answers, loaded.rules.dns.max_ttl);
         self.ledger.first_answers(&wanted, &answers);
