@@ -1,5 +1,5 @@
-//! Prepare and commit: what was loaded takes effect in two steps. `prepare` does all that can fail and changes nothing;
-//! `commit` cannot fail, and publishes once. A rejected reload is one whose plan was never made, or was dropped.
+//! Prepare and commit: what was loaded takes effect in two steps. `prepare` does all that can fail and changes nothing
+//! that is in use; `commit` cannot fail, and publishes once. A rejected reload is one whose plan was never made, or was dropped.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,8 +20,10 @@ use crate::telemetry::PreparedExport;
 /// Told when files say something else that means the same.
 const NO_RULE_CHANGED: &str = "no rule: comments, order, tests, or what a file of keys, tokens or countries holds";
 
-/// All that a commit needs. Dropped, it leaves nothing behind: what it bound is closed, and sockets that somebody else
-/// has bound for this process are still there to be taken.
+/// All that a commit needs. Dropped, it closes what it bound, and sockets that somebody else has bound for this process
+/// are still there to be taken. One thing may stay: an access log that did not exist is made, empty, before the plan is
+/// whole. It stays if a hand-over reaches its end at that moment and the reload is held; the new process may have the
+/// file open, so it is not removed.
 pub(super) struct Plan {
     loaded: Loaded,
     /// The first answers of names that are new.
@@ -92,6 +94,7 @@ impl Controller {
         let Plan { loaded, answers, listeners, admin, export } = plan;
         let old = self.store.load();
         warn(&loaded.warnings);
+        // The writer opens the file again. If the folder has gone since `prepare`, it counts the lines lost and tries again.
         self.log.set_sink(loaded.rules.access_log.sink.clone());
         self.traces.adopt(export.unwrap_or_else(|error| {
             tracing::error!(%error, "spans cannot be exported");
