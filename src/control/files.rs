@@ -96,7 +96,11 @@ impl Controller {
                 // What is to be closed belongs to no configuration any more, and one of its addresses may be wanted again.
                 self.close();
                 match self.prepare(loaded, reading.answers) {
-                    Err(rejection) => Outcome::Rejected(rejection),
+                    Err(unplanned) if unplanned.is_address_in_use() && self.is_handing_over() => {
+                        tracing::info!("reload waits for the end of the hand-over: an address is in use");
+                        return self.hold();
+                    }
+                    Err(unplanned) => Outcome::Rejected(unplanned.into()),
                     // Asked last: what is rejected does not end a hand-over.
                     Ok(_) if !self.may_apply() => return self.hold(),
                     Ok(plan) => self.commit(plan),
@@ -115,10 +119,21 @@ impl Controller {
 
     /// Waits with a reload for the end of the hand-over: if it comes to nothing, the files are read again.
     fn hold(&mut self) {
+        // A hand-over that waits for this reload would not begin.
+        debug_assert!(self.is_handing_over() && self.succession.hand_over_next.is_none());
         let Some(reloading) = self.reloading.take() else { return };
         match &mut self.next {
             Some(next) => next.replies.extend(reloading.replies),
             None => self.next = Some(reloading),
+        }
+    }
+
+    /// Begins the reload that was held. A reload under way does so when it ends.
+    pub(super) fn begin_held(&mut self) {
+        if self.reloading.is_none()
+            && let Some(next) = self.next.take()
+        {
+            self.begin(next);
         }
     }
 

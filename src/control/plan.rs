@@ -1,7 +1,8 @@
-//! Prepare and commit: what was loaded takes effect in two steps. `prepare` does all that can fail and changes nothing;
-//! `commit` cannot fail, and publishes once. A rejected reload is one whose plan was never made, or was dropped.
+//! Prepare and commit: what was loaded takes effect in two steps. `prepare` does all that can fail and changes nothing
+//! that is in use; `commit` cannot fail, and publishes once. A rejected reload is one whose plan was never made, or was dropped.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use super::admin::Prepared;
@@ -9,6 +10,7 @@ use super::carry;
 use super::controller::Controller;
 use super::outcome::Outcome;
 use super::resolution::Answered;
+use super::socket::BindError;
 use super::source::{Rejection, warn, writable};
 use crate::config::Loaded;
 use crate::route::{Generation, summary};
@@ -18,15 +20,45 @@ use crate::telemetry::PreparedExport;
 /// Told when files say something else that means the same.
 const NO_RULE_CHANGED: &str = "no rule: comments, order, tests, or what a file of keys, tokens or countries holds";
 
-/// All that a commit needs. Dropped, it leaves nothing behind: what it bound is closed, and sockets that somebody else
-/// has bound for this process are still there to be taken.
+/// All that a commit needs. Dropped, it closes what it bound, and sockets that somebody else has bound for this process
+/// are still there to be taken. One thing may stay: an access log that did not exist is made, empty, before the plan is
+/// whole. It stays if a hand-over reaches its end at that moment and the reload is held; the new process may have the
+/// file open, so it is not removed.
 pub(super) struct Plan {
     loaded: Loaded,
     /// The first answers of names that are new.
     answers: BTreeMap<String, Answered>,
     listeners: Arc<[Arc<Listener>]>,
     admin: Prepared,
-    export: PreparedExport,
+    /// An error is no obstacle: an edit, such as a kill, does not wait for telemetry.
+    export: io::Result<PreparedExport>,
+}
+
+/// Why there is no plan.
+pub(super) enum Unplanned {
+    /// These addresses cannot be bound.
+    Unbound(Vec<BindError>),
+    /// The access log cannot be opened.
+    Unwritable(Rejection),
+}
+
+impl Unplanned {
+    /// Whether every obstacle is an address in use, which the new process of a hand-over may have bound.
+    pub(super) fn is_address_in_use(&self) -> bool {
+        match self {
+            Self::Unbound(errors) => errors.iter().all(|error| error.source.kind() == io::ErrorKind::AddrInUse),
+            Self::Unwritable(_) => false,
+        }
+    }
+}
+
+impl From<Unplanned> for Rejection {
+    fn from(unplanned: Unplanned) -> Self {
+        match unplanned {
+            Unplanned::Unbound(errors) => Self::unbound(&errors),
+            Unplanned::Unwritable(rejection) => rejection,
+        }
+    }
 }
 
 impl Controller {
@@ -34,7 +66,7 @@ impl Controller {
     ///
     /// # Errors
     /// What cannot be done. Then everything is as it was.
-    pub(super) fn prepare(&self, loaded: Loaded, answers: BTreeMap<String, Answered>) -> Result<Plan, Rejection> {
+    pub(super) fn prepare(&self, loaded: Loaded, answers: BTreeMap<String, Answered>) -> Result<Plan, Unplanned> {
         let old = self.store.load();
         // A copy: which sockets are taken is noted when they are in use.
         let mut inherited = self.succession.inherited.clone();
@@ -46,14 +78,13 @@ impl Controller {
             (listeners, admin) => {
                 let mut errors = listeners.err().unwrap_or_default();
                 errors.extend(admin.err().unwrap_or_default());
-                return Err(Rejection::unbound(&errors));
+                return Err(Unplanned::Unbound(errors));
             }
         };
         let export = self.traces.prepare(loaded.rules.traces.as_ref(), carry::collector);
-        let export = export.map_err(|error| Rejection::unexported(&error))?;
         // Last: where there is no file yet, opening the log makes one.
         if loaded.rules.access_log.sink != old.rules.access_log.sink {
-            writable(&loaded.rules.access_log.sink)?;
+            writable(&loaded.rules.access_log.sink).map_err(Unplanned::Unwritable)?;
         }
         Ok(Plan { loaded, answers, listeners, admin, export })
     }
@@ -63,8 +94,12 @@ impl Controller {
         let Plan { loaded, answers, listeners, admin, export } = plan;
         let old = self.store.load();
         warn(&loaded.warnings);
+        // The writer opens the file again. If the folder has gone since `prepare`, it counts the lines lost and tries again.
         self.log.set_sink(loaded.rules.access_log.sink.clone());
-        self.traces.adopt(export);
+        self.traces.adopt(export.unwrap_or_else(|error| {
+            tracing::error!(%error, "spans cannot be exported");
+            PreparedExport::default()
+        }));
         let wanted = carry::names(&loaded.rules);
         self.names.keep(&wanted, &answers, loaded.rules.dns.max_ttl);
         self.ledger.first_answers(&wanted, &answers);

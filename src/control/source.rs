@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,13 +84,6 @@ impl Rejection {
         }
         rejection.json = Value::Array(list);
         rejection
-    }
-
-    /// Spans that cannot be exported: the system gives no thread, or TLS cannot be set up.
-    #[must_use]
-    pub fn unexported(error: &io::Error) -> Self {
-        let help = "give the process what it lacks, or change `[traces]`";
-        Self::new("traces", &format!("spans cannot be exported: {error}"), help)
     }
 }
 

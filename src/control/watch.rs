@@ -236,7 +236,8 @@ impl Watching {
                 _ = ticks.tick() => self.poll().await,
                 () = sleep_until(due), if due.is_some() => {
                     self.unsettled = None;
-                    if self.changed().await && self.events.send(Event::Files(FilesEvent::Reload(Cause::Watch, None))).await.is_err() {
+                    let reload = Event::Files(FilesEvent::Reload(Cause::Watch, None));
+                    if self.changed().await && self.events.send(reload).await.is_err() {
                         return;
                     }
                 }

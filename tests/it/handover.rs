@@ -22,7 +22,7 @@ struct Service {
     admin: SocketAddr,
     address: SocketAddr,
     pids: Mutex<Vec<u64>>,
-    _process: Running,
+    process: Mutex<Running>,
 }
 
 fn rules(upstream: &Upstream, more: &str) -> String {
@@ -79,7 +79,7 @@ impl Service {
         let mut process = Running::watch(command);
         let address = process.word_after("listener").trim_start_matches("http://").parse().unwrap();
         let admin = process.word_after("admin").trim_start_matches("http://").parse().unwrap();
-        let service = Self { dir, admin, address, pids: Mutex::default(), _process: process };
+        let service = Self { dir, admin, address, pids: Mutex::default(), process: Mutex::new(process) };
         service.pid();
         service
     }
@@ -388,9 +388,8 @@ fn a_rejected_edit_leaves_the_hand_over_alone() {
     let successor = sleeping_successors(&service);
     signal(service.pid(), "USR2");
     let first = successor(0);
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let more = format!("[[listener]]\nname = \"more\"\naddress = \"{}\"", taken.local_addr().unwrap());
-    service.rewrite(&rules(&echo, &more));
+    // No machine has this address, so no new process has bound it.
+    service.rewrite(&rules(&echo, "[[listener]]\nname = \"more\"\naddress = \"192.0.2.1:0\""));
     until("the edit is rejected", || (service.status()["last_reload"]["outcome"] == "rejected").then_some(()));
     assert!(alive(first), "the new process is not ended for an edit that never held");
     // An edit that holds is the first one: the hand-over begins again.
@@ -400,6 +399,35 @@ fn a_rejected_edit_leaves_the_hand_over_alone() {
     let second = successor(1);
     assert!(alive(second));
     assert_eq!(service.status()["hand_over_failure"], Value::Null);
+}
+
+#[test]
+fn an_edit_is_not_rejected_for_an_address_that_the_new_process_may_have_bound() {
+    let echo = Upstream::echo();
+    let service = Service::with(&rules(&echo, ""), &["--workers", "2", "--hand-over-patience", "5m"], &[]);
+    let successor = sleeping_successors(&service);
+    signal(service.pid(), "USR2");
+    let first = successor(0);
+    // In the place of the new process, which has read the edited file first.
+    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = format!("[[listener]]\nname = \"more\"\naddress = \"{}\"", bound.local_addr().unwrap());
+    service.rewrite(&rules(&echo, &more));
+    service.process.lock().unwrap().line_with("an address is in use");
+    let status = service.status();
+    assert_eq!((&status["generation"], &status["last_reload"]["outcome"]), (&1.into(), &"applied".into()));
+    assert!(alive(first), "the hand-over goes on");
+    // An urgent edit does not wait for it.
+    service.rewrite(&rules(&echo, "[kill]\nall = true"));
+    until("the urgent edit holds", || (service.status()["generation"] == 2).then_some(()));
+    let second = successor(1);
+    service.rewrite(&rules(&echo, &more));
+    service.process.lock().unwrap().line_with("an address is in use");
+    drop(bound);
+    signal(second, "KILL");
+    until("the edit holds when the hand-over has ended", || (service.status()["generation"] == 3).then_some(()));
+    let status = service.status();
+    assert_eq!(status["last_reload"]["outcome"], "applied");
+    assert!(status["hand_over_failure"].is_string());
 }
 
 #[test]

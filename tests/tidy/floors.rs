@@ -175,13 +175,14 @@ pub fn first_name(text: &str) -> &str {
 /// The file that publishes snapshots.
 const PUBLISHER: &str = "src/control/publish.rs";
 
-/// Calls of `publish` elsewhere: of `SnapshotStore` or by another name for the same.
+/// Uses of a `publish` elsewhere, by method or by path: `store.publish(…)`, `SnapshotStore::publish`, an import, also one
+/// that renames it. It does not see who calls the functions of the publisher's file; they are named for what they change.
 pub fn publishers(file: &Source) -> Vec<Finding> {
     if file.path == PUBLISHER {
         return Vec::new();
     }
     words(&file.code, "publish")
-        .filter(|at| file.code[..*at].ends_with(['.', ':']) && !file.is_test(*at))
+        .filter(|at| file.code[..*at].trim_end().ends_with(['.', ':', '{', ',']) && !file.is_test(*at))
         .map(|at| {
             file.at(
                 at,
@@ -281,6 +282,8 @@ mod tests {
         let count = |path, text| publishers(&Source::new(path, text)).len();
         assert_eq!(count("src/control/start.rs", "controller.store.publish(next);"), 1);
         assert_eq!(count("src/app.rs", "let publish = SnapshotStore::publish;"), 1);
+        assert_eq!(count("src/control/a.rs", "use crate::a::{Other, publish as p};"), 1);
+        assert_eq!(count("src/control/a.rs", "self.store.\n    publish(next);"), 1);
         assert_eq!(count("src/control/publish.rs", "self.store.publish(next);"), 0);
         assert_eq!(count("src/snapshot.rs", "/// store.publish(next)\npub fn publish(&self, next: Snapshot) {}"), 0);
         assert_eq!(count("src/control/a.rs", "self.publish_generation(next);"), 0);

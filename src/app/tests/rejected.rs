@@ -100,6 +100,22 @@ fn the_authority_to_fall_back_to_is_the_one_in_use() {
 }
 
 #[test]
+fn an_authority_that_no_listener_uses_is_forgotten() {
+    let with = secured(5, "client_auth = { ca = \"ca.pem\" }");
+    let folder = Folder::new(&with);
+    write_pair(&folder, &pair());
+    folder.write("ca.pem", &pair().0);
+    let app = folder.start();
+    folder.write("routes.toml", &secured(5, ""));
+    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+
+    folder.write("ca.pem", "broken");
+    folder.write("routes.toml", &with);
+    rejected(&app.reload());
+    assert_eq!(generation(&app), 2, "clients are let in by roots that were not in use");
+}
+
+#[test]
 fn a_certificate_is_known_by_the_file_that_it_is_in_now() {
     let folder = Folder::new(&secured(5, ""));
     write_pair(&folder, &pair());

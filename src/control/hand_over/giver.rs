@@ -118,19 +118,23 @@ impl Controller {
             Ok(_) if stopping => handing_over.dismiss(),
             Ok(taken) => self.succeeded(&handing_over, &taken),
             Err(why) if stopping => tracing::info!(pid = handing_over.pid, "new process ended: {why}"),
-            Err(_) if handing_over.is_dismissed() => match handing_over.attempt {
-                Attempt::First => self.hand_over(Attempt::Second),
-                Attempt::Second => {
-                    self.not_handed_over("the files were edited twice meanwhile: hand over when they are settled");
-                }
-            },
             Err(why) => {
-                self.not_handed_over(&why);
-                if let Some(next) = self.next.take() {
-                    self.begin(next);
+                // The next attempt waits for it.
+                self.begin_held();
+                if !handing_over.is_dismissed() {
+                    self.not_handed_over(&why);
+                } else if handing_over.attempt == Attempt::First {
+                    self.hand_over(Attempt::Second);
+                } else {
+                    self.not_handed_over("the files were edited twice meanwhile: hand over when they are settled");
                 }
             }
         }
+    }
+
+    /// Whether there is a new process, which may have sockets of its own.
+    pub(in crate::control) const fn is_handing_over(&self) -> bool {
+        self.succession.handing_over.is_some()
     }
 
     /// Whether the new process serves, or is about to: what is read now would be lost on it.

@@ -51,8 +51,8 @@ pub struct TraceExporter {
     clock: Clock,
 }
 
-/// Where spans go next, with all that this needs. Dropped, it leaves nothing behind.
-#[derive(Debug)]
+/// Where spans go next, with all that this needs; by default nowhere. Dropped, it leaves nothing behind.
+#[derive(Debug, Default)]
 pub struct PreparedExport {
     target: Option<Arc<Collector>>,
     /// Where the exporter has none yet.
@@ -413,6 +413,12 @@ mod tests {
         let tls = ClientTls { roots: [].into(), server_name: None, client_cert: None };
         let error = traces.prepare(Some(&export(3, Some(tls))), no_tls).expect_err("refused");
         assert_eq!((error.to_string().as_str(), port(&traces)), ("no TLS", Some(1)));
+
+        traces.adopt(PreparedExport::default());
+        assert_eq!(port(&traces), None, "spans go nowhere");
+        let again = traces.prepare(Some(&first), no_tls).expect("the next reload tries again");
+        traces.adopt(again);
+        assert_eq!((port(&traces), traces.thread.is_some()), (Some(1), true));
 
         let held = traces.target.borrow().clone().expect("a target");
         let same = traces.prepare(Some(&first), no_tls).expect("prepared");
