@@ -104,6 +104,12 @@ impl Overlay {
         }
     }
 
+    /// How many routes it has the states of: all of its rules.
+    #[must_use]
+    pub fn routes(&self) -> usize {
+        self.base.len()
+    }
+
     /// The routes that differ from the files.
     #[must_use]
     pub fn changed(&self) -> &[(RouteId, SplitState)] {
