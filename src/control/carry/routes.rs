@@ -109,7 +109,7 @@ fn new_sample(split: &Split, registry: &Registry, now: Duration) -> Arc<Sample> 
 #[must_use]
 pub fn overlaid(old: &Snapshot, overlay: Overlay, registry: &Registry, now: Duration) -> Snapshot {
     let mut next = Snapshot { overlay, ..old.clone() };
-    let changed = [&old.overlay, &next.overlay].into_iter().flat_map(|overlay| overlay.changed());
+    let changed = [&old.overlay, &next.overlay].into_iter().flat_map(Overlay::changed);
     let changed: BTreeSet<RouteId> = changed.map(|(route, _)| *route).collect();
     let effective = EffectiveConfig { rules: &old.rules, overlay: &next.overlay };
     let differs = |route: &RouteId| assignment(old.effective(), *route) != assignment(effective, *route);
@@ -126,7 +126,9 @@ pub fn overlaid(old: &Snapshot, overlay: Overlay, registry: &Registry, now: Dura
         .collect();
     if !renewed.is_empty() {
         let routes = Arc::make_mut(&mut next.routes);
-        renewed.into_iter().for_each(|(route, state)| routes[route.0 as usize] = state);
+        for (route, state) in renewed {
+            routes[route.0 as usize] = state;
+        }
     }
     next
 }
