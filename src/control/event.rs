@@ -8,7 +8,7 @@ use super::resolution::Answered;
 use super::source::Reading;
 use crate::drain::Phase;
 
-/// Told what became of a reload.
+/// Receives the outcome of a reload.
 pub type Reply = Box<dyn FnOnce(&Outcome) + Send>;
 
 /// Something that happened.

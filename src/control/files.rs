@@ -72,7 +72,7 @@ impl Controller {
 
     fn was_read(&mut self, reading: Reading) {
         if self.stopping.phase() > Phase::Running {
-            // Nobody would accept at what it binds, and nobody has to hear of it.
+            // The workers accept no more connections: nothing is bound and nothing is reported.
             self.reloading.take().into_iter().for_each(Reloading::refuse);
             return;
         }

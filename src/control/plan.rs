@@ -17,7 +17,7 @@ use crate::route::{Generation, summary};
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::PreparedExport;
 
-/// Told when files say something else that means the same.
+/// The summary of a reload whose files have other bytes and the same meaning.
 const NO_RULE_CHANGED: &str = "no rule: comments, order, tests, or what a file of keys, tokens or countries holds";
 
 /// All that a commit needs. Dropped, it closes what it bound, and sockets that somebody else has bound for this process

@@ -12,7 +12,7 @@ use super::stopping::Stopped;
 use crate::drain::Phase;
 use crate::snapshot::ListeningSocket;
 
-/// What workers get to accept whoever stands in the queue of a socket that is to be closed.
+/// How long workers go on accepting from the queue of a socket before it is closed.
 const LAST_ACCEPTS: Duration = Duration::from_millis(50);
 
 impl Controller {
@@ -68,7 +68,7 @@ impl Controller {
         self.drain.advance(phase);
     }
 
-    /// Closes sockets once the workers have accepted whoever stands in their queues.
+    /// Closes sockets once the workers have accepted the connections in their queues.
     pub(super) fn close_soon(&mut self, sockets: Vec<Arc<ListeningSocket>>) {
         if sockets.is_empty() {
             return;
@@ -77,7 +77,7 @@ impl Controller {
         let events = self.sender.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LAST_ACCEPTS).await;
-            // Nobody listens any more when the proxy has ended.
+            // Sending fails when the proxy has ended.
             let _ = events.send(Event::Process(ProcessEvent::Close)).await;
         });
     }

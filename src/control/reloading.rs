@@ -21,7 +21,7 @@ impl Reloading {
         Self { cause, replies: Vec::new(), began, outcome: None }
     }
 
-    /// Whoever waits for it.
+    /// The replies that wait for it.
     pub(super) fn into_replies(self) -> Vec<Reply> {
         self.replies
     }

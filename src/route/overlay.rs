@@ -54,7 +54,7 @@ pub struct ArmState {
     pub latched: bool,
 }
 
-/// Why no caller gets a variant. Its buckets are stable's; they are never handed to another one. A variant that is both
+/// Why a variant is out of service. Its buckets are stable's; they are never handed to another one. A variant that is both
 /// killed and latched is stopped by the kill, and by the latch when the kill has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -232,7 +232,7 @@ impl SplitState {
         others.iter().zip((1..).map(VariantId))
     }
 
-    /// Why nobody gets a variant.
+    /// Why a variant is out of service.
     #[must_use]
     #[inline]
     pub fn stopped(&self, variant: VariantId) -> Option<Stop> {
@@ -284,7 +284,7 @@ impl ArmState {
         Self { start, weight, killed: false, latched: false }
     }
 
-    /// Why nobody gets it.
+    /// Why it is out of service.
     #[must_use]
     #[inline]
     pub const fn stopped(&self) -> Option<Stop> {

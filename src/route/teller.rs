@@ -106,7 +106,7 @@ impl<'a> Teller<'a> {
 impl Trace for Teller<'_> {
     fn step(&mut self, step: Step<'_>) {
         let told = match step {
-            // Who is stopped was told with the shares.
+            // The step with the shares names the stopped variants.
             Step::Killed("variant") | Step::Latched if self.split.spreads() => return,
             Step::Weighed(..) if self.split.spreads() => self.by_weights(),
             Step::Killed(scope) => told(format!("kill: {scope}")),

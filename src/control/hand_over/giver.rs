@@ -77,7 +77,7 @@ impl Controller {
         tokio::task::spawn_blocking(move || {
             let result =
                 converse(&talk, &offers, (patience, &first)).map_err(|why| format!("{why}; {}", ended(&mut child)));
-            // Nobody listens any more when the proxy has ended.
+            // Sending fails when the proxy has ended.
             let _ = events.blocking_send(Event::Process(ProcessEvent::HandedOver(result)));
         });
         let began = self.ledger.clock.now();

@@ -11,7 +11,7 @@ use super::channel::{Channel, Label, Word};
 use crate::clock::Clock;
 use crate::snapshot::ListeningSocket;
 
-/// What a process that was told to end gets to do so.
+/// How long a dismissed process may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A hand-over under way.
@@ -22,9 +22,9 @@ pub struct HandingOver {
     /// The sockets that it may take, in the order in which it counts them.
     pub(super) offered: Vec<Arc<ListeningSocket>>,
     pub(super) began: Instant,
-    /// What it was told first, by the talk's thread or by the controller.
+    /// The first verdict sent to it, by the talk's thread or by the controller.
     pub(super) verdict: Arc<OnceLock<Verdict>>,
-    /// It was told to end: a second signal would cut what it finishes.
+    /// A signal to end was sent: a second one would cut the requests that it finishes.
     pub(super) told_to_end: bool,
     pub(super) attempt: Attempt,
 }
@@ -54,12 +54,12 @@ pub(super) struct Offer {
 }
 
 impl HandingOver {
-    /// Whether it was dismissed before it was told to serve.
+    /// Whether it was dismissed before it got the word to serve.
     pub(super) fn is_dismissed(&self) -> bool {
         self.verdict.get() == Some(&Verdict::Dismissed)
     }
 
-    /// Sees to it that the new process is not told to serve, unless it was; says whether that was in time.
+    /// Dismisses the new process unless it already got the word to serve. Returns whether it did.
     pub(super) fn forestall(&self) -> bool {
         self.verdict.set(Verdict::Dismissed).is_ok()
     }
@@ -76,7 +76,7 @@ impl HandingOver {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         if self.is_dismissed() {
-            // Whatever it says now, nobody waits for it.
+            // Its later messages are not read.
             self.channel.deafen();
         }
     }
