@@ -134,7 +134,7 @@ impl<'a> Modules<'a> {
 
     /// The file that defines what `path` names in the module `here`.
     fn defines(&self, here: &Module, path: &[String], depth: usize) -> Option<usize> {
-        let mut at = here.clone();
+        let mut at = here.to_vec();
         let mut rest = path;
         let mut seen = 0;
         while let Some((first, others)) = rest.split_first() {
@@ -149,7 +149,7 @@ impl<'a> Modules<'a> {
         if seen == 0 {
             return self.relative(here, path, depth);
         }
-        self.down(at, rest, depth)
+        self.down(&at, rest, depth)
     }
 
     /// A path that begins with a name: a module of this file, or one that a `use` has brought.
@@ -157,7 +157,7 @@ impl<'a> Modules<'a> {
         let (first, rest) = path.split_first()?;
         let child: Module = here.iter().chain([first]).cloned().collect();
         if self.by_path.contains_key(&child) {
-            return self.down(child, rest, depth);
+            return self.down(&child, rest, depth);
         }
         let brought = self.uses[*self.by_path.get(here)?].iter().find(|one| one.name == *first)?;
         if depth >= DEPTH_MAX {
@@ -168,12 +168,12 @@ impl<'a> Modules<'a> {
     }
 
     /// Follows `rest` from the module `at` down, through what modules pass on.
-    fn down(&self, at: Module, rest: &[String], depth: usize) -> Option<usize> {
-        let file = *self.by_path.get(&at)?;
+    fn down(&self, at: &[String], rest: &[String], depth: usize) -> Option<usize> {
+        let file = *self.by_path.get(at)?;
         let Some((first, others)) = rest.split_first() else { return Some(file) };
         let child: Module = at.iter().chain([first]).cloned().collect();
         if self.by_path.contains_key(&child) {
-            return self.down(child, others, depth);
+            return self.down(&child, others, depth);
         }
         // Of two modules that pass on everything, the one that defines the name is meant.
         let passed = self.uses[file].iter().filter(|one| one.passes_on && depth < DEPTH_MAX);
@@ -183,8 +183,8 @@ impl<'a> Modules<'a> {
                 path.pop();
                 path.push(first.clone());
             }
-            let absolute = self.absolute(&at, &path)?;
-            let found = self.down(Module::new(), &absolute, depth + 1)?;
+            let absolute = self.absolute(at, &path)?;
+            let found = self.down(&[], &absolute, depth + 1)?;
             if one.name != "*" || names(&self.files[found], first) {
                 return Some(found);
             }
@@ -193,8 +193,8 @@ impl<'a> Modules<'a> {
     }
 
     /// A path as written in `here`, from the crate's root. None for one of another crate.
-    fn absolute(&self, here: &Module, path: &[String]) -> Option<Module> {
-        let mut at = here.clone();
+    fn absolute(&self, here: &[String], path: &[String]) -> Option<Module> {
+        let mut at = here.to_vec();
         let mut rest = path;
         while let Some((first, others)) = rest.split_first() {
             match first.as_str() {
