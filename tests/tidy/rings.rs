@@ -134,7 +134,7 @@ impl<'a> Modules<'a> {
 
     /// The file that defines what `path` names in the module `here`.
     fn defines(&self, here: &Module, path: &[String], depth: usize) -> Option<usize> {
-        let mut at = here.to_vec();
+        let mut at = here.clone();
         let mut rest = path;
         let mut seen = 0;
         while let Some((first, others)) = rest.split_first() {
