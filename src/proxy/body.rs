@@ -13,31 +13,19 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::capture::Primary;
+use super::cut::Cut;
 use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
 use super::grpc;
 use super::open_streams::OpenStream;
+use super::pace::RATE_GRACE_MS;
 use super::stalled;
 use super::timers::{Coarse, Deadline};
 use crate::compare::Ending;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
-/// A body may be slow for this long before its rate counts.
-pub(super) const RATE_GRACE_MS: u64 = 5000;
 /// A piece of an answer that is smaller than this may be copied.
 const COPIED_BELOW: usize = 4096;
-
-/// Why a body was cut. The words are for the log alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cut(pub(super) &'static str);
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for Cut {}
 
 /// A response's body on its way to the client, with the exchange that ends with it.
 pub(super) struct ResponseBody {

@@ -13,6 +13,7 @@ use super::acceptor::Presence;
 use super::budget::{Ahead, Outbox};
 use super::early::Early;
 use super::expiry::Watched;
+use super::fields::TRAILERS_MAX;
 use super::handshake::Secured;
 use super::proxy_header::Ends;
 use super::raw_query::RawQuery;
@@ -29,8 +30,6 @@ use crate::telemetry::Refusal;
 
 /// Bytes of chunk extensions in one body (page of limits: 16 KiB).
 const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
-/// Trailer fields in one body.
-pub(super) const TRAILERS_MAX: usize = 32;
 
 /// One downstream connection.
 pub(super) struct Client {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Version};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
-use super::capture::{Primary, PrimaryAnswer, Until};
+use super::capture::{COMPARED_BYTES_MAX, Primary, PrimaryAnswer, Until};
 use super::copies::{Held, Place, Ticket};
 use super::copy_body::CopyBody;
-use super::errand::{COMPARED_BYTES_MAX, Errand, Went};
+use super::errand::{Errand, Went};
 use super::exchange::Exchange;
 use super::local::Local;
 use super::pool::UpstreamPool;

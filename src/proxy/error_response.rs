@@ -29,7 +29,9 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
     let mut response = match &mut exchange.call {
         Some(call) => {
             call.status = facts.grpc;
-            grpc::trailers_only(call.status, facts.message.as_bytes())
+            let mut response = Response::new(Source::Own(None));
+            grpc::trailers_only(response.headers_mut(), call.status, facts.message.as_bytes());
+            response
         }
         None => plain(&facts, &id, exchange.request.survey.json),
     };

@@ -9,6 +9,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::task::JoinHandle;
 
 use super::balance::Turns;
+use super::budget::STREAMS_MAX;
 use super::connect::Switched;
 use super::fault::Fault;
 use super::proxy_header::Ends;
@@ -23,8 +24,6 @@ use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
 /// An idle upstream connection is closed after this: below the 60 s that servers commonly keep one.
 const IDLE_MS_MAX: u64 = 50_000;
-/// Streams on one HTTP/2 connection, however many more the other side allows; more requests open one more connection.
-pub(super) const STREAMS_MAX: usize = 100;
 /// So many idle connections of an endpoint stay open for that long, those that were used last. What a rush has opened
 /// beyond them is closed sooner.
 const IDLE_KEPT: usize = 4;

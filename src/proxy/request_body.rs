@@ -11,12 +11,13 @@ use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::body::{Cut, RATE_GRACE_MS};
 use super::client::Client;
 use super::copy_body::CopyBody;
+use super::cut::Cut;
 use super::draft::Draft;
 use super::exchange::Exchange;
 use super::fields::{filtered, strip_guarded};
+use super::pace::RATE_GRACE_MS;
 use super::replay::Try;
 use super::timers::Coarse;
 use super::upload::{Upload, UploadFault};
