@@ -10,7 +10,8 @@ use super::client::Client;
 use super::exchange::{Exchange, Host, Received, Stage};
 use super::fault::Fault;
 use super::fields::{self, Peer};
-use super::upgrade_request::{Asked, Upgrade};
+use super::upgrade_request::Asked;
+use super::upgrade_state::Upgrade;
 use crate::route::{ClientIp, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
 

@@ -14,13 +14,12 @@ use hyper::body::Incoming;
 
 use super::capture::Primary;
 use super::cut::Cut;
+use super::deadline::{Coarse, Deadline};
 use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
 use super::grpc;
 use super::open_streams::OpenStream;
 use super::pace::RATE_GRACE_MS;
-use super::stalled;
-use super::timers::{Coarse, Deadline};
 use crate::compare::Ending;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
@@ -65,7 +64,8 @@ impl ResponseBody {
         };
         exchange.progress.stage = Stage::Body;
         if let Some(reader) = &exchange.request.reader {
-            reader.given(&exchange.client, 0);
+            let client = &exchange.client;
+            reader.given(&client.listener.spec.limits, client.worker.now_ms(), 0);
         }
         let deadline = exchange.call.as_ref().and_then(|call| call.deadline).map(|deadline| {
             let worker = &exchange.client.worker;
@@ -73,7 +73,7 @@ impl ResponseBody {
         });
         let lasts = !ended && matches!(source, Source::Upstream(..));
         let open = if lasts { OpenStream::of_body(&exchange) } else { None };
-        exchange.holds(stalled::key_of(&exchange.attempt));
+        exchange.holds(exchange.attempt.upstream_key());
         let (given_ms, waited_ms, uploaded) = (None, 0, 0);
         let mut body = Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline, open };
         if ended {
@@ -142,9 +142,11 @@ impl ResponseBody {
     /// The reader has been given bytes.
     fn given(&mut self, bytes: u64) {
         self.exchange.response.bytes += bytes;
-        self.given_ms = Some(self.exchange.client.worker.now_ms());
+        let client = &self.exchange.client;
+        let now_ms = client.worker.now_ms();
+        self.given_ms = Some(now_ms);
         if let Some(reader) = &self.exchange.request.reader {
-            reader.given(&self.exchange.client, bytes);
+            reader.given(&client.listener.spec.limits, now_ms, bytes);
         }
     }
 
@@ -203,7 +205,7 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        this.exchange.slot().take(&this.exchange.client);
+        this.exchange.client.take(this.exchange.slot());
         if let Some(cut) = this.asked() {
             return Poll::Ready(Some(Err(cut)));
         }

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
+use super::deadline::Deadline;
 use super::exchange::Exchange;
 use super::fault::Fault;
-use super::timers::Deadline;
 use super::upload::Upload;
 use super::worker::Worker;
 
