@@ -9,13 +9,13 @@ use http::{Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::body::{ResponseBody, Source};
 use super::budget::Way;
 use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
 use super::fields::strip_hop_by_hop;
 use super::grpc;
 use super::lease::Lease;
+use super::response_body::{ResponseBody, Source};
 use crate::route::{Redirect, Respond, Route, Split};
 use crate::telemetry::{Ender, GrpcStatus};
 

@@ -14,7 +14,7 @@ use super::exchange::{
 };
 use super::fields::Survey;
 use super::grpc::Call;
-use super::trace::TraceContext;
+use super::trace_context::TraceContext;
 use super::upgrade_state::Upgrade;
 use crate::telemetry::Ender;
 

@@ -5,11 +5,11 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version};
 
-use super::body::Source;
 use super::exchange::Exchange;
 use super::fault::{Advice, Facts, Fault};
 use super::forwarding::REQUEST_ID;
 use super::grpc;
+use super::response_body::Source;
 use crate::telemetry::Refusal;
 
 /// `Proxy-Status`.

@@ -20,7 +20,7 @@ use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
 use super::reader::{Reader, Slot, UpstreamKey};
-use super::trace::TraceContext;
+use super::trace_context::TraceContext;
 use super::upgrade_state::Upgrade;
 use super::upload::Upload;
 use crate::route::{Counted, Decision, Head, Reason, RouteId, UpstreamId, Values, VariantId};

@@ -11,9 +11,9 @@ use http::{Method, Response, StatusCode, Version, request};
 use http_body_util::Empty;
 use hyper::upgrade::OnUpgrade;
 
-use super::body::Source;
 use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
+use super::response_body::Source;
 use super::side::Side;
 use super::tunnel::Tunnel;
 use super::upgrade_request::{Asked, dress, is_websocket};
