@@ -3,7 +3,8 @@
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::scan::{content_length, is_framing_look_alike, is_token};
+use super::grammar::is_token;
+use super::scan::{content_length, is_framing_look_alike};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, is_proxy_told};
 
 /// Trailer fields in one body.

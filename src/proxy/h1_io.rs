@@ -13,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::expiry::Told;
+use super::grammar::{Bounds, Progress};
 use super::raw_query::{self, Rewritten};
-use super::scan::{self, Body, Bounds, Framing, Head, Progress};
+use super::scan::{self, Body, Framing, Head};
 use super::socket::Socket;
 use super::vectored::write_merged;
 use crate::telemetry::Refusal;

@@ -32,6 +32,7 @@ mod fields;
 mod find;
 mod forward;
 mod forwarding;
+mod grammar;
 mod grpc;
 mod h1_io;
 mod h2_io;

@@ -31,11 +31,13 @@ impl Timers {
     }
 
     /// A timer's deadline has moved.
+    #[inline]
     pub(super) fn moves(&self, at: usize, deadline_ms: u64) {
         self.0.borrow_mut().slots[at].deadline_ms = deadline_ms;
     }
 
     /// Wakes the task of `cx` at this time. Gives the timer's slot, which it has already or gets now.
+    #[inline]
     pub(super) fn wait(&self, slot: Option<usize>, deadline_ms: u64, cx: &Context<'_>) -> usize {
         let mut timers = self.0.borrow_mut();
         let slot_of = || Slot { deadline_ms, waker: Some(cx.waker().clone()) };
@@ -58,6 +60,7 @@ impl Timers {
     }
 
     /// Frees a timer's slot.
+    #[inline]
     pub(super) fn free(&self, at: usize) {
         let mut timers = self.0.borrow_mut();
         timers.slots[at] = Slot { deadline_ms: u64::MAX, waker: None };
