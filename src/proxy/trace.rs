@@ -12,6 +12,7 @@ use http::header::HeaderMap;
 
 use super::copy_span::{CopyKind, CopySpan};
 use super::exchange::Exchange;
+use super::fields::Peer;
 use super::trace_context::{Attempt, OTHER_METHOD, TraceContext, known_method};
 use crate::route::{PathPattern, UpstreamId};
 use crate::telemetry::{Ender, ReasonLabel, Span, SpanKind, SpanStatus};
@@ -43,18 +44,24 @@ pub(super) fn copy(exchange: &mut Exchange, headers: &mut HeaderMap, kind: CopyK
 /// Names a new span of the trace as the parent of what the upstream does. Gives it if it is to be left.
 fn name_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
     let export = exchange.local.snapshot.rules.traces.as_ref()?;
+    let peer = peer(exchange);
     let trace = exchange.trace.as_mut()?;
-    let sampled = trace.is_sampled(export, exchange.request.trusted);
+    let sampled = trace.is_sampled(export, peer);
     let span = exchange.client.worker.random.borrow_mut().u64(1..);
-    trace.name(span, sampled, headers);
+    trace.name(span, headers);
     sampled.then_some(span)
+}
+
+/// Whose word the `traceparent` is.
+fn peer(exchange: &Exchange) -> Peer {
+    if exchange.request.trusted { Peer::Trusted } else { Peer::Stranger }
 }
 
 /// Leaves the spans of an exchange that has ended.
 pub(super) fn leave(exchange: &mut Exchange, took: Duration) {
     let Some(export) = &exchange.local.snapshot.rules.traces else { return };
     let Some(mut trace) = exchange.trace.take() else { return };
-    if !trace.is_sampled(export, exchange.request.trusted) {
+    if !trace.is_sampled(export, peer(exchange)) {
         return;
     }
     let end = exchange.request.began + took;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::fields::Peer;
 use crate::route::{TraceExport, UpstreamId};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -61,10 +62,10 @@ impl TraceContext {
     }
 
     /// Whether its spans are left.
-    pub(super) fn is_sampled(&mut self, export: &TraceExport, parent_is_trusted: bool) -> bool {
+    pub(super) fn is_sampled(&mut self, export: &TraceExport, peer: Peer) -> bool {
         let id = self.id;
         let decide = |parent: Option<Parent>| match parent {
-            Some(parent) if parent_is_trusted => parent.sampled,
+            Some(parent) if peer == Peer::Trusted => parent.sampled,
             Some(_) | None => export.samples(id),
         };
         *self.sampled.get_or_insert_with(|| decide(self.parent))
@@ -85,8 +86,8 @@ impl TraceContext {
     }
 
     /// Names this span as the parent of what the upstream does.
-    pub(super) fn name(&self, span: u64, sampled: bool, headers: &mut HeaderMap) {
-        let text = format!("00-{:032x}-{span:016x}-{:02x}", self.id, u8::from(sampled));
+    pub(super) fn name(&self, span: u64, headers: &mut HeaderMap) {
+        let text = format!("00-{:032x}-{span:016x}-{:02x}", self.id, u8::from(self.sampled == Some(true)));
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(TRACEPARENT, value);
         }

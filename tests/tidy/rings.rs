@@ -15,7 +15,7 @@ const LIMITS: &[(&str, usize)] = &[
     ("compare", 4),
     ("config", 35),
     ("control", 2),
-    ("proxy", 59),
+    ("proxy", 52),
     ("release", 2),
     ("route", 12),
     ("telemetry", 5),
