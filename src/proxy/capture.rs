@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::copies::Held;
 use crate::compare::{BODY_MAX, Ending, Failure};
-use crate::dark::{Kept, Seen};
+use crate::shadow_compare::{Kept, Seen};
 
 /// So much of an answer that is compared is read.
 pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
