@@ -9,6 +9,7 @@ pub mod control;
 pub mod dark;
 pub mod drain;
 pub mod identity;
+pub mod net;
 pub mod proxy;
 pub mod release;
 pub mod retry;

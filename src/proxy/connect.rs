@@ -16,11 +16,11 @@ use super::fault::Fault;
 use super::lease::{Lease, Stream};
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::sending::StreamExecutor;
-use super::socket::Socket;
 use super::upstream_h2_io::{Said, UpstreamH2Io};
 use super::upstream_io::UpstreamIo;
 use super::upstream_tls;
 use super::worker::Worker;
+use crate::net::Socket;
 use crate::route::{Protocol, UpstreamLimits};
 use crate::telemetry::UpstreamSeries;
 

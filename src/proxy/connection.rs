@@ -18,11 +18,11 @@ use super::h1_io::H1Io;
 use super::h2_io::{H2Io, PREFACE};
 use super::handshake::{self, Protocol, Shaken};
 use super::proxy_header;
-use super::socket::Socket;
 use super::stack::{boxed_stack, stack};
 use super::streams::Streams;
 use super::tunnel::Side;
 use super::vouched;
+use crate::net::Socket;
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 

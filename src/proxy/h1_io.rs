@@ -15,8 +15,8 @@ use super::client::Client;
 use super::expiry::Told;
 use super::raw_query::{self, Rewritten};
 use super::scan::{self, Body, Bounds, Framing, Head, Progress};
-use super::socket::Socket;
 use super::upstream_io::write_merged;
+use crate::net::Socket;
 use crate::telemetry::Refusal;
 
 /// What hyper reads in place of a head that was refused.

@@ -17,8 +17,8 @@ use tokio_rustls::server::TlsStream;
 use super::client::Client;
 use super::expiry::Told;
 use super::proxy_header::{self, SIGNATURE};
-use super::socket::Socket;
 use super::vouched;
+use crate::net::Socket;
 use crate::telemetry::{HandshakeFailure, Refusal};
 use crate::tls::{Identity, Server};
 

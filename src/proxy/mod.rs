@@ -55,7 +55,6 @@ pub mod scan;
 mod sending;
 mod shadow;
 mod share;
-mod socket;
 mod stack;
 mod stalled;
 mod streams;

@@ -11,9 +11,9 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::io::AsyncWrite as _;
 
-use super::socket::Socket;
 use super::upstream_io::write_merged;
 use super::worker::Worker;
+use crate::net::Socket;
 
 /// The end of a chunked body without trailers (RFC 9112 §7.1).
 const END: &[u8] = b"0\r\n\r\n";

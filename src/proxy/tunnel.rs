@@ -22,9 +22,9 @@ use super::expiry::Told;
 use super::fault::Fault;
 use super::lease::Lease;
 use super::open_streams::OpenStream;
-use super::socket::Socket;
 use super::timers::Coarse;
 use super::upgrade_request::Asked;
+use crate::net::Socket;
 use crate::telemetry::Ender;
 
 /// Bytes that are given to a stream at once: it keeps a few such pieces.

@@ -13,9 +13,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::header_blocks::{END_HEADERS, END_STREAM, HeaderBlocks};
-use super::socket::Socket;
-use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
+use crate::net::{Socket, is_refusal};
 
 const FRAME_HEADER_BYTES: usize = 9;
 /// Where its flags stand.
@@ -261,7 +260,7 @@ impl UpstreamH2Io {
 impl UpstreamH2Io {
     /// What was written, or why not.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Err(_))) && ready!(poll_refused(&mut self.stream, cx)) {
+        if matches!(written, Poll::Ready(Err(_))) && ready!(self.stream.poll_refused(cx)) {
             self.frames.said.refused.set(true);
         }
         written

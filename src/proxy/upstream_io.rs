@@ -18,10 +18,9 @@ use super::answers::{Answers, Expected};
 use super::client::Client;
 use super::early::is_wanted;
 use super::raw_query::RawLine;
-use super::socket::Socket;
 use super::trailing::Trailing;
-use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
+use crate::net::{Socket, is_refusal};
 
 /// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
 const MERGED_BYTES_MAX: usize = 4096;
@@ -177,7 +176,7 @@ impl UpstreamIo {
 
     /// What was written, or why not.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Err(_))) && ready!(poll_refused(self.stream.inner_mut(), cx)) {
+        if matches!(written, Poll::Ready(Err(_))) && ready!(self.stream.inner_mut().poll_refused(cx)) {
             self.hints.refused.set(true);
         }
         written

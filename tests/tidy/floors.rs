@@ -30,7 +30,8 @@ const ROOMS: &[Room] = &[
     room("telemetry", 2, &[]),
     room("tls", 2, &[]),
     room("identity", 2, &["clock", "drain"]),
-    // Leaves.
+    // Leaves. That net is one lets telemetry connect to collectors.
+    room("net", 1, &[]),
     room("route", 1, &[]),
     room("retry", 1, &[]),
     room("clock", 1, &[]),
