@@ -9,6 +9,8 @@ mod floors;
 mod lexicon;
 #[path = "tidy/ports.rs"]
 mod ports;
+#[path = "tidy/rings.rs"]
+mod rings;
 #[path = "tidy/shape.rs"]
 mod shape;
 #[path = "tidy/source.rs"]
@@ -35,6 +37,12 @@ const ALL: &[&str] = &["src", "tests", "bench", "fuzz"];
 #[test]
 fn rooms_import_only_from_floors_below() {
     check(&["src"], floors::imports);
+}
+
+#[test]
+fn files_of_a_room_import_in_one_direction() {
+    let found = rings::in_rooms(&source::tree(&["src"]));
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]

@@ -7,9 +7,9 @@ use anyhow::bail;
 use serde_json::Value;
 
 use super::args::{CompareArguments, Format};
-use super::entry::Terminal;
 use super::fetch::Wish;
 use super::paint::Paint;
+use super::paint::Terminal;
 use super::{Exit, out};
 use crate::compare::spelled_out;
 

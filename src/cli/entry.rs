@@ -7,20 +7,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, ValueEnum};
 
 use super::args::{Arguments, Command};
-use super::paint::{ColorChoice, Paint};
+use super::paint::{ColorChoice, Terminal};
 use super::{Exit, check, compare, completions, demo, explain, guess, init, out, reload, run, schema, status, what_if};
 
 /// What `--version` says, of whichever command.
 const VERSION: &str = concat!("pointsman ", env!("CARGO_PKG_VERSION"));
-
-/// What every command is told besides its own arguments.
-#[derive(Clone, Copy, Debug)]
-pub struct Terminal {
-    /// How to write to standard output.
-    pub stdout: Paint,
-    /// How to write to standard error.
-    pub stderr: Paint,
-}
 
 /// Runs the command that the process was started with.
 #[must_use]

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use super::args::{DEFAULT_FILE, InitArguments};
-use super::entry::Terminal;
+use super::paint::Terminal;
 use super::{Exit, out};
 
 /// Writes or prints the file.

@@ -6,6 +6,15 @@ use clap::ValueEnum;
 
 pub use crate::telemetry::Ink as Paint;
 
+/// How a command writes to its standard streams.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    /// How to write to standard output.
+    pub stdout: Paint,
+    /// How to write to standard error.
+    pub stderr: Paint,
+}
+
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {

@@ -8,9 +8,9 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::args::ReloadArguments;
-use super::entry::Terminal;
 use super::fetch::Wish;
 use super::paint::Paint;
+use super::paint::Terminal;
 use super::{Exit, out};
 use crate::compare::spelled_out;
 

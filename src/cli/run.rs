@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{DEFAULT_FILE, RunArguments};
-use super::entry::Terminal;
+use super::paint::Terminal;
 use super::{Exit, load, out};
 use crate::app::{App, Notify, Options, StartError, Stopped, Succession};
-use crate::telemetry::init_tracing;
+use crate::telemetry::{Screen, init_tracing};
 
 /// What routes without a file are called where a file's name would stand.
 const NO_FILE: &str = "(run --to)";
@@ -23,7 +23,7 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
             return Exit::Usage;
         }
     };
-    init_tracing(terminal.stderr.screen(&std::io::stderr()));
+    init_tracing(Screen::of(&std::io::stderr(), terminal.stderr));
     // Before anything else is opened: sockets may wait at numbers that the process before, or systemd, has chosen.
     let succession = match Succession::of_this_process() {
         Ok(succession) => succession.within(arguments.hand_over_patience),
@@ -35,7 +35,7 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
         drain_deadline: arguments.drain_deadline,
         notify: Notify::from_environment(std::process::id()),
         text,
-        screen: terminal.stdout.screen(&std::io::stdout()),
+        screen: Screen::of(&std::io::stdout(), terminal.stdout),
         ..Options::new(&path)
     };
     let app = match App::succeed(options, succession) {

@@ -4,6 +4,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::Field;
 
+/// How many bytes a body may have to be kept for a comparison.
+pub const BODY_MAX: usize = 256 << 10;
+
 /// How an exchange came out.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
@@ -40,7 +43,7 @@ pub struct Answer<'a> {
 /// A body, with its content coding still on.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<'a> {
-    /// The first bytes, as many as were kept: all of them if those are no more than [`BODY_MAX`](super::BODY_MAX) and
+    /// The first bytes, as many as were kept: all of them if those are no more than [`BODY_MAX`] and
     /// there was room.
     pub captured: &'a [u8],
     /// How many bytes there were.
@@ -76,7 +79,7 @@ impl<'a> Body<'a> {
 
     /// Whether less was kept of it than should have been.
     pub(super) fn found_no_room(&self) -> bool {
-        !self.is_whole() && self.length <= super::BODY_MAX as u64
+        !self.is_whole() && self.length <= BODY_MAX as u64
     }
 }
 

@@ -22,8 +22,6 @@ use super::json::{Flaw, Tree};
 use super::snippet::{ABSENT, REDACTED, of_text};
 use super::{Answer, Body, Comparison, Difference, Ending, Failure, Field, Kind, Outcome, Unread, lines, walk};
 
-/// How many bytes a body may have to be kept for a comparison.
-pub const BODY_MAX: usize = 256 << 10;
 /// How many bytes a body may have, decoded.
 pub const DECODED_MAX: usize = 2 << 20;
 /// How many times its size a body may have, decoded, beyond 64 KiB.
@@ -249,6 +247,7 @@ mod tests {
 
     use http::{HeaderName, HeaderValue, StatusCode};
 
+    use super::super::BODY_MAX;
     use super::*;
     use crate::compare::Pattern;
 

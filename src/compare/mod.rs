@@ -21,9 +21,9 @@ mod tests;
 mod walk;
 mod weigh;
 
-pub use answer::{Answer, Body, Comparison, Difference, Ending, Failure, Outcome, Unread};
+pub use answer::{Answer, BODY_MAX, Body, Comparison, Difference, Ending, Failure, Outcome, Unread};
 pub use criteria::{Criteria, Tolerance};
 pub use field::{Field, Kind};
-pub use levels::{BODY_MAX, DECODED_MAX, FIELDS_MAX, RATIO_MAX};
+pub use levels::{DECODED_MAX, FIELDS_MAX, RATIO_MAX};
 pub use pattern::{Pattern, PatternError};
 pub use snippet::{spelled_out, steers};

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::measure::Tally;
 use super::status::{ratio, time};
-use crate::release::{Difference, Fairness, SampleRatio};
 use crate::route::{ArmState, Split, SplitState};
+use crate::stats::{Difference, Fairness, SampleRatio};
 use crate::telemetry::{Drawn, LatencyCounts, Sample, Sampled};
 
 /// The chance that the interval of a comparison ever misses the truth.

@@ -13,8 +13,8 @@ use super::measure::Baselines;
 use super::outcome::{Cause, Outcome, told_kept};
 use super::resolution::{Answered, NO_ANSWER_YET, News, Resolution};
 use crate::clock::Clock;
-use crate::dark::Judge;
 use crate::drain::Phase;
+use crate::shadow_compare::Judge;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Registry, SpanCounts};
 

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::release::Failures;
 use crate::route::{EffectiveConfig, RouteId};
 use crate::snapshot::RouteState;
+use crate::stats::Failures;
 use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
 /// What a variant counted.

@@ -6,9 +6,9 @@ use super::experiment::{Judged, judge};
 use super::ledger::Ledger;
 use super::outcome::Outcome;
 use crate::drain::Phase;
-use crate::release::Fairness;
 use crate::route::{Route, Variant};
 use crate::snapshot::{Listener, Snapshot};
+use crate::stats::Fairness;
 use crate::telemetry::exposition::{Certificate, Control, Findings, Scrape, Share, Shares, Upstream, Weighted, expose};
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
@@ -55,7 +55,7 @@ fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
     all.filter_map(|(route, state)| Some((state.shadow.as_deref()?, shadow(route)?))).collect()
 }
 
-fn findings(of: crate::dark::Findings) -> Findings {
+fn findings(of: crate::shadow_compare::Findings) -> Findings {
     let fields = [("confirmed", of.confirmed), ("noisy", of.noisy), ("unknown", of.unknown)];
     let (mismatch, mismatch_upper) = (of.net_mismatch, of.net_mismatch_upper);
     Findings { route: of.route, upstream: of.upstream, fields, mismatch, mismatch_upper }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::ledger::Ledger;
-use crate::dark::{Quantiles, Reported, RouteReport};
 use crate::route::{Kill, Masks, Weight};
+use crate::shadow_compare::{Quantiles, Reported, RouteReport};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 
 /// The page.

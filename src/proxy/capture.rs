@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::copies::Held;
 use super::errand::COMPARED_BYTES_MAX;
 use crate::compare::{BODY_MAX, Ending, Failure};
-use crate::dark::{Kept, Seen};
+use crate::shadow_compare::{Kept, Seen};
 
 /// What a field of a head takes up besides its name and value.
 const FIELD_BYTES: usize = 64;

@@ -19,8 +19,8 @@ use super::pool::UpstreamPool;
 use super::proxy_header::Ends;
 use super::trace::{self, CopyOutcome, CopySpan};
 use super::worker::Worker;
-use crate::dark::{Seen, Trial};
 use crate::route::{RouteId, UpstreamId};
+use crate::shadow_compare::{Seen, Trial};
 use crate::telemetry::{AccessEntry, Ender, Event, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
 
 /// A copy of a request.

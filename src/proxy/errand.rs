@@ -24,8 +24,8 @@ use super::request_body::RequestBody;
 use super::sending::Sending;
 use super::worker::Worker;
 use crate::compare::{Ending, Failure};
-use crate::dark::Seen;
 use crate::route::{MARKER, Protocol};
+use crate::shadow_compare::Seen;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// So much of an answer is read; beyond, its status is what counts, and the connection is closed.

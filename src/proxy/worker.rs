@@ -24,9 +24,9 @@ use super::stalled::Stalled;
 use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
-use crate::dark::TrialSender;
 use crate::drain::{Drained, Phase};
 use crate::identity::TokenCache;
+use crate::shadow_compare::TrialSender;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Attributes, LogBuffer, LogSender, Registry, Span, SpanBuffer, SpanSender, WorkerMeter};
 

@@ -1,9 +1,6 @@
 //! Colour on a terminal.
 
 use std::fmt;
-use std::io::IsTerminal;
-
-use super::screen::{Medium, Screen};
 
 /// A variant by its number: stable is green, canary yellow, further ones take turns.
 pub(super) const VARIANTS: [&str; 6] = ["32", "33", "36", "35", "34", "31"];
@@ -28,12 +25,6 @@ impl Ink {
     #[must_use]
     pub const fn is_on(self) -> bool {
         matches!(self, Self::Colour)
-    }
-
-    /// How a standard stream is shown that is written to in this way.
-    #[must_use]
-    pub fn screen(self, stream: &impl IsTerminal) -> Screen {
-        Screen { medium: Medium::of(stream), ink: self }
     }
 
     /// What matters.

@@ -1,6 +1,7 @@
 //! Meters with one writer and any number of readers: a worker adds with a plain load and store, the control plane
 //! reads. No locked instruction, no shared cache line among workers.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -70,5 +71,31 @@ impl Histogram {
     #[must_use]
     pub fn read(&self) -> ([u64; Self::BOUNDS_US.len() + 1], u64) {
         (std::array::from_fn(|i| self.counts[i].load(Relaxed)), self.sum_us.load(Relaxed))
+    }
+}
+
+/// A meter for each worker, made at first use.
+#[derive(Debug)]
+pub struct PerWorker<M>(Box<[OnceLock<Box<M>>]>);
+
+impl<M: Default> PerWorker<M> {
+    /// Room for this many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| OnceLock::new()).collect())
+    }
+
+    /// The meter of a worker, which alone may write to it.
+    ///
+    /// # Panics
+    /// When `worker` is not below the number of workers.
+    #[must_use]
+    pub fn of(&self, worker: usize) -> &M {
+        self.0[worker].get_or_init(Box::default)
+    }
+
+    /// The meters that were used, for reading.
+    pub fn used(&self) -> impl Iterator<Item = &M> {
+        self.0.iter().filter_map(|slot| slot.get().map(AsRef::as_ref))
     }
 }

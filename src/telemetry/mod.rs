@@ -10,6 +10,7 @@ mod ink;
 mod latencies;
 mod line;
 mod log;
+mod log_buffer;
 mod meter;
 mod process;
 mod sample;
@@ -17,31 +18,34 @@ mod screen;
 mod series;
 mod shadow;
 mod short;
+mod status_class;
 mod text;
 mod tls;
 mod traces;
 mod upstream_tls;
 mod writer;
 
-pub use access::{AccessEntry, Ender, Event, LogBuffer, RequestEntry, Termination, TlsEntry};
+pub use access::{AccessEntry, Ender, Event, RequestEntry, Termination, TlsEntry};
 pub use distinct::{Distinct, Union};
 pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};
 pub use ink::Ink;
 pub use latencies::{Latencies, LatencyCounts};
 pub use log::{FILTER_VARIABLE, init_tracing};
-pub use meter::{Counter, Gauge, Histogram};
+pub use log_buffer::LogBuffer;
+pub use meter::{Counter, Gauge, Histogram, PerWorker};
 pub use process::{Process, memory_bytes};
 pub use sample::{Drawn, FIRSTS, Room, Sample, Sampled};
 pub use screen::{Medium, Screen, Size, WRAP, columns};
 pub use series::{
-    Fallback, Labels, ListenerMeter, PerWorker, ReasonLabel, Refusal, Registry, StatusClass, UpstreamMeter,
-    UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
+    Fallback, Labels, ListenerMeter, ReasonLabel, Refusal, Registry, UpstreamMeter, UpstreamSeries, VariantMeter,
+    VariantSeries, WorkerMeter,
 };
 pub use shadow::{
     ShadowBytes, ShadowDrop, ShadowEnd, ShadowFigures, ShadowHeld, ShadowMeter, ShadowPlaces, ShadowSeries,
     ShadowUncompared,
 };
+pub use status_class::StatusClass;
 pub use tls::{HandshakeFailure, TlsMeter};
 pub use traces::{
     Attributes, PreparedExport, Secured, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter,

@@ -29,6 +29,14 @@ pub struct Screen {
     pub ink: Ink,
 }
 
+impl Screen {
+    /// How a standard stream is shown that is written to with this ink.
+    #[must_use]
+    pub fn of(stream: &impl IsTerminal, ink: Ink) -> Self {
+        Self { medium: Medium::of(stream), ink }
+    }
+}
+
 impl Medium {
     /// What `stream` leads to.
     #[must_use]

@@ -3,64 +3,16 @@
 //! The control plane makes a series when a configuration is compiled and carries it over by its labels, so that a
 //! reload resets nothing. A worker's own meter in it is made at its first use.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{
-    Counter, Gauge, GrpcCounters, Histogram, Room, ShadowBytes, TlsFailure, TlsMeter, TlsTrouble, memory_bytes,
+    Counter, Gauge, GrpcCounters, Histogram, PerWorker, Room, ShadowBytes, StatusClass, TlsFailure, TlsMeter,
+    TlsTrouble, memory_bytes,
 };
 use crate::clock::Clock;
 use crate::route::{Generation, Reason, TokenFault};
-
-/// `1xx` to `5xx`, and `none` when no response head was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatusClass {
-    /// No head was sent.
-    None,
-    /// 1xx (a switch of protocols).
-    Informational,
-    /// 2xx.
-    Success,
-    /// 3xx.
-    Redirection,
-    /// 4xx.
-    ClientError,
-    /// 5xx.
-    ServerError,
-}
-
-impl StatusClass {
-    /// All classes, in the order of their index.
-    pub const ALL: [Self; 6] =
-        [Self::None, Self::Informational, Self::Success, Self::Redirection, Self::ClientError, Self::ServerError];
-
-    /// The class of a status; 0 means that none was sent.
-    #[must_use]
-    pub const fn of(status: u16) -> Self {
-        match status {
-            100..=199 => Self::Informational,
-            200..=299 => Self::Success,
-            300..=399 => Self::Redirection,
-            400..=499 => Self::ClientError,
-            500..=999 => Self::ServerError,
-            0..=99 | 1000..=u16::MAX => Self::None,
-        }
-    }
-
-    /// The label's value.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Informational => "1xx",
-            Self::Success => "2xx",
-            Self::Redirection => "3xx",
-            Self::ClientError => "4xx",
-            Self::ServerError => "5xx",
-        }
-    }
-}
 
 /// Why a request was decided as it was, as a label: each [`Reason`], those that may choose another variant than stable
 /// also with `fallback`, and `none`.
@@ -404,32 +356,6 @@ pub struct ListenerMeter {
     pub connections: Gauge,
     /// Requests in flight.
     pub requests: Gauge,
-}
-
-/// A meter for each worker, made at first use.
-#[derive(Debug)]
-pub struct PerWorker<M>(Box<[OnceLock<Box<M>>]>);
-
-impl<M: Default> PerWorker<M> {
-    /// Room for this many workers.
-    #[must_use]
-    pub fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| OnceLock::new()).collect())
-    }
-
-    /// The meter of a worker, which alone may write to it.
-    ///
-    /// # Panics
-    /// When `worker` is not below the number of workers.
-    #[must_use]
-    pub fn of(&self, worker: usize) -> &M {
-        self.0[worker].get_or_init(Box::default)
-    }
-
-    /// The meters that were used, for reading.
-    pub fn used(&self) -> impl Iterator<Item = &M> {
-        self.0.iter().filter_map(|slot| slot.get().map(AsRef::as_ref))
-    }
 }
 
 /// The labels of a [`VariantSeries`].

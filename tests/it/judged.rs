@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pointsman::clock::Clock;
 use pointsman::compare::{Ending, Failure};
 use pointsman::config::load_text;
-use pointsman::dark::{Judge, Kept, RouteReport, Seen, Trial};
 use pointsman::route::{Generation, RouteId, Rules};
+use pointsman::shadow_compare::{Judge, Kept, RouteReport, Seen, Trial};
 use pointsman::telemetry::{ShadowBytes, ShadowHeld};
 
 use crate::harness::until;

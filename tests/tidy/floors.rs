@@ -20,12 +20,11 @@ const ROOMS: &[Room] = &[
     room("cli", 6, &[]),
     room("app", 5, &[]),
     // The planes: the same floor, so neither imports the other.
-    room("proxy", 4, &["config", "release"]),
+    room("proxy", 4, &["config", "stats"]),
     room("control", 4, &[]),
     room("snapshot", 3, &[]),
     room("config", 3, &[]),
-    room("dark", 3, &["config", "snapshot"]),
-    room("release", 2, &["clock", "drain"]),
+    room("shadow_compare", 3, &["config", "snapshot"]),
     room("compare", 2, &["clock", "drain"]),
     room("telemetry", 2, &[]),
     room("tls", 2, &[]),
@@ -33,13 +32,14 @@ const ROOMS: &[Room] = &[
     // Leaves. That net is one lets telemetry connect to collectors.
     room("net", 1, &[]),
     room("route", 1, &[]),
+    room("stats", 1, &[]),
     room("retry", 1, &[]),
     room("clock", 1, &[]),
     room("drain", 1, &[]),
 ];
 
 /// Rooms that decide: no I/O, no clock, no randomness, no runtime.
-const PURE: &[&str] = &["route", "retry", "release", "compare"];
+const PURE: &[&str] = &["route", "retry", "stats", "compare"];
 
 /// The crates that a pure room may name.
 const PURE_CRATES: &[&str] = &["http", "bytes", "regex", "ipnet", "ahash", "xxhash_rust", "memchr"];
@@ -254,10 +254,10 @@ mod tests {
             ("src/snapshot.rs", "use crate::config::Document;"),
             ("src/proxy/handle.rs", "use crate::control::Controller;"),
             ("src/proxy/handle.rs", "let text = crate::config::load_text;"),
-            ("src/proxy/handle.rs", "use crate::release::Guard;"),
+            ("src/proxy/handle.rs", "use crate::stats::Verdicts;"),
             ("src/proxy/handle.rs", "use super::super::control::watch;"),
             ("src/control/mod.rs", "use crate::{\n    snapshot::Snapshot,\n    proxy::{Pool, Worker},\n};"),
-            ("src/release/step.rs", "use crate::clock::Clock;"),
+            ("src/stats/level.rs", "use crate::clock::Clock;"),
             ("src/app.rs", "use crate::cli::Run;"),
             ("src/route/index.rs", "use crate::*;"),
             ("src/shelf/thing.rs", ""),
@@ -272,7 +272,7 @@ mod tests {
             ("src/route/index.rs", "use crate::route::Weight; use super::path::NormalPath;"),
             ("src/telemetry/mod.rs", "use crate::route::Reason;"),
             ("src/proxy/handle.rs", "use crate::{route::decide, snapshot::Snapshot, telemetry::Meter};"),
-            ("src/control/reload.rs", "use crate::config; use crate::release::step;"),
+            ("src/control/reload.rs", "use crate::config; use crate::stats::Tally;"),
             ("src/main.rs", "use pointsman::{app, cli};"),
             ("src/lib.rs", "pub mod route;"),
             ("src/proxy/handle.rs", "// never crate::control::x\npub(crate) fn a() { \"crate::config\" }"),
@@ -291,11 +291,11 @@ mod tests {
         assert_eq!(count("src/route/a.rs", "use hyper_util;"), 1);
         assert_eq!(count("src/route/a.rs", "use std::time::Instant;"), 1);
         assert_eq!(count("src/route/a.rs", "use std::time::{Duration, Instant};"), 1);
-        assert_eq!(count("src/release/a.rs", "use std::{fs, fmt};"), 1);
+        assert_eq!(count("src/stats/a.rs", "use std::{fs, fmt};"), 1);
         assert_eq!(count("src/route/a.rs", "use std::time::Duration; use http::Method; use std::net::IpAddr;"), 0);
         assert_eq!(count("src/proxy/a.rs", "use tokio::sync::watch; use std::fs;"), 0);
         assert_eq!(count("src/compare/a.rs", "use std::io::Read;"), 0);
-        assert_eq!(count("src/release/a.rs", "use std::io::Read;"), 1);
+        assert_eq!(count("src/stats/a.rs", "use std::io::Read;"), 1);
     }
 
     #[test]

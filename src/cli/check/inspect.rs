@@ -7,7 +7,7 @@ use serde_json::json;
 use super::format::CheckFormat;
 use super::{github, sarif};
 use crate::cli::args::CheckArguments;
-use crate::cli::entry::Terminal;
+use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
 use crate::config::{self, Diagnostics, GoldenRun, Loaded};
 use crate::route::{Route, Rules, Shadow};

@@ -1,13 +1,16 @@
 //! What the demo's dark launch has found, told once each, read from `/shadow` like anybody could.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use http::Uri;
+use http::{Method, Uri};
 use serde_json::Value;
 
-use super::live::WISH;
-use crate::cli::fetch;
+use crate::cli::fetch::{self, Wish};
 use crate::compare::spelled_out;
+
+/// How a page is asked for. A key waits while pages are read, two each second at most.
+pub(super) const WISH: Wish = Wish { method: Method::GET, patience: Duration::from_millis(450) };
 
 /// What was told already.
 #[derive(Debug)]

@@ -6,20 +6,20 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{Method, Uri};
+use http::Uri;
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::findings::Findings;
+use super::findings::{Findings, WISH};
 use super::gauge::{Gauge, Weight};
 use super::keys::{KEYS, Key, SingleKeys};
 use super::panel::{Live, Panel};
 use super::service::{Fault, Switch};
 use super::tour;
-use crate::cli::fetch::{self, Wish};
+use crate::cli::fetch;
 use crate::compare::spelled_out;
 
 /// Readings that are kept: the window is one shorter, and in it every caller of the demo's traffic comes once.
@@ -28,9 +28,6 @@ const READINGS: usize = 5;
 const NOTE_EVERY: u64 = 10;
 /// The demo's access log is emptied when it is larger.
 const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// How a page is asked for. A key waits while pages are read, two each second at most.
-pub(super) const WISH: Wish = Wish { method: Method::GET, patience: Duration::from_millis(450) };
 
 /// What is watched, and where it is shown.
 pub(super) struct Watch {

@@ -22,7 +22,7 @@ use super::tour::{self, Stage};
 use super::traffic;
 use crate::app::{App, Environment, Options, Stopped};
 use crate::cli::args::DemoArguments;
-use crate::cli::entry::Terminal;
+use crate::cli::paint::Terminal;
 use crate::cli::{Exit, out, run};
 use crate::telemetry::Medium;
 

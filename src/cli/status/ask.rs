@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use http::Method;
-use serde_json::Value;
 
-use super::page::Page;
+use super::page::parsed;
 use super::{markdown, table, watch};
 use crate::cli::admin::Admin;
 use crate::cli::args::{Format, StatusArguments};
-use crate::cli::entry::Terminal;
 use crate::cli::fetch::Wish;
+use crate::cli::paint::Terminal;
 use crate::cli::{Exit, out};
 use crate::telemetry::Size;
 
@@ -42,12 +41,6 @@ pub fn status(arguments: &StatusArguments, terminal: Terminal) -> anyhow::Result
         }
     }
     Ok(Exit::Ok)
-}
-
-/// The page in an answer.
-pub(super) fn parsed(admin: &Admin, value: &Value) -> anyhow::Result<Page> {
-    Page::parse(value)
-        .ok_or_else(|| anyhow::anyhow!("{} answers something else: is this the admin listener?", admin.url()))
 }
 
 /// One line, and an exit code for health checks.

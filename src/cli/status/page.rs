@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::cli::admin::Admin;
 use crate::compare::spelled_out;
 
 /// The status of a proxy.
@@ -229,6 +230,12 @@ fn reload(page: &Value, uptime_s: u64) -> Option<Reload> {
         summary: items(&last["summary"]).map(text).collect(),
         rejected,
     })
+}
+
+/// The page in an answer of `admin`.
+pub(super) fn parsed(admin: &Admin, value: &Value) -> anyhow::Result<Page> {
+    Page::parse(value)
+        .ok_or_else(|| anyhow::anyhow!("{} answers something else: is this the admin listener?", admin.url()))
 }
 
 /// Everything that is killed, in words.

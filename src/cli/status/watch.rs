@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::ask::parsed;
-use super::page::Page;
+use super::page::{Page, parsed};
 use super::table::{Rows, table};
 use crate::cli::admin::Admin;
-use crate::cli::entry::Terminal;
 use crate::cli::fetch::Wish;
 use crate::cli::out::wrapped;
 use crate::cli::paint::Paint;
+use crate::cli::paint::Terminal;
 use crate::cli::{Exit, out};
 use crate::clock::Clock;
 use crate::telemetry::{Size, WRAP};

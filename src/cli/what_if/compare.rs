@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use super::log::{Line, LogReplay};
 use super::tell;
 use crate::cli::args::WhatIfArguments;
-use crate::cli::entry::Terminal;
+use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
 use crate::route::{Comparison, compare};
 

@@ -7,7 +7,7 @@
 use ahash::{HashMap, HashSet, RandomState};
 
 use crate::compare::Field;
-use crate::release::{Mismatches, Tally};
+use crate::stats::{Mismatches, Tally};
 
 /// How many sets there are, and how many fields one has.
 const SETS_MAX: usize = 256;

@@ -9,8 +9,8 @@ use super::report::{Findings, Quantiles, Reported, RouteReport, Sampled};
 use super::sets::{Numbers, Reach, Sets};
 use super::trial::{Seen, Trial};
 use crate::compare::{Comparison, Criteria, Field, Pattern, Tolerance};
-use crate::release::{Form, Found, Level, Mismatch, Verdict, Verdicts};
 use crate::route::{Compare, Weight};
+use crate::stats::{Form, Found, Level, Mismatch, Verdict, Verdicts};
 use crate::telemetry::Latencies;
 
 /// The chance that a report ever names a field that is nothing but noise.

@@ -17,4 +17,5 @@ pub use likelihood::{Estimate, Likelihood};
 pub use pairs::Pairs;
 pub use rate::{Mismatch, Mismatches};
 pub use sample_ratio::{Fairness, SampleRatio};
-pub use verdict::{FIELDS_MAX, FieldReport, Form, SAMPLES_MAX, Verdict, Verdicts};
+pub use spending::FIELDS_MAX;
+pub use verdict::{FieldReport, Form, SAMPLES_MAX, Verdict, Verdicts};

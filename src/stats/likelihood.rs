@@ -101,7 +101,7 @@ fn number(point: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::Tally;
+    use crate::stats::Tally;
 
     fn stratum(tested: (u64, u64), control: (u64, u64)) -> Stratum {
         let tally = |(exposures, events)| Tally { exposures, events };

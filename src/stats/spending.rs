@@ -11,9 +11,10 @@
 //! | each one up to the 1 024th, as many as a table holds | 1 / 16 000 | 1 600 000 | 24 |
 //! | the n-th, beyond | 16 / (n (n − 1)) | 6 600 000 for the first of them, 2.5 · 10⁹ for the 20 000th | 26, 35 |
 
-use super::FIELDS_MAX;
 use super::evidence::float;
 
+/// How many fields a route's table holds.
+pub const FIELDS_MAX: usize = 1_024;
 /// Fields whose share is the largest.
 const FIRST: u64 = 100;
 

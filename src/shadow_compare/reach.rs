@@ -2,7 +2,7 @@
 
 use super::trial::Seen;
 use crate::compare::{Comparison, Ending, Field, Kind};
-use crate::release::{Level, Placed};
+use crate::stats::{Level, Placed};
 
 impl Placed for Field {
     fn level(&self) -> Level {
@@ -39,7 +39,7 @@ mod tests {
 
     use super::*;
     use crate::compare::{Criteria, Failure, Pattern};
-    use crate::dark::Kept;
+    use crate::shadow_compare::Kept;
 
     fn failed() -> Seen {
         Seen { outcome: Err(Failure::Reset), took: std::time::Duration::ZERO }

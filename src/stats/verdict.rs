@@ -16,11 +16,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-use super::spending::share;
+use super::spending::{FIELDS_MAX, share};
 use super::{Evidence, Found, Kernel, Level, Pairs, Placed, Stratum, Tally};
 
-/// How many fields a route's table holds.
-pub const FIELDS_MAX: usize = 1_024;
 /// How many samples a route's table holds, of all fields together.
 pub const SAMPLES_MAX: usize = 4_096;
 

@@ -1,0 +1,61 @@
+//! The access log: one line a request, formatted into a per-worker buffer and handed over whole.
+
+use super::line;
+use super::screen::{Medium, Screen};
+use super::short::Short;
+use super::{AccessEntry, Event};
+use crate::route::{AccessLog, LogFormat, LogSink};
+
+/// A worker's lines, not yet handed over.
+#[derive(Debug, Default)]
+pub struct LogBuffer {
+    /// The lines, each ended by a line feed.
+    pub bytes: Vec<u8>,
+    /// How many there are.
+    pub lines: u64,
+    stamp: line::Stamp,
+    short: Short,
+}
+
+impl LogBuffer {
+    /// An empty one; `screen` is where standard output is shown.
+    #[must_use]
+    pub fn on(screen: Screen) -> Self {
+        Self { short: Short::on(screen), ..Self::default() }
+    }
+
+    /// Appends one line. Allocates only when the buffer must grow.
+    ///
+    /// Where the file gives no format, lines are short on a terminal and JSON elsewhere.
+    pub fn push(&mut self, log: &AccessLog, entry: &AccessEntry<'_>) {
+        let format = log.format.unwrap_or_else(|| self.usual(&log.sink));
+        if format == LogFormat::Common && matches!(entry.event, Some(Event::Open | Event::Shadow)) {
+            // It cannot tell the two lines of an upgraded connection apart, nor a copy from its request.
+            return;
+        }
+        match format {
+            LogFormat::Json => line::json(&mut self.bytes, &mut self.stamp, entry),
+            LogFormat::Common => line::common(&mut self.bytes, &mut self.stamp, entry),
+            LogFormat::Short => {
+                let to_stdout = log.sink == LogSink::Stdout;
+                let screen = if to_stdout { self.short.screen() } else { Screen::default() };
+                self.short.line(&mut self.bytes, screen, entry);
+            }
+        }
+        self.lines += 1;
+    }
+
+    fn usual(&self, sink: &LogSink) -> LogFormat {
+        match (sink, self.short.screen().medium) {
+            (LogSink::Stdout, Medium::Terminal) => LogFormat::Short,
+            (LogSink::Stdout | LogSink::Off | LogSink::File(_), _) => LogFormat::Json,
+        }
+    }
+
+    /// Takes the lines and how many they are, and leaves a buffer of the same capacity.
+    #[must_use]
+    pub fn take(&mut self) -> (Vec<u8>, u64) {
+        let capacity = self.bytes.capacity();
+        (std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity)), std::mem::take(&mut self.lines))
+    }
+}

@@ -1,0 +1,357 @@
+//! Rings: inside a room, files do not import each other in a circle. A room may have a ring of as many files as its limit
+//! says, and the limit only falls: when the largest ring of a room is smaller than its limit, the limit is lowered.
+//!
+//! A file imports another when it names something that the other defines, whether by `use` or by a path, and through how
+//! many `pub use` of a `mod.rs` it goes. Tests are left out. Names that are reached through a value alone (a method, a
+//! field) are not seen: they need no import.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::source::{Source, closing, words};
+
+/// The largest ring of a room that may be: so many files. A room that is not named here may have none.
+const LIMITS: &[(&str, usize)] = &[("config", 35), ("control", 2), ("proxy", 59), ("route", 12), ("telemetry", 5)];
+
+/// A name is followed through so many imports.
+const DEPTH_MAX: usize = 8;
+
+/// A module's path from the crate's root.
+type Module = Vec<String>;
+
+/// Rings that are larger than their room's limit, and limits that are larger than their room's largest ring.
+pub fn in_rooms(files: &[Source]) -> Vec<String> {
+    judge(files, LIMITS)
+}
+
+fn judge(files: &[Source], limits: &[(&str, usize)]) -> Vec<String> {
+    let crate_ = Modules::new(files);
+    let mut found = Vec::new();
+    let rooms: BTreeSet<&str> = files.iter().map(Source::room).collect();
+    for room in rooms {
+        let inside: Vec<usize> = (0..files.len()).filter(|at| files[*at].room() == room).collect();
+        let arrows: BTreeMap<usize, BTreeSet<usize>> = inside
+            .iter()
+            .map(|from| (*from, crate_.imports(*from).into_iter().filter(|to| inside.contains(to)).collect()))
+            .collect();
+        let limit = limits.iter().find(|(name, _)| *name == room).map_or(0, |(_, limit)| *limit);
+        let rings = rings(&arrows);
+        for ring in rings.iter().filter(|ring| ring.len() > limit) {
+            found.push(format!(
+                "{} files of src/{room} import each other in a ring, at most {limit}: move what both need into a file below, or take it as an argument{}",
+                ring.len(),
+                drawn(files, &arrows, ring)
+            ));
+        }
+        let largest = rings.iter().map(Vec::len).max().unwrap_or(0);
+        if largest < limit {
+            found.push(format!(
+                "src/{room}: the largest ring has {largest} files and the limit is {limit}: lower the limit in tests/tidy/rings.rs, so that it does not grow again"
+            ));
+        }
+    }
+    found
+}
+
+/// A ring's files, with what each imports of it.
+fn drawn(files: &[Source], arrows: &BTreeMap<usize, BTreeSet<usize>>, ring: &[usize]) -> String {
+    let name = |at: &usize| files[*at].path.as_str();
+    let line = |from: &usize| {
+        let to: Vec<&str> = arrows[from].iter().filter(|to| ring.contains(to)).map(name).collect();
+        format!("\n    {} imports {}", name(from), to.join(", "))
+    };
+    ring.iter().map(line).collect()
+}
+
+/// Groups of two or more files in which each reaches each.
+fn rings(arrows: &BTreeMap<usize, BTreeSet<usize>>) -> Vec<Vec<usize>> {
+    let reaches: BTreeMap<usize, BTreeSet<usize>> = arrows.keys().map(|from| (*from, reached(arrows, *from))).collect();
+    let mut rings: Vec<Vec<usize>> = Vec::new();
+    for (from, to) in &reaches {
+        if rings.iter().any(|ring| ring.contains(from)) {
+            continue;
+        }
+        let ring: Vec<usize> = to.iter().copied().filter(|to| reaches[to].contains(from)).collect();
+        if ring.len() > 1 {
+            rings.push(ring);
+        }
+    }
+    rings
+}
+
+fn reached(arrows: &BTreeMap<usize, BTreeSet<usize>>, from: usize) -> BTreeSet<usize> {
+    let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(at) = open.pop() {
+        open.extend(arrows[&at].iter().copied().filter(|to| reached.insert(*to)));
+    }
+    reached
+}
+
+/// The modules of the crate, with what their files import and pass on.
+struct Modules<'a> {
+    files: &'a [Source],
+    by_path: BTreeMap<Module, usize>,
+    uses: Vec<Vec<Use>>,
+}
+
+/// One name that a `use` brings into a module.
+struct Use {
+    /// As it is called here; `*` for everything.
+    name: String,
+    /// Where it is from, as written.
+    path: Vec<String>,
+    /// `pub use`: others may reach it by this module.
+    passes_on: bool,
+}
+
+impl<'a> Modules<'a> {
+    fn new(files: &'a [Source]) -> Self {
+        let by_path = files.iter().enumerate().map(|(at, file)| (module(&file.path), at)).collect();
+        Self { files, by_path, uses: files.iter().map(uses).collect() }
+    }
+
+    /// The files that the file at `at` imports.
+    fn imports(&self, at: usize) -> BTreeSet<usize> {
+        let here = module(&self.files[at].path);
+        let mut found = BTreeSet::new();
+        for one in self.uses[at].iter().filter(|one| !one.passes_on) {
+            found.extend(self.defines(&here, &one.path, 0));
+        }
+        for path in paths(&self.files[at]) {
+            found.extend(self.defines(&here, &path, 0));
+        }
+        found.remove(&at);
+        found
+    }
+
+    /// The file that defines what `path` names in the module `here`.
+    fn defines(&self, here: &Module, path: &[String], depth: usize) -> Option<usize> {
+        let mut at = here.clone();
+        let mut rest = path;
+        let mut seen = 0;
+        while let Some((first, others)) = rest.split_first() {
+            match first.as_str() {
+                "crate" | "pointsman" if rest.len() == path.len() => at.clear(),
+                "super" => drop(at.pop()?),
+                "self" => {}
+                _ => break,
+            }
+            (rest, seen) = (others, seen + 1);
+        }
+        if seen == 0 {
+            return self.relative(here, path, depth);
+        }
+        self.down(&at, rest, depth)
+    }
+
+    /// A path that begins with a name: a module of this file, or one that a `use` has brought.
+    fn relative(&self, here: &Module, path: &[String], depth: usize) -> Option<usize> {
+        let (first, rest) = path.split_first()?;
+        let child: Module = here.iter().chain([first]).cloned().collect();
+        if self.by_path.contains_key(&child) {
+            return self.down(&child, rest, depth);
+        }
+        let brought = self.uses[*self.by_path.get(here)?].iter().find(|one| one.name == *first)?;
+        if depth >= DEPTH_MAX {
+            return None;
+        }
+        let whole: Vec<String> = brought.path.iter().chain(rest).cloned().collect();
+        self.defines(here, &whole, depth + 1)
+    }
+
+    /// Follows `rest` from the module `at` down, through what modules pass on.
+    fn down(&self, at: &[String], rest: &[String], depth: usize) -> Option<usize> {
+        let file = *self.by_path.get(at)?;
+        let Some((first, others)) = rest.split_first() else { return Some(file) };
+        let child: Module = at.iter().chain([first]).cloned().collect();
+        if self.by_path.contains_key(&child) {
+            return self.down(&child, others, depth);
+        }
+        // Of two modules that pass on everything, the one that defines the name is meant.
+        let passed = self.uses[file].iter().filter(|one| one.passes_on && depth < DEPTH_MAX);
+        for one in passed.filter(|one| one.name == *first || one.name == "*") {
+            let mut path: Vec<String> = one.path.clone();
+            if one.name == "*" {
+                path.pop();
+                path.push(first.clone());
+            }
+            let absolute = self.absolute(at, &path)?;
+            let found = self.down(&[], &absolute, depth + 1)?;
+            if one.name != "*" || names(&self.files[found], first) {
+                return Some(found);
+            }
+        }
+        Some(file)
+    }
+
+    /// A path as written in `here`, from the crate's root. None for one of another crate.
+    fn absolute(&self, here: &[String], path: &[String]) -> Option<Module> {
+        let mut at = here.to_vec();
+        let mut rest = path;
+        while let Some((first, others)) = rest.split_first() {
+            match first.as_str() {
+                "crate" => at.clear(),
+                "super" => drop(at.pop()?),
+                "self" => {}
+                child => {
+                    let child: Module = at.iter().map(String::as_str).chain([child]).map(str::to_owned).collect();
+                    if rest.len() == path.len() && !self.by_path.contains_key(&child) {
+                        return None;
+                    }
+                    break;
+                }
+            }
+            rest = others;
+        }
+        Some(at.into_iter().chain(rest.iter().cloned()).collect())
+    }
+}
+
+/// Whether `file` defines something of this name.
+fn names(file: &Source, name: &str) -> bool {
+    words(&file.code, name).any(|at| {
+        let before = file.code[..at].trim_end();
+        ["fn", "struct", "enum", "union", "trait", "const", "type", "macro_rules!"]
+            .iter()
+            .any(|item| before.ends_with(item))
+    })
+}
+
+fn module(path: &str) -> Module {
+    let path = path.trim_start_matches("src/").trim_end_matches(".rs");
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    if path == "lib" { Module::new() } else { path.split('/').map(str::to_owned).collect() }
+}
+
+/// What the `use` lines of a file bring, tests left out.
+fn uses(file: &Source) -> Vec<Use> {
+    let code = file.code.as_str();
+    let mut found = Vec::new();
+    for at in words(code, "use").filter(|at| !file.is_test(*at)) {
+        let before = code[..at].trim_end();
+        // `impl Trait + use<'a>` is no import.
+        let Some(end) = code[at..].find(';').map(|end| at + end) else { continue };
+        let tree = code[at + "use".len()..end].trim();
+        if tree.starts_with('<') {
+            continue;
+        }
+        let line = before.rfind([';', '}', '{']).map_or(0, |end| end + 1);
+        let passes_on = words(&code[line..at], "pub").next().is_some();
+        spread(&[], tree, &mut |path, name| found.push(Use { name, path, passes_on }));
+    }
+    found
+}
+
+/// Takes a tree of imports apart: each path with the name that it gets.
+fn spread(root: &[String], tree: &str, found: &mut impl FnMut(Vec<String>, String)) {
+    let tree = tree.trim();
+    let open = tree.find('{').unwrap_or(tree.len());
+    let (stem, rest) = tree.split_at(open);
+    let mut path: Vec<String> = root.to_vec();
+    if rest.is_empty() {
+        let (stem, alias) = stem.split_once(" as ").map_or((stem, None), |(stem, alias)| (stem, Some(alias.trim())));
+        path.extend(stem.split("::").map(|part| part.trim().trim_start_matches("r#").to_owned()));
+        // `a::{self}` is `a`.
+        if path.len() > 1 && path.last().is_some_and(|last| last == "self") {
+            path.pop();
+        }
+        if let Some(last) = path.last().cloned().filter(|last| !last.is_empty()) {
+            found(path, alias.map_or(last, str::to_owned));
+        }
+        return;
+    }
+    path.extend(stem.split("::").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned));
+    let inner = &rest[1..closing(rest, 0) - 1];
+    let (mut depth, mut start) = (0_usize, 0);
+    for (at, letter) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                spread(&path, &inner[start..at], found);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every path of two or more names in a file's code, `use` and tests left out.
+fn paths(file: &Source) -> Vec<Vec<String>> {
+    let code = file.code.as_str();
+    let part = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(next) = code[at..].find(part).map(|next| at + next) {
+        let whole =
+            code[next..].find(|letter: char| !(part(letter) || letter == ':')).map_or(code.len(), |end| next + end);
+        at = whole;
+        let path: Vec<String> =
+            code[next..whole].split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let line = code[..next].rfind([';', '}', '{']).map_or(0, |end| end + 1);
+        let imported = words(&code[line..next], "use").next().is_some();
+        if path.len() > 1 && !imported && !file.is_test(next) && !code[..next].ends_with("::") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+    use crate::source::Source;
+
+    fn found(files: &[(&str, &str)], limit: usize) -> Vec<String> {
+        let root = ("src/lib.rs", "pub mod a; pub mod b;");
+        let files: Vec<Source> = files.iter().chain([&root]).map(|(path, text)| Source::new(path, text)).collect();
+        judge(&files, &[("a", limit)])
+    }
+
+    #[test]
+    fn rings_are_found() {
+        for (one, other) in [
+            ("use super::two::Two;", "use super::one::One;"),
+            ("use super::Two;", "use crate::a::one::One;"),
+            ("use crate::a::{self, two::{Two, Three}};", "fn f(one: super::one::One) {}"),
+            ("use super::two; fn f() { two::go() }", "fn f() { crate::a::one::go() }"),
+            ("use crate::a; fn f(two: a::two::Two) {}", "use super::{\n    Two,\n    one::{self as first, One},\n};"),
+            ("use super::inner::Deep;", "use super::one::go as started;"),
+            ("use super::Spread;", "use super::one::One;"),
+        ] {
+            let door = "mod one; mod two; mod inner;\npub use two::Two;\npub use self::two::*;";
+            let deep = "mod below;\npub(super) use super::two::Two as Deep;";
+            let other = format!("{other}\npub struct Two;\npub struct Spread;");
+            let files = [
+                ("src/a/mod.rs", door),
+                ("src/a/one.rs", one),
+                ("src/a/two.rs", &*other),
+                ("src/a/inner/mod.rs", deep),
+            ];
+            let said = found(&files, 0);
+            assert_eq!(said.len(), 1, "{one} {other}: {said:?}");
+            assert!(said[0].contains("src/a/one.rs imports src/a/two.rs"), "{}", said[0]);
+            assert_eq!(found(&files, 2), [""; 0], "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_imports_is_no_ring() {
+        let files = [
+            ("src/a/mod.rs", "mod one; mod two; mod three;\npub use one::One;\npub use three::*;"),
+            ("src/a/one.rs", "use super::{two, Three};\npub struct One;"),
+            (
+                "src/a/two.rs",
+                "use super::Three; use crate::b::One;\n#[cfg(test)]\nmod tests {\n    use super::super::One;\n}",
+            ),
+            ("src/a/three.rs", "// super::one::One\npub struct Three;\nfn f() { \"super::one\"; Self::One; } "),
+            ("src/b.rs", "use crate::a::One;"),
+        ];
+        assert_eq!(found(&files, 0), [""; 0]);
+    }
+
+    #[test]
+    fn a_limit_falls_with_the_ring() {
+        let files = [("src/a/one.rs", "use super::two::Two;"), ("src/a/two.rs", "use super::one::One;")];
+        assert!(found(&files, 3)[0].contains("lower the limit"), "{:?}", found(&files, 3));
+    }
+}
