@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::experiment::{Judged, judge};
-use super::ledger::Ledger;
-use super::outcome::Outcome;
+use crate::control::ledger::Ledger;
+use crate::control::outcome::Outcome;
 use crate::drain::Phase;
 use crate::route::{Route, Variant};
 use crate::snapshot::{Listener, Snapshot};
