@@ -6,22 +6,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tower::{ServiceBuilder, ServiceExt as _};
 
 use super::fault::Fault;
+use super::h2_peer::H2PeerState;
 use super::lease::{Lease, Stream};
+use super::open_connection::Open;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::sending::StreamExecutor;
-use super::upstream_h2_io::{Said, UpstreamH2Io};
+use super::upstream_h2_io::UpstreamH2Io;
 use super::upstream_io::UpstreamIo;
 use super::upstream_tls;
 use super::worker::Worker;
 use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
 use crate::route::{Protocol, UpstreamLimits};
-use crate::telemetry::UpstreamSeries;
 
 /// What HTTP/2 counts besides its name and value for each field of a head (RFC 9113 §6.5.2).
 const FIELD_BYTES: u32 = 32;
@@ -40,7 +40,7 @@ pub(super) enum Reuse {
     /// Any.
     Allowed,
     /// Any but the one that this was said of.
-    Without(Rc<Said>),
+    Without(Rc<H2PeerState>),
     /// None: too many of them turned out dead.
     GivenUp,
 }
@@ -252,7 +252,7 @@ async fn connect(
     }
     // Counted before it is open, so that a burst cannot pass the limit. Counted here, not by tower's concurrency limit,
     // which ends with the attempt: this limit is on open connections, and its count is the sum of all workers' meters.
-    let open = Open::new(worker, upstream);
+    let open = Open::new(worker.index, upstream.series());
     let left = left(worker, upstream, began);
     let connector = ServiceBuilder::new()
         .layer(net::tls(left))
@@ -296,27 +296,5 @@ fn not_connected(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &Endpoi
         ConnectError::TimedOut(ConnectPhase::Tcp) => Fault::ConnectTimeout,
         ConnectError::Tls(error) => upstream_tls::handshake_failed(worker, upstream, endpoint, error),
         ConnectError::TimedOut(ConnectPhase::Tls) => upstream_tls::handshake_timed_out(worker, upstream, endpoint),
-    }
-}
-
-/// A connection that speaks something else than HTTP from now on, and what was read of it behind the answer's head.
-pub(super) type Switched = (Socket, Bytes, Open);
-
-/// An open upstream connection, counted until it is dropped.
-pub(super) struct Open {
-    worker: usize,
-    series: Arc<UpstreamSeries>,
-}
-
-impl Open {
-    fn new(worker: &Worker, upstream: &UpstreamPool) -> Self {
-        upstream.meter(worker.index).connections.add(1);
-        Self { worker: worker.index, series: upstream.series() }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.series.meters.of(self.worker).connections.add(-1);
     }
 }
