@@ -28,9 +28,9 @@ use super::handshake::{self, Shaken};
 use super::incoming::IncomingRequest;
 use super::proxy_header;
 use super::secured::Protocol;
-use super::socket::Socket;
 use super::streams::Streams;
 use super::vouched;
+use crate::net::Socket;
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 

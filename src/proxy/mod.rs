@@ -70,7 +70,6 @@ mod sending;
 mod shadow;
 mod share;
 mod side;
-mod socket;
 mod stalled;
 mod streams;
 mod tee;
