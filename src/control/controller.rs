@@ -12,6 +12,7 @@ use super::event::Event;
 use super::hand_over::Succession;
 use super::ledger::Ledger;
 use super::notify::Notify;
+use super::push::push_last;
 use super::reloading::Reloading;
 use super::resolve::{Names, Resolve};
 use super::retired::Retired;
@@ -20,6 +21,7 @@ use super::stopping::{Stopped, Stopping};
 use super::watch::Watcher;
 use crate::drain::{Drain, Phase};
 use crate::snapshot::{ListeningSocket, SnapshotStore};
+use crate::telemetry::exposition::FigurePusher;
 use crate::telemetry::{LogWriter, TraceExporter, WorkerMeter};
 use crate::tls::LastGood;
 
@@ -32,6 +34,8 @@ pub struct Controller {
     pub(super) store: SnapshotStore,
     pub(super) log: LogWriter,
     pub(super) traces: TraceExporter,
+    /// Where the embedding program has a recorder of its own.
+    pub(super) pusher: Option<Arc<FigurePusher>>,
     pub(super) drain: Drain,
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) events: mpsc::Receiver<Event>,
@@ -70,14 +74,16 @@ impl Controller {
                 () = self.drain.finished(), if draining => break self.stopping.finished(),
             }
         };
-        self.drain.advance(Phase::Forced);
-        self.ledger.pages().phase = Some(Phase::Forced);
+        self.advance(Phase::Forced);
         if stopped == Stopped::AtOnce {
             // What is cut is still to be recorded.
             let _ = tokio::time::timeout(LAST_LINES, self.drain.finished()).await;
         }
         self.log.stop(self.ledger.clock, Duration::from_secs(2));
         self.traces.stop(Duration::from_secs(2));
+        if let Some(pusher) = &self.pusher {
+            push_last(pusher, &self.ledger).await;
+        }
         let sum = |of: fn(&WorkerMeter) -> u64| self.ledger.registry.worker.used().map(of).sum();
         let cut = sum(|meter| meter.forced.value());
         let upgrades = sum(|meter| meter.forced_upgrades.value());

@@ -20,6 +20,7 @@ mod outcome;
 mod plan;
 mod process;
 mod publish;
+mod push;
 mod reading;
 mod reloading;
 mod resolution;
