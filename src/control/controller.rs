@@ -8,17 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::admin::push_last;
 use super::event::Event;
+use super::files::{Load, Reloading, Watcher};
 use super::hand_over::Succession;
 use super::ledger::Ledger;
-use super::notify::Notify;
-use super::push::push_last;
-use super::reloading::Reloading;
-use super::resolve::{Names, Resolve};
+use super::net::{Names, Resolve};
 use super::retired::Retired;
-use super::source::Load;
-use super::stopping::{Stopped, Stopping};
-use super::watch::Watcher;
+use super::system::{Notify, Stopped, Stopping};
 use crate::drain::{Drain, Phase};
 use crate::snapshot::{ListeningSocket, SnapshotStore};
 use crate::telemetry::exposition::FigurePusher;

@@ -1,11 +1,11 @@
 //! Events: everything that happens to the proxy reaches the controller as one of these, through one channel. They are
-//! grouped by what they are about; each group has a file with its handlers: `files.rs`, `net.rs`, `process.rs`.
+//! grouped by what they are about; each group has a file with its handlers: in `files/`, `net/` and `system/`.
 
 use std::sync::Arc;
 
+use super::files::Reading;
+use super::net::Answered;
 use super::outcome::{Cause, Outcome};
-use super::resolution::Answered;
-use super::source::Reading;
 use crate::drain::Phase;
 
 /// Receives the outcome of a reload.

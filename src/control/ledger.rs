@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::measure::Baselines;
+use super::net::{Answered, NO_ANSWER_YET, News, Resolution};
 use super::outcome::{Cause, Outcome, told_kept};
-use super::resolution::{Answered, NO_ANSWER_YET, News, Resolution};
 use crate::clock::Clock;
 use crate::drain::Phase;
 use crate::shadow_compare::Judge;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::source::Rejection;
+use super::files::Rejection;
 use crate::route::Generation;
 use crate::telemetry::control::ReloadLabel;
 

@@ -118,7 +118,7 @@ mod tests {
             ("src/proxy/forward.rs", "use super::{exchange::Exchange, upgrade_request::{Asked, record}};"),
             ("src/proxy/forward.rs", "use crate::telemetry::shadow; fn a(answer: u8) { self.answer(answer::b) }"),
             ("src/proxy/forward.rs", "#[cfg(test)]\nmod tests {\n    use super::super::answer;\n}\n"),
-            ("src/control/shadow.rs", "use super::record;"),
+            ("src/control/admin/shadow.rs", "use super::record;"),
         ] {
             assert_eq!(count(path, text), 0, "{path}: {text}");
         }

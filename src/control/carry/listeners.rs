@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::hand_over::{Inherited, Wanted};
-use super::super::socket::{BindError, bind};
+use crate::control::system::{BindError, bind};
 use crate::route::ListenerSpec;
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::PerWorker;

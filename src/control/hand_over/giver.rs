@@ -6,12 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use super::super::controller::Controller;
 use super::super::event::{Event, ProcessEvent};
-use super::super::notify::State;
 use super::super::outcome::Cause;
 use super::channel::{Channel, Label, Origin, Word};
 use super::program::Program;
 use super::taker::{VARIABLE, VERSION};
 use super::talk::{Attempt, HandingOver, Offer, Verdict, converse, ended};
+use crate::control::system::State;
 use crate::drain::Phase;
 use crate::telemetry;
 

@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn add(all: &mut Inherited, origin: Origin, name: &str, wanted: Option<&str>, at: &str) -> SocketAddr {
-        let socket = super::super::super::socket::bind(address(at)).expect("bound");
+        let socket = crate::control::system::bind(address(at)).expect("bound");
         let bound = socket.local_addr().expect("an address");
         let label = Label { origin, name: name.to_owned(), wanted: wanted.map(address) };
         all.add(label, socket.into()).expect("it listens");

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::event::Reply;
-use super::outcome::{Cause, Outcome};
 use super::source::Rejection;
+use crate::control::event::Reply;
+use crate::control::outcome::{Cause, Outcome};
 
 /// A reload under way, or one that begins when that has ended.
-pub(super) struct Reloading {
+pub(in crate::control) struct Reloading {
     pub(super) cause: Cause,
     pub(super) replies: Vec<Reply>,
     pub(super) began: Instant,
@@ -22,12 +22,12 @@ impl Reloading {
     }
 
     /// The replies that wait for it.
-    pub(super) fn into_replies(self) -> Vec<Reply> {
+    pub(in crate::control) fn into_replies(self) -> Vec<Reply> {
         self.replies
     }
 
     /// Answers that there will be no reload, because the proxy is stopping.
-    pub(super) fn refuse(self) {
+    pub(in crate::control) fn refuse(self) {
         self.replies.into_iter().for_each(|reply| reply(&stopping()));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::experiment::{Judged, judge};
-use super::ledger::Ledger;
+use crate::control::ledger::Ledger;
 use crate::route::{Route, Variant};
 use crate::snapshot::{Listener, Snapshot};
 use crate::stats::Fairness;

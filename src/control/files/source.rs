@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::resolution::Answered;
-use super::socket::BindError;
 use crate::config::{Color, Diagnostics, Loaded};
+use crate::control::net::Answered;
+use crate::control::system::BindError;
 use crate::route::LogSink;
 use crate::telemetry::openable;
 use crate::tls::LastGood;
 
 /// What a reload says where there is nothing to read.
-pub(super) const NO_FILE: &str = "there is no file to read again: the routes come from the command line";
+pub(in crate::control) const NO_FILE: &str = "there is no file to read again: the routes come from the command line";
 
 /// Reads, validates and compiles the file and all that it includes, and has no other effect: it falls back to what is in
 /// use where a file of certificates does not hold. Called on a thread that may block.
@@ -111,7 +111,7 @@ pub fn warn(warnings: &Diagnostics) {
 }
 
 /// Whether the access log can be written.
-pub(super) fn writable(sink: &LogSink) -> Result<(), Rejection> {
+pub(in crate::control) fn writable(sink: &LogSink) -> Result<(), Rejection> {
     openable(sink).map_err(|error| {
         let path = if let LogSink::File(path) = sink { path.display().to_string() } else { String::new() };
         let message = format!("the access log `{path}` cannot be opened: {error}");

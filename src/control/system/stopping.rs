@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::event::{Event, ProcessEvent};
+use crate::control::event::{Event, ProcessEvent};
 use crate::drain::Phase;
 
 /// What workers get to end after the deadline.

@@ -1,14 +1,14 @@
 //! Rounds: what the controller looks after every second, whatever happens or does not happen.
 
-use super::controller::Controller;
 use super::notify::State;
-use super::outcome::Cause;
+use crate::control::controller::Controller;
+use crate::control::outcome::Cause;
 use crate::drain::Phase;
 use crate::telemetry;
 
 impl Controller {
     /// `ended` workers have ended.
-    pub(super) fn watchdog(&mut self, ended: usize) {
+    pub(in crate::control) fn watchdog(&mut self, ended: usize) {
         self.retired.bury();
         self.revisit();
         telemetry::control::log_lines_lost(self.log.lines_lost());

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::controller::Controller;
-use super::event::{Event, ProcessEvent};
-use super::hand_over::Attempt;
 use super::notify::State;
-use super::outcome::Cause;
 use super::stopping::Stopped;
+use crate::control::controller::Controller;
+use crate::control::event::{Event, ProcessEvent};
+use crate::control::hand_over::Attempt;
+use crate::control::outcome::Cause;
 use crate::drain::Phase;
 use crate::snapshot::ListeningSocket;
 use crate::telemetry;
@@ -18,7 +18,7 @@ const LAST_ACCEPTS: Duration = Duration::from_millis(50);
 
 impl Controller {
     /// Handles one; `Some` when the proxy has stopped.
-    pub(super) fn handle_process(&mut self, event: ProcessEvent) -> Option<Stopped> {
+    pub(in crate::control) fn handle_process(&mut self, event: ProcessEvent) -> Option<Stopped> {
         match event {
             ProcessEvent::Hangup => {
                 self.log.reopen();
@@ -64,14 +64,14 @@ impl Controller {
         None
     }
 
-    pub(super) fn advance(&self, phase: Phase) {
+    pub(in crate::control) fn advance(&self, phase: Phase) {
         self.ledger.pages().phase = Some(phase);
         telemetry::control::phase(phase);
         self.drain.advance(phase);
     }
 
     /// Closes sockets once the workers have accepted the connections in their queues.
-    pub(super) fn close_soon(&mut self, sockets: Vec<Arc<ListeningSocket>>) {
+    pub(in crate::control) fn close_soon(&mut self, sockets: Vec<Arc<ListeningSocket>>) {
         if sockets.is_empty() {
             return;
         }
@@ -86,7 +86,7 @@ impl Controller {
 
     /// Dropping a socket is not enough: the connections that came through it keep it open, and clients would queue up
     /// at it in vain.
-    pub(super) fn close(&mut self) {
+    pub(in crate::control) fn close(&mut self) {
         for socket in self.closing.drain(..) {
             if let Err(error) = socket.close() {
                 tracing::debug!(%error, "a listening socket could not be shut down");

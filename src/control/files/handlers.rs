@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::controller::Controller;
-use super::event::{Event, FilesEvent, Reply};
-use super::ledger::{LastReload, Ledger};
-use super::notify::State;
-use super::outcome::{Cause, Outcome};
 use super::reading::read;
 use super::reloading::{Reloading, stopping};
 use super::source::{NO_FILE, Reading, Unread};
+use crate::control::controller::Controller;
+use crate::control::event::{Event, FilesEvent, Reply};
+use crate::control::ledger::{LastReload, Ledger};
+use crate::control::outcome::{Cause, Outcome};
+use crate::control::system::State;
 use crate::drain::Phase;
 use crate::route::Generation;
 use crate::tls::Server;
@@ -23,7 +23,7 @@ const ADOPT_PATIENCE: Duration = Duration::from_secs(1);
 const NEW_NAMES_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Controller {
-    pub(super) fn handle_files(&mut self, event: FilesEvent) {
+    pub(in crate::control) fn handle_files(&mut self, event: FilesEvent) {
         match event {
             FilesEvent::Reload(cause, reply) => {
                 // Somebody asks for it, as with SIGHUP.
@@ -37,7 +37,7 @@ impl Controller {
         }
     }
 
-    pub(super) fn reload(&mut self, cause: Cause, reply: Option<Reply>) {
+    pub(in crate::control) fn reload(&mut self, cause: Cause, reply: Option<Reply>) {
         if self.stopping.phase() > Phase::Running {
             if let Some(reply) = reply {
                 reply(&stopping());
@@ -53,7 +53,7 @@ impl Controller {
         self.begin(Reloading { replies: reply.into_iter().collect(), ..Reloading::new(cause, began) });
     }
 
-    pub(super) fn begin(&mut self, reloading: Reloading) {
+    pub(in crate::control) fn begin(&mut self, reloading: Reloading) {
         // What is only looked at may be as it was.
         if reloading.cause != Cause::Watch {
             self.notify.tell(State::Reloading, None);
@@ -129,7 +129,7 @@ impl Controller {
     }
 
     /// Begins the reload that was held. A reload under way does so when it ends.
-    pub(super) fn begin_held(&mut self) {
+    pub(in crate::control) fn begin_held(&mut self) {
         if self.reloading.is_none()
             && let Some(next) = self.next.take()
         {
@@ -174,7 +174,7 @@ impl Controller {
 }
 
 /// Waits until all workers decide with `generation`, or for as long as is bearable.
-pub(super) async fn adopting(ledger: Arc<Ledger>, generation: Generation) -> usize {
+pub(in crate::control) async fn adopting(ledger: Arc<Ledger>, generation: Generation) -> usize {
     let deadline = ledger.clock.now() + ADOPT_PATIENCE;
     loop {
         let adopted = ledger.registry.adopted(generation);

@@ -7,9 +7,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::experiment::experiment;
-use super::ledger::{LastReload, Ledger};
-use super::measure::{Durations, Tally, shares};
-use super::outcome::Outcome;
+use crate::control::ledger::{LastReload, Ledger};
+use crate::control::measure::{Durations, Tally, shares};
+use crate::control::outcome::Outcome;
 use crate::drain::Phase;
 use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, VariantId};
 use crate::snapshot::{EndpointState, Listener, Snapshot};
@@ -112,7 +112,7 @@ fn tls(listener: &Listener, server: &Server) -> Value {
     })
 }
 
-fn routes(snapshot: &Snapshot, baselines: &super::measure::Baselines) -> Vec<Value> {
+fn routes(snapshot: &Snapshot, baselines: &crate::control::measure::Baselines) -> Vec<Value> {
     let all = snapshot.rules.numbered().zip(&*snapshot.routes);
     all.map(|((id, route), state)| {
         let series = &state.series;

@@ -17,9 +17,9 @@ use hickory_resolver::config::LookupIpStrategy;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::event::{Event, NetEvent};
 use super::resolution::{Answer, Answered, TTL_MIN};
 use crate::clock::Clock;
+use crate::control::event::{Event, NetEvent};
 
 /// After a failure it is tried again after this, doubling up to `max_ttl`.
 const RETRY_MIN: Duration = Duration::from_secs(1);

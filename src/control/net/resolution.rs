@@ -7,7 +7,7 @@ use std::time::Duration;
 /// An answer is never used for less, and no name is looked up more often.
 pub(super) const TTL_MIN: Duration = Duration::from_secs(1);
 /// Why a name has no addresses whose first lookup is under way.
-pub(super) const NO_ANSWER_YET: &str = "no answer yet";
+pub(in crate::control) const NO_ANSWER_YET: &str = "no answer yet";
 
 /// The addresses of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +61,13 @@ pub enum News {
 
 impl Resolution {
     /// The addresses, as a plain list for the log.
-    pub(super) fn listed(&self) -> String {
+    pub(in crate::control) fn listed(&self) -> String {
         let all: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         all.join(", ")
     }
 
     /// Notes what a lookup came to.
-    pub(super) fn note(&mut self, answered: &Answered) -> News {
+    pub(in crate::control) fn note(&mut self, answered: &Answered) -> News {
         match answered {
             Ok(answer) => {
                 let failed = self.error.take().is_some();

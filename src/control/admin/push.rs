@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::ledger::Ledger;
 use super::scrape;
+use crate::control::ledger::Ledger;
 use crate::telemetry::exposition::FigurePusher;
 
 /// How often figures are passed on.
@@ -16,7 +16,7 @@ const PUSH_EVERY: Duration = Duration::from_secs(5);
 const LAST_PUSH_MAX: Duration = Duration::from_secs(2);
 
 /// Passes figures on for as long as the control plane runs.
-pub(super) async fn push_regularly(pusher: Arc<FigurePusher>, ledger: Arc<Ledger>) {
+pub(in crate::control) async fn push_regularly(pusher: Arc<FigurePusher>, ledger: Arc<Ledger>) {
     let mut ticks = tokio::time::interval(PUSH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -26,7 +26,7 @@ pub(super) async fn push_regularly(pusher: Arc<FigurePusher>, ledger: Arc<Ledger
 }
 
 /// Passes the last figures on. A recorder that hangs does not keep the process from ending.
-pub(super) async fn push_last(pusher: &Arc<FigurePusher>, ledger: &Arc<Ledger>) {
+pub(in crate::control) async fn push_last(pusher: &Arc<FigurePusher>, ledger: &Arc<Ledger>) {
     if tokio::time::timeout(LAST_PUSH_MAX, push(pusher, ledger)).await.is_err() {
         tracing::warn!("the recorder of the embedding program did not take the last figures in time");
     }

@@ -10,11 +10,11 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::event::{Event, FilesEvent};
-use super::ledger::{Ledger, Unready};
-use super::outcome::{Cause, Outcome};
-use super::source::NO_FILE;
 use super::{explain, origin, scrape, shadow, status};
+use crate::control::event::{Event, FilesEvent};
+use crate::control::files::NO_FILE;
+use crate::control::ledger::{Ledger, Unready};
+use crate::control::outcome::{Cause, Outcome};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
 /// What there is: path, method, what it is for.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::ledger::Ledger;
+use crate::control::ledger::Ledger;
 use crate::route::{Kill, Masks, Weight};
 use crate::shadow_compare::{Quantiles, Reported, RouteReport};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};

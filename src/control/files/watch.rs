@@ -16,10 +16,10 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 
-use super::event::{Event, FilesEvent};
-use super::outcome::Cause;
 use super::trail::{Look, Trails};
 use crate::clock::Clock;
+use crate::control::event::{Event, FilesEvent};
+use crate::control::outcome::Cause;
 
 /// Changes are let settle for so long.
 const SETTLE: Duration = Duration::from_millis(100);

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::event::{Event, ProcessEvent};
+use crate::control::event::{Event, ProcessEvent};
 
 /// Whether the process's signals are ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

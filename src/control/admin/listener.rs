@@ -14,10 +14,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::desk::Desk;
-use super::event::Event;
-use super::hand_over::{Inherited, Wanted};
-use super::ledger::Ledger;
-use super::socket::{BindError, bind};
+use crate::control::event::Event;
+use crate::control::hand_over::{Inherited, Wanted};
+use crate::control::ledger::Ledger;
+use crate::control::system::{BindError, bind};
 use crate::snapshot::ListeningSocket;
 
 /// Connections of one address at once; more wait in the kernel. Each address has its own, so that a crowd at one does

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::measure::Tally;
 use super::status::{ratio, time};
+use crate::control::measure::Tally;
 use crate::route::{ArmState, Split, SplitState};
 use crate::stats::{Difference, Fairness, SampleRatio};
 use crate::telemetry::{Drawn, LatencyCounts, Sample, Sampled};

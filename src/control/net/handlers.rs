@@ -1,11 +1,11 @@
 //! What happens to the names of upstreams: their answers, and reasons to ask again.
 
-use super::controller::Controller;
-use super::event::NetEvent;
 use super::resolution::Answered;
+use crate::control::controller::Controller;
+use crate::control::event::NetEvent;
 
 impl Controller {
-    pub(super) fn handle_net(&mut self, event: NetEvent) {
+    pub(in crate::control) fn handle_net(&mut self, event: NetEvent) {
         match event {
             NetEvent::Resolved(name, answered) => self.resolved(&name, &answered),
             NetEvent::Unreachable(name) => self.names.look_up(&name),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::carry;
-use super::resolve::{Resolve, first_answers};
 use super::source::{Reading, Unread};
 use crate::clock::Clock;
 use crate::config::{Diagnostics, Loaded};
+use crate::control::carry;
+use crate::control::net::{Resolve, first_answers};
 
 /// Reads, and resolves the names that are not `known`, for at most `patience`.
 pub async fn read(

@@ -1,0 +1,16 @@
+//! The admin listener and its answers: what the proxy says of itself, and the calls that ask it to do something, which
+//! reach the controller as events.
+
+mod desk;
+mod experiment;
+mod explain;
+mod listener;
+mod origin;
+mod push;
+mod scrape;
+mod shadow;
+mod status;
+
+pub(super) use listener::{Admin, Prepared};
+pub(super) use push::{push_last, push_regularly};
+pub use status::status;

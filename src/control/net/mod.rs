@@ -1,0 +1,10 @@
+//! The names of upstreams: they are looked up, and their answers reach the controller as events.
+
+mod handlers;
+mod resolution;
+mod resolve;
+
+pub use resolution::{Answer, Answered};
+pub(super) use resolution::{NO_ANSWER_YET, News, Resolution};
+pub(super) use resolve::{Names, first_answers};
+pub use resolve::{Resolve, SystemResolver};
