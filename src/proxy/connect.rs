@@ -3,26 +3,25 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::fault::Fault;
+use super::h2_peer::H2PeerState;
 use super::lease::{Lease, Stream};
+use super::open_connection::Open;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::sending::StreamExecutor;
 use super::socket::Socket;
-use super::upstream_h2_io::{Said, UpstreamH2Io};
+use super::upstream_h2_io::UpstreamH2Io;
 use super::upstream_io::UpstreamIo;
 use super::upstream_tls;
 use super::worker::Worker;
 use crate::route::{Protocol, UpstreamLimits};
-use crate::telemetry::UpstreamSeries;
 
 /// What HTTP/2 counts besides its name and value for each field of a head (RFC 9113 §6.5.2).
 const FIELD_BYTES: u32 = 32;
@@ -41,7 +40,7 @@ pub(super) enum Reuse {
     /// Any.
     Allowed,
     /// Any but the one that this was said of.
-    Without(Rc<Said>),
+    Without(Rc<H2PeerState>),
     /// None: too many of them turned out dead.
     GivenUp,
 }
@@ -252,7 +251,7 @@ async fn connect(
         return Err(Fault::UpstreamConnections);
     }
     // Counted before it is open, so that a burst cannot pass the limit.
-    let open = Open::new(worker, upstream);
+    let open = Open::new(worker.index, upstream.series());
     let connecting = async {
         let mut stream = TcpStream::connect(endpoint.endpoint.address).await?;
         if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
@@ -282,26 +281,4 @@ async fn connect(
     let secured = upstream_tls::secure(worker, (upstream, endpoint), (stream, dial, left));
     // Boxed, so that connections in the clear do not carry its size.
     Ok((Box::pin(secured).await?, open))
-}
-
-/// A connection that speaks something else than HTTP from now on, and what was read of it behind the answer's head.
-pub(super) type Switched = (Socket, Bytes, Open);
-
-/// An open upstream connection, counted until it is dropped.
-pub(super) struct Open {
-    worker: usize,
-    series: Arc<UpstreamSeries>,
-}
-
-impl Open {
-    fn new(worker: &Worker, upstream: &UpstreamPool) -> Self {
-        upstream.meter(worker.index).connections.add(1);
-        Self { worker: worker.index, series: upstream.series() }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.series.meters.of(self.worker).connections.add(-1);
-    }
 }

@@ -4,9 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+use crate::tls::tls_error;
 
 /// A connection.
 pub(super) enum Socket {
@@ -33,6 +36,21 @@ impl Socket {
             Self::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
         }
     }
+
+    /// Whether writing has failed because the other side has refused us with an alert: it lies unread, or is not known yet
+    /// to lie there, which is when to ask again.
+    pub(super) fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Self::Tls(stream) = self else { return Poll::Ready(false) };
+        let mut unread = [0; 512];
+        let mut buffer = ReadBuf::new(&mut unread);
+        Pin::new(stream).poll_read(cx, &mut buffer).map(|read| read.is_err_and(|error| is_refusal(&error)))
+    }
+}
+
+/// Whether reading has failed because the other side has refused us with an alert, as it can after the handshake too: in
+/// TLS 1.3 it looks at our certificate when we have finished already.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    matches!(tls_error(error), Some(Error::AlertReceived(_)))
 }
 
 impl AsyncRead for Socket {

@@ -1,15 +1,10 @@
 //! TLS with upstreams: the handshake, and that it failed, counted and told.
 
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::Error;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
@@ -18,7 +13,7 @@ use super::pool::{EndpointPool, UpstreamPool};
 use super::socket::Socket;
 use super::worker::Worker;
 use crate::telemetry::{News, TlsFailure};
-use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown, tls_error};
+use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown};
 
 /// Shakes hands on a connection that was just opened, within the time that is left for it.
 pub(super) async fn secure(
@@ -60,22 +55,7 @@ pub(super) async fn secure(
     })
 }
 
-/// Whether reading has failed because the other side has refused us with an alert, as it can after the handshake too: in
-/// TLS 1.3 it looks at our certificate when we have finished already.
-pub(super) fn is_refusal(error: &io::Error) -> bool {
-    matches!(tls_error(error), Some(Error::AlertReceived(_)))
-}
-
-/// Whether writing has failed because of that: the alert lies unread, or is not known yet to lie there, which is when to
-/// ask again.
-pub(super) fn poll_refused(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<bool> {
-    let Socket::Tls(stream) = socket else { return Poll::Ready(false) };
-    let mut unread = [0; 512];
-    let mut buffer = ReadBuf::new(&mut unread);
-    Pin::new(stream).poll_read(cx, &mut buffer).map(|read| read.is_err_and(|error| is_refusal(&error)))
-}
-
-/// Counts and tells such a refusal.
+/// Counts and tells that the other side has refused us with an alert after the handshake.
 pub(super) fn note_refusal(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool)) {
     let Some(dial) = &endpoint.endpoint.tls else { return };
     let cause = handshake(upstream, &who(endpoint, dial.name())).refused_after();
