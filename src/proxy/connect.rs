@@ -3,12 +3,12 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tower::{ServiceBuilder, ServiceExt as _};
 
 use super::fault::Fault;
 use super::h2_peer::H2PeerState;
@@ -16,11 +16,11 @@ use super::lease::{Lease, Stream};
 use super::open_connection::Open;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::sending::StreamExecutor;
-use super::socket::Socket;
 use super::upstream_h2_io::UpstreamH2Io;
 use super::upstream_io::UpstreamIo;
 use super::upstream_tls;
 use super::worker::Worker;
+use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
 use crate::route::{Protocol, UpstreamLimits};
 
 /// What HTTP/2 counts besides its name and value for each field of a head (RFC 9113 §6.5.2).
@@ -250,35 +250,51 @@ async fn connect(
         meter.over_connections.inc();
         return Err(Fault::UpstreamConnections);
     }
-    // Counted before it is open, so that a burst cannot pass the limit.
+    // Counted before it is open, so that a burst cannot pass the limit. Counted here, not by tower's concurrency limit,
+    // which ends with the attempt: this limit is on open connections, and its count is the sum of all workers' meters.
     let open = Open::new(worker.index, upstream.series());
-    let connecting = async {
-        let mut stream = TcpStream::connect(endpoint.endpoint.address).await?;
-        if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
-            stream.write_all(&ends.header(version)).await?;
-        }
-        Ok::<_, std::io::Error>(stream)
-    };
-    let stream = match tokio::time::timeout(left(worker, upstream, began), connecting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+    let left = left(worker, upstream, began);
+    let connector = ServiceBuilder::new()
+        .layer(net::tls(left))
+        // Counted between the two: the connection is open even if its TLS handshake fails.
+        .map_response(|connected| {
+            meter.connects.inc();
+            connected
+        })
+        .service(net::tcp(left));
+    let socket = match connector.oneshot(destination(upstream, endpoint)).await {
+        Ok(socket) => socket,
+        Err(error) => {
             meter.connect_failures.inc();
+            return Err(not_connected(worker, upstream, endpoint, &error));
+        }
+    };
+    if endpoint.endpoint.tls.is_some() {
+        meter.tls_handshakes.inc();
+    }
+    Ok((socket, open))
+}
+
+fn destination(upstream: &UpstreamPool, endpoint: &EndpointPool) -> Destination {
+    let mut destination = Destination::address(endpoint.endpoint.address);
+    if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
+        destination = destination.with_proxy_header(ends.header(version));
+    }
+    match &endpoint.endpoint.tls {
+        Some(dial) => destination.with_tls(Arc::clone(dial.config()), dial.name().clone()),
+        None => destination,
+    }
+}
+
+fn not_connected(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool, error: &ConnectError) -> Fault {
+    match error {
+        ConnectError::Unreachable(error) | ConnectError::ProxyHeader(error) => {
             let (name, address) = (&endpoint.endpoint.name, endpoint.endpoint.address);
             tracing::debug!(upstream = upstream.upstream.name, endpoint = %name, %address, %error, "cannot connect");
-            return Err(Fault::ConnectRefused);
+            Fault::ConnectRefused
         }
-        Err(_) => {
-            meter.connect_failures.inc();
-            return Err(Fault::ConnectTimeout);
-        }
-    };
-    meter.connects.inc();
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
+        ConnectError::TimedOut(ConnectPhase::Tcp) => Fault::ConnectTimeout,
+        ConnectError::Tls(error) => upstream_tls::handshake_failed(worker, upstream, endpoint, error),
+        ConnectError::TimedOut(ConnectPhase::Tls) => upstream_tls::handshake_timed_out(worker, upstream, endpoint),
     }
-    let Some(dial) = &endpoint.endpoint.tls else { return Ok((Socket::Plain(stream), open)) };
-    let left = left(worker, upstream, began);
-    let secured = upstream_tls::secure(worker, (upstream, endpoint), (stream, dial, left));
-    // Boxed, so that connections in the clear do not carry its size.
-    Ok((Box::pin(secured).await?, open))
 }

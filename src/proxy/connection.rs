@@ -21,10 +21,10 @@ use super::handshake::{self, Shaken};
 use super::proxy_header;
 use super::secured::Protocol;
 use super::side::Side;
-use super::socket::Socket;
 use super::stack::{boxed_stack, stack};
 use super::streams::Streams;
 use super::vouched;
+use crate::net::Socket;
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 

@@ -16,8 +16,8 @@ use super::expiry::Told;
 use super::grammar::{Bounds, Progress};
 use super::raw_query::{self, Rewritten};
 use super::scan::{self, Body, Framing, Head};
-use super::socket::Socket;
 use super::vectored::write_merged;
+use crate::net::Socket;
 use crate::telemetry::Refusal;
 
 /// What hyper reads in place of a head that was refused.

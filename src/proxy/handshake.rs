@@ -18,8 +18,8 @@ use super::client::Client;
 use super::expiry::Told;
 use super::proxy_header::{self, SIGNATURE};
 use super::secured::{Protocol, Secured};
-use super::socket::Socket;
 use super::vouched;
+use crate::net::Socket;
 use crate::telemetry::{HandshakeFailure, Refusal};
 use crate::tls::{Identity, Server};
 

@@ -66,7 +66,6 @@ mod sending;
 mod shadow;
 mod share;
 mod side;
-mod socket;
 mod stack;
 mod stalled;
 mod streams;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::socket::Socket;
+use crate::net::Socket;
 use crate::telemetry::UpstreamSeries;
 
 /// An open upstream connection, counted until it is dropped.

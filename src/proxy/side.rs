@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use super::fault::Fault;
 use super::lease::Lease;
 use super::open_connection::Open;
-use super::socket::Socket;
 use super::upgrade_request::Asked;
+use crate::net::Socket;
 
 /// Bytes that are given to a stream at once: it keeps a few such pieces.
 const STREAM_BYTES: usize = 16 * 1024;

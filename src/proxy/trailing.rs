@@ -11,8 +11,8 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::io::AsyncWrite as _;
 
-use super::socket::Socket;
 use super::vectored::write_merged;
+use crate::net::Socket;
 
 /// The end of a chunked body without trailers (RFC 9112 §7.1).
 const END: &[u8] = b"0\r\n\r\n";

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::h2_peer::H2PeerState;
 use super::header_blocks::{END_HEADERS, END_STREAM, HeaderBlocks};
-use super::socket::{Socket, is_refusal};
 use super::worker::Worker;
+use crate::net::{Socket, is_refusal};
 
 const FRAME_HEADER_BYTES: usize = 9;
 /// Where its flags stand.

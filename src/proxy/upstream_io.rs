@@ -18,10 +18,10 @@ use super::answers::{Answers, Expected};
 use super::client::Client;
 use super::early::is_wanted;
 use super::raw_query::RawLine;
-use super::socket::{Socket, is_refusal};
 use super::trailing::Trailing;
 use super::vectored::write_merged;
 use super::worker::Worker;
+use crate::net::{Socket, is_refusal};
 
 /// Fields of an informational head.
 const FIELDS_MAX: usize = 100;

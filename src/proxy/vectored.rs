@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite as _;
 
-use super::socket::Socket;
+use crate::net::Socket;
 
 /// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
 const MERGED_BYTES_MAX: usize = 4096;

@@ -7,10 +7,12 @@ mod experiment;
 mod explain;
 mod listener;
 mod origin;
+mod push;
 mod router;
 mod scrape;
 mod shadow;
 mod status;
 
 pub(super) use listener::{Admin, Prepared};
+pub(super) use push::{push_last, push_regularly};
 pub use status::status;
