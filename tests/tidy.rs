@@ -46,6 +46,12 @@ fn files_of_a_room_import_in_one_direction() {
 }
 
 #[test]
+fn folders_of_a_room_import_in_one_direction() {
+    let found = rings::of_folders(&source::tree(&["src"]));
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
 fn only_the_line_calls_a_stage() {
     check(&["src"], stages::calls);
     check(&["src"], stages::left_out);

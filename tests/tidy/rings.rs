@@ -1,8 +1,8 @@
 //! Rings: inside a room, files do not import each other in a circle. A room may have a ring of as many files as its limit
 //! says, and the limit only falls: when the largest ring of a room is smaller than its limit, the limit is lowered.
 //!
-//! A file imports another when it names something that the other defines, whether by `use` or by a path, and through how
-//! many `pub use` of a `mod.rs` it goes. Tests are left out. Names that are reached through a value alone (a method, a
+//! A file imports another when it names something that the other defines, by `use` or by a path, however many `pub use`
+//! lie between. Tests are left out. Names that are reached through a value alone (a method, a
 //! field) are not seen: they need no import.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,16 +23,50 @@ pub fn in_rooms(files: &[Source]) -> Vec<String> {
     judge(files, LIMITS)
 }
 
+/// Folders of a room that import each other in a ring. Files that lie beside the folders are not looked at: they are above
+/// some folders and below others.
+pub fn of_folders(files: &[Source]) -> Vec<String> {
+    let crate_ = Modules::new(files);
+    let mut found = Vec::new();
+    let rooms: BTreeSet<&str> = files.iter().map(Source::room).collect();
+    for room in rooms {
+        let mut names: Vec<&str> = files.iter().filter(|file| file.room() == room).filter_map(folder).collect();
+        names.sort_unstable();
+        names.dedup();
+        let place = |at: usize| folder(&files[at]).and_then(|name| names.binary_search(&name).ok());
+        let mut arrows: BTreeMap<usize, BTreeSet<usize>> = (0..names.len()).map(|at| (at, BTreeSet::new())).collect();
+        let mut examples = BTreeMap::new();
+        for (from, to) in crate_.arrows_in(room).iter().flat_map(|(from, all)| all.iter().map(move |to| (*from, *to))) {
+            if let (Some(above), Some(below)) = (place(from), place(to))
+                && above != below
+            {
+                arrows.entry(above).or_default().insert(below);
+                examples.insert((above, below), format!("{} imports {}", files[from].path, files[to].path));
+            }
+        }
+        for ring in rings(&arrows) {
+            let between = examples.iter().filter(|((above, below), _)| ring.contains(above) && ring.contains(below));
+            let lines: String = between.map(|(_, line)| format!("\n    {line}")).collect();
+            found.push(format!(
+                "folders of src/{room} import each other in a ring: move what both need into a folder below{lines}"
+            ));
+        }
+    }
+    found
+}
+
+/// The folder of its room in which a file lies.
+fn folder(file: &Source) -> Option<&str> {
+    let (folder, _) = file.path.strip_prefix("src/")?.strip_prefix(file.room())?.strip_prefix('/')?.split_once('/')?;
+    Some(folder)
+}
+
 fn judge(files: &[Source], limits: &[(&str, usize)]) -> Vec<String> {
     let crate_ = Modules::new(files);
     let mut found = Vec::new();
     let rooms: BTreeSet<&str> = files.iter().map(Source::room).collect();
     for room in rooms {
-        let inside: Vec<usize> = (0..files.len()).filter(|at| files[*at].room() == room).collect();
-        let arrows: BTreeMap<usize, BTreeSet<usize>> = inside
-            .iter()
-            .map(|from| (*from, crate_.imports(*from).into_iter().filter(|to| inside.contains(to)).collect()))
-            .collect();
+        let arrows = crate_.arrows_in(room);
         let limit = limits.iter().find(|(name, _)| *name == room).map_or(0, |(_, limit)| *limit);
         let rings = rings(&arrows);
         for ring in rings.iter().filter(|ring| ring.len() > limit) {
@@ -109,11 +143,19 @@ impl<'a> Modules<'a> {
         Self { files, by_path, uses: files.iter().map(uses).collect() }
     }
 
-    /// The files that the file at `at` imports.
+    /// What the files of a room import of the room.
+    fn arrows_in(&self, room: &str) -> BTreeMap<usize, BTreeSet<usize>> {
+        let inside: BTreeSet<usize> = (0..self.files.len()).filter(|at| self.files[*at].room() == room).collect();
+        let below = |from: usize| self.imports(from).intersection(&inside).copied().collect();
+        inside.iter().map(|from| (*from, below(*from))).collect()
+    }
+
+    /// The files that the file at `at` imports. What a `mod.rs` only passes on it does not import.
     fn imports(&self, at: usize) -> BTreeSet<usize> {
         let here = module(&self.files[at].path);
+        let door = self.files[at].path.ends_with("/mod.rs");
         let mut found = BTreeSet::new();
-        for one in self.uses[at].iter().filter(|one| !one.passes_on) {
+        for one in self.uses[at].iter().filter(|one| !(door && one.passes_on)) {
             found.extend(self.defines(&here, &one.path, 0));
         }
         for path in paths(&self.files[at]) {
@@ -298,7 +340,7 @@ fn paths(file: &Source) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::judge;
+    use super::{judge, of_folders};
     use crate::source::Source;
 
     fn found(files: &[(&str, &str)], limit: usize) -> Vec<String> {
@@ -350,8 +392,45 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_passes_a_name_on_imports_it() {
+        let files = [
+            ("src/a/mod.rs", "mod one; mod two;"),
+            ("src/a/one.rs", "pub use super::two::Two;"),
+            ("src/a/two.rs", "use super::one::One;"),
+        ];
+        assert_eq!(found(&files, 0).len(), 1);
+    }
+
+    #[test]
+    fn rings_of_folders_are_found() {
+        let look = |files: &[(&str, &str)]| {
+            let files: Vec<Source> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
+            of_folders(&files)
+        };
+        let (door, roof) =
+            (("src/a/mod.rs", "mod up; mod low; mod roof;"), ("src/a/roof.rs", "use super::up::one::One;"));
+        let up = [("src/a/up/mod.rs", "mod one; mod two;"), ("src/a/up/one.rs", "use crate::a::low::three::Three;")];
+        let low = [("src/a/low/mod.rs", "mod three;"), ("src/a/low/three.rs", "use crate::a::roof::Roof;")];
+        let fine = [
+            &[("src/lib.rs", "pub mod a;"), door, roof],
+            &up[..],
+            &low,
+            &[("src/a/up/two.rs", "use super::one::One;")],
+        ]
+        .concat();
+        assert_eq!(look(&fine), [""; 0]);
+        let climbs = ("src/a/low/four.rs", "use crate::a::up::two::Two;");
+        let said = look(&[&fine[..], &[climbs]].concat());
+        assert!(said.len() == 1 && said[0].contains("low/four.rs imports src/a/up/two.rs"), "{said:?}");
+    }
+
+    #[test]
     fn a_limit_falls_with_the_ring() {
-        let files = [("src/a/one.rs", "use super::two::Two;"), ("src/a/two.rs", "use super::one::One;")];
+        let files = [
+            ("src/a/mod.rs", "mod one; mod two;"),
+            ("src/a/one.rs", "use super::two::Two;"),
+            ("src/a/two.rs", "use super::one::One;"),
+        ];
         assert!(found(&files, 3)[0].contains("lower the limit"), "{:?}", found(&files, 3));
     }
 }
