@@ -1,10 +1,8 @@
 //! Whether a request would be copied, and why, in words and figures: the same law as [`sampled`](super::sampled), asked
 //! without drawing.
 
-use super::teller::readable;
-use super::{
-    BUCKETS, Bucket, EffectiveConfig, Overlay, SampleBy, Sampled, Shadow, Split, Told, Unfit, VariantId, Weight,
-};
+use super::teller::{Told, readable};
+use super::{BUCKETS, Bucket, EffectiveConfig, Overlay, SampleBy, Sampled, Shadow, Split, Unfit, VariantId, Weight};
 
 /// What becomes of a request's copy.
 #[derive(Clone, Debug, PartialEq, Eq)]

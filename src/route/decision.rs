@@ -4,8 +4,8 @@
 
 use super::predicate::all_hold;
 use super::{
-    Bucket, Caller, Head, Key, KeyHash, Overlay, Route, RouteId, Rules, Salt, Split, SplitState, StickyKey, Stop,
-    Target, VariantId, Weight,
+    Bucket, Caller, Head, Key, KeyHash, Overlay, Route, RouteId, Rules, Salt, Split, SplitState, Spread, StickyKey,
+    Stop, Target, VariantId, Weight,
 };
 
 /// Why a variant was chosen.
@@ -62,11 +62,6 @@ pub struct Decision {
     /// No sticky key although the route wants one.
     pub unkeyed: bool,
 }
-
-/// The low-discrepancy sequence that spreads requests of a route with `sticky = []`: one per worker and route.
-/// The additive recurrence of the golden ratio, in integers.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spread(pub u64);
 
 /// Listens to the steps of a decision.
 pub trait Trace {
@@ -212,6 +207,17 @@ impl Decision {
     }
 }
 
+impl Stop {
+    /// Why the callers of a stopped variant get stable.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Latch => Reason::Latch,
+            Self::Kill => Reason::Kill,
+        }
+    }
+}
+
 /// Where buckets come from: the caller's sticky key, or the spread of a route that wants none.
 struct Source<'a, 's> {
     split: &'a Split,
@@ -244,17 +250,6 @@ impl Source<'_, '_> {
         });
         self.key = Some(KeyHash::of(hash));
         Some(Bucket::from_hash(hash))
-    }
-}
-
-impl Spread {
-    /// The golden ratio's fraction in 2^64ths, as the nearest odd number.
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-    /// The next bucket of the sequence: any run of consecutive draws is spread evenly over all buckets.
-    pub fn draw(&mut self) -> Bucket {
-        self.0 = self.0.wrapping_add(Self::STEP);
-        Bucket::from_hash(self.0)
     }
 }
 

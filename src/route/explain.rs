@@ -2,17 +2,16 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::ops::Range;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::nearly::nearly;
-use super::teller::Teller;
+use super::teller::{Teller, Told};
 use super::untrusted::dropped;
 use super::{
-    Action, Caller, Copied, Counted, Decision, EffectiveConfig, EncodedSlash, Extractor, Facts, Head, HeaderEdits,
-    Lookup, Masks, Place, Reason, Rescue, Rewrite, Route, Routed, Rules, Sampled, Split, Spread, Template, Values,
-    VariantId, VerifiedCert, Weight, cookie, decide, normal_host, normal_path,
+    Action, Caller, EffectiveConfig, EncodedSlash, Explanation, Extractor, Facts, Head, HeaderEdit, HeaderEdits,
+    Lookup, Masks, Matched, Outcome, Rescue, Rewrite, Route, Routed, Rules, Sampled, Served, Split, Spread, Template,
+    Values, VariantId, VerifiedCert, cookie, decide, normal_host, normal_path,
 };
 
 /// A request as it is asked about: as a client would send it.
@@ -78,113 +77,6 @@ impl Normal<'_> {
             listener: self.asked.listener,
         }
     }
-}
-
-/// Why a request gets what it gets.
-#[derive(Clone, Debug, Default)]
-pub struct Explanation {
-    /// The method.
-    pub method: String,
-    /// The host in normal form; as given when it has none.
-    pub host: String,
-    /// The path in normal form, and the query as it was sent; as given when there is no normal form.
-    pub path: String,
-    /// The client's address.
-    pub client_ip: Option<IpAddr>,
-    /// The tenant and where it was read.
-    pub tenant: Option<(String, String)>,
-    /// The user and where it was read.
-    pub user: Option<(String, String)>,
-    /// The route, where it stands, and why it takes the request.
-    pub route: Option<Matched>,
-    /// The steps of the decision.
-    pub steps: Vec<Told>,
-    /// What comes of it.
-    pub outcome: Outcome,
-    /// What it asks for and does not get, in words.
-    pub denied: Vec<String>,
-    /// Its fields that are dropped since their sender is not trusted, in words.
-    pub dropped: Vec<String>,
-    /// Edits to the request's headers.
-    pub request_headers: Vec<HeaderEdit>,
-    /// Edits to the response's headers.
-    pub response_headers: Vec<HeaderEdit>,
-    /// Routes that fit the host and path too, or a part of the path, but do not take the request, and why. Where no
-    /// route takes it, also those that fit the host alone or the path alone.
-    pub nearly: Vec<Matched>,
-}
-
-/// A route, where it stands, and why it takes a request, or does not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Matched {
-    /// Its name.
-    pub name: String,
-    /// Where it stands.
-    pub place: Place,
-    /// Why.
-    pub why: String,
-}
-
-/// One step of a decision, in words and figures.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// It in words.
-    pub text: String,
-    /// The bucket that was computed.
-    pub bucket: Option<u32>,
-    /// The salt of that bucket.
-    pub salt: Option<String>,
-    /// The buckets of whoever takes the caller.
-    pub range: Option<Range<u32>>,
-}
-
-/// What comes of a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Outcome {
-    /// 400: no normal form.
-    Refused(String),
-    /// 404.
-    #[default]
-    NoRoute,
-    /// The route redirects.
-    Redirect(StatusCode, String),
-    /// The route answers by itself.
-    Respond(StatusCode),
-    /// A variant answers.
-    Serve(Served),
-}
-
-/// Which variant answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Served {
-    /// The decision itself.
-    pub decision: Decision,
-    /// The variant's name.
-    pub variant: String,
-    /// Its upstream's name.
-    pub upstream: String,
-    /// How many variants the route has, stable included.
-    pub variants: usize,
-    /// Who answers how much, where nothing sticks and each request is decided anew: the decision and the variant are
-    /// then those of a first request, without its bucket. Empty where callers stick.
-    pub anew: Vec<(String, Weight)>,
-    /// The path and query that it is asked for, or why there is none.
-    pub forwarded_path: Result<String, String>,
-    /// The `Host` that it is asked for, when it is rewritten.
-    pub forwarded_host: Option<String>,
-    /// Whether it is copied, where the route has a shadow.
-    pub copied: Option<Box<Copied>>,
-}
-
-/// One edit to headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderEdit {
-    /// All lines of this name go.
-    Remove(String),
-    /// One line of this name, with this value.
-    Set(HeaderName, String),
-    /// A further line.
-    Add(HeaderName, String),
 }
 
 /// Explains a request: [`explain_briefly`], and the routes that nearly took it, which costs a look at every route.
@@ -285,39 +177,6 @@ impl Explanation {
         self.denied.extend(upgrade_denied(route, head));
         self.request_headers = edits(&route.request_headers, &values, &rules.masks);
         self.response_headers = edits(&route.response_headers, &values, &rules.masks);
-    }
-
-    /// One line for a response header or a log: visible ASCII only.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let mut words = Vec::new();
-        if let Some(route) = &self.route {
-            words.push(format!("route={} at={}", route.name, route.place));
-        }
-        match &self.outcome {
-            Outcome::Refused(why) => words.push(format!("refused={why:?}")),
-            Outcome::NoRoute => words.push("no-route".to_owned()),
-            Outcome::Redirect(status, to) => words.push(format!("redirect={} to={to}", status.as_u16())),
-            Outcome::Respond(status) => words.push(format!("respond={}", status.as_u16())),
-            Outcome::Serve(served) => {
-                let Decision { reason, counted, unkeyed, .. } = served.decision;
-                words.push(format!("variant={} reason={}", served.variant, reason.name()));
-                words.extend(served.anew.iter().map(|(variant, share)| format!("anew={variant}:{share}")));
-                if let Some(Told { bucket: Some(bucket), salt, range, .. }) =
-                    self.steps.iter().rev().find(|told| told.bucket.is_some())
-                {
-                    words.push(format!("bucket={bucket} salt={}", salt.as_deref().unwrap_or("")));
-                    words.extend(range.iter().map(|range| format!("range={}..{}", range.start, range.end)));
-                }
-                words.push(format!("upstream={}", served.upstream));
-                words.push(if counted == Counted::Yes { "counted" } else { "not-counted" }.to_owned());
-                words.extend(unkeyed.then(|| "unkeyed".to_owned()));
-                words
-                    .extend(served.copied.iter().map(|copied| format!("shadow={}:{}", copied.upstream, copied.word())));
-            }
-        }
-        let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '_' };
-        words.join(" ").chars().map(visible).collect()
     }
 }
 
@@ -442,15 +301,4 @@ fn upgrade_denied(route: &Route, head: &Head<'_>) -> Option<String> {
     (asks && route.split().is_some() && !route.limits.websocket).then(|| {
         "`Upgrade: websocket` is not passed on: the route needs `limits = { upgrade = [\"websocket\"] }`".to_owned()
     })
-}
-
-/// The words of a reason, for people.
-pub(super) const fn because(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Kill => "killed, so stable answers",
-        Reason::Latch => "rolled back, so stable answers",
-        Reason::Target => "a target decides",
-        Reason::Weight => "the weight decides",
-        Reason::Stable => "nobody else takes it",
-    }
 }

@@ -11,7 +11,7 @@
 //! wins, wherever it was found; routes with a negative one are asked when nobody else wants the request.
 
 use super::candidate::Candidate;
-use super::table::Table;
+use super::table::{Lookup, Table};
 use super::{Head, Route, RouteId};
 
 /// Finds routes. Built once when the file is compiled.
@@ -20,15 +20,6 @@ pub struct Index {
     raised: Table,
     level: Table,
     lowered: Table,
-}
-
-/// What a lookup found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lookup {
-    /// The route.
-    pub route: RouteId,
-    /// How many bytes of the path its pattern's prefix covers (the whole path for exact and regex patterns).
-    pub matched: usize,
 }
 
 impl Index {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Bucket, Reason, RouteId, Rules, TenantList, VariantId, Weight};
+use super::{Bucket, RouteId, Rules, TenantList, VariantId, Weight};
 
 /// What is in force now. Immutable; a clone copies no route.
 #[derive(Clone, Debug)]
@@ -299,15 +299,6 @@ impl ArmState {
 }
 
 impl Stop {
-    /// Why the callers of a stopped variant get stable.
-    #[must_use]
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::Latch => Reason::Latch,
-            Self::Kill => Reason::Kill,
-        }
-    }
-
     /// What a stopped variant is, for people.
     #[must_use]
     pub const fn name(self) -> &'static str {

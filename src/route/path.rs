@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use regex::Regex;
+
 use super::query::escaped;
 
 /// A path pattern.
@@ -18,7 +20,7 @@ pub enum PathPattern {
     /// `/x/*`: by element. Holds `/x` (empty for `/*`).
     Prefix(String),
     /// A regex that must match the whole path.
-    Regex(regex::Regex),
+    Regex(Regex),
 }
 
 impl PathPattern {
@@ -32,7 +34,7 @@ impl PathPattern {
                 let rest = path.strip_prefix(prefix.as_str())?;
                 (rest.is_empty() || rest.starts_with('/') || path == "*").then_some(prefix.len())
             }
-            Self::Regex(regex) => super::regexes::whole(regex).is_match(path).then_some(path.len()),
+            Self::Regex(regex) => whole(regex).is_match(path).then_some(path.len()),
         }
     }
 }
@@ -45,6 +47,11 @@ impl std::fmt::Display for PathPattern {
             Self::Regex(regex) => write!(f, "regex {regex}"),
         }
     }
+}
+
+/// The regex, anchored at both ends. One that cannot be anchored (it ends in a comment under `(?x)`) stays as it is.
+pub(super) fn whole(regex: &Regex) -> Regex {
+    Regex::new(&format!(r"\A(?:{regex})\z")).unwrap_or_else(|_| regex.clone())
 }
 
 /// What happens to `%2f`, `%5c` and `\` in a path.

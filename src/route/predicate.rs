@@ -1,30 +1,11 @@
-//! Predicates: what can be asked of a request and its caller.
+//! Predicates: what can be asked of a request and its caller; and segments, which name audiences.
 
 use ipnet::IpNet;
 
-use super::caller::net_contains;
 use super::cookie::cookie_bytes;
+use super::identity::net_contains;
 use super::query::parameters;
-use super::{Caller, CertField, Claims, Country, Segment, SegmentId, TenantList, VerifiedCert, is_grpc};
-
-/// A request's head in the normal form that matching uses and forwarding sends.
-#[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
-    /// The method.
-    pub method: &'a http::Method,
-    /// The host, lower case, without port and trailing dot; empty when there is none.
-    pub host: &'a str,
-    /// The normal path.
-    pub path: &'a str,
-    /// The query, without `?`.
-    pub query: Option<&'a str>,
-    /// The headers as received.
-    pub headers: &'a http::HeaderMap,
-    /// The client's certificate, if it was verified.
-    pub client_cert: Option<&'a VerifiedCert>,
-    /// The name of the listener that it came by.
-    pub listener: &'a str,
-}
+use super::{Caller, CertField, Claims, Country, Head, SegmentId, TenantList, VerifiedCert, is_grpc};
 
 /// How a string is compared.
 #[derive(Clone, Debug)]
@@ -72,6 +53,15 @@ pub enum Predicate {
     Any(Vec<Predicate>),
     /// All of these hold.
     All(Vec<Predicate>),
+}
+
+/// One `[segment.NAME]`: all its predicates must hold.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Its unique name.
+    pub name: String,
+    /// All must hold.
+    pub predicates: Vec<Predicate>,
 }
 
 impl Predicate {

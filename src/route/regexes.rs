@@ -3,6 +3,7 @@
 use regex::{Regex, RegexSet};
 
 use super::candidate::Candidate;
+use super::path::whole;
 
 /// From this many regexes on, one pass over all of them decides whether any is worth a try.
 const FOR_A_SET: usize = 8;
@@ -44,9 +45,4 @@ impl Regexes {
         let patterns: &[Pattern] = if hopeless { &[] } else { &self.patterns };
         patterns.iter().filter(move |pattern| pattern.whole.is_match(path)).map(|pattern| &pattern.candidate)
     }
-}
-
-/// The regex, anchored at both ends. One that cannot be anchored (it ends in a comment under `(?x)`) stays as it is.
-pub(super) fn whole(regex: &Regex) -> Regex {
-    Regex::new(&format!(r"\A(?:{regex})\z")).unwrap_or_else(|_| regex.clone())
 }

@@ -4,7 +4,16 @@ use std::ops::ControlFlow;
 
 use super::candidate::Candidate;
 use super::tree::{Scope, Tree};
-use super::{Head, HostPattern, Lookup, Match, Route};
+use super::{Head, HostPattern, Match, Route, RouteId};
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The route.
+    pub route: RouteId,
+    /// How many bytes of the path its pattern's prefix covers (the whole path for exact and regex patterns).
+    pub matched: usize,
+}
 
 /// Hosts and their paths, of routes that share the sign of their priority.
 #[derive(Clone, Debug, Default)]

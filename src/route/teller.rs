@@ -1,14 +1,24 @@
-//! Listens to a decision and tells its steps; and the explanation as people read it.
+//! Listens to a decision and tells its steps.
 
-use std::fmt;
 use std::ops::Range;
 
-use super::explain::because;
 use super::lacking::Lacking;
 use super::{
-    Bucket, Counted, EffectiveConfig, Explanation, HeaderEdit, Outcome, Routed, Rules, Salt, Split, SplitState, Step,
-    Stop, Target, Told, Trace, VariantId, Weight,
+    Bucket, EffectiveConfig, Routed, Rules, Salt, Split, SplitState, Step, Stop, Target, Trace, VariantId, Weight,
 };
+
+/// One step of a decision, in words and figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// It in words.
+    pub text: String,
+    /// The bucket that was computed.
+    pub bucket: Option<u32>,
+    /// The salt of that bucket.
+    pub salt: Option<String>,
+    /// The buckets of whoever takes the caller.
+    pub range: Option<Range<u32>>,
+}
 
 /// Writes down each step of a decision.
 pub(super) struct Teller<'a> {
@@ -152,7 +162,7 @@ fn told(text: String) -> Told {
 }
 
 /// Shares of requests, in words.
-fn anew(shares: &[(String, Weight)]) -> String {
+pub(super) fn anew(shares: &[(String, Weight)]) -> String {
     let shares: Vec<_> = shares.iter().map(|(variant, share)| format!("{share} % {variant}")).collect();
     format!("each request anew: {}", shares.join(", "))
 }
@@ -160,78 +170,4 @@ fn anew(shares: &[(String, Weight)]) -> String {
 /// A salt as people can read it: its separators as slashes.
 pub(super) fn readable(salt: &Salt) -> String {
     salt.text().replace('\u{1f}', "/")
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "request   {} {}{}", self.method, self.host, self.path)?;
-        if let Some(address) = self.client_ip {
-            writeln!(f, "client    {address}")?;
-        }
-        for (what, identity) in [("tenant", &self.tenant), ("user", &self.user)] {
-            if let Some((value, place)) = identity {
-                writeln!(f, "{what:<9} {value:?} ({place})")?;
-            }
-        }
-        for dropped in &self.dropped {
-            writeln!(f, "dropped   {dropped}")?;
-        }
-        if let Some(route) = &self.route {
-            writeln!(f, "route     {} ({}): {}", route.name, route.place, route.why)?;
-        }
-        for told in &self.steps {
-            writeln!(f, "step      {}", told.text)?;
-        }
-        self.outcome.fmt(f)?;
-        for (side, edits) in [("request", &self.request_headers), ("response", &self.response_headers)] {
-            for edit in edits {
-                writeln!(f, "{side:<9} {edit}")?;
-            }
-        }
-        for route in &self.nearly {
-            writeln!(f, "nearly    {} ({}): {}", route.name, route.place, route.why)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let served = match self {
-            Self::Refused(why) => return writeln!(f, "outcome   400: {why}"),
-            Self::NoRoute => return writeln!(f, "outcome   404: no route takes it"),
-            Self::Redirect(status, to) => return writeln!(f, "outcome   {} to {to}", status.as_u16()),
-            Self::Respond(status) => return writeln!(f, "outcome   {} from here", status.as_u16()),
-            Self::Serve(served) => served,
-        };
-        let decision = &served.decision;
-        let variant = if served.anew.is_empty() { served.variant.clone() } else { anew(&served.anew) };
-        writeln!(f, "variant   {variant}, reason {}: {}", decision.reason.name(), because(decision.reason))?;
-        writeln!(f, "upstream  {}", served.upstream)?;
-        match &served.forwarded_path {
-            Ok(path) => writeln!(f, "forward   {}{path}", served.forwarded_host.as_deref().unwrap_or(""))?,
-            Err(why) => writeln!(f, "forward   500: {why}")?,
-        }
-        let sample = match (decision.counted, decision.unkeyed) {
-            (Counted::No, _) if served.variants < 2 => "no statistics: the route has no other variant to compare with",
-            (Counted::Yes, _) => "counts in the statistics",
-            (Counted::No, true) => "does not count in the statistics: no sticky key",
-            (Counted::No, false) => "does not count in the statistics: not a random sample",
-        };
-        writeln!(f, "sample    {sample}")?;
-        match &served.copied {
-            Some(copied) => writeln!(f, "shadow    {}: {}", copied.upstream, copied.told.text),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for HeaderEdit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Remove(name) => write!(f, "remove {name}"),
-            Self::Set(name, value) => write!(f, "set {name}: {value}"),
-            Self::Add(name, value) => write!(f, "add {name}: {value}"),
-        }
-    }
 }

@@ -1,17 +1,6 @@
-//! Segments: named audiences.
+//! Lists of tenants or users.
 
 use std::sync::Arc;
-
-use super::Predicate;
-
-/// One `[segment.NAME]`: all its predicates must hold.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    /// Its unique name.
-    pub name: String,
-    /// All must hold.
-    pub predicates: Vec<Predicate>,
-}
 
 /// A set of names; shared, so that a reload that does not change a list of 100 000 copies nothing.
 #[derive(Clone, Debug, Default)]
