@@ -4,6 +4,7 @@
 mod desk;
 mod experiment;
 mod explain;
+mod format;
 mod listener;
 mod origin;
 mod scrape;
