@@ -45,18 +45,20 @@ impl Candidate {
         if self.methods == Methods::Any && self.conditions == 0 {
             return true;
         }
-        routes.get(self.id.0 as usize).is_some_and(|route| holds(&route.matches, head))
+        routes.get(self.id.0 as usize).is_some_and(|route| route.matches.holds(head))
     }
 }
 
-/// Whether the methods and predicates of a route hold.
-pub(super) fn holds(matches: &Match, head: &Head<'_>) -> bool {
-    (matches.methods.is_empty() || matches.methods.contains(head.method))
-        && matches.predicates.iter().all(|predicate| predicate_holds(predicate, head))
+impl Match {
+    /// Whether methods and predicates hold.
+    pub(super) fn holds(&self, head: &Head<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.contains(head.method))
+            && self.predicates.iter().all(|predicate| predicate_holds(predicate, head))
+    }
 }
 
 /// Whether a predicate of a route holds: they ask about headers, cookies, the query and the listener only, never about the caller.
-pub(super) fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
+fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
     const NOBODY: Caller<'_> = Caller {
         client_ip: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
         trusted: false,

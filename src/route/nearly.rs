@@ -1,7 +1,7 @@
 //! Near misses: the routes that nearly take a request, and why they do not.
 
 use super::lacking::Lacking;
-use super::{Caller, Head, HostPattern, Matched, PathPattern, Route, Rules, candidate};
+use super::{Caller, Head, HostPattern, Matched, PathPattern, Route, Rules};
 
 /// How many routes that nearly take a request are listed.
 const NEARLY_MAX: usize = 10;
@@ -16,7 +16,7 @@ pub(super) fn nearly(rules: &Rules, head: &Head<'_>, caller: &Caller<'_>, taken:
     let lacking = Lacking { rules, head, caller };
     let fitting = others().filter_map(|route| {
         let fitting = route.matches.fitting(head.host, head.path)?;
-        let why = if candidate::holds(&route.matches, head) {
+        let why = if route.matches.holds(head) {
             format!("{fitting}: fits too, but comes after {}", taken.unwrap_or("it"))
         } else if !route.matches.methods.is_empty() && !route.matches.methods.contains(head.method) {
             format!("{fitting}: not for method {}", head.method)
