@@ -17,9 +17,10 @@ use crate::control::{
     self, Cause, Event, FilesEvent, Ledger, ProcessEvent, Rejection, Settings, SystemResolver, WorkerParts,
 };
 use crate::proxy::{self, Visitors, WorkerSetup};
-use crate::telemetry::Screen;
+use crate::telemetry::{ControlRecorder, Screen};
 
 pub use crate::control::{Notify, Outcome, Resolve, Signals, StartError, Stopped, Succession};
+pub use crate::telemetry::exposition::SharedRecorder;
 
 /// What the workers' threads get to end once nothing is left for them to do.
 const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -49,6 +50,10 @@ pub struct Options {
     pub notify: Notify,
     /// Where standard output is shown, for the access log.
     pub screen: Screen,
+    /// A recorder of the embedding program, beside the proxy's own `/metrics`: it gets every figure but those of the
+    /// process, at the start, every 5 s and at the end. Counters and gauges are exact, histograms by the upper bounds of
+    /// their buckets.
+    pub recorder: Option<SharedRecorder>,
 }
 
 /// Reads a variable.
@@ -71,6 +76,7 @@ impl Options {
             resolver: Arc::new(SystemResolver::default()),
             notify: Notify::default(),
             screen: Screen::default(),
+            recorder: None,
         }
     }
 
@@ -95,6 +101,7 @@ impl Options {
             succession: Succession::default(),
             notify: self.notify,
             screen: self.screen,
+            recorder: self.recorder,
         }
     }
 }
@@ -270,8 +277,11 @@ fn run(settings: Settings, spawn: &Spawn, ready: &Ready) -> Stopped {
             return Stopped::AtOnce;
         }
     };
+    let counting = Arc::new(ControlRecorder::default());
+    // Tasks of this runtime run on this thread, and count with it.
+    let _counting_here = counting.record_here();
     let stopped = runtime.block_on(async {
-        match start(settings, spawn).await {
+        match start(settings, spawn, Arc::clone(&counting)).await {
             Ok((controller, told, threads)) => {
                 // Nobody waits when the caller's thread has ended.
                 let _ = ready.send(Ok(told));
@@ -293,9 +303,13 @@ fn run(settings: Settings, spawn: &Spawn, ready: &Ready) -> Stopped {
 type Told = (mpsc::Sender<Event>, Arc<Ledger>);
 type Threads = Arc<Vec<JoinHandle<()>>>;
 
-async fn start(settings: Settings, spawn: &Spawn) -> Result<(control::Controller, Told, Threads), StartError> {
+async fn start(
+    settings: Settings,
+    spawn: &Spawn,
+    counting: Arc<ControlRecorder>,
+) -> Result<(control::Controller, Told, Threads), StartError> {
     let workers = settings.workers;
-    let started = control::start(settings).await?;
+    let started = control::start(settings, counting).await?;
     let threads: std::io::Result<Vec<_>> = (0..workers).map(|index| spawn(started.worker(index))).collect();
     let threads = Arc::new(threads.map_err(|error| StartError::Io("a worker's thread", error))?);
     let told = (started.events(), started.ledger());

@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod drain;
 pub mod identity;
+pub mod net;
 pub mod proxy;
 pub mod retry;
 pub mod route;

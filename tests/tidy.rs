@@ -119,6 +119,11 @@ fn snapshots_are_published_from_one_file() {
 }
 
 #[test]
+fn connections_are_opened_in_one_room() {
+    check(&["src"], floors::connections);
+}
+
+#[test]
 fn the_controller_stays_small() {
     check(&["src/control"], shape::members);
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod harness;
 mod names;
+mod recorder;
 mod rejected;
 mod reload;
 mod stop;

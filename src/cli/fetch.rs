@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tower::ServiceExt as _;
 
 use crate::compare::spelled_out;
+use crate::net::{self, ConnectError, Destination};
 
 /// Bound on the whole exchange, where no other is asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bound on an answer.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Why there is no answer within that bound.
+const LATE: &str = "it does not answer in time";
 
 /// What was answered.
 #[derive(Debug)]
@@ -59,19 +63,23 @@ pub fn ask_blocking(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
 
 /// Asks `uri` for JSON.
 pub async fn ask(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
-    let asked = tokio::time::timeout(wish.patience, exchange(uri, wish.method)).await;
-    asked.context("it does not answer in time").flatten().with_context(|| format!("cannot ask {uri}"))
+    let asked = tokio::time::timeout(wish.patience, exchange(uri, &wish)).await;
+    asked.context(LATE).flatten().with_context(|| format!("cannot ask {uri}"))
 }
 
-async fn exchange(uri: &Uri, method: Method) -> anyhow::Result<Answer> {
+async fn exchange(uri: &Uri, wish: &Wish) -> anyhow::Result<Answer> {
     ensure!(uri.scheme_str() == Some("http"), "the URL must begin with http://");
     let Some(authority) = uri.authority() else { bail!("the URL names no host") };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let destination = Destination::host(host, authority.port_u16().unwrap_or(80));
+    let socket = net::connector(wish.patience).oneshot(destination).await.map_err(|error| match error {
+        ConnectError::Unreachable(_) | ConnectError::ProxyHeader(_) | ConnectError::Tls(_) => error.into(),
+        ConnectError::TimedOut(_) => anyhow!(LATE),
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
     let target = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::builder()
-        .method(method)
+        .method(wish.method.clone())
         .uri(target)
         .header(header::HOST, authority.as_str())
         .header(header::ACCEPT, "application/json")

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::admin::push_last;
 use super::event::Event;
 use super::files::{Load, Reloading, Watcher};
 use super::hand_over::Succession;
@@ -17,6 +18,7 @@ use super::retired::Retired;
 use super::system::{Notify, Stopped, Stopping};
 use crate::drain::{Drain, Phase};
 use crate::snapshot::{ListeningSocket, SnapshotStore};
+use crate::telemetry::exposition::FigurePusher;
 use crate::telemetry::{LogWriter, TraceExporter, WorkerMeter};
 use crate::tls::LastGood;
 
@@ -29,6 +31,8 @@ pub struct Controller {
     pub(super) store: SnapshotStore,
     pub(super) log: LogWriter,
     pub(super) traces: TraceExporter,
+    /// Where the embedding program has a recorder of its own.
+    pub(super) pusher: Option<Arc<FigurePusher>>,
     pub(super) drain: Drain,
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) events: mpsc::Receiver<Event>,
@@ -67,14 +71,16 @@ impl Controller {
                 () = self.drain.finished(), if draining => break self.stopping.finished(),
             }
         };
-        self.drain.advance(Phase::Forced);
-        self.ledger.pages().phase = Some(Phase::Forced);
+        self.advance(Phase::Forced);
         if stopped == Stopped::AtOnce {
             // What is cut is still to be recorded.
             let _ = tokio::time::timeout(LAST_LINES, self.drain.finished()).await;
         }
         self.log.stop(self.ledger.clock, Duration::from_secs(2));
         self.traces.stop(Duration::from_secs(2));
+        if let Some(pusher) = &self.pusher {
+            push_last(pusher, &self.ledger).await;
+        }
         let sum = |of: fn(&WorkerMeter) -> u64| self.ledger.registry.worker.used().map(of).sum();
         let cut = sum(|meter| meter.forced.value());
         let upgrades = sum(|meter| meter.forced_upgrades.value());

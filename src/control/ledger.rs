@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::drain::Phase;
 use crate::shadow_compare::Judge;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Registry, SpanCounts};
+use crate::telemetry::{self, ControlRecorder, Registry, SpanCounts};
 
 /// A worker that has been silent for so long is stuck.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -31,10 +31,22 @@ pub struct Ledger {
     pub registry: Arc<Registry>,
     /// What became of spans.
     pub spans: Arc<SpanCounts>,
+    /// What the control plane counts.
+    pub recorder: Arc<ControlRecorder>,
     /// Compares what copies were answered.
     pub judge: Arc<Judge>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     pages: Mutex<Pages>,
+}
+
+/// Where things are counted.
+pub struct Counts {
+    /// By workers.
+    pub registry: Arc<Registry>,
+    /// By workers and the exporter of spans.
+    pub spans: Arc<SpanCounts>,
+    /// By the control plane.
+    pub recorder: Arc<ControlRecorder>,
 }
 
 /// What changes.
@@ -52,8 +64,6 @@ pub struct Pages {
     pub hash: String,
     /// The routes file; nothing where the routes come from the command line.
     pub file: Option<PathBuf>,
-    /// Reloads by [`Outcome::index`].
-    pub reloads: [u64; Outcome::NAMES.len()],
     /// What the names resolved to.
     pub names: BTreeMap<String, Resolution>,
     /// Readiness does not depend on names any more: they were waited for, or the process before this one was ready.
@@ -62,14 +72,8 @@ pub struct Pages {
     pub baselines: Baselines,
     /// Where the admin listener is bound.
     pub admin: Vec<SocketAddr>,
-    /// Access log lines that the sink did not take.
-    pub log_lines_lost: u64,
-    /// Hand-overs after which this process goes on serving.
-    pub hand_overs_failed: u64,
-    /// Why the last of them failed.
+    /// Why the last hand-over failed after which this process goes on serving.
     pub hand_over_failure: Option<String>,
-    /// How often a worker was found stuck.
-    pub worker_stalls: u64,
     /// Whether workers have ended that should not have.
     pub workers_lost: usize,
 }
@@ -105,14 +109,10 @@ pub enum Unready {
 impl Ledger {
     /// An empty ledger.
     #[must_use]
-    pub fn new(
-        clock: Clock,
-        registry: Arc<Registry>,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        spans: Arc<SpanCounts>,
-        judge: Arc<Judge>,
-    ) -> Self {
-        Self { clock, started_at: clock.wall(), registry, spans, judge, snapshots, pages: Mutex::default() }
+    pub fn new(clock: Clock, counts: Counts, snapshots: watch::Receiver<Arc<Snapshot>>, judge: Arc<Judge>) -> Self {
+        let Counts { registry, spans, recorder } = counts;
+        let (started_at, pages) = (clock.wall(), Mutex::default());
+        Self { clock, started_at, registry, spans, recorder, judge, snapshots, pages }
     }
 
     /// The snapshot now.
@@ -149,6 +149,7 @@ impl Ledger {
 
     /// Notes the result of a lookup, logs it where it is news, and returns whether the addresses changed.
     pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
+        telemetry::control::looked_up(name, answered);
         let news = self.pages().names.entry(name.to_owned()).or_default().note(answered);
         let error = answered.as_ref().err().map_or("", String::as_str);
         match news {
@@ -209,8 +210,11 @@ impl Ledger {
             }
         }
         let mut pages = self.pages();
-        pages.reloads[last.outcome.index()] += u64::from(last.cause != Cause::Start);
+        if last.cause != Cause::Start {
+            telemetry::control::reloaded(last.outcome.label());
+        }
         if matches!(last.outcome, Outcome::Applied { .. }) {
+            telemetry::control::applied(last.at);
             pages.applied_at = last.at;
             pages.changed = Some(last.clone()).filter(|last| last.cause != Cause::Start);
         }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::files::Rejection;
 use crate::route::Generation;
+use crate::telemetry::control::ReloadLabel;
 
 /// What became of a reload.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,23 +54,20 @@ impl Cause {
 }
 
 impl Outcome {
-    /// The labels' values in `pointsman_config_reloads_total`, in the order of [`Self::index`].
-    pub const NAMES: [&'static str; 3] = ["unchanged", "applied", "rejected"];
-
-    /// Its place in [`Self::NAMES`].
+    /// As a label of metrics.
     #[must_use]
-    pub const fn index(&self) -> usize {
+    pub const fn label(&self) -> ReloadLabel {
         match self {
-            Self::Unchanged { .. } => 0,
-            Self::Applied { .. } => 1,
-            Self::Rejected(_) => 2,
+            Self::Unchanged { .. } => ReloadLabel::Unchanged,
+            Self::Applied { .. } => ReloadLabel::Applied,
+            Self::Rejected(_) => ReloadLabel::Rejected,
         }
     }
 
     /// Its word.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        Self::NAMES[self.index()]
+        self.label().name()
     }
 
     /// As JSON, for `POST /reload`.

@@ -16,6 +16,7 @@ use crate::config::Loaded;
 use crate::route::{Generation, summary};
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::PreparedExport;
+use crate::telemetry::control::keep_names;
 
 /// The summary of a reload whose files have other bytes and the same meaning.
 const NO_RULE_CHANGED: &str = "no rule: comments, order, tests, or what a file of keys, tokens or countries holds";
@@ -128,6 +129,7 @@ impl Controller {
             let mut pages = self.ledger.pages();
             pages.hash = loaded.hash;
             pages.names.retain(|name, _| wanted.contains(name));
+            keep_names(&self.ledger.recorder, &wanted);
             pages.baselines.follow(old.effective(), next.effective(), &next.routes);
             pages.admin = self.admin.adopt(admin);
         }

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::admin::{Admin, Prepared};
+use super::admin::{Admin, Prepared, push_regularly};
 use super::carry;
 use super::controller::Controller;
 use super::event::{Event, NetEvent, ProcessEvent};
 use super::files::{Load, Rejection, Unread, Watcher, adopting, read, warn, writable};
 use super::hand_over::{Inherited, Succession};
-use super::ledger::{LastReload, Ledger};
+use super::ledger::{Counts, LastReload, Ledger};
 use super::net::{Answered, Names, Resolve};
 use super::outcome::{Cause, Outcome};
 use super::retired::Retired;
@@ -28,7 +28,8 @@ use crate::drain::{Drain, Drained};
 use crate::route::{Generation, Rules};
 use crate::shadow_compare::{Judge, TrialSender};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
-use crate::telemetry::{LogSender, LogWriter, Registry, Screen, SpanSender, TraceExporter};
+use crate::telemetry::exposition::{FigurePusher, SharedRecorder};
+use crate::telemetry::{self, ControlRecorder, LogSender, LogWriter, Registry, Screen, SpanSender, TraceExporter};
 use crate::tls::LastGood;
 
 /// The first generation.
@@ -70,6 +71,8 @@ pub struct Settings {
     pub notify: Notify,
     /// Where standard output is shown.
     pub screen: Screen,
+    /// A recorder of the embedding program, which gets all figures.
+    pub recorder: Option<SharedRecorder>,
 }
 
 /// Why the proxy did not start.
@@ -164,13 +167,15 @@ fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
     started.map(Arc::new)
 }
 
-/// Starts: reads, resolves, binds, publishes generation 1.
+/// Starts: reads, resolves, binds, publishes generation 1. What it counts ends in `counting`, which the caller has made
+/// the recorder of this thread.
 ///
 /// # Errors
 /// When the file does not hold, an address cannot be bound, or the system refuses something.
-pub async fn start(settings: Settings) -> Result<Started, StartError> {
-    let Settings { load, file, resolver, clock, workers, mut succession, notify, screen, .. } = settings;
+pub async fn start(settings: Settings, counting: Arc<ControlRecorder>) -> Result<Started, StartError> {
+    let Settings { load, file, resolver, clock, workers, mut succession, notify, screen, recorder, .. } = settings;
     let began = clock.now();
+    telemetry::control::begin();
     let reading = read(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
     let loaded = reading.result?;
     let rules = Arc::new(loaded.rules);
@@ -194,7 +199,8 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         now: clock.wall(),
     };
     let store = SnapshotStore::new(carry::snapshot(None, parts));
-    let ledger = Arc::new(Ledger::new(clock, registry, store.follow(), traces.counts(), judge(clock)?));
+    let counts = Counts { registry, spans: traces.counts(), recorder: counting };
+    let ledger = Arc::new(Ledger::new(clock, counts, store.follow(), judge(clock)?));
     let admin = Admin::new(Arc::clone(&ledger), sender.clone());
     let prepared = prepare(&admin, &ledger, &mut succession.inherited, unbound)?;
 
@@ -213,13 +219,12 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     warn(&loaded.warnings);
     note_start(&ledger, (loaded.hash, file), clock.now().duration_since(began));
     let (stopping, drain) = (Stopping::new(settings.drain_delay, settings.drain_deadline), Drain::new());
-    let (reloading, next, stuck, revisited) = (None, None, false, None);
-    let (retired, closing) = (Retired::default(), Vec::new());
     let controller = Controller {
         ledger,
         store,
         log,
         traces,
+        pusher: recorder.map(|recorder| Arc::new(FigurePusher::new(recorder))),
         drain,
         sender,
         events,
@@ -230,12 +235,12 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         watcher,
         admin,
         stopping,
-        reloading,
-        next,
-        stuck,
-        revisited,
-        retired,
-        closing,
+        reloading: None,
+        next: None,
+        stuck: false,
+        revisited: None,
+        retired: Retired::default(),
+        closing: Vec::new(),
         succession,
         notify,
     };
@@ -357,6 +362,9 @@ impl Started {
         }
         controller.notify.tell(State::MainPid(std::process::id()), None);
         controller.notify.tell(State::Ready, Some(&format!("serving generation {FIRST}")));
+        if let Some(pusher) = &controller.pusher {
+            tokio::spawn(push_regularly(Arc::clone(pusher), Arc::clone(&controller.ledger)));
+        }
         tokio::spawn(watchdog(threads, controller.notify.watchdog(), controller.sender.clone()));
         Ok(controller)
     }

@@ -2,7 +2,7 @@
 //! workers or listeners changes; a worker that has clearly more connections than its siblings lets them go first.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::client::Client;
 use super::connection;
 use super::expiry::Told;
-use super::share::{self, Share};
+use super::presence::{Presence, visit};
 use super::worker::{IDLE_GRACE, Worker};
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
@@ -191,48 +191,6 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
         Err(refusal) => {
             meter.refuse(refusal);
             meter.closed.inc();
-        }
-    }
-}
-
-/// One more connection of `ip`, if it may have one; nobody counts those of trusted proxies.
-fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<Rc<Share>>, Refusal> {
-    if worker.trusts(ip.to_canonical()) {
-        return Ok(None);
-    }
-    let ip = share::known_by(ip);
-    let now = worker.clock.now().saturating_duration_since(worker.registry.started);
-    let requests = worker.visitors.enter(ip, &listener.spec.limits, now)?;
-    Ok(Some(worker.shares.enter(ip, requests)))
-}
-
-/// An open connection, counted until it is dropped.
-pub(super) struct Presence {
-    pub(super) worker: Rc<Worker>,
-    pub(super) listener: Arc<Listener>,
-    pub(super) share: Option<Rc<Share>>,
-}
-
-impl Presence {
-    fn new(worker: Rc<Worker>, listener: Arc<Listener>, share: Option<Rc<Share>>) -> Self {
-        listener.meters.of(worker.index).connections.add(1);
-        Self { worker, listener, share }
-    }
-
-    /// It is known only now whose connection it is.
-    pub(super) fn enter(&mut self, ip: IpAddr) -> Result<(), Refusal> {
-        self.share = visit(&self.worker, &self.listener, ip)?;
-        Ok(())
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.worker.meter().closed.inc();
-        self.listener.meters.of(self.worker.index).connections.add(-1);
-        if let Some(share) = self.share.take() {
-            self.worker.visitors.leave(share.ip());
-            self.worker.shares.leave(&share);
         }
     }
 }

@@ -10,7 +10,8 @@ use super::client::Client;
 use super::exchange::{Exchange, Host, Received, Stage};
 use super::fault::Fault;
 use super::fields::{self, Peer};
-use super::upgrade_request::{Asked, Upgrade};
+use super::upgrade_request::Asked;
+use super::upgrade_state::Upgrade;
 use crate::route::{ClientIp, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
 
@@ -83,7 +84,7 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
 
 /// What HTTP/2 lets through and HTTP/1.1 could not carry unchanged (RFC 9113 §8).
 fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusal> {
-    if fields::is_malformed_h2(&parts.headers) || !parts.method.as_str().bytes().all(super::scan::is_token) {
+    if fields::is_malformed_h2(&parts.headers) || !parts.method.as_str().bytes().all(super::grammar::is_token) {
         return Err(Refusal::MalformedHead);
     }
     if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {

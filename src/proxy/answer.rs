@@ -9,13 +9,13 @@ use http::{Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::body::{ResponseBody, Source};
 use super::budget::Way;
 use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
 use super::fields::strip_hop_by_hop;
 use super::grpc;
 use super::lease::Lease;
+use super::response_body::{ResponseBody, Source};
 use crate::route::{Redirect, Respond, Route, Split};
 use crate::telemetry::{Ender, GrpcStatus};
 
@@ -143,7 +143,8 @@ pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response
 pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<Source> {
     if let Some(call) = exchange.call.as_mut().filter(|_| respond.status.as_u16() >= 400) {
         call.status = GrpcStatus::of_http(respond.status);
-        let response = grpc::trailers_only(call.status, &respond.body);
+        let mut response = Response::new(Source::Own(None));
+        grpc::trailers_only(response.headers_mut(), call.status, &respond.body);
         return local(exchange, response);
     }
     let body = (!respond.body.is_empty()).then(|| respond.body.clone());

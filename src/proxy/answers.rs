@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use http::Method;
 
 use super::chunks::Chunks;
-use super::scan::{Bounds, Progress};
+use super::grammar::{Bounds, Progress};
 
 /// A longer head is not followed: hyper refuses it.
 const HEAD_BYTES_MAX: usize = 256 * 1024;

@@ -4,12 +4,9 @@
 //! An endpoint that could not be connected to is not chosen for a second while another one is there. Then one request
 //! tries it, and the others wait for what that comes to. Nothing of this is looked at while all endpoints accept.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
-
-use super::pool::{EndpointPool, UpstreamPool};
+use super::pool::UpstreamPool;
 use super::worker::Worker;
 use crate::retry::ENDPOINTS_MAX;
 use crate::route::Balance;
@@ -43,33 +40,6 @@ impl Tried {
 
     fn has(&self, at: usize) -> bool {
         self.at[..self.len].contains(&at)
-    }
-}
-
-/// What the balancers remember.
-pub(super) struct Turns {
-    /// Smooth weighted round robin: the current weight of each endpoint.
-    current: Box<[Cell<i64>]>,
-    /// Cumulative weights, for weighted random choices.
-    cumulative: Box<[u32]>,
-    /// Rendezvous seeds; empty unless `hash` is wanted.
-    seeds: Box<[u64]>,
-}
-
-impl Turns {
-    /// Fresh turns over these endpoints.
-    pub(super) fn new(endpoints: &[Rc<EndpointPool>], balance: Balance) -> Self {
-        let mut sum = 0_u32;
-        let cumulative = endpoints
-            .iter()
-            .map(|pool| {
-                sum = sum.saturating_add(pool.endpoint.weight.max(1));
-                sum
-            })
-            .collect();
-        let seed = |pool: &Rc<EndpointPool>| xxh3_64(pool.endpoint.address.to_string().as_bytes());
-        let seeds = if balance == Balance::Hash { endpoints.iter().map(seed).collect() } else { Box::default() };
-        Self { current: endpoints.iter().map(|_| Cell::new(0)).collect(), cumulative, seeds }
     }
 }
 

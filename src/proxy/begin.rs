@@ -14,8 +14,8 @@ use super::exchange::{
 };
 use super::fields::Survey;
 use super::grpc::Call;
-use super::trace::TraceContext;
-use super::upgrade_request::Upgrade;
+use super::trace_context::TraceContext;
+use super::upgrade_state::Upgrade;
 use crate::telemetry::Ender;
 
 /// Begins an exchange.
@@ -27,7 +27,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
     let survey = Survey::of(headers);
     let began = worker.clock.now();
     let reader = client.reader.borrow().clone();
-    reader.as_ref().map_or(&client.slot, |reader| &reader.slot).take(&client);
+    client.take(reader.as_ref().map_or(&client.slot, |reader| &reader.slot));
     let local = worker.local();
     let trace = local.snapshot.rules.traces.as_ref();
     let trace = trace.map(|_| Box::new(TraceContext::new(headers, &mut worker.random.borrow_mut())));

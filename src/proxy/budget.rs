@@ -10,10 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-use super::pool::STREAMS_MAX;
 use super::share::{self, Share};
 use crate::telemetry::{Refusal, memory_bytes};
 
+/// hyper's read and write buffers of a client's HTTP/1.1 connection grow to this.
+pub(super) const H1_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams on one HTTP/2 connection to an upstream, however many more the other side allows; more requests open one
+/// more connection.
+pub(super) const STREAMS_MAX: usize = 100;
 /// The part of the memory that this process may use which requests may take up: a third.
 const PART: u64 = 3;
 /// Never less than this, for all workers together.
@@ -25,10 +29,10 @@ const REQUEST_BYTES: usize = 32 * 1024;
 const FIELD_BYTES: usize = 256;
 /// What the buffers of a request's body take up that is larger than one read: the client's side has read one piece of
 /// 64 KiB and holds another, and the upstream's side holds one that it writes.
-const UPLOAD_BYTES: usize = 192 * 1024;
+const UPLOAD_BYTES: usize = 3 * H1_BUFFER_BYTES;
 /// What the buffers of an answer's body take up before it is given to the client's side: one piece of 64 KiB that was
 /// read, and one that is being read.
-const BODY_BYTES: usize = 128 * 1024;
+const BODY_BYTES: usize = 2 * H1_BUFFER_BYTES;
 /// From this many bytes on, a piece of an answer is counted until it has left.
 const COUNTED_MIN: usize = 512;
 /// Memory is short when less than a quarter of the budget is left.

@@ -10,10 +10,11 @@ use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::copies::Held;
-use super::errand::COMPARED_BYTES_MAX;
 use crate::compare::{BODY_MAX, Ending, Failure};
 use crate::shadow_compare::{Kept, Seen};
 
+/// So much of an answer that is compared is read.
+pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 /// What a field of a head takes up besides its name and value.
 const FIELD_BYTES: usize = 64;
 

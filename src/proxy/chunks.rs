@@ -1,6 +1,6 @@
 //! A chunked body (RFC 9112 §7.1), followed byte by byte in its framing and by leaps in its data.
 
-use super::scan::{Bounds, Progress, is_text, is_token};
+use super::grammar::{Bounds, Progress, is_text, is_token};
 use crate::telemetry::Refusal;
 
 /// Follows a chunked body through the bytes that arrive.

@@ -9,17 +9,17 @@ use std::task::Poll;
 
 use http::HeaderValue;
 
-use super::acceptor::Presence;
 use super::budget::{Ahead, Outbox};
 use super::early::Early;
 use super::expiry::Watched;
-use super::handshake::Secured;
+use super::fields::TRAILERS_MAX;
+use super::grammar::Bounds;
+use super::presence::Presence;
 use super::proxy_header::Ends;
 use super::raw_query::RawQuery;
-use super::scan::Bounds;
+use super::reader::{Reader, Slot};
+use super::secured::Secured;
 use super::share::{self, Share};
-use super::stalled::Slot;
-use super::streams::Reader;
 use super::trailing::Trailing;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
@@ -29,8 +29,6 @@ use crate::telemetry::Refusal;
 
 /// Bytes of chunk extensions in one body (page of limits: 16 KiB).
 const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
-/// Trailer fields in one body.
-pub(super) const TRAILERS_MAX: usize = 32;
 
 /// One downstream connection.
 pub(super) struct Client {
@@ -170,8 +168,24 @@ impl Client {
         self.watched.outbox.get_or_init(|| self.worker.budget.outbox(self.share()))
     }
 
+    /// A request takes a place among those under way, unless it has one.
+    #[inline]
+    pub(super) fn take(&self, slot: &Slot) {
+        if slot.take() {
+            self.count_request(1);
+        }
+    }
+
+    /// A request gives its place back, if it has one.
+    #[inline]
+    pub(super) fn give_back(&self, slot: &Slot) {
+        if slot.free() {
+            self.count_request(-1);
+        }
+    }
+
     /// So many more requests are under way.
-    pub(super) fn count_request(&self, n: i64) {
+    fn count_request(&self, n: i64) {
         self.listener.meters.of(self.worker.index).requests.add(n);
         if let Some(share) = self.share() {
             share.request(n, self.batch);
@@ -247,7 +261,7 @@ impl Client {
             self.watched.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
         }
         if poll.is_pending() {
-            self.slot.give_back(self);
+            self.give_back(&self.slot);
             self.watched.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
         } else {
             self.watched.clear_write();

@@ -6,23 +6,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tower::{ServiceBuilder, ServiceExt as _};
 
 use super::fault::Fault;
+use super::h2_peer::H2PeerState;
 use super::lease::{Lease, Stream};
+use super::open_connection::Open;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::sending::StreamExecutor;
-use super::socket::Socket;
-use super::upstream_h2_io::{Said, UpstreamH2Io};
+use super::upstream_h2_io::UpstreamH2Io;
 use super::upstream_io::UpstreamIo;
 use super::upstream_tls;
 use super::worker::Worker;
+use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
 use crate::route::{Protocol, UpstreamLimits};
-use crate::telemetry::UpstreamSeries;
 
 /// What HTTP/2 counts besides its name and value for each field of a head (RFC 9113 §6.5.2).
 const FIELD_BYTES: u32 = 32;
@@ -41,7 +40,7 @@ pub(super) enum Reuse {
     /// Any.
     Allowed,
     /// Any but the one that this was said of.
-    Without(Rc<Said>),
+    Without(Rc<H2PeerState>),
     /// None: too many of them turned out dead.
     GivenUp,
 }
@@ -251,57 +250,51 @@ async fn connect(
         meter.over_connections.inc();
         return Err(Fault::UpstreamConnections);
     }
-    // Counted before it is open, so that a burst cannot pass the limit.
-    let open = Open::new(worker, upstream);
-    let connecting = async {
-        let mut stream = TcpStream::connect(endpoint.endpoint.address).await?;
-        if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
-            stream.write_all(&ends.header(version)).await?;
-        }
-        Ok::<_, std::io::Error>(stream)
-    };
-    let stream = match tokio::time::timeout(left(worker, upstream, began), connecting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+    // Counted before it is open, so that a burst cannot pass the limit. Counted here, not by tower's concurrency limit,
+    // which ends with the attempt: this limit is on open connections, and its count is the sum of all workers' meters.
+    let open = Open::new(worker.index, upstream.series());
+    let left = left(worker, upstream, began);
+    let connector = ServiceBuilder::new()
+        .layer(net::tls(left))
+        // Counted between the two: the connection is open even if its TLS handshake fails.
+        .map_response(|connected| {
+            meter.connects.inc();
+            connected
+        })
+        .service(net::tcp(left));
+    let socket = match connector.oneshot(destination(upstream, endpoint)).await {
+        Ok(socket) => socket,
+        Err(error) => {
             meter.connect_failures.inc();
+            return Err(not_connected(worker, upstream, endpoint, &error));
+        }
+    };
+    if endpoint.endpoint.tls.is_some() {
+        meter.tls_handshakes.inc();
+    }
+    Ok((socket, open))
+}
+
+fn destination(upstream: &UpstreamPool, endpoint: &EndpointPool) -> Destination {
+    let mut destination = Destination::address(endpoint.endpoint.address);
+    if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
+        destination = destination.with_proxy_header(ends.header(version));
+    }
+    match &endpoint.endpoint.tls {
+        Some(dial) => destination.with_tls(Arc::clone(dial.config()), dial.name().clone()),
+        None => destination,
+    }
+}
+
+fn not_connected(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool, error: &ConnectError) -> Fault {
+    match error {
+        ConnectError::Unreachable(error) | ConnectError::ProxyHeader(error) => {
             let (name, address) = (&endpoint.endpoint.name, endpoint.endpoint.address);
             tracing::debug!(upstream = upstream.upstream.name, endpoint = %name, %address, %error, "cannot connect");
-            return Err(Fault::ConnectRefused);
+            Fault::ConnectRefused
         }
-        Err(_) => {
-            meter.connect_failures.inc();
-            return Err(Fault::ConnectTimeout);
-        }
-    };
-    meter.connects.inc();
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
-    let Some(dial) = &endpoint.endpoint.tls else { return Ok((Socket::Plain(stream), open)) };
-    let left = left(worker, upstream, began);
-    let secured = upstream_tls::secure(worker, (upstream, endpoint), (stream, dial, left));
-    // Boxed, so that connections in the clear do not carry its size.
-    Ok((Box::pin(secured).await?, open))
-}
-
-/// A connection that speaks something else than HTTP from now on, and what was read of it behind the answer's head.
-pub(super) type Switched = (Socket, Bytes, Open);
-
-/// An open upstream connection, counted until it is dropped.
-pub(super) struct Open {
-    worker: usize,
-    series: Arc<UpstreamSeries>,
-}
-
-impl Open {
-    fn new(worker: &Worker, upstream: &UpstreamPool) -> Self {
-        upstream.meter(worker.index).connections.add(1);
-        Self { worker: worker.index, series: upstream.series() }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.series.meters.of(self.worker).connections.add(-1);
+        ConnectError::TimedOut(ConnectPhase::Tcp) => Fault::ConnectTimeout,
+        ConnectError::Tls(error) => upstream_tls::handshake_failed(worker, upstream, endpoint, error),
+        ConnectError::TimedOut(ConnectPhase::Tls) => upstream_tls::handshake_timed_out(worker, upstream, endpoint),
     }
 }

@@ -12,22 +12,22 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::budget::H1_BUFFER_BYTES;
 use super::client::Client;
 use super::expiry::Told;
 use super::h1_io::H1Io;
 use super::h2_io::{H2Io, PREFACE};
-use super::handshake::{self, Protocol, Shaken};
+use super::handshake::{self, Shaken};
 use super::proxy_header;
-use super::socket::Socket;
+use super::secured::Protocol;
+use super::side::Side;
 use super::stack::{boxed_stack, stack};
 use super::streams::Streams;
-use super::tunnel::Side;
 use super::vouched;
+use crate::net::Socket;
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 
-/// hyper's read and write buffers of an HTTP/1.1 connection grow to this.
-pub(super) const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes that one stream may buffer for sending.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Resets that the client may provoke before it is sent away (page 35 §2).

@@ -9,15 +9,15 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Version};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
-use super::capture::{Primary, PrimaryAnswer, Until};
+use super::capture::{COMPARED_BYTES_MAX, Primary, PrimaryAnswer, Until};
+use super::client::Client;
 use super::copies::{Held, Place, Ticket};
 use super::copy_body::CopyBody;
-use super::errand::{COMPARED_BYTES_MAX, Errand, Went};
-use super::exchange::Exchange;
+use super::copy_span::{CopyOutcome, CopySpan, leave_copy};
+use super::errand::{Errand, Went};
 use super::local::Local;
 use super::pool::UpstreamPool;
 use super::proxy_header::Ends;
-use super::trace::{self, CopyOutcome, CopySpan};
 use super::worker::Worker;
 use crate::route::{RouteId, UpstreamId};
 use crate::shadow_compare::{Seen, Trial};
@@ -34,7 +34,7 @@ pub(super) struct ShadowCopy {
     ends: Option<Ends>,
     comparing: Option<Comparing>,
     span: Option<Box<CopySpan>>,
-    told: Rc<Told>,
+    request: Rc<CopiedRequest>,
 }
 
 /// What the file says of a shadow's copies.
@@ -71,54 +71,39 @@ pub(super) struct Control {
 }
 
 /// What its line in the log and its span tell of the request.
-struct Told {
-    local: Rc<Local>,
-    route: Option<RouteId>,
-    request_id: HeaderValue,
-    trace_id: Option<Box<str>>,
-    tenant: Option<Box<str>>,
-    client_ip: IpAddr,
-    peer: SocketAddr,
-    listener: Box<str>,
-    method: Method,
-    version: Version,
-    host: Box<str>,
-    path: Box<str>,
+pub(super) struct CopiedRequest {
+    pub(super) local: Rc<Local>,
+    pub(super) route: Option<RouteId>,
+    pub(super) request_id: HeaderValue,
+    pub(super) trace_id: Option<Box<str>>,
+    pub(super) tenant: Option<Box<str>>,
+    pub(super) client_ip: IpAddr,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: Box<str>,
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) host: Box<str>,
+    pub(super) path: Box<str>,
 }
 
 /// A copy's head, and the span that it names.
 pub(super) type Traced = (Request<()>, Option<Box<CopySpan>>);
 
 impl ShadowCopy {
-    /// The copy of the request of `exchange`.
+    /// The copy of a request of this client.
     pub(super) fn new(
-        exchange: &mut Exchange,
+        request: CopiedRequest,
+        client: &Client,
         ticket: Box<Ticket>,
         ((head, span), settings, comparing): (Traced, Settings, Option<Comparing>),
         key: u64,
     ) -> Box<Self> {
-        let request_id = exchange.request_id();
-        let client = &exchange.client;
-        let told = Told {
-            local: Rc::clone(&exchange.local),
-            route: exchange.decided.route,
-            request_id,
-            trace_id: exchange.request.trace_id.clone(),
-            tenant: exchange.caller.tenant.clone(),
-            client_ip: exchange.request.client_ip,
-            peer: client.peer,
-            listener: client.listener.spec.name.as_str().into(),
-            method: exchange.request.method.clone(),
-            version: exchange.request.version,
-            host: exchange.request.host.normal().into(),
-            path: exchange.path().into(),
-        };
         let control = comparing.as_ref().and_then(|comparing| comparing.control.as_ref());
-        let pool = exchange.local.shadow_upstream(settings.upstream, ticket.worker());
+        let pool = request.local.shadow_upstream(settings.upstream, ticket.worker());
         let pools = [Some(pool), control.map(|control| &control.pool)];
         let named = pools.into_iter().flatten().any(|pool| pool.upstream.proxy_protocol.is_some());
         let ends = named.then(|| client.ends());
-        Box::new(Self { ticket, head, settings, key, ends, comparing, span, told: Rc::new(told) })
+        Box::new(Self { ticket, head, settings, key, ends, comparing, span, request: Rc::new(request) })
     }
 
     /// The request has come whole.
@@ -147,7 +132,7 @@ impl ShadowCopy {
             // It goes first.
             yield_now().await;
         }
-        let pool = Rc::clone(self.told.local.shadow_upstream(self.settings.upstream, &worker));
+        let pool = Rc::clone(self.request.local.shadow_upstream(self.settings.upstream, &worker));
         let keeps = comparing.as_ref().map(|_| self.ticket.held());
         let (bytes, began) = (body.bytes(), worker.clock.now());
         let errand = Errand { pool: &pool, key: self.key, ends: self.ends, keeps: keeps.cloned(), asked: began };
@@ -157,9 +142,9 @@ impl ShadowCopy {
         if matches!(went.end, ShadowEnd::Completed(_)) {
             self.ticket.lane().meter(&worker).duration.record(took);
         }
-        self.told.log(&worker, (&self.ticket.lane().series.upstream, &went), (at, took, bytes));
+        self.request.log(&worker, (&self.ticket.lane().series.upstream, &went), (at, took, bytes));
         if let Some(span) = &self.span {
-            self.told.leave(&worker, (span, &pool, &went), (at, took));
+            self.request.leave(&worker, (span, &pool, &went), (at, took));
         }
         // What follows is no copy any more, and takes nobody's place.
         self.ticket.ends(went.end);
@@ -183,7 +168,7 @@ impl ShadowCopy {
             control,
             place,
             held: Rc::clone(self.ticket.held()),
-            told: Rc::clone(&self.told),
+            request: Rc::clone(&self.request),
             worker: Rc::clone(self.ticket.worker()),
         };
         Some(spawn_local(controlled.run((self.key, self.ends), self.settings.timeout, body)))
@@ -199,7 +184,7 @@ impl ShadowCopy {
         let meter = self.ticket.lane().series.meters.of(worker.index);
         let leave_out = |why: ShadowUncompared| meter.uncompared[why as usize].inc();
         let _ = tokio::time::timeout(self.settings.timeout, comparing.primary.comes(Until::End)).await;
-        let (primary, route) = match (comparing.primary.take(), self.told.route) {
+        let (primary, route) = match (comparing.primary.take(), self.request.route) {
             (PrimaryAnswer::Whole(primary), Some(route)) => (primary, route),
             (PrimaryAnswer::NoRoom, _) => return leave_out(ShadowUncompared::NoRoom),
             (PrimaryAnswer::Whole(_) | PrimaryAnswer::Lost, _) => return leave_out(ShadowUncompared::Primary),
@@ -210,11 +195,11 @@ impl ShadowCopy {
         }
         let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
         let trial = Trial {
-            rules: Arc::clone(&self.told.local.snapshot.rules),
-            generation: self.told.local.snapshot.generation,
+            rules: Arc::clone(&self.request.local.snapshot.rules),
+            generation: self.request.local.snapshot.generation,
             route,
             at: worker.wall_at(worker.clock.now()),
-            request_id: self.told.request_id.to_str().unwrap_or("-").into(),
+            request_id: self.request.request_id.to_str().unwrap_or("-").into(),
             primary,
             candidate,
             control,
@@ -233,20 +218,20 @@ struct Controlled {
     control: Control,
     place: Place,
     held: Held,
-    told: Rc<Told>,
+    request: Rc<CopiedRequest>,
     worker: Rc<Worker>,
 }
 
 impl Controlled {
     /// Sends it. What came is nothing where there was no room to keep it.
     async fn run(self, (key, ends): (u64, Option<Ends>), timeout: Duration, body: CopyBody) -> Option<Went> {
-        let Self { control, place, held, told, worker } = self;
+        let Self { control, place, held, request, worker } = self;
         let began = worker.clock.now();
         let errand = Errand { pool: &control.pool, key, ends, keeps: Some(held), asked: began };
         let went = errand.go(&worker, (control.head, body), timeout).await;
         if let Some(span) = &control.span {
             let took = worker.clock.now().duration_since(began);
-            told.leave(&worker, (span, &control.pool, &went), (worker.wall_at(began), took));
+            request.leave(&worker, (span, &control.pool, &went), (worker.wall_at(began), took));
         }
         let completed = matches!(went.end, ShadowEnd::Completed(_));
         place.lane().meter(&worker).controls[usize::from(!completed)].inc();
@@ -254,7 +239,7 @@ impl Controlled {
     }
 }
 
-impl Told {
+impl CopiedRequest {
     /// Leaves the span of one of the copies.
     fn leave(
         &self,
@@ -272,7 +257,7 @@ impl Told {
             from,
             took,
         };
-        trace::leave_copy(worker, span, &outcome);
+        leave_copy(worker, span, &outcome);
     }
 
     /// The line of a copy that was sent, or tried to be.

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::body::Cut;
-use super::connection::H1_BUFFER_BYTES;
+use super::budget::H1_BUFFER_BYTES;
+use super::cut::Cut;
 use super::sending::Sending;
 use super::trailing::Trailing;
 

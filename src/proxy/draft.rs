@@ -6,6 +6,7 @@ use http::HeaderMap;
 
 use super::copy::{self, ShadowCopy};
 use super::copy_body::{CopyBody, Pieces};
+use super::tee::Tee;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// A copy whose body is on its way.
@@ -22,9 +23,11 @@ impl Draft {
     pub(super) fn new(copy: Box<ShadowCopy>, length: Option<u64>, max: u64) -> Self {
         Self { copy, pieces: Pieces::default(), bytes: 0, length, max }
     }
+}
 
-    /// A piece of the body passes. Nothing when there is no copy any more.
-    pub(super) fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<Self>> {
+impl Tee for Draft {
+    /// Nothing when there is no copy any more.
+    fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<dyn Tee>> {
         let bytes = piece.len() as u64;
         self.bytes += bytes;
         let dropped = if self.bytes > self.max {
@@ -39,9 +42,9 @@ impl Draft {
         None
     }
 
-    /// The body has come whole.
-    pub(super) fn finish(self, trailers: Option<HeaderMap>) {
-        let Self { copy, pieces, length, .. } = self;
+    /// The copy is sent.
+    fn finish(self: Box<Self>, trailers: Option<HeaderMap>) {
+        let Self { copy, pieces, length, .. } = *self;
         copy.uploaded();
         copy::launch(copy, CopyBody::new(pieces.all(), trailers, length));
     }

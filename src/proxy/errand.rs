@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::balance::{self, Tried};
-use super::capture::Capture;
+use super::capture::{COMPARED_BYTES_MAX, Capture};
 use super::connect::{self, Reuse};
 use super::copies::Held;
 use super::copy_body::CopyBody;
@@ -30,8 +30,6 @@ use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
-/// So much of one that is compared.
-pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 const MARKED: HeaderValue = HeaderValue::from_static("1");
 /// What nothing else is known of.
 const DROPPED_LATE: ShadowEnd = ShadowEnd::Dropped(ShadowDrop::Timeout);

@@ -5,11 +5,11 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version};
 
-use super::body::Source;
 use super::exchange::Exchange;
 use super::fault::{Advice, Facts, Fault};
 use super::forwarding::REQUEST_ID;
 use super::grpc;
+use super::response_body::Source;
 use crate::telemetry::Refusal;
 
 /// `Proxy-Status`.
@@ -29,7 +29,9 @@ pub(super) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> 
     let mut response = match &mut exchange.call {
         Some(call) => {
             call.status = facts.grpc;
-            grpc::trailers_only(call.status, facts.message.as_bytes())
+            let mut response = Response::new(Source::Own(None));
+            grpc::trailers_only(response.headers_mut(), call.status, facts.message.as_bytes());
+            response
         }
         None => plain(&facts, &id, exchange.request.survey.json),
     };

@@ -19,10 +19,9 @@ use super::fields::{Survey, filtered};
 use super::grpc::Call;
 use super::lease::{Flight, Lease};
 use super::local::Local;
-use super::stalled::{Slot, UpstreamKey};
-use super::streams::Reader;
-use super::trace::TraceContext;
-use super::upgrade_request::Upgrade;
+use super::reader::{Reader, Slot, UpstreamKey};
+use super::trace_context::TraceContext;
+use super::upgrade_state::Upgrade;
 use super::upload::Upload;
 use crate::route::{Counted, Decision, Head, Reason, RouteId, UpstreamId, Values, VariantId};
 use crate::telemetry::{Ender, Fallback, VariantMeter};
@@ -129,6 +128,13 @@ pub(super) struct UpstreamAttempt {
     pub(super) head_at: Option<Instant>,
     /// How long that took.
     pub(super) latency: Option<Duration>,
+}
+
+impl UpstreamAttempt {
+    /// The key of the upstream whose connection it holds.
+    pub(super) fn upstream_key(&self) -> UpstreamKey {
+        self.lease.as_ref().and(self.flight.as_ref()).map_or(0, |flight| flight.upstream().key())
+    }
 }
 
 /// The response as it was sent: written by `answer` and its body, or by `upgrade` and the tunnel.

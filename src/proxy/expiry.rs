@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::budget::Outbox;
-use super::stalled::{UpstreamKey, patience_ms};
+use super::reader::{UpstreamKey, patience_ms};
 
 /// How often a worker sweeps; deadlines are late by at most this.
 pub(super) const SWEEP: Duration = Duration::from_millis(100);

@@ -3,9 +3,12 @@
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::client::TRAILERS_MAX;
-use super::scan::{content_length, is_framing_look_alike, is_token};
+use super::grammar::is_token;
+use super::scan::{content_length, is_framing_look_alike};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, is_proxy_told};
+
+/// Trailer fields in one body.
+pub(super) const TRAILERS_MAX: usize = 32;
 
 /// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use super::exchange::{Chosen, Exchange, Prepared, Stage};
 use super::fault::Fault;
 use super::fields::{is_ambiguous_response, is_too_large};
+use super::h2_peer::H2PeerState;
 use super::http_version::{for_h1, for_h2, is_chunked};
 use super::lease::Lease;
 use super::open_streams::{OpenStream, unless_killed};
@@ -23,11 +24,10 @@ use super::reach::Reach;
 use super::replay::Again;
 use super::request_body::RequestBody;
 use super::sending::Sending;
+use super::side::Side;
 use super::trace;
-use super::tunnel::Side;
 use super::upgrade_request::{Asked, is_agreed};
 use super::upload::UploadFault;
-use super::upstream_h2_io::Said;
 use super::upstream_tls;
 use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
 use crate::route::{Protocol, Route, UpstreamLimits};
@@ -92,7 +92,7 @@ async fn send(
 ) -> Result<Response<Incoming>, Fault> {
     let idempotent = retry::is_idempotent(request.method());
     let worker = Rc::clone(&exchange.client.worker);
-    let mut declined: Option<Rc<Said>> = None;
+    let mut declined: Option<Rc<H2PeerState>> = None;
     loop {
         let (lease, reused) = reach.connect(exchange, &mut request, declined.as_ref()).await?;
         let asked = exchange.upgrade.requested();

@@ -6,10 +6,9 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
 
-use super::body::Source;
 use crate::telemetry::GrpcStatus;
 
 /// A message of our own is cut after this.
@@ -72,12 +71,10 @@ fn timeout(value: &[u8]) -> Option<Duration> {
     }
 }
 
-/// Trailers-only: the status travels in the head of a response without a body.
-pub(super) fn trailers_only(status: GrpcStatus, message: &[u8]) -> Response<Source> {
-    let mut response = Response::new(Source::Own(None));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    tell(response.headers_mut(), status, message);
-    response
+/// Trailers-only: the status travels in the head of a response, which has no body then.
+pub(super) fn trailers_only(head: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
+    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    tell(head, status, message);
 }
 
 /// Trailers that end a call.

@@ -13,10 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::expiry::Told;
+use super::grammar::{Bounds, Progress};
 use super::raw_query::{self, Rewritten};
-use super::scan::{self, Body, Bounds, Framing, Head, Progress};
-use super::socket::Socket;
-use super::upstream_io::write_merged;
+use super::scan::{self, Body, Framing, Head};
+use super::vectored::write_merged;
+use crate::net::Socket;
 use crate::telemetry::Refusal;
 
 /// What hyper reads in place of a head that was refused.
@@ -391,8 +392,12 @@ impl Write for H1Io {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
         this.client.flushed.set(false);
-        let trailing =
-            this.client.trailing.poll_write((&mut this.stream, &this.client.worker), cx, &[io::IoSlice::new(bytes)]);
+        let trailing = this.client.trailing.poll_write(
+            &mut this.stream,
+            cx,
+            &[io::IoSlice::new(bytes)],
+            &this.client.worker.scratch,
+        );
         let poll = match trailing {
             Some(poll) => poll,
             None => Pin::new(&mut this.stream).poll_write(cx, bytes),
@@ -408,9 +413,9 @@ impl Write for H1Io {
         let this = self.get_mut();
         ready!(this.poll_early(cx))?;
         this.client.flushed.set(false);
-        let poll = match this.client.trailing.poll_write((&mut this.stream, &this.client.worker), cx, slices) {
+        let poll = match this.client.trailing.poll_write(&mut this.stream, cx, slices, &this.client.worker.scratch) {
             Some(poll) => poll,
-            None => write_merged(&mut this.stream, cx, (slices, &this.client.worker)),
+            None => write_merged(&mut this.stream, cx, slices, &this.client.worker.scratch),
         };
         this.client.wrote(poll)
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::header_blocks::{END_HEADERS, END_STREAM, HeaderBlocks};
-use super::socket::Socket;
+use crate::net::Socket;
 use crate::telemetry::Refusal;
 
 /// The client's connection preface (RFC 9113 §3.4).

@@ -20,10 +20,10 @@ use http::{Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
-use super::body::Source;
 use super::client::Client;
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
+use super::response_body::Source;
 use super::stack::Edge;
 use super::{
     admit, answer, begin, decide, error_response, find, forward, identify, prepare, record, sample, shadow, upgrade,

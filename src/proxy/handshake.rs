@@ -17,8 +17,9 @@ use tokio_rustls::server::TlsStream;
 use super::client::Client;
 use super::expiry::Told;
 use super::proxy_header::{self, SIGNATURE};
-use super::socket::Socket;
+use super::secured::{Protocol, Secured};
 use super::vouched;
+use crate::net::Socket;
 use crate::telemetry::{HandshakeFailure, Refusal};
 use crate::tls::{Identity, Server};
 
@@ -28,42 +29,12 @@ const FIRST_BYTES: usize = SIGNATURE.len();
 /// Failed handshakes are told this often, with how many there were.
 const TELL_EVERY_MS: u64 = 1000;
 
-/// What a handshake has settled.
-#[derive(Debug)]
-pub(super) struct Secured {
-    server: Arc<Server>,
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub(super) version: &'static str,
-    /// The cipher suite, as IANA calls it.
-    pub(super) cipher: &'static str,
-    /// The host that the client asked for, in lower case.
-    pub(super) sni: Option<Box<str>>,
-    pub(super) protocol: Option<Protocol>,
-    /// Who the client has proved to be.
-    pub(super) identity: Option<Identity>,
-}
-
-/// What ALPN (RFC 7301) has settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
-    Http2,
-}
-
 /// How it went.
 pub(super) enum Shaken {
     /// Requests may come.
     Ready(Socket),
     /// The client speaks cleartext HTTP, or vouches for somebody without being asked to: it is told so in cleartext.
     Refused(Socket, Refusal),
-}
-
-impl Secured {
-    /// Whether a request for this host, in normal form, belongs on another connection (RFC 9110 §15.5.20). A client
-    /// that named no host when it connected could not do better.
-    pub(super) fn is_misdirected(&self, host: &str) -> bool {
-        self.sni.as_deref().is_some_and(|sni| self.server.is_misdirected(sni, host))
-    }
 }
 
 /// Shakes hands with a client that is expected to speak TLS. What settles is with the client afterwards; a failure is

@@ -9,11 +9,10 @@ use http::{Request, Uri, Version};
 use http_body::Body;
 
 use super::fault::Fault;
-use super::request_body::RequestBody;
 use super::upgrade_request::{self, Asked};
 
 /// Names the endpoint as the host where the request names none: HTTP/1.0 may do so, HTTP/1.1 must not (RFC 9112 §3.2).
-pub(super) fn name_host(request: &mut Request<RequestBody>, endpoint: SocketAddr) {
+pub(super) fn name_host<B>(request: &mut Request<B>, endpoint: SocketAddr) {
     if !request.headers().contains_key(header::HOST)
         && let Ok(host) = HeaderValue::try_from(endpoint.to_string())
     {
@@ -22,7 +21,7 @@ pub(super) fn name_host(request: &mut Request<RequestBody>, endpoint: SocketAddr
 }
 
 /// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.
-pub(super) fn for_h2(request: &mut Request<RequestBody>, scheme: Scheme) {
+pub(super) fn for_h2<B>(request: &mut Request<B>, scheme: Scheme) {
     if request.version() == Version::HTTP_2 {
         return;
     }
@@ -43,7 +42,7 @@ pub(super) fn for_h2(request: &mut Request<RequestBody>, scheme: Scheme) {
 }
 
 /// Turns a request for HTTP/2 back into one in origin-form: the other side has agreed upon another protocol meanwhile.
-pub(super) fn for_h1(request: &mut Request<RequestBody>, asked: Option<&Asked>) -> Result<(), Fault> {
+pub(super) fn for_h1<B: Body>(request: &mut Request<B>, asked: Option<&Asked>) -> Result<(), Fault> {
     upgrade_request::for_h1(request, asked)?;
     let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     if let Some(host) = host {

@@ -8,11 +8,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
 use super::fault::Fault;
+use super::h2_peer::H2PeerState;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
 use super::request_body::RequestBody;
 use super::sending::Sending;
 use super::upload::Upload;
-use super::upstream_h2_io::Said;
 use super::worker::Worker;
 
 /// A connection, or a stream of one.
@@ -33,7 +33,7 @@ pub(super) struct Stream {
     pub(super) sender: http2::SendRequest<RequestBody>,
     streams: Rc<Cell<usize>>,
     /// What the other side says of the connection.
-    pub(super) said: Rc<Said>,
+    pub(super) said: Rc<H2PeerState>,
 }
 
 impl Stream {
@@ -52,7 +52,7 @@ impl Drop for Stream {
 
 impl Lease {
     /// What the other side says of an HTTP/2 connection.
-    pub(super) fn said(&self) -> Option<Rc<Said>> {
+    pub(super) fn said(&self) -> Option<Rc<H2PeerState>> {
         match self {
             Self::Whole { .. } => None,
             Self::Stream(stream) => Some(Rc::clone(&stream.said)),

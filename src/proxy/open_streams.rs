@@ -12,7 +12,7 @@ use super::client::Client;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::local::Local;
-use super::streams::Reader;
+use super::reader::Reader;
 use super::worker::Worker;
 use crate::route::{RouteId, Rules, VariantId};
 use crate::snapshot::Snapshot;

@@ -4,15 +4,14 @@
 //! read is late. The messages of a gRPC call come when there is something to say: there it runs from the last one. The
 //! deadline of a call itself (`grpc-timeout`) runs from its beginning, whatever happens.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
+use super::deadline::Deadline;
 use super::exchange::Exchange;
 use super::fault::Fault;
-use super::timers::Deadline;
 use super::upload::Upload;
 use super::worker::Worker;
 
@@ -28,50 +27,6 @@ pub(super) struct Patience {
     upload: Option<Rc<Upload>>,
     /// So long it stands still for the client at most; nothing in a call, whose client may have nothing to say.
     stall_max: Option<Duration>,
-}
-
-/// How fast a request's body comes.
-#[derive(Default)]
-pub(super) struct Pace {
-    /// When its last piece was pulled, or its end.
-    moved: Cell<Option<Instant>>,
-    /// Since when the client is waited for.
-    waits: Cell<Option<Instant>>,
-    /// How long it was waited for before.
-    waited: Cell<Duration>,
-}
-
-impl Pace {
-    /// The next piece was asked for.
-    pub(super) fn asked<T>(&self, polled: &Poll<T>, now: Instant) {
-        match polled {
-            Poll::Pending if self.waits.get().is_some() => {}
-            Poll::Pending => self.waits.set(Some(now)),
-            Poll::Ready(_) => {
-                self.ends(now);
-                self.moved.set(Some(now));
-            }
-        }
-    }
-
-    /// The client is not waited for any more.
-    pub(super) fn ends(&self, now: Instant) {
-        if let Some(since) = self.waits.take() {
-            self.waited.set(self.waited.get() + now.duration_since(since));
-            self.moved.set(Some(now));
-        }
-    }
-
-    /// How long the client was waited for in all.
-    pub(super) fn waited_ms(&self) -> u64 {
-        u64::try_from(self.waited.get().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// From when the route's bound runs: from the last piece, or from the end of a wait that is under way.
-    fn runs_from(&self, stall_max: Option<Duration>) -> Option<Instant> {
-        let wait_ends = self.waits.get().zip(stall_max).map(|(since, stall_max)| since + stall_max);
-        wait_ends.or(self.moved.get())
-    }
 }
 
 impl Patience {

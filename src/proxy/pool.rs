@@ -8,13 +8,14 @@ use std::sync::Arc;
 use hyper::client::conn::{http1, http2};
 use tokio::task::JoinHandle;
 
-use super::balance::Turns;
-use super::connect::Switched;
+use super::budget::STREAMS_MAX;
 use super::fault::Fault;
+use super::h2_peer::H2PeerState;
+use super::open_connection::Switched;
 use super::proxy_header::Ends;
+use super::reader::UpstreamKey;
 use super::request_body::RequestBody;
-use super::stalled::UpstreamKey;
-use super::upstream_h2_io::Said;
+use super::turns::Turns;
 use super::upstream_io::Hints;
 use super::worker::Worker;
 use crate::route::{Protocol, Upstream};
@@ -23,8 +24,6 @@ use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
 /// An idle upstream connection is closed after this: below the 60 s that servers commonly keep one.
 const IDLE_MS_MAX: u64 = 50_000;
-/// Streams on one HTTP/2 connection, however many more the other side allows; more requests open one more connection.
-pub(super) const STREAMS_MAX: usize = 100;
 /// So many idle connections of an endpoint stay open for that long, those that were used last. What a rush has opened
 /// beyond them is closed sooner.
 const IDLE_KEPT: usize = 4;
@@ -95,12 +94,12 @@ pub(super) struct Idle {
 pub(super) struct Multiplexed {
     pub(super) sender: http2::SendRequest<RequestBody>,
     pub(super) streams: Rc<Cell<usize>>,
-    pub(super) said: Rc<Said>,
+    pub(super) said: Rc<H2PeerState>,
     used_ms: Cell<u64>,
 }
 
 impl Multiplexed {
-    pub(super) fn new(sender: http2::SendRequest<RequestBody>, said: Rc<Said>, now_ms: u64) -> Self {
+    pub(super) fn new(sender: http2::SendRequest<RequestBody>, said: Rc<H2PeerState>, now_ms: u64) -> Self {
         Self { sender, streams: Rc::default(), said, used_ms: Cell::new(now_ms) }
     }
 
@@ -159,7 +158,7 @@ impl Pools {
                 kept.map_or_else(|| Rc::new(EndpointPool::new(Arc::clone(endpoint))), Rc::clone)
             })
             .collect();
-        let turns = Turns::new(&pools, upstream.balance);
+        let turns = Turns::new(endpoints, upstream.balance);
         let troubled = Cell::new(pools.iter().any(|pool| pool.is_in_doubt()));
         let (upstream_of, series) = (upstream.clone(), Arc::clone(series));
         Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, turns, troubled, series })
@@ -344,7 +343,7 @@ impl EndpointPool {
 
     /// An HTTP/2 connection with a free stream, the first one that has one, so that those that a rush has opened fall
     /// idle after it. Not the one that this was said of.
-    pub(super) fn multiplexed(&self, but: Option<&Rc<Said>>) -> Option<Multiplexed> {
+    pub(super) fn multiplexed(&self, but: Option<&Rc<H2PeerState>>) -> Option<Multiplexed> {
         let connections = self.multiplexed.borrow();
         let other = |connection: &&Multiplexed| but.is_none_or(|but| !Rc::ptr_eq(but, &connection.said));
         connections.iter().filter(other).find(|connection| connection.has_room()).cloned()

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::fields::{strip_aliases, strip_hop_by_hop};
 use super::forwarding;
 use super::raw_query::RawQuery;
-use super::request_body::{ClientBody, RequestBody};
+use super::request_body::{BodyBounds, ClientBody, RequestBody};
 use super::upload::Upload;
 use crate::route::{Route, Split};
 use crate::telemetry::Refusal;
@@ -88,8 +88,19 @@ fn take_body(
     let room = exchange.request.held.as_ref().map(|held| held.upload(length)).transpose().map_err(Fault::Refused)?;
     let upload = Upload::new(ahead(exchange, length)?, room);
     exchange.prepared.upload = Some(Rc::clone(&upload));
-    let body = ClientBody::new(body, exchange, upload, route);
+    let (client, version) = (Rc::clone(&exchange.client), exchange.request.version);
+    let body = ClientBody::new(body, client, upload, version, bounds(exchange, route));
     Ok(RequestBody::Client(Box::new(body)))
+}
+
+/// The messages of a call come when there is something to say: it may be as idle as the route allows.
+fn bounds(exchange: &Exchange, route: &Route) -> BodyBounds {
+    let limits = &exchange.client.listener.spec.limits;
+    let (stall, rate) = match &exchange.call {
+        Some(_) => (route.timeouts.idle, 0),
+        None => (Some(limits.stall_timeout), u64::from(limits.body_rate)),
+    };
+    BodyBounds { bytes_max: route.limits.body_bytes, stall, rate }
 }
 
 /// Takes what a client may send before it is read.

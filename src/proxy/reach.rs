@@ -12,12 +12,12 @@ use super::client::Client;
 use super::connect::{self, Reuse};
 use super::exchange::{Chosen, Exchange, UpstreamAttempt};
 use super::fault::Fault;
+use super::h2_peer::H2PeerState;
 use super::http_version::{for_h1, name_host};
 use super::lease::{Flight, Lease};
 use super::pool::{EndpointPool, UpstreamPool};
 use super::request_body::RequestBody;
 use super::trace;
-use super::upstream_h2_io::Said;
 use super::worker::Worker;
 use crate::retry::{self, Retry, Tries, Unconnected};
 use crate::route::{Rescue, VariantId};
@@ -94,7 +94,7 @@ impl Reach {
         &mut self,
         exchange: &mut Exchange,
         request: &mut Request<RequestBody>,
-        declined: Option<&Rc<Said>>,
+        declined: Option<&Rc<H2PeerState>>,
     ) -> Result<(Lease, bool), Fault> {
         let worker = Rc::clone(&exchange.client.worker);
         loop {
@@ -127,7 +127,7 @@ impl Reach {
     }
 
     /// What the rule of retries asks of the tries before.
-    pub(super) fn tries(&self, declined: Option<&Rc<Said>>) -> Tries {
+    pub(super) fn tries(&self, declined: Option<&Rc<H2PeerState>>) -> Tries {
         Tries { endpoints: self.tried.len(), unprocessed: declined.is_some() }
     }
 

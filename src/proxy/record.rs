@@ -47,7 +47,7 @@ impl Drop for Exchange {
         }
         let worker = &self.client.worker;
         worker.meter().requests_recorded.inc();
-        self.slot().give_back(&self.client);
+        self.client.give_back(self.slot());
         self.client.end_request();
     }
 }

@@ -11,7 +11,7 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::ext::Protocol;
 
-use super::body::Cut;
+use super::cut::Cut;
 use super::raw_query::RawQuery;
 use super::request_body::{ClientBody, RequestBody};
 use crate::retry::Resendable;

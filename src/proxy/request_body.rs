@@ -11,16 +11,15 @@ use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::body::{Cut, RATE_GRACE_MS};
 use super::client::Client;
 use super::copy_body::CopyBody;
-use super::draft::Draft;
-use super::exchange::Exchange;
+use super::cut::Cut;
+use super::deadline::Coarse;
 use super::fields::{filtered, strip_guarded};
+use super::pace::RATE_GRACE_MS;
 use super::replay::Try;
-use super::timers::Coarse;
+use super::tee::Tee;
 use super::upload::{Upload, UploadFault};
-use crate::route::Route;
 use crate::telemetry::Refusal;
 
 /// A request's body on its way to an upstream.
@@ -49,35 +48,33 @@ pub(super) struct ClientBody {
     /// Bytes a second that are the least.
     rate: u64,
     timer: Option<Coarse>,
-    /// The copy that is made as it passes.
-    pub(super) tee: Option<Box<Draft>>,
+    /// What listens as it passes: a copy that is made of it.
+    pub(super) tee: Option<Box<dyn Tee>>,
+}
+
+/// What a client may not go beyond with a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyBounds {
+    pub(super) bytes_max: Option<u64>,
+    /// How long it may send nothing.
+    pub(super) stall: Option<Duration>,
+    /// Bytes a second that are the least.
+    pub(super) rate: u64,
 }
 
 impl ClientBody {
-    pub(super) fn new(incoming: Incoming, exchange: &Exchange, upload: Rc<Upload>, route: &Route) -> Self {
-        let client = Rc::clone(&exchange.client);
+    pub(super) fn new(
+        incoming: Incoming,
+        client: Rc<Client>,
+        upload: Rc<Upload>,
+        version: Version,
+        bounds: BodyBounds,
+    ) -> Self {
         let promised = incoming.size_hint().exact();
-        let limits = &client.listener.spec.limits;
-        // The messages of a call come when there is something to say: it may be as idle as the route allows.
-        let (stall, rate) = match &exchange.call {
-            Some(_) => (route.timeouts.idle, 0),
-            None => (Some(limits.stall_timeout), u64::from(limits.body_rate)),
-        };
-        let stall = stall.filter(|_| exchange.request.version == Version::HTTP_2);
-        let bytes_max = route.limits.body_bytes;
-        let timer = None;
-        Self {
-            incoming,
-            client,
-            upload,
-            bytes_max,
-            promised,
-            version: exchange.request.version,
-            stall,
-            rate,
-            timer,
-            tee: None,
-        }
+        let BodyBounds { bytes_max, stall, rate } = bounds;
+        // On HTTP/1.1 the whole connection is watched.
+        let stall = stall.filter(|_| version == Version::HTTP_2);
+        Self { incoming, client, upload, bytes_max, promised, version, stall, rate, timer: None, tee: None }
     }
 
     fn fail(&self, fault: UploadFault) -> Cut {
@@ -104,8 +101,8 @@ impl ClientBody {
     /// All of it has come.
     fn end(&mut self, trailers: Option<&HeaderMap>) {
         self.upload.end();
-        if let Some(draft) = self.tee.take() {
-            draft.finish(trailers.cloned());
+        if let Some(tee) = self.tee.take() {
+            tee.finish(trailers.cloned());
         }
     }
 
@@ -147,7 +144,9 @@ impl ClientBody {
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => Some(self.take(&data).map(|()| {
-                    self.tee = self.tee.take().and_then(|draft| draft.push(&data));
+                    if let Some(tee) = self.tee.take() {
+                        self.tee = tee.push(&data);
+                    }
                     if self.incoming.is_end_stream() {
                         self.end(None);
                     }

@@ -6,22 +6,9 @@
 //! both, never twice. What passes here has one reading.
 
 use super::chunks::Chunks;
+pub use super::grammar::{Bounds, Progress};
+use super::grammar::{is_text, is_token};
 use crate::telemetry::Refusal;
-
-/// Bounds of a head and a chunked body.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Bytes of the field section (names, values and their line overhead).
-    pub header_bytes: usize,
-    /// Fields.
-    pub headers: usize,
-    /// Bytes of the request target.
-    pub uri_bytes: usize,
-    /// Bytes of chunk extensions in one body.
-    pub chunk_extension_bytes: usize,
-    /// Trailer fields in one body.
-    pub trailers: usize,
-}
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,19 +234,6 @@ pub(super) fn content_length(digits: &[u8]) -> Option<u64> {
     i64::try_from(length).is_ok().then_some(length)
 }
 
-/// RFC 9110 §5.6.2.
-pub(super) const fn is_token(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-    ) || byte.is_ascii_alphanumeric()
-}
-
-/// RFC 9110 §5.5: what a field's value may hold.
-pub(super) const fn is_text(byte: u8) -> bool {
-    byte >= 0x20 && byte != 0x7f || byte == b'\t'
-}
-
 /// Follows a body through the bytes that arrive.
 #[derive(Clone, Debug)]
 pub enum Body {
@@ -303,15 +277,6 @@ impl Body {
             Self::Chunked(chunks) => chunks.take(bytes, bounds),
         }
     }
-}
-
-/// Whether a body has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// More bytes belong to it.
-    More,
-    /// That was its last byte.
-    Ended,
 }
 
 #[cfg(test)]

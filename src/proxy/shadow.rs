@@ -6,18 +6,19 @@
 
 use std::rc::Rc;
 
-use http::{Request, request};
+use http::{HeaderValue, Request, request};
 use http_body::Body as _;
 
 use super::capture::Primary;
 use super::copies::Ticket;
-use super::copy::{self, Comparing, Control, Settings, ShadowCopy};
+use super::copy::{self, Comparing, Control, CopiedRequest, Settings, ShadowCopy};
 use super::copy_body::CopyBody;
+use super::copy_span::CopyKind;
 use super::draft::Draft;
 use super::exchange::{Chosen, Exchange};
 use super::raw_query::RawQuery;
 use super::request_body::RequestBody;
-use super::trace::{self, CopyKind};
+use super::trace;
 use crate::route::{Compare, Split};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
@@ -50,12 +51,32 @@ pub(super) fn shadow(
     }
     shadow.headers.apply(headers, &exchange.values(&request_id));
     let settings = Settings { upstream: shadow.upstream, timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
-    let copy = ShadowCopy::new(exchange, ticket, ((head, span), settings, comparing), chosen.key);
+    let request = copied(exchange, request_id);
+    let copy = ShadowCopy::new(request, &exchange.client, ticket, ((head, span), settings, comparing), chosen.key);
     match body {
         RequestBody::Client(body) => {
             body.tee = Some(Box::new(Draft::new(copy, body.size_hint().exact(), shadow.max_body_bytes)));
         }
         RequestBody::Empty | RequestBody::Try(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
+    }
+}
+
+/// What the copy's line in the log and its span tell of the request.
+fn copied(exchange: &Exchange, request_id: HeaderValue) -> CopiedRequest {
+    let client = &exchange.client;
+    CopiedRequest {
+        local: Rc::clone(&exchange.local),
+        route: exchange.decided.route,
+        request_id,
+        trace_id: exchange.request.trace_id.clone(),
+        tenant: exchange.caller.tenant.clone(),
+        client_ip: exchange.request.client_ip,
+        peer: client.peer,
+        listener: client.listener.spec.name.as_str().into(),
+        method: exchange.request.method.clone(),
+        version: exchange.request.version,
+        host: exchange.request.host.normal().into(),
+        path: exchange.path().into(),
     }
 }
 

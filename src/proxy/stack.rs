@@ -12,9 +12,9 @@ use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::service::Service;
 
-use super::body::ResponseBody;
 use super::client::Client;
 use super::handle::handle;
+use super::response_body::ResponseBody;
 use crate::telemetry::Refusal;
 
 /// The body of an answer, or of the answer to a panic.

@@ -1,17 +1,7 @@
-//! Coarse timers of one worker: setting, moving and dropping one is a few plain stores. They fire at the worker's sweep,
-//! so up to two sweeps late and never early. Short deadlines, where that matters, use the runtime's own timer.
+//! The coarse timers of one worker: a slot for each, looked at by the worker's sweep.
 
 use std::cell::RefCell;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
-
-use super::expiry::SWEEP;
-use super::worker::Worker;
-
-/// Deadlines below this use a precise timer.
-const PRECISE_BELOW: Duration = Duration::from_secs(2);
+use std::task::{Context, Waker};
 
 /// A worker's coarse timers.
 #[derive(Default)]
@@ -39,93 +29,41 @@ impl Timers {
             }
         }
     }
-}
 
-/// A coarse timer. Frees its slot when dropped.
-pub(super) struct Coarse {
-    worker: Rc<Worker>,
-    slot: Option<usize>,
-    deadline_ms: u64,
-}
-
-impl Coarse {
-    /// A timer that fires `after` from now.
-    pub(super) fn new(worker: &Rc<Worker>, after: Duration) -> Self {
-        let mut timer = Self { worker: Rc::clone(worker), slot: None, deadline_ms: 0 };
-        timer.restart(after);
-        timer
+    /// A timer's deadline has moved.
+    #[inline]
+    pub(super) fn moves(&self, at: usize, deadline_ms: u64) {
+        self.0.borrow_mut().slots[at].deadline_ms = deadline_ms;
     }
 
-    /// Fires `after` from now instead.
-    pub(super) fn restart(&mut self, after: Duration) {
-        // The worker's time is that of its last sweep: one sweep more, lest it fires early.
-        let after = u64::try_from((after + SWEEP).as_millis()).unwrap_or(u64::MAX);
-        self.deadline_ms = self.worker.now_ms().saturating_add(after);
-        if let Some(at) = self.slot {
-            self.worker.timers.0.borrow_mut().slots[at].deadline_ms = self.deadline_ms;
-        }
-    }
-
-    /// Ready when the time has come.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.worker.now_ms() >= self.deadline_ms {
-            return Poll::Ready(());
-        }
-        let mut timers = self.worker.timers.0.borrow_mut();
-        let slot = Slot { deadline_ms: self.deadline_ms, waker: Some(cx.waker().clone()) };
-        match self.slot {
-            Some(at) if timers.slots[at].waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => {}
-            Some(at) => timers.slots[at] = slot,
+    /// Wakes the task of `cx` at this time. Gives the timer's slot, which it has already or gets now.
+    #[inline]
+    pub(super) fn wait(&self, slot: Option<usize>, deadline_ms: u64, cx: &Context<'_>) -> usize {
+        let mut timers = self.0.borrow_mut();
+        let slot_of = || Slot { deadline_ms, waker: Some(cx.waker().clone()) };
+        match slot {
+            Some(at) if timers.slots[at].waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => at,
+            Some(at) => {
+                timers.slots[at] = slot_of();
+                at
+            }
             None => {
                 let at = timers.free.pop().unwrap_or(timers.slots.len());
                 if at == timers.slots.len() {
-                    timers.slots.push(slot);
+                    timers.slots.push(slot_of());
                 } else {
-                    timers.slots[at] = slot;
+                    timers.slots[at] = slot_of();
                 }
-                self.slot = Some(at);
+                at
             }
         }
-        Poll::Pending
-    }
-}
-
-impl Drop for Coarse {
-    fn drop(&mut self) {
-        if let Some(at) = self.slot {
-            let mut timers = self.worker.timers.0.borrow_mut();
-            timers.slots[at] = Slot { deadline_ms: u64::MAX, waker: None };
-            timers.free.push(at);
-        }
-    }
-}
-
-/// A deadline, or none.
-pub(super) enum Deadline {
-    /// No bound.
-    Never,
-    /// A long one.
-    Coarse(Coarse),
-    /// A short one.
-    Precise(Pin<Box<tokio::time::Sleep>>),
-}
-
-impl Deadline {
-    /// A deadline `after` from now.
-    pub(super) fn new(worker: &Rc<Worker>, after: Option<Duration>) -> Self {
-        match after {
-            None => Self::Never,
-            Some(after) if after < PRECISE_BELOW => Self::Precise(Box::pin(tokio::time::sleep(after))),
-            Some(after) => Self::Coarse(Coarse::new(worker, after)),
-        }
     }
 
-    /// Ready when it has passed.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Never => Poll::Pending,
-            Self::Coarse(timer) => timer.poll(cx),
-            Self::Precise(sleep) => sleep.as_mut().poll(cx),
-        }
+    /// Frees a timer's slot.
+    #[inline]
+    pub(super) fn free(&self, at: usize) {
+        let mut timers = self.0.borrow_mut();
+        timers.slots[at] = Slot { deadline_ms: u64::MAX, waker: None };
+        timers.free.push(at);
     }
 }

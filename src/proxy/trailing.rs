@@ -11,9 +11,8 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::io::AsyncWrite as _;
 
-use super::socket::Socket;
-use super::upstream_io::write_merged;
-use super::worker::Worker;
+use super::vectored::write_merged;
+use crate::net::Socket;
 
 /// The end of a chunked body without trailers (RFC 9112 §7.1).
 const END: &[u8] = b"0\r\n\r\n";
@@ -67,9 +66,10 @@ impl Trailing {
     /// with the trailers before it.
     pub(super) fn poll_write(
         &self,
-        (stream, worker): (&mut Socket, &Worker),
+        stream: &mut Socket,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
+        scratch: &RefCell<Box<[u8]>>,
     ) -> Option<Poll<io::Result<usize>>> {
         if !self.waits.get() {
             return None;
@@ -81,7 +81,7 @@ impl Trailing {
             return None;
         }
         if total > CRLF.len() {
-            return Some(write_merged(stream, cx, (&without_last(slices, total - CRLF.len()), worker)));
+            return Some(write_merged(stream, cx, &without_last(slices, total - CRLF.len()), scratch));
         }
         let mut bytes = self.bytes.borrow_mut();
         while !bytes.is_empty() {

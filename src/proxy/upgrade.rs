@@ -11,11 +11,13 @@ use http::{Method, Response, StatusCode, Version, request};
 use http_body_util::Empty;
 use hyper::upgrade::OnUpgrade;
 
-use super::body::Source;
 use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
-use super::tunnel::{Side, Tunnel};
-use super::upgrade_request::{Asked, Upgrade, dress, is_websocket};
+use super::response_body::Source;
+use super::side::Side;
+use super::tunnel::Tunnel;
+use super::upgrade_request::{Asked, dress, is_websocket};
+use super::upgrade_state::Upgrade;
 use super::upload::Upload;
 use crate::route::Route;
 use crate::telemetry::Refusal;

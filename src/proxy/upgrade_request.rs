@@ -8,74 +8,11 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
 use super::fault::Fault;
-use super::request_body::RequestBody;
-use super::tunnel::Side;
 use super::websocket;
 use crate::telemetry::Refusal;
 
 const WEBSOCKET: &str = "websocket";
 const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
-
-/// How far the upgrade of an exchange has come. Few requests ask for one: its state is boxed.
-#[derive(Default)]
-pub(super) struct Upgrade(Option<Box<State>>);
-
-enum State {
-    /// The client asks for it.
-    Requested(Asked),
-    /// The upstream has switched protocols: its side of the tunnel.
-    Switched(Asked, Box<Side>),
-    /// The exchange is a tunnel.
-    Open,
-}
-
-impl Upgrade {
-    /// An upgrade that the client asks for.
-    pub(super) fn request(asked: Asked) -> Self {
-        Self(Some(Box::new(State::Requested(asked))))
-    }
-
-    /// What the client asks for, until the tunnel is open.
-    pub(super) fn requested(&self) -> Option<&Asked> {
-        match self.0.as_deref()? {
-            State::Requested(asked) | State::Switched(asked, _) => Some(asked),
-            State::Open => None,
-        }
-    }
-
-    /// The upstream has switched to what the client asks for.
-    pub(super) fn switch(&mut self, upstream: Side) {
-        self.0 = match self.0.take().map(|state| *state) {
-            Some(State::Requested(asked)) => Some(Box::new(State::Switched(asked, Box::new(upstream)))),
-            state @ (Some(State::Switched(..) | State::Open) | None) => state.map(Box::new),
-        };
-    }
-
-    /// The upstream's side of the tunnel, when it has switched.
-    #[inline]
-    pub(super) fn take_upstream(&mut self) -> Option<Box<Side>> {
-        if !matches!(self.0.as_deref(), Some(State::Switched(..))) {
-            return None;
-        }
-        let Some(State::Switched(asked, upstream)) = self.0.take().map(|state| *state) else { return None };
-        *self = Self::request(asked);
-        Some(upstream)
-    }
-
-    /// Opens it. Gives the stream of HTTP/2 that was asked for, if it was one.
-    pub(super) fn open(&mut self) -> Option<OnUpgrade> {
-        let state = self.0.get_or_insert_with(|| Box::new(State::Open));
-        match std::mem::replace(&mut **state, State::Open) {
-            State::Requested(asked) | State::Switched(asked, _) => asked.stream,
-            State::Open => None,
-        }
-    }
-
-    /// Whether the exchange is a tunnel.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.0.as_deref(), Some(State::Open))
-    }
-}
 
 /// What a request asks for besides an answer.
 #[derive(Debug)]
@@ -123,6 +60,11 @@ impl Asked {
         self.stream.is_some()
     }
 
+    /// The stream of HTTP/2 that is asked for, if it is one.
+    pub(super) fn into_stream(self) -> Option<OnUpgrade> {
+        self.stream
+    }
+
     /// What answers the key of an HTTP/1.1 client.
     pub(super) fn accept(&self) -> Option<HeaderValue> {
         self.key.as_ref().map(websocket::accept)
@@ -161,7 +103,7 @@ impl Asked {
 }
 
 /// Gives a request that asks to switch the form of HTTP/2.
-pub(super) fn for_h2(request: &mut Request<RequestBody>) {
+pub(super) fn for_h2<B>(request: &mut Request<B>) {
     if request.headers_mut().remove(header::UPGRADE).is_none() {
         return;
     }
@@ -173,7 +115,7 @@ pub(super) fn for_h2(request: &mut Request<RequestBody>) {
 
 /// Gives what [`for_h2`] has changed the form of HTTP/1.1 again. There, a CONNECT would ask for a tunnel to anywhere: none
 /// is ever sent.
-pub(super) fn for_h1(request: &mut Request<RequestBody>, asked: Option<&Asked>) -> Result<(), Fault> {
+pub(super) fn for_h1<B>(request: &mut Request<B>, asked: Option<&Asked>) -> Result<(), Fault> {
     if request.method() != Method::CONNECT {
         return Ok(());
     }

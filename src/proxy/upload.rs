@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use super::budget::{BodyAhead, Room};
-use super::patience::Pace;
+use super::pace::Pace;
 use super::sending::Sending;
 use super::trailing::Trailing;
 

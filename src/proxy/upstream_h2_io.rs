@@ -1,21 +1,19 @@
 //! The byte stream of an HTTP/2 connection to an upstream. What the other side says of the connection as a whole, its
 //! settings and its leaving, is noticed on the way, and trailers that h2 would mistake for good ones are made bad ones.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::h2_peer::H2PeerState;
 use super::header_blocks::{END_HEADERS, END_STREAM, HeaderBlocks};
-use super::socket::Socket;
-use super::upstream_tls::{is_refusal, poll_refused};
 use super::worker::Worker;
+use crate::net::{Socket, is_refusal};
 
 const FRAME_HEADER_BYTES: usize = 9;
 /// Where its flags stand.
@@ -51,70 +49,10 @@ pub(super) struct UpstreamH2Io {
     ready: usize,
 }
 
-/// What the other side has said of the connection.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    streams_max: Cell<Option<u32>>,
-    connects: Cell<bool>,
-    settled: Cell<bool>,
-    leaving: Cell<bool>,
-    ended: Cell<bool>,
-    anything: Cell<bool>,
-    refused: Cell<bool>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Said {
-    /// How many streams there may be at a time.
-    pub(super) fn streams_max(&self) -> usize {
-        self.streams_max.get().and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX)
-    }
-
-    /// Whether a stream may be asked to become something else than HTTP (RFC 8441 §3).
-    pub(super) fn connects(&self) -> bool {
-        self.connects.get()
-    }
-
-    /// Whether no more streams are taken.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.leaving.get()
-    }
-
-    /// Waits until the other side has told its settings, how many streams it takes among them: says whether it has,
-    /// before the connection ended. Cancel safe.
-    pub(super) async fn settled(&self) -> bool {
-        poll_fn(|cx| {
-            if self.settled.get() || self.ended.get() {
-                return Poll::Ready(self.settled.get());
-            }
-            *self.waiting.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Whether anything was said at all.
-    pub(super) fn is_anything(&self) -> bool {
-        self.anything.get()
-    }
-
-    /// Whether it refused us, under TLS.
-    pub(super) fn is_refusal(&self) -> bool {
-        self.refused.get()
-    }
-
-    fn is_now(&self, fact: &Cell<bool>) {
-        fact.set(true);
-        if let Some(waker) = self.waiting.take() {
-            waker.wake();
-        }
-    }
-}
-
 /// Follows the frames that an upstream sends.
 #[derive(Debug, Default)]
 struct Frames {
-    said: Rc<Said>,
+    said: Rc<H2PeerState>,
     /// The setting that is being read, when the frame under way has the other side's settings.
     setting: Option<[u8; SETTING_BYTES]>,
     header: [u8; FRAME_HEADER_BYTES],
@@ -251,8 +189,8 @@ impl Frames {
 
 impl UpstreamH2Io {
     /// Wraps a connection, and gives what the other side will say of it.
-    pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Said>) {
-        let said = Rc::new(Said::default());
+    pub(super) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<H2PeerState>) {
+        let said = Rc::new(H2PeerState::default());
         let frames = Box::new(Frames { said: Rc::clone(&said), ..Frames::default() });
         (Self { stream, worker: Rc::clone(worker), frames, held: BytesMut::new(), ready: 0 }, said)
     }
@@ -261,7 +199,7 @@ impl UpstreamH2Io {
 impl UpstreamH2Io {
     /// What was written, or why not.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Err(_))) && ready!(poll_refused(&mut self.stream, cx)) {
+        if matches!(written, Poll::Ready(Err(_))) && ready!(self.stream.poll_refused(cx)) {
             self.frames.said.refused.set(true);
         }
         written

@@ -18,13 +18,11 @@ use super::answers::{Answers, Expected};
 use super::client::Client;
 use super::early::is_wanted;
 use super::raw_query::RawLine;
-use super::socket::Socket;
 use super::trailing::Trailing;
-use super::upstream_tls::{is_refusal, poll_refused};
+use super::vectored::write_merged;
 use super::worker::Worker;
+use crate::net::{Socket, is_refusal};
 
-/// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
-const MERGED_BYTES_MAX: usize = 4096;
 /// Fields of an informational head.
 const FIELDS_MAX: usize = 100;
 /// The kinds of records that a server of TLS answers cleartext with (RFC 8446 §5.1); their version follows.
@@ -150,7 +148,7 @@ impl UpstreamIo {
     fn poll_own(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
         let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
         let line = self.poll_line(cx, first);
-        line.or_else(|| self.hints.trailing.poll_write((self.stream.inner_mut(), &self.worker), cx, slices))
+        line.or_else(|| self.hints.trailing.poll_write(self.stream.inner_mut(), cx, slices, &self.worker.scratch))
     }
 
     /// Writes a request line as the client wrote it, where hyper writes another one.
@@ -177,7 +175,7 @@ impl UpstreamIo {
 
     /// What was written, or why not.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Err(_))) && ready!(poll_refused(self.stream.inner_mut(), cx)) {
+        if matches!(written, Poll::Ready(Err(_))) && ready!(self.stream.inner_mut().poll_refused(cx)) {
             self.hints.refused.set(true);
         }
         written
@@ -246,7 +244,7 @@ impl Write for UpstreamIo {
         let this = self.get_mut();
         let written = match this.poll_own(cx, slices) {
             Some(written) => written,
-            None => write_merged(this.stream.inner_mut(), cx, (slices, &this.worker)),
+            None => write_merged(this.stream.inner_mut(), cx, slices, &this.worker.scratch),
         };
         this.written(cx, written)
     }
@@ -262,27 +260,4 @@ impl Write for UpstreamIo {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self.get_mut().stream.inner_mut()).poll_shutdown(cx)
     }
-}
-
-/// Writes slices: few bytes in one piece, many as they are.
-pub(super) fn write_merged(
-    stream: &mut Socket,
-    cx: &mut Context<'_>,
-    (slices, worker): (&[io::IoSlice<'_>], &Worker),
-) -> Poll<io::Result<usize>> {
-    let stream = Pin::new(stream);
-    if let [only] = slices {
-        return stream.poll_write(cx, only);
-    }
-    let total: usize = slices.iter().map(|slice| slice.len()).sum();
-    if total > MERGED_BYTES_MAX {
-        return stream.poll_write_vectored(cx, slices);
-    }
-    let mut scratch = worker.scratch.borrow_mut();
-    let mut at = 0;
-    for slice in slices {
-        scratch[at..at + slice.len()].copy_from_slice(slice);
-        at += slice.len();
-    }
-    stream.poll_write(cx, &scratch[..total])
 }

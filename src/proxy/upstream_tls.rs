@@ -1,84 +1,45 @@
-//! TLS with upstreams: the handshake, and that it failed, counted and told.
+//! TLS with upstreams: that it failed, counted and told.
 
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use rustls::Error;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::fault::Fault;
 use super::pool::{EndpointPool, UpstreamPool};
-use super::socket::Socket;
 use super::worker::Worker;
 use crate::telemetry::{News, TlsFailure};
-use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown, tls_error};
+use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown};
 
-/// Shakes hands on a connection that was just opened, within the time that is left for it.
-pub(super) async fn secure(
-    worker: &Rc<Worker>,
-    (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool),
-    (stream, dial, left): (TcpStream, &Dial, Duration),
-) -> Result<Socket, Fault> {
-    let connector = TlsConnector::from(Arc::clone(dial.config()));
-    let who = who(endpoint, dial.name());
-    let (failure, cause) = match tokio::time::timeout(left, connector.connect(dial.name().clone(), stream)).await {
-        Ok(Ok(stream)) => {
-            upstream.meter(worker.index).tls_handshakes.inc();
-            return Ok(Socket::Tls(Box::new(TlsStream::Client(stream))));
-        }
-        Ok(Err(error)) => {
-            let (failure, cause) = handshake(upstream, &who).told(&error);
-            let failure = match failure {
-                ClientHandshakeFailure::Certificate => TlsFailure::Certificate,
-                ClientHandshakeFailure::Protocol => TlsFailure::Protocol,
-                ClientHandshakeFailure::Alert => TlsFailure::Alert,
-            };
-            (failure, cause)
-        }
-        Err(_) => {
-            let within = upstream.upstream.connect_timeout;
-            (
-                TlsFailure::Timeout,
-                format!("{who} did not finish the TLS handshake within {within:?} (`connect_timeout`)"),
-            )
-        }
+/// Counts and tells that a handshake has failed.
+pub(super) fn handshake_failed(
+    worker: &Worker,
+    upstream: &Rc<UpstreamPool>,
+    endpoint: &EndpointPool,
+    error: &io::Error,
+) -> Fault {
+    let (failure, cause) = handshake(upstream, &who(endpoint)).told(error);
+    let (failure, fault) = match failure {
+        ClientHandshakeFailure::Certificate => (TlsFailure::Certificate, Fault::TlsCertificate),
+        ClientHandshakeFailure::Protocol => (TlsFailure::Protocol, Fault::TlsProtocol),
+        ClientHandshakeFailure::Alert => (TlsFailure::Alert, Fault::TlsAlert),
     };
-    upstream.meter(worker.index).connect_failures.inc();
     note(worker, (upstream, endpoint), (failure, cause));
-    Err(match failure {
-        TlsFailure::Certificate => Fault::TlsCertificate,
-        TlsFailure::Protocol => Fault::TlsProtocol,
-        TlsFailure::Alert => Fault::TlsAlert,
-        TlsFailure::Timeout => Fault::TlsTimeout,
-    })
+    fault
 }
 
-/// Whether reading has failed because the other side has refused us with an alert, as it can after the handshake too: in
-/// TLS 1.3 it looks at our certificate when we have finished already.
-pub(super) fn is_refusal(error: &io::Error) -> bool {
-    matches!(tls_error(error), Some(Error::AlertReceived(_)))
+/// Counts and tells that a handshake has taken too long.
+pub(super) fn handshake_timed_out(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool) -> Fault {
+    let (who, within) = (who(endpoint), upstream.upstream.connect_timeout);
+    let cause = format!("{who} did not finish the TLS handshake within {within:?} (`connect_timeout`)");
+    note(worker, (upstream, endpoint), (TlsFailure::Timeout, cause));
+    Fault::TlsTimeout
 }
 
-/// Whether writing has failed because of that: the alert lies unread, or is not known yet to lie there, which is when to
-/// ask again.
-pub(super) fn poll_refused(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<bool> {
-    let Socket::Tls(stream) = socket else { return Poll::Ready(false) };
-    let mut unread = [0; 512];
-    let mut buffer = ReadBuf::new(&mut unread);
-    Pin::new(stream).poll_read(cx, &mut buffer).map(|read| read.is_err_and(|error| is_refusal(&error)))
-}
-
-/// Counts and tells such a refusal.
+/// Counts and tells that the upstream has refused us after the handshake (see [`crate::net::is_refusal`]).
 pub(super) fn note_refusal(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool)) {
-    let Some(dial) = &endpoint.endpoint.tls else { return };
-    let cause = handshake(upstream, &who(endpoint, dial.name())).refused_after();
+    let cause = handshake(upstream, &who(endpoint)).refused_after();
     note(worker, (upstream, endpoint), (TlsFailure::Alert, cause));
 }
 
@@ -98,8 +59,10 @@ fn note(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool
 }
 
 /// An endpoint for people: its address, and its name where that says more.
-fn who(endpoint: &EndpointPool, name: &ServerName<'_>) -> String {
+fn who(endpoint: &EndpointPool) -> String {
     let address = endpoint.endpoint.address;
-    let says_more = matches!(name, ServerName::DnsName(_)) && *endpoint.endpoint.name != *address.to_string();
+    let is_for_name = |dial: &Arc<Dial>| matches!(dial.name(), ServerName::DnsName(_));
+    let says_more =
+        endpoint.endpoint.tls.as_ref().is_some_and(is_for_name) && *endpoint.endpoint.name != *address.to_string();
     if says_more { format!("{address} ({})", endpoint.endpoint.name) } else { address.to_string() }
 }

@@ -20,7 +20,7 @@ use super::open_streams::OpenStreams;
 use super::pool::Pools;
 use super::sending::LastBegun;
 use super::share::Shares;
-use super::stalled::Stalled;
+use super::stalled::{Scarce, Stalled};
 use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
@@ -200,7 +200,8 @@ impl Worker {
         self.wall.set((now, self.clock.wall()));
         let now_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         let last_ms = self.now_ms.replace(now_ms);
-        self.stalled.shed(self);
+        let scarce = || if self.budget.is_short() { Scarce::Memory } else { Scarce::Connections(self.pools.crowded()) };
+        self.stalled.shed(&self.watchlist, now_ms, self.meter(), scarce);
         self.watchlist.sweep(now_ms);
         self.timers.sweep(now_ms);
         self.open_streams.sweep(now_ms);

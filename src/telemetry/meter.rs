@@ -27,6 +27,11 @@ impl Counter {
     }
 }
 
+/// The counts of several writers as one.
+pub(super) fn sum<'a>(counters: impl Iterator<Item = &'a Counter>) -> u64 {
+    counters.map(Counter::value).sum()
+}
+
 /// A figure that goes up and down. One writer.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);

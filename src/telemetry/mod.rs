@@ -2,9 +2,11 @@
 //! one place that names metrics.
 
 mod access;
+pub mod control;
 mod distinct;
 mod explained;
 pub mod exposition;
+mod family;
 mod grpc;
 mod ink;
 mod latencies;
@@ -13,13 +15,13 @@ mod log;
 mod log_buffer;
 mod meter;
 mod process;
+mod recorder;
 mod sample;
 mod screen;
 mod series;
 mod shadow;
 mod short;
 mod status_class;
-mod text;
 mod tls;
 mod traces;
 mod upstream_tls;
@@ -35,6 +37,7 @@ pub use log::{FILTER_VARIABLE, init_tracing};
 pub use log_buffer::LogBuffer;
 pub use meter::{Counter, Gauge, Histogram, PerWorker};
 pub use process::{Process, memory_bytes};
+pub use recorder::{ControlRecorder, CountedFamilies};
 pub use sample::{Drawn, FIRSTS, Room, Sample, Sampled};
 pub use screen::{Medium, Screen, Size, WRAP, columns};
 pub use series::{

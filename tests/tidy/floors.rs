@@ -29,7 +29,8 @@ const ROOMS: &[Room] = &[
     room("telemetry", 2, &[]),
     room("tls", 2, &[]),
     room("identity", 2, &["clock", "drain"]),
-    // Leaves.
+    // Leaves. That net is one lets telemetry connect to collectors.
+    room("net", 1, &[]),
     room("route", 1, &[]),
     room("stats", 1, &[]),
     room("retry", 1, &[]),
@@ -54,7 +55,7 @@ const IMPURE: &[(&str, &str)] = &[
     ("std::env", "config reads the environment: take the value as an argument"),
     ("std::thread", "threads belong to app: take what they share as an argument"),
     ("std::process", "return an error: only main ends the process"),
-    ("std::net::TcpStream", "sockets belong to proxy"),
+    ("std::net::TcpStream", "sockets belong to proxy and net"),
     ("std::net::TcpListener", "sockets belong to proxy and control"),
     ("std::net::UdpSocket", "sockets belong to control"),
     ("std::time::Instant", "clocks are read in clock.rs: take `now` as an argument"),
@@ -192,6 +193,26 @@ pub fn publishers(file: &Source) -> Vec<Finding> {
         .collect()
 }
 
+/// What opens an outgoing connection over TCP, or makes TLS of one.
+const OPENERS: &[&str] = &["TcpStream::connect", "TcpStream::connect_timeout", "TcpSocket", "TlsConnector"];
+
+/// Outgoing connections that are opened outside of net. Tests may: they stand for clients.
+pub fn connections(file: &Source) -> Vec<Finding> {
+    if file.room() == "net" {
+        return Vec::new();
+    }
+    let openers = OPENERS.iter().flat_map(|opener| words(&file.code, opener).map(move |at| (at, opener)));
+    openers
+        .filter(|(at, _)| !file.is_test(*at))
+        .map(|(at, opener)| {
+            file.at(
+                at,
+                format!("`{opener}`: connections are opened in net/: `net::connector(within).oneshot(destination)`"),
+            )
+        })
+        .collect()
+}
+
 /// Every top-level module that is named through `crate::`, `pointsman::` or enough `super::`.
 fn named_rooms(file: &Source) -> Vec<(usize, &str)> {
     let code = file.code.as_str();
@@ -215,7 +236,7 @@ fn named_rooms(file: &Source) -> Vec<(usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{imports, metric_names, publishers, purity};
+    use super::{connections, imports, metric_names, publishers, purity};
     use crate::source::Source;
 
     fn climbs(path: &str, text: &str) -> usize {
@@ -288,6 +309,18 @@ mod tests {
         assert_eq!(count("src/snapshot.rs", "/// store.publish(next)\npub fn publish(&self, next: Snapshot) {}"), 0);
         assert_eq!(count("src/control/a.rs", "self.publish_generation(next);"), 0);
         assert_eq!(count("src/proxy/a.rs", "#[cfg(test)]\nmod tests {\n    fn a() { store.publish(b); }\n}\n"), 0);
+    }
+
+    #[test]
+    fn connections_beside_the_connector_are_found() {
+        let count = |path, text| connections(&Source::new(path, text)).len();
+        assert_eq!(count("src/cli/a.rs", "let stream = TcpStream::connect((host, port)).await?;"), 1);
+        assert_eq!(count("src/control/a.rs", "let stream = std::net::TcpStream::connect_timeout(&to, limit)?;"), 1);
+        assert_eq!(count("src/proxy/a.rs", "use tokio::net::{TcpSocket, TcpStream};"), 1);
+        assert_eq!(count("src/telemetry/a.rs", "let connector = TlsConnector::from(config);"), 1);
+        assert_eq!(count("src/net/connector.rs", "let stream = TcpStream::connect(address).await?;"), 0);
+        assert_eq!(count("src/proxy/a.rs", "// TcpStream::connect\nfn serve(stream: TcpStream) {}"), 0);
+        assert_eq!(count("src/app/tests/a.rs", "TcpStream::connect(address).unwrap();"), 0);
     }
 
     #[test]

@@ -65,6 +65,30 @@ fn follows_answers_and_keeps_the_last_good_one() {
 }
 
 #[test]
+fn lookups_are_counted_while_their_name_is_wanted() {
+    let told = Arc::new(Told::default());
+    told.tell("v1.internal", &["10.0.0.1"]);
+    let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://v1.internal:81"));
+    let mut options = folder.options();
+    options.resolver = Arc::clone(&told) as Arc<dyn Resolve>;
+    let app = start(&options).expect("started");
+    told.tell("v1.internal", &[]);
+    let lookups = || app.status()["names"]["v1.internal"].clone();
+    eventually("a lookup fails", || lookups()["failed"].as_u64() >= Some(1));
+    assert!(lookups()["succeeded"].as_u64() >= Some(1), "the first answer is counted: {}", lookups());
+    let metrics = get(&app, "/metrics").body;
+    for outcome in ["failed", "succeeded"] {
+        let line = format!("pointsman_dns_resolutions_total{{name=\"v1.internal\",outcome=\"{outcome}\"}} ");
+        let count = metrics.lines().find_map(|text| text.strip_prefix(&line)).and_then(|count| count.parse().ok());
+        assert!(count >= Some(1_u64), "{outcome}: {metrics}");
+    }
+    folder.write("routes.toml", &file(5));
+    assert_eq!(app.reload().name(), "applied");
+    let metrics = get(&app, "/metrics").body;
+    assert!(!metrics.contains("v1.internal") && !metrics.contains("pointsman_dns_resolutions_total"), "{metrics}");
+}
+
+#[test]
 fn a_name_that_does_not_resolve_does_not_prevent_the_start() {
     let told = Arc::new(Told::default());
     let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://late.internal:81"));

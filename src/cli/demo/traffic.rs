@@ -8,8 +8,10 @@ use http::{Request, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tower::ServiceExt as _;
+
+use crate::net::{self, Destination};
 
 /// How many callers there are; each has its own `uid` cookie.
 const CALLERS: u32 = 200;
@@ -19,6 +21,8 @@ const LINES: u32 = 25;
 const API_EVERY: u32 = 5;
 /// Between two requests on one connection: 50 requests a second in all.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Bound on the time to connect.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Starts the callers on the current local set. They go on until it ends.
 pub(super) fn start(proxy: SocketAddr) {
@@ -47,8 +51,8 @@ async fn talk(proxy: SocketAddr, line: u32) {
 }
 
 async fn connect(proxy: SocketAddr) -> Option<SendRequest<Empty<Bytes>>> {
-    let stream = TcpStream::connect(proxy).await.ok()?;
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let socket = net::connector(PATIENCE).oneshot(Destination::address(proxy)).await.ok()?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.ok()?;
     tokio::task::spawn_local(connection);
     Some(sender)
 }

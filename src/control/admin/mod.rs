@@ -7,9 +7,11 @@ mod explain;
 mod format;
 mod listener;
 mod origin;
+mod push;
 mod scrape;
 mod shadow;
 mod status;
 
 pub(super) use listener::{Admin, Prepared};
+pub(super) use push::{push_last, push_regularly};
 pub use status::status;

@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use super::experiment::{Judged, judge};
 use crate::control::ledger::Ledger;
-use crate::control::outcome::Outcome;
-use crate::drain::Phase;
 use crate::route::{Route, Variant};
 use crate::snapshot::{Listener, Snapshot};
 use crate::stats::Fairness;
-use crate::telemetry::exposition::{Certificate, Control, Findings, Scrape, Share, Shares, Upstream, Weighted, expose};
+use crate::telemetry::exposition::{Certificate, Findings, Scrape, Share, Shares, Upstream, Weighted, expose};
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
 
 /// The text of a scrape.
 pub(super) fn text(ledger: &Ledger) -> String {
+    facts(ledger, |scrape| expose(scrape, Process::read().as_ref()))
+}
+
+/// Gathers the facts, and gives them to `take`.
+pub(super) fn facts<T>(ledger: &Ledger, take: impl FnOnce(Scrape<'_>) -> T) -> T {
     let snapshot = ledger.snapshot();
     let mut variants = Vec::new();
     for ((id, _), state) in snapshot.rules.numbered().zip(&*snapshot.routes) {
@@ -43,9 +46,11 @@ pub(super) fn text(ledger: &Ledger) -> String {
         findings: ledger.judge.findings(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
         certificates: certificates(ledger, &snapshot.listeners),
-        control: control(ledger, snapshot.generation.0),
+        generation: snapshot.generation.0,
+        spans: ledger.spans.by_outcome(),
+        counted: ledger.recorder.read(),
     };
-    expose(scrape, Process::read().as_ref())
+    take(scrape)
 }
 
 fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
@@ -101,25 +106,4 @@ fn certificates(ledger: &Ledger, listeners: &[Arc<Listener>]) -> Vec<Certificate
         twin
     });
     all
-}
-
-fn control(ledger: &Ledger, generation: u64) -> Control {
-    let pages = ledger.pages();
-    let rejected = pages.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::Rejected(_)));
-    let lookups = pages.names.iter().map(|(name, resolution)| {
-        let counts = [resolution.succeeded, resolution.failed];
-        (name.clone(), counts)
-    });
-    Control {
-        generation,
-        last_reload_succeeded: !rejected,
-        applied_at: pages.applied_at,
-        reloads: Outcome::NAMES.into_iter().zip(pages.reloads).collect(),
-        lookups: lookups.collect(),
-        phase: pages.phase.unwrap_or(Phase::Running),
-        log_lines_lost: pages.log_lines_lost,
-        hand_overs_failed: pages.hand_overs_failed,
-        worker_stalls: pages.worker_stalls,
-        spans: ledger.spans.by_outcome(),
-    }
 }

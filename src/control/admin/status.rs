@@ -14,6 +14,7 @@ use crate::drain::Phase;
 use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, VariantId};
 use crate::snapshot::{EndpointState, Listener, Snapshot};
 use crate::telemetry::UpstreamMeter;
+use crate::telemetry::control::lookups;
 use crate::tls::Server;
 
 /// The status as JSON, as `/status` gives it.
@@ -45,10 +46,11 @@ pub fn status(ledger: &Ledger) -> Value {
         "routes": routes(&snapshot, &pages.baselines),
         "upstreams": upstreams(&snapshot),
         "names": pages.names.iter().map(|(name, resolution)| {
+            let lookups = lookups(&ledger.recorder, name);
             (name.clone(), json!({
                 "addresses": resolution.addresses,
-                "succeeded": resolution.succeeded,
-                "failed": resolution.failed,
+                "succeeded": lookups.succeeded,
+                "failed": lookups.failed,
                 "error": resolution.error,
             }))
         }).collect::<serde_json::Map<_, _>>(),

@@ -13,6 +13,7 @@ use super::taker::{VARIABLE, VERSION};
 use super::talk::{Attempt, HandingOver, Offer, Verdict, converse, ended};
 use crate::control::system::State;
 use crate::drain::Phase;
+use crate::telemetry;
 
 /// Variables that mean this process and not the next one.
 const OURS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
@@ -47,11 +48,8 @@ impl Controller {
 
     fn not_handed_over(&mut self, why: &str) {
         tracing::error!("hand-over failed, this process continues to serve: {}", why.trim_end());
-        {
-            let mut pages = self.ledger.pages();
-            pages.hand_overs_failed += 1;
-            pages.hand_over_failure = Some(why.trim_end().to_owned());
-        }
+        telemetry::control::hand_over_failed();
+        self.ledger.pages().hand_over_failure = Some(why.trim_end().to_owned());
         self.notify.tell(State::Ready, Some("serving; the last hand-over failed"));
     }
 

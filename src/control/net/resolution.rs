@@ -38,11 +38,7 @@ impl Answer {
 /// What a name resolved to.
 #[derive(Clone, Debug, Default)]
 pub struct Resolution {
-    /// Lookups that gave an answer.
-    pub succeeded: u64,
-    /// Lookups that did not.
-    pub failed: u64,
-    /// Why the last one did not; nothing when it did.
+    /// Why the last lookup gave no answer; nothing when it gave one.
     pub error: Option<String>,
     /// The last good answer.
     pub addresses: Vec<IpAddr>,
@@ -74,7 +70,6 @@ impl Resolution {
     pub(in crate::control) fn note(&mut self, answered: &Answered) -> News {
         match answered {
             Ok(answer) => {
-                self.succeeded += 1;
                 let failed = self.error.take().is_some();
                 if self.addresses != answer.addresses {
                     self.addresses.clone_from(&answer.addresses);
@@ -83,7 +78,6 @@ impl Resolution {
                 if failed { News::Again } else { News::None }
             }
             Err(error) => {
-                self.failed += 1;
                 let fresh = self.error.as_deref().is_none_or(|known| known == NO_ANSWER_YET && error != known);
                 self.error = Some(error.clone());
                 match (fresh, self.addresses.is_empty()) {
@@ -122,7 +116,6 @@ mod tests {
         ] {
             assert_eq!(resolution.note(&answered), news, "{answered:?}");
         }
-        assert_eq!((resolution.succeeded, resolution.failed), (4, 7));
         assert_eq!((resolution.addresses.len(), resolution.error), (1, None));
     }
 

@@ -11,6 +11,7 @@ use crate::control::hand_over::Attempt;
 use crate::control::outcome::Cause;
 use crate::drain::Phase;
 use crate::snapshot::ListeningSocket;
+use crate::telemetry;
 
 /// How long workers go on accepting from the queue of a socket before it is closed.
 const LAST_ACCEPTS: Duration = Duration::from_millis(50);
@@ -65,6 +66,7 @@ impl Controller {
 
     pub(in crate::control) fn advance(&self, phase: Phase) {
         self.ledger.pages().phase = Some(phase);
+        telemetry::control::phase(phase);
         self.drain.advance(phase);
     }
 

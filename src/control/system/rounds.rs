@@ -4,15 +4,16 @@ use super::notify::State;
 use crate::control::controller::Controller;
 use crate::control::outcome::Cause;
 use crate::drain::Phase;
+use crate::telemetry;
 
 impl Controller {
     /// `ended` workers have ended.
     pub(in crate::control) fn watchdog(&mut self, ended: usize) {
         self.retired.bury();
         self.revisit();
+        telemetry::control::log_lines_lost(self.log.lines_lost());
         {
             let mut pages = self.ledger.pages();
-            pages.log_lines_lost = self.log.lines_lost();
             if ended > pages.workers_lost && self.stopping.phase() < Phase::Draining {
                 tracing::error!(ended, "worker ended: restart the process");
             }
@@ -21,7 +22,7 @@ impl Controller {
         let stuck = self.ledger.stuck();
         match stuck {
             Some((worker, silence)) if !self.stuck => {
-                self.ledger.pages().worker_stalls += 1;
+                telemetry::control::worker_stalled();
                 tracing::error!(worker, silence_s = silence.as_secs(), "worker stuck");
             }
             None if self.stuck => tracing::info!("workers run again"),

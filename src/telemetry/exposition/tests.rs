@@ -1,10 +1,21 @@
 //! A whole scrape against the text that it should be, and the rules that every metric keeps.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::counted::pass_on;
+use super::text::Text;
 use super::*;
+use crate::drain::Phase;
 use crate::route::Reason;
-use crate::telemetry::{Fallback, HandshakeFailure, Labels, Refusal, ShadowBytes, ShadowDrop, ShadowEnd};
+use crate::telemetry::control::{self, ReloadLabel};
+use crate::telemetry::family::CountedValue;
+use crate::telemetry::{
+    ControlRecorder, CountedFamilies, Fallback, HandshakeFailure, Labels, ListenerMeter, PerWorker, Process,
+    ReasonLabel, Refusal, Registry, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass, UpstreamSeries,
+    VariantSeries, WorkerMeter,
+};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -23,19 +34,22 @@ fn certificate() -> Certificate {
     Certificate { listener, name, seconds_left: 7_776_000, stale: 1 }
 }
 
-fn control() -> Control {
-    Control {
-        generation: 7,
-        last_reload_succeeded: true,
-        applied_at: Duration::from_millis(1_763_693_797_042),
-        reloads: vec![("unchanged", 1), ("applied", 6), ("rejected", 0)],
-        lookups: vec![("v1.internal".to_owned(), [3, 1])],
-        phase: Phase::Running,
-        log_lines_lost: 4,
-        hand_overs_failed: 1,
-        worker_stalls: 2,
-        spans: [("dropped", 3), ("exported", 5), ("failed", 0)],
+/// What the control plane has counted.
+fn counted() -> CountedFamilies {
+    let recorder = ControlRecorder::default();
+    let _here = recorder.record_here();
+    control::begin();
+    control::reloaded(ReloadLabel::Unchanged);
+    (0..6).for_each(|_| control::reloaded(ReloadLabel::Applied));
+    control::applied(Duration::from_millis(1_763_693_797_042));
+    for answered in [Err(()), Ok(()), Ok(()), Ok(())] {
+        control::looked_up("v1.internal", &answered);
     }
+    control::phase(Phase::Running);
+    control::log_lines_lost(4);
+    control::hand_over_failed();
+    (0..2).for_each(|_| control::worker_stalled());
+    recorder.read()
 }
 
 fn sample(route: &str, mismatch: Option<bool>) -> Shares<'_> {
@@ -47,7 +61,6 @@ fn sample(route: &str, mismatch: Option<bool>) -> Shares<'_> {
     Shares { route, since, variants: variants.into(), mismatch, evidence_log10: 4.25 }
 }
 
-/// A scrape of a proxy with two workers, to which a little has happened.
 /// Two shadows, one of them never used.
 fn shadows(registry: &Registry) -> [ShadowSeries; 2] {
     let both =
@@ -69,7 +82,8 @@ fn findings() -> Findings {
     Findings { route, upstream, fields, mismatch: Some(0.25), mismatch_upper: 0.375 }
 }
 
-fn scrape() -> String {
+/// The facts of a proxy with two workers, to which a little has happened.
+fn facts<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
     let mut registry = Registry::new(2);
     // Elsewhere by the machine's memory.
     registry.shadow_bytes = ShadowBytes::new(1 << 20).into();
@@ -125,8 +139,14 @@ fn scrape() -> String {
         findings: vec![findings()],
         listeners: vec![("http", &connections)],
         certificates: vec![certificate()],
-        control: control(),
+        generation: 7,
+        spans: [("dropped", 3), ("exported", 5), ("failed", 0)],
+        counted: counted(),
     };
+    take(scrape)
+}
+
+fn scrape() -> String {
     let process = Process {
         cpu: Duration::from_millis(1_230),
         resident_bytes: 1_048_576,
@@ -136,7 +156,7 @@ fn scrape() -> String {
         open_files_max: Some(1_024),
         started_at: Duration::from_secs(1_763_693_000),
     };
-    expose(scrape, Some(&process))
+    facts(|scrape| expose(scrape, Some(&process)))
 }
 
 #[test]
@@ -179,4 +199,74 @@ fn every_metric_keeps_the_rules() {
         }
     }
     assert!(!text.contains("never"), "what was never used is left out");
+}
+
+/// The series of a recorder as lines, without the sums of histograms and what is longer than their last bound.
+fn exact_lines(text: &str) -> BTreeSet<&str> {
+    let inexact = |line: &&str| line.contains("_sum{") || line.contains("le=\"30\"") || line.starts_with("process_");
+    text.lines().filter(|line| !line.starts_with('#') && !inexact(line)).collect()
+}
+
+#[test]
+fn another_recorder_gets_what_a_scrape_tells() {
+    let recorder = Arc::new(ControlRecorder::default());
+    let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
+    // A second time, nothing more has happened.
+    facts(|scrape| pusher.push(scrape));
+    facts(|scrape| pusher.push(scrape));
+    let mut text = Text::default();
+    recorder.read().into_rest().into_iter().for_each(|family| pass_on(&mut text, Some(family)));
+    assert_eq!(exact_lines(&text.into_string()), exact_lines(&scrape()));
+}
+
+#[test]
+fn durations_are_passed_on_as_they_come_and_anew_when_a_series_was_gone() {
+    let recorder = Arc::new(ControlRecorder::default());
+    let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
+    let registry = Registry::new(1);
+    let push = |upstreams: &[&UpstreamSeries]| {
+        let upstreams = upstreams.iter().map(|series| Upstream { series, endpoints: 1 }).collect();
+        pusher.push(Scrape { upstreams, ..nothing(&registry) });
+        let family = recorder.read().take("pointsman_upstream_latency_seconds").expect("a family");
+        let durations = |value: &CountedValue| match value {
+            CountedValue::Durations(folded) => (folded.counts[4], folded.counts[17], folded.sum_us),
+            CountedValue::Figure(_) => panic!("not a histogram: {value:?}"),
+        };
+        family.series.first().map(|(_, value)| durations(value))
+    };
+    let record = |series: &UpstreamSeries, took_ms: u64| {
+        series.meters.of(0).latency.record(Duration::from_millis(took_ms));
+    };
+    let series = UpstreamSeries::new("v1", 1);
+    record(&series, 4);
+    assert_eq!(push(&[&series]), Some((1, 0, 5_000)));
+    assert_eq!(push(&[&series]), Some((1, 0, 5_000)));
+    record(&series, 4);
+    record(&series, 4);
+    assert_eq!(push(&[&series]), Some((3, 0, 15_000)));
+    assert_eq!(push(&[]), Some((3, 0, 15_000)), "the recorder keeps what it has");
+    let next = UpstreamSeries::new("v1", 1);
+    record(&next, 4);
+    assert_eq!(push(&[&next]), Some((4, 0, 20_000)), "after a pause");
+    let next = UpstreamSeries::new("v1", 1);
+    record(&next, 1);
+    assert_eq!(push(&[&next]), Some((4, 0, 21_000)), "without one");
+}
+
+/// A scrape of nothing.
+fn nothing(registry: &Registry) -> Scrape<'_> {
+    Scrape {
+        registry,
+        now: registry.started,
+        variants: Vec::new(),
+        samples: Vec::new(),
+        upstreams: Vec::new(),
+        shadows: Vec::new(),
+        findings: Vec::new(),
+        listeners: Vec::new(),
+        certificates: Vec::new(),
+        generation: 1,
+        spans: [("dropped", 0), ("exported", 0), ("failed", 0)],
+        counted: CountedFamilies::default(),
+    }
 }

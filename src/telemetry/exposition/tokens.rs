@@ -1,16 +1,16 @@
 //! The metrics of tokens that tell who callers are.
 
-use super::Scrape;
+use super::scrape::Scrape;
 use crate::route::TokenFault;
-use crate::telemetry::text::{Kind, Text};
+use crate::telemetry::family::{FamilySink, MetricKind};
 
-pub(super) fn expose(text: &mut Text, scrape: &Scrape<'_>) {
+pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
     let used = || scrape.registry.worker.used();
-    text.family("pointsman_jwt_verified_total", Kind::Counter, "Tokens that were believed.");
-    text.sample("", &[], used().map(|meter| meter.jwt_verified.value()).sum::<u64>());
-    text.family("pointsman_jwt_rejected_total", Kind::Counter, "Tokens that were not, so that they name nobody.");
+    out.family("pointsman_jwt_verified_total", MetricKind::Counter, "Tokens that were believed.");
+    out.sample(&[], used().map(|meter| meter.jwt_verified.value()).sum::<u64>());
+    out.family("pointsman_jwt_rejected_total", MetricKind::Counter, "Tokens that were not, so that they name nobody.");
     for fault in TokenFault::ALL {
         let count: u64 = used().map(|meter| meter.jwt_rejected[fault as usize].value()).sum();
-        text.sample("", &[("reason", fault.name())], count);
+        out.sample(&[("reason", fault.name())], count);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 use bytes::Bytes;
@@ -12,12 +13,14 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
+use tower::ServiceExt as _;
 
+use crate::net::{self, ConnectError, Destination, Socket};
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
+
+/// What is said of a collector that takes too long.
+pub(super) const LATE: &str = "no answer in time";
 
 /// How TLS is spoken with a collector.
 #[derive(Clone)]
@@ -53,6 +56,18 @@ impl Collector {
             Arc::make_mut(&mut secured.config).alpn_protocols = vec![alpn(export.protocol).to_vec()];
         }
         Ok(Self { export: export.clone(), secured })
+    }
+
+    fn destination(&self) -> Destination {
+        let destination = Destination::host(&self.export.host, self.export.port);
+        match &self.secured {
+            Some(secured) => destination.with_tls(Arc::clone(&secured.config), secured.name.clone()),
+            None => destination,
+        }
+    }
+
+    fn explained(&self, error: &io::Error) -> String {
+        self.secured.as_ref().map_or_else(|| error.to_string(), |secured| (secured.explain)(error))
     }
 
     /// An error, for the person who has to put it right: with all that lies beneath it.
@@ -119,29 +134,24 @@ impl Connection {
     }
 }
 
-/// Connects to a collector.
-pub(super) async fn connect(target: &Collector) -> Result<Connection, String> {
-    let Collector { export, secured } = target;
-    let stream = TcpStream::connect((export.host.as_str(), export.port)).await;
-    let stream = stream.map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let Some(secured) = secured else { return speak(stream, target).await };
-    let connector = TlsConnector::from(Arc::clone(&secured.config));
-    let stream = connector.connect(secured.name.clone(), stream).await.map_err(|error| (secured.explain)(&error))?;
-    let agreed = stream.get_ref().1.alpn_protocol();
-    if export.protocol == OtlpProtocol::Grpc && agreed != Some(alpn(export.protocol)) {
+/// Connects to a collector, within this time.
+pub(super) async fn connect(target: &Collector, within: Duration) -> Result<Connection, String> {
+    let socket = net::connector(within).oneshot(target.destination()).await.map_err(|error| match error {
+        ConnectError::Unreachable(error) | ConnectError::ProxyHeader(error) => error.to_string(),
+        ConnectError::Tls(error) => target.explained(&error),
+        ConnectError::TimedOut(_) => LATE.to_owned(),
+    })?;
+    let is_grpc = target.export.protocol == OtlpProtocol::Grpc;
+    if target.secured.is_some() && is_grpc && !socket.agreed_on(alpn(target.export.protocol)) {
         return Err(
             "the collector does not agree on HTTP/2 (ALPN), which gRPC needs; is it `protocol = \"http\"`?".into()
         );
     }
-    speak(stream, target).await
+    speak(socket, target).await
 }
 
-async fn speak<S>(stream: S, target: &Collector) -> Result<Connection, String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let stream = TokioIo::new(stream);
+async fn speak(socket: Socket, target: &Collector) -> Result<Connection, String> {
+    let stream = TokioIo::new(socket);
     let told = |error: hyper::Error| target.told(&error);
     match target.export.protocol {
         OtlpProtocol::Http => {

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, watch};
 
-use super::collector::{Collector, Connection, Secured, connect};
+use super::collector::{Collector, Connection, LATE, Secured, connect};
 use super::proto::Message;
 use super::sender::{Batch, QUEUED_BUFFERS_MAX, SpanCounts, SpanSender};
 use crate::clock::Clock;
@@ -245,7 +245,7 @@ impl Exporting {
             let target = self.target.borrow_and_update().clone().ok_or(Lost::Unwanted)?;
             let body = body(&target.export, spans);
             let outcome = tokio::time::timeout(TRY_LIMIT, self.send(&target, body)).await;
-            let untaken = match outcome.unwrap_or_else(|_| Err(Untaken::later("no answer in time"))) {
+            let untaken = match outcome.unwrap_or_else(|_| Err(Untaken::later(LATE))) {
                 Ok(()) => return Ok(()),
                 Err(untaken) => untaken,
             };
@@ -266,7 +266,7 @@ impl Exporting {
         let known = self.connection.take().filter(|(to, _)| Arc::ptr_eq(to, target)).map(|(_, connection)| connection);
         let mut connection = match known {
             Some(connection) if connection.is_open() => connection,
-            Some(_) | None => connect(target).await.map_err(Untaken::later)?,
+            Some(_) | None => connect(target, TRY_LIMIT).await.map_err(Untaken::later)?,
         };
         let request =
             request(&target.export, body).map_err(|error| Untaken { why: error.to_string(), again: false })?;

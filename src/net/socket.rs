@@ -4,12 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 /// A connection.
-pub(super) enum Socket {
+#[derive(Debug)]
+pub enum Socket {
     /// Cleartext.
     Plain(TcpStream),
     /// TLS. Boxed, so that cleartext connections do not carry its size.
@@ -18,7 +20,8 @@ pub(super) enum Socket {
 
 impl Socket {
     /// Whether this protocol was agreed upon by ALPN (RFC 7301).
-    pub(super) fn agreed_on(&self, protocol: &[u8]) -> bool {
+    #[must_use]
+    pub fn agreed_on(&self, protocol: &[u8]) -> bool {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(protocol),
@@ -27,12 +30,29 @@ impl Socket {
 
     /// Ready when there may be something to read, without a buffer for it. Under TLS, what was received of a record
     /// already is not looked at: ask only when a read was pending before.
-    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
         }
     }
+
+    /// Whether writing has failed because the other side has refused us (see [`is_refusal`]): the alert lies unread, or
+    /// is not known yet to lie there, which is when to ask again.
+    pub fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Self::Tls(stream) = self else { return Poll::Ready(false) };
+        let mut unread = [0; 512];
+        let mut buffer = ReadBuf::new(&mut unread);
+        Pin::new(stream).poll_read(cx, &mut buffer).map(|read| read.is_err_and(|error| is_refusal(&error)))
+    }
+}
+
+/// Whether reading has failed because the other side has refused us with an alert, as it can after the handshake too: in
+/// TLS 1.3 it looks at our certificate when we have finished already.
+#[must_use]
+pub fn is_refusal(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(tls, Some(Error::AlertReceived(_)))
 }
 
 impl AsyncRead for Socket {

@@ -13,31 +13,18 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::capture::Primary;
+use super::cut::Cut;
+use super::deadline::{Coarse, Deadline};
 use super::exchange::{Exchange, Stage};
 use super::fault::Fault;
 use super::grpc;
 use super::open_streams::OpenStream;
-use super::stalled;
-use super::timers::{Coarse, Deadline};
+use super::pace::RATE_GRACE_MS;
 use crate::compare::Ending;
 use crate::telemetry::{Ender, GrpcStatus, Refusal};
 
-/// A body may be slow for this long before its rate counts.
-pub(super) const RATE_GRACE_MS: u64 = 5000;
 /// A piece of an answer that is smaller than this may be copied.
 const COPIED_BELOW: usize = 4096;
-
-/// Why a body was cut. The words are for the log alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cut(pub(super) &'static str);
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for Cut {}
 
 /// A response's body on its way to the client, with the exchange that ends with it.
 pub(super) struct ResponseBody {
@@ -77,7 +64,8 @@ impl ResponseBody {
         };
         exchange.progress.stage = Stage::Body;
         if let Some(reader) = &exchange.request.reader {
-            reader.given(&exchange.client, 0);
+            let client = &exchange.client;
+            reader.given(&client.listener.spec.limits, client.worker.now_ms(), 0);
         }
         let deadline = exchange.call.as_ref().and_then(|call| call.deadline).map(|deadline| {
             let worker = &exchange.client.worker;
@@ -85,7 +73,7 @@ impl ResponseBody {
         });
         let lasts = !ended && matches!(source, Source::Upstream(..));
         let open = if lasts { OpenStream::of_body(&exchange) } else { None };
-        exchange.holds(stalled::key_of(&exchange.attempt));
+        exchange.holds(exchange.attempt.upstream_key());
         let (given_ms, waited_ms, uploaded) = (None, 0, 0);
         let mut body = Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline, open };
         if ended {
@@ -154,9 +142,11 @@ impl ResponseBody {
     /// The reader has been given bytes.
     fn given(&mut self, bytes: u64) {
         self.exchange.response.bytes += bytes;
-        self.given_ms = Some(self.exchange.client.worker.now_ms());
+        let client = &self.exchange.client;
+        let now_ms = client.worker.now_ms();
+        self.given_ms = Some(now_ms);
         if let Some(reader) = &self.exchange.request.reader {
-            reader.given(&self.exchange.client, bytes);
+            reader.given(&client.listener.spec.limits, now_ms, bytes);
         }
     }
 
@@ -215,7 +205,7 @@ impl Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        this.exchange.slot().take(&this.exchange.client);
+        this.exchange.client.take(this.exchange.slot());
         if let Some(cut) = this.asked() {
             return Poll::Ready(Some(Err(cut)));
         }

@@ -1,0 +1,40 @@
+//! Why there is no connection.
+
+use std::{error, fmt, io};
+
+/// Why an attempt to connect has failed.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The address refuses, or cannot be reached, or its name cannot be looked up.
+    Unreachable(io::Error),
+    /// The connection broke before the PROXY header was sent.
+    ProxyHeader(io::Error),
+    /// The TLS handshake failed. `tls::Handshake` classifies the error and explains it.
+    Tls(io::Error),
+    /// The time limit ended this phase.
+    TimedOut(ConnectPhase),
+}
+
+/// What an attempt is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectPhase {
+    /// Connecting, and sending the PROXY header.
+    Tcp,
+    /// The TLS handshake.
+    Tls,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // The words of the system, such as "Connection refused", say it all.
+            Self::Unreachable(error) => error.fmt(f),
+            Self::ProxyHeader(error) => write!(f, "cannot send the PROXY header: {error}"),
+            Self::Tls(error) => write!(f, "the TLS handshake failed: {error}"),
+            Self::TimedOut(ConnectPhase::Tcp) => f.write_str("cannot connect in time"),
+            Self::TimedOut(ConnectPhase::Tls) => f.write_str("the TLS handshake does not end in time"),
+        }
+    }
+}
+
+impl error::Error for ConnectError {}

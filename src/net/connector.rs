@@ -1,0 +1,98 @@
+//! The connector: TCP, then the PROXY header, then TLS, within one time limit.
+//!
+//! Two services of tower, one upon the other: [`tcp`] connects and sends the header, [`tls`] is a layer that shakes hands
+//! where the destination asks for it. Each has a timer over everything below it, with the same limit. The timer of [`tcp`]
+//! starts first, so it ends a connection that is not there yet; after that only the timer of [`tls`] is left. Hence the
+//! phases share one limit, and the timer that ended an attempt names its phase.
+//!
+//! A service is made for an attempt or kept for many. To bound the attempts under way, put tower's `concurrency_limit`
+//! around it: its permit ends with the attempt. A bound on open connections must count until they are closed, so it
+//! belongs to the owner of the connections.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, TlsStream};
+use tower::layer::layer_fn;
+use tower::{BoxError, Layer, Service, ServiceBuilder};
+
+use super::connect_error::{ConnectError, ConnectPhase};
+use super::destination::{Address, Destination, Secure};
+use super::socket::Socket;
+
+/// A TCP connection on which the PROXY header was sent, where there is one, and nothing else.
+#[derive(Debug)]
+pub struct Connected {
+    stream: TcpStream,
+    destination: Destination,
+}
+
+/// Opens connections, each within this time. An attempt that is dropped leaves nothing open.
+#[must_use]
+pub fn connector(within: Duration) -> impl Service<Destination, Response = Socket, Error = ConnectError> + Clone {
+    ServiceBuilder::new().layer(tls(within)).service(tcp(within))
+}
+
+/// Connects and sends the PROXY header, within this time.
+#[must_use]
+pub fn tcp(within: Duration) -> impl Service<Destination, Response = Connected, Error = ConnectError> + Clone {
+    ServiceBuilder::new()
+        .map_err(|error| named(error, ConnectPhase::Tcp))
+        .timeout(within)
+        .and_then(send_proxy_header)
+        .service_fn(connect)
+}
+
+/// Shakes hands, where the destination asks for TLS. The time limit includes everything that the services below need.
+#[must_use]
+pub fn tls<S>(
+    within: Duration,
+) -> impl Layer<S, Service = impl Service<Destination, Response = Socket, Error = ConnectError> + Clone>
+where
+    S: Service<Destination, Response = Connected, Error = ConnectError> + Clone,
+{
+    layer_fn(move |below: S| {
+        ServiceBuilder::new()
+            .map_err(|error| named(error, ConnectPhase::Tls))
+            .timeout(within)
+            .and_then(shake_hands)
+            .service(below)
+    })
+}
+
+async fn connect(destination: Destination) -> Result<Connected, ConnectError> {
+    let stream = match &destination.address {
+        Address::Known(address) => TcpStream::connect(address).await,
+        Address::Host(host, port) => TcpStream::connect((host.as_str(), *port)).await,
+    };
+    let stream = stream.map_err(ConnectError::Unreachable)?;
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    Ok(Connected { stream, destination })
+}
+
+async fn send_proxy_header(mut connected: Connected) -> Result<Connected, ConnectError> {
+    if let Some(header) = &connected.destination.proxy_header {
+        connected.stream.write_all(header).await.map_err(ConnectError::ProxyHeader)?;
+    }
+    Ok(connected)
+}
+
+async fn shake_hands(connected: Connected) -> Result<Socket, ConnectError> {
+    let Connected { stream, destination } = connected;
+    let Some(Secure { config, server_name }) = destination.tls else { return Ok(Socket::Plain(stream)) };
+    // Boxed, so that connections in the clear do not carry its size.
+    let handshake = Box::pin(TlsConnector::from(config).connect(server_name, stream));
+    let stream = handshake.await.map_err(ConnectError::Tls)?;
+    Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
+}
+
+/// The error of a service under a time limit: its own, or that the limit ended this phase.
+fn named(error: BoxError, phase: ConnectPhase) -> ConnectError {
+    error.downcast::<ConnectError>().map_or(ConnectError::TimedOut(phase), |error| *error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! Outgoing connections: the only place that opens one. [`connector`] is a [`tower::Service`] from a [`Destination`] to
+//! a [`Socket`]; pools of upstreams, the exporter of spans and the command line use it alike.
+
+mod connect_error;
+mod connector;
+mod destination;
+mod socket;
+
+pub use connect_error::{ConnectError, ConnectPhase};
+pub use connector::{Connected, connector, tcp, tls};
+pub use destination::Destination;
+pub use socket::{Socket, is_refusal};

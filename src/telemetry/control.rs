@@ -1,0 +1,154 @@
+//! What the control plane counts, named: a function for each thing that happens, which counts it through the facade. They
+//! reach the recorder of the thread that calls them, which is the control plane's own.
+
+#![expect(clippy::disallowed_macros, reason = "this file names the metrics of the control plane")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use metrics::{Key, Label, counter, describe_counter, describe_gauge, gauge};
+
+use super::recorder::ControlRecorder;
+use crate::drain::Phase;
+
+pub(super) const RELOADS: &str = "pointsman_config_reloads_total";
+pub(super) const LAST_RELOAD_SUCCESS: &str = "pointsman_config_last_reload_success";
+pub(super) const LAST_RELOAD_AT: &str = "pointsman_config_last_reload_timestamp_seconds";
+pub(super) const LOOKUPS: &str = "pointsman_dns_resolutions_total";
+pub(super) const HAND_OVERS_FAILED: &str = "pointsman_hand_overs_failed_total";
+pub(super) const WORKER_STALLS: &str = "pointsman_worker_stalls_total";
+pub(super) const DRAIN_PHASE: &str = "pointsman_drain_phase";
+/// Described where the lines are added that workers drop; here are those that the sink does not take.
+pub(super) const LOG_LINES_DROPPED: &str = "pointsman_access_log_dropped_total";
+
+/// The phases in the order of their names, which are the label's values.
+const PHASES: [(Phase, &str); 4] =
+    [(Phase::Draining, "draining"), (Phase::Forced, "forced"), (Phase::Lame, "lame"), (Phase::Running, "running")];
+
+/// What a reload came to; the label of `pointsman_config_reloads_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadLabel {
+    /// The files say what they said.
+    Unchanged,
+    /// The new rules hold.
+    Applied,
+    /// The files do not hold.
+    Rejected,
+}
+
+impl ReloadLabel {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Unchanged, Self::Applied, Self::Rejected];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Applied => "applied",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// How often a name was looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// With an answer.
+    pub succeeded: u64,
+    /// Without one.
+    pub failed: u64,
+}
+
+/// Describes the metrics of the control plane, and makes those known that are there from the start.
+pub fn begin() {
+    describe_counter!(RELOADS, "Reloads by outcome.");
+    for label in ReloadLabel::ALL {
+        counter!(RELOADS, "outcome" => label.name()).increment(0);
+    }
+    describe_gauge!(LAST_RELOAD_SUCCESS, "Whether the files hold: 1, or 0 when refused.");
+    gauge!(LAST_RELOAD_SUCCESS).set(1.0);
+    describe_gauge!(LAST_RELOAD_AT, "When the configuration in use was applied.");
+    gauge!(LAST_RELOAD_AT).set(0.0);
+    describe_counter!(LOOKUPS, "Lookups of names by outcome.");
+    describe_counter!(HAND_OVERS_FAILED, "Hand-overs after which this process served on.");
+    counter!(HAND_OVERS_FAILED).increment(0);
+    describe_counter!(WORKER_STALLS, "How often a worker was found not to run for seconds.");
+    counter!(WORKER_STALLS).increment(0);
+    log_lines_lost(0);
+    describe_gauge!(DRAIN_PHASE, "How far a stop has come: 1 for the phase that it is in.");
+    phase(Phase::Running);
+}
+
+/// The files were read again.
+pub fn reloaded(label: ReloadLabel) {
+    counter!(RELOADS, "outcome" => label.name()).increment(1);
+    gauge!(LAST_RELOAD_SUCCESS).set(if label == ReloadLabel::Rejected { 0.0 } else { 1.0 });
+}
+
+/// A configuration is in use, since then by the wall clock.
+pub fn applied(at: Duration) {
+    gauge!(LAST_RELOAD_AT).set(at);
+}
+
+/// A name was looked up.
+pub fn looked_up<A, E>(name: &str, answered: &Result<A, E>) {
+    let (failed, succeeded) = (u64::from(answered.is_err()), u64::from(answered.is_ok()));
+    counter!(LOOKUPS, "name" => name.to_owned(), "outcome" => "failed").increment(failed);
+    counter!(LOOKUPS, "name" => name.to_owned(), "outcome" => "succeeded").increment(succeeded);
+}
+
+/// How often a name was looked up.
+#[must_use]
+pub fn lookups(recorder: &ControlRecorder, name: &str) -> Lookups {
+    let count = |outcome: &'static str| {
+        let labels = vec![Label::new("name", name.to_owned()), Label::new("outcome", outcome)];
+        recorder.count(&Key::from_parts(LOOKUPS, labels))
+    };
+    Lookups { succeeded: count("succeeded"), failed: count("failed") }
+}
+
+/// No other names are looked up any more.
+pub fn keep_names(recorder: &ControlRecorder, wanted: &BTreeSet<String>) {
+    recorder.retain(LOOKUPS, |key| key.labels().all(|label| label.key() != "name" || wanted.contains(label.value())));
+}
+
+/// A hand-over failed.
+pub fn hand_over_failed() {
+    counter!(HAND_OVERS_FAILED).increment(1);
+}
+
+/// A worker was found stuck.
+pub fn worker_stalled() {
+    counter!(WORKER_STALLS).increment(1);
+}
+
+/// So many lines of the access log were not taken by the sink since the start.
+pub fn log_lines_lost(lines: u64) {
+    counter!(LOG_LINES_DROPPED, "cause" => "sink").absolute(lines);
+}
+
+/// How far a stop has come.
+pub fn phase(now: Phase) {
+    for (phase, name) in PHASES {
+        gauge!(DRAIN_PHASE, "phase" => name).set(if phase == now { 1.0 } else { 0.0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_wanted_no_more_are_forgotten() {
+        let recorder = ControlRecorder::default();
+        let _here = recorder.record_here();
+        for (name, answered) in [("a.test", Ok(())), ("a.test", Err(())), ("b.test", Ok(())), ("b.test", Ok(()))] {
+            looked_up(name, &answered);
+        }
+        assert_eq!(lookups(&recorder, "a.test"), Lookups { succeeded: 1, failed: 1 });
+        keep_names(&recorder, &["b.test".to_owned()].into());
+        assert_eq!(lookups(&recorder, "a.test"), Lookups::default());
+        assert_eq!(lookups(&recorder, "b.test"), Lookups { succeeded: 2, failed: 0 });
+    }
+}
