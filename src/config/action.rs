@@ -3,11 +3,14 @@
 use http::{HeaderName, StatusCode};
 
 use super::context::Context;
+use super::destination::{is_one_word, leads_away};
 use super::diagnostic::Finding;
-use super::reader::{Item, Named, Reader, Text};
+use super::item::{Item, Named};
+use super::reader::Reader;
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
 use super::suggest::did_you_mean;
+use super::text::Text;
 use super::value;
 use crate::route::{HeaderEdits, MARKER, Part, Redirect, Respond, Template, TemplateFault};
 
@@ -103,30 +106,6 @@ fn destination(context: &mut Context<'_>, to: &Text<'_>) {
         format!("`{}` begins with neither a scheme nor a slash: browsers add it to the path they are at", &**to);
     let help = format!("write `https://{}` for another host, `/{}` for a path", &**to, &**to);
     context.report(Finding::error("relative-redirect", to.span, message).help(help));
-}
-
-/// Whether a text may be the destination of a redirect.
-pub(super) fn is_destination(text: &str) -> bool {
-    is_one_word(text) && leads_away(text) && Template::parse(text).is_ok()
-}
-
-fn is_one_word(to: &str) -> bool {
-    !to.is_empty() && !to.contains(char::is_whitespace)
-}
-
-/// Whether a browser does not take it for something below the page that it is on.
-fn leads_away(to: &str) -> bool {
-    to.starts_with('/') || to.starts_with("{path}") || to.starts_with("{scheme}://") || has_scheme(to)
-}
-
-/// Whether it begins with a scheme (RFC 3986 §3.1). `example.com:8080` does not: that is a host with a port.
-fn has_scheme(to: &str) -> bool {
-    let Some((scheme, rest)) = to.split_once(':') else { return false };
-    let mut letters = scheme.bytes();
-    let named = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
-        && letters.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    let is_port = rest.starts_with(|first: char| first.is_ascii_digit());
-    named && (rest.starts_with("//") || !(is_port || scheme.contains('.')))
 }
 
 /// Redirects keep the method or turn it into `GET`; the other numbers of that hundred mean something else.

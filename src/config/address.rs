@@ -6,8 +6,8 @@ use ahash::HashMap;
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::reader::Text;
 use super::source::Span;
+use super::text::Text;
 
 /// What accepts at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ fn refusal(text: &str, purpose: Use) -> (String, String) {
     if host == "*" && number.is_some() {
         return (message, written(everywhere, given));
     }
-    if number.is_some() && super::value::is_host(host) && host.contains(|c: char| c.is_ascii_alphabetic()) {
+    if number.is_some() && super::grammar::is_host(host) && host.contains(|c: char| c.is_ascii_alphabetic()) {
         let message = format!("`{host}` is a name; a listener accepts at an address of this machine");
         let help = match purpose {
             Use::Listener => format!(

@@ -12,9 +12,11 @@ use ipnet::{IpNet, Ipv4Net};
 use super::address::{ListenAddresses, Use, address, canonical, is_public};
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::reader::{Item, Reader, Text};
+use super::item::Item;
+use super::reader::Reader;
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional};
+use super::text::Text;
 use super::value;
 
 /// `[admin]`.

@@ -1,15 +1,15 @@
 //! Tables in the wrong brackets: `[[upstream]]` for `[upstream.NAME]`, `[route]` for `[[route]]`.
 
-use std::borrow::Cow;
-
-use super::compile::FILE;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::document::{Entry, Table, TableId, Value};
-use super::reader::{Item, Named};
+use super::grammar::is_weight;
+use super::item::{Item, Named};
+use super::quote::{bare, quoted};
+use super::shorthand;
 use super::source::Span;
-use super::spec::{Form, Spec};
-use super::{hints, shorthand, value};
+use super::spec::Spec;
+use super::titles::titled;
 
 /// How many letters of a name are repeated in a help line.
 const NAME_MAX: usize = 63;
@@ -26,7 +26,7 @@ pub(super) fn list(context: &mut Context<'_>, item: &Item<'_>, spec: &'static Sp
     let called =
         entries.iter().find(|entry| matches!(entry.node.value, Value::Table(_)) && entry.key.len() <= NAME_MAX);
     let help = match called.filter(|_| !known && spec.position("name").is_some()) {
-        Some(entry) => format!("write `{}`, and `name = {}` in it", spec.title, hints::quoted(&entry.key)),
+        Some(entry) => format!("write `{}`, and `name = {}` in it", spec.title, quoted(&entry.key)),
         None => format!("write `{}`, in double brackets", spec.title),
     };
     item.mismatch_with(context, ("a list of tables", help.as_str()));
@@ -82,57 +82,40 @@ fn wrong(context: &mut Context<'_>, (key, at): (&str, Span), name: Option<&str>)
     context.report(Finding::error("wrong-type", at, message).help(titled(key, name)));
 }
 
-/// `write [upstream.NAME]`.
-fn titled(key: &str, name: Option<&str>) -> String {
-    // What is no name is reported as such.
-    match name.filter(|name| value::is_name(name)) {
-        Some(name) => format!("write `[{key}.{name}]`, without `name`"),
-        None => format!("write `[{key}.NAME]`"),
+/// Help for a value where a table of this kind is expected.
+pub(super) fn as_table(context: &Context<'_>, item: &Item<'_>, spec: &Spec) -> Option<String> {
+    let key = bare(item.key);
+    if item.element && spec.title.starts_with("[[") {
+        return Some(shorthand::of_element(spec.title, &item.node.value));
     }
-}
-
-/// A key as it is written: in quotes where it needs them.
-pub(super) fn bare(key: &str) -> Cow<'_, str> {
-    let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if is_bare { Cow::Borrowed(key) } else { Cow::Owned(hints::quoted(key)) }
-}
-
-/// What is wrong when the table at `key`, of which there is one already, is defined again; nothing when it is not a
-/// matter of brackets.
-pub(super) fn again(text: &str, (start, end): (usize, usize)) -> Option<(String, String)> {
-    let key = text.get(start..end)?;
-    let before = text.get(..start)?.trim_end_matches([' ', '\t']);
-    let after = text.get(end..)?.trim_start_matches([' ', '\t']);
-    let double = before.ends_with("[[") && after.starts_with("]]");
-    let single = before.ends_with('[') && after.starts_with(']');
-    if !(double || single) {
-        return None;
-    }
-    let form = &FILE.keys.iter().find(|known| known.name == key)?.form;
-    match (form, double) {
-        (Form::Tables(_), _) => {
-            let message = format!("`[{key}]` is a list: each stands in double brackets");
-            Some((message, format!("write `[[{key}]]`, each time")))
+    let written = context.files.text(item.span());
+    let inner = match &item.node.value {
+        Value::Tables(_) => {
+            let title = spec.title.replace("NAME", &key);
+            return title.starts_with('[').then(|| format!("write `{title}`, in single brackets, once"));
         }
-        (Form::Named(_), true) => {
-            let message = format!("`[[{key}]]` is no list: each has its name in its title");
-            Some((message, titled(key, name_below(after))))
+        // Such as `:9900`, which the admin listener refuses.
+        Value::String(_) if spec.title == "[admin]" => {
+            return Some("write `[admin]`, and below it `address = \"127.0.0.1:9900\"`".to_owned());
         }
-        (Form::Named(_), false) => {
-            Some((format!("`[{key}]` has no name in its title"), titled(key, name_below(after))))
+        Value::String(text) => match shorthand::of_text(spec.title, text) {
+            None if spec.title == "[route.match]" && text.contains('(') => {
+                return Some("each condition has a key: `match = { host = \"…\", path = \"/x/*\" }`".to_owned());
+            }
+            found => found,
+        },
+        Value::Array(all) => shorthand::of_list(spec.title, all),
+        Value::Integer(digits, 10) if spec.title == "[route.respond]" => {
+            shorthand::is_status(digits).then(|| format!("status = {digits}"))
         }
-        (Form::Table(_), true) => {
-            let message = format!("`[[{key}]]` is no list: there is one `[{key}]`");
-            Some((message, format!("write all its keys below one `[{key}]`")))
+        Value::Integer(digits, 10) | Value::Float(digits)
+            if matches!(spec.title, "[route.canary]" | "[route.shadow]") =>
+        {
+            is_weight(digits).then(|| format!("upstream = \"…\", weight = {written}"))
         }
-        _ => None,
-    }
-}
-
-/// The `name` of the table whose title ends here.
-fn name_below(text: &str) -> Option<&str> {
-    let mut lines = text.lines().skip(1).map(str::trim).take_while(|line| !line.starts_with('['));
-    let value = lines.find_map(|line| line.strip_prefix("name")?.trim_start().strip_prefix('='))?.trim_start();
-    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-    value[1..].split(quote).next()
+        Value::Boolean(_) if spec.title == "[kill]" => Some(format!("all = {written}")),
+        Value::Boolean(true) if spec.title == "[listener.tls]" => Some(shorthand::CERTIFICATES.to_owned()),
+        Value::Integer(..) | Value::Float(_) | Value::Boolean(_) | Value::Datetime | Value::Table(_) => None,
+    }?;
+    Some(format!("write `{key} = {{ {inner} }}`"))
 }

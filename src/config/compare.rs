@@ -2,10 +2,11 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::reader::{Item, Reader, Text};
-use super::shadow::once;
+use super::item::Item;
+use super::reader::Reader;
 use super::spec::{Form, Spec, default, optional};
-use super::value;
+use super::text::Text;
+use super::value::{self, once};
 use crate::compare::Pattern;
 use crate::route::{Compare, Weight};
 

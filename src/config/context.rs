@@ -7,7 +7,6 @@ use ahash::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
-use super::env;
 use super::source::{Files, Source, Span};
 use super::veil::Veil;
 use crate::route::TenantList;
@@ -135,7 +134,7 @@ impl<'e> Context<'e> {
         if finding.severity == Severity::Error
             && finding.code != "syntax"
             && written.starts_with(['"', '\''])
-            && let Some(name) = env::unbraced(written)
+            && let Some(name) = unbraced(written)
         {
             let braces = format!("a variable of the environment is written `${{{name}}}`");
             let help = finding.help.map_or_else(|| braces.clone(), |help| format!("{help}\n{braces}"));
@@ -166,6 +165,17 @@ impl<'e> Context<'e> {
         let hash = format!("{:032x}", self.hash.digest128());
         Ok(Ended { warnings: self.diagnostics, watched: self.watched, hash, in_use: self.in_use })
     }
+}
+
+/// The name of a variable that is written without braces.
+fn unbraced(text: &str) -> Option<&str> {
+    text.match_indices('$').find_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        let end =
+            rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')).unwrap_or(rest.len());
+        let begins = rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '_');
+        (begins && end > 1 && !text[..at].ends_with('$')).then(|| &rest[..end])
+    })
 }
 
 /// What a load leaves besides the rules.

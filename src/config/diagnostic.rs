@@ -1,12 +1,10 @@
 //! Diagnostics: what is wrong with a file, where, and what would help. All of them at once.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::render::{Color, listed, render};
 use super::source::{Excerpt, Span};
 
 /// How many diagnostics of one severity are kept; the rest are counted.
@@ -148,18 +146,6 @@ impl Diagnostics {
         &self.watched
     }
 
-    /// As text for people, like the Rust compiler's; the last line says how many there are.
-    #[must_use]
-    pub fn render(&self, color: Color) -> String {
-        render(self, color)
-    }
-
-    /// As text for people, for whoever says by himself how many there are.
-    #[must_use]
-    pub fn listed(&self, color: Color) -> String {
-        listed(self, color)
-    }
-
     /// As a JSON array.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
@@ -201,14 +187,6 @@ impl<'a> IntoIterator for &'a Diagnostics {
         self.iter()
     }
 }
-
-impl fmt::Display for Diagnostics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(Color::Never))
-    }
-}
-
-impl std::error::Error for Diagnostics {}
 
 /// A diagnostic in the making: spans instead of lines.
 #[derive(Debug)]

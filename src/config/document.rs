@@ -8,11 +8,12 @@ use toml_parser::decoder::{Encoding, ScalarKind};
 use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
 use toml_parser::{ErrorSink, ParseError, Source as Text, Span as Bytes};
 
-use super::brackets;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
+use super::spec::Spec;
 use super::syntax;
+use super::titles;
 use super::tokens::{Tokens, TooMuch, tokens};
 use super::unclosed;
 
@@ -97,8 +98,8 @@ enum Origin {
 }
 
 impl<'t> Document<'t> {
-    /// Parses a file; reports all syntax errors and returns nothing when there are any.
-    pub(super) fn parse(context: &mut Context<'_>, file: u16, text: &'t str) -> Option<Self> {
+    /// Parses a file whose keys are those of `root`; reports all syntax errors and returns nothing when there are any.
+    pub(super) fn parse(context: &mut Context<'_>, root: &'static Spec, (file, text): (u16, &'t str)) -> Option<Self> {
         let source = Text::new(text);
         let Tokens { all, tables } = match tokens(source) {
             Ok(tokens) => tokens,
@@ -127,7 +128,7 @@ impl<'t> Document<'t> {
             let same_line =
                 last.is_some_and(|last| text.get(last.min(at)..last.max(at)).is_some_and(|t| !t.contains('\n')));
             if !same_line || error.description() == DUPLICATE {
-                context.report(finding(file, error, text));
+                context.report(finding(root, file, error, text));
             }
             last = Some(at);
         }
@@ -193,12 +194,12 @@ impl ErrorSink for Errors {
     }
 }
 
-fn finding(file: u16, error: &ParseError, text: &str) -> Finding {
+fn finding(root: &Spec, file: u16, error: &ParseError, text: &str) -> Finding {
     let at = |span: Bytes| Span { file, start: offset(span.start()), end: offset(span.end()) };
     let end = Span { file, start: offset(text.len()), end: offset(text.len()) };
     let place = error.unexpected().or(error.context()).map_or(end, at);
     if error.description() == DUPLICATE {
-        let again = error.unexpected().and_then(|span| brackets::again(text, (span.start(), span.end())));
+        let again = error.unexpected().and_then(|span| titles::again(root, text, (span.start(), span.end())));
         if let Some((message, help)) = again {
             return Finding::error("wrong-type", place, message).help(help);
         }

@@ -85,17 +85,6 @@ fn variable<'t>(context: &mut Context<'_>, written: &'t str, at: Span) -> Option
     }
 }
 
-/// The name of a variable that is written without braces.
-pub(super) fn unbraced(text: &str) -> Option<&str> {
-    text.match_indices('$').find_map(|(at, _)| {
-        let rest = &text[at + 1..];
-        let end =
-            rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')).unwrap_or(rest.len());
-        let begins = rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '_');
-        (begins && end > 1 && !text[..at].ends_with('$')).then(|| &rest[..end])
-    })
-}
-
 /// What helps against a variable that is not set. Those of the environment are upper case by custom: another one was
 /// probably meant to be a placeholder of ours, or a group of a rewrite's regex.
 fn unset(name: &str) -> String {

@@ -4,9 +4,9 @@ use http::Method;
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::item::Item;
 use super::paths::is_plain_path;
-use super::predicate::not_empty;
-use super::reader::{Item, Reader};
+use super::reader::Reader;
 use super::registry::Registry;
 use super::spec::{Form, Spec, optional, required};
 use crate::route::{Match, PathPattern, Predicate, Protocol, Route, Upstream};
@@ -77,7 +77,7 @@ pub(super) fn warn_of_http1(
 
 fn names(context: &mut Context<'_>, item: &Item<'_>) -> Vec<String> {
     let mut all = Vec::new();
-    for item in not_empty(context, item) {
+    for item in item.not_empty(context) {
         let Some(text) = item.text(context) else { continue };
         if text.is_empty() || text.contains('/') || !is_plain_path(&format!("/{}", &*text)) {
             let message = format!("`{}` is not the name of a {} of gRPC", &*text, item.key);

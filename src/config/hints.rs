@@ -1,17 +1,8 @@
 //! Values of the wrong kind, and how they are written rightly.
 
-use std::fmt::Write as _;
-
-use super::brackets::bare;
-use super::context::Context;
 use super::document::{Node, Value};
-use super::reader::Item;
-use super::spec::Spec;
-use super::value;
-use super::{paths, shorthand};
-
-/// How long a value may be that is repeated in a help line.
-pub(super) const REPEATED_MAX: usize = 60;
+use super::paths;
+use super::quote::{REPEATED_MAX, quoted, switch};
 
 /// Keys whose strings are of a grammar that no number fits.
 const NO_NUMBERS: &[&str] =
@@ -135,72 +126,8 @@ fn decimal(text: &str) -> Option<String> {
     Some(if digits.contains('.') { format!("{sign}{whole}.{decimals}") } else { format!("{sign}{whole}") })
 }
 
-/// A text as a string of TOML.
-pub(super) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            _ if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c)); // writing to memory cannot fail
-            }
-            _ => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 fn without_quotes(value: &str) -> String {
     format!("write `{value}`, without quotes")
-}
-
-/// What a word of a switch means.
-pub(super) fn switch(text: &str) -> Option<&'static str> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" | "enabled" => Some("true"),
-        "false" | "no" | "off" | "0" | "disabled" => Some("false"),
-        _ => None,
-    }
-}
-
-/// Help for a value where a table of this kind is expected.
-pub(super) fn as_table(context: &Context<'_>, item: &Item<'_>, spec: &Spec) -> Option<String> {
-    let key = bare(item.key);
-    if item.element && spec.title.starts_with("[[") {
-        return Some(shorthand::of_element(spec.title, &item.node.value));
-    }
-    let written = context.files.text(item.span());
-    let inner = match &item.node.value {
-        Value::Tables(_) => {
-            let title = spec.title.replace("NAME", &key);
-            return title.starts_with('[').then(|| format!("write `{title}`, in single brackets, once"));
-        }
-        // Such as `:9900`, which the admin listener refuses.
-        Value::String(_) if spec.title == "[admin]" => {
-            return Some("write `[admin]`, and below it `address = \"127.0.0.1:9900\"`".to_owned());
-        }
-        Value::String(text) => match shorthand::of_text(spec.title, text) {
-            None if spec.title == "[route.match]" && text.contains('(') => {
-                return Some("each condition has a key: `match = { host = \"…\", path = \"/x/*\" }`".to_owned());
-            }
-            found => found,
-        },
-        Value::Array(all) => shorthand::of_list(spec.title, all),
-        Value::Integer(digits, 10) if spec.title == "[route.respond]" => {
-            shorthand::is_status(digits).then(|| format!("status = {digits}"))
-        }
-        Value::Integer(digits, 10) | Value::Float(digits)
-            if matches!(spec.title, "[route.canary]" | "[route.shadow]") =>
-        {
-            value::is_weight(digits).then(|| format!("upstream = \"…\", weight = {written}"))
-        }
-        Value::Boolean(_) if spec.title == "[kill]" => Some(format!("all = {written}")),
-        Value::Boolean(true) if spec.title == "[listener.tls]" => Some(shorthand::CERTIFICATES.to_owned()),
-        Value::Integer(..) | Value::Float(_) | Value::Boolean(_) | Value::Datetime | Value::Table(_) => None,
-    }?;
-    Some(format!("write `{key} = {{ {inner} }}`"))
 }
 
 #[cfg(test)]

@@ -120,7 +120,8 @@ fn agrees(text: &str) -> bool {
     let last_good = crate::tls::LastGood::default();
     let mut context = context::Context::new(&no_env, &last_good);
     let file = context.add(Source { name: "a".into(), text: text.into() });
-    document::Document::parse(&mut context, file, text).is_some() == text.parse::<toml::Table>().is_ok()
+    document::Document::parse(&mut context, &super::compile::FILE, (file, text)).is_some()
+        == text.parse::<toml::Table>().is_ok()
 }
 
 /// A part of a small TOML document, so that tables meet each other in every way.

@@ -2,10 +2,14 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::grammar;
+use super::item::Item;
 use super::predicate;
-use super::reader::{Item, Reader, Text};
+use super::reader::Reader;
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional};
+use super::text::Text;
+use super::unread::warn_uncertified;
 use super::value;
 use super::witnesses::{self, GEO, JWT};
 use crate::identity::Witnesses;
@@ -54,36 +58,6 @@ pub(super) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -
     }
     let bare = |all: Vec<(Extractor, Span)>| all.into_iter().map(|(extractor, _)| extractor).collect();
     (Identity { trusted_proxies, tenant: bare(tenant), user: bare(user) }, witnesses)
-}
-
-/// Warns where something depends on a tenant or a user, and nothing in `[identity]` says where that one is read.
-/// `meaning` says what comes of it.
-pub(super) fn warn_unread(context: &mut Context<'_>, what: &'static str, (at, meaning): (Span, &str)) {
-    if context.identified.contains(&what) {
-        return;
-    }
-    let message = format!("{meaning}: `[identity]` does not say where the {what} is read");
-    let finding = Finding::warning("no-extractor", at, message);
-    context.report(finding.help(how_to_read(what)));
-}
-
-/// Warns where something depends on the client's certificate, and no listener asks for one. `meaning` says what comes of
-/// it. Beside errors nothing is said: a listener may be missing for one of them.
-pub(super) fn warn_uncertified(context: &mut Context<'_>, (at, meaning): (Span, &str)) {
-    if context.errors() > 0 || context.identified.contains(&"client_cert") {
-        return;
-    }
-    let message = format!("{meaning}: no listener asks clients for a certificate");
-    let finding = Finding::warning("no-client-auth", at, message);
-    context.report(finding.help("add `client_auth = { ca = \"….pem\", mode = \"request\" }` to `[listener.tls]`"));
-}
-
-/// A line for `[identity]` that gives a tenant or a user.
-pub(super) fn how_to_read(what: &str) -> String {
-    let (header, cookie) = if what == "tenant" { ("x-tenant-id", "tenant") } else { ("x-user-id", "uid") };
-    format!(
-        "add `{what} = [\"header:{header}\", \"cookie:{cookie}\"]` to `[identity]`, or another place where it stands"
-    )
 }
 
 fn extractors(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Vec<(Extractor, Span)> {
@@ -136,7 +110,7 @@ fn host(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -
         return refuse(context, text, format!("this host has no `{hole}`"), help);
     };
     let whole = (before.is_empty() || before.ends_with('.')) && (after.is_empty() || after.starts_with('.'));
-    if !whole || !value::is_host(&format!("{before}x{after}")) {
+    if !whole || !grammar::is_host(&format!("{before}x{after}")) {
         return refuse(context, text, format!("`{pattern}` is not a host with `{hole}` as a label"), help);
     }
     Some(Extractor::Host(HostTemplate { before: before.to_owned(), after: after.to_owned() }))

@@ -2,11 +2,13 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::identity;
-use super::reader::{Item, Reader, Text};
+use super::item::Item;
+use super::reader::Reader;
 use super::registry::Registry;
 use super::spec::{DURATION, Form, Spec, default};
 use super::suggest::did_you_mean;
+use super::text::Text;
+use super::unread;
 use super::{tenants, value};
 use crate::route::{Action, Kill, Route, SplitState, Stop, TenantList, Variant, VariantId, Weight};
 
@@ -62,7 +64,7 @@ pub(super) fn kill(
     warn_of_idle_weights(context, reader, &splits);
     let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
     if let Some(item) = &listed {
-        identity::warn_unread(context, "tenant", (item.span(), "this kills nothing"));
+        unread::warn_unread(context, "tenant", (item.span(), "this kills nothing"));
     }
     let tenants = listed.and_then(|item| tenants::list(context, &item));
     let close_streams = value::timeout(context, reader, "close_streams", None);

@@ -10,11 +10,12 @@ use super::action;
 use super::address::{ListenAddresses, Use, address};
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::predicate;
-use super::reader::{Reader, Text};
+use super::grammar;
+use super::reader::Reader;
 use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
 use super::suggest::did_you_mean;
+use super::text::Text;
 use super::tls::{self, TLS};
 use super::value;
 use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink, Redirect};
@@ -211,7 +212,7 @@ fn redirect(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<Redirect> 
 }
 
 fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {
-    let items = reader.need(context, "from").map(|item| predicate::not_empty(context, &item)).unwrap_or_default();
+    let items = reader.need(context, "from").map(|item| item.not_empty(context)).unwrap_or_default();
     reader.finish(context);
     items.iter().filter_map(|item| value::network(context, item)).collect()
 }
@@ -312,7 +313,7 @@ pub(super) fn access_log(context: &mut Context<'_>, reader: Option<&Reader<'_>>)
         match number {
             Some(number) if (0.0..=1.0).contains(&number) => log.sample = number,
             Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
-            None => item.mismatch_number(context, "a number from 0 to 1", value::is_share),
+            None => item.mismatch_number(context, "a number from 0 to 1", grammar::is_share),
         }
     }
     reader.finish(context);

@@ -10,8 +10,9 @@ use super::diagnostic::{Diagnostics, Finding};
 use super::document::Document;
 use super::golden::Golden;
 use super::read::{self, ReadError};
-use super::reader::{Reader, Text};
+use super::reader::Reader;
 use super::source::{Source, Span};
+use super::text::Text;
 use crate::identity::Witnesses;
 use crate::route::{EffectiveConfig, Overlay, Rules};
 use crate::tls::{LastGood, Server};
@@ -108,12 +109,12 @@ fn compile_all(context: &mut Context<'_>, source: Source) -> Option<Compiled> {
     let text = Arc::clone(&source.text);
     let path = PathBuf::from(&*source.name);
     let file = context.add(source);
-    let root = Document::parse(context, file, &text)?;
+    let root = Document::parse(context, &FILE, (file, &text))?;
     let included = included(context, &root, &path);
     let mut documents = vec![root];
     let mut broken = false;
     for (file, text) in &included {
-        match Document::parse(context, *file, text) {
+        match Document::parse(context, &FILE, (*file, text)) {
             Some(document) => documents.push(document),
             None => broken = true,
         }

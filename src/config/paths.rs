@@ -3,11 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::context::Context;
-use super::diagnostic::Finding;
-use super::reader::{Item, Text};
-use super::value::{inside, regex};
-use crate::route::{EncodedSlash, PathPattern, needless_escape, normal_path};
+use crate::route::{EncodedSlash, normal_path};
 
 /// Whether a byte may stand in a path as it is.
 const fn is_path_byte(b: u8) -> bool {
@@ -28,31 +24,12 @@ pub(super) fn is_path(text: &str) -> bool {
 }
 
 /// The path of a pattern that must be plain, and whether all below it is meant.
-fn plain(text: &str) -> (&str, bool) {
+pub(super) fn plain(text: &str) -> (&str, bool) {
     match text.strip_suffix("/*") {
         Some("") => ("/", true),
         Some(path) => (path, true),
         None => (text, false),
     }
-}
-
-/// A path pattern: `/x`, `/x/*` or `{ regex = "…" }`.
-pub(super) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Option<PathPattern> {
-    if item.is_table() {
-        let reader = item.table(context, &super::route::PATH)?;
-        let regex_text = reader.need(context, "regex").and_then(|item| item.text(context));
-        reader.finish(context);
-        return path_regex(context, &regex_text?).map(PathPattern::Regex);
-    }
-    let text = item.text(context)?;
-    let (probe, prefix) = plain(&text);
-    if !is_plain_path(probe) {
-        let (message, help) = not_plain(&text, (probe, if prefix { "/*" } else { "" }));
-        context.report(Finding::error("bad-path", text.span, message).help(help));
-        return None;
-    }
-    let path = text.strip_suffix("/*").unwrap_or(&text).to_owned();
-    Some(if prefix { PathPattern::Prefix(path) } else { PathPattern::Exact(path) })
 }
 
 /// Why this is no path to match (`text` is `path` and, for all below it, `rest`), and how it is written.
@@ -121,18 +98,6 @@ fn percent_encoded(path: &str) -> String {
         }
         out
     })
-}
-
-/// A regex for paths. An escape in it that no normal path has can match nothing.
-fn path_regex(context: &mut Context<'_>, text: &Text<'_>) -> Option<regex::Regex> {
-    if let Some(at) = needless_escape(text) {
-        let escape = &text[at..at + 3];
-        let message = format!("`{escape}` is in no path that is matched");
-        let normal = normal_path(&format!("/{escape}"), EncodedSlash::Keep).map(|path| path[1..].to_owned());
-        let help = normal.map(|normal| format!("paths are matched in their normal form: write `{normal}`")).ok();
-        context.report(Finding::warning("bad-path", inside(context, text, at, 3), message).maybe_help(help));
-    }
-    regex(context, text)
 }
 
 #[cfg(test)]

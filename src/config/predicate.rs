@@ -2,11 +2,12 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::identity;
-use super::reader::{Item, Named, Reader};
+use super::item::{Item, Named};
+use super::reader::Reader;
 use super::source::Span;
 use super::spec::{Form, Presence, Spec};
 use super::tenants;
+use super::unread;
 use super::value;
 use crate::route::{CertField, Country, Predicate, StringMatch};
 
@@ -75,7 +76,7 @@ pub(super) const CLIENT_CERT: Spec = Spec {
 /// Reads `client_cert`.
 fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let Some(item) = reader.get("client_cert") else { return Vec::new() };
-    identity::warn_uncertified(context, (item.span(), "this never holds"));
+    unread::warn_uncertified(context, (item.span(), "this never holds"));
     let Some(reader) = item.table(context, &CLIENT_CERT) else { return Vec::new() };
     let (mut all, mut named) = (Vec::new(), false);
     for field in CertField::ALL {
@@ -98,15 +99,15 @@ fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predica
 pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let mut all = Vec::new();
     if let Some(item) = reader.get("tenant") {
-        identity::warn_unread(context, "tenant", (item.span(), "this never holds"));
+        unread::warn_unread(context, "tenant", (item.span(), "this never holds"));
         all.extend(tenants::list(context, &item).map(Predicate::Tenant));
     }
     if let Some(item) = reader.get("user") {
-        identity::warn_unread(context, "user", (item.span(), "this never holds"));
+        unread::warn_unread(context, "user", (item.span(), "this never holds"));
         all.extend(tenants::list(context, &item).map(Predicate::User));
     }
     if let Some(item) = reader.get("cidr") {
-        let items = not_empty(context, &item);
+        let items = item.not_empty(context);
         let nets: Vec<_> = items.iter().filter_map(|item| value::network(context, item)).collect();
         if !nets.is_empty() {
             all.push(Predicate::Cidr(nets));
@@ -123,7 +124,7 @@ pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<P
             let finding = Finding::error("no-database", item.span(), "nothing tells countries: there is no database");
             context.report(finding.help("add `geo = { database = \"….mmdb\" }` to `[identity]`"));
         }
-        let items = not_empty(context, &item);
+        let items = item.not_empty(context);
         let countries: Vec<_> = items.iter().filter_map(|item| country(context, item)).collect();
         if !countries.is_empty() {
             all.push(Predicate::Country(countries));
@@ -158,15 +159,6 @@ pub(super) fn claim(context: &mut Context<'_>, name: &str, at: Span) -> Option<S
     Some(name.to_owned())
 }
 
-/// The items of a list, which must not be empty: nobody would ever fit.
-pub(super) fn not_empty<'d>(context: &mut Context<'_>, item: &Item<'d>) -> Vec<Item<'d>> {
-    let items = item.one_or_more();
-    if items.is_empty() {
-        item.refuse(context, "empty-list", format!("`{}` is empty, so that nothing would ever fit", item.key));
-    }
-    items
-}
-
 fn named<'d>(context: &mut Context<'_>, reader: &Reader<'d>, key: &'static str) -> Vec<Named<'d>> {
     let Some(item) = reader.get(key) else { return Vec::new() };
     let all = item.map(context);
@@ -188,7 +180,7 @@ fn any(mut all: Vec<Predicate>) -> Predicate {
 }
 
 fn alternatives(context: &mut Context<'_>, named: &Named<'_>) -> Option<Vec<StringMatch>> {
-    let items = not_empty(context, &named.item);
+    let items = named.item.not_empty(context);
     let count = items.len();
     let all: Vec<_> = items.iter().filter_map(|item| string_match(context, item)).collect();
     (count > 0 && all.len() == count).then_some(all)

@@ -1,18 +1,17 @@
 //! Readers: typed access to what was written, which reports what does not fit and goes on.
 
-use std::borrow::Cow;
 use std::cell::Cell;
-use std::ops::{Deref, RangeInclusive};
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::document::{Document, Entry, Node, Table, TableId, Value};
-use super::env;
+use super::document::{Document, Entry, Table, TableId, Value};
 use super::foreign::{self, Meaning};
+use super::item::{Item, Named};
+use super::quote::quoted;
 use super::source::Span;
 use super::spec::{Form, Spec};
 use super::suggest::{did_you_mean, nearest};
-use super::veil::Kind;
+use super::text::Text;
 use super::{brackets, hints};
 
 /// How many keys of a table are looked at for one that was misspelt.
@@ -30,55 +29,6 @@ pub(super) struct Reader<'d> {
     spec: &'static Spec,
     name: &'d str,
     asked: Cell<u64>,
-}
-
-/// A value and the key that it belongs to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Item<'d> {
-    pub(super) document: &'d Document<'d>,
-    pub(super) node: &'d Node<'d>,
-    pub(super) key: &'d str,
-    /// Whether it is one of a list.
-    pub(super) element: bool,
-    /// What the key takes, when it is one of a known table.
-    pub(super) form: Option<&'static Form>,
-}
-
-/// A string and its place.
-#[derive(Clone, Debug)]
-pub(super) struct Text<'d> {
-    pub(super) value: Cow<'d, str>,
-    pub(super) span: Span,
-    /// How it is written, when it has variables.
-    pub(super) written: Option<&'d str>,
-}
-
-impl<'d> Text<'d> {
-    /// A string without variables.
-    pub(super) const fn plain(value: Cow<'d, str>, span: Span) -> Self {
-        Self { value, span, written: None }
-    }
-
-    /// The string as it is shown while it is in use: with its variables as they are written.
-    pub(super) fn shown(&self) -> &str {
-        self.written.unwrap_or(&self.value)
-    }
-}
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.value
-    }
-}
-
-/// A key that the user chose, its place and its value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Named<'d> {
-    pub(super) name: &'d str,
-    pub(super) span: Span,
-    pub(super) item: Item<'d>,
 }
 
 impl<'d> Reader<'d> {
@@ -182,7 +132,7 @@ impl<'d> Reader<'d> {
     pub(super) fn word(&self, context: &mut Context<'_>, key: &'static str) -> Option<usize> {
         let item = self.get(key)?;
         let Some(Form::Words(words)) = self.form(key) else { return None };
-        super::value::word(context, &item, words)
+        item.word(context, words)
     }
 
     fn form(&self, key: &str) -> Option<&'static Form> {
@@ -237,7 +187,7 @@ impl<'d> Reader<'d> {
         let finding = Finding::error("unknown-key", at, format!("unknown key `{key}`{place}"));
         let unsupported = || format!("`{key}` is not supported by this version of Pointsman");
         if self.is_sibling(entry) {
-            return finding.help(format!("write `{}`, and `name = {}` in it", self.spec.title, hints::quoted(key)));
+            return finding.help(format!("write `{}`, and `name = {}` in it", self.spec.title, quoted(key)));
         }
         if self.spec.later.contains(&key) {
             return finding.help(unsupported());
@@ -282,179 +232,14 @@ impl<'d> Reader<'d> {
     }
 }
 
-/// What a key takes besides one string: a list, where it is not one of a list itself, and a table.
-fn also_taken(form: &Form, element: bool) -> &'static str {
-    let is_table = |form: &Form| match form {
-        Form::Table(_) | Form::Map(_) => true,
-        Form::OneOrMore(_)
-        | Form::Text
-        | Form::Pattern(_)
-        | Form::Boolean
-        | Form::Integer(..)
-        | Form::Number(..)
-        | Form::Words(_)
-        | Form::Itself
-        | Form::Tables(_)
-        | Form::Named(_)
-        | Form::Either(_) => false,
-    };
-    let all = if let Form::Either(all) = form { all } else { std::slice::from_ref(form) };
-    let takes_list = !element || all.iter().any(|form| matches!(form, Form::OneOrMore(_)));
-    match (takes_list, all.iter().any(is_table)) {
-        (true, true) => ", a list or a table",
-        (true, false) => " or a list",
-        (false, true) => " or a table",
-        (false, false) => "",
-    }
-}
-
 impl<'d> Item<'d> {
-    /// Where the value stands.
-    pub(super) fn span(&self) -> Span {
-        Span { file: self.document.file, start: self.node.start, end: self.node.end }
-    }
-
-    /// Reports a value of the wrong kind.
-    pub(super) fn mismatch(&self, context: &mut Context<'_>, expected: &str) {
-        let finding = self.of_wrong_type(expected);
-        context.report(finding.maybe_help(hints::cure((self.key, expected), &self.node.value)));
-    }
-
-    /// Reports a value that is no number; `fits` says whether a number would do.
-    pub(super) fn mismatch_number(&self, context: &mut Context<'_>, expected: &str, fits: impl Fn(&str) -> bool) {
-        let help = hints::number(&self.node.value, expected, fits);
-        context.report(self.of_wrong_type(expected).maybe_help(help));
-    }
-
-    /// Reports a value of the wrong kind, and how the right one is written.
-    pub(super) fn mismatch_with(&self, context: &mut Context<'_>, (expected, help): (&str, &str)) {
-        let finding = self.of_wrong_type(expected);
-        context.report(finding.help(help.to_owned()));
-    }
-
-    fn of_wrong_type(&self, expected: &str) -> Finding {
-        let found = match &self.node.value {
-            Value::String(_) => "a string",
-            Value::Integer(..) => "a whole number",
-            Value::Float(_) => "a number",
-            Value::Boolean(_) => "true or false",
-            Value::Datetime => "a date",
-            Value::Array(_) => "a list",
-            Value::Tables(_) => "a list of tables",
-            Value::Table(_) => "a table",
-        };
-        let subject = if self.element { format!("each of `{}`", self.key) } else { format!("`{}`", self.key) };
-        let more = match self.form {
-            Some(Form::OneOrMore(each)) if !expected.contains("list") => also_taken(each, self.element),
-            Some(form) if expected == "a string" => also_taken(form, true),
-            Some(_) | None => "",
-        };
-        let message = format!("{subject} must be {expected}{more}, not {found}");
-        Finding::error("wrong-type", self.span(), message)
-    }
-
-    /// Reports a value that does not fit.
-    pub(super) fn refuse(&self, context: &mut Context<'_>, code: &'static str, message: impl Into<String>) {
-        context.report(Finding::error(code, self.span(), message));
-    }
-
-    /// A string, with its variables filled in.
-    pub(super) fn text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
-        self.expanded(context, Kind::Other)
-    }
-
-    /// A string that names a place, such as an address or a file: it is shown where it is in use.
-    pub(super) fn place_text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
-        self.expanded(context, Kind::Place)
-    }
-
-    fn expanded(&self, context: &mut Context<'_>, kind: Kind) -> Option<Text<'d>> {
-        let Value::String(text) = &self.node.value else {
-            self.mismatch(context, "a string");
-            return None;
-        };
-        let span = self.span();
-        let value = env::expand(context, text, (span, kind))?;
-        let written = matches!(value, Cow::Owned(_)).then_some(&**text);
-        Some(Text { value, span, written })
-    }
-
-    /// `true` or `false`.
-    pub(super) fn boolean(&self, context: &mut Context<'_>) -> Option<bool> {
-        let Value::Boolean(value) = &self.node.value else {
-            self.mismatch(context, "true or false");
-            return None;
-        };
-        Some(*value)
-    }
-
-    /// A whole number in these bounds.
-    pub(super) fn integer(&self, context: &mut Context<'_>, range: RangeInclusive<i64>) -> Option<i64> {
-        let Value::Integer(digits, radix) = &self.node.value else {
-            let fits = |digits: &str| digits.parse().is_ok_and(|value| range.contains(&value));
-            self.mismatch_number(context, "a whole number", fits);
-            return None;
-        };
-        let value = i64::from_str_radix(digits, *radix).ok();
-        let inside = value.filter(|value| range.contains(value));
-        if inside.is_none() {
-            let (from, to) = range.into_inner();
-            let bound = if to == i64::MAX { format!("at least {from}") } else { format!("{from} to {to}") };
-            self.refuse(context, "out-of-range", format!("`{}` must be {bound}", self.key));
-        }
-        inside
-    }
-
-    /// The items of a list, or the one value that stands in its place.
-    pub(super) fn one_or_more(&self) -> Vec<Self> {
-        let Value::Array(all) = &self.node.value else { return vec![*self] };
-        all.iter().map(|node| Item { node, element: true, ..*self }).collect()
-    }
-
-    /// The digits of a decimal number, whole or not.
-    pub(super) fn digits(&self) -> Option<&'d str> {
-        if let Value::Float(digits) | Value::Integer(digits, 10) = &self.node.value { Some(digits) } else { None }
-    }
-
-    /// Whether it is a table.
-    pub(super) const fn is_table(&self) -> bool {
-        matches!(self.node.value, Value::Table(_))
-    }
-
-    /// Whether it is `true` or `false`.
-    pub(super) const fn is_boolean(&self) -> bool {
-        matches!(self.node.value, Value::Boolean(_))
-    }
-
-    /// Whether it is a string.
-    pub(super) const fn is_text(&self) -> bool {
-        matches!(self.node.value, Value::String(_))
-    }
-
     /// A table with these keys.
     pub(super) fn table(&self, context: &mut Context<'_>, spec: &'static Spec) -> Option<Reader<'d>> {
         let Value::Table(id) = &self.node.value else {
-            let help = hints::as_table(context, self, spec);
+            let help = brackets::as_table(context, self, spec);
             context.report(self.of_wrong_type("a table").maybe_help(help));
             return None;
         };
         Some(Reader::new(self.document, *id, spec))
-    }
-
-    /// A table whose keys the user chose, in the order of the file.
-    pub(super) fn map(&self, context: &mut Context<'_>) -> Vec<Named<'d>> {
-        let Value::Table(id) = &self.node.value else {
-            self.mismatch(context, "a table");
-            return Vec::new();
-        };
-        let document = self.document;
-        let entries = document.table(*id).entries.iter();
-        entries
-            .map(|entry| {
-                let span = Span { file: document.file, start: entry.start, end: entry.end };
-                let item = Item { document, node: &entry.node, key: &entry.key, element: false, form: None };
-                Named { name: &entry.key, span, item }
-            })
-            .collect()
     }
 }

@@ -6,9 +6,9 @@ use ahash::HashMap;
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::reader::Text;
 use super::source::Span;
 use super::suggest::did_you_mean;
+use super::text::Text;
 use super::value;
 
 /// What a name names.

@@ -1,6 +1,6 @@
 //! How diagnostics look: like the Rust compiler's, with colour on demand.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 use super::source::visible;
@@ -53,8 +53,30 @@ impl Pen {
     }
 }
 
+impl Diagnostics {
+    /// As text for people, like the Rust compiler's; the last line says how many there are.
+    #[must_use]
+    pub fn render(&self, color: Color) -> String {
+        render(self, color)
+    }
+
+    /// As text for people, for whoever says by himself how many there are.
+    #[must_use]
+    pub fn listed(&self, color: Color) -> String {
+        listed(self, color)
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Color::Never))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
 /// All diagnostics as text, and how many there are.
-pub(super) fn render(all: &Diagnostics, color: Color) -> String {
+fn render(all: &Diagnostics, color: Color) -> String {
     let mut text = listed(all, color);
     let errors = all.errors();
     let counts = [(errors, "error"), (all.len() - errors, "warning")];
@@ -72,7 +94,7 @@ const fn plural(n: usize) -> &'static str {
 }
 
 /// All diagnostics as text.
-pub(super) fn listed(all: &Diagnostics, color: Color) -> String {
+fn listed(all: &Diagnostics, color: Color) -> String {
     let mut pen = Pen { text: String::new(), color };
     for diagnostic in all {
         one(&mut pen, diagnostic);

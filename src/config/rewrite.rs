@@ -5,10 +5,12 @@ use regex::Regex;
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::grammar;
 use super::paths;
-use super::reader::{Reader, Text};
+use super::reader::Reader;
 use super::spec::{Form, Spec, optional};
 use super::suggest::did_you_mean;
+use super::text::Text;
 use super::value;
 use crate::route::{EncodedSlash, PathError, Rewrite, needless_escape, normal_path};
 
@@ -68,7 +70,7 @@ pub(super) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>) -> Rewrite
 /// A host that requests are sent with, with or without a port.
 pub(super) fn authority(context: &mut Context<'_>, text: &Text<'_>) -> Option<HeaderValue> {
     let host = text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(&**text, |(host, _)| host);
-    if !value::is_host(host) {
+    if !grammar::is_host(host) {
         context.report(Finding::error("bad-host", text.span, format!("`{}` is not a host", &**text)));
         return None;
     }

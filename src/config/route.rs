@@ -3,19 +3,21 @@
 use super::action::{self, HEADERS, REDIRECT, RESPOND};
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::grammar;
 use super::grpc::{self, GRPC};
+use super::item::Item;
 use super::listener::Listeners;
-use super::paths;
+use super::names::{Headed, Names, place};
+use super::path;
 use super::predicate::{self, NAMED};
-use super::reader::{Item, Reader, Text};
-use super::registry::Registry;
+use super::reader::Reader;
 use super::rewrite::REWRITE;
 use super::shadow::SHADOW;
 use super::spec::{DURATION, Form, NAME, SIZE, Spec, default, optional, required};
 use super::target::TARGET;
 use super::value;
 use super::variant::{self, CANARY, VARIANT};
-use crate::route::{Action, Match, Place, Predicate, Route, RouteLimits, SplitState, Timeouts};
+use crate::route::{Action, Match, Predicate, Route, RouteLimits, SplitState, Timeouts};
 
 /// `[[route]]`.
 pub(super) const ROUTE: Spec = Spec {
@@ -55,7 +57,7 @@ const MATCH: Spec = Spec {
         optional("host", Form::OneOrMore(&Form::Text), "`shop.example.com`, or `*.example.com` for all below it."),
         optional(
             "path",
-            Form::OneOrMore(&Form::Either(&[Form::Pattern("^/|\\$\\{"), Form::Table(&PATH)])),
+            Form::OneOrMore(&Form::Either(&[Form::Pattern("^/|\\$\\{"), Form::Table(&path::PATH)])),
             "`/x` is exact, `/x/*` is /x and all below it by path element, or a regex for the whole path.",
         ),
         optional("methods", Form::OneOrMore(&Form::Pattern("^[A-Z]+$|\\$\\{")), "Methods, in upper case."),
@@ -65,14 +67,6 @@ const MATCH: Spec = Spec {
         predicate::key("query", NAMED, "These query parameters have these values."),
         predicate::key("cookie", NAMED, "These cookies have these values."),
     ],
-    later: &[],
-};
-
-/// `{ regex = … }` as a path.
-pub(super) const PATH: Spec = Spec {
-    title: "a path",
-    doc: "A path by regex.",
-    keys: &[required("regex", Form::Text, "Must match the whole path.")],
     later: &[],
 };
 
@@ -106,24 +100,8 @@ const LIMITS: Spec = Spec {
     later: &[],
 };
 
-/// The largest body that a route may allow, in bytes.
-pub(super) const BODY_MAX: u64 = 1 << 50;
-
 /// What `upgrade` may name.
 const UPGRADES: &[&str] = &["websocket"];
-
-/// The names that routes may refer to.
-pub(super) struct Names<'a, 'd> {
-    pub(super) upstreams: &'a mut Registry<'d>,
-    pub(super) segments: &'a mut Registry<'d>,
-    pub(super) listeners: &'a Listeners,
-}
-
-/// A route's reader and its name.
-pub(super) struct Headed<'d> {
-    pub(super) reader: Reader<'d>,
-    pub(super) name: Option<Text<'d>>,
-}
 
 /// Compiles one route, and what is in force of it as the file says; nothing when it cannot be.
 pub(super) fn route(
@@ -149,30 +127,24 @@ pub(super) fn route(
     Some((Route { name, place, matches, action, request_headers, response_headers, timeouts, limits }, state))
 }
 
-/// Where a table stands, for people.
-pub(super) fn place(context: &Context<'_>, reader: &Reader<'_>) -> Place {
-    let at = reader.span();
-    Place { file: context.files.name(at.file), line: context.files.line(at) }
-}
-
 fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32, listeners: &Listeners) -> Match {
     let mut matches = Match { priority, ..Match::default() };
     if let Some(item) = reader.get("host") {
-        let items = predicate::not_empty(context, &item);
+        let items = item.not_empty(context);
         matches.hosts = each(context, &items, value::host);
     }
     if let Some(item) = reader.get("path") {
-        let items = predicate::not_empty(context, &item);
-        matches.paths = each(context, &items, paths::path);
+        let items = item.not_empty(context);
+        matches.paths = each(context, &items, path::path);
     }
     if let Some(item) = reader.get("methods") {
-        let items = predicate::not_empty(context, &item);
+        let items = item.not_empty(context);
         matches.methods = each(context, &items, value::method);
     }
     matches.predicates = predicate::of_head(context, reader);
     grpc::grpc(context, reader, &mut matches);
     if let Some(item) = reader.get("listener") {
-        let items = predicate::not_empty(context, &item);
+        let items = item.not_empty(context);
         let mut names = each(context, &items, |context, item| {
             let name = item.text(context)?;
             listeners.find(context, &name)
@@ -246,10 +218,10 @@ fn timeouts(context: &mut Context<'_>, reader: &Reader<'_>) -> Timeouts {
 
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> RouteLimits {
     let Some(reader) = reader.table(context, "limits", &LIMITS) else { return RouteLimits::default() };
-    let body = reader.get("body").and_then(|item| value::size(context, &item, (0, BODY_MAX)));
+    let body = reader.get("body").and_then(|item| value::size(context, &item, (0, grammar::BODY_MAX)));
     let mut websocket = false;
     for item in reader.get("upgrade").map(|item| item.one_or_more()).unwrap_or_default() {
-        if value::word(context, &item, UPGRADES).is_some() && std::mem::replace(&mut websocket, true) {
+        if item.word(context, UPGRADES).is_some() && std::mem::replace(&mut websocket, true) {
             item.refuse(context, "duplicate-key", "this is named twice");
         }
     }

@@ -178,7 +178,7 @@ mod tests {
     fn check(text: &str) -> Vec<String> {
         let last_good = crate::tls::LastGood::default();
         let mut context = super::super::context::Context::new(&|_| None, &last_good);
-        let document = Document::parse(&mut context, 0, text).unwrap();
+        let document = Document::parse(&mut context, &FILE, (0, text)).unwrap();
         let mut found = Vec::new();
         faults(&schema(), &json_of(&document, TableId::ROOT), "", &mut found);
         found

@@ -2,8 +2,9 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::item::{Item, Named};
 use super::predicate::{self, LISTED, NAMED};
-use super::reader::{Item, Named, Reader};
+use super::reader::Reader;
 use super::spec::{Form, Spec};
 use crate::route::{Predicate, Segment};
 

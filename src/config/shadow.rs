@@ -8,14 +8,14 @@ use super::action::{self, EDITS};
 use super::compare::{self, COMPARE};
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::reader::{Item, Reader};
+use super::names::{Names, place};
+use super::reader::Reader;
 use super::registry::Registry;
 use super::rewrite;
-use super::route::{self, Names};
 use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
 use super::suggest::did_you_mean;
-use super::{predicate, target, value};
+use super::{target, value};
 use crate::route::{
     EndpointHost, ListenerSpec, Route, Salt, SampleBy, Shadow, Upstream, UpstreamId, VariantId, Weight,
 };
@@ -112,7 +112,7 @@ pub(super) fn shadow(
     let compare = reader.table(context, "compare", &COMPARE).map(|reader| compare::compare(context, &reader));
     reader.finish(context);
     let shadow = Shadow {
-        place: route::place(context, &reader),
+        place: place(context, &reader),
         upstream: upstream?,
         weight: weight?,
         sample_by,
@@ -152,36 +152,18 @@ fn sample_by(context: &mut Context<'_>, reader: &Reader<'_>, around: &Around<'_>
 
 fn methods(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Method> {
     let Some(item) = reader.get("methods") else { return SAFE.to_vec() };
-    let items = predicate::not_empty(context, &item);
-    once(context, &items, value::method)
+    let items = item.not_empty(context);
+    value::once(context, &items, value::method)
 }
 
 fn from(context: &mut Context<'_>, reader: &Reader<'_>, around: &Around<'_>) -> Vec<VariantId> {
     let Some(item) = reader.get("from") else { return vec![VariantId::STABLE] };
     let known: Vec<&str> = around.variants.iter().map(|(name, ..)| *name).collect();
-    let items = predicate::not_empty(context, &item);
-    once(context, &items, |context, item| {
+    let items = item.not_empty(context);
+    value::once(context, &items, |context, item| {
         let text = item.text(context)?;
         target::variant(context, &text, &known)
     })
-}
-
-/// The items of a list, none of which may stand in it twice.
-pub(super) fn once<T: PartialEq>(
-    context: &mut Context<'_>,
-    items: &[Item<'_>],
-    parse: impl Fn(&mut Context<'_>, &Item<'_>) -> Option<T>,
-) -> Vec<T> {
-    let mut all = Vec::new();
-    for item in items {
-        let Some(value) = parse(context, item) else { continue };
-        if all.contains(&value) {
-            item.refuse(context, "duplicate-key", "this is named twice");
-        } else {
-            all.push(value);
-        }
-    }
-    all
 }
 
 fn timeout(context: &mut Context<'_>, reader: &Reader<'_>) -> Duration {

@@ -1,8 +1,11 @@
 //! What a value alone means where a table is expected: `match = "/x"` means `match = { path = "/x" }`.
 
+use super::collector::is_collector;
+use super::destination::is_destination;
 use super::document::{Node, Value};
-use super::hints::{REPEATED_MAX, quoted, switch};
-use super::{action, address, paths, traces, upstream, value};
+use super::endpoint::is_endpoint;
+use super::quote::{REPEATED_MAX, quoted, switch};
+use super::{address, grammar, paths};
 
 /// Keys that take a list as well as one value.
 const LISTS: &[&str] = &["endpoints", "certificates", "path", "host"];
@@ -14,25 +17,25 @@ pub(super) fn of_text(title: &str, text: &str) -> Option<String> {
     match title {
         "[route.match]" => condition(text),
         "[access_log]" if !text.is_empty() => key("sink"),
-        "[upstream.NAME]" if fits(upstream::is_endpoint) => key("endpoints"),
+        "[upstream.NAME]" if fits(is_endpoint) => key("endpoints"),
         "[upstream.NAME]" => {
             let url = format!("http://{text}");
-            upstream::is_endpoint(&url).then(|| format!("endpoints = {}", repeated(&url)))
+            is_endpoint(&url).then(|| format!("endpoints = {}", repeated(&url)))
         }
-        "[route.canary]" if fits(value::is_name) => key("upstream"),
-        "[route.shadow]" if fits(value::is_name) => Some(format!("upstream = {}, weight = 5", repeated(text))),
-        "[route.redirect]" if fits(action::is_destination) => key("to"),
+        "[route.canary]" if fits(grammar::is_name) => key("upstream"),
+        "[route.shadow]" if fits(grammar::is_name) => Some(format!("upstream = {}, weight = 5", repeated(text))),
+        "[route.redirect]" if fits(is_destination) => key("to"),
         "[route.respond]" if is_status(text) => Some(format!("status = {text}")),
         "[route.respond]" => key("body"),
         "[route.rewrite]" if fits(paths::is_plain_path) => key("prefix"),
-        "[route.timeout]" if fits(|text| value::parse_duration(text).is_some()) => key("request"),
+        "[route.timeout]" if fits(|text| grammar::parse_duration(text).is_some()) => key("request"),
         "[route.limits]" if text.eq_ignore_ascii_case("websocket") => Some("upgrade = [\"websocket\"]".to_owned()),
         "[route.limits]" if fits(is_body) => key("body"),
         "[route.limits]" => {
-            let size = value::binary(text).filter(|size| is_body(size))?;
+            let size = grammar::binary(text).filter(|size| is_body(size))?;
             Some(format!("body = \"{size}\""))
         }
-        "[traces]" if fits(traces::is_collector) => key("otlp"),
+        "[traces]" if fits(is_collector) => key("otlp"),
         "[listener.tls]" => match switch(text) {
             Some("true") => Some(CERTIFICATES.to_owned()),
             Some(_) => None,
@@ -79,11 +82,11 @@ pub(super) fn of_element(title: &str, value: &Value<'_>) -> String {
         "[[listener]]" if text.contains("${") || address::is_address(text) => {
             format!("{table}, and below it `address = {}`", repeated(text))
         }
-        "[[route.variant]]" if value::is_name(text) && !matches!(text, "stable" | "canary") => {
+        "[[route.variant]]" if grammar::is_name(text) && !matches!(text, "stable" | "canary") => {
             let name = quoted(text);
             format!("{table}, and below it `name = {name}` and `upstream = {name}`")
         }
-        "[[route.target]]" if value::is_name(text) => {
+        "[[route.target]]" if grammar::is_name(text) => {
             let who = "who gets it, such as `header = { x-beta = \"1\" }`";
             format!("{table}, and below it `serve = {}` and {who}", quoted(text))
         }
@@ -96,14 +99,14 @@ fn condition(text: &str) -> Option<String> {
     if text == "*" || text.starts_with('/') && (text.contains("${") || paths::is_path(text)) {
         return Some(format!("path = {}", repeated(if text == "*" { "/*" } else { text })));
     }
-    if text.contains("${") || value::is_host_pattern(text) {
+    if text.contains("${") || grammar::is_host_pattern(text) {
         return Some(format!("host = {}", repeated(text)));
     }
     if text.contains('(') {
         return rule(text);
     }
     let (host, path) = text.split_at(text.find('/')?);
-    let both = value::is_host_pattern(host) && paths::is_path(path) && text.len() <= REPEATED_MAX;
+    let both = grammar::is_host_pattern(host) && paths::is_path(path) && text.len() <= REPEATED_MAX;
     both.then(|| format!("host = {}, path = {}", quoted(host), quoted(path)))
 }
 
@@ -114,7 +117,7 @@ fn rule(text: &str) -> Option<String> {
         let (word, rest) = part.trim().split_once('(')?;
         let value = rest.strip_suffix(')')?.trim().trim_matches(['`', '"', '\'']);
         let (key, value) = match word {
-            "Host" => ("host", Some(value.to_owned()).filter(|host| value::is_host_pattern(host))),
+            "Host" => ("host", Some(value.to_owned()).filter(|host| grammar::is_host_pattern(host))),
             "Path" => ("path", Some(value.to_owned())),
             "PathPrefix" => ("path", Some(format!("{}/*", value.trim_end_matches('/')))),
             _ => return None,
@@ -133,7 +136,7 @@ fn repeated(text: &str) -> String {
 
 /// Whether a text is a size that a body may have.
 fn is_body(text: &str) -> bool {
-    value::parse_size(text).is_some_and(|bytes| bytes <= super::route::BODY_MAX)
+    grammar::parse_size(text).is_some_and(|bytes| bytes <= grammar::BODY_MAX)
 }
 
 /// Whether a route may respond with this status.

@@ -2,7 +2,9 @@
 
 use toml_parser::{Expected, ParseError};
 
-use super::{hints, upstream, value};
+use super::endpoint::is_endpoint;
+use super::grammar::is_weight;
+use super::quote::switch;
 
 /// How many letters are repeated in a help line.
 const REPEATED_MAX: usize = 60;
@@ -98,11 +100,11 @@ fn without_quotes((begun, line): (&str, &str), rest: &str, description: &str) ->
         return None;
     }
     if let Some(number) = value.strip_suffix('%').map(str::trim_end)
-        && value::is_weight(number)
+        && is_weight(number)
     {
         return Some(format!("write `{number}`, without `%`"));
     }
-    match hints::switch(value).filter(|_| !value.starts_with(['0', '1'])) {
+    match switch(value).filter(|_| !value.starts_with(['0', '1'])) {
         Some(word) if SWITCHES.contains(&key) || value.eq_ignore_ascii_case(word) => {
             return Some(format!("write `{word}`"));
         }
@@ -115,7 +117,7 @@ fn without_quotes((begun, line): (&str, &str), rest: &str, description: &str) ->
         _ => {}
     }
     let url = format!("http://{value}");
-    if matches!(key, "endpoints" | "url") && value.contains(':') && upstream::is_endpoint(&url) {
+    if matches!(key, "endpoints" | "url") && value.contains(':') && is_endpoint(&url) {
         return Some(quoted(&url));
     }
     Some(quoted(value))

@@ -2,11 +2,12 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::names::{Names, place};
 use super::predicate::{self, LISTED, NAMED};
-use super::reader::{Reader, Text};
-use super::route::{self, Names};
+use super::reader::Reader;
 use super::spec::{Form, Spec, optional, required};
 use super::suggest::did_you_mean;
+use super::text::Text;
 use super::value;
 use crate::route::{Predicate, Salt, SegmentId, Target, VariantId};
 
@@ -67,7 +68,7 @@ pub(super) fn targets(
         }
         let weight = weight.map(|weight| (weight, Salt::target(salt, segment.as_deref().unwrap_or(""))));
         let Some(serve) = serve else { continue };
-        targets.push(Target { place: route::place(context, &reader), predicates, segment: found, serve, weight });
+        targets.push(Target { place: place(context, &reader), predicates, segment: found, serve, weight });
     }
     targets
 }

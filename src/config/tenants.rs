@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::item::Item;
 use super::read;
-use super::reader::{Item, Text};
 use super::source::{Source, Span, offset};
 use super::spec::{Form, Spec, required};
+use super::text::Text;
 use crate::route::TenantList;
 
 /// How long a tenant's or user's name may be.
@@ -30,7 +31,7 @@ pub(super) fn list(context: &mut Context<'_>, item: &Item<'_>) -> Option<TenantL
         reader.finish(context);
         return from_file(context, &path?);
     }
-    let items = super::predicate::not_empty(context, item);
+    let items = item.not_empty(context);
     let mut names: Vec<Box<str>> = Vec::with_capacity(items.len());
     for item in items {
         let Some(text) = item.text(context) else { continue };

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::diagnostic::Finding;
+use super::item::Item;
 use super::pairs::{self, Pair, Pem};
 use super::read;
-use super::reader::{Item, Reader, Text};
+use super::reader::Reader;
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
+use super::text::Text;
 use crate::clock::Clock;
 use crate::route::{ClientAuth, TlsSpec, TlsVersion};
 use crate::tls::{self, Authority, Certificate, Flaw, InUse, Served, Server, Stale};

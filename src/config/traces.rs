@@ -2,21 +2,20 @@
 
 use http::HeaderName;
 use http::header::{CONTENT_TYPE, HOST};
-use http::uri::{Scheme, Uri};
 
 use super::action;
 use super::client_tls::{self, Owner, SystemRoots, TRACES_TLS};
+use super::collector::{CollectorUrl, parse};
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::reader::{Reader, Text};
+use super::grammar;
+use super::reader::Reader;
 use super::source::Span;
 use super::spec::{Form, Spec, default, optional, required};
+use super::text::Text;
 use super::value;
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 use crate::tls;
-
-/// Where `https://` goes when it names no port.
-const HTTPS_PORT: u16 = 443;
 
 /// `[traces]`.
 pub(super) const TRACES: Spec = Spec {
@@ -58,7 +57,7 @@ pub(super) fn traces(
         match item.digits().map(|digits| digits.parse::<f64>().unwrap_or(f64::NAN)) {
             Some(number) if (0.0..=1.0).contains(&number) => sample = number,
             Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
-            None => item.mismatch_number(context, "a number from 0 to 1", value::is_share),
+            None => item.mismatch_number(context, "a number from 0 to 1", grammar::is_share),
         }
     }
     let service = reader.text(context, "service").map_or_else(|| "pointsman".to_owned(), |text| text.to_string());
@@ -81,14 +80,14 @@ pub(super) fn traces(
         }));
     }
     reader.finish(context);
-    let Place { host, port, path, .. } = place?;
+    let CollectorUrl { host, port, path, .. } = place?;
     Some(TraceExport { host, port, path, tls, protocol, sample, service, attributes, headers })
 }
 
 /// How the collector is verified, when it is spoken to by TLS.
 fn secured(
     context: &mut Context<'_>,
-    place: Option<&Place>,
+    place: Option<&CollectorUrl>,
     reader: &Reader<'_>,
     system: &mut SystemRoots,
 ) -> Option<ClientTls> {
@@ -119,89 +118,13 @@ fn header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName>
     Some(name)
 }
 
-/// What to write instead.
-const EXAMPLE: &str = "write `http://127.0.0.1:4318` or `https://collector.example.com`, or a path after it";
-
-/// Where the collector is: whether it is spoken to by TLS, its host, port and path.
-struct Place {
-    secured: bool,
-    host: String,
-    port: u16,
-    path: String,
-}
-
-fn collector(context: &mut Context<'_>, text: &Text<'_>) -> Option<Place> {
+fn collector(context: &mut Context<'_>, text: &Text<'_>) -> Option<CollectorUrl> {
     match parse(text) {
         Ok(place) => Some(place),
         Err((message, help)) => {
             let finding = Finding::error("bad-collector", text.span, format!("`{}` {message}", &**text));
             context.report(finding.help(help));
             None
-        }
-    }
-}
-
-/// Whether a text says where a collector is.
-pub(super) fn is_collector(text: &str) -> bool {
-    parse(text).is_ok()
-}
-
-/// What stands in a collector's URL; else what is wrong with it, and what to do.
-fn parse(text: &str) -> Result<Place, (&'static str, &'static str)> {
-    let uri = text.parse::<Uri>().map_err(|_| ("is not a URL", EXAMPLE))?;
-    let secured = uri.scheme() == Some(&Scheme::HTTPS);
-    let authority = uri.authority().filter(|_| secured || uri.scheme() == Some(&Scheme::HTTP));
-    let authority = authority.ok_or(("does not say where the collector is", EXAMPLE))?;
-    if authority.as_str().contains('@') || uri.query().is_some() {
-        return Err(("holds more than host, port and path", "credentials belong into `headers`"));
-    }
-    let host = authority.host();
-    let port = match authority.as_str().strip_prefix(host) {
-        Some("") if secured => HTTPS_PORT,
-        Some("") | None => return Err(("does not say at which port the collector is", EXAMPLE)),
-        Some(port) => {
-            let digits = port.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-            let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0);
-            port.ok_or(("names a port that there is not", super::address::PORTS))?
-        }
-    };
-    let host = host.trim_matches(['[', ']']).to_owned();
-    Ok(Place { secured, host, port, path: uri.path().trim_end_matches('/').to_owned() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn collectors() {
-        let place = |text: &str| parse(text).map(|place| (place.secured, place.host, place.port, place.path));
-        let check = |text: &str, (secured, host, port, path): (bool, &str, u16, &str)| {
-            assert_eq!(place(text), Ok((secured, host.to_owned(), port, path.to_owned())), "{text}");
-        };
-        check("http://127.0.0.1:4318", (false, "127.0.0.1", 4318, ""));
-        check("http://collector:4318/a/b/", (false, "collector", 4318, "/a/b"));
-        check("http://[::1]:4318", (false, "::1", 4318, ""));
-        check("https://otlp.example.com", (true, "otlp.example.com", 443, ""));
-        check("https://[::1]", (true, "::1", 443, ""));
-        check("https://otlp.example.com:4318/x", (true, "otlp.example.com", 4318, "/x"));
-        for bad in [
-            "",
-            "collector",
-            "collector:4318",
-            "ftp://collector:21",
-            "http://collector",
-            "http://collector:0",
-            "https://collector:0",
-            "https://collector:",
-            "https://collector:43l8",
-            "https://collector:+43",
-            "https://collector:65536",
-            "https://me@collector",
-            "https://collector?x=1",
-            "https://",
-        ] {
-            assert!(place(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,17 +1,20 @@
 //! `[upstream.NAME]`: where requests go.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use super::address::{is_digits, not_a_port};
+use super::address::is_digits;
 use super::client_tls::{self, Owner, SystemRoots, UPSTREAM_TLS};
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::reader::{Item, Named, Reader, Text};
+use super::endpoint::{is_endpoint, parse};
+use super::item::{Item, Named};
+use super::quote::{REPEATED_MAX, quoted};
+use super::reader::Reader;
 use super::source::Span;
 use super::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
-use super::{hints, value};
-use crate::route::{Balance, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
+use super::text::Text;
+use super::value;
+use crate::route::{Balance, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
 
 /// An endpoint as a URL.
 const URL: &str = r"^(https?|h2c)://|\$\{";
@@ -160,7 +163,7 @@ fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> 
         let text = item.place_text(context)?;
         if let Some(all) = several(&text) {
             let message = format!("`{}` is more than one URL", &*text);
-            let all = all.iter().map(|url| hints::quoted(url)).collect::<Vec<_>>().join(", ");
+            let all = all.iter().map(|url| quoted(url)).collect::<Vec<_>>().join(", ");
             let (how, all) = if item.element { ("each in quotes", all) } else { ("a list", format!("[{all}]")) };
             context.report(Finding::error("bad-endpoint", text.span, message).help(format!("write `{all}`, {how}")));
             return None;
@@ -177,7 +180,7 @@ fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> 
 /// The URLs of a text that has more than one.
 fn several(text: &str) -> Option<Vec<&str>> {
     let parts = || text.split([',', ' ', '\t']).filter(|part| !part.is_empty());
-    (parts().count() > 1 && text.len() <= hints::REPEATED_MAX && parts().all(is_endpoint)).then(|| parts().collect())
+    (parts().count() > 1 && text.len() <= REPEATED_MAX && parts().all(is_endpoint)).then(|| parts().collect())
 }
 
 fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<EndpointSpec> {
@@ -196,88 +199,6 @@ fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<Endpoi
             };
             context.report(Finding::error("bad-endpoint", text.span, message).help(help));
             None
-        }
-    }
-}
-
-/// Whether a text is the URL of an endpoint.
-pub(super) fn is_endpoint(text: &str) -> bool {
-    parse(text).is_ok()
-}
-
-fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("`{url}` is not a URL"))?;
-    let protocol = match scheme {
-        "http" => Protocol::Http1,
-        "h2c" => Protocol::H2c,
-        "https" => Protocol::Https,
-        _ => return Err(format!("`{scheme}://` is not a protocol of endpoints")),
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#']) {
-        return Err("an endpoint has no path and no query: use `[route.rewrite]`".to_owned());
-    }
-    if rest.contains('@') {
-        return Err("an endpoint has no user and password".to_owned());
-    }
-    let (host, port) = match rest.rsplit_once(':').filter(|(host, _)| !host.starts_with('[') || host.ends_with(']')) {
-        Some((host, port)) => {
-            let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-            let parsed = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
-            (host, parsed.ok_or_else(|| not_a_port(port))?)
-        }
-        None => (rest, if protocol == Protocol::Https { 443 } else { 80 }),
-    };
-    // A dot at the end makes a name absolute: it is looked up as it is, without the system's search domains.
-    let relative = host.strip_suffix('.').unwrap_or(host);
-    if is_digits(relative) {
-        return Err(format!("`{host}` is not a host: it has digits only"));
-    }
-    if !value::is_host(relative) {
-        return Err(format!("`{host}` is not a host"));
-    }
-    let bare = relative.trim_matches(['[', ']']);
-    if relative != host && bare.parse::<IpAddr>().is_ok() {
-        return Err(format!("`{host}` is an address with a dot at its end: write `{relative}`"));
-    }
-    let bare = if relative == host { bare } else { host };
-    let host = bare.parse::<IpAddr>().map_or_else(|_| EndpointHost::Name(bare.to_ascii_lowercase()), EndpointHost::Ip);
-    Ok((protocol, host, port))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls() {
-        let name = |name: &str| EndpointHost::Name(name.to_owned());
-        let check = |url: &str, expected: (Protocol, EndpointHost, u16)| assert_eq!(parse(url), Ok(expected), "{url}");
-        check("http://10.0.1.10:8080", (Protocol::Http1, EndpointHost::Ip([10, 0, 1, 10].into()), 8080));
-        check("http://Checkout.internal", (Protocol::Http1, name("checkout.internal"), 80));
-        check("h2c://[::1]:50051/", (Protocol::H2c, EndpointHost::Ip("::1".parse().unwrap()), 50051));
-        check("https://a.example", (Protocol::Https, name("a.example"), 443));
-        check("https://10.0.0.1:8443", (Protocol::Https, EndpointHost::Ip([10, 0, 0, 1].into()), 8443));
-        check("http://Web.test.:9120", (Protocol::Http1, name("web.test."), 9120));
-        check("http://[::1]", (Protocol::Http1, EndpointHost::Ip("::1".parse().unwrap()), 80));
-        for bad in [
-            "10.0.0.1:80",
-            "ftp://a:1",
-            "http://a:0",
-            "http://a:70000",
-            "http://a:",
-            "http://",
-            "http://a/b",
-            "http://a?b",
-            "http://u@a",
-            "http://a b",
-            "http://[::1",
-            "http://a:+1",
-            "http://::1:80",
-            "http://8101",
-            "http://8101:80",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 }

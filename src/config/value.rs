@@ -7,19 +7,16 @@ use ipnet::IpNet;
 
 use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
+use super::grammar::{binary, host_pattern, is_name, is_weight, parse_duration, parse_size, percent};
 use super::hints::PERCENT;
-use super::reader::{Item, Reader, Text};
+use super::item::Item;
+use super::reader::Reader;
 use super::source::{Span, offset};
+use super::text::Text;
 use crate::route::{HostPattern, Weight};
 
 /// Bound on a compiled regex, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
-
-/// Words of the design that a later version brings.
-const LATER_WORDS: &[&str] = &["peak_ewma"];
-
-/// How long a name may be.
-const NAME_MAX: usize = 63;
 
 /// Checks a name that the user chose.
 pub(super) fn name(context: &mut Context<'_>, name: &str, at: Span) -> bool {
@@ -30,18 +27,6 @@ pub(super) fn name(context: &mut Context<'_>, name: &str, at: Span) -> bool {
     let help = "names are 1 to 63 of a-z, 0-9, `_` and `-`, and begin with a letter or digit";
     context.report(Finding::error("bad-name", at, message).help(help));
     false
-}
-
-/// Whether a text is a name as the user may choose it.
-pub(super) fn is_name(name: &str) -> bool {
-    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let rest = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-    begins && rest && name.len() <= NAME_MAX
-}
-
-/// Whether digits are a weight in percent.
-pub(super) fn is_weight(digits: &str) -> bool {
-    percent(digits).is_ok()
 }
 
 /// A weight in percent, exactly: at most four decimals.
@@ -59,31 +44,6 @@ pub(super) fn weight(context: &mut Context<'_>, item: &Item<'_>) -> Option<Weigh
     }
 }
 
-fn percent(digits: &str) -> Result<u32, (&'static str, &'static str)> {
-    const RANGE: (&str, &str) = ("out-of-range", "a weight is a percentage from 0 to 100");
-    let digits = digits.strip_prefix('+').unwrap_or(digits);
-    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
-    if digits.contains(['e', 'E']) {
-        return Err(("bad-weight", "a weight is written without an exponent"));
-    }
-    let decimals = decimals.trim_end_matches('0');
-    let whole = whole.trim_start_matches('0');
-    if whole.len() > 3 || !whole.bytes().chain(decimals.bytes()).all(|b| b.is_ascii_digit()) {
-        return Err(RANGE);
-    }
-    if decimals.len() > 4 {
-        return Err(("bad-weight", "a weight has at most four decimals"));
-    }
-    let number = |text: &str| text.bytes().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
-    let millionths = number(whole) * 10_000 + number(&format!("{decimals:0<4}"));
-    if millionths > 1_000_000 { Err(RANGE) } else { Ok(millionths) }
-}
-
-/// Whether digits are a share from 0 to 1.
-pub(super) fn is_share(digits: &str) -> bool {
-    digits.parse::<f64>().is_ok_and(|number| (0.0..=1.0).contains(&number))
-}
-
 /// A duration such as `1h30m`.
 pub(super) fn duration(context: &mut Context<'_>, item: &Item<'_>) -> Option<Duration> {
     const HELP: &str = "write `250ms`, `5s`, `2h` or `1h30m`, at most 365 days";
@@ -98,37 +58,6 @@ pub(super) fn duration(context: &mut Context<'_>, item: &Item<'_>) -> Option<Dur
         context.report(finding.help(HELP));
     }
     parsed
-}
-
-/// Reads a duration such as `250ms`, `5s` or `1h30m`; at most 365 days.
-#[must_use]
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut sum_ms = 0_u64;
-    let mut last_ms = u64::MAX;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest[..digits].parse().ok()?;
-        let unit = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
-        let ms = match &rest[digits..digits + unit] {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        if ms >= last_ms {
-            return None;
-        }
-        last_ms = ms;
-        sum_ms = sum_ms.checked_add(number.checked_mul(ms)?)?;
-        rest = &rest[digits + unit..];
-    }
-    (sum_ms <= 365 * 86_400_000).then(|| Duration::from_millis(sum_ms))
 }
 
 /// A size in bytes such as `64KiB`, in these bounds.
@@ -151,34 +80,6 @@ pub(super) fn size(context: &mut Context<'_>, item: &Item<'_>, (min, max): (u64,
     None
 }
 
-/// A size as it is written here, of one as it is often written elsewhere, such as `10MB` or `64k`.
-pub(super) fn binary(text: &str) -> Option<String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
-        "" | "bytes" | "byte" => "B",
-        "k" | "kb" | "kib" | "ki" => "KiB",
-        "m" | "mb" | "mib" | "mi" => "MiB",
-        "g" | "gb" | "gib" | "gi" => "GiB",
-        _ => return None,
-    };
-    let size = (1..=15).contains(&digits).then(|| format!("{}{unit}", &text[..digits]));
-    size.filter(|size| parse_size(size).is_some())
-}
-
-/// The bytes of a size.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit = match text[digits..].trim_start_matches(' ') {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(unit)
-}
-
 /// A network such as `10.0.0.0/8`; an address alone is itself.
 pub(super) fn network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNet> {
     let text = item.text(context)?;
@@ -196,28 +97,22 @@ pub(super) fn network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNe
     Some(net)
 }
 
-/// One of these words.
-pub(super) fn word(context: &mut Context<'_>, item: &Item<'_>, words: &'static [&'static str]) -> Option<usize> {
-    let known = || words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    if !item.is_text() {
-        let help = format!("one of {}", known());
-        item.mismatch_with(context, ("a string", help.as_str()));
-        return None;
-    }
-    let text = item.text(context)?;
-    let found = words.iter().position(|word| *word == &*text);
-    if found.is_none() {
-        let message = format!("`{}` cannot be `{}`", item.key, &*text);
-        let later = LATER_WORDS.contains(&&*text);
-        let help = if later {
-            Some(format!("`{}` is not supported by this version of Pointsman", &*text))
+/// The items of a list, none of which may stand in it twice.
+pub(super) fn once<T: PartialEq>(
+    context: &mut Context<'_>,
+    items: &[Item<'_>],
+    parse: impl Fn(&mut Context<'_>, &Item<'_>) -> Option<T>,
+) -> Vec<T> {
+    let mut all = Vec::new();
+    for item in items {
+        let Some(value) = parse(context, item) else { continue };
+        if all.contains(&value) {
+            item.refuse(context, "duplicate-key", "this is named twice");
         } else {
-            super::suggest::did_you_mean(&text, words.iter().copied())
-        };
-        let finding = Finding::error("unknown-word", text.span, message).help(format!("one of {}", known()));
-        context.report(finding.maybe_help(help));
+            all.push(value);
+        }
     }
-    found
+    all
 }
 
 /// A header's name.
@@ -287,20 +182,6 @@ pub(super) fn regex(context: &mut Context<'_>, text: &Text<'_>) -> Option<regex:
     }
 }
 
-/// Whether a host, without port, is of the grammar: labels of letters, digits, `-` and `_`, or an IP address.
-pub(super) fn is_host(host: &str) -> bool {
-    if let Some(inside) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inside.parse::<std::net::Ipv6Addr>().is_ok();
-    }
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    host.len() <= 253 && host.split('.').all(label)
-}
-
 /// A host pattern: `shop.example.com` or `*.shop.example.com`.
 pub(super) fn host(context: &mut Context<'_>, item: &Item<'_>) -> Option<HostPattern> {
     let text = item.text(context)?;
@@ -311,32 +192,6 @@ pub(super) fn host(context: &mut Context<'_>, item: &Item<'_>) -> Option<HostPat
             None
         }
     }
-}
-
-/// Whether a text is a host pattern.
-pub(super) fn is_host_pattern(text: &str) -> bool {
-    host_pattern(text).is_ok()
-}
-
-/// The host pattern in a text; else what is wrong with it, and what to do.
-fn host_pattern(text: &str) -> Result<HostPattern, (String, &'static str)> {
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('.').unwrap_or(&lower);
-    let (suffix, wild) = lower.strip_prefix("*.").map_or((lower, false), |suffix| (suffix, true));
-    if suffix == "*" {
-        return Err(("`*` alone is not a host".to_owned(), "leave `host` out to take every host"));
-    }
-    if suffix.contains('*') {
-        return Err((format!("`{lower}` has a `*` in the wrong place"), "`*.` may only stand in front"));
-    }
-    if suffix.rsplit_once(':').is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok()) {
-        return Err((format!("`{lower}` has a port"), "the port of a request's host is ignored: leave it out"));
-    }
-    if !is_host(suffix) || (wild && suffix.starts_with('[')) {
-        let help = "write `shop.example.com` or `*.shop.example.com`";
-        return Err((format!("`{text}` is not a host"), help));
-    }
-    Ok(if wild { HostPattern::Wildcard(format!(".{suffix}")) } else { HostPattern::Exact(suffix.to_owned()) })
 }
 
 /// A duration of a key, where "0s" means none.

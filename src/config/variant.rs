@@ -2,13 +2,15 @@
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::identity;
-use super::reader::{Item, Reader, Text};
-use super::route::{Headed, Names};
+use super::item::Item;
+use super::names::{Headed, Names};
+use super::reader::Reader;
 use super::shadow::{self, Around, Sticks};
 use super::source::Span;
 use super::spec::{Form, NAME, Spec, default, required};
 use super::target;
+use super::text::Text;
+use super::unread;
 use super::value;
 use crate::route::{Rescue, Salt, Split, SplitState, StickyKey, Target, UpstreamId, Variant, Weight};
 
@@ -185,7 +187,7 @@ fn warn_of_no_key(
         keys.join(" or a ")
     );
     let finding = Finding::warning("no-sticky-key", reader.place("sticky"), message);
-    context.report(finding.help(format!("{}; or add `client_ip` to `sticky`", identity::how_to_read(keys[0]))));
+    context.report(finding.help(format!("{}; or add `client_ip` to `sticky`", unread::how_to_read(keys[0]))));
 }
 
 fn upstream(context: &mut Context<'_>, text: &Text<'_>, names: &mut Names<'_, '_>) -> Option<UpstreamId> {
@@ -255,7 +257,7 @@ fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
             on.refuse(context, "empty-list", "`on` names nothing: to turn it off, write `rescue = false`");
         }
         for word in words {
-            value::word(context, &word, RESCUED_ON);
+            word.word(context, RESCUED_ON);
         }
     }
     reader.finish(context);
@@ -284,7 +286,7 @@ fn total(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm]) -> u32 {
 fn sticky(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<StickyKey> {
     let mut keys: Vec<StickyKey> = Vec::new();
     for item in reader.get("sticky").map(|item| item.one_or_more()).unwrap_or_default() {
-        let key = match value::word(context, &item, &["tenant", "user", "client_ip"]) {
+        let key = match item.word(context, &["tenant", "user", "client_ip"]) {
             Some(0) => StickyKey::Tenant,
             Some(1) => StickyKey::User,
             Some(_) => StickyKey::ClientIp,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::predicate::not_empty;
+use super::item::Item;
 use super::read;
-use super::reader::{Item, Reader, Text};
+use super::reader::Reader;
 use super::spec::{DURATION, Form, Spec, default, optional, required};
+use super::text::Text;
 use super::value;
 use crate::identity::{Algorithms, Flaw, Geo, Keys, Tokens, Trusted, Where, Witnesses};
 
@@ -105,13 +106,13 @@ fn place(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<Where> {
 
 fn texts(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Vec<String> {
     let Some(item) = reader.get(key) else { return Vec::new() };
-    let items = not_empty(context, &item);
+    let items = item.not_empty(context);
     items.iter().filter_map(|item| item.text(context)).map(|text| text.to_string()).collect()
 }
 
 fn algorithms(context: &mut Context<'_>, item: &Item<'_>) -> Algorithms {
-    let items = not_empty(context, item);
-    let places = items.iter().filter_map(|item| value::word(context, item, Algorithms::NAMES));
+    let items = item.not_empty(context);
+    let places = items.iter().filter_map(|item| item.word(context, Algorithms::NAMES));
     Algorithms::named(places.filter_map(|at| Algorithms::NAMES.get(at)).collect::<Vec<_>>())
 }
 
