@@ -12,10 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::client::Client;
-use super::connection;
 use super::expiry::Told;
 use super::presence::{Presence, visit};
-use super::worker::{IDLE_GRACE, Worker};
+use super::worker::Worker;
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
 
@@ -26,12 +25,22 @@ const COURTESY: Duration = Duration::from_micros(200);
 /// How long accepting pauses after an error such as «too many open files»: neither a spin nor an end.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a drain leaves idle connections open, so that a client which is just sending its next request gets an
+/// answer (with `Connection: close`) instead of a reset.
+pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
+
 /// A lasting error is told this often.
 const WARN_EVERY_MS: u64 = 10_000;
 
-/// A worker's accept loops, by socket.
-#[derive(Default)]
-pub(super) struct Acceptors(HashMap<*const ListeningSocket, Acceptor>);
+/// A worker's accept loops.
+pub(super) struct Acceptors {
+    worker: Rc<Worker>,
+    serve: Serve,
+    by_socket: HashMap<*const ListeningSocket, Acceptor>,
+}
+
+/// What is done with each connection that is accepted.
+type Serve = Rc<dyn Fn(Rc<Client>, TcpStream)>;
 
 struct Acceptor {
     /// `None` ends the loop.
@@ -40,28 +49,34 @@ struct Acceptor {
 }
 
 impl Acceptors {
+    /// None yet. Each connection that they accept is given to `serve`.
+    pub(super) fn new(worker: &Rc<Worker>, serve: impl Fn(Rc<Client>, TcpStream) + 'static) -> Self {
+        Self { worker: Rc::clone(worker), serve: Rc::new(serve), by_socket: HashMap::new() }
+    }
+
     /// Opens, keeps and closes accept loops as the worker's snapshot says.
-    pub(super) fn follow(&mut self, worker: &Rc<Worker>) {
-        let local = worker.local();
-        let wanted = &local.snapshot.listeners;
-        self.0.retain(|socket, acceptor| {
+    pub(super) fn follow(&mut self) {
+        let worker = &self.worker;
+        let wanted = Arc::clone(&worker.snapshot().listeners);
+        self.by_socket.retain(|socket, acceptor| {
             let stays = wanted.iter().any(|listener| Arc::as_ptr(&listener.socket) == *socket);
             if !stays {
                 acceptor.listener.send_replace(None);
             }
             stays
         });
-        for listener in &**wanted {
+        for listener in &*wanted {
             let socket = Arc::as_ptr(&listener.socket);
-            if let Some(acceptor) = self.0.get(&socket) {
+            if let Some(acceptor) = self.by_socket.get(&socket) {
                 acceptor.listener.send_replace(Some(Arc::clone(listener)));
                 continue;
             }
             match listener.socket.try_clone().and_then(TcpListener::from_std) {
                 Ok(duplicate) => {
                     let (sender, receiver) = watch::channel(Some(Arc::clone(listener)));
-                    let task = tokio::task::spawn_local(accept(Rc::clone(worker), duplicate, receiver));
-                    self.0.insert(socket, Acceptor { listener: sender, task });
+                    let accepting = accept(Rc::clone(worker), Rc::clone(&self.serve), duplicate, receiver);
+                    let task = tokio::task::spawn_local(accepting);
+                    self.by_socket.insert(socket, Acceptor { listener: sender, task });
                 }
                 Err(error) => {
                     worker.meter().accept_errors.inc();
@@ -73,7 +88,7 @@ impl Acceptors {
 
     /// Stops accepting, after what stands in the queues.
     pub(super) async fn close(&mut self) {
-        for (_, acceptor) in self.0.drain() {
+        for (_, acceptor) in self.by_socket.drain() {
             acceptor.listener.send_replace(None);
             if acceptor.task.await.is_err() {
                 tracing::error!("accept loop failed");
@@ -82,7 +97,12 @@ impl Acceptors {
     }
 }
 
-async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Receiver<Option<Arc<Listener>>>) {
+async fn accept(
+    worker: Rc<Worker>,
+    serve: Serve,
+    socket: TcpListener,
+    mut listener: watch::Receiver<Option<Arc<Listener>>>,
+) {
     let Some(mut current) = listener.borrow_and_update().clone() else { return };
     loop {
         if is_ahead(&worker) {
@@ -96,7 +116,7 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Re
                 current = next;
             }
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => open(&worker, &current, stream, peer),
+                Ok((stream, peer)) => open(&worker, &current, &serve, Accepted { stream, peer }),
                 // A sibling has closed it; this worker is about to be told so.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
                     tokio::time::sleep(COURTESY).await;
@@ -107,14 +127,14 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, mut listener: watch::Re
         // One connection a turn, so that siblings get their share of a burst.
         tokio::task::yield_now().await;
     }
-    finish_queue(&worker, &current, socket);
+    finish_queue(&worker, &current, &serve, socket);
     if !worker.draining.get() {
         tokio::task::spawn_local(dismiss(worker, current));
     }
 }
 
 /// Whoever stands in the queue was promised a connection, unless somebody else sees to the queue from now on.
-fn finish_queue(worker: &Rc<Worker>, listener: &Arc<Listener>, socket: TcpListener) {
+fn finish_queue(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, socket: TcpListener) {
     if listener.socket.is_shared() {
         return;
     }
@@ -124,7 +144,7 @@ fn finish_queue(worker: &Rc<Worker>, listener: &Arc<Listener>, socket: TcpListen
             if stream.set_nonblocking(true).is_ok()
                 && let Ok(stream) = TcpStream::from_std(stream)
             {
-                open(worker, listener, stream, peer);
+                open(worker, listener, serve, Accepted { stream, peer });
             }
         }
     }
@@ -162,7 +182,13 @@ fn is_ahead(worker: &Worker) -> bool {
     worker.workers > 1 && open(worker.meter()) > least + AHEAD_MAX
 }
 
-fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: SocketAddr) {
+/// A connection as the system gives it.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, Accepted { stream, peer }: Accepted) {
     let limits = &listener.spec.limits;
     let meter = worker.meter();
     let everywhere: i64 = listener.meters.used().map(|meter| meter.connections.value()).sum();
@@ -185,8 +211,7 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, peer: 
             let local = if bound.ip().is_unspecified() { stream.local_addr().unwrap_or(bound) } else { bound };
             let presence = Presence::new(Rc::clone(worker), Arc::clone(listener), share);
             // Made here and not in the task, so that a drain which begins at once knows of it.
-            let client = Client::new(presence, peer, local);
-            tokio::task::spawn_local(connection::serve(client, stream));
+            serve(Client::new(presence, peer, local), stream);
         }
         Err(refusal) => {
             meter.refuse(refusal);

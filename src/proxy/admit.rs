@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Version, request};
+use http::{Method, Uri, Version, request};
 
 use super::client::Client;
 use super::exchange::{Exchange, Host, Received, Stage};
 use super::fault::Fault;
+use super::field_map::Fields;
 use super::fields::{self, Peer};
 use super::upgrade_request::Asked;
 use super::upgrade_state::Upgrade;
@@ -33,7 +34,7 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
         Some((refused, refusal)) if refused == number && parts.version != Version::HTTP_2 => {
             // What stands here are not the client's words. The answers before it were given as if nothing had been.
             client.closing.set(true);
-            exchange.request.uri = http::Uri::from_static("/");
+            exchange.request.uri = Uri::from_static("/");
             Err(refusal)
         }
         _ => inspect(exchange, parts),
@@ -67,16 +68,16 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     let size = (parts.headers.len(), exchange.request.survey.bytes as usize);
     exchange.request.held = Some(client.worker.budget.take(size, others, client.share())?);
     let encoded_slash = limits.encoded_slash;
-    exchange.request.host = host(parts)?;
+    exchange.request.host = host(&parts.uri, parts.version, &parts.headers)?;
     if exchange.client.secured.get().is_some_and(|secured| secured.is_misdirected(exchange.request.host.normal())) {
         return Err(Refusal::Misdirected);
     }
     if let Cow::Owned(path) = normal_path(parts.uri.path(), encoded_slash).map_err(|_| Refusal::BadPath)? {
-        exchange.request.normal_path = Some(path);
+        exchange.request.normal_path = Some(path.into());
     }
     within_limits(&exchange.client)?;
     if exchange.request.survey.via {
-        not_a_loop(parts)?;
+        not_a_loop(&parts.headers)?;
     }
     believe(&mut exchange.request, &exchange.client, parts, &exchange.local.snapshot.rules.identity);
     Ok(())
@@ -90,7 +91,7 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
     if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(Refusal::MalformedHead);
     }
-    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = parts.headers.all(&header::CONTENT_LENGTH);
     let is_number = |length: &HeaderValue| super::scan::content_length(length.as_bytes()).is_some();
     if lengths.next().is_some_and(|length| !is_number(length)) || lengths.next().is_some() {
         return Err(Refusal::BadFraming);
@@ -107,17 +108,17 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
 }
 
 /// The host that a request names: the target's authority wins over `Host`; on HTTP/2 both must agree.
-fn host(parts: &request::Parts) -> Result<Host, Refusal> {
-    let mut fields = parts.headers.get_all(header::HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
+fn host(uri: &Uri, version: Version, fields: &impl Fields) -> Result<Host, Refusal> {
+    let mut hosts = fields.all(&header::HOST);
+    let field = hosts.next();
+    if hosts.next().is_some() {
         return Err(Refusal::BadHost);
     }
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let authority = uri.authority().map(http::uri::Authority::as_str);
     let value = match (authority, field) {
         (Some(authority), field) => {
             let differs = field.is_some_and(|field| !field.as_bytes().eq_ignore_ascii_case(authority.as_bytes()));
-            if differs && parts.version == Version::HTTP_2 {
+            if differs && version == Version::HTTP_2 {
                 return Err(Refusal::BadHost);
             }
             if field.is_some_and(|field| !field.to_str().is_ok_and(|field| normal_host(field).is_some())) {
@@ -126,7 +127,7 @@ fn host(parts: &request::Parts) -> Result<Host, Refusal> {
             HeaderValue::from_str(authority).map_err(|_| Refusal::BadHost)?
         }
         (None, Some(field)) => field.clone(),
-        (None, None) if parts.version == Version::HTTP_10 => return Ok(Host::default()),
+        (None, None) if version == Version::HTTP_10 => return Ok(Host::default()),
         (None, None) => return Err(Refusal::BadHost),
     };
     let text = value.to_str().map_err(|_| Refusal::BadHost)?;
@@ -160,12 +161,12 @@ fn within_limits(client: &Client) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn not_a_loop(parts: &request::Parts) -> Result<(), Refusal> {
+fn not_a_loop(fields: &impl Fields) -> Result<(), Refusal> {
     let ours = |via: &[u8]| {
         let mut words = via.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
         words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(VIA_NAME.as_bytes()))
     };
-    let lines = parts.headers.get_all(header::VIA).iter();
+    let lines = fields.all(&header::VIA);
     let passed = lines.flat_map(|line| line.as_bytes().split(|b| *b == b',')).filter(|via| ours(via)).count();
     if passed > VIA_MAX { Err(Refusal::Loop) } else { Ok(()) }
 }
@@ -179,7 +180,7 @@ fn believe(received: &mut Received, client: &Client, parts: &mut request::Parts,
             received.client_ip = ClientIp::find(identity, peer, &parts.headers);
             received.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
         }
-        received.request_id = parts.headers.get(super::forwarding::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
+        received.request_id = parts.headers.first(&super::forwarding::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
     }
     let peer = if received.trusted { Peer::Trusted } else { Peer::Stranger };
     let aliases = fields::strip_untrusted((&mut parts.headers, received.survey), identity, peer);

@@ -2,33 +2,33 @@
 
 use std::rc::Rc;
 
-use http::header::HeaderMap;
-use http::{Method, Request};
-use http_body::Body;
-use hyper::body::Incoming;
+use http::Method;
 
 use super::caller::CallerIdentity;
 use super::client::Client;
 use super::exchange::{
     Decided, Exchange, Host, Mirror, Prepared, Progress, Received, SentResponse, Stage, UpstreamAttempt,
 };
+use super::field_map::Fields;
 use super::fields::Survey;
 use super::grpc::Call;
-use super::trace_context::TraceContext;
+use super::http_proxy::HttpProxy;
+use super::incoming::IncomingRequest;
+use super::trace_context::{TRACEPARENT, TraceContext};
 use super::upgrade_state::Upgrade;
 use crate::telemetry::Ender;
 
 /// Begins an exchange.
-pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exchange> {
-    let worker = Rc::clone(&client.worker);
+pub(super) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &IncomingRequest) -> Box<Exchange> {
+    let worker = &client.worker;
     client.begin_request();
     worker.meter().requests_begun.inc();
-    let headers = request.headers();
+    let headers = request.fields();
     let survey = Survey::of(headers);
     let began = worker.clock.now();
     let reader = client.reader.borrow().clone();
     client.take(reader.as_ref().map_or(&client.slot, |reader| &reader.slot));
-    let local = worker.local();
+    let local = proxy.local();
     let trace = local.snapshot.rules.traces.as_ref();
     let trace = trace.map(|_| Box::new(TraceContext::new(headers, &mut worker.random.borrow_mut())));
     let trace_id = match &trace {
@@ -51,7 +51,7 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         request_id: None,
         trace_id,
         survey,
-        has_body: !request.body().is_end_stream(),
+        has_body: request.has_body(),
         reader,
         held: None,
     };
@@ -69,12 +69,13 @@ pub(super) fn begin(client: Rc<Client>, request: &Request<Incoming>) -> Box<Exch
         attempt: UpstreamAttempt::default(),
         response: SentResponse::default(),
         client,
+        proxy,
     })
 }
 
 /// The trace id of a W3C `traceparent`: version, 32 hex digits, span, flags.
-fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
+fn trace_id(fields: &impl Fields) -> Option<Box<str>> {
+    let text = fields.first(&TRACEPARENT)?.to_str().ok()?;
     let id = text.get(3..35)?;
     let fine = text.as_bytes().get(35) == Some(&b'-') && id.bytes().all(|b| b.is_ascii_hexdigit());
     (fine && id.bytes().any(|b| b != b'0')).then(|| id.into())

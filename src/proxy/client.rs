@@ -3,10 +3,12 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::budget::{Ahead, Outbox};
@@ -21,14 +23,17 @@ use super::reader::{Reader, Slot};
 use super::secured::Secured;
 use super::share::{self, Share};
 use super::trailing::Trailing;
-use super::tunnel::Tunnel;
 use super::worker::Worker;
+use crate::net::Socket;
 use crate::route::VerifiedCert;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
 
 /// Bytes of chunk extensions in one body (page of limits: 16 KiB).
 const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
+
+/// What takes over a connection that speaks something else than HTTP from then on, with the bytes that were read of it.
+pub(super) type Successor = Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// One downstream connection.
 pub(super) struct Client {
@@ -64,13 +69,13 @@ pub(super) struct Client {
     /// The last head asked for something else than HTTP, and nobody has said no yet.
     pub(super) switching: Cell<bool>,
     /// What the connection becomes when the head of the answer under way has left.
-    pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
+    pub(super) successor: Cell<Option<Successor>>,
     /// The body under way was refused.
     pub(super) refused_body: Cell<Option<Refusal>>,
     /// Trailers of the response that is being written (HTTP/1.1).
     pub(super) trailing: Trailing,
     /// Informational responses to write before the next response.
-    pub(super) early: Early,
+    pub(super) early: Rc<Early>,
     /// The reader of the stream that is being polled (HTTP/2).
     pub(super) reader: RefCell<Option<Rc<Reader>>>,
     /// The connection's task has been woken and has read nothing yet.
@@ -113,7 +118,6 @@ impl Client {
             peer: SocketAddr::new(ip, peer.port()),
             local: SocketAddr::new(plain(local.ip()), local.port()),
             sender: None,
-            watched,
             peer_text,
             forwarded: RefCell::new(None),
             heads: Cell::new(0),
@@ -124,10 +128,11 @@ impl Client {
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
             switching: Cell::new(false),
-            tunnel: Cell::new(None),
+            successor: Cell::new(None),
             refused_body: Cell::new(None),
             trailing: Trailing::default(),
-            early: Early::default(),
+            early: Early::new(&watched),
+            watched,
             reader: RefCell::new(None),
             turn_begins: Cell::new(true),
             flushed: Cell::new(true),

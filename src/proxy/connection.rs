@@ -1,16 +1,23 @@
 //! One downstream connection, from its first byte to its last: HTTP/1.1 or HTTP/2 by what the client says first, then
 //! requests until somebody ends it.
 
-use std::future::Future;
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tower::Service;
 
 use super::budget::H1_BUFFER_BYTES;
 use super::client::Client;
@@ -18,10 +25,9 @@ use super::expiry::Told;
 use super::h1_io::H1Io;
 use super::h2_io::{H2Io, PREFACE};
 use super::handshake::{self, Shaken};
+use super::incoming::IncomingRequest;
 use super::proxy_header;
 use super::secured::Protocol;
-use super::side::Side;
-use super::stack::{boxed_stack, stack};
 use super::streams::Streams;
 use super::vouched;
 use crate::net::Socket;
@@ -37,15 +43,22 @@ const H2_LOCAL_RESETS: usize = 50;
 /// How long an idle connection that was told to go may take.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Serves one connection until it ends.
-pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
-    let Some(client) = vouched::hear(client, &stream).await else { return };
+/// Serves one connection until it ends: each of its requests is handed to the service, which is always ready and so is not
+/// asked whether it is.
+pub(super) async fn serve<S, B>(client: Rc<Client>, stream: TcpStream, service: S)
+where
+    S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
+    S::Future: 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let service = RefCell::new(service);
     let peer = client.peer;
     let mut stream = match secure(&client, stream).await {
         Some(Shaken::Ready(stream)) => stream,
         Some(Shaken::Refused(stream, refusal)) => {
             let io = H1Io::refusing(stream, Rc::clone(&client), refusal);
-            if let Err(error) = http1(&client, io).await {
+            if let Err(error) = http1(&client, &service, io).await {
                 tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
             }
             return;
@@ -63,16 +76,16 @@ pub(super) async fn serve(client: Rc<Client>, stream: TcpStream) {
     let ended = match protocol {
         Protocol::Http1 if proxy_header::begins(&first) => {
             let refusal = vouched::unexpected(&client);
-            http1(&client, H1Io::refusing(stream, Rc::clone(&client), refusal)).await
+            http1(&client, &service, H1Io::refusing(stream, Rc::clone(&client), refusal)).await
         }
         Protocol::Http1 => {
             let io = H1Io::new(stream, Rc::clone(&client), &first);
             drop(first);
-            http1(&client, io).await
+            http1(&client, &service, io).await
         }
         Protocol::Http2 => {
             // Boxed, so that the many connections of HTTP/1.1 do not carry its size.
-            let ended = Box::pin(http2(&client, stream, first)).await;
+            let ended = Box::pin(http2(&client, &service, stream, first)).await;
             if let Some(refusal) = ended.as_ref().err().and_then(|error| refusal(&client, error)) {
                 client.worker.meter().refuse(refusal);
                 if refusal == Refusal::H2Resets {
@@ -160,7 +173,17 @@ fn head_bytes_max(limits: &Limits) -> usize {
     (METHOD_AND_VERSION_BYTES + limits.uri_bytes + limits.header_bytes) as usize
 }
 
-async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
+/// Hands a request of hyper's to the service. Not the adapter of hyper-util, which clones the service for each request.
+fn call<S: Service<IncomingRequest>>(service: &RefCell<S>, request: Request<Incoming>) -> S::Future {
+    service.borrow_mut().call(IncomingRequest::new(request))
+}
+
+async fn http1<S, B>(client: &Rc<Client>, service: &RefCell<S>, io: H1Io) -> hyper::Result<()>
+where
+    S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut builder = http1::Builder::new();
     let limits = &client.listener.spec.limits;
     builder.half_close(false).max_buf_size(H1_BUFFER_BYTES.max(head_bytes_max(limits))).header_read_timeout(None);
@@ -170,7 +193,7 @@ async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
     let mut io = io;
     loop {
         // Boxed, so that it is gone while the connection dozes.
-        let mut connection = Box::new(builder.serve_connection(io, stack(client)));
+        let mut connection = Box::new(builder.serve_connection(io, service_fn(|request| call(service, request))));
         let turn = std::future::poll_fn(|cx| {
             client.watched.register(cx);
             match client.watched.take_told() {
@@ -195,15 +218,15 @@ async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
             Turn::Ended(ended) => Some(ended),
             Turn::Dozes => None,
         };
-        let tunnel = client.tunnel.take();
+        let successor = client.successor.take();
         let parts = connection.into_parts();
         io = parts.io;
-        match (ended, tunnel) {
+        match (ended, successor) {
             // What was read into is empty, and large: it must not outlive the doze.
             (None, _) => drop(parts.read_buf),
-            (Some(Ok(())), Some(tunnel)) => {
+            (Some(Ok(())), Some(successor)) => {
                 let (socket, first) = io.into_socket(parts.read_buf);
-                Box::pin(tunnel.run(Side::connection(socket, first, None))).await;
+                successor(socket, first).await;
                 return Ok(());
             }
             (Some(ended), _) => {
@@ -219,7 +242,13 @@ async fn http1(client: &Rc<Client>, io: H1Io) -> hyper::Result<()> {
     }
 }
 
-async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Result<()> {
+async fn http2<S, B>(client: &Rc<Client>, service: &RefCell<S>, stream: Socket, first: Vec<u8>) -> hyper::Result<()>
+where
+    S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
+    S::Future: 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let limits = &client.listener.spec.limits;
     let ahead = client.ahead();
     let mut builder = http2::Builder::new(Streams(Rc::clone(client)));
@@ -236,7 +265,10 @@ async fn http2(client: &Rc<Client>, stream: Socket, first: Vec<u8>) -> hyper::Re
     let io = H2Io::new(stream, Rc::clone(client), &first);
     drop(first);
     let mut leaving = false;
-    let mut connection = pin!(builder.serve_connection(io, boxed_stack(client)));
+    // The handler of a stream is gone when its answer's head has left, and is moved by hyper more than once: boxed, a stream
+    // that waits for its reader does not carry its size.
+    let boxed = service_fn(|request| Box::pin(call(service, request)));
+    let mut connection = pin!(builder.serve_connection(io, boxed));
     std::future::poll_fn(|cx| {
         client.watched.register(cx);
         match client.watched.take_told() {
@@ -286,7 +318,7 @@ fn refusal(client: &Client, error: &hyper::Error) -> Option<Refusal> {
 
 /// The client does not read what it asked for: the connection is cut, and what it holds is free again.
 fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
-    drop(client.tunnel.take());
+    drop(client.successor.take());
     let refusal = if client.watched.is_shed() { Refusal::ReaderShed } else { Refusal::ReaderStalled };
     client.worker.meter().refuse(refusal);
     Poll::Ready(Ok(()))
@@ -295,7 +327,7 @@ fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
 /// A drain's deadline has passed.
 fn cut(client: &Client) -> Poll<hyper::Result<()>> {
     client.cut.set(true);
-    drop(client.tunnel.take());
+    drop(client.successor.take());
     Poll::Ready(Ok(()))
 }
 

@@ -19,7 +19,7 @@ use super::local::Local;
 use super::pool::UpstreamPool;
 use super::proxy_header::Ends;
 use super::worker::Worker;
-use crate::route::{RouteId, UpstreamId};
+use crate::route::RouteId;
 use crate::shadow_compare::{Seen, Trial};
 use crate::telemetry::{AccessEntry, Ender, Event, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
 
@@ -38,10 +38,9 @@ pub(super) struct ShadowCopy {
 }
 
 /// What the file says of a shadow's copies.
-#[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     /// Who gets them.
-    pub(super) upstream: UpstreamId,
+    pub(super) pool: Rc<UpstreamPool>,
     /// From sending a copy to the end of its answer.
     pub(super) timeout: Duration,
     /// Copies of the route that may be under way.
@@ -99,8 +98,7 @@ impl ShadowCopy {
         key: u64,
     ) -> Box<Self> {
         let control = comparing.as_ref().and_then(|comparing| comparing.control.as_ref());
-        let pool = request.local.shadow_upstream(settings.upstream, ticket.worker());
-        let pools = [Some(pool), control.map(|control| &control.pool)];
+        let pools = [Some(&settings.pool), control.map(|control| &control.pool)];
         let named = pools.into_iter().flatten().any(|pool| pool.upstream.proxy_protocol.is_some());
         let ends = named.then(|| client.ends());
         Box::new(Self { ticket, head, settings, key, ends, comparing, span, request: Rc::new(request) })
@@ -120,7 +118,7 @@ impl ShadowCopy {
             // Copies come after the request. It is under way for as long as this waits.
             comparing.primary.comes(Until::Head).await;
         }
-        if worker.local().snapshot.overlay.kill().all {
+        if worker.snapshot().overlay.kill().all {
             return self.ticket.ends(ShadowEnd::Dropped(ShadowDrop::Killed));
         }
         if !self.ticket.take_place(self.settings.max_in_flight) {
@@ -132,7 +130,7 @@ impl ShadowCopy {
             // It goes first.
             yield_now().await;
         }
-        let pool = Rc::clone(self.request.local.shadow_upstream(self.settings.upstream, &worker));
+        let pool = Rc::clone(&self.settings.pool);
         let keeps = comparing.as_ref().map(|_| self.ticket.held());
         let (bytes, began) = (body.bytes(), worker.clock.now());
         let errand = Errand { pool: &pool, key: self.key, ends: self.ends, keeps: keeps.cloned(), asked: began };

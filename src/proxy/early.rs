@@ -2,18 +2,23 @@
 //! server cannot send them, so that they are written between two of its flushes, where nothing of its own is half sent.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::expiry::Watched;
+
 /// Bytes of informational responses that one request may pass on.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// Informational responses that wait to be written.
-#[derive(Debug, Default)]
+/// Informational responses that wait to be written on a connection.
+#[derive(Debug)]
 pub(super) struct Early {
     waiting: Cell<bool>,
     bytes: RefCell<BytesMut>,
+    /// The connection, which writes them.
+    watched: Rc<Watched>,
 }
 
 /// Whether a response of this status is passed on. `100 Continue` is not: the client gets ours when its body is first
@@ -23,12 +28,17 @@ pub(super) fn is_wanted(code: u16) -> bool {
 }
 
 impl Early {
+    /// None wait on this connection.
+    pub(super) fn new(watched: &Rc<Watched>) -> Rc<Self> {
+        Rc::new(Self { waiting: Cell::new(false), bytes: RefCell::default(), watched: Rc::clone(watched) })
+    }
+
     /// Takes what waits.
     pub(super) fn take(&self) -> Option<BytesMut> {
         self.waiting.replace(false).then(|| self.bytes.take())
     }
 
-    /// Adds a response, unless too many wait already.
+    /// Adds a response, unless too many wait already, and wakes the connection.
     pub(super) fn push(&self, code: u16, fields: &[httparse::Header<'_>]) {
         let Ok(status) = StatusCode::from_u16(code) else { return };
         let mut bytes = self.bytes.borrow_mut();
@@ -51,5 +61,6 @@ impl Early {
             bytes.truncate(before);
         }
         self.waiting.set(!bytes.is_empty());
+        self.watched.wake();
     }
 }

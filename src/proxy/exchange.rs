@@ -17,8 +17,10 @@ use super::copies::Ticket;
 use super::fault::Fault;
 use super::fields::{Survey, filtered};
 use super::grpc::Call;
+use super::http_proxy::HttpProxy;
 use super::lease::{Flight, Lease};
 use super::local::Local;
+use super::open_streams::{Carrier, OfVariant, OpenStream};
 use super::reader::{Reader, Slot, UpstreamKey};
 use super::trace_context::TraceContext;
 use super::upgrade_state::Upgrade;
@@ -30,6 +32,7 @@ use crate::telemetry::{Ender, Fallback, VariantMeter};
 /// return: those stages borrow the exchange together with the request's head.
 pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
+    pub(super) proxy: Rc<HttpProxy>,
     /// The snapshot that it runs under.
     pub(super) local: Rc<Local>,
     pub(super) progress: Progress,
@@ -71,7 +74,7 @@ pub(super) struct Received {
     pub(super) uri: Uri,
     pub(super) host: Host,
     /// The normal path, when it differs from the target's.
-    pub(super) normal_path: Option<String>,
+    pub(super) normal_path: Option<Box<str>>,
     pub(super) client_ip: IpAddr,
     pub(super) trusted: bool,
     /// The client's scheme, as a trusted peer reports it.
@@ -227,6 +230,14 @@ impl Exchange {
         }
     }
 
+    /// Who carries its answer.
+    pub(super) fn carrier(&self) -> Carrier {
+        match &self.request.reader {
+            Some(reader) => Carrier::Stream(Rc::clone(reader)),
+            None => Carrier::Connection(Rc::clone(&self.client)),
+        }
+    }
+
     /// Its place among the requests.
     pub(super) fn slot(&self) -> &Slot {
         self.request.reader.as_ref().map_or(&self.client.slot, |reader| &reader.slot)
@@ -300,6 +311,18 @@ impl Exchange {
     /// The scheme by which the client came: `http` or `https`.
     pub(super) fn scheme(&self) -> &'static str {
         self.request.forwarded_scheme.unwrap_or_else(|| self.client.scheme())
+    }
+
+    /// What a kill can close of it from here on, with who carries it: nothing when stable answers.
+    #[inline]
+    pub(super) fn open_stream(&self, carrier: impl FnOnce() -> Carrier) -> Option<OpenStream> {
+        let (route, chosen) = (self.decided.route?, self.decided.chosen?);
+        let variant = chosen.variant;
+        if variant == VariantId::STABLE || chosen.fallback == Fallback::Yes {
+            return None;
+        }
+        let of = OfVariant { local: Rc::clone(&self.local), route, variant, tenant: self.caller.tenant.clone() };
+        Some(self.proxy.open_streams.open(&self.client.worker, of, carrier()))
     }
 
     /// The route's name.

@@ -3,6 +3,7 @@
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::field_map::Fields;
 use super::grammar::is_token;
 use super::scan::{content_length, is_framing_look_alike};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, is_proxy_told};
@@ -40,10 +41,10 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Looks at every field once.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(fields: &impl Fields) -> Self {
         let mut survey = Self::default();
         let mut bytes = 0;
-        for (name, value) in headers {
+        for (name, value) in fields.each() {
             bytes += name.as_str().len() + value.len();
             match *name {
                 header::HOST | header::USER_AGENT | header::COOKIE | header::CONTENT_LENGTH => {}

@@ -17,7 +17,7 @@ use super::fields::{is_ambiguous_response, is_too_large};
 use super::h2_peer::H2PeerState;
 use super::http_version::{for_h1, for_h2, is_chunked};
 use super::lease::Lease;
-use super::open_streams::{OpenStream, unless_killed};
+use super::open_streams::{Carrier, unless_killed};
 use super::patience::Patience;
 use super::pool::UpstreamPool;
 use super::reach::Reach;
@@ -44,10 +44,11 @@ pub(super) async fn forward(
     let reach = Reach::new(exchange, &mut request, chosen)?;
     // Nothing was awaited since the request's head: the whole bound is left.
     let mut patience = Patience::new(exchange, route.timeouts.request);
-    let open = OpenStream::of(exchange);
+    let open = exchange.open_stream(|| Carrier::Asks);
     let sent = patience.bound(pin!(unless_killed(open, pin!(send(exchange, reach, request))))).await;
     // It may be another one than the request set out for.
-    let upstream = Rc::clone(exchange.local.upstream(exchange.decided.chosen.unwrap_or(chosen).upstream, &worker));
+    let upstream =
+        Rc::clone(exchange.proxy.upstream(&exchange.local, exchange.decided.chosen.unwrap_or(chosen).upstream));
     let meter = upstream.meter(worker.index);
     let result = sent.unwrap_or_else(Err).map_err(|fault| blame(&exchange.prepared, fault));
     match &result {
@@ -244,7 +245,7 @@ fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) 
         upload.trail(&connection.hints.trailing);
     }
     if exchange.request.version == Version::HTTP_11 {
-        connection.hints.go_to(&exchange.client);
+        connection.hints.go_to(&exchange.client.early);
     }
 }
 

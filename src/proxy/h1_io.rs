@@ -12,6 +12,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
+use super::early::Early;
 use super::expiry::Told;
 use super::grammar::{Bounds, Progress};
 use super::raw_query::{self, Rewritten};
@@ -41,8 +42,9 @@ pub(super) struct H1Io {
     lingered: usize,
     /// A head asked to switch to something else than HTTP.
     was_asked: bool,
+    early: Rc<Early>,
     /// Informational responses on their way.
-    early: BytesMut,
+    informing: BytesMut,
 }
 
 enum Reading {
@@ -59,7 +61,7 @@ enum Reading {
 impl H1Io {
     /// Guards `stream`, of which `first` was read already.
     pub(super) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
-        let bounds = client.bounds();
+        let (bounds, early) = (client.bounds(), Rc::clone(&client.early));
         let (ready, held) = (BytesMut::new(), BytesMut::new());
         let mut io = Self {
             stream,
@@ -70,7 +72,8 @@ impl H1Io {
             held,
             lingered: 0,
             was_asked: false,
-            early: BytesMut::new(),
+            early,
+            informing: BytesMut::new(),
         };
         io.take(first);
         io.client.between.set(io.is_between());
@@ -332,14 +335,14 @@ impl H1Io {
 
     /// Writes informational responses, when nothing of hyper's is half written.
     fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(more) = self.client.early.take()
+        if let Some(more) = self.early.take()
             && self.client.flushed.get()
         {
-            self.early.unsplit(more);
+            self.informing.unsplit(more);
         }
-        while !self.early.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.early))?;
-            self.early.advance(written);
+        while !self.informing.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.informing))?;
+            self.informing.advance(written);
         }
         Poll::Ready(Ok(()))
     }

@@ -13,26 +13,35 @@
 //! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before. A tunnel is
 //! recorded when it opens, too.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use http_body_util::Either;
-use hyper::body::Incoming;
+use http_body_util::{Either, Empty};
 
 use super::client::Client;
 use super::exchange::{Chosen, Exchange};
 use super::fault::Fault;
-use super::response_body::Source;
-use super::stack::Edge;
+use super::http_proxy::HttpProxy;
+use super::incoming::IncomingRequest;
+use super::response_body::{ResponseBody, Source};
 use super::{
     admit, answer, begin, decide, error_response, find, forward, identify, prepare, record, sample, shadow, upgrade,
 };
 use crate::route::{Action, RouteId, Split};
 
+/// The body of an answer; empty where a tunnel follows.
+pub(super) type Edge = Either<ResponseBody, Empty<Bytes>>;
+
 /// Handles one request.
-pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<Edge> {
-    let mut exchange = begin::begin(client, &request);
+pub(super) async fn handle(
+    proxy: Rc<HttpProxy>,
+    client: Rc<Client>,
+    request: IncomingRequest,
+) -> Result<Response<Edge>, Infallible> {
+    let mut exchange = begin::begin(proxy, client, &request);
     let response = match line(&mut exchange, request).await {
         Ok(response) if upgrade::is_mistakable(&exchange, response.status()) => {
             error_response::answer(&mut exchange, Fault::NoUpgrade)
@@ -44,7 +53,7 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
             error_response::answer(&mut exchange, fault)
         }
     };
-    match exchange.upgrade.take_upstream() {
+    Ok(match exchange.upgrade.take_upstream() {
         Some(upstream) => {
             let (response, stream) = upgrade::switch(&mut exchange, response);
             record::opened(&mut exchange);
@@ -52,10 +61,10 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
             response.map(Either::Right)
         }
         None => answer::send(exchange, response).map(Either::Left),
-    }
+    })
 }
 
-async fn line(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<Source>, Fault> {
+async fn line(exchange: &mut Exchange, request: IncomingRequest) -> Result<Response<Source>, Fault> {
     let (mut parts, body) = request.into_parts();
     admit::admit(exchange, &mut parts)?;
     if let Some(redirect) = find::https_redirect(exchange)? {
@@ -104,7 +113,7 @@ mod tests {
     use super::*;
 
     /// What a function gives takes up so much.
-    fn bytes_of<A, B, T>(_: impl Fn(A, B) -> T) -> usize {
+    fn bytes_of<A, B, C, T>(_: impl Fn(A, B, C) -> T) -> usize {
         size_of::<T>()
     }
 

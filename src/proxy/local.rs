@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::copies::Lane;
+use super::copies::{Lane, Lanes};
 use super::pool::{Pools, UpstreamPool};
 use super::worker::Worker;
 use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
@@ -88,39 +88,39 @@ impl Local {
     }
 
     /// The pool of an upstream.
-    pub(super) fn upstream(&self, id: UpstreamId, worker: &Worker) -> &Rc<UpstreamPool> {
+    pub(super) fn upstream(&self, id: UpstreamId, pools: &Pools, worker: &Worker) -> &Rc<UpstreamPool> {
         let at = id.0 as usize;
         self.upstreams[at].get_or_init(|| {
             let series = &self.snapshot.upstreams[at].series;
-            self.pool(at, series, &worker.pools, &worker.local())
+            self.pool(at, series, pools, &worker.snapshot())
         })
     }
 
     /// What copies for the shadow of a route use.
-    pub(super) fn lane(&self, route: RouteId, worker: &Worker) -> Option<&Rc<Lane>> {
+    pub(super) fn lane(&self, route: RouteId, lanes: &Lanes, worker: &Worker) -> Option<&Rc<Lane>> {
         let of = route.0 as usize;
         let series = self.routes.get(of)?.shadow.as_ref()?;
         Some(self.lanes.get(of)?.get_or_init(|| {
-            let state = worker.lanes.adopt(series, &mut worker.random.borrow_mut());
+            let state = lanes.adopt(series, &mut worker.random.borrow_mut());
             Rc::new(Lane { series: Arc::clone(series), state })
         }))
     }
 
     /// The pool that copies use of an upstream. Only for requests of a route with a shadow.
-    pub(super) fn shadow_upstream(&self, id: UpstreamId, worker: &Worker) -> &Rc<UpstreamPool> {
+    pub(super) fn shadow_upstream(&self, id: UpstreamId, pools: &Pools, worker: &Worker) -> &Rc<UpstreamPool> {
         let at = id.0 as usize;
         self.shadow_upstreams[at].get_or_init(|| {
             let state = &self.snapshot.upstreams[at];
             debug_assert!(state.shadow_series.is_some(), "every upstream has one where a route has a shadow");
             let series = state.shadow_series.as_ref().unwrap_or(&state.series);
-            self.pool(at, series, &worker.shadow_pools, &worker.local())
+            self.pool(at, series, pools, &worker.snapshot())
         })
     }
 
-    /// The pool of an upstream, out of the pools of a worker whose state is `current` by now. A request of an older
+    /// The pool of an upstream, out of the pools of a worker for which `current` is in force by now. A request of an older
     /// snapshot may be the first to use an upstream that has changed since: it does not replace the pool in force.
     #[cold]
-    fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Self) -> Rc<UpstreamPool> {
+    fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Snapshot) -> Rc<UpstreamPool> {
         let (upstream, endpoints) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at].endpoints);
         if self.has_upstream_of(current, at) {
             pools.adopt(upstream, endpoints, series)
@@ -130,8 +130,8 @@ impl Local {
     }
 
     /// Whether this upstream is the same in both snapshots.
-    fn has_upstream_of(&self, other: &Self, at: usize) -> bool {
-        let (ours, theirs) = (&self.snapshot, &other.snapshot);
+    fn has_upstream_of(&self, other: &Snapshot, at: usize) -> bool {
+        let (ours, theirs) = (&self.snapshot, other);
         Arc::ptr_eq(&ours.rules, &theirs.rules) && Arc::ptr_eq(&ours.upstreams[at], &theirs.upstreams[at])
     }
 
@@ -294,7 +294,8 @@ mod tests {
 
     /// The pool of an upstream, as a worker has it whose pools are these and whose state is `current`.
     fn pool<'a>(local: &'a Local, at: usize, pools: &Pools, current: &Local) -> &'a Rc<UpstreamPool> {
-        local.upstreams[at].get_or_init(|| local.pool(at, &local.snapshot.upstreams[at].series, pools, current))
+        local.upstreams[at]
+            .get_or_init(|| local.pool(at, &local.snapshot.upstreams[at].series, pools, &current.snapshot))
     }
 
     /// The snapshot with other endpoints of one upstream.

@@ -9,14 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::client::Client;
-use super::exchange::Exchange;
 use super::fault::Fault;
 use super::local::Local;
 use super::reader::Reader;
 use super::worker::Worker;
 use crate::route::{RouteId, Rules, VariantId};
 use crate::snapshot::Snapshot;
-use crate::telemetry::Fallback;
 
 const NEVER: u64 = u64::MAX;
 
@@ -29,10 +27,7 @@ pub(super) struct OpenStreams {
 }
 
 struct Stream {
-    local: Rc<Local>,
-    route: RouteId,
-    variant: VariantId,
-    tenant: Option<Box<str>>,
+    of: OfVariant,
     /// Its place in the rules that it was looked up in last, if those are not its own.
     found: RefCell<Option<(Arc<Rules>, Option<Place>)>>,
     /// Since when it is killed.
@@ -46,8 +41,16 @@ struct Stream {
 /// A route, and its variant if the route still has it.
 type Place = (RouteId, Option<VariantId>);
 
+/// What a kill names a stream by.
+pub(super) struct OfVariant {
+    pub(super) local: Rc<Local>,
+    pub(super) route: RouteId,
+    pub(super) variant: VariantId,
+    pub(super) tenant: Option<Box<str>>,
+}
+
 /// Who carries a stream, and ends it when nobody asks for more of it, since its reader does not read.
-enum Carrier {
+pub(super) enum Carrier {
     /// Whoever is woken asks.
     Asks,
     Connection(Rc<Client>),
@@ -57,13 +60,14 @@ enum Carrier {
 /// A stream's place among those that a kill can close; given back when dropped.
 pub(super) struct OpenStream {
     worker: Rc<Worker>,
+    streams: Rc<OpenStreams>,
     stream: Rc<Stream>,
 }
 
 impl Stream {
     /// Whether a kill that is in force now covers it.
     fn is_killed(&self, now: &InForce<'_>) -> bool {
-        let tenant = self.tenant.as_deref();
+        let tenant = self.of.tenant.as_deref();
         now.place(self).is_some_and(|(route, variant)| now.snapshot.overlay.kills(route, variant, tenant))
     }
 
@@ -93,8 +97,8 @@ impl<'a> InForce<'a> {
     /// DNS comes with the same ones.
     fn place(&self, stream: &Stream) -> Option<Place> {
         let new = &self.snapshot.rules;
-        if Arc::ptr_eq(&stream.local.snapshot.rules, new) {
-            return Some((stream.route, Some(stream.variant)));
+        if Arc::ptr_eq(&stream.of.local.snapshot.rules, new) {
+            return Some((stream.of.route, Some(stream.of.variant)));
         }
         let mut found = stream.found.borrow_mut();
         match &*found {
@@ -109,10 +113,10 @@ impl<'a> InForce<'a> {
 
     /// Finds a stream of other rules by the names of its route and variant.
     fn look_up(&self, stream: &Stream) -> Option<Place> {
-        let (old, new) = (&stream.local.snapshot.rules, &self.snapshot.rules);
+        let (old, new) = (&stream.of.local.snapshot.rules, &self.snapshot.rules);
         let names = self.names.get_or_init(|| new.numbered().map(|(id, route)| (route.name.as_str(), id)).collect());
-        let before = old.route(stream.route);
-        let variant = before.split()?.variants.get(usize::from(stream.variant.0))?;
+        let before = old.route(stream.of.route);
+        let variant = before.split()?.variants.get(usize::from(stream.of.variant.0))?;
         let route = *names.get(before.name.as_str())?;
         let mut variants = new.route(route).split()?.variants.iter().zip(0..).skip(1);
         Some((route, variants.find(|(known, _)| known.name == variant.name).map(|(_, id)| VariantId(id))))
@@ -153,56 +157,35 @@ impl OpenStreams {
         self.next_ms
             .set(list.iter().map(|stream| stream.due_ms.get()).filter(|due| *due > now_ms).min().unwrap_or(NEVER));
     }
-}
 
-impl OpenStream {
-    /// What a kill can close of this exchange, as long as somebody asks when he is woken: nothing when stable answers.
-    pub(super) fn of(exchange: &Exchange) -> Option<Self> {
-        Self::carried(exchange, || Carrier::Asks)
-    }
-
-    /// The body of this exchange's answer.
-    pub(super) fn of_body(exchange: &Exchange) -> Option<Self> {
-        Self::carried(exchange, || match &exchange.request.reader {
-            Some(reader) => Carrier::Stream(Rc::clone(reader)),
-            None => Carrier::Connection(Rc::clone(&exchange.client)),
-        })
-    }
-
-    fn carried(exchange: &Exchange, carrier: impl FnOnce() -> Carrier) -> Option<Self> {
-        let (route, chosen) = (exchange.decided.route?, exchange.decided.chosen?);
-        let variant = chosen.variant;
-        if variant == VariantId::STABLE || chosen.fallback == Fallback::Yes {
-            return None;
-        }
-        let worker = Rc::clone(&exchange.client.worker);
+    /// One more stream that a kill can close.
+    pub(super) fn open(self: &Rc<Self>, worker: &Rc<Worker>, of: OfVariant, carrier: Carrier) -> OpenStream {
         let stream = {
-            let mut list = worker.open_streams.list.borrow_mut();
+            let mut list = self.list.borrow_mut();
             let stream = Rc::new(Stream {
-                local: Rc::clone(&exchange.local),
-                route,
-                variant,
-                tenant: exchange.caller.tenant.clone(),
+                of,
                 found: RefCell::new(None),
                 killed_ms: Cell::new(None),
                 due_ms: Cell::new(NEVER),
                 waker: RefCell::new(None),
-                carrier: carrier(),
+                carrier,
                 place: Cell::new(list.len()),
             });
             list.push(Rc::clone(&stream));
             stream
         };
-        let local = worker.local();
-        if !Rc::ptr_eq(&local, &exchange.local) {
+        let in_force = worker.snapshot();
+        if !Arc::ptr_eq(&in_force, &stream.of.local.snapshot) {
             // The kill may have come since it was decided.
-            stream.follow(&InForce::new(&local.snapshot), worker.now_ms());
-            let next = &worker.open_streams.next_ms;
-            next.set(next.get().min(stream.due_ms.get()));
+            stream.follow(&InForce::new(&in_force), worker.now_ms());
+            self.next_ms.set(self.next_ms.get().min(stream.due_ms.get()));
         }
-        Some(Self { worker, stream })
+        drop(in_force);
+        OpenStream { worker: Rc::clone(worker), streams: Rc::clone(self), stream }
     }
+}
 
+impl OpenStream {
     /// Whether it is to be closed now; the task is woken when it is.
     pub(super) fn is_due(&self, cx: &Context<'_>) -> bool {
         let due = self.worker.now_ms() >= self.stream.due_ms.get();
@@ -235,7 +218,7 @@ impl Drop for OpenStream {
         if let Carrier::Connection(client) = &self.stream.carrier {
             client.killed.set(false);
         }
-        let mut list = self.worker.open_streams.list.borrow_mut();
+        let mut list = self.streams.list.borrow_mut();
         let place = self.stream.place.get();
         list.swap_remove(place);
         if let Some(moved) = list.get(place) {

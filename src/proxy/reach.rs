@@ -50,7 +50,7 @@ impl Reach {
         chosen: Chosen,
     ) -> Result<Self, Fault> {
         let worker = Rc::clone(&exchange.client.worker);
-        let upstream = Rc::clone(exchange.local.upstream(chosen.upstream, &worker));
+        let upstream = Rc::clone(exchange.proxy.upstream(&exchange.local, chosen.upstream));
         if balance::all_refuse(&upstream, &worker)
             && let Some(rescued) = rescued(exchange)
         {

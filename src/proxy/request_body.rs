@@ -153,11 +153,9 @@ impl ClientBody {
                     Frame::data(data)
                 })),
                 Err(frame) => {
-                    let local = self.client.worker.local();
-                    let identity = &local.snapshot.rules.identity;
                     let trailers = frame.into_trailers().ok().map(|trailers| {
                         let mut kept = filtered(&trailers);
-                        strip_guarded(&mut kept, identity);
+                        strip_guarded(&mut kept, &self.client.worker.snapshot().rules.identity);
                         kept
                     });
                     self.end(trailers.as_ref());

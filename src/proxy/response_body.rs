@@ -72,7 +72,7 @@ impl ResponseBody {
             Deadline::new(worker, Some(deadline.saturating_duration_since(worker.clock.now())))
         });
         let lasts = !ended && matches!(source, Source::Upstream(..));
-        let open = if lasts { OpenStream::of_body(&exchange) } else { None };
+        let open = if lasts { exchange.open_stream(|| exchange.carrier()) } else { None };
         exchange.holds(exchange.attempt.upstream_key());
         let (given_ms, waited_ms, uploaded) = (None, 0, 0);
         let mut body = Self { source, exchange, idle, timer: None, given_ms, waited_ms, uploaded, deadline, open };

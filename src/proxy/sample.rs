@@ -45,7 +45,7 @@ fn ticket(
     {
         return None;
     }
-    let lane = exchange.local.lane(route, worker)?;
+    let lane = exchange.proxy.lane(&exchange.local, route)?;
     let request = Sampled {
         method: &exchange.request.method,
         variant: chosen.variant,

@@ -50,7 +50,8 @@ pub(super) fn shadow(
         headers.insert(http::header::HOST, host.clone());
     }
     shadow.headers.apply(headers, &exchange.values(&request_id));
-    let settings = Settings { upstream: shadow.upstream, timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
+    let pool = Rc::clone(exchange.proxy.shadow_upstream(&exchange.local, shadow.upstream));
+    let settings = Settings { pool, timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
     let request = copied(exchange, request_id);
     let copy = ShadowCopy::new(request, &exchange.client, ticket, ((head, span), settings, comparing), chosen.key);
     match body {
@@ -94,7 +95,7 @@ fn comparing(
     let control = controls.then(|| {
         let mut head = head_of(parts);
         let span = trace::copy(exchange, head.headers_mut(), CopyKind::Control);
-        Control { head, span, pool: Rc::clone(exchange.local.shadow_upstream(chosen.upstream, ticket.worker())) }
+        Control { head, span, pool: Rc::clone(exchange.proxy.shadow_upstream(&exchange.local, chosen.upstream)) }
     });
     Comparing { primary: Primary::new(Rc::clone(ticket.held())), control }
 }

@@ -14,7 +14,7 @@ use http::Version;
 use super::deadline::Coarse;
 use super::exchange::{Exchange, Stage};
 use super::expiry::Told;
-use super::open_streams::OpenStream;
+use super::open_streams::{Carrier, OpenStream};
 use super::side::Side;
 use crate::telemetry::Ender;
 
@@ -131,7 +131,7 @@ impl Tunnel {
         exchange.progress.stage = Stage::Tunnel;
         let tunnels = &exchange.client.worker.tunnels;
         tunnels.set(tunnels.get() + 1);
-        let open = OpenStream::of(&exchange);
+        let open = exchange.open_stream(|| Carrier::Asks);
         let rules = &exchange.local.snapshot.rules;
         let idle = exchange.decided.route.and_then(|route| rules.route(route).timeouts.idle);
         let idle = idle.map(|after| Idle { timer: Coarse::new(&exchange.client.worker, after), after });

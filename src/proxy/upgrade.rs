@@ -83,7 +83,11 @@ pub(super) fn open(exchange: Box<Exchange>, upstream: Box<Side>, stream: Option<
     let client = Rc::clone(&exchange.client);
     let tunnel = Box::new(Tunnel::new(exchange, upstream));
     match stream {
-        None => client.tunnel.set(Some(tunnel)),
+        None => {
+            client
+                .successor
+                .set(Some(Box::new(|socket, first| Box::pin(tunnel.run(Side::connection(socket, first, None))))));
+        }
         Some(stream) => drop(tokio::task::spawn_local(async move {
             // It fails when the client has gone before the answer's head had left: then nothing is left to do.
             if let Ok(upgraded) = stream.await {

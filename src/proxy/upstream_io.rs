@@ -15,8 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answers::{Answers, Expected};
-use super::client::Client;
-use super::early::is_wanted;
+use super::early::{Early, is_wanted};
 use super::raw_query::RawLine;
 use super::trailing::Trailing;
 use super::vectored::write_merged;
@@ -58,7 +57,8 @@ pub(super) struct Hints {
     /// Something was read.
     heard: Cell<bool>,
     tls: Cell<bool>,
-    client: RefCell<Option<Rc<Client>>>,
+    /// Where informational responses go.
+    early: RefCell<Option<Rc<Early>>>,
 }
 
 impl Hints {
@@ -68,12 +68,12 @@ impl Hints {
         self.line.set(RawLine::of(request));
         self.trailing.clear();
         self.answered.set(false);
-        *self.client.borrow_mut() = None;
+        *self.early.borrow_mut() = None;
     }
 
-    /// From here to the head of the final response, informational ones go to `client`.
-    pub(super) fn go_to(&self, client: &Rc<Client>) {
-        *self.client.borrow_mut() = Some(Rc::clone(client));
+    /// From here to the head of the final response, informational ones go to `early`.
+    pub(super) fn go_to(&self, early: &Rc<Early>) {
+        *self.early.borrow_mut() = Some(Rc::clone(early));
     }
 
     /// Whether something of the answer to the request under way was read.
@@ -107,14 +107,13 @@ impl Hints {
 
     /// Passes an informational response on.
     fn inform(&self, head: &[u8]) {
-        let Some(client) = &*self.client.borrow() else { return };
+        let Some(early) = &*self.early.borrow() else { return };
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut response = httparse::Response::new(&mut fields);
         if matches!(response.parse(head), Ok(httparse::Status::Complete(_)))
             && let Some(code) = response.code.filter(|code| is_wanted(*code))
         {
-            client.early.push(code, response.headers);
-            client.watched.wake();
+            early.push(code, response.headers);
         }
     }
 }
@@ -139,7 +138,7 @@ impl UpstreamIo {
             self.hints.broken.set(true);
         }
         if in_head && !self.answers.is_in_head() {
-            *self.hints.client.borrow_mut() = None;
+            *self.hints.early.borrow_mut() = None;
         }
         given
     }

@@ -1,30 +1,23 @@
-//! One worker: a thread with its own runtime, connections, upstream pools and meters. A request that a worker begins,
-//! it ends.
+//! A worker's ground state: the clock, meters, limits, timers, buffers and logs of one thread. Every part of the data plane
+//! may use it, so it knows none of them. What the requests of the worker share besides is in the `HttpProxy`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 
-use super::acceptor::Acceptors;
 use super::budget::Budget;
-use super::copies::Lanes;
-use super::expiry::{SWEEP, Told, Watchlist};
-use super::local::{Beginnings, Local};
-use super::open_streams::OpenStreams;
-use super::pool::Pools;
+use super::expiry::Watchlist;
 use super::sending::LastBegun;
 use super::share::Shares;
-use super::stalled::{Scarce, Stalled};
+use super::stalled::Stalled;
 use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
-use crate::drain::{Drained, Phase};
+use crate::drain::Drained;
 use crate::identity::TokenCache;
 use crate::shadow_compare::TrialSender;
 use crate::snapshot::Snapshot;
@@ -39,12 +32,6 @@ const PURGE_EVERY_MS: u64 = 1000;
 /// Access log lines are handed over at this size, or at the next sweep.
 const LOG_BYTES: usize = 32 * 1024;
 
-/// How long a drain leaves idle connections open, so that a client which is just sending its next request gets an
-/// answer (with `Connection: close`) instead of a reset.
-pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
-
-/// How long copies for shadows may go on when all requests have ended.
-const COPY_GRACE: Duration = Duration::from_secs(1);
 /// Below this limit, the requests of all workers are counted for each new one.
 const COUNTED_BELOW: u32 = 1024;
 
@@ -76,20 +63,15 @@ pub struct WorkerSetup {
     pub clock: Clock,
 }
 
-/// A worker's state. Everything in it belongs to one thread.
+/// A worker's ground state. Everything in it belongs to one thread.
 pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) workers: usize,
-    seed: u64,
     pub(super) registry: Arc<Registry>,
     pub(super) clock: Clock,
     pub(super) watchlist: Watchlist,
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) budget: Rc<Budget>,
-    pub(super) pools: Pools,
-    /// Connections for copies: those of requests are not for them.
-    pub(super) shadow_pools: Pools,
-    pub(super) lanes: Lanes,
     pub(super) last_begun: Rc<LastBegun>,
     pub(super) trials: TrialSender,
     look_ups: mpsc::Sender<Arc<str>>,
@@ -101,7 +83,6 @@ pub(super) struct Worker {
     /// Readers that are waited for.
     pub(super) stalled: Stalled,
     pub(super) timers: Timers,
-    pub(super) open_streams: OpenStreams,
     /// Connections and streams that have become tunnels.
     pub(super) tunnels: Cell<u64>,
     pub(super) random: RefCell<fastrand::Rng>,
@@ -114,7 +95,8 @@ pub(super) struct Worker {
     pub(super) handshakes_told: Cell<(Option<u64>, u64)>,
     /// Tokens that were verified before.
     pub(super) tokens: RefCell<TokenCache>,
-    local: RefCell<Rc<Local>>,
+    /// The snapshot in force.
+    snapshot: RefCell<Arc<Snapshot>>,
     log: RefCell<LogBuffer>,
     log_sender: LogSender,
     spans: RefCell<SpanBuffer>,
@@ -126,9 +108,51 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// What requests that begin now run under.
-    pub(super) fn local(&self) -> Rc<Local> {
-        Rc::clone(&self.local.borrow())
+    /// The ground state of a new worker. `first` is the snapshot in force.
+    pub(super) fn new(setup: WorkerSetup, first: Arc<Snapshot>) -> Rc<Self> {
+        let WorkerSetup { index, workers, registry, visitors, log, spans, trials, look_ups, clock, .. } = setup;
+        Rc::new(Self {
+            index,
+            workers,
+            registry,
+            watchlist: Watchlist::default(),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            budget: Budget::new(workers),
+            last_begun: Rc::default(),
+            trials,
+            look_ups,
+            copies: Cell::new(0),
+            visitors,
+            shares: Shares::default(),
+            stalled: Stalled::default(),
+            timers: Timers::default(),
+            tunnels: Cell::new(0),
+            random: RefCell::new(fastrand::Rng::new()),
+            draining: Cell::new(false),
+            accept_warned_ms: Cell::new(None),
+            header_warned_ms: Cell::new(None),
+            handshakes_told: Cell::default(),
+            tokens: RefCell::default(),
+            snapshot: RefCell::new(first),
+            log: RefCell::new(LogBuffer::on(log.screen())),
+            log_sender: log,
+            spans: RefCell::default(),
+            span_sender: spans,
+            started: clock.now(),
+            wall: Cell::new((clock.now(), clock.wall())),
+            now_ms: Cell::new(0),
+            clock,
+        })
+    }
+
+    /// The snapshot in force.
+    pub(super) fn snapshot(&self) -> Ref<'_, Arc<Snapshot>> {
+        self.snapshot.borrow()
+    }
+
+    /// Another snapshot is in force from now on.
+    pub(super) fn adopt(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.replace(snapshot);
     }
 
     /// Milliseconds since this worker started, as of the last sweep.
@@ -195,18 +219,14 @@ impl Worker {
         }
     }
 
-    fn sweep(&self) {
+    /// Reads the clocks and does what is due. Gives the worker's time.
+    pub(super) fn sweep(&self) -> u64 {
         let now = self.clock.now();
         self.wall.set((now, self.clock.wall()));
         let now_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         let last_ms = self.now_ms.replace(now_ms);
-        let scarce = || if self.budget.is_short() { Scarce::Memory } else { Scarce::Connections(self.pools.crowded()) };
-        self.stalled.shed(&self.watchlist, now_ms, self.meter(), scarce);
         self.watchlist.sweep(now_ms);
         self.timers.sweep(now_ms);
-        self.open_streams.sweep(now_ms);
-        self.pools.sweep(now_ms);
-        self.shadow_pools.sweep(now_ms);
         self.visitors.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
         self.span_sender.hand_over(&mut self.spans.borrow_mut());
@@ -217,121 +237,13 @@ impl Worker {
             give_pages_back();
         }
         self.registry.beat(self.index, now);
-    }
-
-    fn adopt(&self, snapshot: Arc<Snapshot>) {
-        let generation = snapshot.generation.0;
-        let old = self.local();
-        if !Arc::ptr_eq(&old.snapshot.rules, &snapshot.rules) {
-            self.pools.retain(&snapshot.rules.upstreams);
-            self.shadow_pools.retain(&snapshot.rules.upstreams);
-            self.lanes.retain(&snapshot.routes);
-        }
-        self.open_streams.follow(&snapshot, self.now_ms());
-        let local = Local::new(snapshot, Some(&old), self.beginnings());
-        *self.local.borrow_mut() = Rc::new(local);
-        self.meter().generation.store(generation, Release);
-    }
-
-    const fn beginnings(&self) -> Beginnings {
-        Beginnings { seed: self.seed, worker: self.index, workers: self.workers }
+        now_ms
     }
 
     /// Whether `ip` is exempt from the limits per client address.
     pub(super) fn trusts(&self, ip: IpAddr) -> bool {
-        self.local.borrow().snapshot.rules.identity.trusts(ip)
+        self.snapshot().rules.identity.trusts(ip)
     }
-}
-
-/// Starts a worker on a thread of its own. The thread ends when the worker has drained.
-///
-/// # Errors
-/// When the system gives no thread or no epoll.
-pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let name = format!("worker-{}", setup.index);
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new().name(name).spawn(move || match runtime() {
-        Ok(runtime) => {
-            let _ = ready.send(Ok(()));
-            run(&runtime, setup);
-        }
-        Err(error) => {
-            let _ = ready.send(Err(error));
-        }
-    })?;
-    started.recv().unwrap_or_else(|_| Err(std::io::Error::other("the worker's thread ended at once")))?;
-    Ok(thread)
-}
-
-fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
-    let WorkerSetup {
-        index,
-        workers,
-        seed,
-        mut snapshots,
-        registry,
-        visitors,
-        drained,
-        log,
-        spans,
-        trials,
-        look_ups,
-        clock,
-    } = setup;
-    let first = Arc::clone(&snapshots.borrow_and_update());
-    // The drain waits for the last lines of the log too.
-    let guard = drained.guard();
-    let generation = first.generation.0;
-    let beginnings = Beginnings { seed, worker: index, workers };
-    let worker = Rc::new(Worker {
-        index,
-        workers,
-        seed,
-        registry,
-        clock,
-        watchlist: Watchlist::default(),
-        scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
-        budget: Budget::new(workers),
-        pools: Pools::default(),
-        shadow_pools: Pools::default(),
-        lanes: Lanes::default(),
-        trials,
-        look_ups,
-        copies: Cell::new(0),
-        visitors,
-        shares: Shares::default(),
-        stalled: Stalled::default(),
-        timers: Timers::default(),
-        open_streams: OpenStreams::default(),
-        tunnels: Cell::new(0),
-        draining: Cell::new(false),
-        accept_warned_ms: Cell::new(None),
-        header_warned_ms: Cell::new(None),
-        handshakes_told: Cell::default(),
-        tokens: RefCell::default(),
-        local: RefCell::new(Rc::new(Local::new(first, None, beginnings))),
-        last_begun: Rc::default(),
-        random: RefCell::new(fastrand::Rng::new()),
-        log: RefCell::new(LogBuffer::on(log.screen())),
-        log_sender: log,
-        spans: RefCell::default(),
-        span_sender: spans,
-        started: clock.now(),
-        wall: Cell::new((clock.now(), clock.wall())),
-        now_ms: Cell::new(0),
-    });
-    runtime.block_on(async {
-        let mut acceptors = Acceptors::default();
-        acceptors.follow(&worker);
-        worker.meter().generation.store(generation, Release);
-        let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
-        serve(&worker, &mut acceptors, snapshots, drained).await;
-        sweeper.abort();
-        worker.sweep();
-        worker.registry.end(worker.index);
-        drop(guard);
-    });
 }
 
 /// Has the allocator give unused pages of all workers back to the system. It has no clock of its own: it does so when it
@@ -339,65 +251,4 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
 /// The piece of memory is never touched.
 fn give_pages_back() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(PURGING_BYTES)));
-}
-
-async fn sweep(worker: Rc<Worker>) {
-    let mut ticks = tokio::time::interval(SWEEP);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        worker.sweep();
-    }
-}
-
-/// Follows snapshots until the drain, then waits for the connections to finish.
-async fn serve(
-    worker: &Rc<Worker>,
-    acceptors: &mut Acceptors,
-    mut snapshots: watch::Receiver<Arc<Snapshot>>,
-    mut drained: Drained,
-) {
-    let mut draining = drained.clone();
-    loop {
-        tokio::select! {
-            biased;
-            () = draining.reached(Phase::Draining) => break,
-            changed = snapshots.changed() => {
-                if changed.is_err() {
-                    break;
-                }
-                let snapshot = Arc::clone(&snapshots.borrow_and_update());
-                worker.adopt(snapshot);
-                acceptors.follow(worker);
-            }
-        }
-    }
-    worker.draining.set(true);
-    acceptors.close().await;
-    worker.watchlist.tell_all(Told::Drain);
-    let idle = async {
-        if tokio::time::timeout(IDLE_GRACE, worker.watchlist.emptied()).await.is_err() {
-            // Once: whoever is told goes as soon as it is idle, and nobody comes any more.
-            worker.watchlist.tell_all(Told::Close);
-            worker.watchlist.emptied().await;
-        }
-    };
-    tokio::select! {
-        () = idle => finish_copies(worker).await,
-        () = drained.reached(Phase::Forced) => {
-            worker.meter().forced.add(worker.watchlist.len() as u64);
-            worker.meter().forced_upgrades.add(worker.tunnels.get());
-            worker.watchlist.tell_all(Told::Cut);
-            // One more turn lets the connections see it, be dropped and recorded.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-/// Copies that are under way get a moment; what has not ended then is dropped with the runtime.
-async fn finish_copies(worker: &Worker) {
-    let until = worker.clock.now() + COPY_GRACE;
-    while worker.copies.get() > 0 && worker.clock.now() < until {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

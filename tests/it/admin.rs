@@ -303,3 +303,18 @@ fn pages_in_a_browser_cannot_reach_it() {
         assert_eq!(ask(&proxy, "POST", "/reload", &format!("{line}\r\n")).status, 200, "{line}");
     }
 }
+
+#[test]
+fn many_pages_at_once_are_all_answered() {
+    let Scene { proxy, _upstreams } = scene(1);
+    std::thread::scope(|scope| {
+        for at in 0..24 {
+            let path = ["/metrics", "/status", "/shadow"][at % 3];
+            let proxy = &proxy;
+            scope.spawn(move || assert_eq!(ask(proxy, "GET", path, "").status, 200, "{path}"));
+        }
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(ask(&proxy, "GET", path, "").status, 200, "{path} among them");
+        }
+    });
+}

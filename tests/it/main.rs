@@ -5,6 +5,7 @@
 
 mod admin;
 mod admin_addresses;
+mod admin_answers;
 mod advisories;
 mod agree;
 mod answers;

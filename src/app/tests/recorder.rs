@@ -1,4 +1,4 @@
-//! Figures for a recorder of the embedding program, and for nobody else's.
+//! What a recorder of the embedding program gets, and that proxies in one process count apart.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -125,6 +125,24 @@ fn a_recorder_of_the_embedding_program_gets_every_figure() {
 }
 
 #[test]
+fn the_series_of_a_route_go_with_it() {
+    let folder = Folder::new(&file(5));
+    let app = folder.start();
+    let snapshot = app.ledger.snapshot();
+    for series in &snapshot.routes[0].series {
+        series.meters.of(0).unkeyed.inc();
+    }
+    snapshot.upstreams[1].series.meters.of(0).connects.inc();
+    let metrics = get(&app, "/metrics").body;
+    assert!(metrics.contains("route=\"api\"") && metrics.contains("upstream=\"v2\""), "{metrics}");
+    folder.write("routes.toml", &file(5).replace("\"api\"", "\"web\"").replace("v2", "v3"));
+    assert_eq!(app.reload().name(), "applied");
+    let metrics = get(&app, "/metrics").body;
+    assert!(!metrics.contains("\"api\"") && !metrics.contains("\"v2\""), "{metrics}");
+    assert!(metrics.contains("pointsman_upstream_endpoints{upstream=\"v3\"} 1\n"), "{metrics}");
+}
+
+#[test]
 fn proxies_in_one_process_count_for_themselves() {
     let folders = [Folder::new(&file(5)), Folder::new(&file(5))];
     let apps = folders.each_ref().map(Folder::start);
@@ -176,7 +194,7 @@ impl Recorder for Broken {
 }
 
 #[test]
-fn a_recorder_that_hangs_or_panics_keeps_nobody() {
+fn a_recorder_that_hangs_or_panics_delays_nothing_else() {
     let (hanging, hangs) = channel();
     let (panicking, panics) = channel::<()>();
     drop(panicking);

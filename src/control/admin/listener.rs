@@ -1,19 +1,24 @@
 //! The admin listener: a small HTTP/1.1 server on the control plane's thread, far from any request's way.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::response::Response;
+use http::{Request, header};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tower::Service;
 
-use super::desk::Desk;
+use super::origin::AdminClient;
+use super::router::router;
 use crate::control::event::Event;
 use crate::control::hand_over::{Inherited, Wanted};
 use crate::control::ledger::Ledger;
@@ -108,8 +113,8 @@ impl Admin {
                     self.serving.extend(at.map(|at| before.remove(at)));
                 }
                 Place::New(Bound { wanted, socket, listener, address: bound }) => {
-                    let desk = Arc::new(Desk::new(Arc::clone(&self.ledger), self.events.clone(), bound));
-                    let accepting = tokio::spawn(accept(listener, desk));
+                    let router = router(Arc::clone(&self.ledger), self.events.clone(), bound);
+                    let accepting = tokio::spawn(accept(listener, router));
                     self.serving.push(Serving { wanted, bound, socket, accepting });
                 }
             }
@@ -144,16 +149,16 @@ fn open(wanted: SocketAddr, all: &[SocketAddr], inherited: &mut Inherited) -> io
     Ok(Bound { wanted, address: socket.local_addr()?, socket, listener })
 }
 
-async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+async fn accept(listener: TcpListener, router: Router) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let desk = Arc::clone(&desk);
+                let router = router.clone();
                 tokio::spawn(async move {
-                    serve(stream, peer.ip(), desk).await;
+                    serve(stream, peer.ip(), router).await;
                     drop(permit);
                 });
             }
@@ -165,10 +170,11 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
     }
 }
 
-async fn serve(stream: TcpStream, peer: IpAddr, desk: Arc<Desk>) {
-    let service = service_fn(move |request| {
-        let desk = Arc::clone(&desk);
-        async move { Ok::<_, Infallible>(desk.answer(request, peer).await) }
+async fn serve(stream: TcpStream, peer: IpAddr, router: Router) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(AdminClient(peer));
+        let answering = router.clone().call(request);
+        async move { answering.await.map(unframed) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -177,4 +183,13 @@ async fn serve(stream: TcpStream, peer: IpAddr, desk: Arc<Desk>) {
         .serve_connection(TokioIo::new(stream), service);
     // What a client does wrong is its own affair, and nobody waits for more than a connection's life.
     let _ = tokio::time::timeout(LIFE_MAX, connection).await;
+}
+
+/// Leaves the length of a body to hyper, which writes it after the fields that it adds. An answer to HEAD has no body to
+/// read the length off.
+fn unframed(mut response: Response) -> Response {
+    if !response.body().is_end_stream() {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
 }

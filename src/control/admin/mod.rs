@@ -1,13 +1,15 @@
 //! The admin listener and its answers: what the proxy says of itself, and the calls that ask it to do something, which
 //! reach the controller as events.
 
-mod desk;
+mod answer;
+mod calls;
 mod experiment;
 mod explain;
 mod format;
 mod listener;
 mod origin;
 mod push;
+mod router;
 mod scrape;
 mod shadow;
 mod status;

@@ -6,11 +6,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, Method, header};
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, Method, StatusCode, header};
+
+use super::answer::text;
+
+/// The address that a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AdminClient(pub IpAddr);
 
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Foreign {
+enum Foreign {
     /// `Host` is a name that the admin listener does not have.
     Host,
     /// It comes from a page of another site.
@@ -18,7 +28,7 @@ pub(super) enum Foreign {
 }
 
 impl Foreign {
-    pub(super) const fn message(self) -> &'static str {
+    const fn message(self) -> &'static str {
         match self {
             Self::Host => "this Host is not served here: use the address or localhost",
             Self::Origin => "requests of other sites are refused",
@@ -26,8 +36,24 @@ impl Foreign {
     }
 }
 
+/// Answers a request that comes from a page of another site, and lets every other one pass.
+pub(super) async fn refuse_foreign(
+    State(bound): State<SocketAddr>,
+    Extension(AdminClient(peer)): Extension<AdminClient>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match admit(bound, request.method(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(foreign) => {
+            tracing::warn!(%peer, "admin request refused: {}", foreign.message());
+            text(StatusCode::FORBIDDEN, foreign.message())
+        }
+    }
+}
+
 /// Whether a request may be answered by a listener that is bound to `bound`.
-pub(super) fn admit(bound: SocketAddr, method: &Method, headers: &HeaderMap) -> Result<(), Foreign> {
+fn admit(bound: SocketAddr, method: &Method, headers: &HeaderMap) -> Result<(), Foreign> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if bound.ip().is_loopback() && !is_ours(host) {
         return Err(Foreign::Host);

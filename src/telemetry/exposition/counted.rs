@@ -1,4 +1,4 @@
-//! What the control plane has counted, and the facts of the control plane that nobody counts.
+//! What the control plane has counted, with its generation and the spans among it.
 
 use super::scrape::Scrape;
 use crate::telemetry::control::{

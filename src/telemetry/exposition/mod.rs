@@ -1,4 +1,4 @@
-//! Every metric, named: what is told at a scrape, as text for Prometheus or passed on to a recorder of the embedding
+//! Every metric, named: the families of a scrape, as text for Prometheus or passed on to a recorder of the embedding
 //! program. Labels come from the configuration only, never from a client. Series that nothing has been counted in are left
 //! out, so that 100 000 routes cost a scrape nothing.
 

@@ -2,9 +2,10 @@
 //! facade, again and again.
 //!
 //! Counters are set (`absolute`), gauges too. The facade takes no histogram that is in buckets already, so that what a
-//! bucket has gained since the last time is recorded at its upper bound, and what is longer than the last bound at that:
-//! counts and buckets are right, sums are too large by up to the width of a bucket for each duration. A recorder is not
-//! told of series that are gone: what it keeps of them is its own affair.
+//! bucket has gained since the last time is recorded at its upper bound, and what is longer than the last bound at that.
+//! Counts are exact; sums are too large by up to the width of a bucket for each duration, and too small for those that are
+//! longer than the last bound. The facade cannot say that a series is gone: the recorder decides how long it keeps one that
+//! is not set any more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

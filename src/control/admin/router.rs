@@ -1,0 +1,290 @@
+//! The router of the admin listener: every call in one table, and the layers around them. The index page and the answer
+//! to an unknown path list the same table.
+//!
+//! Which limit applies to what: a connection's head and life are bounded where it is accepted (`listener.rs`). A page
+//! that is worked out has [`PAGE_TIMEOUT`] and [`PAGES_AT_ONCE`]; a request that waits for its turn ends with its
+//! connection. `/reload` waits for the files to be read, however long that takes, and ends at the latest with its
+//! connection. The other calls answer at once and never wait for a page.
+
+use std::any::Any;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::handler::Handler;
+use axum::response::Response;
+use axum::routing::{MethodRouter, any};
+use axum::{BoxError, Router, middleware};
+use http::{Method, StatusCode, header};
+use tokio::sync::mpsc;
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::answer::{NO_STORE, NOSNIFF, text};
+use super::calls::{self, AdminState};
+use super::origin;
+use crate::control::event::Event;
+use crate::control::ledger::Ledger;
+
+/// Requests for one page that are worked out at once; more wait.
+const PAGES_AT_ONCE: usize = 4;
+/// To work a page out; the wait for its turn is not counted.
+const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
+/// The largest body that a handler gets.
+const BODY_MAX: usize = 1024 * 1024;
+
+/// One call: a row of the table.
+struct AdminCall {
+    path: &'static str,
+    method: Method,
+    help: &'static str,
+    route: MethodRouter<AdminState>,
+}
+
+/// Every call, in the order of the index page.
+fn calls() -> [AdminCall; 8] {
+    [
+        AdminCall::get("/", "this list", calls::index),
+        AdminCall::page("/metrics", "metrics, for Prometheus", calls::metrics),
+        AdminCall::get("/healthz", "200 while the process works", calls::healthz),
+        AdminCall::get("/readyz", "200 while it should get traffic", calls::readyz),
+        AdminCall::page(
+            "/status",
+            "configuration, listeners, routes with their shares, upstreams, as JSON",
+            calls::status_page,
+        ),
+        AdminCall::get(
+            "/explain",
+            "why a request gets its variant: ?host=&path=&method=&header=K:V&cookie=K=V&client_ip=&peer=",
+            calls::explain,
+        ),
+        AdminCall::page(
+            "/shadow",
+            "dark launches: what became of copies, and how their answers differ, as JSON",
+            calls::shadow_page,
+        ),
+        AdminCall::post("/reload", "read the files again", calls::reload),
+    ]
+}
+
+/// The router for an address that is bound to `bound`.
+pub(super) fn router(ledger: Arc<Ledger>, events: mpsc::Sender<Event>, bound: SocketAddr) -> Router {
+    let calls = calls();
+    let state = AdminState { ledger, events, index: index(&calls).into() };
+    let mut router = Router::new().fallback(calls::unknown_path);
+    for AdminCall { path, route, .. } in calls {
+        router = router.route(path, route);
+    }
+    layered(router, bound).with_state(state)
+}
+
+/// What happens around every call, from the outside to the inside.
+fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, bound: SocketAddr) -> Router<S> {
+    router.layer(
+        ServiceBuilder::new()
+            .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
+            .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(DefaultBodyLimit::max(BODY_MAX))
+            .layer(middleware::from_fn_with_state(bound, origin::refuse_foreign)),
+    )
+}
+
+/// Bounds a call that takes long. The calls of another path have places of their own.
+fn bounded<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>, timeout: Duration) -> MethodRouter<S> {
+    route.route_layer(
+        ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(async |_: BoxError| {
+                text(StatusCode::SERVICE_UNAVAILABLE, "this page could not be written in time")
+            }))
+            .timeout(timeout)
+            .layer(GlobalConcurrencyLimitLayer::new(PAGES_AT_ONCE)),
+    )
+}
+
+impl AdminCall {
+    fn get<T: 'static>(path: &'static str, help: &'static str, handler: impl Handler<T, AdminState>) -> Self {
+        Self { path, method: Method::GET, help, route: only(path, Method::GET).get(handler) }
+    }
+
+    fn post<T: 'static>(path: &'static str, help: &'static str, handler: impl Handler<T, AdminState>) -> Self {
+        Self { path, method: Method::POST, help, route: only(path, Method::POST).post(handler) }
+    }
+
+    /// A long answer, for which the ledger is all that is needed.
+    fn page(path: &'static str, help: &'static str, work: fn(&Ledger) -> Response) -> Self {
+        let handler = async move |State(state): State<AdminState>| beside(move || work(&state.ledger)).await;
+        let route = bounded(only(path, Method::GET).get(handler), PAGE_TIMEOUT);
+        Self { path, method: Method::GET, help, route }
+    }
+}
+
+/// A path without a handler: it refuses every method that none is added for, in words of ours.
+fn only(path: &'static str, method: Method) -> MethodRouter<AdminState> {
+    any(async move || calls::other_method(path, &method))
+}
+
+/// Works out a long answer on a thread beside the control plane's, which has reloads, probes and signals to see to.
+async fn beside(work: impl FnOnce() -> Response + Send + 'static) -> Response {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(response) => response,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping"),
+        },
+    }
+}
+
+/// The answer to a request whose handler has panicked.
+#[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+    tracing::error!("the admin listener failed to answer a request, panic: {said}");
+    text(StatusCode::INTERNAL_SERVER_ERROR, "this page could not be written; see the log")
+}
+
+fn index(calls: &[AdminCall]) -> String {
+    let mut list = format!("Pointsman {}, admin listener\n\n", env!("CARGO_PKG_VERSION"));
+    for AdminCall { path, method, help, .. } in calls {
+        // Writing to a string cannot fail.
+        let _ = writeln!(list, "{:<5}{path:<10}{help}", method.as_str());
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek};
+    use std::net::Ipv4Addr;
+
+    use axum::body::{Body, Bytes, to_bytes};
+    use axum::extract::Request;
+    use axum::routing::{get, post};
+    use http::HeaderMap;
+    use tokio::sync::Semaphore;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::control::admin::origin::AdminClient;
+
+    /// The layers, around routes that only a test has.
+    fn around(router: Router) -> Router {
+        layered(router, SocketAddr::from((Ipv4Addr::LOCALHOST, 9_900)))
+    }
+
+    fn request(method: Method, path: &str) -> http::request::Builder {
+        let client = AdminClient(Ipv4Addr::LOCALHOST.into());
+        Request::builder().method(method).uri(path).header(header::HOST, "localhost").extension(client)
+    }
+
+    struct Answered {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: String,
+    }
+
+    async fn answered(router: Router, request: Request) -> Answered {
+        let Ok(response) = router.oneshot(request).await;
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a whole body");
+        let body = String::from_utf8(body.to_vec()).expect("a text");
+        Answered { status: head.status, headers: head.headers, body }
+    }
+
+    async fn get_of(router: Router, path: &str) -> Answered {
+        answered(router, request(Method::GET, path).body(Body::empty()).expect("a request")).await
+    }
+
+    fn has_fields_of_every_answer(answered: &Answered) {
+        assert_eq!(answered.headers[header::CACHE_CONTROL], NO_STORE);
+        assert_eq!(answered.headers[header::X_CONTENT_TYPE_OPTIONS], NOSNIFF);
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_own_request_and_is_logged() {
+        let mut log = tempfile::tempfile().expect("a file");
+        let writer = Arc::new(log.try_clone().expect("a second handle"));
+        let _logging = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish());
+        let thread = async || beside(|| panic!("out of paper")).await;
+        let router = around(
+            Router::new()
+                .route("/panic", get(async || -> Response { panic!("out of ink") }))
+                .route("/thread", bounded(get(thread), PAGE_TIMEOUT))
+                .route("/fine", get(async || text(StatusCode::OK, "fine"))),
+        );
+        for path in ["/panic", "/thread"] {
+            let failed = get_of(router.clone(), path).await;
+            assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+            assert_eq!(failed.body, "this page could not be written; see the log\n");
+            has_fields_of_every_answer(&failed);
+            let fine = get_of(router.clone(), "/fine").await;
+            assert_eq!((fine.status, &*fine.body), (StatusCode::OK, "fine\n"), "after {path}");
+        }
+        let mut logged = String::new();
+        log.rewind().and_then(|()| log.read_to_string(&mut logged)).expect("a text");
+        for said in ["panic: out of ink", "panic: out of paper"] {
+            assert_eq!(logged.matches(said).count(), 1, "{said}: {logged}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_wait_for_their_turn_and_nothing_else_waits_for_them() {
+        let (entered, mut entries) = mpsc::unbounded_channel();
+        let gate = Arc::new(Semaphore::new(0));
+        let opens = Arc::clone(&gate);
+        let page = async move || {
+            entered.send(()).expect("the test waits");
+            let _turn = opens.acquire().await.expect("it is never closed");
+            text(StatusCode::OK, "page")
+        };
+        let router = around(
+            Router::new()
+                .route("/page", bounded(get(page.clone()), PAGE_TIMEOUT))
+                .route("/other", bounded(get(page), PAGE_TIMEOUT))
+                .route("/healthz", get(async || text(StatusCode::OK, "ok"))),
+        );
+        let ask = |path| tokio::spawn(get_of(router.clone(), path));
+        let mut asked: Vec<_> = (0..PAGES_AT_ONCE + 2).map(|_| ask("/page")).collect();
+        for _ in 0..PAGES_AT_ONCE {
+            entries.recv().await.expect("a page is begun");
+        }
+        assert_eq!(get_of(router.clone(), "/healthz").await.status, StatusCode::OK, "while all pages are taken");
+        asked.push(ask("/other"));
+        entries.recv().await.expect("another page has places of its own");
+        assert!(entries.try_recv().is_err(), "two requests wait for their turn");
+        gate.add_permits(asked.len());
+        for one in asked {
+            assert_eq!(one.await.expect("no panic").status, StatusCode::OK, "every request is answered in the end");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_takes_too_long_is_given_up() {
+        let never = async || -> Response { std::future::pending().await };
+        let router = around(Router::new().route("/page", bounded(get(never), Duration::from_millis(1))));
+        let late = get_of(router, "/page").await;
+        assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(late.body, "this page could not be written in time\n");
+        has_fields_of_every_answer(&late);
+    }
+
+    #[tokio::test]
+    async fn a_handler_gets_no_body_that_is_too_large() {
+        let router = around(Router::new().route("/act", post(async |body: Bytes| body.len().to_string())));
+        let send = |length: usize| {
+            let request = request(Method::POST, "/act").body(Body::from(vec![b'x'; length])).expect("a request");
+            answered(router.clone(), request)
+        };
+        let taken = send(BODY_MAX).await;
+        assert_eq!((taken.status, taken.body), (StatusCode::OK, BODY_MAX.to_string()));
+        let refused = send(BODY_MAX + 1).await;
+        assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+        has_fields_of_every_answer(&refused);
+    }
+}

@@ -1,0 +1,149 @@
+//! A worker's thread: its runtime, what is wired on it, and its end. A request that a worker begins, it ends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::runtime::{LocalOptions, LocalRuntime};
+use tokio::sync::watch;
+use tower::ServiceBuilder;
+
+use super::acceptor::{Acceptors, IDLE_GRACE};
+use super::catch_panic::CatchPanicLayer;
+use super::client::Client;
+use super::expiry::{SWEEP, Told};
+use super::handle::handle;
+use super::http_proxy::HttpProxy;
+use super::worker::{Worker, WorkerSetup};
+use super::{connection, vouched};
+use crate::drain::{Drained, Phase};
+use crate::snapshot::Snapshot;
+use crate::telemetry::Refusal;
+
+/// How long copies for shadows may go on when all requests have ended.
+const COPY_GRACE: Duration = Duration::from_secs(1);
+
+/// Starts a worker on a thread of its own. The thread ends when the worker has drained.
+///
+/// # Errors
+/// When the system gives no thread or no epoll.
+pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let name = format!("worker-{}", setup.index);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name).spawn(move || match runtime() {
+        Ok(runtime) => {
+            let _ = ready.send(Ok(()));
+            run(&runtime, setup);
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
+    })?;
+    started.recv().unwrap_or_else(|_| Err(std::io::Error::other("the worker's thread ended at once")))?;
+    Ok(thread)
+}
+
+fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
+    let (mut snapshots, drained, seed) = (setup.snapshots.clone(), setup.drained.clone(), setup.seed);
+    let first = Arc::clone(&snapshots.borrow_and_update());
+    // The drain waits for the last lines of the log too.
+    let guard = drained.guard();
+    let generation = first.generation.0;
+    let worker = Worker::new(setup, first);
+    let proxy = HttpProxy::new(&worker, seed);
+    runtime.block_on(async {
+        let mut acceptors = Acceptors::new(&worker, connections(&proxy));
+        acceptors.follow();
+        worker.meter().generation.store(generation, Release);
+        let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&proxy)));
+        serve(&proxy, &mut acceptors, snapshots, drained).await;
+        sweeper.abort();
+        proxy.sweep();
+        worker.registry.end(worker.index);
+        drop(guard);
+    });
+}
+
+/// What is done with each connection that is accepted.
+fn connections(proxy: &Rc<HttpProxy>) -> impl Fn(Rc<Client>, TcpStream) + use<> {
+    let proxy = Rc::clone(proxy);
+    move |client, stream| drop(tokio::task::spawn_local(connect(Rc::clone(&proxy), client, stream)))
+}
+
+/// Serves one connection: hands it the service of its requests.
+///
+/// No layer for timeouts, load shedding or concurrency stands here. Those of tower allocate for each request and let go of
+/// it at the head of its answer; the budget, the shares and the deadlines of this room hold to its last byte.
+async fn connect(proxy: Rc<HttpProxy>, client: Rc<Client>, stream: TcpStream) {
+    let Some(client) = vouched::hear(client, &stream).await else { return };
+    let (worker, of) = (Rc::clone(&proxy.worker), Rc::clone(&client));
+    let service = ServiceBuilder::new()
+        .layer(CatchPanicLayer::new(move || worker.meter().refuse(Refusal::Internal)))
+        .service_fn(move |request| handle(Rc::clone(&proxy), Rc::clone(&of), request));
+    connection::serve(client, stream, service).await;
+}
+
+async fn sweep(proxy: Rc<HttpProxy>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        proxy.sweep();
+    }
+}
+
+/// Follows snapshots until the drain, then waits for the connections to finish.
+async fn serve(
+    proxy: &HttpProxy,
+    acceptors: &mut Acceptors,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    mut drained: Drained,
+) {
+    let mut draining = drained.clone();
+    loop {
+        tokio::select! {
+            biased;
+            () = draining.reached(Phase::Draining) => break,
+            changed = snapshots.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                proxy.adopt(snapshot);
+                acceptors.follow();
+            }
+        }
+    }
+    let worker = &proxy.worker;
+    worker.draining.set(true);
+    acceptors.close().await;
+    worker.watchlist.tell_all(Told::Drain);
+    let idle = async {
+        if tokio::time::timeout(IDLE_GRACE, worker.watchlist.emptied()).await.is_err() {
+            // Once: whoever is told goes as soon as it is idle, and nobody comes any more.
+            worker.watchlist.tell_all(Told::Close);
+            worker.watchlist.emptied().await;
+        }
+    };
+    tokio::select! {
+        () = idle => finish_copies(worker).await,
+        () = drained.reached(Phase::Forced) => {
+            worker.meter().forced.add(worker.watchlist.len() as u64);
+            worker.meter().forced_upgrades.add(worker.tunnels.get());
+            worker.watchlist.tell_all(Told::Cut);
+            // One more turn lets the connections see it, be dropped and recorded.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Copies that are under way get a moment; what has not ended then is dropped with the runtime.
+async fn finish_copies(worker: &Worker) {
+    let until = worker.clock.now() + COPY_GRACE;
+    while worker.copies.get() > 0 && worker.clock.now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
