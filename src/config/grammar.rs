@@ -145,3 +145,69 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, (String, &'static 
     }
     Ok(if wild { HostPattern::Wildcard(format!(".{suffix}")) } else { HostPattern::Exact(suffix.to_owned()) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_exact() {
+        let check = |text: &str, expected: Option<u32>| assert_eq!(percent(text).ok(), expected, "{text}");
+        check("5", Some(50_000));
+        check("0.0001", Some(1));
+        check("33.3333", Some(333_333));
+        check("99.9999", Some(999_999));
+        check("100", Some(1_000_000));
+        check("100.0000", Some(1_000_000));
+        check("007.50", Some(75_000));
+        check("0", Some(0));
+        check("+1", Some(10_000));
+        check("33.33333", None);
+        check("100.0001", None);
+        check("-1", None);
+        check("101", None);
+        check("1e1", None);
+        check("nan", None);
+        check("inf", None);
+        check("99999999999999999999", None);
+    }
+
+    #[test]
+    fn durations() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(parse_duration(text), expected.map(Duration::from_millis), "{text}");
+        };
+        check("250ms", Some(250));
+        check("5s", Some(5_000));
+        check("1h30m", Some(5_400_000));
+        check("0s", Some(0));
+        check("2d", Some(172_800_000));
+        for bad in ["", "5", "s", "5 s", "1.5s", "30m1h", "1s1s", "-1s", "99999999999999999999h", "400d", "5é"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let check = |text: &str, expected: Option<u64>| assert_eq!(parse_size(text), expected, "{text}");
+        check("64KiB", Some(65_536));
+        check("10 MiB", Some(10_485_760));
+        check("0B", Some(0));
+        assert_eq!(binary("10MB").as_deref(), Some("10MiB"));
+        assert_eq!(binary("64").as_deref(), Some("64B"));
+        assert_eq!((binary("MB"), binary("10 parsecs"), binary("99999999999GB")), (None, None, None));
+        for bad in ["64", "64KB", "64kib", "", "KiB", "-1B", "99999999999999999999B", "99999999999GiB"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for good in ["a", "shop.example.com", "[::1]", "10.0.0.1", "a_b.c", "xn--bcher-kva.example"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "a..b", ".a", "a b", "a/b", "u@a", "-a", "[::1", "bücher.example"] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+}

@@ -171,16 +171,7 @@ mod tests {
             ("a number from 0 to 1", text("1%"), None),
             (PERCENT, Value::Array(vec![]), list()),
         ] {
-            assert_eq!(number(&value, expected, value::is_weight), help, "{expected} {value:?}");
-        }
-    }
-
-    #[test]
-    fn texts_are_quoted() {
-        for (text, expected) in
-            [("", r#""""#), ("a'b", r#""a'b""#), ("a\"b\\", r#""a\"b\\""#), ("a\nb\u{7f}", r#""a\u000Ab\u007F""#)]
-        {
-            assert_eq!(quoted(text), expected);
+            assert_eq!(number(&value, expected, crate::config::grammar::is_weight), help, "{expected} {value:?}");
         }
     }
 }

@@ -37,3 +37,17 @@ pub(super) fn bare(key: &str) -> Cow<'_, str> {
     let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if is_bare { Cow::Borrowed(key) } else { Cow::Owned(quoted(key)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_quoted() {
+        for (text, expected) in
+            [("", r#""""#), ("a'b", r#""a'b""#), ("a\"b\\", r#""a\"b\\""#), ("a\nb\u{7f}", r#""a\u000Ab\u007F""#)]
+        {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+}
