@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Severity};
-use super::golden::{Expected, Golden, NO_SHADOW, What};
 use super::load::Loaded;
+use super::tables::golden::{Expected, Golden, NO_SHADOW, What};
+use super::toml::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::identity::Witnesses;
 use crate::route::{
     Action, Decision, EffectiveConfig, EncodedSlash, Facts, Head, Identity, Reason, Route, Routed, Rules, Sampled,
