@@ -15,10 +15,7 @@ mod live;
 mod start;
 
 pub use live::{CompareArguments, Format, ReloadArguments, StatusArguments};
-pub use start::{InitArguments, SketchArguments};
-
-/// The file that every command reads when none is named.
-pub const DEFAULT_FILE: &str = "routes.toml";
+pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
 
 const EXIT_CODES: &str = "\
 EXIT CODES

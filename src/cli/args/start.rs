@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::DEFAULT_FILE;
 use crate::cli::address;
 use crate::cli::sketch::{Canary, Sketch};
+
+/// The file that every command reads when none is named.
+pub const DEFAULT_FILE: &str = "routes.toml";
 
 /// Routes that are described by options.
 #[derive(Clone, Debug, Args)]

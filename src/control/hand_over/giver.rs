@@ -19,6 +19,11 @@ use crate::telemetry;
 const OURS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 impl Controller {
     /// `SIGUSR2`: hands over, unless that cannot be.
+    pub(in crate::control) fn begin_hand_over(&mut self) {
+        self.hand_over(Attempt::First);
+    }
+
+    /// Hands over for the first time, or again after an edit.
     pub(in crate::control) fn hand_over(&mut self, attempt: Attempt) {
         if self.stopping.phase() > Phase::Running {
             tracing::warn!("hand-over request ignored: this process is stopping");

@@ -7,7 +7,6 @@ use super::notify::State;
 use super::stopping::Stopped;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ProcessEvent};
-use crate::control::hand_over::Attempt;
 use crate::control::outcome::Cause;
 use crate::drain::Phase;
 use crate::snapshot::ListeningSocket;
@@ -31,7 +30,7 @@ impl Controller {
             ProcessEvent::Terminate | ProcessEvent::Stop => self.stop(),
             ProcessEvent::Abandon => return Some(Stopped::AtOnce),
             ProcessEvent::Due(phase) => return self.due(phase),
-            ProcessEvent::HandOver => self.hand_over(Attempt::First),
+            ProcessEvent::HandOver => self.begin_hand_over(),
             ProcessEvent::HandedOver(result) => self.handed_over(result),
             ProcessEvent::Close => self.close(),
             ProcessEvent::Watchdog { ended } => self.watchdog(ended),
