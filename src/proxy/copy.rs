@@ -15,12 +15,12 @@ use super::copies::{Held, Place, Ticket};
 use super::copy_body::CopyBody;
 use super::copy_span::{CopyOutcome, CopySpan, leave_copy};
 use super::errand::{Errand, Went};
-use super::local::Local;
 use super::pool::UpstreamPool;
 use super::proxy_header::Ends;
 use super::worker::Worker;
-use crate::route::RouteId;
+use crate::route::{LogSink, RouteId};
 use crate::shadow_compare::{Seen, Trial};
+use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessEntry, Ender, Event, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
 
 /// A copy of a request.
@@ -71,7 +71,8 @@ pub(super) struct Control {
 
 /// What its line in the log and its span tell of the request.
 pub(super) struct CopiedRequest {
-    pub(super) local: Rc<Local>,
+    /// The snapshot that the request ran under.
+    pub(super) snapshot: Rc<dyn AsRef<Snapshot>>,
     pub(super) route: Option<RouteId>,
     pub(super) request_id: HeaderValue,
     pub(super) trace_id: Option<Box<str>>,
@@ -192,9 +193,10 @@ impl ShadowCopy {
             return leave_out(ShadowUncompared::TooLarge);
         }
         let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
+        let snapshot = (*self.request.snapshot).as_ref();
         let trial = Trial {
-            rules: Arc::clone(&self.request.local.snapshot.rules),
-            generation: self.request.local.snapshot.generation,
+            rules: Arc::clone(&snapshot.rules),
+            generation: snapshot.generation,
             route,
             at: worker.wall_at(worker.clock.now()),
             request_id: self.request.request_id.to_str().unwrap_or("-").into(),
@@ -248,7 +250,7 @@ impl CopiedRequest {
         let outcome = CopyOutcome {
             method: &self.method,
             path: &self.path,
-            generation: self.local.snapshot.generation.0,
+            generation: (*self.snapshot).as_ref().generation.0,
             pool,
             endpoint: went.endpoint,
             end: went.end,
@@ -260,8 +262,9 @@ impl CopiedRequest {
 
     /// The line of a copy that was sent, or tried to be.
     fn log(&self, worker: &Worker, (upstream, went): (&str, &Went), (at, took, bytes): (Duration, Duration, u64)) {
-        let rules = &self.local.snapshot.rules;
-        if !self.local.logs() {
+        let snapshot = (*self.snapshot).as_ref();
+        let rules = &snapshot.rules;
+        if rules.access_log.sink == LogSink::Off {
             return;
         }
         let (status, dropped) = match went.end {
@@ -284,7 +287,7 @@ impl CopiedRequest {
             listener: &self.listener,
             route: self.route.map(|route| rules.route(route).name.as_str()),
             tenant: self.tenant.as_deref(),
-            generation: self.local.snapshot.generation.0,
+            generation: snapshot.generation.0,
             trace_id: self.trace_id.as_deref(),
         };
         let entry = AccessEntry {

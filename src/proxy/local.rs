@@ -27,6 +27,12 @@ pub(super) struct Local {
     shadow_upstreams: PoolCells,
 }
 
+impl AsRef<Snapshot> for Local {
+    fn as_ref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
 /// Per upstream its pool, made or carried over at its first use.
 type PoolCells = Rc<[OnceCell<Rc<UpstreamPool>>]>;
 

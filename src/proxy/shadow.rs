@@ -65,8 +65,9 @@ pub(super) fn shadow(
 /// What the copy's line in the log and its span tell of the request.
 fn copied(exchange: &Exchange, request_id: HeaderValue) -> CopiedRequest {
     let client = &exchange.client;
+    let local = Rc::clone(&exchange.local);
     CopiedRequest {
-        local: Rc::clone(&exchange.local),
+        snapshot: local,
         route: exchange.decided.route,
         request_id,
         trace_id: exchange.request.trace_id.clone(),
