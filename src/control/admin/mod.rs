@@ -7,6 +7,7 @@ mod experiment;
 mod explain;
 mod listener;
 mod origin;
+mod page;
 mod push;
 mod router;
 mod scrape;
