@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// given back at once are soon asked for again under HTTP/2 and gRPC: 1 to 2.6 page faults a request, and a tenth to a
 /// quarter of the CPU time. A delay of 10 ms saves most of that; one of 100 ms saves little more and takes 30 MB more
 /// while 100 000 routes are loaded. Pages are given back when others are freed after the delay, which an idle process
-/// never does: a worker's sweep does (`proxy/worker.rs`), or the process would keep what its last burst left. And no
+/// never does: a worker's sweep does (`proxy/worker/state.rs`), or the process would keep what its last burst left. And no
 /// huge pages: with them each step of the heap is 2 MiB, which the system clears while requests wait. Under load one
 /// worker took 29 MiB instead of 15, and p99 beside a reload of 100 000 routes was 8 to 62 ms instead of 10 to 12;
 /// requests cost the same.

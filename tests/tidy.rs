@@ -9,6 +9,8 @@ mod floors;
 mod lexicon;
 #[path = "tidy/ports.rs"]
 mod ports;
+#[path = "tidy/proxy.rs"]
+mod proxy;
 #[path = "tidy/rings.rs"]
 mod rings;
 #[path = "tidy/shape.rs"]
@@ -43,6 +45,11 @@ fn rooms_import_only_from_floors_below() {
 fn files_of_a_room_import_in_one_direction() {
     let found = rings::in_rooms(&source::tree(&["src"]));
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn rooms_of_the_data_plane_import_in_one_direction() {
+    check(&["src"], proxy::order);
 }
 
 #[test]

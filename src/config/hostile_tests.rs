@@ -6,6 +6,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
+use super::toml::context::Context;
+use super::toml::document::Document;
 use super::*;
 
 const SHIPPED: &str = include_str!("../../routes.toml");
@@ -118,9 +120,9 @@ fn a_parser_of_another_make_agrees() {
 /// Whether our document and the `toml` crate agree on whether a text is TOML.
 fn agrees(text: &str) -> bool {
     let last_good = crate::tls::LastGood::default();
-    let mut context = context::Context::new(&no_env, &last_good);
+    let mut context = Context::new(&no_env, &last_good);
     let file = context.add(Source { name: "a".into(), text: text.into() });
-    document::Document::parse(&mut context, file, text).is_some() == text.parse::<toml::Table>().is_ok()
+    Document::parse(&mut context, &compile::FILE, file, text).is_some() == text.parse::<::toml::Table>().is_ok()
 }
 
 /// A part of a small TOML document, so that tables meet each other in every way.

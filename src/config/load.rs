@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compile::{self, Compiled, FILE};
-use super::context::{Context, Ended, Env};
-use super::diagnostic::{Diagnostics, Finding};
-use super::document::Document;
-use super::golden::Golden;
-use super::read::{self, ReadError};
-use super::reader::{Reader, Text};
-use super::source::{Source, Span};
+use super::tables::golden::Golden;
+use super::toml::context::{Context, Ended, Env};
+use super::toml::diagnostic::{Diagnostics, Finding};
+use super::toml::document::Document;
+use super::toml::read;
+use super::toml::read::ReadError;
+use super::toml::reader::Reader;
+use super::toml::source::{Source, Span};
+use super::toml::text::Text;
 use crate::identity::Witnesses;
 use crate::route::{EffectiveConfig, Overlay, Rules};
 use crate::tls::{LastGood, Server};
@@ -108,12 +110,12 @@ fn compile_all(context: &mut Context<'_>, source: Source) -> Option<Compiled> {
     let text = Arc::clone(&source.text);
     let path = PathBuf::from(&*source.name);
     let file = context.add(source);
-    let root = Document::parse(context, file, &text)?;
+    let root = Document::parse(context, &FILE, file, &text)?;
     let included = included(context, &root, &path);
     let mut documents = vec![root];
     let mut broken = false;
     for (file, text) in &included {
-        match Document::parse(context, *file, text) {
+        match Document::parse(context, &FILE, *file, text) {
             Some(document) => documents.push(document),
             None => broken = true,
         }

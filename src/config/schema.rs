@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::compile::FILE;
-use super::spec::{Form, Key, NAME, Presence, Spec};
+use super::toml::spec::{Form, Key, NAME, Presence, Spec};
 
 /// The JSON Schema of `routes.toml`.
 #[must_use]
@@ -88,8 +88,8 @@ fn table_without_itself(spec: &'static Spec) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::{Document, TableId, Value as Written};
     use super::*;
+    use crate::config::toml::document::{Document, TableId, Value as Written};
 
     /// What is wrong with a value, by the keywords that [`schema`] uses.
     fn faults(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
@@ -177,8 +177,8 @@ mod tests {
 
     fn check(text: &str) -> Vec<String> {
         let last_good = crate::tls::LastGood::default();
-        let mut context = super::super::context::Context::new(&|_| None, &last_good);
-        let document = Document::parse(&mut context, 0, text).unwrap();
+        let mut context = crate::config::toml::context::Context::new(&|_| None, &last_good);
+        let document = Document::parse(&mut context, &FILE, 0, text).unwrap();
         let mut found = Vec::new();
         faults(&schema(), &json_of(&document, TableId::ROOT), "", &mut found);
         found

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Redirect;
-use super::caller::net_contains;
+use super::matching::net_contains;
 
 /// One `[[listener]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

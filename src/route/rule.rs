@@ -6,18 +6,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{
-    EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, Salt, SegmentId, Shadow, StickyKey,
-    Template, UpstreamId, VariantId, Weight, normal_path,
+    EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Place, Predicate, Salt, SegmentId, Shadow,
+    StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
 };
-
-/// Where something stands in the files that were read, for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// The file's name as it was given.
-    pub file: std::sync::Arc<str>,
-    /// The line, from 1.
-    pub line: u32,
-}
 
 /// One `[[route]]`.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
-use super::{Bucket, Caller, HeaderEdits, Overlay, Place, Salt, Split, Spread, UpstreamId, VariantId, Weight};
+use super::{HeaderEdits, Place, Salt, Spread, UpstreamId, VariantId, Weight};
 
 /// `[route.shadow]`.
 #[derive(Clone, Debug)]
@@ -95,112 +95,5 @@ impl Compare {
     /// Whether the control gets this copy as well. `spread` is drawn from once for each copy.
     pub fn controls(&self, spread: &mut Spread) -> bool {
         self.control > Weight::ZERO && spread.draw().number() < self.control.millionths()
-    }
-}
-
-/// Whether a request is copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sampling {
-    /// It is not sampled: there is no shadow, it was answered by another variant, or it is outside the share.
-    Out,
-    /// It is within the share, but must not be copied: it counts as sampled, and as dropped for this reason.
-    Dropped(Unfit),
-    /// It is copied.
-    In,
-}
-
-/// Why a sampled request is not copied, before anything is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
-    /// Its method has side effects, or is not named in `methods`.
-    Method,
-    /// `kill.all`.
-    Killed,
-}
-
-impl Unfit {
-    /// The word in log and metric.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Method => "method",
-            Self::Killed => "killed",
-        }
-    }
-}
-
-/// A request whose variant is known, and which may be copied.
-#[derive(Clone, Copy, Debug)]
-pub struct Sampled<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// The variant that answers it, after any fallback.
-    pub variant: VariantId,
-    /// Who sends it.
-    pub caller: &'a Caller<'a>,
-    /// The identity of `sticky_cookie`, also a freshly issued one.
-    pub cookie_identity: Option<&'a str>,
-    /// The share now: [`Shadow::weight`], or less while the upstream has trouble.
-    pub share: Weight,
-}
-
-/// The low-discrepancy sequence that spreads copies over the requests of a route: one per worker and route. The
-/// additive recurrence of the square root of ½, which is independent of the golden ratio's ([`Spread`]): the variants of
-/// a route with `sticky = []` are all copied alike.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ShadowSpread(pub u64);
-
-impl ShadowSpread {
-    /// √½ in 2^64ths, as the nearest odd number.
-    const STEP: u64 = 0xb504_f333_f9de_6485;
-
-    /// The next bucket of the sequence.
-    pub fn draw(&mut self) -> Bucket {
-        self.0 = self.0.wrapping_add(Self::STEP);
-        Bucket::from_hash(self.0)
-    }
-}
-
-/// Decides whether a request is copied. By request, `spread` is drawn from once for each request of a variant in
-/// [`Shadow::from`]. By key, the same callers are sampled always, on every replica, and those of a smaller share are
-/// among those of a larger one; a caller without a key is sampled at 100 % alone. Allocates nothing.
-pub fn sampled(overlay: &Overlay, split: &Split, request: &Sampled<'_>, spread: &mut ShadowSpread) -> Sampling {
-    let Some(shadow) = &split.shadow else { return Sampling::Out };
-    if request.share == Weight::ZERO || !shadow.from.contains(&request.variant) {
-        return Sampling::Out;
-    }
-    let bucket = match shadow.sample_by {
-        SampleBy::Request => Some(spread.draw()),
-        SampleBy::Key => shadow.bucket(split, request),
-    };
-    let within = match bucket {
-        Some(bucket) => bucket.number() < request.share.millionths(),
-        None => request.share == Weight::FULL,
-    };
-    match (within, shadow.unfit(overlay, request.method)) {
-        (false, _) => Sampling::Out,
-        (true, Some(unfit)) => Sampling::Dropped(unfit),
-        (true, None) => Sampling::In,
-    }
-}
-
-impl Shadow {
-    /// The bucket of a caller, who is sampled when it lies below the share; `None` without a sticky key.
-    #[must_use]
-    pub fn bucket(&self, split: &Split, request: &Sampled<'_>) -> Option<Bucket> {
-        let key = split.sticky_key(request.caller, request.cookie_identity)?;
-        Some(key.with_text(|text| self.salt.bucket(text)))
-    }
-
-    /// Why no request of this method is copied now.
-    #[must_use]
-    pub fn unfit(&self, overlay: &Overlay, method: &Method) -> Option<Unfit> {
-        if overlay.kill().all {
-            Some(Unfit::Killed)
-        } else if self.methods.contains(method) {
-            None
-        } else {
-            Some(Unfit::Method)
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::source::{Source, closing, words};
 
 /// The largest ring of a room that may be: so many files. A room that is not named here may have none.
-const LIMITS: &[(&str, usize)] = &[("config", 35), ("control", 2), ("proxy", 2), ("route", 12)];
+const LIMITS: &[(&str, usize)] = &[("proxy", 2)];
 
 /// A name is followed through so many imports.
 const DEPTH_MAX: usize = 8;

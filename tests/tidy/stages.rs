@@ -4,7 +4,7 @@ use crate::floors::{first_name, group_at};
 use crate::source::{Finding, Source, words};
 
 /// The file that calls the stages, one a row.
-const LINE: &str = "src/proxy/handle.rs";
+const LINE: &str = "src/proxy/request/handle.rs";
 
 /// The stages, each a file beside the line.
 const STAGES: &[&str] = &[
@@ -55,9 +55,10 @@ pub fn left_out(file: &Source) -> Vec<Finding> {
         .collect()
 }
 
-/// Where a stage is named by a path: `super::answer`, `super::{answer, …}` or `proxy::answer`.
+/// Where a stage is named by a path: `super::answer`, `super::{answer, …}` or `request::answer`.
 fn named(file: &Source) -> impl Iterator<Item = (usize, &'static str)> {
-    let roots = ["super", "proxy"].into_iter().flat_map(|root| words(&file.code, root).map(move |at| at + root.len()));
+    let roots =
+        ["super", "request"].into_iter().flat_map(|root| words(&file.code, root).map(move |at| at + root.len()));
     roots
         .flat_map(|at| members(&file.code, at))
         .filter_map(|(at, name)| STAGES.iter().find(|stage| **stage == name).map(|stage| (at, *stage)))
@@ -92,9 +93,9 @@ mod tests {
             "use super::prepare::{for_h1, for_h2};",
             "use super::{\n    body::Source,\n    upgrade::{self, Asked},\n};",
             "fn a() { super::admit::admit() }",
-            "use crate::proxy::shadow::shadow;",
+            "use crate::proxy::request::shadow::shadow;",
         ] {
-            assert_eq!(count("src/proxy/forward.rs", text), 1, "{text}");
+            assert_eq!(count("src/proxy/request/forward.rs", text), 1, "{text}");
         }
     }
 
@@ -106,18 +107,21 @@ mod tests {
             "mod answer;\npub use {answer::send, visitors::Visitors};",
             "mod answer;\nuse answer as reply;",
         ] {
-            assert_eq!(count("src/proxy/mod.rs", text), 1, "{text}");
+            assert_eq!(count("src/proxy/request/mod.rs", text), 1, "{text}");
         }
     }
 
     #[test]
     fn what_lies_below_is_fine() {
         for (path, text) in [
-            ("src/proxy/handle.rs", "use super::{admit, answer};"),
-            ("src/proxy/mod.rs", "mod answer;\nmod answers;\npub mod record;\npub use visitors::Visitors;"),
-            ("src/proxy/forward.rs", "use super::{exchange::Exchange, upgrade_request::{Asked, record}};"),
-            ("src/proxy/forward.rs", "use crate::telemetry::shadow; fn a(answer: u8) { self.answer(answer::b) }"),
-            ("src/proxy/forward.rs", "#[cfg(test)]\nmod tests {\n    use super::super::answer;\n}\n"),
+            ("src/proxy/request/handle.rs", "use super::{admit, answer};"),
+            ("src/proxy/request/mod.rs", "mod answer;\nmod answers;\npub mod record;\npub use visitors::Visitors;"),
+            ("src/proxy/request/forward.rs", "use super::{exchange::Exchange, upgrade_request::{Asked, record}};"),
+            (
+                "src/proxy/request/forward.rs",
+                "use crate::telemetry::shadow; fn a(answer: u8) { self.answer(answer::b) }",
+            ),
+            ("src/proxy/request/forward.rs", "#[cfg(test)]\nmod tests {\n    use super::super::answer;\n}\n"),
             ("src/control/admin/shadow.rs", "use super::record;"),
         ] {
             assert_eq!(count(path, text), 0, "{path}: {text}");

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::status::{ratio, time};
+use super::format::{ratio, time};
 use crate::control::measure::Tally;
 use crate::route::{ArmState, Split, SplitState};
 use crate::stats::{Difference, Fairness, SampleRatio};

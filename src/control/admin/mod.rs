@@ -5,6 +5,7 @@ mod answer;
 mod calls;
 mod experiment;
 mod explain;
+mod format;
 mod listener;
 mod origin;
 mod page;

@@ -1,10 +1,10 @@
 //! `/shadow`: what became of copies, and what comparing their answers has shown.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::format::time;
 use crate::control::ledger::Ledger;
 use crate::route::{Kill, Masks, Weight};
 use crate::shadow_compare::{Quantiles, Reported, RouteReport};
@@ -157,12 +157,6 @@ fn note(kind: &str) -> Option<&'static str> {
 
 fn quantiles(quantiles: Quantiles) -> Value {
     json!({ "p50": quantiles.p50, "p90": quantiles.p90, "p99": quantiles.p99 })
-}
-
-/// RFC 3339 with milliseconds.
-fn time(at: Duration) -> Value {
-    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map_or(Value::Null, |at| json!(format!("{at:.3}")))
 }
 
 #[cfg(test)]

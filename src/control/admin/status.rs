@@ -1,12 +1,12 @@
 //! `/status`: everything that a person wants to know, as JSON.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
 
 use super::experiment::experiment;
+use super::format::{ratio, time};
 use crate::control::ledger::{LastReload, Ledger};
 use crate::control::measure::{Durations, Tally, shares};
 use crate::control::outcome::Outcome;
@@ -64,12 +64,6 @@ const fn phase(phase: Phase) -> &'static str {
         Phase::Draining => "draining",
         Phase::Forced => "forced",
     }
-}
-
-/// RFC 3339 with milliseconds.
-pub(super) fn time(at: Duration) -> Value {
-    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map_or(Value::Null, |at| json!(format!("{at:.3}")))
 }
 
 pub(super) fn last_reload(last: &LastReload) -> Value {
@@ -231,9 +225,4 @@ fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Arc<EndpointState>]) -
 /// A share in percent, with the four decimals that weights have.
 fn percent(share: f64) -> f64 {
     (share * 1e6).round() / 1e4
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a ratio is for people")]
-pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
 }

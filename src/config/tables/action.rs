@@ -1,0 +1,255 @@
+//! What a route does besides choosing a variant: redirect, respond, edits to headers.
+
+use http::{HeaderName, StatusCode};
+
+use crate::config::toml::context::Context;
+use crate::config::toml::destination::{is_one_word, leads_away};
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::item::{Item, Named};
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{Form, Spec, default, optional, required};
+use crate::config::toml::suggest::did_you_mean;
+use crate::config::toml::text::Text;
+use crate::config::toml::value;
+use crate::route::{HeaderEdits, MARKER, Part, Redirect, Respond, Template, TemplateFault};
+
+/// `redirect = { … }`.
+pub(super) const REDIRECT: Spec = Spec {
+    title: "[route.redirect]",
+    doc: "Answers with a redirect.",
+    keys: &[
+        required("to", Form::Text, "Where to; `{scheme}`, `{host}`, `{path}` and `{query}` expand."),
+        default("status", Form::Integer(301, 308), "308", "301, 302, 303, 307 or 308."),
+    ],
+    later: &[],
+};
+
+/// `respond = { … }`.
+pub(super) const RESPOND: Spec = Spec {
+    title: "[route.respond]",
+    doc: "Answers from here.",
+    keys: &[
+        default("status", Form::Integer(200, 599), "200", "The status."),
+        optional("body", Form::Text, "The body."),
+        default("content_type", Form::Text, "\"text/plain; charset=utf-8\"", "What the body is."),
+    ],
+    later: &["headers"],
+};
+
+/// `[route.headers]`.
+pub(super) const HEADERS: Spec = Spec {
+    title: "[route.headers]",
+    doc: "Edits to headers: `{variant}`, `{route}`, `{client_ip}`, `{tenant}` and `{request_id}` expand.",
+    keys: &[
+        optional("request", Form::Table(&EDITS), "Of the request, as it is sent to the upstream."),
+        optional("response", Form::Table(&EDITS), "Of the response, as it is sent to the client."),
+    ],
+    later: &[],
+};
+
+const VALUES: Form = Form::Map(&Form::Text);
+
+/// Edits to the headers of one message.
+pub(in crate::config) const EDITS: Spec = Spec {
+    title: "edits to headers",
+    doc: "In this order: remove, set, add.",
+    keys: &[
+        optional("remove", Form::OneOrMore(&Form::Text), "These are removed."),
+        optional("set", VALUES, "These are set, replacing all lines of that name."),
+        optional("add", Form::Map(&Form::OneOrMore(&Form::Text)), "These are added as further lines."),
+    ],
+    later: &[],
+};
+
+/// Fields that belong to one connection or to framing (RFC 9110 §7.6.1), and those that have a place of their own.
+const NOT_EDITED: &[&str] = &[
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// How a route edits `Host`.
+const HOST_HELP: &str = "write `[route.rewrite]` with `host = \"…\"`";
+
+/// Compiles `redirect`.
+pub(in crate::config) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Redirect> {
+    let reader = item.table(context, &REDIRECT)?;
+    let to = reader.need(context, "to").and_then(|item| item.text(context));
+    let template = to.as_ref().and_then(|text| template(context, text, Use::Redirect));
+    let errors = context.errors();
+    if let Some(text) = to.filter(|_| template.is_some()) {
+        destination(context, &text);
+    }
+    let template = template.filter(|_| errors == context.errors());
+    let status = reader.get("status").map_or(Some(308), |item| redirect_status(context, &item));
+    reader.finish(context);
+    Some(Redirect { to: template?, status: status_code(status?)? })
+}
+
+/// Refuses what browsers would take for something below the page that they are on.
+fn destination(context: &mut Context<'_>, to: &Text<'_>) {
+    if !is_one_word(to) {
+        let message = "a redirect leads to a URL or a path, without spaces";
+        context.report(Finding::error("bad-template", to.span, message));
+        return;
+    }
+    if leads_away(to) {
+        return;
+    }
+    let message =
+        format!("`{}` begins with neither a scheme nor a slash: browsers add it to the path they are at", &**to);
+    let help = format!("write `https://{}` for another host, `/{}` for a path", &**to, &**to);
+    context.report(Finding::error("relative-redirect", to.span, message).help(help));
+}
+
+/// Redirects keep the method or turn it into `GET`; the other numbers of that hundred mean something else.
+fn redirect_status(context: &mut Context<'_>, item: &Item<'_>) -> Option<u32> {
+    let status = item.integer(context, i64::MIN..=i64::MAX)?;
+    let found = [301, 302, 303, 307, 308].into_iter().find(|known| i64::from(*known) == status);
+    if found.is_none() {
+        item.refuse(context, "out-of-range", "the `status` of a redirect must be 301, 302, 303, 307 or 308");
+    }
+    found
+}
+
+fn status_code(status: u32) -> Option<StatusCode> {
+    u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok())
+}
+
+/// Compiles `respond`.
+pub(in crate::config) fn respond(context: &mut Context<'_>, item: &Item<'_>) -> Option<Respond> {
+    let reader = item.table(context, &RESPOND)?;
+    let status = reader.count(context, "status").unwrap_or(200);
+    let body = reader.text(context, "body").map(|text| text.to_string()).unwrap_or_default();
+    if let (204 | 304, false, Some(item)) = (status, body.is_empty(), reader.get("body")) {
+        item.refuse(context, "useless-key", format!("an answer with status {status} has no body"));
+    }
+    let given = reader.text(context, "content_type");
+    let given = given.as_ref().map(|text| value::header_value(context, text));
+    reader.finish(context);
+    let usual = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    let content_type = given.unwrap_or(Some(usual))?;
+    Some(Respond { status: status_code(status)?, body: body.into(), content_type })
+}
+
+/// Compiles `[route.headers]`: the edits of the request and of the response.
+pub(in crate::config) fn headers(context: &mut Context<'_>, reader: &Reader<'_>) -> (HeaderEdits, HeaderEdits) {
+    let Some(reader) = reader.table(context, "headers", &HEADERS) else { return Default::default() };
+    let request = edits(context, &reader, "request", HOST_HELP);
+    let response = edits(context, &reader, "response", HOST_HELP);
+    reader.finish(context);
+    (request, response)
+}
+
+/// Compiles edits. `host_help` says how else `Host` is edited.
+pub(in crate::config) fn edits(
+    context: &mut Context<'_>,
+    reader: &Reader<'_>,
+    key: &'static str,
+    host_help: &'static str,
+) -> HeaderEdits {
+    let mut edits = HeaderEdits::default();
+    let Some(reader) = reader.table(context, key, &EDITS) else { return edits };
+    for item in reader.get("remove").map(|item| item.one_or_more()).unwrap_or_default() {
+        let text = item.text(context);
+        edits.remove.extend(text.and_then(|text| editable(context, &text, text.span, host_help)));
+    }
+    let mut seen: Vec<(HeaderName, Span)> = Vec::new();
+    for named in reader.get("set").map(|item| item.map(context)).unwrap_or_default() {
+        let name = editable(context, named.name, named.span, host_help);
+        let value = one(context, &named);
+        let Some(name) = name else { continue };
+        if let Some((_, first)) = seen.iter().take(1_000).find(|(known, _)| *known == name) {
+            let finding = Finding::error("duplicate-key", named.span, format!("`{name}` is set twice"));
+            context.report(finding.saying("and again here").also(*first, "first set here"));
+        }
+        seen.push((name.clone(), named.span));
+        edits.set.extend(value.map(|value| (name, value)));
+    }
+    for named in reader.get("add").map(|item| item.map(context)).unwrap_or_default() {
+        let name = editable(context, named.name, named.span, host_help);
+        for item in named.item.one_or_more() {
+            let value = one(context, &Named { item, ..named });
+            edits.add.extend(name.clone().zip(value));
+        }
+    }
+    reader.finish(context);
+    edits
+}
+
+fn one(context: &mut Context<'_>, named: &Named<'_>) -> Option<Template> {
+    let text = named.item.text(context)?;
+    template(context, &text, Use::Header)
+}
+
+/// The name of a header that is not of the connection's.
+pub(super) fn own_header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
+    let name = value::header_name(context, name, at)?;
+    if NOT_EDITED.contains(&name.as_str()) {
+        let message = format!("`{name}` belongs to the connection: it cannot be edited");
+        context.report(Finding::error("bad-header", at, message));
+        return None;
+    }
+    Some(name)
+}
+
+fn editable(context: &mut Context<'_>, name: &str, at: Span, host_help: &'static str) -> Option<HeaderName> {
+    let name = own_header(context, name, at)?;
+    if name == MARKER {
+        let message = format!("`{MARKER}` marks the copies of a shadow, and nothing else: it cannot be edited");
+        context.report(Finding::error("bad-header", at, message));
+        return None;
+    }
+    if name == http::header::HOST {
+        let finding = Finding::error("bad-header", at, "`host` is not edited as a header");
+        context.report(finding.help(host_help));
+        return None;
+    }
+    Some(name)
+}
+
+/// Where a template is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Header,
+    Redirect,
+}
+
+/// What an unknown placeholder may mean: one that is alike, else any that may stand there.
+fn placeholders(name: &str, purpose: Use) -> String {
+    let fits = |part: &&Part| purpose == Use::Redirect || !part.is_for_redirects();
+    let names: Vec<_> = Part::placeholders().filter(fits).filter_map(Part::name).collect();
+    did_you_mean(name, names.iter().copied()).unwrap_or_else(|| {
+        let names: Vec<_> = names.iter().map(|name| format!("`{{{name}}}`")).collect();
+        format!("the placeholders are {}; write `{{{{` for a brace itself", names.join(", "))
+    })
+}
+
+fn template(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<Template> {
+    match Template::parse(text) {
+        Ok(template) => {
+            let wrong = template.placeholders().find(|part| purpose == Use::Header && part.is_for_redirects());
+            if let Some(name) = wrong.and_then(Part::name) {
+                let message = format!("`{{{name}}}` is for redirects only");
+                context.report(Finding::error("bad-template", text.span, message));
+                return None;
+            }
+            Some(template)
+        }
+        Err(error) => {
+            let help = match &error.what {
+                TemplateFault::Unknown(name) => Some(placeholders(name, purpose)),
+                TemplateFault::Unbalanced | TemplateFault::Control => None,
+            };
+            let at = value::inside(context, text, error.at, error.len);
+            context.report(Finding::error("bad-template", at, error.to_string()).maybe_help(help));
+            None
+        }
+    }
+}

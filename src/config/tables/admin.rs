@@ -1,0 +1,226 @@
+//! `[admin]`: one address or several, and never a public one, since the admin listener has no authentication.
+//!
+//! Loopback, link-local and private addresses are not public. Addresses of 100.64.0.0/10, the shared address space of
+//! RFC 6598, are public unless the file says otherwise: the pods of some Kubernetes networks have them, and so have the
+//! customers of providers, who are strangers to each other.
+
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::config::toml::address::{ListenAddresses, Use, address, canonical, is_public};
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::item::Item;
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{Form, Spec, default, optional};
+use crate::config::toml::text::Text;
+use crate::config::toml::value;
+
+/// `[admin]`.
+pub(in crate::config) const ADMIN: Spec = Spec {
+    title: "[admin]",
+    doc: "The admin listener: metrics, health, status, reload.",
+    keys: &[
+        default(
+            "address",
+            Form::OneOrMore(&Form::Text),
+            "\"127.0.0.1:9900\"",
+            "Where it accepts: one address or a list of at most 16; never a public one.",
+        ),
+        optional(
+            "private_networks",
+            Form::OneOrMore(&Form::Text),
+            "Parts of 100.64.0.0/10 that count as private here, such as a network of pods.",
+        ),
+    ],
+    later: &["tokens"],
+};
+
+/// The shared address space (RFC 6598).
+const SHARED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+
+/// How many addresses it may have.
+const ADDRESSES_MAX: usize = 16;
+
+/// Compiles `[admin]`.
+pub(in crate::config) fn admin(
+    context: &mut Context<'_>,
+    reader: Option<&Reader<'_>>,
+    listeners: &ListenAddresses,
+) -> Vec<SocketAddr> {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
+    let Some(reader) = reader else {
+        refuse_usual(context, usual, listeners);
+        return vec![usual];
+    };
+    let items = reader.get("address").map(|item| (item, item.one_or_more()));
+    if let Some((item, _)) = items.as_ref().filter(|(_, all)| all.is_empty()) {
+        item.refuse(context, "empty-list", "`address` is empty: the admin listener needs one address at least");
+    }
+    if let Some((item, all)) = items.as_ref().filter(|(_, all)| all.len() > ADDRESSES_MAX) {
+        let message = format!("`address` has {} addresses; at most {ADDRESSES_MAX} are supported", all.len());
+        item.refuse(context, "too-many", message);
+    }
+    let mut items = items.map(|(_, all)| all).unwrap_or_default();
+    items.truncate(ADDRESSES_MAX);
+    let private: Vec<IpNet> = match reader.get("private_networks") {
+        Some(item) => item.one_or_more().iter().filter_map(|item| private_network(context, item)).collect(),
+        None => Vec::new(),
+    };
+    reader.finish(context);
+    let mut known: Vec<(SocketAddr, Span, bool)> = Vec::new();
+    for item in items {
+        let Some(text) = item.place_text(context) else { continue };
+        let Some(address) = address(context, &text, Use::Admin) else { continue };
+        let same = |other: SocketAddr| canonical(other) == canonical(address) && address.port() != 0;
+        let first = known.iter().find(|(before, ..)| same(*before));
+        if let Some((_, first, is_expanded)) = first {
+            // `["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]` means one address where the variable is not set.
+            if !is_expanded && text.written.is_none() {
+                let finding = Finding::error(
+                    "duplicate-address",
+                    text.span,
+                    format!("`{}` stands here twice", canonical(address)),
+                );
+                context.report(finding.saying("and again here").also(*first, "first here"));
+            }
+            continue;
+        }
+        known.push((address, text.span, text.written.is_some()));
+        refuse_public(context, &text, address, &private);
+        if let Some((_, at)) = listeners.by(address) {
+            let message = format!("`{}` is taken by a listener", &*text);
+            context.report(Finding::error("duplicate-address", text.span, message).also(at, "here"));
+        }
+    }
+    if known.is_empty() && reader.get("address").is_none() {
+        refuse_usual(context, usual, listeners);
+    }
+    if known.is_empty() { vec![usual] } else { known.into_iter().map(|(address, ..)| address).collect() }
+}
+
+/// A listener where the admin listener is unless the file says otherwise.
+fn refuse_usual(context: &mut Context<'_>, usual: SocketAddr, listeners: &ListenAddresses) {
+    if let Some((_, at)) = listeners.by(usual) {
+        let message = format!("`{usual}` is the address of the admin listener");
+        let help = "give this listener another port, or write another address in `[admin]`, such as `127.0.0.1:9901`";
+        context.report(Finding::error("duplicate-address", at, message).help(help));
+    }
+}
+
+fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, address: SocketAddr, private: &[IpNet]) {
+    let ip = address.ip().to_canonical();
+    if !is_public(ip) || private.iter().any(|net| net.contains(&ip)) {
+        return;
+    }
+    let message = format!("`{}` is a public address, and the admin listener has no authentication", &**text);
+    let help = if IpNet::V4(SHARED).contains(&ip) {
+        Cow::Borrowed(
+            "100.64.0.0/10 is address space that providers share among their customers; where it is a network of your own, \
+         such as a network of pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`",
+        )
+    } else {
+        Cow::Owned(format!("write `127.0.0.1:{}`, or a private address that only operators reach", address.port()))
+    };
+    context.report(Finding::error("public-admin", text.span, message).help(help));
+}
+
+/// A part of the shared address space; other addresses are private without saying so, or cannot be made so.
+fn private_network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNet> {
+    let net = value::network(context, item)?;
+    if IpNet::V4(SHARED).contains(&net) {
+        return Some(net);
+    }
+    let message = if is_public(net.network()) || is_public(net.broadcast()) {
+        format!("`{net}` is not within 100.64.0.0/10: its addresses can be reached from elsewhere")
+    } else {
+        format!("`{net}` is private without being listed")
+    };
+    let help = "`private_networks` takes parts of 100.64.0.0/10 only; 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and \
+                fc00::/7 are private always, and everything else is public";
+    context.report(Finding::error("not-private", item.span(), message).help(help));
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(admin: &str, pod_ip: Option<&str>) -> Result<(Vec<SocketAddr>, String), String> {
+        let text = format!(
+            "schema = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\n{admin}\n\
+             [[route]]\nname = \"a\"\nrespond = {{ status = 200 }}\n"
+        );
+        let env = |name: &str| pod_ip.filter(|_| name == "POD_IP").map(str::to_owned);
+        match crate::config::load_text("routes.toml", &text, &env) {
+            Ok(loaded) => Ok((loaded.rules.admin, loaded.warnings.to_string())),
+            Err(errors) => Err(errors.to_string()),
+        }
+    }
+
+    fn check(admin: &str, pod_ip: Option<&str>, expected: Result<&[&str], &str>) {
+        match (load(admin, pod_ip), expected) {
+            (Ok((addresses, warnings)), Ok(expected)) => {
+                let expected: Vec<SocketAddr> = expected.iter().map(|text| text.parse().expect("an address")).collect();
+                assert_eq!((addresses, &*warnings), (expected, ""), "{admin} {pod_ip:?}");
+            }
+            (Err(errors), Err(expected)) => assert!(errors.contains(expected), "{admin} {pod_ip:?}: {errors}"),
+            (loaded, _) => panic!("{admin} {pod_ip:?}: {loaded:?}"),
+        }
+    }
+
+    #[test]
+    fn a_repeated_address_counts_once_where_a_variable_makes_it_so() {
+        let shipped = r#"address = ["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]"#;
+        check(shipped, None, Ok(&["127.0.0.1:9900"]));
+        check(shipped, Some("127.0.0.1"), Ok(&["127.0.0.1:9900"]));
+        check(shipped, Some("10.1.2.3"), Ok(&["127.0.0.1:9900", "10.1.2.3:9900"]));
+        check(shipped, Some("203.0.113.8"), Err("public-admin"));
+        check(r#"address = ["127.0.0.1:9900", "127.0.0.1:9900"]"#, None, Err("stands here twice"));
+        check(r#"address = ["127.0.0.1:0", "127.0.0.1:0"]"#, None, Ok(&["127.0.0.1:0", "127.0.0.1:0"]));
+        check(
+            r#"address = ["[::1]:9900", "[${POD_IP:-::1}]:9900"]"#,
+            Some("fd00::1"),
+            Ok(&["[::1]:9900", "[fd00::1]:9900"]),
+        );
+        check(r#"address = "${POD_IP:-127.0.0.1}:9900""#, None, Ok(&["127.0.0.1:9900"]));
+        let mapped = r#"address = ["127.0.0.1:9900", "[::ffff:127.0.0.1]:9900"]"#;
+        check(mapped, None, Err("`127.0.0.1:9900` stands here twice"));
+        check("address = []", None, Err("empty-list"));
+        check("", None, Ok(&["127.0.0.1:9900"]));
+    }
+
+    #[test]
+    fn addresses_are_bounded() {
+        let many = |count: u32| {
+            let all: Vec<_> = (0..count).map(|port| format!("\"127.0.0.1:{}\"", 20_000 + port)).collect();
+            format!("address = [{}]", all.join(", "))
+        };
+        assert!(load(&many(16), None).is_ok_and(|(all, _)| all.len() == 16));
+        check(&many(17), None, Err("`address` has 17 addresses; at most 16 are supported"));
+    }
+
+    #[test]
+    fn shared_address_space_is_public_unless_the_file_says_otherwise() {
+        let at = |address: &str, key: &str| format!("address = \"{address}\"\n{key}");
+        let key = r#"private_networks = ["100.64.0.0/10"]"#;
+        check(&at("100.64.1.2:9900", ""), None, Err("private_networks = [\"100.64.0.0/10\"]"));
+        check(&at("100.64.1.2:9900", key), None, Ok(&["100.64.1.2:9900"]));
+        check(&at("100.127.255.254:9900", key), None, Ok(&["100.127.255.254:9900"]));
+        check(&at("[::ffff:100.64.1.2]:9900", key), None, Ok(&["[::ffff:100.64.1.2]:9900"]));
+        check(&at("100.128.0.1:9900", key), None, Err("public-admin"));
+        check(&at("0.0.0.0:9900", key), None, Err("public-admin"));
+        check(&at("100.65.1.2:9900", "private_networks = \"100.64.0.0/16\""), None, Err("public-admin"));
+        check(&at("127.0.0.1:9900", "private_networks = \"0.0.0.0/0\""), None, Err("not-private"));
+        check(
+            &at("127.0.0.1:9900", "private_networks = \"192.168.1.0/24\""),
+            None,
+            Err("private without being listed"),
+        );
+        check(&at("127.0.0.1:9900", "private_networks = \"10.0.0.0/7\""), None, Err("can be reached from elsewhere"));
+        check(&at("127.0.0.1:9900", "private_networks = []"), None, Ok(&["127.0.0.1:9900"]));
+    }
+}

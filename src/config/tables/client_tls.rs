@@ -1,0 +1,189 @@
+//! `[upstream.NAME.tls]` and `[traces.tls]`: how servers behind an `https://` are verified, and what is presented to
+//! them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::read;
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{Form, Key, Spec, optional, required};
+use crate::config::toml::text::Text;
+use crate::route::{ClientCert, ClientTls};
+use crate::tls::{self, Flaw};
+
+/// `[upstream.NAME.tls]`.
+pub(super) const UPSTREAM_TLS: Spec = Spec {
+    title: "[upstream.NAME.tls]",
+    doc: "How `https://` endpoints are verified, and what is presented to them.",
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Form::Table(&UPSTREAM_CERT), CLIENT_CERT_DOC)],
+    later: &[],
+};
+
+/// `[traces.tls]`.
+pub(super) const TRACES_TLS: Spec = Spec {
+    title: "[traces.tls]",
+    doc: "How an `https://` collector is verified, and what is presented to it.",
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Form::Table(&TRACES_CERT), CLIENT_CERT_DOC)],
+    later: &[],
+};
+
+const CA: Key =
+    optional("ca", Form::Text, "A PEM file of the authorities that are believed; the system's when not given.");
+const SERVER_NAME: Key =
+    optional("server_name", Form::Text, "The name that certificates must be for; the URL's host otherwise.");
+const CLIENT_CERT: &str = "client_cert";
+const CLIENT_CERT_DOC: &str = "The certificate that we present when asked for one.";
+const UPSTREAM_CERT: Spec = pair("[upstream.NAME.tls.client_cert]");
+const TRACES_CERT: Spec = pair("[traces.tls.client_cert]");
+const PAIR: &[Key] = &[
+    required("cert", Form::Text, "The certificate, and the chain to its authority."),
+    required("key", Form::Text, "Its private key."),
+];
+
+const fn pair(title: &'static str) -> Spec {
+    Spec { title, doc: "A certificate and its key, as PEM files; both are watched.", keys: PAIR, later: &[] }
+}
+
+/// Whose table it is.
+pub(in crate::config) struct Owner<'a, 'd> {
+    reader: &'a Reader<'d>,
+    /// The key with the `https://` in it.
+    urls: &'static str,
+    tls: &'static Spec,
+    cert: &'static Spec,
+    name: &'d str,
+}
+
+impl<'a, 'd> Owner<'a, 'd> {
+    /// The upstream with this name.
+    pub(in crate::config) const fn upstream(reader: &'a Reader<'d>, name: &'d str) -> Self {
+        Self { reader, urls: "endpoints", tls: &UPSTREAM_TLS, cert: &UPSTREAM_CERT, name }
+    }
+
+    /// The collector of spans.
+    pub(in crate::config) const fn traces(reader: &'a Reader<'d>) -> Self {
+        Self { reader, urls: "otlp", tls: &TRACES_TLS, cert: &TRACES_CERT, name: "" }
+    }
+}
+
+/// The roots of the system, read when they are first needed.
+#[derive(Default)]
+pub(in crate::config) struct SystemRoots(Option<Arc<[Vec<u8>]>>);
+
+/// Reads `tls` where some URL needs it.
+pub(in crate::config) fn tls(
+    context: &mut Context<'_>,
+    owner: &Owner<'_, '_>,
+    system: &mut SystemRoots,
+) -> Option<ClientTls> {
+    let Owner { reader, urls, tls: spec, cert: cert_spec, name } = owner;
+    let Some(table) = reader.table(context, "tls", spec) else {
+        let roots = of_system(context, reader.place(urls), system)?;
+        return Some(ClientTls { roots, server_name: None, client_cert: None });
+    };
+    let table = table.called(name);
+    let ca = table.place_text(context, "ca");
+    let server_name = table.place_text(context, "server_name");
+    if let Some(text) = server_name.as_ref().filter(|text| !tls::is_server_name(text)) {
+        let finding = Finding::error("bad-server-name", text.span, format!("`{}` is not a name of a server", &**text));
+        context.report(finding.help("write a host name or an IP address, without port"));
+    }
+    let client_cert = table.table(context, CLIENT_CERT, cert_spec).map(|pair| {
+        let pair = pair.called(name);
+        let cert = pair.need(context, "cert").and_then(|item| item.place_text(context));
+        let key = pair.need(context, "key").and_then(|item| item.place_text(context));
+        pair.finish(context);
+        client_cert(context, &cert?, &key?)
+    });
+    table.finish(context);
+    let roots = match &ca {
+        Some(text) => own(context, text),
+        None => of_system(context, reader.place(urls), system),
+    };
+    let server_name = server_name.map(|text| text.to_string());
+    Some(ClientTls { roots: roots?, server_name, client_cert: client_cert.map_or(Some(None), |cert| cert.map(Some))? })
+}
+
+/// Refuses a `tls` that no URL needs.
+pub(super) fn refuse_useless(context: &mut Context<'_>, owner: &Owner<'_, '_>, what: &str, help: &'static str) {
+    let message = format!("{} {what}: `tls` has no meaning here", owner.reader.title());
+    context.report(Finding::error("useless-key", owner.reader.place("tls"), message).help(help));
+}
+
+fn of_system(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<Arc<[Vec<u8>]>> {
+    if system.0.is_none() {
+        for place in tls::system_places() {
+            context.watch(&place);
+        }
+        match tls::system_roots() {
+            Ok(roots) => {
+                for root in &roots {
+                    context.depend(root);
+                }
+                system.0 = Some(roots.into());
+            }
+            Err(flaw) => report(context, at, "this system", &flaw),
+        }
+    }
+    system.0.clone()
+}
+
+fn own(context: &mut Context<'_>, text: &Text<'_>) -> Option<Arc<[Vec<u8>]>> {
+    let (path, bytes) = file(context, text)?;
+    // As a store too: what cannot be a root is told here.
+    let read = tls::roots(&bytes).and_then(|_| tls::certificates(&bytes));
+    match read {
+        Ok(found) => Some(found.iter().map(|der| der.to_vec()).collect()),
+        Err(flaw) => {
+            report(context, text.span, &format!("`{}`", path.display()), &flaw);
+            None
+        }
+    }
+}
+
+fn client_cert(context: &mut Context<'_>, cert: &Text<'_>, key: &Text<'_>) -> Option<ClientCert> {
+    let (chain_file, key_file) = (file(context, cert), file(context, key));
+    let ((chain_path, chain), (key_path, key_bytes)) = (chain_file?, key_file?);
+    match tls::Certificate::read(&chain, &key_bytes) {
+        Ok((certificate, _)) => {
+            if let Some(flaw) = certificate.timeliness(Clock.wall()) {
+                let message = format!("`{}` {}", chain_path.display(), flaw.what);
+                context.report(Finding::warning(flaw.code, cert.span, message).help(flaw.help));
+            }
+        }
+        Err(flaw) => {
+            // What is wrong with the key is told at the key.
+            let of_key = flaw.code.contains("key");
+            let (at, path) = if of_key { (key.span, key_path) } else { (cert.span, chain_path) };
+            report(context, at, &format!("`{}`", path.display()), &flaw);
+            return None;
+        }
+    }
+    Some(ClientCert { chain: chain.into(), key: key_bytes.into() })
+}
+
+fn report(context: &mut Context<'_>, at: Span, who: &str, flaw: &Flaw) {
+    context.report(Finding::error(flaw.code, at, format!("{who} {}", flaw.what)).help(flaw.help.clone()));
+}
+
+/// Reads a file that is named in another one, and watches it.
+fn file(context: &mut Context<'_>, written: &Text<'_>) -> Option<(PathBuf, Vec<u8>)> {
+    let base = context.files.name(written.span.file);
+    let path = Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written);
+    context.watch(&path);
+    match read::bytes(&path) {
+        Ok(bytes) => {
+            context.depend(&bytes);
+            Some((path, bytes))
+        }
+        Err(error) => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            context.report(Finding::error("unreadable", written.span, message));
+            None
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `[route.shadow.compare]`: how the responses of copies are compared with those that clients got.
+
+use crate::compare::Pattern;
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::item::Item;
+use crate::config::toml::reader::Reader;
+use crate::config::toml::spec::{Form, Spec, default, optional};
+use crate::config::toml::text::Text;
+use crate::config::toml::value;
+use crate::config::toml::value::once;
+use crate::route::{Compare, Weight};
+
+/// How many samples may be kept for each confirmed field.
+const KEEP_MAX: i64 = 1_000;
+
+/// How many paths each list may have.
+const PATHS_MAX: usize = 1_000;
+
+/// A path into a response.
+const PATHS: Form = Form::OneOrMore(&Form::Pattern(r"^\$|^(header|trailer):|^(status|transport|body)$|\$\{"));
+
+/// `[route.shadow.compare]`.
+pub(super) const COMPARE: Spec = Spec {
+    title: "[route.shadow.compare]",
+    doc: "How responses are compared. Paths: `$.a.b` in a JSON body, `$..b` at any depth, `$.a[*].b`, `$.a.{id}`, \
+          `header:date`, `trailer:name`, `status`, `transport`, `body`.",
+    keys: &[
+        default(
+            "control",
+            Form::Number(0, 100),
+            "20",
+            "The share of the copies, in percent, that the route's own upstream gets again, to learn what is noise.",
+        ),
+        optional("ignore", PATHS, "What is not compared."),
+        optional("unordered", PATHS, "Arrays whose order does not count."),
+        optional("tolerance", Form::Map(&Form::Number(0, i64::MAX)), "By how much numbers at these paths may differ."),
+        optional("redact", PATHS, "What is redacted before anything is stored, keys below it included."),
+        default("keep", Form::Integer(0, KEEP_MAX), "50", "Redacted samples that are kept for each confirmed field."),
+    ],
+    later: &[],
+};
+
+/// Where a path may lead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Into bodies, and to headers.
+    Anywhere,
+    /// Into bodies.
+    Body,
+}
+
+/// Compiles `[route.shadow.compare]`.
+pub(in crate::config) fn compare(context: &mut Context<'_>, reader: &Reader<'_>) -> Compare {
+    let usual = Compare::default();
+    let control = reader.get("control").and_then(|item| value::weight(context, &item));
+    let ignore = paths(context, reader, "ignore", Reach::Anywhere);
+    let unordered = paths(context, reader, "unordered", Reach::Body);
+    let tolerance = tolerance(context, reader);
+    let redact = paths(context, reader, "redact", Reach::Anywhere);
+    let keep = reader.count(context, "keep").unwrap_or(usual.keep);
+    reader.finish(context);
+    if keep > 0 && reader.get("redact").is_none() && !reader.misspells(context, "redact") {
+        let message = "nothing is redacted: samples of values that differ are kept as they are";
+        let finding = Finding::warning("nothing-redacted", reader.span(), message);
+        let help = "write `redact = [\"header:set-cookie\", \"$..email\"]`, `redact = []` if no value is private, or \
+                    `keep = 0` to keep no samples";
+        context.report(finding.help(help));
+    }
+    let control: Weight = control.unwrap_or(usual.control);
+    Compare { control, ignore, unordered, tolerance, redact, keep }
+}
+
+fn paths(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str, reach: Reach) -> Vec<String> {
+    let Some(item) = reader.get(key) else { return Vec::new() };
+    let items = item.one_or_more();
+    if items.len() > PATHS_MAX {
+        item.refuse(context, "too-many", format!("`{key}` has more than {PATHS_MAX} paths"));
+        return Vec::new();
+    }
+    once(context, &items, |context, item| {
+        let text = item.text(context)?;
+        path(context, &text, reach)
+    })
+}
+
+fn tolerance(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<(String, f64)> {
+    let Some(item) = reader.get("tolerance") else { return Vec::new() };
+    let all = item.map(context);
+    if all.len() > PATHS_MAX {
+        item.refuse(context, "too-many", format!("`tolerance` has more than {PATHS_MAX} paths"));
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for named in all {
+        let text = Text::plain(named.name.into(), named.span);
+        let (path, by) = (path(context, &text, Reach::Body), amount(context, &named.item));
+        found.extend(path.zip(by));
+    }
+    found
+}
+
+fn amount(context: &mut Context<'_>, item: &Item<'_>) -> Option<f64> {
+    let Some(digits) = item.digits() else {
+        item.mismatch_number(context, "a number", |digits| not_negative(digits).is_some());
+        return None;
+    };
+    let found = not_negative(digits);
+    if found.is_none() {
+        item.refuse(context, "out-of-range", "a tolerance is a finite number, and not negative");
+    }
+    found
+}
+
+fn not_negative(digits: &str) -> Option<f64> {
+    digits.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)
+}
+
+/// A path as it was written, if it is one.
+fn path(context: &mut Context<'_>, text: &Text<'_>, reach: Reach) -> Option<String> {
+    let (message, help) = match Pattern::parse(text) {
+        Ok(pattern) if reach == Reach::Body && !pattern.is_json() => {
+            (format!("`{}` means no value of a JSON body, and this is for those", &**text), "write `$.a.b`")
+        }
+        Ok(_) => return Some(text.to_string()),
+        Err(error) => (format!("in `{}`: {}", &**text, error.message), error.help),
+    };
+    context.report(Finding::error("bad-field", text.span, message).help(help));
+    None
+}

@@ -1,0 +1,61 @@
+//! `[dns]`: how the names of endpoints are looked up.
+
+use std::time::Duration;
+
+use crate::config::toml::context::Context;
+use crate::config::toml::reader::Reader;
+use crate::config::toml::spec::{DURATION, Form, Spec, default};
+use crate::config::toml::value;
+use crate::route::Dns;
+
+/// What `max_ttl` may be.
+const MAX_TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
+/// The most that `start_patience` may be.
+const PATIENCE_MAX: Duration = Duration::from_mins(10);
+
+/// `[dns]`.
+pub(in crate::config) const DNS: Spec = Spec {
+    title: "[dns]",
+    doc: "How the names of endpoints are looked up.",
+    keys: &[
+        default(
+            "max_ttl",
+            Form::Pattern(DURATION),
+            "\"30s\"",
+            "A name is looked up again after this at the latest, whatever time to live its answer has.",
+        ),
+        default(
+            "start_patience",
+            Form::Pattern(DURATION),
+            "\"10s\"",
+            "At the start, `/readyz` waits at most this long for names that have no address yet.",
+        ),
+    ],
+    later: &[],
+};
+
+/// Compiles `[dns]`.
+pub(in crate::config) fn dns(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> Dns {
+    let mut dns = Dns::default();
+    let Some(reader) = reader else { return dns };
+    if let Some(item) = reader.get("max_ttl") {
+        match value::duration(context, &item) {
+            Some(ttl) if ttl < MAX_TTL.0 || ttl > MAX_TTL.1 => {
+                item.refuse(context, "out-of-range", "`max_ttl` must be 1s to 1h");
+            }
+            Some(ttl) => dns.max_ttl = ttl,
+            None => {}
+        }
+    }
+    if let Some(item) = reader.get("start_patience") {
+        match value::duration(context, &item) {
+            Some(patience) if patience > PATIENCE_MAX => {
+                item.refuse(context, "out-of-range", "`start_patience` must be 0s to 10m");
+            }
+            Some(patience) => dns.start_patience = patience,
+            None => {}
+        }
+    }
+    reader.finish(context);
+    dns
+}

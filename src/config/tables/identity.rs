@@ -1,0 +1,142 @@
+//! `[identity]`: who the caller is, and from whom that is believed.
+
+use super::unread::warn_uncertified;
+use super::witnesses::{GEO, JWT};
+use super::{predicate, witnesses};
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::item::Item;
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{Form, Spec, default, optional};
+use crate::config::toml::text::Text;
+use crate::config::toml::{grammar, value};
+use crate::identity::Witnesses;
+use crate::route::{CertField, EncodedSlash, Extractor, HostTemplate, Identity, PathTemplate, normal_path};
+
+const EXTRACTOR: Form = Form::OneOrMore(&Form::Pattern("^(header|cookie|query|host|path|jwt|client_cert):|\\$\\{"));
+
+/// `[identity]`.
+pub(in crate::config) const IDENTITY: Spec = Spec {
+    title: "[identity]",
+    doc: "How tenant, user and client address are read from a request, and from whom they are believed.",
+    keys: &[
+        default(
+            "trusted_proxies",
+            Form::OneOrMore(&Form::Text),
+            "[]",
+            "Networks whose forwarding and identity headers are believed.",
+        ),
+        optional("tenant", EXTRACTOR, "Where a tenant is read; the first that is present wins."),
+        optional("user", EXTRACTOR, "Where a user is read; the first that is present wins."),
+        optional("jwt", Form::Table(&JWT), "Tokens whose claims tell who the caller is."),
+        optional("geo", Form::Table(&GEO), "The database that tells the caller's country."),
+    ],
+    later: &[],
+};
+
+/// Compiles `[identity]`.
+pub(in crate::config) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> (Identity, Witnesses) {
+    let Some(reader) = reader else { return (Identity::default(), Witnesses::default()) };
+    let witnesses = witnesses::witnesses(context, reader);
+    let trusted = reader.get("trusted_proxies").map(|item| item.one_or_more()).unwrap_or_default();
+    let trusted_proxies: Vec<_> = trusted.iter().filter_map(|item| value::network(context, item)).collect();
+    let tenant = extractors(context, reader, "tenant");
+    let user = extractors(context, reader, "user");
+    // A place that cannot be read is an error of its own: what depends on it gets no warning besides.
+    context.identified.extend(["tenant", "user"].into_iter().filter(|key| reader.get(key).is_some()));
+    reader.finish(context);
+    if trusted.is_empty() {
+        for (what, (extractor, at)) in tenant.iter().map(|e| ("tenant", e)).chain(user.iter().map(|e| ("user", e))) {
+            if let Extractor::Header(name) = extractor {
+                let message = format!("`{name}` is never believed as the {what}: `trusted_proxies` is empty");
+                let finding = Finding::warning("untrusted-identity", *at, message);
+                context.report(finding.help("name the proxies in front that set this header, or read a cookie"));
+            }
+        }
+    }
+    let bare = |all: Vec<(Extractor, Span)>| all.into_iter().map(|(extractor, _)| extractor).collect();
+    (Identity { trusted_proxies, tenant: bare(tenant), user: bare(user) }, witnesses)
+}
+
+fn extractors(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Vec<(Extractor, Span)> {
+    let items = reader.get(key).map(|item| item.one_or_more()).unwrap_or_default();
+    items.iter().filter_map(|item| Some((extractor(context, item, key)?, item.span()))).collect()
+}
+
+fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<Extractor> {
+    let text = item.text(context)?;
+    let (kind, rest) = text.split_once(':').unwrap_or((&text, ""));
+    match kind {
+        "header" => value::header_name(context, rest, text.span).map(Extractor::Header),
+        "cookie" => value::token(context, rest, text.span).then(|| Extractor::Cookie(rest.to_owned())),
+        "query" if !rest.is_empty() => Some(Extractor::Query(rest.to_owned())),
+        "host" => host(context, &text, rest, what),
+        "path" => path(context, &text, rest, what),
+        "jwt" => predicate::claim(context, rest, text.span).map(Extractor::Claim),
+        "client_cert" => {
+            let field = CertField::ALL.into_iter().find(|field| field.name() == rest);
+            if field.is_none() {
+                let message = format!("`{}` is no part of a certificate that names somebody", &*text);
+                let help = "write `client_cert:cn`, `client_cert:dns`, `client_cert:uri` or `client_cert:email`";
+                context.report(Finding::error("bad-extractor", text.span, message).help(help));
+            }
+            if field.is_some() {
+                warn_uncertified(context, (text.span, "no request has this identity"));
+            }
+            field.map(Extractor::ClientCert)
+        }
+        _ => {
+            let message = format!("`{}` does not say where to read the {what}", &*text);
+            let help =
+                "write `header:NAME`, `cookie:NAME`, `query:NAME`, `host:…`, `path:…`, `jwt:CLAIM` or `client_cert:cn`";
+            context.report(Finding::error("bad-extractor", text.span, message).help(help));
+            None
+        }
+    }
+}
+
+fn refuse<T>(context: &mut Context<'_>, text: &Text<'_>, message: String, help: String) -> Option<T> {
+    context.report(Finding::error("bad-extractor", text.span, message).help(help));
+    None
+}
+
+fn host(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -> Option<Extractor> {
+    let hole = format!("{{{what}}}");
+    let help = format!("write `host:{hole}.example.com`: one whole label is the {what}");
+    let lower = pattern.to_ascii_lowercase();
+    let Some((before, after)) = lower.split_once(&hole) else {
+        return refuse(context, text, format!("this host has no `{hole}`"), help);
+    };
+    let whole = (before.is_empty() || before.ends_with('.')) && (after.is_empty() || after.starts_with('.'));
+    if !whole || !grammar::is_host(&format!("{before}x{after}")) {
+        return refuse(context, text, format!("`{pattern}` is not a host with `{hole}` as a label"), help);
+    }
+    Some(Extractor::Host(HostTemplate { before: before.to_owned(), after: after.to_owned() }))
+}
+
+fn path(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -> Option<Extractor> {
+    let hole = format!("{{{what}}}");
+    let help = format!("write `path:/t/{hole}/*`: one whole element is the {what}");
+    let Some((before, after)) = pattern.split_once(&hole) else {
+        return refuse(context, text, format!("this path has no `{hole}`"), help);
+    };
+    let whole = before.starts_with('/') && before.ends_with('/') && (after.is_empty() || after.starts_with('/'));
+    let plain = after.strip_suffix("/*").unwrap_or(after);
+    if !whole || format!("{before}{plain}").contains(['{', '}', '*', '?', '#']) {
+        return refuse(context, text, format!("`{pattern}` is not a path with `{hole}` as an element"), help);
+    }
+    let probe = format!("{before}x{plain}");
+    match normal_path(&probe, EncodedSlash::Keep) {
+        Ok(normal) if *normal == *probe => {}
+        Ok(_) | Err(_) => {
+            let help =
+                "paths are matched in their normal form: no dot segments, and letters, digits, `-`, `.`, `_` and `~` \
+                        without escapes"
+                    .to_owned();
+            return refuse(context, text, format!("no request has a path like `{pattern}`"), help);
+        }
+    }
+    let after = (after != "/*").then(|| after.to_owned());
+    Some(Extractor::Path(PathTemplate { before: before.to_owned(), after }))
+}

@@ -1,0 +1,136 @@
+//! `[kill]`: the veto. The routes and variants that it names are marked in the state of their splits.
+
+use super::{tenants, unread};
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::item::Item;
+use crate::config::toml::reader::Reader;
+use crate::config::toml::registry::Registry;
+use crate::config::toml::spec::{DURATION, Form, Spec, default};
+use crate::config::toml::suggest::did_you_mean;
+use crate::config::toml::text::Text;
+use crate::config::toml::value;
+use crate::route::{Action, Kill, Route, SplitState, Stop, TenantList, Variant, VariantId, Weight};
+
+const NAMES: Form = Form::OneOrMore(&Form::Text);
+
+/// `[kill]`.
+pub(in crate::config) const KILL: Spec = Spec {
+    title: "[kill]",
+    doc: "The veto, checked first on every request: the only table to touch in an incident.",
+    keys: &[
+        default("all", Form::Boolean, "false", "Every split serves stable."),
+        default("routes", NAMES, "[]", "These routes serve stable only."),
+        default("variants", NAMES, "[]", "One arm, as `route:variant`; its callers go to stable."),
+        default("tenants", super::predicate::LISTED, "[]", "These tenants always get stable."),
+        default(
+            "close_streams",
+            Form::Pattern(DURATION),
+            "\"0s\"",
+            "Close streaming connections of killed variants after this; `0s` leaves them.",
+        ),
+    ],
+    later: &["rollouts"],
+};
+
+/// The routes of all files, and the state of their splits, which `[kill]` marks.
+pub(in crate::config) struct Splits<'a> {
+    /// `None` when a route has errors of its own.
+    pub(in crate::config) routes: &'a [Option<Route>],
+    /// By the same places.
+    pub(in crate::config) states: &'a mut [SplitState],
+}
+
+/// Compiles `[kill]` into the state of the splits that it names.
+pub(in crate::config) fn kill(
+    context: &mut Context<'_>,
+    reader: Option<&Reader<'_>>,
+    names: &mut Registry<'_>,
+    mut splits: Splits<'_>,
+) -> Kill {
+    let Some(reader) = reader else { return Kill::default() };
+    let all_item = reader.get("all");
+    let all = all_item.and_then(|item| item.boolean(context)).unwrap_or(false);
+    if let (true, Some(item)) = (all, all_item) {
+        let finding = Finding::warning("kill-active", item.span(), "everything is killed: every route serves stable");
+        context.report(finding);
+    }
+    for text in texts(context, reader.get("routes")) {
+        kill_route(context, &text, names, &mut splits);
+    }
+    for text in texts(context, reader.get("variants")) {
+        kill_variant(context, &text, names, &mut splits);
+    }
+    warn_of_idle_weights(context, reader, &splits);
+    let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
+    if let Some(item) = &listed {
+        unread::warn_unread(context, "tenant", (item.span(), "this kills nothing"));
+    }
+    let tenants = listed.and_then(|item| tenants::list(context, &item));
+    let close_streams = value::timeout(context, reader, "close_streams", None);
+    reader.finish(context);
+    Kill { all, tenants: tenants.unwrap_or_else(|| TenantList::new([])), close_streams }
+}
+
+impl<'a> Splits<'a> {
+    fn get(&mut self, number: u32) -> Option<(&'a Route, &mut SplitState)> {
+        Some((self.routes.get(number as usize)?.as_ref()?, self.states.get_mut(number as usize)?))
+    }
+}
+
+/// Warns of routes whose weights move nobody, since every variant that has one is killed.
+fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, splits: &Splits<'_>) {
+    let all = splits.routes.iter().zip(&*splits.states);
+    for (route, state) in all.filter_map(|(route, state)| Some((route.as_ref()?, state))) {
+        let mut weighted = state.arms().iter().skip(1).filter(|arm| arm.weight > Weight::ZERO).peekable();
+        if weighted.peek().is_some() && weighted.all(|arm| arm.killed) {
+            let message = format!("every variant of route `{}` that has a weight is killed", route.name);
+            context.report(Finding::warning("kill-active", reader.place("variants"), message));
+        }
+    }
+}
+
+fn texts<'d>(context: &mut Context<'_>, item: Option<Item<'d>>) -> Vec<Text<'d>> {
+    let items = item.map(|item| item.one_or_more()).unwrap_or_default();
+    items.iter().filter_map(|item| item.text(context)).collect()
+}
+
+fn kill_route(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry<'_>, splits: &mut Splits<'_>) {
+    let Some((route, state)) = names.find(context, text).and_then(|number| splits.get(number)) else { return };
+    match &route.action {
+        Action::Split(_) => state.kill(),
+        Action::Redirect(_) | Action::Respond(_) => {
+            let message = format!("route `{}` forwards to nobody: there is nothing to kill", &**text);
+            context.report(Finding::error("useless-kill", text.span, message));
+        }
+    }
+}
+
+fn kill_variant(context: &mut Context<'_>, text: &Text<'_>, names: &mut Registry<'_>, splits: &mut Splits<'_>) {
+    let Some((route, variant)) = text.split_once(':') else {
+        let finding = Finding::error("bad-kill", text.span, format!("`{}` does not name a route's variant", &**text));
+        context.report(finding.help("write `route:variant`, such as `checkout:canary`"));
+        return;
+    };
+    let name = Text::plain(route.into(), text.span);
+    let Some(number) = names.find(context, &name) else { return };
+    let Some((found, state)) = splits.get(number) else { return };
+    let variants: &[Variant] = match &found.action {
+        Action::Split(split) => &split.variants,
+        Action::Redirect(_) | Action::Respond(_) => &[],
+    };
+    if variant == "stable" {
+        let message = "stable cannot be killed: it is where everybody goes";
+        context.report(Finding::error("bad-kill", text.span, message));
+        return;
+    }
+    let is_meant = |known: &Variant| context.veil.is_name(variant, &known.name);
+    if let Some((_, id)) = variants.iter().zip(0..).find(|(known, _)| is_meant(known)) {
+        state.stop(VariantId(id), Stop::Kill);
+        return;
+    }
+    let message = format!("route `{route}` has no variant `{variant}`");
+    let known: Vec<_> = variants.iter().skip(1).map(|variant| &*variant.name).collect();
+    let help = did_you_mean(variant, known.iter().copied());
+    context.report(Finding::error("unknown-variant", text.span, message).maybe_help(help));
+}

@@ -1,0 +1,320 @@
+//! `[[listener]]`, `[state]` and `[access_log]`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ahash::HashMap;
+use ipnet::IpNet;
+
+use super::tls::TLS;
+use super::{action, tls};
+use crate::config::toml::address::{ListenAddresses, Use, address};
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
+use crate::config::toml::suggest::did_you_mean;
+use crate::config::toml::text::Text;
+use crate::config::toml::{grammar, value};
+use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink, Redirect};
+use crate::tls::Server;
+
+const COUNT: Form = Form::Integer(1, 10_000_000);
+
+/// `[[listener]]`.
+pub(in crate::config) const LISTENER: Spec = Spec {
+    title: "[[listener]]",
+    doc: "Where clients connect: HTTP/1.1 and HTTP/2, in cleartext (h2c with prior knowledge) or under TLS.",
+    keys: &[
+        optional("name", Form::Text, "Its name; the address when it has none."),
+        required(
+            "address",
+            Form::Text,
+            "Where it accepts, such as `0.0.0.0:8080`, `[::]:8080`, `:8080` or `localhost:8080`; port 0 is any.",
+        ),
+        optional("limits", Form::Table(&LIMITS), "What one client, or all of them, may use."),
+        optional("tls", Form::Table(&TLS), "TLS; without it everything is cleartext."),
+        optional("redirect", Form::Table(&action::REDIRECT), "Where requests go that did not come by `https`."),
+        optional("proxy_protocol", Form::Table(&PROXY_PROTOCOL), "Who begins each connection with a PROXY header."),
+    ],
+    later: &[],
+};
+
+/// `[listener.proxy_protocol]`.
+const PROXY_PROTOCOL: Spec = Spec {
+    title: "[listener.proxy_protocol]",
+    doc: "Load balancers that tell in a PROXY header (version 1 or 2) who their client is.",
+    keys: &[required(
+        "from",
+        Form::OneOrMore(&Form::Text),
+        "Networks whose connections must begin with a PROXY header; nobody else's may.",
+    )],
+    later: &[],
+};
+
+/// `[listener.limits]`.
+const LIMITS: Spec = Spec {
+    title: "[listener.limits]",
+    doc: "Limits of a listener; every one has a default and a counter.",
+    keys: &[
+        default("connections", COUNT, "20000", "Open connections."),
+        default("connections_per_ip", COUNT, "1024", "Open connections of one address; trusted proxies are exempt."),
+        default("connection_rate_per_ip", COUNT, "2000", "New connections a second of one address."),
+        default(
+            "header_bytes",
+            Form::Pattern(SIZE),
+            "\"16KiB\"",
+            "Bytes of a header list, at most 64KiB; beyond: 431.",
+        ),
+        default("headers", Form::Integer(1, 10_000), "100", "Fields of a header list; beyond: 431."),
+        default("uri_bytes", Form::Pattern(SIZE), "\"8KiB\"", "Bytes of a request's target; beyond: 414."),
+        default("requests", COUNT, "10000", "Requests in flight; beyond: 503."),
+        optional(
+            "requests_per_ip",
+            COUNT,
+            "Requests in flight of one address while more than half of `requests` is taken; beyond: 503. A quarter of \
+             `requests` when it is not given.",
+        ),
+        default("h2_streams", Form::Integer(1, 10_000), "100", "HTTP/2 streams of a connection."),
+        default("h2_resets", COUNT, "100", "HTTP/2 resets a second of a connection."),
+        default(
+            "h2_resets_per_ip",
+            COUNT,
+            "500",
+            "HTTP/2 resets a second of one address, over its connections; trusted proxies are exempt.",
+        ),
+        default("h2_pings", COUNT, "50", "HTTP/2 pings a second of a connection."),
+        default("h2_settings", COUNT, "20", "HTTP/2 SETTINGS frames a second of a connection."),
+        default("h2_continuations", COUNT, "16", "HTTP/2 CONTINUATION frames of a header block."),
+        default("handshake_timeout", Form::Pattern(DURATION), "\"10s\"", "To shake hands under TLS."),
+        default("header_timeout", Form::Pattern(DURATION), "\"10s\"", "To read a request's head; beyond: 408."),
+        default("idle_timeout", Form::Pattern(DURATION), "\"60s\"", "For a connection without a request."),
+        default("stall_timeout", Form::Pattern(DURATION), "\"30s\"", "Without a byte of a body, either way."),
+        default("body_rate", Form::Integer(0, 1_000_000_000), "240", "Bytes a second that a request's body must keep."),
+        default(
+            "encoded_slash",
+            Form::Words(&["keep", "reject"]),
+            "\"keep\"",
+            "What happens to %2f, %5c and \\ in paths.",
+        ),
+    ],
+    later: &[],
+};
+
+/// `[state]`.
+pub(in crate::config) const STATE: Spec = Spec {
+    title: "[state]",
+    doc: "Has no effect in this version: nothing is written there.",
+    keys: &[default("dir", Form::Text, "\"state\"", "The directory.")],
+    later: &[],
+};
+
+/// `[access_log]`.
+pub(in crate::config) const ACCESS_LOG: Spec = Spec {
+    title: "[access_log]",
+    doc: "One line for each request.",
+    keys: &[
+        default("sink", Form::Text, "\"stdout\"", "`stdout`, `off`, or the path of a file."),
+        optional(
+            "format",
+            Form::Words(&["json", "common", "short"]),
+            "How a line looks. When not given: `short` where the sink is standard output and that is a terminal, else `json`.",
+        ),
+        default("sample", Form::Number(0, 1), "1.0", "The share of successes that is written; failures always are."),
+    ],
+    later: &[],
+};
+
+/// The names of listeners, for what refers to them.
+#[derive(Debug)]
+pub(in crate::config) struct Listeners {
+    names: Vec<String>,
+    /// Whether none is missing because of mistakes that are told elsewhere.
+    complete: bool,
+}
+
+impl Listeners {
+    /// Those of `specs`, of which there should be so many.
+    pub(in crate::config) fn new(specs: &[ListenerSpec], count: usize) -> Self {
+        Self { names: specs.iter().map(|spec| spec.name.clone()).collect(), complete: specs.len() == count }
+    }
+
+    /// A name as it was given, or an error when there is no such listener.
+    pub(in crate::config) fn find(&self, context: &mut Context<'_>, name: &Text<'_>) -> Option<String> {
+        let names = || self.names.iter().map(String::as_str);
+        if names().any(|known| known == &**name) {
+            return Some(name.to_string());
+        }
+        if self.complete {
+            let known = || names().take(8).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let help = did_you_mean(name, names()).unwrap_or_else(|| format!("there is {}", known()));
+            let message = format!("there is no listener `{}`", &**name);
+            context.report(Finding::error("unknown-listener", name.span, message).help(help));
+        }
+        None
+    }
+}
+
+/// Compiles all listeners, what they present under TLS, and the addresses that they take; names are unique, and no two
+/// accept at the same address.
+pub(in crate::config) fn listeners(
+    context: &mut Context<'_>,
+    readers: &[Reader<'_>],
+) -> (Vec<ListenerSpec>, Vec<Option<Arc<Server>>>, ListenAddresses) {
+    let mut names: HashMap<String, Span> = HashMap::default();
+    let mut taken = ListenAddresses::default();
+    let (mut all, mut servers) = (Vec::new(), Vec::new());
+    for reader in readers {
+        let name = reader.place_text(context, "name");
+        let text = reader.need(context, "address").and_then(|item| item.place_text(context));
+        let limits = reader.table(context, "limits", &LIMITS).map(|reader| limits(context, &reader));
+        let senders = reader.table(context, "proxy_protocol", &PROXY_PROTOCOL);
+        let proxy_senders = senders.map(|reader| proxy_senders(context, &reader)).unwrap_or_default();
+        let secured = reader.get("tls").map(|item| tls::tls(context, &item));
+        let redirect = redirect(context, reader);
+        reader.finish(context);
+        let Some((text, address)) =
+            text.and_then(|text| address(context, &text, Use::Listener).map(|address| (text, address)))
+        else {
+            continue;
+        };
+        let is_new = taken.take(context, address, text.span);
+        let is_named = name.is_some();
+        let name = name.unwrap_or_else(|| text.clone());
+        // Without a name the address is the name: two that are alike are one mistake.
+        if is_named || is_new {
+            once(context, &mut names, name.to_string(), name.span);
+        }
+        let (spec, server) = secured.flatten().unzip();
+        servers.push(server);
+        let (name, limits) = (name.to_string(), limits.unwrap_or_default());
+        all.push(ListenerSpec { name, address, limits, proxy_senders, tls: spec, redirect });
+    }
+    (all, servers, taken)
+}
+
+/// `redirect`: it leads from cleartext to `https`, so that no request comes back to where it was sent away.
+fn redirect(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<Redirect> {
+    let item = reader.get("redirect")?;
+    let redirect = action::redirect(context, &item)?;
+    let refusal = if reader.get("tls").is_some() {
+        "a listener with `tls` has `https` already"
+    } else if !redirect.to.starts_with("https://") {
+        "a listener's `redirect` leads to `https://…`"
+    } else {
+        return Some(redirect);
+    };
+    let finding = Finding::error("redirect-loop", item.span(), refusal);
+    context.report(finding.help("write `redirect = { to = \"https://{host}{path}{query}\" }` at a listener in cleartext; other redirects belong to a route"));
+    None
+}
+
+fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {
+    let items = reader.need(context, "from").map(|item| item.not_empty(context)).unwrap_or_default();
+    reader.finish(context);
+    items.iter().filter_map(|item| value::network(context, item)).collect()
+}
+
+/// Whether a name is new, or an error.
+fn once(context: &mut Context<'_>, known: &mut HashMap<String, Span>, name: String, at: Span) {
+    if let Some(first) = known.get(&name) {
+        let finding = Finding::error("duplicate-name", at, format!("two listeners have the name `{name}`"));
+        context.report(finding.saying("and again here").also(*first, "first here"));
+    } else {
+        known.insert(name, at);
+    }
+}
+
+fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let counts: [(&'static str, &mut u32); 12] = [
+        ("connections", &mut limits.connections),
+        ("connections_per_ip", &mut limits.connections_per_ip),
+        ("connection_rate_per_ip", &mut limits.connection_rate_per_ip),
+        ("headers", &mut limits.headers),
+        ("requests", &mut limits.requests),
+        ("h2_streams", &mut limits.h2_streams),
+        ("h2_resets", &mut limits.h2_resets),
+        ("h2_resets_per_ip", &mut limits.h2_resets_per_ip),
+        ("h2_pings", &mut limits.h2_pings),
+        ("h2_settings", &mut limits.h2_settings),
+        ("h2_continuations", &mut limits.h2_continuations),
+        ("body_rate", &mut limits.body_rate),
+    ];
+    for (key, field) in counts {
+        *field = reader.count(context, key).unwrap_or(*field);
+    }
+    limits.requests_per_ip = reader.count(context, "requests_per_ip").unwrap_or(limits.requests.div_ceil(4));
+    for (key, field) in [("header_bytes", &mut limits.header_bytes), ("uri_bytes", &mut limits.uri_bytes)] {
+        let bytes = reader.get(key).and_then(|item| value::size(context, &item, (256, 64 << 10)));
+        *field = bytes.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(*field);
+    }
+    for (key, field) in [
+        ("handshake_timeout", &mut limits.handshake_timeout),
+        ("header_timeout", &mut limits.header_timeout),
+        ("idle_timeout", &mut limits.idle_timeout),
+        ("stall_timeout", &mut limits.stall_timeout),
+    ] {
+        let Some(item) = reader.get(key) else { continue };
+        match value::duration(context, &item) {
+            Some(duration) if duration.is_zero() => {
+                item.refuse(
+                    context,
+                    "out-of-range",
+                    format!("`{key}` cannot be zero: a connection could stay for ever"),
+                );
+            }
+            Some(duration) => *field = duration,
+            None => {}
+        }
+    }
+    limits.encoded_slash = match reader.word(context, "encoded_slash") {
+        Some(1) => EncodedSlash::Reject,
+        _ => EncodedSlash::Keep,
+    };
+    reader.finish(context);
+    limits
+}
+
+/// Compiles `[state]`, which is read for files of later versions: nothing is written there yet.
+pub(in crate::config) fn state_dir(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> PathBuf {
+    let dir = reader.and_then(|reader| {
+        let dir = reader.place_text(context, "dir");
+        reader.finish(context);
+        let message = "`[state]` has no effect: this version writes nothing to a directory of its own";
+        let finding = Finding::warning("state-not-used", reader.span(), message);
+        context.report(finding.help("remove the table"));
+        dir
+    });
+    dir.map_or_else(|| PathBuf::from("state"), |dir| PathBuf::from(&*dir))
+}
+
+/// Compiles `[access_log]`.
+pub(in crate::config) fn access_log(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> AccessLog {
+    let mut log = AccessLog::default();
+    let Some(reader) = reader else { return log };
+    if let Some(sink) = reader.place_text(context, "sink") {
+        log.sink = match &*sink {
+            "stdout" => LogSink::Stdout,
+            "off" => LogSink::Off,
+            "" => {
+                context.report(Finding::error("bad-path", sink.span, "`sink` must be `stdout`, `off` or a path"));
+                LogSink::Off
+            }
+            path => LogSink::File(PathBuf::from(path)),
+        };
+    }
+    let formats = [LogFormat::Json, LogFormat::Common, LogFormat::Short];
+    log.format = reader.word(context, "format").and_then(|at| formats.get(at).copied());
+    if let Some(item) = reader.get("sample") {
+        let number = item.digits().map(|digits| digits.parse::<f64>().unwrap_or(f64::NAN));
+        match number {
+            Some(number) if (0.0..=1.0).contains(&number) => log.sample = number,
+            Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
+            None => item.mismatch_number(context, "a number from 0 to 1", grammar::is_share),
+        }
+    }
+    reader.finish(context);
+    log
+}

@@ -1,0 +1,218 @@
+//! Predicates as segments, targets and matches write them: all keys must hold, a list is OR, `not = {…}` negates.
+
+use super::{tenants, unread};
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::item::{Item, Named};
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{Form, Presence, Spec};
+use crate::config::toml::value;
+use crate::route::{CertField, Country, Predicate, StringMatch};
+
+/// The keys of `{ regex = … }`, `{ prefix = … }` and `{ present = … }`.
+pub(super) const STRING_MATCH: Spec = Spec {
+    title: "a string match",
+    doc: "How a string is compared: exactly one key.",
+    keys: &[
+        crate::config::toml::spec::optional("regex", Form::Text, "This regex matches somewhere in it."),
+        crate::config::toml::spec::optional("prefix", Form::Text, "It begins with this."),
+        crate::config::toml::spec::optional("present", Form::Boolean, "It is there, or is not."),
+    ],
+    later: &[],
+};
+
+/// A string that is compared: exact, or one of the forms of [`STRING_MATCH`].
+const COMPARED: Form = Form::OneOrMore(&Form::Either(&[Form::Text, Form::Table(&STRING_MATCH)]));
+
+/// A table of names and what their values are compared with.
+pub(in crate::config) const NAMED: Form = Form::Map(&COMPARED);
+
+/// A list of names, or a file with one a line.
+pub(super) const LISTED: Form = Form::Either(&[Form::OneOrMore(&Form::Text), Form::Table(&tenants::FILE)]);
+
+/// A key that is a predicate.
+pub(in crate::config) const fn key(
+    name: &'static str,
+    form: Form,
+    doc: &'static str,
+) -> crate::config::toml::spec::Key {
+    crate::config::toml::spec::Key { name, form, doc, presence: Presence::Optional }
+}
+
+/// Reads the predicates over a request's head: `header`, `cookie` and `query`.
+pub(super) fn of_head(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
+    let mut all = Vec::new();
+    for named in named(context, reader, "header") {
+        let name = value::header_name(context, named.name, named.span);
+        if let (Some(name), Some(found)) = (name, alternatives(context, &named)) {
+            all.push(any(found.into_iter().map(|m| Predicate::Header(name.clone(), m)).collect()));
+        }
+    }
+    for named in named(context, reader, "cookie") {
+        let holds = value::token(context, named.name, named.span);
+        if let (true, Some(found)) = (holds, alternatives(context, &named)) {
+            all.push(any(found.into_iter().map(|m| Predicate::Cookie(named.name.to_owned(), m)).collect()));
+        }
+    }
+    for named in named(context, reader, "query") {
+        if let Some(found) = alternatives(context, &named) {
+            all.push(any(found.into_iter().map(|m| Predicate::Query(named.name.to_owned(), m)).collect()));
+        }
+    }
+    all
+}
+
+/// The parts of a client's certificate and what they are compared with.
+pub(super) const CLIENT_CERT: Spec = Spec {
+    title: "client_cert",
+    doc: "The client's certificate, which must have been verified (`client_auth` of the listener).",
+    keys: &[
+        key("cn", COMPARED, "The common name of its subject."),
+        key("dns", COMPARED, "One of its DNS names."),
+        key("uri", COMPARED, "One of its URIs, such as a SPIFFE id."),
+        key("email", COMPARED, "One of its mail addresses."),
+    ],
+    later: &[],
+};
+
+/// Reads `client_cert`.
+fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
+    let Some(item) = reader.get("client_cert") else { return Vec::new() };
+    unread::warn_uncertified(context, (item.span(), "this never holds"));
+    let Some(reader) = item.table(context, &CLIENT_CERT) else { return Vec::new() };
+    let (mut all, mut named) = (Vec::new(), false);
+    for field in CertField::ALL {
+        let Some(item) = reader.get(field.name()) else { continue };
+        named = true;
+        let (name, span) = (field.name(), reader.place(field.name()));
+        if let Some(found) = alternatives(context, &Named { name, span, item }) {
+            all.push(any(found.into_iter().map(|m| Predicate::ClientCert(field, m)).collect()));
+        }
+    }
+    let errors = context.errors();
+    reader.finish(context);
+    if !named && errors == context.errors() {
+        item.refuse(context, "empty-list", "`client_cert` names nothing");
+    }
+    all
+}
+
+/// Reads the predicates over the caller: `tenant`, `user`, `cidr`, `jwt`, `country` and `client_cert`.
+pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
+    let mut all = Vec::new();
+    if let Some(item) = reader.get("tenant") {
+        unread::warn_unread(context, "tenant", (item.span(), "this never holds"));
+        all.extend(tenants::list(context, &item).map(Predicate::Tenant));
+    }
+    if let Some(item) = reader.get("user") {
+        unread::warn_unread(context, "user", (item.span(), "this never holds"));
+        all.extend(tenants::list(context, &item).map(Predicate::User));
+    }
+    if let Some(item) = reader.get("cidr") {
+        let items = item.not_empty(context);
+        let nets: Vec<_> = items.iter().filter_map(|item| value::network(context, item)).collect();
+        if !nets.is_empty() {
+            all.push(Predicate::Cidr(nets));
+        }
+    }
+    for named in named(context, reader, "jwt") {
+        let name = claim(context, named.name, named.span);
+        if let (Some(name), Some(found)) = (name, alternatives(context, &named)) {
+            all.push(any(found.into_iter().map(|m| Predicate::Claim(name.clone(), m)).collect()));
+        }
+    }
+    if let Some(item) = reader.get("country") {
+        if !context.has_geo {
+            let finding = Finding::error("no-database", item.span(), "nothing tells countries: there is no database");
+            context.report(finding.help("add `geo = { database = \"….mmdb\" }` to `[identity]`"));
+        }
+        let items = item.not_empty(context);
+        let countries: Vec<_> = items.iter().filter_map(|item| country(context, item)).collect();
+        if !countries.is_empty() {
+            all.push(Predicate::Country(countries));
+        }
+    }
+    all.extend(of_certificate(context, reader));
+    all
+}
+
+/// A country by its code.
+pub(in crate::config) fn country(context: &mut Context<'_>, item: &Item<'_>) -> Option<Country> {
+    let text = item.text(context)?;
+    let parsed = Country::new(&text).filter(|country| country.code() == &*text);
+    if parsed.is_none() {
+        let finding = Finding::error("bad-country", text.span, format!("`{}` is not the code of a country", &*text));
+        context.report(finding.help("write two capital letters, such as `DE` (ISO 3166-1)"));
+    }
+    parsed
+}
+
+/// The name of a claim, where there are tokens that carry any.
+pub(super) fn claim(context: &mut Context<'_>, name: &str, at: Span) -> Option<String> {
+    if !context.has_jwt {
+        let message = format!("nothing tells the claim `{name}`: there are no keys to verify tokens with");
+        let finding = Finding::error("no-keys", at, message);
+        context.report(finding.help("add `jwt = { keys = \"….json\" }` to `[identity]`"));
+    }
+    if name.is_empty() {
+        context.report(Finding::error("empty-name", at, "a claim has a name"));
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn named<'d>(context: &mut Context<'_>, reader: &Reader<'d>, key: &'static str) -> Vec<Named<'d>> {
+    let Some(item) = reader.get(key) else { return Vec::new() };
+    let all = item.map(context);
+    if all.is_empty() && item.is_table() {
+        item.refuse(context, "empty-list", format!("`{key}` names nothing"));
+    }
+    all
+}
+
+fn any(mut all: Vec<Predicate>) -> Predicate {
+    match all.pop() {
+        Some(only) if all.is_empty() => only,
+        Some(last) => {
+            all.push(last);
+            Predicate::Any(all)
+        }
+        None => Predicate::Any(all),
+    }
+}
+
+fn alternatives(context: &mut Context<'_>, named: &Named<'_>) -> Option<Vec<StringMatch>> {
+    let items = named.item.not_empty(context);
+    let count = items.len();
+    let all: Vec<_> = items.iter().filter_map(|item| string_match(context, item)).collect();
+    (count > 0 && all.len() == count).then_some(all)
+}
+
+fn string_match(context: &mut Context<'_>, item: &Item<'_>) -> Option<StringMatch> {
+    if item.is_text() {
+        return item.text(context).map(|text| StringMatch::Exact(text.to_string()));
+    }
+    if !item.is_table() {
+        item.mismatch(context, "a string, or one of `{ regex = … }`, `{ prefix = … }`, `{ present = … }`");
+        return None;
+    }
+    let reader = item.table(context, &STRING_MATCH)?;
+    let regex = reader.text(context, "regex");
+    let prefix = reader.text(context, "prefix");
+    let present = reader.get("present").and_then(|item| item.boolean(context));
+    let before = context.errors();
+    reader.finish(context);
+    match (regex, prefix, present) {
+        (Some(text), None, None) => value::regex(context, &text).map(StringMatch::Regex),
+        (None, Some(text), None) => Some(StringMatch::Prefix(text.to_string())),
+        (None, None, Some(present)) => Some(StringMatch::Present(present)),
+        _ => {
+            if before == context.errors() {
+                let finding = Finding::error("ambiguous", item.span(), "exactly one key must say how it is compared");
+                context.report(finding.help("`{ regex = … }`, `{ prefix = … }` or `{ present = … }`"));
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `[segment.NAME]`: a named audience.
+
+use super::predicate;
+use super::predicate::{LISTED, NAMED};
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::item::{Item, Named};
+use crate::config::toml::reader::Reader;
+use crate::config::toml::spec::{Form, Spec};
+use crate::route::{Predicate, Segment};
+
+/// How deep `not = { not = … }` may go.
+const NOT_DEPTH_MAX: u32 = 8;
+
+/// `[segment.NAME]`.
+pub(in crate::config) const SEGMENT: Spec = Spec {
+    title: "[segment.NAME]",
+    doc: "A named audience. Every key must hold; a list is OR.",
+    keys: &[
+        predicate::key("tenant", LISTED, "The tenant is one of these."),
+        predicate::key("user", LISTED, "The user is one of these."),
+        predicate::key("cidr", Form::OneOrMore(&Form::Text), "The client's address is in one of these networks."),
+        predicate::key("jwt", NAMED, "These claims of the verified token have these values."),
+        predicate::key("country", Form::OneOrMore(&Form::Text), "The client's address is in one of these countries."),
+        predicate::key(
+            "client_cert",
+            Form::Table(&predicate::CLIENT_CERT),
+            "Its verified certificate has these values.",
+        ),
+        predicate::key("header", NAMED, "These headers have these values."),
+        predicate::key("cookie", NAMED, "These cookies have these values."),
+        predicate::key("query", NAMED, "These query parameters have these values."),
+        predicate::key("not", Form::Itself, "This does not hold; the same keys again."),
+    ],
+    later: &[],
+};
+
+/// Compiles one segment.
+pub(in crate::config) fn segment(context: &mut Context<'_>, named: &Named<'_>) -> Option<Segment> {
+    let reader = named.item.table(context, &SEGMENT)?.called(named.name);
+    let predicates = predicates(context, &reader, &named.item, NOT_DEPTH_MAX);
+    Some(Segment { name: named.name.to_owned(), predicates })
+}
+
+fn predicates(context: &mut Context<'_>, reader: &Reader<'_>, item: &Item<'_>, depth: u32) -> Vec<Predicate> {
+    let errors = context.errors();
+    let mut all = predicate::of_caller(context, reader);
+    all.extend(predicate::of_head(context, reader));
+    if let Some(not) = reader.get("not") {
+        if depth == 0 {
+            not.refuse(context, "too-deep", "`not` nests too deep");
+        } else if let Some(inside) = not.table(context, &SEGMENT) {
+            let inside = predicates(context, &inside, &not, depth - 1);
+            all.push(Predicate::Not(Box::new(Predicate::All(inside))));
+        }
+    }
+    reader.finish(context);
+    if all.is_empty() && errors == context.errors() {
+        let message = format!("`{}` is empty: it would hold for everybody", item.key);
+        context.report(Finding::error("empty-segment", reader.span(), message));
+    }
+    all
+}

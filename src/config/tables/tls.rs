@@ -1,0 +1,368 @@
+//! `[listener.tls]`: what a listener presents, and whom it asks for a certificate. Certificates are named as directories
+//! or as pairs of files; what is wrong with one of them is said with the file's name.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::item::Item;
+use crate::config::toml::pairs::{Pair, Pem};
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{Form, Spec, default, optional, required};
+use crate::config::toml::text::Text;
+use crate::config::toml::{pairs, read};
+use crate::route::{ClientAuth, TlsSpec, TlsVersion};
+use crate::tls::{self, Authority, Certificate, Flaw, InUse, Served, Server, Stale};
+
+/// `[listener.tls]`.
+pub(in crate::config) const TLS: Spec = Spec {
+    title: "[listener.tls]",
+    doc: "TLS for clients: HTTP/2 and HTTP/1.1 by ALPN.",
+    keys: &[
+        required(
+            "certificates",
+            Form::OneOrMore(&Form::Either(&[Form::Text, Form::Table(&PAIR)])),
+            "Directories, or pairs of a certificate and its key. The first is the default; the others answer to the \
+             names that they carry. Reloaded when the files change.",
+        ),
+        optional("client_auth", Form::Table(&CLIENT_AUTH), "Asks clients for a certificate."),
+        default("min_version", Form::Words(&["1.2", "1.3"]), "\"1.2\"", "The oldest version that is spoken."),
+    ],
+    later: &[],
+};
+
+/// `{ cert, key }`.
+const PAIR: Spec = Spec {
+    title: "a certificate",
+    doc: "A certificate with its chain, and its key: the paths of PEM files, or PEM itself.",
+    keys: &[
+        required("cert", Form::Text, "The certificate, then each one's issuer."),
+        required("key", Form::Text, "The private key of the first certificate."),
+    ],
+    later: &[],
+};
+
+/// `client_auth`.
+const CLIENT_AUTH: Spec = Spec {
+    title: "[listener.tls.client_auth]",
+    doc: "Asks clients for a certificate; who presents one is known as `client_cert`.",
+    keys: &[
+        required("ca", Form::Text, "A PEM file of the authorities whose certificates are accepted."),
+        default(
+            "mode",
+            Form::Words(&["require", "request"]),
+            "\"require\"",
+            "Whether a client without a certificate is sent away, or has no identity of this kind.",
+        ),
+    ],
+    later: &[],
+};
+
+/// Compiles `[listener.tls]`.
+pub(in crate::config) fn tls(context: &mut Context<'_>, item: &Item<'_>) -> Option<(TlsSpec, Arc<Server>)> {
+    let reader = item.table(context, &TLS)?;
+    let errors = context.errors();
+    let named = reader.need(context, "certificates");
+    let presented = named.map(|item| certificates(context, &item)).unwrap_or_default();
+    let min_version = match reader.word(context, "min_version") {
+        Some(1) => TlsVersion::V13,
+        Some(_) | None => TlsVersion::V12,
+    };
+    let client_auth = reader.table(context, "client_auth", &CLIENT_AUTH).map(|reader| client_auth(context, &reader));
+    reader.finish(context);
+    if errors != context.errors() || presented.is_empty() {
+        return None;
+    }
+    let (mode, authority) = client_auth.flatten().unzip();
+    let spec = TlsSpec { min_version, client_auth: mode };
+    match Server::new(spec, presented, authority) {
+        Ok(server) => Some((spec, Arc::new(server))),
+        Err(flaw) => {
+            report(context, (Finding::error, item.span()), "this TLS", flaw);
+            None
+        }
+    }
+}
+
+fn certificates(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Served> {
+    let items = item.one_or_more();
+    if items.is_empty() {
+        item.refuse(context, "empty-list", "`certificates` is empty: there is nothing to present");
+    }
+    let mut all: Vec<Served> = Vec::new();
+    for item in items {
+        if item.is_table() {
+            let Some(reader) = item.table(context, &PAIR) else { continue };
+            let cert = reader.need(context, "cert").and_then(|item| item.text(context));
+            let key = reader.need(context, "key").and_then(|item| item.text(context));
+            reader.finish(context);
+            if let (Some(cert), Some(key)) = (cert, key) {
+                let pair = Pair { cert: pem(context, &cert), key: pem(context, &key) };
+                let served = pair_of(context, &pair, (cert.span, key.span));
+                all.extend(served.inspect(|served| serve(context, &pair, None, served)));
+            }
+        } else if let Some(text) = item.place_text(context) {
+            directory(context, &text, &mut all);
+        }
+    }
+    doubles(context, item.span(), &all);
+    all
+}
+
+/// All pairs of a directory.
+fn directory(context: &mut Context<'_>, text: &Text<'_>, all: &mut Vec<Served>) {
+    let path = beside(context, text);
+    context.watch(&path);
+    let in_use = context.last_good.found_in(&path);
+    let found = match pairs::of(&path, &in_use) {
+        Ok(found) => found,
+        Err(error) if !in_use.is_empty() => {
+            let why = format!("cannot be read: {}", read::ReadError::System(error));
+            return all.extend(whole_directory(context, (&path, text), &in_use, &why));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            let message = format!("`{}` is a file", path.display());
+            let finding = Finding::error("not-a-directory", text.span, message);
+            context.report(finding.help("name a directory, or write `{ cert = \"…\", key = \"…\" }`"));
+            return;
+        }
+        Err(error) => {
+            let message = format!("cannot read `{}`: {}", path.display(), read::ReadError::System(error));
+            context.report(Finding::error("unreadable", text.span, message));
+            return;
+        }
+    };
+    found.directories.iter().for_each(|directory| context.watch(directory));
+    for key in &found.lone_keys {
+        let message = format!("`{}` has no certificate beside it", key.display());
+        let help = "a certificate `NAME.crt`, `NAME.pem` or `fullchain.pem` goes with a key `NAME.key`, `NAME-key.pem` \
+                    or `privkey.pem`";
+        context.report(Finding::warning("lone-key", text.span, message).help(help));
+    }
+    if found.pairs.is_empty() && found.halves.is_empty() {
+        if !in_use.is_empty() {
+            let why = "holds no certificate with its key any more";
+            return all.extend(whole_directory(context, (&path, text), &in_use, why));
+        }
+        let message = format!("`{}` holds no certificate with its key", path.display());
+        let help = "it may hold `NAME.crt` (or `.pem`) with `NAME.key`, or `fullchain.pem` with `privkey.pem`, also one \
+                    directory further down";
+        context.report(Finding::error("no-certificate", text.span, message).help(help));
+    }
+    let mut served: Vec<(Pair, Served)> = Vec::new();
+    for pair in found.pairs {
+        let one = pair_of(context, &pair, (text.span, text.span));
+        served.extend(one.map(|one| (pair, one)));
+    }
+    let whole = served.len();
+    for half in found.halves {
+        let beside = served.iter().take(whole).filter(|(pair, _)| folder(&pair.cert) == folder(&half.cert));
+        // What has another file now is not missing.
+        let replaced = |before: Arc<Certificate>| beside.clone().any(|(_, one)| one.certificate.replaces(&before));
+        if !last_good(context, &half).is_some_and(replaced) {
+            let one = pair_of(context, &half, (text.span, text.span));
+            served.extend(one.map(|one| (half, one)));
+        }
+    }
+    // In the order of the keys, folder by folder: what has lost a file keeps its place.
+    served.sort_by(|(one, _), (other, _)| {
+        (folder(&one.key), one.key.path()).cmp(&(folder(&other.key), other.key.path()))
+    });
+    for (pair, one) in served {
+        serve(context, &pair, Some(&path), &one);
+        all.push(one);
+    }
+}
+
+fn folder(pem: &Pem) -> Option<&Path> {
+    pem.path().and_then(Path::parent)
+}
+
+/// All that a directory has held: with the last certificate nobody could be answered any more.
+fn whole_directory(
+    context: &mut Context<'_>,
+    (path, text): (&Path, &Text<'_>),
+    in_use: &[InUse],
+    why: &str,
+) -> Vec<Served> {
+    let file = Pem::File(path.to_owned());
+    let keep = |one: &InUse| {
+        let before = Arc::clone(&one.certificate);
+        let flaw = Flaw { code: "no-certificate", what: why.to_owned(), help: String::new() };
+        let served = kept(context, (text.span, &file), before, (&flaw, None));
+        depend(context, &served);
+        context.in_use.add_certificate(one.clone());
+        served
+    };
+    in_use.iter().map(keep).collect()
+}
+
+/// The pair is served like this when the load holds.
+fn serve(context: &mut Context<'_>, pair: &Pair, directory: Option<&Path>, served: &Served) {
+    depend(context, served);
+    if let Some(cert) = pair.cert.path() {
+        let (key, directory) = (pair.key.path().map(Path::to_owned), directory.map(Path::to_owned));
+        let certificate = Arc::clone(&served.certificate);
+        context.in_use.add_certificate(InUse { cert: cert.to_owned(), key, directory, certificate });
+    }
+}
+
+/// What comes of the files depends also on the time, and on what was served before.
+fn depend(context: &mut Context<'_>, served: &Served) {
+    context.depend(served.certificate.fingerprint().as_bytes());
+    context.depend(&[u8::from(served.stale.is_some())]);
+}
+
+/// What was served in the place of a pair.
+fn last_good(context: &Context<'_>, pair: &Pair) -> Option<Arc<Certificate>> {
+    context.last_good.of(pair.cert.path()?, pair.key.path())
+}
+
+/// Reads a pair; when it does not hold, the last good one is kept.
+fn pair_of(context: &mut Context<'_>, pair: &Pair, (cert_at, key_at): (Span, Span)) -> Option<Served> {
+    let now = Clock.wall();
+    let chain = contents(context, &pair.cert).and_then(|pem| tls::certificates(&pem));
+    let key = contents(context, &pair.key).and_then(|pem| tls::private_key(&pem));
+    let read = match (chain, key) {
+        (Err(flaw), _) => Err((cert_at, &pair.cert, flaw)),
+        (Ok(_), Err(flaw)) => Err((key_at, &pair.key, flaw)),
+        (Ok(chain), Ok(key)) => Certificate::new(&chain, key).map_err(|flaw| (key_at, &pair.key, flaw)),
+    };
+    let before = last_good(context, pair);
+    match (read, before) {
+        (Ok((certificate, flaws)), before) => {
+            let certificate = Arc::new(certificate);
+            let time = certificate.timeliness(now);
+            let expired = !certificate.is_valid_at(now);
+            for flaw in flaws.into_iter().chain(time.clone()) {
+                report(context, (Finding::warning, cert_at), &pair.cert.to_string(), flaw);
+            }
+            if certificate.names().is_empty() {
+                let what = "holds a certificate without names (no `subjectAltName`): clients will not accept it";
+                let message = format!("`{}` {what}", pair.cert);
+                context.report(Finding::warning("certificate-without-names", cert_at, message));
+            }
+            if let (true, Some(before), Some(time)) = (expired, before.filter(|one| one.is_valid_at(now)), time) {
+                let from = certificate.begins_at();
+                return Some(kept(
+                    context,
+                    (cert_at, &pair.cert),
+                    before,
+                    (&time, Some(from).filter(|from| now < *from)),
+                ));
+            }
+            Some(Served { certificate, stale: None })
+        }
+        (Err((at, file, flaw)), Some(before)) => {
+            let served = kept(context, (at, file), before, (&flaw, None));
+            report(context, (Finding::warning, at), &file.to_string(), flaw);
+            Some(served)
+        }
+        (Err((at, file, flaw)), None) => {
+            report(context, (Finding::error, at), &file.to_string(), flaw);
+            None
+        }
+    }
+}
+
+/// The last good certificate in the place of one that does not hold, or does from a certain moment on.
+fn kept(
+    context: &mut Context<'_>,
+    (at, file): (Span, &Pem),
+    before: Arc<Certificate>,
+    (flaw, until): (&Flaw, Option<Duration>),
+) -> Served {
+    let message = format!("the last good certificate of `{}` is kept: `{file}` {}", before.label(), flaw.what);
+    context.report(Finding::warning("certificate-kept", at, message));
+    let stale = Stale { file: file.to_string(), why: flaw.what.clone(), until };
+    Served { certificate: before, stale: Some(stale) }
+}
+
+/// Two certificates for one name.
+fn doubles(context: &mut Context<'_>, at: Span, all: &[Served]) {
+    let kind = |one: &Served| one.certificate.key().key.algorithm();
+    for (place, one) in all.iter().enumerate() {
+        let twin = |other: &&Served| {
+            kind(other) == kind(one)
+                && other.certificate.names().iter().any(|name| one.certificate.names().contains(name))
+        };
+        if let Some(first) = all[..place].iter().find(twin) {
+            let name = first.certificate.names().iter().find(|name| one.certificate.names().contains(name));
+            let message = format!("two certificates are for `{}`", name.map_or("", String::as_str));
+            let help = "the first one is presented; remove the other, unless its key is of another kind";
+            context.report(Finding::warning("certificate-twice", at, message).help(help));
+        }
+    }
+}
+
+fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(ClientAuth, Authority)> {
+    let mode = match reader.word(context, "mode") {
+        Some(1) => ClientAuth::Request,
+        Some(_) | None => ClientAuth::Require,
+    };
+    let text = reader.need(context, "ca").and_then(|item| item.place_text(context));
+    reader.finish(context);
+    let text = text?;
+    let file = pem(context, &text);
+    let read = contents(context, &file).and_then(|pem| Ok((tls::roots(&pem)?, tls::sha256_hex(&pem))));
+    let before = file.path().and_then(|path| context.last_good.authority_of(path));
+    let authority = match (read, before) {
+        (Ok((roots, hash)), _) => Authority { roots: Arc::new(roots), hash },
+        (Err(flaw), Some(before)) => {
+            let message = format!("the last good authorities of `{file}` are kept: it {}", flaw.what);
+            context.report(Finding::warning("certificate-kept", text.span, message).help(flaw.help));
+            before.clone()
+        }
+        (Err(flaw), None) => {
+            report(context, (Finding::error, text.span), &file.to_string(), flaw);
+            return None;
+        }
+    };
+    if let Some(path) = file.path() {
+        context.in_use.add_authority(path, &authority);
+    }
+    Some((mode, authority))
+}
+
+type Make = fn(&'static str, Span, String) -> Finding;
+
+fn report(context: &mut Context<'_>, (make, at): (Make, Span), file: &str, flaw: Flaw) {
+    let finding = make(flaw.code, at, format!("`{file}` {}", flaw.what));
+    context.report(if flaw.help.is_empty() { finding } else { finding.help(flaw.help) });
+}
+
+/// What a string names: PEM itself, or a file, from the file that names it.
+fn pem(context: &Context<'_>, text: &Text<'_>) -> Pem {
+    if text.trim_start().starts_with("-----BEGIN ") {
+        Pem::Inline(text.as_bytes().to_vec())
+    } else {
+        Pem::File(beside(context, text))
+    }
+}
+
+fn beside(context: &Context<'_>, text: &Text<'_>) -> PathBuf {
+    let base = context.files.name(text.span.file);
+    Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**text)
+}
+
+/// The bytes, on which the result depends.
+fn contents(context: &mut Context<'_>, pem: &Pem) -> Result<Vec<u8>, Flaw> {
+    let path = match pem {
+        Pem::Inline(bytes) => return Ok(bytes.clone()),
+        Pem::File(path) => path,
+    };
+    context.watch(path);
+    let read = read::bytes(path);
+    // Not the bytes themselves: what depends on a key is not told to anybody who reads the hash.
+    let digest = read.as_ref().map_or_else(ToString::to_string, |bytes| tls::sha256_hex(bytes));
+    context.depend(digest.as_bytes());
+    read.map_err(|error| Flaw {
+        code: "unreadable",
+        what: format!("cannot be read: {error}"),
+        help: "it is looked for from the folder of the file that names it".to_owned(),
+    })
+}

@@ -1,0 +1,129 @@
+//! `[traces]`.
+
+use http::HeaderName;
+use http::header::{CONTENT_TYPE, HOST};
+
+use super::client_tls::{Owner, SystemRoots, TRACES_TLS};
+use super::{action, client_tls};
+use crate::config::toml::collector::{CollectorUrl, parse};
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{Form, Spec, default, optional, required};
+use crate::config::toml::text::Text;
+use crate::config::toml::{grammar, value};
+use crate::route::{ClientTls, OtlpProtocol, TraceExport};
+use crate::tls;
+
+/// `[traces]`.
+pub(in crate::config) const TRACES: Spec = Spec {
+    title: "[traces]",
+    doc: "Spans of requests and attempts, for an OpenTelemetry collector.",
+    keys: &[
+        required(
+            "otlp",
+            Form::Text,
+            "The collector: `http://127.0.0.1:4318` or `https://host` (port 443); with gRPC usually port 4317.",
+        ),
+        optional(
+            "tls",
+            Form::Table(&TRACES_TLS),
+            "How an `https://` collector is verified, and what is presented to it.",
+        ),
+        default("protocol", Form::Words(&["http", "grpc"]), "\"http\"", "`http` (Protobuf) or `grpc`."),
+        default("sample", Form::Number(0, 1), "1.0", "The share of requests that begin a trace here and are sampled."),
+        default("service", Form::Text, "\"pointsman\"", "`service.name` of the resource."),
+        default("attributes", Form::Map(&Form::Text), "{}", "Further attributes of the resource."),
+        default("headers", Form::Map(&Form::Text), "{}", "Headers of each export, such as `authorization`."),
+    ],
+    later: &[],
+};
+
+/// Compiles `[traces]`; nothing when there is none.
+pub(in crate::config) fn traces(
+    context: &mut Context<'_>,
+    reader: Option<&Reader<'_>>,
+    system: &mut SystemRoots,
+) -> Option<TraceExport> {
+    let reader = reader?;
+    let otlp = reader.need(context, "otlp").and_then(|item| item.place_text(context));
+    let place = otlp.and_then(|text| collector(context, &text));
+    let tls = secured(context, place.as_ref(), reader, system);
+    let protocol = if reader.word(context, "protocol") == Some(1) { OtlpProtocol::Grpc } else { OtlpProtocol::Http };
+    let mut sample = 1.0;
+    if let Some(item) = reader.get("sample") {
+        match item.digits().map(|digits| digits.parse::<f64>().unwrap_or(f64::NAN)) {
+            Some(number) if (0.0..=1.0).contains(&number) => sample = number,
+            Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
+            None => item.mismatch_number(context, "a number from 0 to 1", grammar::is_share),
+        }
+    }
+    let service = reader.text(context, "service").map_or_else(|| "pointsman".to_owned(), |text| text.to_string());
+    let mut attributes = Vec::new();
+    for named in reader.get("attributes").map(|item| item.map(context)).unwrap_or_default() {
+        let text = named.item.text(context);
+        if named.name == "service.name" {
+            let finding = Finding::error("duplicate-key", named.span, "`service.name` has a key of its own");
+            context.report(finding.help("write it as `service`"));
+        }
+        attributes.extend(text.map(|text| (named.name.to_owned(), text.to_string())));
+    }
+    let mut headers = Vec::new();
+    for named in reader.get("headers").map(|item| item.map(context)).unwrap_or_default() {
+        let name = header(context, named.name, named.span);
+        let text = named.item.text(context).and_then(|text| value::header_value(context, &text));
+        headers.extend(name.zip(text).map(|(name, mut text)| {
+            text.set_sensitive(true);
+            (name, text)
+        }));
+    }
+    reader.finish(context);
+    let CollectorUrl { host, port, path, .. } = place?;
+    Some(TraceExport { host, port, path, tls, protocol, sample, service, attributes, headers })
+}
+
+/// How the collector is verified, when it is spoken to by TLS.
+fn secured(
+    context: &mut Context<'_>,
+    place: Option<&CollectorUrl>,
+    reader: &Reader<'_>,
+    system: &mut SystemRoots,
+) -> Option<ClientTls> {
+    let (owner, is_given) = (Owner::traces(reader), reader.get("tls").is_some());
+    let place = place?;
+    if place.secured {
+        let tls = client_tls::tls(context, &owner, system)?;
+        if tls.server_name.is_none() && !tls::is_server_name(&place.host) {
+            let message = format!("no certificate can be for `{}`", place.host);
+            let finding = Finding::error("bad-collector", reader.place("otlp"), message);
+            context.report(finding.help("write a host name or an IP address, or `server_name` in `[traces.tls]`"));
+        }
+        return Some(tls);
+    }
+    if is_given {
+        client_tls::refuse_useless(context, &owner, "has no `https://` collector", "write `https://host` in `otlp`");
+    }
+    None
+}
+
+/// The name of a header that an export may have besides its own.
+fn header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
+    let name = action::own_header(context, name, at)?;
+    if name == HOST || name == CONTENT_TYPE {
+        context.report(Finding::error("bad-header", at, format!("`{name}` is what the export says it is")));
+        return None;
+    }
+    Some(name)
+}
+
+fn collector(context: &mut Context<'_>, text: &Text<'_>) -> Option<CollectorUrl> {
+    match parse(text) {
+        Ok(place) => Some(place),
+        Err((message, help)) => {
+            let finding = Finding::error("bad-collector", text.span, format!("`{}` {message}", &**text));
+            context.report(finding.help(help));
+            None
+        }
+    }
+}

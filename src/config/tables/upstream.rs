@@ -1,0 +1,209 @@
+//! `[upstream.NAME]`: where requests go.
+
+use std::time::Duration;
+
+use super::client_tls;
+use super::client_tls::{Owner, SystemRoots, UPSTREAM_TLS};
+use crate::config::toml::address::is_digits;
+use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::Finding;
+use crate::config::toml::endpoint::{is_endpoint, parse};
+use crate::config::toml::item::{Item, Named};
+use crate::config::toml::quote::{REPEATED_MAX, quoted};
+use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
+use crate::config::toml::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
+use crate::config::toml::text::Text;
+use crate::config::toml::value;
+use crate::route::{Balance, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
+
+/// An endpoint as a URL.
+const URL: &str = r"^(https?|h2c)://|\$\{";
+
+/// `[upstream.NAME]`.
+pub(in crate::config) const UPSTREAM: Spec = Spec {
+    title: "[upstream.NAME]",
+    doc: "A named set of endpoints that run one revision of a service.",
+    keys: &[
+        required(
+            "endpoints",
+            Form::OneOrMore(&Form::Either(&[Form::Pattern(URL), Form::Table(&ENDPOINT)])),
+            "Where it runs: `http://host:port`, `https://host:port` or `h2c://host:port`.",
+        ),
+        optional("revision", Form::Text, "What is deployed there; a new revision is a new release."),
+        default(
+            "balance",
+            Form::Words(&["least_request", "round_robin", "hash"]),
+            "\"least_request\"",
+            "How an endpoint is chosen; least_request takes the better of two random ones.",
+        ),
+        default("connect_timeout", Form::Pattern(DURATION), "\"1s\"", "Bound on connecting."),
+        optional("limits", Form::Table(&LIMITS), "Bounds on use; beyond: 503 at once."),
+        optional(
+            "proxy_protocol",
+            Form::Words(&["v1", "v2"]),
+            "Begin each connection with a PROXY header that names the client; connections then serve one client each.",
+        ),
+        optional(
+            "tls",
+            Form::Table(&UPSTREAM_TLS),
+            "How `https://` endpoints are verified, and what is presented to them.",
+        ),
+    ],
+    later: &["health", "outlier", "slow_start"],
+};
+
+const ENDPOINT: Spec = Spec {
+    title: "an endpoint",
+    doc: "An endpoint with a weight.",
+    keys: &[
+        required("url", Form::Pattern(URL), "Where it is."),
+        default("weight", Form::Integer(1, 1_000), "1", "Its weight among its siblings."),
+    ],
+    later: &[],
+};
+
+const LIMITS: Spec = Spec {
+    title: "[upstream.NAME.limits]",
+    doc: "Bounds on the use of an upstream.",
+    keys: &[
+        default("connections", Form::Integer(1, 1_000_000), "1024", "Open connections."),
+        default("requests", Form::Integer(1, 1_000_000), "4096", "Requests in flight."),
+        default("response_headers", Form::Integer(1, 10_000), "256", "Header fields of an answer; beyond: 502."),
+        default(
+            "response_header_bytes",
+            Form::Pattern(SIZE),
+            "\"64KiB\"",
+            "Bytes of an answer's head, 1KiB to 256KiB; beyond: 502.",
+        ),
+    ],
+    later: &[],
+};
+
+/// Compiles one upstream.
+pub(in crate::config) fn upstream(
+    context: &mut Context<'_>,
+    named: &Named<'_>,
+    system: &mut SystemRoots,
+) -> Option<Upstream> {
+    let reader = named.item.table(context, &UPSTREAM)?.called(named.name);
+    let endpoints = endpoints(context, &reader);
+    let revision = reader.text(context, "revision").map(|text| text.to_string());
+    let balance = match reader.word(context, "balance") {
+        Some(1) => Balance::RoundRobin,
+        Some(2) => Balance::Hash,
+        _ => Balance::LeastRequest,
+    };
+    let mut connect_timeout = Duration::from_secs(1);
+    if let Some(item) = reader.get("connect_timeout") {
+        match value::duration(context, &item) {
+            Some(duration) if duration.is_zero() => {
+                item.refuse(context, "out-of-range", "`connect_timeout` cannot be zero: no connection is that fast");
+            }
+            Some(duration) => connect_timeout = duration,
+            None => {}
+        }
+    }
+    let limits = match reader.table(context, "limits", &LIMITS) {
+        Some(reader) => limits(context, &reader.called(named.name)),
+        None => UpstreamLimits::default(),
+    };
+    let proxy_protocol = reader.word(context, "proxy_protocol").map(|word| match word {
+        0 => ProxyProtocol::V1,
+        _ => ProxyProtocol::V2,
+    });
+    let given = reader.get("tls").is_some();
+    let secured = endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Https);
+    let owner = Owner::upstream(&reader, named.name);
+    let tls = if secured { client_tls::tls(context, &owner, system) } else { None };
+    if given && !secured && !endpoints.is_empty() {
+        let help = "write `https://host:port` in `endpoints`";
+        client_tls::refuse_useless(context, &owner, "has no `https://` endpoint", help);
+    }
+    reader.finish(context);
+    let name = named.name.to_owned();
+    Some(Upstream { name, revision, endpoints, balance, connect_timeout, limits, proxy_protocol, tls })
+}
+
+fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> UpstreamLimits {
+    let mut limits = UpstreamLimits::default();
+    for (key, field) in [
+        ("connections", &mut limits.connections),
+        ("requests", &mut limits.requests),
+        ("response_headers", &mut limits.response_headers),
+    ] {
+        *field = reader.count(context, key).unwrap_or(*field);
+    }
+    let bytes = reader.get("response_header_bytes");
+    let bytes = bytes.and_then(|item| value::size(context, &item, (1 << 10, 256 << 10)));
+    if let Some(bytes) = bytes.and_then(|bytes| u32::try_from(bytes).ok()) {
+        limits.response_header_bytes = bytes;
+    }
+    reader.finish(context);
+    limits
+}
+
+fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec> {
+    let Some(item) = reader.need(context, "endpoints") else { return Vec::new() };
+    let items = item.one_or_more();
+    if items.is_empty() {
+        item.refuse(context, "empty-list", format!("{} has no endpoint", reader.title()));
+    }
+    let mut all: Vec<(EndpointSpec, Span)> = Vec::new();
+    for item in items {
+        let Some(endpoint) = endpoint(context, &item) else { continue };
+        let same = |known: &EndpointSpec| known.host == endpoint.host && known.port == endpoint.port;
+        if let Some((_, first)) = all.iter().take(1_000).find(|(known, _)| same(known)) {
+            let finding = Finding::error("duplicate-endpoint", item.span(), "this endpoint is named twice");
+            let finding = finding.saying("and again here").also(*first, "first named here");
+            context.report(finding.help("to send it more, write `{ url = \"…\", weight = 2 }`"));
+        }
+        all.push((endpoint, item.span()));
+    }
+    all.into_iter().map(|(endpoint, _)| endpoint).collect()
+}
+
+fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> {
+    if !item.is_table() {
+        let text = item.place_text(context)?;
+        if let Some(all) = several(&text) {
+            let message = format!("`{}` is more than one URL", &*text);
+            let all = all.iter().map(|url| quoted(url)).collect::<Vec<_>>().join(", ");
+            let (how, all) = if item.element { ("each in quotes", all) } else { ("a list", format!("[{all}]")) };
+            context.report(Finding::error("bad-endpoint", text.span, message).help(format!("write `{all}`, {how}")));
+            return None;
+        }
+        return url(context, &text, 1);
+    }
+    let reader = item.table(context, &ENDPOINT)?;
+    let text = reader.need(context, "url").and_then(|item| item.place_text(context));
+    let weight = reader.count(context, "weight").unwrap_or(1);
+    reader.finish(context);
+    url(context, &text?, weight)
+}
+
+/// The URLs of a text that has more than one.
+fn several(text: &str) -> Option<Vec<&str>> {
+    let parts = || text.split([',', ' ', '\t']).filter(|part| !part.is_empty());
+    (parts().count() > 1 && text.len() <= REPEATED_MAX && parts().all(is_endpoint)).then(|| parts().collect())
+}
+
+fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<EndpointSpec> {
+    match parse(text) {
+        Ok((protocol, host, port)) => Some(EndpointSpec { protocol, host, port, weight }),
+        Err(message) => {
+            let with_scheme = format!("http://{}", &**text);
+            let port = text.strip_prefix("http://").unwrap_or(text).trim_start_matches(':');
+            let is_port = is_digits(port) && port.parse::<u16>().is_ok_and(|port| port > 0);
+            let help = if is_port {
+                format!("write `http://127.0.0.1:{port}`, with a host")
+            } else if parse(&with_scheme).is_ok() {
+                format!("write `{with_scheme}`")
+            } else {
+                "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in the clear".to_owned()
+            };
+            context.report(Finding::error("bad-endpoint", text.span, message).help(help));
+            None
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Tables in the wrong brackets: `[[upstream]]` for `[upstream.NAME]`, `[route]` for `[[route]]`.
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::document::{Entry, Table, TableId, Value};
+use super::grammar::is_weight;
+use super::item::{Item, Named};
+use super::quote::{bare, quoted};
+use super::shorthand;
+use super::source::Span;
+use super::spec::Spec;
+use super::titles::titled;
+
+/// How many letters of a name are repeated in a help line.
+const NAME_MAX: usize = 63;
+
+/// One table where a list of tables is expected: the table, unless names stand in its title.
+pub(in crate::config) fn list(context: &mut Context<'_>, item: &Item<'_>, spec: &'static Spec) -> Option<TableId> {
+    let Value::Table(id) = &item.node.value else {
+        let help = shorthand::of_element(spec.title, &item.node.value);
+        item.mismatch_with(context, ("a list of tables", help.as_str()));
+        return None;
+    };
+    let entries = &item.document.table(*id).entries;
+    let known = entries.iter().any(|entry| spec.position(&entry.key).is_some());
+    let called =
+        entries.iter().find(|entry| matches!(entry.node.value, Value::Table(_)) && entry.key.len() <= NAME_MAX);
+    let help = match called.filter(|_| !known && spec.position("name").is_some()) {
+        Some(entry) => format!("write `{}`, and `name = {}` in it", spec.title, quoted(&entry.key)),
+        None => format!("write `{}`, in double brackets", spec.title),
+    };
+    item.mismatch_with(context, ("a list of tables", help.as_str()));
+    known.then_some(*id)
+}
+
+/// Tables by name. Those in wrong brackets come apart, as far as they say their name.
+pub(in crate::config) fn named<'d>(
+    context: &mut Context<'_>,
+    item: &Item<'d>,
+    spec: &'static Spec,
+) -> (Vec<Named<'d>>, Vec<Named<'d>>) {
+    let (key, document) = (item.key, item.document);
+    if let Value::Tables(all) = &item.node.value {
+        let mut misplaced = Vec::new();
+        for id in all {
+            let table = document.table(*id);
+            let at = Span { file: document.file, start: table.start, end: table.end };
+            let name = name_in(table);
+            wrong(context, (key, at), name.map(|(name, _)| name));
+            misplaced.extend(name.map(|(name, entry)| {
+                let item = Item { node: &entry.node, key: &entry.key, ..*item };
+                Named { name, span: item.span(), item }
+            }));
+        }
+        return (Vec::new(), misplaced);
+    }
+    let all = item.map(context);
+    if let Value::Table(id) = &item.node.value {
+        let name = name_in(document.table(*id)).map(|(name, _)| name);
+        let is_key = |named: &Named<'_>| {
+            !named.item.is_table() && (spec.position(named.name).is_some() || name.is_some() && named.name == "name")
+        };
+        if all.iter().any(is_key) {
+            let finding = Finding::error("wrong-type", item.span(), format!("`[{key}]` has no name in its title"));
+            context.report(finding.help(titled(key, name)));
+            let (tables, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|named| named.item.is_table());
+            let called = others.into_iter().filter(|named| named.name == "name");
+            return (tables, called.filter_map(|named| Some(Named { name: name?, ..named })).collect());
+        }
+    }
+    (all, Vec::new())
+}
+
+/// The `name` of a table.
+fn name_in<'d>(table: &'d Table<'d>) -> Option<(&'d str, &'d Entry<'d>)> {
+    let entry = table.get("name")?;
+    if let Value::String(name) = &entry.node.value { Some((name, entry)) } else { None }
+}
+
+fn wrong(context: &mut Context<'_>, (key, at): (&str, Span), name: Option<&str>) {
+    let message = format!("`[[{key}]]` is no list: each has its name in its title");
+    context.report(Finding::error("wrong-type", at, message).help(titled(key, name)));
+}
+
+/// Help for a value where a table of this kind is expected.
+pub(in crate::config) fn as_table(context: &Context<'_>, item: &Item<'_>, spec: &Spec) -> Option<String> {
+    let key = bare(item.key);
+    if item.element && spec.title.starts_with("[[") {
+        return Some(shorthand::of_element(spec.title, &item.node.value));
+    }
+    let written = context.files.text(item.span());
+    let inner = match &item.node.value {
+        Value::Tables(_) => {
+            let title = spec.title.replace("NAME", &key);
+            return title.starts_with('[').then(|| format!("write `{title}`, in single brackets, once"));
+        }
+        // Such as `:9900`, which the admin listener refuses.
+        Value::String(_) if spec.title == "[admin]" => {
+            return Some("write `[admin]`, and below it `address = \"127.0.0.1:9900\"`".to_owned());
+        }
+        Value::String(text) => match shorthand::of_text(spec.title, text) {
+            None if spec.title == "[route.match]" && text.contains('(') => {
+                return Some("each condition has a key: `match = { host = \"…\", path = \"/x/*\" }`".to_owned());
+            }
+            found => found,
+        },
+        Value::Array(all) => shorthand::of_list(spec.title, all),
+        Value::Integer(digits, 10) if spec.title == "[route.respond]" => {
+            shorthand::is_status(digits).then(|| format!("status = {digits}"))
+        }
+        Value::Integer(digits, 10) | Value::Float(digits)
+            if matches!(spec.title, "[route.canary]" | "[route.shadow]") =>
+        {
+            is_weight(digits).then(|| format!("upstream = \"…\", weight = {written}"))
+        }
+        Value::Boolean(_) if spec.title == "[kill]" => Some(format!("all = {written}")),
+        Value::Boolean(true) if spec.title == "[listener.tls]" => Some(shorthand::CERTIFICATES.to_owned()),
+        Value::Integer(..) | Value::Float(_) | Value::Boolean(_) | Value::Datetime | Value::Table(_) => None,
+    }?;
+    Some(format!("write `{key} = {{ {inner} }}`"))
+}

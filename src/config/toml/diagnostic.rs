@@ -1,0 +1,239 @@
+//! Diagnostics: what is wrong with a file, where, and what would help. All of them at once.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::source::{Excerpt, Span};
+
+/// How many diagnostics of one severity are kept; the rest are counted.
+pub(in crate::config) const KEPT_MAX: usize = 100;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The file is refused.
+    Error,
+    /// The file holds, but probably does not mean what its author thinks.
+    Warning,
+}
+
+impl Severity {
+    /// The word for people and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A place that a diagnostic points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The file's name as it was given.
+    pub file: Arc<str>,
+    /// The bytes that are underlined.
+    pub span: Range<usize>,
+    /// The line, from 1; 0 when the whole file is meant.
+    pub line: u32,
+    /// The column in characters, from 1; 0 when the whole file is meant.
+    pub column: u32,
+    /// What is said about it; may be empty.
+    pub text: String,
+    pub(in crate::config) end: (u32, u32),
+    pub(in crate::config) excerpt: Excerpt,
+}
+
+impl Label {
+    /// The line and column behind the last character, from 1; an empty place is one character wide.
+    #[must_use]
+    pub fn end(&self) -> (u32, u32) {
+        let least = (self.line, self.column + 1);
+        self.end.max(least)
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable word for machines, such as `unknown-key`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// Where; the first is the main place.
+    pub labels: Vec<Label>,
+    /// What would help.
+    pub help: Option<String>,
+    pub(in crate::config) order: (u16, u32),
+}
+
+impl Diagnostic {
+    /// As JSON; line and column are null where the whole file is meant.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let labels: Vec<_> = self
+            .labels
+            .iter()
+            .map(|label| {
+                let number = |n: u32| Some(n).filter(|n| *n > 0);
+                serde_json::json!({
+                    "file": &*label.file,
+                    "start": label.span.start,
+                    "end": label.span.end,
+                    "line": number(label.line),
+                    "column": number(label.column),
+                    "text": label.text,
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "severity": self.severity.name(),
+            "code": self.code,
+            "message": self.message,
+            "labels": labels,
+            "help": self.help,
+        })
+    }
+}
+
+/// All that is wrong, in the order of the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+    pub(in crate::config) watched: Vec<PathBuf>,
+}
+
+impl Diagnostics {
+    /// The diagnostics that were kept, errors and warnings mixed, in the order of the files.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.list.iter()
+    }
+
+    /// Whether there is nothing to say.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many were found, those that are only counted included.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.errors + self.warnings
+    }
+
+    /// How many errors were found.
+    #[must_use]
+    pub const fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// How many were found but not kept.
+    #[must_use]
+    pub const fn more(&self) -> usize {
+        self.len() - self.list.len()
+    }
+
+    /// All that the result depends on, as far as it was read: a change of it may mend what is wrong.
+    #[must_use]
+    pub fn watched(&self) -> &[PathBuf] {
+        &self.watched
+    }
+
+    /// As a JSON array.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        self.list.iter().map(Diagnostic::to_json).collect()
+    }
+
+    /// Adds all of `other`.
+    pub fn append(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.warnings += other.warnings;
+        self.list.extend(other.list);
+        self.list.truncate(2 * KEPT_MAX);
+    }
+
+    /// Counts one and says whether it should be kept.
+    pub(in crate::config) const fn count(&mut self, severity: Severity) -> bool {
+        let of = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *of += 1;
+        *of <= KEPT_MAX
+    }
+
+    pub(in crate::config) fn keep(&mut self, diagnostic: Diagnostic) {
+        self.list.push(diagnostic);
+    }
+
+    pub(in crate::config) fn sort(&mut self) {
+        self.list.sort_by_key(|d| d.order);
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A diagnostic in the making: spans instead of lines.
+#[derive(Debug)]
+pub(in crate::config) struct Finding {
+    pub(in crate::config) severity: Severity,
+    pub(in crate::config) code: &'static str,
+    pub(in crate::config) message: String,
+    pub(in crate::config) labels: Vec<(Span, String)>,
+    /// What would help. A text that is borrowed stands in the program: it says nothing of the file.
+    pub(in crate::config) help: Option<Cow<'static, str>>,
+}
+
+impl Finding {
+    /// An error at a place.
+    pub(in crate::config) fn error(code: &'static str, at: Span, message: impl Into<String>) -> Self {
+        let labels = vec![(at, String::new())];
+        Self { severity: Severity::Error, code, message: message.into(), labels, help: None }
+    }
+
+    /// A warning at a place.
+    pub(in crate::config) fn warning(code: &'static str, at: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, at, message) }
+    }
+
+    /// Says something about the main place.
+    pub(in crate::config) fn saying(mut self, text: impl Into<String>) -> Self {
+        if let Some(first) = self.labels.first_mut() {
+            first.1 = text.into();
+        }
+        self
+    }
+
+    /// Names another place.
+    pub(in crate::config) fn also(mut self, at: Span, text: impl Into<String>) -> Self {
+        self.labels.push((at, text.into()));
+        self
+    }
+
+    /// Adds help.
+    pub(in crate::config) fn help(mut self, help: impl Into<Cow<'static, str>>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds help when there is any.
+    pub(in crate::config) fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help.map(Cow::Owned).or(self.help);
+        self
+    }
+}

@@ -1,0 +1,300 @@
+//! Words that users of other proxies type, by the table in which they type them, and what is meant here.
+
+/// What a foreign word means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Meaning {
+    /// This key of the same table.
+    Key(&'static str),
+    /// This key of the same table, which is written in this way.
+    Stands(&'static str, &'static str),
+    /// Something that is written elsewhere, in this way.
+    Elsewhere(&'static str),
+    /// Nothing that this version has.
+    Unsupported,
+}
+
+use Meaning::{Elsewhere, Key, Stands, Unsupported};
+
+/// Words and what they mean, in lower case, with `_` for `-`.
+type Entry = (&'static str, Meaning);
+
+const UPSTREAM: Meaning = Elsewhere("write `[upstream.NAME]` with `endpoints = [\"http://host:port\"]`");
+const LISTENER: Meaning = Stands("listener", "write `[[listener]]` with `address = \"0.0.0.0:8080\"`");
+const ROUTE: Meaning =
+    Elsewhere("write `[[route]]` with `name`, `match = { path = \"/x/*\" }` and `stable = \"UPSTREAM\"`");
+const TLS: Meaning = Elsewhere("TLS belongs to a listener: write `[listener.tls]` with `certificates = [\"certs/\"]`");
+const EDITS: Meaning =
+    Elsewhere("write `[route.headers]` with `request = { set = { NAME = \"…\" } }`, or `response = { … }`");
+const HOST: Meaning = Elsewhere("write `match = { host = \"shop.example.com\" }`");
+const PATH: Meaning = Elsewhere("write `match = { path = \"/x/*\" }` for /x and all below, or `path = \"/x\"`");
+const REWRITE: Meaning =
+    Elsewhere("write `rewrite = { prefix = \"/\" }`, which replaces the prefix that `match.path` took");
+const LOG: Meaning = Elsewhere(
+    "the environment variable `POINTSMAN_LOG` has the level of the log, such as `POINTSMAN_LOG=debug`; `[access_log]` is \
+     for requests",
+);
+const SPLIT: Meaning = Elsewhere("write `canary = { upstream = \"…\", weight = 5 }`; `stable` gets the rest");
+const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which says who gets which variant");
+const PAIR: Meaning =
+    Stands("certificates", "write `certificates = [{ cert = \"….pem\", key = \"….key\" }]`, or a directory");
+const BY_LISTENER: Meaning =
+    Stands("listener", "write `listener = \"NAME\"`, the `name` of a `[[listener]]` that takes these requests");
+const URL: Meaning = Stands(
+    "stable",
+    "a route names its upstream: write `stable = \"NAME\"` here, and the URL in `[upstream.NAME]` as `endpoints`",
+);
+
+/// Words of a variant, in both of its tables.
+const VARIANT: &[Entry] = &[
+    ("percent percentage share traffic ratio", Key("weight")),
+    ("service to stable target endpoints url backend cluster", Key("upstream")), // Traefik
+    ("match header cookie tenant user segment", TARGETS),
+];
+
+/// The words of each table, by its title; `*` is every table.
+const WORDS: &[(&str, &[Entry])] = &[
+    (
+        "",
+        &[
+            ("service services servers load_balancer loadbalancer", UPSTREAM),
+            ("backend backends cluster clusters", UPSTREAM), // HAProxy, Traefik, Envoy
+            ("entrypoint entrypoints entry_points listen bind port address frontend server", LISTENER), // Traefik
+            ("router routers location locations rule rules reverse_proxy handle virtual_hosts", ROUTE),
+            (
+                "http tcp static_resources",
+                Elsewhere("`[[listener]]`, `[upstream.NAME]` and `[[route]]` stand at the top"),
+            ),
+            ("tls ssl certificates certs https", TLS),
+            ("accesslog", Key("access_log")),
+            ("log logs logging", LOG),
+            ("tracing opentelemetry otlp", Key("traces")),
+            (
+                "metrics prometheus api ping dashboard stats",
+                Elsewhere("the admin listener has it always: see `[admin]`"),
+            ),
+            ("audience audiences", Elsewhere("write `[segment.NAME]`")),
+            ("defaults global globals", Elsewhere("there are none: every key has a default where it stands")),
+            ("middleware middlewares filters plugins acme certificates_resolvers certificatesresolvers", Unsupported),
+            ("tests goldens", Key("test")),
+            ("version", Key("schema")),
+        ],
+    ),
+    (
+        "[[route]]",
+        &[
+            ("upstream upstreams service services server servers default destination", Key("stable")),
+            ("backend backends cluster clusters origin primary forward", Key("stable")), // HAProxy, Envoy
+            ("proxy_pass reverse_proxy to url urls proxy endpoints endpoint address", URL),
+            ("rule rules matcher when matches matchers", Key("match")),
+            ("host hosts domain domains hostname hostnames server_name", HOST),
+            ("path paths prefix location uri path_prefix pathprefix", PATH),
+            ("method methods", Elsewhere("write `match = { methods = [\"GET\"] }`")),
+            (
+                "header query cookie grpc listener",
+                Elsewhere("it belongs to `[route.match]`, or to a `[[route.target]]`"),
+            ),
+            ("entrypoint entrypoints entry_points listeners", Elsewhere("write `match = { listener = \"NAME\" }`")),
+            ("tenant user segment segments cidr country jwt", TARGETS),
+            ("weight weights split percent traffic traffic_split weighted", SPLIT),
+            ("kill killed", Elsewhere("write `[kill]` at the top of the file, with `routes = [\"NAME\"]`")),
+            ("rescue", Elsewhere("`rescue` belongs to a variant: write it in `[route.canary]` or `[[route.variant]]`")),
+            ("mirror mirrors mirroring request_mirror", Key("shadow")),
+            ("affinity sticky_session sticky_sessions session_affinity", Key("sticky")),
+            ("set_header add_header proxy_set_header request_headers response_headers header_up", EDITS),
+            ("strip_prefix stripprefix strip_path add_prefix replace_path prefix_rewrite", REWRITE),
+            (
+                "status body return response direct_response",
+                Stands("respond", "write `respond = { status = 404, body = \"…\" }`"),
+            ),
+            (
+                "redirect_to permanent redir",
+                Stands("redirect", "write `redirect = { to = \"https://{host}{path}{query}\" }`"),
+            ),
+            ("websocket websockets upgrade", Elsewhere("write `limits = { upgrade = [\"websocket\"] }`")),
+            (
+                "max_body max_body_size client_max_body_size body_limit",
+                Elsewhere("write `limits = { body = \"10MiB\" }`"),
+            ),
+            ("tls ssl certificates", TLS),
+            ("retries rate_limits ratelimit limit throttle auth basic_auth basicauth", Unsupported),
+            ("forward_auth forwardauth oauth compress compression encode gzip cors cache", Unsupported),
+            ("circuit_breaker circuitbreaker health health_check healthcheck waf ip_allow", Unsupported),
+            ("middleware middlewares filters plugins schedule guard", Unsupported),
+        ],
+    ),
+    (
+        "[route.match]",
+        &[
+            ("hosts hostname hostnames domain domains server_name authority", Key("host")),
+            ("prefix paths uri path_prefix pathprefix location regex path_regexp", Key("path")),
+            ("port entrypoint entrypoints entry_points scheme protocol", BY_LISTENER),
+            (
+                "rule rules",
+                Elsewhere("each condition has a key: `host`, `path`, `methods`, `header`, `query`, `cookie`"),
+            ),
+            ("tenant user segment cidr country jwt client_ip client_cert", TARGETS),
+        ],
+    ),
+    ("[route.canary]", VARIANT),
+    ("[[route.variant]]", VARIANT),
+    (
+        "[[route.target]]",
+        &[
+            ("variant to upstream stable then use", Key("serve")),
+            ("percent percentage share", Key("weight")),
+            ("ip client_ip network ips", Key("cidr")),
+        ],
+    ),
+    (
+        "[route.shadow]",
+        &[
+            ("percent percentage share sample", Key("weight")),
+            ("service to target backend cluster", Key("upstream")), // Traefik
+        ],
+    ),
+    (
+        "[route.redirect]",
+        &[
+            ("url location target destination", Key("to")),
+            ("code status_code", Key("status")),
+            ("permanent", Stands("status", "write `status = 308`")),
+        ],
+    ),
+    ("[route.respond]", &[("code status_code", Key("status")), ("text content message", Key("body"))]),
+    (
+        "[route.headers]",
+        &[("set add remove", EDITS), ("up req upstream", Key("request")), ("down resp client", Key("response"))],
+    ),
+    (
+        "[route.rewrite]",
+        &[("path strip_prefix strip prefix_rewrite uri", Key("prefix")), ("replace replacement with", Key("to"))],
+    ),
+    (
+        "[route.timeout]",
+        &[
+            ("connect connect_timeout", Elsewhere("write `connect_timeout = \"1s\"` in `[upstream.NAME]`")),
+            ("read write send", Key("idle")),
+            ("total response timeout backend", Key("request")), // HAProxy
+        ],
+    ),
+    (
+        "[route.limits]",
+        &[
+            ("body_size max_body max_body_size client_max_body_size body_bytes", Key("body")),
+            ("websocket websockets", Stands("upgrade", "write `upgrade = [\"websocket\"]`")),
+        ],
+    ),
+    (
+        "[[listener]]",
+        &[
+            ("listen bind port addr host ip on", Stands("address", "write `address = \"0.0.0.0:8080\"`")),
+            (
+                "cert certs certificate certificates key ssl https",
+                Stands("tls", "write `tls = { certificates = [\"certs/\"] }`"),
+            ),
+            ("http2 h2 protocol protocols", Elsewhere("leave it out: every listener serves HTTP/1.1 and HTTP/2")),
+            ("http3 quic unix socket", Unsupported),
+            ("route routes match", Elsewhere("write `[[route]]` at the top, with `match = { listener = \"NAME\" }`")),
+            ("timeout timeouts keepalive keep_alive", Stands("limits", "write `limits = { idle_timeout = \"60s\" }`")),
+            ("proxyprotocol proxy", Key("proxy_protocol")),
+        ],
+    ),
+    (
+        "[listener.tls]",
+        &[
+            ("cert key cert_file key_file crt ssl_certificate certfile", PAIR),
+            ("ca client_ca mtls clientauth", Stands("client_auth", "write `client_auth = { ca = \"….pem\" }`")),
+            ("acme letsencrypt certresolver cert_resolver auto", Unsupported),
+        ],
+    ),
+    (
+        "[upstream.NAME]",
+        &[
+            ("server servers url urls to address addresses host hosts", Key("endpoints")),
+            ("target targets node nodes backend backends port upstream", Key("endpoints")), // HAProxy
+            ("lb_policy policy algorithm lb strategy loadbalancer load_balancer", Key("balance")),
+            ("timeout connecttimeout connect", Key("connect_timeout")),
+            (
+                "maxconn max_connections max_conns keepalive pool",
+                Stands("limits", "write `limits = { connections = 1024 }`"),
+            ),
+            (
+                "weight weights",
+                Elsewhere("an endpoint has a weight: `endpoints = [{ url = \"http://…\", weight = 2 }]`"),
+            ),
+            ("name", Elsewhere("the name stands in the title: `[upstream.NAME]`")),
+            ("version tag", Key("revision")),
+            ("sticky path rewrite headers", Elsewhere("it belongs to a `[[route]]`")),
+            ("healthcheck health_check health_checks check max_fails fail_timeout", Unsupported),
+            ("retries retry circuit_breaker outlier_detection", Unsupported),
+        ],
+    ),
+    ("an endpoint", &[("address host server target to", Key("url"))]),
+    (
+        "[admin]",
+        &[
+            ("listen bind port addr host", Stands("address", "write `address = \"127.0.0.1:9900\"`")),
+            ("token auth password tls socket", Unsupported),
+            (
+                "enabled enable off disabled",
+                Elsewhere("the admin listener is always on, at an address that is not public"),
+            ),
+        ],
+    ),
+    ("[access_log]", &[("path file output to filepath", Key("sink"))]),
+    ("[identity]", &[("trusted trusted_ips trust proxies forwarded_headers", Key("trusted_proxies"))]),
+    ("[kill]", &[("route", Key("routes")), ("variant", Key("variants")), ("tenant", Key("tenants"))]),
+    ("*", &[("level log_level loglevel", LOG), ("comment description note", Elsewhere("write a comment: `# …`"))]),
+];
+
+/// What a word in the table with this title means.
+pub(in crate::config) fn meaning(title: &str, word: &str) -> Option<Meaning> {
+    if word.len() > 40 {
+        return None;
+    }
+    let plain = word.replace('-', "_").to_ascii_lowercase();
+    let tables = WORDS.iter().filter(|(known, _)| *known == title || *known == "*");
+    let mut entries = tables.flat_map(|(_, entries)| *entries);
+    entries.find(|(words, _)| words.split(' ').any(|known| known == plain)).map(|(_, meaning)| *meaning)
+}
+
+/// What is meant by any other word in the table with this title.
+pub(in crate::config) fn otherwise(title: &str) -> Option<&'static str> {
+    match EDITS {
+        Elsewhere(help) if title == "[route.headers]" => Some(help),
+        Elsewhere(_) | Key(_) | Stands(..) | Unsupported => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_other_proxies_mean_something() {
+        for (title, word, expected) in [
+            ("[[route]]", "upstream", Some(Key("stable"))),
+            ("[[route]]", "proxy-pass", Some(URL)),
+            ("[[route]]", "entryPoints", Some(Elsewhere("write `match = { listener = \"NAME\" }`"))),
+            ("[[route]]", "compress", Some(Unsupported)),
+            ("[upstream.NAME]", "servers", Some(Key("endpoints"))),
+            ("", "entryPoints", Some(LISTENER)),
+            ("[kill]", "description", Some(Elsewhere("write a comment: `# …`"))),
+            ("[[route]]", "colour", None),
+            ("[kill]", "upstream", None),
+        ] {
+            assert_eq!(meaning(title, word), expected, "{title} {word}");
+        }
+    }
+
+    #[test]
+    fn no_word_is_listed_twice_in_a_table() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (title, entries) in WORDS {
+            for word in entries.iter().flat_map(|(words, _)| words.split(' ')) {
+                assert!(seen.insert((title, word)), "{title} {word}");
+                assert_eq!(word, word.to_ascii_lowercase().replace('-', "_"), "{title}");
+            }
+        }
+    }
+}

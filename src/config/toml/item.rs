@@ -1,0 +1,242 @@
+//! Items: a value and the key that it belongs to, which reports what does not fit.
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::document::{Document, Node, Value};
+use super::source::Span;
+use super::spec::Form;
+use super::suggest::did_you_mean;
+use super::text::Text;
+use super::veil::Kind;
+use super::{env, hints};
+
+/// Words of the design that a later version brings.
+const LATER_WORDS: &[&str] = &["peak_ewma"];
+
+/// A value and the key that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Item<'d> {
+    pub(in crate::config) document: &'d Document<'d>,
+    pub(in crate::config) node: &'d Node<'d>,
+    pub(in crate::config) key: &'d str,
+    /// Whether it is one of a list.
+    pub(in crate::config) element: bool,
+    /// What the key takes, when it is one of a known table.
+    pub(in crate::config) form: Option<&'static Form>,
+}
+
+/// A key that the user chose, its place and its value.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Named<'d> {
+    pub(in crate::config) name: &'d str,
+    pub(in crate::config) span: Span,
+    pub(in crate::config) item: Item<'d>,
+}
+
+/// What a key takes besides one string: a list, where it is not one of a list itself, and a table.
+fn also_taken(form: &Form, element: bool) -> &'static str {
+    let is_table = |form: &Form| match form {
+        Form::Table(_) | Form::Map(_) => true,
+        Form::OneOrMore(_)
+        | Form::Text
+        | Form::Pattern(_)
+        | Form::Boolean
+        | Form::Integer(..)
+        | Form::Number(..)
+        | Form::Words(_)
+        | Form::Itself
+        | Form::Tables(_)
+        | Form::Named(_)
+        | Form::Either(_) => false,
+    };
+    let all = if let Form::Either(all) = form { all } else { std::slice::from_ref(form) };
+    let takes_list = !element || all.iter().any(|form| matches!(form, Form::OneOrMore(_)));
+    match (takes_list, all.iter().any(is_table)) {
+        (true, true) => ", a list or a table",
+        (true, false) => " or a list",
+        (false, true) => " or a table",
+        (false, false) => "",
+    }
+}
+
+impl<'d> Item<'d> {
+    /// Where the value stands.
+    pub(in crate::config) fn span(&self) -> Span {
+        Span { file: self.document.file, start: self.node.start, end: self.node.end }
+    }
+
+    /// Reports a value of the wrong kind.
+    pub(in crate::config) fn mismatch(&self, context: &mut Context<'_>, expected: &str) {
+        let finding = self.of_wrong_type(expected);
+        context.report(finding.maybe_help(hints::cure((self.key, expected), &self.node.value)));
+    }
+
+    /// Reports a value that is no number; `fits` says whether a number would do.
+    pub(in crate::config) fn mismatch_number(
+        &self,
+        context: &mut Context<'_>,
+        expected: &str,
+        fits: impl Fn(&str) -> bool,
+    ) {
+        let help = hints::number(&self.node.value, expected, fits);
+        context.report(self.of_wrong_type(expected).maybe_help(help));
+    }
+
+    /// Reports a value of the wrong kind, and how the right one is written.
+    pub(in crate::config) fn mismatch_with(&self, context: &mut Context<'_>, (expected, help): (&str, &str)) {
+        let finding = self.of_wrong_type(expected);
+        context.report(finding.help(help.to_owned()));
+    }
+
+    pub(in crate::config) fn of_wrong_type(&self, expected: &str) -> Finding {
+        let found = match &self.node.value {
+            Value::String(_) => "a string",
+            Value::Integer(..) => "a whole number",
+            Value::Float(_) => "a number",
+            Value::Boolean(_) => "true or false",
+            Value::Datetime => "a date",
+            Value::Array(_) => "a list",
+            Value::Tables(_) => "a list of tables",
+            Value::Table(_) => "a table",
+        };
+        let subject = if self.element { format!("each of `{}`", self.key) } else { format!("`{}`", self.key) };
+        let more = match self.form {
+            Some(Form::OneOrMore(each)) if !expected.contains("list") => also_taken(each, self.element),
+            Some(form) if expected == "a string" => also_taken(form, true),
+            Some(_) | None => "",
+        };
+        let message = format!("{subject} must be {expected}{more}, not {found}");
+        Finding::error("wrong-type", self.span(), message)
+    }
+
+    /// Reports a value that does not fit.
+    pub(in crate::config) fn refuse(&self, context: &mut Context<'_>, code: &'static str, message: impl Into<String>) {
+        context.report(Finding::error(code, self.span(), message));
+    }
+
+    /// A string, with its variables filled in.
+    pub(in crate::config) fn text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
+        self.expanded(context, Kind::Other)
+    }
+
+    /// A string that names a place, such as an address or a file: it is shown where it is in use.
+    pub(in crate::config) fn place_text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
+        self.expanded(context, Kind::Place)
+    }
+
+    fn expanded(&self, context: &mut Context<'_>, kind: Kind) -> Option<Text<'d>> {
+        let Value::String(text) = &self.node.value else {
+            self.mismatch(context, "a string");
+            return None;
+        };
+        let span = self.span();
+        let value = env::expand(context, text, (span, kind))?;
+        let written = matches!(value, Cow::Owned(_)).then_some(&**text);
+        Some(Text { value, span, written })
+    }
+
+    /// `true` or `false`.
+    pub(in crate::config) fn boolean(&self, context: &mut Context<'_>) -> Option<bool> {
+        let Value::Boolean(value) = &self.node.value else {
+            self.mismatch(context, "true or false");
+            return None;
+        };
+        Some(*value)
+    }
+
+    /// A whole number in these bounds.
+    pub(in crate::config) fn integer(&self, context: &mut Context<'_>, range: RangeInclusive<i64>) -> Option<i64> {
+        let Value::Integer(digits, radix) = &self.node.value else {
+            let fits = |digits: &str| digits.parse().is_ok_and(|value| range.contains(&value));
+            self.mismatch_number(context, "a whole number", fits);
+            return None;
+        };
+        let value = i64::from_str_radix(digits, *radix).ok();
+        let inside = value.filter(|value| range.contains(value));
+        if inside.is_none() {
+            let (from, to) = range.into_inner();
+            let bound = if to == i64::MAX { format!("at least {from}") } else { format!("{from} to {to}") };
+            self.refuse(context, "out-of-range", format!("`{}` must be {bound}", self.key));
+        }
+        inside
+    }
+
+    /// One of these words, by its place among them.
+    pub(in crate::config) fn word(&self, context: &mut Context<'_>, words: &'static [&'static str]) -> Option<usize> {
+        let known = || words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        if !self.is_text() {
+            let help = format!("one of {}", known());
+            self.mismatch_with(context, ("a string", help.as_str()));
+            return None;
+        }
+        let text = self.text(context)?;
+        let found = words.iter().position(|word| *word == &*text);
+        if found.is_none() {
+            let message = format!("`{}` cannot be `{}`", self.key, &*text);
+            let later = LATER_WORDS.contains(&&*text);
+            let help = if later {
+                Some(format!("`{}` is not supported by this version of Pointsman", &*text))
+            } else {
+                did_you_mean(&text, words.iter().copied())
+            };
+            let finding = Finding::error("unknown-word", text.span, message).help(format!("one of {}", known()));
+            context.report(finding.maybe_help(help));
+        }
+        found
+    }
+
+    /// The items of a list, which must not be empty: nobody would ever fit.
+    pub(in crate::config) fn not_empty(&self, context: &mut Context<'_>) -> Vec<Self> {
+        let items = self.one_or_more();
+        if items.is_empty() {
+            self.refuse(context, "empty-list", format!("`{}` is empty, so that nothing would ever fit", self.key));
+        }
+        items
+    }
+
+    /// The items of a list, or the one value that stands in its place.
+    pub(in crate::config) fn one_or_more(&self) -> Vec<Self> {
+        let Value::Array(all) = &self.node.value else { return vec![*self] };
+        all.iter().map(|node| Item { node, element: true, ..*self }).collect()
+    }
+
+    /// The digits of a decimal number, whole or not.
+    pub(in crate::config) fn digits(&self) -> Option<&'d str> {
+        if let Value::Float(digits) | Value::Integer(digits, 10) = &self.node.value { Some(digits) } else { None }
+    }
+
+    /// Whether it is a table.
+    pub(in crate::config) const fn is_table(&self) -> bool {
+        matches!(self.node.value, Value::Table(_))
+    }
+
+    /// Whether it is `true` or `false`.
+    pub(in crate::config) const fn is_boolean(&self) -> bool {
+        matches!(self.node.value, Value::Boolean(_))
+    }
+
+    /// Whether it is a string.
+    pub(in crate::config) const fn is_text(&self) -> bool {
+        matches!(self.node.value, Value::String(_))
+    }
+
+    /// A table whose keys the user chose, in the order of the file.
+    pub(in crate::config) fn map(&self, context: &mut Context<'_>) -> Vec<Named<'d>> {
+        let Value::Table(id) = &self.node.value else {
+            self.mismatch(context, "a table");
+            return Vec::new();
+        };
+        let document = self.document;
+        let entries = document.table(*id).entries.iter();
+        entries
+            .map(|entry| {
+                let span = Span { file: document.file, start: entry.start, end: entry.end };
+                let item = Item { document, node: &entry.node, key: &entry.key, element: false, form: None };
+                Named { name: &entry.key, span, item }
+            })
+            .collect()
+    }
+}

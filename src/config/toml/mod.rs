@@ -1,0 +1,33 @@
+//! TOML with places: what was written, read by tables of keys, and everything that is wrong with it, with what helps.
+
+pub(super) mod address;
+pub(super) mod brackets;
+pub(super) mod collector;
+pub(super) mod context;
+pub(super) mod destination;
+pub(super) mod diagnostic;
+pub(super) mod document;
+pub(super) mod endpoint;
+pub(super) mod env;
+pub(super) mod foreign;
+pub(super) mod grammar;
+pub(super) mod hints;
+pub(super) mod item;
+pub(super) mod pairs;
+pub(super) mod paths;
+pub(super) mod quote;
+pub(super) mod read;
+pub(super) mod reader;
+pub(super) mod registry;
+pub(super) mod render;
+pub(super) mod shorthand;
+pub(super) mod source;
+pub(super) mod spec;
+pub(super) mod suggest;
+pub(super) mod syntax;
+pub(super) mod text;
+pub(super) mod titles;
+pub(super) mod tokens;
+pub(super) mod unclosed;
+pub(super) mod value;
+pub(super) mod veil;

@@ -1,0 +1,53 @@
+//! How keys and values are written in TOML, for help lines.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// How long a value may be that is repeated in a help line.
+pub(in crate::config) const REPEATED_MAX: usize = 60;
+
+/// A text as a string of TOML.
+pub(in crate::config) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            _ if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c)); // writing to memory cannot fail
+            }
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// What a word of a switch means.
+pub(in crate::config) fn switch(text: &str) -> Option<&'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" | "enabled" => Some("true"),
+        "false" | "no" | "off" | "0" | "disabled" => Some("false"),
+        _ => None,
+    }
+}
+
+/// A key as it is written: in quotes where it needs them.
+pub(in crate::config) fn bare(key: &str) -> Cow<'_, str> {
+    let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if is_bare { Cow::Borrowed(key) } else { Cow::Owned(quoted(key)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_quoted() {
+        for (text, expected) in
+            [("", r#""""#), ("a'b", r#""a'b""#), ("a\"b\\", r#""a\"b\\""#), ("a\nb\u{7f}", r#""a\u000Ab\u007F""#)]
+        {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+}

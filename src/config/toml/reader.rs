@@ -1,0 +1,255 @@
+//! Readers: typed access to what was written, which reports what does not fit and goes on.
+
+use std::cell::Cell;
+
+use super::context::Context;
+use super::diagnostic::Finding;
+use super::document::{Document, Entry, Table, TableId, Value};
+use super::foreign::Meaning;
+use super::item::{Item, Named};
+use super::quote::quoted;
+use super::source::Span;
+use super::spec::{Form, Spec};
+use super::suggest::{did_you_mean, nearest};
+use super::text::Text;
+use super::{brackets, foreign, hints};
+
+/// How many keys of a table are looked at for one that was misspelt.
+const LOOKED_AT_MAX: usize = 100;
+
+/// From how many keys on a table's keys are not all listed for one that was misspelt, and how many are then.
+const LISTED_MAX: usize = 14;
+const LIKELY: usize = 8;
+
+/// Reads one table.
+#[derive(Debug)]
+pub(in crate::config) struct Reader<'d> {
+    document: &'d Document<'d>,
+    table: &'d Table<'d>,
+    spec: &'static Spec,
+    name: &'d str,
+    asked: Cell<u64>,
+}
+
+impl<'d> Reader<'d> {
+    /// Reads the document's root.
+    pub(in crate::config) fn root(document: &'d Document<'d>, spec: &'static Spec) -> Self {
+        Self::new(document, TableId::ROOT, spec)
+    }
+
+    fn new(document: &'d Document<'d>, id: TableId, spec: &'static Spec) -> Self {
+        debug_assert!(spec.keys.len() <= 64, "one bit for each key");
+        Self { document, table: document.table(id), spec, name: "", asked: Cell::new(0) }
+    }
+
+    /// Reads a table whose name the user chose.
+    pub(in crate::config) fn called(mut self, name: &'d str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Where the table begins.
+    pub(in crate::config) fn span(&self) -> Span {
+        Span { file: self.document.file, start: self.table.start, end: self.table.end }
+    }
+
+    /// How the table is called in messages: as it is written, or in words.
+    pub(in crate::config) fn title(&self) -> String {
+        let title = self.spec.title.replace("NAME", self.name);
+        if title.starts_with('[') { format!("`{title}`") } else { title }
+    }
+
+    /// The value of a key.
+    pub(in crate::config) fn get(&self, key: &'static str) -> Option<Item<'d>> {
+        let position = self.spec.position(key);
+        debug_assert!(position.is_some(), "{} has no key {key}", self.spec.title);
+        self.asked.set(self.asked.get() | 1 << position.unwrap_or(63));
+        let entry = self.table.get(key)?;
+        let form = position.map(|at| &self.spec.keys[at].form);
+        Some(Item { document: self.document, node: &entry.node, key: &entry.key, element: false, form })
+    }
+
+    /// Where a key stands; the table when it is not there.
+    pub(in crate::config) fn place(&self, key: &str) -> Span {
+        self.table.get(key).map_or(self.span(), |e| Span { file: self.document.file, start: e.start, end: e.end })
+    }
+
+    /// The value of a key that must be there.
+    pub(in crate::config) fn need(&self, context: &mut Context<'_>, key: &'static str) -> Option<Item<'d>> {
+        let found = self.get(key);
+        if found.is_none() && !self.misspells(context, key) {
+            let message = format!("`{key}` is missing in {}", self.title());
+            context.report(Finding::error("missing-key", self.span(), message));
+        }
+        found
+    }
+
+    /// Whether an unknown key looks like this one: then that is what is wrong, and [`Self::finish`] says it.
+    pub(in crate::config) fn misspells(&self, context: &Context<'_>, key: &str) -> bool {
+        let unknown = self.table.entries.iter().take(LOOKED_AT_MAX).filter(|e| self.spec.position(&e.key).is_none());
+        context.listens() && unknown.filter_map(|entry| self.suggestion(&entry.key)).any(|meant| meant == key)
+    }
+
+    /// The key that an unknown one was probably meant to be.
+    fn suggestion(&self, unknown: &str) -> Option<&'static str> {
+        if self.spec.later.contains(&unknown) {
+            return None;
+        }
+        match foreign::meaning(self.spec.title, unknown) {
+            Some(Meaning::Key(key) | Meaning::Stands(key, _)) => Some(key),
+            Some(Meaning::Elsewhere(_) | Meaning::Unsupported) => None,
+            None => nearest(unknown, self.names()),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.spec.keys.iter().map(|key| key.name)
+    }
+
+    /// The string of a key.
+    pub(in crate::config) fn text(&self, context: &mut Context<'_>, key: &'static str) -> Option<Text<'d>> {
+        self.get(key)?.text(context)
+    }
+
+    /// The string of a key that names a place.
+    pub(in crate::config) fn place_text(&self, context: &mut Context<'_>, key: &'static str) -> Option<Text<'d>> {
+        self.get(key)?.place_text(context)
+    }
+
+    /// The whole number of a key, in the bounds of its form.
+    pub(in crate::config) fn integer(&self, context: &mut Context<'_>, key: &'static str) -> Option<i64> {
+        let item = self.get(key)?;
+        let Some(Form::Integer(min, max)) = self.form(key) else { return None };
+        item.integer(context, *min..=*max)
+    }
+
+    /// The whole number of a key, which fits 32 bits.
+    pub(in crate::config) fn count(&self, context: &mut Context<'_>, key: &'static str) -> Option<u32> {
+        self.integer(context, key).and_then(|value| u32::try_from(value).ok())
+    }
+
+    /// The word of a key, by its place among the words of its form.
+    pub(in crate::config) fn word(&self, context: &mut Context<'_>, key: &'static str) -> Option<usize> {
+        let item = self.get(key)?;
+        let Some(Form::Words(words)) = self.form(key) else { return None };
+        item.word(context, words)
+    }
+
+    fn form(&self, key: &str) -> Option<&'static Form> {
+        self.spec.position(key).map(|at| &self.spec.keys[at].form)
+    }
+
+    /// The table of a key.
+    pub(in crate::config) fn table(
+        &self,
+        context: &mut Context<'_>,
+        key: &'static str,
+        spec: &'static Spec,
+    ) -> Option<Self> {
+        self.get(key)?.table(context, spec)
+    }
+
+    /// The tables of a key (`[[key]]`, or a list of inline tables).
+    pub(in crate::config) fn tables(
+        &self,
+        context: &mut Context<'_>,
+        key: &'static str,
+        spec: &'static Spec,
+    ) -> Vec<Self> {
+        let Some(item) = self.get(key) else { return Vec::new() };
+        if let Value::Tables(all) = &item.node.value {
+            return all.iter().map(|id| Self::new(self.document, *id, spec)).collect();
+        }
+        if let Value::Array(all) = &item.node.value {
+            return all.iter().filter_map(|node| Item { node, element: true, ..item }.table(context, spec)).collect();
+        }
+        brackets::list(context, &item, spec).map(|id| Self::new(self.document, id, spec)).into_iter().collect()
+    }
+
+    /// Tables whose names the user chose, such as `[upstream.NAME]`; and the names of those in wrong brackets.
+    pub(in crate::config) fn named(
+        &self,
+        context: &mut Context<'_>,
+        key: &'static str,
+        spec: &'static Spec,
+    ) -> (Vec<Named<'d>>, Vec<Named<'d>>) {
+        self.get(key).map(|item| brackets::named(context, &item, spec)).unwrap_or_default()
+    }
+
+    /// Reports the keys that nobody knows. Every key must have been asked for by then.
+    pub(in crate::config) fn finish(&self, context: &mut Context<'_>) {
+        for entry in &self.table.entries {
+            if self.spec.position(&entry.key).is_some() {
+                continue;
+            }
+            let at = Span { file: self.document.file, start: entry.start, end: entry.end };
+            context.report(self.unknown(context, entry, at));
+        }
+        #[cfg(debug_assertions)]
+        for (at, key) in self.spec.keys.iter().enumerate() {
+            debug_assert!(self.asked.get() & 1 << at != 0, "{}: `{}` is never read", self.spec.title, key.name);
+        }
+    }
+
+    fn unknown(&self, context: &Context<'_>, entry: &Entry<'_>, at: Span) -> Finding {
+        let key = &*entry.key;
+        let place = if self.spec.title.is_empty() { String::new() } else { format!(" in {}", self.title()) };
+        let finding = Finding::error("unknown-key", at, format!("unknown key `{key}`{place}"));
+        let unsupported = || format!("`{key}` is not supported by this version of Pointsman");
+        if self.is_sibling(entry) {
+            return finding.help(format!("write `{}`, and `name = {}` in it", self.spec.title, quoted(key)));
+        }
+        if self.spec.later.contains(&key) {
+            return finding.help(unsupported());
+        }
+        if let Some(help) = hints::by_value((self.spec.title, key), &entry.node.value) {
+            return finding.help(help);
+        }
+        match foreign::meaning(self.spec.title, key) {
+            Some(Meaning::Key(meant)) => return finding.help(format!("did you mean `{meant}`?")),
+            Some(Meaning::Stands(_, help) | Meaning::Elsewhere(help)) => return finding.help(help),
+            Some(Meaning::Unsupported) => return finding.help(unsupported()),
+            None => {}
+        }
+        if !context.listens() {
+            return finding;
+        }
+        let help = did_you_mean(key, self.names()).or_else(|| foreign::otherwise(self.spec.title).map(str::to_owned));
+        finding.help(help.unwrap_or_else(|| self.listed(key)))
+    }
+
+    /// Whether an unknown key is a further table of this list, whose name stands in its title.
+    fn is_sibling(&self, entry: &Entry<'_>) -> bool {
+        let Value::Table(id) = &entry.node.value else { return false };
+        let mut keys = self.document.table(*id).entries.iter();
+        self.spec.title.starts_with("[[")
+            && self.spec.position("name").is_some()
+            && entry.key.len() <= 63
+            && keys.any(|inner| self.spec.position(&inner.key).is_some())
+    }
+
+    /// The keys of this table; the likely ones of a long list.
+    fn listed(&self, unknown: &str) -> String {
+        let quoted = |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let mut names: Vec<_> = self.names().collect();
+        if names.len() <= LISTED_MAX {
+            return format!("the keys are {}", quoted(names));
+        }
+        let alike = |name: &str| unknown.contains(name) || name.contains(unknown) || name.get(..4) == unknown.get(..4);
+        names.sort_by_key(|name| !alike(name));
+        names.truncate(LIKELY);
+        format!("some of the keys are {}; `pointsman schema` has all", quoted(names))
+    }
+}
+
+impl<'d> Item<'d> {
+    /// A table with these keys.
+    pub(in crate::config) fn table(&self, context: &mut Context<'_>, spec: &'static Spec) -> Option<Reader<'d>> {
+        let Value::Table(id) = &self.node.value else {
+            let help = brackets::as_table(context, self, spec);
+            context.report(self.of_wrong_type("a table").maybe_help(help));
+            return None;
+        };
+        Some(Reader::new(self.document, *id, spec))
+    }
+}

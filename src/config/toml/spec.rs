@@ -1,0 +1,93 @@
+//! How the tables of the file are described: one table of keys serves the check for unknown keys, the readers and the
+//! JSON Schema, so that none of them can drift from the others.
+
+/// A table of the file.
+#[derive(Debug)]
+pub(in crate::config) struct Spec {
+    /// How it is called in messages, such as `[route.match]`.
+    pub(in crate::config) title: &'static str,
+    /// What it is for.
+    pub(in crate::config) doc: &'static str,
+    /// Its keys.
+    pub(in crate::config) keys: &'static [Key],
+    /// Keys of the design that a later version brings.
+    pub(in crate::config) later: &'static [&'static str],
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub(in crate::config) struct Key {
+    pub(in crate::config) name: &'static str,
+    pub(in crate::config) form: Form,
+    pub(in crate::config) doc: &'static str,
+    pub(in crate::config) presence: Presence,
+}
+
+/// Whether a key must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Presence {
+    Required,
+    Optional,
+    /// Optional, with this default, as JSON.
+    Default(&'static str),
+}
+
+/// What a key's value looks like.
+#[derive(Debug)]
+pub(in crate::config) enum Form {
+    /// A string.
+    Text,
+    /// A string with a pattern and an example.
+    Pattern(&'static str),
+    Boolean,
+    /// A whole number in these bounds.
+    Integer(i64, i64),
+    /// A number in these bounds.
+    Number(i64, i64),
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A value or a list of such values.
+    OneOrMore(&'static Form),
+    /// A table with these keys.
+    Table(&'static Spec),
+    /// A table with the same keys as the one that this key is in.
+    Itself,
+    /// Any number of tables with these keys.
+    Tables(&'static Spec),
+    /// A table whose keys the user chooses.
+    Map(&'static Form),
+    /// A table whose keys are names.
+    Named(&'static Form),
+    /// One of these forms.
+    Either(&'static [Form]),
+}
+
+/// Names of routes, upstreams, segments and variants.
+pub(in crate::config) const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
+/// Durations.
+pub(in crate::config) const DURATION: &str = r"^(\d+(ms|s|m|h|d))+$|\$\{";
+/// Sizes.
+pub(in crate::config) const SIZE: &str = r"^\d+ *(B|KiB|MiB|GiB)$|\$\{";
+
+impl Spec {
+    /// The key of this name.
+    pub(in crate::config) fn position(&self, name: &str) -> Option<usize> {
+        let first = name.bytes().next();
+        self.keys.iter().position(|key| key.name.bytes().next() == first && key.name == name)
+    }
+}
+
+/// A key that must be there.
+pub(in crate::config) const fn required(name: &'static str, form: Form, doc: &'static str) -> Key {
+    Key { name, form, doc, presence: Presence::Required }
+}
+
+/// A key that need not be there.
+pub(in crate::config) const fn optional(name: &'static str, form: Form, doc: &'static str) -> Key {
+    Key { name, form, doc, presence: Presence::Optional }
+}
+
+/// A key with a default, given as JSON.
+pub(in crate::config) const fn default(name: &'static str, form: Form, json: &'static str, doc: &'static str) -> Key {
+    Key { name, form, doc, presence: Presence::Default(json) }
+}

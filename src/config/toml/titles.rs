@@ -1,0 +1,53 @@
+//! Titles of tables in the wrong brackets, as far as the text alone shows them.
+
+use super::grammar;
+use super::spec::{Form, Spec};
+
+/// `write [upstream.NAME]`.
+pub(in crate::config) fn titled(key: &str, name: Option<&str>) -> String {
+    // What is no name is reported as such.
+    match name.filter(|name| grammar::is_name(name)) {
+        Some(name) => format!("write `[{key}.{name}]`, without `name`"),
+        None => format!("write `[{key}.NAME]`"),
+    }
+}
+
+/// What is wrong when the table of the file at `key`, of which there is one already, is defined again; nothing when it is not a
+/// matter of brackets.
+pub(in crate::config) fn again(root: &Spec, text: &str, (start, end): (usize, usize)) -> Option<(String, String)> {
+    let key = text.get(start..end)?;
+    let before = text.get(..start)?.trim_end_matches([' ', '\t']);
+    let after = text.get(end..)?.trim_start_matches([' ', '\t']);
+    let double = before.ends_with("[[") && after.starts_with("]]");
+    let single = before.ends_with('[') && after.starts_with(']');
+    if !(double || single) {
+        return None;
+    }
+    let form = &root.keys.iter().find(|known| known.name == key)?.form;
+    match (form, double) {
+        (Form::Tables(_), _) => {
+            let message = format!("`[{key}]` is a list: each stands in double brackets");
+            Some((message, format!("write `[[{key}]]`, each time")))
+        }
+        (Form::Named(_), true) => {
+            let message = format!("`[[{key}]]` is no list: each has its name in its title");
+            Some((message, titled(key, name_below(after))))
+        }
+        (Form::Named(_), false) => {
+            Some((format!("`[{key}]` has no name in its title"), titled(key, name_below(after))))
+        }
+        (Form::Table(_), true) => {
+            let message = format!("`[[{key}]]` is no list: there is one `[{key}]`");
+            Some((message, format!("write all its keys below one `[{key}]`")))
+        }
+        _ => None,
+    }
+}
+
+/// The `name` of the table whose title ends here.
+fn name_below(text: &str) -> Option<&str> {
+    let mut lines = text.lines().skip(1).map(str::trim).take_while(|line| !line.starts_with('['));
+    let value = lines.find_map(|line| line.strip_prefix("name")?.trim_start().strip_prefix('='))?.trim_start();
+    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    value[1..].split(quote).next()
+}

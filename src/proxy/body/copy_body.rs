@@ -1,0 +1,176 @@
+//! The body of a copy: what its request's body was made of, all of it at hand.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::cut::Cut;
+use crate::proxy::wire::trailing::Trailing;
+use crate::proxy::worker::budget::H1_BUFFER_BYTES;
+use crate::proxy::worker::sending::Sending;
+
+/// Pieces from this size on are shared with the request, which saves copying them; below it they are copied.
+const SHARED_FROM_BYTES: usize = 64 * 1024;
+
+/// So much is given before others have their turn.
+const TURN_BYTES: usize = 128 * 1024;
+
+/// A body that came whole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CopyBody {
+    pieces: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    length: Length,
+    /// Bytes that were given since others had their turn.
+    given: usize,
+    /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
+    pub(crate) trailing: Option<Rc<Trailing>>,
+    /// Who is told how far it has come.
+    pub(crate) sending: Option<Rc<Sending>>,
+}
+
+/// What the request said of the body's length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Length {
+    /// There is no body.
+    #[default]
+    None,
+    Told,
+    /// Nothing: its end has to be said, even if it is empty.
+    Untold,
+    /// Nothing, and its end was said.
+    Ended,
+}
+
+/// Pieces of a body, kept. Small ones are joined: each of them would keep the whole buffer that it was read into, and
+/// costs more than its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    all: Vec<Bytes>,
+    /// What came last, in small pieces.
+    small: BytesMut,
+}
+
+impl Pieces {
+    /// What a piece will take up: a shared one the whole buffer that it was read into, and an eighth of it that the
+    /// allocator adds.
+    pub(crate) fn cost(piece: &Bytes) -> u64 {
+        let shared = piece.len() >= SHARED_FROM_BYTES;
+        let bytes = if shared { piece.len().max(H1_BUFFER_BYTES / 8 * 9) } else { piece.len() };
+        bytes as u64
+    }
+
+    pub(crate) fn push(&mut self, piece: &Bytes) {
+        if piece.len() >= SHARED_FROM_BYTES {
+            self.settle();
+            self.all.push(piece.clone());
+            return;
+        }
+        self.small.extend_from_slice(piece);
+        if self.small.len() >= SHARED_FROM_BYTES {
+            self.settle();
+        }
+    }
+
+    /// All of them, in order.
+    pub(crate) fn all(mut self) -> Vec<Bytes> {
+        self.settle();
+        self.all
+    }
+
+    fn settle(&mut self) {
+        if !self.small.is_empty() {
+            self.all.push(self.small.split().freeze());
+            self.small = BytesMut::new();
+        }
+    }
+}
+
+impl CopyBody {
+    /// A body of these pieces, of which the request has told the length or not.
+    pub(crate) fn new(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, length: Option<u64>) -> Self {
+        let length = if length.is_some() { Length::Told } else { Length::Untold };
+        Self { pieces: pieces.into(), trailers, length, given: 0, trailing: None, sending: None }
+    }
+
+    /// How many bytes are still to be sent.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    /// The next frame.
+    pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {
+        let piece = self.pieces.pop_front().map(Frame::data);
+        let frame = piece.or_else(|| self.trailers.take().map(Frame::trailers));
+        if self.pieces.is_empty() && self.trailers.is_none() && self.length == Length::Untold {
+            self.length = Length::Ended;
+        }
+        frame
+    }
+}
+
+impl Body for CopyBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = self.get_mut();
+        if this.given >= TURN_BYTES {
+            // All of it is at hand, and writing it would keep the worker from everybody else.
+            this.given = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let frame = this.next();
+        this.given += frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        if let Some(sending) = &this.sending {
+            sending.begins();
+            if this.is_end_stream() {
+                sending.end();
+            }
+        }
+        let polled = Poll::Ready(frame.map(Ok));
+        match &this.trailing {
+            Some(trailing) => trailing.divert(polled),
+            None => polled,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty() && self.trailers.is_none() && self.length != Length::Untold
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.length {
+            Length::None | Length::Told => SizeHint::with_exact(self.bytes()),
+            Length::Untold | Length::Ended => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_are_joined_and_large_ones_shared() {
+        let mut pieces = Pieces::default();
+        for at in 0..100_000_u32 {
+            pieces.push(&Bytes::copy_from_slice(&[at.to_le_bytes()[0]]));
+        }
+        let large = Bytes::from(vec![7; SHARED_FROM_BYTES]);
+        pieces.push(&large);
+        pieces.push(&Bytes::from_static(b"end"));
+        let all = pieces.all();
+        assert_eq!(all.iter().map(Bytes::len).collect::<Vec<_>>(), [65_536, 34_464, 65_536, 3]);
+        assert_eq!(all[2].as_ptr(), large.as_ptr());
+        assert_eq!((Pieces::cost(&large), Pieces::cost(&large.slice(1..))), (72 << 10, 65_535));
+        assert_eq!(all.concat()[65_534..65_538], [254, 255, 0, 1]);
+        assert_eq!(Pieces::default().all(), Vec::<Bytes>::new());
+    }
+}

@@ -1,0 +1,13 @@
+//! What ends a body before its time.
+
+/// Why a body was cut. The words are for the log alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut(pub(crate) &'static str);
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Cut {}

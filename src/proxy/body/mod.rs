@@ -1,0 +1,9 @@
+//! The bodies of requests on their way to upstreams.
+
+pub(super) mod copy_body;
+pub(super) mod cut;
+pub(super) mod pace;
+pub(super) mod replay;
+pub(super) mod request_body;
+pub(super) mod tee;
+pub(super) mod upload;

@@ -1,0 +1,262 @@
+//! A request that may have to be sent again: what was sent of its body is kept, up to a bound, until the answer's head
+//! has come. The body itself stays where it is, so that whoever sends it last goes on where it stands.
+
+use std::cell::RefCell;
+use std::mem;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::Request;
+use http_body::{Frame, SizeHint};
+use hyper::ext::Protocol;
+
+use super::cut::Cut;
+use super::request_body::{ClientBody, RequestBody};
+use crate::proxy::wire::raw_query::RawQuery;
+use crate::retry::Resendable;
+
+/// Bytes of a body that are kept.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Pieces below this are copied together: each of them would keep the whole buffer that it was read into.
+const SMALL_BYTES_MAX: usize = 4 * 1024;
+
+/// What several tries to send one body have in common.
+struct Shared {
+    body: Box<ClientBody>,
+    kept: Kept,
+    /// The try that may pull.
+    turn: u32,
+}
+
+/// What was pulled of a body: kept for another try, and owed to the one under way as far as that has not sent it.
+#[derive(Debug, Default)]
+struct Kept {
+    pieces: Vec<Bytes>,
+    /// What came last, in small pieces.
+    small: BytesMut,
+    bytes: usize,
+    /// Bytes of it that the try under way has sent.
+    sent: usize,
+    /// No more is kept: it would be too much, or there will be no other try.
+    ended: bool,
+}
+
+/// One try to send a body.
+pub(crate) struct Try {
+    shared: Rc<RefCell<Shared>>,
+    turn: u32,
+    /// Bytes still to be sent, when that is known.
+    left: Option<u64>,
+    length: Option<u64>,
+}
+
+/// A request as it can be sent again.
+pub(crate) struct Again {
+    head: Request<()>,
+    body: Option<(Rc<RefCell<Shared>>, Option<u64>)>,
+}
+
+impl Again {
+    /// What it takes to send this request again. Its body is pulled through here from now on.
+    pub(crate) fn of(request: &mut Request<RequestBody>) -> Self {
+        let mut head = Request::new(());
+        *head.method_mut() = request.method().clone();
+        *head.uri_mut() = request.uri().clone();
+        *head.version_mut() = request.version();
+        head.headers_mut().clone_from(request.headers());
+        if let Some(protocol) = request.extensions().get::<Protocol>() {
+            head.extensions_mut().insert(protocol.clone());
+        }
+        if let Some(query) = request.extensions().get::<RawQuery>() {
+            head.extensions_mut().insert(query.clone());
+        }
+        let (kept, body) = match mem::replace(request.body_mut(), RequestBody::Empty) {
+            RequestBody::Empty => (None, RequestBody::Empty),
+            RequestBody::Client(body) => {
+                let length = body.size_hint().exact();
+                let shared = Shared { body, kept: Kept::default(), turn: 0 };
+                let shared = Rc::new(RefCell::new(shared));
+                let first = Try { shared: Rc::clone(&shared), turn: 0, left: length, length };
+                (Some((shared, length)), RequestBody::Try(Box::new(first)))
+            }
+            RequestBody::Copy(body) => (None, RequestBody::Copy(body)),
+            RequestBody::Try(body) => (Some((Rc::clone(&body.shared), body.length)), RequestBody::Try(body)),
+        };
+        *request.body_mut() = body;
+        Self { head, body: kept }
+    }
+
+    /// What is kept, as the rule of retries asks for it.
+    pub(crate) fn resendable(&self) -> Resendable {
+        match &self.body {
+            None => Resendable::Bodiless,
+            Some((shared, _)) if shared.borrow().kept.ended => Resendable::No,
+            Some(_) => Resendable::Whole,
+        }
+    }
+
+    /// The request from its beginning; whoever sent it before gets nothing more of its body.
+    pub(crate) fn request(self) -> Request<RequestBody> {
+        let body = self.body.map_or(RequestBody::Empty, |(shared, length)| {
+            let turn = shared.borrow().turn + 1;
+            shared.borrow_mut().turn = turn;
+            shared.borrow_mut().kept.sent = 0;
+            RequestBody::Try(Box::new(Try { shared, turn, left: length, length }))
+        });
+        self.head.map(|()| body)
+    }
+
+    /// It will not be sent again: what was kept is let go, once this try has sent it.
+    pub(crate) fn forget(self) {
+        if let Some((shared, _)) = self.body {
+            shared.borrow_mut().kept.end();
+        }
+    }
+}
+
+impl Kept {
+    /// Keeps what is being sent for the first time.
+    fn keep(&mut self, data: &Bytes) {
+        let bytes = self.bytes + data.len();
+        if self.ended || bytes > KEPT_BYTES_MAX {
+            return self.end();
+        }
+        if data.len() < SMALL_BYTES_MAX {
+            self.small.extend_from_slice(data);
+        } else {
+            self.join();
+            self.pieces.push(data.clone());
+        }
+        (self.bytes, self.sent) = (bytes, bytes);
+    }
+
+    fn join(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push(mem::take(&mut self.small).freeze());
+        }
+    }
+
+    /// Whether this try has sent all of it.
+    fn is_sent(&self) -> bool {
+        self.sent == self.bytes
+    }
+
+    /// The next piece that this try has not sent.
+    fn owed(&mut self) -> Option<Bytes> {
+        if self.is_sent() {
+            return None;
+        }
+        self.join();
+        let mut end = 0;
+        let piece = self.pieces.iter().find(|piece| {
+            end += piece.len();
+            end > self.sent
+        })?;
+        let owed = piece.slice(piece.len() - (end - self.sent)..);
+        self.sent = end;
+        if self.ended {
+            self.end();
+        }
+        Some(owed)
+    }
+
+    /// Keeps no more, and lets go what nobody is owed.
+    fn end(&mut self) {
+        if self.is_sent() {
+            *self = Self::default();
+        }
+        self.ended = true;
+    }
+}
+
+impl Try {
+    /// The next frame.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let shared = &mut *self.shared.borrow_mut();
+        if shared.turn != self.turn {
+            return Poll::Ready(Some(Err(Cut("the request is sent anew"))));
+        }
+        shared.body.upload.begins();
+        if let Some(data) = shared.kept.owed() {
+            self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let polled = shared.body.poll(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            match frame.data_ref() {
+                Some(data) => {
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    shared.kept.keep(data);
+                }
+                // Trailers are not kept.
+                None => shared.kept.end(),
+            }
+        }
+        shared.body.upload.divert(polled)
+    }
+
+    /// Whether all of it was sent.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        let shared = self.shared.borrow();
+        shared.turn == self.turn && shared.kept.is_sent() && shared.body.is_end_stream()
+    }
+
+    /// How much is to come.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(kept: &mut Kept) -> Vec<u8> {
+        std::iter::from_fn(|| kept.owed()).flatten().collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_sent_in_its_order() {
+        let bytes: Vec<u8> = (0..40_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let mut kept = Kept::default();
+        let (mut at, mut sizes) = (0, [1, SMALL_BYTES_MAX, 5, 7, 0, 3 * SMALL_BYTES_MAX, 100].into_iter().cycle());
+        while at < bytes.len() {
+            let end = bytes.len().min(at + sizes.next().unwrap());
+            kept.keep(&Bytes::copy_from_slice(&bytes[at..end]));
+            at = end;
+        }
+        assert!(kept.is_sent() && kept.owed().is_none());
+        kept.sent = 0;
+        assert_eq!(all(&mut kept), bytes);
+        kept.keep(&Bytes::from_static(b"more"));
+        (kept.sent, kept.ended) = (0, false);
+        assert_eq!(all(&mut kept), [&bytes[..], b"more"].concat(), "and once more, with what came meanwhile");
+    }
+
+    #[test]
+    fn what_is_owed_outlasts_the_end_of_keeping() {
+        let mut kept = Kept::default();
+        kept.keep(&Bytes::from(vec![1; SMALL_BYTES_MAX]));
+        kept.keep(&Bytes::from(vec![2; SMALL_BYTES_MAX]));
+        kept.sent = 0;
+        assert_eq!(kept.owed().unwrap(), vec![1; SMALL_BYTES_MAX]);
+        kept.end();
+        assert!(!kept.is_sent());
+        assert_eq!(kept.owed().unwrap(), vec![2; SMALL_BYTES_MAX]);
+        assert!(kept.is_sent() && kept.pieces.is_empty());
+        kept.keep(&Bytes::from_static(b"more"));
+        assert!(kept.is_sent() && kept.small.is_empty(), "nothing more is kept");
+    }
+
+    #[test]
+    fn small_pieces_take_up_no_more_than_large_ones() {
+        let mut kept = Kept::default();
+        for _ in 0..KEPT_BYTES_MAX {
+            kept.keep(&Bytes::from_static(b"x"));
+        }
+        assert!(!kept.ended && kept.pieces.is_empty() && kept.small.capacity() <= 2 * KEPT_BYTES_MAX);
+        kept.keep(&Bytes::from_static(b"x"));
+        assert!(kept.ended && kept.small.capacity() == 0, "too much is let go");
+    }
+}

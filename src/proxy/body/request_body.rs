@@ -1,0 +1,214 @@
+//! A request's body on its way to an upstream: pulled from the client when the upstream's side asks for more, with what
+//! the client may not do: send too much, too little, or too slowly.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::copy_body::CopyBody;
+use super::cut::Cut;
+use super::pace::RATE_GRACE_MS;
+use super::replay::Try;
+use super::tee::Tee;
+use super::upload::{Upload, UploadFault};
+use crate::proxy::downstream::client::Client;
+use crate::proxy::wire::fields::{filtered, strip_guarded};
+use crate::proxy::worker::deadline::Coarse;
+use crate::telemetry::Refusal;
+
+/// A request's body on its way to an upstream.
+pub(crate) enum RequestBody {
+    /// None.
+    Empty,
+    /// Pulled from the client.
+    Client(Box<ClientBody>),
+    /// Pulled from the client, and kept for another try.
+    Try(Box<Try>),
+    /// A copy's.
+    Copy(Box<CopyBody>),
+}
+
+/// A body that is pulled from the client.
+pub(crate) struct ClientBody {
+    incoming: Incoming,
+    client: Rc<Client>,
+    pub(crate) upload: Rc<Upload>,
+    bytes_max: Option<u64>,
+    /// What `Content-Length` promised; checked, since HTTP/2 frames end where they like.
+    promised: Option<u64>,
+    version: Version,
+    /// How long a stream of HTTP/2 may send nothing; on HTTP/1.1 the whole connection is watched.
+    stall: Option<Duration>,
+    /// Bytes a second that are the least.
+    rate: u64,
+    timer: Option<Coarse>,
+    /// What listens as it passes: a copy that is made of it.
+    pub(crate) tee: Option<Box<dyn Tee>>,
+}
+
+/// What a client may not go beyond with a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyBounds {
+    pub(crate) bytes_max: Option<u64>,
+    /// How long it may send nothing.
+    pub(crate) stall: Option<Duration>,
+    /// Bytes a second that are the least.
+    pub(crate) rate: u64,
+}
+
+impl ClientBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        client: Rc<Client>,
+        upload: Rc<Upload>,
+        version: Version,
+        bounds: BodyBounds,
+    ) -> Self {
+        let promised = incoming.size_hint().exact();
+        let BodyBounds { bytes_max, stall, rate } = bounds;
+        // On HTTP/1.1 the whole connection is watched.
+        let stall = stall.filter(|_| version == Version::HTTP_2);
+        Self { incoming, client, upload, bytes_max, promised, version, stall, rate, timer: None, tee: None }
+    }
+
+    fn fail(&self, fault: UploadFault) -> Cut {
+        self.upload.failed.set(Some(fault));
+        Cut("the request's body failed")
+    }
+
+    fn take(&mut self, data: &Bytes) -> Result<(), Cut> {
+        let bytes = self.upload.bytes.get() + data.len() as u64;
+        self.upload.bytes.set(bytes);
+        if self.bytes_max.is_some_and(|max| bytes > max) {
+            return Err(self.fail(UploadFault::Refused(Refusal::BodyTooLarge)));
+        }
+        if self.promised.is_some_and(|promised| bytes > promised) {
+            return Err(self.fail(UploadFault::Refused(Refusal::BadFraming)));
+        }
+        let waited_ms = self.upload.pace.waited_ms();
+        if waited_ms > RATE_GRACE_MS && bytes < self.rate.saturating_mul(waited_ms) / 1000 {
+            return Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)));
+        }
+        Ok(())
+    }
+
+    /// All of it has come.
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        self.upload.end();
+        if let Some(tee) = self.tee.take() {
+            tee.finish(trailers.cloned());
+        }
+    }
+
+    /// Whether all of it was pulled.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// How much is to come.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    /// The next frame.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.upload.begins();
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.upload.pace.asked(&polled, self.client.worker.clock.now());
+        if polled.is_ready() {
+            self.timer = None;
+        } else if self.rate == 0 && self.upload.answered.get() {
+            // From here on the answer's side looks after both directions.
+            self.timer = None;
+        } else if let Some(stall) = self.stall
+            && self.timer.get_or_insert_with(|| Coarse::new(&self.client.worker, stall)).poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)))));
+        }
+        Poll::Ready(match ready!(polled) {
+            None if self.version == Version::HTTP_2 && !self.incoming.is_end_stream() => {
+                Some(Err(self.fail(UploadFault::Gone)))
+            }
+            None if self.promised.is_some_and(|promised| self.upload.bytes.get() < promised) => {
+                Some(Err(self.fail(UploadFault::Refused(Refusal::BadFraming))))
+            }
+            None => {
+                self.end(None);
+                None
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Some(self.take(&data).map(|()| {
+                    if let Some(tee) = self.tee.take() {
+                        self.tee = tee.push(&data);
+                    }
+                    if self.incoming.is_end_stream() {
+                        self.end(None);
+                    }
+                    Frame::data(data)
+                })),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().ok().map(|trailers| {
+                        let mut kept = filtered(&trailers);
+                        strip_guarded(&mut kept, &self.client.worker.snapshot().rules.identity);
+                        kept
+                    });
+                    self.end(trailers.as_ref());
+                    trailers.map(Frame::trailers).map(Ok)
+                }
+            },
+            Some(Err(_)) => {
+                let fault = self.client.refused_body.get().map_or(UploadFault::Gone, UploadFault::Refused);
+                Some(Err(self.fail(fault)))
+            }
+        })
+    }
+}
+
+impl Drop for ClientBody {
+    /// Whoever sends a body of a known length to HTTP/1.1 does not ask for what follows its last byte: trailers that
+    /// could not be sent there, or an end that was said apart.
+    fn drop(&mut self) {
+        self.upload.pace.ends(self.client.worker.clock.now());
+        if self.promised == Some(self.upload.bytes.get()) && self.upload.is_open() {
+            self.end(None);
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(body) => Rc::clone(&body.upload).divert(body.poll(cx)),
+            Self::Try(body) => body.poll(cx),
+            Self::Copy(body) => Pin::new(&mut **body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.is_end_stream(),
+            Self::Try(body) => body.is_end_stream(),
+            Self::Copy(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.size_hint(),
+            Self::Try(body) => body.size_hint(),
+            Self::Copy(body) => body.size_hint(),
+        }
+    }
+}

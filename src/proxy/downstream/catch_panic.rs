@@ -1,0 +1,122 @@
+//! The outermost layer around the requests of a connection: a panic below costs its own request and nothing else.
+//!
+//! The layer of tower-http would box the body of every answer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::{Either, Empty};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+/// Answers the requests whose service panics.
+pub(crate) struct CatchPanicLayer<C> {
+    count: C,
+}
+
+/// A service whose panics are answered.
+pub(crate) struct CatchPanic<S, C> {
+    service: S,
+    count: C,
+}
+
+pin_project! {
+    /// The answer of a service, or the answer to its panic.
+    pub(crate) struct Caught<F, C> {
+        #[pin]
+        answering: F,
+        count: C,
+    }
+}
+
+impl<C: Fn() + Clone> CatchPanicLayer<C> {
+    /// A layer that calls `count` for each panic.
+    pub(crate) fn new(count: C) -> Self {
+        Self { count }
+    }
+}
+
+impl<S, C: Clone> Layer<S> for CatchPanicLayer<C> {
+    type Service = CatchPanic<S, C>;
+
+    fn layer(&self, service: S) -> CatchPanic<S, C> {
+        CatchPanic { service, count: self.count.clone() }
+    }
+}
+
+impl<S, C, R, B> Service<R> for CatchPanic<S, C>
+where
+    S: Service<R, Response = Response<Either<B, Empty<Bytes>>>>,
+    C: Fn() + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Caught<S::Future, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: R) -> Caught<S::Future, C> {
+        Caught { answering: self.service.call(request), count: self.count.clone() }
+    }
+}
+
+impl<F, C, B, E> Future for Caught<F, C>
+where
+    F: Future<Output = Result<Response<Either<B, Empty<Bytes>>>, E>>,
+    C: Fn(),
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        catch_unwind(AssertUnwindSafe(|| this.answering.poll(cx))).unwrap_or_else(|_| {
+            (this.count)();
+            Poll::Ready(Ok(failed()))
+        })
+    }
+}
+
+/// The answer to a panic. What had been counted of the exchange was recorded while it unwound.
+#[cold]
+fn failed<B>() -> Response<Either<B, Empty<Bytes>>> {
+    let mut response = Response::new(Either::Right(Empty::new()));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+    use std::rc::Rc;
+
+    use http_body_util::Full;
+    use tower::ServiceBuilder;
+
+    use super::*;
+
+    type Answer = Response<Either<Full<Bytes>, Empty<Bytes>>>;
+
+    #[test]
+    fn a_panic_is_answered_and_counted_and_costs_no_other_request() {
+        let panics = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&panics);
+        let mut service = ServiceBuilder::new()
+            .layer(CatchPanicLayer::new(move || counted.set(counted.get() + 1)))
+            .service_fn(|panics: bool| async move {
+                assert!(!panics, "as asked for");
+                Ok::<Answer, Infallible>(Response::new(Either::Left(Full::from("fine"))))
+            });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut status = |panics| runtime.block_on(service.call(panics)).unwrap().status().as_u16();
+        assert_eq!([status(false), status(true), status(false)], [200, 500, 200]);
+        assert_eq!(panics.get(), 1);
+    }
+}

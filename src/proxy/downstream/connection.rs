@@ -1,0 +1,347 @@
+//! One downstream connection, from its first byte to its last: HTTP/1.1 or HTTP/2 by what the client says first, then
+//! requests until somebody ends it.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tower::Service;
+
+use super::client::Client;
+use super::h1_io::H1Io;
+use super::h2_io::{H2Io, PREFACE};
+use super::handshake::{self, Shaken};
+use super::incoming::IncomingRequest;
+use super::secured::Protocol;
+use super::streams::Streams;
+use super::vouched;
+use crate::net::Socket;
+use crate::proxy::wire::proxy_header;
+use crate::proxy::worker::budget::H1_BUFFER_BYTES;
+use crate::proxy::worker::expiry::Told;
+use crate::route::Limits;
+use crate::telemetry::Refusal;
+
+/// Bytes that one stream may buffer for sending.
+const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Resets that the client may provoke before it is sent away (page 35 §2).
+const H2_PENDING_RESETS: usize = 20;
+const H2_LOCAL_RESETS: usize = 50;
+
+/// How long an idle connection that was told to go may take.
+const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Serves one connection until it ends: each of its requests is handed to the service, which is always ready and so is not
+/// asked whether it is.
+pub(crate) async fn serve<S, B>(client: Rc<Client>, stream: TcpStream, service: S)
+where
+    S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
+    S::Future: 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let service = RefCell::new(service);
+    let peer = client.peer;
+    let mut stream = match secure(&client, stream).await {
+        Some(Shaken::Ready(stream)) => stream,
+        Some(Shaken::Refused(stream, refusal)) => {
+            let io = H1Io::refusing(stream, Rc::clone(&client), refusal);
+            if let Err(error) = http1(&client, &service, io).await {
+                tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
+            }
+            return;
+        }
+        None => return,
+    };
+    let mut first = Vec::new();
+    let protocol = match (Sniff { client: &client, stream: &mut stream, first: &mut first }).await {
+        Ok(protocol) => protocol,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "connection ended before its first request");
+            return;
+        }
+    };
+    let ended = match protocol {
+        Protocol::Http1 if proxy_header::begins(&first) => {
+            let refusal = vouched::unexpected(&client);
+            http1(&client, &service, H1Io::refusing(stream, Rc::clone(&client), refusal)).await
+        }
+        Protocol::Http1 => {
+            let io = H1Io::new(stream, Rc::clone(&client), &first);
+            drop(first);
+            http1(&client, &service, io).await
+        }
+        Protocol::Http2 => {
+            // Boxed, so that the many connections of HTTP/1.1 do not carry its size.
+            let ended = Box::pin(http2(&client, &service, stream, first)).await;
+            if let Some(refusal) = ended.as_ref().err().and_then(|error| refusal(&client, error)) {
+                client.worker.meter().refuse(refusal);
+                if refusal == Refusal::H2Resets {
+                    // The streams that the client made the stack reset count as if the client had reset them.
+                    let _ = client.resets(u32::try_from(H2_LOCAL_RESETS).unwrap_or(u32::MAX));
+                }
+            }
+            ended
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
+    }
+}
+
+/// Shakes hands, where the listener speaks TLS.
+async fn secure(client: &Rc<Client>, stream: TcpStream) -> Option<Shaken> {
+    match &client.listener.tls {
+        // Boxed, so that cleartext connections do not carry its size.
+        Some(server) => Box::pin(handshake::shake(client, server, stream)).await,
+        None => Some(Shaken::Ready(Socket::Plain(stream))),
+    }
+}
+
+/// Reads until the first bytes tell the protocol.
+struct Sniff<'a> {
+    client: &'a Rc<Client>,
+    stream: &'a mut Socket,
+    first: &'a mut Vec<u8>,
+}
+
+impl Future for Sniff<'_> {
+    type Output = io::Result<Protocol>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let client = this.client;
+        client.watched.register(cx);
+        match client.watched.take_told() {
+            Told::Nothing | Told::Doze => {}
+            Told::Drain => client.closing.set(true),
+            Told::Expired => {
+                client.worker.meter().refuse(Refusal::HeaderTimeout);
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            Told::Close | Told::Cut => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+        loop {
+            let mut scratch = client.worker.scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch[..]);
+            if Pin::new(&mut *this.stream).poll_read(cx, &mut buffer)?.is_pending() {
+                let patience = client.listener.spec.limits.header_timeout;
+                client.watched.read_within_once(client.worker.now_ms(), patience);
+                return Poll::Pending;
+            }
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            this.first.extend_from_slice(buffer.filled());
+            // What was settled by ALPN holds: bytes that are of another protocol are refused by the one that they fail.
+            if let Some(protocol) = client.secured.get().and_then(|secured| secured.protocol) {
+                return Poll::Ready(Ok(protocol));
+            }
+            let compared = this.first.len().min(PREFACE.len());
+            if this.first[..compared] != PREFACE[..compared] {
+                return Poll::Ready(Ok(Protocol::Http1));
+            }
+            if compared == PREFACE.len() {
+                return Poll::Ready(Ok(Protocol::Http2));
+            }
+        }
+    }
+}
+
+/// How a turn of an HTTP/1.1 connection ended.
+enum Turn {
+    Ended(hyper::Result<()>),
+    /// It is idle, and everything that was answered has left.
+    Dozes,
+}
+
+/// The largest head within these limits: a method, a target, a version, and lines of fields.
+fn head_bytes_max(limits: &Limits) -> usize {
+    const METHOD_AND_VERSION_BYTES: u32 = 1024;
+    (METHOD_AND_VERSION_BYTES + limits.uri_bytes + limits.header_bytes) as usize
+}
+
+/// Hands a request of hyper's to the service. Not the adapter of hyper-util, which clones the service for each request.
+fn call<S: Service<IncomingRequest>>(service: &RefCell<S>, request: Request<Incoming>) -> S::Future {
+    service.borrow_mut().call(IncomingRequest::new(request))
+}
+
+async fn http1<S, B>(client: &Rc<Client>, service: &RefCell<S>, io: H1Io) -> hyper::Result<()>
+where
+    S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut builder = http1::Builder::new();
+    let limits = &client.listener.spec.limits;
+    builder.half_close(false).max_buf_size(H1_BUFFER_BYTES.max(head_bytes_max(limits))).header_read_timeout(None);
+    if limits.headers > 100 {
+        builder.max_headers(limits.headers as usize);
+    }
+    let mut io = io;
+    loop {
+        // Boxed, so that it is gone while the connection dozes.
+        let mut connection = Box::new(builder.serve_connection(io, service_fn(|request| call(service, request))));
+        let turn = std::future::poll_fn(|cx| {
+            client.watched.register(cx);
+            match client.watched.take_told() {
+                Told::Nothing => {}
+                Told::Doze if client.is_quiet() => return Poll::Ready(Turn::Dozes),
+                Told::Doze => client.watched.doze_soon(client.worker.now_ms()),
+                Told::Expired if client.watched.write_expired(client.worker.now_ms()) => {
+                    return stalled(client).map(Turn::Ended);
+                }
+                Told::Expired => client.expired.set(true),
+                Told::Drain => client.closing.set(true),
+                Told::Close => Pin::new(&mut *connection).graceful_shutdown(),
+                Told::Cut => return cut(client).map(Turn::Ended),
+            }
+            match Pin::new(&mut *connection).poll(cx) {
+                // Its reader does not read, so that nobody was asked for more.
+                Poll::Pending if client.killed.get() => Poll::Ready(Turn::Ended(Ok(()))),
+                polled @ (Poll::Pending | Poll::Ready(_)) => polled.map(Turn::Ended),
+            }
+        });
+        let ended = match turn.await {
+            Turn::Ended(ended) => Some(ended),
+            Turn::Dozes => None,
+        };
+        let successor = client.successor.take();
+        let parts = connection.into_parts();
+        io = parts.io;
+        match (ended, successor) {
+            // What was read into is empty, and large: it must not outlive the doze.
+            (None, _) => drop(parts.read_buf),
+            (Some(Ok(())), Some(successor)) => {
+                let (socket, first) = io.into_socket(parts.read_buf);
+                successor(socket, first).await;
+                return Ok(());
+            }
+            (Some(ended), _) => {
+                if ended.is_ok() {
+                    io.finish().await;
+                }
+                return ended;
+            }
+        }
+        if !io.wake().await {
+            return Ok(());
+        }
+    }
+}
+
+async fn http2<S, B>(client: &Rc<Client>, service: &RefCell<S>, stream: Socket, first: Vec<u8>) -> hyper::Result<()>
+where
+    S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
+    S::Future: 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let limits = &client.listener.spec.limits;
+    let ahead = client.ahead();
+    let mut builder = http2::Builder::new(Streams(Rc::clone(client)));
+    builder
+        .timer(TokioTimer::new())
+        .enable_connect_protocol()
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(limits.header_bytes)
+        .initial_connection_window_size(ahead.connection_bytes())
+        .initial_stream_window_size(ahead.stream_bytes())
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+        .max_local_error_reset_streams(H2_LOCAL_RESETS);
+    let io = H2Io::new(stream, Rc::clone(client), &first);
+    drop(first);
+    let mut leaving = false;
+    // The handler of a stream is gone when its answer's head has left, and is moved by hyper more than once: boxed, a stream
+    // that waits for its reader does not carry its size.
+    let boxed = service_fn(|request| Box::pin(call(service, request)));
+    let mut connection = pin!(builder.serve_connection(io, boxed));
+    std::future::poll_fn(|cx| {
+        client.watched.register(cx);
+        match client.watched.take_told() {
+            Told::Nothing | Told::Doze => {}
+            Told::Expired if client.watched.write_expired(client.worker.now_ms()) => return stalled(client),
+            Told::Expired if client.watched.head_expired(client.worker.now_ms()) => {
+                client.worker.meter().refuse(Refusal::HeaderTimeout);
+                return Poll::Ready(Ok(()));
+            }
+            Told::Expired => {
+                client.watched.clear_read();
+                if client.in_flight.get() == 0 {
+                    // It was asked to go and did not.
+                    if leaving {
+                        return Poll::Ready(Ok(()));
+                    }
+                    leaving = true;
+                    client.watched.read_within(client.worker.now_ms(), LEAVE);
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+            Told::Drain | Told::Close => client.closing.set(true),
+            Told::Cut => return cut(client),
+        }
+        client.turn_begins.set(true);
+        // Also when it was told before this protocol was known.
+        if client.closing.get() && !leaving {
+            leaving = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// What the protocol stack itself refused. A connection that broke is nobody's fault, and one that was cut for a flood
+/// of frames is counted already.
+fn refusal(client: &Client, error: &hyper::Error) -> Option<Refusal> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    if cause.is_io() || cause.is_remote() {
+        return None;
+    }
+    // Its own bounds on floods are of no more than one name: the frames that came tell which.
+    let flood = cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    Some(if flood { client.suspect.get().unwrap_or(Refusal::H2Resets) } else { Refusal::H2Protocol })
+}
+
+/// The client does not read what it asked for: the connection is cut, and what it holds is free again.
+fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
+    drop(client.successor.take());
+    let refusal = if client.watched.is_shed() { Refusal::ReaderShed } else { Refusal::ReaderStalled };
+    client.worker.meter().refuse(refusal);
+    Poll::Ready(Ok(()))
+}
+
+/// A drain's deadline has passed.
+fn cut(client: &Client) -> Poll<hyper::Result<()>> {
+    client.cut.set(true);
+    drop(client.successor.take());
+    Poll::Ready(Ok(()))
+}
+
+/// An error with its causes.
+struct Chain<'a>(&'a hyper::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

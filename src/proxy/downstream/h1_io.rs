@@ -1,0 +1,468 @@
+//! The byte stream of an HTTP/1.1 connection, guarded: hyper is given complete heads that the strict scanner has passed
+//! and the bodies that belong to them, nothing else. Bytes that are refused are replaced by a head of our own, so that
+//! the refusal takes the same way as every request: answered, counted, logged.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::client::Client;
+use super::early::Early;
+use crate::net::Socket;
+use crate::proxy::wire::grammar::{Bounds, Progress};
+use crate::proxy::wire::raw_query::{self, Rewritten};
+use crate::proxy::wire::scan::{self, Body, Framing, Head};
+use crate::proxy::wire::vectored::write_merged;
+use crate::proxy::worker::expiry::Told;
+use crate::telemetry::Refusal;
+
+/// What hyper reads in place of a head that was refused.
+const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
+/// How many bytes of a refused or unread body are read and thrown away before the connection closes, so that the
+/// client gets to see the answer instead of a reset.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How long that may take.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// An HTTP/1.1 connection.
+pub(crate) struct H1Io {
+    stream: Socket,
+    client: Rc<Client>,
+    bounds: Bounds,
+    reading: Reading,
+    /// Scanned and ready for hyper.
+    ready: BytesMut,
+    /// The beginning of a head.
+    held: BytesMut,
+    lingered: usize,
+    /// A head asked to switch to something else than HTTP.
+    was_asked: bool,
+    early: Rc<Early>,
+    /// Informational responses on their way.
+    informing: BytesMut,
+}
+
+enum Reading {
+    /// A head is next.
+    Head,
+    /// A body is under way.
+    Body(Body),
+    /// What follows is held until it is known whether the head before it makes the connection something else.
+    Switching,
+    /// Nothing more is read.
+    Refused,
+}
+
+impl H1Io {
+    /// Guards `stream`, of which `first` was read already.
+    pub(crate) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
+        let (bounds, early) = (client.bounds(), Rc::clone(&client.early));
+        let (ready, held) = (BytesMut::new(), BytesMut::new());
+        let mut io = Self {
+            stream,
+            client,
+            bounds,
+            reading: Reading::Head,
+            ready,
+            held,
+            lingered: 0,
+            was_asked: false,
+            early,
+            informing: BytesMut::new(),
+        };
+        io.take(first);
+        io.client.between.set(io.is_between());
+        io
+    }
+
+    /// A connection on which nothing is read any more: its one request is refused.
+    pub(super) fn refusing(stream: Socket, client: Rc<Client>, refusal: Refusal) -> Self {
+        let mut io = Self::new(stream, client, &[]);
+        io.refuse(refusal);
+        io
+    }
+
+    /// Scans bytes that follow what was scanned before and moves what is complete to `ready`.
+    fn take(&mut self, bytes: &[u8]) {
+        if self.held.is_empty() {
+            self.scan(bytes, bytes::BytesMut::extend_from_slice);
+        } else {
+            self.held.extend_from_slice(bytes);
+            let held = std::mem::take(&mut self.held);
+            self.scan(&held, bytes::BytesMut::extend_from_slice);
+        }
+    }
+
+    /// Scans `bytes`, gives what is complete to `expose`, holds the beginning of a head back.
+    fn scan(&mut self, bytes: &[u8], expose: impl FnOnce(&mut BytesMut, &[u8])) {
+        let mut at = 0;
+        let mut refused = None;
+        let mut rewritten = Rewritten::default();
+        while at < bytes.len() {
+            match &mut self.reading {
+                Reading::Head => match scan::head(&bytes[at..], &self.bounds) {
+                    Head::Complete(length, framing) => {
+                        if let Some(query) = raw_query::find(&bytes[at..at + length])
+                            && !rewritten.escape(bytes, (at, at + query.start..at + query.end))
+                        {
+                            refused = Some(Refusal::UriTooLong);
+                            break;
+                        }
+                        if let Some(query) = rewritten.query.take() {
+                            self.client.raw_queries.borrow_mut().push((self.client.heads.get(), query));
+                        }
+                        at += length;
+                        self.client.heads.set(self.client.heads.get() + 1);
+                        match framing {
+                            Framing::Length(0) => {}
+                            Framing::Switch => {
+                                self.reading = Reading::Switching;
+                                self.was_asked = true;
+                                self.client.switching.set(true);
+                            }
+                            Framing::Length(_) | Framing::Chunked => {
+                                self.reading = Reading::Body(Body::new(framing));
+                            }
+                        }
+                    }
+                    Head::Partial => {
+                        self.held.extend_from_slice(&bytes[at..]);
+                        break;
+                    }
+                    Head::Refused(refusal) => {
+                        refused = Some(refusal);
+                        break;
+                    }
+                },
+                Reading::Body(body) => match body.take(&bytes[at..], &self.bounds) {
+                    Ok((taken, progress)) => {
+                        at += taken;
+                        if progress == Progress::Ended {
+                            self.reading = Reading::Head;
+                        }
+                    }
+                    Err(refusal) => {
+                        self.refuse_body(refusal);
+                        break;
+                    }
+                },
+                Reading::Switching => {
+                    self.held.extend_from_slice(&bytes[at..]);
+                    break;
+                }
+                Reading::Refused => break,
+            }
+        }
+        if rewritten.upto == 0 {
+            expose(&mut self.ready, &bytes[..at]);
+        } else {
+            self.ready.unsplit(rewritten.bytes);
+            self.ready.extend_from_slice(&bytes[rewritten.upto..at]);
+        }
+        if let Some(refusal) = refused {
+            self.refuse(refusal);
+        }
+    }
+
+    /// The body under way fails: hyper reads an error.
+    fn refuse_body(&mut self, refusal: Refusal) {
+        self.client.refused_body.set(Some(refusal));
+        self.reading = Reading::Refused;
+    }
+
+    /// From here on hyper reads a head that stands for the refusal.
+    fn refuse(&mut self, refusal: Refusal) {
+        let number = self.client.heads.get();
+        self.client.heads.set(number + 1);
+        self.client.refused_head.set(Some((number, refusal)));
+        self.held.clear();
+        self.reading = Reading::Refused;
+        self.ready.extend_from_slice(REFUSED_HEAD);
+    }
+
+    /// The deadline of what is read has passed. An idle connection ends; anything else is refused.
+    fn expire(&mut self) -> Filled {
+        self.client.watched.clear_read();
+        match &self.reading {
+            Reading::Head if self.held.is_empty() => return Filled::End,
+            Reading::Head => self.refuse(Refusal::HeaderTimeout),
+            Reading::Body(_) => self.refuse_body(Refusal::BodyTooSlow),
+            Reading::Switching | Reading::Refused => {}
+        }
+        Filled::Some
+    }
+
+    /// Goes on with HTTP when nobody has switched; else holds what comes, no more than one read of it.
+    fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
+        if !self.client.switching.get() {
+            self.reading = Reading::Head;
+            let held = std::mem::take(&mut self.held);
+            self.scan(&held, bytes::BytesMut::extend_from_slice);
+            self.client.between.set(self.is_between());
+            return Poll::Ready(Ok(Filled::Some));
+        }
+        if !self.held.is_empty() {
+            return Poll::Pending;
+        }
+        if self.client.finished.get() {
+            return self.poll_end();
+        }
+        let worker = Rc::clone(&self.client.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch[..]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            drop(scratch);
+            return self.poll_end();
+        }
+        self.held.extend_from_slice(buffer.filled());
+        self.client.between.set(false);
+        Poll::Pending
+    }
+
+    /// The client sends nothing more. hyper takes that for its going, so that it is not told before every request that
+    /// came whole is answered (RFC 9112 §9.6). An end inside a body fails the body.
+    fn poll_end(&self) -> Poll<io::Result<Filled>> {
+        self.client.finished.set(true);
+        if matches!(self.reading, Reading::Body(_)) || self.client.is_answered() {
+            return Poll::Ready(Ok(Filled::End));
+        }
+        // It may be gone: nothing tells but a write.
+        let client = &self.client;
+        client.watched.read_within_once(client.worker.now_ms(), client.listener.spec.limits.idle_timeout);
+        Poll::Pending
+    }
+
+    /// The connection itself, and what was read of it behind the head that has made it something else. `taken` is what
+    /// hyper has read of that.
+    pub(crate) fn into_socket(self, taken: Bytes) -> (Socket, Bytes) {
+        let mut first = BytesMut::from(taken);
+        first.unsplit(self.ready);
+        first.unsplit(self.held);
+        (self.stream, first.freeze())
+    }
+
+    /// Ends the connection in good order when hyper did not, since it had been asked to switch once.
+    pub(crate) async fn finish(&mut self) {
+        if !self.was_asked {
+            return;
+        }
+        std::future::poll_fn(|cx| {
+            self.client.watched.register(cx);
+            match self.client.watched.take_told() {
+                Told::Nothing | Told::Doze | Told::Drain => {}
+                Told::Expired => self.client.expired.set(true),
+                Told::Close | Told::Cut => return Poll::Ready(()),
+            }
+            // A connection that is gone already needs no farewell.
+            Pin::new(&mut *self).poll_shutdown(cx).map(drop)
+        })
+        .await;
+    }
+
+    /// Whether every head that was read is with hyper whole, and its body too.
+    fn is_between(&self) -> bool {
+        matches!(self.reading, Reading::Head | Reading::Switching) && self.held.is_empty() && self.ready.is_empty()
+    }
+
+    /// Dozes until there is something to read (`true`) or a reason to close (`false`).
+    pub(crate) async fn wake(&mut self) -> bool {
+        std::future::poll_fn(|cx| {
+            self.client.watched.register(cx);
+            match self.client.watched.take_told() {
+                Told::Nothing | Told::Doze => {}
+                Told::Drain => self.client.closing.set(true),
+                Told::Expired | Told::Close | Told::Cut => return Poll::Ready(false),
+            }
+            self.stream.poll_read_ready(cx).map(|ready| ready.is_ok())
+        })
+        .await
+    }
+
+    /// Sets the deadline that fits what is awaited.
+    fn await_bytes(&self) {
+        let limits = &self.client.listener.spec.limits;
+        let (watched, now) = (&self.client.watched, self.client.worker.now_ms());
+        match &self.reading {
+            Reading::Head if self.client.in_flight.get() > 0 => {}
+            Reading::Head if self.held.is_empty() && self.client.heads.get() > 0 => {
+                watched.read_within_once(now, limits.idle_timeout);
+            }
+            Reading::Head => watched.read_within_once(now, limits.header_timeout),
+            Reading::Body(_) => watched.read_within_once(now, limits.stall_timeout),
+            Reading::Switching | Reading::Refused => {}
+        }
+    }
+
+    /// Reads from the socket; what is complete goes to `cursor`, or to `ready` when it began earlier.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<Filled>> {
+        if self.client.expired.take() {
+            return Poll::Ready(Ok(self.expire()));
+        }
+        if self.client.finished.get() {
+            return self.poll_end();
+        }
+        let worker = Rc::clone(&self.client.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let room = cursor.remaining().min(scratch.len());
+        let mut buffer = ReadBuf::new(&mut scratch[..room]);
+        if Pin::new(&mut self.stream).poll_read(cx, &mut buffer)?.is_pending() {
+            self.await_bytes();
+            return Poll::Pending;
+        }
+        if buffer.filled().is_empty() {
+            return self.poll_end();
+        }
+        if self.held.is_empty() {
+            // What only frames a body, such as extensions and trailers, may not dribble in for ever.
+            let framing = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
+            self.scan(buffer.filled(), |_, complete| cursor.put_slice(complete));
+            let still = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
+            if !(framing && still) {
+                self.client.watched.clear_read();
+            }
+        } else {
+            self.take(buffer.filled());
+        }
+        self.client.between.set(self.is_between());
+        Poll::Ready(Ok(Filled::Some))
+    }
+
+    /// Writes informational responses, when nothing of hyper's is half written.
+    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(more) = self.early.take()
+            && self.client.flushed.get()
+        {
+            self.informing.unsplit(more);
+        }
+        while !self.informing.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.informing))?;
+            self.informing.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+enum Filled {
+    Some,
+    End,
+}
+
+impl Read for H1Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let room = cursor.remaining();
+        loop {
+            if !this.ready.is_empty() {
+                let n = this.ready.len().min(cursor.remaining());
+                cursor.put_slice(&this.ready[..n]);
+                this.ready.advance(n);
+                if this.ready.is_empty() {
+                    // An idle connection holds no buffer.
+                    this.ready = BytesMut::new();
+                    this.client.between.set(this.is_between());
+                }
+            }
+            if cursor.remaining() < room {
+                return Poll::Ready(Ok(()));
+            }
+            if matches!(this.reading, Reading::Refused) {
+                return if this.client.refused_body.get().is_some() {
+                    Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "request body refused")))
+                } else {
+                    Poll::Pending
+                };
+            }
+            let filled = match this.reading {
+                Reading::Switching => this.poll_switch(cx),
+                Reading::Head | Reading::Body(_) | Reading::Refused => this.poll_fill(cx, &mut cursor),
+            };
+            match ready!(filled)? {
+                Filled::Some => {}
+                Filled::End => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl Write for H1Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_early(cx))?;
+        this.client.flushed.set(false);
+        let trailing = this.client.trailing.poll_write(
+            &mut this.stream,
+            cx,
+            &[io::IoSlice::new(bytes)],
+            &this.client.worker.scratch,
+        );
+        let poll = match trailing {
+            Some(poll) => poll,
+            None => Pin::new(&mut this.stream).poll_write(cx, bytes),
+        };
+        this.client.wrote(poll)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_early(cx))?;
+        this.client.flushed.set(false);
+        let poll = match this.client.trailing.poll_write(&mut this.stream, cx, slices, &this.client.worker.scratch) {
+            Some(poll) => poll,
+            None => write_merged(&mut this.stream, cx, slices, &this.client.worker.scratch),
+        };
+        this.client.wrote(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when its own buffer is empty: all that it wrote has left for the socket, or stands in the TLS
+        // session and waits for room there.
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_flush(cx);
+        ready!(this.client.wrote(poll))?;
+        this.client.flushed.set(true);
+        ready!(this.poll_early(cx))?;
+        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        if this.client.finished.get() && this.client.is_answered() {
+            // hyper waits for what comes next: it is told now that nothing comes.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.lingered == 0 {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if matches!(this.reading, Reading::Head | Reading::Switching) && this.held.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.client.watched.read_within(this.client.worker.now_ms(), LINGER);
+            this.lingered = 1;
+        }
+        let worker = Rc::clone(&this.client.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        while this.lingered < LINGER_BYTES_MAX && !this.client.expired.take() {
+            let mut buffer = ReadBuf::new(&mut scratch[..]);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => this.lingered += buffer.filled().len(),
+                Poll::Ready(_) => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

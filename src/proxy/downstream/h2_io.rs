@@ -1,0 +1,524 @@
+//! The byte stream of an HTTP/2 connection, with its frames counted: floods of frames that the protocol stack answers
+//! one by one (RFC 9113 §10.5) end the connection before they cost anything.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::client::Client;
+use crate::net::Socket;
+use crate::proxy::wire::header_blocks::{END_HEADERS, END_STREAM, HeaderBlocks};
+use crate::telemetry::Refusal;
+
+/// The client's connection preface (RFC 9113 §3.4).
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const FRAME_HEADER_BYTES: usize = 9;
+/// Where its flags stand.
+const FLAGS_AT: usize = 4;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+/// The largest payload that hyper has the other side send (RFC 9113 §6.5.2).
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of trailers that are kept until they are whole.
+const WITHHELD_BYTES_MAX: usize = 64 * 1024;
+/// Heads that are read in one turn. The requests of a turn are handled before more are read, so that heads which unfold
+/// to much more than their bytes (RFC 7541 §7.3) do not lie in memory all at once.
+const HEADS_A_TURN: usize = 8;
+/// The window in which frames are counted.
+const WINDOW_MS: u64 = 1000;
+
+/// An HTTP/2 connection.
+pub(crate) struct H2Io {
+    stream: Socket,
+    client: Rc<Client>,
+    frames: Frames,
+    /// Read, and not yet given to hyper.
+    held: BytesMut,
+    /// So much of it was counted.
+    counted: usize,
+    /// So much of it may be given.
+    ready: usize,
+    /// What is held waits for the next turn.
+    paused: bool,
+}
+
+impl H2Io {
+    /// Watches `stream`, of which `first` was read already.
+    pub(crate) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
+        let frames = Frames::new(&client);
+        let held = BytesMut::from(first);
+        Self { stream, client, frames, held, counted: 0, ready: 0, paused: false }
+    }
+
+    /// Counts the frames in what was read, of which so many bytes were counted before.
+    fn count(&mut self, bytes: &mut [u8], before: usize) -> io::Result<Counted> {
+        let counted = self.frames.count(bytes, before, self.client.worker.now_ms());
+        if let Ok(counted) = &counted {
+            self.paused = counted.counted < bytes.len();
+        }
+        if std::mem::take(&mut self.frames.between) {
+            self.client.watched.clear_head();
+        }
+        let resets = std::mem::take(&mut self.frames.resets_new);
+        let admitted = if resets == 0 { Ok(()) } else { self.client.resets(resets) };
+        admitted.and(counted).map_err(|refusal| {
+            self.client.worker.meter().refuse(refusal);
+            io::Error::new(io::ErrorKind::InvalidData, refusal.name())
+        })
+    }
+
+    fn count_held(&mut self) -> io::Result<()> {
+        let mut held = std::mem::take(&mut self.held);
+        let counted = self.count(&mut held, self.counted);
+        self.held = held;
+        counted.map(|Counted { counted, ready }| (self.counted, self.ready) = (counted, ready))
+    }
+
+    /// Gives what may be given of what is held.
+    fn give(&mut self, cursor: &mut ReadBufCursor<'_>) {
+        let given = self.ready.min(cursor.remaining());
+        cursor.put_slice(&self.held[..given]);
+        self.held.advance(given);
+        self.ready -= given;
+        self.counted -= given;
+    }
+}
+
+impl Read for H2Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.client.turn_begins.take() {
+            this.frames.heads = 0;
+            this.paused = false;
+        }
+        loop {
+            if this.ready > 0 {
+                this.give(&mut cursor);
+                return Poll::Ready(Ok(()));
+            }
+            if this.paused {
+                // The requests that were read are spawned; this connection comes after them.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if this.counted < this.held.len() {
+                this.count_held()?;
+                continue;
+            }
+            let worker = Rc::clone(&this.client.worker);
+            let mut scratch = worker.scratch.borrow_mut();
+            let room = cursor.remaining().min(scratch.len());
+            let mut buffer = ReadBuf::new(&mut scratch[..room]);
+            if Pin::new(&mut this.stream).poll_read(cx, &mut buffer)?.is_pending() {
+                this.await_bytes();
+                return Poll::Pending;
+            }
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if !this.held.is_empty() {
+                this.held.extend_from_slice(buffer.filled());
+                continue;
+            }
+            let Counted { counted, ready } = this.count(buffer.filled_mut(), 0)?;
+            cursor.put_slice(&buffer.filled()[..ready]);
+            this.held.extend_from_slice(&buffer.filled()[ready..]);
+            this.counted = counted - ready;
+            if ready > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl H2Io {
+    /// Sets the deadline that fits what is awaited.
+    fn await_bytes(&self) {
+        let (limits, now) = (&self.client.listener.spec.limits, self.client.worker.now_ms());
+        if self.frames.is_in_head() {
+            return self.client.watched.head_within_once(now, limits.header_timeout);
+        }
+        self.client.watched.clear_head();
+        if self.client.in_flight.get() == 0 {
+            self.client.watched.read_within_once(now, limits.idle_timeout);
+        }
+    }
+}
+
+impl Drop for H2Io {
+    fn drop(&mut self) {
+        self.client.suspect.set(self.frames.suspect());
+    }
+}
+
+impl Write for H2Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.client.wrote(poll)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.client.wrote(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.stream).poll_flush(cx);
+        this.client.wrote(poll)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// How far frames were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    counted: usize,
+    /// How far hyper may read.
+    ready: usize,
+}
+
+/// Counts frames by kind, in windows of a second.
+#[derive(Debug)]
+struct Frames {
+    /// Bytes of the preface or of the frame under way that are still to come.
+    skip: usize,
+    header: [u8; FRAME_HEADER_BYTES],
+    header_bytes: usize,
+    window: u64,
+    /// The kind of the frame under way.
+    kind: u8,
+    /// A block of fields goes on in the next frame.
+    block_open: bool,
+    blocks: HeaderBlocks,
+    /// The newest stream: a block on an older one are its trailers.
+    newest: u32,
+    /// Trailers are under way, which hyper is not given before they are whole.
+    withheld: bool,
+    /// No head was under way at some place of what was counted last.
+    between: bool,
+    /// HEADERS in this turn.
+    heads: usize,
+    resets: Quota,
+    /// Resets in what was counted last.
+    resets_new: u32,
+    pings: Quota,
+    settings: Quota,
+    continuations: Quota,
+    /// Empty DATA, PRIORITY and unknown frames: nothing that anybody needs many of.
+    idle: Quota,
+}
+
+#[derive(Debug)]
+struct Quota {
+    used: u32,
+    max: u32,
+    refusal: Refusal,
+}
+
+impl Quota {
+    const fn new(max: u32, refusal: Refusal) -> Self {
+        Self { used: 0, max, refusal }
+    }
+
+    fn spend(&mut self) -> Result<(), Refusal> {
+        self.used += 1;
+        if self.used > self.max { Err(self.refusal) } else { Ok(()) }
+    }
+}
+
+impl Frames {
+    fn new(client: &Client) -> Self {
+        let limits = &client.listener.spec.limits;
+        Self {
+            skip: PREFACE.len(),
+            header: [0; FRAME_HEADER_BYTES],
+            header_bytes: 0,
+            window: 0,
+            kind: 0,
+            block_open: false,
+            blocks: HeaderBlocks::default(),
+            newest: 0,
+            withheld: false,
+            between: false,
+            heads: 0,
+            resets: Quota::new(limits.h2_resets, Refusal::H2Resets),
+            resets_new: 0,
+            pings: Quota::new(limits.h2_pings, Refusal::H2Pings),
+            settings: Quota::new(limits.h2_settings, Refusal::H2Settings),
+            continuations: Quota::new(limits.h2_continuations, Refusal::H2Continuations),
+            idle: Quota::new(limits.h2_pings.saturating_mul(4).max(200), Refusal::H2Protocol),
+        }
+    }
+
+    /// What most frames came of lately, where that is more than a fifth of what may come.
+    fn suspect(&self) -> Option<Refusal> {
+        let quotas = [&self.resets, &self.pings, &self.settings, &self.continuations, &self.idle];
+        let part = |quota: &&Quota| f64::from(quota.used) / f64::from(quota.max);
+        let most = quotas.into_iter().max_by(|a, b| part(a).total_cmp(&part(b)))?;
+        (part(&most) > 0.2).then_some(most.refusal)
+    }
+
+    /// Whether a frame's header, or a block of fields, has begun and not ended.
+    fn is_in_head(&self) -> bool {
+        self.header_bytes > 0 || self.block_open || (self.skip > 0 && matches!(self.kind, HEADERS | CONTINUATION))
+    }
+
+    /// Counts the frames in `all`, of which so many bytes were counted `before`, as far as they belong to this turn.
+    /// Trailers with a pseudo-field are made ones that do not end their stream, which is the same error (RFC 9113 §8.1)
+    /// and one that h2 sees.
+    fn count(&mut self, all: &mut [u8], before: usize, now_ms: u64) -> Result<Counted, Refusal> {
+        if now_ms / WINDOW_MS != self.window {
+            self.window = now_ms / WINDOW_MS;
+            for quota in [&mut self.resets, &mut self.pings, &mut self.settings, &mut self.idle] {
+                quota.used = 0;
+            }
+        }
+        // Where what is withheld begins: at the first byte, when it was begun before.
+        let (mut at, mut start) = (before, 0);
+        while at < all.len() {
+            let skipped = self.skip.min(all.len() - at);
+            self.skip -= skipped;
+            if matches!(self.kind, HEADERS | CONTINUATION) {
+                self.blocks.payload(&all[at..at + skipped], self.skip);
+                self.end_block(&mut all[start..]);
+            }
+            at += skipped;
+            self.between |= !self.is_in_head();
+            let taken = (FRAME_HEADER_BYTES - self.header_bytes).min(all.len() - at);
+            self.header[self.header_bytes..self.header_bytes + taken].copy_from_slice(&all[at..at + taken]);
+            self.header_bytes += taken;
+            at += taken;
+            if self.header_bytes == FRAME_HEADER_BYTES {
+                self.header_bytes = 0;
+                if !self.withheld {
+                    start = at - FRAME_HEADER_BYTES;
+                }
+                self.frame()?;
+                if self.skip == 0 {
+                    self.end_block(&mut all[start..]);
+                }
+                if self.heads > HEADS_A_TURN {
+                    // Its header alone tells hyper nothing; its payload is of the next turn.
+                    break;
+                }
+            }
+        }
+        let ready = if self.withheld { start } else { at - self.header_bytes };
+        if at - ready > WITHHELD_BYTES_MAX {
+            return Err(Refusal::H2Continuations);
+        }
+        Ok(Counted { counted: at, ready })
+    }
+
+    /// Trailers are whole: they begin with these bytes.
+    fn end_block(&mut self, trailers: &mut [u8]) {
+        if self.skip == 0 && !self.block_open && std::mem::take(&mut self.withheld) && self.blocks.seen().pseudo {
+            trailers[FLAGS_AT] &= !END_STREAM;
+        }
+    }
+
+    /// A frame's header is whole. Frame types of RFC 9113 §6.
+    fn frame(&mut self) -> Result<(), Refusal> {
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
+        self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        self.kind = kind;
+        match kind {
+            HEADERS => {
+                self.block_open = flags & END_HEADERS == 0;
+                self.blocks.begin(flags);
+                let stream = u32::from_be_bytes(stream) & u32::MAX >> 1;
+                // One that is too large is refused by h2.
+                self.withheld = stream <= self.newest && self.skip <= PAYLOAD_BYTES_MAX;
+                self.newest = self.newest.max(stream);
+            }
+            CONTINUATION => {
+                self.block_open = flags & END_HEADERS == 0;
+                self.blocks.go_on();
+            }
+            // Inside a block it is an error of the connection.
+            _ => self.withheld = false,
+        }
+        match kind {
+            0 if self.skip == 0 && flags & END_STREAM == 0 => self.idle.spend(),
+            0 | 8 => Ok(()),
+            HEADERS => {
+                self.heads += 1;
+                self.continuations.used = 0;
+                Ok(())
+            }
+            3 => {
+                self.resets_new += 1;
+                self.resets.spend()
+            }
+            4 => self.settings.spend(),
+            6 => self.pings.spend(),
+            CONTINUATION => self.continuations.spend(),
+            _ => self.idle.spend(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames() -> Frames {
+        Frames {
+            skip: 0,
+            header: [0; FRAME_HEADER_BYTES],
+            header_bytes: 0,
+            window: 0,
+            kind: 0,
+            block_open: false,
+            blocks: HeaderBlocks::default(),
+            newest: 0,
+            withheld: false,
+            between: false,
+            heads: 0,
+            resets: Quota::new(2, Refusal::H2Resets),
+            resets_new: 0,
+            pings: Quota::new(2, Refusal::H2Pings),
+            settings: Quota::new(2, Refusal::H2Settings),
+            continuations: Quota::new(2, Refusal::H2Continuations),
+            idle: Quota::new(2, Refusal::H2Protocol),
+        }
+    }
+
+    fn frame(kind: u8, payload: usize) -> Vec<u8> {
+        let mut bytes = vec![0, 0, u8::try_from(payload).unwrap(), kind, 0, 0, 0, 0, 1];
+        bytes.extend(std::iter::repeat_n(0xff, payload));
+        bytes
+    }
+
+    fn check(kind: u8, payload: usize, refusal: Refusal) {
+        let mut three = frame(kind, payload).repeat(3);
+        assert_eq!(frames().count(&mut three, 0, 0), Err(refusal));
+        let mut piecewise = frames();
+        let in_pieces = |upto: usize| piecewise.count(&mut three[..upto], upto - 1, 0).map(drop);
+        assert_eq!((1..=3 * (9 + payload)).try_for_each(in_pieces), Err(refusal));
+        let mut two = frame(kind, payload).repeat(2);
+        assert_eq!(frames().count(&mut two, 0, 0).map(|counted| counted.counted), Ok(two.len()));
+    }
+
+    #[test]
+    fn floods_are_refused() {
+        check(3, 4, Refusal::H2Resets);
+        check(6, 8, Refusal::H2Pings);
+        check(4, 6, Refusal::H2Settings);
+        check(9, 20, Refusal::H2Continuations);
+        check(0, 0, Refusal::H2Protocol);
+        check(2, 5, Refusal::H2Protocol);
+    }
+
+    #[test]
+    fn ordinary_frames_are_not_counted_and_windows_pass() {
+        let mut frames = frames();
+        for _ in 0..100 {
+            let mut some = [frame(1, 30), frame(0, 200), frame(8, 4), frame(9, 3)].concat();
+            assert_eq!(frames.count(&mut some, 0, 0).map(|counted| counted.counted), Ok(some.len()));
+            frames.heads = 0;
+        }
+        for window in 0..10 {
+            let counted = frames.count(&mut frame(6, 8).repeat(2), 0, window * WINDOW_MS);
+            assert_eq!(counted, Ok(Counted { counted: 34, ready: 34 }));
+        }
+    }
+
+    #[test]
+    fn a_turn_has_so_many_heads() {
+        let mut heads = Vec::new();
+        for stream in 0..2 * HEADS_A_TURN + 3 {
+            heads.extend(frame(1, 30));
+            let at = heads.len() - 31;
+            heads[at] = u8::try_from(2 * stream + 1).unwrap();
+        }
+        let turn = HEADS_A_TURN * 39;
+        for step in [1, 7, 39, 1000] {
+            let (mut frames, mut at, mut turns) = (frames(), 0, Vec::new());
+            while at < heads.len() {
+                let end = (at + step).min(heads.len());
+                let counted = frames.count(&mut heads[..end], at, 0).unwrap().counted;
+                at = counted;
+                if counted < end || frames.heads > HEADS_A_TURN {
+                    turns.push(at);
+                    frames.heads = 0;
+                }
+            }
+            assert_eq!(turns.first(), Some(&(turn + FRAME_HEADER_BYTES)), "in steps of {step}");
+            assert_eq!(turns.len(), 2, "in steps of {step}");
+        }
+    }
+
+    /// Frames of HEADERS and CONTINUATION: kind, flags, stream, block.
+    fn blocks(frames: &[(u8, u8, u8, &[u8])]) -> Vec<u8> {
+        let head = |(kind, flags, stream, block): &(u8, u8, u8, &[u8])| {
+            [&[0, 0, u8::try_from(block.len()).unwrap(), *kind, *flags, 0, 0, 0, *stream], *block].concat()
+        };
+        frames.iter().flat_map(head).collect()
+    }
+
+    #[test]
+    fn trailers_with_pseudo_fields_do_not_end_their_stream() {
+        const WHOLE: u8 = END_HEADERS | END_STREAM;
+        let (first, plain, path): (&[u8], &[u8], &[u8]) = (b"\x82\x86\x84", b"\x00\x01a\x01b", b"\x00\x01a\x01b\x84");
+        for (trailers, changed) in [
+            (&[(HEADERS, WHOLE, 1, plain)][..], false),
+            (&[(HEADERS, WHOLE, 1, path)], true),
+            (&[(HEADERS, END_STREAM, 1, plain), (CONTINUATION, END_HEADERS, 1, plain)], false),
+            (&[(HEADERS, END_STREAM, 1, plain), (CONTINUATION, 0, 1, path), (CONTINUATION, END_HEADERS, 1, b"")], true),
+            (&[(HEADERS, WHOLE, 1, b"")], false),
+        ] {
+            let begin = blocks(&[(HEADERS, END_HEADERS, 1, first), (0, 0, 1, b"data"), (HEADERS, WHOLE, 3, first)]);
+            let sent = [begin.clone(), blocks(trailers), blocks(&[(0, END_STREAM, 3, b"more")])].concat();
+            let mut expected = sent.clone();
+            if changed {
+                expected[begin.len() + FLAGS_AT] &= !END_STREAM;
+            }
+            for step in [1, 4, 5, 13, 1000] {
+                let (mut frames, mut kept, mut given) = (frames(), Vec::new(), Vec::new());
+                for piece in sent.chunks(step) {
+                    let before = kept.len();
+                    kept.extend_from_slice(piece);
+                    let Counted { counted, ready } = frames.count(&mut kept, before, 0).unwrap();
+                    assert_eq!(counted, kept.len(), "{trailers:?} in steps of {step}");
+                    given.extend(kept.drain(..ready));
+                }
+                assert_eq!(given, expected, "{trailers:?} in steps of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn trailers_without_end_are_not_kept() {
+        let mut frames = frames();
+        frames.continuations.max = 1000;
+        let mut held = blocks(&[(HEADERS, END_HEADERS, 1, b"\x82"), (HEADERS, 0, 1, b"\x82")]);
+        frames.count(&mut held, 0, 0).unwrap();
+        let refused = (0..1000).find_map(|_| {
+            let before = held.len();
+            held.extend(blocks(&[(CONTINUATION, 0, 1, &[0x82; 200])]));
+            frames.count(&mut held, before, 0).err()
+        });
+        assert_eq!(refused, Some(Refusal::H2Continuations));
+        assert!(held.len() < WITHHELD_BYTES_MAX + 1000);
+    }
+}

@@ -1,0 +1,184 @@
+//! The TLS handshake, on the worker, before a connection's first request: bounded in time, counted by what came of it.
+//! Whoever speaks cleartext HTTP to it is given to the HTTP side to be told so.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use rustls::{AlertDescription, CipherSuite, HandshakeKind, ProtocolVersion};
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::client::Client;
+use super::secured::{Protocol, Secured};
+use super::vouched;
+use crate::net::Socket;
+use crate::proxy::wire::proxy_header::{self, SIGNATURE};
+use crate::proxy::worker::expiry::Told;
+use crate::telemetry::{HandshakeFailure, Refusal};
+use crate::tls::{Identity, Server};
+
+/// So many bytes tell a PROXY header.
+const FIRST_BYTES: usize = SIGNATURE.len();
+
+/// Failed handshakes are told this often, with how many there were.
+const TELL_EVERY_MS: u64 = 1000;
+
+/// How it went.
+pub(crate) enum Shaken {
+    /// Requests may come.
+    Ready(Socket),
+    /// The client speaks cleartext HTTP, or vouches for somebody without being asked to: it is told so in cleartext.
+    Refused(Socket, Refusal),
+}
+
+/// Shakes hands with a client that is expected to speak TLS. What settles is with the client afterwards; a failure is
+/// counted.
+pub(crate) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: TcpStream) -> Option<Shaken> {
+    let worker = &client.worker;
+    let patience = client.listener.spec.limits.handshake_timeout;
+    client.watched.read_within(worker.now_ms(), patience);
+    let mut first = [0; FIRST_BYTES];
+    let shaken = match watched(client, first_bytes(&stream, &mut first)).await {
+        Ok([]) => Err(HandshakeFailure::Closed),
+        Ok(first) if proxy_header::begins(first) => {
+            failed::<Shaken>(client, HandshakeFailure::Cleartext);
+            client.watched.clear_read();
+            return Some(Shaken::Refused(Socket::Plain(stream), vouched::unexpected(client)));
+        }
+        Ok([b'A'..=b'Z', ..]) => Err(HandshakeFailure::Cleartext),
+        Ok(_) => {
+            let accept = TlsAcceptor::from(Arc::clone(server.config())).accept(stream);
+            match watched(client, accept).await {
+                Ok(stream) => {
+                    return match settled(client, server, stream) {
+                        Ok(socket) => Some(Shaken::Ready(socket)),
+                        Err(failure) => failed(client, failure),
+                    };
+                }
+                Err(failure) => return failed(client, failure),
+            }
+        }
+        Err(failure) => Err(failure),
+    };
+    let failure = shaken.unwrap_or_else(|failure| failure);
+    failed::<Shaken>(client, failure);
+    client.watched.clear_read();
+    (failure == HandshakeFailure::Cleartext).then(|| Shaken::Refused(Socket::Plain(stream), Refusal::Cleartext))
+}
+
+fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
+    client.worker.meter().tls.failures[failure as usize].inc();
+    let (peer, reason, listener) = (client.peer, failure.name(), &client.listener.spec.name);
+    tracing::debug!(%peer, reason, "a TLS handshake failed");
+    // Whoever only looks whether somebody listens, such as a load balancer, and whoever we send away, is no trouble.
+    if matches!(failure, HandshakeFailure::Closed | HandshakeFailure::Draining) {
+        return None;
+    }
+    let worker = &client.worker;
+    let (now, (told_at, untold)) = (worker.now_ms(), worker.handshakes_told.get());
+    if told_at.is_some_and(|told_at| now < told_at + TELL_EVERY_MS) {
+        worker.handshakes_told.set((told_at, untold + 1));
+    } else {
+        worker.handshakes_told.set((Some(now), 0));
+        tracing::info!(listener, %peer, reason, others = untold, "TLS handshake with a client failed");
+    }
+    None
+}
+
+/// Hands are shaken: what was settled is remembered.
+fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) -> Result<Socket, HandshakeFailure> {
+    client.watched.clear_read();
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    let identity = leaf.and_then(|leaf| Identity::of(leaf));
+    // A resumed session brings the certificate that was verified when it began.
+    let now = client.worker.wall_at(client.worker.clock.now());
+    if leaf.is_some() && identity.as_ref().is_none_or(|identity| identity.expires_at < now) {
+        return Err(HandshakeFailure::CertificateRefused);
+    }
+    let version = session.protocol_version();
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    let meter = &client.worker.meter().tls;
+    let old = version == Some(ProtocolVersion::TLSv1_2);
+    meter.handshakes[usize::from(!old)][usize::from(resumed)].inc();
+    let secured = Secured {
+        server: Arc::clone(server),
+        version: if old { "TLSv1.2" } else { "TLSv1.3" },
+        cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
+        sni: session.server_name().map(|name| name.to_ascii_lowercase().into()),
+        protocol: match session.alpn_protocol() {
+            Some(b"h2") => Some(Protocol::Http2),
+            Some(_) => Some(Protocol::Http1),
+            None => None,
+        },
+        identity,
+    };
+    // It is set once: a connection shakes hands once.
+    let _ = client.secured.set(Box::new(secured));
+    Ok(Socket::Tls(Box::new(stream.into())))
+}
+
+/// The suites of TLS 1.3 have other names in the library.
+#[expect(clippy::wildcard_enum_match_arm, reason = "some three hundred suites keep their names")]
+fn cipher(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
+    }
+}
+
+/// The first bytes that come, which stay where they are; none when there will be none.
+async fn first_bytes<'b>(stream: &TcpStream, bytes: &'b mut [u8; FIRST_BYTES]) -> io::Result<&'b [u8]> {
+    let length = std::future::poll_fn(|cx| stream.poll_peek(cx, &mut ReadBuf::new(&mut bytes[..]))).await?;
+    Ok(bytes.get(..length).unwrap_or_default())
+}
+
+/// Runs a part of the handshake under the connection's deadline and what the connection is told.
+async fn watched<T>(client: &Client, part: impl Future<Output = io::Result<T>>) -> Result<T, HandshakeFailure> {
+    let mut part = pin!(part);
+    std::future::poll_fn(|cx| {
+        client.watched.register(cx);
+        match client.watched.take_told() {
+            Told::Nothing | Told::Doze => {}
+            Told::Drain => client.closing.set(true),
+            Told::Expired => return Poll::Ready(Err(HandshakeFailure::Timeout)),
+            Told::Close | Told::Cut => return Poll::Ready(Err(HandshakeFailure::Draining)),
+        }
+        part.as_mut().poll(cx).map_err(|error| failure(&error))
+    })
+    .await
+}
+
+/// Why a handshake failed.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is left is nobody's fault but ours")]
+fn failure(error: &io::Error) -> HandshakeFailure {
+    use rustls::Error;
+    let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
+        return HandshakeFailure::Closed;
+    };
+    match error {
+        Error::NoCertificatesPresented => HandshakeFailure::CertificateMissing,
+        Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_) => HandshakeFailure::CertificateRefused,
+        Error::PeerIncompatible(_) => HandshakeFailure::Incompatible,
+        Error::NoApplicationProtocol => HandshakeFailure::Alpn,
+        Error::AlertReceived(AlertDescription::CloseNotify | AlertDescription::UserCanceled) => {
+            HandshakeFailure::Closed
+        }
+        Error::AlertReceived(_) => HandshakeFailure::Alert,
+        Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. }
+        | Error::InvalidMessage(_)
+        | Error::PeerMisbehaved(_)
+        | Error::DecryptError
+        | Error::PeerSentOversizedRecord => HandshakeFailure::Malformed,
+        _ => HandshakeFailure::Internal,
+    }
+}

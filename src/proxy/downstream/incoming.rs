@@ -1,0 +1,48 @@
+//! A request as a connection hands it to its service.
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Uri, Version};
+use hyper::body::{Body as _, Incoming};
+
+/// A request whose head was read. Its body is pulled as it is sent on.
+pub(crate) struct IncomingRequest(Request<Incoming>);
+
+impl IncomingRequest {
+    /// A request of hyper's.
+    #[inline]
+    pub(crate) fn new(request: Request<Incoming>) -> Self {
+        Self(request)
+    }
+
+    #[inline]
+    pub(crate) fn method(&self) -> &Method {
+        self.0.method()
+    }
+
+    #[inline]
+    pub(crate) fn uri(&self) -> &Uri {
+        self.0.uri()
+    }
+
+    #[inline]
+    pub(crate) fn version(&self) -> Version {
+        self.0.version()
+    }
+
+    #[inline]
+    pub(crate) fn fields(&self) -> &HeaderMap {
+        self.0.headers()
+    }
+
+    /// Whether a body follows the head.
+    #[inline]
+    pub(crate) fn has_body(&self) -> bool {
+        !self.0.body().is_end_stream()
+    }
+
+    /// The head and the body.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Parts, Incoming) {
+        self.0.into_parts()
+    }
+}

@@ -1,0 +1,15 @@
+//! Connections from clients: accepted, heard, and handed the service of their requests.
+
+pub(super) mod acceptor;
+pub(super) mod catch_panic;
+pub(super) mod client;
+pub(super) mod connection;
+pub(super) mod early;
+mod h1_io;
+mod h2_io;
+mod handshake;
+pub(super) mod incoming;
+mod presence;
+mod secured;
+mod streams;
+pub(super) mod vouched;

@@ -1,0 +1,53 @@
+//! An open connection among those of its listener and of its client's address.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::proxy::worker::Worker;
+use crate::proxy::worker::share::{self, Share};
+use crate::snapshot::Listener;
+use crate::telemetry::Refusal;
+
+/// One more connection of `ip`, if it may have one; nobody counts those of trusted proxies.
+pub(super) fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<Rc<Share>>, Refusal> {
+    if worker.trusts(ip.to_canonical()) {
+        return Ok(None);
+    }
+    let ip = share::known_by(ip);
+    let now = worker.clock.now().saturating_duration_since(worker.registry.started);
+    let requests = worker.visitors.enter(ip, &listener.spec.limits, now)?;
+    Ok(Some(worker.shares.enter(ip, requests)))
+}
+
+/// An open connection, counted until it is dropped.
+pub(crate) struct Presence {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) share: Option<Rc<Share>>,
+}
+
+impl Presence {
+    /// One more connection of this listener.
+    pub(crate) fn new(worker: Rc<Worker>, listener: Arc<Listener>, share: Option<Rc<Share>>) -> Self {
+        listener.meters.of(worker.index).connections.add(1);
+        Self { worker, listener, share }
+    }
+
+    /// It is known only now whose connection it is.
+    pub(crate) fn enter(&mut self, ip: IpAddr) -> Result<(), Refusal> {
+        self.share = visit(&self.worker, &self.listener, ip)?;
+        Ok(())
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.worker.meter().closed.inc();
+        self.listener.meters.of(self.worker.index).connections.add(-1);
+        if let Some(share) = self.share.take() {
+            self.worker.visitors.leave(share.ip());
+            self.worker.shares.leave(&share);
+        }
+    }
+}

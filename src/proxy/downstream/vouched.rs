@@ -1,0 +1,154 @@
+//! Listed senders vouch for their clients: each of their connections begins with a PROXY header, which is read before
+//! anything else, TLS included, and not one byte beyond it.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+use super::client::Client;
+use crate::proxy::wire::proxy_header::{Ends, Header, V2_BYTES_MAX, read};
+use crate::proxy::worker::expiry::Told;
+use crate::telemetry::Refusal;
+
+/// Bad headers are told this often.
+const WARN_EVERY_MS: u64 = 10_000;
+
+/// Why no client is known.
+enum Unheard {
+    Refused(Refusal),
+    /// The connection ended before, or was to end.
+    Gone(io::Error),
+}
+
+/// The client as the sender of this connection names it, if it is a listed one; nobody, when it does not as it must.
+pub(crate) async fn hear(client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
+    if client.listener.spec.proxy_senders.is_empty() || !client.listener.spec.is_proxy_sender(client.peer.ip()) {
+        return Some(client);
+    }
+    // Boxed, so that other connections do not carry its size.
+    Box::pin(told(client, stream)).await
+}
+
+async fn told(mut client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
+    let sender = client.peer;
+    let mut header = Vec::new();
+    let told = poll_fn(|cx| poll(&client, stream, &mut header, cx)).await;
+    let heard = told.and_then(|ends| {
+        client.watched.clear_read();
+        match (ends, Rc::get_mut(&mut client)) {
+            (Some(ends), Some(client)) => client.vouch(ends).map_err(Unheard::Refused),
+            (None, _) => Ok(()),
+            // Nobody else holds it before its first request.
+            (Some(_), None) => Err(Unheard::Refused(Refusal::Internal)),
+        }
+    });
+    match heard {
+        Ok(()) => Some(client),
+        Err(Unheard::Refused(refusal)) => {
+            refuse(&client, sender, refusal);
+            None
+        }
+        Err(Unheard::Gone(error)) => {
+            tracing::debug!(%sender, %error, "connection ended before its PROXY header");
+            None
+        }
+    }
+}
+
+/// Reads until the header is whole. What is only looked at stays for whoever reads next.
+fn poll(
+    client: &Client,
+    stream: &TcpStream,
+    header: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<Ends>, Unheard>> {
+    client.watched.register(cx);
+    match client.watched.take_told() {
+        Told::Nothing | Told::Doze => {}
+        Told::Drain => client.closing.set(true),
+        Told::Expired => return Poll::Ready(Err(Unheard::Refused(Refusal::HeaderTimeout))),
+        Told::Close | Told::Cut => return Poll::Ready(Err(gone(io::ErrorKind::ConnectionAborted))),
+    }
+    client.watched.read_within_once(client.worker.now_ms(), client.listener.spec.limits.header_timeout);
+    loop {
+        let before = header.len();
+        let taken = {
+            let mut scratch = client.worker.scratch.borrow_mut();
+            // One byte more than the longest header: what is longer is refused.
+            let mut buffer = ReadBuf::new(&mut scratch[..V2_BYTES_MAX + 1 - before]);
+            if ready!(stream.poll_peek(cx, &mut buffer)).map_err(Unheard::Gone)? == 0 {
+                return Poll::Ready(Err(gone(io::ErrorKind::UnexpectedEof)));
+            }
+            header.extend_from_slice(buffer.filled());
+            let (length, found) = match read(header) {
+                Header::Partial => (header.len(), None),
+                Header::Complete(length, ends) => (length, Some(ends)),
+                Header::Missing => return Poll::Ready(Err(Unheard::Refused(Refusal::ProxyHeaderMissing))),
+                Header::Malformed => return Poll::Ready(Err(Unheard::Refused(Refusal::ProxyHeaderMalformed))),
+            };
+            // What was looked at and belongs to the header is taken; the rest stays for whoever reads next.
+            take(stream, &mut scratch[..length - before]).map_err(Unheard::Gone)?;
+            found
+        };
+        if let Some(ends) = taken {
+            return Poll::Ready(Ok(ends));
+        }
+    }
+}
+
+/// Reads bytes that are known to be there.
+fn take(stream: &TcpStream, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_read(bytes)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => bytes = &mut bytes[read..],
+        }
+    }
+    Ok(())
+}
+
+fn gone(kind: io::ErrorKind) -> Unheard {
+    Unheard::Gone(kind.into())
+}
+
+/// Tells of a header from somebody who is not listed, who is perhaps meant to be.
+pub(super) fn unexpected(client: &Client) -> Refusal {
+    if may_warn(client) {
+        let (listener, sender) = (&client.listener.spec.name, client.sender.unwrap_or(client.peer));
+        let address = sender.ip();
+        tracing::warn!(
+            listener,
+            %sender,
+            "PROXY header from {address} refused: if that is a load balancer of yours, name {address} in \
+             listener.proxy_protocol.from; every such one is counted"
+        );
+    }
+    Refusal::ProxyHeaderUnexpected
+}
+
+/// Whether headers that are not as they must be may be told of now: not more often than every ten seconds.
+fn may_warn(client: &Client) -> bool {
+    let worker = &client.worker;
+    let now = worker.now_ms();
+    let may = worker.header_warned_ms.get().is_none_or(|warned| now >= warned + WARN_EVERY_MS);
+    if may {
+        worker.header_warned_ms.set(Some(now));
+    }
+    may
+}
+
+/// Counts and tells that a connection is closed unheard.
+fn refuse(client: &Client, sender: SocketAddr, refusal: Refusal) {
+    let worker = &client.worker;
+    worker.meter().refuse(refusal);
+    tracing::debug!(%sender, reason = refusal.name(), "a connection is closed: no PROXY header tells whose it is");
+    if may_warn(client) {
+        let (listener, reason) = (&client.listener.spec.name, refusal.name());
+        tracing::warn!(listener, %sender, reason, "connection of a listed sender closed: no valid PROXY header; every such one is counted");
+    }
+}

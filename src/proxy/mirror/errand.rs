@@ -1,0 +1,229 @@
+//! One copy's way to an upstream and back: a connection, the request, and as much of the answer as is looked at.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::uri::Scheme;
+use http::{HeaderValue, Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::capture::{COMPARED_BYTES_MAX, Capture};
+use super::copies::Held;
+use crate::compare::{Ending, Failure};
+use crate::proxy::body::copy_body::CopyBody;
+use crate::proxy::body::request_body::RequestBody;
+use crate::proxy::upstream::balance::{self, Tried};
+use crate::proxy::upstream::connect::{self, Reuse};
+use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked, name_host};
+use crate::proxy::upstream::lease::{Borrowed, Flight, Lease};
+use crate::proxy::upstream::pool::UpstreamPool;
+use crate::proxy::wire::fields::strip_hop_by_hop;
+use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::worker::Worker;
+use crate::proxy::worker::sending::Sending;
+use crate::route::{MARKER, Protocol};
+use crate::shadow_compare::Seen;
+use crate::telemetry::{ShadowDrop, ShadowEnd};
+
+/// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+const MARKED: HeaderValue = HeaderValue::from_static("1");
+/// What nothing else is known of.
+const DROPPED_LATE: ShadowEnd = ShadowEnd::Dropped(ShadowDrop::Timeout);
+
+/// One of the two copies that a comparison sends.
+pub(crate) struct Errand<'a> {
+    pub(crate) pool: &'a Rc<UpstreamPool>,
+    /// Hash of the sticky key, for `balance = "hash"`.
+    pub(crate) key: u64,
+    /// Whom its connection names, where the upstream wants that.
+    pub(crate) ends: Option<Ends>,
+    /// Where what comes is kept, if it is.
+    pub(crate) keeps: Option<Held>,
+    /// When it was sent: from here on the answer is waited for.
+    pub(crate) asked: Instant,
+}
+
+/// What one came to.
+pub(crate) struct Went {
+    pub(crate) end: ShadowEnd,
+    pub(crate) seen: Option<Seen>,
+    /// There was no room to keep the answer.
+    pub(super) starved: bool,
+    /// The answer was left: its end was not said, and did not come within what is read.
+    pub(super) endless: bool,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(super) answer_bytes: u64,
+    pub(super) head_after: Option<Duration>,
+}
+
+impl Went {
+    const NOWHERE: Self = Self {
+        end: DROPPED_LATE,
+        seen: None,
+        starved: false,
+        endless: false,
+        endpoint: None,
+        answer_bytes: 0,
+        head_after: None,
+    };
+
+    /// What was captured, unless there was no room for it.
+    fn keep(&mut self, capture: Option<Capture>, ending: Ending) {
+        self.starved = capture.as_ref().is_some_and(Capture::is_starved);
+        self.seen = capture.filter(|capture| !capture.is_starved()).map(|capture| capture.end(ending));
+    }
+}
+
+impl Errand<'_> {
+    /// Sends a copy, and reads what is answered.
+    pub(crate) async fn go(
+        mut self,
+        worker: &Rc<Worker>,
+        (head, body): (Request<()>, CopyBody),
+        patience: Duration,
+    ) -> Went {
+        let request = head.map(|()| RequestBody::Copy(Box::new(body)));
+        let mut went = Went::NOWHERE;
+        let sent = tokio::time::timeout(patience, self.send(worker, request, &mut went)).await;
+        if let Ok(end) = sent {
+            went.end = end;
+        }
+        let failure = match went.end {
+            ShadowEnd::Completed(_) => None,
+            ShadowEnd::Dropped(ShadowDrop::Timeout) => Some(Failure::Timeout),
+            ShadowEnd::Dropped(ShadowDrop::Connect) => Some(Failure::Connect),
+            ShadowEnd::Dropped(_) => Some(Failure::Reset),
+        };
+        if let (Some(failure), Some(_)) = (failure, &self.keeps)
+            && !went.starved
+        {
+            let took = worker.clock.now().duration_since(self.asked);
+            went.seen.get_or_insert(Seen { outcome: Err(failure), took });
+        }
+        went
+    }
+
+    async fn send(&mut self, worker: &Rc<Worker>, mut request: Request<RequestBody>, went: &mut Went) -> ShadowEnd {
+        let picked = balance::pick(self.pool, worker, &Tried::default(), || self.key);
+        let Some(at) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+        let endpoint = Rc::clone(&self.pool.endpoints[at]);
+        went.endpoint = Some(endpoint.endpoint.address);
+        let _flight = Flight::new(worker, self.pool, &endpoint);
+        name_host(&mut request, endpoint.endpoint.address);
+        let ends = self.ends.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
+        let own = ends.map(|ends| Rc::new(endpoint.naming(ends)));
+        let pool = own.as_ref().unwrap_or(&endpoint);
+        let mut reuse = Reuse::Allowed;
+        loop {
+            let (lease, reused) = match connect::lease(worker, (self.pool, pool), reuse).await {
+                Ok(leased) => leased,
+                Err(fault) => {
+                    self.pool.refuses(&endpoint, fault, worker);
+                    return ShadowEnd::Dropped(ShadowDrop::Connect);
+                }
+            };
+            endpoint.accepts(self.pool, worker);
+            self.asked = worker.clock.now();
+            let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
+            let answered = match borrowed.lease() {
+                Some(Lease::Whole { connection, .. }) => {
+                    // What asks for a tunnel is not copied.
+                    if for_h1(&mut request, None).is_err() {
+                        return ShadowEnd::Dropped(ShadowDrop::Connect);
+                    }
+                    mark(&mut request);
+                    connection.hints.begin(&request);
+                    if is_chunked(&request)
+                        && let RequestBody::Copy(body) = request.body_mut()
+                    {
+                        body.trailing = Some(Rc::clone(&connection.hints.trailing));
+                    }
+                    connection.sender.try_send_request(request).await
+                }
+                Some(Lease::Stream(stream)) => {
+                    let tls = endpoint.protocol() == Protocol::Https;
+                    for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
+                    if let RequestBody::Copy(body) = request.body_mut() {
+                        body.trailing = None;
+                    }
+                    mark(&mut request);
+                    stream.sender.try_send_request(request).await
+                }
+                None => return ShadowEnd::Dropped(ShadowDrop::Connect),
+            };
+            match answered.map_err(|mut error| error.take_message()) {
+                Ok(response) => return self.read(worker, (response, borrowed), went).await,
+                // It never left: the connection had gone already.
+                Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::GivenUp),
+                Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
+            }
+        }
+    }
+
+    async fn read(
+        &mut self,
+        worker: &Worker,
+        (response, mut borrowed): (Response<Incoming>, Borrowed),
+        went: &mut Went,
+    ) -> ShadowEnd {
+        let took = worker.clock.now().duration_since(self.asked);
+        went.head_after = Some(took);
+        let end = ShadowEnd::Completed(response.status().as_u16());
+        let (parts, mut body) = response.into_parts();
+        let held = self.keeps.as_ref().map(Rc::clone);
+        let mut capture = held.map(|held| {
+            let mut headers = parts.headers;
+            strip_hop_by_hop(&mut headers);
+            Capture::new(parts.status, &headers, took, held)
+        });
+        let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
+        let told = body.size_hint().exact();
+        if capture.is_none() && told.is_some_and(|length| length > most) {
+            // Its status is what counts, and that is there.
+            return end;
+        }
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return ShadowEnd::Dropped(ShadowDrop::Reset) };
+            if let (Some(capture), Some(data)) = (&mut capture, frame.data_ref()) {
+                capture.data(data);
+            }
+            if let (Some(capture), Some(trailers)) = (&mut capture, frame.trailers_ref()) {
+                capture.trailers(trailers);
+            }
+            went.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if went.answer_bytes > most {
+                went.endless = told.is_none();
+                // It is left, not cut: that its body is longer than what is looked at is what is known of it.
+                went.keep(capture, Ending::Complete);
+                return end;
+            }
+        }
+        if !borrowed.lease().is_some_and(|lease| lease.has_ended(&body)) {
+            return ShadowEnd::Dropped(ShadowDrop::Reset);
+        }
+        went.keep(capture, Ending::Complete);
+        borrowed.give_back(worker.now_ms());
+        end
+    }
+}
+
+/// Says that it is a copy. Behind all other fields, so that these stand as those of the request itself do.
+fn mark(request: &mut Request<RequestBody>) {
+    request.headers_mut().insert(MARKER, MARKED);
+}
+
+/// How far the body of this try will have come.
+fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<Sending> {
+    let sending = Sending::new(&worker.last_begun);
+    if request.body().is_end_stream() {
+        sending.end();
+    }
+    if let RequestBody::Copy(body) = request.body_mut() {
+        body.sending = Some(Rc::clone(&sending));
+    }
+    sending
+}

@@ -1,0 +1,260 @@
+//! Answer: the response as the client will read it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::exchange::{Exchange, Stage};
+use super::response_body::{ResponseBody, Source};
+use crate::proxy::upstream::lease::Lease;
+use crate::proxy::wire::fault::Fault;
+use crate::proxy::wire::fields::strip_hop_by_hop;
+use crate::proxy::wire::grpc;
+use crate::proxy::worker::budget::Way;
+use crate::route::{Redirect, Respond, Route, Split};
+use crate::telemetry::{Ender, GrpcStatus};
+
+/// Bodies up to this may be taken whole.
+const SMALL_BYTES_MAX: u64 = 16 * 1024;
+/// What a shared cache reads of a cookie of ours.
+const NO_CACHED_COOKIE: &str = "no-cache=\"set-cookie\"";
+const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
+
+/// Makes the client's response of the upstream's, if there is memory for its body.
+pub(crate) fn answer(
+    exchange: &mut Exchange,
+    incoming: Response<Incoming>,
+    (route, split): (&Route, &Split),
+) -> Result<Response<Source>, Fault> {
+    account(exchange, incoming.body())?;
+    let (mut parts, body) = incoming.into_parts();
+    parts.extensions.clear();
+    strip_hop_by_hop(&mut parts.headers);
+    if let Some(primary) = &exchange.mirror.compared {
+        let took = exchange.attempt.latency.unwrap_or_default();
+        primary.head(parts.status, &parts.headers, (took, exchange.client.worker.clock.now()));
+    }
+    if !route.response_headers.is_empty() {
+        let request_id = exchange.request_id();
+        route.response_headers.apply(&mut parts.headers, &exchange.values(&request_id));
+    }
+    if let (Some(identity), Some(name)) = (&exchange.caller.issued, &split.sticky_cookie) {
+        let secure = if exchange.scheme() == "https" { "; Secure" } else { "" };
+        let cookie = format!("{name}={identity}; HttpOnly; SameSite=Lax; Path=/{secure}");
+        if let Ok(cookie) = HeaderValue::try_from(cookie) {
+            parts.headers.append(header::SET_COOKIE, cookie);
+            keep_from_caches(&mut parts.headers);
+        }
+    }
+    if let Some(call) = &mut exchange.call {
+        call.head(parts.status, &parts.headers);
+    }
+    if let Some(upload) = &exchange.prepared.upload {
+        upload.answered.set(true);
+    }
+    let source = settle(exchange, body, parts.status.as_u16());
+    Ok(Response::from_parts(parts, source))
+}
+
+/// A shared cache must not give one caller's cookie to others: unless it may not keep the answer at all, it is to ask again
+/// before it uses the stored field (RFC 9111 §5.2.2.4).
+fn keep_from_caches(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes).collect();
+    let keeps = [&b"no-store"[..], b"private", b"no-cache", NO_CACHED_COOKIE.as_bytes()];
+    let kept = |directive: &[u8]| keeps.iter().any(|known| directive.trim_ascii().eq_ignore_ascii_case(known));
+    let mut quoted = false;
+    let separates = |byte: &u8| {
+        quoted ^= *byte == b'"';
+        *byte == b',' && !quoted
+    };
+    let joined = lines.join(&b", "[..]);
+    if joined.split(separates).any(kept) {
+        return;
+    }
+    let all = if joined.trim_ascii().is_empty() {
+        HeaderValue::from_static(NO_CACHED_COOKIE)
+    } else {
+        let all = [&joined[..], b", ", NO_CACHED_COOKIE.as_bytes()].concat();
+        HeaderValue::from_bytes(&all).unwrap_or(HeaderValue::from_static(NO_CACHED_COOKIE))
+    };
+    headers.insert(header::CACHE_CONTROL, all);
+}
+
+/// A small body that has come already is taken whole, so that the upstream's connection is free again however slowly
+/// the client reads.
+fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> Source {
+    let length = body.size_hint().exact().unwrap_or(0);
+    // An HTTP/2 upstream can send a body where there must be none (RFC 9110 §6.4.1).
+    let bodiless = exchange.request.method == http::Method::HEAD || matches!(status, 204 | 304);
+    if bodiless && !body.is_end_stream() {
+        return Source::Own(None);
+    }
+    let uploads = exchange.prepared.upload.as_ref().is_some_and(|upload| !upload.ended.get());
+    if length == 0 || length > SMALL_BYTES_MAX || uploads {
+        return Source::Upstream(body, None);
+    }
+    let Poll::Ready(polled) = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) else {
+        return Source::Upstream(body, None);
+    };
+    match polled {
+        Some(Ok(frame)) if frame.data_ref().is_some_and(|data| data.len() as u64 == length) => {
+            if let Some(lease) = exchange.attempt.lease.take() {
+                lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
+            }
+            exchange.attempt.flight = None;
+            Source::Own(frame.into_data().ok())
+        }
+        some => Source::Upstream(body, Some(Box::new(some))),
+    }
+}
+
+/// Takes what the buffers of a body need that is not small.
+fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
+    let length = body.size_hint().exact();
+    let Some(held) = &mut exchange.request.held else { return Ok(()) };
+    if length.is_some_and(|length| length <= SMALL_BYTES_MAX) {
+        return Ok(());
+    }
+    let way = if matches!(exchange.attempt.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
+    let taken = held.add_body(way, length);
+    taken.map_err(|refusal| {
+        // The service has processed the request: the client is not invited to repeat it.
+        exchange.client.worker.meter().refuse(refusal);
+        Fault::AnswerMemory
+    })
+}
+
+/// `redirect`.
+pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response<Source> {
+    let request_id = exchange.request_id();
+    let location = redirect.to.location(&exchange.values(&request_id));
+    let mut response = Response::new(Source::Own(None));
+    *response.status_mut() = redirect.status;
+    response.headers_mut().insert(header::LOCATION, location);
+    local(exchange, response)
+}
+
+/// `respond`. To a gRPC call an error has gRPC's form.
+pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<Source> {
+    if let Some(call) = exchange.call.as_mut().filter(|_| respond.status.as_u16() >= 400) {
+        call.status = GrpcStatus::of_http(respond.status);
+        let mut response = Response::new(Source::Own(None));
+        grpc::trailers_only(response.headers_mut(), call.status, &respond.body);
+        return local(exchange, response);
+    }
+    let body = (!respond.body.is_empty()).then(|| respond.body.clone());
+    let mut response = Response::new(Source::Own(body));
+    *response.status_mut() = respond.status;
+    if !respond.body.is_empty() {
+        response.headers_mut().insert(header::CONTENT_TYPE, respond.content_type.clone());
+    }
+    local(exchange, response)
+}
+
+/// An answer made here takes the route's header edits too.
+fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<Source> {
+    let shared = std::rc::Rc::clone(&exchange.local);
+    let rules = &shared.snapshot.rules;
+    let request_id = exchange.request_id();
+    if let Some(route) = exchange.decided.route {
+        rules.route(route).response_headers.apply(response.headers_mut(), &exchange.values(&request_id));
+    }
+    exchange.ends(Ender::Done, "");
+    response
+}
+
+/// Sends the response: from here on the exchange lives in its body.
+pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> Response<ResponseBody> {
+    let (mut parts, source) = response.into_parts();
+    exchange.response.status = parts.status.as_u16();
+    let now = exchange.attempt.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
+    exchange.response.first_byte = Some(now.duration_since(exchange.request.began));
+    exchange.progress.stage = Stage::Body;
+    parts.version = Version::HTTP_11;
+    if matches!(source, Source::Own(_)) && is_unread(&exchange) {
+        // What is left of the request's body must never be read as the next request.
+        exchange.client.closing.set(true);
+    }
+    if exchange.request.version != Version::HTTP_2 && exchange.client.is_last() {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let idle = idle(&exchange);
+    let bodiless = exchange.request.method == http::Method::HEAD || matches!(exchange.response.status, 204 | 304);
+    let source = match source {
+        Source::Own(Some(body)) if bodiless => {
+            if exchange.request.method == http::Method::HEAD {
+                parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            }
+            Source::Own(None)
+        }
+        source @ (Source::Own(_) | Source::Upstream(..)) => source,
+    };
+    if exchange.request.trusted && exchange.request.survey.explain {
+        explain(&exchange, &mut parts.headers);
+    }
+    Response::from_parts(parts, ResponseBody::new(source, exchange, idle))
+}
+
+fn is_unread(exchange: &Exchange) -> bool {
+    exchange.request.version != Version::HTTP_2
+        && exchange.request.has_body
+        && exchange.prepared.upload.as_ref().is_none_or(|upload| !upload.ended.get())
+}
+
+fn idle(exchange: &Exchange) -> Option<Duration> {
+    let rules = &exchange.local.snapshot.rules;
+    exchange.decided.route.and_then(|route| rules.route(route).timeouts.idle)
+}
+
+/// One line that says why this variant answered, for a trusted peer that asked with `x-pointsman-explain: 1`.
+fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
+    let Some(chosen) = exchange.decided.chosen else { return };
+    let reason = crate::telemetry::ReasonLabel::of(chosen.reason(), chosen.fallback);
+    let bucket = chosen.decision.bucket.map_or_else(|| "none".to_owned(), |bucket| bucket.number().to_string());
+    let line = format!(
+        "route={}; variant={}; reason={}; bucket={bucket}; counted={}; generation={}",
+        exchange.route_name().unwrap_or("none"),
+        exchange.variant_name().unwrap_or("none"),
+        crate::telemetry::ReasonLabel::name(reason.index()),
+        chosen.counted(),
+        exchange.local.snapshot.generation,
+    );
+    if let Ok(line) = HeaderValue::try_from(line) {
+        headers.insert(EXPLAIN, line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_cache_keeps_no_cookie() {
+        let own = NO_CACHED_COOKIE;
+        for (lines, expected) in [
+            (&[][..], own.to_owned()),
+            (&[""], own.to_owned()),
+            (&["public, max-age=60"], format!("public, max-age=60, {own}")),
+            (&["public", "s-maxage=60"], format!("public, s-maxage=60, {own}")),
+            (&["no-cache=\"x-a\""], format!("no-cache=\"x-a\", {own}")),
+            (&["private=\"x-a, no-store, x-b\""], format!("private=\"x-a, no-store, x-b\", {own}")),
+            (&["max-age=60, Private"], "max-age=60, Private".to_owned()),
+            (&["no-store"], "no-store".to_owned()),
+            (&["No-Cache ,max-age=1"], "No-Cache ,max-age=1".to_owned()),
+            (&["public, no-cache=\"Set-Cookie\""], "public, no-cache=\"Set-Cookie\"".to_owned()),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CACHE_CONTROL, HeaderValue::from_static(line));
+            }
+            keep_from_caches(&mut headers);
+            let all: Vec<_> = headers.get_all(header::CACHE_CONTROL).iter().collect();
+            assert_eq!(all, [expected.as_str()], "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Begin: what is known of an exchange before anything is asked of it.
+
+use std::rc::Rc;
+
+use http::Method;
+
+use super::caller::CallerIdentity;
+use super::exchange::{
+    Decided, Exchange, Host, Mirror, Prepared, Progress, Received, SentResponse, Stage, UpstreamAttempt,
+};
+use super::http_proxy::HttpProxy;
+use super::upgrade_state::Upgrade;
+use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::incoming::IncomingRequest;
+use crate::proxy::wire::field_map::Fields;
+use crate::proxy::wire::fields::Survey;
+use crate::proxy::wire::grpc::Call;
+use crate::proxy::worker::trace_context::{TRACEPARENT, TraceContext};
+use crate::telemetry::Ender;
+
+/// Begins an exchange.
+pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &IncomingRequest) -> Box<Exchange> {
+    let worker = &client.worker;
+    client.begin_request();
+    worker.meter().requests_begun.inc();
+    let headers = request.fields();
+    let survey = Survey::of(headers);
+    let began = worker.clock.now();
+    let reader = client.reader.borrow().clone();
+    client.take(reader.as_ref().map_or(&client.slot, |reader| &reader.slot));
+    let local = proxy.local();
+    let trace = local.snapshot.rules.traces.as_ref();
+    let trace = trace.map(|_| Box::new(TraceContext::new(headers, &mut worker.random.borrow_mut())));
+    let trace_id = match &trace {
+        Some(trace) => Some(trace.text()),
+        None if survey.traced => trace_id(headers),
+        None => None,
+    };
+    let call = (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(headers, began)));
+    let received = Received {
+        began,
+        began_wall: worker.wall_at(began),
+        method: request.method().clone(),
+        version: request.version(),
+        uri: request.uri().clone(),
+        host: Host::default(),
+        normal_path: None,
+        client_ip: client.peer.ip(),
+        trusted: false,
+        forwarded_scheme: None,
+        request_id: None,
+        trace_id,
+        survey,
+        has_body: request.has_body(),
+        reader,
+        held: None,
+    };
+    Box::new(Exchange {
+        local,
+        progress: Progress { stage: Stage::Read, ender: Ender::Done, detail: "", ended_in: Stage::Read },
+        call,
+        trace,
+        request: received,
+        caller: CallerIdentity::default(),
+        decided: Decided::default(),
+        upgrade: Upgrade::default(),
+        mirror: Mirror::default(),
+        prepared: Prepared::default(),
+        attempt: UpstreamAttempt::default(),
+        response: SentResponse::default(),
+        client,
+        proxy,
+    })
+}
+
+/// The trace id of a W3C `traceparent`: version, 32 hex digits, span, flags.
+fn trace_id(fields: &impl Fields) -> Option<Box<str>> {
+    let text = fields.first(&TRACEPARENT)?.to_str().ok()?;
+    let id = text.get(3..35)?;
+    let fine = text.as_bytes().get(35) == Some(&b'-') && id.bytes().all(|b| b.is_ascii_hexdigit());
+    (fine && id.bytes().any(|b| b != b'0')).then(|| id.into())
+}

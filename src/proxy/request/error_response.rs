@@ -1,0 +1,97 @@
+//! The answer to an exchange that went wrong: a status, `Proxy-Status` (RFC 9209), the request's id and a short body, or
+//! the status of a gRPC call. It says nothing of what is behind the proxy.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, Version};
+
+use super::exchange::Exchange;
+use super::forwarding::REQUEST_ID;
+use super::response_body::Source;
+use crate::proxy::wire::fault::{Advice, Facts, Fault};
+use crate::proxy::wire::grpc;
+use crate::telemetry::Refusal;
+
+/// `Proxy-Status`.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The answer to an exchange that went wrong.
+pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<Source> {
+    if let Fault::Refused(refusal) = fault {
+        exchange.client.worker.meter().refuse(refusal);
+    }
+    let facts = fault.facts();
+    exchange.ends(facts.ender, facts.detail);
+    if exchange.request.version != Version::HTTP_2 && facts.advice == Advice::Close {
+        exchange.client.closing.set(true);
+    }
+    let id = exchange.request_id();
+    let mut response = match &mut exchange.call {
+        Some(call) => {
+            call.status = facts.grpc;
+            let mut response = Response::new(Source::Own(None));
+            grpc::trailers_only(response.headers_mut(), call.status, facts.message.as_bytes());
+            response
+        }
+        None => plain(&facts, &id, exchange.request.survey.json),
+    };
+    let headers = response.headers_mut();
+    edit(exchange, headers, &id);
+    headers.insert(REQUEST_ID, id);
+    let details = format!("pointsman; error={}; details=\"{}\"", facts.proxy_error, facts.detail);
+    insert(headers, PROXY_STATUS, &details);
+    if facts.advice == Advice::RetryAfter {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if fault == Fault::Refused(Refusal::Method) {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        headers.insert(header::ALLOW, allowed);
+    }
+    if matches!(fault, Fault::Refused(Refusal::Memory | Refusal::MemoryPerIp))
+        && exchange.request.version == Version::HTTP_2
+    {
+        // A body would be kept here for as long as the client opens no window for it.
+        *response.body_mut() = Source::Own(None);
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
+    response
+}
+
+/// The route's edits hold on errors too. What describes the error itself stays.
+fn edit(exchange: &Exchange, headers: &mut HeaderMap, id: &HeaderValue) {
+    let Some(route) = exchange.decided.route else { return };
+    let edits = &exchange.local.snapshot.rules.route(route).response_headers;
+    if edits.is_empty() {
+        return;
+    }
+    let own = headers.clone();
+    edits.apply(headers, &exchange.values(id));
+    for (name, value) in &own {
+        headers.insert(name, value.clone());
+    }
+}
+
+fn plain(facts: &Facts, id: &HeaderValue, json: bool) -> Response<Source> {
+    let (status, id) = (facts.status, id.to_str().unwrap_or(""));
+    let (kind, body) = if json {
+        let body = serde_json::json!({
+            "status": status.as_u16(), "error": facts.detail, "message": facts.message, "request_id": id,
+        });
+        ("application/json", format!("{body}\n"))
+    } else {
+        let reason = status.canonical_reason().unwrap_or("Error");
+        let body = format!("{} {reason}\n{}\nRequest id: {id}\n", status.as_u16(), facts.message);
+        ("text/plain; charset=utf-8", body)
+    };
+    let mut response = Response::new(Source::Own(Some(Bytes::from(body))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}

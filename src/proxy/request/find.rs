@@ -1,0 +1,28 @@
+//! Find: the route that matches a request, by the rules of the `route` room; and before that the listener's redirect.
+
+use http::request::Parts;
+
+use super::exchange::Exchange;
+use crate::proxy::wire::fault::Fault;
+use crate::route::{Lookup, Redirect};
+use crate::telemetry::Refusal;
+
+/// Where the listener redirects a request that did not come by `https`. A trusted proxy may have taken it by `https`.
+pub(super) fn https_redirect(exchange: &Exchange) -> Result<Option<Redirect>, Fault> {
+    let Some(redirect) = &exchange.client.listener.spec.redirect else { return Ok(None) };
+    if exchange.scheme() == "https" {
+        return Ok(None);
+    }
+    if exchange.request.host.normal().is_empty() {
+        return Err(Fault::Refused(Refusal::BadHost));
+    }
+    Ok(Some(redirect.clone()))
+}
+
+/// Finds the route of a request.
+pub(crate) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fault> {
+    let rules = &exchange.local.snapshot.rules;
+    let found = rules.index.find(&rules.routes, &exchange.head(parts));
+    exchange.decided.route = found.map(|found| found.route);
+    found.ok_or(Fault::Refused(Refusal::NoRoute))
+}

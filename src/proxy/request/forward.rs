@@ -1,0 +1,292 @@
+//! Forward: to one of the upstream's endpoints and back with the head of its answer.
+//!
+//! A request is sent once. When that fails, `retry.rs` decides whether it is sent again. Which endpoint it is sent to, and
+//! where it goes when that cannot be connected to, is up to `reach.rs`.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::uri::Scheme;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::exchange::{Chosen, Exchange, Prepared, Stage};
+use super::open_streams::{Carrier, unless_killed};
+use super::patience::Patience;
+use super::reach::Reach;
+use super::trace;
+use crate::proxy::body::replay::Again;
+use crate::proxy::body::request_body::RequestBody;
+use crate::proxy::body::upload::UploadFault;
+use crate::proxy::upstream::h2_peer::H2PeerState;
+use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked};
+use crate::proxy::upstream::lease::Lease;
+use crate::proxy::upstream::pool::UpstreamPool;
+use crate::proxy::upstream::side::Side;
+use crate::proxy::upstream::upgrade_request::{Asked, is_agreed};
+use crate::proxy::upstream::upstream_tls;
+use crate::proxy::wire::fault::Fault;
+use crate::proxy::wire::fields::{is_ambiguous_response, is_too_large};
+use crate::proxy::worker::sending::Sending;
+use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
+use crate::route::{Protocol, Route, UpstreamLimits};
+use crate::telemetry::StatusClass;
+
+/// Sends a request and gives the answer's head; its body follows as it is pulled.
+pub(super) async fn forward(
+    exchange: &mut Exchange,
+    mut request: Request<RequestBody>,
+    (route, chosen): (&Route, Chosen),
+) -> Result<Response<Incoming>, Fault> {
+    let worker = Rc::clone(&exchange.client.worker);
+    exchange.progress.stage = Stage::Connect;
+    let reach = Reach::new(exchange, &mut request, chosen)?;
+    // Nothing was awaited since the request's head: the whole bound is left.
+    let mut patience = Patience::new(exchange, route.timeouts.request);
+    let open = exchange.open_stream(|| Carrier::Asks);
+    let sent = patience.bound(pin!(unless_killed(open, pin!(send(exchange, reach, request))))).await;
+    // It may be another one than the request set out for.
+    let upstream =
+        Rc::clone(exchange.proxy.upstream(&exchange.local, exchange.decided.chosen.unwrap_or(chosen).upstream));
+    let meter = upstream.meter(worker.index);
+    let result = sent.unwrap_or_else(Err).map_err(|fault| blame(&exchange.prepared, fault));
+    match &result {
+        Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
+        Err(fault) => {
+            meter.requests[StatusClass::None as usize].inc();
+            if exchange.progress.stage == Stage::Connect
+                && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
+                && let Some(flight) = &exchange.attempt.flight
+            {
+                flight.came_to_no_connection(Fault::ConnectTimeout);
+            }
+            let facts = fault.facts();
+            if facts.upstream_failed {
+                meter.failures.inc();
+            }
+            exchange.leave();
+            exchange.attempt.flight = None;
+            trace::ends(exchange, facts.detail);
+            if let (Some(primary), Some(failure)) = (&exchange.mirror.compared, facts.failure) {
+                primary.failed(failure, worker.clock.now().duration_since(exchange.request.began));
+            }
+        }
+    }
+    result
+}
+
+/// A broken upload is the client's doing, whatever it looked like from the upstream's side.
+fn blame(sent: &Prepared, fault: Fault) -> Fault {
+    match sent.upload.as_ref().and_then(|upload| upload.failed.get()) {
+        Some(UploadFault::Refused(refusal)) => Fault::Refused(refusal),
+        Some(UploadFault::Gone) => Fault::ClientGone,
+        None => fault,
+    }
+}
+
+/// Sends a request, and again as the rule of retries decides.
+async fn send(
+    exchange: &mut Exchange,
+    mut reach: Reach,
+    mut request: Request<RequestBody>,
+) -> Result<Response<Incoming>, Fault> {
+    let idempotent = retry::is_idempotent(request.method());
+    let worker = Rc::clone(&exchange.client.worker);
+    let mut declined: Option<Rc<H2PeerState>> = None;
+    loop {
+        let (lease, reused) = reach.connect(exchange, &mut request, declined.as_ref()).await?;
+        let asked = exchange.upgrade.requested();
+        let again = keep((&mut request, asked), (&lease, reach.pool().protocol()), reused && idempotent)?;
+        let said = lease.said();
+        if let Some(asked) = asked {
+            asked.may_go(said.as_ref().map(|said| said.connects()))?;
+        }
+        announce(exchange, &lease, &request);
+        exchange.progress.stage = Stage::Head;
+        let asked = if reused { exchange.request.began } else { worker.clock.now() };
+        exchange.attempt.lease = Some(lease);
+        let mut failure = match attempt(exchange, request).await {
+            Ok(mut response) => {
+                if let Some(again) = again {
+                    again.forget();
+                }
+                receive(exchange, &reach.upstream, &response, asked)?;
+                let requested = exchange.upgrade.requested();
+                if is_agreed(requested, &response)? {
+                    let side = Box::pin(Side::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
+                    exchange.upgrade.switch(side);
+                }
+                return Ok(response);
+            }
+            Err(failure) => failure,
+        };
+        end_attempt(exchange, &reach, failure.fault)?;
+        let resendable = again.as_ref().map_or(Resendable::No, Again::resendable);
+        let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
+        let next = retry::next(failed, reach.tries(declined.as_ref()));
+        if failure.reached == Reached::Unprocessed {
+            declined = declined.or(said);
+        }
+        request = failure.resent(again, next)?;
+        reach.follow(exchange, &mut request, next, failure.fault)?;
+    }
+}
+
+/// An attempt has failed: its connection goes.
+fn end_attempt(exchange: &mut Exchange, reach: &Reach, fault: Fault) -> Result<(), Fault> {
+    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_refusal()) {
+        upstream_tls::note_refusal(&exchange.client.worker, (&reach.upstream, &reach.endpoint));
+        return Err(Fault::TlsAlert);
+    }
+    trace::ends(exchange, fault.detail());
+    Ok(())
+}
+
+/// Reads the head of an answer to what was `asked` for then.
+#[inline]
+fn receive(
+    exchange: &mut Exchange,
+    upstream: &UpstreamPool,
+    response: &Response<Incoming>,
+    asked: Instant,
+) -> Result<(), Fault> {
+    let took = head_has_come(exchange, asked, response.status());
+    upstream.meter(exchange.client.worker.index).latency.record(took);
+    inspect(response, &upstream.upstream.limits)
+}
+
+/// Notes that an answer's head has come, and how long that took since it was asked for.
+fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) -> Duration {
+    let now = exchange.client.worker.clock.now();
+    let took = now.duration_since(asked);
+    exchange.attempt.head_at = Some(now);
+    exchange.attempt.latency = Some(took);
+    if let Some(held) = &mut exchange.request.held {
+        held.forget_head();
+    }
+    if let Some(upload) = &exchange.prepared.upload {
+        upload.head_has_come();
+    }
+    if let Some(trace) = &mut exchange.trace {
+        trace.answered(status.as_u16());
+    }
+    took
+}
+
+/// Keeps what it takes to send a request again, if that can come to pass: on a stream, which the other side can refuse
+/// unprocessed, or because it may be repeated.
+fn keep(
+    (request, asked): (&mut Request<RequestBody>, Option<&Asked>),
+    (lease, protocol): (&Lease, Protocol),
+    repeatable: bool,
+) -> Result<Option<Again>, Fault> {
+    match lease {
+        Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
+        Lease::Stream(_) => for_h2(request, Scheme::HTTP),
+        Lease::Whole { .. } if request.version() == Version::HTTP_2 => for_h1(request, asked)?,
+        Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
+        Lease::Whole { .. } => return Ok(None),
+    }
+    Ok(Some(Again::of(request)))
+}
+
+/// What one try came to.
+struct Failure {
+    fault: Fault,
+    /// The request, when nothing of it was written.
+    unsent: Option<Request<RequestBody>>,
+    reached: Reached,
+}
+
+impl Failure {
+    fn of(error: &hyper::Error, unsent: Option<Request<RequestBody>>) -> Self {
+        let garbage = error.is_parse() || error.is_parse_status() || error.is_parse_too_large();
+        let read = if garbage { Fault::UpstreamProtocol } else { Fault::UpstreamReset };
+        let fault = if error.is_parse_too_large() { Fault::UpstreamHeaders } else { read };
+        let reached = match &unsent {
+            Some(_) => Reached::Unsent,
+            None if is_unprocessed(error) => Reached::Unprocessed,
+            None if garbage => Reached::Answered,
+            None if error.is_user() => Reached::Aborted,
+            None => Reached::Unanswered,
+        };
+        Self { fault, unsent, reached }
+    }
+
+    /// The request as it is sent again.
+    ///
+    /// # Errors
+    /// The fault, when it is not.
+    fn resent(&mut self, again: Option<Again>, next: Retry) -> Result<Request<RequestBody>, Fault> {
+        if next == Retry::GiveUp {
+            return Err(self.fault);
+        }
+        self.unsent.take().or_else(|| again.map(Again::request)).ok_or(self.fault)
+    }
+}
+
+/// Whether the other side has said that it did nothing of a stream: it refused it (RFC 9113 §8.7), or it left the
+/// connection and named an earlier one as the last that it has looked at (§6.8), which is when h2 tells a stream of it.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (refused || cause.is_go_away())
+    })
+}
+
+/// Tells the byte stream of an HTTP/1.1 connection what it will carry.
+fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
+    let Lease::Whole { connection, .. } = lease else { return };
+    connection.hints.asked.set(exchange.upgrade.requested().is_some());
+    connection.hints.begin(request);
+    if let Some(upload) = exchange.prepared.upload.as_ref().filter(|_| is_chunked(request)) {
+        upload.trail(&connection.hints.trailing);
+    }
+    if exchange.request.version == Version::HTTP_11 {
+        connection.hints.go_to(&exchange.client.early);
+    }
+}
+
+async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Result<Response<Incoming>, Failure> {
+    match &mut exchange.attempt.lease {
+        Some(Lease::Whole { connection, .. }) => {
+            connection.sender.try_send_request(request).await.map_err(|mut error| {
+                let unsent = error.take_message();
+                let mut failure = Failure::of(error.error(), unsent);
+                if connection.hints.is_broken() {
+                    failure.fault = Fault::UpstreamProtocol;
+                }
+                // Of an answer that has begun no other one is a repetition: the client may have seen a part of it.
+                if failure.reached == Reached::Unanswered && connection.hints.is_answered() {
+                    failure.reached = Reached::Answered;
+                }
+                let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.hints.speaks_tls();
+                if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
+            })
+        }
+        Some(Lease::Stream(stream)) => {
+            if let Some(upload) = &exchange.prepared.upload {
+                upload.send(Sending::new(&exchange.client.worker.last_begun));
+            }
+            stream.sender.try_send_request(request).await.map_err(|mut error| {
+                let unsent = error.take_message();
+                Failure::of(error.error(), unsent)
+            })
+        }
+        None => Err(Failure { fault: Fault::UpstreamReset, unsent: None, reached: Reached::Unanswered }),
+    }
+}
+
+/// An answer that can be read in two ways is none, and none is one over HTTP/2 whose head is too large: over HTTP/1.1
+/// such a head is not read.
+fn inspect(response: &Response<Incoming>, limits: &UpstreamLimits) -> Result<(), Fault> {
+    let http2 = response.version() == Version::HTTP_2;
+    if http2 && is_too_large(response.headers(), limits) {
+        return Err(Fault::UpstreamHeaders);
+    }
+    let odd = response.status().as_u16() >= 600;
+    let ambiguous = is_ambiguous_response(response.version(), response.headers());
+    if odd || ambiguous { Err(Fault::UpstreamProtocol) } else { Ok(()) }
+}

@@ -1,0 +1,104 @@
+//! Forwarding fields: what an upstream reads of where a request comes from. `X-Forwarded-*` and `Forwarded` continue what a
+//! trusted peer says, and are overwritten for all others; `Via` and `X-Request-Id` are added.
+
+use http::Version;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::exchange::Exchange;
+use crate::route::LastHop;
+
+/// `X-Request-Id`.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// Fields that every forwarded request gets.
+const FIELDS_ADDED: usize = 8;
+const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 pointsman");
+const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
+
+/// Adds the fields.
+pub(crate) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
+    let request_id = exchange.request_id();
+    headers.reserve(FIELDS_ADDED);
+    if exchange.request.trusted && exchange.request.survey.told {
+        continued(exchange, headers);
+    } else {
+        begun(exchange, headers);
+    }
+    let client = &exchange.client;
+    if let Some(identity) = client.secured.get().and_then(|secured| secured.identity.as_ref()) {
+        headers.insert(FORWARDED_CLIENT_CERT, identity.forwarded.clone());
+    }
+    headers.append(header::VIA, if exchange.request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 });
+    headers.insert(REQUEST_ID, request_id);
+}
+
+/// Who connects is the client.
+fn begun(exchange: &Exchange, headers: &mut HeaderMap) {
+    let client = &exchange.client;
+    headers.insert(FORWARDED_FOR, client.peer_text.clone());
+    headers.insert(header::FORWARDED, element(exchange));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
+    headers.insert(FORWARDED_PORT, client.local_port.clone());
+    if let Some(host) = &exchange.request.host.value {
+        headers.insert(FORWARDED_HOST, host.clone());
+    }
+}
+
+/// A trusted peer speaks for the client.
+fn continued(exchange: &Exchange, headers: &mut HeaderMap) {
+    let (client, identity) = (&exchange.client, &exchange.local.snapshot.rules.identity);
+    let passed = identity.pass_on(headers, last_hop(exchange));
+    let fields = [
+        (FORWARDED_FOR, HeaderValue::try_from(passed.x_for).ok()),
+        (header::FORWARDED, HeaderValue::try_from(passed.forwarded).ok()),
+        (FORWARDED_PROTO, Some(HeaderValue::from_static(passed.proto))),
+        (FORWARDED_HOST, passed.host.and_then(|host| HeaderValue::try_from(host).ok())),
+        (
+            FORWARDED_PORT,
+            Some(if passed.port == client.local().port() {
+                client.local_port.clone()
+            } else {
+                HeaderValue::from(passed.port)
+            }),
+        ),
+    ];
+    for (name, value) in fields {
+        match value {
+            Some(value) => headers.insert(name, value),
+            None => headers.remove(name),
+        };
+    }
+}
+
+fn last_hop(exchange: &Exchange) -> LastHop<'_> {
+    let client = &exchange.client;
+    LastHop {
+        peer: client.peer.ip(),
+        host: exchange.request.host.value.as_ref().and_then(|host| host.to_str().ok()),
+        scheme: client.scheme(),
+        port: client.local().port(),
+    }
+}
+
+/// Our element of `Forwarded` (RFC 7239), made anew only when the host differs from the last request's.
+fn element(exchange: &Exchange) -> HeaderValue {
+    let (client, host) = (&exchange.client, exchange.request.host.value.as_ref());
+    let known = client.forwarded.borrow();
+    if let Some((for_host, value)) = &*known
+        && Some(for_host) == host
+    {
+        return value.clone();
+    }
+    drop(known);
+    let value = HeaderValue::try_from(last_hop(exchange).element())
+        .unwrap_or(HeaderValue::from_static("for=unknown;proto=http"));
+    // A copy: the given one is a piece of the buffer that the head was read into, and would keep all of it.
+    if let Some(host) = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok()) {
+        *client.forwarded.borrow_mut() = Some((host, value.clone()));
+    }
+    value
+}

@@ -1,0 +1,97 @@
+//! Identify: who the caller is. Tokens are verified and countries looked up only where the route needs them, at most once;
+//! tenant, user and the identity of the sticky cookie are read from the head and from these facts.
+
+use std::rc::Rc;
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use super::caller::{CallerIdentity, Identified};
+use super::exchange::Exchange;
+use crate::route::{Claims, Country, Facts, Needs, Split, TokenFault, cookie};
+
+/// What was looked up about a caller: owns what [`Facts`] borrows.
+#[derive(Default)]
+pub(crate) struct CallerFacts {
+    claims: Option<Rc<Claims>>,
+    country: Option<Country>,
+    /// Why the token was rejected.
+    token: Option<TokenFault>,
+}
+
+impl CallerFacts {
+    /// For the decision a rejected token is no token.
+    fn facts(&self) -> Facts<'_> {
+        Facts { claims: self.claims.as_deref(), country: self.country, fault: None }
+    }
+}
+
+/// Looks up what the request's route needs to know. A token that is rejected is counted.
+pub(crate) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
+    let needs = exchange.decided.route.map(|route| exchange.local.needs(route)).unwrap_or_default();
+    if needs == Needs::default() {
+        return CallerFacts::default();
+    }
+    let mut facts = CallerFacts::default();
+    if needs.claims {
+        match claims(exchange, headers) {
+            Ok(claims) => facts.claims = claims,
+            Err(fault) => facts.token = Some(fault),
+        }
+    }
+    if needs.country {
+        facts.country = exchange.local.snapshot.witnesses.country(exchange.request.client_ip);
+    }
+    facts
+}
+
+fn claims(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Rc<Claims>>, TokenFault> {
+    let Some(tokens) = &exchange.local.snapshot.witnesses.tokens else { return Ok(None) };
+    let worker = &exchange.client.worker;
+    let verified = match tokens.find(headers) {
+        Ok(None) => return Ok(None),
+        Ok(Some(token)) => worker.tokens.borrow_mut().verify(tokens, token, exchange.request.began_wall),
+        Err(fault) => Err(fault),
+    };
+    let meter = worker.meter();
+    match &verified {
+        Ok(_) => meter.jwt_verified.inc(),
+        Err(fault) => meter.jwt_rejected[*fault as usize].inc(),
+    }
+    verified.map(Some)
+}
+
+/// Identifies the caller of a request that is forwarded. A caller without a sticky key is issued an identity, where the
+/// route has a sticky cookie.
+pub(super) fn identify<'a>(
+    exchange: &'a Exchange,
+    parts: &'a Parts,
+    facts: &'a CallerFacts,
+    split: &Split,
+) -> Identified<'a> {
+    let head = exchange.head(parts);
+    let identity = &exchange.local.snapshot.rules.identity;
+    let mut caller = identity.caller(exchange.client.peer.ip(), &head, facts.facts());
+    caller.client_ip = exchange.request.client_ip;
+    let cookie = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+    let lacks = cookie.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none();
+    let issued = lacks.then(new_identity);
+    Identified { head, caller, cookie, issued, token: facts.token }
+}
+
+/// Identifies the caller of a request that is answered here: only its tenant matters, which is logged and stands in
+/// templates.
+pub(crate) fn tenant(exchange: &Exchange, parts: &Parts) -> CallerIdentity {
+    let identity = &exchange.local.snapshot.rules.identity;
+    if identity.tenant.is_empty() {
+        return CallerIdentity::default();
+    }
+    let facts = look_up(exchange, &parts.headers);
+    let caller = identity.caller(exchange.client.peer.ip(), &exchange.head(parts), facts.facts());
+    CallerIdentity { tenant: caller.tenant.map(|tenant| Box::from(&*tenant)), issued: None, token: facts.token }
+}
+
+/// A random identity for a caller that has none: it cannot be guessed.
+fn new_identity() -> Box<str> {
+    uuid::Uuid::new_v4().simple().to_string().into()
+}

@@ -1,0 +1,156 @@
+//! Prepare: the request as the upstream will read it.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Uri, Version, request};
+use http_body::Body;
+
+use super::exchange::Exchange;
+use super::forwarding;
+use crate::proxy::body::request_body::{BodyBounds, ClientBody, RequestBody};
+use crate::proxy::body::upload::Upload;
+use crate::proxy::wire::fault::Fault;
+use crate::proxy::wire::fields::{strip_aliases, strip_hop_by_hop};
+use crate::proxy::wire::raw_query::RawQuery;
+use crate::proxy::worker::budget::BodyAhead;
+use crate::route::{Route, Split};
+use crate::telemetry::Refusal;
+
+const NO_BYTES: HeaderValue = HeaderValue::from_static("0");
+
+/// Makes the upstream's request of the client's.
+pub(super) fn prepare(
+    exchange: &mut Exchange,
+    (parts, body): (&mut request::Parts, hyper::body::Incoming),
+    (route, split): (&Route, &Split),
+    matched: usize,
+) -> Result<RequestBody, Fault> {
+    if exchange.request.survey.hop_by_hop {
+        strip_hop_by_hop(&mut parts.headers);
+    }
+    let body = take_body(exchange, &mut parts.headers, body, route)?;
+    if matches!(body, RequestBody::Empty) && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        // Some servers take nothing of these methods without a length (RFC 9110 §8.6).
+        parts.headers.insert(header::CONTENT_LENGTH, NO_BYTES);
+    }
+    let h2 = parts.version == Version::HTTP_2;
+    if h2 {
+        join_cookies(&mut parts.headers);
+    }
+    forwarding::add(exchange, &mut parts.headers);
+    let host = split.rewrite.host.clone().or_else(|| exchange.request.host.value.clone());
+    if let Some(host) = &host {
+        parts.headers.insert(header::HOST, host.clone());
+    }
+    if !route.request_headers.is_empty() {
+        edit(exchange, route, &mut parts.headers);
+    }
+    if let Some(asked) = exchange.upgrade.requested() {
+        asked.dress(&mut parts.headers);
+        // What is sent through the tunnel is sent ahead too.
+        exchange.prepared.ahead = ahead(exchange, None)?;
+    }
+    parts.uri = target(exchange, split, matched)?;
+    parts.version = Version::HTTP_11;
+    let query = parts.extensions.remove::<RawQuery>();
+    parts.extensions.clear();
+    if let Some(query) = query {
+        parts.extensions.insert(query);
+    }
+    Ok(body)
+}
+
+fn take_body(
+    exchange: &mut Exchange,
+    headers: &mut HeaderMap,
+    body: hyper::body::Incoming,
+    route: &Route,
+) -> Result<RequestBody, Fault> {
+    if body.is_end_stream() {
+        return Ok(RequestBody::Empty);
+    }
+    let (length, bytes_max) = (body.size_hint().exact(), route.limits.body_bytes);
+    if bytes_max.is_some_and(|max| length.is_some_and(|length| length > max)) {
+        return Err(Fault::Refused(Refusal::BodyTooLarge));
+    }
+    match length {
+        Some(length) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        // Said outright, since a client of HTTP/1.1 would else drop the body of a GET or HEAD.
+        None => {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+    let room = exchange.request.held.as_ref().map(|held| held.upload(length)).transpose().map_err(Fault::Refused)?;
+    let upload = Upload::new(ahead(exchange, length)?, room);
+    exchange.prepared.upload = Some(Rc::clone(&upload));
+    let (client, version) = (Rc::clone(&exchange.client), exchange.request.version);
+    let body = ClientBody::new(body, client, upload, version, bounds(exchange, route));
+    Ok(RequestBody::Client(Box::new(body)))
+}
+
+/// The messages of a call come when there is something to say: it may be as idle as the route allows.
+fn bounds(exchange: &Exchange, route: &Route) -> BodyBounds {
+    let limits = &exchange.client.listener.spec.limits;
+    let (stall, rate) = match &exchange.call {
+        Some(_) => (route.timeouts.idle, 0),
+        None => (Some(limits.stall_timeout), u64::from(limits.body_rate)),
+    };
+    BodyBounds { bytes_max: route.limits.body_bytes, stall, rate }
+}
+
+/// Takes what a client may send before it is read.
+fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyAhead>, Fault> {
+    if exchange.request.version != Version::HTTP_2 {
+        return Ok(None);
+    }
+    exchange.client.ahead().take(length).map(Some).map_err(Fault::Refused)
+}
+
+/// HTTP/2 may split cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
+    let edits = &route.request_headers;
+    if exchange.request.survey.underscore {
+        let aliases = strip_aliases(headers, |meant| edits.names(meant));
+        exchange.client.worker.meter().alias_headers_dropped.add(aliases);
+    }
+    let request_id = exchange.request_id();
+    edits.apply(headers, &exchange.values(&request_id));
+}
+
+/// What was admitted is fit to be forwarded: what is not was made of it by a rewrite.
+const UNFIT: Fault = Fault::Refused(Refusal::Internal);
+
+/// The target in origin-form: what was matched is what is forwarded.
+fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
+    let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
+    let given = exchange.request.uri.path_and_query();
+    let unchanged = exchange.request.normal_path.is_none() && matches!(path, Cow::Borrowed(_));
+    let path_and_query = match (given, exchange.request.uri.query()) {
+        (Some(given), _) if unchanged => given.clone(),
+        (_, Some(query)) => parse(&format!("{path}?{query}"))?,
+        (_, None) => parse(&path)?,
+    };
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(path_and_query);
+    Uri::from_parts(parts).map_err(|_| UNFIT)
+}
+
+fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
+    path_and_query.parse().map_err(|_| UNFIT)
+}

@@ -1,0 +1,208 @@
+//! Traces: the spans that a request leaves in the context that it brings or begins (`trace_context.rs`).
+//!
+//! A context is continued whoever sends it: it only names what belongs together. Whether spans are left is believed from
+//! trusted peers; for all others the share in `[traces]` decides by the trace's id. Without `[traces]` nothing of this
+//! exists, and `traceparent` passes untouched.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http::Version;
+use http::header::HeaderMap;
+
+use super::exchange::Exchange;
+use crate::proxy::mirror::copy_span::{CopyKind, CopySpan};
+use crate::proxy::wire::fields::Peer;
+use crate::proxy::worker::trace_context::{Attempt, OTHER_METHOD, TraceContext, known_method};
+use crate::route::{PathPattern, UpstreamId};
+use crate::telemetry::{Ender, ReasonLabel, Span, SpanKind, SpanStatus};
+
+/// The last attempt got no answer, for this reason.
+pub(crate) fn ends(exchange: &mut Exchange, detail: &'static str) {
+    if let Some(trace) = &mut exchange.trace {
+        trace.ends(exchange.client.worker.clock.now(), detail);
+    }
+}
+
+/// Begins an attempt: the upstream sees its span as the parent.
+pub(crate) fn attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
+    let Some(span) = name_span(exchange, headers) else { return };
+    let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.attempt.endpoint);
+    let upstream = exchange.decided.chosen.map(|chosen| chosen.upstream);
+    if let Some(trace) = &mut exchange.trace {
+        trace.attempts.push(Attempt { span, began, ended: None, upstream, endpoint, status: 0, error: "" });
+    }
+}
+
+/// Begins a copy: whoever gets it sees its span as the parent.
+pub(crate) fn copy(exchange: &mut Exchange, headers: &mut HeaderMap, kind: CopyKind) -> Option<Box<CopySpan>> {
+    let id = name_span(exchange, headers)?;
+    let trace = exchange.trace.as_ref()?;
+    Some(Box::new(CopySpan::new(trace, id, kind)))
+}
+
+/// Names a new span of the trace as the parent of what the upstream does. Gives it if it is to be left.
+fn name_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
+    let export = exchange.local.snapshot.rules.traces.as_ref()?;
+    let peer = peer(exchange);
+    let trace = exchange.trace.as_mut()?;
+    let sampled = trace.is_sampled(export, peer);
+    let span = exchange.client.worker.random.borrow_mut().u64(1..);
+    trace.name(span, headers);
+    sampled.then_some(span)
+}
+
+/// Whose word the `traceparent` is.
+fn peer(exchange: &Exchange) -> Peer {
+    if exchange.request.trusted { Peer::Trusted } else { Peer::Stranger }
+}
+
+/// Leaves the spans of an exchange that has ended.
+pub(crate) fn leave(exchange: &mut Exchange, took: Duration) {
+    let Some(export) = &exchange.local.snapshot.rules.traces else { return };
+    let Some(mut trace) = exchange.trace.take() else { return };
+    if !trace.is_sampled(export, peer(exchange)) {
+        return;
+    }
+    let end = exchange.request.began + took;
+    // An attempt without an end of its own ended with the exchange.
+    let detail = if exchange.progress.ender == Ender::Done { "" } else { exchange.progress.detail };
+    trace.ends(end, detail);
+    server(exchange, &trace, took);
+    for (resends, attempt) in trace.attempts.iter().enumerate() {
+        client(exchange, &trace, (attempt, resends));
+    }
+}
+
+fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
+    let cut = !matches!(exchange.progress.ender, Ender::Done | Ender::Client);
+    let failed =
+        exchange.response.status >= 500 || exchange.response.status == 0 || cut && exchange.response.status < 400;
+    let route = exchange.decided.route.map(|id| exchange.local.snapshot.rules.route(id));
+    let pattern = route.and_then(|route| pattern(&route.matches.paths));
+    let method = known_method(&exchange.request.method);
+    let name = pattern.as_ref().map_or_else(|| method.to_owned(), |pattern| format!("{method} {pattern}"));
+    let span = Span {
+        trace_id: trace.id,
+        id: trace.span,
+        parent: trace.parent.map(|parent| parent.span),
+        remote_parent: trace.parent.is_some(),
+        state: &trace.state,
+        name: &name,
+        kind: SpanKind::Server,
+        from: exchange.request.began_wall,
+        to: exchange.request.began_wall + took,
+        status: if failed { SpanStatus::Error } else { SpanStatus::Unset },
+    };
+    let status = exchange.response.status.to_string();
+    exchange.client.worker.span(&span, |attributes| {
+        attributes.text("http.request.method", method);
+        if method == OTHER_METHOD {
+            attributes.text("http.request.method_original", exchange.request.method.as_str());
+        }
+        attributes.text("url.scheme", exchange.scheme());
+        attributes.text("url.path", exchange.path());
+        attributes.maybe("http.route", pattern.as_deref());
+        let host = exchange.request.host.normal();
+        attributes.maybe("server.address", (!host.is_empty()).then_some(host));
+        attributes.int("server.port", u64::from(exchange.client.listener.bound.port()));
+        attributes.text("client.address", &exchange.request.client_ip.to_string());
+        attributes.text("network.peer.address", &exchange.client.peer.ip().to_string());
+        attributes.int("network.peer.port", u64::from(exchange.client.peer.port()));
+        attributes.text("network.protocol.name", "http");
+        attributes.text("network.protocol.version", version(exchange.request.version));
+        if exchange.response.status > 0 {
+            attributes.int("http.response.status_code", u64::from(exchange.response.status));
+        }
+        if failed {
+            let detail = if exchange.progress.detail.is_empty() { &status } else { exchange.progress.detail };
+            attributes.text("error.type", detail);
+        }
+        if let Some(upload) = &exchange.prepared.upload {
+            attributes.int("http.request.body.size", upload.bytes.get());
+        }
+        attributes.int("http.response.body.size", exchange.response.bytes);
+        if let Some(code) = exchange.call.as_ref().and_then(|call| call.status.code()) {
+            attributes.text("rpc.system", "grpc");
+            attributes.int("rpc.grpc.status_code", u64::from(code));
+        }
+        decided(exchange, exchange.decided.chosen.map(|chosen| chosen.upstream), attributes);
+    });
+}
+
+/// Which variant it got, and why, by the conventions for feature flags.
+fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut crate::telemetry::Attributes<'_>) {
+    attributes.int("pointsman.generation", exchange.local.snapshot.generation.0);
+    if let Some(chosen) = &exchange.decided.chosen {
+        attributes.maybe("feature_flag.key", exchange.route_name());
+        attributes.text("feature_flag.provider.name", "pointsman");
+        attributes.maybe("feature_flag.result.variant", exchange.variant_name());
+        let reason = ReasonLabel::name(ReasonLabel::of(chosen.reason(), chosen.fallback).index());
+        attributes.text("feature_flag.result.reason", reason);
+        let upstream = upstream.and_then(|id| exchange.local.snapshot.rules.upstreams.get(id.0 as usize));
+        attributes.maybe("pointsman.upstream", upstream.map(|upstream| upstream.name.as_str()));
+    }
+}
+
+fn client(exchange: &Exchange, trace: &TraceContext, (attempt, resends): (&Attempt, usize)) {
+    let at = |moment: Instant| exchange.request.began_wall + moment.saturating_duration_since(exchange.request.began);
+    let failed = attempt.status >= 400 || !attempt.error.is_empty() || attempt.status == 0;
+    let method = known_method(&exchange.request.method);
+    let span = Span {
+        trace_id: trace.id,
+        id: attempt.span,
+        parent: Some(trace.span),
+        remote_parent: false,
+        state: &trace.state,
+        name: method,
+        kind: SpanKind::Client,
+        from: at(attempt.began),
+        to: at(attempt.ended.unwrap_or(attempt.began)),
+        status: if failed { SpanStatus::Error } else { SpanStatus::Unset },
+    };
+    let status = attempt.status.to_string();
+    exchange.client.worker.span(&span, |attributes| {
+        attributes.text("http.request.method", method);
+        if let Some(endpoint) = attempt.endpoint {
+            attributes.text("server.address", &endpoint.ip().to_string());
+            attributes.int("server.port", u64::from(endpoint.port()));
+            let scheme = scheme(exchange, attempt.upstream, endpoint);
+            attributes.text("url.full", &format!("{scheme}://{endpoint}{}", exchange.path()));
+        }
+        if attempt.status > 0 {
+            attributes.int("http.response.status_code", u64::from(attempt.status));
+        }
+        if failed {
+            attributes.text("error.type", if attempt.error.is_empty() { &status } else { attempt.error });
+        }
+        if resends > 0 {
+            attributes.int("http.request.resend_count", resends as u64);
+        }
+        decided(exchange, attempt.upstream, attributes);
+    });
+}
+
+fn scheme(exchange: &Exchange, upstream: Option<UpstreamId>, address: SocketAddr) -> &'static str {
+    let upstream = upstream.and_then(|id| exchange.local.snapshot.upstreams.get(id.0 as usize));
+    let endpoint = upstream.and_then(|state| state.endpoints.iter().find(|endpoint| endpoint.address == address));
+    let tls = endpoint.is_some_and(|endpoint| endpoint.protocol.scheme() == "https");
+    if tls { "https" } else { "http" }
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+/// The pattern that took the request, where there is but one.
+fn pattern(paths: &[PathPattern]) -> Option<String> {
+    let [path] = paths else { return None };
+    Some(match path {
+        PathPattern::Exact(path) => path.clone(),
+        PathPattern::Prefix(path) => format!("{path}/*"),
+        PathPattern::Regex(regex) => regex.as_str().to_owned(),
+    })
+}

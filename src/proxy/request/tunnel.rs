@@ -1,0 +1,224 @@
+//! A tunnel: the bytes of another protocol, both ways, untouched. Each direction reads only when what it read before has
+//! left, so that back-pressure reaches the sender; each ends by itself, and its end is passed on; a tunnel without a byte
+//! in either direction ends too.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use http::Version;
+
+use super::exchange::{Exchange, Stage};
+use super::open_streams::{Carrier, OpenStream};
+use crate::proxy::upstream::side::Side;
+use crate::proxy::worker::deadline::Coarse;
+use crate::proxy::worker::expiry::Told;
+use crate::telemetry::Ender;
+
+/// A connection, or a stream, that speaks something else than HTTP from now on.
+pub(crate) struct Tunnel {
+    exchange: Box<Exchange>,
+    far: Box<Side>,
+    /// To the upstream and to the client.
+    up: Lane,
+    down: Lane,
+    idle: Option<Idle>,
+    /// Who has closed first, in a word.
+    closed: Option<&'static str>,
+    /// A kill may close it.
+    open: Option<OpenStream>,
+}
+
+/// How long nothing may move.
+struct Idle {
+    timer: Coarse,
+    after: Duration,
+}
+
+impl Idle {
+    fn restart(&mut self) {
+        self.timer.restart(self.after);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.poll(cx)
+    }
+}
+
+/// One direction.
+#[derive(Default)]
+struct Lane {
+    flow: Flow,
+    /// What was read and has not left.
+    rest: BytesMut,
+    /// Something was written that may still be in a buffer.
+    unflushed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Flow {
+    #[default]
+    Open,
+    /// The sender has ended; what is left leaves, then the receiver is told.
+    Ending,
+    Ended,
+}
+
+/// Which side broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Sender,
+    Receiver,
+}
+
+impl Lane {
+    /// Moves what there is. Ready when the receiver was told of the end. Bytes that were read are told to `moved`.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        (from, to): (&mut Side, &mut Side),
+        scratch: &mut [u8],
+        mut moved: impl FnMut(usize),
+    ) -> Poll<Result<(), Broken>> {
+        let receiver = |_: io::Error| Broken::Receiver;
+        loop {
+            while !self.rest.is_empty() {
+                let n = ready!(to.poll_write(cx, &self.rest)).map_err(receiver)?;
+                self.rest.advance(n);
+                moved(0);
+            }
+            match self.flow {
+                Flow::Ended => return Poll::Ready(Ok(())),
+                Flow::Ending => {
+                    ready!(to.poll_flush(cx)).map_err(receiver)?;
+                    ready!(to.poll_shutdown(cx)).map_err(receiver)?;
+                    self.flow = Flow::Ended;
+                    return Poll::Ready(Ok(()));
+                }
+                Flow::Open => {}
+            }
+            // An idle tunnel holds no buffer.
+            self.rest = BytesMut::new();
+            let Poll::Ready(read) = from.poll_read(cx, scratch) else {
+                if self.unflushed {
+                    ready!(to.poll_flush(cx)).map_err(receiver)?;
+                    self.unflushed = false;
+                }
+                return Poll::Pending;
+            };
+            let bytes = read.map_err(|_| Broken::Sender)?;
+            moved(bytes.len());
+            if bytes.is_empty() {
+                self.flow = Flow::Ending;
+                continue;
+            }
+            self.unflushed = true;
+            let written = match to.poll_write(cx, bytes) {
+                Poll::Ready(written) => written.map_err(receiver)?,
+                Poll::Pending => 0,
+            };
+            self.rest.extend_from_slice(&bytes[written..]);
+        }
+    }
+}
+
+impl Tunnel {
+    /// A tunnel for this exchange, whose head has been answered.
+    pub(crate) fn new(mut exchange: Box<Exchange>, far: Box<Side>) -> Self {
+        exchange.progress.stage = Stage::Tunnel;
+        let tunnels = &exchange.client.worker.tunnels;
+        tunnels.set(tunnels.get() + 1);
+        let open = exchange.open_stream(|| Carrier::Asks);
+        let rules = &exchange.local.snapshot.rules;
+        let idle = exchange.decided.route.and_then(|route| rules.route(route).timeouts.idle);
+        let idle = idle.map(|after| Idle { timer: Coarse::new(&exchange.client.worker, after), after });
+        Self { exchange, far, up: Lane::default(), down: Lane::default(), idle, closed: None, open }
+    }
+
+    /// Carries bytes until both directions have ended, one side has broken, or it is cut.
+    pub(crate) async fn run(mut self, mut near: Side) {
+        let client = Rc::clone(&self.exchange.client);
+        // The connection of a stream is watched over by its own task.
+        let watches = self.exchange.request.version != Version::HTTP_2;
+        if watches {
+            client.watched.clear_read();
+            client.watched.clear_write();
+            client.watched.stay_awake();
+        }
+        let (ender, detail) = poll_fn(|cx| {
+            if watches {
+                client.watched.register(cx);
+                match client.watched.take_told() {
+                    Told::Nothing | Told::Doze | Told::Expired | Told::Drain | Told::Close => {}
+                    Told::Cut => {
+                        client.cut.set(true);
+                        return Poll::Ready((Ender::Proxy, "drain_deadline"));
+                    }
+                }
+            }
+            self.poll(cx, &mut near)
+        })
+        .await;
+        let (ender, detail) = if client.cut.get() { (Ender::Proxy, "drain_deadline") } else { (ender, detail) };
+        match &self.exchange.request.reader {
+            Some(reader) if ender != Ender::Done => reader.cut(),
+            Some(_) | None => {}
+        }
+        self.exchange.ends(ender, detail);
+        if ender == Ender::Done {
+            self.exchange.progress.stage = Stage::Done;
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, near: &mut Side) -> Poll<(Ender, &'static str)> {
+        if self.open.as_ref().is_some_and(|open| open.is_due(cx)) {
+            return Poll::Ready((Ender::Proxy, "killed"));
+        }
+        if let Some(reader) = &self.exchange.request.reader
+            && reader.is_gone(cx)
+            && self.down.flow == Flow::Open
+        {
+            return Poll::Ready((Ender::Client, "client_gone"));
+        }
+        let worker = Rc::clone(&self.exchange.client.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let (mut sent, mut received, mut moves) = (0, 0, false);
+        let far = &mut *self.far;
+        let up = self.up.poll(cx, (near, far), &mut scratch, |n| (sent, moves) = (sent + n as u64, true));
+        let down = self.down.poll(cx, (far, near), &mut scratch, |n| (received, moves) = (received + n as u64, true));
+        drop(scratch);
+        self.exchange.carried(sent, received);
+        if self.closed.is_none() {
+            let ended = [(self.up.flow, "client_closed"), (self.down.flow, "upstream_closed")];
+            self.closed = ended.iter().find(|(flow, _)| *flow != Flow::Open).map(|(_, closed)| *closed);
+        }
+        let broken = match (up, down) {
+            (Poll::Ready(Err(Broken::Sender)), _) | (_, Poll::Ready(Err(Broken::Receiver))) => {
+                (Ender::Client, "client_gone")
+            }
+            (_, Poll::Ready(Err(Broken::Sender))) | (Poll::Ready(Err(Broken::Receiver)), _) => {
+                (Ender::Upstream, "upstream_reset")
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => (Ender::Done, ""),
+            (Poll::Pending, _) | (_, Poll::Pending) => {
+                let Some(idle) = &mut self.idle else { return Poll::Pending };
+                if moves {
+                    idle.restart();
+                }
+                return idle.poll(cx).map(|()| (Ender::Proxy, "idle_timeout"));
+            }
+        };
+        // Once one side has closed, it is no fault that the other, or its own end, goes too.
+        Poll::Ready(self.closed.map_or(broken, |closed| (Ender::Done, closed)))
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let tunnels = &self.exchange.client.worker.tunnels;
+        tunnels.set(tunnels.get().saturating_sub(1));
+    }
+}

@@ -1,0 +1,173 @@
+//! Which endpoint of an upstream: least request over two random choices, smooth weighted round robin, or a bounded-load
+//! rendezvous hash. All are per worker: no worker waits for another.
+//!
+//! An endpoint that could not be connected to is not chosen for a second while another one is there. Then one request
+//! tries it, and the others wait for what that comes to. Nothing of this is looked at while all endpoints accept.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::pool::UpstreamPool;
+use crate::proxy::worker::Worker;
+use crate::retry::ENDPOINTS_MAX;
+use crate::route::Balance;
+
+/// How much more than its fair share an endpoint may have in flight before `hash` passes it over.
+const HASH_LOAD_MAX: f64 = 1.25;
+
+/// The endpoints that one request could not connect to.
+#[derive(Default)]
+pub(crate) struct Tried {
+    at: [usize; ENDPOINTS_MAX],
+    len: usize,
+}
+
+impl Tried {
+    /// One more could not be connected to.
+    pub(crate) fn push(&mut self, at: usize) {
+        if let Some(slot) = self.at.get_mut(self.len) {
+            (*slot, self.len) = (at, self.len + 1);
+        }
+    }
+
+    /// How many.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.at[..self.len].contains(&at)
+    }
+}
+
+/// Picks an endpoint; `key` is asked for only by `hash`. `None` when there is none that was not tried.
+pub(crate) fn pick(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: impl FnOnce() -> u64) -> Option<usize> {
+    if pool.troubled.get() || !tried.is_empty() {
+        return pick_among(pool, worker, tried, key);
+    }
+    match pool.endpoints.len() {
+        0 => None,
+        1 => Some(0),
+        _ => Some(match pool.upstream.balance {
+            Balance::LeastRequest => {
+                let mut random = worker.random.borrow_mut();
+                least_request(pool, || weighted(pool, &mut random))
+            }
+            Balance::RoundRobin => round_robin(pool, |_| true),
+            Balance::Hash => hash(pool, |_| true, key()),
+        }),
+    }
+}
+
+/// Whether none of the endpoints could be connected to when it was last tried, a moment ago.
+pub(crate) fn all_refuse(pool: &UpstreamPool, worker: &Worker) -> bool {
+    let now_ms = worker.now_ms();
+    pool.troubled.get()
+        && !pool.endpoints.is_empty()
+        && pool.endpoints.iter().all(|endpoint| endpoint.is_shunned(now_ms))
+}
+
+/// Picks one that was not tried, and that could be connected to when that was last tried, if there is one.
+#[cold]
+fn pick_among(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: impl FnOnce() -> u64) -> Option<usize> {
+    let now_ms = worker.now_ms();
+    let all = 0..pool.endpoints.len();
+    pool.troubled.set(pool.endpoints.iter().any(|endpoint| endpoint.is_in_doubt()));
+    let untried = |at: usize| !tried.has(at);
+    let good = |at: usize| untried(at) && !pool.endpoints[at].is_shunned(now_ms);
+    let any_good = all.clone().any(good);
+    let may = |at: usize| if any_good { good(at) } else { untried(at) };
+    if !all.clone().any(may) {
+        return None;
+    }
+    let at = match pool.upstream.balance {
+        Balance::LeastRequest => {
+            let mut random = worker.random.borrow_mut();
+            least_request(pool, || weighted_among(pool, &may, &mut random))
+        }
+        Balance::RoundRobin => round_robin(pool, may),
+        Balance::Hash => hash(pool, may, key()),
+    };
+    if any_good {
+        pool.endpoints[at].is_tried(now_ms);
+    }
+    Some(at)
+}
+
+/// Two random choices by weight; the one with less in flight for its weight. Those without any are equals, whatever
+/// their weights, which the choices have counted already.
+fn least_request(pool: &UpstreamPool, mut draw: impl FnMut() -> usize) -> usize {
+    let (a, b) = (draw(), draw());
+    let load = |at: usize| {
+        let endpoint = &pool.endpoints[at];
+        (u64::from(endpoint.in_flight.get()), u64::from(endpoint.endpoint.weight.max(1)))
+    };
+    let ((load_a, weight_a), (load_b, weight_b)) = (load(a), load(b));
+    if load_b * weight_a < load_a * weight_b { b } else { a }
+}
+
+fn weighted(pool: &UpstreamPool, random: &mut fastrand::Rng) -> usize {
+    let total = pool.turns.cumulative.last().copied().unwrap_or(1);
+    let drawn = random.u32(0..total.max(1));
+    pool.turns.cumulative.partition_point(|sum| *sum <= drawn)
+}
+
+/// The same among those that may be chosen, of which there is one at least.
+fn weighted_among(pool: &UpstreamPool, may: &impl Fn(usize) -> bool, random: &mut fastrand::Rng) -> usize {
+    let weights = || {
+        let all = pool.endpoints.iter().enumerate().filter(|(at, _)| may(*at));
+        all.map(|(at, endpoint)| (at, u64::from(endpoint.endpoint.weight.max(1))))
+    };
+    let total: u64 = weights().map(|(_, weight)| weight).sum();
+    let mut left = random.u64(0..total.max(1));
+    for (at, weight) in weights() {
+        if left < weight {
+            return at;
+        }
+        left -= weight;
+    }
+    0
+}
+
+/// nginx's smooth weighted round robin: no bursts to the heavy ones. Who may not be chosen has no turn.
+fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
+    let (mut best, mut total) = (None, 0);
+    for (at, current) in pool.turns.current.iter().enumerate().filter(|(at, _)| may(*at)) {
+        let weight = i64::from(pool.endpoints[at].endpoint.weight.max(1));
+        total += weight;
+        current.set(current.get() + weight);
+        if best.is_none_or(|best: usize| current.get() > pool.turns.current[best].get()) {
+            best = Some(at);
+        }
+    }
+    let best = best.unwrap_or(0);
+    let current = &pool.turns.current[best];
+    current.set(current.get() - total);
+    best
+}
+
+/// Weighted rendezvous hashing (Thaler and Ravishankar 1998): the endpoint with the highest score for this key that is
+/// not overloaded. Removing an endpoint moves only its own keys.
+fn hash(pool: &UpstreamPool, may: impl Fn(usize) -> bool, key: u64) -> usize {
+    let all = || (0..pool.endpoints.len()).filter(|at| may(*at));
+    let weight = |at: usize| f64::from(pool.endpoints[at].endpoint.weight.max(1));
+    let in_flight: u32 = all().map(|at| pool.endpoints[at].in_flight.get()).sum();
+    let total_weight: f64 = all().map(weight).sum();
+    let fits = |at: usize| {
+        let fair = f64::from(in_flight + 1) * weight(at) / total_weight;
+        f64::from(pool.endpoints[at].in_flight.get()) < (fair * HASH_LOAD_MAX).ceil()
+    };
+    let score = |at: usize| {
+        let hashed = xxh3_64_with_seed(&key.to_le_bytes(), pool.turns.seeds[at]);
+        #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a draw")]
+        let unit = ((hashed >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        -weight(at) / unit.ln()
+    };
+    let best = |candidates: &mut dyn Iterator<Item = usize>| {
+        candidates.map(|at| (score(at), at)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, at)| at)
+    };
+    best(&mut all().filter(|at| fits(*at))).or_else(|| best(&mut all())).unwrap_or(0)
+}

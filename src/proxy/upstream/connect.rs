@@ -1,0 +1,300 @@
+//! Connections to upstreams: an idle one when there is one, else a new one within its bounds.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioTimer;
+use tower::{ServiceBuilder, ServiceExt as _};
+
+use super::h2_peer::H2PeerState;
+use super::lease::{Lease, Stream};
+use super::open_connection::Open;
+use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::upstream_h2_io::UpstreamH2Io;
+use super::upstream_io::UpstreamIo;
+use super::upstream_tls;
+use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
+use crate::proxy::wire::fault::Fault;
+use crate::proxy::worker::Worker;
+use crate::proxy::worker::sending::StreamExecutor;
+use crate::route::{Protocol, UpstreamLimits};
+
+/// What HTTP/2 counts besides its name and value for each field of a head (RFC 9113 §6.5.2).
+const FIELD_BYTES: u32 = 32;
+/// What a buffer holds besides a head of the largest size.
+const BESIDES_HEAD_BYTES: usize = 8 * 1024;
+/// Buffers of an HTTP/1.1 connection grow to this.
+const H1_BUFFER_BYTES: usize = 64 * 1024;
+/// An endpoint that takes no streams on a new connection is not asked again before this.
+const FULL_MS: u64 = 1000;
+/// Bytes of a request that one stream may buffer for sending.
+const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Whether a pooled connection may be taken.
+#[derive(Clone, Debug)]
+pub(crate) enum Reuse {
+    /// Any.
+    Allowed,
+    /// Any but the one that this was said of.
+    Without(Rc<H2PeerState>),
+    /// None: too many of them turned out dead.
+    GivenUp,
+}
+
+/// A connection to `endpoint`, and whether it was used before.
+pub(crate) async fn lease(
+    worker: &Rc<Worker>,
+    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+    reuse: Reuse,
+) -> Result<(Lease, bool), Fault> {
+    let protocol = endpoint.protocol();
+    if protocol != Protocol::H2c
+        && !matches!(reuse, Reuse::GivenUp)
+        && let Some(connection) = idle(endpoint).await
+    {
+        return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
+    }
+    if protocol == Protocol::Http1 {
+        return Ok((open(worker, (upstream, endpoint), worker.clock.now()).await?, false));
+    }
+    if let Some(connection) = shared(endpoint, &reuse) {
+        return Ok((connection, true));
+    }
+    if worker.now_ms() < endpoint.full_until_ms.get() {
+        return Err(Fault::UpstreamConnections);
+    }
+    // Boxed, so that requests for which there is a connection do not carry its size.
+    Box::pin(in_line(worker, (upstream, endpoint), reuse)).await
+}
+
+/// A stream of a connection that is being opened, by this request or by one before it. Who stands in line shares what
+/// becomes of that, good or bad: else the last would wait for as many bounds as there are requests before it.
+async fn in_line(
+    worker: &Rc<Worker>,
+    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+    reuse: Reuse,
+) -> Result<(Lease, bool), Fault> {
+    let began = worker.clock.now();
+    let mut alone = None;
+    if !endpoint.agreed_on_h1.get() {
+        let (failures, _) = endpoint.failed.get();
+        let line = tokio::time::timeout(upstream.upstream.connect_timeout, endpoint.opening.lock());
+        alone = Some(line.await.map_err(|_| Fault::ConnectTimeout)?);
+        if let Some(connection) = shared(endpoint, &reuse) {
+            return Ok((connection, true));
+        }
+        if let (since, Some(fault)) = endpoint.failed.get()
+            && since != failures
+        {
+            return Err(fault);
+        }
+    }
+    // Whoever held the lock before may have found that nobody need wait.
+    let alone = alone.filter(|_| !endpoint.agreed_on_h1.get());
+    let opened = open(worker, (upstream, endpoint), began).await;
+    if let (Some(_), Err(fault)) = (&alone, &opened) {
+        let (failures, _) = endpoint.failed.get();
+        endpoint.failed.set((failures.wrapping_add(1), Some(*fault)));
+    }
+    drop(alone);
+    opened.map(|lease| (lease, false))
+}
+
+/// What is left of the time that it may take until a connection can be used.
+fn left(worker: &Worker, upstream: &UpstreamPool, began: Instant) -> Duration {
+    upstream.upstream.connect_timeout.saturating_sub(worker.clock.now().duration_since(began))
+}
+
+/// A stream of an HTTP/2 connection that is open already.
+fn shared(endpoint: &EndpointPool, reuse: &Reuse) -> Option<Lease> {
+    let but = match reuse {
+        Reuse::Allowed => None,
+        Reuse::Without(said) => Some(said),
+        Reuse::GivenUp => return None,
+    };
+    endpoint.multiplexed(but).map(|connection| Lease::Stream(Stream::new(connection)))
+}
+
+/// The idle connection that was used last and is still alive.
+async fn idle(endpoint: &EndpointPool) -> Option<Single> {
+    while let Some(mut connection) = endpoint.pop() {
+        let sender = &mut connection.sender;
+        if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
+            return Some(connection);
+        }
+    }
+    None
+}
+
+/// Opens a connection, and speaks what the endpoint speaks. It has been waited for since `began`.
+async fn open(
+    worker: &Rc<Worker>,
+    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+    began: Instant,
+) -> Result<Lease, Fault> {
+    let (socket, open) = connect(worker, (upstream, endpoint), began).await?;
+    let multiplexes = match endpoint.protocol() {
+        Protocol::Http1 => false,
+        Protocol::H2c => true,
+        Protocol::Https => {
+            let multiplexes = socket.agreed_on(b"h2");
+            endpoint.agreed_on_h1.set(!multiplexes);
+            multiplexes
+        }
+    };
+    if multiplexes {
+        let spoken = speak_h2(worker, upstream, (socket, open), began).await;
+        if spoken.as_ref().is_err_and(|fault| *fault == Fault::TlsAlert) {
+            upstream_tls::note_refusal(worker, (upstream, endpoint));
+        }
+        if spoken.as_ref().is_err_and(|fault| *fault == Fault::UpstreamConnections) {
+            endpoint.full_until_ms.set(worker.now_ms() + FULL_MS);
+        }
+        let connection = spoken?;
+        endpoint.multiplexed.borrow_mut().push(connection.clone());
+        Ok(Lease::Stream(Stream::new(connection)))
+    } else {
+        let connection = speak_h1(worker, &upstream.upstream.limits, (socket, open)).await?;
+        Ok(Lease::Whole { connection, endpoint: Rc::clone(endpoint) })
+    }
+}
+
+async fn speak_h1(
+    worker: &Rc<Worker>,
+    limits: &UpstreamLimits,
+    (socket, open): (Socket, Open),
+) -> Result<Single, Fault> {
+    let mut builder = http1::Builder::new();
+    let head_bytes = limits.response_header_bytes as usize;
+    builder
+        .max_buf_size(H1_BUFFER_BYTES.max(head_bytes + BESIDES_HEAD_BYTES))
+        .max_header_size(head_bytes)
+        .max_headers(limits.response_headers as usize);
+    let (io, hints) = UpstreamIo::new(socket, worker);
+    let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
+    let task = tokio::task::spawn_local({
+        let hints = Rc::clone(&hints);
+        async move {
+            let mut connection = connection;
+            if let Err(error) = (&mut connection).await {
+                tracing::debug!(%error, "upstream connection ended early");
+                return None;
+            }
+            // hyper ends a connection that switches without closing it.
+            let switched = hints.asked.get().then(|| connection.into_parts())?;
+            Some((switched.io.into_socket(), switched.read_buf, open))
+        }
+    });
+    Ok(Single { sender, hints, task })
+}
+
+async fn speak_h2(
+    worker: &Rc<Worker>,
+    upstream: &Rc<UpstreamPool>,
+    (socket, open): (Socket, Open),
+    began: Instant,
+) -> Result<Multiplexed, Fault> {
+    let mut builder = http2::Builder::new(StreamExecutor::new(&worker.last_begun));
+    builder
+        .timer(TokioTimer::new())
+        .initial_connection_window_size(worker.budget.window_bytes())
+        .initial_stream_window_size(worker.budget.stream_window_bytes())
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .max_header_list_size(header_list_bytes(&upstream.upstream.limits))
+        .keep_alive_interval(std::time::Duration::from_secs(20))
+        .keep_alive_timeout(std::time::Duration::from_secs(10));
+    let (io, said) = UpstreamH2Io::new(socket, worker);
+    let (sender, mut connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
+    let last_begun = Rc::clone(&worker.last_begun);
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        let ended = poll_fn(|cx| {
+            last_begun.forget();
+            Pin::new(&mut connection).poll(cx)
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "upstream connection ended early");
+        }
+    });
+    // It is known only then how many streams there may be.
+    match tokio::time::timeout(left(worker, upstream, began), said.settled()).await {
+        // RFC 9113 §6.5.2: a server says so when it takes no requests for a while.
+        Ok(true) if said.streams_max() == 0 => Err(Fault::UpstreamConnections),
+        Ok(true) => Ok(Multiplexed::new(sender, said, worker.now_ms())),
+        Ok(false) if said.is_refusal() => Err(Fault::TlsAlert),
+        Ok(false) if said.is_anything() => Err(Fault::UpstreamProtocol),
+        Ok(false) => Err(Fault::UpstreamReset),
+        Err(_) => Err(Fault::ConnectTimeout),
+    }
+}
+
+/// Up to this size an answer's head over HTTP/2 is read, to be measured as one of HTTP/1.1 is: what is larger breaks off
+/// its stream.
+fn header_list_bytes(limits: &UpstreamLimits) -> u32 {
+    2 * limits.response_header_bytes + FIELD_BYTES * limits.response_headers
+}
+
+async fn connect(
+    worker: &Rc<Worker>,
+    (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool),
+    began: Instant,
+) -> Result<(Socket, Open), Fault> {
+    let meter = upstream.meter(worker.index);
+    let (open, limit) =
+        (upstream.sum(|meter| meter.connections.value()), i64::from(upstream.upstream.limits.connections));
+    if open >= limit {
+        meter.over_connections.inc();
+        return Err(Fault::UpstreamConnections);
+    }
+    // Counted before it is open, so that a burst cannot pass the limit. Counted here, not by tower's concurrency limit,
+    // which ends with the attempt: this limit is on open connections, and its count is the sum of all workers' meters.
+    let open = Open::new(worker.index, upstream.series());
+    let left = left(worker, upstream, began);
+    let connector = ServiceBuilder::new()
+        .layer(net::tls(left))
+        // Counted between the two: the connection is open even if its TLS handshake fails.
+        .map_response(|connected| {
+            meter.connects.inc();
+            connected
+        })
+        .service(net::tcp(left));
+    let socket = match connector.oneshot(destination(upstream, endpoint)).await {
+        Ok(socket) => socket,
+        Err(error) => {
+            meter.connect_failures.inc();
+            return Err(not_connected(worker, upstream, endpoint, &error));
+        }
+    };
+    if endpoint.endpoint.tls.is_some() {
+        meter.tls_handshakes.inc();
+    }
+    Ok((socket, open))
+}
+
+fn destination(upstream: &UpstreamPool, endpoint: &EndpointPool) -> Destination {
+    let mut destination = Destination::address(endpoint.endpoint.address);
+    if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
+        destination = destination.with_proxy_header(ends.header(version));
+    }
+    match &endpoint.endpoint.tls {
+        Some(dial) => destination.with_tls(Arc::clone(dial.config()), dial.name().clone()),
+        None => destination,
+    }
+}
+
+fn not_connected(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool, error: &ConnectError) -> Fault {
+    match error {
+        ConnectError::Unreachable(error) | ConnectError::ProxyHeader(error) => {
+            let (name, address) = (&endpoint.endpoint.name, endpoint.endpoint.address);
+            tracing::debug!(upstream = upstream.upstream.name, endpoint = %name, %address, %error, "cannot connect");
+            Fault::ConnectRefused
+        }
+        ConnectError::TimedOut(ConnectPhase::Tcp) => Fault::ConnectTimeout,
+        ConnectError::Tls(error) => upstream_tls::handshake_failed(worker, upstream, endpoint, error),
+        ConnectError::TimedOut(ConnectPhase::Tls) => upstream_tls::handshake_timed_out(worker, upstream, endpoint),
+    }
+}

@@ -1,0 +1,362 @@
+//! Upstream connections of one worker: per endpoint, last in first out, bounded in idle time. A pool belongs to an
+//! upstream's name and its endpoints' addresses: a reload that changes neither keeps every connection.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::client::conn::{http1, http2};
+use tokio::task::JoinHandle;
+
+use super::h2_peer::H2PeerState;
+use super::open_connection::Switched;
+use super::turns::Turns;
+use super::upstream_io::Hints;
+use crate::proxy::body::request_body::RequestBody;
+use crate::proxy::wire::fault::Fault;
+use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::worker::Worker;
+use crate::proxy::worker::budget::STREAMS_MAX;
+use crate::proxy::worker::reader::UpstreamKey;
+use crate::route::{Protocol, Upstream};
+use crate::snapshot::EndpointState;
+use crate::telemetry::{UpstreamMeter, UpstreamSeries};
+
+/// An idle upstream connection is closed after this: below the 60 s that servers commonly keep one.
+const IDLE_MS_MAX: u64 = 50_000;
+/// So many idle connections of an endpoint stay open for that long, those that were used last. What a rush has opened
+/// beyond them is closed sooner.
+const IDLE_KEPT: usize = 4;
+const SPARE_MS_MAX: u64 = 10_000;
+/// Idle connections are looked at this often.
+const SWEEP_MS: u64 = 1000;
+/// An endpoint that could not be connected to is not chosen for this long while another one is there. The worker's time
+/// is that of its last sweep, so that this is a second at least.
+const SHUNNED_MS: u64 = 1100;
+/// The name of an endpoint that cannot be connected to is looked up again this often.
+const LOOK_UP_MS: u64 = 1000;
+
+/// A worker's pools, by upstream name.
+#[derive(Default)]
+pub(crate) struct Pools {
+    by_name: RefCell<ahash::HashMap<String, Rc<UpstreamPool>>>,
+    swept_ms: Cell<u64>,
+}
+
+/// One upstream's endpoints as one worker uses them.
+pub(crate) struct UpstreamPool {
+    pub(crate) upstream: Upstream,
+    pub(crate) endpoints: Box<[Rc<EndpointPool>]>,
+    pub(crate) turns: Turns,
+    /// One of the endpoints, at least, could not be connected to when that was last tried.
+    pub(super) troubled: Cell<bool>,
+    series: Arc<UpstreamSeries>,
+}
+
+/// One endpoint's connections.
+pub(crate) struct EndpointPool {
+    pub(crate) endpoint: Arc<EndpointState>,
+    pub(crate) in_flight: Cell<u32>,
+    pub(crate) idle: RefCell<Vec<Idle>>,
+    pub(super) multiplexed: RefCell<Vec<Multiplexed>>,
+    /// Held while an HTTP/2 connection is opened, so that a burst opens one and not a hundred.
+    pub(super) opening: tokio::sync::Mutex<()>,
+    /// How often that failed, and how it did last.
+    pub(crate) failed: Cell<(u32, Option<Fault>)>,
+    /// Whom its connections name in a PROXY header.
+    pub(crate) names: Option<Ends>,
+    /// It took no streams at all a while ago: it is left alone until then.
+    pub(crate) full_until_ms: Cell<u64>,
+    /// What was agreed upon last under TLS is HTTP/1.1.
+    pub(super) agreed_on_h1: Cell<bool>,
+    /// It could not be connected to: until then others are chosen; 0 when the last try was good.
+    shunned_until_ms: Cell<u64>,
+    /// When its name may be looked up again because of that.
+    look_up_ms: Cell<u64>,
+}
+
+/// An HTTP/1.1 connection: one request at a time.
+pub(crate) struct Single {
+    pub(crate) sender: http1::SendRequest<RequestBody>,
+    pub(crate) hints: Rc<Hints>,
+    /// Ends with the connection, and gives it back when it speaks something else than HTTP from then on.
+    pub(crate) task: JoinHandle<Option<Switched>>,
+}
+
+/// An idle HTTP/1.1 connection.
+pub(crate) struct Idle {
+    connection: Single,
+    since_ms: u64,
+}
+
+/// An HTTP/2 connection.
+#[derive(Clone)]
+pub(crate) struct Multiplexed {
+    pub(crate) sender: http2::SendRequest<RequestBody>,
+    pub(crate) streams: Rc<Cell<usize>>,
+    pub(crate) said: Rc<H2PeerState>,
+    used_ms: Cell<u64>,
+}
+
+impl Multiplexed {
+    pub(crate) fn new(sender: http2::SendRequest<RequestBody>, said: Rc<H2PeerState>, now_ms: u64) -> Self {
+        Self { sender, streams: Rc::default(), said, used_ms: Cell::new(now_ms) }
+    }
+
+    /// Whether it will take streams, if not now. One that may have none at all any more is as good as closed.
+    fn is_alive(&self) -> bool {
+        !self.sender.is_closed() && !self.said.is_leaving() && self.said.streams_max() > 0
+    }
+
+    /// Whether it takes one more stream: as many as the other side allows, and as we would wait for at once.
+    fn has_room(&self) -> bool {
+        self.is_alive() && self.streams.get() < self.said.streams_max().min(STREAMS_MAX)
+    }
+
+    /// Whether it stays open at this time: it is used, or was not long ago.
+    fn stays(&self, now_ms: u64) -> bool {
+        if self.streams.get() > 0 {
+            self.used_ms.set(now_ms);
+        }
+        self.is_alive() && now_ms < self.used_ms.get() + IDLE_MS_MAX
+    }
+}
+
+impl Pools {
+    /// The pool of this upstream, in force from now on: the one that stands if nothing changed, else a new one that
+    /// takes over the endpoints that stayed.
+    pub(crate) fn adopt(
+        &self,
+        upstream: &Upstream,
+        endpoints: &[Arc<EndpointState>],
+        series: &Arc<UpstreamSeries>,
+    ) -> Rc<UpstreamPool> {
+        let pool = self.lend(upstream, endpoints, series);
+        self.by_name.borrow_mut().insert(upstream.name.clone(), Rc::clone(&pool));
+        pool
+    }
+
+    /// The same, but a new one is not in force: it ends with the requests that use it.
+    pub(crate) fn lend(
+        &self,
+        upstream: &Upstream,
+        endpoints: &[Arc<EndpointState>],
+        series: &Arc<UpstreamSeries>,
+    ) -> Rc<UpstreamPool> {
+        let by_name = self.by_name.borrow();
+        let old = by_name.get(&upstream.name);
+        if let Some(same) = old.filter(|old| old.is_for(upstream, endpoints)) {
+            return Rc::clone(same);
+        }
+        // Connections read answers within the limits that they were opened with.
+        let bounds = |upstream: &Upstream| (upstream.limits.response_headers, upstream.limits.response_header_bytes);
+        let old = old.filter(|old| bounds(&old.upstream) == bounds(upstream));
+        let pools: Box<[Rc<EndpointPool>]> = endpoints
+            .iter()
+            .map(|endpoint| {
+                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| is_same(&kept.endpoint, endpoint)));
+                kept.map_or_else(|| Rc::new(EndpointPool::new(Arc::clone(endpoint))), Rc::clone)
+            })
+            .collect();
+        let turns = Turns::new(endpoints, upstream.balance);
+        let troubled = Cell::new(pools.iter().any(|pool| pool.is_in_doubt()));
+        let (upstream_of, series) = (upstream.clone(), Arc::clone(series));
+        Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, turns, troubled, series })
+    }
+
+    /// How many are in force.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.borrow().len()
+    }
+
+    /// Forgets the pools of upstreams that are gone; requests under way keep theirs until they end.
+    pub(crate) fn retain(&self, upstreams: &[Upstream]) {
+        let mut by_name = self.by_name.borrow_mut();
+        if by_name.is_empty() {
+            return;
+        }
+        let kept: ahash::HashSet<&str> = upstreams
+            .iter()
+            .map(|upstream| upstream.name.as_str())
+            .filter(|name| by_name.contains_key(*name))
+            .collect();
+        by_name.retain(|name, _| kept.contains(name.as_str()));
+    }
+
+    /// The upstreams of whose connections less than a quarter is left, over all workers.
+    pub(crate) fn crowded(&self) -> Vec<UpstreamKey> {
+        let is_crowded = |pool: &&Rc<UpstreamPool>| {
+            let limit = i64::from(pool.upstream.limits.connections);
+            pool.sum(|meter| meter.connections.value()) >= limit - limit / 4
+        };
+        self.by_name.borrow().values().filter(is_crowded).map(|pool| pool.key()).collect()
+    }
+
+    /// Closes connections that were idle for long.
+    pub(crate) fn sweep(&self, now_ms: u64) {
+        if now_ms < self.swept_ms.get() + SWEEP_MS {
+            return;
+        }
+        self.swept_ms.set(now_ms);
+        for pool in self.by_name.borrow().values() {
+            for endpoint in &pool.endpoints {
+                let mut idle = endpoint.idle.borrow_mut();
+                let mut newer = idle.len();
+                idle.retain(|idle| {
+                    newer -= 1;
+                    !idle.connection.sender.is_closed() && now_ms < idle.since_ms + idle_ms_max(newer)
+                });
+                drop(idle);
+                endpoint.multiplexed.borrow_mut().retain(|connection| connection.stays(now_ms));
+            }
+        }
+    }
+}
+
+/// Whether it is the same endpoint. An endpoint that was away in a snapshot in between comes back in another `Arc`.
+fn is_same(one: &Arc<EndpointState>, other: &Arc<EndpointState>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+/// How long a connection may be idle beside which so many were used later.
+const fn idle_ms_max(newer: usize) -> u64 {
+    if newer < IDLE_KEPT { IDLE_MS_MAX } else { SPARE_MS_MAX }
+}
+
+impl UpstreamPool {
+    fn is_for(&self, upstream: &Upstream, endpoints: &[Arc<EndpointState>]) -> bool {
+        self.endpoints.len() == endpoints.len()
+            && self.endpoints.iter().zip(endpoints).all(|(pool, endpoint)| is_same(&pool.endpoint, endpoint))
+            && self.upstream == *upstream
+    }
+
+    /// By what it is known.
+    pub(crate) fn key(&self) -> UpstreamKey {
+        Arc::as_ptr(&self.series).addr()
+    }
+
+    /// One of its endpoints could not be connected to: others are chosen for a while, and its name is looked up again.
+    pub(crate) fn refuses(&self, endpoint: &EndpointPool, fault: Fault, worker: &Worker) {
+        self.troubled.set(true);
+        if self.series.refusal_log.is_due(worker.uptime_ms()) {
+            let (name, address, error) = (&endpoint.endpoint.name, endpoint.endpoint.address, fault.detail());
+            tracing::warn!(
+                upstream = self.upstream.name, endpoint = %name, %address, error,
+                "endpoint unreachable: it is tried again every second"
+            );
+        }
+        if let Some(name) = endpoint.refuses(worker.now_ms()) {
+            worker.look_up(name);
+        }
+    }
+
+    /// What a worker counts for this upstream.
+    pub(crate) fn meter(&self, worker: usize) -> &UpstreamMeter {
+        self.series.meters.of(worker)
+    }
+
+    /// The sum of a figure over all workers.
+    pub(crate) fn sum(&self, figure: impl Fn(&UpstreamMeter) -> i64) -> i64 {
+        self.series.meters.used().map(figure).sum()
+    }
+
+    /// The series, for what outlives this pool.
+    pub(crate) fn series(&self) -> Arc<UpstreamSeries> {
+        Arc::clone(&self.series)
+    }
+}
+
+impl EndpointPool {
+    fn new(endpoint: Arc<EndpointState>) -> Self {
+        Self {
+            endpoint,
+            in_flight: Cell::new(0),
+            idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            opening: tokio::sync::Mutex::new(()),
+            failed: Cell::default(),
+            names: None,
+            full_until_ms: Cell::new(0),
+            agreed_on_h1: Cell::new(false),
+            shunned_until_ms: Cell::new(0),
+            look_up_ms: Cell::new(0),
+        }
+    }
+
+    /// It could not be connected to. Gives the name that should be looked up again now.
+    fn refuses(&self, now_ms: u64) -> Option<&Arc<str>> {
+        self.shunned_until_ms.set(now_ms + SHUNNED_MS);
+        let looked_up = self.endpoint.looked_up.as_ref().filter(|_| now_ms >= self.look_up_ms.get())?;
+        self.look_up_ms.set(now_ms + LOOK_UP_MS);
+        Some(looked_up)
+    }
+
+    /// It was connected to. Writes nothing unless it was in doubt.
+    pub(crate) fn accepts(&self, upstream: &UpstreamPool, worker: &Worker) {
+        if !self.is_in_doubt() {
+            return;
+        }
+        self.shunned_until_ms.set(0);
+        if upstream.series.recovery_log.is_due(worker.uptime_ms()) {
+            let (name, address) = (&self.endpoint.name, self.endpoint.address);
+            tracing::info!(upstream = upstream.upstream.name, endpoint = %name, %address, "endpoint reachable again");
+        }
+    }
+
+    /// Whether it could not be connected to when that was last tried.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.shunned_until_ms.get() > 0
+    }
+
+    /// Whether others are to be chosen.
+    pub(super) fn is_shunned(&self, now_ms: u64) -> bool {
+        now_ms < self.shunned_until_ms.get()
+    }
+
+    /// It is chosen. One that is in doubt is tried by this request, and by no other until the outcome is known.
+    pub(super) fn is_tried(&self, now_ms: u64) {
+        if self.is_in_doubt() {
+            self.shunned_until_ms.set(now_ms + SHUNNED_MS);
+        }
+    }
+
+    /// A pool of the same endpoint for one client alone, whom its connections name.
+    pub(crate) fn naming(&self, ends: Ends) -> Self {
+        Self { names: Some(ends), ..Self::new(Arc::clone(&self.endpoint)) }
+    }
+
+    /// How to speak to it.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.endpoint.protocol
+    }
+
+    /// Takes the connection that was used last.
+    pub(crate) fn pop(&self) -> Option<Single> {
+        self.idle.borrow_mut().pop().map(|idle| idle.connection)
+    }
+
+    /// Gives a connection back.
+    pub(crate) fn push(&self, connection: Single, now_ms: u64) {
+        self.idle.borrow_mut().push(Idle { connection, since_ms: now_ms });
+    }
+
+    /// An HTTP/2 connection with a free stream, the first one that has one, so that those that a rush has opened fall
+    /// idle after it. Not the one that this was said of.
+    pub(super) fn multiplexed(&self, but: Option<&Rc<H2PeerState>>) -> Option<Multiplexed> {
+        let connections = self.multiplexed.borrow();
+        let other = |connection: &&Multiplexed| but.is_none_or(|but| !Rc::ptr_eq(but, &connection.said));
+        connections.iter().filter(other).find(|connection| connection.has_room()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rush_has_opened_is_closed_sooner_than_what_is_used() {
+        assert_eq!([0, 3].map(idle_ms_max), [IDLE_MS_MAX; 2]);
+        assert_eq!([4, 1000].map(idle_ms_max), [SPARE_MS_MAX; 2]);
+    }
+}

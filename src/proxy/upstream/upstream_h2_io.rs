@@ -1,0 +1,369 @@
+//! The byte stream of an HTTP/2 connection to an upstream. What the other side says of the connection as a whole, its
+//! settings and its leaving, is noticed on the way, and trailers that h2 would mistake for good ones are made bad ones.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::h2_peer::H2PeerState;
+use crate::net::{Socket, is_refusal};
+use crate::proxy::wire::header_blocks::{END_HEADERS, END_STREAM, HeaderBlocks};
+use crate::proxy::worker::Worker;
+
+const FRAME_HEADER_BYTES: usize = 9;
+/// Where its flags stand.
+const FLAGS_AT: usize = 4;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
+/// The largest payload that hyper has the other side send (RFC 9113 §6.5.2).
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of trailers that are kept until they are whole.
+const WITHHELD_BYTES_MAX: usize = 64 * 1024;
+/// Streams that are known to be in their body. There are fewer at a time: some were left without a word from there.
+const IN_BODY_MAX: usize = 256;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+/// RFC 9113 §6.5.1.
+const SETTING_BYTES: usize = 6;
+/// RFC 8441 §9.1.
+const ENABLE_CONNECT_PROTOCOL: u8 = 8;
+const MAX_CONCURRENT_STREAMS: u8 = 3;
+const ACK: u8 = 1;
+
+/// A connection to an upstream.
+pub(crate) struct UpstreamH2Io {
+    stream: Socket,
+    worker: Rc<Worker>,
+    /// Boxed, so that a connection that is being opened does not carry its size.
+    frames: Box<Frames>,
+    /// Read and followed, and not yet given to hyper.
+    held: BytesMut,
+    /// So much of it may be given.
+    ready: usize,
+}
+
+/// Follows the frames that an upstream sends.
+#[derive(Debug, Default)]
+struct Frames {
+    said: Rc<H2PeerState>,
+    /// The setting that is being read, when the frame under way has the other side's settings.
+    setting: Option<[u8; SETTING_BYTES]>,
+    header: [u8; FRAME_HEADER_BYTES],
+    header_bytes: usize,
+    /// Bytes of the frame under way that are still to come.
+    left: usize,
+    kind: u8,
+    blocks: HeaderBlocks,
+    /// The stream of the block under way, and its flags.
+    block: (u32, u8),
+    /// A block of fields goes on in the next frame.
+    block_open: bool,
+    /// Streams whose final head has come, and not their end: a block on one are its trailers.
+    in_body: Vec<u32>,
+    /// Trailers are under way, which hyper is not given before they are whole.
+    withheld: bool,
+}
+
+impl Frames {
+    /// Goes through what was read, of which so many bytes were followed `before`, and says how far hyper may read.
+    /// Trailers with a pseudo-field are made ones that do not end their stream, which is the same error (RFC 9113 §8.1)
+    /// and one that h2 sees.
+    fn follow(&mut self, all: &mut [u8], before: usize) -> usize {
+        // Where what is withheld begins: at the first byte, when it was begun before.
+        let (mut at, mut start) = (before, 0);
+        while at < all.len() {
+            if self.left == 0 {
+                self.header[self.header_bytes] = all[at];
+                self.header_bytes += 1;
+                at += 1;
+                if self.header_bytes == FRAME_HEADER_BYTES {
+                    self.header_bytes = 0;
+                    if !self.withheld {
+                        start = at - FRAME_HEADER_BYTES;
+                    }
+                    self.frame();
+                    self.end_block(&mut all[start..]);
+                }
+                continue;
+            }
+            let taken = self.left.min(all.len() - at);
+            if self.setting.is_some() {
+                self.settings(&all[at..at + taken]);
+            } else {
+                self.left -= taken;
+            }
+            if matches!(self.kind, HEADERS | CONTINUATION) {
+                self.blocks.payload(&all[at..at + taken], self.left);
+                self.end_block(&mut all[start..]);
+            }
+            at += taken;
+            if self.left == 0 && self.setting.take().is_some() {
+                self.said.is_now(&self.said.settled);
+            }
+        }
+        if self.withheld { start } else { at - self.header_bytes }
+    }
+
+    /// Bytes of the other side's settings.
+    fn settings(&mut self, bytes: &[u8]) {
+        let Some(setting) = &mut self.setting else { return };
+        for byte in bytes {
+            setting[(SETTING_BYTES - self.left % SETTING_BYTES) % SETTING_BYTES] = *byte;
+            self.left -= 1;
+            match (self.left % SETTING_BYTES, *setting) {
+                (0, [0, MAX_CONCURRENT_STREAMS, max @ ..]) => {
+                    self.said.streams_max.set(Some(u32::from_be_bytes(max)));
+                }
+                (0, [0, ENABLE_CONNECT_PROTOCOL, 0, 0, 0, 1]) => self.said.connects.set(true),
+                _ => {}
+            }
+        }
+    }
+
+    /// A frame's header is whole.
+    fn frame(&mut self) {
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
+        self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        self.kind = kind;
+        let stream = u32::from_be_bytes(stream) & u32::MAX >> 1;
+        match kind {
+            HEADERS => {
+                self.block_open = flags & END_HEADERS == 0;
+                self.block = (stream, flags);
+                self.blocks.begin(flags);
+                // One that is too large is refused by h2.
+                self.withheld = self.in_body.contains(&stream) && self.left <= PAYLOAD_BYTES_MAX;
+            }
+            CONTINUATION => {
+                self.block_open = flags & END_HEADERS == 0;
+                self.blocks.go_on();
+            }
+            // Inside a block it is an error of the connection.
+            _ => self.withheld = false,
+        }
+        match kind {
+            DATA if flags & END_STREAM != 0 => self.ends(stream),
+            RST_STREAM => self.ends(stream),
+            SETTINGS if flags & ACK != 0 => {}
+            SETTINGS if self.left == 0 => self.said.is_now(&self.said.settled),
+            SETTINGS => self.setting = Some([0; SETTING_BYTES]),
+            GOAWAY => self.said.is_now(&self.said.leaving),
+            _ => {}
+        }
+    }
+
+    /// Looks at a block that is whole. Trailers begin with these bytes.
+    fn end_block(&mut self, trailers: &mut [u8]) {
+        if self.left > 0 || self.block_open || !matches!(self.kind, HEADERS | CONTINUATION) {
+            return;
+        }
+        // What follows the last byte of a block is looked at no more.
+        self.kind = u8::MAX;
+        let ((stream, flags), seen) = (self.block, self.blocks.seen());
+        if std::mem::take(&mut self.withheld) && seen.pseudo {
+            trailers[FLAGS_AT] &= !END_STREAM;
+        }
+        if flags & END_STREAM != 0 {
+            self.ends(stream);
+        } else if seen.is_final && !self.in_body.contains(&stream) {
+            if self.in_body.len() == IN_BODY_MAX {
+                self.in_body.remove(0);
+            }
+            self.in_body.push(stream);
+        }
+    }
+
+    fn ends(&mut self, stream: u32) {
+        if let Some(at) = self.in_body.iter().position(|known| *known == stream) {
+            self.in_body.remove(at);
+        }
+    }
+}
+
+impl UpstreamH2Io {
+    /// Wraps a connection, and gives what the other side will say of it.
+    pub(crate) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<H2PeerState>) {
+        let said = Rc::new(H2PeerState::default());
+        let frames = Box::new(Frames { said: Rc::clone(&said), ..Frames::default() });
+        (Self { stream, worker: Rc::clone(worker), frames, held: BytesMut::new(), ready: 0 }, said)
+    }
+}
+
+impl UpstreamH2Io {
+    /// What was written, or why not.
+    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Err(_))) && ready!(self.stream.poll_refused(cx)) {
+            self.frames.said.refused.set(true);
+        }
+        written
+    }
+}
+
+impl Drop for UpstreamH2Io {
+    fn drop(&mut self) {
+        self.frames.said.is_now(&self.frames.said.ended);
+    }
+}
+
+impl Read for UpstreamH2Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.ready > 0 {
+                let given = this.ready.min(cursor.remaining());
+                cursor.put_slice(&this.held[..given]);
+                this.held.advance(given);
+                this.ready -= given;
+                return Poll::Ready(Ok(()));
+            }
+            let mut scratch = this.worker.scratch.borrow_mut();
+            let room = cursor.remaining().min(scratch.len());
+            let mut buffer = ReadBuf::new(&mut scratch[..room]);
+            if let Err(error) = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+                if is_refusal(&error) {
+                    this.frames.said.refused.set(true);
+                }
+                return Poll::Ready(Err(error));
+            }
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.frames.said.anything.set(true);
+            if this.held.is_empty() {
+                let ready = this.frames.follow(buffer.filled_mut(), 0);
+                cursor.put_slice(&buffer.filled()[..ready]);
+                this.held.extend_from_slice(&buffer.filled()[ready..]);
+                if ready > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                let before = this.held.len();
+                this.held.extend_from_slice(buffer.filled());
+                this.ready = this.frames.follow(&mut this.held, before);
+            }
+            if this.held.len() - this.ready > WITHHELD_BYTES_MAX {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "trailers without end");
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+}
+
+impl Write for UpstreamH2Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream];
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    #[test]
+    fn settings_count_when_they_are_whole_and_a_goaway_at_once() {
+        let values = [0, 4, 0, 0, 1, 0, 0, 3, 0, 0, 1, 2, 0, 1, 0, 0, 0, 9];
+        let (mut settings, mut goaway) = (frame(SETTINGS, 0, 0, &values), frame(GOAWAY, 0, 0, &[0; 8]));
+        let mut frames = Frames::default();
+        let mut last = settings.split_off(22);
+        frames.follow(&mut settings, 0);
+        assert!(!frames.said.settled.get());
+        assert_eq!(frames.said.streams_max(), 258);
+        frames.follow(&mut last, 0);
+        assert!(frames.said.settled.get() && !frames.said.is_leaving());
+        frames.follow(&mut goaway[..9], 0);
+        assert!(frames.said.is_leaving());
+        let mut frames = Frames::default();
+        frames.follow(&mut frame(SETTINGS, ACK, 0, &[]), 0);
+        assert!(!frames.said.settled.get());
+        frames.follow(&mut frame(SETTINGS, 0, 0, &[]), 0);
+        assert!(frames.said.settled.get());
+    }
+
+    #[test]
+    fn trailers_with_pseudo_fields_do_not_end_their_stream() {
+        const WHOLE: u8 = END_HEADERS | END_STREAM;
+        let (ok, hints, plain): (&[u8], &[u8], &[u8]) = (b"\x88", b"\x08\x03103", b"\x00\x01a\x01b");
+        let status: &[u8] = b"\x00\x01a\x01b\x88";
+        for (before, trailers, changed) in [
+            (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, plain), false),
+            (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, status), true),
+            (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, hints), true),
+            // What follows hints is the answer.
+            (frame(HEADERS, END_HEADERS, 1, hints), frame(HEADERS, WHOLE, 1, ok), false),
+            (frame(HEADERS, WHOLE, 3, ok), frame(HEADERS, WHOLE, 1, ok), false),
+            (
+                [frame(HEADERS, END_HEADERS, 1, hints), frame(HEADERS, END_HEADERS, 1, ok)].concat(),
+                [frame(HEADERS, END_STREAM, 1, plain), frame(CONTINUATION, END_HEADERS, 1, status)].concat(),
+                true,
+            ),
+        ] {
+            let sent = [&before[..], &trailers, &frame(DATA, END_STREAM, 5, b"more")].concat();
+            let mut expected = sent.clone();
+            if changed {
+                expected[before.len() + FLAGS_AT] &= !END_STREAM;
+            }
+            for step in [1, 4, 5, 13, 1000] {
+                let (mut frames, mut held, mut given) = (Frames::default(), Vec::new(), Vec::new());
+                for piece in sent.chunks(step) {
+                    let before = held.len();
+                    held.extend_from_slice(piece);
+                    let ready = frames.follow(&mut held, before);
+                    given.extend(held.drain(..ready));
+                }
+                assert_eq!(given, expected, "{trailers:02x?} in steps of {step}");
+                assert!(frames.in_body.is_empty(), "{:?}", frames.in_body);
+            }
+        }
+    }
+
+    #[test]
+    fn streams_that_are_left_in_their_body_are_forgotten_in_the_end() {
+        let mut frames = Frames::default();
+        for _ in 0..10 {
+            for stream in 1..=255 {
+                frames.follow(&mut frame(HEADERS, END_HEADERS, stream, b"\x88"), 0);
+            }
+        }
+        assert_eq!(frames.in_body.len(), 255);
+        frames.follow(&mut frame(RST_STREAM, 0, 7, &[0; 4]), 0);
+        frames.follow(&mut frame(DATA, END_STREAM, 9, b""), 0);
+        assert_eq!(frames.in_body.len(), 253);
+    }
+}

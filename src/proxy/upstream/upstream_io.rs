@@ -1,0 +1,262 @@
+//! The byte stream of an HTTP/1.1 connection to an upstream. Answers are followed on their way to hyper: informational
+//! ones, which it drops, go to the client too, and what is not of the grammar ends the stream. Small writes are sent as
+//! one.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf as _;
+use http::Request;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::{Socket, is_refusal};
+use crate::proxy::downstream::early::{Early, is_wanted};
+use crate::proxy::wire::answers::{Answers, Expected};
+use crate::proxy::wire::raw_query::RawLine;
+use crate::proxy::wire::trailing::Trailing;
+use crate::proxy::wire::vectored::write_merged;
+use crate::proxy::worker::Worker;
+
+/// Fields of an informational head.
+const FIELDS_MAX: usize = 100;
+/// The kinds of records that a server of TLS answers cleartext with (RFC 8446 §5.1); their version follows.
+const TLS_ALERT: u8 = 21;
+const TLS_HANDSHAKE: u8 = 22;
+
+/// A connection to an upstream.
+pub(crate) struct UpstreamIo {
+    stream: TokioIo<Socket>,
+    worker: Rc<Worker>,
+    hints: Rc<Hints>,
+    /// Boxed, so that a connection that is being opened does not carry its size.
+    answers: Box<Answers>,
+    line: Option<Box<RawLine>>,
+}
+
+/// What is known of the request under way and of its answer, and who wants the informational responses to it.
+#[derive(Default)]
+pub(crate) struct Hints {
+    /// The request under way asks to switch to another protocol.
+    pub(crate) asked: Cell<bool>,
+    /// A request begins, with an answer that may have this.
+    begins: Cell<Option<Expected>>,
+    /// The line that is written in the place of its own.
+    line: Cell<Option<Box<RawLine>>>,
+    /// Its trailers.
+    pub(crate) trailing: Rc<Trailing>,
+    /// Something of its answer was read.
+    answered: Cell<bool>,
+    /// Its answer was not of the grammar.
+    broken: Cell<bool>,
+    refused: Cell<bool>,
+    /// Something was read.
+    heard: Cell<bool>,
+    tls: Cell<bool>,
+    /// Where informational responses go.
+    early: RefCell<Option<Rc<Early>>>,
+}
+
+impl Hints {
+    /// A request begins.
+    pub(crate) fn begin<B>(&self, request: &Request<B>) {
+        self.begins.set(Some(Expected::of(request.method())));
+        self.line.set(RawLine::of(request));
+        self.trailing.clear();
+        self.answered.set(false);
+        *self.early.borrow_mut() = None;
+    }
+
+    /// From here to the head of the final response, informational ones go to `early`.
+    pub(crate) fn go_to(&self, early: &Rc<Early>) {
+        *self.early.borrow_mut() = Some(Rc::clone(early));
+    }
+
+    /// Whether something of the answer to the request under way was read.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered.get()
+    }
+
+    /// Whether the answer was broken off since it is not of the grammar.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    /// Whether the other side has refused us, under TLS.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.refused.get()
+    }
+
+    /// Whether the other side answers with a record of TLS, which nobody speaks with it.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.tls.get()
+    }
+
+    /// Looks at why nothing could be read.
+    fn look_at(&self, read: &Poll<io::Result<()>>) {
+        if let Poll::Ready(Err(error)) = read
+            && is_refusal(error)
+        {
+            self.refused.set(true);
+        }
+    }
+
+    /// Passes an informational response on.
+    fn inform(&self, head: &[u8]) {
+        let Some(early) = &*self.early.borrow() else { return };
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut response = httparse::Response::new(&mut fields);
+        if matches!(response.parse(head), Ok(httparse::Status::Complete(_)))
+            && let Some(code) = response.code.filter(|code| is_wanted(*code))
+        {
+            early.push(code, response.headers);
+        }
+    }
+}
+
+impl UpstreamIo {
+    /// Wraps a connection, and gives the handle by which informational responses are asked for.
+    pub(crate) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
+        let hints = Rc::new(Hints::default());
+        let (stream, worker) = (TokioIo::new(stream), Rc::clone(worker));
+        (Self { stream, worker, hints: Rc::clone(&hints), answers: Box::default(), line: None }, hints)
+    }
+
+    /// How much of what was read may be given to hyper.
+    fn follow(&mut self, bytes: &[u8]) -> usize {
+        let in_head = self.answers.is_in_head();
+        if in_head {
+            self.hints.answered.set(true);
+        }
+        let hints = &self.hints;
+        let given = self.answers.follow(bytes, |head| hints.inform(head));
+        if self.answers.is_broken() {
+            self.hints.broken.set(true);
+        }
+        if in_head && !self.answers.is_in_head() {
+            *self.hints.early.borrow_mut() = None;
+        }
+        given
+    }
+
+    /// Writes what hyper does not write as it is to be: a request line, or the end of a body.
+    fn poll_own(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
+        let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
+        let line = self.poll_line(cx, first);
+        line.or_else(|| self.hints.trailing.poll_write(self.stream.inner_mut(), cx, slices, &self.worker.scratch))
+    }
+
+    /// Writes a request line as the client wrote it, where hyper writes another one.
+    fn poll_line(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if let Some(line) = self.hints.line.take() {
+            self.line = Some(line);
+        }
+        let mut line = self.line.take()?;
+        if !bytes.starts_with(&line.escaped) {
+            return None;
+        }
+        while !line.raw.is_empty() {
+            match Pin::new(self.stream.inner_mut()).poll_write(cx, &line.raw) {
+                Poll::Ready(Ok(written)) if written > 0 => line.raw.advance(written),
+                pending @ Poll::Pending => {
+                    self.line = Some(line);
+                    return Some(pending);
+                }
+                failed @ Poll::Ready(_) => return Some(failed),
+            }
+        }
+        Some(Poll::Ready(Ok(line.escaped.len())))
+    }
+
+    /// What was written, or why not.
+    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Err(_))) && ready!(self.stream.inner_mut().poll_refused(cx)) {
+            self.hints.refused.set(true);
+        }
+        written
+    }
+}
+
+impl UpstreamIo {
+    /// The connection itself.
+    pub(crate) fn into_socket(self) -> Socket {
+        self.stream.into_inner()
+    }
+}
+
+impl Read for UpstreamIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(expected) = this.hints.begins.take() {
+            this.answers.begin(expected);
+        }
+        if this.answers.is_broken() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not of the grammar")));
+        }
+        if !this.answers.is_followed() && this.hints.heard.get() {
+            let read = Pin::new(&mut this.stream).poll_read(cx, cursor);
+            this.hints.look_at(&read);
+            return read;
+        }
+        let worker = Rc::clone(&this.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let room = cursor.remaining().min(scratch.len());
+        let mut buffer = ReadBuf::new(&mut scratch[..room]);
+        let read = Pin::new(this.stream.inner_mut()).poll_read(cx, &mut buffer);
+        this.hints.look_at(&read);
+        ready!(read)?;
+        if !this.hints.heard.replace(true) {
+            this.hints.tls.set(matches!(buffer.filled(), [TLS_ALERT | TLS_HANDSHAKE, 3, ..]));
+        }
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let given = this.follow(buffer.filled());
+        if given == 0 {
+            // hyper would take nothing for the end.
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not of the grammar")));
+        }
+        cursor.put_slice(&buffer.filled()[..given]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for UpstreamIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = match this.poll_own(cx, &[io::IoSlice::new(bytes)]) {
+            Some(written) => written,
+            None => Pin::new(this.stream.inner_mut()).poll_write(cx, bytes),
+        };
+        this.written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = match this.poll_own(cx, slices) {
+            Some(written) => written,
+            None => write_merged(this.stream.inner_mut(), cx, slices, &this.worker.scratch),
+        };
+        this.written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().stream.inner_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().stream.inner_mut()).poll_shutdown(cx)
+    }
+}

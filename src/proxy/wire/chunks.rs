@@ -1,0 +1,212 @@
+//! A chunked body (RFC 9112 §7.1), followed byte by byte in its framing and by leaps in its data.
+
+use super::grammar::{Bounds, Progress, is_text, is_token};
+use crate::telemetry::Refusal;
+
+/// Follows a chunked body through the bytes that arrive.
+#[derive(Clone, Debug, Default)]
+pub struct Chunks {
+    state: State,
+    size: u64,
+    digits: u8,
+    extension_bytes: usize,
+    trailers: usize,
+    trailer_bytes: usize,
+    side: Side,
+}
+
+/// Who sends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Side {
+    /// A client.
+    #[default]
+    Client,
+    /// An upstream: some pad the sizes of their chunks with blanks, which is harmless, since what is sent on is framed
+    /// anew.
+    Upstream,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Size,
+    Extension,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+}
+
+impl Chunks {
+    /// Follows the body of an answer.
+    pub(super) fn of_answer() -> Self {
+        Self { side: Side::Upstream, ..Self::default() }
+    }
+
+    /// Whether the next byte is data.
+    pub(crate) fn is_in_data(&self) -> bool {
+        self.state == State::Data
+    }
+
+    /// Takes bytes; see [`super::scan::Body::take`].
+    pub(crate) fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, Progress), Refusal> {
+        let (taken, progress) = self.take_good(bytes, bounds);
+        progress.map(|progress| (taken, progress))
+    }
+
+    /// Takes bytes, and says how many are good whatever comes behind them.
+    pub(super) fn take_good(&mut self, bytes: &[u8], bounds: &Bounds) -> (usize, Result<Progress, Refusal>) {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.state == State::Data {
+                let taken = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len() - at);
+                self.size -= taken as u64;
+                at += taken;
+                if self.size == 0 {
+                    self.state = State::DataCr;
+                }
+                continue;
+            }
+            let byte = bytes[at];
+            if self.state == State::EndLf && byte == b'\n' {
+                return (at + 1, Ok(Progress::Ended));
+            }
+            match self.after(byte, bounds) {
+                Ok(next) => self.state = next,
+                Err(refusal) => return (at, Err(refusal)),
+            }
+            at += 1;
+        }
+        (at, Ok(Progress::More))
+    }
+
+    fn after(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Refusal> {
+        use State as S;
+        Ok(match (self.state, byte) {
+            (S::Size, _) if byte.is_ascii_hexdigit() => self.size_digit(byte)?,
+            (S::Size, b';') if self.digits > 0 => S::Extension,
+            (S::Size, b'\r') if self.digits > 0 => S::SizeLf,
+            (S::Size, b' ' | b'\t') if self.digits > 0 && self.side == Side::Upstream => S::Extension,
+            (S::Extension, b'\r') => S::SizeLf,
+            (S::Extension, _) if is_text(byte) => {
+                self.extension_bytes += 1;
+                bounded(self.extension_bytes, bounds.chunk_extension_bytes, Refusal::BadFraming)?;
+                S::Extension
+            }
+            (S::SizeLf, b'\n') => {
+                self.digits = 0;
+                if self.size == 0 { S::TrailerStart } else { S::Data }
+            }
+            (S::DataCr, b'\r') => S::DataLf,
+            (S::DataLf, b'\n') => S::Size,
+            (S::TrailerStart, b'\r') => S::EndLf,
+            (S::TrailerStart, _) if is_token(byte) => {
+                self.trailers += 1;
+                bounded(self.trailers, bounds.trailers, Refusal::HeadersTooLarge)?;
+                self.trailer_byte(S::TrailerName, bounds)?
+            }
+            (S::TrailerName, b':') => S::TrailerValue,
+            (S::TrailerName, _) if is_token(byte) => self.trailer_byte(S::TrailerName, bounds)?,
+            (S::TrailerValue, b'\r') => S::TrailerLf,
+            (S::TrailerValue, _) if is_text(byte) => self.trailer_byte(S::TrailerValue, bounds)?,
+            (S::TrailerLf, b'\n') => S::TrailerStart,
+            _ => return Err(Refusal::BadFraming),
+        })
+    }
+
+    fn size_digit(&mut self, byte: u8) -> Result<State, Refusal> {
+        // 15 hex digits are 2^60 bytes: more is an attack, and so are leading zeros without end.
+        if self.digits >= 15 {
+            return Err(Refusal::BadFraming);
+        }
+        self.size = if self.digits == 0 { 0 } else { self.size * 16 };
+        self.digits += 1;
+        self.size += u64::from(char::from(byte).to_digit(16).unwrap_or(0));
+        Ok(State::Size)
+    }
+
+    fn trailer_byte(&mut self, next: State, bounds: &Bounds) -> Result<State, Refusal> {
+        self.trailer_bytes += 1;
+        bounded(self.trailer_bytes, bounds.header_bytes, Refusal::HeadersTooLarge)?;
+        Ok(next)
+    }
+}
+
+fn bounded(count: usize, max: usize, refusal: Refusal) -> Result<(), Refusal> {
+    if count > max { Err(refusal) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scan::{Body, Framing};
+    use super::*;
+
+    const BOUNDS: Bounds =
+        Bounds { header_bytes: 1024, headers: 10, uri_bytes: 64, chunk_extension_bytes: 64, trailers: 2 };
+
+    /// `Ok(n)`: ended after n bytes; `Ok(usize::MAX)`: not ended.
+    fn check(text: &str, expected: Result<usize, Refusal>) {
+        let whole = Body::new(Framing::Chunked).take(text.as_bytes(), &BOUNDS);
+        let whole = whole.map(|(taken, progress)| if progress == Progress::Ended { taken } else { usize::MAX });
+        assert_eq!(whole, expected, "{text:?}");
+        let mut body = Body::new(Framing::Chunked);
+        let mut piecewise = Ok(usize::MAX);
+        for (i, byte) in text.bytes().enumerate() {
+            match body.take(&[byte], &BOUNDS) {
+                Ok((_, Progress::More)) => {}
+                Ok((_, Progress::Ended)) => {
+                    piecewise = Ok(i + 1);
+                    break;
+                }
+                Err(refusal) => {
+                    piecewise = Err(refusal);
+                    break;
+                }
+            }
+        }
+        assert_eq!(piecewise, expected, "{text:?}, byte by byte");
+    }
+
+    #[test]
+    fn bodies_that_are_fine() {
+        check("0\r\n\r\nGET", Ok(5));
+        check("5\r\nhello\r\n0\r\n\r\n", Ok(15));
+        check("a;x=\"y\"\r\n0123456789\r\n0\r\n\r\n", Ok(26));
+        check("1\r\na\r\n2\r\nbc\r\n0\r\nX-Sum: 1\r\n\r\n", Ok(28));
+        check("5\r\nhel", Ok(usize::MAX));
+    }
+
+    #[test]
+    fn bodies_that_are_refused() {
+        for text in [
+            "5\nhello\r\n",
+            "5\r\nhelloX",
+            "\r\n",
+            "x\r\n",
+            "+5\r\n",
+            "0x5\r\n",
+            " 5\r\n",
+            "5 \r\n",
+            ";x\r\n",
+            "-1\r\n",
+            "fffffffffffffffff\r\n",
+            "0000000000000000\r\n",
+            "0\r\n\n",
+            "0\r\nX: 1\n",
+            "5;\0\r\n",
+            "0\r\n folded: x\r\n\r\n",
+            "0\r\nno colon\r\n\r\n",
+            "0\r\nX : 1\r\n\r\n",
+        ] {
+            check(text, Err(Refusal::BadFraming));
+        }
+        check(&format!("5;{}\r\n", "e".repeat(100)), Err(Refusal::BadFraming));
+        check("0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n", Err(Refusal::HeadersTooLarge));
+        check(&format!("0\r\nA: {}", "x".repeat(2000)), Err(Refusal::HeadersTooLarge));
+    }
+}

@@ -1,0 +1,175 @@
+//! Every fault with everything that it means: `table.txt` is what clients, logs and figures see. `BLESS=1` writes it anew.
+
+use std::fmt::Write as _;
+
+use super::{Advice, Fault};
+use crate::telemetry::{Ender, GrpcStatus, Refusal};
+
+/// Lists all faults but the refusals. The match does not compile when one is missing.
+macro_rules! others {
+    ($($name:ident),* $(,)?) => {
+        const OTHERS: &[Fault] = &[$(Fault::$name),*];
+        const _: fn(Fault) = |fault| match fault {
+            Fault::Refused(_) $(| Fault::$name)* => {}
+        };
+    };
+}
+
+others!(
+    ClientGone,
+    NoEndpoint,
+    AnswerMemory,
+    UpstreamRequests,
+    UpstreamConnections,
+    ConnectRefused,
+    ConnectTimeout,
+    UpstreamReset,
+    UpstreamProtocol,
+    UpstreamHeaders,
+    UpstreamSpeaksTls,
+    NoUpgrade,
+    TlsCertificate,
+    TlsProtocol,
+    TlsAlert,
+    TlsTimeout,
+    Killed,
+    ResponseTimeout,
+    CallTimeout,
+);
+
+fn all() -> impl Iterator<Item = Fault> {
+    OTHERS.iter().copied().chain(Refusal::ALL.into_iter().map(Fault::Refused))
+}
+
+#[test]
+fn every_fault_means_what_it_meant() {
+    let mut text = String::new();
+    for fault in all() {
+        let facts = fault.facts();
+        let (status, error, detail) = (facts.status.as_u16(), facts.proxy_error, facts.detail);
+        let (ender, grpc) = (facts.ender, facts.grpc.name());
+        let failure = facts.failure.map_or("-".to_owned(), |failure| format!("{failure:?}"));
+        let passes = if facts.advice == Advice::RetryAfter { "retry" } else { "-" };
+        let distrusted = if facts.advice == Advice::Close { "close" } else { "-" };
+        writeln!(text, "{detail} {status} {error} {ender:?} {grpc} {failure} {passes} {distrusted} {}", facts.message)
+            .unwrap();
+    }
+    if std::env::var_os("BLESS").is_some() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/proxy/wire/fault/table.txt");
+        std::fs::write(file, &text).unwrap();
+    }
+    // A changed table fails with `BLESS` too: the next build has the new file.
+    assert_eq!(text, include_str!("table.txt"), "BLESS=1 writes it anew");
+}
+
+/// The error types of RFC 9209 §2.3.
+const PROXY_ERRORS: [&str; 32] = [
+    "dns_timeout",
+    "dns_error",
+    "destination_not_found",
+    "destination_unavailable",
+    "destination_ip_prohibited",
+    "destination_ip_unroutable",
+    "connection_refused",
+    "connection_terminated",
+    "connection_timeout",
+    "connection_read_timeout",
+    "connection_write_timeout",
+    "connection_limit_reached",
+    "tls_protocol_error",
+    "tls_certificate_error",
+    "tls_alert_received",
+    "http_request_error",
+    "http_request_denied",
+    "http_response_incomplete",
+    "http_response_header_section_size",
+    "http_response_header_size",
+    "http_response_body_size",
+    "http_response_trailer_section_size",
+    "http_response_trailer_size",
+    "http_response_transfer_coding",
+    "http_response_content_coding",
+    "http_response_timeout",
+    "http_upgrade_failed",
+    "http_protocol_error",
+    "proxy_internal_response",
+    "proxy_internal_error",
+    "proxy_configuration_error",
+    "proxy_loop_detected",
+];
+
+#[test]
+fn every_row_is_sound() {
+    let mut details = Vec::new();
+    for fault in all() {
+        let facts = fault.facts();
+        assert!(facts.status.is_client_error() || facts.status.is_server_error(), "{fault:?}");
+        assert!(facts.grpc.code().is_some_and(|code| code != 0), "{fault:?}");
+        assert!(PROXY_ERRORS.contains(&facts.proxy_error), "{fault:?}: {}", facts.proxy_error);
+        assert!(!details.contains(&facts.detail), "{fault:?}: {} is another fault's", facts.detail);
+        details.push(facts.detail);
+        assert!(facts.detail.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{fault:?}");
+        assert!(facts.message.starts_with(char::is_uppercase) && facts.message.ends_with('.'), "{fault:?}");
+        assert!(facts.message.is_ascii() && !facts.message.contains(['\n', '"']), "{fault:?}");
+    }
+}
+
+#[test]
+fn who_is_to_blame_agrees_with_the_status() {
+    for fault in all() {
+        let facts = fault.facts();
+        match facts.ender {
+            Ender::Client => assert!(facts.status.is_client_error(), "{fault:?}"),
+            Ender::Upstream => assert!(matches!(facts.status.as_u16(), 502 | 504), "{fault:?}"),
+            Ender::Proxy => assert!(!matches!(facts.status.as_u16(), 502 | 504), "{fault:?}"),
+            Ender::Done => panic!("{fault:?} ends well"),
+        }
+        if facts.status.is_client_error() {
+            assert!(facts.failure.is_none() && !facts.upstream_failed, "{fault:?}");
+        }
+    }
+}
+
+#[test]
+fn only_what_passes_soon_may_be_tried_again() {
+    for fault in all() {
+        let facts = fault.facts();
+        match facts.advice {
+            Advice::RetryAfter => {
+                assert_eq!((facts.status.as_u16(), facts.grpc), (503, GrpcStatus::UNAVAILABLE), "{fault:?}");
+                assert!(!facts.upstream_failed, "{fault:?}");
+            }
+            Advice::Close => assert!(facts.status.is_client_error() && facts.ender == Ender::Proxy, "{fault:?}"),
+            Advice::Nothing => {}
+        }
+    }
+}
+
+#[test]
+fn faults_of_the_upstream_and_the_lack_of_an_endpoint_count_against_it() {
+    for fault in all() {
+        let expected = match fault {
+            Fault::Refused(_)
+            | Fault::ClientGone
+            | Fault::UpstreamRequests
+            | Fault::UpstreamConnections
+            | Fault::AnswerMemory
+            | Fault::Killed => false,
+            Fault::NoEndpoint
+            | Fault::ConnectRefused
+            | Fault::ConnectTimeout
+            | Fault::UpstreamReset
+            | Fault::UpstreamProtocol
+            | Fault::UpstreamHeaders
+            | Fault::UpstreamSpeaksTls
+            | Fault::NoUpgrade
+            | Fault::TlsCertificate
+            | Fault::TlsProtocol
+            | Fault::TlsAlert
+            | Fault::TlsTimeout
+            | Fault::ResponseTimeout
+            | Fault::CallTimeout => true,
+        };
+        assert_eq!(fault.facts().upstream_failed, expected, "{fault:?}");
+    }
+}

@@ -1,0 +1,171 @@
+//! gRPC calls (gRPC over HTTP/2): how long one may take, what it ended with, and answers of our own in gRPC's form.
+//!
+//! `grpc-timeout` bounds the whole call, and passes on unchanged, so that the server knows it too. What has no such form
+//! is no timeout: the server is who may object.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
+
+use crate::telemetry::GrpcStatus;
+
+/// A message of our own is cut after this.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// Digits of a timeout.
+const DIGITS_MAX: usize = 8;
+
+/// A call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// When it must have ended.
+    pub(crate) deadline: Option<Instant>,
+    /// What it ended with.
+    pub(crate) status: GrpcStatus,
+}
+
+impl Call {
+    /// The call of a request with this head, that came at `began`.
+    pub(crate) fn new(headers: &HeaderMap, began: Instant) -> Self {
+        let mut lines = headers.get_all("grpc-timeout").iter();
+        let timeout = match (lines.next(), lines.next()) {
+            (Some(only), None) => timeout(only.as_bytes()),
+            (None | Some(_), _) => None,
+        };
+        Self { deadline: timeout.and_then(|timeout| began.checked_add(timeout)), status: GrpcStatus::UNSEEN }
+    }
+
+    /// An answer's head: it may stand for trailers, or be none of gRPC's.
+    pub(crate) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        if let Some(seen) = GrpcStatus::of_fields(headers) {
+            self.status = seen;
+        } else if status != StatusCode::OK {
+            self.status = GrpcStatus::of_http(status);
+        }
+    }
+
+    /// An answer's trailers.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(seen) = GrpcStatus::of_fields(trailers) {
+            self.status = seen;
+        }
+    }
+}
+
+/// `grpc-timeout`: at most eight digits and a unit.
+fn timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let many = digits.iter().fold(0_u64, |many, digit| many * 10 + u64::from(digit - b'0'));
+    match unit {
+        b'H' => Some(Duration::from_secs(many * 3600)),
+        b'M' => Some(Duration::from_secs(many * 60)),
+        b'S' => Some(Duration::from_secs(many)),
+        b'm' => Some(Duration::from_millis(many)),
+        b'u' => Some(Duration::from_micros(many)),
+        b'n' => Some(Duration::from_nanos(many)),
+        _ => None,
+    }
+}
+
+/// Trailers-only: the status travels in the head of a response, which has no body then.
+pub(crate) fn trailers_only(head: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
+    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    tell(head, status, message);
+}
+
+/// Trailers that end a call.
+pub(crate) fn trailers(status: GrpcStatus, message: &str) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    tell(&mut trailers, status, message.as_bytes());
+    trailers
+}
+
+fn tell(fields: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
+    fields.insert("grpc-status", HeaderValue::from_static(status.name()));
+    if let Ok(message) = HeaderValue::try_from(encoded(message)) {
+        fields.insert("grpc-message", message);
+    }
+}
+
+/// Percent-encoded, as `grpc-message` carries text: all but printable ASCII, and the percent sign.
+fn encoded(message: &[u8]) -> String {
+    let message = message.trim_ascii();
+    let mut text = String::with_capacity(message.len());
+    for byte in message.iter().take(MESSAGE_BYTES_MAX) {
+        match byte {
+            b' '..=b'~' if *byte != b'%' => text.push(char::from(*byte)),
+            // Writing to a string cannot fail.
+            _ => drop(write!(text, "%{byte:02X}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_written() {
+        for (text, expected) in [
+            ("1S", Some(Duration::from_secs(1))),
+            ("100m", Some(Duration::from_millis(100))),
+            ("99999999H", Some(Duration::from_hours(99_999_999))),
+            ("2M", Some(Duration::from_mins(2))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("00000007n", Some(Duration::from_nanos(7))),
+            ("0n", Some(Duration::ZERO)),
+            ("123456789S", None),
+            ("S", None),
+            ("", None),
+            ("1", None),
+            ("1s", None),
+            ("-1S", None),
+            ("+1S", None),
+            ("1.5S", None),
+            (" 1S", None),
+            ("1 S", None),
+        ] {
+            assert_eq!(timeout(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_has_the_deadline_that_one_line_gives_it() {
+        let began = crate::clock::Clock.now();
+        let deadline = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("grpc-timeout", HeaderValue::from_static(line));
+            }
+            Call::new(&headers, began).deadline.map(|deadline| deadline.duration_since(began))
+        };
+        assert_eq!(deadline(&["3S"]), Some(Duration::from_secs(3)));
+        assert_eq!(deadline(&["3S", "4S"]), None);
+        assert_eq!(deadline(&["nonsense"]), None);
+        assert_eq!(deadline(&[]), None);
+    }
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(encoded(b" plain, \"quoted\" ~ "), "plain, \"quoted\" ~");
+        assert_eq!(encoded("100 % sch\u{f6}n\n\u{0}!".as_bytes()), "100 %25 sch%C3%B6n%0A%00!");
+        assert_eq!(encoded(&[b'x'; 5000]).len(), MESSAGE_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_last_status_counts() {
+        let began = crate::clock::Clock.now();
+        let mut call = Call::new(&HeaderMap::new(), began);
+        call.head(StatusCode::OK, &HeaderMap::new());
+        assert_eq!(call.status, GrpcStatus::UNSEEN);
+        call.head(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new());
+        assert_eq!(call.status, GrpcStatus::UNAVAILABLE);
+        call.trailers(&trailers(GrpcStatus::INTERNAL, "x"));
+        assert_eq!(call.status, GrpcStatus::INTERNAL);
+    }
+}

@@ -1,0 +1,404 @@
+//! Header blocks of HTTP/2, followed through HPACK (RFC 7541) as far as it takes to know which of their fields are
+//! pseudo-fields. h2 drops those of trailers without a word, where RFC 9113 §8.1 wants a stream error.
+//!
+//! Names and values are passed over: of an entry of the dynamic table only its kind is kept, in two bits. What is evicted
+//! there need not be known, since a reference to it is an error that h2 finds.
+
+/// Entries that the dynamic table can have: 4096 bytes, of which each takes more than 32 (§4.1).
+const ENTRIES_MAX: u64 = 128;
+/// Entries of the static table.
+const STATIC_MAX: u64 = 61;
+/// More bits of an integer are an error to h2.
+const SHIFT_MAX: u32 = 28;
+
+const PADDED: u8 = 8;
+const PRIORITY: u8 = 32;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+
+/// What a field is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// No pseudo-field.
+    #[default]
+    Plain,
+    /// A pseudo-field of requests.
+    Request,
+    /// The status of a final answer.
+    Final,
+    /// The status of an informational answer.
+    Informational,
+}
+
+impl Field {
+    const fn bits(self) -> (u128, u128) {
+        match self {
+            Self::Plain => (0, 0),
+            Self::Request => (0, 1),
+            Self::Final => (1, 0),
+            Self::Informational => (1, 1),
+        }
+    }
+
+    const fn of_bits(high: u128, low: u128) -> Self {
+        match (high & 1, low & 1) {
+            (0, 0) => Self::Plain,
+            (0, _) => Self::Request,
+            (_, 0) => Self::Final,
+            (_, _) => Self::Informational,
+        }
+    }
+
+    /// The kind of this name with another value, which begins so.
+    const fn with_value(self, first: Option<u8>, coding: Coding) -> Self {
+        match (self, first, coding) {
+            (Self::Final | Self::Informational, Some(b'1'), Coding::Plain) => Self::Informational,
+            // `1` is 00001 in the Huffman code.
+            (Self::Final | Self::Informational, Some(byte), Coding::Huffman) if byte >> 3 == 1 => Self::Informational,
+            (Self::Final | Self::Informational, _, _) => Self::Final,
+            (other @ (Self::Plain | Self::Request), _, _) => other,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Plain,
+    Huffman,
+}
+
+/// What an integer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    /// The index of a field.
+    Indexed,
+    /// The index of the name of a literal, or 0.
+    NameOf(Indexing),
+    /// A size of the table.
+    TableSize,
+    NameLength(Coding),
+    ValueLength(Coding),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Indexing {
+    Yes,
+    No,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Representation,
+    NameLength,
+    ValueLength,
+    Integer {
+        number: Number,
+        value: u64,
+        shift: u32,
+    },
+    Name {
+        left: u64,
+        first: Option<Coding>,
+    },
+    Value {
+        left: u64,
+        first: Option<Coding>,
+    },
+    /// An error, to h2 as well.
+    Lost,
+}
+
+/// Follows the header blocks of one direction of a connection.
+#[derive(Debug)]
+pub(crate) struct HeaderBlocks {
+    next: Next,
+    /// The kinds of the entries of the dynamic table, the youngest in the lowest bits.
+    high: u128,
+    low: u128,
+    /// The field under way.
+    field: Field,
+    indexing: Indexing,
+    /// Octets at the beginning of the frame's payload that are not the block's, the first of them the length of padding.
+    lead: usize,
+    padded: bool,
+    padding: usize,
+    /// What was seen in the block.
+    seen: Seen,
+}
+
+/// The pseudo-fields of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// There is one.
+    pub(crate) pseudo: bool,
+    /// There is the status of a final answer.
+    pub(crate) is_final: bool,
+}
+
+impl Default for HeaderBlocks {
+    fn default() -> Self {
+        Self {
+            next: Next::Representation,
+            high: 0,
+            low: 0,
+            field: Field::Plain,
+            indexing: Indexing::No,
+            lead: 0,
+            padded: false,
+            padding: 0,
+            seen: Seen::default(),
+        }
+    }
+}
+
+impl HeaderBlocks {
+    /// A HEADERS frame with these flags begins, and a block with it.
+    pub(crate) fn begin(&mut self, flags: u8) {
+        self.padded = flags & PADDED != 0;
+        self.lead = usize::from(self.padded) + if flags & PRIORITY == 0 { 0 } else { 5 };
+        self.padding = 0;
+        self.seen = Seen::default();
+        if self.next != Next::Lost {
+            self.next = Next::Representation;
+        }
+    }
+
+    /// A CONTINUATION frame begins.
+    pub(crate) fn go_on(&mut self) {
+        (self.padded, self.lead, self.padding) = (false, 0, 0);
+    }
+
+    /// What was seen in the block so far.
+    pub(crate) const fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// Takes bytes of a frame's payload, behind which `left` more of it are to come.
+    pub(crate) fn payload(&mut self, mut bytes: &[u8], left: usize) {
+        while self.lead > 0 {
+            let Some((first, rest)) = bytes.split_first() else { return };
+            if std::mem::take(&mut self.padded) {
+                self.padding = usize::from(*first);
+            }
+            self.lead -= 1;
+            bytes = rest;
+        }
+        let of_block = (bytes.len() + left).saturating_sub(self.padding).min(bytes.len());
+        bytes = &bytes[..of_block];
+        while let Some((first, rest)) = bytes.split_first() {
+            if let Next::Name { left, first: None } | Next::Value { left, first: None } = &mut self.next
+                && *left > 1
+            {
+                // Of a text only the first byte is looked at, and the last one ends it.
+                let passed = usize::try_from(*left - 1).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= passed as u64;
+                bytes = &bytes[passed..];
+                continue;
+            }
+            self.byte(*first);
+            bytes = rest;
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        match self.next {
+            Next::Representation => match byte {
+                0x80.. => self.integer(Number::Indexed, byte, 7),
+                0x40.. => self.integer(Number::NameOf(Indexing::Yes), byte, 6),
+                0x20.. => self.integer(Number::TableSize, byte, 5),
+                _ => self.integer(Number::NameOf(Indexing::No), byte, 4),
+            },
+            Next::NameLength => self.integer(Number::NameLength(coding(byte)), byte, 7),
+            Next::ValueLength => self.integer(Number::ValueLength(coding(byte)), byte, 7),
+            Next::Integer { number, value, shift } => {
+                let value = value + (u64::from(byte & 0x7f) << shift);
+                if byte & 0x80 == 0 {
+                    self.number(number, value);
+                } else if shift >= SHIFT_MAX {
+                    self.next = Next::Lost;
+                } else {
+                    self.next = Next::Integer { number, value, shift: shift + 7 };
+                }
+            }
+            Next::Name { left, first } => {
+                if let Some(coding) = first {
+                    // `:` is 1011100 in the Huffman code.
+                    let colon = if coding == Coding::Huffman { byte >> 1 == 0b101_1100 } else { byte == b':' };
+                    // In an answer there is no other one than the status; in a request they are all the same here.
+                    self.field = if colon { Field::Final } else { Field::Plain };
+                }
+                self.next = if left > 1 { Next::Name { left: left - 1, first: None } } else { Next::ValueLength };
+            }
+            Next::Value { left, first } => {
+                if let Some(coding) = first {
+                    self.field = self.field.with_value(Some(byte), coding);
+                }
+                if left > 1 {
+                    self.next = Next::Value { left: left - 1, first: None };
+                } else {
+                    self.literal_ends();
+                }
+            }
+            Next::Lost => {}
+        }
+    }
+
+    /// The first byte of an integer with a prefix of so many bits (§5.1).
+    fn integer(&mut self, number: Number, byte: u8, prefix: u32) {
+        let full = (1 << prefix) - 1;
+        let value = u64::from(byte) & full;
+        if value < full {
+            self.number(number, value);
+        } else {
+            self.next = Next::Integer { number, value, shift: 0 };
+        }
+    }
+
+    fn number(&mut self, number: Number, value: u64) {
+        self.next = match number {
+            Number::Indexed => {
+                self.see(self.indexed(value));
+                Next::Representation
+            }
+            Number::NameOf(indexing) => {
+                (self.indexing, self.field) = (indexing, self.indexed(value));
+                if value == 0 { Next::NameLength } else { Next::ValueLength }
+            }
+            Number::TableSize => Next::Representation,
+            Number::NameLength(_) if value == 0 => Next::ValueLength,
+            Number::NameLength(coding) => Next::Name { left: value, first: Some(coding) },
+            Number::ValueLength(coding) if value == 0 => {
+                self.field = self.field.with_value(None, coding);
+                return self.literal_ends();
+            }
+            Number::ValueLength(coding) => Next::Value { left: value, first: Some(coding) },
+        };
+    }
+
+    /// The kind of an entry of the tables (appendix A, §2.3.3).
+    fn indexed(&self, index: u64) -> Field {
+        match index {
+            1..=7 => Field::Request,
+            8..=14 => Field::Final,
+            0 | 15..=STATIC_MAX => Field::Plain,
+            _ if index - STATIC_MAX > ENTRIES_MAX => Field::Plain,
+            _ => Field::of_bits(self.high >> (index - STATIC_MAX - 1), self.low >> (index - STATIC_MAX - 1)),
+        }
+    }
+
+    fn literal_ends(&mut self) {
+        if self.indexing == Indexing::Yes {
+            let (high, low) = self.field.bits();
+            (self.high, self.low) = (self.high << 1 | high, self.low << 1 | low);
+        }
+        self.see(self.field);
+        self.next = Next::Representation;
+    }
+
+    fn see(&mut self, field: Field) {
+        self.seen.pseudo |= field != Field::Plain;
+        self.seen.is_final |= field == Field::Final;
+    }
+}
+
+const fn coding(byte: u8) -> Coding {
+    if byte & 0x80 == 0 { Coding::Plain } else { Coding::Huffman }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: Seen = Seen { pseudo: false, is_final: false };
+    const REQUEST: Seen = Seen { pseudo: true, is_final: false };
+    const FINAL: Seen = Seen { pseudo: true, is_final: true };
+
+    /// One block after the other on one connection, each in pieces of every size.
+    #[track_caller]
+    fn check(blocks: &[(&[u8], Seen)]) {
+        for step in [1, 2, 3, 5, 1000] {
+            let mut follower = HeaderBlocks::default();
+            for (block, seen) in blocks {
+                follower.begin(0);
+                let mut left = block.len();
+                for piece in block.chunks(step) {
+                    left -= piece.len();
+                    follower.payload(piece, left);
+                }
+                assert_eq!(follower.seen(), *seen, "{block:02x?} in pieces of {step}");
+                assert_eq!(follower.next, Next::Representation, "{block:02x?} in pieces of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn pseudo_fields_are_seen_in_every_form() {
+        // Appendix C.3 and C.4 of RFC 7541: requests, with a dynamic table.
+        let plain = b"\x82\x86\x84\x41\x0fwww.example.com".as_slice();
+        check(&[
+            (plain, REQUEST),
+            (b"\xbe", REQUEST),
+            (b"\x58\x08no-cache", NOTHING),
+            (b"\xbe", NOTHING),
+            (b"\xbf", REQUEST),
+            (b"\x40\x0acustom-key\x0ccustom-value\xbe\xbf", NOTHING),
+            (b"\xc0", REQUEST),
+        ]);
+        check(&[(b"\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff", REQUEST), (b"\xbe", REQUEST)]);
+        for (block, seen) in [
+            (b"\x00\x05:path\x02/x".as_slice(), FINAL),
+            (b"\x10\x05:path\x00", FINAL),
+            // `:path` and `path` in the Huffman code.
+            (b"\x00\x84\xb9\x58\xd3\x3f\x01/", FINAL),
+            (b"\x00\x03\xac\xe8\x4f\x01/", NOTHING),
+            (b"\x04\x02/x", REQUEST),
+            (b"\x00\x01x\x05:path", NOTHING),
+            (b"\x3f\xe1\x1f\x0f\x01\x00", NOTHING),
+            (b"", NOTHING),
+        ] {
+            check(&[(block, seen)]);
+        }
+    }
+
+    #[test]
+    fn final_answers_are_told_from_informational_ones() {
+        check(&[
+            (b"\x88", FINAL),
+            (b"\x48\x03103", REQUEST),
+            (b"\xbe", REQUEST),
+            (b"\x48\x03302\xbe", FINAL),
+            (b"\xbf", REQUEST),
+        ]);
+        // 103 and 302 in the Huffman code, and 204 as a literal behind the name of an entry of the dynamic table.
+        check(&[(b"\x48\x82\x08\x19", REQUEST), (b"\x48\x82\x64\x02", FINAL), (b"\x0f\x2f\x03204", FINAL)]);
+        check(&[(b"\x00\x07:status\x03200", FINAL), (b"\x00\x07:status\x03103", REQUEST)]);
+    }
+
+    #[test]
+    fn what_is_not_the_block_is_passed_over() {
+        let mut follower = HeaderBlocks::default();
+        follower.begin(PADDED | PRIORITY);
+        let payload = b"\x03\x80\0\0\x01\x10\x00\x01a\x01b\x82\x82\x82";
+        for (at, byte) in payload.iter().enumerate() {
+            follower.payload(&[*byte], payload.len() - at - 1);
+        }
+        assert_eq!((follower.seen(), follower.next), (NOTHING, Next::Representation));
+        follower.begin(0);
+        follower.payload(b"\x00\x01a", 0);
+        follower.go_on();
+        follower.payload(b"\x01b\x82", 0);
+        assert_eq!(follower.seen(), REQUEST);
+    }
+
+    #[test]
+    fn integers_without_end_are_left_to_h2() {
+        let mut follower = HeaderBlocks::default();
+        follower.begin(0);
+        follower.payload(&[0xff; 100], 0);
+        assert_eq!(follower.next, Next::Lost);
+        follower.begin(0);
+        follower.payload(b"\x82", 0);
+        assert_eq!(follower.seen(), NOTHING);
+    }
+}

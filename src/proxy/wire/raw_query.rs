@@ -1,0 +1,122 @@
+//! Queries with bytes that `http::Uri` does not hold: `"`, `<`, `>`, and 8-bit bytes that are not UTF-8. Inside the proxy
+//! such a query is percent-encoded; an upstream that speaks HTTP/1.1 gets it as it came.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use http::Request;
+
+/// The longest target that `http::Uri` holds.
+const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
+
+/// A query as it came, an extension of its request.
+#[derive(Clone, Debug)]
+pub(crate) struct RawQuery(pub(crate) Bytes);
+
+/// A request line to write, and what hyper writes in its place.
+#[derive(Debug)]
+pub(crate) struct RawLine {
+    pub(crate) escaped: Vec<u8>,
+    pub(crate) raw: BytesMut,
+}
+
+/// Where the query of a complete request head stands, if `http::Uri` does not hold it.
+pub(crate) fn find(head: &[u8]) -> Option<Range<usize>> {
+    let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
+    let line = &head[start..start + memchr::memchr(b'\n', &head[start..])?];
+    let range = memchr::memchr(b'?', line)? + 1..memchr::memrchr(b' ', line)?;
+    let query = line.get(range.clone())?;
+    let fits = query.iter().all(|b| b.is_ascii() && !is_unheld(*b))
+        || (!query.iter().any(|b| is_unheld(*b)) && std::str::from_utf8(query).is_ok());
+    (!fits).then(|| start + range.start..start + range.end)
+}
+
+/// Whether `http::Uri` refuses this ASCII byte in a query, where the scanner does not.
+fn is_unheld(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>')
+}
+
+/// Appends a query, percent-encoded where it has to be.
+pub(crate) fn escape(query: &[u8], out: &mut BytesMut) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in query {
+        if byte.is_ascii() && !is_unheld(*byte) {
+            out.extend_from_slice(&[*byte]);
+        } else {
+            out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+    }
+}
+
+/// What hyper reads in the place of what was read, where a query has bytes that it refuses.
+#[derive(Default)]
+pub(crate) struct Rewritten {
+    pub(crate) bytes: BytesMut,
+    /// So much of what was read is in it.
+    pub(crate) upto: usize,
+    pub(crate) query: Option<RawQuery>,
+}
+
+impl Rewritten {
+    /// Escapes the query at this place of a head that begins at `head`; says whether hyper takes its target then.
+    pub(crate) fn escape(&mut self, bytes: &[u8], (head, query): (usize, Range<usize>)) -> bool {
+        let mut escaped = BytesMut::new();
+        self::escape(&bytes[query.clone()], &mut escaped);
+        if query.start - head + escaped.len() > TARGET_BYTES_MAX {
+            return false;
+        }
+        self.bytes.extend_from_slice(&bytes[self.upto..query.start]);
+        self.bytes.unsplit(escaped);
+        self.query = Some(RawQuery(Bytes::copy_from_slice(&bytes[query.clone()])));
+        self.upto = query.end;
+        true
+    }
+}
+
+impl RawLine {
+    /// The line of a request in origin-form, if its query is to be written as it came.
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
+        let RawQuery(query) = request.extensions().get()?;
+        let (method, uri) = (request.method(), request.uri());
+        let escaped = format!("{method} {uri} HTTP/1.1\r\n").into_bytes();
+        let path = format!("{method} {}?", uri.path());
+        let raw = [path.as_bytes(), query, b" HTTP/1.1\r\n"].concat();
+        Some(Box::new(Self { escaped, raw: BytesMut::from(&raw[..]) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(head: &[u8], escaped: Option<&str>) {
+        let found = find(head).map(|range| {
+            let mut out = BytesMut::new();
+            escape(&head[range], &mut out);
+            String::from_utf8(out.to_vec()).unwrap()
+        });
+        assert_eq!(found.as_deref(), escaped, "{:?}", String::from_utf8_lossy(head));
+    }
+
+    #[test]
+    fn only_what_a_uri_does_not_hold_is_escaped() {
+        check(b"GET /a HTTP/1.1\r\nx: ?\"\r\n\r\n", None);
+        check(b"GET /a?b=c|^{}`\\%zz HTTP/1.1\r\nHost: a\r\n\r\n", None);
+        check("GET /a?\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes(), None);
+        check(b"GET /a?b=\"<c>\" HTTP/1.1\r\nHost: a\r\n\r\n", Some("b=%22%3Cc%3E%22"));
+        check(b"\r\nGET /a?\xe4?x HTTP/1.0\r\n\r\n", Some("%E4?x"));
+        check("GET http://a/?\u{e4}\" HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes(), Some("%C3%A4%22"));
+    }
+
+    #[test]
+    fn the_line_to_an_upstream_has_the_query_as_it_came() {
+        let mut request = Request::new(());
+        assert!(RawLine::of(&request).is_none());
+        *request.uri_mut() = "/b?x=%22".parse().unwrap();
+        request.extensions_mut().insert(RawQuery(Bytes::from_static(b"x=\"")));
+        let line = RawLine::of(&request).unwrap();
+        assert_eq!(line.escaped, b"GET /b?x=%22 HTTP/1.1\r\n");
+        assert_eq!(line.raw, &b"GET /b?x=\" HTTP/1.1\r\n"[..]);
+    }
+}

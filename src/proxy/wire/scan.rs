@@ -1,0 +1,463 @@
+//! A strict scanner of HTTP/1.1 request bytes: it decides where each message ends before hyper sees a byte, so that no
+//! byte that reaches an upstream can be read in two ways.
+//!
+//! The grammar is RFC 9112 without its leniencies: lines end in CRLF, never in a bare LF; no obs-fold; no space before
+//! the colon; exactly one `Host` (none is allowed on HTTP/1.0); `Content-Length` or `Transfer-Encoding: chunked`, never
+//! both, never twice. What passes here has one reading.
+
+use super::chunks::Chunks;
+pub use super::grammar::{Bounds, Progress};
+use super::grammar::{is_text, is_token};
+use crate::telemetry::Refusal;
+
+/// What follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// This many bytes; 0 when there is no body.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// No body, and an `Upgrade` field: what follows is HTTP only if nobody switches (RFC 9110 §7.8).
+    Switch,
+}
+
+/// What the scanner made of the bytes so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// More bytes are needed.
+    Partial,
+    /// The head takes this many bytes and is followed by a body framed so.
+    Complete(usize, Framing),
+    /// It must be refused.
+    Refused(Refusal),
+}
+
+/// The longest method that is let through.
+const METHOD_BYTES_MAX: usize = 32;
+
+/// Scans one request head from the start of `bytes`.
+#[must_use]
+pub fn head(bytes: &[u8], bounds: &Bounds) -> Head {
+    match scan_head(bytes, bounds) {
+        Ok(Some((length, framing))) => Head::Complete(length, framing),
+        Ok(None) => Head::Partial,
+        Err(refusal) => Head::Refused(refusal),
+    }
+}
+
+fn scan_head(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, Refusal> {
+    // RFC 9112 §2.2: at least one empty line before the request line should be ignored.
+    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    let Some(line) = line(&bytes[start..])? else {
+        return partial_request_line(&bytes[start..], bounds);
+    };
+    let version = request_line(line, bounds)?;
+    let fields_start = start + line.len() + 2;
+    let mut at = fields_start;
+    let mut fields = Fields::default();
+    loop {
+        let Some(line) = self::line(&bytes[at..])? else {
+            let over = bytes.len() - fields_start > bounds.header_bytes;
+            return if over { Err(Refusal::HeadersTooLarge) } else { Ok(None) };
+        };
+        at += line.len() + 2;
+        if line.is_empty() {
+            return fields.framing(version).map(|framing| Some((at, framing)));
+        }
+        if at - fields_start > bounds.header_bytes {
+            return Err(Refusal::HeadersTooLarge);
+        }
+        fields.count += 1;
+        if fields.count > bounds.headers {
+            return Err(Refusal::HeadersTooLarge);
+        }
+        fields.take(line)?;
+    }
+}
+
+/// The bytes before the first CRLF; `None` when there is none yet. A bare LF is refused.
+fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    match memchr::memchr(b'\n', bytes) {
+        None => Ok(None),
+        Some(end) if end > 0 && bytes[end - 1] == b'\r' => Ok(Some(&bytes[..end - 1])),
+        Some(_) => Err(Refusal::MalformedHead),
+    }
+}
+
+/// A request line that is not complete: is it too long already, or hopeless?
+fn partial_request_line(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, Refusal> {
+    let method = memchr::memchr(b' ', bytes).unwrap_or(bytes.len());
+    if method > METHOD_BYTES_MAX || !bytes[..method].iter().all(|b| is_token(*b) || *b == b'\r') {
+        return Err(Refusal::MalformedHead);
+    }
+    if bytes.len() - method > bounds.uri_bytes + "  HTTP/1.1\r".len() {
+        return Err(Refusal::UriTooLong);
+    }
+    Ok(None)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
+    let malformed = Refusal::MalformedHead;
+    let method_end = memchr::memchr(b' ', line).ok_or(malformed)?;
+    let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
+    if method.is_empty() || method.len() > METHOD_BYTES_MAX || !method.iter().all(|b| is_token(*b)) {
+        return Err(malformed);
+    }
+    let (target, version) = rest.split_at_checked(rest.len().wrapping_sub(9)).ok_or(malformed)?;
+    let version = match version {
+        b" HTTP/1.1" => Version::Http11,
+        b" HTTP/1.0" => Version::Http10,
+        _ => return Err(malformed),
+    };
+    if target.len() > bounds.uri_bytes {
+        return Err(Refusal::UriTooLong);
+    }
+    if target.is_empty() || !is_uri(target) {
+        return Err(malformed);
+    }
+    request_target(method, target)?;
+    Ok(version)
+}
+
+/// Whether a target has only bytes that may stand in one. In the path, before any `?`: visible ASCII without `#`, quotes,
+/// angles and backticks (RFC 3986 §2). In the query, which nobody splits otherwise: everything but controls, blanks and
+/// `#`, as other proxies have it.
+pub(crate) fn is_uri(target: &[u8]) -> bool {
+    let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
+    path.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'`'))
+        && query.iter().all(|b| *b > 0x20 && !matches!(b, 0x7f | b'#'))
+}
+
+/// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form for `OPTIONS` alone. `CONNECT` and
+/// its authority-form are left to admission, which answers 405.
+fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
+    let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
+    let before_query = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
+    let is_scheme = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
+    let absolute = (is_scheme(b"http") || is_scheme(b"https")) && target[scheme_end..].starts_with(b"://");
+    let fine = (method == b"CONNECT" && http::Uri::try_from(target).is_ok())
+        || target[0] == b'/'
+        || (target == b"*" && method == b"OPTIONS")
+        || (absolute && http::Uri::try_from(before_query).is_ok());
+    if fine { Ok(()) } else { Err(Refusal::MalformedHead) }
+}
+
+/// What the fields say about framing.
+#[derive(Default)]
+struct Fields {
+    count: usize,
+    hosts: usize,
+    length: Option<u64>,
+    chunked: usize,
+    upgrade: bool,
+}
+
+impl Fields {
+    fn take(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let colon = memchr::memchr(b':', line).ok_or(Refusal::MalformedHead)?;
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
+            return Err(Refusal::MalformedHead);
+        }
+        if !value.iter().all(|b| is_text(*b)) {
+            return Err(Refusal::MalformedHead);
+        }
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = content_length(value.trim_ascii()).ok_or(Refusal::BadFraming)?;
+                if self.length.replace(length).is_some() {
+                    return Err(Refusal::BadFraming);
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::BadFraming);
+                }
+                self.chunked += 1;
+            }
+            _ if is_framing_look_alike(name) => return Err(Refusal::BadFraming),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn framing(&self, version: Version) -> Result<Framing, Refusal> {
+        let hosts_fine = match version {
+            Version::Http11 => self.hosts == 1,
+            Version::Http10 => self.hosts <= 1,
+        };
+        if !hosts_fine {
+            return Err(Refusal::BadHost);
+        }
+        match (self.length, self.chunked) {
+            (None | Some(0), 0) if self.upgrade && version == Version::Http11 => Ok(Framing::Switch),
+            (length, 0) => Ok(Framing::Length(length.unwrap_or(0))),
+            (None, 1) if version == Version::Http11 => Ok(Framing::Chunked),
+            (Some(_) | None, _) => Err(Refusal::BadFraming),
+        }
+    }
+}
+
+/// Whether a name is not that of a framing field, but can be read as one: `Transfer_Encoding`, `Content--Length`,
+/// `transfer.encoding`. Only its letters and digits count. One rule for heads and trailers of requests and answers,
+/// whatever the protocol.
+pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
+    const FRAMING: [(&[u8], &[u8]); 2] =
+        [(b"transferencoding", b"transfer-encoding"), (b"contentlength", b"content-length")];
+    // Most names are shorter, or begin with another letter.
+    let first = name.iter().find(|b| b.is_ascii_alphanumeric());
+    if name.len() < FRAMING[1].0.len() || !matches!(first, Some(b't' | b'T' | b'c' | b'C')) {
+        return false;
+    }
+    if FRAMING.into_iter().any(|(_, exact)| name.eq_ignore_ascii_case(exact)) {
+        return false;
+    }
+    let letters = || name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase);
+    FRAMING.into_iter().any(|(plain, _)| letters().eq(plain.iter().copied()))
+}
+
+/// The number in a `Content-Length`: digits only, and no more than 2^63 - 1, since servers that keep it as a signed
+/// number read anything above as negative.
+pub(crate) fn content_length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    i64::try_from(length).is_ok().then_some(length)
+}
+
+/// Follows a body through the bytes that arrive.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// This many bytes are left.
+    Length(u64),
+    /// Chunks.
+    Chunked(Chunks),
+}
+
+impl Body {
+    /// The body that follows a head framed so.
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Chunks::default()),
+            Framing::Switch => Self::Length(0),
+        }
+    }
+
+    /// Whether the next byte is one of the body's own, and not of its framing.
+    #[must_use]
+    pub fn is_in_data(&self) -> bool {
+        match self {
+            Self::Length(_) => true,
+            Self::Chunked(chunks) => chunks.is_in_data(),
+        }
+    }
+
+    /// Takes bytes; says how many belong to this body and whether it has ended.
+    ///
+    /// # Errors
+    /// The framing is broken or over its bounds.
+    pub fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, Progress), Refusal> {
+        match self {
+            Self::Length(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= taken as u64;
+                Ok((taken, if *left == 0 { Progress::Ended } else { Progress::More }))
+            }
+            Self::Chunked(chunks) => chunks.take(bytes, bounds),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::raw_query;
+    use super::*;
+
+    const BOUNDS: Bounds =
+        Bounds { header_bytes: 1024, headers: 10, uri_bytes: 64, chunk_extension_bytes: 64, trailers: 2 };
+
+    fn check(text: &str, expected: Head) {
+        assert_eq!(head(text.as_bytes(), &BOUNDS), expected, "{text:?}");
+        // Every proper prefix of what is complete is partial: a head may arrive in any pieces.
+        if let Head::Complete(length, _) = expected {
+            for end in 0..length {
+                assert_eq!(head(&text.as_bytes()[..end], &BOUNDS), Head::Partial, "{:?}", &text.as_bytes()[..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn heads_that_are_fine() {
+        for (text, framing) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
+            ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
+            ("GET / HTTP/1.0\r\n\r\n", Framing::Length(0)),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
+            ("GET http://a/x HTTP/1.1\r\nHost: b\r\n\r\n", Framing::Length(0)),
+            ("POST / HTTP/1.1\r\nhost:a\r\ncontent-length: 5 \r\n\r\n", Framing::Length(5)),
+            ("POST / HTTP/1.1\r\nhost:a\r\ntransfer-encoding: Chunked\r\n\r\n", Framing::Chunked),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n\r\n", Framing::Length(0)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n", Framing::Switch),
+            ("GET / HTTP/1.1\r\nHost: a\r\nupgrade:\r\ncontent-length: 0\r\n\r\n", Framing::Switch),
+            ("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\ncontent-length: 1\r\n\r\n", Framing::Length(1)),
+            ("GET / HTTP/1.0\r\nHost: a\r\nUpgrade: x\r\n\r\n", Framing::Length(0)),
+        ] {
+            check(text, Head::Complete(text.len(), framing));
+        }
+    }
+
+    #[test]
+    fn heads_that_are_refused() {
+        for text in [
+            "GET / HTTP/1.1\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+            "GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\0\r\n\r\n",
+            "GET / HTTP/1.1\r\n: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+            "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+            "GET / http/1.1\r\nHost: a\r\n\r\n",
+            "GET /\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET admin HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /\"?a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /<?a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?a\u{7f} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?a\tb HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GE(T / HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            check(text, Head::Refused(Refusal::MalformedHead));
+        }
+        for text in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n",
+        ] {
+            check(text, Head::Refused(Refusal::BadHost));
+        }
+    }
+
+    #[test]
+    fn what_passes_here_passes_in_hyper_too() {
+        let bounds = Bounds { uri_bytes: 100, header_bytes: 1000, ..BOUNDS };
+        for byte in 0..=255_u8 {
+            for shape in
+                ["/a~b", "/~", "/a?b~c", "/?~", "http://a~b/", "http://a:8~/x", "http://[::1~]/", "http://a/b~?c"]
+            {
+                let mut head = b"GET ".to_vec();
+                let target: Vec<u8> = shape.bytes().map(|b| if b == b'~' { byte } else { b }).collect();
+                head.extend_from_slice(&target);
+                head.extend_from_slice(b" HTTP/1.1\r\nHost: a\r\n\r\n");
+                if matches!(super::head(&head, &bounds), Head::Complete(..)) {
+                    let mut given = bytes::BytesMut::new();
+                    if let Some(query) = raw_query::find(&head) {
+                        given.extend_from_slice(&head[4..query.start]);
+                        raw_query::escape(&head[query], &mut given);
+                    } else {
+                        given.extend_from_slice(&target);
+                    }
+                    assert!(http::Uri::try_from(&given[..]).is_ok(), "{:?}", String::from_utf8_lossy(&target));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn framing_with_two_readings_is_refused() {
+        for fields in [
+            "Content-Length: 1\r\nContent-Length: 1",
+            "Content-Length: 1\r\nContent-Length: 2",
+            "Content-Length: 1, 1",
+            "Content-Length: +1",
+            "Content-Length: 0x1",
+            "Content-Length: ",
+            "Content-Length: 1_0",
+            "Content-Length: 99999999999999999999",
+            "Content-Length: 9223372036854775808",
+            "Content-Length: 9999999999999999999",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nContent-Length: 1",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked, identity",
+            "Transfer-Encoding: xchunked",
+            "Transfer-Encoding: ",
+            "Transfer_Encoding: chunked",
+            "Content_Length: 5",
+            "ContentLength: 5",
+            "Transfer---Encoding: chunked",
+            "Transfer.Encoding: chunked",
+            "transfer'encoding: chunked",
+            "-Content-Length: 5",
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+            check(&text, Head::Refused(Refusal::BadFraming));
+        }
+        check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Head::Refused(Refusal::BadFraming));
+    }
+
+    #[test]
+    fn lengths_end_where_signed_numbers_do() {
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", i64::MAX);
+        check(&text, Head::Complete(text.len(), Framing::Length(i64::MAX.unsigned_abs())));
+        assert_eq!(
+            (content_length(b"9223372036854775807"), content_length(b"9223372036854775808")),
+            (Some(i64::MAX.unsigned_abs()), None)
+        );
+        assert_eq!(content_length(b"18446744073709551614"), None);
+    }
+
+    #[test]
+    fn names_that_can_be_read_as_framing_are_told_from_others() {
+        for name in
+            ["transfer_encoding", "Transfer.Encoding", "transfer--encoding", "TransferEncoding", "content~length-"]
+        {
+            assert!(is_framing_look_alike(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["transfer-encoding", "Content-Length", "content-encoding", "x-content-length", "content-length2", ""]
+        {
+            assert!(!is_framing_look_alike(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn heads_over_their_bounds() {
+        let long = "x".repeat(80);
+        check(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), Head::Refused(Refusal::UriTooLong));
+        check(&format!("GET /{long}"), Head::Refused(Refusal::UriTooLong));
+        check(&"x".repeat(40), Head::Refused(Refusal::MalformedHead));
+        let many = "X: 1\r\n".repeat(11);
+        check(&format!("GET / HTTP/1.1\r\n{many}"), Head::Refused(Refusal::HeadersTooLarge));
+        let large = "y".repeat(2000);
+        check(&format!("GET / HTTP/1.1\r\nX: {large}"), Head::Refused(Refusal::HeadersTooLarge));
+        check(&format!("GET / HTTP/1.1\r\nX: {large}\r\n"), Head::Refused(Refusal::HeadersTooLarge));
+    }
+
+    #[test]
+    fn sized_bodies() {
+        let mut body = Body::new(Framing::Length(5));
+        assert_eq!(body.take(b"hel", &BOUNDS), Ok((3, Progress::More)));
+        assert_eq!(body.take(b"loGET /", &BOUNDS), Ok((2, Progress::Ended)));
+    }
+}

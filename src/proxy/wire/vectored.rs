@@ -1,0 +1,37 @@
+//! Writes of several slices: few bytes leave in one piece, many as they are.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite as _;
+
+use crate::net::Socket;
+
+/// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
+const MERGED_BYTES_MAX: usize = 4096;
+
+/// Writes slices, by way of `scratch` where they are copied.
+pub(crate) fn write_merged(
+    stream: &mut Socket,
+    cx: &mut Context<'_>,
+    slices: &[io::IoSlice<'_>],
+    scratch: &RefCell<Box<[u8]>>,
+) -> Poll<io::Result<usize>> {
+    let stream = Pin::new(stream);
+    if let [only] = slices {
+        return stream.poll_write(cx, only);
+    }
+    let total: usize = slices.iter().map(|slice| slice.len()).sum();
+    if total > MERGED_BYTES_MAX {
+        return stream.poll_write_vectored(cx, slices);
+    }
+    let mut scratch = scratch.borrow_mut();
+    let mut at = 0;
+    for slice in slices {
+        scratch[at..at + slice.len()].copy_from_slice(slice);
+        at += slice.len();
+    }
+    stream.poll_write(cx, &scratch[..total])
+}

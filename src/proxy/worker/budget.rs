@@ -1,0 +1,508 @@
+//! How much memory the requests under way of a worker may take up. Heads that a few bytes of HTTP/2 unfold to, or
+//! thousands of requests that wait for a slow upstream or a reader that does not read, may not use up the memory that
+//! all share: beyond the budget a request is refused with 503 before it costs more. One client address may take up a
+//! quarter of it while more than half is taken.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+
+use super::share::{self, Share};
+use crate::telemetry::{Refusal, memory_bytes};
+
+/// hyper's read and write buffers of a client's HTTP/1.1 connection grow to this.
+pub(crate) const H1_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams on one HTTP/2 connection to an upstream, however many more the other side allows; more requests open one
+/// more connection.
+pub(crate) const STREAMS_MAX: usize = 100;
+/// The part of the memory that this process may use which requests may take up: a third.
+const PART: u64 = 3;
+/// Never less than this, for all workers together.
+const BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// What any request takes up until it has ended: its task, its state, the connection to the upstream with its buffers.
+/// Measured: 30 KB on HTTP/2 with an answer that is not read.
+const REQUEST_BYTES: usize = 32 * 1024;
+/// What a field takes up besides its name and value until the upstream has answered.
+const FIELD_BYTES: usize = 256;
+/// What the buffers of a request's body take up that is larger than one read: the client's side has read one piece of
+/// 64 KiB and holds another, and the upstream's side holds one that it writes.
+const UPLOAD_BYTES: usize = 3 * H1_BUFFER_BYTES;
+/// What the buffers of an answer's body take up before it is given to the client's side: one piece of 64 KiB that was
+/// read, and one that is being read.
+const BODY_BYTES: usize = 2 * H1_BUFFER_BYTES;
+/// From this many bytes on, a piece of an answer is counted until it has left.
+const COUNTED_MIN: usize = 512;
+/// Memory is short when less than a quarter of the budget is left.
+const SHORT_PART: usize = 4;
+/// Windows of HTTP/2 connections that the budget has room for, and their bounds.
+const WINDOWS: usize = 16;
+const WINDOW_BYTES: (u32, u32) = (1024 * 1024, 64 * 1024 * 1024);
+/// Windows of streams that one of a connection has room for, and their bounds.
+const STREAMS_FULL: u32 = 4;
+const STREAM_WINDOW_BYTES: (u32, u32) = (256 * 1024, 5 * 1024 * 1024);
+/// The part of a worker's budget that wide windows for clients may take up: a quarter.
+const WIDE_PART: usize = 4;
+/// The part of a worker's budget that is kept for connections which hold little: a quarter, so that one who opens many
+/// requests on each of his connections is refused before the others are.
+const SPARE_PART: usize = 4;
+/// The part that a connection may hold where the rest is for those who hold little.
+const LITTLE_PART: usize = 64;
+/// How many times names and values are in memory until then: as read, as kept for a second try, as written.
+const COPIES: usize = 3;
+
+/// A worker's budget.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: Cell<usize>,
+    /// Bytes of answers that the protocol stack has not written. Apart, since they can be dropped anywhere.
+    unsent: Arc<AtomicUsize>,
+    /// What of it is set aside for wide windows.
+    wide: Cell<usize>,
+    max: usize,
+}
+
+/// What a client may send on one HTTP/2 connection before anybody reads it. A wide window, which fills a long path, is
+/// taken from the budget for as long as the connection lasts, and few get one. A narrow one counts only while there are
+/// bodies that may fill it.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    budget: Rc<Budget>,
+    share: Option<Rc<Share>>,
+    stream_bytes: u32,
+    connection_bytes: u32,
+    wide: bool,
+    /// What the bodies under way may be ahead in all, were there no window of the connection.
+    wanted: Cell<usize>,
+}
+
+/// What one body may be ahead; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct BodyAhead {
+    ahead: Rc<Ahead>,
+    bytes: usize,
+}
+
+/// How far a body's way to the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A connection of its own.
+    Alone,
+    /// A window that is shared with other streams.
+    Shared,
+}
+
+/// What one request has taken of it; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    budget: Rc<Budget>,
+    share: Option<Rc<Share>>,
+    bytes: usize,
+    /// What of it is for the answer's body.
+    bodies: usize,
+}
+
+/// What the buffers of a request's body have taken of it; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    budget: Rc<Budget>,
+    share: Option<Rc<Share>>,
+    bytes: usize,
+}
+
+/// What the protocol stack has been given of a connection's answers and has neither written nor dropped.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    bytes: AtomicUsize,
+    budget: Arc<AtomicUsize>,
+    share: Option<Arc<AtomicUsize>>,
+}
+
+/// A piece of an answer, counted until the protocol stack has written or dropped it.
+struct Unsent {
+    bytes: Bytes,
+    outbox: Arc<Outbox>,
+}
+
+impl Outbox {
+    fn all(&self) -> impl Iterator<Item = &AtomicUsize> {
+        [&self.bytes, &*self.budget].into_iter().chain(self.share.as_deref())
+    }
+
+    /// Bytes in it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Counts a piece of an answer until it has left.
+    pub(crate) fn until_sent(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        if bytes.len() < COUNTED_MIN {
+            return bytes;
+        }
+        for figure in self.all() {
+            figure.fetch_add(bytes.len(), Relaxed);
+        }
+        Bytes::from_owner(Unsent { bytes, outbox: Arc::clone(self) })
+    }
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        for figure in self.outbox.all() {
+            figure.fetch_sub(self.bytes.len(), Relaxed);
+        }
+    }
+}
+
+impl Budget {
+    /// One of `workers` equal parts of what this process may use.
+    pub(crate) fn new(workers: usize) -> Rc<Self> {
+        let all = (memory_bytes() / PART).max(BYTES_MIN);
+        let max = usize::try_from(all).unwrap_or(usize::MAX) / workers.max(1);
+        Self::of(max)
+    }
+
+    fn of(max: usize) -> Rc<Self> {
+        Rc::new(Self { used: Cell::new(0), unsent: Arc::default(), wide: Cell::new(0), max })
+    }
+
+    /// Bytes that are taken.
+    pub(crate) fn used(&self) -> usize {
+        self.used.get() + self.unsent.load(Relaxed)
+    }
+
+    /// Whether little is left.
+    pub(crate) fn is_short(&self) -> bool {
+        self.used() > self.max - self.max / SHORT_PART
+    }
+
+    /// Takes bytes for an address, or says why not.
+    fn take_bytes(&self, bytes: usize, share: Option<&Rc<Share>>) -> Result<(), Refusal> {
+        let used = self.used() + bytes;
+        if used > self.max {
+            return Err(Refusal::Memory);
+        }
+        if let Some(share) = share {
+            if used > self.max / 2 && share.bytes() + bytes > self.max / share::PART {
+                return Err(Refusal::MemoryPerIp);
+            }
+            share.take(bytes);
+        }
+        self.used.set(self.used.get() + bytes);
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: usize, share: Option<&Rc<Share>>) {
+        self.used.set(self.used.get().saturating_sub(bytes));
+        if let Some(share) = share {
+            share.give_back(bytes);
+        }
+    }
+
+    /// An empty outbox of a connection.
+    pub(crate) fn outbox(&self, share: Option<&Rc<Share>>) -> Arc<Outbox> {
+        let share = share.map(|share| Arc::clone(share.unsent()));
+        Arc::new(Outbox { bytes: AtomicUsize::new(0), budget: Arc::clone(&self.unsent), share })
+    }
+
+    /// The windows of a client's connection: wide ones while there is room for them, else narrow ones.
+    pub(crate) fn ahead(self: &Rc<Self>, share: Option<Rc<Share>>) -> Rc<Ahead> {
+        let narrow = STREAM_WINDOW_BYTES.0;
+        let stream_bytes = self.stream_window_bytes();
+        let connection_bytes = stream_bytes * STREAMS_FULL;
+        let bytes = size(connection_bytes);
+        // Windows that are hardly wider are not worth it.
+        let wide = stream_bytes >= 2 * narrow && self.wide.get() + bytes <= self.max / WIDE_PART;
+        // It is set aside, not held: no share is charged for it.
+        let wide = wide && self.take_bytes(bytes, None).is_ok();
+        let (stream_bytes, connection_bytes) =
+            if wide { (stream_bytes, connection_bytes) } else { (narrow, narrow * STREAMS_FULL) };
+        if wide {
+            self.wide.set(self.wide.get() + bytes);
+        }
+        let (budget, wanted) = (Rc::clone(self), Cell::new(0));
+        Rc::new(Ahead { budget, share, stream_bytes, connection_bytes, wide, wanted })
+    }
+
+    /// The flow-control window of an HTTP/2 connection: what its streams hold together when nobody reads them. A part of
+    /// the budget, and never more than many streams need.
+    pub(crate) fn window_bytes(&self) -> u32 {
+        let part = u32::try_from(self.max / WINDOWS).unwrap_or(u32::MAX);
+        part.clamp(WINDOW_BYTES.0, WINDOW_BYTES.1)
+    }
+
+    /// The flow-control window of one stream: a small part of its connection's, so that one that nobody reads does not
+    /// hold up the others. The other side hears of room when half of it is free again, so that half of the largest keeps
+    /// a path of 1 Gbit/s and 20 ms full (2.5 MB).
+    pub(crate) fn stream_window_bytes(&self) -> u32 {
+        (self.window_bytes() / STREAMS_FULL).clamp(STREAM_WINDOW_BYTES.0, STREAM_WINDOW_BYTES.1)
+    }
+
+    /// Takes what a request whose head has `fields` fields with `text` bytes in names and values needs, or says why too
+    /// much is held already. `others` is how many more are under way on its connection: they count as being like it.
+    pub(crate) fn take(
+        self: &Rc<Self>,
+        (fields, text): (usize, usize),
+        others: u32,
+        share: Option<&Rc<Share>>,
+    ) -> Result<Held, Refusal> {
+        let bytes = REQUEST_BYTES + text * COPIES + fields * FIELD_BYTES;
+        let is_spare = self.used() + bytes > self.max - self.max / SPARE_PART;
+        if is_spare && bytes.saturating_mul(size(others)) > self.max / LITTLE_PART {
+            return Err(Refusal::Memory);
+        }
+        self.take_bytes(bytes, share)?;
+        Ok(Held { budget: Rc::clone(self), share: share.cloned(), bytes, bodies: 0 })
+    }
+}
+
+impl Ahead {
+    /// The window of a stream.
+    pub(crate) fn stream_bytes(&self) -> u32 {
+        self.stream_bytes
+    }
+
+    /// The window of the connection.
+    pub(crate) fn connection_bytes(&self) -> u32 {
+        self.connection_bytes
+    }
+
+    /// Takes what one more body may be ahead, `length` bytes at most, or says why too much is held already.
+    pub(crate) fn take(self: &Rc<Self>, length: Option<u64>) -> Result<BodyAhead, Refusal> {
+        let bytes = least(size(self.stream_bytes), length);
+        let more = self.taken(self.wanted.get() + bytes) - self.taken(self.wanted.get());
+        self.budget.take_bytes(more, self.share.as_ref())?;
+        self.wanted.set(self.wanted.get() + bytes);
+        Ok(BodyAhead { ahead: Rc::clone(self), bytes })
+    }
+
+    /// What is taken of the budget while bodies want so much.
+    fn taken(&self, wanted: usize) -> usize {
+        if self.wide { 0 } else { wanted.min(size(self.connection_bytes)) }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if self.wide {
+            let bytes = size(self.connection_bytes);
+            self.budget.wide.set(self.budget.wide.get().saturating_sub(bytes));
+            self.budget.give_back(bytes, None);
+        }
+    }
+}
+
+impl Drop for BodyAhead {
+    fn drop(&mut self) {
+        let ahead = &self.ahead;
+        let before = ahead.wanted.get();
+        ahead.wanted.set(before - self.bytes);
+        ahead.budget.give_back(ahead.taken(before) - ahead.taken(before - self.bytes), ahead.share.as_ref());
+    }
+}
+
+impl Held {
+    /// Takes what the buffers of a request's body need, `length` bytes at most, or says why too much is held already.
+    pub(crate) fn upload(&self, length: Option<u64>) -> Result<Room, Refusal> {
+        let bytes = least(UPLOAD_BYTES, length);
+        self.budget.take_bytes(bytes, self.share.as_ref())?;
+        Ok(Room { budget: Rc::clone(&self.budget), share: self.share.clone(), bytes })
+    }
+
+    /// Takes what the buffers of an answer's body need, `length` bytes at most, or says why too much is held already.
+    pub(crate) fn add_body(&mut self, way: Way, length: Option<u64>) -> Result<(), Refusal> {
+        let window = size(self.budget.window_bytes());
+        let buffers = match way {
+            Way::Alone => BODY_BYTES,
+            Way::Shared => BODY_BYTES.max(window / STREAMS_MAX),
+        };
+        let bytes = least(buffers, length);
+        self.budget.take_bytes(bytes, self.share.as_ref())?;
+        self.bytes += bytes;
+        self.bodies += bytes;
+        Ok(())
+    }
+
+    /// The answer's body has been read whole.
+    pub(crate) fn forget_body(&mut self) {
+        let bodies = std::mem::take(&mut self.bodies);
+        self.bytes -= bodies;
+        self.budget.give_back(bodies, self.share.as_ref());
+    }
+
+    /// The head is not needed any more.
+    pub(crate) fn forget_head(&mut self) {
+        let head = self.bytes.saturating_sub(REQUEST_BYTES + self.bodies);
+        self.bytes -= head;
+        self.budget.give_back(head, self.share.as_ref());
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes, self.share.as_ref());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes, self.share.as_ref());
+    }
+}
+
+fn size(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// What a body of this length takes up of a buffer.
+fn least(buffer: usize, length: Option<u64>) -> usize {
+    length.and_then(|length| usize::try_from(length).ok()).map_or(buffer, |length| length.min(buffer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::share::Shares;
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_bounded_and_comes_back() {
+        let budget = Budget::of(2 * REQUEST_BYTES + 1000);
+        let mut first = budget.take((2, 100), 0, None).unwrap();
+        assert_eq!(budget.used(), REQUEST_BYTES + 512 + 300);
+        assert!(budget.take((1, 0), 0, None).is_err(), "beyond the budget");
+        first.forget_head();
+        first.forget_head();
+        assert_eq!(budget.used(), REQUEST_BYTES);
+        let second = budget.take((1, 248), 0, None).unwrap();
+        drop(first);
+        drop(second);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn who_holds_much_is_refused_before_who_holds_little() {
+        let budget = Budget::of(1280 * REQUEST_BYTES);
+        let of_one: Vec<_> = (0..2000).map_while(|others| budget.take((0, 0), others, None).ok()).collect();
+        assert_eq!(of_one.len(), 960, "one connection gets three quarters");
+        assert!(
+            budget.take((0, 0), 21, None).is_err() && budget.take((9, 90_000), 3, None).is_err(),
+            "much, or few that are large"
+        );
+        let of_others: Vec<_> = (0..2000).map_while(|_| budget.take((0, 0), 20, None).ok()).collect();
+        assert_eq!(of_others.len(), 320, "and those who hold little have the rest");
+    }
+
+    #[test]
+    fn windows_fill_a_long_path_where_there_is_memory() {
+        let windows = |max| {
+            let budget = Budget::of(max);
+            (budget.stream_window_bytes(), budget.window_bytes())
+        };
+        let (stream, connection) = windows(1 << 30);
+        let path_bytes = 1_000_000_000 / 8 / 1000 * 20;
+        assert!(stream / 2 >= path_bytes && connection >= 10 * stream, "{stream} {connection}");
+        assert_eq!(windows(8 << 20), (256 << 10, 1 << 20), "and stay small where there is little");
+    }
+
+    #[test]
+    fn few_connections_get_wide_windows_and_what_is_sent_ahead_is_counted() {
+        let budget = Budget::of(256 << 20);
+        let all: Vec<_> = (0..100).map(|_| budget.ahead(None)).collect();
+        let wide = all.iter().filter(|ahead| ahead.stream_bytes() > STREAM_WINDOW_BYTES.0).count();
+        assert!((3..50).contains(&wide), "{wide}");
+        assert_eq!(budget.used(), all[..wide].iter().map(|ahead| size(ahead.connection_bytes())).sum::<usize>());
+        assert!(budget.used() <= budget.max / WIDE_PART);
+        let (narrow, before) = (&all[99], budget.used());
+        assert_eq!((narrow.stream_bytes(), narrow.connection_bytes()), (256 << 10, 1 << 20));
+        let bodies: Vec<_> = (0..9).map(|_| narrow.take(None).unwrap()).collect();
+        assert_eq!(budget.used() - before, 1 << 20, "no more than the connection's window");
+        drop(bodies);
+        let small = narrow.take(Some(10)).unwrap();
+        assert_eq!(budget.used() - before, 10);
+        assert_eq!(budget.used() - before, 10, "a wide window is taken as a whole: {:?}", all[0].take(None));
+        drop(small);
+        let rest = budget.take((0, (budget.max - budget.used() - REQUEST_BYTES) / COPIES), 0, None);
+        assert!(narrow.take(None).is_err() && narrow.take(Some(0)).is_ok(), "beyond the budget");
+        drop(rest);
+        drop(all);
+        assert_eq!((budget.used(), budget.wide.get()), (0, 0));
+    }
+
+    #[test]
+    fn what_a_body_takes_is_no_more_than_its_length() {
+        let budget = Budget::of(1 << 20);
+        let mut held = budget.take((0, 0), 0, None).unwrap();
+        let small = held.upload(Some(100)).unwrap();
+        held.forget_head();
+        assert_eq!(budget.used(), REQUEST_BYTES + 100);
+        drop(small);
+        let rooms: Vec<_> = (0..9).map_while(|_| held.upload(Some(1 << 20)).ok()).collect();
+        assert_eq!((rooms.len(), held.upload(None).err()), (5, Some(Refusal::Memory)));
+        drop((held, rooms));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_bodies_hold_outlasts_the_head() {
+        let budget = Budget::of(1 << 30);
+        let mut held = budget.take((1, 10), 0, None).unwrap();
+        held.add_body(Way::Shared, None).unwrap();
+        held.forget_head();
+        assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100);
+        held.add_body(Way::Alone, None).unwrap();
+        assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100 + BODY_BYTES);
+        drop(held);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn one_address_gets_a_quarter_while_more_than_half_is_taken() {
+        let budget = Budget::of(1280 * REQUEST_BYTES);
+        let shares = Shares::default();
+        let share = |last| shares.enter(std::net::IpAddr::from([10, 0, 0, last]), Arc::default());
+        let (one, other, another) = (share(1), share(2), share(3));
+        let take = |share: &Rc<Share>| budget.take((0, 0), 0, Some(share));
+        let mut of_one: Vec<_> = (0..2000).map_while(|_| take(&one).ok()).collect();
+        assert_eq!(of_one.len(), 640, "half of it, while nobody else wants any");
+        assert_eq!(take(&one).err(), Some(Refusal::MemoryPerIp));
+        let of_other: Vec<_> = (0..2000).map_while(|_| take(&other).ok()).collect();
+        let of_another: Vec<_> = (0..2000).map_while(|_| take(&another).ok()).collect();
+        assert_eq!((of_other.len(), of_another.len()), (320, 320), "a quarter each");
+        of_one.truncate(319);
+        assert!(take(&one).is_ok());
+        let exempt: Vec<_> = (0..2000).map_while(|_| budget.take((0, 0), 0, None).ok()).collect();
+        assert_eq!(exempt.len(), 321, "who is exempt gets what there is");
+        drop((of_one, of_other, of_another, exempt));
+        assert_eq!((budget.used(), one.bytes(), other.bytes()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_piece_of_an_answer_is_counted_until_it_is_dropped() {
+        let (budget, shares) = (Budget::of(1 << 20), Shares::default());
+        let share = shares.enter(std::net::IpAddr::from([10, 0, 0, 1]), Arc::default());
+        let outbox = budget.outbox(Some(&share));
+        let piece = outbox.until_sent(Bytes::from(vec![7; 10_000]));
+        assert_eq!((budget.used(), share.bytes(), outbox.bytes()), (10_000, 10_000, 10_000));
+        assert_eq!((piece.len(), piece[9_999]), (10_000, 7));
+        let half = piece.slice(..5_000);
+        drop(piece);
+        assert_eq!(budget.used(), 10_000, "what is left of it keeps all of it");
+        drop(half);
+        assert_eq!((budget.used(), share.bytes(), outbox.bytes()), (0, 0, 0));
+        let small = outbox.until_sent(Bytes::from_static(b"small"));
+        assert_eq!((&small[..], budget.used()), (&b"small"[..], 0));
+    }
+
+    #[test]
+    fn the_machine_has_some_memory() {
+        assert!(Budget::new(2).max >= 4 << 20);
+    }
+}

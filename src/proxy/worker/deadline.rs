@@ -1,0 +1,86 @@
+//! Coarse timers: setting, moving and dropping one is a few plain stores. They fire at the worker's sweep, so up to two sweeps
+//! late and never early. Short deadlines, where that matters, use the runtime's own timer.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::expiry::SWEEP;
+use super::state::Worker;
+
+/// Deadlines below this use a precise timer.
+const PRECISE_BELOW: Duration = Duration::from_secs(2);
+
+/// A coarse timer. Frees its slot when dropped.
+pub(crate) struct Coarse {
+    worker: Rc<Worker>,
+    slot: Option<usize>,
+    deadline_ms: u64,
+}
+
+impl Coarse {
+    /// A timer that fires `after` from now.
+    pub(crate) fn new(worker: &Rc<Worker>, after: Duration) -> Self {
+        let mut timer = Self { worker: Rc::clone(worker), slot: None, deadline_ms: 0 };
+        timer.restart(after);
+        timer
+    }
+
+    /// Fires `after` from now instead.
+    pub(crate) fn restart(&mut self, after: Duration) {
+        // The worker's time is that of its last sweep: one sweep more, lest it fires early.
+        let after = u64::try_from((after + SWEEP).as_millis()).unwrap_or(u64::MAX);
+        self.deadline_ms = self.worker.now_ms().saturating_add(after);
+        if let Some(at) = self.slot {
+            self.worker.timers.moves(at, self.deadline_ms);
+        }
+    }
+
+    /// Ready when the time has come.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.worker.now_ms() >= self.deadline_ms {
+            return Poll::Ready(());
+        }
+        self.slot = Some(self.worker.timers.wait(self.slot, self.deadline_ms, cx));
+        Poll::Pending
+    }
+}
+
+impl Drop for Coarse {
+    fn drop(&mut self) {
+        if let Some(at) = self.slot {
+            self.worker.timers.free(at);
+        }
+    }
+}
+
+/// A deadline, or none.
+pub(crate) enum Deadline {
+    /// No bound.
+    Never,
+    /// A long one.
+    Coarse(Coarse),
+    /// A short one.
+    Precise(Pin<Box<tokio::time::Sleep>>),
+}
+
+impl Deadline {
+    /// A deadline `after` from now.
+    pub(crate) fn new(worker: &Rc<Worker>, after: Option<Duration>) -> Self {
+        match after {
+            None => Self::Never,
+            Some(after) if after < PRECISE_BELOW => Self::Precise(Box::pin(tokio::time::sleep(after))),
+            Some(after) => Self::Coarse(Coarse::new(worker, after)),
+        }
+    }
+
+    /// Ready when it has passed.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Never => Poll::Pending,
+            Self::Coarse(timer) => timer.poll(cx),
+            Self::Precise(sleep) => sleep.as_mut().poll(cx),
+        }
+    }
+}

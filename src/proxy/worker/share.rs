@@ -1,0 +1,190 @@
+//! What one client address has under way on a worker. While more than half of a limit that all share is taken, an address
+//! gets a quarter of it at most, so that one client cannot use it up. Trusted proxies speak for many, and have no share.
+//!
+//! A worker counts for itself. It adds to the figure of all workers in batches, so that a request rarely touches memory
+//! that workers share: the figure is late by less than a batch for each worker, which is an eighth of the limit in all.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+
+use ahash::HashMap;
+
+/// The largest batch.
+const BATCH_MAX: i64 = 16;
+/// All workers together are late by less than this part of the limit.
+const LATE_PART: i64 = 8;
+/// The part of the memory that one address may have while more than half of it is taken.
+pub(super) const PART: usize = 4;
+/// The bits of an IPv6 address that name a network: one client has all addresses of his.
+const NETWORK_BITS: u32 = 64;
+
+/// By what a client address is known: an IPv6 client by his network.
+pub(crate) fn known_by(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> NETWORK_BITS << NETWORK_BITS)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// How many requests a worker may count for itself where all workers together have this limit.
+pub(crate) fn batch(limit: u32, workers: usize) -> i64 {
+    let workers = i64::try_from(workers).unwrap_or(i64::MAX);
+    (i64::from(limit) / LATE_PART.saturating_mul(workers)).clamp(1, BATCH_MAX)
+}
+
+/// What an address has under way on this worker.
+#[derive(Debug)]
+pub(crate) struct Share {
+    ip: IpAddr,
+    connections: Cell<u32>,
+    requests: Cell<i64>,
+    /// What of the requests all workers know.
+    published: Cell<i64>,
+    /// Bytes of the memory budget, besides those below.
+    bytes: Cell<usize>,
+    /// Bytes of answers that the protocol stack has not written.
+    unsent: Arc<AtomicUsize>,
+    /// Requests on all workers.
+    everywhere: Arc<AtomicI64>,
+}
+
+impl Share {
+    /// A request begins (1) or ends (-1), where requests are published in such batches.
+    pub(crate) fn request(&self, n: i64, batch: i64) {
+        let here = self.requests.get() + n;
+        self.requests.set(here);
+        if (here - self.published.get()).abs() >= batch {
+            self.flush();
+        }
+    }
+
+    /// Adds to what all workers know.
+    fn flush(&self) {
+        let here = self.requests.get();
+        self.everywhere.fetch_add(here - self.published.replace(here), Relaxed);
+    }
+
+    /// The address.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// Requests under way, over all workers.
+    pub(crate) fn requests(&self) -> i64 {
+        self.everywhere.load(Relaxed) + self.requests.get() - self.published.get()
+    }
+
+    /// Bytes that are held on this worker.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.get() + self.unsent.load(Relaxed)
+    }
+
+    /// Counts bytes as held.
+    pub(crate) fn take(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes);
+    }
+
+    /// Bytes are not held any more.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        debug_assert!(bytes <= self.bytes.get(), "more is given back than was taken");
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+    }
+
+    /// The counter of bytes that are not written yet.
+    pub(crate) fn unsent(&self) -> &Arc<AtomicUsize> {
+        &self.unsent
+    }
+}
+
+/// The shares of the addresses that have connections to this worker.
+#[derive(Debug, Default)]
+pub(crate) struct Shares(RefCell<HashMap<IpAddr, Rc<Share>>>);
+
+impl Shares {
+    /// A connection of `ip` begins, which has so many requests on all workers.
+    pub(crate) fn enter(&self, ip: IpAddr, everywhere: Arc<AtomicI64>) -> Rc<Share> {
+        let mut shares = self.0.borrow_mut();
+        let fresh = || {
+            Rc::new(Share {
+                ip,
+                connections: Cell::new(0),
+                requests: Cell::new(0),
+                published: Cell::new(0),
+                bytes: Cell::new(0),
+                unsent: Arc::default(),
+                everywhere,
+            })
+        };
+        let share = shares.entry(ip).or_insert_with(fresh);
+        share.connections.set(share.connections.get() + 1);
+        Rc::clone(share)
+    }
+
+    /// A connection has ended.
+    pub(crate) fn leave(&self, share: &Share) {
+        let left = share.connections.get().saturating_sub(1);
+        share.connections.set(left);
+        if left == 0 {
+            share.flush();
+            self.0.borrow_mut().remove(&share.ip);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn workers_know_of_each_other_to_within_a_batch() {
+        for batch in [1, 7, BATCH_MAX] {
+            let everywhere = Arc::<AtomicI64>::default();
+            let (one, two) = (Shares::default(), Shares::default());
+            let (a, b) = (one.enter(IP, Arc::clone(&everywhere)), two.enter(IP, Arc::clone(&everywhere)));
+            for n in 1..=1000 {
+                a.request(1, batch);
+                b.request(1, batch);
+                assert!((2 * n - batch + 1..=2 * n).contains(&a.requests()), "{n}: {}", a.requests());
+            }
+            for _ in 0..1000 {
+                a.request(-1, batch);
+                b.request(-1, batch);
+            }
+            one.leave(&a);
+            two.leave(&b);
+            assert_eq!(everywhere.load(Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn all_workers_together_are_late_by_a_part_of_the_limit() {
+        assert_eq!([batch(10_000, 2), batch(10_000, 1_000), batch(20, 1), batch(20, 8)], [16, 1, 2, 1]);
+        assert_eq!([batch(640, 8), batch(u32::MAX, 1)], [10, 16]);
+    }
+
+    #[test]
+    fn connections_of_one_address_share_and_the_last_one_ends_it() {
+        let shares = Shares::default();
+        let (first, second) = (shares.enter(IP, Arc::default()), shares.enter(IP, Arc::default()));
+        assert!(Rc::ptr_eq(&first, &second));
+        first.take(100);
+        second.unsent().fetch_add(11, Relaxed);
+        assert_eq!(second.bytes(), 111);
+        shares.leave(&first);
+        assert_eq!(shares.0.borrow().len(), 1);
+        shares.leave(&second);
+        assert!(shares.0.borrow().is_empty());
+    }
+
+    #[test]
+    fn clients_of_ipv6_are_known_by_their_network() {
+        let known = |ip: &str| known_by(ip.parse().unwrap()).to_string();
+        assert_eq!(known("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!([known("::ffff:10.0.0.1"), known("10.0.0.1")], ["10.0.0.1", "10.0.0.1"]);
+    }
+}

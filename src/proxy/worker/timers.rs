@@ -1,0 +1,69 @@
+//! The coarse timers of one worker: a slot for each, looked at by the worker's sweep.
+
+use std::cell::RefCell;
+use std::task::{Context, Waker};
+
+/// A worker's coarse timers.
+#[derive(Default)]
+pub(crate) struct Timers(RefCell<Slots>);
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+}
+
+struct Slot {
+    deadline_ms: u64,
+    waker: Option<Waker>,
+}
+
+impl Timers {
+    /// Wakes those whose time has come.
+    pub(crate) fn sweep(&self, now_ms: u64) {
+        for slot in &mut self.0.borrow_mut().slots {
+            if slot.deadline_ms <= now_ms
+                && let Some(waker) = slot.waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+
+    /// A timer's deadline has moved.
+    #[inline]
+    pub(crate) fn moves(&self, at: usize, deadline_ms: u64) {
+        self.0.borrow_mut().slots[at].deadline_ms = deadline_ms;
+    }
+
+    /// Wakes the task of `cx` at this time. Gives the timer's slot, which it has already or gets now.
+    #[inline]
+    pub(crate) fn wait(&self, slot: Option<usize>, deadline_ms: u64, cx: &Context<'_>) -> usize {
+        let mut timers = self.0.borrow_mut();
+        let slot_of = || Slot { deadline_ms, waker: Some(cx.waker().clone()) };
+        match slot {
+            Some(at) if timers.slots[at].waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => at,
+            Some(at) => {
+                timers.slots[at] = slot_of();
+                at
+            }
+            None => {
+                let at = timers.free.pop().unwrap_or(timers.slots.len());
+                if at == timers.slots.len() {
+                    timers.slots.push(slot_of());
+                } else {
+                    timers.slots[at] = slot_of();
+                }
+                at
+            }
+        }
+    }
+
+    /// Frees a timer's slot.
+    #[inline]
+    pub(crate) fn free(&self, at: usize) {
+        let mut timers = self.0.borrow_mut();
+        timers.slots[at] = Slot { deadline_ms: u64::MAX, waker: None };
+        timers.free.push(at);
+    }
+}

@@ -1,0 +1,192 @@
+//! The trace that a request belongs to (W3C Trace Context): what it brings of it, or begins.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::proxy::wire::fields::Peer;
+use crate::route::{TraceExport, UpstreamId};
+
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// The longest `tracestate` that is told to the collector; the upstream gets it whole.
+const STATE_BYTES_MAX: usize = 512;
+
+/// The trace of one exchange.
+#[derive(Debug)]
+pub(crate) struct TraceContext {
+    pub(crate) id: u128,
+    /// The server span.
+    pub(crate) span: u64,
+    pub(crate) parent: Option<Parent>,
+    pub(crate) state: Box<str>,
+    pub(crate) sampled: Option<bool>,
+    pub(crate) attempts: Vec<Attempt>,
+}
+
+/// What a `traceparent` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parent {
+    trace: u128,
+    pub(crate) span: u64,
+    sampled: bool,
+}
+
+/// An attempt to get an answer, and the span that it leaves.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) span: u64,
+    pub(crate) began: Instant,
+    pub(crate) ended: Option<Instant>,
+    pub(crate) upstream: Option<UpstreamId>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) status: u16,
+    pub(crate) error: &'static str,
+}
+
+impl TraceContext {
+    /// Continues the trace that the fields name, or begins one.
+    pub(crate) fn new(headers: &HeaderMap, random: &mut fastrand::Rng) -> Self {
+        let parent = Parent::read(headers);
+        let state = parent.map_or_else(String::new, |_| state(headers));
+        let id = parent.map_or_else(|| random.u128(1..), |parent| parent.trace);
+        let span = random.u64(1..);
+        Self { id, span, parent, state: state.into(), sampled: None, attempts: Vec::new() }
+    }
+
+    /// The trace's id as it is written.
+    pub(crate) fn text(&self) -> Box<str> {
+        format!("{:032x}", self.id).into()
+    }
+
+    /// Whether its spans are left.
+    pub(crate) fn is_sampled(&mut self, export: &TraceExport, peer: Peer) -> bool {
+        let id = self.id;
+        let decide = |parent: Option<Parent>| match parent {
+            Some(parent) if peer == Peer::Trusted => parent.sampled,
+            Some(_) | None => export.samples(id),
+        };
+        *self.sampled.get_or_insert_with(|| decide(self.parent))
+    }
+
+    /// The last attempt came to this.
+    pub(crate) fn ends(&mut self, now: Instant, error: &'static str) {
+        if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {
+            (attempt.ended, attempt.error) = (Some(now), error);
+        }
+    }
+
+    /// The last attempt was answered with this status; it ends with its answer.
+    pub(crate) fn answered(&mut self, status: u16) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.status = status;
+        }
+    }
+
+    /// Names this span as the parent of what the upstream does.
+    pub(crate) fn name(&self, span: u64, headers: &mut HeaderMap) {
+        let text = format!("00-{:032x}-{span:016x}-{:02x}", self.id, u8::from(self.sampled == Some(true)));
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(TRACEPARENT, value);
+        }
+        if self.parent.is_none() {
+            // What belongs to a trace that nobody can read belongs to none.
+            headers.remove(TRACESTATE);
+        }
+    }
+}
+
+/// `tracestate`, which may stand in several lines.
+fn state(headers: &HeaderMap) -> String {
+    let lines: Vec<&str> = headers.get_all(TRACESTATE).iter().filter_map(|line| line.to_str().ok()).collect();
+    let joined = lines.join(",");
+    if joined.len() <= STATE_BYTES_MAX { joined } else { String::new() }
+}
+
+impl Parent {
+    /// Reads the one `traceparent`: version, trace, span, flags. A later version may have more to say behind these.
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(TRACEPARENT).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        let text = line.to_str().ok()?;
+        let mut parts = text.split('-');
+        let version = hex(parts.next()?, 2)?;
+        let (trace, span, flags) = (hex(parts.next()?, 32)?, hex(parts.next()?, 16)?, hex(parts.next()?, 2)?);
+        let more = parts.next().is_some();
+        let valid = version != 0xff && (version > 0 || !more) && trace != 0 && span != 0;
+        let span = u64::try_from(span).ok()?;
+        valid.then_some(Self { trace, span, sampled: flags & 1 == 1 })
+    }
+}
+
+/// So many digits, in lower case.
+fn hex(text: &str, digits: usize) -> Option<u128> {
+    let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let fits = text.len() == digits && text.bytes().all(lower);
+    fits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// Stands for a method that clients make up.
+pub(crate) const OTHER_METHOD: &str = "_OTHER";
+
+/// The method, if everybody knows it: what clients make up makes no new kinds of spans.
+pub(crate) fn known_method(method: &Method) -> &str {
+    let all = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::CONNECT,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::PATCH,
+    ];
+    if all.contains(method) { method.as_str() } else { OTHER_METHOD }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_is_read_as_the_recommendation_says() {
+        const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+        const SPAN: &str = "00f067aa0ba902b7";
+        let read = |lines: &[String]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(TRACEPARENT, HeaderValue::from_str(line).expect("a value"));
+            }
+            Parent::read(&headers)
+        };
+        let trace = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
+        let parent = |sampled| Some(Parent { trace, span: 0x00f0_67aa_0ba9_02b7, sampled });
+        let check = |line: String, expected| assert_eq!(read(std::slice::from_ref(&line)), expected, "{line}");
+        check(format!("00-{TRACE}-{SPAN}-01"), parent(true));
+        check(format!("00-{TRACE}-{SPAN}-00"), parent(false));
+        check(format!("00-{TRACE}-{SPAN}-03"), parent(true));
+        check(format!("cc-{TRACE}-{SPAN}-01"), parent(true));
+        check(format!("cc-{TRACE}-{SPAN}-01-what-will-be"), parent(true));
+        for wrong in [
+            String::new(),
+            "x".to_owned(),
+            format!("ff-{TRACE}-{SPAN}-01"),
+            format!("00-{TRACE}-{SPAN}-01-more"),
+            format!("00-{TRACE}-{SPAN}"),
+            format!("00-{TRACE}-{SPAN}-1"),
+            format!("00-{}-{SPAN}-01", TRACE.to_uppercase()),
+            format!("00-{}-{SPAN}-01", "0".repeat(32)),
+            format!("00-{TRACE}-{}-01", "0".repeat(16)),
+            format!("00-{}-{SPAN}-01", &TRACE[1..]),
+            format!("00-{TRACE}-{SPAN}-0g"),
+            format!("+0-{TRACE}-{SPAN}-01"),
+        ] {
+            check(wrong, None);
+        }
+        let line = format!("00-{TRACE}-{SPAN}-01");
+        assert_eq!(read(&[line.clone(), line]), None, "two are none");
+    }
+}

@@ -1,0 +1,16 @@
+//! Which variant answers, and whether the request is copied: buckets, keys, what is in force now, and the decision.
+
+mod bucket;
+mod decision;
+mod key;
+mod needs;
+mod overlay;
+mod sampling;
+mod spread;
+
+pub use bucket::{BUCKETS, Salt};
+pub use decision::{Counted, Decision, Reason, Routed, Silent, Step, Trace, decide};
+pub use key::Key;
+pub use overlay::{ArmState, EffectiveConfig, Kill, Overlay, SplitState, Stop};
+pub use sampling::{Sampled, Sampling, Unfit, sampled};
+pub use spread::{ShadowSpread, Spread};

@@ -1,0 +1,69 @@
+//! Needs: which facts may matter to a route, so that no others are looked up.
+
+use crate::route::{Extractor, Identity, Needs, Predicate, Route, Rules, Segment, Split, StickyKey};
+
+impl Rules {
+    /// What must be found out for each route, by its id.
+    #[must_use]
+    pub fn needs(&self) -> Box<[Needs]> {
+        let of = |route: &Route| route.split().map_or_else(Asks::default, |split| split.asks(&self.segments));
+        self.routes.iter().map(|route| of(route).needs(&self.identity)).collect()
+    }
+}
+
+impl Split {
+    fn asks(&self, segments: &[Segment]) -> Asks {
+        let mut asked = Asks { user: self.sticky.contains(&StickyKey::User), ..Asks::default() };
+        for target in &self.targets {
+            asked.all(&target.predicates, segments);
+        }
+        asked
+    }
+}
+
+/// What predicates ask about.
+#[derive(Default)]
+struct Asks {
+    user: bool,
+    claims: bool,
+    country: bool,
+}
+
+impl Asks {
+    fn needs(&self, identity: &Identity) -> Needs {
+        let by_claim = |places: &[Extractor]| places.iter().any(|place| matches!(place, Extractor::Claim(_)));
+        // The tenant is logged, and stands in templates, whatever the route does.
+        let claims = self.claims || by_claim(&identity.tenant) || (self.user && by_claim(&identity.user));
+        Needs { claims, country: self.country }
+    }
+
+    fn all(&mut self, predicates: &[Predicate], segments: &[Segment]) {
+        for predicate in predicates {
+            self.one(predicate, segments);
+        }
+    }
+
+    fn one(&mut self, predicate: &Predicate, segments: &[Segment]) {
+        match predicate {
+            Predicate::User(_) => self.user = true,
+            Predicate::Claim(..) => self.claims = true,
+            Predicate::Country(_) => self.country = true,
+            Predicate::Segment(id) => {
+                // Segments never refer to each other in a circle.
+                if let Some(segment) = segments.get(id.0 as usize) {
+                    self.all(&segment.predicates, segments);
+                }
+            }
+            Predicate::Not(predicate) => self.one(predicate, segments),
+            Predicate::Any(predicates) | Predicate::All(predicates) => self.all(predicates, segments),
+            Predicate::Header(..)
+            | Predicate::Cookie(..)
+            | Predicate::Grpc
+            | Predicate::Listener(_)
+            | Predicate::Query(..)
+            | Predicate::Tenant(_)
+            | Predicate::Cidr(_)
+            | Predicate::ClientCert(..) => {}
+        }
+    }
+}

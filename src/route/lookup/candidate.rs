@@ -1,0 +1,109 @@
+//! Routes that share a host and a path, and the order in which they are asked.
+
+use crate::route::matching::Predicate;
+use crate::route::{Caller, Head, Match, Route, RouteId};
+
+/// A route in a list of those that share a host and a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    /// The route.
+    pub(super) id: RouteId,
+    /// Its `priority`.
+    pub(super) priority: i32,
+    /// How many predicates it has.
+    conditions: u32,
+    /// Whether it is for some methods only.
+    methods: Methods,
+}
+
+/// Whether a route is for some methods only. Earlier is asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Methods {
+    Some,
+    Any,
+}
+
+impl Candidate {
+    /// A route as its list sees it.
+    pub(super) fn new(matches: &Match, id: RouteId) -> Self {
+        let conditions = matches.predicates.iter().map(Predicate::conditions).sum::<usize>();
+        Self {
+            id,
+            priority: matches.priority,
+            conditions: u32::try_from(conditions).unwrap_or(u32::MAX),
+            methods: if matches.methods.is_empty() { Methods::Any } else { Methods::Some },
+        }
+    }
+
+    /// The order within a list.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        (std::cmp::Reverse(self.priority), self.methods, std::cmp::Reverse(self.conditions), self.id)
+    }
+
+    /// Whether methods and predicates hold. Spares the look at the route when there are none.
+    pub(super) fn holds(&self, routes: &[Route], head: &Head<'_>) -> bool {
+        if self.methods == Methods::Any && self.conditions == 0 {
+            return true;
+        }
+        routes.get(self.id.0 as usize).is_some_and(|route| route.matches.holds(head))
+    }
+}
+
+impl Match {
+    /// Whether methods and predicates hold.
+    pub(in crate::route) fn holds(&self, head: &Head<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.contains(head.method))
+            && self.predicates.iter().all(|predicate| predicate_holds(predicate, head))
+    }
+}
+
+/// Whether a predicate of a route holds: they ask about headers, cookies, the query and the listener only, never about the caller.
+fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
+    const NOBODY: Caller<'_> = Caller {
+        client_ip: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        trusted: false,
+        tenant: None,
+        user: None,
+        facts: crate::route::Facts { claims: None, country: None, fault: None },
+    };
+    predicate.holds(head, &NOBODY, &[])
+}
+
+/// Routes that share host and path. Most often it is one.
+#[derive(Clone, Debug, Default)]
+pub(super) enum List {
+    #[default]
+    None,
+    One(Candidate),
+    Many(Vec<Candidate>),
+}
+
+impl List {
+    pub(super) fn push(&mut self, candidate: Candidate) {
+        match self {
+            Self::None => *self = Self::One(candidate),
+            Self::One(first) if first.id == candidate.id => {}
+            Self::One(first) => *self = Self::Many(vec![*first, candidate]),
+            Self::Many(all) if all.last().is_some_and(|last| last.id == candidate.id) => {}
+            Self::Many(all) => all.push(candidate),
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        if let Self::Many(all) = self {
+            all.sort_by_key(Candidate::rank);
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    pub(super) fn candidates(&self) -> &[Candidate] {
+        match self {
+            Self::None => &[],
+            Self::One(candidate) => std::slice::from_ref(candidate),
+            Self::Many(all) => all,
+        }
+    }
+}

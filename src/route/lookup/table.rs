@@ -1,0 +1,93 @@
+//! One table of the index: the order in which hosts are asked.
+
+use std::ops::ControlFlow;
+
+use super::candidate::Candidate;
+use super::tree::{Scope, Tree};
+use crate::route::{Head, HostPattern, Match, Route, RouteId};
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The route.
+    pub route: RouteId,
+    /// How many bytes of the path its pattern's prefix covers (the whole path for exact and regex patterns).
+    pub matched: usize,
+}
+
+/// Hosts and their paths, of routes that share the sign of their priority.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    tree: Tree,
+    wildcards: Wildcards,
+}
+
+/// Whether a table has wildcards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wildcards {
+    #[default]
+    Absent,
+    Present,
+}
+
+impl Table {
+    /// Adds a route under all its hosts and paths.
+    pub(super) fn insert(&mut self, matches: &Match, candidate: Candidate) {
+        if matches.hosts.is_empty() {
+            self.tree.insert(Scope::Any, &matches.paths, candidate);
+        }
+        for host in &matches.hosts {
+            let scope = match host {
+                HostPattern::Exact(name) => Scope::Exact(name),
+                HostPattern::Wildcard(suffix) => {
+                    self.wildcards = Wildcards::Present;
+                    Scope::Wildcard(suffix)
+                }
+            };
+            self.tree.insert(scope, &matches.paths, candidate);
+        }
+    }
+
+    /// Brings all lists in order; call once, after the last insertion.
+    pub(super) fn finish(&mut self) {
+        self.tree.finish();
+    }
+
+    /// The first route that holds.
+    pub(super) fn first(&self, routes: &[Route], head: &Head<'_>) -> Option<Lookup> {
+        self.walk(head, |candidates, matched| match candidates.iter().find(|candidate| candidate.holds(routes, head)) {
+            Some(candidate) => ControlFlow::Break(Lookup { route: candidate.id, matched }),
+            None => ControlFlow::Continue(()),
+        })
+        .break_value()
+    }
+
+    /// The route with the highest priority that holds; the first of those with the same.
+    pub(super) fn highest(&self, routes: &[Route], head: &Head<'_>) -> Option<Lookup> {
+        let mut best: Option<(i32, Lookup)> = None;
+        let walked: ControlFlow<()> = self.walk(head, |candidates, matched| {
+            // A list is in order of priority: its first that holds is its best.
+            let rivals = candidates.iter().take_while(|c| best.is_none_or(|(priority, _)| c.priority > priority));
+            for candidate in rivals {
+                if candidate.holds(routes, head) {
+                    best = Some((candidate.priority, Lookup { route: candidate.id, matched }));
+                    break;
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        debug_assert!(walked.is_continue(), "the walk goes to its end");
+        best.map(|(_, lookup)| lookup)
+    }
+
+    /// Visits the lists that fit host and path, best first, each with the bytes of the path that its pattern covers.
+    fn walk<B>(&self, head: &Head<'_>, mut visit: impl FnMut(&[Candidate], usize) -> ControlFlow<B>) -> ControlFlow<B> {
+        self.tree.walk(Scope::Exact(head.host), head.path, &mut visit)?;
+        if self.wildcards == Wildcards::Present {
+            for dot in memchr::memchr_iter(b'.', head.host.as_bytes()).filter(|&dot| dot > 0) {
+                self.tree.walk(Scope::Wildcard(&head.host[dot..]), head.path, &mut visit)?;
+            }
+        }
+        self.tree.walk(Scope::Any, head.path, &mut visit)
+    }
+}

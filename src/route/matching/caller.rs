@@ -1,0 +1,328 @@
+//! Who the caller is: `tenant`, `user` and `client_ip`, and from whom they are believed.
+//!
+//! IPv4-mapped IPv6 addresses are IPv4 addresses everywhere. An empty value is no value.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::cookie::cookie;
+use super::forwarded::{forwarded_for, x_forwarded_for};
+use super::query::{decoded, parameters};
+use crate::route::{Extractor, Facts, Head, HostTemplate, Identity, PathTemplate};
+
+/// How the client's address is found.
+pub struct ClientIp;
+
+impl ClientIp {
+    /// The client's address: `peer` unless it is trusted, else the first untrusted hop of `X-Forwarded-For`
+    /// (or `Forwarded`, when `X-Forwarded-For` names no hop), walking right to left. What is no address ends the walk
+    /// at the last hop that was one; when all hops are trusted, the leftmost is the client.
+    #[must_use]
+    pub fn find(identity: &Identity, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+        let peer = peer.to_canonical();
+        if !identity.trusts(peer) {
+            return peer;
+        }
+        match x_forwarded_for(headers) {
+            Some(hops) => first_untrusted(identity, peer, hops),
+            None => first_untrusted(identity, peer, forwarded_for(headers)),
+        }
+    }
+}
+
+/// Walks `hops`, nearest first, while they are trusted.
+fn first_untrusted(identity: &Identity, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
+    let mut client = peer;
+    for hop in hops {
+        let Some(hop) = hop else { return client };
+        client = hop;
+        if !identity.trusts(hop) {
+            return client;
+        }
+    }
+    client
+}
+
+/// The caller of one request. Values borrow from the request where they can.
+#[derive(Clone, Debug)]
+pub struct Caller<'a> {
+    /// The client's address.
+    pub client_ip: IpAddr,
+    /// Whether the peer's identity headers are believed.
+    pub trusted: bool,
+    /// The tenant.
+    pub tenant: Option<Cow<'a, str>>,
+    /// The user.
+    pub user: Option<Cow<'a, str>>,
+    /// What else is known of it.
+    pub facts: Facts<'a>,
+}
+
+impl Identity {
+    /// Reads the caller of a request that came from `peer`, of whom so much is known. Header extractors count only when
+    /// the peer is trusted.
+    #[must_use]
+    pub fn caller<'a>(&self, peer: IpAddr, head: &Head<'a>, facts: Facts<'a>) -> Caller<'a> {
+        let trusted = self.trusts(peer);
+        let client_ip = if trusted { ClientIp::find(self, peer, head.headers) } else { peer.to_canonical() };
+        let trust = if trusted { Trust::Believed } else { Trust::Ignored };
+        let first = |places: &[Extractor]| places.iter().find_map(|place| place.read(head, trust, facts));
+        Caller { client_ip, trusted, tenant: first(&self.tenant), user: first(&self.user), facts }
+    }
+}
+
+impl Extractor {
+    /// The identity at this place: a value that every reader of a field reads alike.
+    pub(in crate::route) fn read<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+        self.value(head, trust, facts).filter(|value| !value.is_empty() && is_same_everywhere(value))
+    }
+
+    /// What stands at this place and is no identity.
+    pub(in crate::route) fn odd<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+        self.value(head, trust, facts).filter(|value| !is_same_everywhere(value))
+    }
+
+    fn value<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+        Some(match self {
+            Self::Header(name) if trust == Trust::Believed => Cow::Borrowed(agreed_line(head.headers, name)?),
+            Self::Header(_) => return None,
+            Self::Cookie(name) => Cow::Borrowed(cookie(head.headers, name)?),
+            Self::Query(name) => parameters(head.query, name).next()?,
+            Self::Host(template) => Cow::Borrowed(template.read(head.host)?),
+            Self::Path(template) => decoded(template.read(head.path)?),
+            Self::Claim(name) => Cow::Borrowed(facts.claims?.one(name)?),
+            Self::ClientCert(field) => Cow::Borrowed(head.client_cert?.values(*field).next()?),
+        })
+    }
+
+    /// This place as `routes.toml` writes it.
+    #[must_use]
+    pub fn describe(&self, what: &str) -> String {
+        match self {
+            Self::Header(name) => format!("header:{name}"),
+            Self::Cookie(name) => format!("cookie:{name}"),
+            Self::Query(name) => format!("query:{name}"),
+            Self::Claim(name) => format!("jwt:{name}"),
+            Self::ClientCert(field) => format!("client_cert:{}", field.name()),
+            Self::Host(HostTemplate { before, after }) => format!("host:{before}{{{what}}}{after}"),
+            Self::Path(PathTemplate { before, after }) => {
+                format!("path:{before}{{{what}}}{}", after.as_deref().unwrap_or("/*"))
+            }
+        }
+    }
+}
+
+/// Whether a peer's identity headers are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::route) enum Trust {
+    /// It is a trusted proxy.
+    Believed,
+    /// Anybody.
+    Ignored,
+}
+
+impl Caller<'_> {
+    /// Whether the peer's identity headers are believed.
+    pub(in crate::route) const fn trust(&self) -> Trust {
+        if self.trusted { Trust::Believed } else { Trust::Ignored }
+    }
+}
+
+/// Whether whoever reads this in a field of a request reads the same: fields carry no control characters, and blanks at
+/// either end are taken off. A caller who is not decided as somebody must not be told to the upstream as that somebody.
+fn is_same_everywhere(value: &str) -> bool {
+    !value.contains(char::is_control) && value.trim().len() == value.len()
+}
+
+/// The value of a header whose lines all agree. Lines that differ name nobody: one of them may be forged by a client
+/// in front of a proxy that only appends.
+fn agreed_line<'a>(headers: &'a http::HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    if lines.any(|line| line != first) {
+        return None;
+    }
+    std::str::from_utf8(first.as_bytes()).ok().map(|line| line.trim_matches([' ', '\t']))
+}
+
+impl HostTemplate {
+    /// The label where the placeholder stands.
+    fn read<'a>(&self, host: &'a str) -> Option<&'a str> {
+        let label = host.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
+        (!label.contains('.')).then_some(label)
+    }
+}
+
+impl PathTemplate {
+    /// The element where the placeholder stands.
+    fn read<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let rest = path.strip_prefix(self.before.as_str())?;
+        let (element, after) = rest.split_at(memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len()));
+        let fits = match self.after.as_deref() {
+            None => true,
+            Some(demanded) => match demanded.strip_suffix("/*") {
+                None => after == demanded,
+                Some(prefix) => after.strip_prefix(prefix).is_some_and(|more| more.is_empty() || more.starts_with('/')),
+            },
+        };
+        fits.then_some(element)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+    use super::*;
+    use crate::route::{CertField, VerifiedCert};
+
+    fn identity(trusted: &[&str]) -> Identity {
+        Identity { trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(), ..Identity::default() }
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn the_client_is_the_first_hop_nobody_vouches_for() {
+        let identity = identity(&["10.0.0.0/8", "::1/128", "2001:db8::/32"]);
+        for (peer, lines, client) in [
+            ("192.0.2.1", &[("x-forwarded-for", "1.1.1.1")][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1")], "1.1.1.1"),
+            ("::ffff:10.0.0.1", &[("x-forwarded-for", "::ffff:1.1.1.1")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, 1.1.1.1, 10.2.2.2")], "1.1.1.1"),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.1.1.1,10.2.2.2 ,10.3.3.3")],
+                "1.1.1.1",
+            ),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, garbage, 10.2.2.2")], "10.2.2.2"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, , 10.2.2.2")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1,")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", ",1.1.1.1,,10.2.2.2,"), ("x-forwarded-for", " , ")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", " ,"), ("forwarded", "for=2.2.2.2")], "2.2.2.2"),
+            ("10.0.0.1", &[("forwarded", ", for=2.2.2.2, ,for=10.2.2.2,")], "2.2.2.2"),
+            ("10.0.0.1", &[("forwarded", "for=\"2.2.2.2:50321\"")], "2.2.2.2"),
+            ("10.0.0.1", &[("x-forwarded-for", "garbage")], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "")], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1:4711")], "1.1.1.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "[2001:db9::7]:4711")], "2001:db9::7"),
+            ("10.0.0.1", &[("x-forwarded-for", "2001:db9::7")], "2001:db9::7"),
+            ("10.0.0.1", &[("x-forwarded-for", "fe80::1%lo")], "10.0.0.1"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1:x")], "10.0.0.1"),
+            ("::1", &[("x-forwarded-for", "10.9.9.9, 2001:db8::5")], "10.9.9.9"),
+            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=2.2.2.2")], "1.1.1.1"),
+            ("10.0.0.1", &[("forwarded", "for=2.2.2.2")], "2.2.2.2"),
+            (
+                "10.0.0.1",
+                &[("forwarded", "for=6.6.6.6, For=\"[2001:db9::7]:80\";proto=http;by=10.0.0.1")],
+                "2001:db9::7",
+            ),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6"), ("forwarded", "proto=https;for=10.2.2.2")], "6.6.6.6"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6, for=_hidden, for=10.2.2.2")], "10.2.2.2"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6, for=unknown")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6, proto=http")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=6.6.6.6;for=7.7.7.7")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=\"6.6.6.6, for=7.7.7.7")], "10.0.0.1"),
+            ("10.0.0.1", &[("forwarded", "for=1.1.1.1, by=\"a, for=6.6.6.6, b\";for=2.2.2.2")], "2.2.2.2"),
+        ] {
+            let found = ClientIp::find(&identity, peer.parse().unwrap(), &headers(lines));
+            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
+        }
+    }
+
+    fn tenant(extractor: &Extractor, trusted: Trust, head: &Head<'_>) -> Option<String> {
+        extractor.read(head, trusted, Facts::default()).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn each_place_is_read() {
+        let headers = headers(&[
+            ("x-tenant", " acme "),
+            ("x-twice", "a"),
+            ("x-twice", "b"),
+            ("x-same", "a"),
+            ("x-same", "a"),
+            ("x-empty", ""),
+            ("x-tab", "ac\tme"),
+            ("x-wide", "acme\u{3000}"),
+            ("cookie", "uid=\"u1\"; none=; blank=\" u1\""),
+        ]);
+        let dns = vec![" till".to_owned(), "till".to_owned()];
+        let certificate = VerifiedCert { cn: Some("till".into()), dns, ..VerifiedCert::default() };
+        let head = Head {
+            method: &Method::GET,
+            host: "acme.shop.example.com",
+            path: "/t/ac%20me/x",
+            query: Some("uid=a%2Bb&uid=c&none=&nul=a%00b&plus=a+"),
+            headers: &headers,
+            client_cert: Some(&certificate),
+            listener: "",
+        };
+        let header = |name| Extractor::Header(HeaderName::from_static(name));
+        let host =
+            |before: &str, after: &str| Extractor::Host(HostTemplate { before: before.into(), after: after.into() });
+        let path = |before: &str, after: Option<&str>| {
+            Extractor::Path(PathTemplate { before: before.into(), after: after.map(Into::into) })
+        };
+        for (place, trust, found) in [
+            (header("x-tenant"), Trust::Believed, Some("acme")),
+            (header("x-tenant"), Trust::Ignored, None),
+            (header("x-twice"), Trust::Believed, None),
+            (header("x-same"), Trust::Believed, Some("a")),
+            (header("x-empty"), Trust::Believed, None),
+            (header("x-missing"), Trust::Believed, None),
+            (header("x-tab"), Trust::Believed, None),
+            (header("x-wide"), Trust::Believed, None),
+            (Extractor::Cookie("blank".into()), Trust::Ignored, None),
+            (Extractor::Query("nul".into()), Trust::Ignored, None),
+            (Extractor::Query("plus".into()), Trust::Ignored, None),
+            (Extractor::Cookie("uid".into()), Trust::Ignored, Some("u1")),
+            (Extractor::Cookie("none".into()), Trust::Ignored, None),
+            (Extractor::Query("uid".into()), Trust::Ignored, Some("a+b")),
+            (Extractor::Query("none".into()), Trust::Ignored, None),
+            (host("", ".shop.example.com"), Trust::Ignored, Some("acme")),
+            (host("", ".example.com"), Trust::Ignored, None),
+            (host("acme.", ".example.com"), Trust::Ignored, Some("shop")),
+            (path("/t/", None), Trust::Ignored, Some("ac me")),
+            (path("/t/", Some("/x")), Trust::Ignored, Some("ac me")),
+            (path("/t/", Some("/x/*")), Trust::Ignored, Some("ac me")),
+            (path("/t/", Some("/y/*")), Trust::Ignored, None),
+            (path("/t/", Some("")), Trust::Ignored, None),
+            (path("/u/", None), Trust::Ignored, None),
+            (Extractor::ClientCert(CertField::Cn), Trust::Ignored, Some("till")),
+            (Extractor::ClientCert(CertField::Dns), Trust::Ignored, None),
+            (Extractor::ClientCert(CertField::Uri), Trust::Ignored, None),
+        ] {
+            assert_eq!(tenant(&place, trust, &head).as_deref(), found, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_present_place_wins() {
+        let identity = Identity {
+            tenant: vec![Extractor::Cookie("t".into()), Extractor::Query("t".into())],
+            ..identity(&["10.0.0.0/8"])
+        };
+        let headers = headers(&[("cookie", "t=")]);
+        let head = Head {
+            method: &Method::GET,
+            host: "",
+            path: "/",
+            query: Some("t=q"),
+            headers: &headers,
+            client_cert: None,
+            listener: "",
+        };
+        let caller = identity.caller("10.0.0.1".parse().unwrap(), &head, Facts::default());
+        assert_eq!(caller.tenant.as_deref(), Some("q"));
+        assert!(caller.trusted);
+        assert_eq!(caller.user, None);
+    }
+}

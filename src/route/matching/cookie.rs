@@ -1,0 +1,63 @@
+//! Cookies of a request: all `Cookie` lines, `; `-separated, the first of a name wins, quotes stripped (RFC 6265 §5.4).
+
+use http::HeaderMap;
+use http::header::COOKIE;
+
+/// The value of the first cookie called `name`, as bytes: a value need not be UTF-8.
+pub(in crate::route) fn cookie_bytes<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|line| pairs(line.as_bytes()))
+        .find(|(n, _)| *n == name.as_bytes())
+        .map(|(_, v)| v)
+}
+
+/// The value of the first cookie called `name`; `None` when there is none, when it is empty or not UTF-8.
+#[must_use]
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let value = std::str::from_utf8(cookie_bytes(headers, name)?).ok()?;
+    (!value.is_empty()).then_some(value)
+}
+
+/// Names and values of one line. A piece without `=` is no cookie.
+fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    line.split(|&b| b == b';').filter_map(|piece| {
+        let equals = memchr::memchr(b'=', piece)?;
+        Some((piece[..equals].trim_ascii(), unquote(piece[equals + 1..].trim_ascii())))
+    })
+}
+
+/// The value without a pair of quotes around it.
+fn unquote(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_name_wins_over_all_lines() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, "a=1; b=\"two\"; c=;junk; d = 4 ".parse().unwrap());
+        headers.append(COOKIE, "e=5; a=6; q=a=b; \"".parse().unwrap());
+        headers.append(COOKIE, http::HeaderValue::from_bytes(b"raw=\xff\xfe; after=yes").unwrap());
+        for (name, value) in [
+            ("a", Some("1")),
+            ("b", Some("two")),
+            ("c", None),
+            ("d", Some("4")),
+            ("e", Some("5")),
+            ("q", Some("a=b")),
+            ("raw", None),
+            ("after", Some("yes")),
+            ("junk", None),
+            ("A", None),
+        ] {
+            assert_eq!(cookie(&headers, name), value, "{name}");
+        }
+        assert_eq!(cookie_bytes(&headers, "raw"), Some(&b"\xff\xfe"[..]));
+        assert_eq!(cookie_bytes(&headers, "c"), Some(&b""[..]));
+    }
+}

@@ -1,0 +1,569 @@
+//! What the forwarding fields of a trusted peer say of a client, and what an upstream reads of it: `X-Forwarded-*` and
+//! `Forwarded` (RFC 7239) give one client, one scheme and one host.
+//!
+//! `X-Forwarded-For` names the client; `Forwarded` counts where there is no `X-Forwarded-For`. `X-Forwarded-Proto` and
+//! `-Host` count before `proto=` and `host=`. Of `Forwarded` only what trusted hops have added is read. Empty members of a
+//! list are passed over (RFC 9110 §5.6.1.2); of several schemes or hosts the first counts.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use http::HeaderMap;
+use http::header::FORWARDED;
+
+use crate::route::{Identity, normal_host};
+
+/// The schemes that count.
+const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
+
+/// The hops of all `X-Forwarded-For` lines, right to left; `None` when they name none. A hop that is no address is `None`.
+pub(super) fn x_forwarded_for(headers: &HeaderMap) -> Option<impl Iterator<Item = Option<IpAddr>>> {
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let members = lines.flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii);
+    let mut hops = members.filter(|hop| !hop.is_empty()).peekable();
+    hops.peek()?;
+    Some(hops.map(|hop| Some(Node::of(std::str::from_utf8(hop).ok()?)?.address)))
+}
+
+/// The `for=` of all elements of all `Forwarded` lines, right to left. An element without exactly one is `None`.
+pub(super) fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    elements(headers).into_iter().rev().map(|element| element.node.map(|node| node.address))
+}
+
+/// Where a request comes from, as we see it.
+#[derive(Clone, Copy, Debug)]
+pub struct LastHop<'a> {
+    /// Who connects.
+    pub peer: IpAddr,
+    /// The request's host, with its port.
+    pub host: Option<&'a str>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The port that the peer connected to.
+    pub port: u16,
+}
+
+impl LastHop<'_> {
+    /// Its element of `Forwarded`.
+    #[must_use]
+    pub fn element(&self) -> String {
+        format!("for={}{}", node_text(self.peer, None), parameters(self.host, Some(self.scheme)))
+    }
+}
+
+/// The forwarding fields that an upstream reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// `X-Forwarded-For`.
+    pub x_for: String,
+    /// `Forwarded`.
+    pub forwarded: String,
+    /// `X-Forwarded-Proto`.
+    pub proto: &'static str,
+    /// `X-Forwarded-Host`.
+    pub host: Option<String>,
+    /// `X-Forwarded-Port`.
+    pub port: u16,
+}
+
+impl Identity {
+    /// The scheme by which a client came to a trusted peer, `http` or `https`, where the peer says so in these fields.
+    #[must_use]
+    pub fn forwarded_scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
+        let x_proto = first(headers, "x-forwarded-proto").and_then(known_scheme);
+        let proto = match x_proto {
+            None if headers.contains_key(FORWARDED) => Said::of(self, headers).proto(),
+            x_proto => x_proto,
+        };
+        proto.map(|proto| if is_secure(proto) { "https" } else { "http" })
+    }
+
+    /// What an upstream reads of a request that came from a trusted peer with these fields.
+    #[must_use]
+    pub fn pass_on(&self, headers: &HeaderMap, last: LastHop<'_>) -> Passed {
+        let said = Said::of(self, headers);
+        let proto = said.proto().unwrap_or(last.scheme);
+        let host = said.host().or(last.host);
+        let own = LastHop { host, scheme: proto, ..last }.element();
+        let port = said.x_port.or_else(|| said.proto().map(|_| port_of(host).unwrap_or(default_port(proto))));
+        Passed {
+            x_for: format!("{}{}", said.x_for(), last.peer),
+            forwarded: said.forwarded(self, (proto, host)) + &own,
+            proto,
+            host: host.map(str::to_owned),
+            port: port.unwrap_or(last.port),
+        }
+    }
+}
+
+/// What the fields say.
+struct Said<'a> {
+    x_hops: Vec<&'a str>,
+    x_proto: Option<&'static str>,
+    x_host: Option<&'a str>,
+    x_port: Option<u16>,
+    elements: Vec<Element<'a>>,
+    /// The first element that a trusted hop has added.
+    believed: usize,
+}
+
+impl<'a> Said<'a> {
+    fn of(identity: &Identity, headers: &'a HeaderMap) -> Self {
+        let elements = elements(headers);
+        let addresses = elements.iter().map(Element::address);
+        let believed = elements.len() - believed(identity, addresses.rev());
+        Self {
+            x_hops: members(headers, "x-forwarded-for").map(|hop| hop.unwrap_or("unknown")).collect(),
+            x_proto: first(headers, "x-forwarded-proto").and_then(known_scheme),
+            x_host: first(headers, "x-forwarded-host").filter(|host| normal_host(host).is_some()),
+            x_port: first(headers, "x-forwarded-port").and_then(|port| port.parse().ok()),
+            elements,
+            believed,
+        }
+    }
+
+    /// Whether `Forwarded` counts.
+    fn forwarded_counts(&self) -> bool {
+        self.x_hops.is_empty()
+    }
+
+    fn proto(&self) -> Option<&'static str> {
+        self.x_proto.or_else(|| self.element_proto().filter(|_| self.forwarded_counts()))
+    }
+
+    fn host(&self) -> Option<&'a str> {
+        self.x_host.or_else(|| self.element_host().filter(|_| self.forwarded_counts()))
+    }
+
+    fn element_proto(&self) -> Option<&'static str> {
+        self.elements[self.believed..].iter().find_map(|element| element.proto)
+    }
+
+    fn element_host(&self) -> Option<&'a str> {
+        self.elements[self.believed..].iter().find_map(|element| element.host)
+    }
+
+    /// The hops before the peer, each with a comma behind it.
+    fn x_for(&self) -> String {
+        let mut text = String::with_capacity(64);
+        for hop in &self.x_hops {
+            let _ = write!(text, "{hop}, "); // writing to memory cannot fail
+        }
+        for element in self.elements.iter().filter(|_| self.x_hops.is_empty()) {
+            let _ = match &element.node {
+                Some(Node { address: IpAddr::V6(ip), port: Some(port) }) => write!(text, "[{ip}]:{port}, "),
+                Some(Node { address, port: Some(port) }) => write!(text, "{address}:{port}, "),
+                Some(Node { address, port: None }) => write!(text, "{address}, "),
+                None => write!(text, "unknown, "),
+            };
+        }
+        text
+    }
+
+    /// The elements before our own, each with a comma behind it: those that came when they agree with what is passed on,
+    /// else made anew.
+    fn forwarded(&self, identity: &Identity, (proto, host): (&str, Option<&str>)) -> String {
+        let nodes: Vec<Option<Node<'_>>> = if self.forwarded_counts() {
+            self.elements.iter().map(|element| element.node).collect()
+        } else {
+            self.x_hops.iter().map(|hop| Node::of(hop)).collect()
+        };
+        let addresses =
+            |nodes: &[Option<Node<'_>>]| nodes.iter().map(|node| node.map(|n| n.address)).collect::<Vec<_>>();
+        let named = addresses(&nodes);
+        let at = named.len() - believed(identity, named.iter().copied().rev());
+        let elements: Vec<_> = self.elements.iter().map(Element::address).collect();
+        let same_host = |said: &str| host.is_some_and(|host| host.eq_ignore_ascii_case(said));
+        let agrees = client(&named[at..]) == client(&elements[self.believed..])
+            && self.element_proto().is_none_or(|said| said == proto)
+            && self.element_host().is_none_or(same_host);
+        let mut text = String::with_capacity(128);
+        if agrees && !self.elements.is_empty() {
+            for element in &self.elements {
+                let _ = write!(text, "{}, ", element.text); // writing to memory cannot fail
+            }
+            return text;
+        }
+        for (number, node) in nodes.iter().enumerate() {
+            let node = node.map_or_else(|| "unknown".to_owned(), |node| node_text(node.address, node.port));
+            let more = if number == at { parameters(self.host(), self.proto()) } else { String::new() };
+            let _ = write!(text, "for={node}{more}, ");
+        }
+        text
+    }
+}
+
+/// How many hops, nearest first, trusted ones have named: up to the first that is not trusted or is no address.
+fn believed(identity: &Identity, hops: impl Iterator<Item = Option<IpAddr>>) -> usize {
+    let mut count = 0;
+    for hop in hops {
+        count += 1;
+        if !hop.is_some_and(|hop| identity.trusts(hop)) {
+            break;
+        }
+    }
+    count
+}
+
+/// The client that believed hops name.
+fn client(believed: &[Option<IpAddr>]) -> Option<IpAddr> {
+    believed.iter().find_map(|hop| *hop)
+}
+
+/// The members of all lines of a list that are not empty.
+fn members<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = Option<&'a str>> {
+    let members = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|&b| b == b','));
+    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).map(|member| std::str::from_utf8(member).ok())
+}
+
+fn first<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    members(headers, name).next().flatten()
+}
+
+fn known_scheme(text: &str) -> Option<&'static str> {
+    SCHEMES.into_iter().find(|scheme| scheme.eq_ignore_ascii_case(text))
+}
+
+fn is_secure(scheme: &str) -> bool {
+    matches!(scheme, "https" | "wss")
+}
+
+fn default_port(scheme: &str) -> u16 {
+    if is_secure(scheme) { 443 } else { 80 }
+}
+
+/// The port of a host of the grammar.
+fn port_of(host: Option<&str>) -> Option<u16> {
+    let (_, port) = host?.rsplit_once(':')?;
+    port.parse().ok()
+}
+
+/// `host` and `proto` of an element, as far as they are known.
+fn parameters(host: Option<&str>, proto: Option<&str>) -> String {
+    let token = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let host = match host.filter(|host| !host.is_empty()) {
+        Some(host) if token(host) => format!(";host={host}"),
+        Some(host) => format!(";host=\"{host}\""),
+        None => String::new(),
+    };
+    proto.map_or_else(|| host.clone(), |proto| format!("{host};proto={proto}"))
+}
+
+/// A node (RFC 7239 §6): what has a colon stands in quotes, an IPv6 address in brackets.
+fn node_text(address: IpAddr, port: Option<&str>) -> String {
+    match (address, port) {
+        (IpAddr::V4(ip), None) => ip.to_string(),
+        (IpAddr::V4(ip), Some(port)) => format!("\"{ip}:{port}\""),
+        (IpAddr::V6(ip), None) => format!("\"[{ip}]\""),
+        (IpAddr::V6(ip), Some(port)) => format!("\"[{ip}]:{port}\""),
+    }
+}
+
+/// One element of `Forwarded`.
+struct Element<'a> {
+    /// As it came; another text where it cannot be passed on.
+    text: &'a str,
+    node: Option<Node<'a>>,
+    proto: Option<&'static str>,
+    host: Option<&'a str>,
+}
+
+impl<'a> Element<'a> {
+    const UNREADABLE: Self = Self { text: "for=unknown", node: None, proto: None, host: None };
+
+    fn of(text: &'a str) -> Self {
+        if !is_closed(text) {
+            return Self::UNREADABLE;
+        }
+        Self {
+            text,
+            node: parameter(text, "for").and_then(Node::of),
+            proto: parameter(text, "proto").and_then(known_scheme),
+            host: parameter(text, "host").filter(|host| normal_host(host).is_some()),
+        }
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.node.map(|node| node.address)
+    }
+}
+
+/// The elements of all `Forwarded` lines.
+fn elements(headers: &HeaderMap) -> Vec<Element<'_>> {
+    let mut all = Vec::new();
+    for line in headers.get_all(FORWARDED) {
+        match std::str::from_utf8(line.as_bytes()) {
+            Ok(line) => {
+                let members = Quoted { rest: Some(line), separator: b',' }.map(str::trim);
+                all.extend(members.filter(|element| !element.is_empty()).map(Element::of));
+            }
+            Err(_) => all.push(Element::UNREADABLE),
+        }
+    }
+    all
+}
+
+/// The value of the one parameter of this name, without quotes.
+fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = Quoted { rest: Some(element), separator: b';' }.filter_map(|pair| pair.split_once('='));
+    let mut values = pairs.filter(|(known, _)| known.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+    let value = values.next()?;
+    let unquoted = value.strip_prefix('"').map_or(Some(value), |quoted| quoted.strip_suffix('"'));
+    unquoted.filter(|_| values.next().is_none())
+}
+
+/// An address, and its port where that is a number.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    address: IpAddr,
+    port: Option<&'a str>,
+}
+
+impl<'a> Node<'a> {
+    /// `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. Zone ids are no part of an address.
+    fn of(hop: &'a str) -> Option<Self> {
+        let (address, port) = if let Some(rest) = hop.strip_prefix('[') {
+            let (address, port) = rest.split_once(']')?;
+            (IpAddr::V6(address.parse::<Ipv6Addr>().ok()?), port)
+        } else if let Ok(address) = hop.parse::<IpAddr>() {
+            (address, "")
+        } else {
+            let (address, port) = hop.split_at(hop.find(':')?);
+            (IpAddr::V4(address.parse::<Ipv4Addr>().ok()?), port)
+        };
+        let number = port.strip_prefix(':').filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        is_port(port).then(|| Self { address: address.to_canonical(), port: number })
+    }
+}
+
+/// Whether `text` is nothing, or a colon and a port or an obfuscated one (RFC 7239 §6).
+fn is_port(text: &str) -> bool {
+    let Some(port) = text.strip_prefix(':') else { return text.is_empty() };
+    match port.strip_prefix('_') {
+        Some(hidden) => !hidden.is_empty() && hidden.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
+        None => (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit()),
+    }
+}
+
+/// Whether every quote is closed: what follows an open one would be a part of it.
+fn is_closed(text: &str) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    !quoted
+}
+
+/// Splits at a separator outside quotes. A quote that is never closed takes all that follows.
+struct Quoted<'a> {
+    rest: Option<&'a str>,
+    separator: u8,
+}
+
+impl<'a> Iterator for Quoted<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest?;
+        let (mut quoted, mut escaped) = (false, false);
+        for (at, byte) in rest.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ if byte == self.separator && !quoted => {
+                    self.rest = Some(&rest[at + 1..]);
+                    return Some(&rest[..at]);
+                }
+                _ => {}
+            }
+        }
+        self.rest = None;
+        Some(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::route::ClientIp;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn identity() -> Identity {
+        let trusted_proxies = ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().unwrap()).to_vec();
+        Identity { trusted_proxies, ..Identity::default() }
+    }
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+
+    fn passed(lines: &[(&'static str, &str)]) -> Passed {
+        let last = LastHop { peer: PEER, host: Some("in.test"), scheme: "http", port: 8090 };
+        identity().pass_on(&headers(lines), last)
+    }
+
+    const FOR: &str = "x-forwarded-for";
+    const PROTO: &str = "x-forwarded-proto";
+    const HOST: &str = "x-forwarded-host";
+    const PORT: &str = "x-forwarded-port";
+
+    /// Our own element.
+    fn own(proto: &str, host: &str) -> String {
+        format!("for=10.0.0.9;host={host};proto={proto}")
+    }
+
+    #[test]
+    fn each_family_is_made_from_the_other() {
+        for (lines, x_for, forwarded) in [
+            (&[][..], "", ""),
+            (&[(FOR, "1.1.1.1")], "1.1.1.1, ", "for=1.1.1.1, "),
+            (&[(FOR, "1.1.1.1:50321")], "1.1.1.1:50321, ", "for=\"1.1.1.1:50321\", "),
+            (&[(FOR, "[2001:db9::1]:80")], "[2001:db9::1]:80, ", "for=\"[2001:db9::1]:80\", "),
+            (
+                &[(FOR, "2001:db9::1, [2001:db9::2]")],
+                "2001:db9::1, [2001:db9::2], ",
+                "for=\"[2001:db9::1]\", for=\"[2001:db9::2]\", ",
+            ),
+            (&[(FOR, "1.1.1.1,,10.0.0.1"), (FOR, " , ")], "1.1.1.1, 10.0.0.1, ", "for=1.1.1.1, for=10.0.0.1, "),
+            (&[(FOR, "1.1.1.1, odd")], "1.1.1.1, odd, ", "for=1.1.1.1, for=unknown, "),
+            (&[("forwarded", "for=1.1.1.1")], "1.1.1.1, ", "for=1.1.1.1, "),
+            (&[("forwarded", "for=\"1.1.1.1:50321\"")], "1.1.1.1:50321, ", "for=\"1.1.1.1:50321\", "),
+            (&[("forwarded", "For=\"[2001:db9::1]:80\"")], "[2001:db9::1]:80, ", "For=\"[2001:db9::1]:80\", "),
+            (&[("forwarded", "for=\"[2001:db9::1]\"")], "2001:db9::1, ", "for=\"[2001:db9::1]\", "),
+            (&[("forwarded", "for=\"1.1.1.1:_x\"")], "1.1.1.1, ", "for=\"1.1.1.1:_x\", "),
+            (&[("forwarded", "for=_hidden, , for=10.0.0.1,")], "unknown, 10.0.0.1, ", "for=_hidden, for=10.0.0.1, "),
+            (
+                &[("forwarded", "for=1.1.1.1"), ("forwarded", "for=10.0.0.1")],
+                "1.1.1.1, 10.0.0.1, ",
+                "for=1.1.1.1, for=10.0.0.1, ",
+            ),
+            (&[("forwarded", "for=\"1.1.1.1, for=2.2.2.2")], "unknown, ", "for=unknown, "),
+            (&[("forwarded", "by=10.0.0.1")], "unknown, ", "by=10.0.0.1, "),
+            // An empty list is none.
+            (&[(FOR, ""), ("forwarded", "for=1.1.1.1")], "1.1.1.1, ", "for=1.1.1.1, "),
+        ] {
+            let passed = passed(lines);
+            assert_eq!(passed.x_for, format!("{x_for}10.0.0.9"), "{lines:?}");
+            assert_eq!(passed.forwarded, format!("{forwarded}{}", own("http", "in.test")), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn one_scheme_host_and_port_whichever_field_says_it() {
+        let plain = ("http", "in.test", 8090);
+        for (lines, (proto, host, port)) in [
+            (&[][..], plain),
+            (&[(FOR, "1.1.1.1")], plain),
+            (&[(PROTO, "https")], ("https", "in.test", 443)),
+            (&[(PROTO, "HTTPS")], ("https", "in.test", 443)),
+            (&[(PROTO, "https,http")], ("https", "in.test", 443)),
+            (&[(PROTO, ", https"), (PROTO, "http")], ("https", "in.test", 443)),
+            (&[(PROTO, "http, https")], ("http", "in.test", 80)),
+            (&[(PROTO, "wss")], ("wss", "in.test", 443)),
+            (&[(PROTO, "gopher")], plain),
+            (&[(PROTO, "https"), (HOST, "shop.test")], ("https", "shop.test", 443)),
+            (&[(PROTO, "https"), (HOST, "shop.test:8443, b.test")], ("https", "shop.test:8443", 8443)),
+            (&[(PROTO, "https"), (HOST, "[2001:db8::1]")], ("https", "[2001:db8::1]", 443)),
+            (&[(PROTO, "https"), (HOST, "shop.test:8443"), (PORT, "444")], ("https", "shop.test:8443", 444)),
+            (&[(PROTO, "https"), (PORT, "x")], ("https", "in.test", 443)),
+            (&[(HOST, "shop.test:81")], ("http", "shop.test:81", 8090)),
+            (&[(HOST, "a b")], plain),
+            (&[("forwarded", "for=1.1.1.1;proto=https")], ("https", "in.test", 443)),
+            (&[("forwarded", "Proto=HTTPS;for=1.1.1.1;HOST=\"shop.test:8443\"")], ("https", "shop.test:8443", 8443)),
+            (&[("forwarded", "proto=https")], ("https", "in.test", 443)),
+            (&[("forwarded", "for=1.1.1.1;proto=https, for=10.0.0.1;proto=http")], ("https", "in.test", 443)),
+            (&[("forwarded", "for=1.1.1.1, for=10.0.0.1;proto=https")], ("https", "in.test", 443)),
+            // What stands before the client was said by the client.
+            (&[("forwarded", "for=6.6.6.6;proto=https;host=evil, for=1.1.1.1;proto=http")], ("http", "in.test", 80)),
+            (&[("forwarded", "for=6.6.6.6;proto=https, for=1.1.1.1")], plain),
+            (&[("forwarded", "for=1.1.1.1;proto=https;proto=http")], plain),
+            (&[("forwarded", "for=1.1.1.1;host=\"a\\\"b\"")], plain),
+            // One family speaks of the client.
+            (&[(FOR, "1.1.1.1"), ("forwarded", "for=1.1.1.1;proto=https;host=evil")], plain),
+            (&[(PROTO, "http"), ("forwarded", "for=1.1.1.1;proto=https")], ("http", "in.test", 80)),
+            (&[(PROTO, "https"), ("forwarded", "for=1.1.1.1;host=shop.test")], ("https", "shop.test", 443)),
+        ] {
+            let passed = passed(lines);
+            assert_eq!((passed.proto, passed.host.as_deref(), passed.port), (proto, Some(host), port), "{lines:?}");
+            let last = passed.forwarded.rsplit(", ").next().unwrap();
+            let quoted = if host.contains([':', '[']) { format!("\"{host}\"") } else { host.to_owned() };
+            assert_eq!(last, own(proto, &quoted), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_disagrees_is_made_anew() {
+        for (lines, forwarded) in [
+            (&[(FOR, "1.1.1.1"), (PROTO, "https")][..], "for=1.1.1.1;proto=https, "),
+            (
+                &[(FOR, "6.6.6.6, 1.1.1.1, 10.0.0.1"), (PROTO, "https"), (HOST, "shop.test")],
+                "for=6.6.6.6, for=1.1.1.1;host=shop.test;proto=https, for=10.0.0.1, ",
+            ),
+            (&[(FOR, "1.1.1.1"), ("forwarded", "for=1.1.1.1;by=_a")], "for=1.1.1.1;by=_a, "),
+            (&[(FOR, "6.6.6.6, 1.1.1.1, 10.0.0.1"), ("forwarded", "for=1.1.1.1")], "for=1.1.1.1, "),
+            (&[(FOR, "1.1.1.1"), ("forwarded", "for=2.2.2.2;by=_a")], "for=1.1.1.1, "),
+            (&[(FOR, "1.1.1.1"), ("forwarded", "for=1.1.1.1;proto=https")], "for=1.1.1.1, "),
+            (&[(FOR, "1.1.1.1"), ("forwarded", "for=1.1.1.1;host=evil")], "for=1.1.1.1, "),
+            (&[(FOR, "1.1.1.1"), ("forwarded", "for=1.1.1.1;host=IN.test")], "for=1.1.1.1;host=IN.test, "),
+            (
+                &[(FOR, "1.1.1.1"), (PROTO, "https"), ("forwarded", "for=1.1.1.1;proto=https")],
+                "for=1.1.1.1;proto=https, ",
+            ),
+            (&[(PROTO, "http"), ("forwarded", "for=1.1.1.1;proto=https")], "for=1.1.1.1;proto=http, "),
+        ] {
+            let passed = passed(lines).forwarded;
+            assert!(passed.starts_with(&format!("{forwarded}for=10.0.0.9;")), "{lines:?}: {passed}");
+        }
+    }
+
+    #[test]
+    fn schemes_of_sockets_are_those_of_http() {
+        let scheme = |proto| Identity::default().forwarded_scheme(&headers(&[(PROTO, proto)]));
+        assert_eq!(
+            ["http", "ws", "https", "wss", "x"].map(scheme),
+            [Some("http"), Some("http"), Some("https"), Some("https"), None]
+        );
+    }
+
+    /// Words of lists, good and bad.
+    const WORDS: &str =
+        "(1\\.1\\.1\\.1|10\\.0\\.0\\.1|10\\.0\\.0\\.1:80|2001:db9::1|\\[2001:db8::1\\]:9|odd|unknown| |,|, ){0,8}";
+    const ELEMENTS: &str = "(for=1\\.1\\.1\\.1|for=10\\.0\\.0\\.1|for=\"\\[2001:db8::1\\]:9\"|for=_x|by=a|;|;proto=https|;proto=http|;host=a|\"|\\\\|,|, ){0,8}";
+
+    proptest! {
+        /// Whoever is trusted behind us finds the same client and scheme in either family, and the client that we found.
+        #[test]
+        fn both_families_say_the_same(
+            x_for in prop::option::of(WORDS),
+            forwarded in prop::option::of(ELEMENTS),
+            proto in prop::option::of("(https|http|https,http|,|odd)"),
+        ) {
+            let lines = [(FOR, x_for), ("forwarded", forwarded), (PROTO, proto)];
+            let lines: Vec<_> = lines.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+            let (identity, passed) = (identity(), passed(&lines));
+            let client = ClientIp::find(&identity, PEER, &headers(&lines));
+            let next = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 8));
+            let x = headers(&[(FOR, &passed.x_for), (PROTO, passed.proto)]);
+            let element = headers(&[("forwarded", &passed.forwarded)]);
+            prop_assert_eq!(ClientIp::find(&identity, next, &x), client, "{:?}: {:?}", lines, passed);
+            prop_assert_eq!(ClientIp::find(&identity, next, &element), client, "{:?}: {:?}", lines, passed);
+            let scheme = identity.forwarded_scheme(&headers(&lines)).unwrap_or("http");
+            prop_assert_eq!(identity.forwarded_scheme(&x), Some(scheme), "{:?}: {:?}", lines, passed);
+            prop_assert_eq!(identity.forwarded_scheme(&element), Some(scheme), "{:?}: {:?}", lines, passed);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The head of a request, as everything that decides sees it.
+
+use crate::route::VerifiedCert;
+
+/// A request's head in the normal form that matching uses and forwarding sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a http::Method,
+    /// The host, lower case, without port and trailing dot; empty when there is none.
+    pub host: &'a str,
+    /// The normal path.
+    pub path: &'a str,
+    /// The query, without `?`.
+    pub query: Option<&'a str>,
+    /// The headers as received.
+    pub headers: &'a http::HeaderMap,
+    /// The client's certificate, if it was verified.
+    pub client_cert: Option<&'a VerifiedCert>,
+    /// The name of the listener that it came by.
+    pub listener: &'a str,
+}

@@ -1,0 +1,73 @@
+//! Header edits: ordered remove, set, add.
+
+use http::{HeaderMap, HeaderName};
+
+use crate::route::{Template, Values};
+
+/// `route.headers.request` or `.response`: ordered remove, set, add.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeaderEdits {
+    /// Removed first.
+    pub remove: Vec<HeaderName>,
+    /// Then set, replacing all lines of that name.
+    pub set: Vec<(HeaderName, Template)>,
+    /// Then added as a further line.
+    pub add: Vec<(HeaderName, Template)>,
+}
+
+impl HeaderEdits {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// Whether a field is set or removed here: what a client says of it does not count.
+    #[must_use]
+    pub fn names(&self, field: &HeaderName) -> bool {
+        self.remove.contains(field) || self.set.iter().any(|(name, _)| name == field)
+    }
+
+    /// Edits `headers`.
+    pub fn apply(&self, headers: &mut HeaderMap, values: &Values<'_>) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, template) in &self.set {
+            headers.insert(name, template.expand(values));
+        }
+        for (name, template) in &self.add {
+            headers.append(name, template.expand(values));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_made_in_order() {
+        let name = HeaderName::from_static;
+        let template = |text| Template::parse(text).unwrap();
+        let edits = HeaderEdits {
+            remove: vec![name("x-gone"), name("x-back")],
+            set: vec![(name("x-back"), template("set")), (name("x-variant"), template("{variant}"))],
+            add: vec![(name("x-back"), template("added")), (name("x-more"), template("{route}"))],
+        };
+        let mut headers = HeaderMap::new();
+        for (line, value) in
+            [("x-gone", "1"), ("x-back", "old"), ("x-variant", "forged"), ("x-variant", "twice"), ("x-more", "kept")]
+        {
+            headers.append(line, value.parse().unwrap());
+        }
+        edits.apply(&mut headers, &Values { variant: "canary", route: "shop", ..Values::default() });
+        let lines = |line: &str| headers.get_all(line).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(lines("x-gone"), [""; 0]);
+        assert_eq!(lines("x-back"), ["set", "added"]);
+        assert_eq!(lines("x-variant"), ["canary"]);
+        assert_eq!(lines("x-more"), ["kept", "shop"]);
+        assert!(!edits.is_empty());
+        assert!(HeaderEdits::default().is_empty());
+    }
+}

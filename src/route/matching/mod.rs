@@ -1,0 +1,41 @@
+//! What is read of a request, and what can be asked of it: hosts, paths, fields, predicates, who its caller is, and
+//! templates, which write what was read.
+
+mod caller;
+mod cookie;
+mod facts;
+mod forwarded;
+mod grpc;
+mod head;
+mod headers;
+mod host;
+mod identity;
+mod path;
+mod predicate;
+mod query;
+mod template;
+mod tenants;
+mod untrusted;
+mod verified_cert;
+
+pub use caller::{Caller, ClientIp};
+pub use cookie::cookie;
+pub(super) use cookie::cookie_bytes;
+pub use facts::{Claims, Country, Facts, Needs, TokenFault};
+pub use forwarded::{LastHop, Passed};
+pub use grpc::{is_grpc, is_grpc_type};
+pub use head::Head;
+pub use headers::HeaderEdits;
+pub use host::{HostPattern, normal_host};
+pub(super) use identity::net_contains;
+pub use identity::{Extractor, HostTemplate, Identity, PathTemplate, StickyKey};
+pub(super) use path::whole;
+pub use path::{EncodedSlash, NormalPath, PathError, PathPattern, needless_escape, normal_path};
+pub(super) use predicate::all_hold;
+pub use predicate::{Predicate, Segment, StringMatch};
+pub(super) use query::parameters;
+pub use template::{Part, Template, TemplateError, TemplateFault, Values};
+pub use tenants::TenantList;
+pub use untrusted::is_proxy_told;
+pub(super) use untrusted::{dropped, dropped_identity};
+pub use verified_cert::{CertField, VerifiedCert};

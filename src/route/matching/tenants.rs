@@ -1,0 +1,39 @@
+//! Lists of tenants or users.
+
+use std::sync::Arc;
+
+/// A set of names; shared, so that a reload that does not change a list of 100 000 copies nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TenantList(Arc<ahash::HashSet<Box<str>>>);
+
+impl PartialEq for TenantList {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl TenantList {
+    /// A list of these names.
+    pub fn new(names: impl IntoIterator<Item = Box<str>>) -> Self {
+        Self(Arc::new(names.into_iter().collect()))
+    }
+
+    /// Whether it has `name`.
+    #[must_use]
+    #[inline]
+    pub fn contains(&self, name: &str) -> bool {
+        !self.is_empty() && self.0.contains(name)
+    }
+
+    /// How many names it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,95 @@
+//! Predicates, places and matches in words, as `routes.toml` writes them.
+
+use std::fmt;
+
+use crate::route::{Match, PathPattern, Place, Predicate, Segment, StringMatch};
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl fmt::Display for StringMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) => write!(f, "= {text:?}"),
+            Self::Prefix(text) => write!(f, "begins with {text:?}"),
+            Self::Regex(regex) => write!(f, "matches {:?}", regex.as_str()),
+            Self::Present(true) => f.write_str("is present"),
+            Self::Present(false) => f.write_str("is absent"),
+        }
+    }
+}
+
+impl Predicate {
+    /// It in words.
+    #[must_use]
+    pub fn describe(&self, segments: &[Segment]) -> String {
+        let all = |predicates: &[Self], word: &str| {
+            predicates.iter().map(|predicate| predicate.describe(segments)).collect::<Vec<_>>().join(word)
+        };
+        match self {
+            Self::Header(name, wanted) => format!("header {name} {wanted}"),
+            Self::Cookie(name, wanted) => format!("cookie {name} {wanted}"),
+            Self::Grpc => "gRPC".to_owned(),
+            Self::Listener(names) => format!("listener {}", names.join(", ")),
+            Self::Query(name, wanted) => format!("query {name} {wanted}"),
+            Self::Tenant(list) => format!("tenant in a list of {}", list.len()),
+            Self::User(list) => format!("user in a list of {}", list.len()),
+            Self::Cidr(nets) => {
+                let nets: Vec<_> = nets.iter().take(4).map(ToString::to_string).collect();
+                format!("cidr in {}", nets.join(", "))
+            }
+            Self::Claim(name, wanted) => format!("jwt {name} {wanted}"),
+            Self::Country(list) => {
+                let codes: Vec<_> = list.iter().map(crate::route::Country::code).collect();
+                format!("country in {}", codes.join(", "))
+            }
+            Self::ClientCert(field, wanted) => format!("client_cert {} {wanted}", field.name()),
+            Self::Segment(id) => {
+                let name = segments.get(id.0 as usize).map_or("?", |segment| segment.name.as_str());
+                format!("segment {name}")
+            }
+            Self::Not(predicate) => format!("not ({})", predicate.describe(segments)),
+            Self::Any(predicates) => format!("one of ({})", all(predicates, " | ")),
+            Self::All(predicates) => all(predicates, ", "),
+        }
+    }
+}
+
+impl Match {
+    /// The patterns of it that fit a host and path, in words; `None` when it fits neither or one of them only.
+    pub(super) fn fitting(&self, host: &str, path: &str) -> Option<String> {
+        let host = self.fitting_host(host)?;
+        if self.paths.is_empty() {
+            return Some(format!("{host}, any path"));
+        }
+        let fitting = self.paths.iter().find(|pattern| pattern.covers(path).is_some())?;
+        Some(format!("{host}, path {fitting}"))
+    }
+
+    /// A regex that matches a part of the path only, where the host fits, and how it would match the whole.
+    pub(super) fn partly(&self, host: &str, path: &str) -> Option<String> {
+        let host = self.fitting_host(host)?;
+        self.paths.iter().find_map(|pattern| {
+            let PathPattern::Regex(regex) = pattern else { return None };
+            let found = regex.find(path).filter(|found| !found.is_empty())?;
+            let cure = match (found.start(), found.end() == path.len()) {
+                (0, true) => return None,
+                (0, false) => "end it with `.*` to take the rest",
+                (_, true) => "begin it with `.*` to take what stands before",
+                (_, false) => "begin and end it with `.*` to take the rest",
+            };
+            Some(format!("{host}, path {pattern}: matches only {} of the path; {cure}", found.as_str()))
+        })
+    }
+
+    /// The pattern that fits a host, in words.
+    fn fitting_host(&self, host: &str) -> Option<String> {
+        if self.hosts.is_empty() {
+            return Some("any host".to_owned());
+        }
+        Some(format!("host {}", self.hosts.iter().find(|pattern| pattern.fits(host))?))
+    }
+}

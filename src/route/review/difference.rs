@@ -1,0 +1,405 @@
+//! What two files differ in, in words.
+
+use std::net::SocketAddr;
+
+use ahash::{HashMap, HashSet};
+
+use super::sameness::Pair;
+use crate::route::{
+    AccessLog, Action, ArmState, EffectiveConfig, EndpointSpec, Identity, ListenerSpec, Rescue, RouteId, Rules,
+    Segment, Shadow, Split, SplitState, TraceExport, Upstream, Variant, VariantId,
+};
+
+/// How many lines a summary has at most.
+const SUMMARY_LINES_MAX: usize = 100;
+
+/// How many endpoints of an upstream a line names at most.
+const ENDPOINTS_MAX: usize = 4;
+
+/// What became of something, by whether it is killed now.
+const KILL_WORDS: [&str; 2] = ["revived", "killed"];
+
+/// The same of a latch.
+const LATCH_WORDS: [&str; 2] = ["no longer latched", "latched"];
+
+/// What changes from `old` to `new`, in words, for the journal and the log of a reload: kills first, then routes by the
+/// order of the new file (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the
+/// last one says how many more there are. One look at each route.
+#[must_use]
+pub fn summary(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<String> {
+    let pair = Pair::new(old, new);
+    let mut lines = kills(&pair);
+    let changes = Changes::between(&pair);
+    for (_, words) in changes.changed {
+        lines.extend(words);
+    }
+    lines.extend(changes.added.iter().map(|name| format!("route {name} added")));
+    lines.extend(changes.removed.iter().map(|name| format!("route {name} removed")));
+    lines.extend(tables(&pair));
+    let more = lines.len().saturating_sub(SUMMARY_LINES_MAX);
+    if more > 0 {
+        lines.truncate(SUMMARY_LINES_MAX - 1);
+        lines.push(format!("and {} more changes", more + 1));
+    }
+    lines.into_iter().map(|line| old.rules.masks.covered(new.rules.masks.covered(line))).collect()
+}
+
+/// The routes that differ, by name.
+#[derive(Default)]
+pub(super) struct Changes<'a> {
+    pub(super) added: Vec<&'a str>,
+    pub(super) removed: Vec<&'a str>,
+    /// Each with what changed, in words.
+    pub(super) changed: Vec<(Both, Vec<String>)>,
+}
+
+/// The ids of a route that both files have.
+#[derive(Clone, Copy)]
+pub(super) struct Both {
+    pub(super) old: RouteId,
+    pub(super) new: RouteId,
+}
+
+/// A split of one of two files, and what is in force of it.
+struct Arms<'a> {
+    split: &'a Split,
+    state: &'a SplitState,
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn between(pair: &Pair<'a>) -> Self {
+        let (before, after) = (pair.old.rules, pair.new.rules);
+        let mut olds: HashMap<&str, RouteId> = before.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
+        let mut changes = Self::default();
+        for (new, named) in after.numbered() {
+            match olds.remove(named.name.as_str()) {
+                None => changes.added.push(&named.name),
+                Some(old) => {
+                    let both = Both { old, new };
+                    let words = route(pair, both);
+                    if !words.is_empty() {
+                        changes.changed.push((both, words));
+                    }
+                }
+            }
+        }
+        let gone = before.routes.iter().filter(|route| olds.contains_key(route.name.as_str()));
+        changes.removed = gone.map(|route| route.name.as_str()).collect();
+        changes
+    }
+}
+
+/// What changed in a route.
+fn route(pair: &Pair<'_>, both: Both) -> Vec<String> {
+    let (old, new) = (pair.old.rules.route(both.old), pair.new.rules.route(both.new));
+    let mut words = Vec::new();
+    let mut changed = |same: bool, what: &str| {
+        if !same {
+            words.push(format!("{} {what} changed", new.name));
+        }
+    };
+    let (a, b) = (&old.matches, &new.matches);
+    let patterns = a.hosts == b.hosts && a.paths == b.paths && a.methods == b.methods;
+    changed(patterns && pair.predicates(&a.predicates, &b.predicates), "match");
+    changed(Pair::answers(&old.action, &new.action), "action");
+    changed(old.request_headers == new.request_headers, "request headers");
+    changed(old.response_headers == new.response_headers, "response headers");
+    changed(old.timeouts == new.timeouts, "timeouts");
+    changed(old.limits == new.limits, "limits");
+    if a.priority != b.priority {
+        words.push(format!("{} priority {} → {}", new.name, a.priority, b.priority));
+    }
+    if let (Action::Split(from), Action::Split(to)) = (&old.action, &new.action) {
+        let from = Arms { split: from, state: pair.old.overlay.split(both.old) };
+        let to = Arms { split: to, state: pair.new.overlay.split(both.new) };
+        arms(pair, &new.name, [&from, &to], &mut words);
+        split(pair, &new.name, (from.split, to.split), &mut words);
+    }
+    words
+}
+
+impl<'a> Arms<'a> {
+    fn each(&self) -> impl Iterator<Item = (&'a Variant, &'a ArmState)> {
+        self.split.variants.iter().zip(self.state.arms())
+    }
+}
+
+/// What changed in the variants of a split.
+fn arms(pair: &Pair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &mut Vec<String>) {
+    if old.state.is_killed() != new.state.is_killed() {
+        words.push(format!("{name} {}", KILL_WORDS[usize::from(new.state.is_killed())]));
+    }
+    for ((to, now), id) in new.each().zip(0..) {
+        let Some((from, was)) = old.each().find(|(from, _)| from.name == to.name) else {
+            words.push(format!("{name} {} added at {}", to.name, now.weight));
+            continue;
+        };
+        // Stable's share follows from the others'.
+        if was.weight != now.weight && VariantId(id) != VariantId::STABLE {
+            words.push(format!("{name} {} {} → {}", to.name, was.weight, now.weight));
+        }
+        if was.killed != now.killed {
+            words.push(format!("{name} {} {}", to.name, KILL_WORDS[usize::from(now.killed)]));
+        }
+        if was.latched != now.latched {
+            words.push(format!("{name} {} {}", to.name, LATCH_WORDS[usize::from(now.latched)]));
+        }
+        if from.rescue != to.rescue {
+            words.push(format!("{name} {} rescue {}", to.name, if to.rescue == Rescue::Off { "off" } else { "on" }));
+        }
+        let (before, after) = pair.upstreams(from.upstream, to.upstream);
+        if before != after {
+            words.push(format!("{name} {} upstream {before} → {after}", to.name));
+        }
+    }
+    let is_gone = |from: &Variant| new.split.variants.iter().all(|to| to.name != from.name);
+    for (gone, was) in old.each().filter(|(from, _)| is_gone(from)) {
+        words.push(format!("{name} {} removed, was {}", gone.name, was.weight));
+    }
+}
+
+/// What changed in a split beside its variants.
+fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
+    if reordered(&old.variants, &new.variants, |variant| &variant.name) {
+        words.push(format!("{name} variants stand in another order"));
+    }
+    if old.salt != new.salt {
+        words.push(format!("{name} salt {:?} → {:?}", old.salt.text(), new.salt.text()));
+    }
+    if old.sticky != new.sticky || old.sticky_cookie != new.sticky_cookie {
+        words.push(format!("{name} sticky keys changed"));
+    }
+    if !pair.targets(&old.targets, &new.targets) {
+        words.push(format!("{name} targets changed"));
+    }
+    if old.rewrite != new.rewrite {
+        words.push(format!("{name} rewrite changed"));
+    }
+    shadow(pair, name, (old, new), words);
+}
+
+/// What changed in a shadow.
+fn shadow(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
+    let (from, to) = match (old.shadow.as_deref(), new.shadow.as_deref()) {
+        (None, None) => return,
+        (None, Some(to)) => {
+            let (_, upstream) = pair.upstreams(to.upstream, to.upstream);
+            return words.push(format!("{name} shadow to {upstream} added at {}", to.weight));
+        }
+        (Some(from), None) => {
+            let (upstream, _) = pair.upstreams(from.upstream, from.upstream);
+            return words.push(format!("{name} shadow to {upstream} removed, was {}", from.weight));
+        }
+        (Some(from), Some(to)) => (from, to),
+    };
+    if from.weight != to.weight {
+        words.push(format!("{name} shadow {} → {}", from.weight, to.weight));
+    }
+    let (before, after) = pair.upstreams(from.upstream, to.upstream);
+    if before != after {
+        words.push(format!("{name} shadow upstream {before} → {after}"));
+    }
+    if from.sample_by != to.sample_by {
+        words.push(format!("{name} shadow sample_by {} → {}", from.sample_by.name(), to.sample_by.name()));
+    }
+    let sources = |split: &Split, shadow: &Shadow| -> Vec<String> {
+        let named = shadow.from.iter().filter_map(|id| split.variants.get(usize::from(id.0)));
+        named.map(|variant| variant.name.clone()).collect()
+    };
+    if from.compare != to.compare {
+        words.push(format!("{name} shadow compare changed"));
+    }
+    if sources(old, from) != sources(new, to) || !from.copies_like(to) {
+        words.push(format!("{name} shadow changed"));
+    }
+}
+
+/// What changed in `[kill]` beyond single routes and variants.
+fn kills(Pair { old, new, .. }: &Pair<'_>) -> Vec<String> {
+    let mut words = Vec::new();
+    let (old, new) = (old.overlay.kill(), new.overlay.kill());
+    if old.all != new.all {
+        words.push(format!("everything {}", KILL_WORDS[usize::from(new.all)]));
+    }
+    if old.tenants != new.tenants {
+        words.push(format!("killed tenants {} → {}", old.tenants.len(), new.tenants.len()));
+    }
+    if old.close_streams != new.close_streams {
+        words.push("kill close_streams changed".to_owned());
+    }
+    words
+}
+
+/// What changed beside single routes: kills of everything and of tenants, then all other tables.
+pub(super) fn beside_routes(pair: &Pair<'_>) -> Vec<String> {
+    let mut lines = kills(pair);
+    lines.extend(tables(pair));
+    lines
+}
+
+/// What changed beside routes and kills.
+fn tables(pair: &Pair<'_>) -> Vec<String> {
+    // All by name, so that none can be forgotten: routes are told elsewhere, the index follows from them.
+    let Rules {
+        routes,
+        index: _,
+        listeners,
+        admin,
+        state_dir,
+        identity,
+        segments,
+        upstreams,
+        access_log,
+        dns,
+        traces,
+        masks: _,
+    } = pair.old.rules;
+    let new = pair.new.rules;
+    let mut words = Vec::new();
+    if reordered(routes, &new.routes, |route| &route.name) {
+        words.push("routes stand in another order".to_owned());
+    }
+    named(&mut words, "upstream", (upstreams, &new.upstreams), |u| &u.name, upstream_changes);
+    let kept = |_: &Segment, new: &Segment| if pair.kept(&new.name) { vec![] } else { vec!["changed".to_owned()] };
+    named(&mut words, "segment", (segments, &new.segments), |s| &s.name, kept);
+    named(&mut words, "listener", (listeners, &new.listeners), |l| &l.name, listener_changes);
+    let Identity { trusted_proxies, tenant, user } = identity;
+    words.extend(differing(
+        "identity ",
+        &[
+            ("trusted_proxies", *trusted_proxies == new.identity.trusted_proxies),
+            ("tenant", *tenant == new.identity.tenant),
+            ("user", *user == new.identity.user),
+        ],
+    ));
+    if *admin != new.admin {
+        let listed = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        words.push(format!("admin {} → {}", listed(admin), listed(&new.admin)));
+    }
+    if *state_dir != new.state_dir {
+        words.push("state dir changed".to_owned());
+    }
+    let AccessLog { sink, format, sample } = access_log;
+    let log = &new.access_log;
+    let log = [
+        ("sink", *sink == log.sink),
+        ("format", *format == log.format),
+        ("sample", sample.to_bits() == log.sample.to_bits()),
+    ];
+    words.extend(differing("access log ", &log));
+    let dns =
+        [("max_ttl", dns.max_ttl == new.dns.max_ttl), ("start_patience", dns.start_patience == new.dns.start_patience)];
+    words.extend(differing("dns ", &dns));
+    words.extend(trace_changes(traces.as_ref(), new.traces.as_ref()));
+    words
+}
+
+/// `x a, b changed`, of what is not the same.
+fn differing(subject: &str, same: &[(&str, bool)]) -> Option<String> {
+    let changed: Vec<&str> = same.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
+    (!changed.is_empty()).then(|| format!("{subject}{} changed", changed.join(", ")))
+}
+
+/// What changed in an upstream.
+fn upstream_changes(old: &Upstream, new: &Upstream) -> Vec<String> {
+    let Upstream { name: _, revision, endpoints, balance, connect_timeout, limits, proxy_protocol, tls } = old;
+    let mut words = Vec::new();
+    if *endpoints != new.endpoints {
+        words.push(format!("endpoints {} → {}", listed(endpoints), listed(&new.endpoints)));
+    }
+    words.extend(differing(
+        "",
+        &[
+            ("revision", *revision == new.revision),
+            ("balance", *balance == new.balance),
+            ("connect_timeout", *connect_timeout == new.connect_timeout),
+            ("limits", *limits == new.limits),
+            ("proxy_protocol", *proxy_protocol == new.proxy_protocol),
+            ("tls", *tls == new.tls),
+        ],
+    ));
+    words
+}
+
+/// The first few endpoints, as they are written.
+fn listed(endpoints: &[EndpointSpec]) -> String {
+    let mut all: Vec<String> = endpoints.iter().take(ENDPOINTS_MAX).map(ToString::to_string).collect();
+    if let Some(more @ 1..) = endpoints.len().checked_sub(ENDPOINTS_MAX) {
+        all.push(format!("{more} more"));
+    }
+    all.join(", ")
+}
+
+/// What changed in a listener.
+fn listener_changes(old: &ListenerSpec, new: &ListenerSpec) -> Vec<String> {
+    let ListenerSpec { name: _, address, limits, proxy_senders, tls, redirect } = old;
+    let mut words = Vec::new();
+    if *address != new.address {
+        words.push(format!("address {address} → {}", new.address));
+    }
+    words.extend(differing(
+        "",
+        &[
+            ("limits", *limits == new.limits),
+            ("proxy_protocol", *proxy_senders == new.proxy_senders),
+            ("tls", *tls == new.tls),
+            ("redirect", *redirect == new.redirect),
+        ],
+    ));
+    words
+}
+
+/// What changed in `[traces]`.
+fn trace_changes(old: Option<&TraceExport>, new: Option<&TraceExport>) -> Option<String> {
+    let (old, new) = match (old, new) {
+        (None, None) => return None,
+        (None, Some(new)) => return Some(format!("traces added, to {}:{}", new.host, new.port)),
+        (Some(old), None) => return Some(format!("traces removed, went to {}:{}", old.host, old.port)),
+        (Some(old), Some(new)) => (old, new),
+    };
+    let TraceExport { host, port, path, tls, protocol, sample, service, attributes, headers } = old;
+    differing(
+        "traces ",
+        &[
+            ("endpoint", (host, *port, path) == (&new.host, new.port, &new.path)),
+            ("tls", *tls == new.tls),
+            ("protocol", *protocol == new.protocol),
+            ("sample", sample.to_bits() == new.sample.to_bits()),
+            ("service", *service == new.service),
+            ("attributes", *attributes == new.attributes),
+            ("headers", *headers == new.headers),
+        ],
+    )
+}
+
+/// Whether those that both have stand in another order.
+fn reordered<'a, T>(old: &'a [T], new: &'a [T], name: impl Fn(&'a T) -> &'a str) -> bool {
+    let names = |all: &'a [T]| -> Vec<&'a str> { all.iter().map(&name).collect() };
+    let (mut before, mut after) = (names(old), names(new));
+    let known: [HashSet<&str>; 2] = [before.iter().copied().collect(), after.iter().copied().collect()];
+    before.retain(|name| known[1].contains(name));
+    after.retain(|name| known[0].contains(name));
+    before != after
+}
+
+/// What was added, removed and changed among things that have names.
+fn named<'a, T>(
+    words: &mut Vec<String>,
+    what: &str,
+    (old, new): (&'a [T], &'a [T]),
+    name: impl Fn(&'a T) -> &'a str,
+    changes: impl Fn(&T, &T) -> Vec<String>,
+) {
+    let mut olds: HashMap<&str, &T> = old.iter().map(|thing| (name(thing), thing)).collect();
+    for thing in new {
+        match olds.remove(name(thing)) {
+            None => words.push(format!("{what} {} added", name(thing))),
+            Some(before) => {
+                let changes = changes(before, thing);
+                words.extend(changes.into_iter().map(|change| format!("{what} {} {change}", name(thing))));
+            }
+        }
+    }
+    let gone = old.iter().filter(|thing| olds.contains_key(name(thing)));
+    words.extend(gone.map(|thing| format!("{what} {} removed", name(thing))));
+}

@@ -1,0 +1,304 @@
+//! `explain`: why a request gets what it gets, told by the functions that route it.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::nearly::nearly;
+use super::teller::{Teller, Told};
+use crate::route::matching::dropped;
+use crate::route::{
+    Action, Caller, EffectiveConfig, EncodedSlash, Explanation, Extractor, Facts, Head, HeaderEdit, HeaderEdits,
+    Lookup, Masks, Matched, Outcome, Rescue, Rewrite, Route, Routed, Rules, Sampled, Served, Split, Spread, Template,
+    Values, VariantId, VerifiedCert, cookie, decide, normal_host, normal_path,
+};
+
+/// A request as it is asked about: as a client would send it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The `Host`, with or without a port.
+    pub host: &'a str,
+    /// The path, with or without a query.
+    pub path_and_query: &'a str,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// Who connects.
+    pub peer: IpAddr,
+    /// The client's certificate, as if it had been verified.
+    pub client_cert: Option<&'a VerifiedCert>,
+    /// The name of the listener that takes it.
+    pub listener: &'a str,
+    /// How the request comes: `http` or `https`.
+    pub scheme: &'static str,
+    /// The policy of the listener.
+    pub encoded_slash: EncodedSlash,
+    /// What else is known of the caller.
+    pub facts: Facts<'a>,
+}
+
+/// A request in normal form: owns what [`Head`] borrows.
+#[derive(Clone, Debug)]
+pub(super) struct Normal<'a> {
+    host: Cow<'a, str>,
+    path: Cow<'a, str>,
+    query: Option<&'a str>,
+    asked: Asked<'a>,
+}
+
+impl<'a> Asked<'a> {
+    /// The normal form, or why there is none.
+    pub(super) fn normal(&self) -> Result<Normal<'a>, String> {
+        let (path, query) = match self.path_and_query.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (self.path_and_query, None),
+        };
+        let host = if self.host.is_empty() {
+            Cow::Borrowed("")
+        } else {
+            normal_host(self.host).ok_or_else(|| format!("{:?} is no host", self.host))?
+        };
+        let path = normal_path(path, self.encoded_slash).map_err(|error| error.to_string())?;
+        Ok(Normal { host, path, query, asked: *self })
+    }
+}
+
+impl Normal<'_> {
+    pub(super) fn head(&self) -> Head<'_> {
+        Head {
+            method: self.asked.method,
+            host: &self.host,
+            path: &self.path,
+            query: self.query,
+            headers: self.asked.headers,
+            client_cert: self.asked.client_cert,
+            listener: self.asked.listener,
+        }
+    }
+}
+
+/// Explains a request: [`explain_briefly`], and the routes that nearly took it, which costs a look at every route.
+#[must_use]
+pub fn explain(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Explanation {
+    let rules = config.rules;
+    let mut explanation = explain_briefly(config, asked);
+    if let Ok(normal) = asked.normal() {
+        let taken = explanation.route.as_ref().map(|route| route.name.as_str());
+        let head = normal.head();
+        let caller = rules.identity.caller(asked.peer, &head, asked.facts);
+        explanation.nearly = nearly(rules, &head, &caller, taken);
+        explanation.dropped = dropped(&rules.identity, &caller, head.headers);
+    }
+    explanation.covered(&rules.masks)
+}
+
+/// Explains a request at about the cost of routing it: for live traffic. A route with `sticky = []` is explained as if
+/// this request were its first.
+#[must_use]
+pub fn explain_briefly(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Explanation {
+    let rules = config.rules;
+    let normal = match asked.normal() {
+        Ok(normal) => normal,
+        Err(why) => {
+            return Explanation {
+                method: asked.method.to_string(),
+                host: asked.host.to_owned(),
+                path: asked.path_and_query.to_owned(),
+                outcome: Outcome::Refused(why),
+                ..Explanation::default()
+            };
+        }
+    };
+    let head = normal.head();
+    let caller = rules.identity.caller(asked.peer, &head, asked.facts);
+    let mut explanation = Explanation {
+        method: asked.method.to_string(),
+        host: head.host.to_owned(),
+        path: with_query(head.path, head.query),
+        client_ip: Some(caller.client_ip),
+        tenant: identity(caller.tenant.as_deref(), &rules.identity.tenant, "tenant", &head, &caller),
+        user: identity(caller.user.as_deref(), &rules.identity.user, "user", &head, &caller),
+        ..Explanation::default()
+    };
+    if let Some(lookup) = rules.index.find(&rules.routes, &head) {
+        let forwarded = if caller.trusted { rules.identity.forwarded_scheme(head.headers) } else { None };
+        explanation.follow(config, lookup, (&head, forwarded.unwrap_or(asked.scheme)), &caller);
+    }
+    let odd = [("tenant", &rules.identity.tenant), ("user", &rules.identity.user)]
+        .into_iter()
+        .flat_map(|(what, places)| odd(places, what, &head, &caller));
+    explanation.steps.splice(0..0, odd.map(|text| Told { text, ..Told::default() }));
+    explanation.covered(&rules.masks)
+}
+
+impl Explanation {
+    /// What the route does with the request.
+    fn follow(
+        &mut self,
+        config: EffectiveConfig<'_>,
+        lookup: Lookup,
+        (head, scheme): (&Head<'_>, &str),
+        caller: &Caller<'_>,
+    ) {
+        let rules = config.rules;
+        let route = rules.route(lookup.route);
+        self.route =
+            Some(Matched { name: route.name.clone(), place: route.place.clone(), why: why(route, head, rules) });
+        let mut values = Values {
+            route: &route.name,
+            client_ip: Some(caller.client_ip),
+            tenant: caller.tenant.as_deref(),
+            request_id: "<request id>",
+            host: head.host,
+            path: head.path,
+            query: head.query,
+            scheme,
+            ..Values::default()
+        };
+        let variant;
+        self.outcome = match &route.action {
+            Action::Redirect(redirect) => {
+                let to = redirect.to.covered(&rules.masks);
+                Outcome::Redirect(redirect.status, text(&to.location(&values)))
+            }
+            Action::Respond(respond) => Outcome::Respond(respond.status),
+            Action::Split(split) => {
+                let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+                let request = Routed { route: lookup.route, split, head, caller, cookie_identity };
+                let (served, steps) = serve(config, &request, lookup.matched);
+                self.steps = steps;
+                variant = served.variant.clone();
+                values.variant = &variant;
+                Outcome::Serve(served)
+            }
+        };
+        self.denied.extend(upgrade_denied(route, head));
+        self.request_headers = edits(&route.request_headers, &values, &rules.masks);
+        self.response_headers = edits(&route.response_headers, &values, &rules.masks);
+    }
+}
+
+/// A path, and the query behind it.
+fn with_query(path: &str, query: Option<&str>) -> String {
+    query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
+}
+
+/// The path and query to forward. What a rewrite made of the path is masked; the request's own path is not.
+fn forwarded_path(split: &Split, head: &Head<'_>, matched: usize, masks: &Masks) -> Result<String, String> {
+    let Rewrite { prefix, regex, host: _ } = &split.rewrite;
+    let path = match (prefix, regex) {
+        (None, None) => head.path.to_owned(),
+        (Some(prefix), None) => {
+            let prefix = Some(masks.cover_configured(prefix).into_owned());
+            let shown = Rewrite { prefix, ..Rewrite::default() };
+            shown.path(head.path, matched).map_err(|error| error.to_string())?.into_owned()
+        }
+        (_, Some(_)) => {
+            let path = split.rewrite.path(head.path, matched).map_err(|error| error.to_string())?;
+            masks.cover_configured(&path).into_owned()
+        }
+    };
+    Ok(with_query(&path, head.query))
+}
+
+/// Decides, and listens.
+fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (Served, Vec<Told>) {
+    let EffectiveConfig { rules, overlay } = config;
+    let Routed { split, head, caller, cookie_identity, .. } = *routed;
+    let mut teller = Teller::new(config, routed);
+    let mut decision = decide(rules, overlay, routed, &mut Spread::default(), &mut teller);
+    let Teller { told: mut steps, anew, .. } = teller;
+    if split.spreads() {
+        decision.bucket = None;
+    }
+    if let (true, Some(name)) = (decision.unkeyed, &split.sticky_cookie) {
+        let text = format!("a live request is given a random identity in cookie {name}, and decided by it");
+        steps.push(Told { text, ..Told::default() });
+    }
+    let variant = &split.variants[usize::from(decision.variant.0)];
+    if decision.variant != VariantId::STABLE && variant.rescue == Rescue::Off {
+        let text = "rescue is off: stable does not answer when the variant cannot be connected to".to_owned();
+        steps.push(Told { text, ..Told::default() });
+    }
+    let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
+    let host = split.rewrite.host.as_ref();
+    let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
+    let request = Sampled { method: head.method, variant: decision.variant, caller, cookie_identity, share };
+    let copied = split.copied(config, &request, &anew).map(Box::new);
+    let served = Served {
+        decision,
+        variant: variant.name.clone(),
+        upstream: upstream.to_owned(),
+        variants: split.variants.len(),
+        anew,
+        forwarded_path: forwarded_path(split, head, matched, &rules.masks),
+        forwarded_host: host.map(|host| rules.masks.cover_configured(&text(host)).into_owned()),
+        copied,
+    };
+    (served, steps)
+}
+
+/// An identity and the place that gave it.
+fn identity(
+    value: Option<&str>,
+    places: &[Extractor],
+    what: &str,
+    head: &Head<'_>,
+    caller: &Caller<'_>,
+) -> Option<(String, String)> {
+    let place = places.iter().find(|place| place.read(head, caller.trust(), caller.facts).is_some())?;
+    Some((value?.to_owned(), place.describe(what)))
+}
+
+/// Values that are passed over where an identity is looked for.
+fn odd(places: &[Extractor], what: &str, head: &Head<'_>, caller: &Caller<'_>) -> impl Iterator<Item = String> {
+    let read = |place: &&Extractor| place.read(head, caller.trust(), caller.facts).is_some();
+    let before = places.iter().take_while(move |place| !read(place));
+    before.filter_map(move |place| {
+        let value = place.odd(head, caller.trust(), caller.facts)?;
+        let place = place.describe(what);
+        Some(format!("{place} {value:?} is no {what}: it has control characters, or a blank at an end"))
+    })
+}
+
+/// Why a route takes a request.
+fn why(route: &Route, head: &Head<'_>, rules: &Rules) -> String {
+    let matches = &route.matches;
+    let mut why = matches.fitting(head.host, head.path).unwrap_or_default();
+    if !matches.methods.is_empty() {
+        why = format!("{why}, method {}", head.method);
+    }
+    for predicate in &matches.predicates {
+        why = format!("{why}, {}", predicate.describe(&rules.segments));
+    }
+    if matches.priority != 0 {
+        why = format!("{why}, priority {}", matches.priority);
+    }
+    why
+}
+
+/// Edits with their values filled in. Only what comes out of the file is masked.
+fn edits(edits: &HeaderEdits, values: &Values<'_>, masks: &Masks) -> Vec<HeaderEdit> {
+    let shown = |template: &Template| text(&template.covered(masks).expand(values));
+    let removed =
+        edits.remove.iter().map(|name| HeaderEdit::Remove(masks.cover_configured(name.as_str()).into_owned()));
+    let set = edits.set.iter().map(|(name, value)| HeaderEdit::Set(name.clone(), shown(value)));
+    let added = edits.add.iter().map(|(name, value)| HeaderEdit::Add(name.clone(), shown(value)));
+    removed.chain(set).chain(added).collect()
+}
+
+/// A template filled in, as text.
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+/// That a wish to become a WebSocket is not passed on, where the route does not allow it.
+fn upgrade_denied(route: &Route, head: &Head<'_>) -> Option<String> {
+    let asks = head.headers.get_all(http::header::UPGRADE).iter();
+    let asks = asks.into_iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    (asks && route.split().is_some() && !route.limits.websocket).then(|| {
+        "`Upgrade: websocket` is not passed on: the route needs `limits = { upgrade = [\"websocket\"] }`".to_owned()
+    })
+}

@@ -1,0 +1,223 @@
+//! The explanation of a request: what it gets and why, as data, and as people read it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::{HeaderName, StatusCode};
+
+use super::teller::{Told, anew};
+use crate::route::{Copied, Counted, Decision, Place, Reason, Weight};
+
+/// Why a request gets what it gets.
+#[derive(Clone, Debug, Default)]
+pub struct Explanation {
+    /// The method.
+    pub method: String,
+    /// The host in normal form; as given when it has none.
+    pub host: String,
+    /// The path in normal form, and the query as it was sent; as given when there is no normal form.
+    pub path: String,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// The tenant and where it was read.
+    pub tenant: Option<(String, String)>,
+    /// The user and where it was read.
+    pub user: Option<(String, String)>,
+    /// The route, where it stands, and why it takes the request.
+    pub route: Option<Matched>,
+    /// The steps of the decision.
+    pub steps: Vec<Told>,
+    /// What comes of it.
+    pub outcome: Outcome,
+    /// What it asks for and does not get, in words.
+    pub denied: Vec<String>,
+    /// Its fields that are dropped since their sender is not trusted, in words.
+    pub dropped: Vec<String>,
+    /// Edits to the request's headers.
+    pub request_headers: Vec<HeaderEdit>,
+    /// Edits to the response's headers.
+    pub response_headers: Vec<HeaderEdit>,
+    /// Routes that fit the host and path too, or a part of the path, but do not take the request, and why. Where no
+    /// route takes it, also those that fit the host alone or the path alone.
+    pub nearly: Vec<Matched>,
+}
+
+/// A route, where it stands, and why it takes a request, or does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// Why.
+    pub why: String,
+}
+
+/// What comes of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// 400: no normal form.
+    Refused(String),
+    /// 404.
+    #[default]
+    NoRoute,
+    /// The route redirects.
+    Redirect(StatusCode, String),
+    /// The route answers by itself.
+    Respond(StatusCode),
+    /// A variant answers.
+    Serve(Served),
+}
+
+/// Which variant answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The decision itself.
+    pub decision: Decision,
+    /// The variant's name.
+    pub variant: String,
+    /// Its upstream's name.
+    pub upstream: String,
+    /// How many variants the route has, stable included.
+    pub variants: usize,
+    /// Who answers how much, where nothing sticks and each request is decided anew: the decision and the variant are
+    /// then those of a first request, without its bucket. Empty where callers stick.
+    pub anew: Vec<(String, Weight)>,
+    /// The path and query that it is asked for, or why there is none.
+    pub forwarded_path: Result<String, String>,
+    /// The `Host` that it is asked for, when it is rewritten.
+    pub forwarded_host: Option<String>,
+    /// Whether it is copied, where the route has a shadow.
+    pub copied: Option<Box<Copied>>,
+}
+
+/// One edit to headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// All lines of this name go.
+    Remove(String),
+    /// One line of this name, with this value.
+    Set(HeaderName, String),
+    /// A further line.
+    Add(HeaderName, String),
+}
+
+impl Explanation {
+    /// One line for a response header or a log: visible ASCII only.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(route) = &self.route {
+            words.push(format!("route={} at={}", route.name, route.place));
+        }
+        match &self.outcome {
+            Outcome::Refused(why) => words.push(format!("refused={why:?}")),
+            Outcome::NoRoute => words.push("no-route".to_owned()),
+            Outcome::Redirect(status, to) => words.push(format!("redirect={} to={to}", status.as_u16())),
+            Outcome::Respond(status) => words.push(format!("respond={}", status.as_u16())),
+            Outcome::Serve(served) => {
+                let Decision { reason, counted, unkeyed, .. } = served.decision;
+                words.push(format!("variant={} reason={}", served.variant, reason.name()));
+                words.extend(served.anew.iter().map(|(variant, share)| format!("anew={variant}:{share}")));
+                if let Some(Told { bucket: Some(bucket), salt, range, .. }) =
+                    self.steps.iter().rev().find(|told| told.bucket.is_some())
+                {
+                    words.push(format!("bucket={bucket} salt={}", salt.as_deref().unwrap_or("")));
+                    words.extend(range.iter().map(|range| format!("range={}..{}", range.start, range.end)));
+                }
+                words.push(format!("upstream={}", served.upstream));
+                words.push(if counted == Counted::Yes { "counted" } else { "not-counted" }.to_owned());
+                words.extend(unkeyed.then(|| "unkeyed".to_owned()));
+                words
+                    .extend(served.copied.iter().map(|copied| format!("shadow={}:{}", copied.upstream, copied.word())));
+            }
+        }
+        let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '_' };
+        words.join(" ").chars().map(visible).collect()
+    }
+}
+
+/// The words of a reason, for people.
+const fn because(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Kill => "killed, so stable answers",
+        Reason::Latch => "rolled back, so stable answers",
+        Reason::Target => "a target decides",
+        Reason::Weight => "the weight decides",
+        Reason::Stable => "nobody else takes it",
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "request   {} {}{}", self.method, self.host, self.path)?;
+        if let Some(address) = self.client_ip {
+            writeln!(f, "client    {address}")?;
+        }
+        for (what, identity) in [("tenant", &self.tenant), ("user", &self.user)] {
+            if let Some((value, place)) = identity {
+                writeln!(f, "{what:<9} {value:?} ({place})")?;
+            }
+        }
+        for dropped in &self.dropped {
+            writeln!(f, "dropped   {dropped}")?;
+        }
+        if let Some(route) = &self.route {
+            writeln!(f, "route     {} ({}): {}", route.name, route.place, route.why)?;
+        }
+        for told in &self.steps {
+            writeln!(f, "step      {}", told.text)?;
+        }
+        self.outcome.fmt(f)?;
+        for (side, edits) in [("request", &self.request_headers), ("response", &self.response_headers)] {
+            for edit in edits {
+                writeln!(f, "{side:<9} {edit}")?;
+            }
+        }
+        for route in &self.nearly {
+            writeln!(f, "nearly    {} ({}): {}", route.name, route.place, route.why)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let served = match self {
+            Self::Refused(why) => return writeln!(f, "outcome   400: {why}"),
+            Self::NoRoute => return writeln!(f, "outcome   404: no route takes it"),
+            Self::Redirect(status, to) => return writeln!(f, "outcome   {} to {to}", status.as_u16()),
+            Self::Respond(status) => return writeln!(f, "outcome   {} from here", status.as_u16()),
+            Self::Serve(served) => served,
+        };
+        let decision = &served.decision;
+        let variant = if served.anew.is_empty() { served.variant.clone() } else { anew(&served.anew) };
+        writeln!(f, "variant   {variant}, reason {}: {}", decision.reason.name(), because(decision.reason))?;
+        writeln!(f, "upstream  {}", served.upstream)?;
+        match &served.forwarded_path {
+            Ok(path) => writeln!(f, "forward   {}{path}", served.forwarded_host.as_deref().unwrap_or(""))?,
+            Err(why) => writeln!(f, "forward   500: {why}")?,
+        }
+        let sample = match (decision.counted, decision.unkeyed) {
+            (Counted::No, _) if served.variants < 2 => "no statistics: the route has no other variant to compare with",
+            (Counted::Yes, _) => "counts in the statistics",
+            (Counted::No, true) => "does not count in the statistics: no sticky key",
+            (Counted::No, false) => "does not count in the statistics: not a random sample",
+        };
+        writeln!(f, "sample    {sample}")?;
+        match &served.copied {
+            Some(copied) => writeln!(f, "shadow    {}: {}", copied.upstream, copied.told.text),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for HeaderEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remove(name) => write!(f, "remove {name}"),
+            Self::Set(name, value) => write!(f, "set {name}: {value}"),
+            Self::Add(name, value) => write!(f, "add {name}: {value}"),
+        }
+    }
+}
