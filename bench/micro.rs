@@ -237,7 +237,7 @@ fn scrape(c: &mut Criterion) {
     group.finish();
 }
 
-/// The series of variant `n`, two to a route, which one in so many routes have been used.
+/// The series of variant `n`; one route in `one_in` has been used.
 fn series_of(n: usize, one_in: usize) -> VariantSeries {
     let variant = if n.is_multiple_of(2) { "stable" } else { "canary" };
     let labels = Labels { route: format!("team-{}-service-{}", n / 2 % 97, n / 2), variant: variant.to_owned() };

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bound on an answer.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Why there is no answer within that bound.
+/// The message when the bound is exceeded.
 const LATE: &str = "it does not answer in time";
 
 /// What was answered.
@@ -64,7 +64,7 @@ pub fn ask_blocking(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
 /// Asks `uri` for JSON.
 pub async fn ask(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
     let asked = tokio::time::timeout(wish.patience, exchange(uri, &wish)).await;
-    asked.context(LATE).flatten().with_context(|| format!("cannot ask {uri}"))
+    asked.unwrap_or_else(|_| Err(anyhow!(LATE))).with_context(|| format!("cannot ask {uri}"))
 }
 
 async fn exchange(uri: &Uri, wish: &Wish) -> anyhow::Result<Answer> {
@@ -102,5 +102,38 @@ async fn exchange(uri: &Uri, wish: &Wish) -> anyhow::Result<Answer> {
         answer = &mut exchange => answer,
         // The connection may end first, having read everything that the exchange still has to take.
         ended = connection => { ended?; exchange.await }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use super::*;
+
+    /// The message when the listener at this address does not answer.
+    fn unanswered(address: SocketAddr) -> String {
+        let uri: Uri = format!("http://{address}/").parse().unwrap();
+        let wish = Wish { patience: Duration::from_millis(50), ..Wish::get() };
+        let message = format!("{:#}", ask_blocking(&uri, wish).unwrap_err());
+        message.replace(&uri.to_string(), "URL")
+    }
+
+    #[test]
+    fn a_late_answer_has_one_message_in_every_phase() {
+        // The connection is queued, and the request is never answered.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(unanswered(silent.local_addr().unwrap()), "cannot ask URL: it does not answer in time");
+
+        // The queue is full: there is no connection.
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        full.listen(0).unwrap();
+        let address = full.local_addr().unwrap().as_socket().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(queued) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            queue.push(queued);
+        }
+        assert_eq!(unanswered(address), "cannot ask URL: it does not answer in time");
     }
 }

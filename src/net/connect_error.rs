@@ -27,7 +27,7 @@ pub enum ConnectPhase {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The words of the system, such as "Connection refused", say it all.
+            // The system's message, such as "Connection refused", needs no prefix.
             Self::Unreachable(error) => error.fmt(f),
             Self::ProxyHeader(error) => write!(f, "cannot send the PROXY header: {error}"),
             Self::Tls(error) => write!(f, "the TLS handshake failed: {error}"),

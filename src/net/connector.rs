@@ -1,13 +1,11 @@
 //! The connector: TCP, then the PROXY header, then TLS, within one time limit.
 //!
-//! Two services of tower, one upon the other: [`tcp`] connects and sends the header, [`tls`] is a layer that shakes hands
-//! where the destination asks for it. Each has a timer over everything below it, with the same limit. The timer of [`tcp`]
-//! starts first, so it ends a connection that is not there yet; after that only the timer of [`tls`] is left. Hence the
-//! phases share one limit, and the timer that ended an attempt names its phase.
+//! Two stacked tower services: [`tcp`] connects and sends the PROXY header, [`tls`] performs the TLS handshake if the
+//! destination has TLS settings. Both have the same limit. The inner timer is polled first, so a limit that passes before
+//! TCP is ready is reported as the TCP phase, later as the TLS phase.
 //!
-//! A service is made for an attempt or kept for many. To bound the attempts under way, put tower's `concurrency_limit`
-//! around it: its permit ends with the attempt. A bound on open connections must count until they are closed, so it
-//! belongs to the owner of the connections.
+//! Attempts are not limited here: pools limit open connections (`limits.connections`), which last longer than an
+//! attempt. Tower's `concurrency_limit` around the connector would limit attempts.
 
 use std::time::Duration;
 
@@ -18,7 +16,7 @@ use tower::layer::layer_fn;
 use tower::{BoxError, Layer, Service, ServiceBuilder};
 
 use super::connect_error::{ConnectError, ConnectPhase};
-use super::destination::{Address, Destination, Secure};
+use super::destination::{Address, Destination, TlsTarget};
 use super::socket::Socket;
 
 /// A TCP connection on which the PROXY header was sent, where there is one, and nothing else.
@@ -34,7 +32,8 @@ pub fn connector(within: Duration) -> impl Service<Destination, Response = Socke
     ServiceBuilder::new().layer(tls(within)).service(tcp(within))
 }
 
-/// Connects and sends the PROXY header, within this time.
+/// Connects and sends the PROXY header, within this time. A service of its own, so that a pool can count a connection
+/// before its TLS handshake.
 #[must_use]
 pub fn tcp(within: Duration) -> impl Service<Destination, Response = Connected, Error = ConnectError> + Clone {
     ServiceBuilder::new()
@@ -44,7 +43,7 @@ pub fn tcp(within: Duration) -> impl Service<Destination, Response = Connected, 
         .service_fn(connect)
 }
 
-/// Shakes hands, where the destination asks for TLS. The time limit includes everything that the services below need.
+/// Performs the TLS handshake if the destination has TLS settings. The time limit includes everything that the services below need.
 #[must_use]
 pub fn tls<S>(
     within: Duration,
@@ -82,7 +81,7 @@ async fn send_proxy_header(mut connected: Connected) -> Result<Connected, Connec
 
 async fn shake_hands(connected: Connected) -> Result<Socket, ConnectError> {
     let Connected { stream, destination } = connected;
-    let Some(Secure { config, server_name }) = destination.tls else { return Ok(Socket::Plain(stream)) };
+    let Some(TlsTarget { config, server_name }) = destination.tls else { return Ok(Socket::Plain(stream)) };
     // Boxed, so that connections in the clear do not carry its size.
     let handshake = Box::pin(TlsConnector::from(config).connect(server_name, stream));
     let stream = handshake.await.map_err(ConnectError::Tls)?;

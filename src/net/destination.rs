@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 pub struct Destination {
     pub(super) address: Address,
     pub(super) proxy_header: Option<Vec<u8>>,
-    pub(super) tls: Option<Secure>,
+    pub(super) tls: Option<TlsTarget>,
 }
 
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(super) enum Address {
 
 /// How TLS is spoken.
 #[derive(Clone, Debug)]
-pub(super) struct Secure {
+pub(super) struct TlsTarget {
     pub(super) config: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
 }
@@ -50,6 +50,6 @@ impl Destination {
     /// TLS is spoken under `config`, which also says what ALPN offers, with a server that proves to be `server_name`.
     #[must_use]
     pub fn with_tls(self, config: Arc<ClientConfig>, server_name: ServerName<'static>) -> Self {
-        Self { tls: Some(Secure { config, server_name }), ..self }
+        Self { tls: Some(TlsTarget { config, server_name }), ..self }
     }
 }

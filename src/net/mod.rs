@@ -9,4 +9,4 @@ mod socket;
 pub use connect_error::{ConnectError, ConnectPhase};
 pub use connector::{Connected, connector, tcp, tls};
 pub use destination::Destination;
-pub use socket::{Socket, is_refusal};
+pub use socket::{Socket, is_refusal, tls_error};

@@ -37,8 +37,7 @@ impl Socket {
         }
     }
 
-    /// Whether writing has failed because the other side has refused us (see [`is_refusal`]): the alert lies unread, or
-    /// is not known yet to lie there, which is when to ask again.
+    /// True if the peer's TLS alert (see [`is_refusal`]) is still unread; pending while it may still arrive.
     pub fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Self::Tls(stream) = self else { return Poll::Ready(false) };
         let mut unread = [0; 512];
@@ -51,8 +50,13 @@ impl Socket {
 /// TLS 1.3 it looks at our certificate when we have finished already.
 #[must_use]
 pub fn is_refusal(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|error| error.downcast_ref());
-    matches!(tls, Some(Error::AlertReceived(_)))
+    matches!(tls_error(error), Some(Error::AlertReceived(_)))
+}
+
+/// The error of rustls inside an I/O error, if there is one.
+#[must_use]
+pub fn tls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 impl AsyncRead for Socket {

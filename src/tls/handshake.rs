@@ -5,6 +5,7 @@ use std::io;
 use rustls::{AlertDescription, Error, PeerIncompatible};
 
 use super::client::distrust;
+use crate::net::tls_error;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +38,6 @@ pub struct Handshake<'a> {
     pub owner: &'a str,
     /// What it was asked to speak inside, such as `HTTP/2`.
     pub protocols: &'a str,
-}
-
-/// What rustls says of an error, where it is one of TLS.
-#[must_use]
-pub fn tls_error(error: &io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref()
 }
 
 impl Handshake<'_> {

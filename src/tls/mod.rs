@@ -17,7 +17,7 @@ pub use certificate::Certificate;
 pub use client::{Dial, client, is_server_name, system_places, system_roots};
 pub use crypto::{provider, sha256_hex};
 pub use flaw::Flaw;
-pub use handshake::{ClientHandshakeFailure, Handshake, Shown, tls_error};
+pub use handshake::{ClientHandshakeFailure, Handshake, Shown};
 pub use identity::Identity;
 pub use last_good::{InUse, LastGood};
 pub use names::Names;

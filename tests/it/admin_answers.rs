@@ -203,9 +203,9 @@ impl Answers {
         }
     }
 
-    fn told(&self) -> String {
-        let told = self.all.iter().map(|(answer, names)| format!("=== {}\n{answer}", names.join("\n=== ")));
-        told.collect::<Vec<_>>().join("\n")
+    fn to_text(&self) -> String {
+        let answers = self.all.iter().map(|(answer, names)| format!("=== {}\n{answer}", names.join("\n=== ")));
+        answers.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -290,19 +290,19 @@ fn every_answer_of_the_admin_listener_is_as_it_was() {
     every_path(&mut answers, &proxy);
     unusual_heads(&mut answers, &proxy);
     reloads(&mut answers, &proxy);
-    let told = answers.told();
+    let actual = answers.to_text();
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(GOLDEN, &told).unwrap();
+        std::fs::write(GOLDEN, &actual).unwrap();
     }
     let expected = std::fs::read_to_string(GOLDEN).unwrap_or_default();
-    let differs = told.lines().zip(expected.lines()).position(|(told, expected)| told != expected);
-    let at = differs.unwrap_or(told.lines().count().min(expected.lines().count()));
+    let differs = actual.lines().zip(expected.lines()).position(|(actual, expected)| actual != expected);
+    let at = differs.unwrap_or(actual.lines().count().min(expected.lines().count()));
     let around = |text: &str| text.lines().skip(at.saturating_sub(3)).take(12).collect::<Vec<_>>().join("\n");
     assert!(
-        told == expected,
+        actual == expected,
         "{GOLDEN}, line {}:\n{}\n---- but should be\n{}",
         at + 1,
-        around(&told),
+        around(&actual),
         around(&expected)
     );
 }

@@ -29,7 +29,7 @@ const ROOMS: &[Room] = &[
     room("telemetry", 2, &[]),
     room("tls", 2, &[]),
     room("identity", 2, &["clock", "drain"]),
-    // Leaves. That net is one lets telemetry connect to collectors.
+    // Leaves. `net` is on floor 1 so that `telemetry` may use it.
     room("net", 1, &[]),
     room("route", 1, &[]),
     room("stats", 1, &[]),

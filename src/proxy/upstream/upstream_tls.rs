@@ -1,4 +1,4 @@
-//! TLS with upstreams: that it failed, counted and told.
+//! TLS with upstreams: failures, counted and logged.
 
 use std::io;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::proxy::worker::Worker;
 use crate::telemetry::{News, TlsFailure};
 use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown};
 
-/// Counts and tells that a handshake has failed.
+/// Counts and logs that a handshake has failed.
 pub(super) fn handshake_failed(
     worker: &Worker,
     upstream: &Rc<UpstreamPool>,
@@ -29,7 +29,7 @@ pub(super) fn handshake_failed(
     fault
 }
 
-/// Counts and tells that a handshake has taken too long.
+/// Counts and logs that a handshake has taken too long.
 pub(super) fn handshake_timed_out(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool) -> Fault {
     let (who, within) = (who(endpoint), upstream.upstream.connect_timeout);
     let cause = format!("{who} did not finish the TLS handshake within {within:?} (`connect_timeout`)");
@@ -37,7 +37,7 @@ pub(super) fn handshake_timed_out(worker: &Worker, upstream: &Rc<UpstreamPool>, 
     Fault::TlsTimeout
 }
 
-/// Counts and tells that the upstream has refused us after the handshake (see [`crate::net::is_refusal`]).
+/// Counts and logs that the upstream has refused us after the handshake (see [`crate::net::is_refusal`]).
 pub(crate) fn note_refusal(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool)) {
     let cause = handshake(upstream, &who(endpoint)).refused_after();
     note(worker, (upstream, endpoint), (TlsFailure::Alert, cause));
@@ -49,8 +49,8 @@ fn handshake<'a>(upstream: &UpstreamPool, who: &'a str) -> Handshake<'a> {
     Handshake { who, shown, owner: "the upstream", protocols: "HTTP/2 or HTTP/1.1" }
 }
 
-fn note(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool), told: (TlsFailure, String)) {
-    let (failure, cause) = told;
+fn note(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool), failed: (TlsFailure, String)) {
+    let (failure, cause) = failed;
     upstream.meter(worker.index).tls_failures[failure as usize].inc();
     if upstream.series().tls_trouble.keep(worker.wall_at(worker.clock.now()), cause.clone()) == News::Fresh {
         let (upstream, endpoint) = (&upstream.upstream.name, &endpoint.endpoint.name);

@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use crate::net::{self, ConnectError, Destination, Socket};
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 
-/// What is said of a collector that takes too long.
+/// The message when a collector takes too long.
 pub(super) const LATE: &str = "no answer in time";
 
 /// How TLS is spoken with a collector.
