@@ -44,15 +44,16 @@ const H2_LOCAL_RESETS: usize = 50;
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Serves one connection until it ends: each of its requests is handed to the service, which is always ready and so is not
-/// asked whether it is.
-pub(crate) async fn serve<S, B>(client: Rc<Client>, stream: TcpStream, service: S)
+/// asked whether it is. The service is made when the client is known, which a PROXY header may name.
+pub(crate) async fn serve<S, B>(client: Rc<Client>, stream: TcpStream, make_service: impl FnOnce(&Rc<Client>) -> S)
 where
     S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
     S::Future: 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let service = RefCell::new(service);
+    let Some(client) = vouched::hear(client, &stream).await else { return };
+    let service = RefCell::new(make_service(&client));
     let peer = client.peer;
     let mut stream = match secure(&client, stream).await {
         Some(Shaken::Ready(stream)) => stream,
