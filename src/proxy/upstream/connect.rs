@@ -20,6 +20,7 @@ use super::tls;
 use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
+use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::sending::StreamExecutor;
 use crate::route::{Protocol, UpstreamLimits};
 
@@ -27,8 +28,6 @@ use crate::route::{Protocol, UpstreamLimits};
 const FIELD_BYTES: u32 = 32;
 /// What a buffer holds besides a head of the largest size.
 const BESIDES_HEAD_BYTES: usize = 8 * 1024;
-/// Buffers of an HTTP/1.1 connection grow to this.
-const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// An endpoint that takes no streams on a new connection is not asked again before this.
 const FULL_MS: u64 = 1000;
 /// Bytes of a request that one stream may buffer for sending.
