@@ -57,7 +57,7 @@ impl H2PeerState {
         self.refused.get()
     }
 
-    /// A fact that is waited for has come.
+    /// Sets a flag and wakes the waiter.
     pub(super) fn is_now(&self, fact: &Cell<bool>) {
         fact.set(true);
         if let Some(waker) = self.waiting.take() {
