@@ -9,8 +9,6 @@ mod floors;
 mod lexicon;
 #[path = "tidy/ports.rs"]
 mod ports;
-#[path = "tidy/proxy.rs"]
-mod proxy;
 #[path = "tidy/rings.rs"]
 mod rings;
 #[path = "tidy/shape.rs"]
@@ -49,13 +47,13 @@ fn files_of_a_room_import_in_one_direction() {
 
 #[test]
 fn folders_of_a_room_import_in_one_direction() {
-    let found = rings::of_folders(&source::tree(&["src"]));
+    let found = rings::against_the_order(&source::tree(&["src"]));
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]
-fn rooms_of_the_data_plane_import_in_one_direction() {
-    check(&["src"], proxy::order);
+fn no_layer_stands_between_stages() {
+    check(&["src"], floors::layers);
 }
 
 #[test]

@@ -228,6 +228,23 @@ pub fn connections(file: &Source) -> Vec<Finding> {
         .collect()
 }
 
+/// The rooms of proxy that requests pass between their connection and their upstream.
+const STAGES: &[&str] =
+    &["src/proxy/request/", "src/proxy/mirror/", "src/proxy/body/", "src/proxy/wire/", "src/proxy/worker/"];
+
+/// Layers between the stages of a request.
+pub fn layers(file: &Source) -> Vec<Finding> {
+    if !STAGES.iter().any(|room| file.path.starts_with(room)) {
+        return Vec::new();
+    }
+    ["tower", "tower_http"]
+        .iter()
+        .flat_map(|name| words(&file.code, name))
+        .filter(|at| !file.is_test(*at))
+        .map(|at| file.at(at, "no tower between stages: layers stand around them, in src/proxy/thread.rs"))
+        .collect()
+}
+
 /// Every top-level module that is named through `crate::`, `pointsman::` or enough `super::`.
 fn named_rooms(file: &Source) -> Vec<(usize, &str)> {
     let code = file.code.as_str();
@@ -251,7 +268,7 @@ fn named_rooms(file: &Source) -> Vec<(usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{connections, imports, metric_names, publishers, purity};
+    use super::{connections, imports, layers, metric_names, publishers, purity};
     use crate::source::Source;
 
     fn climbs(path: &str, text: &str) -> usize {
@@ -339,6 +356,15 @@ mod tests {
         assert_eq!(count("src/net/connector.rs", "let stream = TcpStream::connect(address).await?;"), 0);
         assert_eq!(count("src/proxy/a.rs", "// TcpStream::connect\nfn serve(stream: TcpStream) {}"), 0);
         assert_eq!(count("src/app/tests/a.rs", "TcpStream::connect(address).unwrap();"), 0);
+    }
+
+    #[test]
+    fn layers_between_stages_are_found() {
+        let count = |path, text| layers(&Source::new(path, text)).len();
+        assert_eq!(count("src/proxy/request/a.rs", "use tower::ServiceBuilder;"), 1);
+        assert_eq!(count("src/proxy/body/a.rs", "fn a() -> tower_http::catch_panic::CatchPanicLayer {}"), 1);
+        assert_eq!(count("src/proxy/thread.rs", "use tower::ServiceBuilder;"), 0);
+        assert_eq!(count("src/proxy/request/a.rs", "// tower\nlet tower_of = 1;"), 0);
     }
 
     #[test]

@@ -9,10 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Source, closing, words};
 
-/// The largest ring of a room that may be: so many files. A room that is not named here may have none.
+/// The largest ring that a room may have, in files. A room that is not named here may have none.
 const LIMITS: &[(&str, usize)] = &[("proxy", 2)];
 
-/// A name is followed through so many imports.
+/// The folders of a room, each above those after it.
+const ORDER: &[(&str, &[&str])] = &[
+    ("config", &["tables", "toml"]),
+    ("control", &["admin", "files", "carry", "net", "hand_over", "system"]),
+    ("proxy", &["request", "mirror", "upstream", "body", "downstream", "worker", "wire"]),
+    ("route", &["review", "decide", "lookup", "matching"]),
+];
+
+/// The longest chain of imports that a name is followed through.
 const DEPTH_MAX: usize = 8;
 
 /// A module's path from the crate's root.
@@ -23,33 +31,31 @@ pub fn in_rooms(files: &[Source]) -> Vec<String> {
     judge(files, LIMITS)
 }
 
-/// Folders of a room that import each other in a ring. Files that lie beside the folders are not looked at: they are above
-/// some folders and below others.
-pub fn of_folders(files: &[Source]) -> Vec<String> {
+/// Imports from a folder of the same room that stands before, in [`ORDER`]. Files that lie beside the folders are not looked
+/// at: they are above some folders and below others.
+pub fn against_the_order(files: &[Source]) -> Vec<String> {
     let crate_ = Modules::new(files);
     let mut found = Vec::new();
-    let rooms: BTreeSet<&str> = files.iter().map(Source::room).collect();
-    for room in rooms {
-        let mut names: Vec<&str> = files.iter().filter(|file| file.room() == room).filter_map(folder).collect();
-        names.sort_unstable();
-        names.dedup();
-        let place = |at: usize| folder(&files[at]).and_then(|name| names.binary_search(&name).ok());
-        let mut arrows: BTreeMap<usize, BTreeSet<usize>> = (0..names.len()).map(|at| (at, BTreeSet::new())).collect();
-        let mut examples = BTreeMap::new();
-        for (from, to) in crate_.arrows_in(room).iter().flat_map(|(from, all)| all.iter().map(move |to| (*from, *to))) {
-            if let (Some(above), Some(below)) = (place(from), place(to))
-                && above != below
-            {
-                arrows.entry(above).or_default().insert(below);
-                examples.insert((above, below), format!("{} imports {}", files[from].path, files[to].path));
-            }
+    for (room, order) in ORDER {
+        let names = order.join(", ");
+        let place = |at: usize| {
+            let name = folder(&files[at]).filter(|name| *name != "tests")?;
+            Some(order.iter().position(|known| *known == name))
+        };
+        let inside = (0..files.len()).filter(|at| files[*at].room() == *room);
+        for at in inside.filter(|at| place(*at) == Some(None)) {
+            let path = &files[at].path;
+            found.push(format!("{path}: its folder has no place among {names}: give it one in tests/tidy/rings.rs"));
         }
-        for ring in rings(&arrows) {
-            let between = examples.iter().filter(|((above, below), _)| ring.contains(above) && ring.contains(below));
-            let lines: String = between.map(|(_, line)| format!("\n    {line}")).collect();
-            found.push(format!(
-                "folders of src/{room} import each other in a ring: move what both need into a folder below{lines}"
-            ));
+        for (from, to) in crate_.arrows_in(room).iter().flat_map(|(from, all)| all.iter().map(move |to| (*from, *to))) {
+            if let (Some(Some(here)), Some(Some(there))) = (place(from), place(to))
+                && there < here
+            {
+                let (from, to) = (&files[from].path, &files[to].path);
+                found.push(format!(
+                    "{from} imports {to}: a folder of src/{room} imports only from those after it ({names}): move what both need down"
+                ));
+            }
         }
     }
     found
@@ -340,7 +346,7 @@ fn paths(file: &Source) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{judge, of_folders};
+    use super::{against_the_order, judge};
     use crate::source::Source;
 
     fn found(files: &[(&str, &str)], limit: usize) -> Vec<String> {
@@ -402,26 +408,31 @@ mod tests {
     }
 
     #[test]
-    fn rings_of_folders_are_found() {
+    fn an_import_from_a_folder_before_is_found() {
         let look = |files: &[(&str, &str)]| {
             let files: Vec<Source> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
-            of_folders(&files)
+            against_the_order(&files)
         };
-        let (door, roof) =
-            (("src/a/mod.rs", "mod up; mod low; mod roof;"), ("src/a/roof.rs", "use super::up::one::One;"));
-        let up = [("src/a/up/mod.rs", "mod one; mod two;"), ("src/a/up/one.rs", "use crate::a::low::three::Three;")];
-        let low = [("src/a/low/mod.rs", "mod three;"), ("src/a/low/three.rs", "use crate::a::roof::Roof;")];
         let fine = [
-            &[("src/lib.rs", "pub mod a;"), door, roof],
-            &up[..],
-            &low,
-            &[("src/a/up/two.rs", "use super::one::One;")],
-        ]
-        .concat();
+            ("src/lib.rs", "pub mod config;"),
+            ("src/config/mod.rs", "mod roof; mod tables; mod toml;\npub use tables::Route;"),
+            ("src/config/roof.rs", "use super::tables::route::Route;"),
+            ("src/config/tables/mod.rs", "mod route;\npub use route::Route;"),
+            ("src/config/tables/route.rs", "use crate::config::toml::reader::Reader; use super::super::roof;"),
+            ("src/config/toml/mod.rs", "mod reader;"),
+            ("src/config/toml/reader.rs", "use crate::config::roof::Roof;"),
+        ];
         assert_eq!(look(&fine), [""; 0]);
-        let climbs = ("src/a/low/four.rs", "use crate::a::up::two::Two;");
-        let said = look(&[&fine[..], &[climbs]].concat());
-        assert!(said.len() == 1 && said[0].contains("low/four.rs imports src/a/up/two.rs"), "{said:?}");
+        for (path, text) in [
+            ("src/config/toml/item.rs", "use crate::config::{tables::route::Route, roof};"),
+            ("src/config/toml/item.rs", "fn f(route: super::super::Route) {}"),
+            ("src/config/toml/deep/item.rs", "use super::super::super::tables::Route;"),
+            ("src/config/attic/thing.rs", ""),
+        ] {
+            let folders = [("src/config/toml/deep/mod.rs", "mod item;"), (path, text)];
+            let said = look(&[&fine[..], &folders].concat());
+            assert!(said.len() == 1 && said[0].starts_with(path), "{path} {text}: {said:?}");
+        }
     }
 
     #[test]
