@@ -5,8 +5,10 @@ mod connect_error;
 mod connector;
 mod destination;
 mod socket;
+mod vectored;
 
 pub use connect_error::{ConnectError, ConnectPhase};
 pub use connector::{Connected, connector, tcp, tls};
 pub use destination::Destination;
 pub use socket::{Socket, is_refusal, tls_error};
+pub(crate) use vectored::write_merged;

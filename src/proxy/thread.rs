@@ -75,8 +75,8 @@ fn connections(proxy: &Rc<HttpProxy>) -> impl Fn(Rc<Client>, TcpStream) + use<> 
 
 /// Serves one connection: hands it the service of its requests.
 ///
-/// No layer for timeouts, load shedding or concurrency stands here. Those of tower allocate for each request and let go of
-/// it at the head of its answer; the budget, the shares and the deadlines of this room hold to its last byte.
+/// No tower layer for timeouts, load shedding or concurrency: they allocate per request and release at the response
+/// head. `worker::budget`, `worker::share` and `worker::deadline` hold until the last byte.
 fn connect(proxy: Rc<HttpProxy>, client: Rc<Client>, stream: TcpStream) -> impl Future<Output = ()> {
     connection::serve(client, stream, move |client| {
         let (worker, client) = (Rc::clone(&client.worker), Rc::clone(client));

@@ -41,8 +41,8 @@ const ROOMS: &[Room] = &[
 /// Rooms that decide: no I/O, no clock, no randomness, no runtime.
 const PURE: &[&str] = &["route", "retry", "stats", "compare"];
 
-/// Folders that are pure inside a room that is not, but for these files of theirs: byte streams, and a test with its table.
-const PURE_FOLDERS: &[(&str, &[&str])] = &[("src/proxy/wire/", &["fault/tests.rs", "trailing.rs", "vectored.rs"])];
+/// Folders that are pure inside a room that is not, but for these files of theirs: a test with its table.
+const PURE_FOLDERS: &[(&str, &[&str])] = &[("src/proxy/wire/", &["fault/tests.rs"])];
 
 /// The crates that a pure room may name.
 const PURE_CRATES: &[&str] = &["http", "bytes", "regex", "ipnet", "ahash", "xxhash_rust", "memchr"];
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(count("src/proxy/a.rs", "use tokio::sync::watch; use std::fs;"), 0);
         assert_eq!(count("src/proxy/wire/a.rs", "use tokio::sync::watch; use std::io;"), 2);
         assert_eq!(count("src/proxy/wire/a/b.rs", "use std::{fs, time::Duration};"), 1);
-        assert_eq!(count("src/proxy/wire/vectored.rs", "use tokio::sync::watch; use std::io;"), 0);
+        assert_eq!(count("src/proxy/wire/fault/tests.rs", "use tokio::sync::watch; use std::io;"), 0);
         assert_eq!(count("src/compare/a.rs", "use std::io::Read;"), 0);
         assert_eq!(count("src/stats/a.rs", "use std::io::Read;"), 1);
     }

@@ -10,9 +10,9 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::cut::Cut;
-use crate::proxy::wire::trailing::Trailing;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::sending::Sending;
+use crate::proxy::worker::trailing::Trailing;
 
 /// Pieces from this size on are shared with the request, which saves copying them; below it they are copied.
 const SHARED_FROM_BYTES: usize = 64 * 1024;

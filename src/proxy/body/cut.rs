@@ -1,4 +1,4 @@
-//! What ends a body before its time.
+//! The error that ends a body early.
 
 /// Why a body was cut. The words are for the log alone.
 #[derive(Clone, Copy, Debug)]

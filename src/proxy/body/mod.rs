@@ -1,4 +1,4 @@
-//! The bodies of requests on their way to upstreams.
+//! The bodies of requests on their way to upstreams. The response's body ends the exchange: `request/response_body.rs`.
 
 pub(super) mod copy_body;
 pub(super) mod cut;

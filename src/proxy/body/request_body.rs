@@ -48,11 +48,11 @@ pub(crate) struct ClientBody {
     /// Bytes a second that are the least.
     rate: u64,
     timer: Option<Coarse>,
-    /// What listens as it passes: a copy that is made of it.
+    /// Observer of the pieces: a pending copy.
     pub(crate) tee: Option<Box<dyn Tee>>,
 }
 
-/// What a client may not go beyond with a body.
+/// Limits on a request's body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyBounds {
     pub(crate) bytes_max: Option<u64>,

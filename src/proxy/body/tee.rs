@@ -1,11 +1,11 @@
-//! What listens to a request's body on its way.
+//! An observer of a request's body.
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-/// Listens to the pieces of one body as they pass.
+/// Receives each piece.
 pub(crate) trait Tee {
-    /// A piece passes. Gives itself back for as long as it listens.
+    /// Returns itself, or `None` when it needs no more pieces.
     fn push(self: Box<Self>, piece: &Bytes) -> Option<Box<dyn Tee>>;
 
     /// The body has come whole, with these trailers.

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use super::pace::Pace;
-use crate::proxy::wire::trailing::Trailing;
 use crate::proxy::worker::budget::{BodyAhead, Room};
 use crate::proxy::worker::sending::Sending;
+use crate::proxy::worker::trailing::Trailing;
 
 /// What is known of a request's body on its way.
 #[derive(Default)]

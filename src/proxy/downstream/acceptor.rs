@@ -39,7 +39,7 @@ pub(crate) struct Acceptors {
     by_socket: HashMap<*const ListeningSocket, Acceptor>,
 }
 
-/// What is done with each connection that is accepted.
+/// Serves an accepted connection.
 type Serve = Rc<dyn Fn(Rc<Client>, TcpStream)>;
 
 struct Acceptor {
@@ -49,7 +49,7 @@ struct Acceptor {
 }
 
 impl Acceptors {
-    /// None yet. Each connection that they accept is given to `serve`.
+    /// No loops yet; `serve` is called for each accepted connection.
     pub(crate) fn new(worker: &Rc<Worker>, serve: impl Fn(Rc<Client>, TcpStream) + 'static) -> Self {
         Self { worker: Rc::clone(worker), serve: Rc::new(serve), by_socket: HashMap::new() }
     }

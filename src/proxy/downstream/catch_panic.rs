@@ -1,4 +1,5 @@
 //! The outermost layer around the requests of a connection: a panic below costs its own request and nothing else.
+//! It catches what panics in the future: `call` of the service below must only build the future.
 //!
 //! The layer of tower-http would box the body of every answer.
 
@@ -102,6 +103,14 @@ mod tests {
 
     use super::*;
 
+    /// When a request panics.
+    enum Panics {
+        Never,
+        AtOnce,
+        /// After its first wait.
+        Later,
+    }
+
     type Answer = Response<Either<Full<Bytes>, Empty<Bytes>>>;
 
     #[test]
@@ -110,13 +119,22 @@ mod tests {
         let counted = Rc::clone(&panics);
         let mut service = ServiceBuilder::new()
             .layer(CatchPanicLayer::new(move || counted.set(counted.get() + 1)))
-            .service_fn(|panics: bool| async move {
-                assert!(!panics, "as asked for");
+            .service_fn(|panics: Panics| async move {
+                match panics {
+                    Panics::Never => {}
+                    Panics::AtOnce => panic!("as asked for"),
+                    Panics::Later => {
+                        tokio::task::yield_now().await;
+                        panic!("as asked for");
+                    }
+                }
                 Ok::<Answer, Infallible>(Response::new(Either::Left(Full::from("fine"))))
             });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut status = |panics| runtime.block_on(service.call(panics)).unwrap().status().as_u16();
-        assert_eq!([status(false), status(true), status(false)], [200, 500, 200]);
+        assert_eq!([status(Panics::Never), status(Panics::AtOnce), status(Panics::Never)], [200, 500, 200]);
         assert_eq!(panics.get(), 1);
+        assert_eq!([status(Panics::Later), status(Panics::Never)], [500, 200]);
+        assert_eq!(panics.get(), 2);
     }
 }

@@ -19,12 +19,12 @@ use crate::proxy::wire::fields::TRAILERS_MAX;
 use crate::proxy::wire::grammar::Bounds;
 use crate::proxy::wire::proxy_header::Ends;
 use crate::proxy::wire::raw_query::RawQuery;
-use crate::proxy::wire::trailing::Trailing;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::budget::{Ahead, Outbox};
 use crate::proxy::worker::expiry::Watched;
 use crate::proxy::worker::reader::{Reader, Slot};
 use crate::proxy::worker::share::{self, Share};
+use crate::proxy::worker::trailing::Trailing;
 use crate::route::VerifiedCert;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
@@ -32,7 +32,7 @@ use crate::telemetry::Refusal;
 /// Bytes of chunk extensions in one body (page of limits: 16 KiB).
 const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
 
-/// What takes over a connection that speaks something else than HTTP from then on, with the bytes that were read of it.
+/// Takes over the connection after an upgrade, with the bytes already read.
 pub(crate) type Successor = Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// One downstream connection.

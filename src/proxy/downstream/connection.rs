@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -43,8 +43,8 @@ const H2_LOCAL_RESETS: usize = 50;
 /// How long an idle connection that was told to go may take.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Serves one connection until it ends: each of its requests is handed to the service, which is always ready and so is not
-/// asked whether it is. The service is made when the client is known, which a PROXY header may name.
+/// Serves one connection until it ends: each of its requests is handed to the service, without `poll_ready`. The
+/// service must always be ready. It is made when the client is known, which a PROXY header may name.
 pub(crate) async fn serve<S, B>(client: Rc<Client>, stream: TcpStream, make_service: impl FnOnce(&Rc<Client>) -> S)
 where
     S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
@@ -176,7 +176,14 @@ fn head_bytes_max(limits: &Limits) -> usize {
 
 /// Hands a request of hyper's to the service. Not the adapter of hyper-util, which clones the service for each request.
 fn call<S: Service<IncomingRequest>>(service: &RefCell<S>, request: Request<Incoming>) -> S::Future {
-    service.borrow_mut().call(IncomingRequest::new(request))
+    let mut service = service.borrow_mut();
+    debug_assert!(is_ready(&mut *service), "a service of requests is always ready");
+    service.call(IncomingRequest::new(request))
+}
+
+/// Whether the service takes a request now.
+fn is_ready<S: Service<IncomingRequest>>(service: &mut S) -> bool {
+    matches!(service.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
 }
 
 async fn http1<S, B>(client: &Rc<Client>, service: &RefCell<S>, io: H1Io) -> hyper::Result<()>

@@ -13,11 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
 use super::early::Early;
-use crate::net::Socket;
+use crate::net::{Socket, write_merged};
 use crate::proxy::wire::grammar::{Bounds, Progress};
 use crate::proxy::wire::raw_query::{self, Rewritten};
 use crate::proxy::wire::scan::{self, Body, Framing, Head};
-use crate::proxy::wire::vectored::write_merged;
 use crate::proxy::worker::expiry::Told;
 use crate::telemetry::Refusal;
 

@@ -1,4 +1,4 @@
-//! Connections from clients: accepted, heard, and handed the service of their requests.
+//! Connections from clients: accept, PROXY header, TLS, then HTTP with a given service.
 
 pub(super) mod acceptor;
 pub(super) mod catch_panic;

@@ -1,4 +1,4 @@
-//! An open connection among those of its listener and of its client's address.
+//! Counts an open connection for its listener and its client address.
 
 use std::net::IpAddr;
 use std::rc::Rc;

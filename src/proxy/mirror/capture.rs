@@ -13,7 +13,7 @@ use super::copies::Held;
 use crate::compare::{BODY_MAX, Ending, Failure};
 use crate::shadow_compare::{Kept, Seen};
 
-/// So much of an answer that is compared is read.
+/// Limit on the bytes read of a compared response.
 pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 /// What a field of a head takes up besides its name and value.
 const FIELD_BYTES: usize = 64;

@@ -69,7 +69,7 @@ pub(crate) struct Control {
     pub(crate) pool: Rc<UpstreamPool>,
 }
 
-/// What its line in the log and its span tell of the request.
+/// The request's data for the copy's log line and span.
 pub(crate) struct CopiedRequest {
     /// The snapshot that the request ran under.
     pub(crate) snapshot: Rc<dyn AsRef<Snapshot>>,
@@ -193,7 +193,7 @@ impl ShadowCopy {
             return leave_out(ShadowUncompared::TooLarge);
         }
         let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
-        let snapshot = (*self.request.snapshot).as_ref();
+        let snapshot = self.request.snapshot();
         let trial = Trial {
             rules: Arc::clone(&snapshot.rules),
             generation: snapshot.generation,
@@ -240,6 +240,10 @@ impl Controlled {
 }
 
 impl CopiedRequest {
+    fn snapshot(&self) -> &Snapshot {
+        (*self.snapshot).as_ref()
+    }
+
     /// Leaves the span of one of the copies.
     fn leave(
         &self,
@@ -250,7 +254,7 @@ impl CopiedRequest {
         let outcome = CopyOutcome {
             method: &self.method,
             path: &self.path,
-            generation: (*self.snapshot).as_ref().generation.0,
+            generation: self.snapshot().generation.0,
             pool,
             endpoint: went.endpoint,
             end: went.end,
@@ -262,7 +266,7 @@ impl CopiedRequest {
 
     /// The line of a copy that was sent, or tried to be.
     fn log(&self, worker: &Worker, (upstream, went): (&str, &Went), (at, took, bytes): (Duration, Duration, u64)) {
-        let snapshot = (*self.snapshot).as_ref();
+        let snapshot = self.snapshot();
         let rules = &snapshot.rules;
         if rules.access_log.sink == LogSink::Off {
             return;

@@ -26,7 +26,7 @@ impl Draft {
 }
 
 impl Tee for Draft {
-    /// Nothing when there is no copy any more.
+    /// Returns `None` when the copy was dropped.
     fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<dyn Tee>> {
         let bytes = piece.len() as u64;
         self.bytes += bytes;
@@ -42,7 +42,7 @@ impl Tee for Draft {
         None
     }
 
-    /// The copy is sent.
+    /// Sends the copy.
     fn finish(self: Box<Self>, trailers: Option<HeaderMap>) {
         let Self { copy, pieces, length, .. } = *self;
         copy.uploaded();

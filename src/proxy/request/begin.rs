@@ -23,20 +23,20 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
     let worker = &client.worker;
     client.begin_request();
     worker.meter().requests_begun.inc();
-    let headers = request.fields();
-    let survey = Survey::of(headers);
+    let fields = request.fields();
+    let survey = Survey::of(fields);
     let began = worker.clock.now();
     let reader = client.reader.borrow().clone();
     client.take(reader.as_ref().map_or(&client.slot, |reader| &reader.slot));
     let local = proxy.local();
     let trace = local.snapshot.rules.traces.as_ref();
-    let trace = trace.map(|_| Box::new(TraceContext::new(headers, &mut worker.random.borrow_mut())));
+    let trace = trace.map(|_| Box::new(TraceContext::new(fields, &mut worker.random.borrow_mut())));
     let trace_id = match &trace {
         Some(trace) => Some(trace.text()),
-        None if survey.traced => trace_id(headers),
+        None if survey.traced => trace_id(fields),
         None => None,
     };
-    let call = (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(headers, began)));
+    let call = (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(fields, began)));
     let received = Received {
         began,
         began_wall: worker.wall_at(began),

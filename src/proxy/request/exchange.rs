@@ -230,7 +230,7 @@ impl Exchange {
         }
     }
 
-    /// Who carries its answer.
+    /// The connection or stream that carries the response.
     pub(crate) fn carrier(&self) -> Carrier {
         match &self.request.reader {
             Some(reader) => Carrier::Stream(Rc::clone(reader)),
@@ -313,7 +313,7 @@ impl Exchange {
         self.request.forwarded_scheme.unwrap_or_else(|| self.client.scheme())
     }
 
-    /// What a kill can close of it from here on, with who carries it: nothing when stable answers.
+    /// Registers the exchange so that a kill can close it; `None` when stable answers.
     #[inline]
     pub(super) fn open_stream(&self, carrier: impl FnOnce() -> Carrier) -> Option<OpenStream> {
         let (route, chosen) = (self.decided.route?, self.decided.chosen?);

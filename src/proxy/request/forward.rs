@@ -24,8 +24,8 @@ use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked};
 use crate::proxy::upstream::lease::Lease;
 use crate::proxy::upstream::pool::UpstreamPool;
 use crate::proxy::upstream::side::Side;
+use crate::proxy::upstream::tls;
 use crate::proxy::upstream::upgrade_request::{Asked, is_agreed};
-use crate::proxy::upstream::upstream_tls;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::fields::{is_ambiguous_response, is_too_large};
 use crate::proxy::worker::sending::Sending;
@@ -136,7 +136,7 @@ async fn send(
 /// An attempt has failed: its connection goes.
 fn end_attempt(exchange: &mut Exchange, reach: &Reach, fault: Fault) -> Result<(), Fault> {
     if exchange.attempt.lease.take().is_some_and(|lease| lease.is_refusal()) {
-        upstream_tls::note_refusal(&exchange.client.worker, (&reach.upstream, &reach.endpoint));
+        tls::note_refusal(&exchange.client.worker, (&reach.upstream, &reach.endpoint));
         return Err(Fault::TlsAlert);
     }
     trace::ends(exchange, fault.detail());

@@ -32,7 +32,7 @@ use crate::proxy::downstream::incoming::IncomingRequest;
 use crate::proxy::wire::fault::Fault;
 use crate::route::{Action, RouteId, Split};
 
-/// The body of an answer; empty where a tunnel follows.
+/// A response's body: empty for a tunnel and for the answer to a panic (`CatchPanic`).
 pub(crate) type Edge = Either<ResponseBody, Empty<Bytes>>;
 
 /// Handles one request.

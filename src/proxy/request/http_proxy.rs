@@ -1,5 +1,6 @@
 //! What the requests of one worker share: its view of the snapshot in force, the connection pools of the upstreams, the
-//! lanes of the shadows, and the streams that a kill can close. It lies above them all; the worker's ground state lies below.
+//! lanes of the shadows, and the streams that a kill can close. Owns what is per worker but needs upstreams or mirrors;
+//! `worker::Worker` holds the rest.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -77,21 +78,25 @@ impl HttpProxy {
             self.lanes.retain(&snapshot.routes);
         }
         self.open_streams.follow(&snapshot, self.worker.now_ms());
-        self.worker.adopt(Arc::clone(&snapshot));
+        self.worker.set_snapshot(Arc::clone(&snapshot));
         let local = Local::new(snapshot, Some(&old), self.beginnings);
         *self.local.borrow_mut() = Rc::new(local);
         self.worker.meter().generation.store(generation, Release);
+        debug_assert!(Arc::ptr_eq(&self.local.borrow().snapshot, &self.worker.snapshot()), "both hold one snapshot");
     }
 
-    /// Does what is due, here and in the ground state.
+    /// Runs the periodic work of the worker and of its pools.
     pub(crate) fn sweep(&self) {
         let worker = &self.worker;
-        let now_ms = worker.sweep();
+        let now_ms = worker.tick();
         let scarce =
             || if worker.budget.is_short() { Scarce::Memory } else { Scarce::Connections(self.pools.crowded()) };
         worker.stalled.shed(&worker.watchlist, now_ms, worker.meter(), scarce);
+        worker.watchlist.sweep(now_ms);
+        worker.timers.sweep(now_ms);
         self.open_streams.sweep(now_ms);
         self.pools.sweep(now_ms);
         self.shadow_pools.sweep(now_ms);
+        worker.finish_sweep();
     }
 }

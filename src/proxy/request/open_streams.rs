@@ -41,7 +41,7 @@ struct Stream {
 /// A route, and its variant if the route still has it.
 type Place = (RouteId, Option<VariantId>);
 
-/// What a kill names a stream by.
+/// Route, variant and tenant by which a kill selects a stream.
 pub(crate) struct OfVariant {
     pub(crate) local: Rc<Local>,
     pub(crate) route: RouteId,

@@ -62,7 +62,7 @@ pub(crate) fn shadow(
     }
 }
 
-/// What the copy's line in the log and its span tell of the request.
+/// The request's data for the copy's log line and span.
 fn copied(exchange: &Exchange, request_id: HeaderValue) -> CopiedRequest {
     let client = &exchange.client;
     let local = Rc::clone(&exchange.local);

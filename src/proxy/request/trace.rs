@@ -1,4 +1,4 @@
-//! Traces: the spans that a request leaves in the context that it brings or begins (`trace_context.rs`).
+//! Traces: the spans that a request leaves in the context that it brings or begins (`worker/trace_context.rs`).
 //!
 //! A context is continued whoever sends it: it only names what belongs together. Whether spans are left is believed from
 //! trusted peers; for all others the share in `[traces]` decides by the trace's id. Without `[traces]` nothing of this
@@ -52,7 +52,7 @@ fn name_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
     sampled.then_some(span)
 }
 
-/// Whose word the `traceparent` is.
+/// Whether the sender of `traceparent` is trusted.
 fn peer(exchange: &Exchange) -> Peer {
     if exchange.request.trusted { Peer::Trusted } else { Peer::Stranger }
 }

@@ -10,16 +10,17 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tower::{ServiceBuilder, ServiceExt as _};
 
+use super::h1_io::UpstreamIo;
+use super::h2_io::UpstreamH2Io;
 use super::h2_peer::H2PeerState;
 use super::lease::{Lease, Stream};
 use super::open_connection::Open;
 use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
-use super::upstream_h2_io::UpstreamH2Io;
-use super::upstream_io::UpstreamIo;
-use super::upstream_tls;
+use super::tls;
 use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
+use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::sending::StreamExecutor;
 use crate::route::{Protocol, UpstreamLimits};
 
@@ -27,8 +28,6 @@ use crate::route::{Protocol, UpstreamLimits};
 const FIELD_BYTES: u32 = 32;
 /// What a buffer holds besides a head of the largest size.
 const BESIDES_HEAD_BYTES: usize = 8 * 1024;
-/// Buffers of an HTTP/1.1 connection grow to this.
-const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// An endpoint that takes no streams on a new connection is not asked again before this.
 const FULL_MS: u64 = 1000;
 /// Bytes of a request that one stream may buffer for sending.
@@ -149,7 +148,7 @@ async fn open(
     if multiplexes {
         let spoken = speak_h2(worker, upstream, (socket, open), began).await;
         if spoken.as_ref().is_err_and(|fault| *fault == Fault::TlsAlert) {
-            upstream_tls::note_refusal(worker, (upstream, endpoint));
+            tls::note_refusal(worker, (upstream, endpoint));
         }
         if spoken.as_ref().is_err_and(|fault| *fault == Fault::UpstreamConnections) {
             endpoint.full_until_ms.set(worker.now_ms() + FULL_MS);
@@ -294,7 +293,7 @@ fn not_connected(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &Endpoi
             Fault::ConnectRefused
         }
         ConnectError::TimedOut(ConnectPhase::Tcp) => Fault::ConnectTimeout,
-        ConnectError::Tls(error) => upstream_tls::handshake_failed(worker, upstream, endpoint, error),
-        ConnectError::TimedOut(ConnectPhase::Tls) => upstream_tls::handshake_timed_out(worker, upstream, endpoint),
+        ConnectError::Tls(error) => tls::handshake_failed(worker, upstream, endpoint, error),
+        ConnectError::TimedOut(ConnectPhase::Tls) => tls::handshake_timed_out(worker, upstream, endpoint),
     }
 }

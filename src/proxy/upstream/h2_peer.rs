@@ -1,5 +1,5 @@
 //! What the upstream's side of an HTTP/2 connection says of the connection as a whole: its settings (RFC 9113 §6.5) and that
-//! it leaves (§6.8). `upstream_h2_io.rs` notes it as it is read.
+//! it leaves (§6.8). `h2_io.rs` notes it as it is read.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -57,7 +57,7 @@ impl H2PeerState {
         self.refused.get()
     }
 
-    /// A fact that is waited for has come.
+    /// Sets a flag and wakes the waiter.
     pub(super) fn is_now(&self, fact: &Cell<bool>) {
         fact.set(true);
         if let Some(waker) = self.waiting.take() {

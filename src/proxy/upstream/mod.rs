@@ -2,15 +2,15 @@
 
 pub(super) mod balance;
 pub(super) mod connect;
+mod h1_io;
+mod h2_io;
 pub(super) mod h2_peer;
 pub(super) mod http_version;
 pub(super) mod lease;
 mod open_connection;
 pub(super) mod pool;
 pub(super) mod side;
+pub(super) mod tls;
 mod turns;
 pub(super) mod upgrade_request;
-mod upstream_h2_io;
-mod upstream_io;
-pub(super) mod upstream_tls;
 mod websocket;

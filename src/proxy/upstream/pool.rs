@@ -8,10 +8,10 @@ use std::sync::Arc;
 use hyper::client::conn::{http1, http2};
 use tokio::task::JoinHandle;
 
+use super::h1_io::Hints;
 use super::h2_peer::H2PeerState;
 use super::open_connection::Switched;
 use super::turns::Turns;
-use super::upstream_io::Hints;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::proxy_header::Ends;

@@ -1,4 +1,5 @@
-//! One side of a tunnel: a connection, or a stream of HTTP/2, that speaks something else than HTTP from now on.
+//! [`Side`], one end of a tunnel: a whole connection or a stream of HTTP/2, of the client or of the upstream:
+//! taking it over from a response that switches, reading and writing its bytes.
 
 use std::io;
 use std::pin::Pin;

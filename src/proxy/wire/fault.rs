@@ -1,5 +1,5 @@
 //! What can go wrong with an exchange, and one row for each fault: what the client, the log and the figures get of it.
-//! `error_response.rs` makes the answer out of a row.
+//! `request/error_response.rs` makes the answer out of a row.
 
 use http::StatusCode;
 

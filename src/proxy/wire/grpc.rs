@@ -7,9 +7,12 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::field_map::Fields;
 use crate::telemetry::GrpcStatus;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// A message of our own is cut after this.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -26,9 +29,9 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// The call of a request with this head, that came at `began`.
-    pub(crate) fn new(headers: &HeaderMap, began: Instant) -> Self {
-        let mut lines = headers.get_all("grpc-timeout").iter();
+    /// The call of a request with these fields, that came at `began`.
+    pub(crate) fn new(fields: &impl Fields, began: Instant) -> Self {
+        let mut lines = fields.all(&GRPC_TIMEOUT);
         let timeout = match (lines.next(), lines.next()) {
             (Some(only), None) => timeout(only.as_bytes()),
             (None | Some(_), _) => None,
@@ -71,7 +74,7 @@ fn timeout(value: &[u8]) -> Option<Duration> {
     }
 }
 
-/// Trailers-only: the status travels in the head of a response, which has no body then.
+/// Trailers-only: the status travels in the head of a response without a body.
 pub(crate) fn trailers_only(head: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
     head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     tell(head, status, message);

@@ -1,4 +1,4 @@
-//! Bytes: scanners, frames, fields and faults. All but the byte streams is pure: no I/O, no clock, no randomness.
+//! Bytes: scanners, frames, fields and faults. Pure: no I/O, no clock, no randomness.
 
 pub(super) mod answers;
 mod chunks;
@@ -11,5 +11,3 @@ pub(super) mod header_blocks;
 pub mod proxy_header;
 pub(super) mod raw_query;
 pub mod scan;
-pub(super) mod trailing;
-pub(super) mod vectored;

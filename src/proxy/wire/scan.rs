@@ -54,7 +54,7 @@ fn scan_head(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, 
     let version = request_line(line, bounds)?;
     let fields_start = start + line.len() + 2;
     let mut at = fields_start;
-    let mut fields = Fields::default();
+    let mut fields = FramingFields::default();
     loop {
         let Some(line) = self::line(&bytes[at..])? else {
             let over = bytes.len() - fields_start > bounds.header_bytes;
@@ -150,7 +150,7 @@ fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
 
 /// What the fields say about framing.
 #[derive(Default)]
-struct Fields {
+struct FramingFields {
     count: usize,
     hosts: usize,
     length: Option<u64>,
@@ -158,7 +158,7 @@ struct Fields {
     upgrade: bool,
 }
 
-impl Fields {
+impl FramingFields {
     fn take(&mut self, line: &[u8]) -> Result<(), Refusal> {
         let colon = memchr::memchr(b':', line).ok_or(Refusal::MalformedHead)?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);

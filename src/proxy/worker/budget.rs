@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::share::{self, Share};
 use crate::telemetry::{Refusal, memory_bytes};
 
-/// hyper's read and write buffers of a client's HTTP/1.1 connection grow to this.
+/// hyper's read and write buffers of an HTTP/1.1 connection, on either side, grow to this.
 pub(crate) const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// Streams on one HTTP/2 connection to an upstream, however many more the other side allows; more requests open one
 /// more connection.

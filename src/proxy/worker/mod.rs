@@ -10,6 +10,7 @@ pub(super) mod stalled;
 mod state;
 mod timers;
 pub(super) mod trace_context;
+pub(super) mod trailing;
 mod visitors;
 
 pub(super) use state::Worker;

@@ -1,4 +1,5 @@
-//! Who reads an answer on a stream of HTTP/2: whether it is waited for, since when, and what of it holds a place.
+//! The reader of an HTTP/2 response: stall deadline, request slot, upstream in use. Beside it
+//! [`Slot`], a place among the requests, and [`TunnelSending`], the sending half of a tunnel's stream.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
@@ -19,13 +20,13 @@ pub(super) const fn patience_ms(bytes: u64) -> u64 {
 pub(crate) struct Slot(Cell<bool>);
 
 impl Slot {
-    /// It is taken from now on. Says whether it was free.
+    /// Takes the slot; returns whether it was free.
     #[inline]
     pub(crate) fn take(&self) -> bool {
         !self.0.replace(true)
     }
 
-    /// It is free from now on. Says whether it was taken.
+    /// Frees the slot; returns whether it was taken.
     #[inline]
     pub(crate) fn free(&self) -> bool {
         self.0.replace(false)

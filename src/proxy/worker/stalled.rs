@@ -20,7 +20,7 @@ pub(crate) struct Stalled {
     readers: RefCell<Vec<Rc<Reader>>>,
 }
 
-/// What runs short, or may.
+/// The scarce resource.
 pub(crate) enum Scarce {
     /// Memory, which every stream holds.
     Memory,
@@ -83,7 +83,7 @@ impl Stalled {
         all
     }
 
-    /// Ends the streams that have stalled for longest, where what is scarce is held by them.
+    /// Ends the streams that have stalled longest and hold the scarce resource.
     pub(crate) fn shed(
         &self,
         watchlist: &Watchlist,

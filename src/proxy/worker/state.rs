@@ -1,5 +1,6 @@
 //! A worker's ground state: the clock, meters, limits, timers, buffers and logs of one thread. Every part of the data plane
-//! may use it, so it knows none of them. What the requests of the worker share besides is in the `HttpProxy`.
+//! may use it. It imports no other room of the proxy but `wire`. What the requests of the worker share besides is in the
+//! `HttpProxy`.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
@@ -82,7 +83,7 @@ pub(crate) struct Worker {
     pub(crate) shares: Shares,
     /// Readers that are waited for.
     pub(crate) stalled: Stalled,
-    pub(super) timers: Timers,
+    pub(crate) timers: Timers,
     /// Connections and streams that have become tunnels.
     pub(crate) tunnels: Cell<u64>,
     pub(crate) random: RefCell<fastrand::Rng>,
@@ -105,6 +106,8 @@ pub(crate) struct Worker {
     /// The wall clock, as of the last sweep.
     wall: Cell<(Instant, Duration)>,
     now_ms: Cell<u64>,
+    /// The worker's time at the end of the last sweep.
+    swept_ms: Cell<u64>,
 }
 
 impl Worker {
@@ -141,6 +144,7 @@ impl Worker {
             started: clock.now(),
             wall: Cell::new((clock.now(), clock.wall())),
             now_ms: Cell::new(0),
+            swept_ms: Cell::new(0),
             clock,
         })
     }
@@ -150,8 +154,8 @@ impl Worker {
         self.snapshot.borrow()
     }
 
-    /// Another snapshot is in force from now on.
-    pub(crate) fn adopt(&self, snapshot: Arc<Snapshot>) {
+    /// Sets the snapshot in force. Only `HttpProxy::adopt` calls this, after pools and kills have followed.
+    pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.replace(snapshot);
     }
 
@@ -219,14 +223,21 @@ impl Worker {
         }
     }
 
-    /// Reads the clocks and does what is due. Gives the worker's time.
-    pub(crate) fn sweep(&self) -> u64 {
+    /// Begins a sweep: reads the clocks and returns the worker's time.
+    pub(crate) fn tick(&self) -> u64 {
         let now = self.clock.now();
         self.wall.set((now, self.clock.wall()));
         let now_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
-        let last_ms = self.now_ms.replace(now_ms);
-        self.watchlist.sweep(now_ms);
-        self.timers.sweep(now_ms);
+        self.now_ms.set(now_ms);
+        now_ms
+    }
+
+    /// Ends a sweep: forgets visitors, hands over logs and spans, reports the held bytes. Last, it gives unused pages
+    /// back and reports that the worker is alive.
+    pub(crate) fn finish_sweep(&self) {
+        let (now, _) = self.wall.get();
+        let now_ms = self.now_ms.get();
+        let last_ms = self.swept_ms.replace(now_ms);
         self.visitors.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
         self.span_sender.hand_over(&mut self.spans.borrow_mut());
@@ -237,7 +248,6 @@ impl Worker {
             give_pages_back();
         }
         self.registry.beat(self.index, now);
-        now_ms
     }
 
     /// Whether `ip` is exempt from the limits per client address.

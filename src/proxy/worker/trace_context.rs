@@ -6,6 +6,7 @@ use std::time::Instant;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::proxy::wire::field_map::Fields;
 use crate::proxy::wire::fields::Peer;
 use crate::route::{TraceExport, UpstreamId};
 
@@ -48,9 +49,9 @@ pub(crate) struct Attempt {
 
 impl TraceContext {
     /// Continues the trace that the fields name, or begins one.
-    pub(crate) fn new(headers: &HeaderMap, random: &mut fastrand::Rng) -> Self {
-        let parent = Parent::read(headers);
-        let state = parent.map_or_else(String::new, |_| state(headers));
+    pub(crate) fn new(fields: &impl Fields, random: &mut fastrand::Rng) -> Self {
+        let parent = Parent::read(fields);
+        let state = parent.map_or_else(String::new, |_| state(fields));
         let id = parent.map_or_else(|| random.u128(1..), |parent| parent.trace);
         let span = random.u64(1..);
         Self { id, span, parent, state: state.into(), sampled: None, attempts: Vec::new() }
@@ -99,16 +100,16 @@ impl TraceContext {
 }
 
 /// `tracestate`, which may stand in several lines.
-fn state(headers: &HeaderMap) -> String {
-    let lines: Vec<&str> = headers.get_all(TRACESTATE).iter().filter_map(|line| line.to_str().ok()).collect();
+fn state(fields: &impl Fields) -> String {
+    let lines: Vec<&str> = fields.all(&TRACESTATE).filter_map(|line| line.to_str().ok()).collect();
     let joined = lines.join(",");
     if joined.len() <= STATE_BYTES_MAX { joined } else { String::new() }
 }
 
 impl Parent {
     /// Reads the one `traceparent`: version, trace, span, flags. A later version may have more to say behind these.
-    fn read(headers: &HeaderMap) -> Option<Self> {
-        let mut lines = headers.get_all(TRACEPARENT).iter();
+    fn read(fields: &impl Fields) -> Option<Self> {
+        let mut lines = fields.all(&TRACEPARENT);
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let text = line.to_str().ok()?;
         let mut parts = text.split('-');

@@ -14,13 +14,12 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::{Socket, is_refusal};
+use crate::net::{Socket, is_refusal, write_merged};
 use crate::proxy::downstream::early::{Early, is_wanted};
 use crate::proxy::wire::answers::{Answers, Expected};
 use crate::proxy::wire::raw_query::RawLine;
-use crate::proxy::wire::trailing::Trailing;
-use crate::proxy::wire::vectored::write_merged;
 use crate::proxy::worker::Worker;
+use crate::proxy::worker::trailing::Trailing;
 
 /// Fields of an informational head.
 const FIELDS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! Writes of several slices: few bytes leave in one piece, many as they are.
+//! Vectored writes: small ones are merged into one buffer.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite as _;
 
-use crate::net::Socket;
+use super::socket::Socket;
 
 /// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
 const MERGED_BYTES_MAX: usize = 4096;

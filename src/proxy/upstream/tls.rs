@@ -1,4 +1,4 @@
-//! TLS with upstreams: failures, counted and logged.
+//! TLS with upstreams: counts and logs failed handshakes.
 
 use std::io;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::proxy::worker::Worker;
 use crate::telemetry::{News, TlsFailure};
 use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown};
 
-/// Counts and logs that a handshake has failed.
+/// Counts and logs a failed handshake.
 pub(super) fn handshake_failed(
     worker: &Worker,
     upstream: &Rc<UpstreamPool>,
@@ -29,7 +29,7 @@ pub(super) fn handshake_failed(
     fault
 }
 
-/// Counts and logs that a handshake has taken too long.
+/// Counts and logs a handshake timeout.
 pub(super) fn handshake_timed_out(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool) -> Fault {
     let (who, within) = (who(endpoint), upstream.upstream.connect_timeout);
     let cause = format!("{who} did not finish the TLS handshake within {within:?} (`connect_timeout`)");
@@ -37,7 +37,7 @@ pub(super) fn handshake_timed_out(worker: &Worker, upstream: &Rc<UpstreamPool>, 
     Fault::TlsTimeout
 }
 
-/// Counts and logs that the upstream has refused us after the handshake (see [`crate::net::is_refusal`]).
+/// Counts and logs an alert that the upstream sent after the handshake (see [`crate::net::is_refusal`]).
 pub(crate) fn note_refusal(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool)) {
     let cause = handshake(upstream, &who(endpoint)).refused_after();
     note(worker, (upstream, endpoint), (TlsFailure::Alert, cause));

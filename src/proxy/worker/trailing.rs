@@ -11,8 +11,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::io::AsyncWrite as _;
 
-use super::vectored::write_merged;
-use crate::net::Socket;
+use crate::net::{Socket, write_merged};
 
 /// The end of a chunked body without trailers (RFC 9112 §7.1).
 const END: &[u8] = b"0\r\n\r\n";
