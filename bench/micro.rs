@@ -230,7 +230,9 @@ fn scrape(c: &mut Criterion) {
         };
         group.bench_function(name, |b| b.iter(|| expose(black_box(facts()), None)));
         let pusher = FigurePusher::new(Arc::new(ControlRecorder::default()));
-        group.bench_function(format!("{name}, to a recorder"), |b| b.iter(|| pusher.push(black_box(facts()))));
+        group.bench_function(format!("{name}, to a recorder"), |b| {
+            b.iter(|| pusher.begin().figures(black_box(facts())));
+        });
     }
     group.finish();
 }

@@ -17,7 +17,7 @@ use crate::control::{
     self, Cause, Event, FilesEvent, Ledger, ProcessEvent, Rejection, Settings, SystemResolver, WorkerParts,
 };
 use crate::proxy::{self, Visitors, WorkerSetup};
-use crate::telemetry::{ControlRecorder, Screen};
+use crate::telemetry::Screen;
 
 pub use crate::control::{Notify, Outcome, Resolve, Signals, StartError, Stopped, Succession};
 pub use crate::telemetry::exposition::SharedRecorder;
@@ -51,8 +51,8 @@ pub struct Options {
     /// Where standard output is shown, for the access log.
     pub screen: Screen,
     /// A recorder of the embedding program, beside the proxy's own `/metrics`: it gets every figure but those of the
-    /// process, at the start, every 5 s and at the end. Counters and gauges are exact, histograms by the upper bounds of
-    /// their buckets.
+    /// process, at the start, every 5 s and at the end. Counters are incremented by what they have gained, gauges
+    /// are set, durations are recorded at the upper bounds of their buckets.
     pub recorder: Option<SharedRecorder>,
 }
 
@@ -277,11 +277,8 @@ fn run(settings: Settings, spawn: &Spawn, ready: &Ready) -> Stopped {
             return Stopped::AtOnce;
         }
     };
-    let counting = Arc::new(ControlRecorder::default());
-    // Tasks of this runtime run on this thread, and count with it.
-    let _counting_here = counting.record_here();
     let stopped = runtime.block_on(async {
-        match start(settings, spawn, Arc::clone(&counting)).await {
+        match start(settings, spawn).await {
             Ok((controller, told, threads)) => {
                 // Nobody waits when the caller's thread has ended.
                 let _ = ready.send(Ok(told));
@@ -303,13 +300,9 @@ fn run(settings: Settings, spawn: &Spawn, ready: &Ready) -> Stopped {
 type Told = (mpsc::Sender<Event>, Arc<Ledger>);
 type Threads = Arc<Vec<JoinHandle<()>>>;
 
-async fn start(
-    settings: Settings,
-    spawn: &Spawn,
-    counting: Arc<ControlRecorder>,
-) -> Result<(control::Controller, Told, Threads), StartError> {
+async fn start(settings: Settings, spawn: &Spawn) -> Result<(control::Controller, Told, Threads), StartError> {
     let workers = settings.workers;
-    let started = control::start(settings, counting).await?;
+    let started = control::start(settings).await?;
     let threads: std::io::Result<Vec<_>> = (0..workers).map(|index| spawn(started.worker(index))).collect();
     let threads = Arc::new(threads.map_err(|error| StartError::Io("a worker's thread", error))?);
     let told = (started.events(), started.ledger());

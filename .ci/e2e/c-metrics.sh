@@ -22,6 +22,9 @@ eventually "every request is counted once" 40 requests
 curl -sS "http://127.0.0.1:$admin_port/metrics" >"$scratch/metrics"
 said=$(promtool check metrics <"$scratch/metrics" 2>&1) || fail "promtool: $said"
 equal "promtool finds nothing" "" "$said"
+# Families that this proxy has no series of.
+said=$(promtool check metrics <"$here/../../src/telemetry/exposition/golden.txt" 2>&1) || fail "promtool: $said"
+equal "promtool finds nothing in the golden scrape" "" "$said"
 equal "the first generation" 1 "$(metric pointsman_config_generation)"
 equal "the first load went well" 1 "$(metric pointsman_config_last_reload_success)"
 equal "healthz" 200 "$(status "http://127.0.0.1:$admin_port/healthz")"

@@ -149,7 +149,7 @@ impl Ledger {
 
     /// Notes the result of a lookup, logs it where it is news, and returns whether the addresses changed.
     pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
-        telemetry::control::looked_up(name, answered);
+        telemetry::control::looked_up(&self.recorder, name, answered);
         let news = self.pages().names.entry(name.to_owned()).or_default().note(answered);
         let error = answered.as_ref().err().map_or("", String::as_str);
         match news {
@@ -211,10 +211,10 @@ impl Ledger {
         }
         let mut pages = self.pages();
         if last.cause != Cause::Start {
-            telemetry::control::reloaded(last.outcome.label());
+            telemetry::control::reloaded(&self.recorder, last.outcome.label());
         }
         if matches!(last.outcome, Outcome::Applied { .. }) {
-            telemetry::control::applied(last.at);
+            telemetry::control::applied(&self.recorder, last.at);
             pages.applied_at = last.at;
             pages.changed = Some(last.clone()).filter(|last| last.cause != Cause::Start);
         }

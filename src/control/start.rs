@@ -29,7 +29,7 @@ use crate::route::{Generation, Rules};
 use crate::shadow_compare::{Judge, TrialSender};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::exposition::{FigurePusher, SharedRecorder};
-use crate::telemetry::{self, ControlRecorder, LogSender, LogWriter, Registry, Screen, SpanSender, TraceExporter};
+use crate::telemetry::{self, LogSender, LogWriter, Registry, Screen, SpanSender, TraceExporter};
 use crate::tls::LastGood;
 
 /// The first generation.
@@ -167,15 +167,14 @@ fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
     started.map(Arc::new)
 }
 
-/// Starts: reads, resolves, binds, publishes generation 1. What it counts ends in `counting`, which the caller has made
-/// the recorder of this thread.
+/// Starts: reads, resolves, binds, publishes generation 1.
 ///
 /// # Errors
 /// When the file does not hold, an address cannot be bound, or the system refuses something.
-pub async fn start(settings: Settings, counting: Arc<ControlRecorder>) -> Result<Started, StartError> {
+pub async fn start(settings: Settings) -> Result<Started, StartError> {
     let Settings { load, file, resolver, clock, workers, mut succession, notify, screen, recorder, .. } = settings;
     let began = clock.now();
-    telemetry::control::begin();
+    let counting = telemetry::control::begin();
     let reading = read(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
     let loaded = reading.result?;
     let rules = Arc::new(loaded.rules);
@@ -199,7 +198,7 @@ pub async fn start(settings: Settings, counting: Arc<ControlRecorder>) -> Result
         now: clock.wall(),
     };
     let store = SnapshotStore::new(carry::snapshot(None, parts));
-    let counts = Counts { registry, spans: traces.counts(), recorder: counting };
+    let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(counting) };
     let ledger = Arc::new(Ledger::new(clock, counts, store.follow(), judge(clock)?));
     let admin = Admin::new(Arc::clone(&ledger), sender.clone());
     let prepared = prepare(&admin, &ledger, &mut succession.inherited, unbound)?;

@@ -1,12 +1,12 @@
-//! What the control plane counts, named: a function for each thing that happens, which counts it through the facade. They
-//! reach the recorder of the thread that calls them, which is the control plane's own.
+//! What the control plane counts, named: a function for each thing that happens, which counts it in the control plane's
+//! recorder, through the facade. The caller passes the recorder, so that a count does not depend on the thread.
 
 #![expect(clippy::disallowed_macros, reason = "this file names the metrics of the control plane")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use metrics::{Key, Label, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Key, Label, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 
 use super::recorder::ControlRecorder;
 use crate::drain::Phase;
@@ -18,21 +18,21 @@ pub(super) const LOOKUPS: &str = "pointsman_dns_resolutions_total";
 pub(super) const HAND_OVERS_FAILED: &str = "pointsman_hand_overs_failed_total";
 pub(super) const WORKER_STALLS: &str = "pointsman_worker_stalls_total";
 pub(super) const DRAIN_PHASE: &str = "pointsman_drain_phase";
-/// Described where the lines are added that workers drop; here are those that the sink does not take.
+/// Workers count the lines that they drop (`exposition/edge.rs`). Counted here: lines that the sink did not take.
 pub(super) const LOG_LINES_DROPPED: &str = "pointsman_access_log_dropped_total";
 
 /// The phases in the order of their names, which are the label's values.
 const PHASES: [(Phase, &str); 4] =
     [(Phase::Draining, "draining"), (Phase::Forced, "forced"), (Phase::Lame, "lame"), (Phase::Running, "running")];
 
-/// What a reload came to; the label of `pointsman_config_reloads_total`.
+/// The outcome of a reload. The label of `pointsman_config_reloads_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadLabel {
     /// The files say what they said.
     Unchanged,
-    /// The new rules hold.
+    /// The new rules are in use.
     Applied,
-    /// The files do not hold.
+    /// The files were rejected.
     Rejected,
 }
 
@@ -60,42 +60,51 @@ pub struct Lookups {
     pub failed: u64,
 }
 
-/// Describes the metrics of the control plane, and makes those known that are there from the start.
-pub fn begin() {
-    describe_counter!(RELOADS, "Reloads by outcome.");
-    for label in ReloadLabel::ALL {
-        counter!(RELOADS, "outcome" => label.name()).increment(0);
-    }
-    describe_gauge!(LAST_RELOAD_SUCCESS, "Whether the files hold: 1, or 0 when refused.");
-    gauge!(LAST_RELOAD_SUCCESS).set(1.0);
-    describe_gauge!(LAST_RELOAD_AT, "When the configuration in use was applied.");
-    gauge!(LAST_RELOAD_AT).set(0.0);
-    describe_counter!(LOOKUPS, "Lookups of names by outcome.");
-    describe_counter!(HAND_OVERS_FAILED, "Hand-overs after which this process served on.");
-    counter!(HAND_OVERS_FAILED).increment(0);
-    describe_counter!(WORKER_STALLS, "How often a worker was found not to run for seconds.");
-    counter!(WORKER_STALLS).increment(0);
-    log_lines_lost(0);
-    describe_gauge!(DRAIN_PHASE, "How far a stop has come: 1 for the phase that it is in.");
-    phase(Phase::Running);
+/// A recorder with the metrics of the control plane described. Registers the series that exist from the start.
+#[must_use]
+pub fn begin() -> ControlRecorder {
+    let recorder = ControlRecorder::default();
+    with_local_recorder(&recorder, || {
+        describe_counter!(RELOADS, "Reloads by outcome.");
+        for label in ReloadLabel::ALL {
+            counter!(RELOADS, "outcome" => label.name()).increment(0);
+        }
+        describe_gauge!(LAST_RELOAD_SUCCESS, "Whether the files hold: 1, or 0 when refused.");
+        gauge!(LAST_RELOAD_SUCCESS).set(1.0);
+        describe_gauge!(LAST_RELOAD_AT, "When the configuration in use was applied.");
+        gauge!(LAST_RELOAD_AT).set(0.0);
+        describe_counter!(LOOKUPS, "Lookups of names by outcome.");
+        describe_counter!(HAND_OVERS_FAILED, "Hand-overs after which this process served on.");
+        counter!(HAND_OVERS_FAILED).increment(0);
+        describe_counter!(WORKER_STALLS, "How often a worker was found not to run for seconds.");
+        counter!(WORKER_STALLS).increment(0);
+        log_lines_lost(&recorder, 0);
+        describe_gauge!(DRAIN_PHASE, "How far a stop has come: 1 for the phase that it is in.");
+        phase(&recorder, Phase::Running);
+    });
+    recorder
 }
 
 /// The files were read again.
-pub fn reloaded(label: ReloadLabel) {
-    counter!(RELOADS, "outcome" => label.name()).increment(1);
-    gauge!(LAST_RELOAD_SUCCESS).set(if label == ReloadLabel::Rejected { 0.0 } else { 1.0 });
+pub fn reloaded(recorder: &ControlRecorder, label: ReloadLabel) {
+    with_local_recorder(recorder, || {
+        counter!(RELOADS, "outcome" => label.name()).increment(1);
+        gauge!(LAST_RELOAD_SUCCESS).set(if label == ReloadLabel::Rejected { 0.0 } else { 1.0 });
+    });
 }
 
 /// A configuration is in use, since then by the wall clock.
-pub fn applied(at: Duration) {
-    gauge!(LAST_RELOAD_AT).set(at);
+pub fn applied(recorder: &ControlRecorder, at: Duration) {
+    with_local_recorder(recorder, || gauge!(LAST_RELOAD_AT).set(at));
 }
 
 /// A name was looked up.
-pub fn looked_up<A, E>(name: &str, answered: &Result<A, E>) {
+pub fn looked_up<A, E>(recorder: &ControlRecorder, name: &str, answered: &Result<A, E>) {
     let (failed, succeeded) = (u64::from(answered.is_err()), u64::from(answered.is_ok()));
-    counter!(LOOKUPS, "name" => name.to_owned(), "outcome" => "failed").increment(failed);
-    counter!(LOOKUPS, "name" => name.to_owned(), "outcome" => "succeeded").increment(succeeded);
+    with_local_recorder(recorder, || {
+        counter!(LOOKUPS, "name" => name.to_owned(), "outcome" => "failed").increment(failed);
+        counter!(LOOKUPS, "name" => name.to_owned(), "outcome" => "succeeded").increment(succeeded);
+    });
 }
 
 /// How often a name was looked up.
@@ -108,31 +117,33 @@ pub fn lookups(recorder: &ControlRecorder, name: &str) -> Lookups {
     Lookups { succeeded: count("succeeded"), failed: count("failed") }
 }
 
-/// No other names are looked up any more.
+/// Drops the series of names that are no longer looked up.
 pub fn keep_names(recorder: &ControlRecorder, wanted: &BTreeSet<String>) {
     recorder.retain(LOOKUPS, |key| key.labels().all(|label| label.key() != "name" || wanted.contains(label.value())));
 }
 
 /// A hand-over failed.
-pub fn hand_over_failed() {
-    counter!(HAND_OVERS_FAILED).increment(1);
+pub fn hand_over_failed(recorder: &ControlRecorder) {
+    with_local_recorder(recorder, || counter!(HAND_OVERS_FAILED).increment(1));
 }
 
 /// A worker was found stuck.
-pub fn worker_stalled() {
-    counter!(WORKER_STALLS).increment(1);
+pub fn worker_stalled(recorder: &ControlRecorder) {
+    with_local_recorder(recorder, || counter!(WORKER_STALLS).increment(1));
 }
 
 /// So many lines of the access log were not taken by the sink since the start.
-pub fn log_lines_lost(lines: u64) {
-    counter!(LOG_LINES_DROPPED, "cause" => "sink").absolute(lines);
+pub fn log_lines_lost(recorder: &ControlRecorder, lines: u64) {
+    with_local_recorder(recorder, || counter!(LOG_LINES_DROPPED, "cause" => "sink").absolute(lines));
 }
 
 /// How far a stop has come.
-pub fn phase(now: Phase) {
-    for (phase, name) in PHASES {
-        gauge!(DRAIN_PHASE, "phase" => name).set(if phase == now { 1.0 } else { 0.0 });
-    }
+pub fn phase(recorder: &ControlRecorder, now: Phase) {
+    with_local_recorder(recorder, || {
+        for (phase, name) in PHASES {
+            gauge!(DRAIN_PHASE, "phase" => name).set(if phase == now { 1.0 } else { 0.0 });
+        }
+    });
 }
 
 #[cfg(test)]
@@ -142,9 +153,8 @@ mod tests {
     #[test]
     fn names_that_are_wanted_no_more_are_forgotten() {
         let recorder = ControlRecorder::default();
-        let _here = recorder.record_here();
         for (name, answered) in [("a.test", Ok(())), ("a.test", Err(())), ("b.test", Ok(())), ("b.test", Ok(()))] {
-            looked_up(name, &answered);
+            looked_up(&recorder, name, &answered);
         }
         assert_eq!(lookups(&recorder, "a.test"), Lookups { succeeded: 1, failed: 1 });
         keep_names(&recorder, &["b.test".to_owned()].into());

@@ -1,9 +1,9 @@
-//! Families of figures, as metrics have them: a name, a kind, a help text and series with labels. What walks over them
-//! hands them to a [`FamilySink`], which writes them as text or passes them on to a recorder.
+//! Families of figures, as metrics have them: a name, a kind, a help text and series with labels. Code that lists
+//! families passes them to a [`FamilySink`], which writes them as text or passes them on to a recorder.
 
 use metrics::{Key, KeyName};
 
-use super::Histogram;
+use super::{Counter, Histogram};
 
 /// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +72,15 @@ impl FoldedHistogram {
     }
 }
 
-/// What a series of the control plane's recorder stands at.
+/// The value of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum CountedValue {
     Figure(Figure),
     Durations(FoldedHistogram),
 }
+
+/// A family of counters that meters of one kind have: its name, its help text, and where a meter has the count.
+pub(super) type CounterFamily<M> = (&'static str, &'static str, fn(&M) -> &Counter);
 
 /// Takes families, one after the other. A family without a series is left out.
 pub(super) trait FamilySink {

@@ -1,8 +1,8 @@
-//! The recorder of the control plane: what it counts through the facade (`metrics`) ends here. It is a value: the control
-//! thread sets it for itself, so that several proxies in one process, such as tests, do not see each other.
+//! Receives what the control plane counts through `metrics`. The recorder is a value that each count is passed with, so
+//! that several proxies in one process, such as tests, do not see each other.
 //!
 //! Counters and gauges are exact. Histograms are of durations in seconds, in the buckets of [`Histogram`], with the sum in
-//! whole microseconds. A series is there from its first registration on, also while it is 0, until [`ControlRecorder::retain`]
+//! whole microseconds. A series exists from its first registration on, also while it is 0, until [`ControlRecorder::retain`]
 //! drops it.
 
 use std::collections::HashMap;
@@ -14,22 +14,22 @@ use metrics::{Counter, CounterFn as _, Gauge, HistogramFn, Key, KeyName, Metadat
 use super::Histogram;
 use super::family::{CountedValue, Figure, FoldedHistogram, MetricKind};
 
-/// Takes what the control plane counts.
+/// The recorder of the control plane.
 #[derive(Debug, Default)]
 pub struct ControlRecorder {
-    books: Mutex<Books>,
+    families: Mutex<RecordedFamilies>,
 }
 
 #[derive(Debug, Default)]
-struct Books {
-    /// In the order of their first mention.
-    families: Vec<Family>,
+struct RecordedFamilies {
+    /// In order of registration.
+    all: Vec<RecordedFamily>,
     /// The number of the next series.
     next: u64,
 }
 
 #[derive(Debug)]
-struct Family {
+struct RecordedFamily {
     name: KeyName,
     kind: MetricKind,
     help: SharedString,
@@ -126,28 +126,22 @@ impl CountedFamilies {
 }
 
 impl ControlRecorder {
-    /// Makes it the recorder of this thread for as long as the guard lives. Threads that this one starts do not have it.
-    #[must_use]
-    pub fn record_here(&self) -> metrics::LocalRecorderGuard<'_> {
-        metrics::set_default_local_recorder(self)
-    }
-
     /// What it has counted.
     #[must_use]
     pub fn read(&self) -> CountedFamilies {
-        let family = |family: &Family| {
+        let family = |family: &RecordedFamily| {
             let mut series: Vec<_> = family.series.iter().collect();
             series.sort_by_key(|(_, one)| one.number);
             let series = series.into_iter().map(|(key, one)| (key.clone(), one.handle.value())).collect();
             CountedFamily { name: family.name.clone(), kind: family.kind, help: family.help.clone(), series }
         };
-        CountedFamilies(self.books().families.iter().map(family).collect())
+        CountedFamilies(self.families().all.iter().map(family).collect())
     }
 
-    /// What the counter of this key stands at; 0 where there is none.
+    /// The value of this counter, 0 if it does not exist.
     pub(super) fn count(&self, key: &Key) -> u64 {
-        let books = self.books();
-        let family = books.families.iter().find(|family| family.name.as_str() == key.name());
+        let families = self.families();
+        let family = families.all.iter().find(|family| family.name.as_str() == key.name());
         match family.and_then(|family| family.series.get(key)).map(|series| &series.handle) {
             Some(Handle::Counter(count)) => count.load(Relaxed),
             Some(Handle::Gauge(_) | Handle::Histogram(_)) | None => 0,
@@ -156,44 +150,44 @@ impl ControlRecorder {
 
     /// Drops the series of a family that are not wanted any more.
     pub(super) fn retain(&self, family: &str, wanted: impl Fn(&Key) -> bool) {
-        let mut books = self.books();
-        let family = books.families.iter_mut().filter(|one| one.name.as_str() == family);
+        let mut families = self.families();
+        let family = families.all.iter_mut().filter(|one| one.name.as_str() == family);
         family.for_each(|family| family.series.retain(|key, _| wanted(key)));
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn families(&self) -> MutexGuard<'_, RecordedFamilies> {
+        self.families.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn describe(&self, name: &KeyName, kind: MetricKind, help: SharedString) {
-        self.books().family(name, kind).help = help;
+        self.families().family(name, kind).help = help;
     }
 
-    /// The handle of a series; the caller sees by it whether the family is of this kind.
+    /// The handle of a series. Its variant differs from `kind` if the family was registered with another kind.
     fn handle(&self, key: &Key, kind: MetricKind) -> Handle {
-        let mut books = self.books();
-        let number = books.next;
-        let family = books.family(&key.name_shared(), kind);
+        let mut families = self.families();
+        let number = families.next;
+        let family = families.family(&key.name_shared(), kind);
         if let Some(series) = family.series.get(key) {
             return series.handle.clone();
         }
         let handle = Handle::new(family.kind);
         family.series.insert(key.to_retained(), Series { number, handle: handle.clone() });
-        books.next += 1;
+        families.next += 1;
         handle
     }
 }
 
-impl Books {
-    /// The family of this name, which keeps the kind that it was first mentioned with.
-    fn family(&mut self, name: &KeyName, kind: MetricKind) -> &mut Family {
-        let known = self.families.iter().position(|family| family.name == *name);
+impl RecordedFamilies {
+    /// The family of this name, which keeps the kind that it was registered with.
+    fn family(&mut self, name: &KeyName, kind: MetricKind) -> &mut RecordedFamily {
+        let known = self.all.iter().position(|family| family.name == *name);
         let at = known.unwrap_or_else(|| {
             let (name, help) = (name.to_retained(), SharedString::const_str(""));
-            self.families.push(Family { name, kind, help, series: HashMap::new() });
-            self.families.len() - 1
+            self.all.push(RecordedFamily { name, kind, help, series: HashMap::new() });
+            self.all.len() - 1
         });
-        &mut self.families[at]
+        &mut self.all[at]
     }
 }
 
@@ -235,7 +229,7 @@ impl Recorder for ControlRecorder {
 #[cfg(test)]
 #[expect(clippy::disallowed_macros, reason = "what is tested here is what the macros reach")]
 mod tests {
-    use metrics::{counter, describe_counter, gauge, histogram};
+    use metrics::{counter, describe_counter, gauge, histogram, set_default_local_recorder};
     use proptest::prelude::*;
 
     use super::*;
@@ -253,7 +247,7 @@ mod tests {
     #[test]
     fn what_is_counted_is_read_in_the_order_of_its_registration() {
         let recorder = ControlRecorder::default();
-        let here = recorder.record_here();
+        let here = set_default_local_recorder(&recorder);
         describe_counter!("b_total", "Of b.");
         counter!("b_total", "x" => "z").increment(2);
         counter!("b_total", "x" => "a".to_owned()).increment(0);
@@ -274,7 +268,7 @@ mod tests {
         let one = |n: u64| {
             std::thread::spawn(move || {
                 let recorder = ControlRecorder::default();
-                let _here = recorder.record_here();
+                let _here = set_default_local_recorder(&recorder);
                 (0..n).for_each(|_| counter!("a_total").increment(1));
                 recorder.count(&Key::from_static_name("a_total"))
             })
@@ -285,7 +279,7 @@ mod tests {
     #[test]
     fn dropped_series_are_gone_and_begin_anew() {
         let recorder = ControlRecorder::default();
-        let _here = recorder.record_here();
+        let _here = set_default_local_recorder(&recorder);
         for name in ["a", "b"] {
             counter!("x_total", "name" => name).increment(1);
             counter!("y_total", "name" => name).increment(1);
@@ -300,7 +294,7 @@ mod tests {
     #[test]
     fn a_family_keeps_its_kind() {
         let recorder = ControlRecorder::default();
-        let _here = recorder.record_here();
+        let _here = set_default_local_recorder(&recorder);
         counter!("a_total").increment(1);
         gauge!("a_total").set(9.0);
         histogram!("a_total").record(9.0);
@@ -313,7 +307,7 @@ mod tests {
             all in prop::collection::vec(0_u64..40_000_000, 0..50)
         ) {
             let (recorder, ours) = (ControlRecorder::default(), Histogram::default());
-            let _here = recorder.record_here();
+            let _here = set_default_local_recorder(&recorder);
             let theirs = histogram!("a_seconds");
             for us in &all {
                 let took = std::time::Duration::from_micros(*us);

@@ -308,7 +308,7 @@ fn pages_in_a_browser_cannot_reach_it() {
 fn many_pages_at_once_are_all_answered() {
     let Scene { proxy, _upstreams } = scene(1);
     std::thread::scope(|scope| {
-        for at in 0..24 {
+        for at in 0..3 * 16 {
             let path = ["/metrics", "/status", "/shadow"][at % 3];
             let proxy = &proxy;
             scope.spawn(move || assert_eq!(ask(proxy, "GET", path, "").status, 200, "{path}"));
@@ -317,4 +317,25 @@ fn many_pages_at_once_are_all_answered() {
             assert_eq!(ask(&proxy, "GET", path, "").status, 200, "{path} among them");
         }
     });
+}
+
+#[test]
+fn a_burst_of_requests_for_a_page_is_answered_or_refused_at_once() {
+    let Scene { proxy, _upstreams } = scene(1);
+    let mut clients: Vec<_> = (0..48).map(|_| Raw::connect(proxy.admin())).collect();
+    for client in &mut clients {
+        client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(ask(&proxy, "GET", path, "").status, 200, "{path} among them");
+    }
+    for client in &mut clients {
+        let answer = client.read_response_to("GET");
+        match answer.status {
+            200 => {}
+            503 => assert_eq!(answer.text(), "too many requests for this page at once; try again\n"),
+            other => panic!("answered with {other}"),
+        }
+    }
+    assert_eq!(ask(&proxy, "GET", "/metrics", "").status, 200, "after them");
 }

@@ -119,12 +119,12 @@ const LATE_BODIES: [(&str, &str); 5] = [
 const HEAD_BYTES_MAX: usize = 8_192 + 100 * 4_096;
 const FIELDS_MAX: usize = 64;
 
-/// Answers in the order in which they first came, each with the requests that it came to.
+/// Each answer with the requests that got it.
 #[derive(Default)]
 struct Answers {
     all: Vec<(String, Vec<String>)>,
     masks: Vec<(Regex, &'static str)>,
-    /// Heads, without their method, with an answer that is not always of the same length.
+    /// Heads whose answer varies in length, without their method.
     varying: BTreeSet<String>,
 }
 
@@ -135,10 +135,13 @@ impl Answers {
         let masks = [
             (dir, "DIR"),
             (format!("(Pointsman |\"version\": \"){version}"), "${1}VERSION"),
-            (r"(?s)# HELP .*\n".to_owned(), "METRICS\n"),
+            // Of the metrics, the families remain. Which of them tell of the process depends on the system.
+            (r"(?m)^(?:# HELP|# TYPE process_|pointsman_|process_).*\n".to_owned(), ""),
             (r"\b127\.0\.0\.1:\d+".to_owned(), "ADDRESS"),
             (r"\d{4}-\d\d-\d\dT[\d:.]+Z".to_owned(), "TIME"),
             (r#"("hash": ")[^"]+"#.to_owned(), "${1}HASH"),
+            // A part of the machine's memory.
+            (r#"("held_bytes_max": )\d+"#.to_owned(), "${1}N"),
             (r#"("(?:pid|uptime_s|took_ms)": )\d+"#.to_owned(), "${1}N"),
         ];
         let masks = masks.into_iter().map(|(pattern, with)| (Regex::new(&pattern).unwrap(), with)).collect();

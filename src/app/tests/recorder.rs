@@ -14,44 +14,44 @@ use crate::app::{SharedRecorder, Stopped};
 use crate::route::Reason;
 use crate::telemetry::{Fallback, ReasonLabel, StatusClass};
 
-/// What a recorder was given, by series: `name{label=value,…}`.
+/// A recorder that keeps the values of series in a map: `name{label=value,…}`.
 #[derive(Clone, Debug, Default)]
-struct Given(Arc<Mutex<BTreeMap<String, f64>>>);
+struct MapRecorder(Arc<Mutex<BTreeMap<String, f64>>>);
 
-impl Given {
+impl MapRecorder {
     fn at(&self, series: &str) -> Option<f64> {
         self.0.lock().expect("whole").get(series).copied()
     }
 
-    fn series(&self, key: &Key) -> One {
+    fn series(&self, key: &Key) -> MapHandle {
         let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        One { series: format!("{}{{{}}}", key.name(), labels.join(",")), given: self.clone() }
+        MapHandle { series: format!("{}{{{}}}", key.name(), labels.join(",")), recorder: self.clone() }
     }
 }
 
-/// A handle for one of the series.
-struct One {
+/// A handle of one of the series.
+struct MapHandle {
     series: String,
-    given: Given,
+    recorder: MapRecorder,
 }
 
-impl One {
+impl MapHandle {
     fn change(&self, series: &str, change: impl FnOnce(&mut f64)) {
-        change(self.given.0.lock().expect("whole").entry(series.to_owned()).or_default());
+        change(self.recorder.0.lock().expect("whole").entry(series.to_owned()).or_default());
     }
 }
 
-impl CounterFn for One {
+impl CounterFn for MapHandle {
     fn increment(&self, value: u64) {
-        panic!("{} is set and not incremented by {value}", self.series);
+        self.change(&self.series, |now| *now += f64::from(u32::try_from(value).expect("small")));
     }
 
     fn absolute(&self, value: u64) {
-        self.change(&self.series, |now| *now = f64::from(u32::try_from(value).expect("small")));
+        panic!("{} is incremented and not set to {value}", self.series);
     }
 }
 
-impl GaugeFn for One {
+impl GaugeFn for MapHandle {
     fn increment(&self, value: f64) {
         panic!("{} is set and not incremented by {value}", self.series);
     }
@@ -65,13 +65,13 @@ impl GaugeFn for One {
     }
 }
 
-impl HistogramFn for One {
+impl HistogramFn for MapHandle {
     fn record(&self, value: f64) {
         self.change(&format!("{} {value}", self.series), |count| *count += 1.0);
     }
 }
 
-impl Recorder for Given {
+impl Recorder for MapRecorder {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -93,7 +93,7 @@ impl Recorder for Given {
 
 #[test]
 fn a_recorder_of_the_embedding_program_gets_every_figure() {
-    let given = Given::default();
+    let given = MapRecorder::default();
     let folder = Folder::new(&file(5));
     let mut options = folder.options();
     options.recorder = Some(Arc::new(given.clone()));

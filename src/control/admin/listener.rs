@@ -185,8 +185,8 @@ async fn serve(stream: TcpStream, peer: IpAddr, router: Router) {
     let _ = tokio::time::timeout(LIFE_MAX, connection).await;
 }
 
-/// Leaves the length of a body to hyper, which writes it after the fields that it adds. An answer to HEAD has no body to
-/// read the length off.
+/// Leaves the length of a body to hyper, which writes it after the fields that it adds. An answer to HEAD
+/// keeps the field: hyper has no body to measure.
 fn unframed(mut response: Response) -> Response {
     if !response.body().is_end_stream() {
         response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -8,6 +8,7 @@ mod explain;
 mod format;
 mod listener;
 mod origin;
+mod page;
 mod push;
 mod router;
 mod scrape;

@@ -2,41 +2,32 @@
 //! to an unknown path list the same table.
 //!
 //! Which limit applies to what: a connection's head and life are bounded where it is accepted (`listener.rs`). A page
-//! that is worked out has [`PAGE_TIMEOUT`] and [`PAGES_AT_ONCE`]; a request that waits for its turn ends with its
-//! connection. `/reload` waits for the files to be read, however long that takes, and ends at the latest with its
-//! connection. The other calls answer at once and never wait for a page.
+//! that is worked out has the bounds of `page.rs`; a request that waits for its turn ends with its connection. `/reload`
+//! waits for the files to be read, however long that takes, and ends at the latest with its connection. The other calls
+//! answer at once and never wait for a page. No call reads a body.
 
 use std::any::Any;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::error_handling::HandleErrorLayer;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::handler::Handler;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
-use axum::{BoxError, Router, middleware};
+use axum::{Router, middleware};
 use http::{Method, StatusCode, header};
 use tokio::sync::mpsc;
 use tower::ServiceBuilder;
-use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::answer::{NO_STORE, NOSNIFF, text};
 use super::calls::{self, AdminState};
 use super::origin;
+use super::page::PageBounds;
 use crate::control::event::Event;
 use crate::control::ledger::Ledger;
-
-/// Requests for one page that are worked out at once; more wait.
-const PAGES_AT_ONCE: usize = 4;
-/// To work a page out; the wait for its turn is not counted.
-const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
-/// The largest body that a handler gets.
-const BODY_MAX: usize = 1024 * 1024;
 
 /// One call: a row of the table.
 struct AdminCall {
@@ -90,20 +81,7 @@ fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, bound: SocketAdd
             .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
             .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(DefaultBodyLimit::max(BODY_MAX))
             .layer(middleware::from_fn_with_state(bound, origin::refuse_foreign)),
-    )
-}
-
-/// Bounds a call that takes long. The calls of another path have places of their own.
-fn bounded<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>, timeout: Duration) -> MethodRouter<S> {
-    route.route_layer(
-        ServiceBuilder::new()
-            .layer(HandleErrorLayer::new(async |_: BoxError| {
-                text(StatusCode::SERVICE_UNAVAILABLE, "this page could not be written in time")
-            }))
-            .timeout(timeout)
-            .layer(GlobalConcurrencyLimitLayer::new(PAGES_AT_ONCE)),
     )
 }
 
@@ -118,30 +96,19 @@ impl AdminCall {
 
     /// A long answer, for which the ledger is all that is needed.
     fn page(path: &'static str, help: &'static str, work: fn(&Ledger) -> Response) -> Self {
-        let handler = async move |State(state): State<AdminState>| beside(move || work(&state.ledger)).await;
-        let route = bounded(only(path, Method::GET).get(handler), PAGE_TIMEOUT);
-        Self { path, method: Method::GET, help, route }
+        let bounds = PageBounds::new(path);
+        let handler = async move |State(state): State<AdminState>| bounds.answer(move || work(&state.ledger)).await;
+        Self::get(path, help, handler)
     }
 }
 
-/// A path without a handler: it refuses every method that none is added for, in words of ours.
+/// Answers 405 to a method without a handler, with our text and `Allow`.
 fn only(path: &'static str, method: Method) -> MethodRouter<AdminState> {
     any(async move || calls::other_method(path, &method))
 }
 
-/// Works out a long answer on a thread beside the control plane's, which has reloads, probes and signals to see to.
-async fn beside(work: impl FnOnce() -> Response + Send + 'static) -> Response {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping"),
-        },
-    }
-}
-
 /// The answer to a request whose handler has panicked.
-#[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]
+#[expect(clippy::needless_pass_by_value, reason = "the layer passes it by value")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let said = panic.downcast_ref::<String>().map(String::as_str);
     let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
@@ -163,11 +130,10 @@ mod tests {
     use std::io::{Read, Seek};
     use std::net::Ipv4Addr;
 
-    use axum::body::{Body, Bytes, to_bytes};
+    use axum::body::{Body, to_bytes};
     use axum::extract::Request;
-    use axum::routing::{get, post};
+    use axum::routing::get;
     use http::HeaderMap;
-    use tokio::sync::Semaphore;
     use tower::ServiceExt;
 
     use super::*;
@@ -211,14 +177,15 @@ mod tests {
         let mut log = tempfile::tempfile().expect("a file");
         let writer = Arc::new(log.try_clone().expect("a second handle"));
         let _logging = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish());
-        let thread = async || beside(|| panic!("out of paper")).await;
+        let page = PageBounds::new("/page");
+        let page = async move || page.answer(|| panic!("out of paper")).await;
         let router = around(
             Router::new()
                 .route("/panic", get(async || -> Response { panic!("out of ink") }))
-                .route("/thread", bounded(get(thread), PAGE_TIMEOUT))
+                .route("/page", get(page))
                 .route("/fine", get(async || text(StatusCode::OK, "fine"))),
         );
-        for path in ["/panic", "/thread"] {
+        for path in ["/panic", "/page"] {
             let failed = get_of(router.clone(), path).await;
             assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
             assert_eq!(failed.body, "this page could not be written; see the log\n");
@@ -231,60 +198,5 @@ mod tests {
         for said in ["panic: out of ink", "panic: out of paper"] {
             assert_eq!(logged.matches(said).count(), 1, "{said}: {logged}");
         }
-    }
-
-    #[tokio::test]
-    async fn pages_wait_for_their_turn_and_nothing_else_waits_for_them() {
-        let (entered, mut entries) = mpsc::unbounded_channel();
-        let gate = Arc::new(Semaphore::new(0));
-        let opens = Arc::clone(&gate);
-        let page = async move || {
-            entered.send(()).expect("the test waits");
-            let _turn = opens.acquire().await.expect("it is never closed");
-            text(StatusCode::OK, "page")
-        };
-        let router = around(
-            Router::new()
-                .route("/page", bounded(get(page.clone()), PAGE_TIMEOUT))
-                .route("/other", bounded(get(page), PAGE_TIMEOUT))
-                .route("/healthz", get(async || text(StatusCode::OK, "ok"))),
-        );
-        let ask = |path| tokio::spawn(get_of(router.clone(), path));
-        let mut asked: Vec<_> = (0..PAGES_AT_ONCE + 2).map(|_| ask("/page")).collect();
-        for _ in 0..PAGES_AT_ONCE {
-            entries.recv().await.expect("a page is begun");
-        }
-        assert_eq!(get_of(router.clone(), "/healthz").await.status, StatusCode::OK, "while all pages are taken");
-        asked.push(ask("/other"));
-        entries.recv().await.expect("another page has places of its own");
-        assert!(entries.try_recv().is_err(), "two requests wait for their turn");
-        gate.add_permits(asked.len());
-        for one in asked {
-            assert_eq!(one.await.expect("no panic").status, StatusCode::OK, "every request is answered in the end");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_page_that_takes_too_long_is_given_up() {
-        let never = async || -> Response { std::future::pending().await };
-        let router = around(Router::new().route("/page", bounded(get(never), Duration::from_millis(1))));
-        let late = get_of(router, "/page").await;
-        assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(late.body, "this page could not be written in time\n");
-        has_fields_of_every_answer(&late);
-    }
-
-    #[tokio::test]
-    async fn a_handler_gets_no_body_that_is_too_large() {
-        let router = around(Router::new().route("/act", post(async |body: Bytes| body.len().to_string())));
-        let send = |length: usize| {
-            let request = request(Method::POST, "/act").body(Body::from(vec![b'x'; length])).expect("a request");
-            answered(router.clone(), request)
-        };
-        let taken = send(BODY_MAX).await;
-        assert_eq!((taken.status, taken.body), (StatusCode::OK, BODY_MAX.to_string()));
-        let refused = send(BODY_MAX + 1).await;
-        assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
-        has_fields_of_every_answer(&refused);
     }
 }

@@ -1,4 +1,4 @@
-//! What the control plane has counted, with its generation and the spans among it.
+//! What the control plane has counted, with the generation and span counts.
 
 use super::scrape::Scrape;
 use crate::telemetry::control::{

@@ -3,11 +3,9 @@
 use super::counted::pass_on;
 use super::scrape::Scrape;
 use crate::telemetry::control::{LOG_LINES_DROPPED, WORKER_STALLS};
-use crate::telemetry::family::{FamilySink, MetricKind};
+use crate::telemetry::family::{CounterFamily, FamilySink, MetricKind};
 use crate::telemetry::meter::sum;
-use crate::telemetry::{Counter, Refusal, WorkerMeter};
-
-type Counters = (&'static str, &'static str, fn(&WorkerMeter) -> &Counter);
+use crate::telemetry::{Refusal, WorkerMeter};
 
 pub(super) fn expose(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
     out.family("pointsman_connections", MetricKind::Gauge, "Open connections of clients.");
@@ -27,7 +25,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
     );
     let held: i64 = worker.used().map(|meter| meter.held_bytes.value()).sum();
     out.sample(&[], held.max(0));
-    let counters: [Counters; 7] = [
+    let counters: [CounterFamily<WorkerMeter>; 7] = [
         ("pointsman_connections_accepted_total", "Connections accepted.", |m| &m.accepted),
         ("pointsman_connections_closed_total", "Connections closed.", |m| &m.closed),
         ("pointsman_connections_forced_total", "Connections cut at a drain's deadline.", |m| &m.forced),

@@ -17,7 +17,7 @@ mod upstreams;
 mod variants;
 
 pub use expose::{CONTENT_TYPE, expose};
-pub use push::{FigurePusher, SharedRecorder};
+pub use push::{FigurePusher, Push, SharedRecorder};
 pub use scrape::{Certificate, Findings, Scrape, Share, Shares, Upstream, Weighted};
 
 #[cfg(test)]

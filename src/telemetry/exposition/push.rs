@@ -1,14 +1,18 @@
 //! Figures for a recorder of the embedding program: every family but those of the process is passed on through the
-//! facade, again and again.
+//! facade, periodically.
 //!
-//! Counters are set (`absolute`), gauges too. The facade takes no histogram that is in buckets already, so that what a
-//! bucket has gained since the last time is recorded at its upper bound, and what is longer than the last bound at that.
-//! Counts are exact; sums are too large by up to the width of a bucket for each duration, and too small for those that are
-//! longer than the last bound. The facade cannot say that a series is gone: the recorder decides how long it keeps one that
-//! is not set any more.
+//! Counters are incremented by what they have gained since the last push, gauges are set. The facade takes no histogram
+//! that is in buckets already, so that each push records a bucket's increase at the bucket's upper bound; longer values at
+//! the last bound. Sums are too large by up to the width of a bucket for each duration, and too small for those that are
+//! longer than the last bound.
+//!
+//! A series begins anew when its route or upstream is removed and added again. A push recognises it by its absence from
+//! the push before, or by a value below the pushed one. A series that is replaced between two pushes and has grown beyond
+//! the pushed value is not recognised: its first counts, up to that value, are missing at the recorder. The facade cannot
+//! say that a series is gone: the recorder decides how long it keeps one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString};
@@ -24,20 +28,25 @@ pub type SharedRecorder = Arc<dyn Recorder + Send + Sync>;
 /// Passes figures on to a recorder of the embedding program.
 pub struct FigurePusher {
     recorder: SharedRecorder,
-    pushed: Mutex<HashMap<Key, PushedHistogram>>,
+    pushed: Mutex<PushedSeries>,
 }
 
-/// What of a histogram's series has been passed on.
-struct PushedHistogram {
-    counts: [u64; Histogram::BOUNDS_US.len() + 1],
-    round: Round,
+/// What has been pushed of each counter and each histogram.
+#[derive(Default)]
+struct PushedSeries {
+    /// The number of the latest push.
+    push: u64,
+    counters: HashMap<Key, Pushed<u64>>,
+    histograms: HashMap<Key, Pushed<BucketCounts>>,
 }
 
-/// Whether a series was there when figures were last passed on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Round {
-    This,
-    Before,
+type BucketCounts = [u64; Histogram::BOUNDS_US.len() + 1];
+
+/// What has been pushed of one series.
+struct Pushed<T> {
+    value: T,
+    /// The number of the push that last contained the series.
+    seen_in: u64,
 }
 
 impl FigurePusher {
@@ -47,23 +56,33 @@ impl FigurePusher {
         Self { recorder, pushed: Mutex::default() }
     }
 
-    /// Passes all figures on as they are now, on the thread that calls it and for as long as the recorder takes.
-    pub fn push(&self, scrape: Scrape<'_>) {
+    /// Begins a push, after the one in progress. Figures are gathered between this call and [`Push::figures`], so that a
+    /// push never follows one with newer figures.
+    pub fn begin(&self) -> Push<'_> {
         let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
-        pushed.values_mut().for_each(|one| one.round = Round::Before);
+        pushed.push += 1;
         let head = FamilyHead { name: KeyName::from_const_str(""), kind: MetricKind::Gauge };
-        families(&mut Pushing { recorder: &*self.recorder, head, pushed: &mut pushed }, scrape);
-        pushed.retain(|_, one| one.round == Round::This);
+        Push { recorder: &*self.recorder, head, pushed }
     }
 }
 
 const METADATA: Metadata<'static> = Metadata::new("pointsman", Level::INFO, None);
 
-/// Figures on their way.
-struct Pushing<'a> {
+/// A push in progress.
+pub struct Push<'a> {
     recorder: &'a dyn Recorder,
     head: FamilyHead,
-    pushed: &'a mut HashMap<Key, PushedHistogram>,
+    pushed: MutexGuard<'a, PushedSeries>,
+}
+
+impl Push<'_> {
+    /// Passes all figures on, on the thread that calls it and for as long as the recorder takes.
+    pub fn figures(mut self, scrape: Scrape<'_>) {
+        families(&mut self, scrape);
+        let PushedSeries { push, counters, histograms } = &mut *self.pushed;
+        counters.retain(|_, one| one.seen_in == *push);
+        histograms.retain(|_, one| one.seen_in == *push);
+    }
 }
 
 /// The family that is passed on.
@@ -72,7 +91,7 @@ struct FamilyHead {
     kind: MetricKind,
 }
 
-impl FamilySink for Pushing<'_> {
+impl FamilySink for Push<'_> {
     fn family(&mut self, name: impl Into<KeyName>, kind: MetricKind, help: &str) {
         let name = name.into();
         let help = SharedString::from_owned(help.to_owned());
@@ -100,40 +119,54 @@ impl FamilySink for Pushing<'_> {
     }
 }
 
-impl Pushing<'_> {
+impl Push<'_> {
     fn key(&self, labels: &[(&'static str, &str)]) -> Key {
         let label = |(name, value): &(&'static str, &str)| Label::new(*name, (*value).to_owned());
         Key::from_parts(self.head.name.clone(), labels.iter().map(label).collect::<Vec<_>>())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge of the facade is a float")]
-    fn figure(&self, key: &Key, figure: Figure) {
+    fn figure(&mut self, key: &Key, figure: Figure) {
         match figure {
             Figure::Count(count) if self.head.kind == MetricKind::Counter => {
-                self.recorder.register_counter(key, &METADATA).absolute(count);
+                self.count(key, count);
             }
             Figure::Count(level) => self.recorder.register_gauge(key, &METADATA).set(level as f64),
             Figure::Level(level) => self.recorder.register_gauge(key, &METADATA).set(level),
         }
     }
 
+    fn count(&mut self, key: &Key, count: u64) {
+        let counter = self.recorder.register_counter(key, &METADATA);
+        let before = self.pushed.counters.get(key).map_or(0, |pushed| pushed.value);
+        // Less than before: the series has begun anew.
+        counter.increment(count.checked_sub(before).unwrap_or(count));
+        let seen_in = self.pushed.push;
+        note(&mut self.pushed.counters, key, Pushed { value: count, seen_in });
+    }
+
     fn durations(&mut self, key: &Key, folded: &FoldedHistogram) {
         let histogram = self.recorder.register_histogram(key, &METADATA);
-        let counts = self.pushed.get(key).map_or([0; Histogram::BOUNDS_US.len() + 1], |pushed| pushed.counts);
-        // Less than before: the series was gone in between, and has begun anew.
-        let anew = folded.counts.iter().zip(counts).any(|(now, before)| *now < before);
+        let before = self.pushed.histograms.get(key).map_or([0; Histogram::BOUNDS_US.len() + 1], |pushed| pushed.value);
+        // Less than before: the series has begun anew.
+        let anew = folded.counts.iter().zip(before).any(|(now, before)| *now < before);
         for (at, now) in folded.counts.iter().enumerate() {
-            let gained = if anew { *now } else { *now - counts[at] };
+            let gained = if anew { *now } else { *now - before[at] };
             if gained > 0 {
                 let bound_us = Histogram::BOUNDS_US[at.min(Histogram::BOUNDS_US.len() - 1)];
                 let gained = usize::try_from(gained).unwrap_or(usize::MAX);
                 histogram.record_many(Duration::from_micros(bound_us), gained);
             }
         }
-        let pushed = PushedHistogram { counts: folded.counts, round: Round::This };
-        match self.pushed.get_mut(key) {
-            Some(known) => *known = pushed,
-            None => drop(self.pushed.insert(key.clone(), pushed)),
-        }
+        let seen_in = self.pushed.push;
+        note(&mut self.pushed.histograms, key, Pushed { value: folded.counts, seen_in });
+    }
+}
+
+/// Notes what has been pushed of a series. Copies the key of a new series only.
+fn note<T>(all: &mut HashMap<Key, Pushed<T>>, key: &Key, pushed: Pushed<T>) {
+    match all.get_mut(key) {
+        Some(known) => *known = pushed,
+        None => drop(all.insert(key.clone(), pushed)),
     }
 }

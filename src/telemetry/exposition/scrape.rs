@@ -1,4 +1,4 @@
-//! What a scrape is made of: the facts that the families are walked over.
+//! The data that families are built from.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub struct Scrape<'a> {
     pub certificates: Vec<Certificate>,
     /// The generation in use.
     pub generation: u64,
-    /// Spans by what became of them.
+    /// Spans by outcome.
     pub spans: [(&'static str, u64); 3],
     /// What the control plane has counted.
     pub counted: CountedFamilies,

@@ -5,7 +5,7 @@ use crate::telemetry::family::{FamilySink, FoldedHistogram, MetricKind};
 use crate::telemetry::{ShadowDrop, ShadowFigures, ShadowSeries, ShadowUncompared, StatusClass};
 
 /// Families of one figure: name, kind, help, and the figure.
-type Family = (&'static str, MetricKind, &'static str, fn(&ShadowFigures) -> u64);
+type ShadowFamily = (&'static str, MetricKind, &'static str, fn(&ShadowFigures) -> u64);
 
 pub(super) fn expose(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
     scrape.shadows.retain(|(series, _)| series.meters.used().next().is_some());
@@ -14,7 +14,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
     // One reading for all families, so that they add up.
     let figures: Vec<ShadowFigures> = shadows.iter().map(|(series, _)| series.read()).collect();
     let read = || shadows.iter().map(|(series, _)| *series).zip(&figures);
-    let families: [Family; 3] = [
+    let families: [ShadowFamily; 3] = [
         ("pointsman_shadow_sampled_total", MetricKind::Counter, "Requests within the share of a shadow.", |f| {
             f.sampled
         }),

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use metrics::{Key, Label};
 
 use super::counted::pass_on;
 use super::text::Text;
@@ -36,19 +39,17 @@ fn certificate() -> Certificate {
 
 /// What the control plane has counted.
 fn counted() -> CountedFamilies {
-    let recorder = ControlRecorder::default();
-    let _here = recorder.record_here();
-    control::begin();
-    control::reloaded(ReloadLabel::Unchanged);
-    (0..6).for_each(|_| control::reloaded(ReloadLabel::Applied));
-    control::applied(Duration::from_millis(1_763_693_797_042));
+    let recorder = control::begin();
+    control::reloaded(&recorder, ReloadLabel::Unchanged);
+    (0..6).for_each(|_| control::reloaded(&recorder, ReloadLabel::Applied));
+    control::applied(&recorder, Duration::from_millis(1_763_693_797_042));
     for answered in [Err(()), Ok(()), Ok(()), Ok(())] {
-        control::looked_up("v1.internal", &answered);
+        control::looked_up(&recorder, "v1.internal", &answered);
     }
-    control::phase(Phase::Running);
-    control::log_lines_lost(4);
-    control::hand_over_failed();
-    (0..2).for_each(|_| control::worker_stalled());
+    control::phase(&recorder, Phase::Running);
+    control::log_lines_lost(&recorder, 4);
+    control::hand_over_failed(&recorder);
+    (0..2).for_each(|_| control::worker_stalled(&recorder));
     recorder.read()
 }
 
@@ -212,8 +213,8 @@ fn another_recorder_gets_what_a_scrape_tells() {
     let recorder = Arc::new(ControlRecorder::default());
     let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
     // A second time, nothing more has happened.
-    facts(|scrape| pusher.push(scrape));
-    facts(|scrape| pusher.push(scrape));
+    facts(|scrape| pusher.begin().figures(scrape));
+    facts(|scrape| pusher.begin().figures(scrape));
     let mut text = Text::default();
     recorder.read().into_rest().into_iter().for_each(|family| pass_on(&mut text, Some(family)));
     assert_eq!(exact_lines(&text.into_string()), exact_lines(&scrape()));
@@ -226,7 +227,7 @@ fn durations_are_passed_on_as_they_come_and_anew_when_a_series_was_gone() {
     let registry = Registry::new(1);
     let push = |upstreams: &[&UpstreamSeries]| {
         let upstreams = upstreams.iter().map(|series| Upstream { series, endpoints: 1 }).collect();
-        pusher.push(Scrape { upstreams, ..nothing(&registry) });
+        pusher.begin().figures(Scrape { upstreams, ..nothing(&registry) });
         let family = recorder.read().take("pointsman_upstream_latency_seconds").expect("a family");
         let durations = |value: &CountedValue| match value {
             CountedValue::Durations(folded) => (folded.counts[4], folded.counts[17], folded.sum_us),
@@ -251,6 +252,58 @@ fn durations_are_passed_on_as_they_come_and_anew_when_a_series_was_gone() {
     let next = UpstreamSeries::new("v1", 1);
     record(&next, 1);
     assert_eq!(push(&[&next]), Some((4, 0, 21_000)), "without one");
+}
+
+#[test]
+fn counters_are_passed_on_as_they_grow_and_anew_when_a_series_was_gone() {
+    // `absolute` of its counters takes the larger value, as that of other recorders.
+    let recorder = Arc::new(ControlRecorder::default());
+    let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
+    let registry = Registry::new(1);
+    let push = |upstreams: &[&UpstreamSeries]| {
+        let upstreams = upstreams.iter().map(|series| Upstream { series, endpoints: 1 }).collect();
+        pusher.begin().figures(Scrape { upstreams, ..nothing(&registry) });
+        recorder.count(&Key::from_parts("pointsman_upstream_connects_total", vec![Label::new("upstream", "v1")]))
+    };
+    let connected = |count| {
+        let series = UpstreamSeries::new("v1", 1);
+        series.meters.of(0).connects.add(count);
+        series
+    };
+    let series = connected(5);
+    assert_eq!(push(&[&series]), 5);
+    assert_eq!(push(&[&series]), 5);
+    series.meters.of(0).connects.add(2);
+    assert_eq!(push(&[&series]), 7);
+    assert_eq!(push(&[]), 7, "the recorder keeps what it has");
+    let series = connected(9);
+    assert_eq!(push(&[&series]), 16, "after a pause");
+    assert_eq!(push(&[&connected(1)]), 17, "without one");
+    let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
+    pusher
+        .begin()
+        .figures(Scrape { upstreams: vec![Upstream { series: &series, endpoints: 1 }], ..nothing(&registry) });
+    assert_eq!(push(&[]), 26, "another proxy counts on top");
+}
+
+#[test]
+fn a_push_never_follows_one_with_newer_figures() {
+    let recorder = Arc::new(ControlRecorder::default());
+    let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
+    let (registry, generations) = (Registry::new(1), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let push = pusher.begin();
+                    let generation = generations.fetch_add(1, Relaxed) + 1;
+                    push.figures(Scrape { generation, ..nothing(&registry) });
+                }
+            });
+        }
+    });
+    let generation = recorder.read().take("pointsman_config_generation").expect("a family").series;
+    assert_eq!(generation.first().map(|(_, value)| *value), Some(CountedValue::Figure(100.0.into())));
 }
 
 /// A scrape of nothing.

@@ -1,11 +1,10 @@
 //! The metrics of upstreams.
 
 use super::scrape::Scrape;
-use crate::telemetry::family::{FamilySink, FoldedHistogram, MetricKind};
+use crate::telemetry::family::{CounterFamily, FamilySink, FoldedHistogram, MetricKind};
 use crate::telemetry::meter::sum;
-use crate::telemetry::{Counter, StatusClass, TlsFailure, UpstreamMeter};
+use crate::telemetry::{StatusClass, TlsFailure, UpstreamMeter};
 
-type Counters = (&'static str, &'static str, fn(&UpstreamMeter) -> &Counter);
 type Gauges = (&'static str, &'static str, fn(&UpstreamMeter) -> i64);
 
 pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
@@ -36,7 +35,7 @@ fn attempts(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
             }
         }
     }
-    let counters: [Counters; 5] = [
+    let counters: [CounterFamily<UpstreamMeter>; 5] = [
         ("pointsman_upstream_connects_total", "Connections opened.", |m| &m.connects),
         ("pointsman_upstream_tls_handshakes_total", "TLS handshakes that succeeded.", |m| &m.tls_handshakes),
         ("pointsman_upstream_connect_failures_total", "Connections that were not opened in time.", |m| {

@@ -1,11 +1,10 @@
 //! The metrics of routes and their variants.
 
 use super::scrape::Scrape;
-use crate::telemetry::family::{FamilySink, FoldedHistogram, MetricKind};
-use crate::telemetry::meter::{Counter, Histogram, sum};
+use crate::telemetry::family::{CounterFamily, FamilySink, FoldedHistogram, MetricKind};
+use crate::telemetry::meter::{Histogram, sum};
 use crate::telemetry::{GrpcStatus, Labels, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
-type Counters = (&'static str, &'static str, fn(&VariantMeter) -> &Counter);
 type Histograms = (&'static str, &'static str, fn(&VariantMeter) -> &Histogram);
 
 pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
@@ -34,7 +33,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
             out.histogram(&labels, &FoldedHistogram::of(one.series.meters.used().map(of)));
         }
     }
-    let counters: [Counters; 4] = [
+    let counters: [CounterFamily<VariantMeter>; 4] = [
         ("pointsman_request_body_bytes_total", "Bytes of request bodies, and of what upgrades carry.", |m| {
             &m.request_bytes
         }),
