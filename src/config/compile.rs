@@ -10,13 +10,13 @@ use super::tables::golden::{Golden, TEST};
 use super::tables::identity::IDENTITY;
 use super::tables::kill::{KILL, Splits};
 use super::tables::listener::{ACCESS_LOG, LISTENER, Listeners, STATE};
-use super::tables::names::{Headed, Names};
 use super::tables::route::ROUTE;
+use super::tables::route_context::{Headed, Names};
 use super::tables::segment::SEGMENT;
 use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
-    admin, dns, golden, grpc, identity, kill, listener, route, segment, shadow, shadowed, traces, upstream,
+    admin, dns, golden, grpc, hidden_routes, identity, kill, listener, route, segment, shadow, traces, upstream,
 };
 use super::toml::context::Context;
 use super::toml::diagnostic::Finding;
@@ -129,7 +129,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     // In the memory that they are in: without errors, none is missing.
     let routes = routes.into_iter().collect::<Option<Vec<Route>>>()?;
     conflicts(context, &routes, &route_names);
-    shadowed::warn(context, &routes, &route_names);
+    hidden_routes::warn(context, &routes, &route_names);
     grpc::warn_of_http1(context, &routes, (&upstreams, &upstream_names), &route_names);
     shadow::warn_of_loops(context, &routes, (&upstreams, &upstream_names), &listeners);
     if context.errors() > 0 {

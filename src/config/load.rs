@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compile::{self, Compiled, FILE};
+use super::read;
+use super::read::ReadError;
 use super::tables::golden::Golden;
 use super::toml::context::{Context, Ended, Env};
 use super::toml::diagnostic::{Diagnostics, Finding};
 use super::toml::document::Document;
-use super::toml::read;
-use super::toml::read::ReadError;
 use super::toml::reader::Reader;
 use super::toml::source::{Source, Span};
 use super::toml::text::Text;
@@ -36,7 +36,7 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// All that the result depends on: files, directories of globs, lists of tenants.
     pub watched: Vec<PathBuf>,
-    /// XXH3-128 over all inputs in order, in hex.
+    /// tables::certificate_pairs::H3-128 over all inputs in order, in hex.
     pub hash: String,
     /// The `[[test]]` tables.
     pub goldens: Vec<Golden>,

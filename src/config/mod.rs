@@ -8,6 +8,7 @@ mod golden_run;
 #[cfg(test)]
 mod hostile_tests;
 mod load;
+mod read;
 mod schema;
 mod tables;
 #[cfg(test)]

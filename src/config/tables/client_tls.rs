@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::config::read;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
-use crate::config::toml::read;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
 use crate::config::toml::spec::{Form, Key, Spec, optional, required};

@@ -5,7 +5,7 @@ use http::Method;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
-use crate::config::toml::paths::is_plain_path;
+use crate::config::toml::path_pattern::is_plain_path;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::registry::Registry;
 use crate::config::toml::spec::{Form, Spec, optional, required};

@@ -1,6 +1,6 @@
 //! `[identity]`: who the caller is, and from whom that is believed.
 
-use super::unread::warn_uncertified;
+use super::identity_warnings::warn_uncertified;
 use super::witnesses::{GEO, JWT};
 use super::{predicate, witnesses};
 use crate::config::toml::context::Context;

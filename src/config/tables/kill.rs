@@ -1,6 +1,6 @@
 //! `[kill]`: the veto. The routes and variants that it names are marked in the state of their splits.
 
-use super::{tenants, unread};
+use super::{identity_warnings, tenants};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -64,7 +64,7 @@ pub(in crate::config) fn kill(
     warn_of_idle_weights(context, reader, &splits);
     let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
     if let Some(item) = &listed {
-        unread::warn_unread(context, "tenant", (item.span(), "this kills nothing"));
+        identity_warnings::warn_unread(context, "tenant", (item.span(), "this kills nothing"));
     }
     let tenants = listed.and_then(|item| tenants::list(context, &item));
     let close_streams = value::timeout(context, reader, "close_streams", None);

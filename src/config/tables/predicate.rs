@@ -1,6 +1,6 @@
 //! Predicates as segments, targets and matches write them: all keys must hold, a list is OR, `not = {…}` negates.
 
-use super::{tenants, unread};
+use super::{identity_warnings, tenants};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::{Item, Named};
@@ -79,7 +79,7 @@ pub(super) const CLIENT_CERT: Spec = Spec {
 /// Reads `client_cert`.
 fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let Some(item) = reader.get("client_cert") else { return Vec::new() };
-    unread::warn_uncertified(context, (item.span(), "this never holds"));
+    identity_warnings::warn_uncertified(context, (item.span(), "this never holds"));
     let Some(reader) = item.table(context, &CLIENT_CERT) else { return Vec::new() };
     let (mut all, mut named) = (Vec::new(), false);
     for field in CertField::ALL {
@@ -102,11 +102,11 @@ fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predica
 pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let mut all = Vec::new();
     if let Some(item) = reader.get("tenant") {
-        unread::warn_unread(context, "tenant", (item.span(), "this never holds"));
+        identity_warnings::warn_unread(context, "tenant", (item.span(), "this never holds"));
         all.extend(tenants::list(context, &item).map(Predicate::Tenant));
     }
     if let Some(item) = reader.get("user") {
-        unread::warn_unread(context, "user", (item.span(), "this never holds"));
+        identity_warnings::warn_unread(context, "user", (item.span(), "this never holds"));
         all.extend(tenants::list(context, &item).map(Predicate::User));
     }
     if let Some(item) = reader.get("cidr") {

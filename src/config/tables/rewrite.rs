@@ -9,7 +9,7 @@ use crate::config::toml::reader::Reader;
 use crate::config::toml::spec::{Form, Spec, optional};
 use crate::config::toml::suggest::did_you_mean;
 use crate::config::toml::text::Text;
-use crate::config::toml::{grammar, paths, value};
+use crate::config::toml::{grammar, path_pattern, value};
 use crate::route::{EncodedSlash, PathError, Rewrite, needless_escape, normal_path};
 
 /// `[route.rewrite]`.
@@ -32,14 +32,14 @@ pub(in crate::config) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>)
     let (pattern, to) = (reader.text(context, "regex"), reader.text(context, "to"));
     let host = reader.text(context, "host");
     reader.finish(context);
-    if let Some(text) = prefix.as_ref().filter(|text| !paths::is_plain_path(text)) {
-        let normal = normal_path(text, EncodedSlash::Keep).ok().filter(|normal| paths::is_plain_path(normal));
+    if let Some(text) = prefix.as_ref().filter(|text| !path_pattern::is_plain_path(text)) {
+        let normal = normal_path(text, EncodedSlash::Keep).ok().filter(|normal| path_pattern::is_plain_path(normal));
         let (message, help) = match normal {
             Some(normal) => {
                 let help = format!("paths are forwarded in their normal form: `{normal}`");
                 (format!("`{}` is not a path", &**text), help)
             }
-            None if text.starts_with('/') && !text.contains('*') => paths::not_plain(text, (text, "")),
+            None if text.starts_with('/') && !text.contains('*') => path_pattern::not_plain(text, (text, "")),
             None => (format!("`{}` is not a path", &**text), "a prefix begins with `/` and has no `*`".to_owned()),
         };
         context.report(Finding::error("bad-path", text.span, message).help(help));

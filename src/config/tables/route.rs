@@ -3,13 +3,13 @@
 use super::action::{HEADERS, REDIRECT, RESPOND};
 use super::grpc::GRPC;
 use super::listener::Listeners;
-use super::names::{Headed, Names, place};
 use super::predicate::NAMED;
 use super::rewrite::REWRITE;
+use super::route_context::{Headed, Names, place};
 use super::shadow::SHADOW;
 use super::target::TARGET;
 use super::variant::{CANARY, VARIANT};
-use super::{action, grpc, path, predicate, variant};
+use super::{action, grpc, match_path, predicate, variant};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -56,7 +56,7 @@ const MATCH: Spec = Spec {
         optional("host", Form::OneOrMore(&Form::Text), "`shop.example.com`, or `*.example.com` for all below it."),
         optional(
             "path",
-            Form::OneOrMore(&Form::Either(&[Form::Pattern("^/|\\$\\{"), Form::Table(&path::PATH)])),
+            Form::OneOrMore(&Form::Either(&[Form::Pattern("^/|\\$\\{"), Form::Table(&match_path::PATH)])),
             "`/x` is exact, `/x/*` is /x and all below it by path element, or a regex for the whole path.",
         ),
         optional("methods", Form::OneOrMore(&Form::Pattern("^[A-Z]+$|\\$\\{")), "Methods, in upper case."),
@@ -134,7 +134,7 @@ fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32, listen
     }
     if let Some(item) = reader.get("path") {
         let items = item.not_empty(context);
-        matches.paths = each(context, &items, path::path);
+        matches.paths = each(context, &items, match_path::path);
     }
     if let Some(item) = reader.get("methods") {
         let items = item.not_empty(context);

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::action::EDITS;
 use super::compare::COMPARE;
-use super::names::{Names, place};
+use super::route_context::{Names, place};
 use super::{action, compare, rewrite, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;

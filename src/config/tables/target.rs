@@ -1,8 +1,8 @@
 //! `[[route.target]]`: who gets which variant, before weights are looked at.
 
-use super::names::{Names, place};
 use super::predicate;
 use super::predicate::{LISTED, NAMED};
+use super::route_context::{Names, place};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;

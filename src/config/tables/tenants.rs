@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::read;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
-use crate::config::toml::read;
 use crate::config::toml::source::{Source, Span, offset};
 use crate::config::toml::spec::{Form, Spec, required};
 use crate::config::toml::text::Text;

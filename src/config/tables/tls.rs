@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::certificate_pairs::{self, Pair, Pem};
 use crate::clock::Clock;
+use crate::config::read;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
-use crate::config::toml::pairs::{Pair, Pem};
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
 use crate::config::toml::spec::{Form, Spec, default, optional, required};
 use crate::config::toml::text::Text;
-use crate::config::toml::{pairs, read};
 use crate::route::{ClientAuth, TlsSpec, TlsVersion};
 use crate::tls::{self, Authority, Certificate, Flaw, InUse, Served, Server, Stale};
 
@@ -118,7 +118,7 @@ fn directory(context: &mut Context<'_>, text: &Text<'_>, all: &mut Vec<Served>) 
     let path = beside(context, text);
     context.watch(&path);
     let in_use = context.last_good.found_in(&path);
-    let found = match pairs::of(&path, &in_use) {
+    let found = match certificate_pairs::of(&path, &in_use) {
         Ok(found) => found,
         Err(error) if !in_use.is_empty() => {
             let why = format!("cannot be read: {}", read::ReadError::System(error));

@@ -1,8 +1,8 @@
 //! A route's variants and their weights: `stable`, `canary`, `[[route.variant]]`.
 
-use super::names::{Headed, Names};
+use super::route_context::{Headed, Names};
 use super::shadow::{Around, Sticks};
-use super::{shadow, target, unread};
+use super::{identity_warnings, shadow, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -186,7 +186,8 @@ fn warn_of_no_key(
         keys.join(" or a ")
     );
     let finding = Finding::warning("no-sticky-key", reader.place("sticky"), message);
-    context.report(finding.help(format!("{}; or add `client_ip` to `sticky`", unread::how_to_read(keys[0]))));
+    context
+        .report(finding.help(format!("{}; or add `client_ip` to `sticky`", identity_warnings::how_to_read(keys[0]))));
 }
 
 fn upstream(context: &mut Context<'_>, text: &Text<'_>, names: &mut Names<'_, '_>) -> Option<UpstreamId> {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::read;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::spec::{DURATION, Form, Spec, default, optional, required};
 use crate::config::toml::text::Text;
-use crate::config::toml::{read, value};
+use crate::config::toml::value;
 use crate::identity::{Algorithms, Flaw, Geo, Keys, Tokens, Trusted, Where, Witnesses};
 
 /// How far clocks may differ, unless the file says otherwise.

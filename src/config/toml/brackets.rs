@@ -1,5 +1,6 @@
 //! Tables in the wrong brackets: `[[upstream]]` for `[upstream.NAME]`, `[route]` for `[[route]]`.
 
+use super::bracket_titles::titled;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::document::{Entry, Table, TableId, Value};
@@ -9,7 +10,6 @@ use super::quote::{bare, quoted};
 use super::shorthand;
 use super::source::Span;
 use super::spec::Spec;
-use super::titles::titled;
 
 /// How many letters of a name are repeated in a help line.
 const NAME_MAX: usize = 63;

@@ -1,7 +1,7 @@
 //! Values of the wrong kind, and how they are written rightly.
 
 use super::document::{Node, Value};
-use super::paths;
+use super::path_pattern;
 use super::quote::{REPEATED_MAX, quoted, switch};
 
 /// Keys whose strings are of a grammar that no number fits.
@@ -47,7 +47,7 @@ pub(in crate::config) fn by_value((title, key): (&str, &str), value: &Value<'_>)
     match (title, key.as_str(), value) {
         ("[route.match]", "prefix" | "path_prefix" | "pathprefix", Value::String(text)) => {
             let path = format!("{}/*", text.trim_end_matches(['*', '/']));
-            let fits = text.len() <= REPEATED_MAX && text.starts_with('/') && paths::is_path(&path);
+            let fits = text.len() <= REPEATED_MAX && text.starts_with('/') && path_pattern::is_path(&path);
             Some(format!("write `path = {}`: the path and all below it", quoted(if fits { &path } else { "/x/*" })))
         }
         ("[[route]]", word, Value::Array(all)) if SEVERAL.split(' ').any(|known| known == word) => {

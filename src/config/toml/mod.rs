@@ -1,6 +1,7 @@
 //! TOML with places: what was written, read by tables of keys, and everything that is wrong with it, with what helps.
 
 pub(super) mod address;
+pub(super) mod bracket_titles;
 pub(super) mod brackets;
 pub(super) mod collector;
 pub(super) mod context;
@@ -13,10 +14,8 @@ pub(super) mod foreign;
 pub(super) mod grammar;
 pub(super) mod hints;
 pub(super) mod item;
-pub(super) mod pairs;
-pub(super) mod paths;
+pub(super) mod path_pattern;
 pub(super) mod quote;
-pub(super) mod read;
 pub(super) mod reader;
 pub(super) mod registry;
 pub(super) mod render;
@@ -26,7 +25,6 @@ pub(super) mod spec;
 pub(super) mod suggest;
 pub(super) mod syntax;
 pub(super) mod text;
-pub(super) mod titles;
 pub(super) mod tokens;
 pub(super) mod unclosed;
 pub(super) mod value;

@@ -5,7 +5,7 @@ use super::destination::is_destination;
 use super::document::{Node, Value};
 use super::endpoint::is_endpoint;
 use super::quote::{REPEATED_MAX, quoted, switch};
-use super::{address, grammar, paths};
+use super::{address, grammar, path_pattern};
 
 /// Keys that take a list as well as one value.
 const LISTS: &[&str] = &["endpoints", "certificates", "path", "host"];
@@ -27,7 +27,7 @@ pub(in crate::config) fn of_text(title: &str, text: &str) -> Option<String> {
         "[route.redirect]" if fits(is_destination) => key("to"),
         "[route.respond]" if is_status(text) => Some(format!("status = {text}")),
         "[route.respond]" => key("body"),
-        "[route.rewrite]" if fits(paths::is_plain_path) => key("prefix"),
+        "[route.rewrite]" if fits(path_pattern::is_plain_path) => key("prefix"),
         "[route.timeout]" if fits(|text| grammar::parse_duration(text).is_some()) => key("request"),
         "[route.limits]" if text.eq_ignore_ascii_case("websocket") => Some("upgrade = [\"websocket\"]".to_owned()),
         "[route.limits]" if fits(is_body) => key("body"),
@@ -96,7 +96,7 @@ pub(in crate::config) fn of_element(title: &str, value: &Value<'_>) -> String {
 
 /// What a route matches by this text: a path, a host, or both.
 fn condition(text: &str) -> Option<String> {
-    if text == "*" || text.starts_with('/') && (text.contains("${") || paths::is_path(text)) {
+    if text == "*" || text.starts_with('/') && (text.contains("${") || path_pattern::is_path(text)) {
         return Some(format!("path = {}", repeated(if text == "*" { "/*" } else { text })));
     }
     if text.contains("${") || grammar::is_host_pattern(text) {
@@ -106,7 +106,7 @@ fn condition(text: &str) -> Option<String> {
         return rule(text);
     }
     let (host, path) = text.split_at(text.find('/')?);
-    let both = grammar::is_host_pattern(host) && paths::is_path(path) && text.len() <= REPEATED_MAX;
+    let both = grammar::is_host_pattern(host) && path_pattern::is_path(path) && text.len() <= REPEATED_MAX;
     both.then(|| format!("host = {}, path = {}", quoted(host), quoted(path)))
 }
 
@@ -122,7 +122,7 @@ fn rule(text: &str) -> Option<String> {
             "PathPrefix" => ("path", Some(format!("{}/*", value.trim_end_matches('/')))),
             _ => return None,
         };
-        let value = value.filter(|value| key == "host" || paths::is_path(value))?;
+        let value = value.filter(|value| key == "host" || path_pattern::is_path(value))?;
         let is_new = !all.iter().any(|known| known.starts_with(key));
         all.push(Some(format!("{key} = {}", quoted(&value))).filter(|_| is_new && text.len() <= REPEATED_MAX)?);
     }

@@ -2,13 +2,13 @@
 
 use toml_parser::{Expected, ParseError, Span as Bytes};
 
+use super::bracket_titles::again;
 use super::diagnostic::Finding;
 use super::endpoint::is_endpoint;
 use super::grammar::is_weight;
 use super::quote::switch;
 use super::source::{Span, offset};
 use super::spec::Spec;
-use super::titles::again;
 
 /// How many letters are repeated in a help line.
 const REPEATED_MAX: usize = 60;

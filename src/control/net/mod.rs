@@ -1,8 +1,8 @@
 //! The names of upstreams: they are looked up, and their answers reach the controller as events.
 
-mod handlers;
 mod resolution;
 mod resolve;
+mod resolved;
 
 pub use resolution::{Answer, Answered};
 pub(super) use resolution::{NO_ANSWER_YET, News, Resolution};

@@ -1,6 +1,6 @@
 //! The process and what the system gives it: signals, sockets, news for systemd, its stop, and regular looks at it.
 
-mod handlers;
+mod lifecycle;
 mod notify;
 mod rounds;
 pub(super) mod signals;

@@ -14,7 +14,7 @@ mod path;
 mod predicate;
 mod query;
 mod template;
-mod tenants;
+mod tenant_list;
 mod untrusted;
 mod verified_cert;
 
@@ -35,7 +35,7 @@ pub(super) use predicate::all_hold;
 pub use predicate::{Predicate, Segment, StringMatch};
 pub(super) use query::parameters;
 pub use template::{Part, Template, TemplateError, TemplateFault, Values};
-pub use tenants::TenantList;
+pub use tenant_list::TenantList;
 pub use untrusted::is_proxy_told;
 pub(super) use untrusted::{dropped, dropped_identity};
 pub use verified_cert::{CertField, VerifiedCert};

@@ -3,7 +3,7 @@
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
-use crate::config::toml::paths::{is_plain_path, not_plain, plain};
+use crate::config::toml::path_pattern::{is_plain_path, not_plain, plain};
 use crate::config::toml::spec::{Form, Spec, required};
 use crate::config::toml::text::Text;
 use crate::config::toml::value::{inside, regex};

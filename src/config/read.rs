@@ -5,11 +5,11 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// How large a file may be.
-pub(in crate::config) const FILE_BYTES_MAX: u64 = 32 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 32 << 20;
 
 /// Why a file was not read.
 #[derive(Debug)]
-pub(in crate::config) enum ReadError {
+pub(super) enum ReadError {
     /// The system's reason.
     System(std::io::Error),
     /// A directory, a device, a pipe.
@@ -35,12 +35,12 @@ impl fmt::Display for ReadError {
 }
 
 /// The bytes of a regular file of bounded size.
-pub(in crate::config) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
     bytes_within(path, FILE_BYTES_MAX)
 }
 
 /// The bytes of a regular file of at most this size.
-pub(in crate::config) fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+pub(super) fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let metadata = std::fs::metadata(path).map_err(ReadError::System)?;
     if metadata.is_dir() {
         return Err(ReadError::NotRegular("a directory"));
@@ -58,7 +58,7 @@ pub(in crate::config) fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec
 }
 
 /// All that comes, at most so many bytes.
-pub(in crate::config) fn all(input: impl Read, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+pub(super) fn all(input: impl Read, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     append(&mut bytes, input, bytes_max)?;
     Ok(bytes)
@@ -74,15 +74,15 @@ fn append(bytes: &mut Vec<u8>, input: impl Read, bytes_max: u64) -> Result<(), R
 
 /// What a glob led to.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Found {
+pub(super) struct Found {
     /// Regular files, sorted.
-    pub(in crate::config) files: Vec<PathBuf>,
+    pub(super) files: Vec<PathBuf>,
     /// The directories that were searched.
-    pub(in crate::config) directories: Vec<PathBuf>,
+    pub(super) directories: Vec<PathBuf>,
 }
 
 /// The files that a glob fits; `*` and `?` stand for characters of one path element and never for a leading dot.
-pub(in crate::config) fn glob(base: &Path, pattern: &str) -> Found {
+pub(super) fn glob(base: &Path, pattern: &str) -> Found {
     let mut found = Found::default();
     let mut paths = vec![base.to_owned()];
     let mut components = Path::new(pattern).components().peekable();
