@@ -16,4 +16,3 @@ mod talk;
 
 pub(super) use inherited::{Inherited, Wanted};
 pub use taker::Succession;
-pub(super) use talk::Attempt;
