@@ -197,7 +197,7 @@ impl App {
     /// How many workers there are.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.ledger.registry.workers
+        self.ledger.counts.registry.workers
     }
 
     /// Where the admin listener is bound: the first of its addresses.

@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use super::args::ReloadArguments;
 use super::fetch::Wish;
-use super::paint::Paint;
-use super::paint::Terminal;
+use super::paint::{Paint, Terminal};
 use super::{Exit, out};
 use crate::compare::spelled_out;
 

@@ -89,7 +89,9 @@ fn table_without_itself(spec: &'static Spec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::toml::context::Context;
     use crate::config::toml::document::{Document, TableId, Value as Written};
+    use crate::tls::LastGood;
 
     /// What is wrong with a value, by the keywords that [`schema`] uses.
     fn faults(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
@@ -176,8 +178,8 @@ mod tests {
     }
 
     fn check(text: &str) -> Vec<String> {
-        let last_good = crate::tls::LastGood::default();
-        let mut context = crate::config::toml::context::Context::new(&|_| None, &last_good);
+        let last_good = LastGood::default();
+        let mut context = Context::new(&|_| None, &last_good);
         let document = Document::parse(&mut context, &FILE, 0, text).unwrap();
         let mut found = Vec::new();
         faults(&schema(), &json_of(&document, TableId::ROOT), "", &mut found);

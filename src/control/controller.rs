@@ -31,7 +31,7 @@ pub struct Controller {
     pub(super) store: SnapshotStore,
     pub(super) log: LogWriter,
     pub(super) traces: TraceExporter,
-    /// Where the embedding program has a recorder of its own.
+    /// Set when the embedder supplied a metrics recorder.
     pub(super) pusher: Option<Arc<FigurePusher>>,
     pub(super) drain: Drain,
     pub(super) sender: mpsc::Sender<Event>,
@@ -81,7 +81,7 @@ impl Controller {
         if let Some(pusher) = &self.pusher {
             push_last(pusher, &self.ledger).await;
         }
-        let sum = |of: fn(&WorkerMeter) -> u64| self.ledger.registry.worker.used().map(of).sum();
+        let sum = |of: fn(&WorkerMeter) -> u64| self.ledger.counts.registry.worker.used().map(of).sum();
         let cut = sum(|meter| meter.forced.value());
         let upgrades = sum(|meter| meter.forced_upgrades.value());
         self.stopping.ended(self.ledger.clock.now(), (cut, upgrades));

@@ -1,5 +1,6 @@
 //! Events: everything that happens to the proxy reaches the controller as one of these, through one channel. They are
-//! grouped by what they are about; each group has a file with its handlers: in `files/`, `net/` and `system/`.
+//! grouped by what they are about; each group has a file with its handlers: `files/reload.rs`, `net/resolved.rs` and
+//! `system/lifecycle.rs`.
 
 use std::sync::Arc;
 

@@ -27,25 +27,21 @@ pub struct Ledger {
     pub clock: Clock,
     /// When the process started, by the wall clock.
     pub started_at: Duration,
-    /// The process's meters.
-    pub registry: Arc<Registry>,
-    /// What became of spans.
-    pub spans: Arc<SpanCounts>,
-    /// What the control plane counts.
-    pub recorder: Arc<ControlRecorder>,
+    /// Where metrics come from.
+    pub counts: Counts,
     /// Compares what copies were answered.
     pub judge: Arc<Judge>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     pages: Mutex<Pages>,
 }
 
-/// Where things are counted.
+/// Sources of metrics.
 pub struct Counts {
-    /// By workers.
+    /// Meters of the workers.
     pub registry: Arc<Registry>,
-    /// By workers and the exporter of spans.
+    /// Span counters.
     pub spans: Arc<SpanCounts>,
-    /// By the control plane.
+    /// Control-plane recorder.
     pub recorder: Arc<ControlRecorder>,
 }
 
@@ -72,7 +68,7 @@ pub struct Pages {
     pub baselines: Baselines,
     /// Where the admin listener is bound.
     pub admin: Vec<SocketAddr>,
-    /// Why the last hand-over failed after which this process goes on serving.
+    /// Why the last hand-over failed, while this process continued to serve.
     pub hand_over_failure: Option<String>,
     /// Whether workers have ended that should not have.
     pub workers_lost: usize,
@@ -110,9 +106,8 @@ impl Ledger {
     /// An empty ledger.
     #[must_use]
     pub fn new(clock: Clock, counts: Counts, snapshots: watch::Receiver<Arc<Snapshot>>, judge: Arc<Judge>) -> Self {
-        let Counts { registry, spans, recorder } = counts;
         let (started_at, pages) = (clock.wall(), Mutex::default());
-        Self { clock, started_at, registry, spans, recorder, judge, snapshots, pages }
+        Self { clock, started_at, counts, judge, snapshots, pages }
     }
 
     /// The snapshot now.
@@ -129,7 +124,7 @@ impl Ledger {
     /// Since the start.
     #[must_use]
     pub fn uptime(&self, now: Instant) -> Duration {
-        now.duration_since(self.registry.started)
+        now.duration_since(self.counts.registry.started)
     }
 
     /// How far a stop has come.
@@ -149,7 +144,7 @@ impl Ledger {
 
     /// Notes the result of a lookup, logs it where it is news, and returns whether the addresses changed.
     pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
-        telemetry::control::looked_up(&self.recorder, name, answered);
+        telemetry::control::looked_up(&self.counts.recorder, name, answered);
         let news = self.pages().names.entry(name.to_owned()).or_default().note(answered);
         let error = answered.as_ref().err().map_or("", String::as_str);
         match news {
@@ -209,12 +204,15 @@ impl Ledger {
                 );
             }
         }
-        let mut pages = self.pages();
         if last.cause != Cause::Start {
-            telemetry::control::reloaded(&self.recorder, last.outcome.label());
+            telemetry::control::reloaded(&self.counts.recorder, last.outcome.label());
         }
-        if matches!(last.outcome, Outcome::Applied { .. }) {
-            telemetry::control::applied(&self.recorder, last.at);
+        let is_applied = matches!(last.outcome, Outcome::Applied { .. });
+        if is_applied {
+            telemetry::control::applied(&self.counts.recorder, last.at);
+        }
+        let mut pages = self.pages();
+        if is_applied {
             pages.applied_at = last.at;
             pages.changed = Some(last.clone()).filter(|last| last.cause != Cause::Start);
         }
@@ -226,8 +224,8 @@ impl Ledger {
     #[must_use]
     pub fn stuck(&self) -> Option<(usize, Duration)> {
         let now = self.clock.now();
-        let silences =
-            (0..self.registry.workers).filter_map(|worker| Some((worker, self.registry.silence(worker, now)?)));
+        let silences = (0..self.counts.registry.workers)
+            .filter_map(|worker| Some((worker, self.counts.registry.silence(worker, now)?)));
         silences.filter(|(_, silence)| *silence > SILENCE_MAX).max_by_key(|(_, silence)| *silence)
     }
 

@@ -54,7 +54,7 @@ impl Cause {
 }
 
 impl Outcome {
-    /// As a label of metrics.
+    /// The value of the `outcome` label.
     #[must_use]
     pub const fn label(&self) -> ReloadLabel {
         match self {

@@ -72,7 +72,7 @@ impl Controller {
         // A copy: which sockets are taken is noted when they are in use.
         let mut inherited = self.succession.inherited.clone();
         let wanted = (&*loaded.rules.listeners, &*loaded.tls);
-        let listeners = carry::listeners(&old.listeners, wanted, self.ledger.registry.workers, &mut inherited);
+        let listeners = carry::listeners(&old.listeners, wanted, self.ledger.counts.registry.workers, &mut inherited);
         let admin = self.admin.prepare(&loaded.rules.admin, &mut inherited);
         let (listeners, admin) = match (listeners, admin) {
             (Ok(listeners), Ok(admin)) => (listeners, admin),
@@ -121,15 +121,15 @@ impl Controller {
                 listeners,
                 witnesses: loaded.witnesses,
                 addresses: &addresses,
-                registry: &self.ledger.registry,
+                registry: &self.ledger.counts.registry,
                 now: self.ledger.clock.wall(),
             },
         );
+        keep_names(&self.ledger.counts.recorder, &wanted);
         {
             let mut pages = self.ledger.pages();
             pages.hash = loaded.hash;
             pages.names.retain(|name, _| wanted.contains(name));
-            keep_names(&self.ledger.recorder, &wanted);
             pages.baselines.follow(old.effective(), next.effective(), &next.routes);
             pages.admin = self.admin.adopt(admin);
         }

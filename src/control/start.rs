@@ -21,7 +21,7 @@ use super::ledger::{Counts, LastReload, Ledger};
 use super::net::{Answered, Names, Resolve};
 use super::outcome::{Cause, Outcome};
 use super::retired::Retired;
-use super::system::{BindError, Notify, Signals, State, Stopping, signals};
+use super::system::{BindError, Notify, Signals, State, Stopping, listen_to_signals};
 use crate::clock::Clock;
 use crate::config::{Color, Diagnostics, Loaded};
 use crate::drain::{Drain, Drained};
@@ -211,7 +211,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     ledger.pages().names_settled = succession.predecessor.is_some();
     let look_ups = unreachable(sender.clone());
     if settings.signals == Signals::Handle {
-        signals::listen(sender.clone()).map_err(|error| StartError::Io("the handling of signals", error))?;
+        listen_to_signals(sender.clone()).map_err(|error| StartError::Io("the handling of signals", error))?;
     }
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
     watcher.follow(&loaded.watched, reading.began_at);
@@ -316,9 +316,9 @@ impl Started {
         let Controller { ledger, store, log, traces, drain, .. } = &self.controller;
         WorkerParts {
             index,
-            workers: ledger.registry.workers,
+            workers: ledger.counts.registry.workers,
             snapshots: store.follow(),
-            registry: Arc::clone(&ledger.registry),
+            registry: Arc::clone(&ledger.counts.registry),
             drained: drain.subscribe(),
             log: log.sender(),
             spans: traces.sender(),
@@ -336,7 +336,7 @@ impl Started {
         let ledger = self.ledger();
         for _ in 0..START_PATIENCES {
             let ended = threads.iter().any(JoinHandle::is_finished);
-            if !ended && adopting(Arc::clone(&ledger), FIRST).await >= ledger.registry.workers {
+            if !ended && adopting(Arc::clone(&ledger), FIRST).await >= ledger.counts.registry.workers {
                 return self.open(threads).await;
             }
         }

@@ -20,15 +20,15 @@ mod unit;
 mod upstream;
 
 pub use decide::{
-    ArmState, BUCKETS, Counted, Decision, EffectiveConfig, Key, Kill, Overlay, Reason, Routed, Salt, Sampled, Sampling,
-    ShadowSpread, Silent, SplitState, Spread, Step, Stop, Trace, Unfit, decide, sampled,
+    ArmState, BUCKETS, Counted, Decision, EffectiveConfig, Key, Kill, Needs, Overlay, Reason, Routed, Salt, Sampled,
+    Sampling, ShadowSpread, Silent, SplitState, Spread, Step, Stop, Trace, Unfit, decide, sampled,
 };
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use lookup::{Index, Lookup};
 pub use masks::{MASKED_MIN, Masks, is_of_a_word};
 pub use matching::{
     Caller, CertField, Claims, ClientIp, Country, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern,
-    HostTemplate, Identity, LastHop, Needs, NormalPath, Part, Passed, PathError, PathPattern, PathTemplate, Predicate,
+    HostTemplate, Identity, LastHop, NormalPath, Part, Passed, PathError, PathPattern, PathTemplate, Predicate,
     Segment, StickyKey, StringMatch, Template, TemplateError, TemplateFault, TenantList, TokenFault, Values,
     VerifiedCert, cookie, is_grpc, is_grpc_type, is_proxy_told, needless_escape, normal_host, normal_path,
 };

@@ -1,13 +1,14 @@
 //! One route: what it matches, and what happens to a request that it takes.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
 use super::{
-    EncodedSlash, HeaderEdits, HostPattern, PathError, PathPattern, Place, Predicate, Salt, SegmentId, Shadow,
-    StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
+    Caller, EncodedSlash, Facts, Head, HeaderEdits, HostPattern, PathError, PathPattern, Place, Predicate, Salt,
+    SegmentId, Shadow, StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
 };
 
 /// One `[[route]]`.
@@ -44,6 +45,27 @@ pub struct Match {
     pub predicates: Vec<Predicate>,
     /// Overrides all other precedence; higher wins; 0 when not given.
     pub priority: i32,
+}
+
+impl Match {
+    /// Whether methods and predicates hold.
+    pub(super) fn holds(&self, head: &Head<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.contains(head.method))
+            && self.predicates.iter().all(|predicate| predicate_holds(predicate, head))
+    }
+}
+
+/// Whether a predicate of a route holds: they ask about headers, cookies, the query and the listener only, never about
+/// the caller.
+fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
+    const NOBODY: Caller<'_> = Caller {
+        client_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        trusted: false,
+        tenant: None,
+        user: None,
+        facts: Facts { claims: None, country: None, fault: None },
+    };
+    predicate.holds(head, &NOBODY, &[])
 }
 
 /// What a route does with a request.

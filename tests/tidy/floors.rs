@@ -278,20 +278,20 @@ mod tests {
     #[test]
     fn climbing_is_found() {
         for (path, text) in [
-            ("src/route/index.rs", "use crate::telemetry::Meter;"),
-            ("src/route/index.rs", "use crate::{telemetry::Meter, route::Weight};"),
-            ("src/route/index.rs", "fn a(now: crate::clock::Clock) {}"),
+            ("src/route/lookup/index.rs", "use crate::telemetry::Meter;"),
+            ("src/route/lookup/index.rs", "use crate::{telemetry::Meter, route::Weight};"),
+            ("src/route/lookup/index.rs", "fn a(now: crate::clock::Clock) {}"),
             ("src/clock.rs", "use crate::drain::Drain;"),
             ("src/telemetry/mod.rs", "use crate::config::Diagnostics;"),
             ("src/snapshot.rs", "use crate::config::Document;"),
-            ("src/proxy/handle.rs", "use crate::control::Controller;"),
-            ("src/proxy/handle.rs", "let text = crate::config::load_text;"),
-            ("src/proxy/handle.rs", "use crate::stats::Verdicts;"),
-            ("src/proxy/handle.rs", "use super::super::control::watch;"),
+            ("src/proxy/request/handle.rs", "use crate::control::Controller;"),
+            ("src/proxy/request/handle.rs", "let text = crate::config::load_text;"),
+            ("src/proxy/request/handle.rs", "use crate::stats::Verdicts;"),
+            ("src/proxy/request/handle.rs", "use super::super::super::control::watch;"),
             ("src/control/mod.rs", "use crate::{\n    snapshot::Snapshot,\n    proxy::{Pool, Worker},\n};"),
             ("src/stats/level.rs", "use crate::clock::Clock;"),
             ("src/app.rs", "use crate::cli::Run;"),
-            ("src/route/index.rs", "use crate::*;"),
+            ("src/route/lookup/index.rs", "use crate::*;"),
             ("src/shelf/thing.rs", ""),
         ] {
             assert_eq!(climbs(path, text), 1, "{path}: {text}");
@@ -301,13 +301,13 @@ mod tests {
     #[test]
     fn going_down_is_fine() {
         for (path, text) in [
-            ("src/route/index.rs", "use crate::route::Weight; use super::path::NormalPath;"),
+            ("src/route/lookup/index.rs", "use crate::route::Weight; use super::table::Lookup;"),
             ("src/telemetry/mod.rs", "use crate::route::Reason;"),
-            ("src/proxy/handle.rs", "use crate::{route::decide, snapshot::Snapshot, telemetry::Meter};"),
-            ("src/control/reload.rs", "use crate::config; use crate::stats::Tally;"),
+            ("src/proxy/request/handle.rs", "use crate::{route::decide, snapshot::Snapshot, telemetry::Meter};"),
+            ("src/control/files/reload.rs", "use crate::config; use crate::stats::Tally;"),
             ("src/main.rs", "use pointsman::{app, cli};"),
             ("src/lib.rs", "pub mod route;"),
-            ("src/proxy/handle.rs", "// never crate::control::x\npub(crate) fn a() { \"crate::config\" }"),
+            ("src/proxy/request/handle.rs", "// never crate::control::x\npub(crate) fn a() { \"crate::config\" }"),
         ] {
             assert_eq!(climbs(path, text), 0, "{path}: {text}");
         }

@@ -91,8 +91,8 @@ mod tests {
         let count = |path, text| file_names(&Source::new(path, text)).len();
         assert_eq!(count("src/proxy/utils.rs", ""), 1);
         assert_eq!(count("src/common/mod.rs", ""), 1);
-        assert_eq!(count("src/proxy/pool.rs", "mod helpers;"), 1);
-        assert_eq!(count("src/proxy/pool.rs", "mod common_name;"), 0);
+        assert_eq!(count("src/proxy/upstream/pool.rs", "mod helpers;"), 1);
+        assert_eq!(count("src/proxy/upstream/pool.rs", "mod common_name;"), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `[[test]]`: goldens, which run with the code that routes.
+//! `[[test]]`: goldens as the file writes them. `golden_run.rs` runs them.
 
 use std::net::IpAddr;
 

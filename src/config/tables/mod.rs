@@ -1,4 +1,4 @@
-//! The tables of the file, one file each: their keys, and how they are compiled.
+//! The tables of the file, one file a table, and what several tables share.
 
 pub(super) mod action;
 pub(super) mod admin;

@@ -6,7 +6,7 @@ use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::{Item, Named};
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Presence, Spec};
+use crate::config::toml::spec::{Form, Key, Presence, Spec, optional};
 use crate::config::toml::value;
 use crate::route::{CertField, Country, Predicate, StringMatch};
 
@@ -15,9 +15,9 @@ pub(super) const STRING_MATCH: Spec = Spec {
     title: "a string match",
     doc: "How a string is compared: exactly one key.",
     keys: &[
-        crate::config::toml::spec::optional("regex", Form::Text, "This regex matches somewhere in it."),
-        crate::config::toml::spec::optional("prefix", Form::Text, "It begins with this."),
-        crate::config::toml::spec::optional("present", Form::Boolean, "It is there, or is not."),
+        optional("regex", Form::Text, "This regex matches somewhere in it."),
+        optional("prefix", Form::Text, "It begins with this."),
+        optional("present", Form::Boolean, "It is there, or is not."),
     ],
     later: &[],
 };
@@ -32,12 +32,8 @@ pub(in crate::config) const NAMED: Form = Form::Map(&COMPARED);
 pub(super) const LISTED: Form = Form::Either(&[Form::OneOrMore(&Form::Text), Form::Table(&tenants::FILE)]);
 
 /// A key that is a predicate.
-pub(in crate::config) const fn key(
-    name: &'static str,
-    form: Form,
-    doc: &'static str,
-) -> crate::config::toml::spec::Key {
-    crate::config::toml::spec::Key { name, form, doc, presence: Presence::Optional }
+pub(in crate::config) const fn key(name: &'static str, form: Form, doc: &'static str) -> Key {
+    Key { name, form, doc, presence: Presence::Optional }
 }
 
 /// Reads the predicates over a request's head: `header`, `cookie` and `query`.

@@ -1,4 +1,4 @@
-//! What the tables of a route need of what stands around them.
+//! What a route's tables share: the names they may refer to, and the route's own reader.
 
 use super::listener::Listeners;
 use crate::config::toml::context::Context;

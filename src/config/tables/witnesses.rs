@@ -9,6 +9,7 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
+use crate::config::toml::source::Span;
 use crate::config::toml::spec::{DURATION, Form, Spec, default, optional, required};
 use crate::config::toml::text::Text;
 use crate::config::toml::value;
@@ -153,7 +154,7 @@ fn beside(context: &Context<'_>, written: &Text<'_>) -> PathBuf {
 
 fn report<T>(
     context: &mut Context<'_>,
-    severity: fn(&'static str, crate::config::toml::source::Span, String) -> Finding,
+    severity: fn(&'static str, Span, String) -> Finding,
     written: &Text<'_>,
     flaw: &Flaw,
 ) -> Option<T> {

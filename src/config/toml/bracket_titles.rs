@@ -12,8 +12,8 @@ pub(in crate::config) fn titled(key: &str, name: Option<&str>) -> String {
     }
 }
 
-/// What is wrong when the table of the file at `key`, of which there is one already, is defined again; nothing when it is not a
-/// matter of brackets.
+/// The message and help for a second definition of the top-level table `key`; `None` when the brackets are not the
+/// cause.
 pub(in crate::config) fn again(root: &Spec, text: &str, (start, end): (usize, usize)) -> Option<(String, String)> {
     let key = text.get(start..end)?;
     let before = text.get(..start)?.trim_end_matches([' ', '\t']);

@@ -1,4 +1,4 @@
-//! Where a redirect may lead.
+//! Syntax of redirect targets.
 
 use crate::route::Template;
 
@@ -7,7 +7,7 @@ pub(in crate::config) fn is_destination(text: &str) -> bool {
     is_one_word(text) && leads_away(text) && Template::parse(text).is_ok()
 }
 
-/// Whether a text has no blanks.
+/// Whether a text is not empty and has no white space.
 pub(in crate::config) fn is_one_word(to: &str) -> bool {
     !to.is_empty() && !to.contains(char::is_whitespace)
 }

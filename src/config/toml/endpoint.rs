@@ -11,7 +11,7 @@ pub(in crate::config) fn is_endpoint(text: &str) -> bool {
     parse(text).is_ok()
 }
 
-/// What stands in the URL of an endpoint; else what is wrong with it.
+/// Parses an endpoint URL; the error is a message for the user.
 pub(in crate::config) fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16), String> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("`{url}` is not a URL"))?;
     let protocol = match scheme {

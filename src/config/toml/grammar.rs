@@ -1,4 +1,4 @@
-//! The grammar of values: what a text means, or whether it means anything.
+//! Syntax of values: parsers and checks on plain text, without diagnostics.
 
 use std::time::Duration;
 

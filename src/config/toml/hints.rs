@@ -133,6 +133,7 @@ fn without_quotes(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::toml::grammar::is_weight;
 
     #[test]
     fn values_are_put_right() {
@@ -171,7 +172,7 @@ mod tests {
             ("a number from 0 to 1", text("1%"), None),
             (PERCENT, Value::Array(vec![]), list()),
         ] {
-            assert_eq!(number(&value, expected, crate::config::toml::grammar::is_weight), help, "{expected} {value:?}");
+            assert_eq!(number(&value, expected, is_weight), help, "{expected} {value:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Items: a value and the key that it belongs to, which reports what does not fit.
+//! A value and its key, with typed access that reports mismatches.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;

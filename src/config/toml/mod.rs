@@ -1,4 +1,4 @@
-//! TOML with places: what was written, read by tables of keys, and everything that is wrong with it, with what helps.
+//! Parses TOML, keeps the position of every key and value, and reports all errors with help.
 
 pub(super) mod address;
 pub(super) mod bracket_titles;

@@ -25,7 +25,7 @@ const TOML: &str = "a routes file is TOML, and begins with `schema = 1`";
 /// How the parser calls a key or a table that is defined twice.
 pub(super) const DUPLICATE: &str = "duplicate key";
 
-/// What the parser found, as it is reported; the keys of the file are those of `root`.
+/// Turns a parser error into a finding; `root` has the file's top-level keys.
 pub(super) fn finding(root: &Spec, file: u16, error: &ParseError, text: &str) -> Finding {
     let at = |span: Bytes| Span { file, start: offset(span.start()), end: offset(span.end()) };
     let end = Span { file, start: offset(text.len()), end: offset(text.len()) };

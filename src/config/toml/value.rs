@@ -1,4 +1,4 @@
-//! Values: names, weights, durations, sizes, hosts, paths, headers. Each is parsed once and then cannot be wrong.
+//! Reads values with diagnostics: names, weights, durations, sizes, hosts, methods, headers.
 
 use std::time::Duration;
 

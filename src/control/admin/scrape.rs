@@ -35,7 +35,7 @@ pub(super) fn facts<T>(ledger: &Ledger, take: impl FnOnce(Scrape<'_>) -> T) -> T
     });
     let upstreams = snapshot.upstreams.iter();
     let scrape = Scrape {
-        registry: &ledger.registry,
+        registry: &ledger.counts.registry,
         now: ledger.clock.now(),
         variants,
         samples: samples.collect(),
@@ -47,8 +47,8 @@ pub(super) fn facts<T>(ledger: &Ledger, take: impl FnOnce(Scrape<'_>) -> T) -> T
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
         certificates: certificates(ledger, &snapshot.listeners),
         generation: snapshot.generation.0,
-        spans: ledger.spans.by_outcome(),
-        counted: ledger.recorder.read(),
+        spans: ledger.counts.spans.by_outcome(),
+        counted: ledger.counts.recorder.read(),
     };
     take(scrape)
 }

@@ -28,7 +28,7 @@ pub(super) fn shadow(ledger: &Ledger) -> Value {
             Some(value)
         })
         .collect();
-    let bytes = &ledger.registry.shadow_bytes;
+    let bytes = &ledger.counts.registry.shadow_bytes;
     let comparing = ledger.judge.figures();
     json!({
         "generation": snapshot.generation.0,

@@ -35,7 +35,7 @@ pub fn status(ledger: &Ledger) -> Value {
         "unready_because": ready.err().map(|why| why.to_string()),
         "started_at": time(ledger.started_at),
         "uptime_s": ledger.uptime(ledger.clock.now()).as_secs(),
-        "workers": ledger.registry.workers,
+        "workers": ledger.counts.registry.workers,
         "applied_at": time(pages.applied_at),
         "last_reload": pages.last.as_ref().map(last_reload),
         "last_change": pages.changed.as_ref().map(last_reload),
@@ -46,7 +46,7 @@ pub fn status(ledger: &Ledger) -> Value {
         "routes": routes(&snapshot, &pages.baselines),
         "upstreams": upstreams(&snapshot),
         "names": pages.names.iter().map(|(name, resolution)| {
-            let lookups = lookups(&ledger.recorder, name);
+            let lookups = lookups(&ledger.counts.recorder, name);
             (name.clone(), json!({
                 "addresses": resolution.addresses,
                 "succeeded": lookups.succeeded,

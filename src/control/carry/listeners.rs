@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::hand_over::{Inherited, Wanted};
+use crate::control::hand_over::{Inherited, Wanted};
 use crate::control::system::{BindError, bind};
 use crate::route::ListenerSpec;
 use crate::snapshot::{Listener, ListeningSocket};

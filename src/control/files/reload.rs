@@ -140,7 +140,7 @@ impl Controller {
     fn adopted(&mut self, workers: usize) {
         let Some(outcome) = self.reloading.as_mut().and_then(|reloading| reloading.outcome.take()) else { return };
         self.retired.bury();
-        let all = self.ledger.registry.workers;
+        let all = self.ledger.counts.registry.workers;
         if workers < all {
             tracing::warn!(workers, all, "some workers still use the old generation");
         }
@@ -177,8 +177,8 @@ impl Controller {
 pub(in crate::control) async fn adopting(ledger: Arc<Ledger>, generation: Generation) -> usize {
     let deadline = ledger.clock.now() + ADOPT_PATIENCE;
     loop {
-        let adopted = ledger.registry.adopted(generation);
-        if adopted >= ledger.registry.workers || ledger.clock.now() >= deadline {
+        let adopted = ledger.counts.registry.adopted(generation);
+        if adopted >= ledger.counts.registry.workers || ledger.clock.now() >= deadline {
             return adopted;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;

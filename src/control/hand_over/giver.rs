@@ -53,7 +53,7 @@ impl Controller {
 
     fn not_handed_over(&mut self, why: &str) {
         tracing::error!("hand-over failed, this process continues to serve: {}", why.trim_end());
-        telemetry::control::hand_over_failed(&self.ledger.recorder);
+        telemetry::control::hand_over_failed(&self.ledger.counts.recorder);
         self.ledger.pages().hand_over_failure = Some(why.trim_end().to_owned());
         self.notify.tell(State::Ready, Some("serving; the last hand-over failed"));
     }

@@ -195,13 +195,14 @@ impl Heirloom {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::system::bind;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
     }
 
     fn add(all: &mut Inherited, origin: Origin, name: &str, wanted: Option<&str>, at: &str) -> SocketAddr {
-        let socket = crate::control::system::bind(address(at)).expect("bound");
+        let socket = bind(address(at)).expect("bound");
         let bound = socket.local_addr().expect("an address");
         let label = Label { origin, name: name.to_owned(), wanted: wanted.map(address) };
         all.add(label, socket.into()).expect("it listens");

@@ -1,4 +1,4 @@
-//! The names of upstreams: they are looked up, and their answers reach the controller as events.
+//! DNS lookups of upstream names; answers reach the controller as events.
 
 mod resolution;
 mod resolve;

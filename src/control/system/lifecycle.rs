@@ -65,7 +65,7 @@ impl Controller {
 
     pub(in crate::control) fn advance(&self, phase: Phase) {
         self.ledger.pages().phase = Some(phase);
-        telemetry::control::phase(&self.ledger.recorder, phase);
+        telemetry::control::phase(&self.ledger.counts.recorder, phase);
         self.drain.advance(phase);
     }
 

@@ -1,15 +1,16 @@
-//! The process and what the system gives it: signals, sockets, news for systemd, its stop, and regular looks at it.
+//! Process-level events: signals, sockets, systemd notifications, shutdown, and the per-second watchdog.
 
 mod lifecycle;
 mod notify;
 mod rounds;
-pub(super) mod signals;
+mod signals;
 mod socket;
 mod stopping;
 
 pub use notify::Notify;
 pub(super) use notify::State;
 pub use signals::Signals;
+pub(super) use signals::listen_to_signals;
 pub(super) use socket::{BindError, bind};
 pub use stopping::Stopped;
 pub(super) use stopping::Stopping;

@@ -11,7 +11,7 @@ impl Controller {
     pub(in crate::control) fn watchdog(&mut self, ended: usize) {
         self.retired.bury();
         self.revisit();
-        telemetry::control::log_lines_lost(&self.ledger.recorder, self.log.lines_lost());
+        telemetry::control::log_lines_lost(&self.ledger.counts.recorder, self.log.lines_lost());
         {
             let mut pages = self.ledger.pages();
             if ended > pages.workers_lost && self.stopping.phase() < Phase::Draining {
@@ -22,7 +22,7 @@ impl Controller {
         let stuck = self.ledger.stuck();
         match stuck {
             Some((worker, silence)) if !self.stuck => {
-                telemetry::control::worker_stalled(&self.ledger.recorder);
+                telemetry::control::worker_stalled(&self.ledger.counts.recorder);
                 tracing::error!(worker, silence_s = silence.as_secs(), "worker stuck");
             }
             None if self.stuck => tracing::info!("workers run again"),

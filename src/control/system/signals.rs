@@ -19,7 +19,7 @@ pub enum Signals {
 ///
 /// # Errors
 /// When the system does not let us.
-pub fn listen(events: mpsc::Sender<Event>) -> std::io::Result<()> {
+pub(in crate::control) fn listen_to_signals(events: mpsc::Sender<Event>) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

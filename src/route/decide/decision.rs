@@ -4,8 +4,8 @@
 
 use crate::route::matching::all_hold;
 use crate::route::{
-    Bucket, Caller, Head, Key, KeyHash, Overlay, Route, RouteId, Rules, Salt, Split, SplitState, Spread, StickyKey,
-    Stop, Target, VariantId, Weight,
+    Action, Bucket, Caller, Head, Key, KeyHash, Overlay, Route, RouteId, Rules, Salt, Split, SplitState, Spread,
+    StickyKey, Stop, Target, VariantId, Weight,
 };
 
 /// Why a variant was chosen.
@@ -278,8 +278,8 @@ impl Route {
     #[must_use]
     pub const fn split(&self) -> Option<&Split> {
         match &self.action {
-            crate::route::Action::Split(split) => Some(split),
-            crate::route::Action::Redirect(_) | crate::route::Action::Respond(_) => None,
+            Action::Split(split) => Some(split),
+            Action::Redirect(_) | Action::Respond(_) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which variant answers, and whether the request is copied: buckets, keys, what is in force now, and the decision.
+//! Buckets, sticky keys, the overlay (weights and kills in force), and the decision.
 
 mod bucket;
 mod decision;
@@ -11,6 +11,7 @@ mod spread;
 pub use bucket::{BUCKETS, Salt};
 pub use decision::{Counted, Decision, Reason, Routed, Silent, Step, Trace, decide};
 pub use key::Key;
+pub use needs::Needs;
 pub use overlay::{ArmState, EffectiveConfig, Kill, Overlay, SplitState, Stop};
 pub use sampling::{Sampled, Sampling, Unfit, sampled};
 pub use spread::{ShadowSpread, Spread};

@@ -1,6 +1,15 @@
 //! Needs: which facts may matter to a route, so that no others are looked up.
 
-use crate::route::{Extractor, Identity, Needs, Predicate, Route, Rules, Segment, Split, StickyKey};
+use crate::route::{Extractor, Identity, Predicate, Route, Rules, Segment, Split, StickyKey};
+
+/// What must be found out before a request of a route is decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The claims of its token.
+    pub claims: bool,
+    /// The country of its client.
+    pub country: bool,
+}
 
 impl Rules {
     /// What must be found out for each route, by its id.

@@ -1,7 +1,7 @@
 //! Routes that share a host and a path, and the order in which they are asked.
 
 use crate::route::matching::Predicate;
-use crate::route::{Caller, Head, Match, Route, RouteId};
+use crate::route::{Head, Match, Route, RouteId};
 
 /// A route in a list of those that share a host and a path.
 #[derive(Clone, Copy, Debug)]
@@ -47,26 +47,6 @@ impl Candidate {
         }
         routes.get(self.id.0 as usize).is_some_and(|route| route.matches.holds(head))
     }
-}
-
-impl Match {
-    /// Whether methods and predicates hold.
-    pub(in crate::route) fn holds(&self, head: &Head<'_>) -> bool {
-        (self.methods.is_empty() || self.methods.contains(head.method))
-            && self.predicates.iter().all(|predicate| predicate_holds(predicate, head))
-    }
-}
-
-/// Whether a predicate of a route holds: they ask about headers, cookies, the query and the listener only, never about the caller.
-fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
-    const NOBODY: Caller<'_> = Caller {
-        client_ip: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        trusted: false,
-        tenant: None,
-        user: None,
-        facts: crate::route::Facts { claims: None, country: None, fault: None },
-    };
-    predicate.holds(head, &NOBODY, &[])
 }
 
 /// Routes that share host and path. Most often it is one.

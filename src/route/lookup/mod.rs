@@ -1,4 +1,5 @@
-//! Which route takes a request: the index over hosts and paths, and routes that can never be told apart.
+//! Which route takes a request: the index over hosts and paths, and the check for routes that can never answer because
+//! an earlier one takes all their requests.
 
 mod candidate;
 mod conflict;

@@ -12,15 +12,6 @@ pub struct Facts<'a> {
     pub fault: Option<TokenFault>,
 }
 
-/// What must be found out before a request of a route is decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// The claims of its token.
-    pub claims: bool,
-    /// The country of its client.
-    pub country: bool,
-}
-
 /// A country by its code (ISO 3166-1 alpha-2), in upper case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Country([u8; 2]);

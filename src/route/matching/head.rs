@@ -1,4 +1,4 @@
-//! The head of a request, as everything that decides sees it.
+//! The normalised request head that matching and decisions use.
 
 use crate::route::VerifiedCert;
 

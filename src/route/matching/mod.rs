@@ -21,7 +21,7 @@ mod verified_cert;
 pub use caller::{Caller, ClientIp};
 pub use cookie::cookie;
 pub(super) use cookie::cookie_bytes;
-pub use facts::{Claims, Country, Facts, Needs, TokenFault};
+pub use facts::{Claims, Country, Facts, TokenFault};
 pub use forwarded::{LastHop, Passed};
 pub use grpc::{is_grpc, is_grpc_type};
 pub use head::Head;

@@ -1,4 +1,5 @@
-//! Predicates: what can be asked of a request and its caller; and segments, which name audiences.
+//! Predicates: what can be asked of a request and its caller; and segments, which name audiences. A predicate can ask
+//! for a segment, and a segment is made of predicates.
 
 use ipnet::IpNet;
 

@@ -1,5 +1,5 @@
-//! Whether a request would be copied, and why, in words and figures: the same law as [`sampled`](crate::route::sampled), asked
-//! without drawing.
+//! Whether a request would be copied, and why, in words and figures: the same law as
+//! [`sampled`](crate::route::sampled), asked without drawing.
 
 use super::teller::{Told, readable};
 use crate::route::{

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::route::{Match, PathPattern, Place, Predicate, Segment, StringMatch};
+use crate::route::{Country, Match, PathPattern, Place, Predicate, Segment, StringMatch};
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +43,7 @@ impl Predicate {
             }
             Self::Claim(name, wanted) => format!("jwt {name} {wanted}"),
             Self::Country(list) => {
-                let codes: Vec<_> = list.iter().map(crate::route::Country::code).collect();
+                let codes: Vec<_> = list.iter().map(Country::code).collect();
                 format!("country in {}", codes.join(", "))
             }
             Self::ClientCert(field, wanted) => format!("client_cert {} {wanted}", field.name()),

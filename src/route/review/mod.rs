@@ -1,4 +1,4 @@
-//! Looks at decisions, for people: why a request gets what it gets, what a change would do, and what a log says of it.
+//! Explains decisions to people: `explain`, `what-if`, and replay of access logs.
 
 mod copied;
 mod covered;

@@ -1,4 +1,4 @@
-//! Listens to a decision and tells its steps.
+//! Records the steps of a decision as text.
 
 use std::ops::Range;
 
