@@ -3,14 +3,21 @@ not read the bodies that are sent to `/deaf`."""
 
 import asyncio
 import os
+import socket
 import sys
 
 SIZES = {b"/big": 1 << 20, b"/page": 15 << 10}
+PIECE = b"x" * (32 << 10)
+SEND_BUFFER_BYTES = 32 << 10
 
 
 class Large(asyncio.Protocol):
+    """Sends as fast as it is read. 1 000 whole answers in memory would take more than a gigabyte of this machine, and their
+    allocation alone makes everything on it wait for a second."""
+
     def connection_made(self, transport):
-        self.transport, self.buffer = transport, b""
+        self.transport, self.buffer, self.left, self.is_paused = transport, b"", 0, False
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
     def data_received(self, data):
         self.buffer += data
@@ -20,8 +27,22 @@ class Large(asyncio.Protocol):
             if target == b"/deaf":
                 self.transport.pause_reading()
                 return
-            size = SIZES.get(target, 3)
-            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+            self.left = SIZES.get(target, 3)
+            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % self.left)
+            self.send()
+
+    def send(self):
+        while self.left and not self.is_paused:
+            piece = PIECE[: self.left]
+            self.left -= len(piece)
+            self.transport.write(piece)
+
+    def pause_writing(self):
+        self.is_paused = True
+
+    def resume_writing(self):
+        self.is_paused = False
+        self.send()
 
 
 async def main():
