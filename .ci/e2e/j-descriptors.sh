@@ -34,7 +34,9 @@ none "an answer that belongs to another request, or none" 'wrong|cut|late|refuse
 none "failed before the crowd came" '[^o].*' 0 "$came"
 # As it comes, whoever needs a new connection to an upstream may be told that there is none.
 none "failed after the crowd had come" '[^o].*' $((came + 3000)) "$left"
-none "failed after the crowd had left" '[^o].*' "$left"
+# The queue of the listener still has connections of the crowd, which take the last descriptors for a moment; an endpoint
+# that could not be connected to meanwhile is tried again after a second.
+none "failed after the crowd had left" '[^o].*' $((left + 1500))
 within "the proxy does not spin: milliseconds of CPU in 3 s" 0 2000 "$used"
 contains "it says what is the matter" '"WARN".*cannot accept.*Too many open files' "$(<"$scratch/pointsman.log")"
 within "and does not flood its log: lines" 1 1000 "$(lines_of "$scratch/pointsman.log" 'cannot accept')"
