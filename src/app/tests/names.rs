@@ -11,19 +11,19 @@ use super::harness::{Folder, eventually, file, generation, get, start};
 use crate::app::{App, Resolve};
 use crate::control::{Answer, Answered};
 
-/// Answers as it is told.
+/// Answers with the addresses that a test sets.
 #[derive(Default)]
-struct Told(Mutex<HashMap<String, Answered>>);
+struct FakeDns(Mutex<HashMap<String, Answered>>);
 
-impl Told {
-    fn tell(&self, name: &str, addresses: &[&str]) {
+impl FakeDns {
+    fn set(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse::<IpAddr>().expect("an address"));
         let answered = Answer::new(addresses, Duration::ZERO).map_err(|_| "no such name".to_owned());
         self.0.lock().expect("whole").insert(name.to_owned(), answered);
     }
 }
 
-impl Resolve for Told {
+impl Resolve for FakeDns {
     fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
         let answered = self.0.lock().expect("whole").get(name).cloned();
         Box::pin(std::future::ready(answered.unwrap_or_else(|| Err("unknown".to_owned()))))
@@ -38,41 +38,41 @@ fn addresses(app: &App, upstream: usize) -> Vec<String> {
 
 #[test]
 fn follows_answers_and_keeps_the_last_good_one() {
-    let told = Arc::new(Told::default());
-    told.tell("v1.internal", &["10.0.0.2", "10.0.0.1", "10.0.0.2"]);
+    let dns = Arc::new(FakeDns::default());
+    dns.set("v1.internal", &["10.0.0.2", "10.0.0.1", "10.0.0.2"]);
     let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://v1.internal:81"));
     let mut options = folder.options();
-    options.resolver = Arc::clone(&told) as Arc<dyn Resolve>;
+    options.resolver = Arc::clone(&dns) as Arc<dyn Resolve>;
     let app = start(&options).expect("started");
     assert_eq!(addresses(&app, 0), ["10.0.0.1:81", "10.0.0.2:81"], "sorted, without duplicates");
     assert_eq!(app.status()["upstreams"][0]["endpoints"][0]["name"], "v1.internal:81");
     let before = app.ledger.snapshot();
 
-    told.tell("v1.internal", &["10.0.0.3"]);
+    dns.set("v1.internal", &["10.0.0.3"]);
     eventually("the new address", || addresses(&app, 0) == ["10.0.0.3:81"]);
     assert_eq!(generation(&app), 1);
     let after = app.ledger.snapshot();
     assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]), "the other upstream is untouched");
 
-    told.tell("v1.internal", &[]);
+    dns.set("v1.internal", &[]);
     eventually("a failure is seen", || app.status()["names"]["v1.internal"]["error"] == "no such name");
     assert_eq!(addresses(&app, 0), ["10.0.0.3:81"], "the last good answer is kept");
     let metrics = get(&app, "/metrics").body;
     assert!(metrics.contains("pointsman_dns_resolutions_total{name=\"v1.internal\",outcome=\"failed\"}"), "{metrics}");
-    told.tell("v1.internal", &["10.0.0.4"]);
+    dns.set("v1.internal", &["10.0.0.4"]);
     eventually("it answers again", || addresses(&app, 0) == ["10.0.0.4:81"]);
     assert!(app.status()["names"]["v1.internal"]["error"].is_null());
 }
 
 #[test]
 fn lookups_are_counted_while_their_name_is_wanted() {
-    let told = Arc::new(Told::default());
-    told.tell("v1.internal", &["10.0.0.1"]);
+    let dns = Arc::new(FakeDns::default());
+    dns.set("v1.internal", &["10.0.0.1"]);
     let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://v1.internal:81"));
     let mut options = folder.options();
-    options.resolver = Arc::clone(&told) as Arc<dyn Resolve>;
+    options.resolver = Arc::clone(&dns) as Arc<dyn Resolve>;
     let app = start(&options).expect("started");
-    told.tell("v1.internal", &[]);
+    dns.set("v1.internal", &[]);
     let lookups = || app.status()["names"]["v1.internal"].clone();
     eventually("a lookup fails", || lookups()["failed"].as_u64() >= Some(1));
     assert!(lookups()["succeeded"].as_u64() >= Some(1), "the first answer is counted: {}", lookups());
@@ -90,23 +90,23 @@ fn lookups_are_counted_while_their_name_is_wanted() {
 
 #[test]
 fn a_name_that_does_not_resolve_does_not_prevent_the_start() {
-    let told = Arc::new(Told::default());
+    let dns = Arc::new(FakeDns::default());
     let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://late.internal:81"));
     let mut options = folder.options();
-    options.resolver = Arc::clone(&told) as Arc<dyn Resolve>;
+    options.resolver = Arc::clone(&dns) as Arc<dyn Resolve>;
     let app = start(&options).expect("started");
     assert!(addresses(&app, 0).is_empty());
-    told.tell("late.internal", &["10.0.0.9"]);
+    dns.set("late.internal", &["10.0.0.9"]);
     eventually("it resolves", || addresses(&app, 0) == ["10.0.0.9:81"]);
 }
 
 #[test]
 fn a_name_that_a_reload_brings_is_resolved_before_it_is_used() {
-    let told = Arc::new(Told::default());
-    told.tell("new.internal", &["10.0.0.7"]);
+    let dns = Arc::new(FakeDns::default());
+    dns.set("new.internal", &["10.0.0.7"]);
     let folder = Folder::new(&file(5));
     let mut options = folder.options();
-    options.resolver = Arc::clone(&told) as Arc<dyn Resolve>;
+    options.resolver = Arc::clone(&dns) as Arc<dyn Resolve>;
     let app = start(&options).expect("started");
     folder.write("routes.toml", &file(5).replace("http://127.0.0.1:2", "http://new.internal:82"));
     let outcome = app.reload();

@@ -188,7 +188,7 @@ impl<'d> Item<'d> {
         found
     }
 
-    /// The items of a list, which must not be empty: nobody would ever fit.
+    /// The items of a list. An empty list is an error: no request could match it.
     pub(in crate::config) fn not_empty(&self, context: &mut Context<'_>) -> Vec<Self> {
         let items = self.one_or_more();
         if items.is_empty() {

@@ -176,7 +176,7 @@ impl<'d> Reader<'d> {
         self.get(key).map(|item| brackets::named(context, &item, spec)).unwrap_or_default()
     }
 
-    /// Reports the keys that nobody knows. Every key must have been asked for by then.
+    /// Reports unknown keys. It is called after every known key was read.
     pub(in crate::config) fn finish(&self, context: &mut Context<'_>) {
         for entry in &self.table.entries {
             if self.spec.position(&entry.key).is_some() {

@@ -60,7 +60,7 @@ impl Diagnostics {
         render(self, color)
     }
 
-    /// As text for people, for whoever says by himself how many there are.
+    /// As text for people, without the count.
     #[must_use]
     pub fn listed(&self, color: Color) -> String {
         listed(self, color)
