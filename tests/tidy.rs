@@ -7,6 +7,8 @@
 mod floors;
 #[path = "tidy/lexicon.rs"]
 mod lexicon;
+#[path = "tidy/names.rs"]
+mod names;
 #[path = "tidy/ports.rs"]
 mod ports;
 #[path = "tidy/rings.rs"]
@@ -102,6 +104,40 @@ fn names_are_nouns_of_the_domain() {
 #[test]
 fn words_are_those_of_the_lexicon() {
     check(ALL, lexicon::words);
+}
+
+#[test]
+fn text_is_plain_technical_english() {
+    let code = source::files(ALL, &["rs", "toml", "txt", "py", "sh", "md"]);
+    let documents = source::files(&["docs", "deploy", ".ci"], &["md", "toml", "yaml", "yml", "sh", "py", "service"]);
+    let first = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "routes.toml"];
+    let first = first.map(|name| (name.to_owned(), source::read(name)));
+    let found: Vec<String> = code
+        .iter()
+        .chain(&documents)
+        .chain(&first)
+        .filter(|(name, _)| name != "tests/tidy/lexicon.rs")
+        .flat_map(|(name, text)| lexicon::dialect(text).into_iter().map(move |finding| format!("{name}:{finding}")))
+        .collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn a_type_name_stands_for_one_type() {
+    let found = names::defined_twice(&source::tree(&["src"]));
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn parameters_have_names() {
+    check(&["src", "tests"], names::tuple_parameters);
+}
+
+#[test]
+fn rooms_that_compute_assert_their_invariants() {
+    let files = source::tree(&["src"]);
+    let found: Vec<String> = floors::computing().iter().filter_map(|folder| shape::asserts(folder, &files)).collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]

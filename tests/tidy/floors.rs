@@ -56,6 +56,13 @@ const ALSO: &[(&str, &str)] = &[
     ("proxy/wire", "std::time::Instant"),
 ];
 
+/// The folders that only compute: the pure ones, and those that read configuration and compare responses.
+pub fn computing() -> Vec<String> {
+    let rooms = PURE.iter().chain(&["config", "shadow_compare"]);
+    let folders = PURE_FOLDERS.iter().map(|(folder, _)| (*folder).to_owned());
+    rooms.map(|room| format!("src/{room}")).chain(folders).collect()
+}
+
 /// What of `std` a pure room may not name.
 const IMPURE: &[(&str, &str)] = &[
     ("std::fs", "reading files is config's work: take the text as an argument"),

@@ -29,6 +29,40 @@ const WORDS: &[(&str, &str)] = &[
 const OTHERS: &[&str] =
     &["haproxy", "nginx", "envoy", "traefik", "caddy", "kubernetes", "hyper-util", "hyper_util", "http_body_util"];
 
+/// Words and phrases of no technical text, and what stands in their place. In `snake_case` names, too.
+const PLAIN: &[(&str, &str)] = &[
+    ("told", "name the act: sent, logged, reported, passed as an argument"),
+    ("tell", "name the act: send, log, report, distinguish"),
+    ("tells", "name the act: sends, logs, reports, distinguishes"),
+    ("telling", "name the act: sending, logging, reporting"),
+    ("whoever", "name who it is: the client, the caller, the operator"),
+    ("whomever", "name who it is: the client, the caller, the operator"),
+    ("nobody", "name the component: `no request waits`, `unused`, `the client has not read`"),
+    ("somebody", "name who it is: an operator, a client"),
+    ("anybody", "name who it is: any client, every peer"),
+    ("lest", "say `so that … not`"),
+    ("became of", "say result or outcome"),
+    ("becomes of", "say result or outcome"),
+    ("what holds", "say what matches, or what is valid"),
+    ("does not hold", "say does not match, or is not valid"),
+    ("do not hold", "say do not match, or are not valid"),
+];
+
+/// Lines of any file, documents too, that are not in plain technical English.
+pub fn dialect(text: &str) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        // Most lines have none of these letters: only the others are taken apart.
+        if !PLAIN.iter().any(|(word, _)| contains(line, word)) {
+            continue;
+        }
+        let spaced = format!(" {} ", parts(line).join(" "));
+        let used = PLAIN.iter().filter(|(word, _)| spaced.contains(&format!(" {word} ")));
+        found.extend(used.map(|(word, instead)| Finding { line: number + 1, message: format!("`{word}`: {instead}") }));
+    }
+    found
+}
+
 /// Files and modules with a name that says nothing.
 pub fn file_names(file: &Source) -> Vec<Finding> {
     let parts = file.path.split('/').map(|part| part.trim_end_matches(".rs"));
@@ -65,6 +99,12 @@ pub fn words(file: &Source) -> Vec<Finding> {
     found
 }
 
+/// Whether the first word of `phrase` stands in `line`, in letters of either case, alone or within another word.
+fn contains(line: &str, phrase: &str) -> bool {
+    let word = phrase.split(' ').next().unwrap_or(phrase).as_bytes();
+    line.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
+}
+
 /// The words of a line in lower case; `snake_case` and `CamelCase` names are taken apart.
 fn parts(line: &str) -> Vec<String> {
     let mut spaced = String::with_capacity(line.len() + 8);
@@ -83,7 +123,7 @@ fn parts(line: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{file_names, words};
+    use super::{dialect, file_names, words};
     use crate::source::Source;
 
     #[test]
@@ -93,6 +133,16 @@ mod tests {
         assert_eq!(count("src/common/mod.rs", ""), 1);
         assert_eq!(count("src/proxy/upstream/pool.rs", "mod helpers;"), 1);
         assert_eq!(count("src/proxy/upstream/pool.rs", "mod common_name;"), 0);
+    }
+
+    #[test]
+    fn words_of_no_technical_text_are_found() {
+        for text in ["# The client is told.", "fn nobody_asks() {}", "// What became of it.", "whoever asks, waits"] {
+            assert_eq!(dialect(text).len(), 1, "{text}");
+        }
+        for text in ["holds a connection", "// A teller.", "the retold story", "fn became() {} // a client of it"] {
+            assert_eq!(dialect(text).len(), 0, "{text}");
+        }
     }
 
     #[test]

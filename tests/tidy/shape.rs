@@ -118,6 +118,20 @@ pub fn statics(file: &Source) -> Vec<Finding> {
         .collect()
 }
 
+/// `debug_assert`s of rooms and folders that only compute: at least so many for each 1 000 lines.
+const ASSERTS_PER_THOUSAND: usize = 2;
+
+/// Folders in which tests run with too few assertions of what must be true inside.
+pub fn asserts(folder: &str, files: &[Source]) -> Option<String> {
+    let inside = || files.iter().filter(|file| file.path.starts_with(folder));
+    let lines: usize = inside().map(|file| file.text.lines().count()).sum();
+    let asserts: usize = inside().map(|file| file.code.matches("debug_assert").count()).sum();
+    let least = (lines * ASSERTS_PER_THOUSAND).div_ceil(1000);
+    (asserts < least).then(|| {
+        format!("{folder} has {asserts} debug_asserts in {lines} lines, at least {least}: assert its invariants")
+    })
+}
+
 /// Types that grow with every feature: file, item, how many fields or variants it may have.
 const MEMBERS_MAX: &[(&str, &str, usize)] = &[
     ("src/control/controller.rs", "Controller", 25),
@@ -207,7 +221,7 @@ fn body(code: &str, start: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{doors, file_size, flag_parameters, function_size, leftovers, members, module_docs, statics};
+    use super::{asserts, doors, file_size, flag_parameters, function_size, leftovers, members, module_docs, statics};
     use crate::source::{Finding, Source};
 
     fn count(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> usize {
@@ -291,6 +305,15 @@ mod tests {
         assert_eq!(count(members, "src/control/event.rs", &events(20)), 0);
         assert_eq!(count(members, "src/control/event.rs", &events(21)), 1);
         assert_eq!(count(members, "src/control/event.rs", "pub enum Event { A }"), 3, "it went elsewhere");
+    }
+
+    #[test]
+    fn a_folder_without_assertions_is_found() {
+        let folder = |text: &str| asserts("src/a/", &[Source::new("src/a/b.rs", text), Source::new("src/c.rs", "")]);
+        let line = "let a = 1;\n";
+        assert!(folder(&line.repeat(1000)).is_some());
+        assert!(folder(&format!("{}debug_assert!(a > 0);\ndebug_assert_eq!(a, 1);\n", line.repeat(998))).is_none());
+        assert!(folder(&format!("{}// debug_assert!(a > 0);\n", line.repeat(999))).is_some());
     }
 
     #[test]

@@ -67,17 +67,23 @@ impl Source {
 
 /// Every Rust file below `folders` of the package, in order.
 pub fn tree(folders: &[&str]) -> Vec<Source> {
+    files(folders, &["rs"]).iter().map(|(name, text)| Source::new(name, text)).collect()
+}
+
+/// Name and text of every file with one of these endings below `folders` of the package, in order.
+pub fn files(folders: &[&str], endings: &[&str]) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
     for folder in folders {
-        walk(&root.join(folder), &mut paths);
+        walk(&root.join(folder), endings, &mut paths);
     }
     paths.sort();
     paths
         .iter()
         .map(|path| {
             let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('\\', "/");
-            Source::new(&name, &fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}")))
+            let bytes = fs::read(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+            (name, String::from_utf8_lossy(&bytes).into_owned()) // Some goldens are not UTF-8.
         })
         .collect()
 }
@@ -101,12 +107,12 @@ pub fn dependencies(manifest: &str) -> Vec<String> {
         .collect()
 }
 
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+fn walk(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.is_dir() && path.file_name().is_some_and(|name| name != "target" && name != "corpus") {
-            walk(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            walk(&path, endings, found);
+        } else if path.extension().is_some_and(|ending| endings.iter().any(|wanted| ending == *wanted)) {
             found.push(path);
         }
     }
