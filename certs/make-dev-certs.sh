@@ -5,7 +5,7 @@
 #
 #   certs/make-dev-certs.sh [--new-ca] [NAME…]    names for the server besides localhost, 127.0.0.1 and ::1; "*.dev.test" too
 #
-# Run again, it issues new certificates by the authorities that are there, so that whoever trusts them goes on to do so;
+# Run again, it issues new certificates by the authorities that are there, so that clients that trust them still do;
 # --new-ca replaces them, as it must when they have expired.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -58,7 +58,7 @@ authority ca "Pointsman development"
 leaf server/dev ca "/CN=localhost" "subjectAltName=$names" "extendedKeyUsage=serverAuth"
 authority clients/clients "Pointsman development clients"
 leaf clients/client clients/clients "/O=Acme/CN=till-7" "subjectAltName=URI:spiffe://dev/till-7" "extendedKeyUsage=clientAuth"
-# Whoever has an authority's key can issue more: it is this user's alone.
+# An authority's key can issue more certificates: only this user may read it.
 chmod 600 ca.ca-key clients/clients.ca-key
 chmod 644 ca.pem server/dev.crt clients/clients.pem clients/client.crt
 
