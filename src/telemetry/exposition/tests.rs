@@ -15,9 +15,9 @@ use crate::route::Reason;
 use crate::telemetry::control::{self, ReloadLabel};
 use crate::telemetry::family::CountedValue;
 use crate::telemetry::{
-    ControlRecorder, CountedFamilies, Fallback, GrpcStatus, HandshakeFailure, Labels, ListenerMeter, PerWorker, Process,
-    ReasonLabel, Refusal, Registry, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass, TlsFailure, UpstreamSeries,
-    VariantSeries, WorkerMeter,
+    ControlRecorder, CountedFamilies, Fallback, GrpcStatus, HandshakeFailure, Labels, ListenerMeter, PerWorker,
+    Process, ReasonLabel, Refusal, Registry, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass, TlsFailure,
+    UpstreamSeries, VariantSeries, WorkerMeter,
 };
 
 const GOLDEN: &str = include_str!("golden.txt");

@@ -86,14 +86,16 @@ fn make(request: &str, places: &BTreeMap<&str, String>) -> String {
 /// What `--help` of a command prints.
 pub fn help(command: &str) -> String {
     let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
-    let finished = finish(std::path::Path::new("."), &words);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let finished = finish(folder.path(), &words);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     let lines = finished.stdout.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
 }
 
 fn faults() -> String {
-    let mut out = String::from("| `details` | status | `error` | blamed | gRPC | also sent |\n|---|---|---|---|---|---|\n");
+    let mut out =
+        String::from("| `details` | status | `error` | blamed | gRPC | also sent |\n|---|---|---|---|---|---|\n");
     for line in FAULTS.lines() {
         let columns: Vec<&str> = line.splitn(9, ' ').collect();
         let [detail, status, error, blamed, grpc, _, retry, close, _] = columns[..] else {

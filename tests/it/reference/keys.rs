@@ -21,8 +21,6 @@ const PATTERNS: [(&str, &str); 9] = [
 /// A row of a table.
 pub struct Row {
     pub key: String,
-    /// The type, as text.
-    form: String,
     /// The default in Markdown; empty where there is none.
     pub default: String,
     doc: String,
@@ -78,7 +76,6 @@ pub fn rows(schema: &Value, path: &str) -> Vec<Row> {
     let is_required = |key: &str| table["required"].as_array().is_some_and(|all| all.iter().any(|name| name == key));
     let row = |(key, value): (&String, &Value)| Row {
         key: key.clone(),
-        form: form(value, &|_| None),
         default: if is_required(key) { "**required**".to_owned() } else { default(value) },
         doc: value["description"].as_str().expect("a description").replace('|', "\\|"),
     };
@@ -93,7 +90,8 @@ pub fn table(schema: &Value, path: &str, places: &BTreeMap<&str, String>) -> Str
         let inside = if matches!(path, "" | "file") { key.clone() } else { format!("{path}.{key}") };
         let link = |table: &Value| {
             let alike = |of: &&str| keys(find(schema, of)).keys().eq(keys(table).keys());
-            let place = places.get(inside.as_str()).or_else(|| places.iter().find(|(of, _)| alike(of)).map(|(_, at)| at));
+            let place =
+                places.get(inside.as_str()).or_else(|| places.iter().find(|(of, _)| alike(of)).map(|(_, at)| at));
             place.cloned()
         };
         writeln!(out, "| `{key}` | {} | {default} | {doc} |", form(&values[&key], &link)).unwrap();
@@ -123,7 +121,11 @@ fn form(value: &Value, link: &impl Fn(&Value) -> Option<String>) -> String {
     }
     let number = |kind: &str| {
         let (least, most) = (&value["minimum"], &value["maximum"]);
-        if most == &Value::from(i64::MAX) { format!("{kind} ≥ {least}") } else { format!("{kind}, {least} to {most}") }
+        if most == &Value::from(i64::MAX) {
+            format!("{kind} ≥ {least}")
+        } else {
+            format!("{kind}, {least} to {most}")
+        }
     };
     match value["type"].as_str() {
         Some("string") => string(value),
