@@ -119,7 +119,7 @@ impl Controller {
                 rules: Arc::new(loaded.rules),
                 overlay: loaded.overlay,
                 listeners,
-                witnesses: loaded.witnesses,
+                identity_providers: loaded.identity_providers,
                 addresses: &addresses,
                 registry: &self.ledger.counts.registry,
                 now: self.ledger.clock.wall(),

@@ -192,7 +192,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         overlay: loaded.overlay,
         // Nobody accepts before everybody can.
         listeners: Arc::default(),
-        witnesses: loaded.witnesses,
+        identity_providers: loaded.identity_providers,
         addresses: &addresses(&reading.answers),
         registry: &registry,
         now: clock.wall(),

@@ -89,7 +89,10 @@ impl Controller {
                 self.last_good = Arc::new(loaded.in_use);
                 let snapshot = self.store.load();
                 let servers = snapshot.listeners.iter().filter_map(|one| one.tls.as_deref());
-                Outcome::Unchanged { generation: snapshot.generation, kept: servers.flat_map(Server::kept).collect() }
+                Outcome::Unchanged {
+                    generation: snapshot.generation,
+                    kept: servers.flat_map(Server::stale_certificates).collect(),
+                }
             }
             Ok(_) if self.is_handed_over_soon() => return self.hold(),
             Ok(loaded) => {

@@ -21,7 +21,7 @@ use crate::net::Socket;
 use crate::proxy::wire::proxy_header::{self, SIGNATURE};
 use crate::proxy::worker::expiry::Told;
 use crate::telemetry::{HandshakeFailure, Refusal};
-use crate::tls::{Identity, Server};
+use crate::tls::{ClientIdentity, Server};
 
 /// So many bytes tell a PROXY header.
 const FIRST_BYTES: usize = SIGNATURE.len();
@@ -96,7 +96,7 @@ fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) 
     client.watched.clear_read();
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    let identity = leaf.and_then(|leaf| Identity::of(leaf));
+    let identity = leaf.and_then(|leaf| ClientIdentity::of(leaf));
     // A resumed session brings the certificate that was verified when it began.
     let now = client.worker.wall_at(client.worker.clock.now());
     if leaf.is_some() && identity.as_ref().is_none_or(|identity| identity.expires_at < now) {

@@ -209,7 +209,7 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::*;
-    use crate::identity::Witnesses;
+    use crate::identity::IdentityProviders;
     use crate::proxy::mirror::copies::LaneState;
     use crate::route::{
         AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Place, Protocol,
@@ -294,7 +294,7 @@ mod tests {
             listeners: Arc::default(),
             routes: routes.iter().map(|name| route_state(name)).collect(),
             upstreams: ["v1", "v2"].map(upstream_state).into(),
-            witnesses: Witnesses::default(),
+            identity_providers: IdentityProviders::default(),
         }
     }
 
