@@ -17,7 +17,7 @@ use crate::proxy::wire::fields::strip_hop_by_hop;
 use crate::proxy::wire::grpc;
 use crate::proxy::worker::budget::BodyTransport;
 use crate::route::{Redirect, Respond};
-use crate::telemetry::{Ender, GrpcStatus};
+use crate::telemetry::{EndedBy, GrpcStatus};
 
 /// Bodies up to this may be taken whole.
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
@@ -169,7 +169,7 @@ fn apply_route_edits(exchange: &mut Exchange, mut response: Response<BodySource>
     if let Some(route) = exchange.routing.route {
         rules.route(route).response_headers.apply(response.headers_mut(), &exchange.values(&request_id));
     }
-    exchange.record_end(Ender::Done, "");
+    exchange.record_end(EndedBy::Done, "");
     response
 }
 

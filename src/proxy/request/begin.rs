@@ -17,7 +17,7 @@ use crate::proxy::wire::field_map::Fields;
 use crate::proxy::wire::fields::Survey;
 use crate::proxy::wire::grpc::Call;
 use crate::proxy::worker::trace_context::{TRACEPARENT, TraceContext};
-use crate::telemetry::Ender;
+use crate::telemetry::EndedBy;
 
 /// Begins an exchange.
 pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &IncomingRequest) -> Box<Exchange> {
@@ -60,7 +60,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         view,
         progress: ExchangeProgress {
             stage: ExchangeStage::Read,
-            ender: Ender::Done,
+            ender: EndedBy::Done,
             detail: "",
             ended_in: ExchangeStage::Read,
         },
