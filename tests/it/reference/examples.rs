@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use jsonwebtoken::Algorithm;
-use pointsman::config::{load_text, run_goldens};
+use pointsman::config::{load_text, run_route_tests};
 use toml::Value;
 
 use crate::harness::Authority;
@@ -66,7 +66,7 @@ impl Folder {
         let name = self.0.path().join("routes.toml");
         let env = |name: &str| (name == "OTLP_TOKEN").then(|| "secret-0123456789".to_owned());
         match load_text(&name.to_string_lossy(), &text, &env) {
-            Ok(loaded) => run_goldens(&loaded).to_string(),
+            Ok(loaded) => run_route_tests(&loaded).to_string(),
             Err(errors) => errors.to_string(),
         }
     }
