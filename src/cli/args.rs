@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::admin::Admin;
+use super::admin::AdminEndpoint;
 use super::check::CheckFormat;
 use super::paint::ColorChoice;
 use crate::config;
@@ -14,7 +14,7 @@ use crate::config;
 mod live;
 mod start;
 
-pub use live::{CompareArguments, Format, ReloadArguments, StatusArguments};
+pub use live::{CompareArguments, ReloadArguments, ReportFormat, StatusArguments};
 pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
 
 const EXIT_CODES: &str = "\
@@ -192,9 +192,9 @@ pub struct ExplainArguments {
     #[arg(long = "file", value_name = "FILE", conflicts_with = "admin", hide = true)]
     pub file_option: Option<PathBuf>,
     /// Ask a running proxy.
-    #[arg(long, value_name = "URL", value_parser = Admin::named)]
+    #[arg(long, value_name = "URL", value_parser = AdminEndpoint::named)]
     #[arg(help = "Ask a running proxy instead of a file: the URL or HOST:PORT of its admin listener")]
-    pub admin: Option<Admin>,
+    pub admin: Option<AdminEndpoint>,
     /// The method.
     #[arg(long, value_name = "METHOD", default_value = "GET", help = "The method")]
     pub method: String,

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use anyhow::bail;
 use serde_json::Value;
 
-use super::args::{CompareArguments, Format};
-use super::fetch::Wish;
+use super::args::{CompareArguments, ReportFormat};
+use super::fetch::FetchOptions;
 use super::paint::Paint;
 use super::paint::Terminal;
 use super::{Exit, out};
-use crate::compare::spelled_out;
+use crate::compare::escape_controls;
 
 /// Fields that are listed, of each verdict.
 const FIELDS_MAX: usize = 40;
@@ -22,7 +22,7 @@ const FIELDS_MAX: usize = 40;
 /// When the proxy cannot be asked, or has no such route.
 pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let admin = arguments.admin.find()?;
-    let mut page = admin.page(&admin.ask_blocking("/shadow", Wish::get())?)?;
+    let mut page = admin.page(&admin.ask_blocking("/shadow", FetchOptions::get())?)?;
     if let (Some(wanted), Some(routes)) = (&arguments.route, page["routes"].as_array_mut()) {
         let known: Vec<String> = routes.iter().filter_map(|route| route["route"].as_str()).map(str::to_owned).collect();
         routes.retain(|route| route["route"] == wanted.as_str());
@@ -30,11 +30,11 @@ pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Resu
             bail!(unknown(wanted, &known));
         }
     }
-    let format = if arguments.json { Format::Json } else { arguments.format };
+    let format = if arguments.json { ReportFormat::Json } else { arguments.format };
     match format {
-        Format::Json => out::say_json(&page)?,
-        Format::Md => out::say(markdown(&page).trim_end())?,
-        Format::Table => out::say(table(&page, terminal.stdout).trim_end())?,
+        ReportFormat::Json => out::say_json(&page)?,
+        ReportFormat::Md => out::say(markdown(&page).trim_end())?,
+        ReportFormat::Table => out::say(table(&page, terminal.stdout).trim_end())?,
     }
     Ok(Exit::Ok)
 }
@@ -43,7 +43,7 @@ fn unknown(wanted: &str, known: &[String]) -> String {
     if known.is_empty() {
         return format!("no route has a shadow, and so has not `{wanted}`");
     }
-    spelled_out(&format!("route `{wanted}` has no shadow; these have one: {}", known.join(", "))).into_owned()
+    escape_controls(&format!("route `{wanted}` has no shadow; these have one: {}", known.join(", "))).into_owned()
 }
 
 fn routes(page: &Value) -> impl Iterator<Item = &Value> {
@@ -52,7 +52,7 @@ fn routes(page: &Value) -> impl Iterator<Item = &Value> {
 
 /// A text of the page: what it says of answers comes from upstreams, and must not steer a terminal.
 fn text(value: &Value) -> Cow<'_, str> {
-    spelled_out(value.as_str().unwrap_or(""))
+    escape_controls(value.as_str().unwrap_or(""))
 }
 
 fn number(value: &Value) -> u64 {
@@ -62,7 +62,7 @@ fn number(value: &Value) -> u64 {
 /// `timeout 3, reset 1`.
 fn counts(value: &Value) -> String {
     let all = value.as_object().into_iter().flatten();
-    all.map(|(name, count)| spelled_out(&format!("{name} {count}")).into_owned()).collect::<Vec<_>>().join(", ")
+    all.map(|(name, count)| escape_controls(&format!("{name} {count}")).into_owned()).collect::<Vec<_>>().join(", ")
 }
 
 fn percent(share: f64) -> String {

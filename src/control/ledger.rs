@@ -14,7 +14,7 @@ use super::net::{Answered, NO_ANSWER_YET, News, Resolution};
 use super::outcome::{Cause, Outcome, told_kept};
 use crate::clock::Clock;
 use crate::drain::Phase;
-use crate::shadow_compare::Judge;
+use crate::shadow_compare::Comparator;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, ControlRecorder, Registry, SpanCounts};
 
@@ -30,7 +30,7 @@ pub struct Ledger {
     /// Where metrics come from.
     pub counts: Counts,
     /// Compares what copies were answered.
-    pub judge: Arc<Judge>,
+    pub comparator: Arc<Comparator>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     pages: Mutex<Pages>,
 }
@@ -105,9 +105,14 @@ pub enum Unready {
 impl Ledger {
     /// An empty ledger.
     #[must_use]
-    pub fn new(clock: Clock, counts: Counts, snapshots: watch::Receiver<Arc<Snapshot>>, judge: Arc<Judge>) -> Self {
+    pub fn new(
+        clock: Clock,
+        counts: Counts,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        comparator: Arc<Comparator>,
+    ) -> Self {
         let (started_at, pages) = (clock.wall(), Mutex::default());
-        Self { clock, started_at, counts, judge, snapshots, pages }
+        Self { clock, started_at, counts, comparator, snapshots, pages }
     }
 
     /// The snapshot now.

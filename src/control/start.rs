@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::config::{Color, Diagnostics, Loaded};
 use crate::drain::{Drain, Drained};
 use crate::route::{Generation, Rules};
-use crate::shadow_compare::{Judge, TrialSender};
+use crate::shadow_compare::{Comparator, JobSender};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::exposition::{FigurePusher, SharedRecorder};
 use crate::telemetry::{self, LogSender, LogWriter, Registry, Screen, SpanSender, TraceExporter};
@@ -135,7 +135,7 @@ pub struct WorkerParts {
     /// Takes its spans.
     pub spans: SpanSender,
     /// Compares the answers of copies.
-    pub trials: TrialSender,
+    pub trials: JobSender,
     /// Takes names whose addresses cannot be connected to.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// The clock.
@@ -162,8 +162,8 @@ fn log(rules: &Rules, screen: Screen, clock: Clock) -> Result<LogWriter, StartEr
     started.map_err(|error| StartError::Io("the access log's thread", error))
 }
 
-fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
-    let started = Judge::start(clock).map_err(|error| StartError::Io("the thread that compares", error));
+fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
+    let started = Comparator::start(clock).map_err(|error| StartError::Io("the thread that compares", error));
     started.map(Arc::new)
 }
 
@@ -199,7 +199,7 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
     };
     let store = SnapshotStore::new(carry::snapshot(None, parts));
     let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(counting) };
-    let ledger = Arc::new(Ledger::new(clock, counts, store.follow(), judge(clock)?));
+    let ledger = Arc::new(Ledger::new(clock, counts, store.follow(), start_comparator(clock)?));
     let admin = Admin::new(Arc::clone(&ledger), sender.clone());
     let prepared = prepare(&admin, &ledger, &mut succession.inherited, unbound)?;
 
@@ -322,7 +322,7 @@ impl Started {
             drained: drain.subscribe(),
             log: log.sender(),
             spans: traces.sender(),
-            trials: ledger.judge.sender(),
+            trials: ledger.comparator.sender(),
             look_ups: self.look_ups.clone(),
             clock: ledger.clock,
         }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::geo::Geo;
 use super::token::Tokens;
-use crate::route::{Asked, Claims, ClientIp, Country, Facts, Identity, TokenFault};
+use crate::route::{Claims, ClientIp, Country, ExplainRequest, Facts, Identity, TokenFault};
 
 /// Who can tell more about a caller.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,7 @@ impl Witnesses {
 
     /// All that can be found out about the caller of a request, at this time since the Unix epoch: for explanations.
     #[must_use]
-    pub fn ask(&self, identity: &Identity, asked: &Asked<'_>, now: Duration) -> Found {
+    pub fn ask(&self, identity: &Identity, asked: &ExplainRequest<'_>, now: Duration) -> Found {
         let (claims, fault) = match self.claims(asked.headers, now) {
             Ok(claims) => (claims, None),
             Err(fault) => (None, Some(fault)),

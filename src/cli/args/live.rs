@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::admin::{Admin, VARIABLE};
+use crate::cli::admin::{AdminEndpoint, VARIABLE};
 use crate::config;
 
 /// Bounds on the time between two looks of `--watch`.
@@ -14,11 +14,11 @@ const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=D
 #[derive(Clone, Debug, Default, Args)]
 pub struct AdminArguments {
     /// Its admin listener.
-    #[arg(long, value_name = "URL", value_parser = Admin::named)]
+    #[arg(long, value_name = "URL", value_parser = AdminEndpoint::named)]
     #[arg(
         help = "The proxy's admin listener: a URL or HOST:PORT [default: POINTSMAN_ADMIN, else http://127.0.0.1:9900]"
     )]
-    pub admin: Option<Admin>,
+    pub admin: Option<AdminEndpoint>,
 }
 
 impl AdminArguments {
@@ -26,14 +26,14 @@ impl AdminArguments {
     ///
     /// # Errors
     /// When the variable names none.
-    pub fn find(&self) -> anyhow::Result<Admin> {
-        Admin::find(self.admin.as_ref(), std::env::var(VARIABLE).ok().as_deref())
+    pub fn find(&self) -> anyhow::Result<AdminEndpoint> {
+        AdminEndpoint::find(self.admin.as_ref(), std::env::var(VARIABLE).ok().as_deref())
     }
 }
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// For a terminal.
     #[default]
     Table,
@@ -69,7 +69,7 @@ pub struct StatusArguments {
     /// How it is written.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
     #[arg(hide_possible_values = true)]
-    pub format: Format,
+    pub format: ReportFormat,
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format", help = "The same as --format json: what /status answers, as it is")]
     pub json: bool,
@@ -113,7 +113,7 @@ pub struct CompareArguments {
     /// How it is written.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
     #[arg(hide_possible_values = true)]
-    pub format: Format,
+    pub format: ReportFormat,
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format", help = "The same as --format json")]
     pub json: bool,

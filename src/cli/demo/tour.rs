@@ -9,7 +9,7 @@ use crate::cli::paint::Paint;
 
 /// Where things are.
 #[derive(Debug)]
-pub(super) struct Stage<'a> {
+pub(super) struct TourContext<'a> {
     /// Where the proxy listens.
     pub(super) proxy: SocketAddr,
     /// Where it listens for TLS, if it does.
@@ -35,8 +35,8 @@ pub(super) struct Stage<'a> {
 }
 
 /// The tour as text.
-pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
-    let Stage { proxy, admin, stable, canary, switch, .. } = stage;
+pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
+    let TourContext { proxy, admin, stable, canary, switch, .. } = stage;
     let mut text = String::new();
     let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: a canary, and a dark launch"));
     for note in stage.notes {
@@ -104,7 +104,7 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
 }
 
 /// What makes the lines of the tour short: its folder, this program by its name, and its admin listener.
-fn setup(stage: &Stage<'_>) -> Vec<String> {
+fn setup(stage: &TourContext<'_>) -> Vec<String> {
     let folder = stage.file.parent().unwrap_or_else(|| Path::new("."));
     let mut lines =
         vec![format!("cd {}", quoted(&folder.to_string_lossy())), format!("alias pointsman={}", quoted(stage.program))];
@@ -148,7 +148,7 @@ mod tests {
     fn the_tour_names_every_place() {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let notes = ["port 8080 is in use".to_owned()];
-        let stage = Stage {
+        let stage = TourContext {
             proxy: at(1001),
             tls: Some(at(1006)),
             admin: at(1002),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::bar::{Arm, bar};
 use crate::cli::paint::Paint;
-use crate::compare::spelled_out;
+use crate::compare::escape_controls;
 use crate::route::BUCKETS;
 
 /// Where the right column begins.
@@ -46,7 +46,7 @@ pub(super) fn draw(told: &Value, paint: Paint) -> String {
     }
     for side in ["request", "response"] {
         for edit in list(&told[&*format!("{side}_headers")]) {
-            let value = edit["value"].as_str().map(|value| format!(": {}", spelled_out(value))).unwrap_or_default();
+            let value = edit["value"].as_str().map(|value| format!(": {}", escape_controls(value))).unwrap_or_default();
             page.row(side, &format!("{} {}{value}", word(&edit["edit"]), word(&edit["name"])));
         }
     }
@@ -110,9 +110,9 @@ impl Page {
             format!("each request anew: {}", self.paint.bold(&shares.join(", ")))
         };
         self.row("variant", &format!("{name}  by {}; {counts}", word(&told["reason"])));
-        let host = spelled_out(told["forwarded_host"].as_str().unwrap_or_default());
+        let host = escape_controls(told["forwarded_host"].as_str().unwrap_or_default());
         let forwarded = match told["forwarded_path"].as_str() {
-            Some(path) => format!("asked for {host}{}", spelled_out(path)),
+            Some(path) => format!("asked for {host}{}", escape_controls(path)),
             None => self.paint.red(&format!("500: {}", word(&told["because"]))),
         };
         self.row("upstream", &format!("{}  {forwarded}", word(&told["upstream"])));
@@ -160,7 +160,7 @@ fn list(value: &Value) -> &[Value] {
 fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => spelled_out(text).into_owned(),
+        Value::String(text) => escape_controls(text).into_owned(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }

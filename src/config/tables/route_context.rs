@@ -5,7 +5,7 @@ use crate::config::toml::context::Context;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::registry::Registry;
 use crate::config::toml::text::Text;
-use crate::route::Place;
+use crate::route::SourceLocation;
 
 /// The names that routes may refer to.
 pub(in crate::config) struct Names<'a, 'd> {
@@ -21,7 +21,7 @@ pub(in crate::config) struct Headed<'d> {
 }
 
 /// Where a table stands, for people.
-pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> Place {
+pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> SourceLocation {
     let at = reader.span();
-    Place { file: context.files.name(at.file), line: context.files.line(at) }
+    SourceLocation { file: context.files.name(at.file), line: context.files.line(at) }
 }

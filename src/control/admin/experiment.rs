@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::format::{ratio, time};
 use crate::control::measure::Tally;
 use crate::route::{ArmState, Split, SplitState};
-use crate::stats::{Difference, Fairness, SampleRatio};
+use crate::stats::{Fairness, RateDifference, SampleRatio};
 use crate::telemetry::{Drawn, LatencyCounts, Sample, Sampled};
 
 /// The chance that the interval of a comparison ever misses the truth.
@@ -114,7 +114,7 @@ type Side<'a> = (&'a str, &'a Tally, &'a LatencyCounts);
 
 /// One variant against another: failures in the random sample with their interval, durations side by side.
 fn comparison((name, one, durations): Side<'_>, (against, other, durations_against): Side<'_>) -> Option<Value> {
-    let found = Difference::of(one.sample, other.sample, ALPHA)?;
+    let found = RateDifference::of(one.sample, other.sample, ALPHA)?;
     Some(json!({
         "variant": name,
         "against": against,

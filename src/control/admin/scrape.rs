@@ -43,7 +43,7 @@ pub(super) fn facts<T>(ledger: &Ledger, take: impl FnOnce(Scrape<'_>) -> T) -> T
             .map(|state| Upstream { series: &state.series, endpoints: state.endpoints.len() })
             .collect(),
         shadows: shadows(&snapshot),
-        findings: ledger.judge.findings(&snapshot.rules).into_iter().map(findings).collect(),
+        findings: ledger.comparator.summaries(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
         certificates: certificates(ledger, &snapshot.listeners),
         generation: snapshot.generation.0,
@@ -60,7 +60,7 @@ fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
     all.filter_map(|(route, state)| Some((state.shadow.as_deref()?, shadow(route)?))).collect()
 }
 
-fn findings(of: crate::shadow_compare::Findings) -> Findings {
+fn findings(of: crate::shadow_compare::ShadowSummary) -> Findings {
     let fields = [("confirmed", of.confirmed), ("noisy", of.noisy), ("unknown", of.unknown)];
     let (mismatch, mismatch_upper) = (of.net_mismatch, of.net_mismatch_upper);
     Findings { route: of.route, upstream: of.upstream, fields, mismatch, mismatch_upper }

@@ -19,7 +19,7 @@ use crate::proxy::upstream::pool::UpstreamPool;
 use crate::proxy::wire::proxy_header::Ends;
 use crate::proxy::worker::Worker;
 use crate::route::{LogSink, RouteId};
-use crate::shadow_compare::{Seen, Trial};
+use crate::shadow_compare::{ComparisonJob, ObservedResponse};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{AccessEntry, Ender, Event, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
 
@@ -194,7 +194,7 @@ impl ShadowCopy {
         }
         let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
         let snapshot = self.request.snapshot();
-        let trial = Trial {
+        let trial = ComparisonJob {
             rules: Arc::clone(&snapshot.rules),
             generation: snapshot.generation,
             route,
@@ -317,7 +317,7 @@ impl CopiedRequest {
 
 /// Whether an answer is larger than is looked at: nobody knows all of it. It differs from one that is not, for sure; two
 /// of them cannot be compared.
-fn is_too_large(seen: &Seen) -> bool {
+fn is_too_large(seen: &ObservedResponse) -> bool {
     seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
 }
 

@@ -25,7 +25,7 @@ use crate::proxy::wire::proxy_header::Ends;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::sending::Sending;
 use crate::route::{MARKER, Protocol};
-use crate::shadow_compare::Seen;
+use crate::shadow_compare::ObservedResponse;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
@@ -50,7 +50,7 @@ pub(crate) struct Errand<'a> {
 /// What one came to.
 pub(crate) struct Went {
     pub(crate) end: ShadowEnd,
-    pub(crate) seen: Option<Seen>,
+    pub(crate) seen: Option<ObservedResponse>,
     /// There was no room to keep the answer.
     pub(super) starved: bool,
     /// The answer was left: its end was not said, and did not come within what is read.
@@ -102,7 +102,7 @@ impl Errand<'_> {
             && !went.starved
         {
             let took = worker.clock.now().duration_since(self.asked);
-            went.seen.get_or_insert(Seen { outcome: Err(failure), took });
+            went.seen.get_or_insert(ObservedResponse { outcome: Err(failure), took });
         }
         went
     }

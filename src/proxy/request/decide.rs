@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::caller::Identified;
 use super::exchange::{Chosen, Exchange};
 use crate::route::{
-    Balance, Decision, RouteId, Routed, Silent, Split, UpstreamId, VariantId, decide as decide_by_rules,
+    Balance, Decision, NoTrace, RouteId, Routed, Split, UpstreamId, VariantId, decide as decide_by_rules,
 };
 use crate::telemetry::Fallback;
 
@@ -20,7 +20,7 @@ pub(crate) fn decide(exchange: &Exchange, route: RouteId, split: &Split, identif
         cookie_identity: identified.cookie_identity(),
     };
     let mut sequence = spread.get();
-    let decision = decide_by_rules(&snapshot.rules, &snapshot.overlay, &request, &mut sequence, &mut Silent);
+    let decision = decide_by_rules(&snapshot.rules, &snapshot.overlay, &request, &mut sequence, &mut NoTrace);
     spread.set(sequence);
     fall_back_to_stable(exchange, split, decision, || key(split, identified))
 }

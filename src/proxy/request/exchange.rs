@@ -25,7 +25,7 @@ use crate::proxy::wire::grpc::Call;
 use crate::proxy::worker::budget::{BodyAhead, Held};
 use crate::proxy::worker::reader::{Reader, Slot, UpstreamKey};
 use crate::proxy::worker::trace_context::TraceContext;
-use crate::route::{Counted, Decision, Head, Reason, RouteId, UpstreamId, Values, VariantId};
+use crate::route::{Counted, Decision, Reason, RequestHead, RouteId, UpstreamId, Values, VariantId};
 use crate::telemetry::{Ender, Fallback, VariantMeter};
 
 /// The state of one exchange, in groups by what writes them. `handle` writes what `identify`, `decide` and `sample`
@@ -276,8 +276,8 @@ impl Exchange {
     }
 
     /// What matching and deciding look at, of an admitted request.
-    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> Head<'a> {
-        Head {
+    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> RequestHead<'a> {
+        RequestHead {
             method: &parts.method,
             host: self.request.host.normal(),
             path: self.path(),

@@ -3,7 +3,7 @@
 use super::caller::Identified;
 use super::exchange::{Chosen, Exchange};
 use crate::proxy::mirror::copies::Ticket;
-use crate::route::{MARKER, Reason, Sampled, Sampling, Shadow, Split, Unfit, sampled};
+use crate::route::{MARKER, Reason, Sampling, SamplingInput, Shadow, Split, Unfit, decide_sampling};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// Notes the decision for the sample, and gives the ticket of the request's copy, if there is to be one.
@@ -46,7 +46,7 @@ fn ticket(
         return None;
     }
     let lane = exchange.proxy.lane(&exchange.local, route)?;
-    let request = Sampled {
+    let request = SamplingInput {
         method: &exchange.request.method,
         variant: chosen.variant,
         caller: &identified.caller,
@@ -54,7 +54,7 @@ fn ticket(
         share: lane.share(shadow, worker),
     };
     let mut spread = lane.state.spread.get();
-    let sampling = sampled(&exchange.local.snapshot.overlay, split, &request, &mut spread);
+    let sampling = decide_sampling(&exchange.local.snapshot.overlay, split, &request, &mut spread);
     lane.state.spread.set(spread);
     match sampling {
         Sampling::Out => None,

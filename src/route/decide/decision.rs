@@ -2,9 +2,9 @@
 //!
 //! The same function decides for live traffic and for `explain`; the latter passes a [`Trace`] that listens.
 
-use crate::route::matching::all_hold;
+use crate::route::matching::all_match;
 use crate::route::{
-    Action, Bucket, Caller, Head, Key, KeyHash, Overlay, Route, RouteId, Rules, Salt, Split, SplitState, Spread,
+    Action, Bucket, Caller, Key, KeyHash, Overlay, RequestHead, Route, RouteId, Rules, Salt, Split, SplitState, Spread,
     StickyKey, Stop, Target, VariantId, Weight,
 };
 
@@ -70,9 +70,9 @@ pub trait Trace {
 }
 
 /// A [`Trace`] that listens to nothing and costs nothing.
-pub struct Silent;
+pub struct NoTrace;
 
-impl Trace for Silent {
+impl Trace for NoTrace {
     fn step(&mut self, _step: Step<'_>) {}
 }
 
@@ -107,7 +107,7 @@ pub struct Routed<'a> {
     /// The split of that route.
     pub split: &'a Split,
     /// Its head.
-    pub head: &'a Head<'a>,
+    pub head: &'a RequestHead<'a>,
     /// Who sends it.
     pub caller: &'a Caller<'a>,
     /// The identity of `sticky_cookie` (also a freshly issued one): the key of last resort.
@@ -143,7 +143,7 @@ pub fn decide<T: Trace>(
     }
     let mut source = Source { split, caller, cookie_identity, spread, drawn: None, key: None };
     for target in &split.targets {
-        if !all_hold(&target.predicates, head, caller, &rules.segments) {
+        if !all_match(&target.predicates, head, caller, &rules.segments) {
             trace.step(Step::TargetMissed(target));
         } else if state.stopped(target.serve).is_some() {
             trace.step(Step::TargetPassedOver(target));

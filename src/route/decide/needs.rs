@@ -15,30 +15,30 @@ impl Rules {
     /// What must be found out for each route, by its id.
     #[must_use]
     pub fn needs(&self) -> Box<[Needs]> {
-        let of = |route: &Route| route.split().map_or_else(Asks::default, |split| split.asks(&self.segments));
+        let of = |route: &Route| route.split().map_or_else(Used::default, |split| split.used_facts(&self.segments));
         self.routes.iter().map(|route| of(route).needs(&self.identity)).collect()
     }
 }
 
 impl Split {
-    fn asks(&self, segments: &[Segment]) -> Asks {
-        let mut asked = Asks { user: self.sticky.contains(&StickyKey::User), ..Asks::default() };
+    fn used_facts(&self, segments: &[Segment]) -> Used {
+        let mut used = Used { user: self.sticky.contains(&StickyKey::User), ..Used::default() };
         for target in &self.targets {
-            asked.all(&target.predicates, segments);
+            used.all(&target.predicates, segments);
         }
-        asked
+        used
     }
 }
 
 /// What predicates ask about.
 #[derive(Default)]
-struct Asks {
+struct Used {
     user: bool,
     claims: bool,
     country: bool,
 }
 
-impl Asks {
+impl Used {
     fn needs(&self, identity: &Identity) -> Needs {
         let by_claim = |places: &[Extractor]| places.iter().any(|place| matches!(place, Extractor::Claim(_)));
         // The tenant is logged, and stands in templates, whatever the route does.

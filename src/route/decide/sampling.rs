@@ -37,7 +37,7 @@ impl Unfit {
 
 /// A request whose variant is known, and which may be copied.
 #[derive(Clone, Copy, Debug)]
-pub struct Sampled<'a> {
+pub struct SamplingInput<'a> {
     /// Its method.
     pub method: &'a Method,
     /// The variant that answers it, after any fallback.
@@ -53,7 +53,12 @@ pub struct Sampled<'a> {
 /// Decides whether a request is copied. By request, `spread` is drawn from once for each request of a variant in
 /// [`Shadow::from`]. By key, the same callers are sampled always, on every replica, and those of a smaller share are
 /// among those of a larger one; a caller without a key is sampled at 100 % alone. Allocates nothing.
-pub fn sampled(overlay: &Overlay, split: &Split, request: &Sampled<'_>, spread: &mut ShadowSpread) -> Sampling {
+pub fn decide_sampling(
+    overlay: &Overlay,
+    split: &Split,
+    request: &SamplingInput<'_>,
+    spread: &mut ShadowSpread,
+) -> Sampling {
     let Some(shadow) = &split.shadow else { return Sampling::Out };
     if request.share == Weight::ZERO || !shadow.from.contains(&request.variant) {
         return Sampling::Out;
@@ -76,7 +81,7 @@ pub fn sampled(overlay: &Overlay, split: &Split, request: &Sampled<'_>, spread: 
 impl Shadow {
     /// The bucket of a caller, who is sampled when it lies below the share; `None` without a sticky key.
     #[must_use]
-    pub fn bucket(&self, split: &Split, request: &Sampled<'_>) -> Option<Bucket> {
+    pub fn bucket(&self, split: &Split, request: &SamplingInput<'_>) -> Option<Bucket> {
         let key = split.sticky_key(request.caller, request.cookie_identity)?;
         Some(key.with_text(|text| self.salt.bucket(text)))
     }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::route::{Country, Match, PathPattern, Place, Predicate, Segment, StringMatch};
+use crate::route::{Country, Match, PathPattern, Predicate, Segment, SourceLocation, StringMatch};
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }

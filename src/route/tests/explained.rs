@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
-    Asked {
+fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> ExplainRequest<'a> {
+    ExplainRequest {
         method: &ask.method,
         host: &ask.host,
         path_and_query,
@@ -19,7 +19,7 @@ fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
     }
 }
 
-fn explained(file: &File, asked: &Asked<'_>) -> Explanation {
+fn explained(file: &File, asked: &ExplainRequest<'_>) -> Explanation {
     explain(file.effective(), asked)
 }
 
@@ -28,7 +28,7 @@ fn shop() -> File {
     checkout.place.line = 12;
     let mut arms = split("checkout", &[("canary", 50_000)]);
     arms.targets = vec![Target {
-        place: Place { file: "routes.toml".into(), line: 20 },
+        place: SourceLocation { file: "routes.toml".into(), line: 20 },
         predicates: vec![Predicate::Header("x-canary".parse().unwrap(), StringMatch::Exact("always".into()))],
         segment: None,
         serve: VariantId(1),
@@ -138,7 +138,7 @@ fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
 /// The steps and the dropped fields of a request to one route with one target.
 fn target_of(predicates: Vec<Predicate>, ask: &Ask, tune: impl FnOnce(&mut Rules)) -> Explanation {
     let mut arms = split("r", &[("canary", 0)]);
-    let place = Place { file: "routes.toml".into(), line: 9 };
+    let place = SourceLocation { file: "routes.toml".into(), line: 9 };
     arms.targets = vec![Target { place, predicates, segment: None, serve: VariantId(1), weight: None }];
     let mut made = file(vec![route("r", "", "")], arms);
     tune(&mut made);
@@ -231,7 +231,7 @@ fn where_no_route_takes_it_the_nearest_are_told() {
     let file = file(routes, split("search", &[]));
     let nearly = |host: &str, path: &str| {
         let told = explained(&file, &asked(&Ask::get(host, ""), path));
-        assert_eq!(told.outcome, Outcome::NoRoute);
+        assert_eq!(told.outcome, ExplainedOutcome::NoRoute);
         told.nearly.into_iter().map(|route| format!("{}: {}", route.name, route.why)).collect::<Vec<_>>()
     };
     let misses = nearly("shop.example.com", "/checkouts");
@@ -276,7 +276,8 @@ fn where_nothing_sticks_shares_are_told() {
 fn a_latch_is_told() {
     let mut arms = split("checkout", &[("canary", 1_000_000)]);
     arms.state.stop(VariantId(1), Stop::Latch);
-    let target = |serve| Target { place: Place::default(), predicates: vec![], segment: None, serve, weight: None };
+    let target =
+        |serve| Target { place: SourceLocation::default(), predicates: vec![], segment: None, serve, weight: None };
     let routes = || vec![route("checkout", "h", "/*")];
     let ask = Ask::get("h", "");
     let told = explained(&file(routes(), arms.clone()), &asked(&ask, "/?tenant=acme")).to_string();
@@ -301,11 +302,11 @@ proptest! {
         let caller = rules.identity.caller("192.0.2.1".parse().unwrap(), &head, crate::route::Facts::default());
         let split = route.split().unwrap();
         let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity: None };
-        let decision = decide(rules, &shop.overlay, &request, &mut Spread::default(), &mut Silent);
+        let decision = decide(rules, &shop.overlay, &request, &mut Spread::default(), &mut NoTrace);
         let target = format!("{path}?tenant={tenant}");
         let told = explain_briefly(shop.effective(), &asked(&ask, &target));
         prop_assert_eq!(&told.route.unwrap().name, &route.name);
-        let Outcome::Serve(served) = told.outcome else { panic!("it is a split") };
+        let ExplainedOutcome::Serve(served) = told.outcome else { panic!("it is a split") };
         prop_assert_eq!(served.decision, decision);
         prop_assert_eq!(&served.variant, &split.variants[usize::from(decision.variant.0)].name);
     }

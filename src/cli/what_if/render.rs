@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::log::LogReplayed;
 use crate::cli::out::count;
 use crate::cli::paint::Paint;
-use crate::route::{BUCKETS, Comparison, Copies, Flow, Moved, MovedUpstream, RouteChange};
+use crate::route::{BUCKETS, ConfigDiff, CopyCounts, Flow, Moved, MovedUpstream, RouteChange};
 
 /// As text.
-pub(super) fn text(comparison: &Comparison, replay: Option<&LogReplayed>, paint: Paint) -> String {
+pub(super) fn text(comparison: &ConfigDiff, replay: Option<&LogReplayed>, paint: Paint) -> String {
     let mut text = String::new();
     for name in &comparison.added {
         let _ = writeln!(text, "{} route {name}", paint.green("added  "));
@@ -84,27 +84,27 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
     }
     let [before, after] = replayed.copied;
     if before.any || after.any {
-        let share = |copies: Copies| tenths(copies.millionths, replayed.requests);
+        let share = |copies: CopyCounts| tenths(copies.millionths, replayed.requests);
         let _ = writeln!(text, "          shadows copy {} before, {} after", share(before), share(after));
-        let untold = before.untold.max(after.untold);
-        if untold > 0 {
-            let untold = self::share(untold, replayed.requests);
-            let _ = writeln!(text, "          {untold} may be copied or not: the log does not hold their sticky keys");
+        let unknown = before.unknown.max(after.unknown);
+        if unknown > 0 {
+            let unknown = self::share(unknown, replayed.requests);
+            let _ = writeln!(text, "          {unknown} may be copied or not: the log does not hold their sticky keys");
         }
     }
-    if replayed.misled > 0 {
-        let misled = share(replayed.misled, replayed.requests);
+    if replayed.rerouted > 0 {
+        let rerouted = share(replayed.rerouted, replayed.requests);
         let _ = writeln!(
             text,
-            "          {misled} cannot be told: the old file leads them to another route than they took (it has changed, or headers decided)"
+            "          {rerouted} cannot be told: the old file leads them to another route than they took (it has changed, or headers decided)"
         );
     }
-    let unknown = replayed.untold - replayed.misled;
+    let unknown = replayed.unknown - replayed.rerouted;
     if unknown > 0 {
-        let untold = share(unknown, replayed.requests);
+        let unknown = share(unknown, replayed.requests);
         let _ = writeln!(
             text,
-            "          {untold} cannot be told: the log holds neither their headers, cookies nor queries"
+            "          {unknown} cannot be told: the log holds neither their headers, cookies nor queries"
         );
     }
     if replay.foreign > 0 {
@@ -137,7 +137,7 @@ fn tenths(millionths: u64, all: u64) -> String {
 }
 
 /// As JSON.
-pub(super) fn json(comparison: &Comparison, replay: Option<&LogReplayed>) -> Value {
+pub(super) fn json(comparison: &ConfigDiff, replay: Option<&LogReplayed>) -> Value {
     json!({
         "added": comparison.added,
         "removed": comparison.removed,
@@ -182,8 +182,8 @@ fn replay_json(replay: &LogReplayed) -> Value {
     json!({
         "requests": replayed.requests,
         "moved": replayed.moved,
-        "untold": replayed.untold,
-        "misled": replayed.misled,
+        "untold": replayed.unknown,
+        "misled": replayed.rerouted,
         "moves": replayed.moves.iter().map(one).collect::<Vec<_>>(),
         "copied": replayed.copied.map(copies_json),
         "foreign_lines": replay.foreign,
@@ -192,9 +192,9 @@ fn replay_json(replay: &LogReplayed) -> Value {
 
 /// How many copies are to be expected; null without a shadow.
 #[expect(clippy::cast_precision_loss, reason = "an expected number is for people")]
-fn copies_json(copies: Copies) -> Value {
-    let Copies { any, millionths, untold } = copies;
-    if any { json!({ "expected": millionths as f64 / 1e6, "untold": untold }) } else { Value::Null }
+fn copies_json(copies: CopyCounts) -> Value {
+    let CopyCounts { any, millionths, unknown } = copies;
+    if any { json!({ "expected": millionths as f64 / 1e6, "untold": unknown }) } else { Value::Null }
 }
 
 #[cfg(test)]

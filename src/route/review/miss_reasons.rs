@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, header};
 
 use crate::route::matching::{cookie_bytes, dropped_identity, parameters};
-use crate::route::{Caller, Extractor, Head, Predicate, Rules};
+use crate::route::{Caller, Extractor, Predicate, RequestHead, Rules};
 
 /// How many values of one field are shown, and how much of each.
 const VALUES_MAX: usize = 4;
@@ -13,24 +13,24 @@ const VALUE_CHARS_MAX: usize = 80;
 
 /// A request, its caller, and the rules that it is asked by.
 #[derive(Clone, Copy)]
-pub(super) struct Lacking<'a> {
+pub(super) struct MissReasons<'a> {
     pub(super) rules: &'a Rules,
-    pub(super) head: &'a Head<'a>,
+    pub(super) head: &'a RequestHead<'a>,
     pub(super) caller: &'a Caller<'a>,
 }
 
-impl Lacking<'_> {
+impl MissReasons<'_> {
     /// Those of `predicates` that do not hold, in words. Of a segment these are its keys that do not.
     pub(super) fn of(&self, predicates: &[Predicate]) -> String {
         self.failing(predicates, "; ")
     }
 
     fn failing(&self, predicates: &[Predicate], apart: &str) -> String {
-        let failing = predicates.iter().filter(|one| !one.holds(self.head, self.caller, &self.rules.segments));
-        failing.map(|one| self.told(one)).collect::<Vec<_>>().join(apart)
+        let failing = predicates.iter().filter(|one| !one.matches(self.head, self.caller, &self.rules.segments));
+        failing.map(|one| self.describe(one)).collect::<Vec<_>>().join(apart)
     }
 
-    fn told(&self, predicate: &Predicate) -> String {
+    fn describe(&self, predicate: &Predicate) -> String {
         let words = || predicate.describe(&self.rules.segments);
         match predicate {
             Predicate::Segment(id) => match self.rules.segments.get(id.0 as usize) {
