@@ -72,7 +72,7 @@ done
 nghttp -d "$scratch/body" --trailer 'x-sum: 1' "$base/orders/0" >/dev/null || fail "nghttp"
 eventually "all copies were sent" 241 sum sent_total
 equal "figures add up" "they do" "$(add_up)"
-equal "copies are what their requests were" 241 "$(python3 "$here/copies.py" "$scratch/stable.seen" "$scratch/dark.seen")"
+equal "copies are what their requests were" 241 "$(python3 "$here/shadow_copies.py" "$scratch/stable.seen" "$scratch/dark.seen")"
 
 # What is found. The old version's answers are what callers get.
 equal "callers get the old price" 160 "$(curl -sS "$base/items/3" | python3 -c 'import json, sys; print(json.load(sys.stdin)["price_cents"])')"
@@ -160,7 +160,7 @@ equal "figures add up at the end" "they do" "$(add_up)"
 # gRPC: the same calls, message by message.
 python_packages grpcio grpc grpcio==1.85.3
 start_calls() {
-  python3 "$here/calls.py" serve "$scratch/$1.port" "$scratch/$1.seen" >"$scratch/$1.log" 2>&1 &
+  python3 "$here/shadow_calls.py" serve "$scratch/$1.port" "$scratch/$1.seen" >"$scratch/$1.log" 2>&1 &
   pids+=($!)
   for _ in $(seq 200); do [ -s "$scratch/$1.port" ] && break; sleep 0.05; done
   [ -s "$scratch/$1.port" ] || fail "the service $1 did not start: $(cat "$scratch/$1.log")"
@@ -180,11 +180,11 @@ shadow = { upstream = "calls-dark", weight = 100, methods = ["POST"], compare = 
 TOML
 sed -i 's/^all = true/all = false/' "$scratch/routes.toml"
 eventually "gRPC is routed" 4 stopped
-said=$(python3 "$here/calls.py" call "$port" 200) || fail "calls: $said"
+said=$(python3 "$here/shadow_calls.py" call "$port" 200) || fail "calls: $said"
 equal "calls that went well" 200 "$said"
 of_calls() { sum sent_total 'route="calls"'; }
 eventually "all calls were copied" 200 of_calls
-equal "copies of calls are what the calls were" 200 "$(python3 "$here/copies.py" "$scratch/calls.seen" "$scratch/calls-dark.seen")"
+equal "copies of calls are what the calls were" 200 "$(python3 "$here/shadow_copies.py" "$scratch/calls.seen" "$scratch/calls-dark.seen")"
 calls_compared() { "$pointsman" compare --admin "http://127.0.0.1:$admin_port" --route calls --format json | python3 -c 'import json, sys
 found = json.load(sys.stdin)["routes"][0]["comparison"]
 print(found["compared"], found["different"])'; }

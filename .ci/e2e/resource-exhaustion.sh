@@ -37,7 +37,7 @@ is_back() { [ "$(resident VmRSS:)" -lt 60 ] && echo yes; }
 hoard() {
   start_load 6
   sleep 0.5
-  python3 "$here/hoard.py" "$port" 5 "$scratch/hoard" "$1" "$2" "$3"
+  python3 "$here/exhaustion.py" "$port" 5 "$scratch/hoard" "$1" "$2" "$3"
   kill -0 "$pointsman_pid" 2>/dev/null || fail "it was killed by $1"
   echo "-- $1, $2 connections of $3 addresses: $(cat "$scratch/hoard"), $(resident VmHWM:) MiB at most"
   end_load

@@ -73,7 +73,7 @@ if curl --help all | grep -q -- --haproxy-clientip; then
 fi
 unexpected() { metric 'pointsman_refused_total{reason="proxy_header_unexpected"}'; }
 before=$(unexpected)
-checks=$(python3 "$here/proxied_tls.py" "$secure_port" "$scratch/cert.pem" 2>"$scratch/proxied") ||
+checks=$(python3 "$here/proxy_protocol_tls.py" "$secure_port" "$scratch/cert.pem" 2>"$scratch/proxied") ||
   fail "before TLS: $(tail -n 3 "$scratch/proxied")"
 passed=$((passed + checks))
 missing() { metric 'pointsman_refused_total{reason="proxy_header_missing"}'; }

@@ -1,4 +1,4 @@
-"""Clients that take much and give nothing: `hoard.py PORT SECONDS RESULT_FILE SHAPE COUNT ADDRESSES`.
+"""Clients that take much and give nothing: `exhaustion.py PORT SECONDS RESULT_FILE SHAPE COUNT ADDRESSES`.
 
 COUNT connections from ADDRESSES client addresses (127.0.2.1 and on) keep open what they began until SECONDS are over:
 

@@ -1,4 +1,4 @@
-"""PROXY headers in front of TLS, and where they must not be: `proxied_tls.py PORT CERTIFICATE`. Prints how many checks
+"""PROXY headers in front of TLS, and where they must not be: `proxy_protocol_tls.py PORT CERTIFICATE`. Prints how many checks
 passed.
 """
 

@@ -1,4 +1,4 @@
-"""The HTTP/2 Bomb: `bomb.py PORT SECONDS RESULT_FILE HOST FIELDS NAME BYTES`.
+"""The HTTP/2 Bomb: `h2_bomb.py PORT SECONDS RESULT_FILE HOST FIELDS NAME BYTES`.
 
 40 connections from 127.0.0.2, 128 streams on each, and in each request FIELDS fields that cost one byte on the wire: references to
 one entry of the dynamic table, of the name NAME with a value of BYTES. The client's window is zero, so that no answer's

@@ -1,5 +1,5 @@
 """So many requests a second, come what may, and a check of every answer:
-`paced.py PORT SECONDS RESULT_FILE [--rate N] [--connections N] [--marked] [--sticky] [--address IP] [--patience S]`.
+`open_loop.py PORT SECONDS RESULT_FILE [--rate N] [--connections N] [--marked] [--sticky] [--address IP] [--patience S]`.
 
 A request that is due is sent on an idle connection, or on a new one: a slow answer holds up nobody else. Every tenth
 has a body, half of those chunked. The result has one line a request: when it was sent (milliseconds since the epoch),

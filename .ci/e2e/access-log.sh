@@ -18,21 +18,21 @@ canary = { upstream = "v2", weight = 30 }
 TOML
 start_pointsman
 start_load 5
-python3 "$here/nasty.py" send "$port" "$scratch/sent.json"
+python3 "$here/log_injection.py" send "$port" "$scratch/sent.json"
 end_load
 all_ok 2000
 asked=$(($(of ok) + $(python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))))' "$scratch/sent.json")))
 eventually "as many lines as requests" "$asked" lines_of "$scratch/access.log" .
-python3 "$here/nasty.py" json "$scratch/access.log" "$scratch/sent.json" || fail "the JSON log does not read back"
+python3 "$here/log_injection.py" json "$scratch/access.log" "$scratch/sent.json" || fail "the JSON log does not read back"
 passed=$((passed + 1))
 
 sed -i "s|^sink = .*|sink = \"$scratch/common.log\"\nformat = \"common\"|" "$scratch/routes.toml"
 eventually "the other format" 2 metric pointsman_config_generation
 start_load 5
-python3 "$here/nasty.py" send "$port" "$scratch/sent.json"
+python3 "$here/log_injection.py" send "$port" "$scratch/sent.json"
 end_load
 all_ok 2000
 asked=$(($(of ok) + $(python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))))' "$scratch/sent.json")))
 eventually "as many lines as requests, in the common format" "$asked" lines_of "$scratch/common.log" .
-python3 "$here/nasty.py" common "$scratch/common.log" "$scratch/sent.json" || fail "the common log does not read back"
+python3 "$here/log_injection.py" common "$scratch/common.log" "$scratch/sent.json" || fail "the common log does not read back"
 passed=$((passed + 1))

@@ -81,7 +81,7 @@ contains "a reload of a valid file ends with 0" '^0 (reloaded|no change): genera
 contains "the new weight is shown" 'canary +6 ' "$("$pointsman" status)"
 
 # On a terminal of 60 columns --watch paints over itself, no line is wider, and Ctrl-C ends it with 0.
-python3 "$here/watched.py" "$pointsman" status --watch 100ms || fail "status --watch on a terminal"
+python3 "$here/terminal.py" "$pointsman" status --watch 100ms || fail "status --watch on a terminal"
 passed=$((passed + 1))
 export POINTSMAN_ADMIN=127.0.0.1:1
 code=0

@@ -17,7 +17,7 @@ start_pointsman
 start_load 14 --connections 6
 sleep 3
 came=$(now_ms)
-python3 "$here/crowd.py" "$port" 300 "$scratch/crowd" &
+python3 "$here/idle_clients.py" "$port" 300 "$scratch/crowd" &
 crowd_pid=$!
 pids+=("$crowd_pid")
 sleep 2

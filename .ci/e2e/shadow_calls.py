@@ -1,4 +1,4 @@
-"""gRPC calls of all kinds: `calls.py serve PORT_FILE SEEN_FILE` answers them and writes down what came, `calls.py call
+"""gRPC calls of all kinds: `shadow_calls.py serve PORT_FILE SEEN_FILE` answers them and writes down what came, `shadow_calls.py call
 PORT COUNT` makes them and checks what comes back. Messages are bytes; there is no generated code."""
 
 import hashlib

@@ -1,4 +1,4 @@
-"""A name server for one zone, over UDP: `names.py ADDRESS ANSWER_FILE READY_FILE`.
+"""A name server for one zone, over UDP: `name_server.py ADDRESS ANSWER_FILE READY_FILE`.
 
 Every question for an address is answered with the IPv4 addresses that the file lists, to be used for one second, or for
 as many as `ttl=SECONDS` in front of them says; the file may also say `nxdomain`, `servfail` or `silence`.

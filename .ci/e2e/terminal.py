@@ -1,7 +1,7 @@
 """A command in a terminal of 60 columns and 20 rows, until it has painted three times: it paints over itself, no line is
 wider than the terminal, and Ctrl-C ends it with 0.
 
-    watched.py COMMAND ARGUMENTS...
+    terminal.py COMMAND ARGUMENTS...
 """
 
 import fcntl

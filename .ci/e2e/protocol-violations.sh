@@ -11,7 +11,7 @@ python3 "$here/certificates.py" "$scratch/certs"
 certs=$scratch/certs
 start_upstream stable
 canary_port=$stable_port
-python3 "$here/rude_peers.py" upstreams "$scratch/ports" "$certs/good.pem" "$certs/good.key" >"$scratch/upstreams.log" 2>&1 &
+python3 "$here/protocol_violations.py" upstreams "$scratch/ports" "$certs/good.pem" "$certs/good.key" >"$scratch/upstreams.log" 2>&1 &
 pids+=($!)
 there() { [ -s "$scratch/ports" ] && echo there; }
 eventually "the rude upstreams" there there
@@ -65,13 +65,13 @@ for level in clear joined torn; do
   contains "and what is told of it" '^proxy-status: pointsman; error=tls_protocol_error' "$said"
   equal "and counted" 1 "$(metric "pointsman_upstream_tls_failures_total{cause=\"protocol\",upstream=\"$level\"}")"
 done
-checks=$(timeout 60 python3 "$here/rude_peers.py" clients "$secure_port" 2>"$scratch/said") || fail "clients: $(tail -n 3 "$scratch/said")"
+checks=$(timeout 60 python3 "$here/protocol_violations.py" clients "$secure_port" 2>"$scratch/said") || fail "clients: $(tail -n 3 "$scratch/said")"
 cat "$scratch/said"
 passed=$((passed + checks))
 failures() { curl -sS "http://127.0.0.1:$admin_port/metrics" | awk '/^pointsman_tls_handshake_failures_total/ { n += $2 } END { print n }'; }
 eventually "three such clients are counted" 3 failures
 
-checks=$(timeout 100 python3 "$here/rude_peers.py" resets "$port" "$admin_port" "$pointsman_pid" 2>"$scratch/said") ||
+checks=$(timeout 100 python3 "$here/protocol_violations.py" resets "$port" "$admin_port" "$pointsman_pid" 2>"$scratch/said") ||
   fail "resets: $(tail -n 3 "$scratch/said")"
 cat "$scratch/said"
 passed=$((passed + checks))

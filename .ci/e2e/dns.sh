@@ -17,7 +17,7 @@ echo "127.0.0.1 localhost" >"$scratch/hosts"
 start_echo stable 0 127.0.0.11
 start_echo canary "$stable_port" 127.0.0.12
 echo 127.0.0.11 >"$scratch/answer"
-python3 "$here/names.py" "$server" "$scratch/answer" "$scratch/ready" >"$scratch/names.log" 2>&1 &
+python3 "$here/name_server.py" "$server" "$scratch/answer" "$scratch/ready" >"$scratch/names.log" 2>&1 &
 pids+=("$!")
 for _ in $(seq 100); do [ -s "$scratch/ready" ] && break; sleep 0.05; done
 if ! [ -s "$scratch/ready" ]; then

@@ -1,6 +1,6 @@
-"""Peers that break the rules on purpose. `rude_peers.py upstreams PORTS CERTIFICATE KEY` serves, by TLS and by HTTP/2, until
-it is ended, and writes NAME=PORT lines to PORTS; `rude_peers.py clients PORT` speaks TLS to the proxy, and
-`rude_peers.py resets PORT ADMIN PID` asks for streams that are reset. Both print how many checks passed.
+"""Peers that break the rules on purpose. `protocol_violations.py upstreams PORTS CERTIFICATE KEY` serves, by TLS and by HTTP/2, until
+it is ended, and writes NAME=PORT lines to PORTS; `protocol_violations.py clients PORT` speaks TLS to the proxy, and
+`protocol_violations.py resets PORT ADMIN PID` asks for streams that are reset. Both print how many checks passed.
 
 What TLS allows in the clear ends with the ServerHello. Those who go on in the clear know all the secrets and keep the
 transcript right: nothing but the level is wrong, and who does not look at it completes the handshake.

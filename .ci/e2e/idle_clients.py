@@ -1,4 +1,4 @@
-"""Clients that come, ask once and stay: `crowd.py PORT CLIENTS STATE_FILE`, until they are sent SIGTERM.
+"""Clients that come, ask once and stay: `idle_clients.py PORT CLIENTS STATE_FILE`, until they are sent SIGTERM.
 
 The first ones come one after the other and are answered; then all others come at once. The state file says how many
 were answered when they were all there.

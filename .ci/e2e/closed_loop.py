@@ -1,4 +1,4 @@
-"""Clients that never pause: `load.py PORT SECONDS CLIENTS RESULT_FILE`.
+"""Clients that never pause: `closed_loop.py PORT SECONDS CLIENTS RESULT_FILE`.
 
 Each keeps its connection as long as the proxy does. The result is one JSON object: answered, failed (with examples),
 refused (the listener is gone: nothing was asked), raced (an idle connection was closed as the next request was sent:

@@ -14,7 +14,7 @@ canary = { upstream = "v2", weight = 20 }
 TOML
 start_pointsman
 
-python3 "$here/load.py" "$port" 5 16 "$scratch/load.json" &
+python3 "$here/closed_loop.py" "$port" 5 16 "$scratch/load.json" &
 load_pid=$!
 pids+=("$load_pid")
 sleep 2

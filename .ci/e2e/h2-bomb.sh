@@ -22,7 +22,7 @@ start_pointsman
 start_load 45 --connections 400
 sleep 1
 attack() {
-  python3 "$here/bomb.py" "$port" 6 "$scratch/bomb" shop.test "$@"
+  python3 "$here/h2_bomb.py" "$port" 6 "$scratch/bomb" shop.test "$@"
   local now most
   now=$(awk '$1 == "VmRSS:" { print $2 }' "/proc/$pointsman_pid/status")
   most=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pointsman_pid/status")

@@ -1,5 +1,5 @@
-"""Requests that try to break out of their line in a log: `nasty.py send PORT SENT_FILE` sends each of them on a
-connection of its own and notes what it was and which status it got; `nasty.py json|common LOG SENT_FILE` reads the log
+"""Requests that try to break out of their line in a log: `log_injection.py send PORT SENT_FILE` sends each of them on a
+connection of its own and notes what it was and which status it got; `log_injection.py json|common LOG SENT_FILE` reads the log
 back and looks for each of them, once, and for lines that nobody can have meant.
 """
 

@@ -1,4 +1,4 @@
-"""Whether copies are what their requests were: `copies.py STABLE_SEEN DARK_SEEN`, files of shop.py or of calls.py.
+"""Whether copies are what their requests were: `shadow_copies.py STABLE_SEEN DARK_SEEN`, files of shop.py or of shadow_calls.py.
 
 Copies carry the id of their request, and `x-pointsman-shadow: 1` beside. Prints how many there are, or what differs.
 """
