@@ -57,7 +57,7 @@ silent() {
 echo "-- routes files"
 for file in "$deploy"/*/*.toml; do
   said=$("$pointsman" check "$file" 2>&1) || fail "$said"
-  contains "$file has no warning" '^[^ ]+: [0-9]+ routes?, [0-9]+ upstreams?(, [0-9]+ goldens? passed)?$' "$said"
+  contains "$file has no warning" '^[^ ]+: [0-9]+ routes?, [0-9]+ upstreams?(, [0-9]+ tests? passed)?$' "$said"
 done
 
 echo "-- Compose, Kubernetes, Helm, Grafana"
@@ -70,7 +70,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -s
 for file in "$scratch"/manifests/*.toml; do
   # On a laptop there is no POD_IP.
   said=$("$pointsman" check "$file" 2>&1 && POD_IP=10.1.2.3 "$pointsman" check "$file" 2>&1) || fail "$said"
-  contains "$(basename "$file") has no warning" '^2$' "$(grep -cE '^[^ ]+: [0-9]+ routes?, [0-9]+ upstreams?(, [0-9]+ goldens? passed)?$' <<<"$said")"
+  contains "$(basename "$file") has no warning" '^2$' "$(grep -cE '^[^ ]+: [0-9]+ routes?, [0-9]+ upstreams?(, [0-9]+ tests? passed)?$' <<<"$said")"
   contains "$(basename "$file") says nothing else" '^2$' "$(wc -l <<<"$said")"
   # Some clusters have their pods in 100.64.0.0/10: a line that is a comment allows it.
   if grep -q '# private_networks' "$file"; then

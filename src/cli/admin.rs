@@ -37,7 +37,7 @@ impl AdminEndpoint {
         let url = match text.split_once("://") {
             Some(("http", _)) => text.to_owned(),
             Some(("https", _)) => {
-                return Err("the admin listener speaks http, not https: the URL must begin with http://".to_owned());
+                return Err("the admin listener uses http, not https: the URL must begin with http://".to_owned());
             }
             Some(_) => return Err("the URL must begin with http://".to_owned()),
             None => format!("http://{}", address::with_host(text)),
@@ -78,7 +78,7 @@ impl AdminEndpoint {
     /// # Errors
     /// When the path has a character that a URL cannot have.
     pub fn uri(&self, path: &str) -> anyhow::Result<Uri> {
-        format!("{}{path}", self.base).parse().with_context(|| format!("`{}{path}` is no URL", self.base))
+        format!("{}{path}", self.base).parse().with_context(|| format!("`{}{path}` is not a valid URL", self.base))
     }
 
     /// Asks, on a runtime of its own.

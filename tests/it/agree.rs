@@ -229,11 +229,14 @@ fn explain_and_routing_agree() {
             assert_eq!(explained_as(&told), routed, "seed {seed}, {asked:?}\n{text}");
             // Where nothing sticks there are shares instead of a bucket, and the variant has one of them.
             if let ExplainedOutcome::Serve(served) = &told.outcome
-                && !served.anew.is_empty()
+                && !served.per_request.is_empty()
             {
                 assert!(served.decision.bucket.is_none() && told.steps.iter().all(|step| step.bucket.is_none()));
-                assert!(served.anew.iter().any(|(name, _)| *name == served.variant), "seed {seed}, {asked:?}\n{told}");
-                assert_eq!(served.anew.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
+                assert!(
+                    served.per_request.iter().any(|(name, _)| *name == served.variant),
+                    "seed {seed}, {asked:?}\n{told}"
+                );
+                assert_eq!(served.per_request.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
             }
             // The last step that has figures is the one that decided: its bucket lies in its range, or outside it only
             // when a target's weight left the caller on stable.

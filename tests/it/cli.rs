@@ -125,7 +125,7 @@ fn help_and_usage() {
 fn check_sums_up_a_good_file() {
     let dir = dir(ROUTES);
     let finished = check(&dir, "check", 0);
-    assert!(finished.stdout.starts_with("routes.toml: 2 routes, 2 upstreams, 1 golden passed"), "{}", finished.stdout);
+    assert!(finished.stdout.starts_with("routes.toml: 2 routes, 2 upstreams, 1 test passed"), "{}", finished.stdout);
     let report = json(&check(&dir, "check routes.toml --json", 0).stdout);
     assert_eq!(report["ok"], true);
     assert_eq!(report["routes"], 2);
@@ -145,7 +145,7 @@ fn shadowed(shadow: &str) -> String {
 fn a_shadow_is_told_by_every_tool() {
     let dir = dir(&shadowed("weight = 20"));
     let finished = check(&dir, "check", 0);
-    let summary = "routes.toml: 2 routes, 3 upstreams, 1 shadow, 1 golden passed";
+    let summary = "routes.toml: 2 routes, 3 upstreams, 1 shadow, 1 test passed";
     assert!(finished.stdout.starts_with(summary), "{}", finished.stdout);
     let report = json(&check(&dir, "check --json", 0).stdout);
     assert_eq!(report["shadows"][0]["route"], "shop");
@@ -163,7 +163,7 @@ fn a_shadow_is_told_by_every_tool() {
     assert_eq!((&told["shadow"]["upstream"], &told["shadow"]["copied"]), (&"shop-v3".into(), &true.into()));
     assert!(told["shadow"]["salt"] == "shop/shadow" && told["shadow"]["bucket"].is_u64(), "{told}");
     let told = check(&dir, "what-if new.toml", 0).stdout;
-    for words in ["shop shadow 20 → 100", "shop shadow sample_by request → key", "nobody moves"] {
+    for words in ["shop shadow 20 → 100", "shop shadow sample_by request → key", "no caller moves"] {
         assert!(told.contains(words), "{words} in\n{told}");
     }
     let log = r#"{"method":"GET","host":"shop.example.com","path":"/","peer":"192.0.2.1:1","client_ip":"192.0.2.1","tenant":null,
@@ -199,18 +199,18 @@ fn check_refuses_bad_files() {
 fn a_kill_does_not_break_the_goldens() {
     let killed = format!("{ROUTES}[kill]\nall = true\ntenants = [\"acme\"]\n");
     let finished = check(&dir(&killed), "check", 0);
-    assert!(finished.stdout.contains("1 golden passed"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("1 test passed"), "{}", finished.stdout);
     let about_it =
         format!("{killed}[[test]]\nrequest = {{ host = \"shop.example.com\" }}\nexpect = {{ reason = \"kill\" }}\n");
     let finished = check(&dir(&about_it), "check", 0);
-    assert!(finished.stdout.contains("2 goldens passed"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("2 tests passed"), "{}", finished.stdout);
 }
 
 #[test]
 fn check_runs_the_goldens() {
     let dir = dir(&ROUTES.replace("variant = \"canary\"", "variant = \"stable\""));
     let finished = check(&dir, "check", 78);
-    assert!(finished.stderr.contains("1 of 1 golden failed"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("1 of 1 test failed"), "{}", finished.stderr);
     assert_eq!(json(&check(&dir, "check --json", 78).stdout)["goldens"]["failed"], 1);
 }
 
@@ -220,7 +220,7 @@ fn a_golden_that_is_wrong_twice_is_one_that_failed() {
                  expect = { variant = \"canary\", upstream = \"shop-v2\", reason = \"target\" }\n";
     let dir = dir(&format!("{ROUTES}{wrong}"));
     let finished = check(&dir, "check", 78);
-    assert!(finished.stderr.contains("1 of 2 goldens failed"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("1 of 2 tests failed"), "{}", finished.stderr);
     let report = json(&check(&dir, "check --json", 78).stdout);
     assert_eq!(report["goldens"], serde_json::json!({ "passed": 1, "failed": 1 }), "{report}");
     assert_eq!(report["errors"], 3, "one for each thing that is wrong");
@@ -260,7 +260,7 @@ fn explain_from_the_file() {
     assert_eq!(told("--header x-tenant:acme --peer 203.0.113.9")["variant"], "stable");
     let asked = check(&dir, "explain --host shop.example.com --path /u/42?z=1", 0).stdout;
     assert!(asked.starts_with("GET shop.example.com/u/42?z=1\n"), "{asked}");
-    assert!(asked.contains("asked for /u/42?z=1\n"), "{asked}");
+    assert!(asked.contains("requests /u/42?z=1\n"), "{asked}");
     let weighed = told("--cookie uid=alice");
     assert_eq!(weighed["reason"], "weight");
     assert!(weighed["bucket"].is_u64(), "{weighed}");
@@ -290,14 +290,14 @@ fn explain_says_what_is_dropped_what_failed_and_what_was_near() {
         .replace("[[test]]", "[[route]]\nname = \"none\"\nmatch = { host = \"none.test\", path = \"/none\" }\nstable = \"shop-v1\"\n[[test]]");
     let dir = dir(&staff);
     let text = check(&dir, "explain --host shop.example.com --header x-tenant:acme", 0).stdout;
-    let dropped = "`x-tenant` is dropped, since its sender 127.0.0.1 is none of identity.trusted_proxies";
+    let dropped = "`x-tenant` is dropped: its sender 127.0.0.1 is not in identity.trusted_proxies";
     assert!(text.contains(&format!("dropped     {dropped}\n")), "{text}");
     let step = format!(
         "segment beta: tenant in a list of 1 (there is no tenant: {dropped}), header x-employee = \"1\" (not given)\n"
     );
     assert!(text.contains(&step), "{text}");
     let text = check(&dir, "explain --host none.test --path /nono", 0).stdout;
-    assert!(text.contains("404: no route takes it\n"), "{text}");
+    assert!(text.contains("404: no route matches\n"), "{text}");
     assert!(text.contains("  host none.test fits, path /none does not\n"), "{text}");
 }
 
@@ -320,7 +320,7 @@ fn explain_asks_by_listener() {
     let told = check(&dir, "explain --host a --path /health --listener inside", 0).stdout;
     assert!(told.contains("any host, path /health, listener inside"), "{told}");
     let told = check(&dir, "explain --host a --path /health", 0).stdout;
-    assert!(told.contains("404") && told.contains("does not hold: listener inside"), "{told}");
+    assert!(told.contains("404") && told.contains("does not match: listener inside"), "{told}");
     assert!(check(&dir, "explain --host a --listener insider", 1).stderr.contains("there is http, inside"));
     let line = |listener| {
         format!(
@@ -340,7 +340,7 @@ fn explain_asks_by_listener() {
 fn explain_pins_nobody_where_nothing_sticks() {
     let dir = dir(&ROUTES.replace("sticky = [\"user\"]", "sticky = []"));
     let text = check(&dir, "explain --host shop.example.com", 0).stdout;
-    assert!(text.contains("variant     each request anew: 10 % canary, 90 % stable  by weight"), "{text}");
+    assert!(text.contains("variant     decided per request: 10 % canary, 90 % stable  by weight"), "{text}");
     assert!(!text.contains("bucket") && !text.contains('▲'), "{text}");
     let told = json(&check(&dir, "explain --host shop.example.com --json", 0).stdout);
     assert!(told["bucket"].is_null(), "{told}");
@@ -387,7 +387,7 @@ fn what_if_replays_what_a_log_says_of_grpc_calls() {
     let told = check(&dir, "what-if new.toml --requests log", 0).stdout;
     assert!(told.contains("replayed  4 requests: 2 (50.00 %) get another answer"), "{told}");
     assert!(told.contains("2 (50.00 %) from calls stable to no route"), "{told}");
-    assert!(told.contains("1 (25.00 %) cannot be told: the old file leads them to another route"), "{told}");
+    assert!(told.contains("1 (25.00 %) cannot be decided: with the old file they match another route"), "{told}");
     let told = json(&check(&dir, "what-if new.toml --requests log --json", 0).stdout);
     assert_eq!((&told["replay"]["untold"], &told["replay"]["misled"]), (&Value::from(1), &Value::from(1)));
 }
@@ -578,7 +578,7 @@ fn what_if_replays_a_log() {
     assert!(check(&dir, "what-if new.toml --requests access.log", 0).stdout.contains("1 (25.00 %)"));
     check(&dir, "what-if new.toml --requests missing.log", 1);
     // What says nothing is a failure, not a promise that nobody moves.
-    for (log, why) in [("rubbish\n{}\n", "2 lines, and none is of our access log"), ("", "is empty")] {
+    for (log, why) in [("rubbish\n{}\n", "2 lines, and none is from an access log"), ("", "is empty")] {
         fs::write(dir.path().join("access.log"), log).unwrap();
         let failed = check(&dir, "what-if new.toml --requests access.log --json", 1);
         assert!(failed.stderr.contains(why) && failed.stdout.is_empty(), "{}", failed.stderr);

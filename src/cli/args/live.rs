@@ -71,18 +71,18 @@ pub struct StatusArguments {
     #[arg(hide_possible_values = true)]
     pub format: ReportFormat,
     /// The same as `--format json`.
-    #[arg(long, conflicts_with = "format", help = "The same as --format json: what /status answers, as it is")]
+    #[arg(long, conflicts_with = "format", help = "The same as --format json: the response of /status")]
     pub json: bool,
     /// Only whether it works.
     #[arg(long, conflicts_with_all = ["json", "format", "all"])]
-    #[arg(help = "Ask /healthz only, and print one line: exit 0 while the process works, else 1")]
+    #[arg(help = "Check /healthz only, and print one line: exit 0 while the process is healthy, else 1")]
     pub health: bool,
 }
 
 /// `reload`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The proxy reads its file again. A file with an error changes nothing: the diagnostics are printed as by `check`, and \
+The proxy reads its file again. An invalid file is rejected as a whole: the diagnostics are printed as by `check`, and \
 the exit code is 78.
 
 EXAMPLE

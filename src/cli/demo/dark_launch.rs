@@ -61,7 +61,7 @@ impl DemoFindings {
 fn detail(field: &Value) -> String {
     let count = |of: &Value| format!("{} of {}", of["different"], of["of"]);
     if field["verdict"] == "noisy" {
-        return format!(": two answers of the old version differ there, too ({} controls)", count(&field["control"]));
+        return format!(": two responses of the old version differ there too ({} controls)", count(&field["control"]));
     }
     let sample = field["samples"].as_array().and_then(|samples| samples.last());
     let side = |name: &str| sample.and_then(|sample| sample[name].as_str()).unwrap_or("?").to_owned();
@@ -89,7 +89,7 @@ mod tests {
             findings.take(&all),
             [
                 "dark launch of v3: $.price really differs: 23 of 71 copies, such as 420 → 441",
-                "dark launch of v3: $.id is noise: two answers of the old version differ there, too (34 of 35 controls)",
+                "dark launch of v3: $.id is noise: two responses of the old version differ there too (34 of 35 controls)",
             ]
         );
         assert!(findings.take(&all).is_empty(), "once");

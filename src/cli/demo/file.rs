@@ -44,7 +44,7 @@ pub(super) fn text(places: &DemoAddresses, dir: &Path) -> String {
 name    = "https"
 address = "{tls}"
 [listener.tls]
-# Made in memory for as long as the demo runs; yours is a pair of files, or a directory of them.
+# Made in memory for the demo; in production, name a pair of files or a directory.
 certificates = [{{ cert = "${{{certificate}}}", key = "${{{key}}}" }}]
 
 [admin]"#

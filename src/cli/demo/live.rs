@@ -127,7 +127,7 @@ impl LiveView {
             DemoKey::Off => self.switch.set(DemoFault::Off),
             DemoKey::Edit(_) if window.is_rejected() => {
                 let file = self.file.display();
-                return vec![format!("not edited: {file} is rejected as it is now; correct it by hand first")];
+                return vec![format!("not edited: {file} is invalid at the moment; correct it by hand first")];
             }
             DemoKey::Edit(edit) => {
                 return vec![match edit.apply(&self.file) {
@@ -151,7 +151,7 @@ impl LiveView {
             DemoFault::Slow => "slow: the canary takes 400 ms for each answer",
         };
         let cure = match self.keys {
-            Some(_) => "k kills the canary: everyone gets stable; o ends the fault".to_owned(),
+            Some(_) => "k kills the canary: all callers get stable; o ends the fault".to_owned(),
             None => tour::kill(&self.file),
         };
         format!("canary's fault: {what}\n  what an operator does now: {cure}")
@@ -213,7 +213,7 @@ impl Reload {
         Some(Self {
             at: reload.get("at")?.to_string(),
             rejected: (reload["outcome"] == "rejected")
-                .then(|| spelled_lines(reload["text"].as_str().unwrap_or("the file is refused"))),
+                .then(|| spelled_lines(reload["text"].as_str().unwrap_or("the file is rejected"))),
             summary: texts(&change["summary"]),
         })
     }

@@ -88,7 +88,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let stopped = app.wait();
     let end = match stopped {
         Stopped::Drained => "stopped: every open request was answered",
-        Stopped::Forced => "stopped: what was still open after 5 s was cut",
+        Stopped::Forced => "stopped: requests still open after 5 s were cut",
         Stopped::AtOnce => "stopped at once",
     };
     let left = folder.map_or_else(|| format!("kept {}", file.display()), DemoDirectory::leave);
@@ -120,7 +120,7 @@ fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>
         }
         let again = |name: &str, at: SocketAddr| {
             std::net::TcpListener::bind(at)
-                .with_context(|| format!("{name} cannot take {at} again; name another directory with --dir"))
+                .with_context(|| format!("{name} cannot listen on {at} again; name another directory with --dir"))
         };
         let (stable, canary) = (again("shop-v1", places.stable)?, again("shop-v2", places.canary)?);
         let dark = places.dark.map(|dark| again("shop-v3", dark)).transpose()?;
@@ -182,7 +182,7 @@ fn free(port: u16, what: &str, notes: &mut Vec<String>) -> anyhow::Result<Socket
         Ok(bound) => bound,
         Err(error) => {
             let bound = service::bind(0)?;
-            notes.push(format!("port {port} cannot be had ({error}); {what} takes {}", bound.local_addr()?.port()));
+            notes.push(format!("port {port} is not available ({error}); {what} uses {}", bound.local_addr()?.port()));
             bound
         }
     };

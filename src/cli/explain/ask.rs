@@ -46,7 +46,7 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
 
 fn question(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
     let mut question = ExplainQuery {
-        method: Method::from_bytes(arguments.method.as_bytes()).context("--method is no method")?,
+        method: Method::from_bytes(arguments.method.as_bytes()).context("--method is not a valid method")?,
         host: arguments.host.clone(),
         path_and_query: arguments.path.clone(),
         client_ip: arguments.client_ip,
@@ -81,7 +81,7 @@ fn told(admin: &str, answer: &AdminResponse) -> anyhow::Result<Value> {
         let why = told["error"].as_str().map_or_else(|| answer.line(), |why| escape_controls(why).into_owned());
         bail!("{admin} answers {}: {why}", answer.status);
     }
-    bail!("{admin} answers {}, and no explanation: is this the admin listener?", answer.status)
+    bail!("{admin} answers {} without an explanation: is this the admin listener?", answer.status)
 }
 
 /// The question as path and query.

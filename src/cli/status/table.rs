@@ -133,7 +133,7 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
         ("running", None) => say(Paint::green, "ready"),
         ("running", Some(why)) => say(Paint::red, &format!("NOT READY: {why}")),
         (phase, _) => {
-            say(Paint::yellow, &format!("STOPPING ({phase}): what is open is being finished"));
+            say(Paint::yellow, &format!("STOPPING ({phase}): open requests are being finished"));
         }
     }
     if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none()) {

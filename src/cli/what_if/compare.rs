@@ -43,7 +43,7 @@ fn unreadable(log: &Path, foreign: u64) -> String {
     match foreign {
         0 => format!("{name} is empty: there is nothing to replay"),
         _ => format!(
-            "{name} has {}, and none is of our access log with format = \"json\": there is nothing to replay",
+            "{name} has {}, and none is from an access log with format = \"json\": there is nothing to replay",
             out::count(foreign, "line")
         ),
     }

@@ -33,7 +33,7 @@ pub(super) fn text(comparison: &ConfigDiff, replay: Option<&LogReplayed>, paint:
             format!("{} of {route} ({variant})", percent(u64::from(*share)))
         };
         let answers: Vec<String> = moved.answers.iter().map(of).collect();
-        let answers = if answers.is_empty() { "nobody by weight".to_owned() } else { answers.join(", ") };
+        let answers = if answers.is_empty() { "no callers by weight".to_owned() } else { answers.join(", ") };
         let _ = writeln!(text, "          the endpoints of {} answer {answers}", moved.upstream);
     }
     if let Some(replay) = replay {
@@ -50,7 +50,7 @@ fn changed(text: &mut String, change: &RouteChange, paint: Paint) {
     let moved = match &change.moved {
         Moved::Exactly(flows) => moves(flows, paint),
         Moved::ByWeight(flows, note) => format!("{}; {note}", moves(flows, paint)),
-        Moved::Unknown(why) => format!("who moves, buckets cannot tell: {why} (replay a log with --requests)"),
+        Moved::Unknown(why) => format!("moved callers unknown: {why} (replay a log with --requests)"),
     };
     let _ = writeln!(text, "          {moved}");
 }
@@ -58,9 +58,9 @@ fn changed(text: &mut String, change: &RouteChange, paint: Paint) {
 /// Who moves.
 fn moves(flows: &[Flow], paint: Paint) -> String {
     match flows {
-        [] => "nobody moves".to_owned(),
+        [] => "no caller moves".to_owned(),
         [Flow { from, to, millionths: BUCKETS }] => {
-            format!("{} go from {from} to {to}", paint.bold("all its callers"))
+            format!("{} move from {from} to {to}", paint.bold("all its callers"))
         }
         flows => {
             let all = percent(flows.iter().map(|flow| u64::from(flow.millionths)).sum());
@@ -89,14 +89,14 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
         let unknown = before.unknown.max(after.unknown);
         if unknown > 0 {
             let unknown = self::share(unknown, replayed.requests);
-            let _ = writeln!(text, "          {unknown} may be copied or not: the log does not hold their sticky keys");
+            let _ = writeln!(text, "          {unknown} with unknown copying: the log does not have their sticky keys");
         }
     }
     if replayed.rerouted > 0 {
         let rerouted = share(replayed.rerouted, replayed.requests);
         let _ = writeln!(
             text,
-            "          {rerouted} cannot be told: the old file leads them to another route than they took (it has changed, or headers decided)"
+            "          {rerouted} cannot be decided: with the old file they match another route than the logged one (the file has changed, or headers decide)"
         );
     }
     let unknown = replayed.unknown - replayed.rerouted;
@@ -104,12 +104,12 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
         let unknown = share(unknown, replayed.requests);
         let _ = writeln!(
             text,
-            "          {unknown} cannot be told: the log holds neither their headers, cookies nor queries"
+            "          {unknown} cannot be decided: the log does not have their headers, cookies and queries"
         );
     }
     if replay.foreign > 0 {
         let foreign = usize::try_from(replay.foreign).unwrap_or(usize::MAX);
-        let _ = writeln!(text, "          {}: no line of our JSON access log", count(foreign, "line"));
+        let _ = writeln!(text, "          {} ignored: not from a JSON access log", count(foreign, "line"));
     }
 }
 

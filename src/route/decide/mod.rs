@@ -1,4 +1,4 @@
-//! Buckets, sticky keys, the overlay (weights and kills in force), and the decision.
+//! Buckets, sticky keys, the overlay (current weights and kills), and the decision.
 
 mod bucket;
 mod decision;

@@ -44,5 +44,5 @@ fn reads(place: &Extractor, name: &HeaderName) -> bool {
 
 /// The client of a request that did not come by a trusted proxy is its sender.
 fn because(name: &HeaderName, caller: &Caller<'_>) -> String {
-    format!("`{name}` is dropped, since its sender {} is none of identity.trusted_proxies", caller.client_ip)
+    format!("`{name}` is dropped: its sender {} is not in identity.trusted_proxies", caller.client_ip)
 }

@@ -161,7 +161,7 @@ fn arms(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &m
 /// What changed in a split beside its variants.
 fn split(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mut Vec<String>) {
     if reordered(&old.variants, &new.variants, |variant| &variant.name) {
-        words.push(format!("{name} variants stand in another order"));
+        words.push(format!("{name} variants reordered"));
     }
     if old.salt != new.salt {
         words.push(format!("{name} salt {:?} → {:?}", old.salt.text(), new.salt.text()));
@@ -257,7 +257,7 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
     let new = pair.new.rules;
     let mut words = Vec::new();
     if reordered(routes, &new.routes, |route| &route.name) {
-        words.push("routes stand in another order".to_owned());
+        words.push("routes reordered".to_owned());
     }
     named(&mut words, "upstream", [upstreams, &new.upstreams], |u| &u.name, upstream_changes);
     let kept = |_: &Segment, new: &Segment| if pair.kept(&new.name) { vec![] } else { vec!["changed".to_owned()] };

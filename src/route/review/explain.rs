@@ -58,7 +58,7 @@ impl<'a> ExplainRequest<'a> {
         let host = if self.host.is_empty() {
             Cow::Borrowed("")
         } else {
-            normal_host(self.host).ok_or_else(|| format!("{:?} is no host", self.host))?
+            normal_host(self.host).ok_or_else(|| format!("{:?} is not a valid host", self.host))?
         };
         let path = normal_path(path, self.encoded_slash).map_err(|error| error.to_string())?;
         Ok(Normal { host, path, query, request: *self })
@@ -207,12 +207,12 @@ fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (S
         decision.bucket = None;
     }
     if let (true, Some(name)) = (decision.unkeyed, &split.sticky_cookie) {
-        let text = format!("a live request is given a random identity in cookie {name}, and decided by it");
+        let text = format!("a live request gets a random identity in cookie {name}, which is its sticky key");
         steps.push(ExplainStep { text, ..ExplainStep::default() });
     }
     let variant = &split.variants[usize::from(decision.variant.0)];
     if decision.variant != VariantId::STABLE && variant.rescue == Rescue::Off {
-        let text = "rescue is off: stable does not answer when the variant cannot be connected to".to_owned();
+        let text = "rescue is off: stable does not answer when the variant is unreachable".to_owned();
         steps.push(ExplainStep { text, ..ExplainStep::default() });
     }
     let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
@@ -257,7 +257,7 @@ fn rejected(
     before.filter_map(move |place| {
         let value = place.rejected(head, caller.trust(), caller.facts)?;
         let place = place.describe(what);
-        Some(format!("{place} {value:?} is no {what}: it has control characters, or a blank at an end"))
+        Some(format!("{place} {value:?} is not a valid {what}: it has control characters or surrounding spaces"))
     })
 }
 

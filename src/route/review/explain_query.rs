@@ -56,7 +56,7 @@ impl ExplainQuery {
         let of = |route: &'_ Route| Some((route.name.clone(), route.matches.hosts.first()?.to_string()));
         let (route, host) = rules.routes.iter().find_map(of).filter(|_| self.host.is_none())?;
         let host = rules.masks.covered(host);
-        Some(format!("the host is missing, and routes differ by it: `{route}` is for {host}"))
+        Some(format!("the host is missing, but routes match on it: `{route}` is for {host}"))
     }
 
     /// Settles who connects. Unless that is given, it is a trusted proxy, if there is one, which tells who the client
@@ -76,7 +76,7 @@ impl ExplainQuery {
                 self.headers.insert(X_FORWARDED_FOR, client);
             }
         } else if self.client_ip.is_some_and(|client| client != peer) {
-            return Err(format!("{peer} is none of identity.trusted_proxies: nobody believes it about the client"));
+            return Err(format!("{peer} is not in identity.trusted_proxies, so it cannot name another client"));
         }
         self.peer = Some(peer);
         Ok(())
@@ -91,7 +91,7 @@ impl ExplainQuery {
         let field = CertField::ALL.into_iter().find(|field| field.name() == name);
         let (Some(field), false) = (field, value.is_empty()) else {
             return Err(format!(
-                "{text:?} is no part of a certificate: write `cn:NAME`, `dns:…`, `uri:…` or `email:…`"
+                "{text:?} is not a field of a certificate: write `cn:NAME`, `dns:…`, `uri:…` or `email:…`"
             ));
         };
         let certificate = self.client_cert.get_or_insert_default();
@@ -116,7 +116,7 @@ impl ExplainQuery {
             None => rules.usual_listener(),
             Some(name) => Some(rules.listeners.iter().find(|listener| listener.name == *name).ok_or_else(|| {
                 let known: Vec<&str> = rules.listeners.iter().map(|listener| listener.name.as_str()).collect();
-                format!("there is no listener {name:?}: there is {}", known.join(", "))
+                format!("there is no listener {name:?}; the listeners are {}", known.join(", "))
             })?),
         };
         let policy = listener.map(|listener| listener.limits.encoded_slash);
@@ -150,7 +150,7 @@ mod tests {
         let some = rules(vec![route("a", "", "/a"), route("b", "*.example.com", "/b")]);
         let without = ExplainQuery::default();
         assert_eq!(without.request(&any).map(|asked| asked.host.to_owned()), Ok("localhost".to_owned()));
-        let why = "the host is missing, and routes differ by it: `b` is for *.example.com";
+        let why = "the host is missing, but routes match on it: `b` is for *.example.com";
         assert_eq!(without.request(&some).err().as_deref(), Some(why));
         let with = ExplainQuery { host: Some("x.example.com".to_owned()), ..ExplainQuery::default() };
         assert!(with.lacks_host(&some).is_none() && with.request(&some).is_ok());

@@ -144,7 +144,7 @@ const fn because(reason: Reason) -> &'static str {
         Reason::Latch => "rolled back, so stable answers",
         Reason::Target => "a target decides",
         Reason::Weight => "the weight decides",
-        Reason::Stable => "nobody else takes it",
+        Reason::Stable => "no other rule applies",
     }
 }
 
@@ -185,9 +185,9 @@ impl fmt::Display for ExplainedOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let served = match self {
             Self::Refused(why) => return writeln!(f, "outcome   400: {why}"),
-            Self::NoRoute => return writeln!(f, "outcome   404: no route takes it"),
+            Self::NoRoute => return writeln!(f, "outcome   404: no route matches"),
             Self::Redirect(status, to) => return writeln!(f, "outcome   {} to {to}", status.as_u16()),
-            Self::Respond(status) => return writeln!(f, "outcome   {} from here", status.as_u16()),
+            Self::Respond(status) => return writeln!(f, "outcome   {} from the proxy", status.as_u16()),
             Self::Serve(served) => served,
         };
         let decision = &served.decision;

@@ -62,7 +62,7 @@ impl MissReasons<'_> {
             Predicate::Cookie(name, _) => given(cookie_bytes(head.headers, name).map(String::from_utf8_lossy)),
             Predicate::Query(name, _) => given(parameters(head.query, name)),
             Predicate::Grpc => format!("{}: {}", header::CONTENT_TYPE, self.field(&header::CONTENT_TYPE)),
-            Predicate::Listener(_) => format!("it came by {}", head.listener),
+            Predicate::Listener(_) => format!("the listener is {}", head.listener),
             Predicate::Tenant(_) => self.identity("tenant", caller.tenant.as_deref(), &self.rules.identity.tenant),
             Predicate::User(_) => self.identity("user", caller.user.as_deref(), &self.rules.identity.user),
             Predicate::Cidr(_) => format!("the client is {}", caller.client_ip),
@@ -73,7 +73,7 @@ impl MissReasons<'_> {
             },
             Predicate::Country(_) => match caller.facts.country {
                 Some(country) => format!("the country is {}", country.code()),
-                None => "the country is not known".to_owned(),
+                None => "the country is unknown".to_owned(),
             },
             Predicate::ClientCert(field, _) => match head.client_cert {
                 Some(certificate) => given(certificate.values(*field).map(Cow::Borrowed)),
@@ -81,7 +81,7 @@ impl MissReasons<'_> {
             },
             // The alternatives of one name: what is given there is the same for all.
             Predicate::Any(alternatives) => alternatives.first().map(|first| self.instead(first)).unwrap_or_default(),
-            Predicate::Not(_) | Predicate::Segment(_) | Predicate::All(_) => "it holds".to_owned(),
+            Predicate::Not(_) | Predicate::Segment(_) | Predicate::All(_) => "it matches".to_owned(),
         }
     }
 

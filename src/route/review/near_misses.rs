@@ -22,11 +22,11 @@ pub(super) fn near_misses(
     let fitting = others().filter_map(|route| {
         let fitting = route.matches.fitting(head.host, head.path)?;
         let why = if route.matches.accepts(head) {
-            format!("{fitting}: fits too, but comes after {}", taken.unwrap_or("it"))
+            format!("{fitting}: matches too, but has a lower precedence than {}", taken.unwrap_or("it"))
         } else if !route.matches.methods.is_empty() && !route.matches.methods.contains(head.method) {
-            format!("{fitting}: not for method {}", head.method)
+            format!("{fitting}: does not match method {}", head.method)
         } else {
-            format!("{fitting}: does not hold: {}", reasons.of(&route.matches.predicates))
+            format!("{fitting}: does not match: {}", reasons.of(&route.matches.predicates))
         };
         Some(near_miss(route, why))
     });
@@ -48,9 +48,11 @@ fn apart(rules: &Rules, head: &RequestHead<'_>) -> Vec<MatchedRoute> {
         });
         let (host, path) = (by_host.describe("host"), by_path.describe("path"));
         let why = match (by_host.fits, by_path.fits) {
-            (true, false) if matches.partly(head.host, head.path).is_none() => format!("{host} fits, {path} does not"),
-            (false, true) if head.host.is_empty() => format!("{path} fits, {host} does not (the request has none)"),
-            (false, true) => format!("{path} fits, {host} does not"),
+            (true, false) if matches.partly(head.host, head.path).is_none() => {
+                format!("{host} matches, {path} does not")
+            }
+            (false, true) if head.host.is_empty() => format!("{path} matches, {host} does not (the request has none)"),
+            (false, true) => format!("{path} matches, {host} does not"),
             (true | false, _) => return None,
         };
         let distance = if by_host.fits { by_path.distance } else { by_host.distance };

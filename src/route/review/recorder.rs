@@ -87,17 +87,17 @@ impl<'a> StepRecorder<'a> {
 
     fn by_target(&mut self, target: &Target, bucket: Option<Bucket>, verb: &str) -> ExplainStep {
         let Some((weight, salt)) = &target.weight else {
-            return step_of(format!("{} holds: {verb}", self.name(target)));
+            return step_of(format!("{} matches: {verb}", self.name(target)));
         };
         let range = 0..weight.millionths();
         match bucket {
             Some(_) if self.split.spreads() => {
                 self.shares([(target.serve, *weight)]);
-                step_of(format!("{} holds for {weight} %: {}", self.name(target), per_request(&self.per_request)))
+                step_of(format!("{} matches for {weight} %: {}", self.name(target), per_request(&self.per_request)))
             }
             Some(bucket) => ExplainStep {
                 text: format!(
-                    "{} holds for {weight} %: bucket {} by salt {}, its range is {}..{}: {verb}",
+                    "{} matches for {weight} %: bucket {} by salt {}, its range is {}..{}: {verb}",
                     self.name(target),
                     bucket.number(),
                     readable(salt),
@@ -108,7 +108,9 @@ impl<'a> StepRecorder<'a> {
                 salt: Some(readable(salt)),
                 range: Some(range),
             },
-            None => step_of(format!("{} holds for {weight} %, but there is no sticky key: {verb}", self.name(target))),
+            None => {
+                step_of(format!("{} matches for {weight} %, but there is no sticky key: {verb}", self.name(target)))
+            }
         }
     }
 }
@@ -124,11 +126,11 @@ impl Trace for StepRecorder<'_> {
             Step::TargetMissed(target) => {
                 let Routed { head, caller, .. } = *self.request;
                 let reasons = MissReasons { rules: self.rules, head, caller };
-                step_of(format!("{} does not hold: {}", self.name(target), reasons.of(&target.predicates)))
+                step_of(format!("{} does not match: {}", self.name(target), reasons.of(&target.predicates)))
             }
             Step::TargetPassedOver(target) => {
                 let stopped = self.state.stopped(target.serve).map_or("stopped", Stop::name);
-                step_of(format!("{} is passed over: {} is {stopped}", self.name(target), self.variant(target.serve)))
+                step_of(format!("{} is skipped: {} is {stopped}", self.name(target), self.variant(target.serve)))
             }
             Step::TargetTaken(target, bucket) => {
                 self.by_target(target, bucket, &format!("serves {}", self.variant(target.serve)))
@@ -164,7 +166,7 @@ fn step_of(text: String) -> ExplainStep {
 /// Shares of requests, in words.
 pub(super) fn per_request(shares: &[(String, Weight)]) -> String {
     let shares: Vec<_> = shares.iter().map(|(variant, share)| format!("{share} % {variant}")).collect();
-    format!("each request anew: {}", shares.join(", "))
+    format!("decided per request: {}", shares.join(", "))
 }
 
 /// A salt as people can read it: its separators as slashes.

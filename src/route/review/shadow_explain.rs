@@ -119,17 +119,19 @@ impl Shadow {
         let weight = self.weight;
         match decision {
             CopyDecision::Off => words("not copied: its weight is 0".to_owned()),
-            CopyDecision::From => words(format!("not copied: {variant} answers, and requests of {sources} are copied")),
+            CopyDecision::From => {
+                words(format!("not copied: {variant} answers, and only requests of {sources} are copied"))
+            }
             CopyDecision::Unfit(Unfit::Killed) => words("not copied: kill: all".to_owned()),
             CopyDecision::Unfit(Unfit::Method) => {
                 let methods: Vec<&str> = self.methods.iter().map(http::Method::as_str).collect();
                 words(format!("not copied: its methods are {}", methods.join(", ")))
             }
             CopyDecision::Share => words(format!("{weight} % of the requests of {sources} are copied")),
-            CopyDecision::Issued => {
-                words(format!("{weight} % are copied, by the random identity that a live request gets"))
+            CopyDecision::Issued => words(format!("{weight} % are copied, by the random identity of a live request")),
+            CopyDecision::Unkeyed if weight == Weight::FULL => {
+                words("copied: the weight covers all callers".to_owned())
             }
-            CopyDecision::Unkeyed if weight == Weight::FULL => words("copied: every caller is".to_owned()),
             CopyDecision::Unkeyed => words("not copied: no sticky key".to_owned()),
             CopyDecision::Bucket(bucket) => {
                 let range = 0..weight.millionths();

@@ -148,8 +148,8 @@ fn moved(pair: &ConfigPair<'_>, both: Both) -> Moved {
     let (a, b) = (&old.matches, &new.matches);
     let same_match = a.hosts == b.hosts && a.paths == b.paths && a.methods == b.methods && a.priority == b.priority;
     for (unknown, why) in [
-        (!same_match || !pair.predicates(&a.predicates, &b.predicates), "the route takes other requests than before"),
-        (before.rules.identity != after.rules.identity, "identity is read in another way"),
+        (!same_match || !pair.predicates(&a.predicates, &b.predicates), "the route matches other requests than before"),
+        (before.rules.identity != after.rules.identity, "identity is read differently"),
         (before.overlay.kill().tenants != after.overlay.kill().tenants, "other tenants are killed"),
         (!pair.targets(&from.targets, &to.targets), "its targets differ"),
     ] {
@@ -171,13 +171,10 @@ fn moved(pair: &ConfigPair<'_>, both: Both) -> Moved {
     }
     let [old, new] = &sides;
     if from.salt != to.salt {
-        return Moved::ByWeight(
-            shuffled(pair, old, new),
-            "its salt differs, so every caller falls into another bucket",
-        );
+        return Moved::ByWeight(shuffled(pair, old, new), "its salt differs, so every caller gets another bucket");
     }
     if !from.targets.is_empty() && old.killed != new.killed {
-        return Moved::ByWeight(flows(pair, old, new), "the kill also moves those whom targets pick");
+        return Moved::ByWeight(flows(pair, old, new), "the kill also moves the callers of targets");
     }
     Moved::Exactly(flows(pair, old, new))
 }

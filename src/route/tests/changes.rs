@@ -144,7 +144,7 @@ fn every_table_is_told() {
         (&|r| r.upstreams[0].limits.requests = 1, "upstream v1 limits changed"),
         (&|r| r.access_log.sample = 0.5, "access log sample changed"),
         (&|r| r.identity.tenant.clear(), "identity tenant changed"),
-        (&File::reverse, "routes stand in another order"),
+        (&File::reverse, "routes reordered"),
     ] {
         assert_eq!(summed_up(&old, &with(edit)), [line]);
         assert_eq!(compared(&old, &with(edit)).others, [line]);

@@ -206,7 +206,7 @@ fn explain_tells_of_a_copy() {
     post.shadow.as_mut().unwrap().methods = vec![Method::POST, Method::PUT];
     assert_eq!(copied(&only(post), "/").step.text, "not copied: its methods are POST, PUT");
     let canary = shadowed(split("checkout", &[("canary", BUCKETS)]), 200_000, SampleBy::Request);
-    let text = "not copied: canary answers, and requests of stable are copied";
+    let text = "not copied: canary answers, and only requests of stable are copied";
     assert_eq!(copied(&only(canary), "/?tenant=a").step.text, text);
 }
 
