@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pointsman::app::Outcome;
+use pointsman::app::ReloadOutcome;
 use pointsman::route::Salt;
 use serde_json::Value;
 
@@ -112,7 +112,7 @@ fn a_change_of_weights_begins_anew_and_nothing_else_does() {
     (0..80).for_each(|user| drop(get(&mut client, user, "")));
     // Something else of the route: the sample goes on.
     let slower = SHOP.replace("sticky = ", "timeout = { request = \"9s\" }\nsticky = ");
-    assert!(!matches!(proxy.rewrite(&slower), Outcome::Rejected(_)));
+    assert!(!matches!(proxy.rewrite(&slower), ReloadOutcome::Rejected(_)));
     let kept = told(&proxy);
     let sum = |told: &Value, field: &str| {
         let variants = told["variants"].as_array().unwrap();
@@ -124,7 +124,7 @@ fn a_change_of_weights_begins_anew_and_nothing_else_does() {
         (0, slower.replace("weight = 50", "weight = 60")),
         (1, slower.replace("weight = 50", "weight = 60").replace("sticky = ", "salt = \"other\"\nsticky = ")),
     ] {
-        assert!(!matches!(proxy.rewrite(&text), Outcome::Rejected(_)));
+        assert!(!matches!(proxy.rewrite(&text), ReloadOutcome::Rejected(_)));
         let anew = told(&proxy);
         assert_ne!(anew["since"], kept["since"], "{at}");
         let variants = anew["variants"].as_array().unwrap();

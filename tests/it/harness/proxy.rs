@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::app::{App, Options, Outcome, Resolve, Signals, StartError, Stopped};
-use pointsman::control::Answered;
+use pointsman::app::{App, Options, ReloadOutcome, Resolve, Signals, StartError, Stopped};
+use pointsman::control::LookupResult;
 use serde_json::Value;
 
 use super::{Raw, Upstream, ports, until};
@@ -223,7 +223,7 @@ impl Proxy {
 
     /// Puts a new text in place, asks for a reload, and waits until every worker decides by what holds then.
     /// `Unchanged` can also mean that the watcher was faster.
-    pub fn rewrite(&self, toml: &str) -> Outcome {
+    pub fn rewrite(&self, toml: &str) -> ReloadOutcome {
         self.write(toml);
         let outcome = self.app().reload();
         let generation = self.metric("pointsman_config_generation");
@@ -312,7 +312,7 @@ impl Proxy {
 pub struct Ignorant;
 
 impl Resolve for Ignorant {
-    fn resolve(&self, _name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    fn resolve(&self, _name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
         Box::pin(async { Err("nobody knows".to_owned()) })
     }
 }

@@ -1,6 +1,6 @@
-//! Trails: everything on the way from a path to its content that can change what it means. A trail's hops are the file
+//! WatchedPaths: everything on the way from a path to its content that can change what it means. A trail's entries are the file
 //! itself, its directory, and each symbolic link on the way, at every level: Kubernetes swaps a link (`..data`) two
-//! hops before the file, editors put a new file in the place of the old one.
+//! entries before the file, editors put a new file in the place of the old one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -17,47 +17,47 @@ const LINKS_MAX: usize = 40;
 /// Files up to this size are compared by content, too.
 const CONTENT_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The trails of all watched paths.
+/// The watched of all watched paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trails {
+pub(super) struct WatchedPaths {
     /// Paths without symbolic links in their directories, each of which decides what a watched path means.
-    hops: BTreeSet<PathBuf>,
+    entries: BTreeSet<PathBuf>,
     /// Watched directories, all of whose entries matter.
-    whole: BTreeSet<PathBuf>,
+    directories: BTreeSet<PathBuf>,
 }
 
 /// What was seen at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Look {
-    /// The trails.
-    pub trails: Trails,
+pub(super) struct Fingerprint {
+    /// The watched.
+    pub watched: WatchedPaths,
     /// Differs when anything on them differs.
-    pub fingerprint: u64,
+    pub hash: u64,
     /// The last change of anything on them, by the file system's clock.
     pub changed_at: Duration,
 }
 
-impl Trails {
+impl WatchedPaths {
     /// Follows these paths.
     pub fn of(paths: &[PathBuf]) -> Self {
-        let mut trails = Self::default();
+        let mut watched = Self::default();
         for path in paths {
-            trails.follow(&std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+            watched.follow(&std::path::absolute(path).unwrap_or_else(|_| path.clone()));
         }
-        trails
+        watched
     }
 
     /// Whether a change of this path matters.
-    pub fn has(&self, path: &Path) -> bool {
-        self.hops.contains(path)
-            || self.whole.contains(path)
-            || path.parent().is_some_and(|dir| self.whole.contains(dir))
+    pub fn contains(&self, path: &Path) -> bool {
+        self.entries.contains(path)
+            || self.directories.contains(path)
+            || path.parent().is_some_and(|dir| self.directories.contains(dir))
     }
 
     /// The directories that must be watched.
-    pub fn directories(&self) -> BTreeSet<PathBuf> {
-        let parents = self.hops.iter().filter_map(|hop| hop.parent());
-        parents.map(Path::to_path_buf).chain(self.whole.iter().cloned()).collect()
+    pub fn directories_to_watch(&self) -> BTreeSet<PathBuf> {
+        let parents = self.entries.iter().filter_map(|entry| entry.parent());
+        parents.map(Path::to_path_buf).chain(self.directories.iter().cloned()).collect()
     }
 
     fn follow(&mut self, path: &Path) {
@@ -72,7 +72,7 @@ impl Trails {
             let here = at.join(&piece);
             let Ok(metadata) = std::fs::symlink_metadata(&here) else {
                 // Not there (any more): its appearance matters.
-                self.hops.insert(here);
+                self.entries.insert(here);
                 return;
             };
             if metadata.is_symlink() && links < LINKS_MAX {
@@ -82,14 +82,14 @@ impl Trails {
                     at = PathBuf::from("/");
                 }
                 pieces(&target).rev().for_each(|piece| todo.push_front(piece));
-                self.hops.insert(here);
+                self.entries.insert(here);
             } else if todo.is_empty() {
                 // The directory, so that its replacement is seen as well.
-                self.hops.insert(at.clone());
+                self.entries.insert(at.clone());
                 if metadata.is_dir() {
-                    self.whole.insert(here.clone());
+                    self.directories.insert(here.clone());
                 }
-                self.hops.insert(here);
+                self.entries.insert(here);
             } else {
                 at = here;
             }
@@ -105,29 +105,29 @@ fn pieces(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
     })
 }
 
-impl Look {
+impl Fingerprint {
     /// Looks. Reads small files; may block.
-    pub fn at(paths: &[PathBuf]) -> Self {
-        let trails = Trails::of(paths);
+    pub fn read(paths: &[PathBuf]) -> Self {
+        let watched = WatchedPaths::of(paths);
         let mut hash = Xxh3::new();
         let mut changed_at = Duration::ZERO;
-        for hop in &trails.hops {
-            hash.update(hop.as_os_str().as_bytes());
-            if let Ok(metadata) = std::fs::symlink_metadata(hop) {
-                let matters = !metadata.is_dir() || trails.whole.contains(hop);
+        for entry in &watched.entries {
+            hash.update(entry.as_os_str().as_bytes());
+            if let Ok(metadata) = std::fs::symlink_metadata(entry) {
+                let matters = !metadata.is_dir() || watched.directories.contains(entry);
                 if matters {
                     changed_at = changed_at.max(changed(&metadata));
-                    hash_of(&mut hash, hop, &metadata);
+                    hash_of(&mut hash, entry, &metadata);
                 } else {
                     hash.update(&metadata.ino().to_le_bytes());
                 }
-            } else if let Some(Ok(directory)) = hop.parent().map(std::fs::symlink_metadata) {
+            } else if let Some(Ok(directory)) = entry.parent().map(std::fs::symlink_metadata) {
                 // What is gone has no times; its directory knows when it went.
                 changed_at = changed_at.max(changed(&directory));
             }
             hash.update(&[0]);
         }
-        Self { trails, fingerprint: hash.digest(), changed_at }
+        Self { watched, hash: hash.digest(), changed_at }
     }
 }
 

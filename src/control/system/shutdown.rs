@@ -1,4 +1,4 @@
-//! Stopping: readiness fails, an optional delay passes, the workers drain, and at the deadline the rest is cut.
+//! Shutdown: readiness fails, an optional delay passes, the workers drain, and at the deadline the rest is cut.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub enum Stopped {
 
 /// How far a stop has come, and what it may take.
 #[derive(Debug)]
-pub struct Stopping {
+pub struct Shutdown {
     delay: Duration,
     deadline: Duration,
     phase: Phase,
@@ -32,7 +32,7 @@ pub struct Stopping {
     unasked: bool,
 }
 
-impl Stopping {
+impl Shutdown {
     /// Not begun. `delay` is from the failing readiness to the drain, `deadline` from there to the cut.
     #[must_use]
     pub const fn new(delay: Duration, deadline: Duration) -> Self {
@@ -85,7 +85,7 @@ impl Stopping {
     }
 
     /// Says how it ended; `cut` connections were not waited for any longer, with so many upgraded ones or streams.
-    pub fn ended(&self, now: Instant, (cut, upgrades): (u64, u64)) {
+    pub fn log_end(&self, now: Instant, cut: u64, upgrades: u64) {
         let Some(began) = self.began else { return };
         let took_ms = u64::try_from(now.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX);
         if cut == 0 {

@@ -7,7 +7,7 @@ use std::process::Child;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::channel::{Channel, Label, Word};
+use super::channel::{HandOverChannel, HandOverMessage, SocketLabel};
 use crate::clock::Clock;
 use crate::snapshot::ListeningSocket;
 
@@ -16,22 +16,22 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A hand-over under way.
 #[derive(Debug)]
-pub struct HandingOver {
+pub struct HandOver {
     pub(super) pid: u32,
-    pub(super) channel: Channel,
+    pub(super) channel: HandOverChannel,
     /// The sockets that it may take, in the order in which it counts them.
     pub(super) offered: Vec<Arc<ListeningSocket>>,
     pub(super) began: Instant,
-    /// The first verdict sent to it, by the talk's thread or by the controller.
-    pub(super) verdict: Arc<OnceLock<Verdict>>,
+    /// The first decision sent to it, by the talk's thread or by the controller.
+    pub(super) decision: Arc<OnceLock<HandOverDecision>>,
     /// A signal to end was sent: a second one would cut the requests that it finishes.
-    pub(super) told_to_end: bool,
-    pub(super) attempt: Attempt,
+    pub(super) is_termination_sent: bool,
+    pub(super) attempt: HandOverAttempt,
 }
 
 /// What becomes of a new process that is able to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum HandOverDecision {
     /// It serves: nothing here may change any more that it would not know.
     Go,
     /// It is not wanted.
@@ -40,7 +40,7 @@ pub(super) enum Verdict {
 
 /// An edit ends a hand-over, which begins again, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::control) enum Attempt {
+pub(in crate::control) enum HandOverAttempt {
     /// The one that was asked for.
     First,
     /// The one after an edit.
@@ -48,66 +48,67 @@ pub(in crate::control) enum Attempt {
 }
 
 /// A socket on its way.
-pub(super) struct Offer {
-    pub(super) label: Label,
+pub(super) struct OfferedSocket {
+    pub(super) label: SocketLabel,
     pub(super) socket: Arc<ListeningSocket>,
 }
 
-impl HandingOver {
+impl HandOver {
     /// Whether it was dismissed before it got the word to serve.
     pub(super) fn is_dismissed(&self) -> bool {
-        self.verdict.get() == Some(&Verdict::Dismissed)
+        self.decision.get() == Some(&HandOverDecision::Dismissed)
     }
 
     /// Dismisses the new process unless it already got the word to serve. Returns whether it did.
-    pub(super) fn forestall(&self) -> bool {
-        self.verdict.set(Verdict::Dismissed).is_ok()
+    pub(super) fn cancel(&self) -> bool {
+        self.decision.set(HandOverDecision::Dismissed).is_ok()
     }
 
     /// Tells the new process to end, by both ways: it may wait for a word, or serve already. Once: by a second signal it
     /// would not finish what it has begun.
-    pub(super) fn dismiss(&mut self) {
-        if std::mem::replace(&mut self.told_to_end, true) {
+    pub(super) fn terminate(&mut self) {
+        if std::mem::replace(&mut self.is_termination_sent, true) {
             return;
         }
         // It may have gone by itself.
-        let _ = self.channel.say(&Word::Dismissed, None);
+        let _ = self.channel.send(&HandOverMessage::Dismissed, None);
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         if self.is_dismissed() {
             // Its later messages are not read.
-            self.channel.deafen();
+            self.channel.close_receive();
         }
     }
 }
 
 /// The talk up to the point where the new process serves; gives which sockets it took.
-pub(super) fn converse(
-    channel: &Channel,
-    offers: &[Offer],
-    (patience, verdict): (Duration, &OnceLock<Verdict>),
+pub(super) fn run_handshake(
+    channel: &HandOverChannel,
+    offers: &[OfferedSocket],
+    patience: Duration,
+    decision: &OnceLock<HandOverDecision>,
 ) -> Result<Vec<usize>, String> {
-    let said = |word: &Word, offer: Option<&Offer>| {
+    let send = |word: &HandOverMessage, offer: Option<&OfferedSocket>| {
         let socket = offer.map(|offer| offer.socket.as_fd());
-        channel.say(word, socket).map_err(|error| format!("the new process does not listen: {error}"))
+        channel.send(word, socket).map_err(|error| format!("the new process does not listen: {error}"))
     };
     for offer in offers {
-        said(&Word::Socket(offer.label.clone()), Some(offer))?;
+        send(&HandOverMessage::Socket(offer.label.clone()), Some(offer))?;
     }
-    said(&Word::AllSockets, None)?;
-    let word = heard(channel, patience)?;
-    let Word::Ready(taken) = word else { return Err(unexpected(&word)) };
-    if verdict.set(Verdict::Go).is_err() {
+    send(&HandOverMessage::AllSockets, None)?;
+    let word = receive(channel, patience)?;
+    let HandOverMessage::Ready(taken) = word else { return Err(unexpected(&word)) };
+    if decision.set(HandOverDecision::Go).is_err() {
         return Err("the new process was dismissed".to_owned());
     }
-    said(&Word::Go, None)?;
-    let word = heard(channel, patience)?;
-    if word == Word::Serving { Ok(taken) } else { Err(unexpected(&word)) }
+    send(&HandOverMessage::Go, None)?;
+    let word = receive(channel, patience)?;
+    if word == HandOverMessage::Serving { Ok(taken) } else { Err(unexpected(&word)) }
 }
 
-fn heard(channel: &Channel, patience: Duration) -> Result<Word, String> {
-    match channel.hear(patience) {
+fn receive(channel: &HandOverChannel, patience: Duration) -> Result<HandOverMessage, String> {
+    match channel.receive(patience) {
         Ok(Some((word, _))) => Ok(word),
         Ok(None) => Err("the new process has ended".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -117,16 +118,16 @@ fn heard(channel: &Channel, patience: Duration) -> Result<Word, String> {
     }
 }
 
-fn unexpected(word: &Word) -> String {
-    if let Word::Failed(why) = word {
+fn unexpected(word: &HandOverMessage) -> String {
+    if let HandOverMessage::Failed(why) = word {
         format!("the new process cannot serve:\n{why}")
     } else {
-        format!("the new process said {word:?} out of turn")
+        format!("the new process send {word:?} out of turn")
     }
 }
 
 /// Ends a process that does not serve, and says how it ended.
-pub(super) fn ended(child: &mut Child) -> String {
+pub(super) fn reap(child: &mut Child) -> String {
     let pid = child.id();
     // One that has ended by itself within its patience has the better story.
     let deadline = Clock.now() + END_PATIENCE;

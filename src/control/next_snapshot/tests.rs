@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
-use super::super::hand_over::Inherited;
+use super::super::hand_over::InheritedSockets;
 use super::*;
 use crate::config::{Loaded, load_text};
 use crate::route::{Extractor, Kill, RouteId, SplitState, Stop, VariantId, Weight};
@@ -40,8 +40,8 @@ fn addresses(ends: &[u8]) -> Addresses {
     [("v2.internal".to_owned(), all)].into()
 }
 
-fn next_of(old: Option<&Snapshot>, registry: &Registry, loaded: Loaded) -> Snapshot {
-    let parts = Parts {
+fn next_of(old: Option<&Snapshot>, registry: &MeterRegistry, loaded: Loaded) -> Snapshot {
+    let inputs = SnapshotInputs {
         generation: Generation(old.map_or(1, |old| old.generation.0 + 1)),
         rules: Arc::new(loaded.rules),
         overlay: loaded.overlay,
@@ -51,12 +51,12 @@ fn next_of(old: Option<&Snapshot>, registry: &Registry, loaded: Loaded) -> Snaps
         registry,
         now: Duration::from_secs(1),
     };
-    snapshot(old, parts)
+    build(old, inputs)
 }
 
 /// The snapshots of a text, and of the next one.
 fn both(before: &str, after: &str) -> (Snapshot, Snapshot) {
-    let registry = Registry::new(1);
+    let registry = MeterRegistry::new(1);
     let old = next_of(None, &registry, loaded(before));
     let new = next_of(Some(&old), &registry, loaded(after));
     (old, new)
@@ -74,11 +74,11 @@ fn same_series(old: &RouteState, new: &RouteState) -> Vec<bool> {
 }
 
 fn same_sample(old: &RouteState, new: &RouteState) -> bool {
-    known::same(old.sample.as_ref(), new.sample.as_ref())
+    previous::same(old.sample.as_ref(), new.sample.as_ref())
 }
 
 fn same_shadow(old: &RouteState, new: &RouteState) -> bool {
-    known::same(old.shadow.as_ref(), new.shadow.as_ref())
+    previous::same(old.shadow.as_ref(), new.shadow.as_ref())
 }
 
 /// For each endpoint now its place before.
@@ -123,12 +123,12 @@ fn entities_are_found_by_name_wherever_they_stand() {
 #[test]
 fn an_overlay_renews_the_samples_of_the_routes_that_it_changes() {
     let text = format!("{FILE}canary = {{ upstream = 'v2', weight = 5 }}\n{SHADOW}");
-    let registry = Registry::new(1);
+    let registry = MeterRegistry::new(1);
     let first = next_of(None, &registry, loaded(&text));
     let canary = VariantId(1);
     let state = first.overlay.split(RouteId(1)).clone();
     let with = |state: SplitState| first.overlay.with([(RouteId(1), state)]);
-    let overlay_of = |old: &Snapshot, overlay: Overlay| overlaid(old, overlay, &registry, Duration::from_secs(2));
+    let overlay_of = |old: &Snapshot, overlay: Overlay| with_overlay(old, overlay, &registry, Duration::from_secs(2));
     let stepped = state.with_weight(canary, Weight::FULL).expect("a weight");
     let mut killed = stepped.clone();
     killed.stop(canary, Stop::Kill);
@@ -190,7 +190,7 @@ fn a_route_that_gets_a_shadow_keeps_the_rest() {
 
 #[test]
 fn a_route_that_needs_to_know_more_keeps_its_parts() {
-    let registry = Registry::new(1);
+    let registry = MeterRegistry::new(1);
     let old = next_of(None, &registry, loaded(FILE));
     let mut asking = loaded(FILE);
     asking.rules.identity.tenant = vec![Extractor::Claim("tenant".to_owned())];
@@ -211,7 +211,7 @@ fn a_route_under_another_name_begins_anew() {
 #[test]
 fn a_route_with_the_labels_of_no_route_shares_their_series() {
     let text = "[[route]]\nname = 'none'\nmatch = { path = '/' }\nrespond = { status = 204 }\n";
-    let registry = Registry::new(1);
+    let registry = MeterRegistry::new(1);
     let state = &next_of(None, &registry, loaded(text)).routes[0];
     assert!(Arc::ptr_eq(&state.series[0], &registry.unrouted), "a scrape must not name a series twice");
 }
@@ -230,12 +230,12 @@ fn an_upstream_keeps_its_series_and_the_endpoints_that_stay() {
 
 #[test]
 fn an_answer_of_dns_changes_the_upstreams_of_that_name() {
-    let old = next_of(None, &Registry::new(1), loaded(FILE));
-    let upstreams = resolved(&old, "v2.internal", &addresses(&[2, 3]));
+    let old = next_of(None, &MeterRegistry::new(1), loaded(FILE));
+    let upstreams = with_addresses(&old, "v2.internal", &addresses(&[2, 3]));
     assert!(Arc::ptr_eq(&old.upstreams[0], &upstreams[0]), "it has no such name");
     assert!(Arc::ptr_eq(&old.upstreams[1].series, &upstreams[1].series));
     assert_eq!(places(&old.upstreams[1], &upstreams[1]), [Some(1), None, Some(2)]);
-    let same = resolved(&old, "v2.internal", &addresses(&[1, 2]));
+    let same = with_addresses(&old, "v2.internal", &addresses(&[1, 2]));
     assert!(old.upstreams.iter().zip(&*same).all(|(old, new)| Arc::ptr_eq(old, new)));
     let next = Snapshot { upstreams, ..old.clone() };
     assert!(Arc::ptr_eq(&old.rules, &next.rules) && Arc::ptr_eq(&old.routes, &next.routes), "a clone shares the rest");
@@ -245,7 +245,7 @@ fn an_answer_of_dns_changes_the_upstreams_of_that_name() {
 fn a_listener_keeps_its_socket_and_its_meters() {
     let mut specs = loaded("").rules.listeners;
     let bind = |old: &[Arc<Listener>], specs: &[_]| {
-        let new = listeners(old, (specs, &[None]), 1, &mut Inherited::default());
+        let new = listeners(old, specs, &[None], 1, &mut InheritedSockets::default());
         Arc::clone(&new.expect("bound")[0])
     };
     let old = bind(&[], &specs);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use super::channel::{Label, Origin};
+use super::channel::{SocketLabel, SocketOrigin};
 use crate::snapshot::ListeningSocket;
 
 /// By which the admin listener is known to systemd.
@@ -18,12 +18,12 @@ const ADMIN: &str = "admin";
 
 /// Listening sockets that this process did not bind.
 #[derive(Clone, Debug, Default)]
-pub struct Inherited(Vec<Heirloom>);
+pub struct InheritedSockets(Vec<InheritedSocket>);
 
 /// One of them.
 #[derive(Clone, Debug)]
-struct Heirloom {
-    label: Label,
+struct InheritedSocket {
+    label: SocketLabel,
     bound: SocketAddr,
     socket: Arc<ListeningSocket>,
     taken: bool,
@@ -31,14 +31,14 @@ struct Heirloom {
 
 /// Who wants a socket.
 #[derive(Clone, Copy)]
-pub(in crate::control) enum Wanted<'a> {
+pub(in crate::control) enum SocketOwner<'a> {
     /// The listener of this name.
     Listener(&'a str),
     /// The admin listener, which has all these addresses.
     Admin(&'a [SocketAddr]),
 }
 
-impl Inherited {
+impl InheritedSockets {
     /// What systemd passed to this process, by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. To be asked once, before
     /// any file is opened. What is of no use is told.
     #[must_use]
@@ -53,7 +53,7 @@ impl Inherited {
         let mut passed = listenfd::ListenFd::from_env();
         for index in 0..passed.len() {
             let name = names.next().unwrap_or_default();
-            let label = Label { origin: Origin::Systemd, name, wanted: None };
+            let label = SocketLabel { origin: SocketOrigin::Systemd, name, wanted: None };
             match passed.take_tcp_listener(index) {
                 Ok(Some(socket)) => {
                     if let Err(error) = all.add(label.clone(), socket.into()) {
@@ -73,7 +73,7 @@ impl Inherited {
     ///
     /// # Errors
     /// When it does not listen.
-    pub(super) fn add(&mut self, label: Label, socket: OwnedFd) -> std::io::Result<()> {
+    pub(super) fn add(&mut self, label: SocketLabel, socket: OwnedFd) -> std::io::Result<()> {
         fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
         let socket = socket2::Socket::from(socket);
         if !socket.is_listener()? {
@@ -83,21 +83,29 @@ impl Inherited {
         let socket = TcpListener::from(socket);
         let bound = socket.local_addr()?;
         let socket = match label.origin {
-            Origin::Systemd => ListeningSocket::shared(socket),
-            Origin::Listener | Origin::Admin => ListeningSocket::own(socket),
+            SocketOrigin::Systemd => ListeningSocket::shared(socket),
+            SocketOrigin::Listener | SocketOrigin::Admin => ListeningSocket::own(socket),
         };
-        self.0.push(Heirloom { label, bound, socket: Arc::new(socket), taken: false });
+        self.0.push(InheritedSocket { label, bound, socket: Arc::new(socket), taken: false });
         Ok(())
     }
 
     /// The socket for this address of the file, if there is one that nobody uses.
-    pub(in crate::control) fn take(&mut self, who: Wanted<'_>, address: SocketAddr) -> Option<Arc<ListeningSocket>> {
-        let fits: [fn(&Heirloom, Wanted<'_>, SocketAddr) -> bool; 4] =
-            [Heirloom::is_the_same, Heirloom::was_at, Heirloom::is_bound_to, Heirloom::is_called];
+    pub(in crate::control) fn take(
+        &mut self,
+        who: SocketOwner<'_>,
+        address: SocketAddr,
+    ) -> Option<Arc<ListeningSocket>> {
+        let fits: [fn(&InheritedSocket, SocketOwner<'_>, SocketAddr) -> bool; 4] = [
+            InheritedSocket::matches_name_and_address,
+            InheritedSocket::matches_address,
+            InheritedSocket::is_bound_to,
+            InheritedSocket::matches_systemd_name,
+        ];
         let at = fits.iter().find_map(|fit| self.0.iter().position(|one| !one.taken && fit(one, who, address)))?;
         let one = self.0.get_mut(at)?;
         one.taken = true;
-        if one.label.origin == Origin::Systemd && one.bound != address {
+        if one.label.origin == SocketOrigin::Systemd && one.bound != address {
             tracing::info!(name = one.label.name, file = %address, systemd = %one.bound, "listening on a socket passed by systemd");
         }
         Some(Arc::clone(&one.socket))
@@ -105,27 +113,27 @@ impl Inherited {
 
     /// Which of the sockets of the process before are used, by their order.
     pub(super) fn taken(&self) -> Vec<usize> {
-        let of_ours = self.0.iter().filter(|one| one.label.origin != Origin::Systemd);
+        let of_ours = self.0.iter().filter(|one| one.label.origin != SocketOrigin::Systemd);
         of_ours.enumerate().filter(|(_, one)| one.taken).map(|(at, _)| at).collect()
     }
 
     /// Tells which are not used, and keeps those that a later file may use.
     pub(in crate::control) fn settle(&mut self) {
-        self.tell_unused();
+        self.log_unused();
         for one in self.0.iter().filter(|one| !one.taken) {
             let (name, address) = (&one.label.name, one.bound);
             match one.label.origin {
-                Origin::Systemd => {}
-                Origin::Listener => tracing::info!(name, %address, "listener of the previous process removed"),
-                Origin::Admin => tracing::info!(%address, "address of the admin listener removed"),
+                SocketOrigin::Systemd => {}
+                SocketOrigin::Listener => tracing::info!(name, %address, "listener of the previous process removed"),
+                SocketOrigin::Admin => tracing::info!(%address, "address of the admin listener removed"),
             }
         }
-        self.0.retain(|one| one.label.origin == Origin::Systemd);
+        self.0.retain(|one| one.label.origin == SocketOrigin::Systemd);
     }
 
     /// Tells which sockets of systemd are not used: whoever connects to one waits in vain.
-    pub(in crate::control) fn tell_unused(&self) {
-        for one in self.0.iter().filter(|one| !one.taken && one.label.origin == Origin::Systemd) {
+    pub(in crate::control) fn log_unused(&self) {
+        for one in self.0.iter().filter(|one| !one.taken && one.label.origin == SocketOrigin::Systemd) {
             tracing::warn!(
                 name = one.label.name,
                 address = %one.bound,
@@ -135,60 +143,60 @@ impl Inherited {
     }
 
     /// These are in use and no others: a reload gives sockets back, and a rejected one has taken none.
-    pub(in crate::control) fn are_used(&mut self, sockets: &[Arc<ListeningSocket>]) {
+    pub(in crate::control) fn mark_used(&mut self, sockets: &[Arc<ListeningSocket>]) {
         for one in &mut self.0 {
             one.taken = sockets.iter().any(|socket| Arc::ptr_eq(socket, &one.socket));
         }
     }
 
     /// Those of systemd, to be passed on.
-    pub(super) fn of_systemd(&self) -> impl Iterator<Item = (&Label, &Arc<ListeningSocket>)> {
-        self.0.iter().filter(|one| one.label.origin == Origin::Systemd).map(|one| (&one.label, &one.socket))
+    pub(super) fn of_systemd(&self) -> impl Iterator<Item = (&SocketLabel, &Arc<ListeningSocket>)> {
+        self.0.iter().filter(|one| one.label.origin == SocketOrigin::Systemd).map(|one| (&one.label, &one.socket))
     }
 }
 
-impl Heirloom {
+impl InheritedSocket {
     /// Of the process before, by what it was used for.
-    fn is_for(&self, who: Wanted<'_>) -> bool {
+    fn is_for(&self, who: SocketOwner<'_>) -> bool {
         match who {
-            Wanted::Listener(_) => self.label.origin == Origin::Listener,
-            Wanted::Admin(_) => self.label.origin == Origin::Admin,
+            SocketOwner::Listener(_) => self.label.origin == SocketOrigin::Listener,
+            SocketOwner::Admin(_) => self.label.origin == SocketOrigin::Admin,
         }
     }
 
-    fn is_the_same(&self, who: Wanted<'_>, address: SocketAddr) -> bool {
+    fn matches_name_and_address(&self, who: SocketOwner<'_>, address: SocketAddr) -> bool {
         let same_name = match who {
-            Wanted::Listener(name) => self.label.name == name,
-            Wanted::Admin(_) => true,
+            SocketOwner::Listener(name) => self.label.name == name,
+            SocketOwner::Admin(_) => true,
         };
-        same_name && self.was_at(who, address)
+        same_name && self.matches_address(who, address)
     }
 
-    fn was_at(&self, who: Wanted<'_>, address: SocketAddr) -> bool {
+    fn matches_address(&self, who: SocketOwner<'_>, address: SocketAddr) -> bool {
         self.is_for(who) && self.label.wanted == Some(address)
     }
 
     /// Also `0.0.0.0:80` for what is bound to `[::]:80` and takes IPv4 as well, which is what systemd makes of
     /// `ListenStream=80`.
-    fn is_bound_to(&self, who: Wanted<'_>, address: SocketAddr) -> bool {
+    fn is_bound_to(&self, who: SocketOwner<'_>, address: SocketAddr) -> bool {
         let both = || {
             let all = address.ip().is_unspecified() && self.bound.ip().is_unspecified() && self.bound.is_ipv6();
             let only_v6 = socket2::SockRef::from(&self.socket.as_fd()).only_v6().unwrap_or(true);
             all && address.port() == self.bound.port() && !only_v6
         };
-        let usable = self.label.origin == Origin::Systemd || self.is_for(who);
+        let usable = self.label.origin == SocketOrigin::Systemd || self.is_for(who);
         usable && address.port() != 0 && (self.bound == address || both())
     }
 
     /// A socket that is bound to another address of the admin listener is left to that address.
-    fn is_called(&self, who: Wanted<'_>, _: SocketAddr) -> bool {
-        let is_called = match who {
-            Wanted::Listener(name) => self.label.name == name,
-            Wanted::Admin(all) => {
+    fn matches_systemd_name(&self, who: SocketOwner<'_>, _: SocketAddr) -> bool {
+        let matches_systemd_name = match who {
+            SocketOwner::Listener(name) => self.label.name == name,
+            SocketOwner::Admin(all) => {
                 self.label.name == ADMIN && !all.iter().any(|address| self.is_bound_to(who, *address))
             }
         };
-        self.label.origin == Origin::Systemd && is_called
+        self.label.origin == SocketOrigin::Systemd && matches_systemd_name
     }
 }
 
@@ -201,28 +209,28 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn add(all: &mut Inherited, origin: Origin, name: &str, wanted: Option<&str>, at: &str) -> SocketAddr {
+    fn add(all: &mut InheritedSockets, origin: SocketOrigin, name: &str, wanted: Option<&str>, at: &str) -> SocketAddr {
         let socket = bind(address(at)).expect("bound");
         let bound = socket.local_addr().expect("an address");
-        let label = Label { origin, name: name.to_owned(), wanted: wanted.map(address) };
+        let label = SocketLabel { origin, name: name.to_owned(), wanted: wanted.map(address) };
         all.add(label, socket.into()).expect("it listens");
         bound
     }
 
     #[test]
     fn a_listener_keeps_its_socket_also_where_the_system_chose_the_port() {
-        let mut all = Inherited::default();
-        let a = add(&mut all, Origin::Listener, "a", Some("127.0.0.1:0"), "127.0.0.1:0");
-        let b = add(&mut all, Origin::Listener, "b", Some("127.0.0.1:0"), "127.0.0.1:0");
-        let admin = add(&mut all, Origin::Admin, "", Some("127.0.0.1:0"), "127.0.0.1:0");
+        let mut all = InheritedSockets::default();
+        let a = add(&mut all, SocketOrigin::Listener, "a", Some("127.0.0.1:0"), "127.0.0.1:0");
+        let b = add(&mut all, SocketOrigin::Listener, "b", Some("127.0.0.1:0"), "127.0.0.1:0");
+        let admin = add(&mut all, SocketOrigin::Admin, "", Some("127.0.0.1:0"), "127.0.0.1:0");
         let any = address("127.0.0.1:0");
         let bound =
             |socket: Option<Arc<ListeningSocket>>| socket.map(|socket| socket.local_addr().expect("an address"));
-        assert_eq!(bound(all.take(Wanted::Listener("b"), any)), Some(b), "the name goes first");
-        assert_eq!(bound(all.take(Wanted::Listener("renamed"), any)), Some(a), "then the address");
-        assert_eq!(bound(all.take(Wanted::Listener("c"), any)), None, "nobody gets the admin listener's");
+        assert_eq!(bound(all.take(SocketOwner::Listener("b"), any)), Some(b), "the name goes first");
+        assert_eq!(bound(all.take(SocketOwner::Listener("renamed"), any)), Some(a), "then the address");
+        assert_eq!(bound(all.take(SocketOwner::Listener("c"), any)), None, "nobody gets the admin listener's");
         assert_eq!(all.taken(), [0, 1]);
-        assert_eq!(bound(all.take(Wanted::Admin(&[any]), any)), Some(admin));
+        assert_eq!(bound(all.take(SocketOwner::Admin(&[any]), any)), Some(admin));
         assert_eq!(all.taken(), [0, 1, 2]);
         all.settle();
         assert!(all.0.is_empty());
@@ -230,32 +238,32 @@ mod tests {
 
     #[test]
     fn a_socket_of_systemd_is_found_by_address_or_name_and_comes_back() {
-        let mut all = Inherited::default();
-        let dual = add(&mut all, Origin::Systemd, "pointsman.socket", None, "[::]:0");
-        let named = add(&mut all, Origin::Systemd, "https", None, "127.0.0.1:0");
+        let mut all = InheritedSockets::default();
+        let dual = add(&mut all, SocketOrigin::Systemd, "pointsman.socket", None, "[::]:0");
+        let named = add(&mut all, SocketOrigin::Systemd, "https", None, "127.0.0.1:0");
         let any = address(&format!("0.0.0.0:{}", dual.port()));
-        let taken = all.take(Wanted::Listener("http"), any).expect("[::] takes IPv4 too");
+        let taken = all.take(SocketOwner::Listener("http"), any).expect("[::] takes IPv4 too");
         assert!(taken.is_shared(), "it is only lent");
-        assert!(all.take(Wanted::Listener("again"), any).is_none(), "it is in use");
-        let second = all.take(Wanted::Listener("https"), address("0.0.0.0:443")).expect("by its name");
+        assert!(all.take(SocketOwner::Listener("again"), any).is_none(), "it is in use");
+        let second = all.take(SocketOwner::Listener("https"), address("0.0.0.0:443")).expect("by its name");
         assert_eq!(second.local_addr().expect("an address"), named);
         assert_eq!(all.taken(), [0_usize; 0], "none of them is ours to keep");
         all.settle();
-        all.are_used(&[second]);
+        all.mark_used(&[second]);
         drop(taken);
-        assert!(all.take(Wanted::Listener("http"), any).is_some(), "a reload gave it back");
+        assert!(all.take(SocketOwner::Listener("http"), any).is_some(), "a reload gave it back");
     }
 
     #[test]
     fn each_address_of_the_admin_listener_has_its_socket() {
-        let mut all = Inherited::default();
-        let first = add(&mut all, Origin::Admin, "", Some("127.0.0.1:0"), "127.0.0.1:0");
-        let named = add(&mut all, Origin::Systemd, ADMIN, None, "127.0.0.1:0");
-        let other = add(&mut all, Origin::Systemd, ADMIN, None, "127.0.0.1:0");
+        let mut all = InheritedSockets::default();
+        let first = add(&mut all, SocketOrigin::Admin, "", Some("127.0.0.1:0"), "127.0.0.1:0");
+        let named = add(&mut all, SocketOrigin::Systemd, ADMIN, None, "127.0.0.1:0");
+        let other = add(&mut all, SocketOrigin::Systemd, ADMIN, None, "127.0.0.1:0");
         let bound =
             |socket: Option<Arc<ListeningSocket>>| socket.map(|socket| socket.local_addr().expect("an address"));
         let wanted = [address("127.0.0.1:0"), address("127.0.0.1:1"), named];
-        let mut take = |at: usize| bound(all.take(Wanted::Admin(&wanted), wanted[at]));
+        let mut take = |at: usize| bound(all.take(SocketOwner::Admin(&wanted), wanted[at]));
         assert_eq!(take(0), Some(first), "what the process before had");
         assert_eq!(take(1), Some(other), "by the name, since the other socket with it belongs to another address");
         assert_eq!(take(2), Some(named), "by the address");
@@ -265,8 +273,8 @@ mod tests {
     #[test]
     fn what_does_not_listen_is_refused() {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        let label = Label { origin: Origin::Systemd, name: "x".to_owned(), wanted: None };
-        let error = Inherited::default().add(label, socket.into()).expect_err("refused");
+        let label = SocketLabel { origin: SocketOrigin::Systemd, name: "x".to_owned(), wanted: None };
+        let error = InheritedSockets::default().add(label, socket.into()).expect_err("refused");
         assert_eq!(error.to_string(), "it does not listen");
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
 
-use super::channel::{Channel, Word};
-use super::inherited::Inherited;
+use super::channel::{HandOverChannel, HandOverMessage};
+use super::handshake::{HandOver, HandOverAttempt};
+use super::inherited_sockets::InheritedSockets;
 use super::program::Program;
-use super::talk::{Attempt, HandingOver};
 
 /// By which a process knows that it takes over from another: the version of their talk. The other end is its standard
 /// input.
@@ -29,7 +29,7 @@ const WORD_LIMIT: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Succession {
     /// Sockets that this process did not bind.
-    pub(in crate::control) inherited: Inherited,
+    pub(in crate::control) inherited: InheritedSockets,
     /// The process before, which waits.
     pub predecessor: Option<Predecessor>,
     /// What a hand-over starts; nothing where there can be none.
@@ -37,16 +37,16 @@ pub struct Succession {
     /// How long a new process may take until it serves.
     pub(super) patience: Duration,
     /// The hand-over under way.
-    pub(in crate::control) handing_over: Option<HandingOver>,
+    pub(in crate::control) handing_over: Option<HandOver>,
     /// Which one begins when the reload under way has ended.
-    pub(in crate::control) hand_over_next: Option<Attempt>,
+    pub(in crate::control) hand_over_next: Option<HandOverAttempt>,
 }
 
 impl Default for Succession {
     /// Nobody before, nobody after.
     fn default() -> Self {
         Self {
-            inherited: Inherited::default(),
+            inherited: InheritedSockets::default(),
             predecessor: None,
             program: None,
             patience: PATIENCE,
@@ -62,8 +62,8 @@ impl Succession {
     /// # Errors
     /// When a process before this one wants to hand over and cannot.
     pub fn of_this_process() -> io::Result<Self> {
-        let mut inherited = Inherited::from_systemd();
-        let predecessor = Predecessor::meet(&mut inherited)?;
+        let mut inherited = InheritedSockets::from_systemd();
+        let predecessor = Predecessor::connect(&mut inherited)?;
         Ok(Self { inherited, predecessor, program: Program::of_this_process(), ..Self::default() })
     }
 
@@ -77,23 +77,23 @@ impl Succession {
 
 /// The process before, which serves until this one does.
 #[derive(Clone, Debug)]
-pub struct Predecessor(Arc<Channel>);
+pub struct Predecessor(Arc<HandOverChannel>);
 
 impl Predecessor {
     /// Meets the process that started this one for a hand-over, if one did, and takes its sockets.
-    fn meet(inherited: &mut Inherited) -> io::Result<Option<Self>> {
+    fn connect(inherited: &mut InheritedSockets) -> io::Result<Option<Self>> {
         match std::env::var(VARIABLE) {
             Ok(version) if version == VERSION => {}
             Ok(version) => return Err(io::Error::other(format!("it speaks version {version}, not {VERSION}"))),
             Err(_) => return Ok(None),
         }
-        let channel = Channel::new(fcntl_dupfd_cloexec(io::stdin(), 3)?);
+        let channel = HandOverChannel::new(fcntl_dupfd_cloexec(io::stdin(), 3)?);
         // Nothing that reads the standard input shall meet the talk.
         rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
         loop {
-            match channel.hear(SOCKETS_LIMIT)? {
-                Some((Word::Socket(label), Some(socket))) => inherited.add(label, socket)?,
-                Some((Word::AllSockets, _)) => return Ok(Some(Self(Arc::new(channel)))),
+            match channel.receive(SOCKETS_LIMIT)? {
+                Some((HandOverMessage::Socket(label), Some(socket))) => inherited.add(label, socket)?,
+                Some((HandOverMessage::AllSockets, _)) => return Ok(Some(Self(Arc::new(channel)))),
                 Some((word, _)) => return Err(io::Error::other(format!("it said {word:?} among its sockets"))),
                 None => return Err(io::Error::other("it has gone")),
             }
@@ -101,22 +101,24 @@ impl Predecessor {
     }
 
     /// Says why this process cannot serve.
-    pub fn failed(&self, why: &str) {
+    pub fn send_failure(&self, why: &str) {
         let text = why.chars().take(WHY_LETTERS_MAX).collect();
         // Whoever does not listen sees that this process ends.
-        let _ = self.0.say(&Word::Failed(text), None);
+        let _ = self.0.send(&HandOverMessage::Failed(text), None);
     }
 
     /// Says that this process is able to serve, with these sockets, and waits until it may.
     ///
     /// # Errors
     /// When it is not wanted any more.
-    pub(in crate::control) async fn ready(&self, inherited: &Inherited) -> io::Result<()> {
+    pub(in crate::control) async fn wait_for_permission(&self, inherited: &InheritedSockets) -> io::Result<()> {
         // When nobody listens, nobody answers either.
-        let _ = self.0.say(&Word::Ready(inherited.taken()), None);
-        match self.next().await {
-            Ok(Some(Word::Go)) => Ok(()),
-            Ok(Some(Word::Dismissed)) => Err(io::Error::other("the process before was stopped while it handed over")),
+        let _ = self.0.send(&HandOverMessage::Ready(inherited.taken()), None);
+        match self.receive().await {
+            Ok(Some(HandOverMessage::Go)) => Ok(()),
+            Ok(Some(HandOverMessage::Dismissed)) => {
+                Err(io::Error::other("the process before was stopped while it handed over"))
+            }
             Ok(Some(word)) => Err(io::Error::other(format!("the process before said {word:?}"))),
             // Somebody must serve.
             Ok(None) => {
@@ -131,18 +133,18 @@ impl Predecessor {
     }
 
     /// Says that this process serves, and waits until systemd knows that it is the main one.
-    pub(in crate::control) async fn serving(&self) {
-        let _ = self.0.say(&Word::Serving, None);
-        match self.next().await {
-            Ok(Some(Word::Farewell)) => tracing::info!("took over from the previous process"),
+    pub(in crate::control) async fn confirm_serving(&self) {
+        let _ = self.0.send(&HandOverMessage::Serving, None);
+        match self.receive().await {
+            Ok(Some(HandOverMessage::Farewell)) => tracing::info!("took over from the previous process"),
             Ok(word) => tracing::warn!(?word, "took over from the previous process, which did not confirm"),
             Err(error) => tracing::warn!(%error, "took over from the previous process, which did not confirm"),
         }
     }
 
-    async fn next(&self) -> io::Result<Option<Word>> {
+    async fn receive(&self) -> io::Result<Option<HandOverMessage>> {
         let channel = Arc::clone(&self.0);
-        let heard = tokio::task::spawn_blocking(move || channel.hear(WORD_LIMIT)).await;
+        let heard = tokio::task::spawn_blocking(move || channel.receive(WORD_LIMIT)).await;
         heard.map_err(io::Error::other)?.map(|heard| heard.map(|(word, _)| word))
     }
 }

@@ -10,14 +10,14 @@ use crate::clock::Clock;
 
 /// Tells systemd.
 #[derive(Clone, Debug, Default)]
-pub struct Notify {
+pub struct SystemdNotify {
     to: Option<SocketAddr>,
     watchdog: Option<Duration>,
 }
 
 /// What can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ServiceState {
     /// It serves, or serves again after a reload.
     Ready,
     /// It reads its files again.
@@ -30,7 +30,7 @@ pub enum State {
     MainPid(u32),
 }
 
-impl Notify {
+impl SystemdNotify {
     /// As the environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     #[must_use]
     pub fn from_environment(pid: u32) -> Self {
@@ -60,24 +60,24 @@ impl Notify {
     }
 
     /// Tells a state, and in words how it goes.
-    pub fn tell(&self, state: State, status: Option<&str>) {
+    pub fn send(&self, state: ServiceState, status: Option<&str>) {
         let mut text = match state {
-            State::Ready => "READY=1".to_owned(),
-            State::Reloading => {
+            ServiceState::Ready => "READY=1".to_owned(),
+            ServiceState::Reloading => {
                 format!("RELOADING=1\nMONOTONIC_USEC={}", Clock.monotonic().as_micros())
             }
-            State::Stopping => "STOPPING=1".to_owned(),
-            State::Watchdog => "WATCHDOG=1".to_owned(),
-            State::MainPid(pid) => format!("MAINPID={pid}"),
+            ServiceState::Stopping => "STOPPING=1".to_owned(),
+            ServiceState::Watchdog => "WATCHDOG=1".to_owned(),
+            ServiceState::MainPid(pid) => format!("MAINPID={pid}"),
         };
         if let Some(status) = status {
             text.push_str("\nSTATUS=");
             text.extend(status.chars().map(|letter| if letter.is_control() { ' ' } else { letter }));
         }
-        self.send(&text);
+        self.send_text(&text);
     }
 
-    fn send(&self, text: &str) {
+    fn send_text(&self, text: &str) {
         let Some(to) = &self.to else { return };
         // The control thread waits for nobody.
         let sent = UnixDatagram::unbound().and_then(|socket| {
@@ -102,7 +102,7 @@ fn address(name: &str) -> io::Result<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn heard(socket: &UnixDatagram) -> String {
+    fn received(socket: &UnixDatagram) -> String {
         socket.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
         let mut text = [0; 1024];
         let bytes = socket.recv(&mut text).expect("told");
@@ -118,13 +118,13 @@ mod tests {
         let abstract_name = SocketAddr::from_abstract_name(&name).expect("a name");
         let without = UnixDatagram::bind_addr(&abstract_name).expect("bound");
         for (socket, name) in [(with_path, path.display().to_string()), (without, format!("@{name}"))] {
-            let notify = Notify::to(&name, None).expect("a name");
-            notify.tell(State::Ready, Some("two\nlines"));
-            assert_eq!(heard(&socket), "READY=1\nSTATUS=two lines");
-            notify.tell(State::MainPid(7), None);
-            assert_eq!(heard(&socket), "MAINPID=7");
-            notify.tell(State::Reloading, None);
-            let text = heard(&socket);
+            let notify = SystemdNotify::to(&name, None).expect("a name");
+            notify.send(ServiceState::Ready, Some("two\nlines"));
+            assert_eq!(received(&socket), "READY=1\nSTATUS=two lines");
+            notify.send(ServiceState::MainPid(7), None);
+            assert_eq!(received(&socket), "MAINPID=7");
+            notify.send(ServiceState::Reloading, None);
+            let text = received(&socket);
             let usec = text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("with the time");
             assert!(usec.parse::<u128>().expect("a number") > 0);
         }
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn nobody_to_tell_is_no_trouble() {
-        Notify::default().tell(State::Ready, None);
-        let gone = Notify::to("/nowhere/notify", None).expect("a name");
-        gone.tell(State::Stopping, None);
+        SystemdNotify::default().send(ServiceState::Ready, None);
+        let gone = SystemdNotify::to("/nowhere/notify", None).expect("a name");
+        gone.send(ServiceState::Stopping, None);
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::known::{Before, Known, same};
+use super::previous::{Previous, PreviousEntities, same};
 use crate::route::{ClientTls, EndpointHost, OtlpProtocol, Protocol, Rules, TraceExport, Upstream};
 use crate::snapshot::{EndpointState, Snapshot, UpstreamState};
-use crate::telemetry::{Registry, Secured, UpstreamSeries};
+use crate::telemetry::{CollectorTls, MeterRegistry, UpstreamSeries};
 use crate::tls::{Dial, Flaw, Handshake, Shown, client};
 
 /// The addresses of the names that are known, sorted.
@@ -19,7 +19,7 @@ pub type Addresses = HashMap<String, Vec<IpAddr>>;
 
 /// The names that these rules need resolved.
 #[must_use]
-pub fn names(rules: &Rules) -> BTreeSet<String> {
+pub fn names_to_resolve(rules: &Rules) -> BTreeSet<String> {
     rules.upstreams.iter().flat_map(hosts).map(str::to_owned).collect()
 }
 
@@ -32,9 +32,9 @@ fn hosts(upstream: &Upstream) -> impl Iterator<Item = &str> {
 }
 
 /// What new series and endpoints are made with.
-struct Ground<'a> {
+struct UpstreamInputs<'a> {
     addresses: &'a Addresses,
-    registry: &'a Registry,
+    registry: &'a MeterRegistry,
     /// Any route has a shadow: it may use every upstream, for copies or for controls.
     has_shadows: bool,
 }
@@ -43,20 +43,20 @@ struct Ground<'a> {
 pub(super) fn upstream_states(
     old: Option<&Snapshot>,
     rules: &Rules,
-    registry: &Registry,
+    registry: &MeterRegistry,
     addresses: &Addresses,
 ) -> Arc<[Arc<UpstreamState>]> {
-    let before = old.map_or((&[][..], &[][..]), |old| (&*old.rules.upstreams, &*old.upstreams));
-    let known = Known::new(before, |upstream: &Upstream| &upstream.name);
+    let (specs, states) = old.map_or((&[][..], &[][..]), |old| (&*old.rules.upstreams, &*old.upstreams));
+    let previous = PreviousEntities::new(specs, states, |upstream: &Upstream| &upstream.name);
     let has_shadows = rules.routes.iter().any(|route| route.split().is_some_and(|split| split.shadow.is_some()));
-    let ground = Ground { addresses, registry, has_shadows };
+    let inputs = UpstreamInputs { addresses, registry, has_shadows };
     let all = rules.upstreams.iter().enumerate();
-    all.map(|(at, upstream)| upstream_state(known.find(at, &upstream.name), upstream, &ground)).collect()
+    all.map(|(at, upstream)| upstream_state(previous.find(at, &upstream.name), upstream, &inputs)).collect()
 }
 
 /// The upstreams of a snapshot, with the new addresses of this name.
 #[must_use]
-pub fn resolved(old: &Snapshot, name: &str, addresses: &Addresses) -> Arc<[Arc<UpstreamState>]> {
+pub fn with_addresses(old: &Snapshot, name: &str, addresses: &Addresses) -> Arc<[Arc<UpstreamState>]> {
     let one = |(upstream, state): (&Upstream, &Arc<UpstreamState>)| {
         if !hosts(upstream).any(|host| host == name) {
             return Arc::clone(state);
@@ -73,17 +73,17 @@ pub fn resolved(old: &Snapshot, name: &str, addresses: &Addresses) -> Arc<[Arc<U
 
 /// An upstream's state: the same as before when nothing of it has changed.
 fn upstream_state(
-    old: Before<'_, Upstream, UpstreamState>,
+    old: Previous<'_, Upstream, UpstreamState>,
     upstream: &Upstream,
-    ground: &Ground<'_>,
+    inputs: &UpstreamInputs<'_>,
 ) -> Arc<UpstreamState> {
     let series = |carried: Option<&Arc<UpstreamSeries>>| {
-        carried.map_or_else(|| Arc::new(UpstreamSeries::new(&upstream.name, ground.registry.workers)), Arc::clone)
+        carried.map_or_else(|| Arc::new(UpstreamSeries::new(&upstream.name, inputs.registry.workers)), Arc::clone)
     };
     let state = UpstreamState {
         series: series(old.map(|(_, old)| &old.series)),
-        shadow_series: ground.has_shadows.then(|| series(old.and_then(|(_, old)| old.shadow_series.as_ref()))),
-        endpoints: endpoint_states(old, upstream, ground.addresses),
+        shadow_series: inputs.has_shadows.then(|| series(old.and_then(|(_, old)| old.shadow_series.as_ref()))),
+        endpoints: endpoint_states(old, upstream, inputs.addresses),
     };
     match old {
         Some((_, old)) if is_same(old, &state) => Arc::clone(old),
@@ -99,7 +99,7 @@ fn is_same(a: &UpstreamState, b: &UpstreamState) -> bool {
 
 /// An upstream's endpoints, with the addresses known now: the same as before when every one of them is.
 fn endpoint_states(
-    old: Before<'_, Upstream, UpstreamState>,
+    old: Previous<'_, Upstream, UpstreamState>,
     upstream: &Upstream,
     addresses: &Addresses,
 ) -> Arc<[Arc<EndpointState>]> {
@@ -119,7 +119,7 @@ fn endpoint_state(old: &[Arc<EndpointState>], at: usize, next: EndpointState) ->
 }
 
 /// How an upstream's endpoints are secured: as before when nothing of it has changed, so that their connections stay.
-fn secured(old: Before<'_, Upstream, UpstreamState>, upstream: &Upstream) -> Option<Arc<ClientConfig>> {
+fn secured(old: Previous<'_, Upstream, UpstreamState>, upstream: &Upstream) -> Option<Arc<ClientConfig>> {
     let tls = upstream.tls.as_ref()?;
     let same = old.filter(|(old, _)| old.tls.as_ref() == Some(tls));
     if let Some(dial) = same.and_then(|(_, old)| old.endpoints.iter().find_map(|endpoint| endpoint.tls.as_ref())) {
@@ -137,7 +137,7 @@ fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, Flaw> {
 }
 
 /// How TLS is spoken with the collector of spans.
-pub fn collector(export: &TraceExport, tls: &ClientTls) -> io::Result<Secured> {
+pub fn collector_tls(export: &TraceExport, tls: &ClientTls) -> io::Result<CollectorTls> {
     let config = config(tls).map_err(|flaw| io::Error::other(flaw.to_string()))?;
     let name = tls.server_name.as_deref().unwrap_or(&export.host);
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
@@ -149,7 +149,7 @@ pub fn collector(export: &TraceExport, tls: &ClientTls) -> io::Result<Secured> {
     };
     let explain =
         Arc::new(move |error: &io::Error| Handshake { who: &who, shown, owner: "`[traces]`", protocols }.told(error).1);
-    Ok(Secured { config, name, explain })
+    Ok(CollectorTls { config, name, explain })
 }
 
 /// What an upstream's endpoints are with the addresses known now.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::measure::assignment;
-use super::known::{Before, Known, same};
+use super::previous::{Previous, PreviousEntities, same};
 use crate::route::{Action, EffectiveConfig, Needs, Overlay, Route, RouteId, Split};
 use crate::snapshot::{RouteState, Snapshot};
-use crate::telemetry::{Drawn, Labels, PerWorker, Registry, Sample, ShadowSeries, VariantSeries};
+use crate::telemetry::{DrawUnit, Labels, MeterRegistry, PerWorker, Sample, ShadowSeries, VariantSeries};
 
 /// What new series and samples are made with.
-struct Ground<'a> {
+struct RouteInputs<'a> {
     old: Option<EffectiveConfig<'a>>,
     new: EffectiveConfig<'a>,
-    registry: &'a Registry,
+    registry: &'a MeterRegistry,
     now: Duration,
 }
 
@@ -29,28 +29,33 @@ struct Ids {
 pub(super) fn route_states(
     old: Option<&Snapshot>,
     new: EffectiveConfig<'_>,
-    registry: &Registry,
+    registry: &MeterRegistry,
     now: Duration,
 ) -> Arc<[Arc<RouteState>]> {
-    let before = old.map_or((&[][..], &[][..]), |old| (&*old.rules.routes, &*old.routes));
-    let known = Known::new(before, |route: &Route| &route.name);
-    let ground = Ground { old: old.map(Snapshot::effective), new, registry, now };
+    let (specs, states) = old.map_or((&[][..], &[][..]), |old| (&*old.rules.routes, &*old.routes));
+    let previous = PreviousEntities::new(specs, states, |route: &Route| &route.name);
+    let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now };
     let all = new.rules.numbered().zip(new.rules.needs());
     let one = |((new, route), needs): ((RouteId, &Route), Needs)| {
-        let place = known.place(new.0 as usize, &route.name);
+        let place = previous.place(new.0 as usize, &route.name);
         let old = place.and_then(|at| u32::try_from(at).ok()).map(RouteId);
-        route_state(place.and_then(|at| known.at(at)), Ids { old, new }, needs, &ground)
+        route_state(place.and_then(|at| previous.at(at)), Ids { old, new }, needs, &inputs)
     };
     all.map(one).collect()
 }
 
 /// A route's state: the same as before when nothing of it has changed.
-fn route_state(old: Before<'_, Route, RouteState>, ids: Ids, needs: Needs, ground: &Ground<'_>) -> Arc<RouteState> {
-    let route = ground.new.rules.route(ids.new);
+fn route_state(
+    old: Previous<'_, Route, RouteState>,
+    ids: Ids,
+    needs: Needs,
+    inputs: &RouteInputs<'_>,
+) -> Arc<RouteState> {
+    let route = inputs.new.rules.route(ids.new);
     let state = RouteState {
-        series: series(old, route, ground),
-        sample: sample(old, ids, ground),
-        shadow: shadow(old, route, ground),
+        series: series(old, route, inputs),
+        sample: sample(old, ids, inputs),
+        shadow: shadow(old, route, inputs),
         needs,
     };
     match old {
@@ -68,8 +73,8 @@ fn is_same(a: &RouteState, b: &RouteState) -> bool {
 }
 
 /// Series go on by their labels: the names of the route and of the variant.
-fn series(old: Before<'_, Route, RouteState>, route: &Route, ground: &Ground<'_>) -> Box<[Arc<VariantSeries>]> {
-    let Ground { registry, .. } = ground;
+fn series(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInputs<'_>) -> Box<[Arc<VariantSeries>]> {
+    let RouteInputs { registry, .. } = inputs;
     let one = |variant: &str| {
         let carried = old.and_then(|(_, old)| old.series.iter().find(|series| series.labels.variant == variant));
         carried.map_or_else(
@@ -90,24 +95,23 @@ fn series(old: Before<'_, Route, RouteState>, route: &Route, ground: &Ground<'_>
 }
 
 /// A sample goes on while nothing is changed that says who gets which variant.
-fn sample(old: Before<'_, Route, RouteState>, ids: Ids, ground: &Ground<'_>) -> Option<Arc<Sample>> {
-    let Ground { registry, now, .. } = ground;
-    let split = ground.new.rules.route(ids.new).split().filter(|split| split.variants.len() > 1)?;
-    let before = || assignment(ground.old?, ids.old?);
-    let same = old.filter(|_| before() == assignment(ground.new, ids.new));
+fn sample(old: Previous<'_, Route, RouteState>, ids: Ids, inputs: &RouteInputs<'_>) -> Option<Arc<Sample>> {
+    let RouteInputs { registry, now, .. } = inputs;
+    let split = inputs.new.rules.route(ids.new).split().filter(|split| split.variants.len() > 1)?;
+    let before = || assignment(inputs.old?, ids.old?);
+    let same = old.filter(|_| before() == assignment(inputs.new, ids.new));
     Some(same.and_then(|(_, old)| old.sample.clone()).unwrap_or_else(|| new_sample(split, registry, *now)))
 }
 
-fn new_sample(split: &Split, registry: &Registry, now: Duration) -> Arc<Sample> {
-    let place = (registry.workers, Arc::clone(&registry.room));
-    let drawn = if split.spreads() { Drawn::Requests } else { Drawn::Keys };
-    Arc::new(Sample::new(now, split.variants.len(), drawn, place))
+fn new_sample(split: &Split, registry: &MeterRegistry, now: Duration) -> Arc<Sample> {
+    let draw_unit = if split.spreads() { DrawUnit::Requests } else { DrawUnit::Keys };
+    Arc::new(Sample::new(now, split.variants.len(), draw_unit, registry.workers, Arc::clone(&registry.sample_memory)))
 }
 
 /// The next snapshot under the same rules: `overlay` is in force. A route whose weights, kills or latches it changes gets a
 /// new sample; everything else is shared. Looks only at the routes that either overlay has changed.
 #[must_use]
-pub fn overlaid(old: &Snapshot, overlay: Overlay, registry: &Registry, now: Duration) -> Snapshot {
+pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, now: Duration) -> Snapshot {
     let mut next = Snapshot { overlay, ..old.clone() };
     let changed = [&old.overlay, &next.overlay].into_iter().flat_map(Overlay::changed);
     let changed: BTreeSet<RouteId> = changed.map(|(route, _)| *route).collect();
@@ -134,13 +138,13 @@ pub fn overlaid(old: &Snapshot, overlay: Overlay, registry: &Registry, now: Dura
 }
 
 /// The series of a shadow goes on by the names of the route and of the shadow's upstream.
-fn shadow(old: Before<'_, Route, RouteState>, route: &Route, ground: &Ground<'_>) -> Option<Arc<ShadowSeries>> {
-    let Ground { registry, now, .. } = ground;
+fn shadow(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInputs<'_>) -> Option<Arc<ShadowSeries>> {
+    let RouteInputs { registry, now, .. } = inputs;
     let shadow = route.split()?.shadow.as_deref()?;
-    let upstream = &ground.new.rules.upstreams.get(shadow.upstream.0 as usize)?.name;
+    let upstream = &inputs.new.rules.upstreams.get(shadow.upstream.0 as usize)?.name;
     let carried = old.and_then(|(_, old)| old.shadow.as_ref()).filter(|series| series.upstream == *upstream);
     Some(carried.map_or_else(
-        || Arc::new(ShadowSeries::new(&route.name, upstream, *now, (registry.workers, &registry.shadow_bytes))),
+        || Arc::new(ShadowSeries::new(&route.name, upstream, *now, registry.workers, &registry.shadow_bytes)),
         Arc::clone,
     ))
 }

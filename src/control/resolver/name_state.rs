@@ -1,4 +1,4 @@
-//! The results of the lookups of one name, and which of them are news: a failure is logged once, until a lookup succeeds.
+//! The results of the lookups of one name, and which of them are change: a failure is logged once, until a lookup succeeds.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ pub(in crate::control) const NO_ANSWER_YET: &str = "no answer yet";
 
 /// The addresses of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct DnsAnswer {
     /// Sorted, without duplicates, never empty.
     pub addresses: Vec<IpAddr>,
     /// How long it may be used.
@@ -19,14 +19,14 @@ pub struct Answer {
 }
 
 /// What a lookup came to; an error is for people.
-pub type Answered = Result<Answer, String>;
+pub type LookupResult = Result<DnsAnswer, String>;
 
-impl Answer {
+impl DnsAnswer {
     /// An answer with its addresses in order, so that equal answers are equal.
     ///
     /// # Errors
     /// When there is no address.
-    pub fn new(addresses: impl IntoIterator<Item = IpAddr>, ttl: Duration) -> Answered {
+    pub fn new(addresses: impl IntoIterator<Item = IpAddr>, ttl: Duration) -> LookupResult {
         let sorted: BTreeSet<IpAddr> = addresses.into_iter().collect();
         if sorted.is_empty() {
             return Err("the name has no address".to_owned());
@@ -37,7 +37,7 @@ impl Answer {
 
 /// What a name resolved to.
 #[derive(Clone, Debug, Default)]
-pub struct Resolution {
+pub struct NameState {
     /// Why the last lookup gave no answer; nothing when it gave one.
     pub error: Option<String>,
     /// The last good answer.
@@ -46,44 +46,44 @@ pub struct Resolution {
 
 /// What a lookup changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum NameChange {
     /// Nothing.
     None,
     /// There are other addresses now.
     Addresses,
     /// It is answered again, with the addresses that it had.
-    Again,
+    Recovered,
     /// It is not answered any more: the last good addresses are kept.
     Kept,
     /// It is not answered, and never was.
     Unknown,
 }
 
-impl Resolution {
+impl NameState {
     /// The addresses, as a plain list for the log.
-    pub(in crate::control) fn listed(&self) -> String {
+    pub(in crate::control) fn address_list(&self) -> String {
         let all: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         all.join(", ")
     }
 
     /// Notes what a lookup came to.
-    pub(in crate::control) fn note(&mut self, answered: &Answered) -> News {
+    pub(in crate::control) fn note(&mut self, answered: &LookupResult) -> NameChange {
         match answered {
             Ok(answer) => {
                 let failed = self.error.take().is_some();
                 if self.addresses != answer.addresses {
                     self.addresses.clone_from(&answer.addresses);
-                    return News::Addresses;
+                    return NameChange::Addresses;
                 }
-                if failed { News::Again } else { News::None }
+                if failed { NameChange::Recovered } else { NameChange::None }
             }
             Err(error) => {
                 let fresh = self.error.as_deref().is_none_or(|known| known == NO_ANSWER_YET && error != known);
                 self.error = Some(error.clone());
                 match (fresh, self.addresses.is_empty()) {
-                    (false, _) => News::None,
-                    (true, true) => News::Unknown,
-                    (true, false) => News::Kept,
+                    (false, _) => NameChange::None,
+                    (true, true) => NameChange::Unknown,
+                    (true, false) => NameChange::Kept,
                 }
             }
         }
@@ -98,32 +98,32 @@ mod tests {
 
     #[test]
     fn failures_are_told_once_and_never_promise_addresses_that_there_are_not() {
-        let good = |last: u8| Answer::new([IpAddr::from([10, 0, 0, last])], Duration::from_secs(1));
+        let good = |last: u8| DnsAnswer::new([IpAddr::from([10, 0, 0, last])], Duration::from_secs(1));
         let bad = |why: &str| Err(why.to_owned());
-        let mut resolution = Resolution::default();
-        for (answered, news) in [
-            (bad(NO_ANSWER_YET), News::Unknown),
-            (bad("no such name"), News::Unknown),
-            (bad("no such name"), News::None),
-            (bad("no answer within 10 s"), News::None),
-            (good(1), News::Addresses),
-            (good(1), News::None),
-            (bad("no such name"), News::Kept),
-            (bad("no such name"), News::None),
-            (good(1), News::Again),
-            (bad("no such name"), News::Kept),
-            (good(2), News::Addresses),
+        let mut resolution = NameState::default();
+        for (answered, change) in [
+            (bad(NO_ANSWER_YET), NameChange::Unknown),
+            (bad("no such name"), NameChange::Unknown),
+            (bad("no such name"), NameChange::None),
+            (bad("no answer within 10 s"), NameChange::None),
+            (good(1), NameChange::Addresses),
+            (good(1), NameChange::None),
+            (bad("no such name"), NameChange::Kept),
+            (bad("no such name"), NameChange::None),
+            (good(1), NameChange::Recovered),
+            (bad("no such name"), NameChange::Kept),
+            (good(2), NameChange::Addresses),
         ] {
-            assert_eq!(resolution.note(&answered), news, "{answered:?}");
+            assert_eq!(resolution.note(&answered), change, "{answered:?}");
         }
         assert_eq!((resolution.addresses.len(), resolution.error), (1, None));
     }
 
     #[test]
     fn addresses_are_a_plain_list() {
-        let mut resolution = Resolution::default();
-        assert_eq!(resolution.listed(), "");
+        let mut resolution = NameState::default();
+        assert_eq!(resolution.address_list(), "");
         resolution.addresses = vec![IpAddr::from([127, 0, 0, 22]), "fd00::1".parse().unwrap()];
-        assert_eq!(resolution.listed(), "127.0.0.22, fd00::1");
+        assert_eq!(resolution.address_list(), "127.0.0.22, fd00::1");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::config::{Color, Diagnostics, Loaded};
-use crate::control::net::Answered;
+use crate::control::resolver::LookupResult;
 use crate::control::system::BindError;
 use crate::route::LogSink;
 use crate::telemetry::openable;
@@ -19,25 +19,25 @@ pub(in crate::control) const NO_FILE: &str = "there is no file to read again: th
 
 /// Reads, validates and compiles the file and all that it includes, and has no other effect: it falls back to what is in
 /// use where a file of certificates does not hold. Called on a thread that may block.
-pub type Load = Arc<dyn Fn(&LastGood) -> Result<Loaded, Diagnostics> + Send + Sync>;
+pub type ConfigLoader = Arc<dyn Fn(&LastGood) -> Result<Loaded, Diagnostics> + Send + Sync>;
 
 /// Why there is nothing to apply.
 #[derive(Debug)]
-pub enum Unread {
+pub enum LoadError {
     /// The files do not hold.
-    Refused(Diagnostics),
-    /// Reading them failed, which is a mistake in the proxy.
-    Broken(String),
+    Invalid(Diagnostics),
+    /// LoadResult them failed, which is a mistake in the proxy.
+    Internal(String),
 }
 
 /// What was read.
-pub struct Reading {
+pub struct LoadResult {
     /// When it began, by the wall clock: what changed later was perhaps not seen.
     pub began_at: Duration,
     /// What it came to.
-    pub result: Result<Loaded, Unread>,
+    pub result: Result<Loaded, LoadError>,
     /// The first answers of names that are new.
-    pub answers: BTreeMap<String, Answered>,
+    pub answers: BTreeMap<String, LookupResult>,
 }
 
 /// Why a configuration was not taken.
@@ -87,11 +87,11 @@ impl Rejection {
     }
 }
 
-impl From<Unread> for Rejection {
-    fn from(unread: Unread) -> Self {
+impl From<LoadError> for Rejection {
+    fn from(unread: LoadError) -> Self {
         match unread {
-            Unread::Refused(diagnostics) => Self::refused(&diagnostics),
-            Unread::Broken(error) => {
+            LoadError::Invalid(diagnostics) => Self::refused(&diagnostics),
+            LoadError::Internal(error) => {
                 let help = "this is a mistake in the proxy; the old configuration goes on";
                 Self::new("internal", &format!("reading the configuration failed: {error}"), help)
             }

@@ -1,4 +1,4 @@
-//! The ledger: what the control plane knows and tells (`/status`, `/metrics`, readiness). The controller writes it,
+//! The state: what the control plane knows and tells (`/status`, `/metrics`, readiness). The controller writes it,
 //! anybody may read it; it is never on a request's way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::measure::Baselines;
-use super::net::{Answered, NO_ANSWER_YET, News, Resolution};
-use super::outcome::{Cause, Outcome, told_kept};
+use super::outcome::{ReloadCause, ReloadOutcome, kept_summary};
+use super::resolver::{LookupResult, NO_ANSWER_YET, NameChange, NameState};
 use crate::clock::Clock;
 use crate::drain::Phase;
 use crate::shadow_compare::Comparator;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{self, ControlRecorder, Registry, SpanCounts};
+use crate::telemetry::{self, ControlRecorder, MeterRegistry, SpanCounts};
 
 /// A worker that has been silent for so long is stuck.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// What the control plane knows.
-pub struct Ledger {
+pub struct ControlState {
     /// The clock.
     pub clock: Clock,
     /// When the process started, by the wall clock.
@@ -32,13 +32,13 @@ pub struct Ledger {
     /// Compares what copies were answered.
     pub comparator: Arc<Comparator>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    pages: Mutex<Pages>,
+    data: Mutex<MutableState>,
 }
 
 /// Sources of metrics.
 pub struct Counts {
     /// Meters of the workers.
-    pub registry: Arc<Registry>,
+    pub registry: Arc<MeterRegistry>,
     /// Span counters.
     pub spans: Arc<SpanCounts>,
     /// Control-plane recorder.
@@ -47,7 +47,7 @@ pub struct Counts {
 
 /// What changes.
 #[derive(Clone, Default)]
-pub struct Pages {
+pub struct MutableState {
     /// How far a stop has come.
     pub phase: Option<Phase>,
     /// The last reload, the start included.
@@ -61,7 +61,7 @@ pub struct Pages {
     /// The routes file; nothing where the routes come from the command line.
     pub file: Option<PathBuf>,
     /// What the names resolved to.
-    pub names: BTreeMap<String, Resolution>,
+    pub names: BTreeMap<String, NameState>,
     /// Readiness does not depend on names any more: they were waited for, or the process before this one was ready.
     pub names_settled: bool,
     /// Where the measured shares begin.
@@ -78,9 +78,9 @@ pub struct Pages {
 #[derive(Clone, Debug)]
 pub struct LastReload {
     /// Why the files were read.
-    pub cause: Cause,
+    pub cause: ReloadCause,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: ReloadOutcome,
     /// When it ended, by the wall clock.
     pub at: Duration,
     /// How long it took.
@@ -102,8 +102,8 @@ pub enum Unready {
     NoAddress,
 }
 
-impl Ledger {
-    /// An empty ledger.
+impl ControlState {
+    /// An empty state.
     #[must_use]
     pub fn new(
         clock: Clock,
@@ -111,8 +111,8 @@ impl Ledger {
         snapshots: watch::Receiver<Arc<Snapshot>>,
         comparator: Arc<Comparator>,
     ) -> Self {
-        let (started_at, pages) = (clock.wall(), Mutex::default());
-        Self { clock, started_at, counts, comparator, snapshots, pages }
+        let (started_at, data) = (clock.wall(), Mutex::default());
+        Self { clock, started_at, counts, comparator, snapshots, data }
     }
 
     /// The snapshot now.
@@ -122,8 +122,8 @@ impl Ledger {
     }
 
     /// What changes. Held for a look or an entry only.
-    pub fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn lock(&self) -> MutexGuard<'_, MutableState> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Since the start.
@@ -135,72 +135,72 @@ impl Ledger {
     /// How far a stop has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.pages().phase.unwrap_or(Phase::Running)
+        self.lock().phase.unwrap_or(Phase::Running)
     }
 
     /// Notes the first answers of the names that are wanted and were not known.
-    pub fn first_answers(&self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, Answered>) {
-        let new: Vec<&String> = wanted.iter().filter(|name| !self.pages().names.contains_key(*name)).collect();
+    pub fn record_first_answers(&self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, LookupResult>) {
+        let new: Vec<&String> = wanted.iter().filter(|name| !self.lock().names.contains_key(*name)).collect();
         for name in new {
             let late = Err(NO_ANSWER_YET.to_owned());
-            self.resolved(name, answers.get(name).unwrap_or(&late));
+            self.record_lookup(name, answers.get(name).unwrap_or(&late));
         }
     }
 
-    /// Notes the result of a lookup, logs it where it is news, and returns whether the addresses changed.
-    pub fn resolved(&self, name: &str, answered: &Answered) -> bool {
-        telemetry::control::looked_up(&self.counts.recorder, name, answered);
-        let news = self.pages().names.entry(name.to_owned()).or_default().note(answered);
+    /// Notes the result of a lookup, logs it where it is change, and returns whether the addresses changed.
+    pub fn record_lookup(&self, name: &str, answered: &LookupResult) -> bool {
+        telemetry::control::count_lookup(&self.counts.recorder, name, answered);
+        let change = self.lock().names.entry(name.to_owned()).or_default().note(answered);
         let error = answered.as_ref().err().map_or("", String::as_str);
-        match news {
-            News::None | News::Addresses => {}
-            News::Again => tracing::info!(name, "name resolved again: its addresses are unchanged"),
-            News::Kept => tracing::warn!(name, error, "name cannot be resolved: its last addresses stay in use"),
-            News::Unknown => {
+        match change {
+            NameChange::None | NameChange::Addresses => {}
+            NameChange::Recovered => tracing::info!(name, "name resolved again: its addresses are unchanged"),
+            NameChange::Kept => tracing::warn!(name, error, "name cannot be resolved: its last addresses stay in use"),
+            NameChange::Unknown => {
                 tracing::warn!(name, error, "name cannot be resolved: its endpoints are missing until it resolves");
             }
         }
-        news == News::Addresses
+        change == NameChange::Addresses
     }
 
     /// The addresses of a name, as a plain list for the log.
-    pub(super) fn listed(&self, name: &str) -> String {
-        self.pages().names.get(name).map(Resolution::listed).unwrap_or_default()
+    pub(super) fn address_list(&self, name: &str) -> String {
+        self.lock().names.get(name).map(NameState::address_list).unwrap_or_default()
     }
 
     /// The last good answers.
     #[must_use]
     pub fn addresses(&self) -> HashMap<String, Vec<std::net::IpAddr>> {
-        self.pages().names.iter().map(|(name, resolution)| (name.clone(), resolution.addresses.clone())).collect()
+        self.lock().names.iter().map(|(name, resolution)| (name.clone(), resolution.addresses.clone())).collect()
     }
 
     /// Enters a reload, here and in the log.
-    pub(super) fn note(&self, last: &LastReload) {
+    pub(super) fn record_reload(&self, last: &LastReload) {
         let (cause, took_ms) = (last.cause.name(), u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX));
-        let before = self.pages().last.as_ref().map(|before| before.outcome.clone());
+        let before = self.lock().last.as_ref().map(|before| before.outcome.clone());
         match &last.outcome {
-            Outcome::Unchanged { generation, kept } => {
+            ReloadOutcome::Unchanged { generation, kept } => {
                 let generation = generation.0;
-                if let Some(kept) = told_kept(kept) {
+                if let Some(kept) = kept_summary(kept) {
                     tracing::warn!(cause, generation, "{kept}");
                 }
-                if matches!(before, Some(Outcome::Rejected(_))) {
+                if matches!(before, Some(ReloadOutcome::Rejected(_))) {
                     tracing::info!(cause, took_ms, generation, "reloaded: the files are valid again, nothing changed");
                 } else {
                     tracing::info!(cause, took_ms, generation, "reload: nothing changed");
                 }
             }
-            Outcome::Applied { generation, summary } => {
+            ReloadOutcome::Applied { generation, summary } => {
                 let changes = summary.join("; ");
                 let generation = generation.0;
                 match last.cause {
-                    Cause::Start => tracing::info!(cause, took_ms, generation, "started"),
-                    Cause::Watch | Cause::Signal | Cause::Asked => {
+                    ReloadCause::Start => tracing::info!(cause, took_ms, generation, "started"),
+                    ReloadCause::Watch | ReloadCause::Signal | ReloadCause::Call => {
                         tracing::info!(cause, took_ms, generation, changes, "reloaded");
                     }
                 }
             }
-            Outcome::Rejected(rejection) => {
+            ReloadOutcome::Rejected(rejection) => {
                 tracing::error!(
                     cause,
                     took_ms,
@@ -209,25 +209,25 @@ impl Ledger {
                 );
             }
         }
-        if last.cause != Cause::Start {
-            telemetry::control::reloaded(&self.counts.recorder, last.outcome.label());
+        if last.cause != ReloadCause::Start {
+            telemetry::control::count_reload(&self.counts.recorder, last.outcome.label());
         }
-        let is_applied = matches!(last.outcome, Outcome::Applied { .. });
+        let is_applied = matches!(last.outcome, ReloadOutcome::Applied { .. });
         if is_applied {
-            telemetry::control::applied(&self.counts.recorder, last.at);
+            telemetry::control::set_applied_at(&self.counts.recorder, last.at);
         }
-        let mut pages = self.pages();
+        let mut data = self.lock();
         if is_applied {
-            pages.applied_at = last.at;
-            pages.changed = Some(last.clone()).filter(|last| last.cause != Cause::Start);
+            data.applied_at = last.at;
+            data.changed = Some(last.clone()).filter(|last| last.cause != ReloadCause::Start);
         }
-        pages.last = Some(last.clone());
+        data.last = Some(last.clone());
     }
 
     /// The worker that has been silent for the longest, when that is too long. A worker that drains gives heartbeats
     /// until it ends; one that has ended is not waited for.
     #[must_use]
-    pub fn stuck(&self) -> Option<(usize, Duration)> {
+    pub fn stuck_worker(&self) -> Option<(usize, Duration)> {
         let now = self.clock.now();
         let silences = (0..self.counts.registry.workers)
             .filter_map(|worker| Some((worker, self.counts.registry.silence(worker, now)?)));
@@ -239,11 +239,11 @@ impl Ledger {
     /// # Errors
     /// When a worker has ended or is stuck: only a restart helps.
     pub fn healthy(&self) -> Result<(), Unready> {
-        let lost = self.pages().workers_lost;
+        let lost = self.lock().workers_lost;
         if lost > 0 && self.phase_is_before_draining() {
             return Err(Unready::WorkerLost);
         }
-        match self.stuck() {
+        match self.stuck_worker() {
             Some((worker, _)) if self.phase_is_before_draining() => Err(Unready::WorkerStuck(worker)),
             Some(_) | None => Ok(()),
         }
@@ -258,18 +258,18 @@ impl Ledger {
             return Err(Unready::Stopping);
         }
         self.healthy()?;
-        self.names_settled()
+        self.check_names()
     }
 
     /// Whether the names of the first configuration were waited for: all of them have addresses, or `dns.start_patience`
     /// has passed and some route can be served. One name that has no address does not keep all routes from being served.
-    fn names_settled(&self) -> Result<(), Unready> {
+    fn check_names(&self) -> Result<(), Unready> {
         let (snapshot, now) = (self.snapshot(), self.clock.now());
-        let mut pages = self.pages();
-        if pages.names_settled {
+        let mut data = self.lock();
+        if data.names_settled {
             return Ok(());
         }
-        let awaited = pages.names.iter().find(|(_, resolution)| resolution.addresses.is_empty());
+        let awaited = data.names.iter().find(|(_, resolution)| resolution.addresses.is_empty());
         if let Some((name, _)) = awaited {
             if self.uptime(now) < snapshot.rules.dns.start_patience {
                 return Err(Unready::NameAwaited(name.clone()));
@@ -278,7 +278,7 @@ impl Ledger {
                 return Err(Unready::NoAddress);
             }
         }
-        pages.names_settled = true;
+        data.names_settled = true;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::control::hand_over::{Inherited, Wanted};
+use crate::control::hand_over::{InheritedSockets, SocketOwner};
 use crate::control::system::{BindError, bind};
 use crate::route::ListenerSpec;
 use crate::snapshot::{Listener, ListeningSocket};
@@ -15,9 +15,10 @@ use crate::tls::Server;
 /// All addresses that cannot be bound; then nothing stays bound that was not before.
 pub fn listeners(
     old: &[Arc<Listener>],
-    (specs, tls): (&[ListenerSpec], &[Option<Arc<Server>>]),
+    specs: &[ListenerSpec],
+    tls: &[Option<Arc<Server>>],
     workers: usize,
-    inherited: &mut Inherited,
+    inherited: &mut InheritedSockets,
 ) -> Result<Arc<[Arc<Listener>]>, Vec<BindError>> {
     let mut claimed = vec![false; old.len()];
     let mut next: Vec<Option<Arc<Listener>>> = vec![None; specs.len()];
@@ -91,9 +92,9 @@ fn open(
     spec: &ListenerSpec,
     tls: Option<Arc<Server>>,
     workers: usize,
-    inherited: &mut Inherited,
+    inherited: &mut InheritedSockets,
 ) -> std::io::Result<Listener> {
-    let socket = match inherited.take(Wanted::Listener(&spec.name), spec.address) {
+    let socket = match inherited.take(SocketOwner::Listener(&spec.name), spec.address) {
         Some(socket) => socket,
         None => Arc::new(ListeningSocket::own(bind(spec.address)?)),
     };

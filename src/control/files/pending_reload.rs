@@ -2,27 +2,27 @@
 
 use std::time::Instant;
 
-use super::source::Rejection;
-use crate::control::event::Reply;
-use crate::control::outcome::{Cause, Outcome};
+use super::load::Rejection;
+use crate::control::event::ReloadReply;
+use crate::control::outcome::{ReloadCause, ReloadOutcome};
 
 /// A reload under way, or one that begins when that has ended.
-pub(in crate::control) struct Reloading {
-    pub(super) cause: Cause,
-    pub(super) replies: Vec<Reply>,
+pub(in crate::control) struct PendingReload {
+    pub(super) cause: ReloadCause,
+    pub(super) replies: Vec<ReloadReply>,
     pub(super) began: Instant,
     /// Known, but not all workers have followed yet.
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<ReloadOutcome>,
 }
 
-impl Reloading {
+impl PendingReload {
     /// One that begins now.
-    pub(super) fn new(cause: Cause, began: Instant) -> Self {
+    pub(super) fn new(cause: ReloadCause, began: Instant) -> Self {
         Self { cause, replies: Vec::new(), began, outcome: None }
     }
 
     /// The replies that wait for it.
-    pub(in crate::control) fn into_replies(self) -> Vec<Reply> {
+    pub(in crate::control) fn into_replies(self) -> Vec<ReloadReply> {
         self.replies
     }
 
@@ -33,6 +33,6 @@ impl Reloading {
 }
 
 /// What a reload comes to while the proxy is stopping.
-pub(super) fn stopping() -> Outcome {
-    Outcome::Rejected(Rejection::new("stopping", "the proxy is stopping", "reload the proxy that replaces it"))
+pub(super) fn stopping() -> ReloadOutcome {
+    ReloadOutcome::Rejected(Rejection::new("stopping", "the proxy is stopping", "reload the proxy that replaces it"))
 }

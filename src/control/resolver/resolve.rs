@@ -17,21 +17,21 @@ use hickory_resolver::config::LookupIpStrategy;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::resolution::{Answer, Answered, TTL_MIN};
+use super::name_state::{DnsAnswer, LookupResult, TTL_MIN};
 use crate::clock::Clock;
-use crate::control::event::{Event, NetEvent};
+use crate::control::event::{Event, ResolverEvent};
 
 /// After a failure it is tried again after this, doubling up to `max_ttl`.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The system's files of names are looked at this often.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 /// A lookup that takes longer has failed.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Resolves names.
 pub trait Resolve: Send + Sync {
     /// Looks a name up.
-    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>>;
+    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>>;
 
     /// When the files that it answers by were last changed: all names are looked up again when this differs.
     fn changed(&self) -> [Option<SystemTime>; 2] {
@@ -74,11 +74,11 @@ impl SystemResolver {
 }
 
 impl Resolve for SystemResolver {
-    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
         let (resolver, name) = (self.current(), name.to_owned());
         Box::pin(async move {
             let found = resolver?.lookup_ip(name).await.map_err(|error| error.to_string())?;
-            Answer::new(found.iter(), found.valid_until().saturating_duration_since(Clock.now()))
+            DnsAnswer::new(found.iter(), found.valid_until().saturating_duration_since(Clock.now()))
         })
     }
 
@@ -92,7 +92,7 @@ pub async fn first_answers(
     resolver: &Arc<dyn Resolve>,
     names: impl IntoIterator<Item = String>,
     patience: Duration,
-) -> BTreeMap<String, Answered> {
+) -> BTreeMap<String, LookupResult> {
     let mut lookups = tokio::task::JoinSet::new();
     for name in names {
         let lookup = resolver.resolve(&name);
@@ -112,21 +112,21 @@ pub async fn first_answers(
 }
 
 /// The names that are looked after, each by a task of its own.
-pub struct Names {
+pub struct WatchedNames {
     resolver: Arc<dyn Resolve>,
     events: mpsc::Sender<Event>,
-    tasks: BTreeMap<String, Kept>,
+    tasks: BTreeMap<String, NameTask>,
     max_ttl: watch::Sender<Duration>,
     watcher: JoinHandle<()>,
 }
 
 /// A name that is looked after.
-struct Kept {
+struct NameTask {
     task: JoinHandle<()>,
     now: Arc<Notify>,
 }
 
-impl Names {
+impl WatchedNames {
     /// Nothing to look after yet.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) -> Self {
@@ -136,7 +136,7 @@ impl Names {
 
     /// Looks after these names and no others, each at most `max_ttl` after the last time. `answers` are the first answers
     /// of names that are new.
-    pub fn keep(&mut self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, Answered>, max_ttl: Duration) {
+    pub fn follow(&mut self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, LookupResult>, max_ttl: Duration) {
         self.max_ttl.send_replace(max_ttl);
         self.tasks.retain(|name, kept| {
             let keep = wanted.contains(name);
@@ -153,14 +153,14 @@ impl Names {
                     None => Duration::ZERO,
                 };
                 let now = Arc::new(Notify::new());
-                let looking = LookingAfter {
+                let refresh = RefreshTask {
                     name: name.clone(),
                     now: Arc::clone(&now),
                     max_ttl: self.max_ttl.subscribe(),
                     resolver: Arc::clone(&self.resolver),
                     events: self.events.clone(),
                 };
-                self.tasks.insert(name.clone(), Kept { task: tokio::spawn(looking.run(wait)), now });
+                self.tasks.insert(name.clone(), NameTask { task: tokio::spawn(refresh.run(wait)), now });
             }
         }
     }
@@ -178,7 +178,7 @@ impl Names {
     }
 }
 
-impl Drop for Names {
+impl Drop for WatchedNames {
     fn drop(&mut self) {
         self.tasks.values().for_each(|kept| kept.task.abort());
         self.watcher.abort();
@@ -186,7 +186,7 @@ impl Drop for Names {
 }
 
 /// Looks after one name.
-struct LookingAfter {
+struct RefreshTask {
     name: String,
     now: Arc<Notify>,
     max_ttl: watch::Receiver<Duration>,
@@ -194,7 +194,7 @@ struct LookingAfter {
     events: mpsc::Sender<Event>,
 }
 
-impl LookingAfter {
+impl RefreshTask {
     async fn run(self, first: Duration) {
         let (mut wait, mut retry) = (first, RETRY_MIN);
         loop {
@@ -211,7 +211,7 @@ impl LookingAfter {
             } else {
                 (wait, retry) = (retry, (retry * 2).min(max_ttl.max(RETRY_MIN)));
             }
-            if self.events.send(Event::Net(NetEvent::Resolved(self.name.clone(), answered))).await.is_err() {
+            if self.events.send(Event::Resolver(ResolverEvent::Resolved(self.name.clone(), answered))).await.is_err() {
                 return;
             }
         }
@@ -222,11 +222,11 @@ impl LookingAfter {
 async fn watch_files(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) {
     let mut known = resolver.changed();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
         let now = resolver.changed();
         if now != known {
             known = now;
-            if events.send(Event::Net(NetEvent::NamesChanged)).await.is_err() {
+            if events.send(Event::Resolver(ResolverEvent::NamesChanged)).await.is_err() {
                 return;
             }
         }

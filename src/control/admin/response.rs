@@ -19,16 +19,16 @@ pub(super) fn wants_text(headers: &HeaderMap) -> bool {
 
 /// A text that ends with a line feed.
 pub(super) fn text(status: StatusCode, body: &str) -> Response {
-    answer(status, "text/plain; charset=utf-8", format!("{}\n", body.trim_end()))
+    respond(status, "text/plain; charset=utf-8", format!("{}\n", body.trim_end()))
 }
 
 /// JSON for people and programs.
 pub(super) fn pretty(status: StatusCode, value: &Value) -> Response {
-    answer(status, "application/json", format!("{value:#}\n"))
+    respond(status, "application/json", format!("{value:#}\n"))
 }
 
 /// A body of this media type.
-pub(super) fn answer(status: StatusCode, media: &'static str, body: String) -> Response {
+pub(super) fn respond(status: StatusCode, media: &'static str, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -6,8 +6,8 @@
 //! upstream's state by its name while nothing of it changes. When something does, the rest of it goes on: a series of
 //! meters by its labels, a sample by its route's name, weights and sticky key, an endpoint when it is equal.
 
-mod known;
 mod listeners;
+mod previous;
 mod routes;
 mod upstreams;
 
@@ -15,18 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use listeners::{certificate_changes, listeners};
-pub use routes::overlaid;
 use routes::route_states;
+pub use routes::with_overlay;
 use upstreams::upstream_states;
-pub use upstreams::{Addresses, collector, names, resolved};
+pub use upstreams::{Addresses, collector_tls, names_to_resolve, with_addresses};
 
 use crate::identity::Witnesses;
 use crate::route::{EffectiveConfig, Generation, Overlay, Rules};
 use crate::snapshot::{Listener, Snapshot};
-use crate::telemetry::Registry;
+use crate::telemetry::MeterRegistry;
 
 /// What the next snapshot is made of.
-pub struct Parts<'a> {
+pub struct SnapshotInputs<'a> {
     /// Its number.
     pub generation: Generation,
     /// What the file means.
@@ -41,15 +41,15 @@ pub struct Parts<'a> {
     /// The addresses of the names.
     pub addresses: &'a Addresses,
     /// The process's meters.
-    pub registry: &'a Registry,
+    pub registry: &'a MeterRegistry,
     /// The time, by the wall clock.
     pub now: Duration,
 }
 
 /// Makes the next snapshot.
 #[must_use]
-pub fn snapshot(old: Option<&Snapshot>, parts: Parts<'_>) -> Snapshot {
-    let Parts { generation, rules, overlay, listeners, witnesses, addresses, registry, now } = parts;
+pub fn build(old: Option<&Snapshot>, inputs: SnapshotInputs<'_>) -> Snapshot {
+    let SnapshotInputs { generation, rules, overlay, listeners, witnesses, addresses, registry, now } = inputs;
     Snapshot {
         generation,
         listeners,
