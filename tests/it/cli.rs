@@ -7,7 +7,8 @@ use std::fs;
 use pointsman::clock::Clock;
 use serde_json::Value;
 
-use crate::process::{Finished, PATIENCE, Running, ask, finish};
+use crate::harness::PATIENCE;
+use crate::process::{Finished, Running, ask, finish};
 
 const ROUTES: &str = r#"
 schema = 1

@@ -12,7 +12,7 @@ use pointsman::app::Stopped;
 use pointsman::clock::Clock;
 
 use crate::harness::h2_client::End;
-use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, until};
+use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, Wire, until};
 use crate::process::Running;
 
 /// An upstream that sends one piece of its answer for each word that the test gives it, and ends the answer when the
@@ -64,19 +64,30 @@ fn ask(address: SocketAddr, path: &str) -> u16 {
 #[test]
 fn readiness_fails_first_while_everybody_is_still_served() {
     let echo = Upstream::echo();
-    let proxy = stopping(&echo, Duration::from_secs(2), PATIENCE);
-    assert_eq!(ask(proxy.admin(), "/readyz"), 200);
-    let mut client = proxy.connect();
-    assert_eq!(client.get("/", "").status, 200);
-    proxy.app().stop();
-    until("readiness fails", || (ask(proxy.admin(), "/readyz") == 503).then_some(()));
-    assert_eq!(ask(proxy.admin(), "/healthz"), 200, "there is nothing that a restart would mend");
-    assert_eq!(proxy.metric("pointsman_drain_phase{phase=\"lame\"}"), 1.0);
-    let answer = client.get("/", "");
-    assert_eq!((answer.status, answer.closes()), (200, false), "the drain has not begun");
-    assert_eq!(proxy.connect().get("/", "").status, 200, "who comes now is welcome");
-    drop(client);
-    assert_eq!(proxy.stop(), Stopped::Drained);
+    // On a machine that is too slow for the first delay, a longer one is tried.
+    let was_in_time = [2, 8, 30].map(Duration::from_secs).into_iter().any(|delay| {
+        let proxy = stopping(&echo, delay, PATIENCE);
+        assert_eq!(ask(proxy.admin(), "/readyz"), 200);
+        let mut client = proxy.connect();
+        assert_eq!(client.get("/", "").status, 200);
+        let stopped = Clock.now();
+        proxy.app().stop();
+        until("readiness fails", || (ask(proxy.admin(), "/readyz") == 503).then_some(()));
+        assert_eq!(ask(proxy.admin(), "/healthz"), 200, "a restart would not help");
+        let is_lame = proxy.metric("pointsman_drain_phase{phase=\"lame\"}") == 1.0;
+        let (answer, newcomer) = (client.get("/", ""), std::net::TcpStream::connect(proxy.address()));
+        let served = newcomer.map(|stream| Raw { wire: Wire::new(stream) }.get("/", "").status);
+        if stopped.elapsed() >= delay {
+            return false;
+        }
+        assert!(is_lame, "the delay has not passed");
+        assert_eq!((answer.status, answer.closes()), (200, false), "the drain has not begun");
+        assert_eq!(served.unwrap(), 200, "new connections are accepted");
+        drop(client);
+        assert_eq!(proxy.stop(), Stopped::Drained);
+        true
+    });
+    assert!(was_in_time);
 }
 
 #[test]
@@ -98,7 +109,7 @@ fn no_accepted_request_is_lost() {
 /// begun to serve is answered, and only `Connection: close` ends one.
 fn hammer(address: SocketAddr, answered: &AtomicU64) {
     while let Ok(stream) = std::net::TcpStream::connect(address) {
-        let mut client = Raw { wire: crate::harness::Wire::new(stream) };
+        let mut client = Raw { wire: Wire::new(stream) };
         for n in 0.. {
             client.offer("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
             match client.try_response() {
@@ -230,7 +241,7 @@ fn the_deadline_cuts_what_is_left_and_says_so() {
     let began = Clock.now();
     assert_eq!(proxy.stop(), Stopped::Forced);
     let took = Clock.now().duration_since(began);
-    assert!((Duration::from_millis(300)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(300)..PATIENCE).contains(&took), "{took:?}");
     assert!(client.wire.chunked().is_err(), "half an answer is never taken for a whole one");
     let line: serde_json::Value = serde_json::from_reader(log.unwrap()).expect("one line of access log");
     assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("PB"), Some("drain_deadline")), "{line}");
@@ -280,7 +291,7 @@ fn a_second_signal_ends_the_process_at_once() {
     let began = Clock.now();
     process.signal("INT");
     let (code, said) = process.end();
-    assert!(Clock.now().duration_since(began) < Duration::from_secs(5), "the deadline is 30 s");
+    assert!(Clock.now().duration_since(began) < Duration::from_secs(25), "the deadline is 30 s");
     assert_eq!(code, 1, "what was cut is told");
     assert!(said.contains("were cut"), "{said}");
     let lines: Vec<_> = said.lines().filter(|line| line.contains("\"termination\":\"P")).collect();

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use pointsman::clock::Clock;
 
 use crate::harness::h2_client::{End, H2Answer, send_all};
-use crate::harness::{H2, ONE_ROUTE, Proxy, Upstream, until};
+use crate::harness::{H2, ONE_ROUTE, PATIENCE, Proxy, Upstream, until};
 
 pub fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
@@ -160,11 +160,11 @@ fn a_deadline_ends_a_call_wherever_it_stands() {
     let answer = client.send(call("/x/Sleep").header("grpc-timeout", "50m").body(()).unwrap(), &[b"x"], None);
     assert_eq!((answer.status, status(&answer), answer.body.len()), (200, Some("4"), 0), "{answer:?}");
     assert_eq!(answer.field("grpc-message"), Some("The call's deadline has passed."));
-    assert_eq!(cancelled.recv_timeout(Duration::from_secs(10)), Ok(Reason::CANCEL), "the server is told");
+    assert_eq!(cancelled.recv_timeout(PATIENCE), Ok(Reason::CANCEL), "the server is told");
 
     let answer = client.send(call("/x/Stuck").header("grpc-timeout", "80m").body(()).unwrap(), &[b"abc"], None);
     assert_eq!((answer.status, answer.body.as_slice(), status(&answer)), (200, &b"abc"[..], Some("4")), "{answer:?}");
-    assert_eq!(cancelled.recv_timeout(Duration::from_secs(10)), Ok(Reason::CANCEL), "after its head too");
+    assert_eq!(cancelled.recv_timeout(PATIENCE), Ok(Reason::CANCEL), "after its head too");
 
     let answer = client.send(call("/x/Echo").header("grpc-timeout", "60S").body(()).unwrap(), &[b"abc"], None);
     assert_eq!(status(&answer), Some("0"));
@@ -204,7 +204,7 @@ fn a_server_that_says_nothing_is_late_although_its_client_may_say_more() {
     assert_eq!(status(&answer), Some("4"), "{answer:?}");
     let took = Clock.now().duration_since(began);
     assert!(took >= Duration::from_millis(4800), "{took:?}: it runs from the last message");
-    assert_eq!(cancelled.recv_timeout(Duration::from_secs(10)), Ok(Reason::CANCEL));
+    assert_eq!(cancelled.recv_timeout(PATIENCE), Ok(Reason::CANCEL));
     assert_eq!(proxy.logged(1)[0]["detail"], "response_timeout");
 }
 
@@ -226,7 +226,7 @@ fn a_client_that_cancels_reaches_the_server() {
             });
         }
         upload.send_reset(Reason::CANCEL);
-        assert_eq!(cancelled.recv_timeout(Duration::from_secs(10)), Ok(Reason::CANCEL), "{path}");
+        assert_eq!(cancelled.recv_timeout(PATIENCE), Ok(Reason::CANCEL), "{path}");
     }
     until("it is counted", || (counted(&proxy, "1") == 2.0).then_some(()));
     assert_eq!(client.send(call("/x/Echo").body(()).unwrap(), &[b"y"], None).body, b"y", "the connection goes on");

@@ -16,7 +16,7 @@ use crate::harness::frames::{
 };
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::upstream::hash;
-use crate::harness::{Broken, H2, ONE_ROUTE, Proxy, Upstream, until};
+use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, Upstream, until};
 use crate::process::Running;
 
 const PROTOCOL_ERROR: u32 = 1;
@@ -128,6 +128,8 @@ fn many_streams_of_one_connection_are_served_at_once() {
 
 const LONG: usize = 32 << 20;
 const IN_BETWEEN_MAX: usize = 16 << 20;
+/// A sender that has sent nothing for so long is blocked. If it was only slow, the test measures less than it could.
+const QUIET: Duration = Duration::from_millis(700);
 
 /// An upstream that sends [`LONG`] bytes for `/long`, telling how far it is, and answers anything else at once.
 fn long() -> (Upstream, Receiver<usize>) {
@@ -162,8 +164,8 @@ fn a_stream_that_is_not_read_holds_up_its_upstream_and_no_other_stream() {
     windows.initial_connection_window_size(4 << 20).initial_window_size(1 << 16);
     let mut client = H2::connect_with(proxy.address(), &windows);
     let (response, _) = client.open(H2::request("GET", "/long").body(()).unwrap(), End::Now);
-    let mut sent = 0;
-    while let Ok(now) = told.recv_timeout(Duration::from_millis(700)) {
+    let mut sent = told.recv_timeout(PATIENCE).unwrap();
+    while let Ok(now) = told.recv_timeout(QUIET) {
         sent = now;
     }
     assert!((1..IN_BETWEEN_MAX).contains(&sent), "{sent} bytes were taken while the client read none");
@@ -196,13 +198,14 @@ fn an_upload_that_is_not_read_holds_up_its_sender_and_no_other_stream() {
     let mut client = H2::connect(proxy.address());
     let (response, mut body) = client.open(H2::request("POST", "/slow").body(()).unwrap(), End::Later);
     let all = Bytes::from(vec![b'x'; LONG]);
-    let mut sent = 0;
+    let (mut sent, mut wait) = (0, PATIENCE);
     // Sends as long as the windows open.
     client.block_on(async {
         loop {
             body.reserve_capacity(1 << 16);
             let more = std::future::poll_fn(|cx| body.poll_capacity(cx));
-            let Ok(Some(Ok(room))) = tokio::time::timeout(Duration::from_millis(700), more).await else { break };
+            let Ok(Some(Ok(room))) = tokio::time::timeout(wait, more).await else { break };
+            wait = QUIET;
             let piece = all.slice(sent..(sent + room).min(LONG));
             sent += piece.len();
             body.send_data(piece, false).unwrap();
@@ -700,7 +703,7 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
     assert_eq!(response.status(), 200);
     stream.send_reset(Reason::CANCEL);
     drop((stream, response));
-    assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(Reason::CANCEL));
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(Reason::CANCEL));
     assert_eq!(client.get("/").status, 200, "other streams go on");
     assert_eq!(upstream.accepted(), 1, "and so does the upstream's connection");
     let lines = proxy.logged(2);
@@ -720,7 +723,7 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
     let (response, mut stream) = client.open(H2::request("GET", "/").body(()).unwrap(), End::Now);
     assert_eq!(went.recv(), Ok("asked"));
     stream.send_reset(Reason::CANCEL);
-    assert_eq!(went.recv_timeout(Duration::from_secs(5)), Ok("cut"));
+    assert_eq!(went.recv_timeout(PATIENCE), Ok("cut"));
     drop(response);
     assert_eq!(proxy.logged(1)[0]["termination"], "CH");
 }
@@ -766,12 +769,12 @@ fn an_upload_that_its_client_leaves_behind_is_never_whole() {
             let mut client = Frames::connect(proxy.address(), &[]);
             client.headers(1, 0, &post);
             client.send(DATA, 0, 1, b"half");
-            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("begun"), "{what}");
+            assert_eq!(told.recv_timeout(PATIENCE), Ok("begun"), "{what}");
             client.write(&then);
             if then == leaves {
                 drop(client);
             }
-            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("cut"), "{what}");
+            assert_eq!(told.recv_timeout(PATIENCE), Ok("cut"), "{what}");
             let line = &proxy.logged(1)[0];
             assert_eq!(line["detail"], "client_gone", "{what}: {line}");
             drop((proxy, upstream));
@@ -809,7 +812,7 @@ fn an_upload_behind_its_answer_is_never_whole_when_its_client_leaves_it() {
         client.send(DATA, 0, 1, b"half");
         assert_eq!(client.fate(1), Fate::Answered(200, Vec::new()));
         client.write(&then);
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "it was told that this is all");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(true), "it was told that this is all");
     }
 }
 

@@ -314,7 +314,7 @@ fn one_stream_fills_a_long_path_both_ways() {
 /// The address accepts connections and says nothing on them.
 #[test]
 fn whoever_waits_for_a_connection_to_open_shares_what_becomes_of_it() {
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
     let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = ONE_ROUTE.replace("http://", "h2c://").replace("[[route]]", "connect_timeout = \"2s\"\n[[route]]");
     let proxy = Setup::default().place("main", mute.local_addr().unwrap()).start(&text);
@@ -327,7 +327,8 @@ fn whoever_waits_for_a_connection_to_open_shares_what_becomes_of_it() {
         assert_eq!(client.read_response().status, 504);
     }
     let took = Clock.now() - began;
-    assert!(took >= PATIENCE && took < 2 * PATIENCE, "all together, not one after the other: {took:?}");
+    // One after the other they would take twelve times as long.
+    assert!((CONNECT_TIMEOUT..6 * CONNECT_TIMEOUT).contains(&took), "one connection for all of them: {took:?}");
     assert_eq!(proxy.metric("pointsman_upstream_connects_total{upstream=\"main\"}"), 1.0);
     drop(clients);
     assert!(proxy.logged(12).iter().all(|line| line["detail"] == "connect_timeout"));
@@ -404,7 +405,7 @@ async fn granted(stream: &mut h2::SendStream<Bytes>) -> usize {
     let mut most = 0;
     while most < 2 * LONG_PATH_BYTES {
         let more = std::future::poll_fn(|cx| stream.poll_capacity(cx));
-        match tokio::time::timeout(Duration::from_secs(5), more).await {
+        match tokio::time::timeout(PATIENCE, more).await {
             Ok(Some(Ok(capacity))) => most = most.max(capacity),
             Ok(Some(Err(_)) | None) | Err(_) => break,
         }

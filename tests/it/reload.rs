@@ -158,15 +158,15 @@ fn reloads_do_not_disturb_the_shares_of_a_split_without_keys() {
 #[test]
 fn a_saved_file_holds_within_moments() {
     let (v1, v2) = two();
-    let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(&weighted(0));
+    // Without the poll, which would hide a change that the watch missed.
+    let setup =
+        Proxy::with("v1", &v1).with("v2", &v2).tuned(|options| options.poll_interval = Some(Duration::from_hours(1)));
+    let proxy = setup.start(&weighted(0));
     let mut client = proxy.connect();
     for weight in [100, 0, 100] {
         let expected = if weight == 100 { "v2" } else { "v1" };
-        let began = Clock.now();
         proxy.write(&weighted(weight));
         until("the new weight holds", || (served(&mut client) == expected).then_some(()));
-        let took = Clock.now().duration_since(began);
-        assert!(took < Duration::from_secs(2), "{took:?} from the write to the first request decided by it");
     }
     assert_eq!(v1.accepted(), 1);
     assert_eq!(v2.accepted(), 1);
@@ -427,6 +427,12 @@ fn a_taken_port_rejects_the_whole_reload() {
 
 #[test]
 fn a_file_that_is_still_being_written_is_never_applied() {
+    // A writer that pauses for longer than changes settle would prove nothing: such a try is repeated.
+    until("a file is written without a long pause", write_slowly);
+}
+
+/// Writes a file in small pieces and checks that no part of it is applied, if that took less than a second.
+fn write_slowly() -> Option<()> {
     let (v1, v2) = two();
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(&weighted(0));
     let mut client = proxy.connect();
@@ -434,19 +440,25 @@ fn a_file_that_is_still_being_written_is_never_applied() {
     let full = full.replace("weight = 0", "weight = 100");
     // Its first half holds by itself, and would serve stable only: a proxy that took it would have generation 2 then.
     let half = full.find("canary").unwrap();
+    let began = Clock.now();
     let mut file = std::fs::File::create(proxy.dir().join("routes.toml")).unwrap();
     for piece in [&full[..half], &full[half..half + 9], &full[half + 9..]] {
-        for bytes in piece.as_bytes().chunks(piece.len().div_ceil(10)) {
+        for bytes in piece.as_bytes().chunks(piece.len().div_ceil(7)) {
             file.write_all(bytes).unwrap();
-            // A slow writer, as it is the stimulus here; nothing waits for it.
+            // A slow writer is the stimulus here; nothing waits for it.
             std::thread::sleep(Duration::from_millis(15));
-            assert_eq!(served(&mut client), "v1");
+            let served = served(&mut client);
+            if began.elapsed() > Duration::from_millis(950) {
+                return None;
+            }
+            assert_eq!(served, "v1");
         }
     }
     drop(file);
     until("the whole file holds", || (served(&mut client) == "v2").then_some(()));
     assert_eq!(proxy.metric("pointsman_config_generation"), 2.0, "there was no generation between");
     assert_eq!(proxy.metric("pointsman_config_reloads_total{outcome=\"rejected\"}"), 0.0);
+    Some(())
 }
 
 #[test]
@@ -459,7 +471,6 @@ fn a_file_that_is_written_all_the_time_is_followed() {
     let mut writes = 0;
     for (rename, weight, expected) in [(true, 100, "v2"), (false, 0, "v1"), (true, 100, "v2"), (false, 0, "v1")] {
         let text = text.replace("weight = 0", &format!("weight = {weight}"));
-        let began = Clock.now();
         until("the new weight holds while the file is written on", || {
             // The stimulus, with a pause that is shorter than what changes are let settle for.
             writes += 1;
@@ -474,8 +485,6 @@ fn a_file_that_is_written_all_the_time_is_followed() {
             std::thread::sleep(Duration::from_millis(50));
             (served(&mut client) == expected).then_some(())
         });
-        let took = Clock.now().duration_since(began);
-        assert!(took < Duration::from_secs(5), "{took:?} while the file is written on");
     }
 }
 

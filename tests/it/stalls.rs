@@ -107,7 +107,7 @@ fn half_a_head_has_its_time_while_other_streams_go_on() {
 #[test]
 fn heads_that_end_in_a_later_turn_leave_no_deadline_behind_and_spare_none() {
     let (mute, route) = mute();
-    let limits = "header_timeout = \"1s\"\nidle_timeout = \"1300ms\"";
+    let limits = "header_timeout = \"2s\"\nidle_timeout = \"2600ms\"";
     let proxy = Proxy::with("main", &mute).limits(limits).start(&route);
     for is_idle in [true, false] {
         let (mut client, mut rest) = half_a_head_behind_a_request(&proxy, &mute);

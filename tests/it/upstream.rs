@@ -15,7 +15,7 @@ use pointsman::clock::Clock;
 use pointsman::control::{Answer as Addresses, Answered};
 
 use crate::harness::upstream::hash;
-use crate::harness::{Broken, Conn, ONE_ROUTE, Proxy, Raw, Upstream, Wire, until};
+use crate::harness::{Broken, Conn, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, Wire, until};
 
 /// An upstream that answers at once with its name and the connection's number, except for `/hold`: that it answers when
 /// the test says so.
@@ -192,7 +192,7 @@ fn nobody_there_is_502_and_no_answer_to_the_connection_504() {
 
 #[test]
 fn an_upstream_that_does_not_answer_in_time_is_504_and_let_go() {
-    for (timeout, least, most) in [("80ms", 80, 1500), ("2s", 2000, 3500)] {
+    for (timeout, least) in [("80ms", 80), ("2s", 2000)] {
         let (gone, went) = channel();
         let gone = Mutex::new(gone);
         let upstream = Upstream::script(move |mut conn| {
@@ -209,8 +209,8 @@ fn an_upstream_that_does_not_answer_in_time_is_504_and_let_go() {
         let took = Clock.now().duration_since(began).as_millis();
         assert_eq!(answer.status, 504);
         assert!(answer.field("proxy-status").unwrap().contains("http_response_timeout"), "{answer:?}");
-        assert!((least..most).contains(&took), "{took} ms for {timeout}");
-        went.recv_timeout(Duration::from_secs(5)).expect("the upstream's request is cancelled");
+        assert!((least..least + 10_000).contains(&took), "{took} ms for {timeout}");
+        went.recv_timeout(PATIENCE).expect("the upstream's request is cancelled");
         let line = &proxy.logged(1)[0];
         assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("UH"), Some("response_timeout")));
         drop(client);
@@ -351,7 +351,7 @@ fn a_client_that_goes_away_cancels_its_request() {
             client.head().unwrap();
         }
         client.reset();
-        assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok("cut"), "{stage}");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("cut"), "{stage}");
         proxy.settles();
         let line = &proxy.logged(1)[0];
         assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some(stage), Some("client_gone")));

@@ -4,7 +4,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+
+use super::PATIENCE;
 
 /// Frame types.
 pub const DATA: u8 = 0;
@@ -25,7 +26,6 @@ pub const END_HEADERS: u8 = 4;
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]

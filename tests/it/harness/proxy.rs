@@ -6,13 +6,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pointsman::app::{App, Options, Outcome, Resolve, Signals, StartError, Stopped};
 use pointsman::control::Answered;
 use serde_json::Value;
 
-use super::{Raw, Upstream, ports, until};
+use super::{PATIENCE, Raw, Upstream, ports, until};
 
 /// One route for everything, to the upstream that is known as `main`.
 pub const ONE_ROUTE: &str = r#"
@@ -109,7 +108,7 @@ impl Setup {
         let mut options = Options::new(file);
         options.workers = NonZeroUsize::new(self.workers);
         options.signals = Signals::Ignore;
-        options.drain_deadline = Duration::from_secs(5);
+        options.drain_deadline = PATIENCE;
         (self.tune)(&mut options);
         options
     }

@@ -12,9 +12,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
+use super::PATIENCE;
 use super::glass::Glass;
 use super::ports;
-use crate::process::{BINARY, PATIENCE};
+use crate::process::BINARY;
 
 /// A terminal with the binary on it, which is killed when this is dropped.
 pub struct Pty {

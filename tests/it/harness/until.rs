@@ -5,7 +5,7 @@ use std::time::Duration;
 use pointsman::clock::Clock;
 
 /// How long a test waits for what must come. Far more than it ever takes.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Waits until `look` gives something.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::until;
 use super::wire::{Broken, Fields, Wire, field};
 
 /// How many requests are remembered.
@@ -75,6 +76,7 @@ pub struct Upstream {
 #[derive(Default)]
 pub struct Shared {
     pub(super) stopping: AtomicBool,
+    pub(super) held: AtomicBool,
     pub(super) manner: Mutex<Manner>,
     pub(super) got: Mutex<VecDeque<Got>>,
     pub(super) requests: AtomicU64,
@@ -83,6 +85,10 @@ pub struct Shared {
 }
 
 impl Shared {
+    fn answers(&self) -> bool {
+        !self.held.load(SeqCst) || self.stopping.load(SeqCst)
+    }
+
     /// Keeps a request for the test to look at.
     pub fn remember(&self, got: Got) {
         self.requests.fetch_add(1, SeqCst);
@@ -121,6 +127,7 @@ impl Upstream {
             while let Ok(got) = conn.request() {
                 let manner = conn.shared.manner.lock().unwrap().clone();
                 std::thread::sleep(manner.delay);
+                until("the test releases the answers", || conn.shared.answers().then_some(()));
                 let body = match manner.status {
                     204 | 304 => String::new(),
                     _ => got.json(&manner.name).to_string(),
@@ -207,6 +214,17 @@ impl Upstream {
     pub fn delay(self, delay: Duration) -> Self {
         self.shared.manner.lock().unwrap().delay = delay;
         self
+    }
+
+    /// Answers nothing before [`Self::release`].
+    pub fn held(self) -> Self {
+        self.shared.held.store(true, SeqCst);
+        self
+    }
+
+    /// From now on answers, also what it was asked before.
+    pub fn release(&self) {
+        self.shared.held.store(false, SeqCst);
     }
 
     /// Answers with this status.
