@@ -115,7 +115,7 @@ impl Scrape {
 }
 
 #[test]
-fn the_metrics_parse_and_their_identities_hold() {
+fn metrics_parse_and_satisfy_their_identities() {
     let Scene { proxy, _upstreams } = scene(2);
     let mut client = proxy.connect();
     let statuses: Vec<u16> =
@@ -153,7 +153,7 @@ fn the_metrics_parse_and_their_identities_hold() {
 }
 
 #[test]
-fn scrapes_under_load_are_whole_and_lose_no_request() {
+fn scrapes_under_load_are_complete_and_count_every_request() {
     let Scene { proxy, _upstreams } = scene(2);
     let stop = AtomicBool::new(false);
     let asked: u32 = std::thread::scope(|scope| {
@@ -184,7 +184,7 @@ fn scrapes_under_load_are_whole_and_lose_no_request() {
 }
 
 #[test]
-fn the_status_tells_what_holds() {
+fn status_reports_the_rules_in_effect() {
     let Scene { proxy, _upstreams } = scene(1);
     let mut client = proxy.connect();
     (0..80).for_each(|_| drop(client.get("/shop/", "")));
@@ -221,7 +221,7 @@ fn the_status_tells_what_holds() {
 }
 
 #[test]
-fn the_status_names_the_shadow_of_a_route() {
+fn status_names_the_shadow_of_a_route() {
     let upstream = Upstream::echo();
     let routes = "[upstream.v1]\nendpoints = [\"http://{v1}\"]\n[upstream.v2]\nendpoints = [\"http://127.0.0.1:1\"]\n\
                   [[route]]\nname = \"shop\"\nstable = \"v1\"\nshadow = { upstream = \"v2\", weight = 12.5, compare = { keep = 0 } }\n\
@@ -242,7 +242,7 @@ fn the_status_names_the_shadow_of_a_route() {
 }
 
 #[test]
-fn a_reload_can_be_asked_for() {
+fn a_reload_can_be_requested() {
     let Scene { proxy, _upstreams } = scene(1);
     let answer = ask(&proxy, "POST", "/reload", "");
     assert_eq!((answer.status, &answer.json()["outcome"]), (200, &"unchanged".into()));
@@ -265,7 +265,7 @@ fn a_reload_can_be_asked_for() {
 }
 
 #[test]
-fn health_and_readiness_are_told_apart_from_everything_else() {
+fn health_and_readiness_have_pages_of_their_own() {
     let Scene { proxy, _upstreams } = scene(1);
     for path in ["/healthz", "/readyz", "/metrics", "/status", "/"] {
         assert_eq!(ask(&proxy, "GET", path, "").status, 200, "{path}");
@@ -282,7 +282,7 @@ fn health_and_readiness_are_told_apart_from_everything_else() {
 }
 
 #[test]
-fn pages_in_a_browser_cannot_reach_it() {
+fn pages_in_a_browser_cannot_reach_the_admin_listener() {
     let Scene { proxy, _upstreams } = scene(1);
     let admin = proxy.admin();
     let reloads = || {

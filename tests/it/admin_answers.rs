@@ -283,7 +283,7 @@ fn reloads(answers: &mut Answers, proxy: &Proxy) {
 }
 
 #[test]
-fn every_answer_of_the_admin_listener_is_as_it_was() {
+fn admin_responses_match_the_golden_file() {
     let upstreams = [Upstream::echo(), Upstream::echo()];
     let proxy = proxy(&upstreams);
     let mut answers = Answers::new(proxy.dir());

@@ -82,7 +82,7 @@ fn ask(proxy: &Proxy, listener: &str, client: &Arc<ClientConfig>) -> Option<u16>
 
 /// CVE-2024-11738 (RUSTSEC-2024-0399): a hello in records of one byte each made a server panic.
 #[test]
-fn a_hello_in_pieces_harms_nobody() {
+fn a_client_hello_in_pieces_disturbs_no_other_client() {
     let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
     let proxy = two_doors(&echo, &authority, folder.path());
     let client = authority.believer().make();
@@ -122,7 +122,7 @@ fn no_ticket_skips_a_client_certificate() {
 
 /// RUSTSEC-2023-0053 and its kin: a client's chain of a hundred costs no time worth having.
 #[test]
-fn a_long_chain_of_strangers_is_refused_at_once() {
+fn a_long_chain_of_unknown_issuers_is_refused_at_once() {
     let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
     let proxy = two_doors(&echo, &authority, folder.path());
     let key = KeyPair::generate().unwrap();

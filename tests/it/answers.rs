@@ -54,7 +54,7 @@ fn silent() -> Upstream {
 }
 
 #[test]
-fn edits_hold_on_errors_of_our_own() {
+fn header_edits_apply_to_local_error_responses() {
     let proxy = Proxy::with("silent", &silent()).start(ERRORS);
     let mut client = proxy.connect();
     let refused = client.get("/dead/x", "");
@@ -92,7 +92,7 @@ fn edits_hold_on_errors_of_our_own() {
 }
 
 #[test]
-fn edits_hold_on_timeouts_and_limits() {
+fn header_edits_apply_to_timeouts_and_limits() {
     let silent = silent();
     let proxy = Proxy::with("silent", &silent).start(ERRORS);
     let late = proxy.connect().get("/slow", "");
@@ -106,7 +106,7 @@ fn edits_hold_on_timeouts_and_limits() {
 }
 
 #[test]
-fn requests_without_a_body_say_so() {
+fn requests_without_a_body_have_content_length_0() {
     let (echo, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = Proxy::with("main", &echo).place("dark", dark.address()).start(&format!(
         "{ONE_ROUTE}\n[route.shadow]\nupstream = \"dark\"\nweight = 100\n\
@@ -215,7 +215,7 @@ fn check_head((upstream, scheme): &(Upstream, &str), limits: &str, (good, bad): 
 }
 
 #[test]
-fn heads_of_answers_are_bounded() {
+fn response_heads_are_limited_in_size() {
     for upstream in &large_heads() {
         check_head(
             upstream,
@@ -231,7 +231,7 @@ fn heads_of_answers_are_bounded() {
 
 /// A reload that changes the limits holds for the next request, whatever connections there are.
 #[test]
-fn new_limits_hold_at_once() {
+fn new_limits_apply_at_once() {
     for (upstream, scheme) in &large_heads() {
         let one = ONE_ROUTE.replace("http://", scheme);
         let limited = one.replace("[upstream.main]", "[upstream.main]\nlimits = { response_headers = 300 }");
@@ -249,7 +249,7 @@ fn new_limits_hold_at_once() {
 }
 
 #[test]
-fn shared_caches_keep_no_cookie_of_ours() {
+fn shared_caches_do_not_store_our_cookie() {
     let toml = r#"
 [upstream.main]
 endpoints = ["http://{main}"]

@@ -68,7 +68,7 @@ fn github_annotates_the_lines() {
 }
 
 #[test]
-fn sarif_has_a_result_for_each() {
+fn sarif_has_a_result_for_each_diagnostic() {
     let dir = dir(&GOOD.replace("'127.0.0.1:0'", "'127.0.0.1:0'\nport = 1"));
     let log = json(&check(&dir, "check --format sarif", 78).stdout);
     let result = &log["runs"][0]["results"][0];
@@ -129,7 +129,7 @@ fn standard_input_is_checked() {
 }
 
 #[test]
-fn what_standard_input_includes_is_read_from_where_it_is() {
+fn includes_of_standard_input_are_relative_to_the_working_directory() {
     let dir = dir("");
     fs::create_dir(dir.path().join("deploy")).unwrap();
     let (first, rest) = GOOD.split_at(GOOD.find("[upstream").unwrap());

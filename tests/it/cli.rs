@@ -143,7 +143,7 @@ fn shadowed(shadow: &str) -> String {
 }
 
 #[test]
-fn a_shadow_is_told_by_every_tool() {
+fn every_command_shows_the_shadow() {
     let dir = dir(&shadowed("weight = 20"));
     let finished = check(&dir, "check", 0);
     let summary = "routes.toml: 2 routes, 3 upstreams, 1 shadow, 1 golden passed";
@@ -197,7 +197,7 @@ fn check_refuses_bad_files() {
 }
 
 #[test]
-fn a_kill_does_not_break_the_goldens() {
+fn a_kill_does_not_break_the_tests_of_the_file() {
     let killed = format!("{ROUTES}[kill]\nall = true\ntenants = [\"acme\"]\n");
     let finished = check(&dir(&killed), "check", 0);
     assert!(finished.stdout.contains("1 golden passed"), "{}", finished.stdout);
@@ -208,7 +208,7 @@ fn a_kill_does_not_break_the_goldens() {
 }
 
 #[test]
-fn check_runs_the_goldens() {
+fn check_runs_the_tests_of_the_file() {
     let dir = dir(&ROUTES.replace("variant = \"canary\"", "variant = \"stable\""));
     let finished = check(&dir, "check", 78);
     assert!(finished.stderr.contains("1 of 1 golden failed"), "{}", finished.stderr);
@@ -216,7 +216,7 @@ fn check_runs_the_goldens() {
 }
 
 #[test]
-fn a_golden_that_is_wrong_twice_is_one_that_failed() {
+fn a_test_with_two_wrong_expectations_counts_as_one_failure() {
     let wrong = "[[test]]\nrequest = { host = \"shop.example.com\" }\n\
                  expect = { variant = \"canary\", upstream = \"shop-v2\", reason = \"target\" }\n";
     let dir = dir(&format!("{ROUTES}{wrong}"));
@@ -239,7 +239,7 @@ fn a_route_without_variants_has_nothing_to_compare() {
 }
 
 #[test]
-fn colour_is_for_people() {
+fn colour_is_for_terminals() {
     let dir = dir("schema = 2");
     assert!(!check(&dir, "check", 78).stderr.contains('\x1b'));
     assert!(!check(&dir, "--color never check", 78).stderr.contains('\x1b'));
@@ -284,7 +284,7 @@ fn explain_needs_a_host_where_routes_differ_by_it() {
 }
 
 #[test]
-fn explain_says_what_is_dropped_what_failed_and_what_was_near() {
+fn explain_lists_dropped_failed_and_near_matches() {
     let staff = ROUTES
         .replace("trusted_proxies = [\"127.0.0.0/8\"]\n", "")
         .replace("tenant = [\"acme\"]\n", "tenant = [\"acme\"]\nheader = { x-employee = \"1\" }\n")
@@ -303,7 +303,7 @@ fn explain_says_what_is_dropped_what_failed_and_what_was_near() {
 }
 
 #[test]
-fn explain_says_that_an_upgrade_is_not_passed_on() {
+fn explain_reports_an_upgrade_that_is_not_forwarded() {
     let line = "explain --host shop.example.com --header upgrade:websocket --header connection:upgrade";
     let told = check(&dir(ROUTES), line, 0).stdout;
     assert!(told.contains("`Upgrade: websocket` is not passed on"), "{told}");
@@ -313,7 +313,7 @@ fn explain_says_that_an_upgrade_is_not_passed_on() {
 }
 
 #[test]
-fn explain_asks_by_listener() {
+fn explain_takes_a_listener() {
     let bound = ROUTES
         .replace("[admin]", "[[listener]]\nname = \"inside\"\naddress = \"127.0.0.2:0\"\n[admin]")
         .replace("match = { path = \"/health\" }", "match = { path = \"/health\", listener = \"inside\" }");
@@ -338,7 +338,7 @@ fn explain_asks_by_listener() {
 }
 
 #[test]
-fn explain_pins_nobody_where_nothing_sticks() {
+fn explain_shows_no_variant_where_nothing_is_sticky() {
     let dir = dir(&ROUTES.replace("sticky = [\"user\"]", "sticky = []"));
     let text = check(&dir, "explain --host shop.example.com", 0).stdout;
     assert!(text.contains("variant     each request anew: 10 % canary, 90 % stable  by weight"), "{text}");
@@ -349,7 +349,7 @@ fn explain_pins_nobody_where_nothing_sticks() {
 }
 
 #[test]
-fn what_if_tells_who_moves() {
+fn what_if_reports_who_moves() {
     let dir = dir(ROUTES);
     let new = ROUTES.replace("weight = 10", "weight = 35").replace("/health", "/healthz");
     fs::write(dir.path().join("new.toml"), new).unwrap();
@@ -366,7 +366,7 @@ fn what_if_tells_who_moves() {
 }
 
 #[test]
-fn what_if_replays_what_a_log_says_of_grpc_calls() {
+fn what_if_replays_grpc_calls_of_a_log() {
     let calls = format!(
         "{ROUTES}[[route]]\nname = \"calls\"\nmatch = {{ grpc = {{ service = \"s.V1\" }} }}\nstable = \"shop-v1\"\n"
     );
@@ -455,7 +455,7 @@ fn found_headline(report: &str) -> bool {
 }
 
 #[test]
-fn demo_is_toured_edited_and_stopped() {
+fn the_demo_runs_follows_an_edit_and_stops() {
     let dir = tempfile::tempdir().unwrap();
     let stage = dir.path().join("stage");
     let words = ["demo", "--port", "0", "--admin-port", "0", "--no-traffic", "--dir", stage.to_str().unwrap()];
@@ -523,7 +523,7 @@ fn demo_is_toured_edited_and_stopped() {
 }
 
 #[test]
-fn demo_serves_https_with_a_certificate_that_no_file_holds() {
+fn the_demo_serves_https_with_a_certificate_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let stage = dir.path().join("stage");
     let words = ["demo", "--tls", "--port", "0", "--admin-port", "0", "--no-traffic", "--dir", stage.to_str().unwrap()];
@@ -587,7 +587,7 @@ fn what_if_replays_a_log() {
 }
 
 #[test]
-fn the_readme_tells_the_truth() {
+fn the_readme_matches_the_binary() {
     let dir = dir(ROUTES);
     fs::create_dir(dir.path().join("tenants")).unwrap();
     fs::write(dir.path().join("tenants/contractual.txt"), "acme\n").unwrap();

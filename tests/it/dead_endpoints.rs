@@ -78,7 +78,7 @@ fn none_fails(client: &mut Raw, count: usize, case: &str) {
 }
 
 #[test]
-fn one_dead_endpoint_of_two_costs_no_request() {
+fn one_dead_endpoint_of_two_fails_no_request() {
     let deaf = Deaf::new();
     for (scheme, alive, count) in [("http", Upstream::echo(), 400), ("h2c", Upstream::h2c(), 100)] {
         for balance in ["least_request", "round_robin", "hash"] {
@@ -107,7 +107,7 @@ fn one_dead_endpoint_of_two_costs_no_request() {
 }
 
 #[test]
-fn one_dead_endpoint_costs_no_request_of_many_clients_either() {
+fn one_dead_endpoint_fails_no_request_of_many_clients() {
     let (deaf, alive) = (Deaf::new(), Upstream::echo());
     for balance in ["least_request", "round_robin", "hash"] {
         let lines = format!("balance = \"{balance}\"");
@@ -149,7 +149,7 @@ fn refuses_then_closes() -> (SocketAddr, std::thread::JoinHandle<()>) {
 }
 
 #[test]
-fn a_request_that_goes_elsewhere_takes_the_form_of_its_new_connection() {
+fn a_retried_request_takes_the_protocol_of_its_new_connection() {
     let ((refusing, thread), alive) = (refuses_then_closes(), Upstream::echo());
     let endpoints = format!("\"h2c://{refusing}\", \"http://{}\"", alive.address());
     let proxy = Proxy::workers(1).start(&text(&endpoints, "balance = \"round_robin\""));
@@ -165,7 +165,7 @@ fn a_request_that_goes_elsewhere_takes_the_form_of_its_new_connection() {
 }
 
 #[test]
-fn an_endpoint_without_tls_or_with_a_bad_certificate_costs_no_request() {
+fn an_endpoint_without_tls_or_with_a_bad_certificate_fails_no_request() {
     let (authority, other) = (Authority::new(), Authority::new());
     let dir = files(&[("ca.pem", &authority.pem)]);
     for (alpn, behind) in [(&b"http/1.1"[..], Upstream::echo()), (b"h2", Upstream::h2c())] {
@@ -181,7 +181,7 @@ fn an_endpoint_without_tls_or_with_a_bad_certificate_costs_no_request() {
 }
 
 #[test]
-fn an_endpoint_that_does_not_accept_in_time_costs_time_alone() {
+fn an_endpoint_that_does_not_accept_in_time_fails_no_request() {
     let (full, alive) = (Full::new(), Upstream::echo());
     let lines = "connect_timeout = \"500ms\"\nbalance = \"round_robin\"";
     let proxy = Proxy::workers(1).start(&text(&urls("http", &[full.address, alive.address()]), lines));
@@ -189,7 +189,7 @@ fn an_endpoint_that_does_not_accept_in_time_costs_time_alone() {
 }
 
 #[test]
-fn an_endpoint_that_the_time_of_a_request_does_not_suffice_for_is_avoided_too() {
+fn an_endpoint_that_exceeds_the_request_timeout_is_avoided() {
     let (full, alive) = (Full::new(), Upstream::echo());
     let lines = "connect_timeout = \"30s\"\nbalance = \"round_robin\"";
     let toml = text(&urls("http", &[full.address, alive.address()]), lines);
@@ -207,7 +207,7 @@ fn an_endpoint_that_the_time_of_a_request_does_not_suffice_for_is_avoided_too() 
 }
 
 #[test]
-fn a_variant_that_could_not_be_connected_to_a_moment_ago_is_not_waited_for() {
+fn an_unreachable_variant_is_skipped_for_a_moment() {
     let (full, stable) = (Full::new(), Upstream::echo().named("v1"));
     let toml = split(100, "").replace("[upstream.v2]", "[upstream.v2]\nconnect_timeout = \"500ms\"");
     let proxy = Proxy::with("v1", &stable).place("v2", full.address).start(&toml);
@@ -223,7 +223,7 @@ fn a_variant_that_could_not_be_connected_to_a_moment_ago_is_not_waited_for() {
 }
 
 #[test]
-fn with_all_endpoints_dead_four_are_tried_and_the_answer_is_prompt() {
+fn with_all_endpoints_dead_four_are_tried_without_a_wait() {
     let all: Vec<Deaf> = (0..6).map(|_| Deaf::new()).collect();
     let addresses: Vec<SocketAddr> = all.iter().map(Deaf::address).collect();
     let proxy = Proxy::workers(1).start(&text(&urls("http", &addresses), ""));
@@ -246,7 +246,7 @@ fn with_all_endpoints_dead_four_are_tried_and_the_answer_is_prompt() {
 }
 
 #[test]
-fn an_endpoint_that_comes_back_is_used_again() {
+fn an_endpoint_that_recovers_is_used_again() {
     let (deaf, alive) = (Deaf::new(), Upstream::echo().named("alive"));
     let endpoints = [deaf.address(), alive.address()];
     let proxy = Proxy::workers(1).start(&text(&urls("http", &endpoints), "balance = \"round_robin\""));
@@ -259,7 +259,7 @@ fn an_endpoint_that_comes_back_is_used_again() {
 }
 
 #[test]
-fn a_request_without_a_host_names_the_endpoint_that_it_reaches() {
+fn a_request_without_a_host_gets_the_authority_of_its_endpoint() {
     let (deaf, alive) = (Deaf::new(), Upstream::echo());
     let endpoints = urls("http", &[deaf.address(), alive.address()]);
     let proxy = Proxy::workers(1).start(&text(&endpoints, "balance = \"round_robin\""));
@@ -282,7 +282,7 @@ fn split(weight: u32, lines: &str) -> String {
 }
 
 #[test]
-fn a_canary_that_cannot_be_connected_to_is_answered_by_stable() {
+fn requests_of_an_unreachable_canary_fall_back_to_stable() {
     let (deaf, stable) = (Deaf::new(), Upstream::echo().named("v1"));
     let proxy = Proxy::with("v1", &stable).place("v2", deaf.address()).start(&split(100, ""));
     let mut client = proxy.connect();
@@ -320,7 +320,7 @@ fn a_canary_that_cannot_be_connected_to_is_answered_by_stable() {
 }
 
 #[test]
-fn without_rescue_a_canary_that_cannot_be_connected_to_is_502() {
+fn without_rescue_an_unreachable_canary_is_502() {
     let (deaf, stable) = (Deaf::new(), Upstream::echo());
     let setup = Proxy::with("v1", &stable).place("v2", deaf.address());
     let of = |rescue: &str| split(100, "").replace("weight = 100", &format!("weight = 100, rescue = {rescue}"));
@@ -344,7 +344,7 @@ fn stable_never_falls_back_to_a_canary() {
 }
 
 #[test]
-fn with_canary_and_stable_dead_the_answer_is_prompt_and_the_canarys() {
+fn with_canary_and_stable_dead_the_response_is_the_error_of_the_canary() {
     let (one, two) = (Deaf::new(), Deaf::new());
     let proxy = Proxy::workers(1).place("v1", one.address()).place("v2", two.address()).start(&split(100, ""));
     let answer = proxy.connect().get("/", "");

@@ -78,7 +78,7 @@ fn bucket(salt: &str, key: &str) -> u32 {
 }
 
 #[test]
-fn sticky_keys_fall_where_the_public_contract_says() {
+fn sticky_keys_fall_into_the_documented_buckets() {
     let weighted = |weight: &str| format!("{SHOP}canary = {{ upstream = \"v2\", weight = {weight} }}\n");
     let mut scene = Scene::start(&weighted("5"));
     for (weight, below) in [("5", 50_000), ("0", 0), ("100", 1_000_000), ("12.5", 125_000)] {
@@ -113,7 +113,7 @@ fn several_variants_own_ranges_in_file_order_and_a_salt_overrides() {
 }
 
 #[test]
-fn callers_without_a_key_get_stable_unless_everybody_gets_the_variant() {
+fn callers_without_a_key_get_stable_unless_the_variant_has_all_weight() {
     let weighted = |weight: u32| format!("{SHOP}canary = {{ upstream = \"v2\", weight = {weight} }}\n");
     let mut scene = Scene::start(&weighted(99));
     for _ in 0..50 {
@@ -173,7 +173,7 @@ fn targets_pick_by_header_cookie_tenant_and_segment_before_weights() {
 }
 
 #[test]
-fn a_sticky_cookie_is_issued_once_and_holds_from_its_first_request() {
+fn a_sticky_cookie_is_issued_once_and_decides_from_its_first_request() {
     let mut scene = Scene::start(&format!(
         "{}canary = {{ upstream = \"v2\", weight = 50 }}\n",
         SHOP.replace("sticky = [\"user\"]", "sticky_cookie = \"pm_id\"")
@@ -222,7 +222,7 @@ fn kill_is_checked_first_at_every_scope() {
 }
 
 #[test]
-fn a_canary_that_nobody_can_find_falls_back_and_stable_never_does() {
+fn a_canary_without_an_address_falls_back_and_stable_never_does() {
     let v2 = Upstream::echo().named("v2");
     let setup = Proxy::with("v2", &v2).tuned(|options| options.resolver = std::sync::Arc::new(Ignorant));
     let text = |stable: &str, canary: &str, weight: u32| {
@@ -423,7 +423,7 @@ fn explain_and_routing_agree() {
 }
 
 #[test]
-fn a_route_may_be_for_one_listener_alone() {
+fn a_route_can_be_limited_to_one_listener() {
     let text = r#"
 [[listener]]
 name = "open"

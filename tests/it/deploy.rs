@@ -49,7 +49,7 @@ fn block(yaml: &str, key: &str) -> Option<String> {
 }
 
 #[test]
-fn shipped_routes_files_hold() {
+fn shipped_routes_files_are_valid() {
     let mut said = Vec::new();
     let mut check = |name: &str, loaded: Result<Loaded, Diagnostics>| match loaded {
         Ok(loaded) => said.push(format!("{}{}", loaded.warnings, run_goldens(&loaded))),
@@ -82,7 +82,7 @@ fn shipped_routes_files_hold() {
 }
 
 #[test]
-fn what_is_shipped_is_built_tested_and_measured_with_the_profile_dist() {
+fn the_shipped_binary_is_built_tested_and_measured_with_the_profile_dist() {
     let manifest: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();
     let dist = &manifest["profile"]["dist"];
     assert_eq!((dist["lto"].as_str(), dist["codegen-units"].as_integer()), (Some("fat"), Some(1)));
@@ -98,7 +98,7 @@ fn what_is_shipped_is_built_tested_and_measured_with_the_profile_dist() {
 const SCHEMA: &str = "deploy/schema/routes.schema.json";
 
 #[test]
-fn the_shipped_schema_is_the_one_that_is_printed() {
+fn the_shipped_schema_equals_the_printed_one() {
     let shipped = fs::read_to_string(SCHEMA).unwrap_or_default();
     let renew = format!("write it anew: cargo run -- schema > {SCHEMA}");
     assert!(shipped == format!("{:#}\n", schema()), "{SCHEMA} is not what `pointsman schema` prints; {renew}");
@@ -171,7 +171,7 @@ fn texts<'v>(value: &'v Value, into: &mut Vec<&'v str>) {
 }
 
 #[test]
-fn queries_ask_for_what_there_is() {
+fn queries_use_existing_metrics() {
     let families = families();
     assert!(strangers("rate(pointsman_requests_total{route=\"a\", job=~\"b\"}[5m])", &families).is_empty());
     assert_eq!(strangers("pointsman_nothing + pointsman_connections{rout!=\"\"}", &families).len(), 2);
@@ -239,7 +239,7 @@ fn each_alert_links_to_its_section() {
 }
 
 #[test]
-fn tests_that_are_named_exist() {
+fn tests_named_in_the_docs_exist() {
     let security = read("docs/security.md");
     let mut seen = 0;
     for quoted in security.split('`').skip(1).step_by(2) {

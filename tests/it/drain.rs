@@ -62,7 +62,7 @@ fn ask(address: SocketAddr, path: &str) -> u16 {
 }
 
 #[test]
-fn readiness_fails_first_while_everybody_is_still_served() {
+fn readiness_fails_first_while_requests_are_still_served() {
     let echo = Upstream::echo();
     // On a machine that is too slow for the first delay, a longer one is tried.
     let was_in_time = [2, 8, 30].map(Duration::from_secs).into_iter().any(|delay| {
@@ -130,7 +130,7 @@ fn hammer(address: SocketAddr, answered: &AtomicU64) {
 }
 
 #[test]
-fn a_long_streaming_answer_is_finished_and_then_the_connection_goes() {
+fn a_long_streaming_response_is_finished_before_its_connection_closes() {
     let held = held();
     let proxy = stopping(&held.upstream, Duration::ZERO, PATIENCE);
     let address = proxy.address();
@@ -161,7 +161,7 @@ fn a_long_streaming_answer_is_finished_and_then_the_connection_goes() {
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_long_drain_is_not_taken_for_a_worker_that_does_not_run() {
+fn a_long_drain_does_not_count_as_a_stalled_worker() {
     let held = held();
     let setup = Proxy::with("main", &held.upstream).workers(2);
     let proxy = setup.tuned(|options| options.drain_deadline = PATIENCE).start(ONE_ROUTE);
@@ -191,7 +191,7 @@ fn a_long_drain_is_not_taken_for_a_worker_that_does_not_run() {
 }
 
 #[test]
-fn the_next_answer_of_a_kept_connection_says_close() {
+fn the_next_response_of_a_kept_connection_has_connection_close() {
     let held = held();
     let proxy = stopping(&held.upstream, Duration::ZERO, PATIENCE);
     let address = proxy.address();
@@ -209,7 +209,7 @@ fn the_next_answer_of_a_kept_connection_says_close() {
 }
 
 #[test]
-fn http2_is_told_to_go_and_finishes_its_streams() {
+fn http2_gets_goaway_and_finishes_its_streams() {
     let held = held();
     let proxy = stopping(&held.upstream, Duration::ZERO, PATIENCE);
     let mut client = H2::connect(proxy.address());
@@ -228,7 +228,7 @@ fn http2_is_told_to_go_and_finishes_its_streams() {
 }
 
 #[test]
-fn the_deadline_cuts_what_is_left_and_says_so() {
+fn the_deadline_cuts_open_requests_and_logs_it() {
     let held = held();
     let proxy = stopping(&held.upstream, Duration::ZERO, Duration::from_millis(300));
     let log = proxy.dir().join("access.log");

@@ -61,7 +61,7 @@ fn near(value: &Value, expected: f64, tolerance: f64) {
 }
 
 #[test]
-fn keys_failures_and_durations_are_told_by_variant() {
+fn keys_failures_and_durations_are_reported_by_variant() {
     let Scene { proxy, upstreams } = scene(2, SHOP);
     // Several connections, so that callers meet both workers.
     let mut clients: Vec<Raw> = (0..4).map(|_| proxy.connect()).collect();
@@ -105,7 +105,7 @@ fn keys_failures_and_durations_are_told_by_variant() {
 }
 
 #[test]
-fn a_change_of_weights_begins_anew_and_nothing_else_does() {
+fn only_a_change_of_weights_restarts_the_evidence() {
     let Scene { proxy, upstreams: _kept } = scene(1, SHOP);
     let mut client = proxy.connect();
     let before = told(&proxy);
@@ -141,7 +141,7 @@ fn a_change_of_weights_begins_anew_and_nothing_else_does() {
 }
 
 #[test]
-fn who_was_picked_by_hand_or_has_no_key_is_left_out() {
+fn callers_picked_by_a_target_or_without_a_key_are_left_out() {
     let Scene { proxy, upstreams: _kept } = scene(1, SHOP);
     let mut client = proxy.connect();
     (0..100).for_each(|user| drop(get(&mut client, user, "")));
@@ -179,7 +179,7 @@ fn without_sticky_keys_requests_are_counted() {
 }
 
 #[test]
-fn callers_whom_stable_answers_for_a_variant_are_failures_of_the_variant() {
+fn fallbacks_to_stable_count_as_failures_of_the_variant() {
     let v1 = Upstream::echo();
     let setup = Proxy::with("v1", &v1).tuned(|options| options.resolver = Arc::new(Ignorant));
     let proxy = setup.start(&SHOP.replace("{v2}", "nowhere:80"));
@@ -199,7 +199,7 @@ fn callers_whom_stable_answers_for_a_variant_are_failures_of_the_variant() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_a_failure() {
+fn a_truncated_response_is_a_failure() {
     let v1 = Upstream::echo();
     let v2 = Upstream::answering_once("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(SHOP);
@@ -218,7 +218,7 @@ fn an_answer_that_breaks_off_is_a_failure() {
 }
 
 #[test]
-fn routes_with_one_variant_have_none_of_this() {
+fn routes_with_one_variant_have_no_evidence() {
     let v1 = Upstream::echo();
     let proxy = Proxy::to(&v1);
     assert_eq!(proxy.connect().get("/", "").status, 200);

@@ -160,7 +160,7 @@ fn over_h2(client: &mut H2, says: &[(&str, &str)]) -> (serde_json::Value, Option
 }
 
 #[test]
-fn services_read_one_client_and_one_scheme() {
+fn forwarded_fields_name_one_client_and_one_scheme() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(ROUTES);
     let own_port = proxy.address().port().to_string();
@@ -190,7 +190,7 @@ fn services_read_one_client_and_one_scheme() {
 }
 
 #[test]
-fn nobody_believes_a_stranger() {
+fn fields_of_untrusted_peers_are_replaced() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&ROUTES.replace("\"127.0.0.0/8\", ", ""));
     let own_port = proxy.address().port().to_string();
@@ -213,7 +213,7 @@ fn nobody_believes_a_stranger() {
 
 /// A load balancer that ends TLS makes no circle, whichever field it speaks.
 #[test]
-fn a_redirect_to_https_makes_no_circle() {
+fn a_redirect_to_https_does_not_loop() {
     let echo = Upstream::echo();
     let listener = "\n[[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n\
         redirect = { to = \"https://{host}{path}\" }\n";
@@ -241,7 +241,7 @@ fn a_redirect_to_https_makes_no_circle() {
 }
 
 #[test]
-fn explain_believes_a_trusted_peer_too() {
+fn explain_uses_the_fields_of_a_trusted_peer() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(ROUTES);
     let mut admin = Raw::connect(proxy.admin());

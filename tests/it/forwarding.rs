@@ -22,7 +22,7 @@ fn strangers() -> String {
 }
 
 #[test]
-fn strangers_cannot_say_where_they_come_from() {
+fn untrusted_peers_cannot_set_their_address() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&strangers());
     let port = proxy.address().port().to_string();
@@ -60,7 +60,7 @@ fn strangers_cannot_say_where_they_come_from() {
 }
 
 #[test]
-fn trusted_peers_are_believed() {
+fn fields_of_trusted_peers_are_used() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(TRUSTING);
     let told = "X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1\r\nForwarded: for=203.0.113.9\r\nX-Forwarded-Proto: https\r\n\
@@ -81,7 +81,7 @@ fn trusted_peers_are_believed() {
 
 /// A proxy in front passes on what its clients say: a name that an upstream may take for one of ours is none of theirs.
 #[test]
-fn aliases_of_what_proxies_tell_each_other_pass_no_trusted_peer() {
+fn aliases_of_forwarded_fields_do_not_pass() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(TRUSTING);
     let names = ["X-Forwarded-Client_Cert", "X-Forwarded-F_or", "X-Pointsman-Ex_plain", "X_Forwarded_Proto"];
@@ -104,7 +104,7 @@ fn both_kinds_of_forwarded_fields_name_the_same_client() {
 }
 
 #[test]
-fn ids_that_cannot_be_passed_on_are_made_anew() {
+fn invalid_request_ids_are_replaced() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(TRUSTING);
     for id in ["", "a b", &"x".repeat(200), "\u{e4}"] {
@@ -133,7 +133,7 @@ fn a_route_to_itself_ends_as_a_loop() {
 }
 
 #[test]
-fn hop_by_hop_fields_stay_on_their_hop() {
+fn hop_by_hop_fields_are_not_forwarded() {
     let echo = Upstream::echo().lines(
         "Connection: keep-alive, X-Own\r\nKeep-Alive: timeout=5\r\nX-Own: 1\r\nProxy-Authenticate: Basic\r\n\
          Upgrade: h2c\r\nProxy-Connection: close\r\nX-Kept: 1\r\n",
@@ -156,7 +156,7 @@ fn hop_by_hop_fields_stay_on_their_hop() {
 }
 
 #[test]
-fn connection_cannot_strip_what_frames_or_names() {
+fn connection_options_cannot_remove_framing_or_host() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let lines = "Connection: host, content-length, transfer-encoding, cookie, close\r\nCookie: a=b\r\n";
@@ -181,7 +181,7 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 #[test]
-fn trailers_pass_without_what_must_not_stand_there() {
+fn trailers_pass_without_forbidden_fields() {
     let with_trailers = Upstream::script(|mut conn| {
         while conn.request().is_ok() {
             conn.send(
@@ -212,7 +212,7 @@ fn trailers_pass_without_what_must_not_stand_there() {
 }
 
 #[test]
-fn errors_speak_the_clients_language() {
+fn error_responses_follow_accept() {
     let proxy = Proxy::start(
         "[upstream.main]\nendpoints = [\"http://127.0.0.1:1\"]\n[[route]]\nname = \"all\"\nmatch = { host = \"test\" }\nstable = \"main\"\n",
     );
@@ -303,7 +303,7 @@ stable = "main"
 
 /// A route's limits, rewrites and regexes hold for every spelling of its paths, over HTTP/2 too.
 #[test]
-fn no_spelling_goes_around_a_route() {
+fn no_path_spelling_bypasses_a_route() {
     let toml = r#"
 [upstream.main]
 endpoints = ["http://{main}"]
@@ -399,7 +399,7 @@ stable = "main"
 "#;
 
 #[test]
-fn a_redirect_to_the_path_of_a_request_stays_at_its_host() {
+fn a_redirect_to_the_request_path_keeps_the_host() {
     let toml = "[[route]]\nname = 'slash'\nmatch = { path = '/*' }\nredirect = { to = '{path}{query}' }\n";
     let proxy = Proxy::workers(1).start(toml);
     let mut client = proxy.connect();
@@ -426,7 +426,7 @@ fn a_redirect_to_the_path_of_a_request_stays_at_its_host() {
 }
 
 #[test]
-fn a_listener_sends_requests_in_the_clear_to_https() {
+fn a_listener_redirects_cleartext_requests_to_https() {
     let upstream = Upstream::echo();
     let proxy = Proxy::with("main", &upstream).start(TO_HTTPS);
     let mut client = proxy.connect();
@@ -459,7 +459,7 @@ fn a_listener_sends_requests_in_the_clear_to_https() {
 }
 
 #[test]
-fn trailers_pass_without_being_announced() {
+fn trailers_pass_without_a_trailer_field() {
     let long = "x".repeat(2_000_000);
     let bodies = ["", "ok", "0\r\n\r\n", &long];
     let answers = bodies.map(|body| {
@@ -518,7 +518,7 @@ fn trailers_pass_without_being_announced() {
 }
 
 #[test]
-fn where_there_are_no_chunks_there_are_no_trailers() {
+fn without_chunks_there_are_no_trailers() {
     let h2c = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, request, mut respond| {
         Box::pin(async move {
             let sized = request.uri().path() == "/sized";
@@ -581,7 +581,7 @@ fn target_bytes(conn: &mut crate::harness::upstream::Conn) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn queries_pass_as_they_came() {
+fn queries_pass_unchanged() {
     let (seen, targets) = std::sync::mpsc::channel();
     let upstream = Upstream::script(move |mut conn| {
         while let Some(target) = target_bytes(&mut conn) {

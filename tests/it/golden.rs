@@ -87,7 +87,7 @@ fn both(loaded: &Loaded) -> String {
 }
 
 #[test]
-fn every_bad_file_says_what_stands_beside_it() {
+fn every_bad_file_prints_its_golden_diagnostics() {
     let bless = std::env::var_os("BLESS").is_some();
     let certificates = Certificates::make();
     let mut wrong = Vec::new();

@@ -67,7 +67,7 @@ fn bodies_and_trailers_pass_in_every_combination() {
 }
 
 #[test]
-fn head_204_and_304_have_no_body_and_trailers_of_http1_reach_http2() {
+fn head_204_and_304_have_no_body_and_http1_trailers_reach_http2() {
     let h2c = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, request, mut respond| {
         Box::pin(async move {
             let status = if request.method() == "HEAD" { 200 } else { 204 };
@@ -157,7 +157,7 @@ fn long() -> (Upstream, Receiver<usize>) {
 }
 
 #[test]
-fn a_stream_that_is_not_read_holds_up_its_upstream_and_no_other_stream() {
+fn an_unread_stream_blocks_its_upstream_and_no_other_stream() {
     let (upstream, told) = long();
     let proxy = Proxy::to(&upstream);
     let mut windows = h2::client::Builder::new();
@@ -177,7 +177,7 @@ fn a_stream_that_is_not_read_holds_up_its_upstream_and_no_other_stream() {
 }
 
 #[test]
-fn an_upload_that_is_not_read_holds_up_its_sender_and_no_other_stream() {
+fn an_unread_upload_blocks_its_sender_and_no_other_stream() {
     let (go, gone) = channel();
     let gone = Mutex::new(gone);
     let upstream = Upstream::script(move |mut conn| {
@@ -223,7 +223,7 @@ fn an_upload_that_is_not_read_holds_up_its_sender_and_no_other_stream() {
 }
 
 #[test]
-fn cookie_crumbs_are_joined() {
+fn split_cookie_fields_are_joined() {
     let (h1, h2c) = (Upstream::echo(), Upstream::h2c());
     for proxy in [Proxy::to(&h1), to_h2c(&h2c)] {
         let request = H2::request("GET", "/").header("cookie", "a=1").header("x", "y").header("cookie", "b=2");
@@ -358,7 +358,7 @@ fn connect() -> Vec<u8> {
 }
 
 #[test]
-fn heads_that_are_unusual_but_right_pass_unchanged() {
+fn unusual_valid_heads_pass_unchanged() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let rows: &[(Pairs, Pairs, Pairs)] = &[
@@ -393,7 +393,7 @@ fn heads_that_are_unusual_but_right_pass_unchanged() {
 }
 
 #[test]
-fn a_fragment_reaches_nobody() {
+fn a_target_with_a_fragment_is_refused() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -403,7 +403,7 @@ fn a_fragment_reaches_nobody() {
 }
 
 #[test]
-fn a_body_of_another_length_than_promised_is_never_whole() {
+fn a_body_that_differs_from_content_length_is_never_complete() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     for (length, data) in [("0", &b"x"[..]), ("5", b"abc"), ("5", b"abcdefgh"), ("2", b"")] {
@@ -578,7 +578,7 @@ const FLOODS: [Flood; 7] = [
 ];
 
 #[test]
-fn floods_end_their_connection_and_no_other() {
+fn floods_close_only_their_own_connection() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut neighbour = H2::connect(proxy.address());
@@ -602,7 +602,7 @@ fn floods_end_their_connection_and_no_other() {
 }
 
 #[test]
-fn ordinary_use_is_no_flood() {
+fn ordinary_use_does_not_count_as_a_flood() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -755,7 +755,7 @@ fn watching_uploads() -> [(Proxy, Upstream, Receiver<&'static str>); 2] {
 }
 
 #[test]
-fn an_upload_that_its_client_leaves_behind_is_never_whole() {
+fn an_abandoned_upload_is_never_complete() {
     let leaves = frame(GOAWAY, 0, 0, &[0; 8]);
     let resets = frame(RST_STREAM, 0, 1, &[0; 4]);
     let post = frames::block(&[(":method", "POST"), (":scheme", "http"), (":authority", "test"), (":path", "/")]);
@@ -791,7 +791,7 @@ fn an_upload_that_its_client_leaves_behind_is_never_whole() {
 }
 
 #[test]
-fn an_upload_behind_its_answer_is_never_whole_when_its_client_leaves_it() {
+fn an_abandoned_upload_after_its_response_is_never_complete() {
     let resets = frame(RST_STREAM, 0, 1, &[0; 4]);
     for then in [resets.clone(), [frame(GOAWAY, 0, 0, &[0; 8]), resets].concat()] {
         let (tell, told): (Sender<bool>, _) = channel();
@@ -817,7 +817,7 @@ fn an_upload_behind_its_answer_is_never_whole_when_its_client_leaves_it() {
 }
 
 #[test]
-fn an_upstream_that_breaks_off_resets_the_clients_stream() {
+fn a_truncated_response_resets_the_stream() {
     let broken = [
         Upstream::answering_once("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"),
         Upstream::answering_once("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
@@ -853,7 +853,7 @@ fn an_upstream_that_breaks_off_resets_the_clients_stream() {
 }
 
 #[test]
-fn grpc_passes_and_errors_take_its_form() {
+fn grpc_passes_and_errors_have_a_grpc_status() {
     let h2c = Upstream::h2c_script(
         &h2::server::Builder::new(),
         |_, number, request: Request<h2::RecvStream>, mut respond| {
@@ -900,7 +900,7 @@ fn grpc_passes_and_errors_take_its_form() {
 }
 
 #[test]
-fn resets_that_a_client_provokes_end_its_connection() {
+fn provoked_resets_close_the_connection() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = Frames::connect(proxy.address(), &[]);

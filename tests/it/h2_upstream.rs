@@ -29,7 +29,7 @@ fn to_h2c(upstream: &Upstream) -> Proxy {
 }
 
 #[test]
-fn no_connection_gets_more_streams_than_the_other_side_takes() {
+fn no_connection_gets_more_streams_than_the_upstream_allows() {
     let open: Arc<Mutex<HashMap<u64, (u32, u32)>>> = Arc::default();
     let seen = Arc::clone(&open);
     let mut builder = h2::server::Builder::new();
@@ -93,7 +93,7 @@ fn a_refused_stream_is_sent_again_once_with_its_body() {
 
 /// The second try's answer begins when little of the body has found room there: what was kept for it is owed all the same.
 #[test]
-fn an_answer_that_begins_early_cuts_nothing_off_a_body_that_is_sent_again() {
+fn an_early_response_does_not_truncate_a_resent_body() {
     let (begun, refusals) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicU64::new(0)));
     let (heard, refused) = (Arc::clone(&begun), Arc::clone(&refusals));
     let mut builder = h2::server::Builder::new();
@@ -152,7 +152,7 @@ fn an_answer_that_begins_early_cuts_nothing_off_a_body_that_is_sent_again() {
 }
 
 #[test]
-fn a_body_that_is_too_large_to_keep_is_not_sent_again() {
+fn a_body_too_large_to_buffer_is_not_sent_again() {
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, mut request, mut respond| {
         Box::pin(async move {
             let mut got = 0;
@@ -173,7 +173,7 @@ fn a_body_that_is_too_large_to_keep_is_not_sent_again() {
 
 /// The first connection answers its first stream and leaves; the others answer all.
 #[test]
-fn a_connection_that_leaves_gets_no_more_streams_and_what_it_did_not_process_is_sent_again() {
+fn after_goaway_no_stream_is_opened_and_unprocessed_requests_are_sent_again() {
     let upstream = Upstream::script(|mut conn| {
         let number = conn.number;
         conn.wire.exact(24).unwrap();
@@ -240,7 +240,7 @@ fn beginning(then: Vec<u8>) -> (Upstream, Sender<()>) {
 }
 
 #[test]
-fn an_answer_that_its_upstream_leaves_behind_is_never_whole() {
+fn a_response_abandoned_by_its_upstream_is_never_complete() {
     let leaves = |code: u8| frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, code]);
     let resets = |code: u8| frame(RST_STREAM, 0, 1, &[0, 0, 0, code]);
     for (what, then) in [
@@ -281,7 +281,7 @@ fn an_answer_that_its_upstream_leaves_behind_is_never_whole() {
 }
 
 #[test]
-fn one_stream_fills_a_long_path_both_ways() {
+fn one_stream_fills_the_windows_both_ways() {
     let room = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&room);
     let mut builder = h2::server::Builder::new();
@@ -313,7 +313,7 @@ fn one_stream_fills_a_long_path_both_ways() {
 
 /// The address accepts connections and says nothing on them.
 #[test]
-fn whoever_waits_for_a_connection_to_open_shares_what_becomes_of_it() {
+fn requests_that_wait_for_one_connect_share_its_result() {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
     let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = ONE_ROUTE.replace("http://", "h2c://").replace("[[route]]", "connect_timeout = \"2s\"\n[[route]]");
@@ -337,7 +337,7 @@ fn whoever_waits_for_a_connection_to_open_shares_what_becomes_of_it() {
 
 /// The first connection takes no more streams when it has answered one, the others take none at all.
 #[test]
-fn an_upstream_that_takes_no_streams_is_not_asked_by_every_request() {
+fn an_upstream_without_streams_does_not_get_a_connection_per_request() {
     let streams_max = |max: u8| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, max]);
     let upstream = Upstream::script(move |mut conn| {
         conn.wire.exact(24).unwrap();
@@ -366,7 +366,7 @@ fn an_upstream_that_takes_no_streams_is_not_asked_by_every_request() {
 }
 
 #[test]
-fn streams_that_nobody_reads_do_not_hold_up_others_of_their_connection() {
+fn unread_streams_do_not_block_others_of_their_connection() {
     let sent = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&sent);
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, connection, request, mut respond| {
@@ -414,7 +414,7 @@ async fn granted(stream: &mut h2::SendStream<Bytes>) -> usize {
 }
 
 #[test]
-fn an_upload_that_nobody_reads_ends_with_its_client() {
+fn an_unread_upload_ends_when_its_client_does() {
     const WINDOW: usize = 65_535;
     let (tell, told) = channel();
     let tell = Mutex::new(tell);

@@ -44,7 +44,7 @@ fn a_head_that_trickles_is_answered_408() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed() {
+fn a_silent_connection_is_closed() {
     let echo = Upstream::echo();
     let limits = "header_timeout = \"300ms\"\nidle_timeout = \"300ms\"";
     let proxy = Proxy::with("main", &echo).limits(limits).start(ONE_ROUTE);
@@ -81,7 +81,7 @@ fn a_body_that_stalls_is_answered_408() {
 const LARGE: usize = 30_000_000;
 
 #[test]
-fn an_upstream_that_reads_slowly_is_not_the_clients_fault() {
+fn a_slow_upstream_does_not_count_against_its_client() {
     let slow = Upstream::script(|mut conn| {
         drop(conn.head());
         // Longer than the client may stall, with the buffers of the proxy and of the kernel full.
@@ -174,7 +174,7 @@ fn connections_beyond_the_limit_are_refused() {
 }
 
 #[test]
-fn one_address_has_its_whole_limit_however_many_workers_there_are() {
+fn limits_per_address_apply_across_workers() {
     let echo = Upstream::echo();
     let setup = Proxy::with("main", &echo).workers(4).limits("connections_per_ip = 6\nconnection_rate_per_ip = 8");
     let proxy = setup.start(ONE_ROUTE);

@@ -67,7 +67,7 @@ const BROKEN: &str =
     "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 31\r\n\r\nworker 1 has not run for 5 s\u{1b}[2";
 
 #[test]
-fn status_shows_what_runs() {
+fn status_shows_the_running_proxy() {
     let (proxy, _upstreams) = shop();
     let (dir, admin) = (proxy.dir(), proxy.admin());
     let mut client = proxy.connect();
@@ -91,7 +91,7 @@ fn status_shows_what_runs() {
 }
 
 #[test]
-fn the_variable_names_the_proxy_for_every_command_that_asks_one() {
+fn the_variable_names_the_proxy_for_every_admin_command() {
     let (proxy, _upstreams) = shop();
     let ask = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -115,7 +115,7 @@ fn the_variable_names_the_proxy_for_every_command_that_asks_one() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_asked_is_a_failure_that_says_what_to_do() {
+fn an_unreachable_proxy_is_a_failure_with_advice() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["status", "status --json", "status --watch", "reload", "compare"] {
         let failed = check(dir.path(), &format!("{command} --admin 127.0.0.1:1"), 1);
@@ -153,7 +153,7 @@ fn health_is_a_line_and_an_exit_code() {
 }
 
 #[test]
-fn a_rejected_file_stands_on_top_until_it_is_mended() {
+fn a_rejected_file_is_shown_first_until_it_is_fixed() {
     let (proxy, _upstreams) = shop();
     proxy.rewrite(&SHOP.replace("stable = \"v1\"", "stabel = \"v1\""));
     let status = format!("--color never status --admin {}", proxy.admin());
@@ -182,7 +182,7 @@ fn status_is_watched_until_it_is_interrupted() {
 }
 
 #[test]
-fn a_reload_says_whether_something_changed() {
+fn a_reload_reports_whether_something_changed() {
     let (proxy, _upstreams) = shop();
     let reload = format!("reload --admin {}", proxy.admin());
     assert!(check(proxy.dir(), &reload, 0).stdout.starts_with("no change: generation 1 stays in effect"));
@@ -297,7 +297,7 @@ fn a_proxy_without_a_file_splits_reloads_and_hands_over() {
 }
 
 #[test]
-fn a_proxy_without_a_file_has_none_where_it_reads_the_roots_of_the_system() {
+fn a_proxy_without_a_file_reads_the_system_roots() {
     let dir = tempfile::tempdir().unwrap();
     let words = ["run", "--to", "https://127.0.0.1:1", "--listen", ":0", "--admin-listen", ":0", "--workers", "1"];
     let mut proxy = Running::start(dir.path(), &words);
@@ -311,7 +311,7 @@ fn a_proxy_without_a_file_has_none_where_it_reads_the_roots_of_the_system() {
 }
 
 #[test]
-fn a_proxy_without_a_file_refuses_what_it_cannot_mean() {
+fn a_proxy_without_a_file_refuses_contradicting_arguments() {
     let dir = tempfile::tempdir().unwrap();
     for (line, words) in [
         ("run --to", "--to"),
@@ -335,7 +335,7 @@ fn a_proxy_without_a_file_refuses_what_it_cannot_mean() {
 }
 
 #[test]
-fn commands_that_others_have_lead_to_ours() {
+fn commands_of_other_proxies_lead_to_ours() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     fs::write(dir.join("routes.toml"), check(dir, "init -", 0).stdout).unwrap();

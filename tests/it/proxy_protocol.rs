@@ -23,7 +23,7 @@ fn v2_inet() -> Vec<u8> {
 const V1: &str = "PROXY TCP4 192.0.2.7 198.51.100.2 4711 443\r\n";
 
 #[test]
-fn the_client_is_who_the_header_names() {
+fn the_proxy_header_sets_the_client() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&text(""));
     let six = [&[0x20, 1, 0xd, 0xb8], &[0; 11][..], &[7], &[0; 15], &[1], &[0x12, 0x67, 1, 0xbb]].concat();
@@ -55,7 +55,7 @@ fn the_client_is_who_the_header_names() {
 }
 
 #[test]
-fn a_header_comes_in_any_pieces_and_no_byte_behind_it_is_lost() {
+fn a_header_in_any_pieces_is_read_and_no_later_byte_is_lost() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&text(""));
     for header in [V1.as_bytes().to_vec(), v2_inet()] {
@@ -76,7 +76,7 @@ fn a_header_comes_in_any_pieces_and_no_byte_behind_it_is_lost() {
 }
 
 #[test]
-fn a_listed_sender_that_does_not_begin_with_a_header_is_cut() {
+fn a_listed_peer_without_a_header_is_closed() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&text(""));
     let longest = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 91], b"\r\n"].concat();
@@ -107,7 +107,7 @@ fn a_listed_sender_that_does_not_begin_with_a_header_is_cut() {
 }
 
 #[test]
-fn a_header_that_does_not_come_is_not_waited_for() {
+fn a_missing_header_times_out() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&text("[listener.limits]\nheader_timeout = \"300ms\"\n"));
     proxy.connect().ends();
@@ -121,7 +121,7 @@ fn a_header_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
-fn nobody_else_may_send_one() {
+fn headers_of_unlisted_peers_are_refused() {
     let echo = Upstream::echo();
     let listed = "[listener.proxy_protocol]\nfrom = [\"192.0.2.0/24\"]\n";
     let proxy = Proxy::with("main", &echo).start(&format!("{LISTENER}{listed}{ONE_ROUTE}"));
@@ -161,7 +161,7 @@ fn the_limits_are_those_of_the_client() {
 }
 
 #[test]
-fn identities_are_believed_by_whom_the_header_names() {
+fn identities_are_trusted_by_the_address_in_the_header() {
     let echo = Upstream::echo();
     let identity = "[identity]\ntrusted_proxies = [\"192.0.2.7\"]\n";
     let proxy =
@@ -179,7 +179,7 @@ fn naming(version: &str, scheme: &str) -> String {
 }
 
 #[test]
-fn an_upstream_is_told_who_the_client_is_before_anything_else() {
+fn an_upstream_gets_the_header_first() {
     let (heads, told) = std::sync::mpsc::sync_channel(16);
     let upstream = Upstream::script(move |mut conn| {
         let Ok(line) = conn.wire.line() else { return };
@@ -210,7 +210,7 @@ fn an_upstream_is_told_who_the_client_is_before_anything_else() {
 }
 
 #[test]
-fn version_2_goes_out_under_http2_too() {
+fn version_2_is_sent_before_http2_too() {
     let (heads, told) = std::sync::mpsc::sync_channel(16);
     let upstream = Upstream::script(move |mut conn| {
         let Ok(header) = conn.wire.exact(28) else { return };

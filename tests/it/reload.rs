@@ -109,7 +109,9 @@ fn a_hundred_reloads_under_load_lose_nothing_and_keep_every_connection() {
     assert!(proxy.metric("pointsman_config_generation") >= 100.0);
     assert!(proxy.metric_sum("pointsman_requests_total") > before, "counters go on");
     assert_eq!(v1.requests() + v2.requests(), answered);
-    assert!(v1.accepted() <= 4 && v2.accepted() <= 4, "pools are kept: {} and {}", v1.accepted(), v2.accepted());
+    // Without kept pools there would be a connection for each reload. A request may come a moment before the connection
+    // of the last one is idle again.
+    assert!(v1.accepted() <= 8 && v2.accepted() <= 8, "pools are kept: {} and {}", v1.accepted(), v2.accepted());
     proxy.settles();
     assert_eq!(proxy.metric("pointsman_connections_accepted_total"), 4.0);
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
@@ -156,7 +158,7 @@ fn reloads_do_not_disturb_the_shares_of_a_split_without_keys() {
 }
 
 #[test]
-fn a_saved_file_holds_within_moments() {
+fn a_saved_file_takes_effect_without_the_poll() {
     let (v1, v2) = two();
     // Without the poll, which would hide a change that the watch missed.
     let setup =
@@ -210,7 +212,7 @@ fn gate(before: &'static str, after: &'static str) -> Gate {
 }
 
 #[test]
-fn a_request_ends_under_the_generation_that_it_began_with() {
+fn a_request_ends_with_the_generation_that_it_began_with() {
     let gate = gate("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst", "-last");
     let echo = Upstream::echo().named("new");
     let setup = Proxy::with("slow", &gate.upstream).with("new", &echo);
@@ -247,7 +249,7 @@ fn listeners(names: &[&str], limits: &str) -> String {
 }
 
 #[test]
-fn a_listener_comes_and_goes_while_traffic_flows() {
+fn a_listener_is_added_and_removed_under_traffic() {
     let (v1, v2) = two();
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).workers(2).start(&listeners(&["one"], ""));
     let load = Load::on(&proxy, 2);
@@ -279,7 +281,7 @@ fn a_listener_comes_and_goes_while_traffic_flows() {
 }
 
 #[test]
-fn a_request_on_a_listener_that_goes_is_finished() {
+fn a_request_on_a_removed_listener_is_finished() {
     let gate = gate("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n", "5\r\n-last\r\n0\r\n\r\n");
     let setup = Proxy::with("slow", &gate.upstream);
     let rest = "[upstream.slow]\nendpoints = [\"http://{slow}\"]\n[[route]]\nname = \"all\"\nmatch = { path = \"/*\" }\n\
@@ -315,7 +317,7 @@ fn changed_limits_keep_the_socket_and_its_connections() {
 }
 
 #[test]
-fn a_bad_file_changes_nothing_and_is_loud() {
+fn a_bad_file_changes_nothing_and_is_reported() {
     let (v1, v2) = two();
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(&weighted(100));
     let mut client = proxy.connect();
@@ -354,7 +356,7 @@ fn a_bad_file_changes_nothing_and_is_loud() {
 }
 
 #[test]
-fn a_bad_file_is_told_in_the_log() {
+fn a_bad_file_is_logged() {
     let (v1, v2) = two();
     let dir = tempfile::tempdir().unwrap();
     let (path, log) = (dir.path().join("routes.toml"), dir.path().join("log"));
@@ -426,7 +428,7 @@ fn a_taken_port_rejects_the_whole_reload() {
 }
 
 #[test]
-fn a_file_that_is_still_being_written_is_never_applied() {
+fn a_file_that_is_still_being_written_is_not_applied() {
     // A writer that pauses for longer than changes settle would prove nothing: such a try is repeated.
     until("a file is written without a long pause", write_slowly);
 }
@@ -462,7 +464,7 @@ fn write_slowly() -> Option<()> {
 }
 
 #[test]
-fn a_file_that_is_written_all_the_time_is_followed() {
+fn a_file_that_is_written_continuously_is_followed() {
     let (v1, v2) = two();
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(&weighted(0));
     let mut client = proxy.connect();

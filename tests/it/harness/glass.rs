@@ -174,7 +174,7 @@ impl Glass {
 }
 
 #[test]
-fn the_emulator_wraps_erases_and_wraps_anew() {
+fn the_emulator_wraps_erases_and_wraps_again() {
     let mut glass = Glass::new(10);
     glass.take(b"a news\r\n0123456789abc\r\n\x1b[31mlive\x1b[0m line\r");
     assert_eq!(glass.rows(), ["a news", "0123456789", "abc", "live line"]);

@@ -62,7 +62,7 @@ fn held_back(gate: Arc<Mutex<Receiver<()>>>) -> Upstream {
 }
 
 #[test]
-fn answers_that_cannot_be_read_are_compared_within_bounds() {
+fn unreadable_responses_are_compared_within_limits() {
     let deep = |leaf: &str| json(format!("{}{leaf}{}", "[".repeat(10_000), "]".repeat(10_000)));
     let deep_object = |leaf: &str| json(format!("{}{leaf}{}", "{\"a\":".repeat(10_000), "}".repeat(10_000)));
     let bomb = |byte: u8| coded("Content-Encoding: gzip\r\n", &gzip(&vec![byte; 64 << 20]));
@@ -123,7 +123,7 @@ fn word(mut number: u32) -> String {
 }
 
 #[test]
-fn ever_new_fields_are_forgotten_and_counted() {
+fn too_many_fields_are_evicted_and_counted() {
     const ANSWERS: u64 = 410;
     const EACH: u32 = 250;
     let dark = Upstream::script(|mut conn| {
@@ -185,7 +185,7 @@ fn a_shadow_of_itself_that_is_compared_ends() {
 }
 
 #[test]
-fn a_weight_of_nothing_copies_nothing_and_of_all_each() {
+fn weight_0_copies_nothing_and_weight_100_everything() {
     let (main, dark) = (Upstream::answering(json("{}")), Upstream::answering(json("{}")));
     let none = compared().replace("weight = 100", "weight = 0");
     let proxy = setup(&main, &dark).start(&none);
@@ -206,7 +206,7 @@ fn a_weight_of_nothing_copies_nothing_and_of_all_each() {
 }
 
 #[test]
-fn an_upload_that_its_client_gives_up_is_never_sent() {
+fn an_abandoned_upload_is_never_copied() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = setup(&main, &dark).start(&compared());
     let in_flight = || (proxy.metric("pointsman_requests_in_flight") == 1.0).then_some(());
@@ -231,7 +231,7 @@ fn an_upload_that_its_client_gives_up_is_never_sent() {
 }
 
 #[test]
-fn an_answer_before_the_body_is_read_is_the_clients() {
+fn an_early_response_reaches_the_client() {
     let main = Upstream::script(|mut conn| {
         if conn.head().is_ok() {
             conn.send("HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
@@ -258,7 +258,7 @@ fn an_answer_before_the_body_is_read_is_the_clients() {
 }
 
 #[test]
-fn an_upstream_that_is_taken_away_lets_its_copies_end() {
+fn copies_to_a_removed_upstream_end() {
     let (open, opened) = gate();
     let (main, dark) = (Upstream::answering(json("{}")), held_back(opened));
     let proxy = setup(&main, &dark).start(&compared());
@@ -285,7 +285,7 @@ fn an_upstream_that_is_taken_away_lets_its_copies_end() {
 }
 
 #[test]
-fn a_kill_lets_copies_end_and_makes_no_more() {
+fn a_kill_lets_copies_end_and_starts_no_more() {
     let (open, opened) = gate();
     let (main, dark) = (Upstream::answering(json("{}")), held_back(opened));
     let proxy = setup(&main, &dark).start(&compared());

@@ -30,7 +30,7 @@ fn pass(gate: &Mutex<Receiver<()>>) {
 }
 
 #[test]
-fn endless_answers_are_read_no_further() {
+fn endless_responses_are_not_read_further() {
     const COPIES: u32 = 64;
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
@@ -59,7 +59,7 @@ fn endless_answers_are_read_no_further() {
 }
 
 #[test]
-fn an_answer_that_says_how_large_it_is_is_not_read() {
+fn a_response_with_a_large_content_length_is_not_read() {
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
     let dark = Upstream::script(move |mut conn| {
@@ -82,7 +82,7 @@ fn an_answer_that_says_how_large_it_is_is_not_read() {
 }
 
 #[test]
-fn an_answer_that_stops_takes_its_connection_along() {
+fn a_stalled_response_closes_its_connection() {
     let dark = Upstream::script(|mut conn| {
         let _ = conn.request();
         conn.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
@@ -98,7 +98,7 @@ fn an_answer_that_stops_takes_its_connection_along() {
 }
 
 #[test]
-fn a_body_that_nobody_reads_is_sent_no_further() {
+fn an_unread_body_is_not_sent_further() {
     let (open, opened) = gate();
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
@@ -118,7 +118,7 @@ fn a_body_that_nobody_reads_is_sent_no_further() {
 }
 
 #[test]
-fn an_answer_before_the_body_is_read_holds_up_no_other_copy() {
+fn an_early_response_blocks_no_other_copy() {
     let (open, opened) = gate();
     let dark = Upstream::script(move |mut conn| {
         let _ = conn.head();
@@ -138,7 +138,7 @@ fn an_answer_before_the_body_is_read_holds_up_no_other_copy() {
 }
 
 #[test]
-fn an_endless_answer_to_a_body_that_nobody_reads_is_cut_on_both_sides() {
+fn an_endless_response_to_an_unread_body_is_cut_on_both_sides() {
     let (open, opened) = gate();
     let (tell, told) = channel();
     let tell = Mutex::new(tell);

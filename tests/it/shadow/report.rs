@@ -31,7 +31,7 @@ fn printed(proxy: &Proxy) -> [String; 2] {
 }
 
 #[test]
-fn the_share_that_holds_and_a_kill_are_told() {
+fn the_effective_share_and_a_kill_are_reported() {
     let (main, gone) = (Upstream::echo(), Upstream::echo());
     let text = SHADOWED.replace("{dark}", &gone.address().to_string());
     drop(gone);
@@ -60,7 +60,7 @@ fn the_share_that_holds_and_a_kill_are_told() {
 }
 
 #[test]
-fn what_a_shadow_answers_fills_no_table_and_steers_no_terminal() {
+fn shadow_responses_cannot_break_the_report() {
     const ANSWERS: u64 = 20;
     let dark = Upstream::script(|mut conn| {
         while let Ok(got) = conn.request() {
