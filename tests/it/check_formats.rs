@@ -1,4 +1,4 @@
-//! `check` for machines: its formats, standard input, and silence.
+//! `check` for machines: its formats, standard input, and quiet mode.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -56,7 +56,7 @@ fn github_annotates_the_lines() {
          there is no upstream `b`%0Ahelp: there is `a`\n"
     );
     assert_eq!(finished.stderr, "routes.toml: 1 error\n");
-    // A golden that fails is an annotation, too.
+    // A test that fails is an annotation, too.
     fs::write(dir.path().join("routes.toml"), GOOD.replace("route = 'r' }", "status = 404 }")).unwrap();
     let finished = check(&dir, "check --format=github -q", 78);
     assert!(finished.stdout.starts_with("::error file=routes.toml,line=11,"), "{}", finished.stdout);

@@ -1,4 +1,4 @@
-//! Endpoints that cannot be connected to: what another endpoint, or stable, can answer does not fail.
+//! Unreachable endpoints: a request that another endpoint, or stable, can answer does not fail.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::harness::proxy::Setup;
 use crate::harness::{Proxy, Raw, Upstream, until};
 use crate::upstream_tls::{Authority, Close, Front, config, files};
 
-/// An address that refuses connections for as long as this lives: it is bound, and nobody listens.
+/// An address that refuses connections while this value lives: it is bound, and no process listens.
 pub struct Deaf(Socket);
 
 impl Deaf {
@@ -31,7 +31,7 @@ impl Deaf {
     }
 }
 
-/// An endpoint whose queue is full: the kernel drops who wants to join.
+/// An endpoint whose backlog is full: the kernel drops new connections.
 struct Full {
     address: SocketAddr,
     _socket: Socket,
@@ -64,7 +64,7 @@ fn text(endpoints: &str, lines: &str) -> String {
     )
 }
 
-/// So many GET and as many POST requests of different callers, none of which may fail.
+/// This number of GET and of POST requests by different callers, none of which may fail.
 #[track_caller]
 fn none_fails(client: &mut Raw, count: usize, case: &str) {
     for n in 0..count {
@@ -121,7 +121,7 @@ fn one_dead_endpoint_fails_no_request_of_many_clients() {
     }
 }
 
-/// An endpoint of HTTP/2 that refuses a stream and then takes no connection that it does not close at once.
+/// An HTTP/2 endpoint that refuses a stream and then closes every new connection at once.
 fn refuses_then_closes() -> (SocketAddr, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -195,7 +195,7 @@ fn an_endpoint_that_exceeds_the_request_timeout_is_avoided() {
     let toml = text(&urls("http", &[full.address, alive.address()]), lines);
     let proxy = Proxy::workers(1).start(&toml.replace("[[route]]", "[[route]]\ntimeout = { request = \"500ms\" }"));
     let mut client = proxy.connect();
-    // It is tried again about once a second: that request is late, and those of the same second are not.
+    // The endpoint is tried again about once a second: that request is late, and the others of the same second are not.
     until("a late request is followed by four prompt ones", || {
         if client.get("/", "").status != 504 {
             return None;
@@ -270,7 +270,7 @@ fn a_request_without_a_host_gets_the_authority_of_its_endpoint() {
     }
 }
 
-/// A route with a canary that gets everybody, and whom `x-canary` sends there too.
+/// A route with a canary for all callers, selected also by `x-canary`.
 fn split(weight: u32, lines: &str) -> String {
     format!(
         "[upstream.v1]\nendpoints = [\"http://{{v1}}\"]\n[upstream.v2]\nendpoints = [\"http://{{v2}}\"]\n\
@@ -296,9 +296,9 @@ fn requests_of_an_unreachable_canary_fall_back_to_stable() {
     let lines = proxy.logged(101);
     for (at, line) in lines.iter().enumerate() {
         let reason = if at == 100 { "target+fallback" } else { "weight+fallback" };
-        let told = [&line["variant"], &line["reason"], &line["upstream"], &line["endpoint"], &line["detail"]];
+        let fields = [&line["variant"], &line["reason"], &line["upstream"], &line["endpoint"], &line["detail"]];
         let endpoint = stable.address().to_string();
-        assert_eq!(told.map(|text| text.as_str().unwrap_or("")), ["canary", reason, "v1", &endpoint, ""], "{line}");
+        assert_eq!(fields.map(|text| text.as_str().unwrap_or("")), ["canary", reason, "v1", &endpoint, ""], "{line}");
         assert!(line["attempts"] == 1 || line["attempts"] == 2, "{line}");
     }
     assert!(lines.iter().any(|line| line["attempts"] == 2), "it is tried");
@@ -316,7 +316,7 @@ fn requests_of_an_unreachable_canary_fall_back_to_stable() {
     assert_eq!((of("canary"), of("stable")), (100.0, 0.0), "counted where they belong");
     let variants = proxy.status()["routes"][0]["experiment"]["variants"].clone();
     assert_eq!((&variants[1]["requests"], &variants[1]["errors"]), (&101.into(), &101.into()), "{variants}");
-    assert_eq!(variants[0]["requests"], 0, "nobody was sent to stable: {variants}");
+    assert_eq!(variants[0]["requests"], 0, "no request was sent to stable: {variants}");
 }
 
 #[test]
@@ -350,6 +350,6 @@ fn with_canary_and_stable_dead_the_response_is_the_error_of_the_canary() {
     let answer = proxy.connect().get("/", "");
     assert_eq!(answer.status, 502);
     let line = &proxy.logged(1)[0];
-    let told = [&line["variant"], &line["reason"], &line["upstream"], &line["termination"]];
-    assert_eq!(told.map(|text| text.as_str().unwrap_or("")), ["canary", "weight+fallback", "v1", "UC"], "{line}");
+    let fields = [&line["variant"], &line["reason"], &line["upstream"], &line["termination"]];
+    assert_eq!(fields.map(|text| text.as_str().unwrap_or("")), ["canary", "weight+fallback", "v1", "UC"], "{line}");
 }

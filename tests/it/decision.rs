@@ -1,5 +1,5 @@
-//! The decision, over sockets: who gets which variant is what the rules and the public bucketing say, for every way in
-//! which a caller can be known or picked.
+//! The decision, over sockets: each caller gets the variant that the rules and the documented bucketing give, for every
+//! way to identify or select a caller.
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
@@ -12,7 +12,7 @@ use pointsman::route::{self, Asked, EncodedSlash, Salt};
 use crate::harness::proxy::Ignorant;
 use crate::harness::{Answer, Proxy, Raw, Upstream};
 
-/// Two upstreams, callers known by a cookie, tenants by a header that this machine is trusted with.
+/// Two upstreams, callers identified by a cookie, tenants by a header that this machine may set.
 const PARTS: &str = r#"
 [identity]
 trusted_proxies = ["127.0.0.0/8"]
@@ -54,7 +54,7 @@ impl Scene {
         assert!(!matches!(outcome, Outcome::Rejected(_)), "{outcome:?}");
     }
 
-    /// The name of whoever answers a request with these field lines.
+    /// The name of the upstream that answers a request with these field lines.
     #[track_caller]
     fn served(&mut self, lines: &str) -> String {
         name(&self.client.get("/", lines))
@@ -156,7 +156,7 @@ fn targets_pick_by_header_cookie_tenant_and_segment_before_weights() {
         ("Cookie: preview=v1\r\n", "v1"),
         ("X-Tenant-Id: initech\r\n", "v2"),
         ("X-Tenant-Id: other\r\n", "v1"),
-        // The first target that holds decides.
+        // The first target that matches decides.
         ("X-Tenant-Id: slow\r\nX-Canary: always\r\n", "v1"),
     ];
     for (lines, expected) in rows {
@@ -239,19 +239,19 @@ fn a_canary_without_an_address_falls_back_and_stable_never_does() {
     assert_eq!(name(&client.get("/", "X-Canary: 1\r\n")), "v2");
     proxy.rewrite(&text("lost", "found", 0));
     let answer = client.get("/", "");
-    assert_eq!(answer.status, 503, "stable has no endpoint, and nobody else answers for it");
+    assert_eq!(answer.status, 503, "stable has no endpoint, and no other variant answers for it");
     assert!(answer.field("proxy-status").unwrap().contains("destination_unavailable"), "{answer:?}");
     assert_eq!(name(&client.get("/", "X-Canary: 1\r\n")), "v2");
     let lines = proxy.logged(4);
-    let told: Vec<_> = lines.iter().map(|line| (line["variant"].as_str(), line["reason"].as_str())).collect();
+    let logged: Vec<_> = lines.iter().map(|line| (line["variant"].as_str(), line["reason"].as_str())).collect();
     let expected =
         [("canary", "weight+fallback"), ("canary", "target+fallback"), ("stable", "stable"), ("canary", "target")];
-    assert_eq!(told, expected.map(|(variant, reason)| (Some(variant), Some(reason))));
+    assert_eq!(logged, expected.map(|(variant, reason)| (Some(variant), Some(reason))));
     assert_eq!(lines[2]["termination"], "PC");
 }
 
-/// Several hosts and paths, predicates of all kinds, segments, targets, rewrites, redirects and answers of its own. Every
-/// answer tells the route and the variant.
+/// Several hosts and paths, predicates of all kinds, segments, targets, rewrites, redirects and local responses. Every
+/// response names the route and the variant.
 const MANY: &str = r#"
 [segment.staff]
 cidr = ["127.0.0.0/8"]
@@ -313,7 +313,7 @@ fn pick<'a>(random: &mut fastrand::Rng, all: &[&'a str]) -> &'a str {
     all[random.usize(..all.len())]
 }
 
-/// A request that may be anything: method, host, path, field lines.
+/// A random request: method, host, path, field lines.
 fn any_request(random: &mut fastrand::Rng) -> (&'static str, &'static str, String, Vec<(&'static str, String)>) {
     let hosts =
         ["shop.example.com", "SHOP.example.com:80", "a.b.shop.example.com", "old.example.com", "other.example.com"];
@@ -357,7 +357,7 @@ fn any_request(random: &mut fastrand::Rng) -> (&'static str, &'static str, Strin
     (pick(random, &["GET", "POST", "DELETE"]), pick(random, &hosts), path, lines)
 }
 
-/// What really happened, in the words of [`explained`].
+/// The actual result, in the format of [`explained`].
 fn routed(answer: &Answer) -> String {
     match (answer.field("x-route"), answer.field("x-variant")) {
         (Some(route), Some(variant)) => {
@@ -387,7 +387,7 @@ fn explained(explanation: &route::Explanation) -> String {
 fn explain_and_routing_agree() {
     let mut scene = Scene::start(MANY);
     let file = scene.proxy.dir().join("routes.toml");
-    let loaded = pointsman::config::load(&file, &|_| None).unwrap_or_else(|_| panic!("the file holds"));
+    let loaded = pointsman::config::load(&file, &|_| None).unwrap_or_else(|_| panic!("the file is valid"));
     let mut random = fastrand::Rng::with_seed(20);
     let mut kinds = std::collections::BTreeMap::new();
     for n in 0..3000 {

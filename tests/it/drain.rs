@@ -1,4 +1,4 @@
-//! Stopping: whatever was accepted is answered, connections are told to go, and the deadline is kept.
+//! Stopping: every accepted request is answered, connections are asked to close, and the deadline is kept.
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
@@ -15,8 +15,8 @@ use crate::harness::h2_client::End;
 use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, Wire, until};
 use crate::process::Running;
 
-/// An upstream that sends one piece of its answer for each word that the test gives it, and ends the answer when the
-/// test hangs up.
+/// An upstream that sends one piece of its response for each word from the test, and ends the response when the test
+/// drops the sender.
 struct Held {
     upstream: Upstream,
     arrived: Receiver<()>,
@@ -53,7 +53,7 @@ fn stopping(upstream: &Upstream, delay: Duration, deadline: Duration) -> Proxy {
 
 /// The drain has begun: connections are refused, not left waiting.
 fn nobody_listens(address: SocketAddr) {
-    until("nobody listens any more", || std::net::TcpStream::connect(address).is_err().then_some(()));
+    until("the listener refuses connections", || std::net::TcpStream::connect(address).is_err().then_some(()));
 }
 
 fn ask(address: SocketAddr, path: &str) -> u16 {
@@ -99,14 +99,18 @@ fn no_accepted_request_is_lost() {
         for _ in 0..4 {
             scope.spawn(|| hammer(address, &answered));
         }
-        until("the clients are in full swing", || (answered.load(SeqCst) > 200).then_some(()));
+        until("the clients send without pause", || (answered.load(SeqCst) > 200).then_some(()));
         assert_eq!(proxy.stop(), Stopped::Drained);
     });
-    assert_eq!(echo.requests(), answered.load(SeqCst), "what was asked of the upstream was answered to a client");
+    assert_eq!(
+        echo.requests(),
+        answered.load(SeqCst),
+        "every request that reached the upstream was answered to a client"
+    );
 }
 
-/// Asks on one connection after another until nobody accepts any more. Every request of a connection that the proxy has
-/// begun to serve is answered, and only `Connection: close` ends one.
+/// Sends requests on one connection after another until connections are refused. Every request of a connection that the
+/// proxy has begun to serve is answered, and only `Connection: close` ends a connection.
 fn hammer(address: SocketAddr, answered: &AtomicU64) {
     while let Ok(stream) = std::net::TcpStream::connect(address) {
         let mut client = Raw { wire: Wire::new(stream) };
@@ -157,7 +161,7 @@ fn a_long_streaming_response_is_finished_before_its_connection_closes() {
     assert_eq!(proxy.stop(), Stopped::Drained);
 }
 
-/// How long a worker may be silent before it counts as one that does not run.
+/// A worker that is silent for longer counts as stalled.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 #[test]
@@ -175,7 +179,7 @@ fn a_long_drain_does_not_count_as_a_stalled_worker() {
     };
     assert_eq!(ages().len(), 2, "both give heartbeats");
     proxy.app().stop();
-    // The worker without a request ends at once, the other one when its request does.
+    // The worker without a request ends at once, the other one with its request.
     until("the worker without a request has ended", || (ages().len() == 1).then_some(()));
     let ended = Clock.now();
     until("the drain takes longer than a worker may be silent", || {
@@ -242,7 +246,7 @@ fn the_deadline_cuts_open_requests_and_logs_it() {
     assert_eq!(proxy.stop(), Stopped::Forced);
     let took = Clock.now().duration_since(began);
     assert!((Duration::from_millis(300)..PATIENCE).contains(&took), "{took:?}");
-    assert!(client.wire.chunked().is_err(), "half an answer is never taken for a whole one");
+    assert!(client.wire.chunked().is_err(), "a partial response is never taken for a complete one");
     let line: serde_json::Value = serde_json::from_reader(log.unwrap()).expect("one line of access log");
     assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("PB"), Some("drain_deadline")), "{line}");
 }
@@ -292,9 +296,9 @@ fn a_second_signal_ends_the_process_at_once() {
     process.signal("INT");
     let (code, said) = process.end();
     assert!(Clock.now().duration_since(began) < Duration::from_secs(25), "the deadline is 30 s");
-    assert_eq!(code, 1, "what was cut is told");
+    assert_eq!(code, 1, "the exit code reports that requests were cut");
     assert!(said.contains("were cut"), "{said}");
     let lines: Vec<_> = said.lines().filter(|line| line.contains("\"termination\":\"P")).collect();
-    assert_eq!(lines.len(), 1, "and stands in the access log: {said}");
+    assert_eq!(lines.len(), 1, "the access log has it: {said}");
     assert!(client.try_response().is_err());
 }

@@ -133,10 +133,10 @@ const QUIET: Duration = Duration::from_millis(700);
 
 /// An upstream that sends [`LONG`] bytes for `/long`, telling how far it is, and answers anything else at once.
 fn long() -> (Upstream, Receiver<usize>) {
-    let (told, tell) = channel();
-    let told = Mutex::new(told);
+    let (sender, progress) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::script(move |mut conn| {
-        let told = told.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         while let Ok(got) = conn.request() {
             if got.target != "/long" {
                 conn.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nshort");
@@ -149,23 +149,23 @@ fn long() -> (Upstream, Receiver<usize>) {
                     return;
                 }
                 // Nobody may listen any more.
-                let _ = told.send(sent + piece.len());
+                let _ = sender.send(sent + piece.len());
             }
         }
     });
-    (upstream, tell)
+    (upstream, progress)
 }
 
 #[test]
 fn an_unread_stream_blocks_its_upstream_and_no_other_stream() {
-    let (upstream, told) = long();
+    let (upstream, progress) = long();
     let proxy = Proxy::to(&upstream);
     let mut windows = h2::client::Builder::new();
     windows.initial_connection_window_size(4 << 20).initial_window_size(1 << 16);
     let mut client = H2::connect_with(proxy.address(), &windows);
     let (response, _) = client.open(H2::request("GET", "/long").body(()).unwrap(), End::Now);
-    let mut sent = told.recv_timeout(PATIENCE).unwrap();
-    while let Ok(now) = told.recv_timeout(QUIET) {
+    let mut sent = progress.recv_timeout(PATIENCE).unwrap();
+    while let Ok(now) = progress.recv_timeout(QUIET) {
         sent = now;
     }
     assert!((1..IN_BETWEEN_MAX).contains(&sent), "{sent} bytes were taken while the client read none");
@@ -673,10 +673,10 @@ fn a_bomb_of_references_costs_little_memory() {
 
 /// An h2c upstream that tells when its stream was reset.
 fn watching_for_resets() -> (Upstream, Receiver<Reason>) {
-    let (tell, told): (Sender<Reason>, Receiver<Reason>) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, events): (Sender<Reason>, Receiver<Reason>) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         Box::pin(async move {
             if request.uri().path() != "/wait" {
                 respond.send_response(Response::new(()), true).unwrap();
@@ -686,16 +686,16 @@ fn watching_for_resets() -> (Upstream, Receiver<Reason>) {
             body.send_data(Bytes::from_static(b"begun"), false).unwrap();
             let reason = std::future::poll_fn(|cx| body.poll_reset(cx)).await;
             if let Ok(reason) = reason {
-                tell.send(reason).unwrap();
+                sender.send(reason).unwrap();
             }
         })
     });
-    (upstream, told)
+    (upstream, events)
 }
 
 #[test]
 fn a_reset_of_the_client_cancels_the_upstreams_request() {
-    let (upstream, told) = watching_for_resets();
+    let (upstream, events) = watching_for_resets();
     let proxy = to_h2c(&upstream);
     let mut client = H2::connect(proxy.address());
     let (response, mut stream) = client.open(H2::request("GET", "/wait").body(()).unwrap(), End::Now);
@@ -703,7 +703,7 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
     assert_eq!(response.status(), 200);
     stream.send_reset(Reason::CANCEL);
     drop((stream, response));
-    assert_eq!(told.recv_timeout(PATIENCE), Ok(Reason::CANCEL));
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(Reason::CANCEL));
     assert_eq!(client.get("/").status, 200, "other streams go on");
     assert_eq!(upstream.accepted(), 1, "and so does the upstream's connection");
     let lines = proxy.logged(2);
@@ -730,28 +730,28 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
 
 /// Upstreams by HTTP/1.1 and by HTTP/2 that tell when a body has begun, and then whether it came whole.
 fn watching_uploads() -> [(Proxy, Upstream, Receiver<&'static str>); 2] {
-    let (tell, told): (Sender<&str>, _) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, events): (Sender<&str>, _) = channel();
+    let sender = Mutex::new(sender);
     let plain = Upstream::script(move |mut conn| {
         if conn.head().is_ok() && conn.wire.exact("4\r\nhalf\r\n".len()).is_ok() {
-            tell.lock().unwrap().send("begun").unwrap();
+            sender.lock().unwrap().send("begun").unwrap();
             let (rest, _) = conn.wire.rest();
-            tell.lock().unwrap().send(if rest.is_empty() { "cut" } else { "whole" }).unwrap();
+            sender.lock().unwrap().send(if rest.is_empty() { "cut" } else { "whole" }).unwrap();
         }
     });
-    let (tell, h2c_told): (Sender<&str>, _) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, h2c_events): (Sender<&str>, _) = channel();
+    let sender = Mutex::new(sender);
     let h2c = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, respond| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         Box::pin(async move {
             let mut body = request.into_body();
             assert_eq!(body.data().await.unwrap().unwrap(), "half");
-            tell.send("begun").unwrap();
-            tell.send(if matches!(body.data().await, Some(Err(_))) { "cut" } else { "whole" }).unwrap();
+            sender.send("begun").unwrap();
+            sender.send(if matches!(body.data().await, Some(Err(_))) { "cut" } else { "whole" }).unwrap();
             drop(respond);
         })
     });
-    [(Proxy::to(&plain), plain, told), (to_h2c(&h2c), h2c, h2c_told)]
+    [(Proxy::to(&plain), plain, events), (to_h2c(&h2c), h2c, h2c_events)]
 }
 
 #[test]
@@ -765,16 +765,16 @@ fn an_abandoned_upload_is_never_complete() {
         ("it resets, then leaves", [resets.clone(), leaves.clone()].concat()),
         ("it resets", resets),
     ] {
-        for (proxy, upstream, told) in watching_uploads() {
+        for (proxy, upstream, events) in watching_uploads() {
             let mut client = Frames::connect(proxy.address(), &[]);
             client.headers(1, 0, &post);
             client.send(DATA, 0, 1, b"half");
-            assert_eq!(told.recv_timeout(PATIENCE), Ok("begun"), "{what}");
+            assert_eq!(events.recv_timeout(PATIENCE), Ok("begun"), "{what}");
             client.write(&then);
             if then == leaves {
                 drop(client);
             }
-            assert_eq!(told.recv_timeout(PATIENCE), Ok("cut"), "{what}");
+            assert_eq!(events.recv_timeout(PATIENCE), Ok("cut"), "{what}");
             let line = &proxy.logged(1)[0];
             assert_eq!(line["detail"], "client_gone", "{what}: {line}");
             drop((proxy, upstream));
@@ -794,15 +794,15 @@ fn an_abandoned_upload_is_never_complete() {
 fn an_abandoned_upload_after_its_response_is_never_complete() {
     let resets = frame(RST_STREAM, 0, 1, &[0; 4]);
     for then in [resets.clone(), [frame(GOAWAY, 0, 0, &[0; 8]), resets].concat()] {
-        let (tell, told): (Sender<bool>, _) = channel();
-        let tell = Mutex::new(tell);
+        let (sender, events): (Sender<bool>, _) = channel();
+        let sender = Mutex::new(sender);
         let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
-            let tell = tell.lock().unwrap().clone();
+            let sender = sender.lock().unwrap().clone();
             Box::pin(async move {
                 let mut body = request.into_body();
                 assert_eq!(body.data().await.unwrap().unwrap(), "half");
                 respond.send_response(Response::new(()), true).unwrap();
-                tell.send(matches!(body.data().await, Some(Err(_)))).unwrap();
+                sender.send(matches!(body.data().await, Some(Err(_)))).unwrap();
             })
         });
         let proxy = to_h2c(&upstream);
@@ -812,7 +812,7 @@ fn an_abandoned_upload_after_its_response_is_never_complete() {
         client.send(DATA, 0, 1, b"half");
         assert_eq!(client.fate(1), Fate::Answered(200, Vec::new()));
         client.write(&then);
-        assert_eq!(told.recv_timeout(PATIENCE), Ok(true), "it was told that this is all");
+        assert_eq!(events.recv_timeout(PATIENCE), Ok(true), "it was told that this is all");
     }
 }
 
@@ -846,8 +846,8 @@ fn a_truncated_response_resets_the_stream() {
             other => panic!("upstream {n}: {other:?}"),
         }
         for line in proxy.logged(2) {
-            let told = line["termination"].as_str().unwrap();
-            assert!(told == "UB" || told == "UH", "upstream {n}: {line}");
+            let termination = line["termination"].as_str().unwrap();
+            assert!(termination == "UB" || termination == "UH", "upstream {n}: {line}");
         }
     }
 }
@@ -876,8 +876,8 @@ fn grpc_passes_and_errors_have_a_grpc_status() {
     let routes = "[upstream.main]\nendpoints = [\"h2c://{main}\"]\n[upstream.gone]\nendpoints = [\"h2c://{gone}\"]\n\
                   [[route]]\nname = \"service\"\nmatch = { path = \"/pkg.Service/*\" }\nstable = \"main\"\n\
                   [[route]]\nname = \"gone\"\nmatch = { path = \"/pkg.Gone/*\" }\nstable = \"gone\"\n";
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Proxy::with("main", &h2c).place("gone", nobody).start(routes);
+    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = Proxy::with("main", &h2c).place("gone", refusing).start(routes);
     let mut client = H2::connect(proxy.address());
     let mut call = |path: &str| {
         let request = H2::request("POST", path).header("content-type", "application/grpc").header("te", "trailers");

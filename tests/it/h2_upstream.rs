@@ -219,8 +219,8 @@ fn after_goaway_no_stream_is_opened_and_unprocessed_requests_are_sent_again() {
 
 /// Begins an answer; what follows is sent as soon as somebody has read its beginning.
 fn beginning(then: Vec<u8>) -> (Upstream, Sender<()>) {
-    let (read, told): (_, Receiver<()>) = channel();
-    let told = Mutex::new(told);
+    let (read, was_read): (_, Receiver<()>) = channel();
+    let was_read = Mutex::new(was_read);
     let upstream = Upstream::script(move |mut conn| {
         conn.wire.exact(24).unwrap();
         conn.send(frame(SETTINGS, 0, 0, &[]));
@@ -232,7 +232,7 @@ fn beginning(then: Vec<u8>) -> (Upstream, Sender<()>) {
             }
         }
         conn.send([frame(HEADERS, END_HEADERS, 1, &[0x88]), frame(DATA, 0, 1, b"half")].concat());
-        told.lock().unwrap().recv().unwrap();
+        was_read.lock().unwrap().recv().unwrap();
         conn.send(&then);
         conn.wait();
     });
@@ -416,10 +416,10 @@ async fn granted(stream: &mut h2::SendStream<Bytes>) -> usize {
 #[test]
 fn an_unread_upload_ends_when_its_client_does() {
     const WINDOW: usize = 65_535;
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, events) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         Box::pin(async move {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
             let mut body = request.into_body();
@@ -428,9 +428,9 @@ fn an_unread_upload_ends_when_its_client_does() {
                 // No window is given back: more than this cannot be sent.
                 bytes += body.data().await.unwrap().unwrap().len();
             }
-            tell.send(None).unwrap();
+            sender.send(None).unwrap();
             let reason = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
-            tell.send(Some(reason.unwrap())).unwrap();
+            sender.send(Some(reason.unwrap())).unwrap();
         })
     });
     let proxy = to_h2c(&upstream);
@@ -439,7 +439,7 @@ fn an_unread_upload_ends_when_its_client_does() {
     let response = client.block_on(response).unwrap();
     assert_eq!(response.status(), 200);
     stream.send_data(Bytes::from(vec![b'x'; WINDOW * 3]), false).unwrap();
-    assert_eq!(told.recv_timeout(PATIENCE), Ok(None));
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(None));
     stream.send_reset(Reason::CANCEL);
-    assert_eq!(told.recv_timeout(PATIENCE), Ok(Some(Reason::CANCEL)), "it is told that the client has gone");
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(Some(Reason::CANCEL)), "it is told that the client has gone");
 }

@@ -192,13 +192,13 @@ fn broken_bodies_are_never_complete() {
     ];
     for reset in [false, true] {
         for (what, bytes) in cases {
-            let (seen, told): (_, Receiver<()>) = channel();
-            let told = Mutex::new(told);
+            let (seen, closing): (_, Receiver<()>) = channel();
+            let closing = Mutex::new(closing);
             let upstream = Upstream::script(move |mut conn| {
                 if conn.request().is_ok() {
                     conn.send(bytes);
                     // The client has read what there is.
-                    let _ = told.lock().unwrap().recv();
+                    let _ = closing.lock().unwrap().recv();
                     if reset {
                         conn.reset();
                     }

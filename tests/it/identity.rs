@@ -387,8 +387,8 @@ fn explain_and_a_redirect_agree_about_the_tenant() {
     assert_eq!(answer.field("location"), Some("https://acme.test/"));
     let mut admin = Raw::connect(proxy.admin());
     let (host, ask) = (proxy.admin(), format!("/explain?path=/moved&header=authorization:Bearer%20{token}"));
-    let told = admin.send(format!("GET {ask} HTTP/1.1\r\nHost: {host}\r\n\r\n")).read_response().text();
-    assert!(told.contains("https://acme.test/"), "{told}");
+    let text = admin.send(format!("GET {ask} HTTP/1.1\r\nHost: {host}\r\n\r\n")).read_response().text();
+    assert!(text.contains("https://acme.test/"), "{text}");
 }
 
 #[test]

@@ -81,10 +81,10 @@ fn status_shows_the_running_proxy() {
     assert!(text.contains(file.to_str().unwrap()) && !text.contains('\x1b'), "{text}");
     let row = text.lines().find(|line| line.trim_start().starts_with("canary")).unwrap();
     assert!(row.contains(" 50 ") && row.contains('█') && row.contains("0 %") && !row.contains('-'), "{row}");
-    let told = json(&check(dir, &format!("status --json --admin http://{admin}/"), 0).stdout);
-    assert_eq!((&told["generation"], &told["file"]), (&1.into(), &file.to_str().unwrap().into()));
-    assert_eq!(told["kill"], serde_json::json!({ "all": false, "tenants": 0 }));
-    assert!(told["routes"][0]["variants"][1]["p99_ms"].as_f64().unwrap() > 0.0, "{told}");
+    let printed = json(&check(dir, &format!("status --json --admin http://{admin}/"), 0).stdout);
+    assert_eq!((&printed["generation"], &printed["file"]), (&1.into(), &file.to_str().unwrap().into()));
+    assert_eq!(printed["kill"], serde_json::json!({ "all": false, "tenants": 0 }));
+    assert!(printed["routes"][0]["variants"][1]["p99_ms"].as_f64().unwrap() > 0.0, "{printed}");
     let report = check(dir, &format!("status --format md --admin {admin}"), 0).stdout;
     assert!(report.starts_with("# Pointsman") && report.contains("| shop | canary | 50 % |"), "{report}");
     assert!(check(dir, &format!("--color always status --admin {admin}"), 0).stdout.contains('\x1b'));
@@ -192,8 +192,10 @@ fn a_reload_reports_whether_something_changed() {
     until("a reload comes before the watcher", || {
         let weight = weights.next().unwrap();
         proxy.write(&SHOP.replace("weight = 50", &format!("weight = {weight}")));
-        let told = check(proxy.dir(), &reload, 0).stdout;
-        told.starts_with("reloaded: generation ").then(|| assert!(told.contains(&format!("→ {weight}")), "{told}"))
+        let printed = check(proxy.dir(), &reload, 0).stdout;
+        printed
+            .starts_with("reloaded: generation ")
+            .then(|| assert!(printed.contains(&format!("→ {weight}")), "{printed}"))
     });
 }
 
@@ -207,8 +209,8 @@ fn a_rejected_reload_prints_the_diagnostics_and_ends_with_78() {
         assert!(rejected.stderr.contains(part), "`{part}` is missing in\n{}", rejected.stderr);
     }
     assert!(rejected.stdout.is_empty(), "{}", rejected.stdout);
-    let told = json(&check(proxy.dir(), &format!("{reload} --json"), 78).stdout);
-    assert_eq!((&told["outcome"], &told["diagnostics"][0]["code"]), (&"rejected".into(), &"unknown-key".into()));
+    let printed = json(&check(proxy.dir(), &format!("{reload} --json"), 78).stdout);
+    assert_eq!((&printed["outcome"], &printed["diagnostics"][0]["code"]), (&"rejected".into(), &"unknown-key".into()));
     let stopping = answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 21\r\n\r\nthe proxy is stopping");
     let failed = check(proxy.dir(), &format!("reload --admin {stopping}"), 1).stderr;
     assert!(failed.contains("the proxy is stopping"), "{failed}");
@@ -276,8 +278,8 @@ fn a_proxy_without_a_file_splits_reloads_and_hands_over() {
     }
     let counts = upstreams.each_ref().map(Upstream::requests);
     assert!(counts.iter().sum::<u64>() == 200 && counts.iter().all(|count| *count > 40), "{counts:?}");
-    let told = check(dir.path(), &format!("reload --admin {admin}"), 0).stdout;
-    assert!(told.contains("no change") && told.contains("there is no file to read again"), "{told}");
+    let printed = check(dir.path(), &format!("reload --admin {admin}"), 0).stdout;
+    assert!(printed.contains("no change") && printed.contains("there is no file to read again"), "{printed}");
     let text = check(dir.path(), &format!("status --admin {admin}"), 0).stdout;
     assert!(text.contains("no file") && text.contains("canary"), "{text}");
     let pid = || {

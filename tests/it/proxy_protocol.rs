@@ -180,7 +180,7 @@ fn naming(version: &str, scheme: &str) -> String {
 
 #[test]
 fn an_upstream_gets_the_header_first() {
-    let (heads, told) = std::sync::mpsc::sync_channel(16);
+    let (heads, received) = std::sync::mpsc::sync_channel(16);
     let upstream = Upstream::script(move |mut conn| {
         let Ok(line) = conn.wire.line() else { return };
         heads.send(String::from_utf8(line).unwrap()).unwrap();
@@ -191,17 +191,17 @@ fn an_upstream_gets_the_header_first() {
     let proxy = Proxy::with("main", &upstream).start(&naming("v1", "http://"));
     let mut one = proxy.connect();
     assert_eq!(one.send(V1).get("/", "").text(), "ok");
-    assert_eq!(told.recv().unwrap(), V1.trim_end());
+    assert_eq!(received.recv().unwrap(), V1.trim_end());
     let mut two = proxy.connect();
     assert_eq!(two.send(V1.replace("192.0.2.7", "192.0.2.8")).get("/", "").text(), "ok");
-    assert_eq!(told.recv().unwrap(), V1.trim_end().replace("192.0.2.7", "192.0.2.8"));
+    assert_eq!(received.recv().unwrap(), V1.trim_end().replace("192.0.2.7", "192.0.2.8"));
     // Nobody's connection serves another one.
     assert_eq!(one.get("/", "").text(), "ok");
-    assert!(told.recv().unwrap().contains("192.0.2.7"));
+    assert!(received.recv().unwrap().contains("192.0.2.7"));
     let mut six = proxy.connect();
     six.send("PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n");
     assert_eq!(six.post("/", "", b"body").text(), "ok");
-    assert_eq!(told.recv().unwrap(), "PROXY TCP6 2001:db8::7 2001:db8::1 4711 443");
+    assert_eq!(received.recv().unwrap(), "PROXY TCP6 2001:db8::7 2001:db8::1 4711 443");
     drop((one, two, six));
     proxy.settles();
     until("no connection is kept", || {
@@ -211,7 +211,7 @@ fn an_upstream_gets_the_header_first() {
 
 #[test]
 fn version_2_is_sent_before_http2_too() {
-    let (heads, told) = std::sync::mpsc::sync_channel(16);
+    let (heads, received) = std::sync::mpsc::sync_channel(16);
     let upstream = Upstream::script(move |mut conn| {
         let Ok(header) = conn.wire.exact(28) else { return };
         let beginning = conn.wire.exact(24).unwrap_or_default();
@@ -219,14 +219,14 @@ fn version_2_is_sent_before_http2_too() {
     });
     let proxy = Proxy::with("main", &upstream).start(&naming("v2", "h2c://"));
     assert_eq!(proxy.connect().send(V1).get("/", "").status, 502);
-    let (header, beginning) = told.recv().unwrap();
+    let (header, beginning) = received.recv().unwrap();
     assert_eq!(header, v2(0x21, 0x11, &[192, 0, 2, 7, 198, 51, 100, 2, 0x12, 0x67, 1, 0xbb]));
     assert_eq!(beginning, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 }
 
 #[test]
 fn without_a_header_both_ends_are_those_of_the_connection() {
-    let (heads, told) = std::sync::mpsc::sync_channel(16);
+    let (heads, received) = std::sync::mpsc::sync_channel(16);
     let upstream = Upstream::script(move |mut conn| {
         let Ok(line) = conn.wire.line() else { return };
         heads.send(String::from_utf8(line).unwrap()).unwrap();
@@ -239,7 +239,7 @@ fn without_a_header_both_ends_are_those_of_the_connection() {
     let port = proxy.address().port();
     let mut client = Raw::connect(([127, 0, 0, 1], port).into());
     assert_eq!(client.get("/", "").text(), "ok");
-    let line = told.recv().unwrap();
+    let line = received.recv().unwrap();
     let words: Vec<&str> = line.split(' ').collect();
     assert_eq!(words[..4], ["PROXY", "TCP4", "127.0.0.1", "127.0.0.1"]);
     assert_eq!(words[5], port.to_string());

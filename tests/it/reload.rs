@@ -234,12 +234,12 @@ fn a_request_ends_with_the_generation_that_it_began_with() {
     assert_eq!((answer.text().as_str(), answer.field("x-route")), ("first-last", Some("old")));
     assert_eq!(client.get("/", "").json()["name"], "new", "the same connection goes on under the new rules");
     let lines = proxy.logged(3);
-    let told = |route: &str| {
+    let logged = |route: &str| {
         let of = |line: &&serde_json::Value| line["route"] == route;
         lines.iter().filter(of).map(|line| line["generation"].as_u64().unwrap()).collect::<Vec<_>>()
     };
-    assert_eq!(told("old"), [1]);
-    assert!(told("young").iter().all(|generation| *generation >= 2) && told("young").len() == 2);
+    assert_eq!(logged("old"), [1]);
+    assert!(logged("young").iter().all(|generation| *generation >= 2) && logged("young").len() == 2);
 }
 
 fn listeners(names: &[&str], limits: &str) -> String {
@@ -327,8 +327,8 @@ fn a_bad_file_changes_nothing_and_is_reported() {
 
     let bad = weighted(0).replace("stable = \"v1\"", "stabel = \"v1\"\nstable = \"v9\"");
     let Outcome::Rejected(rejection) = proxy.rewrite(&bad) else { panic!("it was taken") };
-    for told in ["stabel", "did you mean", "v9", "routes.toml:"] {
-        assert!(rejection.text.contains(told), "{told} is missing: {}", rejection.text);
+    for words in ["stabel", "did you mean", "v9", "routes.toml:"] {
+        assert!(rejection.text.contains(words), "{words} is missing: {}", rejection.text);
     }
     assert_eq!(served(&mut client), "v2");
     assert_eq!(proxy.metric("pointsman_config_last_reload_success"), 0.0);
@@ -366,20 +366,20 @@ fn a_bad_file_is_logged() {
         .stderr(std::fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    let mut told = |words: &[&str]| {
+    let mut logged = |words: &[&str]| {
         let text = std::fs::read_to_string(&log).unwrap();
         let died = process.try_wait().unwrap().is_some();
         assert!(!died, "the process has ended: {text}");
         words.iter().all(|word| text.contains(word)).then_some(())
     };
     // Its own log says that it runs, before the file is changed.
-    until("it starts", || told(&["started"]));
+    until("it starts", || logged(&["started"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2)).unwrap();
-    until("a good file is told", || told(&["reloaded"]));
+    until("a good file is told", || logged(&["reloaded"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2).replace("stable =", "stabel =")).unwrap();
-    until("a bad file is told", || told(&["rejected", "stabel", "did you mean"]));
+    until("a bad file is told", || logged(&["rejected", "stabel", "did you mean"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2)).unwrap();
-    until("so is its end", || told(&["the files are valid again"]));
+    until("so is its end", || logged(&["the files are valid again"]));
     process.kill().unwrap();
     process.wait().unwrap();
 }

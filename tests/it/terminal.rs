@@ -68,8 +68,8 @@ fn the_live_line_fits_and_the_keys_work() {
     demo.line_with("this key does nothing; keys: e errors, s slow");
     demo.press("h");
     demo.until("help", |pty| {
-        let told = pty.glass.lines().iter().filter(|line| line.starts_with("keys: e errors")).count();
-        (told == 2).then_some(())
+        let shown = pty.glass.lines().iter().filter(|line| line.starts_with("keys: e errors")).count();
+        (shown == 2).then_some(())
     });
     demo.press("e");
     demo.line_with("canary's fault: errors: the canary answers 500");

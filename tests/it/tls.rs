@@ -237,8 +237,8 @@ fn a_request_for_the_host_of_another_certificate_is_misdirected() {
         let answer = get(&mut client, host, "/");
         assert_eq!(answer.status, status, "{host}");
         if status == 421 {
-            let told = answer.field("proxy-status").unwrap();
-            assert!(told.contains("error=destination_not_found; details=\"misdirected\""), "{told}");
+            let reported = answer.field("proxy-status").unwrap();
+            assert!(reported.contains("error=destination_not_found; details=\"misdirected\""), "{reported}");
         }
     }
     assert_eq!(stage.proxy.metric("pointsman_refused_total{reason=\"misdirected\"}"), 2.0);
@@ -648,14 +648,14 @@ fn a_verified_certificate_is_an_identity_that_no_field_can_forge() {
             raw.send("GET /seen HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Client-Cert: Hash=1\r\n\r\n");
             let answer = raw.read_response();
             assert_eq!(answer.status, 200, "{}", answer.text());
-            let told = answer.echoed("x-forwarded-client-cert");
+            let reported = answer.echoed("x-forwarded-client-cert");
             if own.is_none() {
-                assert!(told.is_empty(), "{told:?}");
+                assert!(reported.is_empty(), "{reported:?}");
                 continue;
             }
-            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!(reported.len(), 1, "{reported:?}");
             let subject = format!("Subject=\"CN={cn},O=Acme\\\\, Inc.\"");
-            assert!(told[0].starts_with("Hash=") && told[0].contains(&subject), "{told:?}");
+            assert!(reported[0].starts_with("Hash=") && reported[0].contains(&subject), "{reported:?}");
         }
         let lines = stage.proxy.logged(2 * (turn + 1));
         let line = lines.last().unwrap();

@@ -447,9 +447,9 @@ fn an_invalid_collector_gets_no_spans_and_the_reason_is_logged() {
         |config: &rustls::ServerConfig, alpn| Front::with(config, (alpn, collector.address(), Close::Notified));
     let check_as = |alpn, config: &rustls::ServerConfig, lines: &str, expected: &str| {
         let front = behind(config, alpn);
-        let told = complaint(&front, dir.path(), lines);
-        let told = told.replace(&format!("localhost:{}", front.address.port()), "PLACE");
-        assert!(told.contains(expected), "{told}");
+        let reported = complaint(&front, dir.path(), lines);
+        let reported = reported.replace(&format!("localhost:{}", front.address.port()), "PLACE");
+        assert!(reported.contains(expected), "{reported}");
     };
     let check =
         |config: &rustls::ServerConfig, lines: &str, expected: &str| check_as(b"http/1.1", config, lines, expected);

@@ -569,7 +569,7 @@ fn a_connect_without_a_tunnel_never_succeeds() {
         let mut client = Frames::connect(proxy.address(), &[]);
         client.headers(1, 0, &head);
         let fate = client.fate(1);
-        assert!(matches!(fate, Fate::Answered(told, _) if told == status), "{status}: {fate:?}");
+        assert!(matches!(fate, Fate::Answered(answered, _) if answered == status), "{status}: {fate:?}");
     }
 }
 
@@ -695,8 +695,11 @@ fn an_http2_upstream_without_extended_connect_is_not_asked() {
     let proxy = Proxy::with("main", &upstream).start(&ROUTES.replace("http://", "h2c://"));
     let answer = ask(&mut proxy.connect(), "/ws");
     assert_eq!(answer.status, 502);
-    let told = answer.field("proxy-status").unwrap();
-    assert!(told.contains("http_upgrade_failed") && told.contains("upstream_no_upgrade"), "{told}");
+    let proxy_status = answer.field("proxy-status").unwrap();
+    assert!(
+        proxy_status.contains("http_upgrade_failed") && proxy_status.contains("upstream_no_upgrade"),
+        "{proxy_status}"
+    );
     assert_eq!(upstream.requests(), 0);
     proxy.settles();
 }

@@ -325,33 +325,33 @@ fn hash_is_sticky_and_moves_only_the_keys_of_a_removed_endpoint() {
 
 /// An upstream that tells when a connection is cut after `before` was sent.
 fn cuttable(before: &'static str) -> (Upstream, Receiver<&'static str>) {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, events) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::script(move |mut conn| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         if conn.request().is_ok() {
             conn.send(before);
-            tell.send("asked").unwrap();
+            sender.send("asked").unwrap();
             conn.wait();
-            tell.send("cut").unwrap();
+            sender.send("cut").unwrap();
         }
     });
-    (upstream, told)
+    (upstream, events)
 }
 
 #[test]
 fn a_client_that_closes_cancels_its_request() {
     for (before, stage) in [("", "CH"), ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", "CB")] {
-        let (upstream, told) = cuttable(before);
+        let (upstream, events) = cuttable(before);
         let proxy = Proxy::to(&upstream);
         let mut client = proxy.connect();
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-        assert_eq!(told.recv(), Ok("asked"));
+        assert_eq!(events.recv(), Ok("asked"));
         if !before.is_empty() {
             client.head().unwrap();
         }
         client.reset();
-        assert_eq!(told.recv_timeout(PATIENCE), Ok("cut"), "{stage}");
+        assert_eq!(events.recv_timeout(PATIENCE), Ok("cut"), "{stage}");
         proxy.settles();
         let line = &proxy.logged(1)[0];
         assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some(stage), Some("client_gone")));
@@ -387,8 +387,8 @@ fn a_slow_upstream_slows_the_sender() {
         let mut got = conn.head().unwrap();
         gone.lock().unwrap().recv().unwrap();
         (got.body, got.trailers) = conn.wire.framed(&got.headers).unwrap().unwrap();
-        let told = hash(&got.body);
-        conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{told}", told.len()));
+        let digest = hash(&got.body);
+        conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{digest}", digest.len()));
     });
     let proxy = Proxy::to(&upstream);
     let body: Vec<u8> = (0..BODY_BYTES).map(|n| n.to_le_bytes()[n % 3]).collect();
@@ -405,8 +405,8 @@ fn a_slow_upstream_slows_the_sender() {
 
 #[test]
 fn a_slow_client_slows_the_upstream() {
-    let (told, tell) = channel();
-    let told = Mutex::new(told);
+    let (sender, progress) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::script(move |mut conn: Conn| {
         conn.head().unwrap();
         conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {BODY_BYTES}\r\n\r\n"));
@@ -415,14 +415,14 @@ fn a_slow_client_slows_the_upstream() {
             if !conn.send(&piece) {
                 return;
             }
-            told.lock().unwrap().send(sent + piece.len()).unwrap();
+            sender.lock().unwrap().send(sent + piece.len()).unwrap();
         }
     });
     let proxy = Proxy::to(&upstream);
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     let mut sent = 0;
-    while let Ok(now) = tell.recv_timeout(Duration::from_millis(700)) {
+    while let Ok(now) = progress.recv_timeout(Duration::from_millis(700)) {
         sent = now;
     }
     assert!(sent < IN_BETWEEN_MAX, "{sent} bytes were taken while the client read none");

@@ -243,7 +243,7 @@ fn a_retried_websocket_takes_the_protocol_of_its_connection() {
         assert_eq!((got.method.as_str(), got.target.as_str(), got.version.as_str()), ("GET", "/ws/a?b=c", "HTTP/1.1"));
         assert_eq!((got.field("connection"), got.field("upgrade")), (Some("Upgrade"), Some("websocket")));
         assert_eq!((got.field("host"), got.field("sec-websocket-version")), (Some("test"), Some("13")));
-        assert!(got.field("sec-websocket-key").is_some_and(|told| key.is_none_or(|key| told == key)), "{got:?}");
+        assert!(got.field("sec-websocket-key").is_some_and(|value| key.is_none_or(|key| value == key)), "{got:?}");
     }
 }
 
@@ -279,10 +279,10 @@ fn the_protocol_is_negotiated() {
 #[track_caller]
 fn fails(proxy: &Proxy, (status, error, kind): (u16, &str, &str), cause: &[&str]) {
     let answer = proxy.connect().get("/", "");
-    let told = answer.field("proxy-status").unwrap_or_default().to_owned();
+    let reported = answer.field("proxy-status").unwrap_or_default().to_owned();
     let last = proxy.status()["upstreams"][0]["last_tls_failure"]["cause"].as_str().unwrap_or_default().to_owned();
-    assert_eq!(answer.status, status, "{told}: {last}");
-    assert!(told.starts_with(&format!("pointsman; error={error};")), "{told}: {last}");
+    assert_eq!(answer.status, status, "{reported}: {last}");
+    assert!(reported.starts_with(&format!("pointsman; error={error};")), "{reported}: {last}");
     assert!(!answer.text().contains("test"), "nothing of the inside: {}", answer.text());
     let series = format!("pointsman_upstream_tls_failures_total{{cause=\"{kind}\",upstream=\"main\"}}");
     assert_eq!(proxy.metric(&series), 1.0, "{last}");

@@ -8,7 +8,7 @@ use pointsman::clock::Clock;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Waits until `look` gives something.
+/// Waits until `look` returns a value.
 #[track_caller]
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Clock.now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! Upstreams: one that tells what it got, and ones that send exactly the bytes that a test wants.
+//! Upstreams: one that reports the requests it got, and ones that send exactly the bytes of a test.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -58,7 +58,7 @@ impl Got {
     }
 }
 
-/// A body's hash as an echo tells it.
+/// The hash of a body in an echo's response.
 pub fn hash(body: &[u8]) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(body))
 }
@@ -68,11 +68,11 @@ pub struct Upstream {
     pub(super) shared: Arc<Shared>,
     pub(super) address: SocketAddr,
     pub(super) thread: Option<JoinHandle<()>>,
-    /// Ends it when it is not made of threads.
+    /// Ends it if it is not made of threads.
     pub(super) end: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// What an upstream's connections have in common.
+/// The state that the connections of an upstream share.
 #[derive(Default)]
 pub struct Shared {
     pub(super) stopping: AtomicBool,
@@ -121,7 +121,7 @@ impl Upstream {
         Self::echo_on(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// The same, on a socket that is bound already.
+    /// The same, on a bound socket.
     pub fn echo_on(listener: TcpListener) -> Self {
         Self::serve_on(listener, |mut conn| {
             while let Ok(got) = conn.request() {
@@ -146,7 +146,7 @@ impl Upstream {
         })
     }
 
-    /// Does with each connection what `script` says.
+    /// Runs `script` for each connection.
     pub fn script(script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
         Self::serve(script)
     }
@@ -199,12 +199,12 @@ impl Upstream {
         Self { shared, address, thread: Some(thread), end: None }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// With this name in its answers.
+    /// Sets its name in its responses.
     pub fn named(self, name: &str) -> Self {
         name.clone_into(&mut self.shared.manner.lock().unwrap().name);
         self
@@ -216,13 +216,13 @@ impl Upstream {
         self
     }
 
-    /// Answers nothing before [`Self::release`].
+    /// Sends no response before [`Self::release`].
     pub fn held(self) -> Self {
         self.shared.held.store(true, SeqCst);
         self
     }
 
-    /// From now on answers, also what it was asked before.
+    /// Sends responses from now on, also to requests that have arrived.
     pub fn release(&self) {
         self.shared.held.store(false, SeqCst);
     }
@@ -244,22 +244,22 @@ impl Upstream {
         self
     }
 
-    /// What it got, oldest first (the last few thousand).
+    /// The requests that it got, oldest first (the last few thousand).
     pub fn got(&self) -> Vec<Got> {
         self.shared.got.lock().unwrap().iter().cloned().collect()
     }
 
-    /// How many requests it got whole.
+    /// The number of complete requests that it got.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(SeqCst)
     }
 
-    /// How many connections it accepted.
+    /// The number of connections that it accepted.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(SeqCst)
     }
 
-    /// How many connections are open, as far as it knows.
+    /// The number of open connections, as far as it knows.
     pub fn open(&self) -> usize {
         self.shared.open.lock().unwrap().len()
     }
@@ -319,7 +319,7 @@ impl Conn {
         Ok(got)
     }
 
-    /// Sends bytes; false when the proxy takes no more.
+    /// Sends bytes; false if the proxy takes no more.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.wire.try_send(bytes.as_ref())
     }

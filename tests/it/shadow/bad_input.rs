@@ -98,16 +98,16 @@ fn unreadable_responses_are_compared_within_limits() {
         let figures = Figures::settled(&proxy, 3);
         assert_eq!((figures.sent, figures.dropped.len()), (3.0, 0), "{what}: {figures:?}");
         let (comparison, fields) = judged(&proxy, 3);
-        let told = comparison.to_string();
+        let text = comparison.to_string();
         match expected {
-            None => assert_eq!(comparison["equal"], 3, "{what}: {told}"),
+            None => assert_eq!(comparison["equal"], 3, "{what}: {text}"),
             Some(begins) => {
-                assert_eq!(comparison["different"], 3, "{what}: {told}");
-                assert!(fields.iter().any(|(path, _)| path.starts_with(begins)), "{what}: {told}");
+                assert_eq!(comparison["different"], 3, "{what}: {text}");
+                assert!(fields.iter().any(|(path, _)| path.starts_with(begins)), "{what}: {text}");
             }
         }
-        assert_eq!(comparison["noisy_controls"], 0, "{what}: {told}");
-        assert!(told.len() < 16 * 1024, "{what}: {} bytes are told of it", told.len());
+        assert_eq!(comparison["noisy_controls"], 0, "{what}: {text}");
+        assert!(text.len() < 16 * 1024, "{what}: {} bytes are told of it", text.len());
         until("nothing is held", || (proxy.metric("pointsman_shadow_held_bytes") == 0.0).then_some(()));
     }
 }

@@ -100,11 +100,11 @@ fn a_stalled_response_closes_its_connection() {
 #[test]
 fn an_unread_body_is_not_sent_further() {
     let (open, opened) = gate();
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, endings) = channel();
+    let sender = Mutex::new(sender);
     let dark = Upstream::script(move |mut conn| {
         pass(&opened);
-        let _ = tell.lock().unwrap().send(conn.request().map(|got| got.body.len()));
+        let _ = sender.lock().unwrap().send(conn.request().map(|got| got.body.len()));
     });
     let main = main_upstream();
     let proxy = setup(&main, &dark).start(&cut_after("200ms"));
@@ -113,7 +113,7 @@ fn an_unread_body_is_not_sent_further() {
     assert_eq!(figures.dropped("timeout"), 1.0, "{figures:?}");
     assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
     open.send(()).unwrap();
-    let ended = told.recv_timeout(crate::harness::PATIENCE).unwrap();
+    let ended = endings.recv_timeout(crate::harness::PATIENCE).unwrap();
     assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body came: {ended:?}");
 }
 
@@ -140,14 +140,14 @@ fn an_early_response_blocks_no_other_copy() {
 #[test]
 fn an_endless_response_to_an_unread_body_is_cut_on_both_sides() {
     let (open, opened) = gate();
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, endings) = channel();
+    let sender = Mutex::new(sender);
     let dark = Upstream::script(move |mut conn| {
         let head = conn.head().unwrap();
         conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         while conn.send("5\r\nhello\r\n") {}
         pass(&opened);
-        let _ = tell.lock().unwrap().send(conn.wire.framed(&head.headers).map(|body| body.is_some()));
+        let _ = sender.lock().unwrap().send(conn.wire.framed(&head.headers).map(|body| body.is_some()));
     });
     let main = main_upstream();
     let proxy = setup(&main, &dark).start(&cut_after("20s"));
@@ -155,7 +155,7 @@ fn an_endless_response_to_an_unread_body_is_cut_on_both_sides() {
     let figures = Figures::settled(&proxy, 1);
     assert_eq!(figures.sent, 1.0, "{figures:?}");
     drop(open);
-    let ended = told.recv_timeout(crate::harness::PATIENCE).unwrap();
+    let ended = endings.recv_timeout(crate::harness::PATIENCE).unwrap();
     assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body came: {ended:?}");
 }
 
@@ -174,10 +174,10 @@ enum Manner {
 
 /// Treats copies in this manner, and tells how their streams end.
 fn treating(manner: Manner) -> (Upstream, Receiver<Reason>) {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, endings) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         Box::pin(async move {
             // Kept unread: its windows stay as they are.
             let _request = request;
@@ -194,10 +194,10 @@ fn treating(manner: Manner) -> (Upstream, Receiver<Reason>) {
                 }
                 poll_fn(|cx| stream.poll_reset(cx)).await
             };
-            let _ = tell.send(reason.unwrap_or(Reason::CONNECT_ERROR));
+            let _ = sender.send(reason.unwrap_or(Reason::CONNECT_ERROR));
         })
     });
-    (upstream, told)
+    (upstream, endings)
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_stream_is_reset_and_its_connection_stays() {
     for (manner, body) in
         [(Manner::Endless, 0), (Manner::Stops, 0), (Manner::Deaf, 0), (Manner::Deaf, LARGE), (Manner::Early, LARGE)]
     {
-        let (dark, told) = treating(manner);
+        let (dark, endings) = treating(manner);
         let timeout = if manner == Manner::Endless { "20s" } else { "500ms" };
         let proxy = Proxy::with("main", &main).with("dark", &dark).place("scheme", "h2c").start(&cut_after(timeout));
         let mut client = proxy.connect();
@@ -215,7 +215,7 @@ fn a_stream_is_reset_and_its_connection_stays() {
             let reason = until("a stream is reset", || {
                 assert_eq!(client.post("/", "", &vec![b'x'; body]).text(), "ok");
                 Figures::settled(&proxy, 1);
-                told.recv_timeout(Duration::from_millis(200)).ok()
+                endings.recv_timeout(Duration::from_millis(200)).ok()
             });
             assert_eq!(reason, Reason::CANCEL, "{manner:?} with {body}");
         }
