@@ -50,7 +50,7 @@ start_load() {
   local seconds=$1
   shift
   rm -f "$scratch/load.tsv"
-  python3 "$here/paced.py" "$port" "$seconds" "$scratch/load.tsv" "$@" &
+  python3 "$here/open_loop.py" "$port" "$seconds" "$scratch/load.tsv" "$@" &
   load_pid=$!
   pids+=("$load_pid")
 }

@@ -18,7 +18,7 @@ use super::request::handle::handle;
 use super::request::http_proxy::HttpProxy;
 use super::worker::expiry::{SWEEP, Told};
 use super::worker::{Worker, WorkerSetup};
-use crate::drain::{Drained, Phase};
+use crate::drain::{DrainWatch, Phase};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Refusal;
 
@@ -100,7 +100,7 @@ async fn serve(
     proxy: &HttpProxy,
     acceptors: &mut Acceptors,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
-    mut drained: Drained,
+    mut drained: DrainWatch,
 ) {
     let mut draining = drained.clone();
     loop {

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, Method};
-use pointsman::app::Outcome;
+use pointsman::app::ReloadOutcome;
 use pointsman::route::{self, Asked, EncodedSlash, Salt};
 
 use crate::harness::proxy::Ignorant;
@@ -51,7 +51,7 @@ impl Scene {
     #[track_caller]
     fn rewrite(&self, routes: &str) {
         let outcome = self.proxy.rewrite(&format!("{PARTS}{routes}"));
-        assert!(!matches!(outcome, Outcome::Rejected(_)), "{outcome:?}");
+        assert!(!matches!(outcome, ReloadOutcome::Rejected(_)), "{outcome:?}");
     }
 
     /// The name of the upstream that answers a request with these field lines.

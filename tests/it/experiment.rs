@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pointsman::app::Outcome;
+use pointsman::app::ReloadOutcome;
 use pointsman::route::Salt;
 use serde_json::Value;
 
@@ -112,7 +112,7 @@ fn only_a_change_of_weights_restarts_the_evidence() {
     (0..80).for_each(|user| drop(get(&mut client, user, "")));
     // Another setting of the route changes: the sample continues.
     let slower = SHOP.replace("sticky = ", "timeout = { request = \"9s\" }\nsticky = ");
-    assert!(!matches!(proxy.rewrite(&slower), Outcome::Rejected(_)));
+    assert!(!matches!(proxy.rewrite(&slower), ReloadOutcome::Rejected(_)));
     let kept = report(&proxy);
     let sum = |report: &Value, field: &str| {
         let variants = report["variants"].as_array().unwrap();
@@ -124,7 +124,7 @@ fn only_a_change_of_weights_restarts_the_evidence() {
         (0, slower.replace("weight = 50", "weight = 60")),
         (1, slower.replace("weight = 50", "weight = 60").replace("sticky = ", "salt = \"other\"\nsticky = ")),
     ] {
-        assert!(!matches!(proxy.rewrite(&text), Outcome::Rejected(_)));
+        assert!(!matches!(proxy.rewrite(&text), ReloadOutcome::Rejected(_)));
         let anew = report(&proxy);
         assert_ne!(anew["since"], kept["since"], "{at}");
         let variants = anew["variants"].as_array().unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
-use pointsman::app::Outcome;
+use pointsman::app::ReloadOutcome;
 use pointsman::identity::{Algorithms, Geo, Keys, TokenCache, Tokens, Trusted, Where};
 use pointsman::route::{Claims, TokenFault};
 use serde_json::{Value, json};
@@ -446,7 +446,7 @@ fn keys_are_renewed_and_a_bad_file_changes_nothing() {
             Some(text) => std::fs::write(&file, text).unwrap(),
             None => std::fs::remove_file(&file).unwrap(),
         }
-        assert!(matches!(proxy.app().reload(), Outcome::Rejected(_)), "{broken:?}");
+        assert!(matches!(proxy.app().reload(), ReloadOutcome::Rejected(_)), "{broken:?}");
         assert_eq!(tenant(&old), ["acme"]);
         assert_eq!(proxy.metric("pointsman_config_last_reload_success"), 0.0);
     }
@@ -493,7 +493,7 @@ fn countries_are_those_of_the_client() {
     let file = proxy.dir().join("geo.mmdb");
     let write = |networks: &[(&str, &str)]| std::fs::write(&file, mmdb::countries(networks)).unwrap();
     write(&[("192.0.2.0/24", "SE"), ("198.51.100.0/25", "DE"), ("2001:db8::/32", "NO")]);
-    assert!(!matches!(proxy.rewrite(WORLD), Outcome::Rejected(_)));
+    assert!(!matches!(proxy.rewrite(WORLD), ReloadOutcome::Rejected(_)));
     let variant = |client: &str| {
         let answer = proxy.connect().get("/", &format!("X-Forwarded-For: {client}\r\n"));
         answer.echoed("x-variant").pop().unwrap_or_default()
@@ -510,7 +510,7 @@ fn countries_are_those_of_the_client() {
         assert_eq!(variant(client), expected, "{client}");
     }
     std::fs::write(&file, "broken").unwrap();
-    assert!(matches!(proxy.app().reload(), Outcome::Rejected(_)));
+    assert!(matches!(proxy.app().reload(), ReloadOutcome::Rejected(_)));
     assert_eq!(variant("192.0.2.7"), "canary");
     write(&[("203.0.113.0/24", "NO")]);
     until("the new database holds", || (variant("203.0.113.1") == "canary").then_some(()));

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use pointsman::app::Resolve;
 use pointsman::clock::Clock;
-use pointsman::control::{Answer, Answered};
+use pointsman::control::{DnsAnswer, LookupResult};
 
 use crate::dead_endpoints::Deaf;
 use crate::harness::proxy::Setup;
@@ -47,13 +47,13 @@ impl Book {
 }
 
 impl Resolve for Book {
-    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
         self.0.lookups.fetch_add(1, SeqCst);
         let known = self.0.names.lock().unwrap().get(name).cloned();
         let delay = *self.0.delay.lock().unwrap();
         Box::pin(async move {
             tokio::time::sleep(delay).await;
-            Answer::new(known.ok_or("no such name")?, Duration::from_mins(10))
+            DnsAnswer::new(known.ok_or("no such name")?, Duration::from_mins(10))
         })
     }
 

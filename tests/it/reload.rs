@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pointsman::app::{App, Options, Outcome, Signals};
+use pointsman::app::{App, Options, ReloadOutcome, Signals};
 use pointsman::clock::Clock;
 
 use crate::harness::{Proxy, Raw, Upstream, proxy, until};
@@ -101,7 +101,7 @@ fn a_hundred_reloads_under_load_lose_nothing_and_keep_every_connection() {
     let before = proxy.metric_sum("pointsman_requests_total");
     for round in 0..100 {
         let outcome = proxy.rewrite(&weighted(if round % 2 == 0 { 10 } else { 90 }));
-        assert!(!matches!(outcome, Outcome::Rejected(_)), "{outcome:?}");
+        assert!(!matches!(outcome, ReloadOutcome::Rejected(_)), "{outcome:?}");
         load.pass(5);
     }
     let answered = load.end();
@@ -141,7 +141,7 @@ fn dealt(workers: usize, weight: impl Fn(usize) -> u32) -> usize {
             hits += usize::from(served(&mut clients[turn]) == "v2");
         }
         let outcome = proxy.rewrite(&beside(round, weight(round)));
-        assert!(!matches!(outcome, Outcome::Rejected(_)), "{outcome:?}");
+        assert!(!matches!(outcome, ReloadOutcome::Rejected(_)), "{outcome:?}");
     }
     assert!(proxy.metric("pointsman_config_generation") >= 24.0, "the reloads were applied");
     hits
@@ -326,7 +326,7 @@ fn a_bad_file_changes_nothing_and_is_reported() {
     assert_eq!(proxy.metric("pointsman_config_last_reload_success"), 1.0);
 
     let bad = weighted(0).replace("stable = \"v1\"", "stabel = \"v1\"\nstable = \"v9\"");
-    let Outcome::Rejected(rejection) = proxy.rewrite(&bad) else { panic!("it was taken") };
+    let ReloadOutcome::Rejected(rejection) = proxy.rewrite(&bad) else { panic!("it was taken") };
     for words in ["stabel", "did you mean", "v9", "routes.toml:"] {
         assert!(rejection.text.contains(words), "{words} is missing: {}", rejection.text);
     }
@@ -341,11 +341,11 @@ fn a_bad_file_changes_nothing_and_is_reported() {
 
     for nonsense in [&b""[..], b"\xff\xfe\x00", b"schema = 2", &vec![b'x'; 100_000]] {
         std::fs::write(proxy.dir().join("routes.toml"), nonsense).unwrap();
-        assert!(matches!(proxy.app().reload(), Outcome::Rejected(_)));
+        assert!(matches!(proxy.app().reload(), ReloadOutcome::Rejected(_)));
         assert_eq!(served(&mut client), "v2");
     }
     std::fs::remove_file(proxy.dir().join("routes.toml")).unwrap();
-    assert!(matches!(proxy.app().reload(), Outcome::Rejected(_)), "a missing file");
+    assert!(matches!(proxy.app().reload(), ReloadOutcome::Rejected(_)), "a missing file");
     assert_eq!(served(&mut client), "v2");
 
     proxy.write(&weighted(0));
@@ -389,7 +389,7 @@ fn an_access_log_that_cannot_be_opened_rejects_the_reload() {
     let (v1, v2) = two();
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(&weighted(0));
     let text = format!("{}[access_log]\nsink = \"/nowhere/at/all.log\"\n", weighted(100));
-    let Outcome::Rejected(rejection) = proxy.rewrite(&text) else { panic!("it cannot be opened") };
+    let ReloadOutcome::Rejected(rejection) = proxy.rewrite(&text) else { panic!("it cannot be opened") };
     assert!(rejection.text.contains("/nowhere/at/all.log` cannot be opened"), "{}", rejection.text);
     assert_eq!(served(&mut proxy.connect()), "v1", "nor do the new weights hold");
 }
@@ -399,7 +399,7 @@ fn the_same_file_again_is_unchanged() {
     let (v1, v2) = two();
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(&weighted(100));
     for _ in 0..3 {
-        assert!(matches!(proxy.rewrite(&weighted(100)), Outcome::Unchanged { .. }));
+        assert!(matches!(proxy.rewrite(&weighted(100)), ReloadOutcome::Unchanged { .. }));
     }
     assert_eq!(proxy.metric("pointsman_config_generation"), 1.0);
     assert!(proxy.metric("pointsman_config_reloads_total{outcome=\"unchanged\"}") >= 3.0);
@@ -417,12 +417,12 @@ fn a_taken_port_rejects_the_whole_reload() {
     let mut client = proxy.connect();
     let fresh = "[[listener]]\nname = \"fresh\"\naddress = \"127.0.0.1:0\"\n";
     let text = with(&format!("{fresh}[[listener]]\nname = \"late\"\naddress = \"{{taken}}\"\n"), 100);
-    let Outcome::Rejected(rejection) = proxy.rewrite(&text) else { panic!("it was taken") };
+    let ReloadOutcome::Rejected(rejection) = proxy.rewrite(&text) else { panic!("it was taken") };
     assert!(rejection.text.contains("late") && rejection.text.contains("in use"), "{}", rejection.text);
     assert_eq!(served(&mut client), "v1", "nor do the new weights hold");
     assert_eq!((proxy.listener("fresh"), proxy.listener("late")), (None, None), "nothing else was opened");
     drop(taken);
-    assert!(!matches!(proxy.app().reload(), Outcome::Rejected(_)), "the port is free now");
+    assert!(!matches!(proxy.app().reload(), ReloadOutcome::Rejected(_)), "the port is free now");
     assert_eq!(served(&mut client), "v2");
     assert!(proxy.listener("late").is_some());
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::app::Outcome;
+use pointsman::app::ReloadOutcome;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
 
@@ -349,7 +349,7 @@ fn sessions_are_resumed_also_across_a_reload() {
         assert!(matches!(kind(), Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)));
         assert_eq!(kind(), Some(HandshakeKind::Resumed));
         stage.authority.leaf(&["b.test"]).write(&stage.certs(), "b");
-        assert!(matches!(stage.proxy.app().reload(), Outcome::Applied { .. } | Outcome::Unchanged { .. }));
+        assert!(matches!(stage.proxy.app().reload(), ReloadOutcome::Applied { .. } | ReloadOutcome::Unchanged { .. }));
         assert_eq!(kind(), Some(HandshakeKind::Resumed), "the tickets' keys go on");
     }
 }
@@ -440,11 +440,11 @@ fn a_drain_sends_connection_close_and_close_notify() {
     client.ends();
 }
 
-fn summary(outcome: &Outcome) -> String {
+fn summary(outcome: &ReloadOutcome) -> String {
     match outcome {
-        Outcome::Applied { summary, .. } => summary.join("; "),
-        Outcome::Unchanged { .. } => String::new(),
-        Outcome::Rejected(rejection) => panic!("{}", rejection.text),
+        ReloadOutcome::Applied { summary, .. } => summary.join("; "),
+        ReloadOutcome::Unchanged { .. } => String::new(),
+        ReloadOutcome::Rejected(rejection) => panic!("{}", rejection.text),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pointsman::app::Resolve;
 use pointsman::clock::Clock;
-use pointsman::control::{Answer as Addresses, Answered};
+use pointsman::control::{DnsAnswer as Addresses, LookupResult};
 
 use crate::harness::upstream::hash;
 use crate::harness::{Broken, Conn, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, Wire, until};
@@ -468,7 +468,7 @@ impl Book {
 }
 
 impl Resolve for Book {
-    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
         let known = self.0.lock().unwrap().get(name).cloned();
         Box::pin(async move { Addresses::new(known.ok_or("nobody knows")?, Duration::from_secs(1)) })
     }

@@ -13,7 +13,7 @@ use crate::telemetry::explained;
 ///
 /// # Errors
 /// When the query is no question, in words.
-pub(super) fn ask(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
+pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
     let mut question = parse(query.unwrap_or_default())?;
     question.settle(&snapshot.rules.identity)?;
     let asked = question.asked(&snapshot.rules)?;

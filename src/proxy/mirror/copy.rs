@@ -21,7 +21,9 @@ use crate::proxy::worker::Worker;
 use crate::route::{LogSink, RouteId};
 use crate::shadow_compare::{Seen, Trial};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{AccessEntry, Ender, Event, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
+use crate::telemetry::{
+    AccessEntry, AccessEvent, EndedBy, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination,
+};
 
 /// A copy of a request.
 pub(crate) struct ShadowCopy {
@@ -304,11 +306,11 @@ impl CopiedRequest {
             endpoint: went.endpoint,
             attempts: 1,
             termination: Termination {
-                ender: if dropped.is_some() { Ender::Upstream } else { Ender::Done },
+                ender: if dropped.is_some() { EndedBy::Upstream } else { EndedBy::Done },
                 stage: if dropped.is_some() { 'H' } else { '-' },
             },
             detail: dropped.map_or("", ShadowDrop::name),
-            event: Some(Event::Shadow),
+            event: Some(AccessEvent::Shadow),
             ..AccessEntry::of(request)
         };
         worker.log(|log| log.push(&rules.access_log, &entry));

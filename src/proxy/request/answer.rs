@@ -17,7 +17,7 @@ use crate::proxy::wire::fields::strip_hop_by_hop;
 use crate::proxy::wire::grpc;
 use crate::proxy::worker::budget::Way;
 use crate::route::{Redirect, Respond, Route, Split};
-use crate::telemetry::{Ender, GrpcStatus};
+use crate::telemetry::{EndedBy, GrpcStatus};
 
 /// Bodies up to this may be taken whole.
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
@@ -164,7 +164,7 @@ fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<So
     if let Some(route) = exchange.decided.route {
         rules.route(route).response_headers.apply(response.headers_mut(), &exchange.values(&request_id));
     }
-    exchange.ends(Ender::Done, "");
+    exchange.ends(EndedBy::Done, "");
     response
 }
 

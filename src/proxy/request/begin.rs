@@ -16,7 +16,7 @@ use crate::proxy::wire::field_map::Fields;
 use crate::proxy::wire::fields::Survey;
 use crate::proxy::wire::grpc::Call;
 use crate::proxy::worker::trace_context::{TRACEPARENT, TraceContext};
-use crate::telemetry::Ender;
+use crate::telemetry::EndedBy;
 
 /// Begins an exchange.
 pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &IncomingRequest) -> Box<Exchange> {
@@ -57,7 +57,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
     };
     Box::new(Exchange {
         local,
-        progress: Progress { stage: Stage::Read, ender: Ender::Done, detail: "", ended_in: Stage::Read },
+        progress: Progress { stage: Stage::Read, ender: EndedBy::Done, detail: "", ended_in: Stage::Read },
         call,
         trace,
         request: received,

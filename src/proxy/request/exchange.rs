@@ -26,7 +26,7 @@ use crate::proxy::worker::budget::{BodyAhead, Held};
 use crate::proxy::worker::reader::{Reader, Slot, UpstreamKey};
 use crate::proxy::worker::trace_context::TraceContext;
 use crate::route::{Counted, Decision, Head, Reason, RouteId, UpstreamId, Values, VariantId};
-use crate::telemetry::{Ender, Fallback, VariantMeter};
+use crate::telemetry::{EndedBy, Fallback, VariantMeter};
 
 /// The state of one exchange, in groups by what writes them. `handle` writes what `identify`, `decide` and `sample`
 /// return: those stages borrow the exchange together with the request's head.
@@ -57,7 +57,7 @@ pub(crate) struct Exchange {
 pub(crate) struct Progress {
     pub(crate) stage: Stage,
     /// Who ended it.
-    pub(crate) ender: Ender,
+    pub(crate) ender: EndedBy,
     /// Why, in a word; before the end, that an upgrade which was asked for is not allowed.
     pub(crate) detail: &'static str,
     /// The stage in which it ended: an answer about that goes on to its own last byte.
@@ -373,7 +373,7 @@ impl Exchange {
     }
 
     /// It has been answered by somebody or something else than the upstream's whole answer.
-    pub(crate) fn ends(&mut self, ender: Ender, detail: &'static str) {
+    pub(crate) fn ends(&mut self, ender: EndedBy, detail: &'static str) {
         self.progress = Progress { ender, detail, ended_in: self.progress.stage, ..self.progress };
     }
 }

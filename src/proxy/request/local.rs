@@ -281,7 +281,7 @@ mod tests {
     }
 
     fn route_state(name: &str) -> Arc<RouteState> {
-        let shadow = ShadowSeries::new(name, "v2", Duration::ZERO, (1, &Arc::new(ShadowBytes::new(1))));
+        let shadow = ShadowSeries::new(name, "v2", Duration::ZERO, 1, &Arc::new(ShadowBytes::new(1)));
         let shadow = Some(Arc::new(shadow));
         Arc::new(RouteState { series: Box::default(), sample: None, shadow, needs: Needs::default() })
     }

@@ -4,23 +4,24 @@ use super::exchange::{Exchange, Stage};
 use super::trace;
 use crate::route::{Reason, TokenFault, VariantId};
 use crate::telemetry::{
-    AccessEntry, Ender, Event, Fallback, GrpcStatus, ReasonLabel, RequestEntry, StatusClass, Termination, TlsEntry,
+    AccessEntry, AccessEvent, EndedBy, Fallback, GrpcStatus, ReasonLabel, RequestEntry, StatusClass, Termination,
+    TlsEntry,
 };
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(refusal) = self.request.reader.as_ref().and_then(|reader| reader.late()) {
             self.progress.stage = Stage::Body;
-            self.ends(Ender::Client, refusal.name());
-        } else if self.progress.stage != Stage::Done && self.progress.ender == Ender::Done {
+            self.ends(EndedBy::Client, refusal.name());
+        } else if self.progress.stage != Stage::Done && self.progress.ender == EndedBy::Done {
             if self.client.cut.get() {
-                self.ends(Ender::Proxy, "drain_deadline");
+                self.ends(EndedBy::Proxy, "drain_deadline");
             } else if self.client.killed.get() || self.request.reader.as_ref().is_some_and(|reader| reader.is_killed())
             {
                 self.client.worker.meter().killed_streams.inc();
-                self.ends(Ender::Proxy, "killed");
+                self.ends(EndedBy::Proxy, "killed");
             } else {
-                self.ends(Ender::Client, "client_gone");
+                self.ends(EndedBy::Client, "client_gone");
                 if let Some(call) = self.call.as_mut().filter(|call| call.status == GrpcStatus::UNSEEN) {
                     call.status = GrpcStatus::CANCELLED;
                 }
@@ -37,7 +38,7 @@ impl Drop for Exchange {
             if let Some(meter) = self.meter() {
                 meter.upgrades_open.add(-1);
             }
-            log(self, took, Some(Event::Close));
+            log(self, took, Some(AccessEvent::Close));
         } else {
             count(self, took);
             log(self, took, None);
@@ -62,7 +63,7 @@ pub(crate) fn opened(exchange: &mut Exchange) {
     }
     let took = exchange.client.worker.clock.now().duration_since(exchange.request.began);
     count(exchange, took);
-    log(exchange, took, Some(Event::Open));
+    log(exchange, took, Some(AccessEvent::Open));
 }
 
 fn count(exchange: &Exchange, took: std::time::Duration) {
@@ -108,10 +109,11 @@ fn fails_late(exchange: &Exchange) -> bool {
     if exchange.decided.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
         return false;
     }
-    exchange.progress.ender == Ender::Upstream || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
+    exchange.progress.ender == EndedBy::Upstream
+        || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
 }
 
-fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>) {
+fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<AccessEvent>) {
     let local = std::rc::Rc::clone(&exchange.local);
     let rules = &local.snapshot.rules;
     if !exchange.local.logs() {
@@ -119,7 +121,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
     }
     let sample = rules.access_log.sample;
     let failed =
-        exchange.response.status >= 500 || exchange.response.status == 0 || exchange.progress.ender != Ender::Done;
+        exchange.response.status >= 500 || exchange.response.status == 0 || exchange.progress.ender != EndedBy::Done;
     if !failed && sample < 1.0 && exchange.client.worker.random.borrow_mut().f64() >= sample {
         return;
     }
@@ -166,7 +168,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         attempts: exchange.attempt.number,
         termination: Termination {
             ender: exchange.progress.ender,
-            stage: if exchange.progress.ender == Ender::Done { '-' } else { exchange.progress.ended_in.letter() },
+            stage: if exchange.progress.ender == EndedBy::Done { '-' } else { exchange.progress.ended_in.letter() },
         },
         detail: exchange.progress.detail,
         grpc_status: exchange.call.as_ref().and_then(|call| call.status.code()),

@@ -21,7 +21,7 @@ use crate::proxy::mirror::capture::Primary;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::grpc;
 use crate::proxy::worker::deadline::{Coarse, Deadline};
-use crate::telemetry::{Ender, GrpcStatus, Refusal};
+use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 
 /// A piece of an answer that is smaller than this may be copied.
 const COPIED_BELOW: usize = 4096;
@@ -134,7 +134,7 @@ impl ResponseBody {
         body
     }
 
-    fn break_off(&mut self, ender: Ender, detail: &'static str) -> Cut {
+    fn break_off(&mut self, ender: EndedBy, detail: &'static str) -> Cut {
         self.exchange.ends(ender, detail);
         Cut(detail)
     }
@@ -160,7 +160,7 @@ impl ResponseBody {
             return None;
         }
         client.worker.meter().refuse(Refusal::ReaderStalled);
-        Some(self.break_off(Ender::Client, "reader_stalled"))
+        Some(self.break_off(EndedBy::Client, "reader_stalled"))
     }
 
     /// Ready when nothing has come in either direction for too long.
@@ -187,7 +187,7 @@ impl ResponseBody {
         self.source = Source::Own(None);
         self.deadline = None;
         self.exchange.leave();
-        let cut = self.break_off(Ender::Upstream, "call_timeout");
+        let cut = self.break_off(EndedBy::Upstream, "call_timeout");
         if let Some(call) = &mut self.exchange.call {
             call.status = GrpcStatus::DEADLINE_EXCEEDED;
         }
@@ -213,7 +213,7 @@ impl Body for ResponseBody {
             return Poll::Ready(Some(this.too_late()));
         }
         if this.open.as_ref().is_some_and(|open| open.is_due(cx)) {
-            return Poll::Ready(Some(Err(this.break_off(Ender::Proxy, "killed"))));
+            return Poll::Ready(Some(Err(this.break_off(EndedBy::Proxy, "killed"))));
         }
         let (incoming, polled) = match &mut this.source {
             Source::Own(body) => {
@@ -232,7 +232,7 @@ impl Body for ResponseBody {
                     reader.waits();
                 }
                 ready!(this.poll_idle(cx));
-                Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "idle_timeout"))))
+                Poll::Ready(Some(Err(this.break_off(EndedBy::Upstream, "idle_timeout"))))
             }
             Poll::Ready(None) if this.exchange.attempt.lease.as_ref().is_none_or(|lease| lease.has_ended(incoming)) => {
                 this.finish();
@@ -240,7 +240,7 @@ impl Body for ResponseBody {
             }
             Poll::Ready(None | Some(Err(_))) => {
                 this.shown(|primary| primary.end(Ending::Cut));
-                Poll::Ready(Some(Err(this.break_off(Ender::Upstream, "upstream_reset"))))
+                Poll::Ready(Some(Err(this.break_off(EndedBy::Upstream, "upstream_reset"))))
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let (ended, length) = (incoming.is_end_stream(), incoming.size_hint().exact());

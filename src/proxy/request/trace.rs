@@ -15,7 +15,7 @@ use crate::proxy::mirror::copy_span::{CopyKind, CopySpan};
 use crate::proxy::wire::fields::Peer;
 use crate::proxy::worker::trace_context::{Attempt, OTHER_METHOD, TraceContext, known_method};
 use crate::route::{PathPattern, UpstreamId};
-use crate::telemetry::{Ender, ReasonLabel, Span, SpanKind, SpanStatus};
+use crate::telemetry::{EndedBy, ReasonLabel, SpanKind, SpanStatus, TraceSpan};
 
 /// The last attempt got no answer, for this reason.
 pub(crate) fn ends(exchange: &mut Exchange, detail: &'static str) {
@@ -66,7 +66,7 @@ pub(crate) fn leave(exchange: &mut Exchange, took: Duration) {
     }
     let end = exchange.request.began + took;
     // An attempt without an end of its own ended with the exchange.
-    let detail = if exchange.progress.ender == Ender::Done { "" } else { exchange.progress.detail };
+    let detail = if exchange.progress.ender == EndedBy::Done { "" } else { exchange.progress.detail };
     trace.ends(end, detail);
     server(exchange, &trace, took);
     for (resends, attempt) in trace.attempts.iter().enumerate() {
@@ -75,14 +75,14 @@ pub(crate) fn leave(exchange: &mut Exchange, took: Duration) {
 }
 
 fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
-    let cut = !matches!(exchange.progress.ender, Ender::Done | Ender::Client);
+    let cut = !matches!(exchange.progress.ender, EndedBy::Done | EndedBy::Client);
     let failed =
         exchange.response.status >= 500 || exchange.response.status == 0 || cut && exchange.response.status < 400;
     let route = exchange.decided.route.map(|id| exchange.local.snapshot.rules.route(id));
     let pattern = route.and_then(|route| pattern(&route.matches.paths));
     let method = known_method(&exchange.request.method);
     let name = pattern.as_ref().map_or_else(|| method.to_owned(), |pattern| format!("{method} {pattern}"));
-    let span = Span {
+    let span = TraceSpan {
         trace_id: trace.id,
         id: trace.span,
         parent: trace.parent.map(|parent| parent.span),
@@ -131,7 +131,7 @@ fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
 }
 
 /// Which variant it got, and why, by the conventions for feature flags.
-fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut crate::telemetry::Attributes<'_>) {
+fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut crate::telemetry::SpanAttributes<'_>) {
     attributes.int("pointsman.generation", exchange.local.snapshot.generation.0);
     if let Some(chosen) = &exchange.decided.chosen {
         attributes.maybe("feature_flag.key", exchange.route_name());
@@ -148,7 +148,7 @@ fn client(exchange: &Exchange, trace: &TraceContext, (attempt, resends): (&Attem
     let at = |moment: Instant| exchange.request.began_wall + moment.saturating_duration_since(exchange.request.began);
     let failed = attempt.status >= 400 || !attempt.error.is_empty() || attempt.status == 0;
     let method = known_method(&exchange.request.method);
-    let span = Span {
+    let span = TraceSpan {
         trace_id: trace.id,
         id: attempt.span,
         parent: Some(trace.span),

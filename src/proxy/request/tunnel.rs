@@ -16,7 +16,7 @@ use super::open_streams::{Carrier, OpenStream};
 use crate::proxy::upstream::side::Side;
 use crate::proxy::worker::deadline::Coarse;
 use crate::proxy::worker::expiry::Told;
-use crate::telemetry::Ender;
+use crate::telemetry::EndedBy;
 
 /// A connection, or a stream, that speaks something else than HTTP from now on.
 pub(crate) struct Tunnel {
@@ -155,33 +155,33 @@ impl Tunnel {
                     Told::Nothing | Told::Doze | Told::Expired | Told::Drain | Told::Close => {}
                     Told::Cut => {
                         client.cut.set(true);
-                        return Poll::Ready((Ender::Proxy, "drain_deadline"));
+                        return Poll::Ready((EndedBy::Proxy, "drain_deadline"));
                     }
                 }
             }
             self.poll(cx, &mut near)
         })
         .await;
-        let (ender, detail) = if client.cut.get() { (Ender::Proxy, "drain_deadline") } else { (ender, detail) };
+        let (ender, detail) = if client.cut.get() { (EndedBy::Proxy, "drain_deadline") } else { (ender, detail) };
         match &self.exchange.request.reader {
-            Some(reader) if ender != Ender::Done => reader.cut(),
+            Some(reader) if ender != EndedBy::Done => reader.cut(),
             Some(_) | None => {}
         }
         self.exchange.ends(ender, detail);
-        if ender == Ender::Done {
+        if ender == EndedBy::Done {
             self.exchange.progress.stage = Stage::Done;
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, near: &mut Side) -> Poll<(Ender, &'static str)> {
+    fn poll(&mut self, cx: &mut Context<'_>, near: &mut Side) -> Poll<(EndedBy, &'static str)> {
         if self.open.as_ref().is_some_and(|open| open.is_due(cx)) {
-            return Poll::Ready((Ender::Proxy, "killed"));
+            return Poll::Ready((EndedBy::Proxy, "killed"));
         }
         if let Some(reader) = &self.exchange.request.reader
             && reader.is_gone(cx)
             && self.down.flow == Flow::Open
         {
-            return Poll::Ready((Ender::Client, "client_gone"));
+            return Poll::Ready((EndedBy::Client, "client_gone"));
         }
         let worker = Rc::clone(&self.exchange.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
@@ -197,22 +197,22 @@ impl Tunnel {
         }
         let broken = match (up, down) {
             (Poll::Ready(Err(Broken::Sender)), _) | (_, Poll::Ready(Err(Broken::Receiver))) => {
-                (Ender::Client, "client_gone")
+                (EndedBy::Client, "client_gone")
             }
             (_, Poll::Ready(Err(Broken::Sender))) | (Poll::Ready(Err(Broken::Receiver)), _) => {
-                (Ender::Upstream, "upstream_reset")
+                (EndedBy::Upstream, "upstream_reset")
             }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => (Ender::Done, ""),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => (EndedBy::Done, ""),
             (Poll::Pending, _) | (_, Poll::Pending) => {
                 let Some(idle) = &mut self.idle else { return Poll::Pending };
                 if moves {
                     idle.restart();
                 }
-                return idle.poll(cx).map(|()| (Ender::Proxy, "idle_timeout"));
+                return idle.poll(cx).map(|()| (EndedBy::Proxy, "idle_timeout"));
             }
         };
         // Once one side has closed, it is no fault that the other, or its own end, goes too.
-        Poll::Ready(self.closed.map_or(broken, |closed| (Ender::Done, closed)))
+        Poll::Ready(self.closed.map_or(broken, |closed| (EndedBy::Done, closed)))
     }
 }
 

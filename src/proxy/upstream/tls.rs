@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use super::pool::{EndpointPool, UpstreamPool};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
-use crate::telemetry::{News, TlsFailure};
+use crate::telemetry::{FailureNovelty, TlsFailure};
 use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown};
 
 /// Counts and logs a failed handshake.
@@ -52,7 +52,9 @@ fn handshake<'a>(upstream: &UpstreamPool, who: &'a str) -> Handshake<'a> {
 fn note(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool), failed: (TlsFailure, String)) {
     let (failure, cause) = failed;
     upstream.meter(worker.index).tls_failures[failure as usize].inc();
-    if upstream.series().tls_trouble.keep(worker.wall_at(worker.clock.now()), cause.clone()) == News::Fresh {
+    if upstream.series().tls_failure_log.record(worker.wall_at(worker.clock.now()), cause.clone())
+        == FailureNovelty::New
+    {
         let (upstream, endpoint) = (&upstream.upstream.name, &endpoint.endpoint.name);
         tracing::warn!(upstream, %endpoint, "TLS handshake with the upstream failed: {cause}");
     }

@@ -18,11 +18,13 @@ use super::stalled::Stalled;
 use super::timers::Timers;
 use super::visitors::Visitors;
 use crate::clock::Clock;
-use crate::drain::Drained;
+use crate::drain::DrainWatch;
 use crate::identity::TokenCache;
 use crate::shadow_compare::TrialSender;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Attributes, LogBuffer, LogSender, Registry, Span, SpanBuffer, SpanSender, WorkerMeter};
+use crate::telemetry::{
+    LogBuffer, LogSender, MeterRegistry, SpanAttributes, SpanBuffer, SpanSender, TraceSpan, WorkerMeter,
+};
 
 /// How much of a connection's bytes is read at once.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -47,11 +49,11 @@ pub struct WorkerSetup {
     /// The snapshots that it follows.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Where it counts.
-    pub registry: Arc<Registry>,
+    pub registry: Arc<MeterRegistry>,
     /// Who has connections, of all workers together.
     pub visitors: Arc<Visitors>,
     /// When it stops.
-    pub drained: Drained,
+    pub drained: DrainWatch,
     /// Where its access log goes.
     pub log: LogSender,
     /// Where its spans go.
@@ -68,7 +70,7 @@ pub struct WorkerSetup {
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) workers: usize,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) registry: Arc<MeterRegistry>,
     pub(crate) clock: Clock,
     pub(crate) watchlist: Watchlist,
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -215,7 +217,7 @@ impl Worker {
     }
 
     /// Leaves a span.
-    pub(crate) fn span(&self, span: &Span<'_>, attributes: impl FnOnce(&mut Attributes<'_>)) {
+    pub(crate) fn span(&self, span: &TraceSpan<'_>, attributes: impl FnOnce(&mut SpanAttributes<'_>)) {
         let mut spans = self.spans.borrow_mut();
         spans.push(span, attributes);
         if spans.bytes() >= LOG_BYTES {

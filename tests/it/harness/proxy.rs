@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use pointsman::app::{App, Options, Outcome, Resolve, Signals, StartError, Stopped};
-use pointsman::control::Answered;
+use pointsman::app::{App, Options, ReloadOutcome, Resolve, Signals, StartError, Stopped};
+use pointsman::control::LookupResult;
 use serde_json::Value;
 
 use super::{PATIENCE, Raw, Upstream, ports, until};
@@ -222,7 +222,7 @@ impl Proxy {
 
     /// Replaces the text, requests a reload, and waits until every worker uses the new rules. `Unchanged` can also mean
     /// that the watcher was faster.
-    pub fn rewrite(&self, toml: &str) -> Outcome {
+    pub fn rewrite(&self, toml: &str) -> ReloadOutcome {
         self.write(toml);
         let outcome = self.app().reload();
         let generation = self.metric("pointsman_config_generation");
@@ -311,7 +311,7 @@ impl Proxy {
 pub struct Ignorant;
 
 impl Resolve for Ignorant {
-    fn resolve(&self, _name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    fn resolve(&self, _name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
         Box::pin(async { Err("nobody knows".to_owned()) })
     }
 }
