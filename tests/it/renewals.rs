@@ -73,7 +73,7 @@ impl Folder {
     fn served(&self) -> Vec<String> {
         let loaded = self.load();
         let all = loaded.tls[0].as_ref().unwrap().served().iter();
-        let name = |one: &pointsman::tls::Served| {
+        let name = |one: &pointsman::tls::ServedCertificate| {
             format!("{}{}", one.certificate.label(), if one.stale.is_some() { " kept" } else { "" })
         };
         all.map(name).collect()
