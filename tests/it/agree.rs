@@ -189,8 +189,13 @@ fn needless_escapes_change_nothing() {
                     encoded_slash: EncodedSlash::Keep,
                     facts: Facts::default(),
                 };
-                let explained = explain(config, &asked);
-                (routed(config, &asked), explained_as(&explained), explained.path.clone(), explained.tenant.clone())
+                let explanation = explain(config, &asked);
+                (
+                    routed(config, &asked),
+                    explained_as(&explanation),
+                    explanation.path.clone(),
+                    explanation.tenant.clone(),
+                )
             };
             assert_eq!(of(plain), of(escaped), "seed {seed}, {escaped}\n{text}");
         }
@@ -221,30 +226,30 @@ fn explain_and_routing_agree() {
                 facts: Facts::default(),
             };
             // The full explanation adds the routes that nearly matched, and nothing else.
-            let explained =
+            let explanation =
                 if number.is_multiple_of(50) { explain(config, &asked) } else { explain_briefly(config, &asked) };
             let routed = routed(config, &asked);
-            assert_eq!(explained_as(&explained), routed, "seed {seed}, {asked:?}\n{text}");
+            assert_eq!(explained_as(&explanation), routed, "seed {seed}, {asked:?}\n{text}");
             // Without a sticky key there are shares instead of a bucket, and the variant has one of them.
-            if let Outcome::Serve(served) = &explained.outcome
+            if let Outcome::Serve(served) = &explanation.outcome
                 && !served.anew.is_empty()
             {
-                assert!(served.decision.bucket.is_none() && explained.steps.iter().all(|step| step.bucket.is_none()));
+                assert!(served.decision.bucket.is_none() && explanation.steps.iter().all(|step| step.bucket.is_none()));
                 assert!(
                     served.anew.iter().any(|(name, _)| *name == served.variant),
-                    "seed {seed}, {asked:?}\n{explained}"
+                    "seed {seed}, {asked:?}\n{explanation}"
                 );
                 assert_eq!(served.anew.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
             }
             // The last step with figures decided: its bucket is in its range, or outside it only if a target's weight
             // left the caller on stable.
-            if let Outcome::Serve(served) = &explained.outcome
+            if let Outcome::Serve(served) = &explanation.outcome
                 && let Some(bucket) = served.decision.bucket
             {
-                let step = explained.steps.iter().rev().find(|step| step.bucket.is_some()).unwrap();
+                let step = explanation.steps.iter().rev().find(|step| step.bucket.is_some()).unwrap();
                 assert_eq!(step.bucket, Some(bucket.number()));
                 let inside = step.range.as_ref().unwrap().contains(&bucket.number());
-                assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{explained}");
+                assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{explanation}");
                 if number.is_multiple_of(50) {
                     let json = explained(config, &asked);
                     assert_eq!(json["variant"].as_str(), Some(&*served.variant));
