@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
-use pointsman::control::overlaid;
-use pointsman::identity::Witnesses;
+use pointsman::control::with_overlay;
+use pointsman::identity::IdentityProviders;
 use pointsman::route::{
     AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, Head, HeaderEdits,
     HostPattern, Identity, Index, Kill, Masks, Match, Needs, Overlay, PathPattern, Place, Predicate, Reason, Rescue,
@@ -21,10 +21,10 @@ use pointsman::route::{
     normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
-use pointsman::telemetry::exposition::{FigurePusher, Scrape, Weighted, expose};
+use pointsman::telemetry::exposition::{FigurePusher, Scrape, WeightedSeries, expose};
 use pointsman::telemetry::{
-    ControlRecorder, CountedFamilies, Drawn, Fallback, Labels, PerWorker, ReasonLabel, Registry, Sample, StatusClass,
-    VariantSeries,
+    ControlRecorder, CountedFamilies, DrawUnit, Fallback, Labels, MeterRegistry, PerWorker, ReasonLabel, Sample,
+    StatusClass, VariantSeries,
 };
 
 /// How many lookups are timed at once.
@@ -152,13 +152,13 @@ fn overlay(c: &mut Criterion) {
     const ROUTES: u32 = 100_000;
     let (routes, _) = table("hosts", ROUTES as usize);
     let base = Overlay::new(Kill::default(), vec![state(50_000); routes.len()]);
-    let registry = Registry::new(2);
+    let registry = MeterRegistry::new(2);
     let entity = |route: &Route| {
         let series = ["stable", "canary"].map(|variant| {
             let labels = Labels { route: route.name.clone(), variant: variant.to_owned() };
             Arc::new(VariantSeries { labels, meters: PerWorker::new(2) })
         });
-        let sample = Sample::new(Duration::ZERO, 2, Drawn::Keys, (2, Arc::clone(&registry.room)));
+        let sample = Sample::new(Duration::ZERO, 2, DrawUnit::Keys, 2, Arc::clone(&registry.sample_memory));
         let sample = Some(Arc::new(sample));
         Arc::new(RouteState { series: series.into(), sample, shadow: None, needs: Needs::default() })
     };
@@ -169,7 +169,7 @@ fn overlay(c: &mut Criterion) {
         overlay: base.clone(),
         listeners: Arc::default(),
         upstreams: Arc::default(),
-        witnesses: Witnesses::default(),
+        identity_providers: IdentityProviders::default(),
     };
     let stepped = |overlay: &Overlay, routes: u32| {
         let ids: Vec<_> = (0..routes).map(|n| RouteId(n * 97 % ROUTES)).collect();
@@ -196,7 +196,7 @@ fn overlay(c: &mut Criterion) {
                 let old = store.load();
                 back = !back;
                 let overlay = if back { from.clone() } else { change(black_box(from)) };
-                store.publish(overlaid(&old, overlay, &registry, Duration::ZERO));
+                store.publish(with_overlay(&old, overlay, &registry, Duration::ZERO));
                 old
             });
         });
@@ -211,9 +211,9 @@ fn scrape(c: &mut Criterion) {
     let mut group = c.benchmark_group("scrape/10000");
     group.sample_size(20);
     for (name, one_in) in [("all used", 1), ("few used", 100)] {
-        let registry = Registry::new(2);
+        let registry = MeterRegistry::new(2);
         let series: Vec<VariantSeries> = (0..2 * ROUTES).map(|n| series_of(n, one_in)).collect();
-        let weighted = |series| Weighted { series, weight: Some(0.5) };
+        let weighted = |series| WeightedSeries { series, weight: Some(0.5) };
         let facts = || Scrape {
             registry: &registry,
             now: registry.started,

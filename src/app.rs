@@ -14,12 +14,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::clock::Clock;
 use crate::config;
 use crate::control::{
-    self, Cause, Event, FilesEvent, Ledger, ProcessEvent, Rejection, Settings, SystemResolver, WorkerParts,
+    self, ControlSettings, ControlState, Event, FilesEvent, ProcessEvent, Rejection, ReloadCause, SystemResolver,
+    WorkerParts,
 };
-use crate::proxy::{self, Visitors, WorkerSetup};
+use crate::proxy::{self, PerClientLimits, WorkerSetup};
 use crate::telemetry::Screen;
 
-pub use crate::control::{Notify, Outcome, Resolve, Signals, StartError, Stopped, Succession};
+pub use crate::control::{ReloadOutcome, Resolve, Signals, StartError, Stopped, Succession, SystemdNotify};
 pub use crate::telemetry::exposition::SharedRecorder;
 
 /// What the workers' threads get to end once nothing is left for them to do.
@@ -47,7 +48,7 @@ pub struct Options {
     /// Resolves names.
     pub resolver: Arc<dyn Resolve>,
     /// Tells systemd.
-    pub notify: Notify,
+    pub notify: SystemdNotify,
     /// Where standard output is shown, for the access log.
     pub screen: Screen,
     /// A recorder of the embedding program, beside the proxy's own `/metrics`: it gets every figure but those of the
@@ -74,7 +75,7 @@ impl Options {
             env: Arc::new(|name| std::env::var(name).ok()),
             poll_interval: Some(Duration::from_secs(2)),
             resolver: Arc::new(SystemResolver::default()),
-            notify: Notify::default(),
+            notify: SystemdNotify::default(),
             screen: Screen::default(),
             recorder: None,
         }
@@ -82,10 +83,10 @@ impl Options {
 
     /// What the control plane is started with.
     #[must_use]
-    pub fn settings(self) -> Settings {
+    pub fn settings(self) -> ControlSettings {
         let (path, text, env) = (self.path, self.text, self.env);
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Settings {
+        ControlSettings {
             file: text.is_none().then(|| path.clone()),
             load: Arc::new(move |last_good| match &text {
                 Some(text) => config::load_text(&path.to_string_lossy(), text, &*env),
@@ -111,18 +112,18 @@ pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Se
 
 /// Starts workers of one data plane.
 fn workers() -> Spawn {
-    let all = Arc::new(Visitors::default());
+    let all = Arc::new(PerClientLimits::default());
     let seed = fastrand::u64(..);
     Box::new(move |parts| {
         let WorkerParts { index, workers, snapshots, registry, drained, log, spans, trials, look_ups, clock } = parts;
-        let visitors = Arc::clone(&all);
+        let client_limits = Arc::clone(&all);
         proxy::spawn(WorkerSetup {
             index,
             workers,
             seed,
             snapshots,
             registry,
-            visitors,
+            client_limits,
             drained,
             log,
             spans,
@@ -136,7 +137,7 @@ fn workers() -> Spawn {
 /// A running proxy. Dropping it ends it at once, whatever is in flight.
 pub struct App {
     events: mpsc::Sender<Event>,
-    ledger: Arc<Ledger>,
+    state: Arc<ControlState>,
     control: Option<JoinHandle<Stopped>>,
 }
 
@@ -155,9 +156,9 @@ impl App {
     /// When the file does not hold, an address cannot be bound, or the system refuses something.
     pub fn succeed(options: Options, succession: Succession) -> Result<Self, StartError> {
         let predecessor = succession.predecessor.clone();
-        let started = Self::launch(Settings { succession, ..options.settings() }, workers());
+        let started = Self::launch(ControlSettings { succession, ..options.settings() }, workers());
         if let (Some(predecessor), Err(error)) = (&predecessor, &started) {
-            predecessor.failed(&error.to_string());
+            predecessor.send_failure(&error.to_string());
         }
         started
     }
@@ -166,7 +167,7 @@ impl App {
     ///
     /// # Errors
     /// When the file does not hold, an address cannot be bound, or the system refuses something.
-    pub fn launch(settings: Settings, spawn: Spawn) -> Result<Self, StartError> {
+    pub fn launch(settings: ControlSettings, spawn: Spawn) -> Result<Self, StartError> {
         let (ready, started) = sync_channel(1);
         let control = std::thread::Builder::new()
             .name("control".to_owned())
@@ -174,7 +175,7 @@ impl App {
             .map_err(|error| StartError::Io("the control thread", error))?;
         let control = Some(control);
         match started.recv() {
-            Ok(Ok((events, ledger))) => Ok(Self { events, ledger, control }),
+            Ok(Ok((events, state))) => Ok(Self { events, state, control }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(StartError::Io("the control thread", std::io::Error::other("it ended"))),
         }
@@ -183,13 +184,13 @@ impl App {
     /// The listeners' names and the addresses that are bound.
     #[must_use]
     pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
-        control::bound(&self.ledger.snapshot())
+        control::bound(&self.state.snapshot())
     }
 
     /// The listeners by name, and the URL of each as it is bound.
     #[must_use]
     pub fn urls(&self) -> Vec<(String, String)> {
-        let snapshot = self.ledger.snapshot();
+        let snapshot = self.state.snapshot();
         let url = |one: &crate::snapshot::Listener| format!("{}://{}", one.spec.scheme(), one.bound);
         snapshot.listeners.iter().map(|one| (one.spec.name.clone(), url(one))).collect()
     }
@@ -197,7 +198,7 @@ impl App {
     /// How many workers there are.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.ledger.counts.registry.workers
+        self.state.counts.registry.workers
     }
 
     /// Where the admin listener is bound: the first of its addresses.
@@ -206,24 +207,24 @@ impl App {
     /// Never: a file has at least one address for it.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
-        self.ledger.pages().admin[0]
+        self.state.lock().admin[0]
     }
 
     /// Where the admin listener is bound: all its addresses, in the order of the file.
     #[must_use]
     pub fn admin_all(&self) -> Vec<SocketAddr> {
-        self.ledger.pages().admin.clone()
+        self.state.lock().admin.clone()
     }
 
     /// Reads the files again and waits for what becomes of it.
     #[must_use]
-    pub fn reload(&self) -> Outcome {
+    pub fn reload(&self) -> ReloadOutcome {
         let (reply, replied) = sync_channel(1);
-        let reply = Box::new(move |outcome: &Outcome| drop(reply.send(outcome.clone())));
-        self.tell(Event::Files(FilesEvent::Reload(Cause::Asked, Some(reply))));
+        let reply = Box::new(move |outcome: &ReloadOutcome| drop(reply.send(outcome.clone())));
+        self.tell(Event::Files(FilesEvent::Reload(ReloadCause::Call, Some(reply))));
         replied.recv().unwrap_or_else(|_| {
             let help = "start it again";
-            Outcome::Rejected(Rejection::new("stopped", "the proxy has stopped", help))
+            ReloadOutcome::Rejected(Rejection::new("stopped", "the proxy has stopped", help))
         })
     }
 
@@ -243,7 +244,7 @@ impl App {
     /// What `/status` says.
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
-        control::status(&self.ledger)
+        control::status(&self.state)
     }
 
     /// Works inside and outside of a runtime. The channel is full for a moment at most.
@@ -265,10 +266,10 @@ impl Drop for App {
     }
 }
 
-type Ready = SyncSender<Result<(mpsc::Sender<Event>, Arc<Ledger>), StartError>>;
+type Ready = SyncSender<Result<(mpsc::Sender<Event>, Arc<ControlState>), StartError>>;
 
 /// The control thread, from its first to its last line.
-fn run(settings: Settings, spawn: &Spawn, ready: &Ready) -> Stopped {
+fn run(settings: ControlSettings, spawn: &Spawn, ready: &Ready) -> Stopped {
     let clock = settings.clock;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -297,16 +298,16 @@ fn run(settings: Settings, spawn: &Spawn, ready: &Ready) -> Stopped {
     stopped
 }
 
-type Told = (mpsc::Sender<Event>, Arc<Ledger>);
+type Told = (mpsc::Sender<Event>, Arc<ControlState>);
 type Threads = Arc<Vec<JoinHandle<()>>>;
 
-async fn start(settings: Settings, spawn: &Spawn) -> Result<(control::Controller, Told, Threads), StartError> {
+async fn start(settings: ControlSettings, spawn: &Spawn) -> Result<(control::Controller, Told, Threads), StartError> {
     let workers = settings.workers;
     let started = control::start(settings).await?;
     let threads: std::io::Result<Vec<_>> = (0..workers).map(|index| spawn(started.worker(index))).collect();
     let threads = Arc::new(threads.map_err(|error| StartError::Io("a worker's thread", error))?);
-    let told = (started.events(), started.ledger());
-    let controller = started.watch_over(Arc::clone(&threads)).await?;
+    let told = (started.events(), started.state());
+    let controller = started.supervise(Arc::clone(&threads)).await?;
     Ok((controller, told, threads))
 }
 

@@ -21,11 +21,11 @@ pub struct Drain(watch::Sender<Phase>);
 
 /// Hears when to drain.
 #[derive(Clone, Debug)]
-pub struct Drained(watch::Receiver<Phase>);
+pub struct DrainWatch(watch::Receiver<Phase>);
 
 /// Held by whoever is not finished; [`Drain::finished`] waits until the last one is dropped.
 #[derive(Clone, Debug)]
-pub struct Guard(#[expect(dead_code, reason = "held for its drop")] watch::Receiver<Phase>);
+pub struct DrainGuard(#[expect(dead_code, reason = "held for its drop")] watch::Receiver<Phase>);
 
 impl Default for Drain {
     fn default() -> Self {
@@ -42,8 +42,8 @@ impl Drain {
 
     /// A listener to it.
     #[must_use]
-    pub fn subscribe(&self) -> Drained {
-        Drained(self.0.subscribe())
+    pub fn subscribe(&self) -> DrainWatch {
+        DrainWatch(self.0.subscribe())
     }
 
     /// Moves to `phase`; never backwards.
@@ -61,13 +61,13 @@ impl Drain {
         *self.0.borrow()
     }
 
-    /// Resolves when every [`Drained`] and [`Guard`] is gone.
+    /// Resolves when every [`DrainWatch`] and [`DrainGuard`] is gone.
     pub async fn finished(&self) {
         self.0.closed().await;
     }
 }
 
-impl Drained {
+impl DrainWatch {
     /// The phase now.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -82,7 +82,7 @@ impl Drained {
 
     /// A guard that keeps [`Drain::finished`] waiting.
     #[must_use]
-    pub fn guard(&self) -> Guard {
-        Guard(self.0.clone())
+    pub fn guard(&self) -> DrainGuard {
+        DrainGuard(self.0.clone())
     }
 }

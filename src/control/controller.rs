@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 
 use super::admin::push_last;
 use super::event::Event;
-use super::files::{Load, Reloading, Watcher};
+use super::files::{ConfigLoader, PendingReload, Watcher};
 use super::hand_over::Succession;
-use super::ledger::Ledger;
-use super::net::{Names, Resolve};
-use super::retired::Retired;
-use super::system::{Notify, Stopped, Stopping};
+use super::resolver::{Resolve, WatchedNames};
+use super::retired::RetiredSnapshots;
+use super::state::ControlState;
+use super::system::{Shutdown, Stopped, SystemdNotify};
 use crate::drain::{Drain, Phase};
 use crate::snapshot::{ListeningSocket, SnapshotStore};
 use crate::telemetry::exposition::FigurePusher;
@@ -27,7 +27,7 @@ const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// What the controller works with.
 pub struct Controller {
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) state: Arc<ControlState>,
     pub(super) store: SnapshotStore,
     pub(super) log: LogWriter,
     pub(super) traces: TraceExporter,
@@ -36,30 +36,30 @@ pub struct Controller {
     pub(super) drain: Drain,
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) events: mpsc::Receiver<Event>,
-    pub(super) load: Load,
+    pub(super) load: ConfigLoader,
     /// What the configuration in use falls back to.
     pub(super) last_good: Arc<LastGood>,
     pub(super) resolver: Arc<dyn Resolve>,
-    pub(super) names: Names,
+    pub(super) names: WatchedNames,
     pub(super) watcher: Watcher,
-    pub(super) admin: super::admin::Admin,
-    pub(super) stopping: Stopping,
-    pub(super) reloading: Option<Reloading>,
-    pub(super) next: Option<Reloading>,
-    pub(super) stuck: bool,
+    pub(super) admin: super::admin::AdminListener,
+    pub(super) shutdown: Shutdown,
+    pub(super) reloading: Option<PendingReload>,
+    pub(super) next_reload: Option<PendingReload>,
+    pub(super) worker_stuck: bool,
     /// The moment for which certificates that were put aside were read again.
-    pub(super) revisited: Option<Duration>,
-    pub(super) retired: Retired,
+    pub(super) reread_for: Option<Duration>,
+    pub(super) retired: RetiredSnapshots,
     pub(super) closing: Vec<Arc<ListeningSocket>>,
     pub(super) succession: Succession,
-    pub(super) notify: Notify,
+    pub(super) notify: SystemdNotify,
 }
 
 impl Controller {
     /// Handles events until the proxy has stopped.
     pub async fn run(mut self) -> Stopped {
         let stopped = loop {
-            let draining = self.stopping.phase() >= Phase::Draining;
+            let draining = self.shutdown.phase() >= Phase::Draining;
             tokio::select! {
                 biased;
                 event = self.events.recv() => {
@@ -68,30 +68,30 @@ impl Controller {
                         break stopped;
                     }
                 }
-                () = self.drain.finished(), if draining => break self.stopping.finished(),
+                () = self.drain.finished(), if draining => break self.shutdown.finished(),
             }
         };
-        self.advance(Phase::Forced);
+        self.advance_phase(Phase::Forced);
         if stopped == Stopped::AtOnce {
             // What is cut is still to be recorded.
             let _ = tokio::time::timeout(LAST_LINES, self.drain.finished()).await;
         }
-        self.log.stop(self.ledger.clock, Duration::from_secs(2));
+        self.log.stop(self.state.clock, Duration::from_secs(2));
         self.traces.stop(Duration::from_secs(2));
         if let Some(pusher) = &self.pusher {
-            push_last(pusher, &self.ledger).await;
+            push_last(pusher, &self.state).await;
         }
-        let sum = |of: fn(&WorkerMeter) -> u64| self.ledger.counts.registry.worker.used().map(of).sum();
+        let sum = |of: fn(&WorkerMeter) -> u64| self.state.counts.registry.worker.used().map(of).sum();
         let cut = sum(|meter| meter.forced.value());
         let upgrades = sum(|meter| meter.forced_upgrades.value());
-        self.stopping.ended(self.ledger.clock.now(), (cut, upgrades));
+        self.shutdown.log_end(self.state.clock.now(), cut, upgrades);
         stopped
     }
 
     fn handle(&mut self, event: Event) -> Option<Stopped> {
         match event {
             Event::Files(event) => self.handle_files(event),
-            Event::Net(event) => self.handle_net(event),
+            Event::Resolver(event) => self.handle_resolver(event),
             Event::Process(event) => return self.handle_process(event),
         }
         None

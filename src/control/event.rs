@@ -4,20 +4,20 @@
 
 use std::sync::Arc;
 
-use super::files::Reading;
-use super::net::Answered;
-use super::outcome::{Cause, Outcome};
+use super::files::LoadResult;
+use super::outcome::{ReloadCause, ReloadOutcome};
+use super::resolver::LookupResult;
 use crate::drain::Phase;
 
 /// Receives the outcome of a reload.
-pub type Reply = Box<dyn FnOnce(&Outcome) + Send>;
+pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome) + Send>;
 
 /// Something that happened.
 pub enum Event {
     /// To the files of the configuration.
     Files(FilesEvent),
     /// To the names of upstreams.
-    Net(NetEvent),
+    Resolver(ResolverEvent),
     /// To the process and what the system gives it.
     Process(ProcessEvent),
 }
@@ -25,17 +25,17 @@ pub enum Event {
 /// A step of a reload.
 pub enum FilesEvent {
     /// The files should be read again.
-    Reload(Cause, Option<Reply>),
+    Reload(ReloadCause, Option<ReloadReply>),
     /// They were read.
-    Read(Box<Reading>),
+    Loaded(Box<LoadResult>),
     /// The workers were waited for; so many decide with the new generation.
     Adopted(usize),
 }
 
 /// News about names.
-pub enum NetEvent {
+pub enum ResolverEvent {
     /// A name was looked up.
-    Resolved(String, Answered),
+    Resolved(String, LookupResult),
     /// A worker could not connect to an address of this name.
     Unreachable(Arc<str>),
     /// The system's files of names have changed.
@@ -61,7 +61,7 @@ pub enum ProcessEvent {
     /// Close listening sockets that are no longer accepted from.
     Close,
     /// Look after the workers.
-    Watchdog {
+    Housekeeping {
         /// How many have ended.
         ended: usize,
     },

@@ -13,7 +13,7 @@ use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMete
 
 /// What a variant counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct VariantCounts {
     /// All its requests.
     pub requests: u64,
     /// Those that belong to the random sample.
@@ -25,7 +25,7 @@ pub struct Tally {
     pub sample: Failures,
 }
 
-impl Tally {
+impl VariantCounts {
     /// Reads a series.
     #[must_use]
     pub fn of(series: &VariantSeries) -> Self {
@@ -126,7 +126,7 @@ pub fn shares(counted: &[u64]) -> Vec<Option<f64>> {
 
 /// What was counted when a route's weights were last changed, by the route's name. A route that has none began at zero.
 #[derive(Clone, Debug, Default)]
-pub struct Baselines(HashMap<String, HashMap<String, Tally>>);
+pub struct Baselines(HashMap<String, HashMap<String, VariantCounts>>);
 
 impl Baselines {
     /// Notes the counts of routes whose weights differ from the old ones, and forgets routes that are gone. `states`
@@ -143,8 +143,8 @@ impl Baselines {
                     kept.insert(route.name.clone(), same);
                 }
             } else {
-                let now = state.series.iter().map(|series| (series.labels.variant.clone(), Tally::of(series)));
-                let now: HashMap<String, Tally> = now.filter(|(_, tally)| tally.requests > 0).collect();
+                let now = state.series.iter().map(|series| (series.labels.variant.clone(), VariantCounts::of(series)));
+                let now: HashMap<String, VariantCounts> = now.filter(|(_, counts)| counts.requests > 0).collect();
                 if !now.is_empty() {
                     kept.insert(route.name.clone(), now);
                 }
@@ -155,7 +155,7 @@ impl Baselines {
 
     /// What a variant has counted since the weights were last changed.
     #[must_use]
-    pub fn since(&self, route: &str, variant: &str, now: &Tally) -> Tally {
+    pub fn since(&self, route: &str, variant: &str, now: &VariantCounts) -> VariantCounts {
         let before = self.0.get(route).and_then(|route| route.get(variant));
         before.map_or_else(|| now.clone(), |before| now.since(before))
     }
@@ -207,12 +207,12 @@ mod tests {
         meter.unkeyed.add(5);
         series.meters.of(1).failed_late[1].add(3);
         series.meters.of(1).failed_late[0].add(2);
-        let tally = Tally::of(&series);
-        assert_eq!((tally.requests, tally.counted, tally.errors), (115, 100, 25));
-        assert_eq!(tally.sample, Failures { requests: 100, failed: 13 });
-        let before = tally.clone();
+        let counts = VariantCounts::of(&series);
+        assert_eq!((counts.requests, counts.counted, counts.errors), (115, 100, 25));
+        assert_eq!(counts.sample, Failures { requests: 100, failed: 13 });
+        let before = counts.clone();
         meter.requests[at(Reason::Weight, Fallback::No)][StatusClass::Success as usize].add(1);
-        let since = Tally::of(&series).since(&before);
+        let since = VariantCounts::of(&series).since(&before);
         assert_eq!((since.requests, since.errors, since.sample.requests), (1, 0, 1));
     }
 }

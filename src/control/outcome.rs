@@ -8,7 +8,7 @@ use crate::telemetry::control::ReloadLabel;
 
 /// What became of a reload.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum ReloadOutcome {
     /// The files say what they said.
     Unchanged {
         /// The generation that goes on.
@@ -29,7 +29,7 @@ pub enum Outcome {
 
 /// Why the files were read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum ReloadCause {
     /// The process started.
     Start,
     /// A file changed.
@@ -37,10 +37,10 @@ pub enum Cause {
     /// `SIGHUP`.
     Signal,
     /// `POST /reload`, or the library's own call.
-    Asked,
+    Call,
 }
 
-impl Cause {
+impl ReloadCause {
     /// The word in log and status.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -48,12 +48,12 @@ impl Cause {
             Self::Start => "start",
             Self::Watch => "watch",
             Self::Signal => "signal",
-            Self::Asked => "asked",
+            Self::Call => "asked",
         }
     }
 }
 
-impl Outcome {
+impl ReloadOutcome {
     /// The value of the `outcome` label.
     #[must_use]
     pub const fn label(&self) -> ReloadLabel {
@@ -75,7 +75,7 @@ impl Outcome {
     pub fn to_json(&self) -> Value {
         match self {
             Self::Unchanged { generation, kept } => {
-                let summary: Vec<String> = told_kept(kept).into_iter().collect();
+                let summary: Vec<String> = kept_summary(kept).into_iter().collect();
                 json!({ "outcome": self.name(), "generation": generation.0, "summary": summary })
             }
             Self::Applied { generation, summary } => {
@@ -92,7 +92,7 @@ impl Outcome {
     pub fn to_text(&self) -> String {
         match self {
             Self::Unchanged { generation, kept } => {
-                let kept = told_kept(kept).map(|kept| format!("; {kept}")).unwrap_or_default();
+                let kept = kept_summary(kept).map(|kept| format!("; {kept}")).unwrap_or_default();
                 format!("unchanged: generation {generation} goes on{kept}\n")
             }
             Self::Applied { generation, summary } => {
@@ -110,7 +110,7 @@ impl Outcome {
 }
 
 /// Says that certificates are kept, if any are.
-pub(super) fn told_kept(kept: &[String]) -> Option<String> {
+pub(super) fn kept_summary(kept: &[String]) -> Option<String> {
     match kept {
         [] => None,
         [one] => Some(format!("1 certificate is kept: {one}")),

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::carry;
 use super::controller::Controller;
+use super::next_snapshot;
 use crate::snapshot::{Listener, Snapshot};
 
 impl Controller {
@@ -18,7 +18,7 @@ impl Controller {
     /// The addresses of `name` that are known now, under the same rules.
     pub(super) fn publish_addresses(&mut self, name: &str) {
         let old = self.store.load();
-        let upstreams = carry::resolved(&old, name, &self.ledger.addresses());
+        let upstreams = next_snapshot::with_addresses(&old, name, &self.state.addresses());
         self.publish(Snapshot { upstreams, ..(*old).clone() });
     }
 

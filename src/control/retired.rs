@@ -1,4 +1,4 @@
-//! Retired snapshots: kept until nobody else holds them, so that the last one to let go of 100 000 routes is never a
+//! RetiredSnapshots snapshots: kept until nobody else holds them, so that the last one to let go of 100 000 routes is never a
 //! worker in the middle of its requests.
 
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use crate::snapshot::Snapshot;
 
 /// Snapshots that are no longer published.
 #[derive(Debug, Default)]
-pub(super) struct Retired(Vec<Arc<Snapshot>>);
+pub(super) struct RetiredSnapshots(Vec<Arc<Snapshot>>);
 
-impl Retired {
+impl RetiredSnapshots {
     /// Keeps one.
     pub fn add(&mut self, snapshot: Arc<Snapshot>) {
         self.0.push(snapshot);
     }
 
     /// Frees those that nobody holds any more, on a thread that may take its time.
-    pub fn bury(&mut self) {
+    pub fn drop_unused(&mut self) {
         let (held, free): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.0).into_iter().partition(|snapshot| Arc::strong_count(snapshot) > 1);
         self.0 = held;

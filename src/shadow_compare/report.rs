@@ -130,7 +130,7 @@ impl Quantiles {
     /// Right within six percent.
     pub(super) fn of(latencies: &Latencies) -> Self {
         let mut counts = LatencyCounts::default();
-        counts.absorb(latencies);
+        counts.merge(latencies);
         let at = |share| counts.quantile(share).unwrap_or_default().as_secs_f64();
         Self { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Who ended a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ender {
+pub enum EndedBy {
     /// Nobody: it ended as it should.
     Done,
     /// The client.
@@ -23,14 +23,14 @@ pub enum Ender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Termination {
     /// Who.
-    pub ender: Ender,
+    pub ender: EndedBy,
     /// At which stage: `-`, `R`, `D`, `C`, `H`, `B` or `T`.
     pub stage: char,
 }
 
 /// What a line tells of, when it is not a request: an upgraded connection is told of twice, a copy once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum AccessEvent {
     /// It has opened: nothing was carried yet.
     Open,
     /// It has closed.
@@ -39,7 +39,7 @@ pub enum Event {
     Shadow,
 }
 
-impl Event {
+impl AccessEvent {
     /// Its word in the log.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -130,7 +130,7 @@ pub struct AccessEntry<'a> {
     /// What a gRPC call ended with, if a status was seen.
     pub grpc_status: Option<u8>,
     /// Which end of an upgraded connection this line tells of; none for all other requests.
-    pub event: Option<Event>,
+    pub event: Option<AccessEvent>,
     /// The trace id of an incoming `traceparent`.
     pub trace_id: Option<&'a str>,
 }
@@ -200,7 +200,7 @@ impl<'a> AccessEntry<'a> {
             upstream: None,
             endpoint: None,
             attempts: 0,
-            termination: Termination { ender: Ender::Done, stage: '-' },
+            termination: Termination { ender: EndedBy::Done, stage: '-' },
             detail: "",
             grpc_status: None,
             event: None,

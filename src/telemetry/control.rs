@@ -62,7 +62,7 @@ pub struct Lookups {
 
 /// A recorder with the metrics of the control plane described. Registers the series that exist from the start.
 #[must_use]
-pub fn begin() -> ControlRecorder {
+pub fn new_recorder() -> ControlRecorder {
     let recorder = ControlRecorder::default();
     with_local_recorder(&recorder, || {
         describe_counter!(RELOADS, "Reloads by outcome.");
@@ -78,15 +78,15 @@ pub fn begin() -> ControlRecorder {
         counter!(HAND_OVERS_FAILED).increment(0);
         describe_counter!(WORKER_STALLS, "How often a worker was found not to run for seconds.");
         counter!(WORKER_STALLS).increment(0);
-        log_lines_lost(&recorder, 0);
+        set_log_lines_lost(&recorder, 0);
         describe_gauge!(DRAIN_PHASE, "How far a stop has come: 1 for the phase that it is in.");
-        phase(&recorder, Phase::Running);
+        set_phase(&recorder, Phase::Running);
     });
     recorder
 }
 
 /// The files were read again.
-pub fn reloaded(recorder: &ControlRecorder, label: ReloadLabel) {
+pub fn count_reload(recorder: &ControlRecorder, label: ReloadLabel) {
     with_local_recorder(recorder, || {
         counter!(RELOADS, "outcome" => label.name()).increment(1);
         gauge!(LAST_RELOAD_SUCCESS).set(if label == ReloadLabel::Rejected { 0.0 } else { 1.0 });
@@ -94,12 +94,12 @@ pub fn reloaded(recorder: &ControlRecorder, label: ReloadLabel) {
 }
 
 /// A configuration is in use, since then by the wall clock.
-pub fn applied(recorder: &ControlRecorder, at: Duration) {
+pub fn set_applied_at(recorder: &ControlRecorder, at: Duration) {
     with_local_recorder(recorder, || gauge!(LAST_RELOAD_AT).set(at));
 }
 
 /// A name was looked up.
-pub fn looked_up<A, E>(recorder: &ControlRecorder, name: &str, answered: &Result<A, E>) {
+pub fn count_lookup<A, E>(recorder: &ControlRecorder, name: &str, answered: &Result<A, E>) {
     let (failed, succeeded) = (u64::from(answered.is_err()), u64::from(answered.is_ok()));
     with_local_recorder(recorder, || {
         counter!(LOOKUPS, "name" => name.to_owned(), "outcome" => "failed").increment(failed);
@@ -118,27 +118,27 @@ pub fn lookups(recorder: &ControlRecorder, name: &str) -> Lookups {
 }
 
 /// Drops the series of names that are no longer looked up.
-pub fn keep_names(recorder: &ControlRecorder, wanted: &BTreeSet<String>) {
+pub fn retain_names(recorder: &ControlRecorder, wanted: &BTreeSet<String>) {
     recorder.retain(LOOKUPS, |key| key.labels().all(|label| label.key() != "name" || wanted.contains(label.value())));
 }
 
 /// A hand-over failed.
-pub fn hand_over_failed(recorder: &ControlRecorder) {
+pub fn count_failed_hand_over(recorder: &ControlRecorder) {
     with_local_recorder(recorder, || counter!(HAND_OVERS_FAILED).increment(1));
 }
 
 /// A worker was found stuck.
-pub fn worker_stalled(recorder: &ControlRecorder) {
+pub fn count_worker_stall(recorder: &ControlRecorder) {
     with_local_recorder(recorder, || counter!(WORKER_STALLS).increment(1));
 }
 
 /// So many lines of the access log were not taken by the sink since the start.
-pub fn log_lines_lost(recorder: &ControlRecorder, lines: u64) {
+pub fn set_log_lines_lost(recorder: &ControlRecorder, lines: u64) {
     with_local_recorder(recorder, || counter!(LOG_LINES_DROPPED, "cause" => "sink").absolute(lines));
 }
 
 /// How far a stop has come.
-pub fn phase(recorder: &ControlRecorder, now: Phase) {
+pub fn set_phase(recorder: &ControlRecorder, now: Phase) {
     with_local_recorder(recorder, || {
         for (phase, name) in PHASES {
             gauge!(DRAIN_PHASE, "phase" => name).set(if phase == now { 1.0 } else { 0.0 });
@@ -154,10 +154,10 @@ mod tests {
     fn names_that_are_wanted_no_more_are_forgotten() {
         let recorder = ControlRecorder::default();
         for (name, answered) in [("a.test", Ok(())), ("a.test", Err(())), ("b.test", Ok(())), ("b.test", Ok(()))] {
-            looked_up(&recorder, name, &answered);
+            count_lookup(&recorder, name, &answered);
         }
         assert_eq!(lookups(&recorder, "a.test"), Lookups { succeeded: 1, failed: 1 });
-        keep_names(&recorder, &["b.test".to_owned()].into());
+        retain_names(&recorder, &["b.test".to_owned()].into());
         assert_eq!(lookups(&recorder, "a.test"), Lookups::default());
         assert_eq!(lookups(&recorder, "b.test"), Lookups { succeeded: 2, failed: 0 });
     }

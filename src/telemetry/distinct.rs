@@ -19,14 +19,14 @@ const RANK_MAX: usize = RANK_BITS as usize + 1;
 
 /// What was seen. One writer.
 #[derive(Debug)]
-pub struct Distinct(Box<[AtomicU8]>);
+pub struct DistinctSketch(Box<[AtomicU8]>);
 
-impl Distinct {
+impl DistinctSketch {
     /// What it takes up, in bytes.
     pub const BYTES: usize = REGISTERS;
 
     /// Sees a key by its hash: of its lowest 44 bits each must be as good as random.
-    pub fn see(&self, hash: u64) {
+    pub fn add(&self, hash: u64) {
         let register = &self.0[(hash & INDEX_MASK) as usize];
         let rank = rank(hash >> INDEX_BITS);
         if register.load(Relaxed) < rank {
@@ -35,7 +35,7 @@ impl Distinct {
     }
 }
 
-impl Default for Distinct {
+impl Default for DistinctSketch {
     fn default() -> Self {
         Self((0..REGISTERS).map(|_| AtomicU8::new(0)).collect())
     }
@@ -49,17 +49,17 @@ const fn rank(bits: u64) -> u8 {
 
 /// Sketches merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Union(Box<[u8]>);
+pub struct MergedSketch(Box<[u8]>);
 
-impl Default for Union {
+impl Default for MergedSketch {
     fn default() -> Self {
         Self([0; REGISTERS].into())
     }
 }
 
-impl Union {
+impl MergedSketch {
     /// Adds what a sketch has seen.
-    pub fn absorb(&mut self, one: &Distinct) {
+    pub fn merge(&mut self, one: &DistinctSketch) {
         for (ours, theirs) in self.0.iter_mut().zip(&one.0) {
             *ours = (*ours).max(theirs.load(Relaxed));
         }
@@ -127,21 +127,21 @@ mod tests {
         (from..from + count).map(|n| xxh3_64(&n.to_le_bytes()))
     }
 
-    fn union<'a>(sketches: impl IntoIterator<Item = &'a Distinct>) -> Union {
-        let mut union = Union::default();
-        sketches.into_iter().for_each(|one| union.absorb(one));
+    fn union<'a>(sketches: impl IntoIterator<Item = &'a DistinctSketch>) -> MergedSketch {
+        let mut union = MergedSketch::default();
+        sketches.into_iter().for_each(|one| union.merge(one));
         union
     }
 
-    fn seen(hashes: impl Iterator<Item = u64>) -> Distinct {
-        let sketch = Distinct::default();
-        hashes.for_each(|hash| sketch.see(hash));
+    fn seen(hashes: impl Iterator<Item = u64>) -> DistinctSketch {
+        let sketch = DistinctSketch::default();
+        hashes.for_each(|hash| sketch.add(hash));
         sketch
     }
 
     #[test]
     fn few_keys_are_told_almost_exactly() {
-        assert!(Union::default().estimate().abs() < f64::EPSILON);
+        assert!(MergedSketch::default().estimate().abs() < f64::EPSILON);
         for count in [1_u32, 2, 5, 10, 50, 100] {
             let estimate = union([&seen(hashes(7, count))]).estimate();
             assert!((estimate - f64::from(count)).abs() <= 0.5 + 0.03 * f64::from(count), "{count}: {estimate}");

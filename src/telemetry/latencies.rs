@@ -45,7 +45,7 @@ impl Latencies {
 
 impl LatencyCounts {
     /// Adds those of another.
-    pub fn absorb(&mut self, other: &Latencies) {
+    pub fn merge(&mut self, other: &Latencies) {
         self.0.iter_mut().zip(&other.0).for_each(|(sum, one)| *sum += one.load(Relaxed));
     }
 
@@ -112,7 +112,7 @@ mod tests {
                 latencies.record(Duration::from_micros(*us));
             }
             let mut counts = LatencyCounts::default();
-            counts.absorb(&latencies);
+            counts.merge(&latencies);
             let mut sorted = all;
             sorted.sort_unstable();
             let at = sorted.iter().enumerate().position(|(at, _)| {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{AccessEntry, Ender};
+use super::{AccessEntry, EndedBy};
 
 const SECONDS_A_DAY: u64 = 86_400;
 const MONTHS: [&[u8; 3]; 12] =
@@ -172,10 +172,10 @@ pub(super) fn common(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'
 
 fn termination(entry: &AccessEntry<'_>) -> [u8; 2] {
     let ender = match entry.termination.ender {
-        Ender::Done => b'-',
-        Ender::Client => b'C',
-        Ender::Upstream => b'U',
-        Ender::Proxy => b'P',
+        EndedBy::Done => b'-',
+        EndedBy::Client => b'C',
+        EndedBy::Upstream => b'U',
+        EndedBy::Proxy => b'P',
     };
     let stage = match entry.termination.stage {
         stage @ ('R' | 'D' | 'C' | 'H' | 'B' | 'T') => stage as u8,
@@ -383,7 +383,7 @@ mod tests {
             upstream: Some("checkout-v2"),
             endpoint: Some(SocketAddr::from(([10, 0, 2, 10], 8080))),
             attempts: 1,
-            termination: Termination { ender: Ender::Upstream, stage: 'B' },
+            termination: Termination { ender: EndedBy::Upstream, stage: 'B' },
             detail: "upstream_reset",
             grpc_status: None,
             event: None,
@@ -441,7 +441,7 @@ mod tests {
             detail: "",
             trace_id: None,
             status: 0,
-            termination: Termination { ender: Ender::Done, stage: '\n' },
+            termination: Termination { ender: EndedBy::Done, stage: '\n' },
             ..entry()
         };
         let parsed: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, &bare)).expect("JSON");

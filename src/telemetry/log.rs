@@ -34,18 +34,18 @@ pub fn init_tracing(screen: Screen) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // An error says that somebody logs already.
     let _ = match screen.medium {
-        Medium::Terminal => log.event_format(ForPeople { ink: screen.ink, clock: Mutex::default() }).try_init(),
+        Medium::Terminal => log.event_format(TerminalFormat { ink: screen.ink, clock: Mutex::default() }).try_init(),
         Medium::File => log.json().flatten_event(true).try_init(),
     };
 }
 
 /// Lines for a terminal.
-struct ForPeople {
+struct TerminalFormat {
     ink: Ink,
     clock: Mutex<TimeOfDay>,
 }
 
-impl<S, N> FormatEvent<S, N> for ForPeople
+impl<S, N> FormatEvent<S, N> for TerminalFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -55,10 +55,11 @@ where
         event.record(&mut parts);
         let time = {
             let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-            clock.turn(Clock.wall());
+            clock.update(Clock.wall());
             clock.text().to_owned()
         };
-        line(&mut out, self.ink, (&time, *event.metadata().level()), &parts)
+        let line = TerminalLine { time: &time, level: *event.metadata().level(), parts: &parts };
+        line.write(&mut out, self.ink)
     }
 }
 
@@ -91,31 +92,41 @@ impl Visit for Parts {
     }
 }
 
-fn line(out: &mut impl fmt::Write, ink: Ink, (time, level): (&str, Level), parts: &Parts) -> fmt::Result {
-    let (word, code) = match level {
-        Level::ERROR => ("ERROR", "1;31"),
-        Level::WARN => ("WARN ", "33"),
-        Level::INFO => ("INFO ", "32"),
-        Level::DEBUG => ("DEBUG", "34"),
-        Level::TRACE => ("TRACE", "2"),
-    };
-    let (message, below) = match parts.message.split_once('\n') {
-        Some((message, below)) => (message.trim_end_matches(':'), below),
-        None => (parts.message.as_str(), ""),
-    };
-    let style = match level {
-        Level::ERROR | Level::WARN => code,
-        Level::INFO | Level::DEBUG | Level::TRACE if message.starts_with(GOOD_NEWS) => "1;32",
-        Level::INFO | Level::DEBUG | Level::TRACE => "0",
-    };
-    let (dim, end) = (ink.begins("2"), ink.begins("0"));
-    write!(out, "{dim}{time}{end} {}{word}{end} ", ink.begins(code))?;
-    write!(out, "{}{}{end}", ink.begins(style), Safe(message))?;
-    if !parts.fields.is_empty() {
-        write!(out, " {dim}{}{end}", parts.fields)?;
+/// One event as it is written to a terminal.
+struct TerminalLine<'a> {
+    time: &'a str,
+    level: Level,
+    parts: &'a Parts,
+}
+
+impl TerminalLine<'_> {
+    fn write(&self, out: &mut impl fmt::Write, ink: Ink) -> fmt::Result {
+        let Self { time, level, parts } = self;
+        let (word, code) = match *level {
+            Level::ERROR => ("ERROR", "1;31"),
+            Level::WARN => ("WARN ", "33"),
+            Level::INFO => ("INFO ", "32"),
+            Level::DEBUG => ("DEBUG", "34"),
+            Level::TRACE => ("TRACE", "2"),
+        };
+        let (message, below) = match parts.message.split_once('\n') {
+            Some((message, below)) => (message.trim_end_matches(':'), below),
+            None => (parts.message.as_str(), ""),
+        };
+        let style = match *level {
+            Level::ERROR | Level::WARN => code,
+            Level::INFO | Level::DEBUG | Level::TRACE if message.starts_with(GOOD_NEWS) => "1;32",
+            Level::INFO | Level::DEBUG | Level::TRACE => "0",
+        };
+        let (dim, end) = (ink.begins("2"), ink.begins("0"));
+        write!(out, "{dim}{time}{end} {}{word}{end} ", ink.begins(code))?;
+        write!(out, "{}{}{end}", ink.begins(style), Safe(message))?;
+        if !parts.fields.is_empty() {
+            write!(out, " {dim}{}{end}", parts.fields)?;
+        }
+        out.write_char('\n')?;
+        below.lines().try_for_each(|line| diagnostic(out, ink, line))
     }
-    out.write_char('\n')?;
-    below.lines().try_for_each(|line| diagnostic(out, ink, line))
 }
 
 /// A line of a diagnostic, with its head in the colour that `check` gives it.
@@ -136,7 +147,8 @@ mod tests {
     fn written(ink: Ink, level: Level, message: &str, fields: &str) -> String {
         let mut out = String::new();
         let parts = Parts { message: message.to_owned(), fields: fields.to_owned() };
-        line(&mut out, ink, ("14:04:42", level), &parts).expect("a string takes everything");
+        let line = TerminalLine { time: "14:04:42", level, parts: &parts };
+        line.write(&mut out, ink).expect("a string takes everything");
         out
     }
 
@@ -189,7 +201,7 @@ mod tests {
         let shelf = Shelf::default();
         let taker = shelf.clone();
         let subscriber = tracing_subscriber::fmt()
-            .event_format(ForPeople { ink: Ink::Plain, clock: Mutex::default() })
+            .event_format(TerminalFormat { ink: Ink::Plain, clock: Mutex::default() })
             .with_writer(move || taker.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {

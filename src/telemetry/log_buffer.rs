@@ -2,8 +2,8 @@
 
 use super::line;
 use super::screen::{Medium, Screen};
-use super::short::Short;
-use super::{AccessEntry, Event};
+use super::short::ShortFormat;
+use super::{AccessEntry, AccessEvent};
 use crate::route::{AccessLog, LogFormat, LogSink};
 
 /// A worker's lines, not yet handed over.
@@ -14,14 +14,14 @@ pub struct LogBuffer {
     /// How many there are.
     pub lines: u64,
     stamp: line::Stamp,
-    short: Short,
+    short: ShortFormat,
 }
 
 impl LogBuffer {
     /// An empty one; `screen` is where standard output is shown.
     #[must_use]
     pub fn on(screen: Screen) -> Self {
-        Self { short: Short::on(screen), ..Self::default() }
+        Self { short: ShortFormat::on(screen), ..Self::default() }
     }
 
     /// Appends one line. Allocates only when the buffer must grow.
@@ -29,7 +29,7 @@ impl LogBuffer {
     /// Where the file gives no format, lines are short on a terminal and JSON elsewhere.
     pub fn push(&mut self, log: &AccessLog, entry: &AccessEntry<'_>) {
         let format = log.format.unwrap_or_else(|| self.usual(&log.sink));
-        if format == LogFormat::Common && matches!(entry.event, Some(Event::Open | Event::Shadow)) {
+        if format == LogFormat::Common && matches!(entry.event, Some(AccessEvent::Open | AccessEvent::Shadow)) {
             // It cannot tell the two lines of an upgraded connection apart, nor a copy from its request.
             return;
         }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::{Counter, Distinct, Latencies, LatencyCounts, Union};
+use super::{Counter, DistinctSketch, Latencies, LatencyCounts, MergedSketch};
 use crate::route::{KeyHash, VariantId};
 
 /// How many first keys there can be.
@@ -27,13 +27,13 @@ const VARIANTS_MAX: usize = 254;
 
 /// What the samples of all routes may take up together.
 #[derive(Debug)]
-pub struct Room(AtomicUsize);
+pub struct SampleMemory(AtomicUsize);
 
-impl Room {
+impl SampleMemory {
     /// What it is by default: 64 MiB. Two workers and two variants take up 150 KiB a route that is asked.
     pub const BYTES: usize = 64 << 20;
 
-    /// Room for so many bytes.
+    /// SampleMemory for so many bytes.
     #[must_use]
     pub const fn new(bytes: usize) -> Self {
         Self(AtomicUsize::new(bytes))
@@ -48,16 +48,16 @@ impl Room {
     }
 }
 
-/// What is drawn at random.
+/// What is draw_unit at random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drawn {
+pub enum DrawUnit {
     /// Sticky keys: all requests of one go where the first one went.
     Keys,
     /// Each request by itself: nothing sticks.
     Requests,
 }
 
-impl Drawn {
+impl DrawUnit {
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -74,9 +74,9 @@ pub struct Sample {
     /// Since when, by the wall clock.
     pub since: Duration,
     /// What a draw is.
-    pub drawn: Drawn,
+    pub draw_unit: DrawUnit,
     variants: usize,
-    room: Arc<Room>,
+    memory: Arc<SampleMemory>,
     workers: Box<[OnceLock<Box<Draws>>]>,
     settled: Mutex<Settled>,
 }
@@ -93,7 +93,7 @@ struct Draws {
 #[derive(Debug)]
 struct Durations {
     variants: Box<[Latencies]>,
-    room: Arc<Room>,
+    memory: Arc<SampleMemory>,
 }
 
 /// The keys that one worker has seen.
@@ -101,8 +101,8 @@ struct Durations {
 struct Keys {
     /// The variant of the first key of each place, from 1; 0 while there was none.
     firsts: Box<[AtomicU8]>,
-    distinct: Box<[Distinct]>,
-    room: Arc<Room>,
+    distinct: Box<[DistinctSketch]>,
+    memory: Arc<SampleMemory>,
 }
 
 /// What the control plane has taken over.
@@ -114,21 +114,27 @@ struct Settled {
 
 /// What a sample says.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sampled {
+pub struct SampleCounts {
     /// Requests by variant.
     pub requests: Vec<u64>,
     /// First keys by variant.
     pub firsts: Vec<u64>,
-    /// Distinct keys by variant, about; nothing where there are none, or no room to count them.
+    /// DistinctSketch keys by variant, about; nothing where there are none, or no memory to count them.
     pub keys: Option<Vec<f64>>,
 }
 
 impl Sample {
     /// Nothing decided yet. Takes up next to nothing until a worker decides.
     #[must_use]
-    pub fn new(since: Duration, variants: usize, drawn: Drawn, (workers, room): (usize, Arc<Room>)) -> Self {
+    pub fn new(
+        since: Duration,
+        variants: usize,
+        draw_unit: DrawUnit,
+        workers: usize,
+        memory: Arc<SampleMemory>,
+    ) -> Self {
         let workers = (0..workers).map(|_| OnceLock::new()).collect();
-        Self { since, drawn, variants, room, workers, settled: Mutex::default() }
+        Self { since, draw_unit, variants, memory, workers, settled: Mutex::default() }
     }
 
     /// A worker has decided by weight. Only worker number `worker` may say so.
@@ -138,7 +144,7 @@ impl Sample {
         let Some(requests) = draws.requests.get(usize::from(variant.0)) else { return };
         requests.inc();
         if let (Some(keys), Some(key)) = (&draws.keys, key) {
-            keys.see(variant, key.number());
+            keys.add(variant, key.number());
         }
     }
 
@@ -157,16 +163,16 @@ impl Sample {
         let mut counts = LatencyCounts::default();
         let used = self.workers.iter().filter_map(|worker| worker.get());
         for durations in used.filter_map(|draws| draws.durations.as_ref()) {
-            durations.variants.get(variant).into_iter().for_each(|one| counts.absorb(one));
+            durations.variants.get(variant).into_iter().for_each(|one| counts.merge(one));
         }
         counts
     }
 
     fn open(&self) -> Draws {
-        let wanted = self.drawn == Drawn::Keys && self.variants <= VARIANTS_MAX;
-        let keys = if wanted { Keys::open(self.variants, &self.room) } else { None };
+        let wanted = self.draw_unit == DrawUnit::Keys && self.variants <= VARIANTS_MAX;
+        let keys = if wanted { Keys::open(self.variants, &self.memory) } else { None };
         let requests = (0..self.variants).map(|_| Counter::default()).collect();
-        Draws { requests, keys, durations: Durations::open(self.variants, &self.room) }
+        Draws { requests, keys, durations: Durations::open(self.variants, &self.memory) }
     }
 
     /// Whether anything was decided.
@@ -178,23 +184,23 @@ impl Sample {
 
     /// What it says now. Only the control plane may ask.
     #[must_use]
-    pub fn read(&self) -> Sampled {
+    pub fn read(&self) -> SampleCounts {
         let used = || self.workers.iter().filter_map(|worker| worker.get());
         let mut requests = vec![0; self.variants];
         for draws in used() {
             requests.iter_mut().zip(&draws.requests).for_each(|(sum, one)| *sum += one.value());
         }
-        let all_counted = self.drawn == Drawn::Keys && used().all(|draws| draws.keys.is_some());
+        let all_counted = self.draw_unit == DrawUnit::Keys && used().all(|draws| draws.keys.is_some());
         let keys: Vec<&Keys> = used().filter_map(|draws| draws.keys.as_ref()).collect();
         let firsts = if keys.is_empty() { Vec::new() } else { self.settle(&keys) };
         let of_variant = |variant: usize| {
-            let mut union = Union::default();
+            let mut union = MergedSketch::default();
             for keys in &keys {
-                union.absorb(&keys.distinct[variant]);
+                union.merge(&keys.distinct[variant]);
             }
             union.estimate()
         };
-        Sampled { requests, firsts, keys: all_counted.then(|| (0..self.variants).map(of_variant).collect()) }
+        SampleCounts { requests, firsts, keys: all_counted.then(|| (0..self.variants).map(of_variant).collect()) }
     }
 
     /// Takes over the first keys of places that have none yet. Where several workers have one, that of the lowest number
@@ -233,49 +239,52 @@ impl Sample {
 }
 
 impl Durations {
-    /// None yet; nothing at all when there is no room.
-    fn open(variants: usize, room: &Arc<Room>) -> Option<Self> {
-        let taken = room.take(variants * Latencies::BYTES);
-        taken.then(|| Self { variants: (0..variants).map(|_| Latencies::default()).collect(), room: Arc::clone(room) })
+    /// None yet; nothing at all when there is no memory.
+    fn open(variants: usize, memory: &Arc<SampleMemory>) -> Option<Self> {
+        let taken = memory.take(variants * Latencies::BYTES);
+        taken.then(|| Self {
+            variants: (0..variants).map(|_| Latencies::default()).collect(),
+            memory: Arc::clone(memory),
+        })
     }
 }
 
 impl Drop for Durations {
     fn drop(&mut self) {
-        self.room.give_back(self.variants.len() * Latencies::BYTES);
+        self.memory.give_back(self.variants.len() * Latencies::BYTES);
     }
 }
 
 impl Keys {
-    /// Nothing seen yet; nothing at all when there is no room.
-    fn open(variants: usize, room: &Arc<Room>) -> Option<Self> {
-        if !room.take(Self::bytes(variants)) {
+    /// Nothing seen yet; nothing at all when there is no memory.
+    fn open(variants: usize, memory: &Arc<SampleMemory>) -> Option<Self> {
+        if !memory.take(Self::bytes(variants)) {
             return None;
         }
         let firsts = (0..FIRSTS).map(|_| AtomicU8::new(0)).collect();
-        let distinct = (0..variants).map(|_| Distinct::default()).collect();
-        Some(Self { firsts, distinct, room: Arc::clone(room) })
+        let distinct = (0..variants).map(|_| DistinctSketch::default()).collect();
+        Some(Self { firsts, distinct, memory: Arc::clone(memory) })
     }
 
     /// What a worker's keys take up, and what is taken over of them.
     const fn bytes(variants: usize) -> usize {
-        2 * FIRSTS + variants * Distinct::BYTES
+        2 * FIRSTS + variants * DistinctSketch::BYTES
     }
 
-    fn see(&self, variant: VariantId, hash: u64) {
+    fn add(&self, variant: VariantId, hash: u64) {
         let first = &self.firsts[(hash >> FIRSTS_SHIFT) as usize & (FIRSTS - 1)];
         if first.load(Relaxed) == 0 {
             first.store(u8::try_from(variant.0 + 1).unwrap_or(0), Relaxed);
         }
         if let Some(distinct) = self.distinct.get(usize::from(variant.0)) {
-            distinct.see(hash);
+            distinct.add(hash);
         }
     }
 }
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        self.room.give_back(Self::bytes(self.distinct.len()));
+        self.memory.give_back(Self::bytes(self.distinct.len()));
     }
 }
 
@@ -286,12 +295,12 @@ mod tests {
 
     use super::*;
 
-    fn room() -> Arc<Room> {
-        Arc::new(Room::new(Room::BYTES))
+    fn memory() -> Arc<SampleMemory> {
+        Arc::new(SampleMemory::new(SampleMemory::BYTES))
     }
 
-    fn sample(drawn: Drawn, workers: usize) -> Sample {
-        Sample::new(Duration::ZERO, 2, drawn, (workers, room()))
+    fn sample(draw_unit: DrawUnit, workers: usize) -> Sample {
+        Sample::new(Duration::ZERO, 2, draw_unit, workers, memory())
     }
 
     fn hash(n: u32) -> u64 {
@@ -305,7 +314,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_and_keys_once() {
-        let sample = sample(Drawn::Keys, 3);
+        let sample = sample(DrawUnit::Keys, 3);
         assert!(!sample.is_used());
         for round in 0..5_u32 {
             for n in 0..4_000 {
@@ -313,7 +322,7 @@ mod tests {
                 sample.decided(((n + round) % 3) as usize, variant(hash), Some(KeyHash::of(hash)));
             }
         }
-        let Sampled { requests, firsts, keys } = sample.read();
+        let SampleCounts { requests, firsts, keys } = sample.read();
         assert!(sample.is_used());
         assert_eq!(requests.iter().sum::<u64>(), 20_000);
         let firsts: u64 = firsts.iter().sum();
@@ -324,9 +333,9 @@ mod tests {
 
     #[test]
     fn without_keys_requests_are_counted_alone() {
-        let sample = sample(Drawn::Requests, 1);
+        let sample = sample(DrawUnit::Requests, 1);
         (0..10).for_each(|_| sample.decided(0, VariantId(1), None));
-        assert_eq!(sample.read(), Sampled { requests: vec![0, 10], firsts: vec![], keys: None });
+        assert_eq!(sample.read(), SampleCounts { requests: vec![0, 10], firsts: vec![], keys: None });
         sample.decided(7, VariantId(1), None);
         sample.decided(0, VariantId(9), None);
         assert_eq!(sample.read().requests, [0, 10], "who is not there is not counted");
@@ -334,15 +343,15 @@ mod tests {
 
     #[test]
     fn the_room_is_bounded_and_given_back() {
-        let room = Arc::new(Room::new(2 * (Keys::bytes(2) + 2 * Latencies::BYTES)));
-        let new = || Sample::new(Duration::ZERO, 2, Drawn::Keys, (2, Arc::clone(&room)));
+        let memory = Arc::new(SampleMemory::new(2 * (Keys::bytes(2) + 2 * Latencies::BYTES)));
+        let new = || Sample::new(Duration::ZERO, 2, DrawUnit::Keys, 2, Arc::clone(&memory));
         let (one, two) = (new(), new());
         let key = Some(KeyHash::of(hash(1)));
         one.decided(0, VariantId(0), key);
         one.decided(1, VariantId(0), key);
         two.decided(0, VariantId(1), key);
         assert!(one.read().keys.is_some());
-        assert_eq!(two.read(), Sampled { requests: vec![0, 1], firsts: vec![], keys: None }, "no room: said so");
+        assert_eq!(two.read(), SampleCounts { requests: vec![0, 1], firsts: vec![], keys: None }, "no memory: said so");
         for sample in [&one, &two] {
             sample.answered(0, VariantId(1), Duration::from_millis(10));
             sample.answered(1, VariantId(1), Duration::from_millis(12));
@@ -359,7 +368,7 @@ mod tests {
 
     #[test]
     fn evidence_does_not_go_away() {
-        let sample = sample(Drawn::Keys, 1);
+        let sample = sample(DrawUnit::Keys, 1);
         let most = [-3.0, 7.5, 2.0].map(|ln| sample.most_evidence(ln).to_bits());
         assert_eq!(most, [0.0_f64, 7.5, 7.5].map(f64::to_bits));
     }
@@ -369,7 +378,7 @@ mod tests {
         /// are the same.
         #[test]
         fn first_keys_stay(decisions in proptest::collection::vec((0_u32..3_000, 0_usize..3, any::<bool>()), 1..3_000)) {
-            let (looked_at, left_alone) = (sample(Drawn::Keys, 3), sample(Drawn::Keys, 3));
+            let (looked_at, left_alone) = (sample(DrawUnit::Keys, 3), sample(DrawUnit::Keys, 3));
             let mut before = vec![0, 0];
             for (n, worker, look) in &decisions {
                 let hash = hash(*n);

@@ -92,7 +92,7 @@ impl fmt::Display for Safe<'_> {
     }
 }
 
-/// Whether a terminal does something else with it than show it: control characters, line separators, and marks that turn
+/// Whether a terminal does something else with it than show it: control characters, line separators, and marks that update
 /// the direction of text.
 fn acts(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -108,7 +108,7 @@ pub(super) struct TimeOfDay {
 
 impl TimeOfDay {
     /// Takes the time, since the Unix epoch. Says whether another second has begun.
-    pub(super) fn turn(&mut self, at: Duration) -> bool {
+    pub(super) fn update(&mut self, at: Duration) -> bool {
         if self.second == Some(at.as_secs()) {
             return false;
         }
@@ -156,10 +156,10 @@ mod tests {
     fn the_time_is_that_of_the_place() {
         let mut utc = TimeOfDay::within(TimeZone::UTC);
         let at = Duration::from_millis(1_763_693_797_042);
-        assert!(utc.turn(at) && utc.text() == "02:56:37", "{}", utc.text());
-        assert!(!utc.turn(at + Duration::from_millis(900)), "the same second");
-        assert!(utc.turn(at + Duration::from_secs(1)) && utc.text() == "02:56:38");
+        assert!(utc.update(at) && utc.text() == "02:56:37", "{}", utc.text());
+        assert!(!utc.update(at + Duration::from_millis(900)), "the same second");
+        assert!(utc.update(at + Duration::from_secs(1)) && utc.text() == "02:56:38");
         let mut east = TimeOfDay::within(TimeZone::fixed(jiff::tz::offset(5)));
-        assert!(east.turn(at) && east.text() == "07:56:37");
+        assert!(east.update(at) && east.text() == "07:56:37");
     }
 }

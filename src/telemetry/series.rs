@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 use super::{
-    Counter, Gauge, GrpcCounters, Histogram, PerWorker, Room, ShadowBytes, StatusClass, TlsFailure, TlsMeter,
-    TlsTrouble, memory_bytes,
+    Counter, Gauge, GrpcCounters, Histogram, PerWorker, SampleMemory, ShadowBytes, StatusClass, TlsFailure,
+    TlsFailureLog, TlsMeter, memory_bytes,
 };
 use crate::clock::Clock;
 use crate::route::{Generation, Reason, TokenFault};
@@ -384,18 +384,18 @@ pub struct UpstreamSeries {
     /// Its meters.
     pub meters: PerWorker<UpstreamMeter>,
     /// What went wrong last under TLS.
-    pub tls_trouble: TlsTrouble,
+    pub tls_failure_log: TlsFailureLog,
     /// When it was last logged that an endpoint cannot be connected to.
-    pub refusal_log: Seldom,
+    pub refusal_log: LogThrottle,
     /// When it was last logged that an endpoint can be connected to again.
-    pub recovery_log: Seldom,
+    pub recovery_log: LogThrottle,
 }
 
 /// When a line was last logged, by any worker.
 #[derive(Debug, Default)]
-pub struct Seldom(std::sync::atomic::AtomicU64);
+pub struct LogThrottle(std::sync::atomic::AtomicU64);
 
-impl Seldom {
+impl LogThrottle {
     /// A line of one kind is logged this often.
     const EVERY_MS: u64 = 10_000;
 
@@ -412,15 +412,15 @@ impl UpstreamSeries {
     /// The meters of the upstream of this name.
     #[must_use]
     pub fn new(upstream: &str, workers: usize) -> Self {
-        let (meters, tls_trouble) = (PerWorker::new(workers), TlsTrouble::default());
-        let (refusal_log, recovery_log) = (Seldom::default(), Seldom::default());
-        Self { upstream: upstream.to_owned(), meters, tls_trouble, refusal_log, recovery_log }
+        let (meters, tls_failure_log) = (PerWorker::new(workers), TlsFailureLog::default());
+        let (refusal_log, recovery_log) = (LogThrottle::default(), LogThrottle::default());
+        Self { upstream: upstream.to_owned(), meters, tls_failure_log, refusal_log, recovery_log }
     }
 }
 
 /// The process's meters, made once at start.
 #[derive(Debug)]
-pub struct Registry {
+pub struct MeterRegistry {
     /// How many workers there are.
     pub workers: usize,
     /// Each worker's own meter.
@@ -430,7 +430,7 @@ pub struct Registry {
     /// What the copies for all shadows may hold.
     pub shadow_bytes: Arc<ShadowBytes>,
     /// What the samples of all routes may take up.
-    pub room: Arc<Room>,
+    pub sample_memory: Arc<SampleMemory>,
     /// When it was made; heartbeats count from here.
     pub started: Instant,
 }
@@ -439,7 +439,7 @@ pub struct Registry {
 const SHADOW_PART: u64 = 16;
 const SHADOW_BYTES: (u64, u64) = (4 << 20, 64 << 20);
 
-impl Registry {
+impl MeterRegistry {
     /// A registry for this many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
@@ -451,7 +451,7 @@ impl Registry {
             shadow_bytes: Arc::new(ShadowBytes::new(
                 (memory_bytes() / SHADOW_PART).clamp(SHADOW_BYTES.0, SHADOW_BYTES.1),
             )),
-            room: Arc::new(Room::new(Room::BYTES)),
+            sample_memory: Arc::new(SampleMemory::new(SampleMemory::BYTES)),
             started: Clock.now(),
         }
     }

@@ -197,7 +197,7 @@ pub struct ShadowFigures {
 impl ShadowSeries {
     /// The meters of the shadow of a route, which count from `since` on.
     #[must_use]
-    pub fn new(route: &str, upstream: &str, since: Duration, (workers, bytes): (usize, &Arc<ShadowBytes>)) -> Self {
+    pub fn new(route: &str, upstream: &str, since: Duration, workers: usize, bytes: &Arc<ShadowBytes>) -> Self {
         Self {
             route: route.to_owned(),
             upstream: upstream.to_owned(),
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn figures_add_up_at_every_instant() {
-        let series = Arc::new(ShadowSeries::new("r", "u", Duration::ZERO, (2, &Arc::new(ShadowBytes::new(10)))));
+        let series = Arc::new(ShadowSeries::new("r", "u", Duration::ZERO, 2, &Arc::new(ShadowBytes::new(10))));
         let writers: Vec<_> = (0..2)
             .map(|worker| {
                 let series = Arc::clone(&series);
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_actual_weight_is_what_the_workers_copy() {
-        let series = ShadowSeries::new("r", "u", Duration::ZERO, (2, &Arc::new(ShadowBytes::new(10))));
+        let series = ShadowSeries::new("r", "u", Duration::ZERO, 2, &Arc::new(ShadowBytes::new(10)));
         assert!((series.weight_actual(0.5) - 0.5).abs() < 1e-9);
         series.meters.of(0).held_back.add(400_000);
         assert!((series.weight_actual(0.5) - 0.1).abs() < 1e-9);
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn places_and_bytes_are_bounded() {
         let bytes = Arc::new(ShadowBytes::new(10));
-        let series = ShadowSeries::new("r", "u", Duration::ZERO, (1, &bytes));
+        let series = ShadowSeries::new("r", "u", Duration::ZERO, 1, &bytes);
         let copies = &series.copies;
         assert!(copies.try_take(2) && copies.try_take(2) && !copies.try_take(2) && !copies.has_room(2));
         copies.give_back();

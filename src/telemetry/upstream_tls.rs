@@ -37,11 +37,11 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// What went wrong last. Touched only when something does.
 #[derive(Debug, Default)]
-pub struct TlsTrouble(Mutex<Option<LastTlsTrouble>>);
+pub struct TlsFailureLog(Mutex<Option<LastTlsFailure>>);
 
 /// A failure in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastTlsTrouble {
+pub struct LastTlsFailure {
     /// When, since the Unix epoch.
     pub at: Duration,
     /// What, for people.
@@ -51,25 +51,25 @@ pub struct LastTlsTrouble {
 
 /// Whether a failure is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum FailureNovelty {
     /// It is: tell it.
-    Fresh,
+    New,
     /// It was told a moment ago.
-    Stale,
+    Repeated,
 }
 
-impl TlsTrouble {
+impl TlsFailureLog {
     /// Keeps a failure, and says whether it should be told.
-    pub fn keep(&self, at: Duration, cause: String) -> News {
+    pub fn record(&self, at: Duration, cause: String) -> FailureNovelty {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let said = last.as_ref().filter(|last| last.cause == cause && at < last.said + QUIET).map(|last| last.said);
-        *last = Some(LastTlsTrouble { at, cause, said: said.unwrap_or(at) });
-        if said.is_some() { News::Stale } else { News::Fresh }
+        *last = Some(LastTlsFailure { at, cause, said: said.unwrap_or(at) });
+        if said.is_some() { FailureNovelty::Repeated } else { FailureNovelty::New }
     }
 
     /// The last failure.
     #[must_use]
-    pub fn last(&self) -> Option<LastTlsTrouble> {
+    pub fn last(&self) -> Option<LastTlsFailure> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -80,12 +80,12 @@ mod tests {
 
     #[test]
     fn the_same_trouble_is_told_now_and_then() {
-        let trouble = TlsTrouble::default();
-        let keep = |seconds, cause: &str| trouble.keep(Duration::from_secs(seconds), cause.to_owned());
+        let log = TlsFailureLog::default();
+        let keep = |seconds, cause: &str| log.record(Duration::from_secs(seconds), cause.to_owned());
         let told: Vec<_> = [(1, "a"), (5, "a"), (10, "a"), (11, "a"), (12, "b"), (13, "a")]
-            .map(|(seconds, cause)| keep(seconds, cause) == News::Fresh)
+            .map(|(seconds, cause)| keep(seconds, cause) == FailureNovelty::New)
             .into();
         assert_eq!(told, [true, false, false, true, true, true]);
-        assert_eq!(trouble.last().map(|last| (last.at.as_secs(), last.cause)), Some((13, "a".to_owned())));
+        assert_eq!(log.last().map(|last| (last.at.as_secs(), last.cause)), Some((13, "a".to_owned())));
     }
 }

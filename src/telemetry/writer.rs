@@ -23,10 +23,10 @@ use crate::route::LogSink;
 const QUEUED_BUFFERS_MAX: usize = 1_024;
 /// Bytes that may wait.
 const QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How often a file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a file is checked_at at.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often dropped lines are spoken of.
-const SPEAK_EVERY: Duration = Duration::from_mins(1);
+const REPORT_EVERY: Duration = Duration::from_mins(1);
 
 /// Hands lines over. One for each worker.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl LogSender {
 pub fn openable(sink: &LogSink) -> io::Result<()> {
     match sink {
         LogSink::File(path) if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) => Ok(()),
-        LogSink::File(_) | LogSink::Off | LogSink::Stdout => Out::open(sink).map(drop),
+        LogSink::File(_) | LogSink::Off | LogSink::Stdout => Output::open(sink).map(drop),
     }
 }
 
@@ -124,10 +124,17 @@ impl LogWriter {
     pub fn start(sink: LogSink, screen: Screen, clock: Clock) -> io::Result<Self> {
         let (lines, received) = sync_channel(QUEUED_BUFFERS_MAX);
         let shared = Arc::new(Shared::default());
-        let pen = Pen { out: Out::open(&sink), sink, clock, looked: clock.now(), spoke: None, unsaid: 0 };
+        let writer = SinkWriter {
+            out: Output::open(&sink),
+            sink,
+            clock,
+            checked_at: clock.now(),
+            reported_at: None,
+            unreported: 0,
+        };
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || write_all(&received, &shared, pen)
+            move || write_all(&received, &shared, writer)
         })?;
         Ok(Self { lines, shared, screen, thread: Some(thread) })
     }
@@ -178,39 +185,39 @@ impl LogWriter {
     }
 }
 
-fn write_all(received: &Receiver<Message>, shared: &Shared, mut pen: Pen) {
+fn write_all(received: &Receiver<Message>, shared: &Shared, mut writer: SinkWriter) {
     loop {
-        let message = received.recv_timeout(LOOK_EVERY);
-        pen.follow(shared);
+        let message = received.recv_timeout(CHECK_EVERY);
+        writer.follow(shared);
         match message {
             Ok(Message::Lines(lines)) => {
                 shared.queued_bytes.fetch_sub(lines.len(), Relaxed);
-                pen.write(&lines, shared);
+                writer.write(&lines, shared);
             }
             Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    pen.speak(pen.clock.now());
+    writer.report_dropped(writer.clock.now());
 }
 
 /// The sink as it is open now.
-struct Pen {
+struct SinkWriter {
     sink: LogSink,
-    out: io::Result<Out>,
+    out: io::Result<Output>,
     clock: Clock,
-    looked: Instant,
-    spoke: Option<Instant>,
-    unsaid: u64,
+    checked_at: Instant,
+    reported_at: Option<Instant>,
+    unreported: u64,
 }
 
-enum Out {
+enum Output {
     Nothing,
     Stdout,
     File(File),
 }
 
-impl Out {
+impl Output {
     fn open(sink: &LogSink) -> io::Result<Self> {
         match sink {
             LogSink::Off => Ok(Self::Nothing),
@@ -220,28 +227,28 @@ impl Out {
     }
 }
 
-impl Pen {
+impl SinkWriter {
     /// Does what is wanted, and looks after the file.
     fn follow(&mut self, shared: &Shared) {
         let wanted = std::mem::take(&mut *shared.wanted.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.clock.now();
         let changed = wanted.sink.is_some_and(|sink| std::mem::replace(&mut self.sink, sink) != self.sink);
-        let due = now.duration_since(self.looked) >= LOOK_EVERY;
+        let due = now.duration_since(self.checked_at) >= CHECK_EVERY;
         if due {
-            self.looked = now;
+            self.checked_at = now;
         }
         if changed || wanted.reopen || (due && self.is_lost()) {
-            self.out = Out::open(&self.sink);
+            self.out = Output::open(&self.sink);
         }
-        if self.unsaid > 0 && self.spoke.is_none_or(|then| now.duration_since(then) >= SPEAK_EVERY) {
-            self.speak(now);
+        if self.unreported > 0 && self.reported_at.is_none_or(|then| now.duration_since(then) >= REPORT_EVERY) {
+            self.report_dropped(now);
         }
     }
 
     /// Whether the open file is no longer the one that its name means, or is not open at all.
     fn is_lost(&self) -> bool {
         match (&self.sink, &self.out) {
-            (LogSink::File(path), Ok(Out::File(file))) => !same_file(path, file),
+            (LogSink::File(path), Ok(Output::File(file))) => !same_file(path, file),
             (LogSink::File(_), _) => true,
             (LogSink::Off | LogSink::Stdout, _) => false,
         }
@@ -249,32 +256,32 @@ impl Pen {
 
     fn write(&mut self, lines: &[u8], shared: &Shared) {
         let written = match &mut self.out {
-            Ok(Out::Nothing) => Ok(()),
-            Ok(Out::Stdout) => {
+            Ok(Output::Nothing) => Ok(()),
+            Ok(Output::Stdout) => {
                 let mut out = io::stdout().lock();
                 out.write_all(lines).and_then(|()| out.flush())
             }
-            Ok(Out::File(file)) => append(file, lines),
+            Ok(Output::File(file)) => append(file, lines),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
         if let Err(error) = written {
             let lost = memchr::memchr_iter(b'\n', lines).count() as u64;
             shared.lines_lost.fetch_add(lost, Relaxed);
-            self.unsaid += lost;
+            self.unreported += lost;
             let now = self.clock.now();
-            if self.spoke.is_none() {
+            if self.reported_at.is_none() {
                 tracing::error!(sink = called(&self.sink), %error, "the access log cannot be written: its lines are dropped");
-                self.unsaid = 0;
-                self.spoke = Some(now);
+                self.unreported = 0;
+                self.reported_at = Some(now);
             }
         }
     }
 
-    fn speak(&mut self, now: Instant) {
-        if self.unsaid > 0 {
-            tracing::error!(sink = called(&self.sink), lines = self.unsaid, "access log lines were dropped");
-            self.unsaid = 0;
-            self.spoke = Some(now);
+    fn report_dropped(&mut self, now: Instant) {
+        if self.unreported > 0 {
+            tracing::error!(sink = called(&self.sink), lines = self.unreported, "access log lines were dropped");
+            self.unreported = 0;
+            self.reported_at = Some(now);
         }
     }
 }
@@ -304,7 +311,7 @@ mod tests {
 
     /// Waits for the writer, which is a thread of its own.
     fn eventually(what: &str, holds: impl Fn() -> bool) {
-        let deadline = Clock.now() + Duration::from_secs(10);
+        let deadline = Clock.now() + Duration::from_mins(1);
         while !holds() {
             assert!(Clock.now() < deadline, "never happened: {what}");
             std::thread::yield_now();

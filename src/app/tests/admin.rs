@@ -66,7 +66,7 @@ fn shares_are_measured() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     let count = |variant: usize, reason: Reason, times: u64| {
-        let snapshot = app.ledger.snapshot();
+        let snapshot = app.state.snapshot();
         let meter = snapshot.routes[0].series[variant].meters.of(0);
         let label = ReasonLabel::of(reason, Fallback::No).index();
         meter.requests[label][StatusClass::Success as usize].add(times);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::app::{App, Options, Outcome, Signals, Spawn, StartError};
+use crate::app::{App, Options, ReloadOutcome, Signals, Spawn, StartError};
 use crate::clock::Clock;
 use crate::control::WorkerParts;
 use crate::drain::Phase;
@@ -127,7 +127,7 @@ pub fn follower(parts: WorkerParts, end: Phase) -> std::io::Result<JoinHandle<()
 
 /// Waits for what other threads do.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Clock.now() + Duration::from_secs(20);
+    let deadline = Clock.now() + Duration::from_mins(1);
     while !holds() {
         assert!(Clock.now() < deadline, "never happened: {what}");
         std::thread::sleep(Duration::from_millis(1));
@@ -142,10 +142,10 @@ pub fn weight(app: &App) -> f64 {
     app.status()["routes"][0]["variants"][1]["weight"].as_f64().expect("a weight")
 }
 
-pub fn rejected(outcome: &Outcome) -> &str {
+pub fn rejected(outcome: &ReloadOutcome) -> &str {
     match outcome {
-        Outcome::Rejected(rejection) => &rejection.text,
-        Outcome::Unchanged { .. } | Outcome::Applied { .. } => panic!("not rejected: {outcome:?}"),
+        ReloadOutcome::Rejected(rejection) => &rejection.text,
+        ReloadOutcome::Unchanged { .. } | ReloadOutcome::Applied { .. } => panic!("not rejected: {outcome:?}"),
     }
 }
 

@@ -9,22 +9,22 @@ use std::time::Duration;
 
 use super::harness::{Folder, eventually, file, generation, get, start};
 use crate::app::{App, Resolve};
-use crate::control::{Answer, Answered};
+use crate::control::{DnsAnswer, LookupResult};
 
 /// Answers with the addresses that a test sets.
 #[derive(Default)]
-struct FakeDns(Mutex<HashMap<String, Answered>>);
+struct FakeDns(Mutex<HashMap<String, LookupResult>>);
 
 impl FakeDns {
     fn set(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse::<IpAddr>().expect("an address"));
-        let answered = Answer::new(addresses, Duration::ZERO).map_err(|_| "no such name".to_owned());
+        let answered = DnsAnswer::new(addresses, Duration::ZERO).map_err(|_| "no such name".to_owned());
         self.0.lock().expect("whole").insert(name.to_owned(), answered);
     }
 }
 
 impl Resolve for FakeDns {
-    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
         let answered = self.0.lock().expect("whole").get(name).cloned();
         Box::pin(std::future::ready(answered.unwrap_or_else(|| Err("unknown".to_owned()))))
     }
@@ -46,12 +46,12 @@ fn follows_answers_and_keeps_the_last_good_one() {
     let app = start(&options).expect("started");
     assert_eq!(addresses(&app, 0), ["10.0.0.1:81", "10.0.0.2:81"], "sorted, without duplicates");
     assert_eq!(app.status()["upstreams"][0]["endpoints"][0]["name"], "v1.internal:81");
-    let before = app.ledger.snapshot();
+    let before = app.state.snapshot();
 
     dns.set("v1.internal", &["10.0.0.3"]);
     eventually("the new address", || addresses(&app, 0) == ["10.0.0.3:81"]);
     assert_eq!(generation(&app), 1);
-    let after = app.ledger.snapshot();
+    let after = app.state.snapshot();
     assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]), "the other upstream is untouched");
 
     dns.set("v1.internal", &[]);

@@ -101,7 +101,7 @@ fn a_recorder_of_the_embedding_program_gets_every_figure() {
     eventually("figures at the start", || given.at("pointsman_config_generation{}") == Some(1.0));
     assert_eq!(given.at("pointsman_config_reloads_total{outcome=applied}"), Some(0.0));
 
-    let snapshot = app.ledger.snapshot();
+    let snapshot = app.state.snapshot();
     let meter = snapshot.routes[0].series[1].meters.of(0);
     meter.requests[ReasonLabel::of(Reason::Weight, Fallback::No).index()][StatusClass::Success as usize].add(60);
     (0..3).for_each(|_| meter.duration.record(Duration::from_millis(4)));
@@ -128,7 +128,7 @@ fn a_recorder_of_the_embedding_program_gets_every_figure() {
 fn the_series_of_a_route_go_with_it() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
-    let snapshot = app.ledger.snapshot();
+    let snapshot = app.state.snapshot();
     for series in &snapshot.routes[0].series {
         series.meters.of(0).unkeyed.inc();
     }

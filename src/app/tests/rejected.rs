@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::harness::{Folder, file, generation, rejected};
-use crate::app::{App, Outcome};
+use crate::app::{App, ReloadOutcome};
 use crate::tls::Server;
 
 /// The rules with TLS on their listener and these further lines.
@@ -25,7 +25,8 @@ fn pair() -> (String, String) {
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-fn write_pair(folder: &Folder, (cert, key): &(String, String)) {
+fn write_pair(folder: &Folder, pair: &(String, String)) {
+    let (cert, key) = pair;
     folder.write("certs/a.crt", cert);
     folder.write("certs/a.key", key);
 }
@@ -38,7 +39,7 @@ fn taken() -> (TcpListener, SocketAddr) {
 }
 
 fn server(app: &App) -> Arc<Server> {
-    app.ledger.snapshot().listeners[0].tls.clone().expect("TLS")
+    app.state.snapshot().listeners[0].tls.clone().expect("TLS")
 }
 
 fn fingerprint(app: &App) -> String {
@@ -61,16 +62,16 @@ fn the_certificate_to_fall_back_to_is_the_one_in_use() {
     write_pair(&folder, &("broken".to_owned(), "broken".to_owned()));
     drop(socket);
     let outcome = app.reload();
-    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    assert!(matches!(outcome, ReloadOutcome::Applied { .. }), "{outcome:?}");
     assert_eq!(fingerprint(&app), in_use, "a certificate that was never in use is served");
 
     // What was applied is what the next load falls back to.
     let renewed = pair();
     write_pair(&folder, &renewed);
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     let in_use = fingerprint(&app);
     write_pair(&folder, &(renewed.0, "broken".to_owned()));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }), "the certificate is marked as kept");
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }), "the certificate is marked as kept");
     assert_eq!(fingerprint(&app), in_use);
 }
 
@@ -95,7 +96,7 @@ fn the_authority_to_fall_back_to_is_the_one_in_use() {
     folder.write("ca.pem", "broken");
     folder.write("routes.toml", &text(6));
     let outcome = app.reload();
-    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    assert!(matches!(outcome, ReloadOutcome::Applied { .. }), "{outcome:?}");
     assert!(Arc::ptr_eq(&server(&app), &in_use), "clients of an authority that was never in use are let in");
 }
 
@@ -107,7 +108,7 @@ fn an_authority_that_no_listener_uses_is_forgotten() {
     folder.write("ca.pem", &pair().0);
     let app = folder.start();
     folder.write("routes.toml", &secured(5, ""));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
 
     folder.write("ca.pem", "broken");
     folder.write("routes.toml", &with);
@@ -126,11 +127,11 @@ fn a_certificate_is_known_by_the_file_that_it_is_in_now() {
         std::fs::rename(folder.path(&format!("certs/a.{end}")), to).expect("renamed");
     }
     let outcome = app.reload();
-    assert!(matches!(outcome, Outcome::Unchanged { .. }), "{outcome:?}");
+    assert!(matches!(outcome, ReloadOutcome::Unchanged { .. }), "{outcome:?}");
     folder.write("certs/b.crt", "broken");
     folder.write("certs/b.key", "broken");
     let outcome = app.reload();
-    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    assert!(matches!(outcome, ReloadOutcome::Applied { .. }), "{outcome:?}");
     assert_eq!(fingerprint(&app), in_use);
 }
 
@@ -145,7 +146,7 @@ fn no_log_file_is_left_behind() {
     rejected(&app.reload());
     assert!(!log.exists(), "the log of a rejected configuration was made");
     drop(socket);
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     assert!(log.exists());
 }
 
@@ -163,5 +164,5 @@ fn what_was_bound_is_given_back() {
     assert_eq!(generation(&app), 1);
     drop(TcpListener::bind(address).expect("the address is free again"));
     folder.write("routes.toml", &text);
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::harness::{Folder, eventually, file, follower, followers, generation, get, rejected};
 use crate::app::{App, Stopped};
-use crate::control::Notify;
+use crate::control::SystemdNotify;
 use crate::drain::Phase;
 
 #[test]
@@ -41,7 +41,7 @@ fn a_stop_while_a_reload_reads_applies_nothing() {
     let mut options = folder.options();
     options.drain_delay = Duration::from_hours(1);
     let systemd = UnixDatagram::bind(folder.path("notify")).expect("bound");
-    options.notify = Notify::to(&folder.path("notify").to_string_lossy(), None).expect("a name");
+    options.notify = SystemdNotify::to(&folder.path("notify").to_string_lossy(), None).expect("a name");
     let mut settings = options.settings();
     let (begun, begins) = channel();
     let (go, gate) = channel::<()>();
@@ -96,7 +96,7 @@ fn a_worker_that_does_not_run_is_found_during_a_drain_and_one_that_has_ended_is_
     let app = App::launch(options.settings(), spawn).expect("started");
     app.stop();
     eventually("a stall is counted", || get(&app, "/metrics").body.contains("pointsman_worker_stalls_total 1\n"));
-    assert_eq!(app.ledger.stuck().map(|(worker, _)| worker), Some(1));
+    assert_eq!(app.state.stuck_worker().map(|(worker, _)| worker), Some(1));
     let metrics = get(&app, "/metrics").body;
     assert!(!metrics.contains("pointsman_worker_heartbeat_age_seconds{worker=\"0\"}"), "{metrics}");
     assert!(metrics.contains("pointsman_worker_heartbeat_age_seconds{worker=\"1\"}"), "{metrics}");
@@ -107,7 +107,7 @@ fn a_worker_that_does_not_run_is_found_during_a_drain_and_one_that_has_ended_is_
 fn dropping_it_ends_it() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
-    let (admin, snapshot) = (app.admin(), std::sync::Arc::downgrade(&app.ledger.snapshot()));
+    let (admin, snapshot) = (app.admin(), std::sync::Arc::downgrade(&app.state.snapshot()));
     drop(app);
     assert!(std::net::TcpStream::connect(admin).is_err(), "nobody listens");
     assert!(snapshot.upgrade().is_none(), "no thread holds a snapshot");

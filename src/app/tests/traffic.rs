@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::harness::{Folder, eventually, file, generation, get};
 use crate::app::{App, Stopped, workers};
-use crate::control::{WorkerParts, overlaid};
+use crate::control::{WorkerParts, with_overlay};
 use crate::route::{Kill, Overlay, RouteId, Stop, VariantId, Weight};
 use crate::snapshot::SnapshotStore;
-use crate::telemetry::Registry;
+use crate::telemetry::MeterRegistry;
 
 /// An upstream that answers every request with its name, on connections that it keeps. Answers to `/long` never end.
 fn upstream(name: &'static str) -> SocketAddr {
@@ -90,7 +90,7 @@ fn followed(folder: &Folder) -> (App, SnapshotStore) {
 }
 
 fn publish(store: &SnapshotStore, overlay: Overlay) {
-    store.publish(overlaid(&store.load(), overlay, &Registry::new(1), Duration::ZERO));
+    store.publish(with_overlay(&store.load(), overlay, &MeterRegistry::new(1), Duration::ZERO));
 }
 
 #[test]

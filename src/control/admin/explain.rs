@@ -13,11 +13,11 @@ use crate::telemetry::explained;
 ///
 /// # Errors
 /// When the query is no question, in words.
-pub(super) fn ask(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
+pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
     let mut question = parse(query.unwrap_or_default())?;
     question.settle(&snapshot.rules.identity)?;
     let asked = question.asked(&snapshot.rules)?;
-    let found = snapshot.witnesses.ask(&snapshot.rules.identity, &asked, now);
+    let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
     let mut value = explained(snapshot.effective(), &Asked { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
     Ok(value)

@@ -20,8 +20,8 @@ use tower::Service;
 use super::origin::AdminClient;
 use super::router::router;
 use crate::control::event::Event;
-use crate::control::hand_over::{Inherited, Wanted};
-use crate::control::ledger::Ledger;
+use crate::control::hand_over::{InheritedSockets, SocketOwner};
+use crate::control::state::ControlState;
 use crate::control::system::{BindError, bind};
 use crate::snapshot::ListeningSocket;
 
@@ -36,13 +36,13 @@ const LIFE_MAX: Duration = Duration::from_mins(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The admin listener: one socket for each address.
-pub struct Admin {
-    ledger: Arc<Ledger>,
+pub struct AdminListener {
+    state: Arc<ControlState>,
     events: mpsc::Sender<Event>,
-    serving: Vec<Serving>,
+    serving: Vec<ServedAddress>,
 }
 
-struct Serving {
+struct ServedAddress {
     wanted: SocketAddr,
     bound: SocketAddr,
     socket: Arc<ListeningSocket>,
@@ -51,11 +51,11 @@ struct Serving {
 
 /// Addresses that can be adopted, in the order of the file.
 #[derive(Debug)]
-pub struct Prepared(Vec<Place>);
+pub struct PreparedAdmin(Vec<PreparedAddress>);
 
 /// One of them.
 #[derive(Debug)]
-enum Place {
+enum PreparedAddress {
     /// The socket that is served for this address goes on.
     Kept(SocketAddr),
     /// A new socket.
@@ -71,55 +71,59 @@ struct Bound {
     address: SocketAddr,
 }
 
-impl Admin {
+impl AdminListener {
     /// Not bound yet.
     #[must_use]
-    pub const fn new(ledger: Arc<Ledger>, events: mpsc::Sender<Event>) -> Self {
-        Self { ledger, events, serving: Vec::new() }
+    pub const fn new(state: Arc<ControlState>, events: mpsc::Sender<Event>) -> Self {
+        Self { state, events, serving: Vec::new() }
     }
 
     /// Binds each of these addresses, unless it is served already or somebody else has bound it for us.
     ///
     /// # Errors
     /// The addresses that cannot be bound.
-    pub fn prepare(&self, wanted: &[SocketAddr], inherited: &mut Inherited) -> Result<Prepared, Vec<BindError>> {
+    pub fn prepare(
+        &self,
+        wanted: &[SocketAddr],
+        inherited: &mut InheritedSockets,
+    ) -> Result<PreparedAdmin, Vec<BindError>> {
         // By address, and each socket once: the file may have port 0 more than once.
         let mut served: Vec<SocketAddr> = self.serving.iter().map(|one| one.wanted).collect();
         let (mut places, mut errors) = (Vec::new(), Vec::new());
         for address in wanted {
             if let Some(at) = served.iter().position(|one| one == address) {
                 served.swap_remove(at);
-                places.push(Place::Kept(*address));
+                places.push(PreparedAddress::Kept(*address));
                 continue;
             }
             match open(*address, wanted, inherited) {
-                Ok(bound) => places.push(Place::New(bound)),
+                Ok(bound) => places.push(PreparedAddress::New(bound)),
                 Err(source) => {
                     errors.push(BindError { who: "the admin listener".to_owned(), address: *address, source });
                 }
             }
         }
-        if errors.is_empty() { Ok(Prepared(places)) } else { Err(errors) }
+        if errors.is_empty() { Ok(PreparedAdmin(places)) } else { Err(errors) }
     }
 
     /// Serves these addresses from now on and no others, and says where that is. Connections to an address that is gone
     /// end as they will.
-    pub fn adopt(&mut self, prepared: Prepared) -> Vec<SocketAddr> {
+    pub fn adopt(&mut self, prepared: PreparedAdmin) -> Vec<SocketAddr> {
         let mut before = std::mem::take(&mut self.serving);
         for place in prepared.0 {
             match place {
-                Place::Kept(wanted) => {
+                PreparedAddress::Kept(wanted) => {
                     let at = before.iter().position(|one| one.wanted == wanted);
                     self.serving.extend(at.map(|at| before.remove(at)));
                 }
-                Place::New(Bound { wanted, socket, listener, address: bound }) => {
-                    let router = router(Arc::clone(&self.ledger), self.events.clone(), bound);
+                PreparedAddress::New(Bound { wanted, socket, listener, address: bound }) => {
+                    let router = router(Arc::clone(&self.state), self.events.clone(), bound);
                     let accepting = tokio::spawn(accept(listener, router));
-                    self.serving.push(Serving { wanted, bound, socket, accepting });
+                    self.serving.push(ServedAddress { wanted, bound, socket, accepting });
                 }
             }
         }
-        before.into_iter().for_each(Serving::close);
+        before.into_iter().for_each(ServedAddress::close);
         self.serving.iter().map(|one| one.bound).collect()
     }
 
@@ -130,18 +134,18 @@ impl Admin {
 
     /// Accepts no more.
     pub fn close(&mut self) {
-        self.serving.drain(..).for_each(Serving::close);
+        self.serving.drain(..).for_each(ServedAddress::close);
     }
 }
 
-impl Serving {
+impl ServedAddress {
     fn close(self) {
         self.accepting.abort();
     }
 }
 
-fn open(wanted: SocketAddr, all: &[SocketAddr], inherited: &mut Inherited) -> io::Result<Bound> {
-    let socket = match inherited.take(Wanted::Admin(all), wanted) {
+fn open(wanted: SocketAddr, all: &[SocketAddr], inherited: &mut InheritedSockets) -> io::Result<Bound> {
+    let socket = match inherited.take(SocketOwner::Admin(all), wanted) {
         Some(socket) => socket,
         None => Arc::new(ListeningSocket::own(bind(wanted)?)),
     };

@@ -8,12 +8,12 @@ use axum::response::Response;
 use http::StatusCode;
 use tokio::sync::Semaphore;
 
-use super::answer::text;
+use super::response::text;
 
 /// Requests for one page that are worked out at once; more wait. One is worked out until its end, also when its request
 /// has ended before.
 const WORKED_OUT_MAX: usize = 4;
-/// Requests for one page at once, worked out or waiting. Three pages leave 16 of the 64 connections of an address to the
+/// Requests for one page at once, worked out or waiting. Three data leave 16 of the 64 connections of an address to the
 /// other calls.
 const REQUESTS_MAX: usize = 16;
 /// To work a page out; the wait for its turn is not counted.

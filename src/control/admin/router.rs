@@ -22,12 +22,12 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::answer::{NO_STORE, NOSNIFF, text};
 use super::calls::{self, AdminState};
 use super::origin;
 use super::page::PageBounds;
+use super::response::{NO_STORE, NOSNIFF, text};
 use crate::control::event::Event;
-use crate::control::ledger::Ledger;
+use crate::control::state::ControlState;
 
 /// One call: a row of the table.
 struct AdminCall {
@@ -41,7 +41,7 @@ struct AdminCall {
 fn calls() -> [AdminCall; 8] {
     [
         AdminCall::get("/", "this list", calls::index),
-        AdminCall::page("/metrics", "metrics, for Prometheus", calls::metrics),
+        AdminCall::page("/metrics", "metrics, for Prometheus", calls::metrics_page),
         AdminCall::get("/healthz", "200 while the process works", calls::healthz),
         AdminCall::get("/readyz", "200 while it should get traffic", calls::readyz),
         AdminCall::page(
@@ -64,14 +64,14 @@ fn calls() -> [AdminCall; 8] {
 }
 
 /// The router for an address that is bound to `bound`.
-pub(super) fn router(ledger: Arc<Ledger>, events: mpsc::Sender<Event>, bound: SocketAddr) -> Router {
+pub(super) fn router(state: Arc<ControlState>, events: mpsc::Sender<Event>, bound: SocketAddr) -> Router {
     let calls = calls();
-    let state = AdminState { ledger, events, index: index(&calls).into() };
+    let calls_state = AdminState { control: state, events, index: index(&calls).into() };
     let mut router = Router::new().fallback(calls::unknown_path);
     for AdminCall { path, route, .. } in calls {
         router = router.route(path, route);
     }
-    layered(router, bound).with_state(state)
+    layered(router, bound).with_state(calls_state)
 }
 
 /// What happens around every call, from the outside to the inside.
@@ -81,7 +81,7 @@ fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, bound: SocketAdd
             .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
             .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(middleware::from_fn_with_state(bound, origin::refuse_foreign)),
+            .layer(middleware::from_fn_with_state(bound, origin::reject_foreign_origins)),
     )
 }
 
@@ -94,10 +94,10 @@ impl AdminCall {
         Self { path, method: Method::POST, help, route: only(path, Method::POST).post(handler) }
     }
 
-    /// A long answer, for which the ledger is all that is needed.
-    fn page(path: &'static str, help: &'static str, work: fn(&Ledger) -> Response) -> Self {
+    /// A long answer, for which the state is all that is needed.
+    fn page(path: &'static str, help: &'static str, work: fn(&ControlState) -> Response) -> Self {
         let bounds = PageBounds::new(path);
-        let handler = async move |State(state): State<AdminState>| bounds.answer(move || work(&state.ledger)).await;
+        let handler = async move |State(state): State<AdminState>| bounds.answer(move || work(&state.control)).await;
         Self::get(path, help, handler)
     }
 }

@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::format::time;
-use crate::control::ledger::Ledger;
+use crate::control::state::ControlState;
 use crate::route::{Kill, Masks, Weight};
 use crate::shadow_compare::{Quantiles, Reported, RouteReport};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 
 /// The page.
-pub(super) fn shadow(ledger: &Ledger) -> Value {
-    let snapshot = ledger.snapshot();
-    let reports = ledger.judge.reports(&snapshot.rules);
+pub(super) fn shadow(state: &ControlState) -> Value {
+    let snapshot = state.snapshot();
+    let reports = state.judge.reports(&snapshot.rules);
     let all = snapshot.rules.routes.iter().zip(&*snapshot.routes);
     let routes: Vec<Value> = all
         .filter_map(|(route, state)| {
@@ -28,8 +28,8 @@ pub(super) fn shadow(ledger: &Ledger) -> Value {
             Some(value)
         })
         .collect();
-    let bytes = &ledger.counts.registry.shadow_bytes;
-    let comparing = ledger.judge.figures();
+    let bytes = &state.counts.registry.shadow_bytes;
+    let comparing = state.judge.figures();
     json!({
         "generation": snapshot.generation.0,
         "kill_all": snapshot.overlay.kill().all,

@@ -1,9 +1,9 @@
-//! Watching: notices that a file changed, whatever way it changed, and asks for a reload.
+//! WatchTask: notices that a file changed, whatever way it changed, and asks for a reload.
 //!
-//! The *directories* of every hop of every [`Trails`] are watched, since a watch on a file does not survive its
+//! The *directories* of every hop of every [`WatchedPaths`] are watched, since a watch on a file does not survive its
 //! replacement. What is noticed is let settle for 100 ms (a file that is still being written: until its writer has
 //! closed it or paused for a second). Changes that go on are not waited for longer than half a second, a file that stays
-//! open not longer than two. Every two seconds a look at everything catches what was not noticed: network
+//! open not longer than two. Every two seconds a fingerprint at everything catches what was not noticed: network
 //! file systems, bind mounts, directories that were replaced, a system without inotify watches to spare.
 //! Whether anything changed in content is decided by the reload, not here.
 
@@ -16,10 +16,10 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 
-use super::trail::{Look, Trails};
+use super::watched_paths::{Fingerprint, WatchedPaths};
 use crate::clock::Clock;
 use crate::control::event::{Event, FilesEvent};
-use crate::control::outcome::Cause;
+use crate::control::outcome::ReloadCause;
 
 /// Changes are let settle for so long.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -36,28 +36,28 @@ const NOTICES_MAX: usize = 256;
 
 /// Says what to watch.
 pub struct Watcher {
-    follow: watch::Sender<Following>,
+    follow: watch::Sender<WatchRequest>,
 }
 
 /// What to watch.
 #[derive(Clone, Debug, Default)]
-struct Following {
+struct WatchRequest {
     paths: Vec<PathBuf>,
     /// When these paths began to be read, by the wall clock.
     read_at: Duration,
 }
 
 impl Watcher {
-    /// Begins to watch, with a look every `poll` besides; events go to `events` until nobody receives them. Without `poll`
+    /// Begins to watch, with a fingerprint every `poll` besides; events go to `events` until nobody receives them. Without `poll`
     /// nothing is watched.
     #[must_use]
     pub fn start(poll: Option<Duration>, clock: Clock, events: mpsc::Sender<Event>) -> Self {
-        let (follow, following) = watch::channel(Following::default());
+        let (follow, request) = watch::channel(WatchRequest::default());
         let Some(poll) = poll else { return Self { follow } };
         let (notices_in, notices) = mpsc::channel(NOTICES_MAX);
-        let eye = Eye::new(notices_in);
+        let watches = SystemWatches::new(notices_in);
         tokio::spawn(
-            Watching { eye, following, seen: None, told: None, asked: None, unsettled: None, clock, events }
+            WatchTask { watches, request, seen: None, reported: None, requested: None, pending: None, clock, events }
                 .run(notices, poll),
         );
         Self { follow }
@@ -65,27 +65,27 @@ impl Watcher {
 
     /// Watches these paths, which were read from `read_at` on, and no others.
     pub fn follow(&self, paths: &[PathBuf], read_at: Duration) {
-        self.follow.send_replace(Following { paths: paths.to_vec(), read_at });
+        self.follow.send_replace(WatchRequest { paths: paths.to_vec(), read_at });
     }
 
     /// Watches these paths besides: a file that was refused must be watched like those that are in use.
     pub fn also(&self, paths: &[PathBuf], read_at: Duration) {
-        self.follow.send_modify(|following| {
-            let new: Vec<PathBuf> = paths.iter().filter(|path| !following.paths.contains(path)).cloned().collect();
-            following.paths.extend(new);
-            following.read_at = read_at;
+        self.follow.send_modify(|request| {
+            let new: Vec<PathBuf> = paths.iter().filter(|path| !request.paths.contains(path)).cloned().collect();
+            request.paths.extend(new);
+            request.read_at = read_at;
         });
     }
 }
 
-/// Something that the system told.
+/// Something that the system reported.
 struct Notice {
     paths: Vec<PathBuf>,
-    kind: Kind,
+    kind: NoticeKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum NoticeKind {
     /// Written to, perhaps not for the last time.
     Written,
     /// Changed, and whole.
@@ -98,32 +98,32 @@ enum Kind {
 
 impl Notice {
     fn of(event: notify::Result<notify::Event>) -> Option<Self> {
-        let Ok(event) = event else { return Some(Self { paths: Vec::new(), kind: Kind::Lost }) };
+        let Ok(event) = event else { return Some(Self { paths: Vec::new(), kind: NoticeKind::Lost }) };
         let kind = match event.kind {
-            _ if event.need_rescan() => Kind::Lost,
-            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => Kind::Written,
+            _ if event.need_rescan() => NoticeKind::Lost,
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => NoticeKind::Written,
             // Our own reading.
             EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => return None,
-            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => Kind::Moved,
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => NoticeKind::Moved,
             EventKind::Access(_)
             | EventKind::Any
             | EventKind::Create(_)
             | EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Other)
-            | EventKind::Other => Kind::Changed,
+            | EventKind::Other => NoticeKind::Changed,
         };
         Some(Self { paths: event.paths, kind })
     }
 }
 
 /// The system's watches.
-struct Eye {
+struct SystemWatches {
     watcher: Option<RecommendedWatcher>,
     /// What is watched, with device and inode: a directory that was replaced must be watched anew.
     watched: BTreeMap<PathBuf, (u64, u64)>,
     warned: bool,
 }
 
-impl Eye {
+impl SystemWatches {
     fn new(notices: mpsc::Sender<Notice>) -> Self {
         let tell = move |event| {
             if let Some(notice) = Notice::of(event) {
@@ -132,18 +132,18 @@ impl Eye {
             }
         };
         let watcher = notify::recommended_watcher(tell);
-        let mut eye = Self { watcher: None, watched: BTreeMap::new(), warned: false };
+        let mut watches = Self { watcher: None, watched: BTreeMap::new(), warned: false };
         match watcher {
-            Ok(watcher) => eye.watcher = Some(watcher),
-            Err(error) => eye.warn(&error),
+            Ok(watcher) => watches.watcher = Some(watcher),
+            Err(error) => watches.warn(&error),
         }
-        eye
+        watches
     }
 
-    /// Watches the directories of these trails and no others.
-    fn aim(&mut self, trails: &Trails) {
+    /// Watches the directories of these watched and no others.
+    fn watch(&mut self, watched: &WatchedPaths) {
         let Some(mut watcher) = self.watcher.take() else { return };
-        let wanted = trails.directories();
+        let wanted = watched.directories_to_watch();
         self.watched.retain(|directory, known| {
             let keep = wanted.contains(directory) && identity(directory) == Some(*known);
             if !keep {
@@ -191,52 +191,52 @@ fn identity(directory: &Path) -> Option<(u64, u64)> {
 
 /// Changes that have not settled yet.
 #[derive(Clone, Copy, Debug)]
-struct Unsettled {
+struct PendingChange {
     first: Instant,
     last: Instant,
     open: bool,
 }
 
-impl Unsettled {
+impl PendingChange {
     fn due(self) -> Instant {
         let (quiet, longest) = if self.open { (SETTLE_OPEN, SETTLE_OPEN_MAX) } else { (SETTLE, SETTLE_MAX) };
         (self.last + quiet).min(self.first + longest)
     }
 }
 
-struct Watching {
-    eye: Eye,
-    following: watch::Receiver<Following>,
-    seen: Option<Look>,
-    /// The fingerprint that a reload was asked for because it is younger than the last reading.
-    told: Option<u64>,
-    /// What was seen when a reload was last asked for: the fingerprint and the last change. Nothing if that change was so
-    /// young that another one could look the same.
-    asked: Option<(u64, Duration)>,
-    unsettled: Option<Unsettled>,
+struct WatchTask {
+    watches: SystemWatches,
+    request: watch::Receiver<WatchRequest>,
+    seen: Option<Fingerprint>,
+    /// The hash that a reload was requested for because it is younger than the last reading.
+    reported: Option<u64>,
+    /// What was seen when a reload was last requested for: the hash and the last change. Nothing if that change was so
+    /// young that another one could fingerprint the same.
+    requested: Option<(u64, Duration)>,
+    pending: Option<PendingChange>,
     clock: Clock,
     events: mpsc::Sender<Event>,
 }
 
-impl Watching {
+impl WatchTask {
     async fn run(mut self, mut notices: mpsc::Receiver<Notice>, poll: Duration) {
         let mut ticks = tokio::time::interval(poll.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let due = self.unsettled.map(Unsettled::due);
+            let due = self.pending.map(PendingChange::due);
             tokio::select! {
-                changed = self.following.changed() => {
+                changed = self.request.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     self.follow().await;
                 }
-                // The eye holds the sender.
+                // The watches holds the sender.
                 Some(notice) = notices.recv() => self.notice(&notice),
                 _ = ticks.tick() => self.poll().await,
                 () = sleep_until(due), if due.is_some() => {
-                    self.unsettled = None;
-                    let reload = Event::Files(FilesEvent::Reload(Cause::Watch, None));
+                    self.pending = None;
+                    let reload = Event::Files(FilesEvent::Reload(ReloadCause::Watch, None));
                     if self.changed().await && self.events.send(reload).await.is_err() {
                         return;
                     }
@@ -247,69 +247,69 @@ impl Watching {
 
     /// What to watch may have changed, and so may the files since they were read.
     async fn follow(&mut self) {
-        let following = self.following.borrow_and_update().clone();
-        let Some(mut look) = look(following.paths.clone()).await else { return };
-        self.eye.aim(&look.trails);
-        // What changed before the watches stood is seen by a second look.
-        if let Some(again) = self::look(following.paths).await {
-            look = again;
+        let request = self.request.borrow_and_update().clone();
+        let Some(mut fingerprint) = fingerprint(request.paths.clone()).await else { return };
+        self.watches.watch(&fingerprint.watched);
+        // What changed before the watches stood is seen by a second fingerprint.
+        if let Some(again) = self::fingerprint(request.paths).await {
+            fingerprint = again;
         }
-        let younger = look.changed_at + TICK >= following.read_at;
-        if younger && self.told != Some(look.fingerprint) {
-            self.told = Some(look.fingerprint);
-            self.unsettle(Kind::Changed);
+        let younger = fingerprint.changed_at + TICK >= request.read_at;
+        if younger && self.reported != Some(fingerprint.hash) {
+            self.reported = Some(fingerprint.hash);
+            self.note_change(NoticeKind::Changed);
         }
-        self.seen = Some(look);
+        self.seen = Some(fingerprint);
     }
 
     async fn poll(&mut self) {
-        let paths = self.following.borrow().paths.clone();
+        let paths = self.request.borrow().paths.clone();
         if paths.is_empty() {
             return;
         }
-        let Some(look) = look(paths).await else { return };
-        self.eye.aim(&look.trails);
-        let differs = self.seen.as_ref().is_some_and(|seen| seen.fingerprint != look.fingerprint);
-        self.seen = Some(look);
+        let Some(fingerprint) = fingerprint(paths).await else { return };
+        self.watches.watch(&fingerprint.watched);
+        let differs = self.seen.as_ref().is_some_and(|seen| seen.hash != fingerprint.hash);
+        self.seen = Some(fingerprint);
         if differs {
-            self.unsettle(Kind::Changed);
+            self.note_change(NoticeKind::Changed);
         }
     }
 
-    /// Whether anything has changed since a reload was last asked for. One change is often noticed twice: by the system's
-    /// notice, and by a look while the file is being read, which takes a second where it is large. What changes after this
-    /// look differs from what it has seen, and is asked for in its turn.
+    /// Whether anything has changed since a reload was last requested for. One change is often noticed twice: by the system's
+    /// notice, and by a fingerprint while the file is being read, which takes a second where it is large. What changes after this
+    /// fingerprint differs from what it has seen, and is requested for in its turn.
     async fn changed(&mut self) -> bool {
-        let paths = self.following.borrow().paths.clone();
+        let paths = self.request.borrow().paths.clone();
         let now = self.clock.wall();
-        let Some(look) = look(paths).await else { return true };
-        self.eye.aim(&look.trails);
-        let seen = (look.fingerprint, look.changed_at);
-        let changed = self.asked != Some(seen);
-        self.asked = (look.changed_at + TICK < now).then_some(seen);
-        self.seen = Some(look);
+        let Some(fingerprint) = fingerprint(paths).await else { return true };
+        self.watches.watch(&fingerprint.watched);
+        let seen = (fingerprint.hash, fingerprint.changed_at);
+        let changed = self.requested != Some(seen);
+        self.requested = (fingerprint.changed_at + TICK < now).then_some(seen);
+        self.seen = Some(fingerprint);
         changed
     }
 
     fn notice(&mut self, notice: &Notice) {
-        if notice.kind == Kind::Moved {
-            notice.paths.iter().for_each(|path| self.eye.forget(path));
+        if notice.kind == NoticeKind::Moved {
+            notice.paths.iter().for_each(|path| self.watches.forget(path));
         }
-        let matters = |path: &PathBuf| self.seen.as_ref().is_none_or(|seen| seen.trails.has(path));
-        if notice.kind == Kind::Lost || notice.paths.iter().any(matters) {
-            self.unsettle(notice.kind);
+        let matters = |path: &PathBuf| self.seen.as_ref().is_none_or(|seen| seen.watched.contains(path));
+        if notice.kind == NoticeKind::Lost || notice.paths.iter().any(matters) {
+            self.note_change(notice.kind);
         }
     }
 
-    fn unsettle(&mut self, kind: Kind) {
+    fn note_change(&mut self, kind: NoticeKind) {
         let now = self.clock.now();
-        let first = self.unsettled.map_or(now, |unsettled| unsettled.first);
-        self.unsettled = Some(Unsettled { first, last: now, open: kind == Kind::Written });
+        let first = self.pending.map_or(now, |pending| pending.first);
+        self.pending = Some(PendingChange { first, last: now, open: kind == NoticeKind::Written });
     }
 }
 
-async fn look(paths: Vec<PathBuf>) -> Option<Look> {
-    tokio::task::spawn_blocking(move || Look::at(&paths)).await.ok()
+async fn fingerprint(paths: Vec<PathBuf>) -> Option<Fingerprint> {
+    tokio::task::spawn_blocking(move || Fingerprint::read(&paths)).await.ok()
 }
 
 async fn sleep_until(due: Option<Instant>) {
@@ -327,8 +327,8 @@ mod tests {
     fn changes_that_go_on_are_not_waited_for_without_end() {
         let first = Clock.now();
         let due = |last_ms: u64, open| {
-            let unsettled = Unsettled { first, last: first + Duration::from_millis(last_ms), open };
-            unsettled.due().duration_since(first)
+            let pending = PendingChange { first, last: first + Duration::from_millis(last_ms), open };
+            pending.due().duration_since(first)
         };
         assert_eq!(due(0, false), SETTLE);
         assert_eq!(due(50, false), Duration::from_millis(150));
@@ -382,7 +382,7 @@ mod tests {
         async fn asks_within(&mut self, time: Duration) -> bool {
             matches!(
                 tokio::time::timeout(time, self.events.recv()).await,
-                Ok(Some(Event::Files(FilesEvent::Reload(Cause::Watch, None))))
+                Ok(Some(Event::Files(FilesEvent::Reload(ReloadCause::Watch, None))))
             )
         }
 
@@ -393,7 +393,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_whose_reading_takes_long_is_read_once() {
-        // Between the request to reload and the next look stands a reading, more often than not.
+        // Between the request to reload and the next fingerprint stands a reading, more often than not.
         let mut watched = Watched::start(Duration::from_millis(300)).await;
         for content in ["second", "third", "fourth"] {
             watched.put(content);

@@ -15,14 +15,14 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 /// The longest datagram.
-const WORD_BYTES_MAX: usize = 64 * 1024;
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// One datagram.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Word {
+pub(super) enum HandOverMessage {
     /// Old to new: a socket, which comes with it.
-    Socket(Label),
+    Socket(SocketLabel),
     /// Old to new: these were all sockets.
     AllSockets,
     /// New to old: able to serve, with these sockets of the process before, by their order.
@@ -41,9 +41,9 @@ pub(super) enum Word {
 
 /// What a socket was used for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Label {
+pub(super) struct SocketLabel {
     /// By what it was made.
-    pub origin: Origin,
+    pub origin: SocketOrigin,
     /// The listener's name, or the name that systemd gave it.
     pub name: String,
     /// The address as the file says it; nothing for a socket from systemd.
@@ -53,7 +53,7 @@ pub(super) struct Label {
 /// By what a socket was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Origin {
+pub(super) enum SocketOrigin {
     /// By this proxy for a listener.
     Listener,
     /// By this proxy for its admin listener.
@@ -64,9 +64,9 @@ pub(super) enum Origin {
 
 /// One end of the talk.
 #[derive(Debug)]
-pub(super) struct Channel(OwnedFd);
+pub(super) struct HandOverChannel(OwnedFd);
 
-impl Channel {
+impl HandOverChannel {
     /// Both ends.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -82,7 +82,7 @@ impl Channel {
     ///
     /// # Errors
     /// When nobody is at the other end, or does not listen for some seconds.
-    pub fn say(&self, word: &Word, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub fn send(&self, word: &HandOverMessage, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let text = serde_json::to_vec(word).map_err(io::Error::other)?;
         let sockets = socket.map(|socket| [socket]);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -101,10 +101,10 @@ impl Channel {
     ///
     /// # Errors
     /// `TimedOut` at the limit; else what cannot be read or understood.
-    pub fn hear(&self, limit: Duration) -> io::Result<Option<(Word, Option<OwnedFd>)>> {
+    pub fn receive(&self, limit: Duration) -> io::Result<Option<(HandOverMessage, Option<OwnedFd>)>> {
         // Zero would mean to wait for ever.
         set_socket_timeout(&self.0, Timeout::Recv, Some(limit.max(Duration::from_millis(1))))?;
-        let mut text = vec![0; WORD_BYTES_MAX];
+        let mut text = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut with = RecvAncillaryBuffer::new(&mut space);
         let mut next = || recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut with, RecvFlags::CMSG_CLOEXEC);
@@ -133,7 +133,7 @@ impl Channel {
     }
 
     /// Hears nothing more: whoever waits for a word at this end is told that the other one is closed.
-    pub fn deafen(&self) {
+    pub fn close_receive(&self) {
         if let Err(error) = rustix::net::shutdown(&self.0, Shutdown::Read) {
             tracing::debug!(%error, "the talk of a hand-over could not be ended");
         }
@@ -152,9 +152,9 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn ends() -> (Channel, Channel) {
-        let (ours, theirs) = Channel::pair().expect("a pair");
-        (ours, Channel::new(theirs))
+    fn ends() -> (HandOverChannel, HandOverChannel) {
+        let (ours, theirs) = HandOverChannel::pair().expect("a pair");
+        (ours, HandOverChannel::new(theirs))
     }
 
     #[test]
@@ -162,18 +162,18 @@ mod tests {
         let (old, new) = ends();
         let socket = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = socket.local_addr().expect("an address");
-        let label = Label { origin: Origin::Listener, name: "http".to_owned(), wanted: Some(address) };
-        old.say(&Word::Socket(label.clone()), Some(socket.as_fd())).expect("said");
-        old.say(&Word::AllSockets, None).expect("said");
+        let label = SocketLabel { origin: SocketOrigin::Listener, name: "http".to_owned(), wanted: Some(address) };
+        old.send(&HandOverMessage::Socket(label.clone()), Some(socket.as_fd())).expect("said");
+        old.send(&HandOverMessage::AllSockets, None).expect("said");
         let _waiting = TcpStream::connect(address).expect("queued");
         drop(socket);
-        let (word, received) = new.hear(PATIENCE).expect("heard").expect("a word");
-        assert_eq!(word, Word::Socket(label));
+        let (word, received) = new.receive(PATIENCE).expect("heard").expect("a word");
+        assert_eq!(word, HandOverMessage::Socket(label));
         let received = TcpListener::from(received.expect("a socket"));
         received.accept().expect("whoever stood in the queue stands there still");
-        assert_eq!(new.hear(PATIENCE).expect("heard").expect("a word").0, Word::AllSockets);
+        assert_eq!(new.receive(PATIENCE).expect("heard").expect("a word").0, HandOverMessage::AllSockets);
         drop(old);
-        assert!(new.hear(PATIENCE).expect("heard").is_none(), "the other end is closed");
+        assert!(new.receive(PATIENCE).expect("heard").is_none(), "the other end is closed");
     }
 
     #[test]
@@ -181,27 +181,27 @@ mod tests {
         let (old, new) = ends();
         let waits = old.duplicate().expect("a handle");
         std::thread::scope(|scope| {
-            let heard = scope.spawn(|| waits.hear(PATIENCE).expect("heard"));
-            old.say(&Word::Dismissed, None).expect("said");
-            old.deafen();
+            let heard = scope.spawn(|| waits.receive(PATIENCE).expect("heard"));
+            old.send(&HandOverMessage::Dismissed, None).expect("said");
+            old.close_receive();
             assert!(heard.join().expect("no panic").is_none(), "it does not wait for a word any longer");
         });
-        assert!(new.say(&Word::Serving, None).is_err());
-        assert_eq!(new.hear(PATIENCE).expect("heard").expect("a word").0, Word::Dismissed);
+        assert!(new.send(&HandOverMessage::Serving, None).is_err());
+        assert_eq!(new.receive(PATIENCE).expect("heard").expect("a word").0, HandOverMessage::Dismissed);
     }
 
     #[test]
     fn silence_and_nonsense_are_errors() {
         let (old, new) = ends();
-        let silence = new.hear(Duration::from_millis(1)).expect_err("nothing was said");
+        let silence = new.receive(Duration::from_millis(1)).expect_err("nothing was said");
         assert_eq!(silence.kind(), io::ErrorKind::TimedOut);
         rustix::io::write(&old.0, b"{\"sing\":1}").expect("sent");
-        assert!(new.hear(PATIENCE).expect_err("no word").to_string().contains("sing"));
-        old.say(&Word::Go, None).expect("said");
-        new.say(&Word::Serving, None).expect("said");
+        assert!(new.receive(PATIENCE).expect_err("no word").to_string().contains("sing"));
+        old.send(&HandOverMessage::Go, None).expect("said");
+        new.send(&HandOverMessage::Serving, None).expect("said");
         drop(new);
-        assert_eq!(old.hear(PATIENCE).expect("heard").expect("its last word").0, Word::Serving);
-        assert!(old.hear(PATIENCE).expect("heard").is_none());
-        assert!(old.say(&Word::Go, None).is_err(), "nobody is there");
+        assert_eq!(old.receive(PATIENCE).expect("heard").expect("its last word").0, HandOverMessage::Serving);
+        assert!(old.receive(PATIENCE).expect("heard").is_none());
+        assert!(old.send(&HandOverMessage::Go, None).is_err(), "nobody is there");
     }
 }

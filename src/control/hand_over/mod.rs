@@ -8,11 +8,11 @@
 //! says *farewell*.
 
 mod channel;
-mod giver;
-mod inherited;
+mod handshake;
+mod inherited_sockets;
+mod new_process;
+mod old_process;
 mod program;
-mod taker;
-mod talk;
 
-pub(super) use inherited::{Inherited, Wanted};
-pub use taker::Succession;
+pub(super) use inherited_sockets::{InheritedSockets, SocketOwner};
+pub use new_process::Succession;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::notify::State;
-use super::stopping::Stopped;
+use super::shutdown::Stopped;
+use super::systemd::ServiceState;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ProcessEvent};
-use crate::control::outcome::Cause;
+use crate::control::outcome::ReloadCause;
 use crate::drain::Phase;
 use crate::snapshot::ListeningSocket;
 use crate::telemetry;
@@ -21,41 +21,41 @@ impl Controller {
         match event {
             ProcessEvent::Hangup => {
                 self.log.reopen();
-                self.reload(Cause::Signal, None);
+                self.reload(ReloadCause::Signal, None);
             }
-            ProcessEvent::Terminate if self.stopping.is_second_signal() => {
+            ProcessEvent::Terminate if self.shutdown.is_second_signal() => {
                 tracing::warn!("second signal: stopping at once");
                 return Some(Stopped::AtOnce);
             }
-            ProcessEvent::Terminate | ProcessEvent::Stop => self.stop(),
+            ProcessEvent::Terminate | ProcessEvent::Stop => self.begin_stop(),
             ProcessEvent::Abandon => return Some(Stopped::AtOnce),
-            ProcessEvent::Due(phase) => return self.due(phase),
+            ProcessEvent::Due(phase) => return self.enter_phase(phase),
             ProcessEvent::HandOver => self.begin_hand_over(),
-            ProcessEvent::HandedOver(result) => self.handed_over(result),
-            ProcessEvent::Close => self.close(),
-            ProcessEvent::Watchdog { ended } => self.watchdog(ended),
+            ProcessEvent::HandedOver(result) => self.handle_handed_over(result),
+            ProcessEvent::Close => self.close_sockets(),
+            ProcessEvent::Housekeeping { ended } => self.run_housekeeping(ended),
         }
         None
     }
 
-    fn stop(&mut self) {
-        if self.stopping.phase() == Phase::Running {
+    fn begin_stop(&mut self) {
+        if self.shutdown.phase() == Phase::Running {
             self.dismiss_successor();
-            if let Some(next) = self.next.take() {
+            if let Some(next) = self.next_reload.take() {
                 next.refuse();
             }
-            self.notify.tell(State::Stopping, Some("finishing what is under way"));
-            self.stopping.begin(self.ledger.clock.now(), &self.sender);
-            self.advance(Phase::Lame);
+            self.notify.send(ServiceState::Stopping, Some("finishing what is under way"));
+            self.shutdown.begin(self.state.clock.now(), &self.sender);
+            self.advance_phase(Phase::Lame);
         }
     }
 
-    fn due(&mut self, phase: Phase) -> Option<Stopped> {
-        if phase == Phase::Forced && self.stopping.phase() == Phase::Forced {
-            return Some(self.stopping.finished());
+    fn enter_phase(&mut self, phase: Phase) -> Option<Stopped> {
+        if phase == Phase::Forced && self.shutdown.phase() == Phase::Forced {
+            return Some(self.shutdown.finished());
         }
-        self.stopping.reach(phase, &self.sender);
-        self.advance(phase);
+        self.shutdown.reach(phase, &self.sender);
+        self.advance_phase(phase);
         if phase == Phase::Draining {
             let sockets = self.store.load().listeners.iter().map(|one| Arc::clone(&one.socket)).collect();
             self.close_soon(sockets);
@@ -63,9 +63,9 @@ impl Controller {
         None
     }
 
-    pub(in crate::control) fn advance(&self, phase: Phase) {
-        self.ledger.pages().phase = Some(phase);
-        telemetry::control::phase(&self.ledger.counts.recorder, phase);
+    pub(in crate::control) fn advance_phase(&self, phase: Phase) {
+        self.state.lock().phase = Some(phase);
+        telemetry::control::set_phase(&self.state.counts.recorder, phase);
         self.drain.advance(phase);
     }
 
@@ -85,7 +85,7 @@ impl Controller {
 
     /// Dropping a socket is not enough: the connections that came through it keep it open, and clients would queue up
     /// at it in vain.
-    pub(in crate::control) fn close(&mut self) {
+    pub(in crate::control) fn close_sockets(&mut self) {
         for socket in self.closing.drain(..) {
             if let Err(error) = socket.close() {
                 tracing::debug!(%error, "a listening socket could not be shut down");

@@ -24,10 +24,10 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { who, address, source } = self;
         write!(f, "{who} cannot listen on {address}: ")?;
-        match Obstacle::of(source) {
-            Some(Obstacle::InUse) => f.write_str("the address is in use"),
-            Some(Obstacle::Forbidden) => f.write_str("permission denied"),
-            Some(Obstacle::NotHere) => f.write_str("this machine has no such address"),
+        match BindFailure::of(source) {
+            Some(BindFailure::InUse) => f.write_str("the address is in use"),
+            Some(BindFailure::Forbidden) => f.write_str("permission denied"),
+            Some(BindFailure::NotHere) => f.write_str("this machine has no such address"),
             None => write!(f, "{source}"),
         }
     }
@@ -36,13 +36,13 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {}
 
 /// The usual reasons.
-enum Obstacle {
+enum BindFailure {
     InUse,
     Forbidden,
     NotHere,
 }
 
-impl Obstacle {
+impl BindFailure {
     fn of(error: &io::Error) -> Option<Self> {
         let kinds = [
             (io::ErrorKind::AddrInUse, Self::InUse),
@@ -58,15 +58,15 @@ impl BindError {
     #[must_use]
     pub fn help(&self) -> String {
         let port = self.address.port();
-        match Obstacle::of(&self.source) {
-            Some(Obstacle::InUse) => format!(
+        match BindFailure::of(&self.source) {
+            Some(BindFailure::InUse) => format!(
                 "`ss -ltnp 'sport = :{port}'` shows who has it; stop that, or choose another port (0 lets the system \
                  choose). When a listener of this proxy on an overlapping address is to be replaced, remove it first"
             ),
-            Some(Obstacle::Forbidden) => format!(
+            Some(BindFailure::Forbidden) => format!(
                 "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE); choose a higher port than {port}, or grant it"
             ),
-            Some(Obstacle::NotHere) => {
+            Some(BindFailure::NotHere) => {
                 "use an address of this machine (`ip address` lists them), or 0.0.0.0 or [::] for all".to_owned()
             }
             None => "choose another address".to_owned(),

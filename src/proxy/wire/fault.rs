@@ -4,7 +4,7 @@
 use http::StatusCode;
 
 use crate::compare::Failure;
-use crate::telemetry::{Ender, GrpcStatus, Refusal};
+use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(crate) struct Facts {
     /// The status that the client gets.
     pub(crate) status: StatusCode,
     /// Who is to blame.
-    pub(crate) ender: Ender,
+    pub(crate) ender: EndedBy,
     /// The status that the client of a gRPC call gets: the nearest of gRPC's own codes.
     pub(crate) grpc: GrpcStatus,
     /// What a comparison records in the place of an answer. `None`: the fault says nothing of the upstream.
@@ -103,7 +103,7 @@ impl Fault {
 #[expect(clippy::too_many_arguments, reason = "one argument for each column")]
 const fn row(
     status: StatusCode,
-    ender: Ender,
+    ender: EndedBy,
     grpc: GrpcStatus,
     failure: Option<Failure>,
     advice: Advice,
@@ -111,7 +111,7 @@ const fn row(
     detail: &'static str,
     message: &'static str,
 ) -> Facts {
-    let upstream_failed = matches!(ender, Ender::Upstream);
+    let upstream_failed = matches!(ender, EndedBy::Upstream);
     Facts { status, ender, grpc, failure, advice, proxy_error, detail, message, upstream_failed }
 }
 
@@ -119,7 +119,7 @@ const fn row(
 /// the error type of RFC 9209, the detail, the message.
 #[rustfmt::skip] // Columns.
 const fn facts(fault: Fault) -> Facts {
-    use {Advice::{Nothing, RetryAfter}, Ender::{Client, Proxy, Upstream}, Failure::{Connect, Reset, Timeout}};
+    use {Advice::{Nothing, RetryAfter}, EndedBy::{Client, Proxy, Upstream}, Failure::{Connect, Reset, Timeout}};
     use {Fault as F, GrpcStatus as G, StatusCode as S};
     match fault {
         F::Refused(refusal) => refused(refusal),
@@ -171,7 +171,7 @@ const fn facts(fault: Fault) -> Facts {
 /// The table of refusals, with the same columns. The detail is the refusal's name, the label of its metric.
 #[rustfmt::skip] // Columns.
 const fn refused(refusal: Refusal) -> Facts {
-    use {Advice::{Close, Nothing, RetryAfter}, Ender::{Client, Proxy}};
+    use {Advice::{Close, Nothing, RetryAfter}, EndedBy::{Client, Proxy}};
     use {GrpcStatus as G, Refusal as R, StatusCode as S};
     let name = refusal.name();
     match refusal {

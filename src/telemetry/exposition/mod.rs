@@ -5,7 +5,7 @@
 mod counted;
 mod edge;
 mod expose;
-mod of_process;
+mod process;
 mod push;
 mod samples;
 mod scrape;
@@ -18,7 +18,9 @@ mod variants;
 
 pub use expose::{CONTENT_TYPE, expose};
 pub use push::{FigurePusher, Push, SharedRecorder};
-pub use scrape::{Certificate, Findings, Scrape, Share, Shares, Upstream, Weighted};
+pub use scrape::{
+    CertificateFigures, ComparisonFigures, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries,
+};
 
 #[cfg(test)]
 mod tests;

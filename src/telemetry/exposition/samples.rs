@@ -1,13 +1,13 @@
 //! The metrics of random samples: whom the weights sent where, and whether that is what they promise.
 
-use super::scrape::{Scrape, Share, Shares};
+use super::scrape::{RouteShares, Scrape, VariantShare};
 use crate::telemetry::family::{FamilySink, MetricKind};
 
 /// A family of gauges: name, help, and the value of each.
 type GaugeFamily<M> = (&'static str, &'static str, fn(&M) -> Option<f64>);
 
 pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
-    let of_variants: [GaugeFamily<Share<'_>>; 2] = [
+    let of_variants: [GaugeFamily<VariantShare<'_>>; 2] = [
         ("pointsman_variant_share_ratio", "The share that a variant got since the weights were changed.", |one| {
             one.measured
         }),
@@ -23,7 +23,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
             }
         }
     }
-    let of_routes: [GaugeFamily<Shares<'_>>; 3] = [
+    let of_routes: [GaugeFamily<RouteShares<'_>>; 3] = [
         ("pointsman_sample_ratio_mismatch", "Whether variants get other shares than their weights say.", |shares| {
             shares.mismatch.map(|mismatch| f64::from(u8::from(mismatch)))
         }),

@@ -3,30 +3,30 @@
 use std::time::{Duration, Instant};
 
 use crate::telemetry::{
-    CountedFamilies, ListenerMeter, PerWorker, Registry, ShadowSeries, UpstreamSeries, VariantSeries,
+    CountedFamilies, ListenerMeter, MeterRegistry, PerWorker, ShadowSeries, UpstreamSeries, VariantSeries,
 };
 
 /// What a scrape tells besides the registry's own meters.
 #[derive(Debug)]
 pub struct Scrape<'a> {
     /// The process's meters.
-    pub registry: &'a Registry,
+    pub registry: &'a MeterRegistry,
     /// The time.
     pub now: Instant,
     /// The series of all routes, in any order.
-    pub variants: Vec<Weighted<'a>>,
+    pub variants: Vec<WeightedSeries<'a>>,
     /// The samples of routes with more than one variant, in any order.
-    pub samples: Vec<Shares<'a>>,
+    pub samples: Vec<RouteShares<'a>>,
     /// The upstreams.
-    pub upstreams: Vec<Upstream<'a>>,
+    pub upstreams: Vec<UpstreamFigures<'a>>,
     /// The shadows of routes, with the share that the file gives each, 0 to 1.
     pub shadows: Vec<(&'a ShadowSeries, f64)>,
     /// What comparing answers has shown, of the routes where any were compared.
-    pub findings: Vec<Findings>,
+    pub findings: Vec<ComparisonFigures>,
     /// The listeners.
     pub listeners: Vec<(&'a str, &'a PerWorker<ListenerMeter>)>,
     /// The certificates that listeners serve.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<CertificateFigures>,
     /// The generation in use.
     pub generation: u64,
     /// Spans by outcome.
@@ -37,7 +37,7 @@ pub struct Scrape<'a> {
 
 /// A series with the share that the file gives it.
 #[derive(Clone, Copy, Debug)]
-pub struct Weighted<'a> {
+pub struct WeightedSeries<'a> {
     /// The series.
     pub series: &'a VariantSeries,
     /// The share, 0 to 1; none for local answers.
@@ -46,7 +46,7 @@ pub struct Weighted<'a> {
 
 /// What comparing the answers of a route's copies has shown.
 #[derive(Clone, Debug)]
-pub struct Findings {
+pub struct ComparisonFigures {
     /// The route.
     pub route: String,
     /// The upstream that gets the copies.
@@ -61,7 +61,7 @@ pub struct Findings {
 
 /// An upstream.
 #[derive(Clone, Copy, Debug)]
-pub struct Upstream<'a> {
+pub struct UpstreamFigures<'a> {
     /// Its meters.
     pub series: &'a UpstreamSeries,
     /// How many endpoints it has.
@@ -70,13 +70,13 @@ pub struct Upstream<'a> {
 
 /// The sample of one route.
 #[derive(Clone, Debug)]
-pub struct Shares<'a> {
+pub struct RouteShares<'a> {
     /// The route's name.
     pub route: &'a str,
     /// When its weights were last changed, since the Unix epoch.
     pub since: Duration,
     /// Its variants.
-    pub variants: Vec<Share<'a>>,
+    pub variants: Vec<VariantShare<'a>>,
     /// Whether the shares are others than the weights promise; nothing where that is not checked.
     pub mismatch: Option<bool>,
     /// The evidence for that, as a power of ten.
@@ -85,7 +85,7 @@ pub struct Shares<'a> {
 
 /// What one variant got.
 #[derive(Clone, Debug)]
-pub struct Share<'a> {
+pub struct VariantShare<'a> {
     /// Its name.
     pub variant: &'a str,
     /// The share of callers, or of requests on a route without sticky keys; 0 to 1.
@@ -96,7 +96,7 @@ pub struct Share<'a> {
 
 /// A certificate that a listener serves.
 #[derive(Clone, Debug)]
-pub struct Certificate {
+pub struct CertificateFigures {
     /// The listener.
     pub listener: String,
     /// Its first name.

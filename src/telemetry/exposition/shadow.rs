@@ -1,6 +1,6 @@
 //! The metrics of shadows: copies by what became of them, and what they hold.
 
-use super::scrape::{Findings, Scrape};
+use super::scrape::{ComparisonFigures, Scrape};
 use crate::telemetry::family::{FamilySink, FoldedHistogram, MetricKind};
 use crate::telemetry::{ShadowDrop, ShadowFigures, ShadowSeries, ShadowUncompared, StatusClass};
 
@@ -101,7 +101,7 @@ fn comparisons(out: &mut impl FamilySink, shadows: &[(&ShadowSeries, f64)]) {
     }
 }
 
-fn findings(out: &mut impl FamilySink, all: &mut [Findings]) {
+fn findings(out: &mut impl FamilySink, all: &mut [ComparisonFigures]) {
     all.sort_by(|a, b| a.route.cmp(&b.route));
     let help = "Fields in which answers differ, by what the evidence says: confirmed, noisy or unknown.";
     out.family("pointsman_shadow_fields", MetricKind::Gauge, help);

@@ -9,7 +9,7 @@ use crate::telemetry::family::{CountedValue, FamilySink, Figure, FoldedHistogram
 
 /// A text in the making.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) struct PrometheusText {
     written: String,
     name: KeyName,
     /// The family's first two lines, until a series follows.
@@ -20,7 +20,7 @@ pub(super) struct Text {
     bounds: Vec<String>,
 }
 
-impl Default for Text {
+impl Default for PrometheusText {
     fn default() -> Self {
         let bounds = Histogram::BOUNDS_US.iter().map(|bound| seconds(*bound)).chain(["+Inf".to_owned()]).collect();
         let (written, head, labels) = (String::new(), String::new(), String::new());
@@ -28,7 +28,7 @@ impl Default for Text {
     }
 }
 
-impl FamilySink for Text {
+impl FamilySink for PrometheusText {
     fn family(&mut self, name: impl Into<KeyName>, kind: MetricKind, help: &str) {
         let kind = match kind {
             MetricKind::Counter => "counter",
@@ -59,7 +59,7 @@ impl FamilySink for Text {
     }
 }
 
-impl Text {
+impl PrometheusText {
     pub fn into_string(self) -> String {
         self.written
     }
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn labels_are_escaped_and_empty_families_left_out() {
-        let mut text = Text::default();
+        let mut text = PrometheusText::default();
         text.family("a_total", MetricKind::Counter, "Nothing.");
         text.family("b", MetricKind::Gauge, "Something.");
         text.sample(&[("x", "\\ \" \n"), ("y", "ü")], 1.5);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_histogram_without_labels_has_only_bounds() {
-        let mut text = Text::default();
+        let mut text = PrometheusText::default();
         text.family("a_seconds", MetricKind::Histogram, "Of a.");
         let mut folded = FoldedHistogram { sum_us: 250_001, ..FoldedHistogram::default() };
         folded.counts[1] = 2;

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, watch};
 
-use super::collector::{Collector, Connection, LATE, Secured, connect};
+use super::collector::{Collector, CollectorTls, Connection, LATE, connect};
 use super::proto::Message;
 use super::sender::{Batch, QUEUED_BUFFERS_MAX, SpanCounts, SpanSender};
 use crate::clock::Clock;
@@ -35,7 +35,7 @@ const TRIES_MAX: u32 = 5;
 /// The first pause before another try; each is twice as long as the one before, give or take a quarter.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// How often a failing collector is spoken of.
-const SPEAK_EVERY: Duration = Duration::from_mins(1);
+const REPORT_EVERY: Duration = Duration::from_mins(1);
 /// The method of gRPC, and the path of HTTP.
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const HTTP_PATH: &str = "/v1/traces";
@@ -68,7 +68,7 @@ struct IdleThread {
 
 /// What the thread does.
 struct Task {
-    exporting: Exporting,
+    exporting: ExportTask,
     received: mpsc::Receiver<Batch>,
     queued_bytes: Arc<AtomicUsize>,
 }
@@ -118,7 +118,7 @@ impl TraceExporter {
     pub fn prepare(
         &self,
         export: Option<&TraceExport>,
-        secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<Secured>,
+        secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<CollectorTls>,
     ) -> io::Result<PreparedExport> {
         let same = self.target.borrow().clone().filter(|target| Some(&target.export) == export);
         let target = match (same, export) {
@@ -136,12 +136,12 @@ impl TraceExporter {
         self.target.send_replace(prepared.target);
         let Some(IdleThread { task, thread }) = prepared.thread else { return };
         let Some(received) = self.received.take() else { return };
-        let exporting = Exporting {
+        let exporting = ExportTask {
             target: self.target.subscribe(),
             ended: self.ended.subscribe(),
             counts: self.counts(),
             connection: None,
-            spoke: None,
+            reported: None,
             clock: self.clock,
         };
         let queued_bytes = Arc::clone(&self.sender.queued_bytes);
@@ -161,45 +161,45 @@ impl TraceExporter {
     }
 }
 
-struct Exporting {
+struct ExportTask {
     target: watch::Receiver<Option<Arc<Collector>>>,
     ended: watch::Receiver<bool>,
     counts: Arc<SpanCounts>,
     connection: Option<(Arc<Collector>, Connection)>,
     /// Whom it was said of last that spans are lost, and when.
-    spoke: Option<(Arc<Collector>, Instant)>,
+    reported: Option<(Arc<Collector>, Instant)>,
     clock: Clock,
 }
 
 /// Why a batch is lost.
-enum Lost {
+enum ExportError {
     /// Nobody wants spans any more.
     Unwanted,
     /// The collector has not taken it.
-    Untaken(Arc<Collector>, String),
+    Failed(Arc<Collector>, String),
 }
 
 /// Why a batch was not taken.
-struct Untaken {
+struct SendError {
     why: String,
     /// It may be taken later.
     again: bool,
 }
 
-impl Untaken {
+impl SendError {
     fn later(why: impl std::fmt::Display) -> Self {
         Self { why: format!("{why}"), again: true }
     }
 }
 
-impl Exporting {
+impl ExportTask {
     async fn run(mut self, mut received: mpsc::Receiver<Batch>, queued_bytes: &AtomicUsize) {
         while let Some((bytes, spans)) = self.gather(&mut received, queued_bytes).await {
             match self.export(&bytes).await {
                 Ok(()) => self.counts.exported.fetch_add(spans, Relaxed),
-                Err(Lost::Unwanted) => continue,
-                Err(Lost::Untaken(target, why)) => {
-                    self.speak(&target, &why);
+                Err(ExportError::Unwanted) => continue,
+                Err(ExportError::Failed(target, why)) => {
+                    self.report_loss(&target, &why);
                     self.counts.failed.fetch_add(spans, Relaxed)
                 }
             };
@@ -238,21 +238,21 @@ impl Exporting {
     }
 
     /// Sends a batch, again where that may help: each time to where spans go by then.
-    async fn export(&mut self, spans: &[u8]) -> Result<(), Lost> {
+    async fn export(&mut self, spans: &[u8]) -> Result<(), ExportError> {
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
         loop {
-            let target = self.target.borrow_and_update().clone().ok_or(Lost::Unwanted)?;
+            let target = self.target.borrow_and_update().clone().ok_or(ExportError::Unwanted)?;
             let body = body(&target.export, spans);
             let outcome = tokio::time::timeout(TRY_LIMIT, self.send(&target, body)).await;
-            let untaken = match outcome.unwrap_or_else(|_| Err(Untaken::later(LATE))) {
+            let error = match outcome.unwrap_or_else(|_| Err(SendError::later(LATE))) {
                 Ok(()) => return Ok(()),
-                Err(untaken) => untaken,
+                Err(error) => error,
             };
             self.connection = None;
             tries += 1;
-            if !untaken.again || tries >= TRIES_MAX || *self.ended.borrow() {
-                return Err(Lost::Untaken(target, untaken.why));
+            if !error.again || tries >= TRIES_MAX || *self.ended.borrow() {
+                return Err(ExportError::Failed(target, error.why));
             }
             tokio::select! {
                 () = tokio::time::sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) => {}
@@ -262,21 +262,21 @@ impl Exporting {
         }
     }
 
-    async fn send(&mut self, target: &Arc<Collector>, body: Bytes) -> Result<(), Untaken> {
+    async fn send(&mut self, target: &Arc<Collector>, body: Bytes) -> Result<(), SendError> {
         let known = self.connection.take().filter(|(to, _)| Arc::ptr_eq(to, target)).map(|(_, connection)| connection);
         let mut connection = match known {
             Some(connection) if connection.is_open() => connection,
-            Some(_) | None => connect(target, TRY_LIMIT).await.map_err(Untaken::later)?,
+            Some(_) | None => connect(target, TRY_LIMIT).await.map_err(SendError::later)?,
         };
         let request =
-            request(&target.export, body).map_err(|error| Untaken { why: error.to_string(), again: false })?;
+            request(&target.export, body).map_err(|error| SendError { why: error.to_string(), again: false })?;
         let response = connection.send(request).await;
-        let (parts, body) = response.map_err(|error| Untaken::later(target.told(&error)))?.into_parts();
+        let (parts, body) = response.map_err(|error| SendError::later(target.describe_error(&error)))?.into_parts();
         let trailers = rest(body).await?;
         self.connection = Some((Arc::clone(target), connection));
         if !parts.status.is_success() {
             let again = matches!(parts.status.as_u16(), 429 | 502 | 503 | 504);
-            return Err(Untaken { why: format!("the collector answered with {}", parts.status), again });
+            return Err(SendError { why: format!("the collector answered with {}", parts.status), again });
         }
         match target.export.protocol {
             OtlpProtocol::Http => Ok(()),
@@ -285,14 +285,14 @@ impl Exporting {
     }
 
     /// Says that spans are lost, but not for each batch.
-    fn speak(&mut self, target: &Arc<Collector>, why: &str) {
+    fn report_loss(&mut self, target: &Arc<Collector>, why: &str) {
         let now = self.clock.now();
         let recently = self
-            .spoke
+            .reported
             .as_ref()
-            .is_some_and(|(of, at)| Arc::ptr_eq(of, target) && now.saturating_duration_since(*at) < SPEAK_EVERY);
+            .is_some_and(|(of, at)| Arc::ptr_eq(of, target) && now.saturating_duration_since(*at) < REPORT_EVERY);
         if !recently {
-            self.spoke = Some((Arc::clone(target), now));
+            self.reported = Some((Arc::clone(target), now));
             let TraceExport { host, port, .. } = &target.export;
             tracing::warn!(host, port, why, "spans could not be exported; they are dropped and counted");
         }
@@ -353,16 +353,16 @@ fn request(target: &TraceExport, body: Bytes) -> http::Result<Request<Full<Bytes
 const USER: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
 
 /// Reads an answer to its end and gives its trailers.
-async fn rest(body: Incoming) -> Result<Option<HeaderMap>, Untaken> {
+async fn rest(body: Incoming) -> Result<Option<HeaderMap>, SendError> {
     let mut body = Limited::new(body, 64 * 1024);
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
-        trailers = frame.map_err(Untaken::later)?.into_trailers().ok().or(trailers);
+        trailers = frame.map_err(SendError::later)?.into_trailers().ok().or(trailers);
     }
     Ok(trailers)
 }
 
-fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), Untaken> {
+fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), SendError> {
     let find = |name: &str| trailers.and_then(|trailers| trailers.get(name)).or_else(|| headers.get(name));
     let status = find("grpc-status").and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u32>().ok());
     match status {
@@ -371,7 +371,7 @@ fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), 
             let message = find("grpc-message").and_then(|value| value.to_str().ok()).unwrap_or_default();
             let why = format!("the collector answered with gRPC status {status:?} {message}");
             // Those that OTLP says to try again, and no answer at all.
-            Err(Untaken { why, again: matches!(status, None | Some(1 | 4 | 8 | 10 | 11 | 14 | 15)) })
+            Err(SendError { why, again: matches!(status, None | Some(1 | 4 | 8 | 10 | 11 | 14 | 15)) })
         }
     }
 }

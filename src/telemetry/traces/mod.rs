@@ -8,7 +8,7 @@ mod proto;
 mod sender;
 mod span;
 
-pub use collector::Secured;
+pub use collector::CollectorTls;
 pub use export::{PreparedExport, TraceExporter};
 pub use sender::{SpanBuffer, SpanCounts, SpanSender};
-pub use span::{Attributes, Span, SpanKind, SpanStatus};
+pub use span::{SpanAttributes, SpanKind, SpanStatus, TraceSpan};

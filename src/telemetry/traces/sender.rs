@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::mpsc;
 
 use super::proto::Message;
-use super::span::{Attributes, Span};
+use super::span::{SpanAttributes, TraceSpan};
 
 /// Buffers that may wait.
 pub(super) const QUEUED_BUFFERS_MAX: usize = 1_024;
@@ -75,7 +75,7 @@ pub struct SpanBuffer {
 
 impl SpanBuffer {
     /// Adds one.
-    pub fn push(&mut self, span: &Span<'_>, attributes: impl FnOnce(&mut Attributes<'_>)) {
+    pub fn push(&mut self, span: &TraceSpan<'_>, attributes: impl FnOnce(&mut SpanAttributes<'_>)) {
         span.write(&mut self.message, attributes);
         self.spans += 1;
     }

@@ -1,4 +1,4 @@
-//! One span, as it is told to a collector (`opentelemetry/proto/trace/v1/trace.proto`).
+//! One span, as it is describe_error to a collector (`opentelemetry/proto/trace/v1/trace.proto`).
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub enum SpanStatus {
 
 /// What a span is.
 #[derive(Clone, Copy, Debug)]
-pub struct Span<'a> {
+pub struct TraceSpan<'a> {
     /// The trace.
     pub trace_id: u128,
     /// Itself.
@@ -52,10 +52,10 @@ pub struct Span<'a> {
     pub status: SpanStatus,
 }
 
-/// Attributes being written.
-pub struct Attributes<'a>(&'a mut Message);
+/// SpanAttributes being written.
+pub struct SpanAttributes<'a>(&'a mut Message);
 
-impl Attributes<'_> {
+impl SpanAttributes<'_> {
     /// A text.
     pub fn text(&mut self, key: &str, value: &str) {
         self.0.text_attribute(ATTRIBUTE, key, value);
@@ -79,9 +79,9 @@ impl Attributes<'_> {
     }
 }
 
-impl Span<'_> {
+impl TraceSpan<'_> {
     /// Writes it as an element of `ScopeSpans`.
-    pub(super) fn write(&self, out: &mut Message, attributes: impl FnOnce(&mut Attributes<'_>)) {
+    pub(super) fn write(&self, out: &mut Message, attributes: impl FnOnce(&mut SpanAttributes<'_>)) {
         out.message(SPANS, |span| {
             span.bytes(1, &self.trace_id.to_be_bytes());
             span.bytes(2, &self.id.to_be_bytes());
@@ -100,7 +100,7 @@ impl Span<'_> {
             let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
             span.fixed64(7, nanos(self.from));
             span.fixed64(8, nanos(self.to));
-            attributes(&mut Attributes(span));
+            attributes(&mut SpanAttributes(span));
             if self.status == SpanStatus::Error {
                 span.message(15, |status| status.varint(3, 2));
             }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Advice, Fault};
-use crate::telemetry::{Ender, GrpcStatus, Refusal};
+use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 
 /// Lists all faults but the refusals. The match does not compile when one is missing.
 macro_rules! others {
@@ -119,10 +119,10 @@ fn who_is_to_blame_agrees_with_the_status() {
     for fault in all() {
         let facts = fault.facts();
         match facts.ender {
-            Ender::Client => assert!(facts.status.is_client_error(), "{fault:?}"),
-            Ender::Upstream => assert!(matches!(facts.status.as_u16(), 502 | 504), "{fault:?}"),
-            Ender::Proxy => assert!(!matches!(facts.status.as_u16(), 502 | 504), "{fault:?}"),
-            Ender::Done => panic!("{fault:?} ends well"),
+            EndedBy::Client => assert!(facts.status.is_client_error(), "{fault:?}"),
+            EndedBy::Upstream => assert!(matches!(facts.status.as_u16(), 502 | 504), "{fault:?}"),
+            EndedBy::Proxy => assert!(!matches!(facts.status.as_u16(), 502 | 504), "{fault:?}"),
+            EndedBy::Done => panic!("{fault:?} ends well"),
         }
         if facts.status.is_client_error() {
             assert!(facts.failure.is_none() && !facts.upstream_failed, "{fault:?}");
@@ -139,7 +139,7 @@ fn only_what_passes_soon_may_be_tried_again() {
                 assert_eq!((facts.status.as_u16(), facts.grpc), (503, GrpcStatus::UNAVAILABLE), "{fault:?}");
                 assert!(!facts.upstream_failed, "{fault:?}");
             }
-            Advice::Close => assert!(facts.status.is_client_error() && facts.ender == Ender::Proxy, "{fault:?}"),
+            Advice::Close => assert!(facts.status.is_client_error() && facts.ender == EndedBy::Proxy, "{fault:?}"),
             Advice::Nothing => {}
         }
     }
