@@ -1,4 +1,4 @@
-//! `explain` and routing agree: 100 000 random requests over random files, each decided the way a live request is and
+//! `explain` and routing agree: 100 000 random requests over random files, each decided like a live request and
 //! explained. The seed is fixed, and each failure prints the file and the request.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
@@ -113,7 +113,7 @@ fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, HeaderMap, IpA
     (method, pick(rng, &HOSTS), pick(rng, &PATHS), headers, IpAddr::from(peer))
 }
 
-/// The decision as live traffic takes it: normal form, index, caller, cookie, decision. In the words of [`explained_as`].
+/// The decision of live traffic: normal form, index, caller, cookie, decision. In the format of [`explained_as`].
 fn routed(config: EffectiveConfig<'_>, asked: &ExplainRequest<'_>) -> String {
     let EffectiveConfig { rules, overlay } = config;
     let (path, query) = match asked.path_and_query.split_once('?') {
@@ -140,7 +140,7 @@ fn routed(config: EffectiveConfig<'_>, asked: &ExplainRequest<'_>) -> String {
     let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut NoTrace);
     let variant = &split.variants[usize::from(decision.variant.0)];
     let upstream = &rules.upstreams[variant.upstream.0 as usize].name;
-    // Where nothing sticks a bucket says nothing of the caller.
+    // Without a sticky key the bucket is random.
     let bucket = decision.bucket.filter(|_| !split.spreads()).map(pointsman::route::Bucket::number);
     let (reason, counted) = (decision.reason.name(), decision.counted == Counted::Yes);
     format!("{} {} {upstream} {reason} {bucket:?} {counted} {}", route.name, variant.name, decision.unkeyed)
@@ -164,7 +164,7 @@ fn explained_as(explanation: &Explanation) -> String {
     }
 }
 
-/// All spellings of a path are one path: for routing, for `explain`, and for who the caller is.
+/// All spellings of a path are one path: for routing, for `explain`, and for the identity of the caller.
 #[test]
 fn needless_escapes_change_nothing() {
     for seed in 0..FILES {
@@ -191,8 +191,13 @@ fn needless_escapes_change_nothing() {
                     encoded_slash: EncodedSlash::Keep,
                     facts: Facts::default(),
                 };
-                let told = explain(config, &asked);
-                (routed(config, &asked), explained_as(&told), told.path.clone(), told.tenant.clone())
+                let explanation = explain(config, &asked);
+                (
+                    routed(config, &asked),
+                    explained_as(&explanation),
+                    explanation.path.clone(),
+                    explanation.tenant.clone(),
+                )
             };
             assert_eq!(of(plain), of(escaped), "seed {seed}, {escaped}\n{text}");
         }
@@ -222,31 +227,31 @@ fn explain_and_routing_agree() {
                 encoded_slash: EncodedSlash::Keep,
                 facts: Facts::default(),
             };
-            // The whole explanation adds the routes that nearly took it, and nothing else.
-            let told =
+            // The full explanation adds the routes that nearly matched, and nothing else.
+            let explanation =
                 if number.is_multiple_of(50) { explain(config, &asked) } else { explain_briefly(config, &asked) };
             let routed = routed(config, &asked);
-            assert_eq!(explained_as(&told), routed, "seed {seed}, {asked:?}\n{text}");
-            // Where nothing sticks there are shares instead of a bucket, and the variant has one of them.
-            if let ExplainedOutcome::Serve(served) = &told.outcome
+            assert_eq!(explained_as(&explanation), routed, "seed {seed}, {asked:?}\n{text}");
+            // Without a sticky key there are shares instead of a bucket, and the variant has one of them.
+            if let ExplainedOutcome::Serve(served) = &explanation.outcome
                 && !served.per_request.is_empty()
             {
-                assert!(served.decision.bucket.is_none() && told.steps.iter().all(|step| step.bucket.is_none()));
+                assert!(served.decision.bucket.is_none() && explanation.steps.iter().all(|step| step.bucket.is_none()));
                 assert!(
                     served.per_request.iter().any(|(name, _)| *name == served.variant),
-                    "seed {seed}, {asked:?}\n{told}"
+                    "seed {seed}, {asked:?}\n{explanation}"
                 );
                 assert_eq!(served.per_request.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
             }
-            // The last step that has figures is the one that decided: its bucket lies in its range, or outside it only
-            // when a target's weight left the caller on stable.
-            if let ExplainedOutcome::Serve(served) = &told.outcome
+            // The last step with figures decided: its bucket is in its range, or outside it only if a target's weight
+            // left the caller on stable.
+            if let ExplainedOutcome::Serve(served) = &explanation.outcome
                 && let Some(bucket) = served.decision.bucket
             {
-                let step = told.steps.iter().rev().find(|step| step.bucket.is_some()).unwrap();
+                let step = explanation.steps.iter().rev().find(|step| step.bucket.is_some()).unwrap();
                 assert_eq!(step.bucket, Some(bucket.number()));
                 let inside = step.range.as_ref().unwrap().contains(&bucket.number());
-                assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{told}");
+                assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{explanation}");
                 if number.is_multiple_of(50) {
                     let json = explained(config, &asked);
                     assert_eq!(json["variant"].as_str(), Some(&*served.variant));
@@ -256,7 +261,7 @@ fn explain_and_routing_agree() {
             *seen.entry(routed.split(' ').nth(3).unwrap_or(&routed).to_owned()).or_default() += 1;
         }
     }
-    // The files and requests are varied enough to mean something.
+    // The files and requests are varied enough.
     for reason in ["kill", "target", "weight", "stable", "refused"] {
         assert!(seen.get(reason).is_some_and(|times| *times > 1_000), "{reason}: {seen:?}");
     }

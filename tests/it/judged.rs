@@ -129,7 +129,7 @@ fn verdict(report: &RouteReport, path: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn controls_that_fail_make_no_difference_of_noise() {
+fn failed_controls_do_not_turn_noise_into_differences() {
     for share in ["100", "50"] {
         for failing in [|| outcome(Err(Failure::Reset)), || answered(429, "{}")] {
             let court = Court::new(&FILE.replace("control = 100", &format!("control = {share}")));
@@ -184,7 +184,7 @@ fn noisy_fields_are_not_in_the_headline() {
 }
 
 #[test]
-fn evidence_counts_from_the_time_that_is_told() {
+fn evidence_counts_from_the_reported_time() {
     let mut court = Court::new(FILE);
     let send = |court: &mut Court, at: u64| {
         court.at = Duration::from_secs(at);
@@ -203,7 +203,7 @@ fn evidence_counts_from_the_time_that_is_told() {
 }
 
 #[test]
-fn a_candidate_that_fails_says_nothing_of_its_body() {
+fn a_failed_candidate_is_not_compared_by_its_body() {
     let court = Court::new(FILE);
     for n in 0..40 {
         let candidate = if n % 2 == 0 { answered(500, "oh") } else { answered(200, "{\"a\":2}") };
@@ -246,7 +246,7 @@ fn bodies_that_could_not_be_read_are_not_equal() {
 }
 
 #[test]
-fn differences_beyond_those_listed_are_told_of() {
+fn differences_beyond_the_listed_ones_are_counted() {
     let court = Court::new(FILE);
     let body = |value: u32| {
         let members: Vec<_> = (0..400).map(|n| format!("\"f{n}\":{value}")).collect();
@@ -261,7 +261,7 @@ fn differences_beyond_those_listed_are_told_of() {
 }
 
 #[test]
-fn evidence_begins_anew_when_what_it_is_about_changes() {
+fn evidence_restarts_when_its_subject_changes() {
     let mut court = Court::new(FILE);
     let send = |court: &Court| court.send(answered(200, "1"), answered(200, "2"), Some(answered(200, "1")));
     let edits: [(&str, &str); 9] = [
@@ -308,7 +308,7 @@ fn evidence_begins_anew_when_what_it_is_about_changes() {
 }
 
 #[test]
-fn books_of_routes_that_are_gone_are_closed_though_nobody_asks() {
+fn evidence_of_removed_routes_is_dropped_without_a_request() {
     let mut court = Court::new(FILE);
     for n in 0..20 {
         court.reload(&FILE.replace("name = \"all\"", &format!("name = \"all{n}\"")));
@@ -325,7 +325,7 @@ fn books_of_routes_that_are_gone_are_closed_though_nobody_asks() {
 }
 
 #[test]
-fn there_are_so_many_books_and_no_more() {
+fn the_number_of_evidence_entries_is_limited() {
     let route = FILE.split("[[route]]").nth(1).unwrap();
     let routes = |numbers: std::ops::Range<u32>| {
         let one = |number| {
@@ -350,7 +350,7 @@ fn there_are_so_many_books_and_no_more() {
 }
 
 #[test]
-fn who_asks_does_not_wait_for_a_comparison() {
+fn queries_do_not_wait_for_a_comparison() {
     let court = Court::new(FILE);
     let body = |value: u32| {
         let members: Vec<_> = (0..9_000).map(|n| format!("\"field_{n}\":\"{value}\"")).collect();

@@ -32,9 +32,9 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
             return Ok(Exit::Usage);
         }
         question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
-        let request = question.request(&loaded.rules).map_err(anyhow::Error::msg)?;
-        let found = loaded.witnesses.ask(&loaded.rules.identity, &request, Clock.wall());
-        explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..request })
+        let asked = question.request(&loaded.rules).map_err(anyhow::Error::msg)?;
+        let found = loaded.identity_providers.lookup(&loaded.rules.identity, &asked, Clock.wall());
+        explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..asked })
     };
     if arguments.json {
         out::say_json(&answer)?;

@@ -16,9 +16,9 @@ use crate::telemetry::explained;
 pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
     let mut question = parse(query.unwrap_or_default())?;
     question.settle(&snapshot.rules.identity)?;
-    let request = question.request(&snapshot.rules)?;
-    let found = snapshot.witnesses.ask(&snapshot.rules.identity, &request, now);
-    let mut value = explained(snapshot.effective(), &ExplainRequest { facts: found.facts(), ..request });
+    let asked = question.request(&snapshot.rules)?;
+    let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
+    let mut value = explained(snapshot.effective(), &ExplainRequest { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
     Ok(value)
 }

@@ -12,7 +12,7 @@ use super::previous::{Previous, PreviousEntities, same};
 use crate::route::{ClientTls, EndpointHost, OtlpProtocol, Protocol, Rules, TraceExport, Upstream};
 use crate::snapshot::{EndpointState, Snapshot, UpstreamState};
 use crate::telemetry::{CollectorTls, MeterRegistry, UpstreamSeries};
-use crate::tls::{Dial, Flaw, Handshake, Shown, client};
+use crate::tls::{CertificateError, EndpointTls, Handshake, OwnCertificate, client};
 
 /// The addresses of the names that are known, sorted.
 pub type Addresses = HashMap<String, Vec<IpAddr>>;
@@ -131,7 +131,7 @@ fn secured(old: Previous<'_, Upstream, UpstreamState>, upstream: &Upstream) -> O
 }
 
 /// TLS as `tls` wants it.
-fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, Flaw> {
+fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, CertificateError> {
     // What it is made of was tried when the file was read.
     client(&tls.roots, tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key)))
 }
@@ -142,13 +142,14 @@ pub fn collector_tls(export: &TraceExport, tls: &ClientTls) -> io::Result<Collec
     let name = tls.server_name.as_deref().unwrap_or(&export.host);
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let who = format!("the collector {}:{}", export.host, export.port);
-    let shown = if tls.client_cert.is_some() { Shown::Certificate } else { Shown::Nothing };
+    let own_certificate = if tls.client_cert.is_some() { OwnCertificate::Configured } else { OwnCertificate::Absent };
     let protocols = match export.protocol {
         OtlpProtocol::Http => "HTTP/1.1",
         OtlpProtocol::Grpc => "HTTP/2",
     };
-    let explain =
-        Arc::new(move |error: &io::Error| Handshake { who: &who, shown, owner: "`[traces]`", protocols }.told(error).1);
+    let explain = Arc::new(move |error: &io::Error| {
+        Handshake { server: &who, own_certificate, owner: "`[traces]`", protocols }.describe(error).1
+    });
     Ok(CollectorTls { config, name, explain })
 }
 
@@ -172,7 +173,7 @@ fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses:
                 // The dot of an absolute name is for the resolver: no certificate has it.
                 let own = host.strip_suffix('.').unwrap_or(host);
                 let name = server_name.unwrap_or_else(|| own.trim_matches(['[', ']']));
-                let dial = config.and_then(|config| Dial::new(Arc::clone(config), name));
+                let dial = config.and_then(|config| EndpointTls::new(Arc::clone(config), name));
                 // In the clear is no way to speak to it.
                 let Some(dial) = dial else { continue };
                 Some(Arc::new(dial))
