@@ -311,7 +311,7 @@ mod tests {
 
     /// Waits for the writer, which is a thread of its own.
     fn eventually(what: &str, holds: impl Fn() -> bool) {
-        let deadline = Clock.now() + Duration::from_secs(10);
+        let deadline = Clock.now() + Duration::from_mins(1);
         while !holds() {
             assert!(Clock.now() < deadline, "never happened: {what}");
             std::thread::yield_now();
