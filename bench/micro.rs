@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use pointsman::control::with_overlay;
-use pointsman::identity::Witnesses;
+use pointsman::identity::IdentityProviders;
 use pointsman::route::{
     AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, Head, HeaderEdits,
     HostPattern, Identity, Index, Kill, Masks, Match, Needs, Overlay, PathPattern, Place, Predicate, Reason, Rescue,
@@ -169,7 +169,7 @@ fn overlay(c: &mut Criterion) {
         overlay: base.clone(),
         listeners: Arc::default(),
         upstreams: Arc::default(),
-        witnesses: Witnesses::default(),
+        identity_providers: IdentityProviders::default(),
     };
     let stepped = |overlay: &Overlay, routes: u32| {
         let ids: Vec<_> = (0..routes).map(|n| RouteId(n * 97 % ROUTES)).collect();

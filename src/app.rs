@@ -17,7 +17,7 @@ use crate::control::{
     self, ControlSettings, ControlState, Event, FilesEvent, ProcessEvent, Rejection, ReloadCause, SystemResolver,
     WorkerParts,
 };
-use crate::proxy::{self, Visitors, WorkerSetup};
+use crate::proxy::{self, PerClientLimits, WorkerSetup};
 use crate::telemetry::Screen;
 
 pub use crate::control::{ReloadOutcome, Resolve, Signals, StartError, Stopped, Succession, SystemdNotify};
@@ -113,18 +113,18 @@ pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Se
 
 /// Starts the workers of one data plane.
 fn workers() -> Spawn {
-    let all = Arc::new(Visitors::default());
+    let all = Arc::new(PerClientLimits::default());
     let seed = fastrand::u64(..);
     Box::new(move |parts| {
         let WorkerParts { index, workers, snapshots, registry, drained, log, spans, trials, look_ups, clock } = parts;
-        let visitors = Arc::clone(&all);
+        let client_limits = Arc::clone(&all);
         proxy::spawn(WorkerSetup {
             index,
             workers,
             seed,
             snapshots,
             registry,
-            visitors,
+            client_limits,
             drained,
             log,
             spans,

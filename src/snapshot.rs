@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
-use crate::identity::Witnesses;
+use crate::identity::IdentityProviders;
 use crate::route::{EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
 use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
-use crate::tls::{Dial, Server};
+use crate::tls::{EndpointTls, Server};
 
 /// A listening socket, and whether another process holds it too.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ pub struct EndpointState {
     /// Its weight, from 1.
     pub weight: u32,
     /// Its TLS configuration; `None` for cleartext.
-    pub tls: Option<Arc<Dial>>,
+    pub tls: Option<Arc<EndpointTls>>,
     /// Host and port as written, for people and logs.
     pub name: Arc<str>,
     /// The name that was resolved to the address, when the host is a name.
@@ -134,7 +134,7 @@ pub struct Snapshot {
     /// The upstreams' states, by [`UpstreamId`].
     pub upstreams: Arc<[Arc<UpstreamState>]>,
     /// The identity providers: token keys and country data.
-    pub witnesses: Witnesses,
+    pub identity_providers: IdentityProviders,
 }
 
 impl Snapshot {

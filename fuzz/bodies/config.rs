@@ -1,6 +1,6 @@
 //! What holds for any bytes given as `routes.toml`: they load, or everything that is wrong is said; never a panic.
 
-use pointsman::config::{Color, load_text, run_goldens};
+use pointsman::config::{Color, load_text, run_route_tests};
 
 /// Any bytes.
 pub fn any(bytes: &[u8]) {
@@ -11,7 +11,7 @@ pub fn any(bytes: &[u8]) {
             let again = load_text("routes.toml", &text, &env).map(|again| again.hash);
             assert_eq!(again.ok(), Some(loaded.hash.clone()), "the same text means the same");
             assert!(
-                !run_goldens(&loaded).diagnostics.render(Color::Never).contains('\u{1b}'),
+                !run_route_tests(&loaded).diagnostics.render(Color::Never).contains('\u{1b}'),
                 "no colour where none was asked for"
             );
         }

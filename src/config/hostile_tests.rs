@@ -189,7 +189,7 @@ proptest! {
         bytes.truncate(end.unwrap_or(bytes.len()));
         let text = String::from_utf8_lossy(&bytes);
         match load_text("routes.toml", &text, &no_env) {
-            Ok(loaded) => drop(run_goldens(&loaded).to_string()),
+            Ok(loaded) => drop(run_route_tests(&loaded).to_string()),
             Err(errors) => prop_assert!(!errors.to_string().is_empty()),
         }
     }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use super::compile::{self, Compiled, FILE};
 use super::read;
 use super::read::ReadError;
-use super::tables::golden::Golden;
-use super::toml::context::{Context, Ended, Env};
+use super::tables::route_test::RouteTest;
+use super::toml::context::{Context, Env, FinishedLoad};
 use super::toml::diagnostic::{Diagnostics, Finding};
 use super::toml::document::Document;
 use super::toml::reader::Reader;
 use super::toml::source::{Source, Span};
-use super::toml::text::Text;
-use crate::identity::Witnesses;
+use super::toml::spanned_string::SpannedString;
+use crate::identity::IdentityProviders;
 use crate::route::{EffectiveConfig, Overlay, Rules};
 use crate::tls::{LastGood, Server};
 
@@ -31,7 +31,7 @@ pub struct Loaded {
     /// What the listeners present under TLS, in their order; nothing for those that speak cleartext.
     pub tls: Vec<Option<Arc<Server>>>,
     /// Who can tell more about callers: keys for tokens, a database of countries.
-    pub witnesses: Witnesses,
+    pub identity_providers: IdentityProviders,
     /// What is allowed but probably not meant.
     pub warnings: Diagnostics,
     /// All that the result depends on: files, directories of globs, lists of tenants.
@@ -39,7 +39,7 @@ pub struct Loaded {
     /// tables::certificate_pairs::H3-128 over all inputs in order, in hex.
     pub hash: String,
     /// The `[[test]]` tables.
-    pub goldens: Vec<Golden>,
+    pub tests: Vec<RouteTest>,
     /// What a later load falls back to once this one has taken effect.
     pub in_use: LastGood,
 }
@@ -90,7 +90,7 @@ pub fn load_text(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Diagnos
 pub fn load_input(name: &str, input: impl Read, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     let last_good = LastGood::default();
     let mut context = Context::new(env, &last_good);
-    let source = text(&mut context, read::all(input, read::FILE_BYTES_MAX), (name, name.into()), None);
+    let source = text(&mut context, read::all(input, read::FILE_BYTES_MAX), name.into(), None);
     finish(context, source)
 }
 
@@ -98,9 +98,9 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
     let compiled = source.and_then(|source| compile_all(&mut context, source));
     let ended = context.end()?;
     match compiled {
-        Some(Compiled { rules, overlay, tls, witnesses, goldens }) => {
-            let Ended { warnings, watched, hash, in_use } = ended;
-            Ok(Loaded { rules, overlay, tls, witnesses, warnings, watched, hash, goldens, in_use })
+        Some(Compiled { rules, overlay, tls, identity_providers, tests }) => {
+            let FinishedLoad { warnings, watched, hash, in_use } = ended;
+            Ok(Loaded { rules, overlay, tls, identity_providers, warnings, watched, hash, tests, in_use })
         }
         None => Err(ended.warnings),
     }
@@ -129,7 +129,7 @@ fn included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) -> Vec<
     let mut known: Vec<PathBuf> = path.canonicalize().into_iter().collect();
     let mut all = Vec::new();
     for item in Reader::root(root, &FILE).get("include").map(|item| item.one_or_more()).unwrap_or_default() {
-        let Some(pattern) = item.place_text(context) else { continue };
+        let Some(pattern) = item.shown_text(context) else { continue };
         for path in found(context, base, &pattern) {
             let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
             if known.contains(&canonical) {
@@ -156,7 +156,7 @@ fn included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) -> Vec<
     all
 }
 
-fn found(context: &mut Context<'_>, base: &Path, pattern: &Text<'_>) -> Vec<PathBuf> {
+fn found(context: &mut Context<'_>, base: &Path, pattern: &SpannedString<'_>) -> Vec<PathBuf> {
     if !pattern.contains(['*', '?']) {
         return vec![base.join(&**pattern)];
     }
@@ -175,15 +175,14 @@ fn found(context: &mut Context<'_>, base: &Path, pattern: &Text<'_>) -> Vec<Path
 
 /// Reads a file as text; what is wrong is reported at `at`, or at the file itself.
 fn source(context: &mut Context<'_>, path: &Path, name: Arc<str>, at: Option<Span>) -> Option<Source> {
-    let shown = path.to_string_lossy();
-    text(context, read::bytes(path), (&*shown, name), at)
+    text(context, read::bytes(path), name, at)
 }
 
 /// What was read as text.
 fn text(
     context: &mut Context<'_>,
     read: Result<Vec<u8>, ReadError>,
-    (path, name): (&str, Arc<str>),
+    name: Arc<str>,
     at: Option<Span>,
 ) -> Option<Source> {
     let empty = |context: &mut Context<'_>| {
@@ -194,7 +193,7 @@ fn text(
         Ok(bytes) => bytes,
         Err(error) => {
             let at = empty(context);
-            context.report(Finding::error("unreadable", at, format!("cannot read `{path}`: {error}")));
+            context.report(Finding::error("unreadable", at, format!("cannot read `{name}`: {error}")));
             return None;
         }
     };
@@ -204,7 +203,7 @@ fn text(
             let upto = error.utf8_error().valid_up_to();
             let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..upto]).count() + 1;
             let at = empty(context);
-            let message = format!("`{path}` is not UTF-8 at line {line} (byte {upto})");
+            let message = format!("`{name}` is not UTF-8 at line {line} (byte {upto})");
             context.report(Finding::error("not-utf8", at, message).help("save it as UTF-8"));
             None
         }

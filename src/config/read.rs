@@ -74,7 +74,7 @@ fn append(bytes: &mut Vec<u8>, input: impl Read, bytes_max: u64) -> Result<(), R
 
 /// What a glob led to.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct GlobMatches {
     /// Regular files, sorted.
     pub(super) files: Vec<PathBuf>,
     /// The directories that were searched.
@@ -82,8 +82,8 @@ pub(super) struct Found {
 }
 
 /// The files that a glob fits; `*` and `?` stand for characters of one path element and never for a leading dot.
-pub(super) fn glob(base: &Path, pattern: &str) -> Found {
-    let mut found = Found::default();
+pub(super) fn glob(base: &Path, pattern: &str) -> GlobMatches {
+    let mut found = GlobMatches::default();
     let mut paths = vec![base.to_owned()];
     let mut components = Path::new(pattern).components().peekable();
     while let Some(component) = components.next() {

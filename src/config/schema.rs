@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::compile::FILE;
-use super::toml::spec::{Form, Key, NAME, Presence, Spec};
+use super::toml::spec::{KeyPresence, KeySpec, NAME, Shape, TableSpec};
 
 /// The JSON Schema of `routes.toml`.
 #[must_use]
@@ -16,11 +16,11 @@ pub fn schema() -> Value {
     Value::Object(root)
 }
 
-fn table(spec: &'static Spec) -> Value {
+fn table(spec: &'static TableSpec) -> Value {
     let properties: Map<String, Value> =
         spec.keys.iter().map(|key| (key.name.to_owned(), property(spec, key))).collect();
     let required: Vec<_> =
-        spec.keys.iter().filter(|key| key.presence == Presence::Required).map(|key| key.name).collect();
+        spec.keys.iter().filter(|key| key.presence == KeyPresence::Required).map(|key| key.name).collect();
     let mut schema = Map::new();
     schema.insert("description".into(), json!(spec.doc));
     schema.insert("type".into(), json!("object"));
@@ -32,11 +32,11 @@ fn table(spec: &'static Spec) -> Value {
     Value::Object(schema)
 }
 
-fn property(spec: &'static Spec, key: &'static Key) -> Value {
+fn property(spec: &'static TableSpec, key: &'static KeySpec) -> Value {
     let mut schema = form(spec, &key.form);
     if let Value::Object(schema) = &mut schema {
         schema.insert("description".into(), json!(key.doc));
-        if let Presence::Default(text) = key.presence
+        if let KeyPresence::Default(text) = key.presence
             && let Ok(value) = serde_json::from_str::<Value>(text)
         {
             schema.insert("default".into(), value);
@@ -45,27 +45,27 @@ fn property(spec: &'static Spec, key: &'static Key) -> Value {
     schema
 }
 
-fn form(of: &'static Spec, form_of: &'static Form) -> Value {
+fn form(of: &'static TableSpec, form_of: &'static Shape) -> Value {
     match form_of {
-        Form::Text => json!({ "type": "string" }),
-        Form::Pattern(pattern) => json!({ "type": "string", "pattern": pattern }),
-        Form::Boolean => json!({ "type": "boolean" }),
-        Form::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
-        Form::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
-        Form::Words(words) => json!({ "type": "string", "enum": words }),
-        Form::OneOrMore(item) => {
+        Shape::Text => json!({ "type": "string" }),
+        Shape::Pattern(pattern) => json!({ "type": "string", "pattern": pattern }),
+        Shape::Boolean => json!({ "type": "boolean" }),
+        Shape::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Shape::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Shape::Words(words) => json!({ "type": "string", "enum": words }),
+        Shape::OneOrMore(item) => {
             let item = form(of, item);
             json!({ "anyOf": [item, { "type": "array", "items": item }] })
         }
-        Form::Table(spec) => table(spec),
-        Form::Itself => table_without_itself(of),
-        Form::Tables(spec) => json!({ "type": "array", "items": table(spec) }),
-        Form::Map(value) => json!({ "type": "object", "additionalProperties": form(of, value) }),
-        Form::Named(value) => {
+        Shape::Table(spec) => table(spec),
+        Shape::Itself => table_without_itself(of),
+        Shape::Tables(spec) => json!({ "type": "array", "items": table(spec) }),
+        Shape::Map(value) => json!({ "type": "object", "additionalProperties": form(of, value) }),
+        Shape::Named(value) => {
             let names = json!({ "pattern": NAME });
             json!({ "type": "object", "propertyNames": names, "additionalProperties": form(of, value) })
         }
-        Form::Either(forms) => {
+        Shape::Either(forms) => {
             let all: Vec<_> = forms.iter().map(|one| form(of, one)).collect();
             json!({ "anyOf": all })
         }
@@ -73,9 +73,9 @@ fn form(of: &'static Spec, form_of: &'static Form) -> Value {
 }
 
 /// A table inside a table of its kind: the keys that lead back are left open, so that the schema ends.
-fn table_without_itself(spec: &'static Spec) -> Value {
+fn table_without_itself(spec: &'static TableSpec) -> Value {
     let keys = spec.keys.iter().map(|key| {
-        let value = if matches!(key.form, Form::Itself) {
+        let value = if matches!(key.form, Shape::Itself) {
             json!({ "description": key.doc, "type": "object" })
         } else {
             property(spec, key)

@@ -40,8 +40,8 @@ fn split(text: &str) -> (Split, SplitState) {
 fn the_shipped_example_holds() {
     let loaded = good(SHIPPED);
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
-    assert_eq!(loaded.goldens.len(), 7);
-    let failed = run_goldens(&loaded);
+    assert_eq!(loaded.tests.len(), 7);
+    let failed = run_route_tests(&loaded);
     assert!(failed.failed == 0 && failed.diagnostics.is_empty(), "{failed}");
     assert_eq!(loaded.rules.listeners[0].address, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(loaded.rules.admin, ["127.0.0.1:9900".parse().unwrap()]);

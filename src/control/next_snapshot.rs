@@ -20,7 +20,7 @@ pub use routes::with_overlay;
 use upstreams::upstream_states;
 pub use upstreams::{Addresses, collector_tls, names_to_resolve, with_addresses};
 
-use crate::identity::Witnesses;
+use crate::identity::IdentityProviders;
 use crate::route::{EffectiveConfig, Generation, Overlay, Rules};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::MeterRegistry;
@@ -36,7 +36,7 @@ pub struct SnapshotInputs<'a> {
     /// The bound listeners.
     pub listeners: Arc<[Arc<Listener>]>,
     /// The identity providers: token keys and country data.
-    pub witnesses: Witnesses,
+    pub identity_providers: IdentityProviders,
     /// The resolved addresses.
     pub addresses: &'a Addresses,
     /// The meters of the process.
@@ -48,13 +48,15 @@ pub struct SnapshotInputs<'a> {
 /// Builds the next snapshot.
 #[must_use]
 pub fn build(old: Option<&Snapshot>, inputs: SnapshotInputs<'_>) -> Snapshot {
-    let SnapshotInputs { generation, rules, overlay, listeners, witnesses, addresses, registry, now } = inputs;
+    let SnapshotInputs { generation, rules, overlay, listeners, identity_providers, addresses, registry, now } = inputs;
     Snapshot {
         generation,
         listeners,
         routes: route_states(old, EffectiveConfig { rules: &rules, overlay: &overlay }, registry, now),
         upstreams: upstream_states(old, &rules, registry, addresses),
-        witnesses: old.map_or_else(Witnesses::default, |old| old.witnesses.clone()).renewed(witnesses),
+        identity_providers: old
+            .map_or_else(IdentityProviders::default, |old| old.identity_providers.clone())
+            .reuse_unchanged(identity_providers),
         rules,
         overlay,
     }

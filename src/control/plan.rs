@@ -125,7 +125,7 @@ impl Controller {
                 rules: Arc::new(loaded.rules),
                 overlay: loaded.overlay,
                 listeners,
-                witnesses: loaded.witnesses,
+                identity_providers: loaded.identity_providers,
                 addresses: &addresses,
                 registry: &self.state.counts.registry,
                 now: self.state.clock.wall(),

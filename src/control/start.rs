@@ -193,7 +193,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         overlay: loaded.overlay,
         // No worker accepts until all workers can.
         listeners: Arc::default(),
-        witnesses: loaded.witnesses,
+        identity_providers: loaded.identity_providers,
         addresses: &addresses(&loading.answers),
         registry: &registry,
         now: clock.wall(),

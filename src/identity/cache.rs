@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ahash::HashMap;
 
-use super::token::{Tokens, Verified};
+use super::token::{TokenVerifier, Verified};
 use crate::route::{Claims, TokenFault};
 
 /// Tokens in one half.
@@ -21,7 +21,7 @@ const BYTES_MAX: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 pub struct TokenCache {
     /// Who verified them: others may see it otherwise.
-    by: Option<Arc<Tokens>>,
+    by: Option<Arc<TokenVerifier>>,
     young: HashMap<Box<[u8]>, Kept>,
     old: HashMap<Box<[u8]>, Kept>,
     /// Of the young half.
@@ -40,7 +40,12 @@ impl TokenCache {
     ///
     /// # Errors
     /// Why it does not hold.
-    pub fn verify(&mut self, tokens: &Arc<Tokens>, token: &[u8], now: Duration) -> Result<Rc<Claims>, TokenFault> {
+    pub fn verify(
+        &mut self,
+        tokens: &Arc<TokenVerifier>,
+        token: &[u8],
+        now: Duration,
+    ) -> Result<Rc<Claims>, TokenFault> {
         if !self.by.as_ref().is_some_and(|by| Arc::ptr_eq(by, tokens)) {
             *self = Self { by: Some(Arc::clone(tokens)), ..Self::default() };
         }

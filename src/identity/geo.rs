@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::flaw::Flaw;
+use super::provider_file_error::ProviderFileError;
 use crate::route::Country;
 
 /// Types of databases, by a part of their name, that tell countries.
@@ -15,26 +15,26 @@ const NETWORKS_MAX: usize = 10_000;
 
 /// A database of countries.
 #[derive(Debug)]
-pub struct Geo {
+pub struct GeoDatabase {
     reader: Reader<Vec<u8>>,
     /// Of all its bytes.
     hash: u128,
 }
 
 /// Databases of the same bytes tell the same.
-impl PartialEq for Geo {
+impl PartialEq for GeoDatabase {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
     }
 }
 
-impl Geo {
+impl GeoDatabase {
     /// The database in these bytes.
     ///
     /// # Errors
     /// When it is none, is damaged, or tells no countries.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, Flaw> {
-        let bad = |what: String| Flaw::new("bad-geo", what);
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, ProviderFileError> {
+        let bad = |what: String| ProviderFileError::new("bad-geo", what);
         let hash = xxh3_128(&bytes);
         let reader = Reader::from_source(bytes).map_err(|error| bad(format!("is no MaxMind database: {error}")))?;
         if reader.metadata().node_count == 0 {

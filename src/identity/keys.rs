@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::flaw::Flaw;
+use super::provider_file_error::ProviderFileError;
 
 /// How many keys there may be.
 const KEYS_MAX: usize = 1000;
@@ -62,14 +62,14 @@ const RSA: &[Algorithm] =
 
 /// The keys of a file.
 #[derive(Debug)]
-pub struct Keys {
+pub struct KeySet {
     all: Vec<Key>,
     /// Of the file's text.
     hash: u128,
 }
 
 /// Keys of the same text are the same.
-impl PartialEq for Keys {
+impl PartialEq for KeySet {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
     }
@@ -82,13 +82,13 @@ struct Key {
     verifies: DecodingKey,
 }
 
-impl Keys {
+impl KeySet {
     /// The keys of a JWK set, and what is odd about it.
     ///
     /// # Errors
     /// When it is none, or holds no key that verifies anything.
-    pub fn parse(text: &[u8]) -> Result<(Self, Vec<Flaw>), Flaw> {
-        let bad = |what: String| Flaw::new("bad-jwks", what);
+    pub fn parse(text: &[u8]) -> Result<(Self, Vec<ProviderFileError>), ProviderFileError> {
+        let bad = |what: String| ProviderFileError::new("bad-jwks", what);
         let whole: Value = serde_json::from_slice(text).map_err(|error| bad(format!("is not JSON: {error}")))?;
         let Some(all) = whole.get("keys").and_then(Value::as_array) else {
             return Err(bad("is no JWK set: it has no list `keys`".to_owned()));
@@ -99,7 +99,10 @@ impl Keys {
         let (mut keys, mut odd) = (Vec::new(), Vec::new());
         for (number, one) in (1..).zip(all) {
             if ["d", "k"].iter().any(|part| one.get(part).is_some()) {
-                odd.push(Flaw::new("secret-key", format!("tells the secret part of key {number}: keep it elsewhere")));
+                odd.push(ProviderFileError::new(
+                    "secret-key",
+                    format!("tells the secret part of key {number}: keep it elsewhere"),
+                ));
             }
             // The library takes what it cannot read for a kind that it does not know.
             let read = serde_json::from_value::<Jwk>(one.clone()).ok();

@@ -4,16 +4,16 @@
 mod base64url;
 mod cache;
 mod claims;
-mod flaw;
+mod facts;
 mod geo;
 mod keys;
+mod provider_file_error;
 mod token;
-mod witnesses;
 
 pub use cache::TokenCache;
 pub use claims::flatten;
-pub use flaw::Flaw;
-pub use geo::Geo;
-pub use keys::{Algorithms, Keys};
-pub use token::{Tokens, Trusted, Verified, Where};
-pub use witnesses::{Found, Witnesses};
+pub use facts::{IdentityFacts, IdentityProviders};
+pub use geo::GeoDatabase;
+pub use keys::{Algorithms, KeySet};
+pub use provider_file_error::ProviderFileError;
+pub use token::{TokenLocation, TokenPolicy, TokenVerifier, Verified};

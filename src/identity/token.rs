@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::base64url::decode;
 use super::claims::flatten;
-use super::keys::{Algorithms, Keys};
+use super::keys::{Algorithms, KeySet};
 use crate::route::{Claims, TokenFault, cookie};
 
 /// The largest token that is looked at, in bytes.
@@ -23,7 +23,7 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// Where a request carries its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Where {
+pub enum TokenLocation {
     /// In a header, with or without `Bearer` before it; in `Authorization` only with it.
     Header(HeaderName),
     /// In a cookie.
@@ -32,7 +32,7 @@ pub enum Where {
 
 /// Which tokens are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trusted {
+pub struct TokenPolicy {
     /// Signed with one of these.
     pub algorithms: Algorithms,
     /// Issued by one of these; by anybody whose key is known when empty.
@@ -45,10 +45,10 @@ pub struct Trusted {
 
 /// Finds and verifies tokens.
 #[derive(Debug, PartialEq)]
-pub struct Tokens {
-    place: Where,
-    keys: Keys,
-    trusted: Trusted,
+pub struct TokenVerifier {
+    location: TokenLocation,
+    keys: KeySet,
+    policy: TokenPolicy,
 }
 
 /// What a token that holds says.
@@ -73,11 +73,11 @@ struct Head<'a> {
     crit: Option<IgnoredAny>,
 }
 
-impl Tokens {
+impl TokenVerifier {
     /// Tokens at this place, verified by these keys.
     #[must_use]
-    pub const fn new(place: Where, keys: Keys, trusted: Trusted) -> Self {
-        Self { place, keys, trusted }
+    pub const fn new(location: TokenLocation, keys: KeySet, policy: TokenPolicy) -> Self {
+        Self { location, keys, policy }
     }
 
     /// The token of a request, if it has one.
@@ -85,9 +85,9 @@ impl Tokens {
     /// # Errors
     /// When there are several that differ, or it is too large to be looked at.
     pub fn find<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, TokenFault> {
-        let found = match &self.place {
-            Where::Cookie(name) => cookie(headers, name).map(str::as_bytes),
-            Where::Header(name) => {
+        let found = match &self.location {
+            TokenLocation::Cookie(name) => cookie(headers, name).map(str::as_bytes),
+            TokenLocation::Header(name) => {
                 let mut lines = headers.get_all(name).iter();
                 let Some(first) = lines.next() else { return Ok(None) };
                 if lines.any(|line| line != first) {
@@ -131,7 +131,7 @@ impl Tokens {
     fn signed(&self, token: &[u8], head: &[u8], signature: &[u8]) -> Result<(), TokenFault> {
         let head = decode(head).ok_or(TokenFault::Malformed)?;
         let head: Head<'_> = serde_json::from_slice(&head).map_err(|_| TokenFault::Malformed)?;
-        let algorithm = self.trusted.algorithms.find(&head.alg).ok_or(TokenFault::Algorithm)?;
+        let algorithm = self.policy.algorithms.find(&head.alg).ok_or(TokenFault::Algorithm)?;
         if head.crit.is_some() {
             return Err(TokenFault::Critical);
         }
@@ -147,7 +147,7 @@ impl Tokens {
     }
 
     fn holds(&self, content: &Map<String, Value>, now: Duration) -> Result<Verified, TokenFault> {
-        let leeway = self.trusted.leeway;
+        let leeway = self.policy.leeway;
         let until = content.get("exp").ok_or(TokenFault::NoExpiry)?;
         let until = time(until).ok_or(TokenFault::Malformed)?.saturating_add(leeway);
         if until <= now {
@@ -162,11 +162,11 @@ impl Tokens {
         }
         let is_one =
             |known: &[String], value: &Value| value.as_str().is_some_and(|text| known.iter().any(|k| k == text));
-        let issuers = &self.trusted.issuers;
+        let issuers = &self.policy.issuers;
         if !issuers.is_empty() && !content.get("iss").is_some_and(|issuer| is_one(issuers, issuer)) {
             return Err(TokenFault::Issuer);
         }
-        let audiences = &self.trusted.audiences;
+        let audiences = &self.policy.audiences;
         let fits = |value: &Value| match value {
             Value::Array(all) => all.iter().any(|one| is_one(audiences, one)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {

@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::pem::{certificates, private_key};
-use super::{Flaw, provider, sha256_hex};
+use super::{CertificateError, provider, sha256_hex};
 
 /// A certificate that has less left than this, and less than a third of its life, should have been renewed.
 const SOON: Duration = Duration::from_hours(14 * 24);
@@ -30,7 +30,7 @@ impl Certificate {
     ///
     /// # Errors
     /// When one of them cannot be read, or no certificate is of this key.
-    pub fn read(chain: &[u8], key: &[u8]) -> Result<(Self, Vec<Flaw>), Flaw> {
+    pub fn read(chain: &[u8], key: &[u8]) -> Result<(Self, Vec<CertificateError>), CertificateError> {
         Self::new(&certificates(chain)?, private_key(key)?)
     }
 
@@ -38,10 +38,13 @@ impl Certificate {
     ///
     /// # Errors
     /// When the key cannot be used, or no certificate is of this key.
-    pub fn new(chain: &[CertificateDer<'static>], key: PrivateKeyDer<'static>) -> Result<(Self, Vec<Flaw>), Flaw> {
+    pub fn new(
+        chain: &[CertificateDer<'static>],
+        key: PrivateKeyDer<'static>,
+    ) -> Result<(Self, Vec<CertificateError>), CertificateError> {
         let signing = provider().key_provider.load_private_key(key).map_err(|_| {
             let help = "RSA from 2048 bits, ECDSA on P-256, P-384 and P-521, and Ed25519 are supported";
-            Flaw::new("bad-key", "holds a key that cannot be used", help)
+            CertificateError::new("bad-key", "holds a key that cannot be used", help)
         })?;
         let public = signing.public_key();
         let parsed: Vec<X509Certificate<'_>> =
@@ -50,7 +53,11 @@ impl Certificate {
         let Some(leaf) = parsed.iter().position(is_of_key) else {
             let subject = parsed.first().map(subject).unwrap_or_default();
             let what = format!("holds a key that is not the one of the certificate for {subject}");
-            return Err(Flaw::new("key-mismatch", what, "a renewed certificate comes with its own key: take both"));
+            return Err(CertificateError::new(
+                "key-mismatch",
+                what,
+                "a renewed certificate comes with its own key: take both",
+            ));
         };
         let (order, flaws) = ordered(&parsed, leaf);
         let names = names(&parsed[leaf]);
@@ -116,21 +123,21 @@ impl Certificate {
 
     /// What is to be said about its time at this moment, since the Unix epoch.
     #[must_use]
-    pub fn timeliness(&self, now: Duration) -> Option<Flaw> {
+    pub fn validity_problem(&self, now: Duration) -> Option<CertificateError> {
         const RENEW: &str = "renew it; the new one is taken as soon as its files are there";
         let (from, until) = self.valid;
         if now > until {
             let what = format!("holds a certificate that expired on {}", day(until));
-            Some(Flaw::new("certificate-expired", what, RENEW))
+            Some(CertificateError::new("certificate-expired", what, RENEW))
         } else if now < from {
             let help = "look at this machine's clock, or wait";
             let what = format!("holds a certificate that is valid from {} on", day(from));
-            Some(Flaw::new("certificate-not-yet-valid", what, help))
+            Some(CertificateError::new("certificate-not-yet-valid", what, help))
         } else {
             let left = until.saturating_sub(now);
             let soon = left < SOON && left < until.saturating_sub(from) / 3;
             let what = format!("holds a certificate that expires on {}", day(until));
-            soon.then(|| Flaw::new("certificate-expires-soon", what, RENEW))
+            soon.then(|| CertificateError::new("certificate-expires-soon", what, RENEW))
         }
     }
 }
@@ -160,7 +167,7 @@ fn subject(certificate: &X509Certificate<'_>) -> String {
 }
 
 /// The order in which the chain is sent, from the leaf, and what was odd about it.
-fn ordered(chain: &[X509Certificate<'_>], leaf: usize) -> (Vec<usize>, Vec<Flaw>) {
+fn ordered(chain: &[X509Certificate<'_>], leaf: usize) -> (Vec<usize>, Vec<CertificateError>) {
     let mut order = vec![leaf];
     let mut last = leaf;
     // A certificate that issued itself ends the chain.
@@ -176,12 +183,16 @@ fn ordered(chain: &[X509Certificate<'_>], leaf: usize) -> (Vec<usize>, Vec<Flaw>
     if !order.is_sorted() {
         let what =
             format!("holds the chain of {} in the wrong order; it is sent in the right one", subject(&chain[leaf]));
-        flaws.push(Flaw::new("chain-order", what, "first the server's own certificate, then each one's issuer"));
+        flaws.push(CertificateError::new(
+            "chain-order",
+            what,
+            "first the server's own certificate, then each one's issuer",
+        ));
     }
     if let Some(foreign) = (0..chain.len()).find(|at| !order.contains(at)) {
         let (end, foreign) = (subject(&chain[last]), subject(&chain[foreign]));
         let what = format!("holds {foreign}, which did not issue {end} and is left out");
-        flaws.push(Flaw::new(
+        flaws.push(CertificateError::new(
             "chain-foreign",
             what,
             "an intermediate certificate is missing, or this one is not needed",

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, ClientConfig, Error, OtherError, RootCertStore};
+use rustls::{ClientConfig, Error, OtherError, RootCertStore};
 
-use super::trust::{Stranger, Verifier};
-use super::{Certificate, Flaw, provider};
+use super::trust::{UnknownIssuer, Verifier};
+use super::{Certificate, CertificateError, provider};
 
 /// What we offer by ALPN (RFC 7301), best first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -19,12 +19,12 @@ const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 ///
 /// # Errors
 /// When there is none.
-pub fn system_roots() -> Result<Vec<Vec<u8>>, Flaw> {
+pub fn system_roots() -> Result<Vec<Vec<u8>>, CertificateError> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
         let help = "install the system's root certificates (`ca-certificates`), or name a `ca`";
-        return Err(Flaw::new("no-roots", format!("has no root certificates{why}"), help));
+        return Err(CertificateError::new("no-roots", format!("has no root certificates{why}"), help));
     }
     Ok(found.certs.iter().map(|der| der.to_vec()).collect())
 }
@@ -50,12 +50,16 @@ pub fn system_places() -> Vec<PathBuf> {
 ///
 /// # Errors
 /// When no root can be used, or chain and key do not hold.
-pub fn client(roots: &[Vec<u8>], presented: Option<(&[u8], &[u8])>) -> Result<Arc<ClientConfig>, Flaw> {
+pub fn client(roots: &[Vec<u8>], presented: Option<(&[u8], &[u8])>) -> Result<Arc<ClientConfig>, CertificateError> {
     let mut store = RootCertStore::empty();
     // A system's store may hold one that is odd: it vouches for nobody, and harms nobody.
     let (added, _) = store.add_parsable_certificates(roots.iter().map(|der| CertificateDer::from(der.as_slice())));
     if added == 0 {
-        return Err(Flaw::new("no-roots", "holds no certificate that can be a root", "name that of an authority"));
+        return Err(CertificateError::new(
+            "no-roots",
+            "holds no certificate that can be a root",
+            "name that of an authority",
+        ));
     }
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
     let inner = inner.build().map_err(|error| defect(&error))?;
@@ -76,8 +80,8 @@ pub fn client(roots: &[Vec<u8>], presented: Option<(&[u8], &[u8])>) -> Result<Ar
     Ok(Arc::new(config))
 }
 
-fn defect(error: &dyn std::fmt::Display) -> Flaw {
-    Flaw::new("bad-tls", format!("cannot be used: {error}"), "this is a defect of the build")
+fn defect(error: &dyn std::fmt::Display) -> CertificateError {
+    CertificateError::new("bad-tls", format!("cannot be used: {error}"), "this is a defect of the build")
 }
 
 /// Whether a certificate can be for this name: a DNS name or an IP address.
@@ -88,12 +92,12 @@ pub fn is_server_name(name: &str) -> bool {
 
 /// How one endpoint is spoken to. Equal when nothing that was verified of a connection could differ.
 #[derive(Clone, Debug)]
-pub struct Dial {
+pub struct EndpointTls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
-impl Dial {
+impl EndpointTls {
     /// Under `config`, with a server that must prove to be `name`. Nothing when that is no name.
     #[must_use]
     pub fn new(config: Arc<ClientConfig>, name: &str) -> Option<Self> {
@@ -113,15 +117,15 @@ impl Dial {
     }
 }
 
-impl PartialEq for Dial {
+impl PartialEq for EndpointTls {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
     }
 }
 
-impl Eq for Dial {}
+impl Eq for EndpointTls {}
 
-impl Hash for Dial {
+impl Hash for EndpointTls {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }
@@ -129,37 +133,37 @@ impl Hash for Dial {
 
 /// Why a certificate was not believed, for the person who has to put it right. `who` presented it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
-pub(super) fn distrust(error: &CertificateError, who: &str) -> String {
+pub(super) fn distrust(error: &rustls::CertificateError, who: &str) -> String {
     let at = |time: rustls::pki_types::UnixTime| {
         let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         seconds.map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())
     };
     match error {
-        CertificateError::NotValidForNameContext { expected, presented } => {
+        rustls::CertificateError::NotValidForNameContext { expected, presented } => {
             let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
             let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
             format!("the certificate of {who} is for {names}, not {}", expected.to_str())
         }
-        CertificateError::ExpiredContext { not_after, .. } => {
+        rustls::CertificateError::ExpiredContext { not_after, .. } => {
             format!("the certificate of {who} expired at {}", at(*not_after))
         }
-        CertificateError::NotValidYetContext { not_before, .. } => {
+        rustls::CertificateError::NotValidYetContext { not_before, .. } => {
             format!("the certificate of {who} is not valid before {}", at(*not_before))
         }
-        CertificateError::BadSignature => {
+        rustls::CertificateError::BadSignature => {
             format!("the certificate of {who} is not signed by the authority that is believed, but by one of its name")
         }
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+        rustls::CertificateError::InvalidPurpose | rustls::CertificateError::InvalidPurposeContext { .. } => {
             format!("the certificate of {who} may not be used by a server (extended key usage)")
         }
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+        rustls::CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | rustls::CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             format!("the certificate of {who} is signed by an algorithm that is not accepted")
         }
-        CertificateError::BadEncoding => format!("the certificate of {who} cannot be read"),
-        CertificateError::Other(OtherError(cause)) => {
-            let stranger = cause.downcast_ref::<Stranger>().map(ToString::to_string);
-            match stranger.or_else(|| cause.downcast_ref().and_then(overstepped).map(str::to_owned)) {
+        rustls::CertificateError::BadEncoding => format!("the certificate of {who} cannot be read"),
+        rustls::CertificateError::Other(OtherError(cause)) => {
+            let unknown_issuer = cause.downcast_ref::<UnknownIssuer>().map(ToString::to_string);
+            match unknown_issuer.or_else(|| cause.downcast_ref().and_then(overstepped).map(str::to_owned)) {
                 Some(words) => format!("the certificate of {who} {words}"),
                 None => format!("the certificate of {who} does not hold: {cause}"),
             }

@@ -18,22 +18,22 @@ pub enum ClientHandshakeFailure {
     Alert,
 }
 
-/// What we have to show when a server asks who we are.
+/// Whether the configuration has a client certificate for a server that requests one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
-    /// A certificate.
-    Certificate,
-    /// Nothing.
-    Nothing,
+pub enum OwnCertificate {
+    /// There is one.
+    Configured,
+    /// There is none.
+    Absent,
 }
 
 /// A handshake, as far as it matters for words.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake<'a> {
     /// The server.
-    pub who: &'a str,
+    pub server: &'a str,
     /// What it gets to see of us.
-    pub shown: Shown,
+    pub own_certificate: OwnCertificate,
     /// Whose `tls` says so, such as `the upstream`.
     pub owner: &'a str,
     /// What it was asked to speak inside, such as `HTTP/2`.
@@ -43,34 +43,34 @@ pub struct Handshake<'a> {
 impl Handshake<'_> {
     /// What went wrong.
     #[must_use]
-    pub fn told(&self, error: &io::Error) -> (ClientHandshakeFailure, String) {
-        let who = self.who;
+    pub fn describe(&self, error: &io::Error) -> (ClientHandshakeFailure, String) {
+        let server = self.server;
         let protocol = |text: String| (ClientHandshakeFailure::Protocol, text);
         let certificate = |text: String| (ClientHandshakeFailure::Certificate, text);
         match tls_error(error) {
-            Some(Error::InvalidCertificate(error)) => certificate(distrust(error, who)),
-            Some(Error::NoCertificatesPresented) => certificate(format!("{who} presented no certificate")),
+            Some(Error::InvalidCertificate(error)) => certificate(distrust(error, server)),
+            Some(Error::NoCertificatesPresented) => certificate(format!("{server} presented no certificate")),
             Some(Error::AlertReceived(alert)) => (ClientHandshakeFailure::Alert, self.alerted(*alert)),
-            Some(Error::InvalidMessage(_)) => protocol(format!("{who} does not speak TLS, or not as it must")),
+            Some(Error::InvalidMessage(_)) => protocol(format!("{server} does not speak TLS, or not as it must")),
             Some(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)) => {
-                protocol(format!("{who} speaks neither TLS 1.2 nor TLS 1.3"))
+                protocol(format!("{server} speaks neither TLS 1.2 nor TLS 1.3"))
             }
-            Some(other) => protocol(format!("{who} broke the TLS handshake: {other}")),
+            Some(other) => protocol(format!("{server} broke the TLS handshake: {other}")),
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
-                protocol(format!("{who} closed the connection in the TLS handshake"))
+                protocol(format!("{server} closed the connection in the TLS handshake"))
             }
-            None => protocol(format!("the connection to {who} broke in the TLS handshake: {error}")),
+            None => protocol(format!("the connection to {server} broke in the TLS handshake: {error}")),
         }
     }
 
     /// That we were refused when we had finished already, as it is in TLS 1.3: the server looks at our certificate then.
     #[must_use]
-    pub fn refused_after(&self) -> String {
-        let why = match self.shown {
-            Shown::Certificate => "it does not take our client certificate".to_owned(),
-            Shown::Nothing => self.wants(),
+    pub fn describe_late_refusal(&self) -> String {
+        let why = match self.own_certificate {
+            OwnCertificate::Configured => "it does not take our client certificate".to_owned(),
+            OwnCertificate::Absent => self.wants(),
         };
-        format!("{} refused us after the TLS handshake: {why}", self.who)
+        format!("{} refused us after the TLS handshake: {why}", self.server)
     }
 
     fn wants(&self) -> String {
@@ -78,27 +78,27 @@ impl Handshake<'_> {
     }
 
     fn alerted(&self, alert: AlertDescription) -> String {
-        let Self { who, shown, owner, protocols } = *self;
-        match (alert, unfit(alert), shown) {
-            (AlertDescription::CertificateRequired, ..) => format!("{who} refused us: {}", self.wants()),
+        let Self { server, own_certificate, owner, protocols } = *self;
+        match (alert, unfit(alert), own_certificate) {
+            (AlertDescription::CertificateRequired, ..) => format!("{server} refused us: {}", self.wants()),
             (AlertDescription::HandshakeFailure, ..) => {
-                format!("{who} refused the TLS handshake: no version or cipher in common, or {}", self.wants())
+                format!("{server} refused the TLS handshake: no version or cipher in common, or {}", self.wants())
             }
             (AlertDescription::UnrecognisedName, ..) => {
-                format!("{who} has no certificate for the name that it was asked for (`tls.server_name` of {owner})")
+                format!("{server} has no certificate for the name that it was asked for (`tls.server_name` of {owner})")
             }
-            (AlertDescription::ProtocolVersion, ..) => format!("{who} speaks neither TLS 1.2 nor TLS 1.3"),
+            (AlertDescription::ProtocolVersion, ..) => format!("{server} speaks neither TLS 1.2 nor TLS 1.3"),
             (AlertDescription::NoApplicationProtocol, ..) => {
-                format!("{who} does not speak {protocols} (ALPN)")
+                format!("{server} does not speak {protocols} (ALPN)")
             }
-            (_, Some(why), Shown::Certificate) => {
-                format!("{who} refused us: it does not take our client certificate, {why}")
+            (_, Some(why), OwnCertificate::Configured) => {
+                format!("{server} refused us: it does not take our client certificate, {why}")
             }
             // It is not about us: we have signed nothing.
-            (other @ AlertDescription::DecryptError, Some(_), Shown::Nothing) | (other, None, _) => {
-                format!("{who} refused the TLS handshake with the alert {other:?}")
+            (other @ AlertDescription::DecryptError, Some(_), OwnCertificate::Absent) | (other, None, _) => {
+                format!("{server} refused the TLS handshake with the alert {other:?}")
             }
-            (_, Some(_), Shown::Nothing) => format!("{who} refused us: {}", self.wants()),
+            (_, Some(_), OwnCertificate::Absent) => format!("{server} refused us: {}", self.wants()),
         }
     }
 }

@@ -11,13 +11,13 @@ use super::{Authority, Certificate};
 /// use and makes that of the next one; it takes effect when the next one does.
 #[derive(Clone, Debug, Default)]
 pub struct LastGood {
-    certificates: Vec<InUse>,
+    certificates: Vec<CertificateSource>,
     authorities: HashMap<PathBuf, Authority>,
 }
 
 /// A certificate that is served, and where it came from.
 #[derive(Clone, Debug)]
-pub struct InUse {
+pub struct CertificateSource {
     /// The file of the certificate.
     pub cert: PathBuf,
     /// The file of its key, unless the key stood elsewhere.
@@ -30,7 +30,7 @@ pub struct InUse {
 
 impl LastGood {
     /// Adds a certificate that is served.
-    pub fn add_certificate(&mut self, one: InUse) {
+    pub fn add_certificate(&mut self, one: CertificateSource) {
         self.certificates.push(one);
     }
 
@@ -49,8 +49,8 @@ impl LastGood {
 
     /// What was found in this directory, each certificate once.
     #[must_use]
-    pub fn found_in(&self, directory: &Path) -> Vec<InUse> {
-        let mut found: Vec<InUse> = Vec::new();
+    pub fn found_in(&self, directory: &Path) -> Vec<CertificateSource> {
+        let mut found: Vec<CertificateSource> = Vec::new();
         for one in self.certificates.iter().filter(|one| one.directory.as_deref() == Some(directory)) {
             if found.iter().all(|other| other.cert != one.cert) {
                 found.push(one.clone());

@@ -5,13 +5,13 @@ use rustls::pki_types::pem::{Error, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::Flaw;
+use super::CertificateError;
 
 /// The certificates of a file, in its order.
 ///
 /// # Errors
 /// When there is none, or one is cut short or no certificate.
-pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let sections = sections(pem)?;
     let found: Vec<_> = sections
         .into_iter()
@@ -19,7 +19,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
         .map(|(_, der)| CertificateDer::from(der))
         .collect();
     if found.is_empty() {
-        return Err(Flaw::new(
+        return Err(CertificateError::new(
             "no-certificate",
             "holds no certificate",
             "a certificate begins with `-----BEGIN CERTIFICATE-----`; convert DER with `openssl x509 -inform der`",
@@ -28,7 +28,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
     for (at, der) in found.iter().enumerate() {
         if !matches!(X509Certificate::from_der(der), Ok(([], _))) {
             let what = format!("holds a certificate that cannot be read (the {})", ordinal(at));
-            return Err(Flaw::new("bad-certificate", what, "copy it anew: bytes are missing or changed"));
+            return Err(CertificateError::new("bad-certificate", what, "copy it anew: bytes are missing or changed"));
         }
     }
     Ok(found)
@@ -38,19 +38,21 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
 ///
 /// # Errors
 /// When there is none or more than one, or it is encrypted or cut short.
-pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Flaw> {
+pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let text = String::from_utf8_lossy(pem);
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         let help = "nobody is there to type a passphrase: store it without one (`openssl pkey -in … -out …`)";
-        return Err(Flaw::new("encrypted-key", "holds a key that is encrypted", help));
+        return Err(CertificateError::new("encrypted-key", "holds a key that is encrypted", help));
     }
     let mut keys = sections(pem)?.into_iter().filter_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der));
     match (keys.next(), keys.next()) {
         (Some(key), None) => Ok(key),
-        (Some(_), Some(_)) => Err(Flaw::new("bad-key", "holds more than one private key", "keep one key in a file")),
+        (Some(_), Some(_)) => {
+            Err(CertificateError::new("bad-key", "holds more than one private key", "keep one key in a file"))
+        }
         (None, _) => {
             let help = "a key begins with `-----BEGIN PRIVATE KEY-----`, or says RSA or EC before PRIVATE";
-            Err(Flaw::new("bad-key", "holds no private key", help))
+            Err(CertificateError::new("bad-key", "holds no private key", help))
         }
     }
 }
@@ -59,32 +61,38 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Flaw> {
 ///
 /// # Errors
 /// When there is none, or one cannot be a root.
-pub fn roots(pem: &[u8]) -> Result<RootCertStore, Flaw> {
+pub fn roots(pem: &[u8]) -> Result<RootCertStore, CertificateError> {
     let mut store = RootCertStore::empty();
     for (at, certificate) in certificates(pem)?.into_iter().enumerate() {
         store.add(certificate).map_err(|error| {
             let what = format!("holds a certificate that cannot be a root (the {}): {error}", ordinal(at));
-            Flaw::new("bad-certificate", what, "name the certificate of the authority that issues the others")
+            CertificateError::new(
+                "bad-certificate",
+                what,
+                "name the certificate of the authority that issues the others",
+            )
         })?;
     }
     Ok(store)
 }
 
-fn sections(pem: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, Flaw> {
+fn sections(pem: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, CertificateError> {
     <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(flaw)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library's own words do for the rest")]
-fn flaw(error: Error) -> Flaw {
+fn flaw(error: Error) -> CertificateError {
     const AGAIN: &str = "copy the file anew, and let it appear whole: write beside it, then rename";
     match error {
         Error::MissingSectionEnd { end_marker } => {
             let marker = String::from_utf8_lossy(&end_marker);
             let kind = marker.trim().trim_matches('-').trim_start_matches("END ");
-            Flaw::new("bad-pem", format!("is cut short: `-----END {kind}-----` is missing"), AGAIN)
+            CertificateError::new("bad-pem", format!("is cut short: `-----END {kind}-----` is missing"), AGAIN)
         }
-        Error::Base64Decode(_) => Flaw::new("bad-pem", "is damaged: what stands between the marks is no base64", AGAIN),
-        other => Flaw::new("bad-pem", format!("is no PEM: {other}"), AGAIN),
+        Error::Base64Decode(_) => {
+            CertificateError::new("bad-pem", "is damaged: what stands between the marks is no base64", AGAIN)
+        }
+        other => CertificateError::new("bad-pem", format!("is no PEM: {other}"), AGAIN),
     }
 }
 

@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, We
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
-use super::{Certificate, Flaw, Names, provider};
+use super::{Certificate, CertificateError, CertificateNames, provider};
 use crate::route::{ClientAuth, TlsSpec, TlsVersion};
 
 /// In the order of our preference.
@@ -21,7 +21,7 @@ const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
 /// A certificate that a listener serves.
 #[derive(Clone, Debug)]
-pub struct Served {
+pub struct ServedCertificate {
     /// The certificate.
     pub certificate: Arc<Certificate>,
     /// Why it is not the one that its files hold now.
@@ -66,8 +66,8 @@ pub struct Server {
 /// A listener's certificates.
 #[derive(Debug)]
 struct Set {
-    served: Vec<Served>,
-    names: Names,
+    served: Vec<ServedCertificate>,
+    names: CertificateNames,
 }
 
 impl Server {
@@ -76,12 +76,21 @@ impl Server {
     ///
     /// # Errors
     /// When there is no certificate, or no client could ever be verified.
-    pub fn new(spec: TlsSpec, served: Vec<Served>, authority: Option<Authority>) -> Result<Self, Flaw> {
-        let bad = |error: &dyn std::fmt::Display| Flaw::new("bad-tls", format!("cannot be used: {error}"), "");
+    pub fn new(
+        spec: TlsSpec,
+        served: Vec<ServedCertificate>,
+        authority: Option<Authority>,
+    ) -> Result<Self, CertificateError> {
+        let bad =
+            |error: &dyn std::fmt::Display| CertificateError::new("bad-tls", format!("cannot be used: {error}"), "");
         if served.is_empty() {
-            return Err(Flaw::new("no-certificate", "names no certificate", "name a directory, or a cert and its key"));
+            return Err(CertificateError::new(
+                "no-certificate",
+                "names no certificate",
+                "name a directory, or a cert and its key",
+            ));
         }
-        let mut names = Names::default();
+        let mut names = CertificateNames::default();
         for (at, one) in served.iter().enumerate() {
             one.certificate.names().iter().for_each(|name| names.add(name, at));
         }
@@ -127,7 +136,7 @@ impl Server {
     /// Whether it presents and asks for the same.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let same = |(one, other): (&Served, &Served)| {
+        let same = |(one, other): (&ServedCertificate, &ServedCertificate)| {
             one.certificate.key().cert == other.certificate.key().cert && one.stale == other.stale
         };
         let (ours, theirs) = (&self.set.served, &other.set.served);
@@ -145,7 +154,7 @@ impl Server {
 
     /// Its certificates; the first is the default.
     #[must_use]
-    pub fn served(&self) -> &[Served] {
+    pub fn served(&self) -> &[ServedCertificate] {
         &self.set.served
     }
 
@@ -168,14 +177,14 @@ impl Server {
     }
 
     /// The certificates that are not those of their files, with what is wrong there.
-    pub fn kept(&self) -> impl Iterator<Item = String> {
+    pub fn stale_certificates(&self) -> impl Iterator<Item = String> {
         let stale = self.served().iter().filter_map(|one| Some((one.certificate.label(), one.stale.as_ref()?)));
         stale.map(|(label, why)| format!("{label} ({why})"))
     }
 
     /// The first moment, since the Unix epoch, from which a file holds that was put aside.
     #[must_use]
-    pub fn due(&self) -> Option<Duration> {
+    pub fn next_retry_at(&self) -> Option<Duration> {
         self.served().iter().filter_map(|one| one.stale.as_ref()?.until).min()
     }
 
@@ -211,7 +220,7 @@ impl Server {
     }
 
     /// Those of its certificates that `other` does not serve.
-    fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Served> {
+    fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a ServedCertificate> {
         self.served().iter().filter(|one| !other.served().iter().any(|theirs| theirs.is(one)))
     }
 
@@ -223,7 +232,7 @@ impl Server {
     }
 }
 
-impl Served {
+impl ServedCertificate {
     /// Whether both are the same certificate.
     fn is(&self, other: &Self) -> bool {
         self.certificate.fingerprint() == other.certificate.fingerprint()

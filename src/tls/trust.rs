@@ -7,24 +7,24 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::identity::subject;
+use super::client_identity::subject;
 
 /// So many authorities are named; whoever believes more believes those of a system.
 const NAMED_MAX: usize = 4;
 
 /// The issuer of a certificate is not believed.
 #[derive(Debug)]
-pub(super) struct Stranger {
+pub(super) struct UnknownIssuer {
     /// Who issued the certificate that the server presented last in its chain, as far as that can be read.
     issuer: Option<String>,
     /// Who is believed, in words.
     believed: Arc<str>,
 }
 
-impl fmt::Display for Stranger {
+impl fmt::Display for UnknownIssuer {
     /// As the rest of a sentence that begins with the certificate.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.issuer {
@@ -34,7 +34,7 @@ impl fmt::Display for Stranger {
     }
 }
 
-impl std::error::Error for Stranger {}
+impl std::error::Error for UnknownIssuer {}
 
 /// Verifies as rustls does.
 #[derive(Debug)]
@@ -77,12 +77,12 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         verified.map_err(|error| {
-            if error != Error::InvalidCertificate(CertificateError::UnknownIssuer) {
+            if error != Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) {
                 return error;
             }
             let issuer = issuer(intermediates.last().unwrap_or(end_entity));
-            let stranger = Stranger { issuer, believed: Arc::clone(&self.believed) };
-            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(stranger))))
+            let unknown_issuer = UnknownIssuer { issuer, believed: Arc::clone(&self.believed) };
+            Error::InvalidCertificate(rustls::CertificateError::Other(OtherError(Arc::new(unknown_issuer))))
         })
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use pointsman::config::{Loaded, load, run_goldens};
+use pointsman::config::{Loaded, load, run_route_tests};
 
 use crate::harness::Authority;
 
@@ -83,7 +83,7 @@ fn said(path: &Path, certificates: &Certificates) -> String {
 }
 
 fn both(loaded: &Loaded) -> String {
-    format!("{}{}", loaded.warnings, run_goldens(loaded))
+    format!("{}{}", loaded.warnings, run_route_tests(loaded))
 }
 
 #[test]

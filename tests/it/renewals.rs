@@ -73,7 +73,7 @@ impl Folder {
     fn served(&self) -> Vec<String> {
         let loaded = self.load();
         let all = loaded.tls[0].as_ref().unwrap().served().iter();
-        let name = |one: &pointsman::tls::Served| {
+        let name = |one: &pointsman::tls::ServedCertificate| {
             format!("{}{}", one.certificate.label(), if one.stale.is_some() { " kept" } else { "" })
         };
         all.map(name).collect()
@@ -212,7 +212,8 @@ fn what_is_kept_and_what_holds_again_is_told() {
     let file = dir.path().join("a.crt").display().to_string();
     assert!(why.starts_with(&format!("file {file}: is cut short")), "{why}");
     let outcome = proxy.app().reload();
-    let told = format!("unchanged: generation 2 stays in effect; 1 certificate is kept: a.test (file {file}: is cut short");
+    let told =
+        format!("unchanged: generation 2 stays in effect; 1 certificate is kept: a.test (file {file}: is cut short");
     assert!(outcome.to_text().starts_with(&told), "{}", outcome.to_text());
     let summary = || proxy.status()["last_reload"]["summary"].to_string();
     assert!(summary().contains("1 certificate is kept: a.test"), "{}", summary());

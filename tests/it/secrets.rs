@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use http::{HeaderMap, Method};
-use pointsman::config::{Color, Diagnostics, Loaded, load_text, run_goldens};
+use pointsman::config::{Color, Diagnostics, Loaded, load_text, run_route_tests};
 use pointsman::route::{
     Asked, EncodedSlash, Facts, RouteId, Stop, VariantId, compare, explain, explain_briefly, summary,
 };
@@ -156,7 +156,7 @@ fn clean_diagnostics(diagnostics: &Diagnostics, line: &str) {
 /// Checks all that is shown of rules that load.
 fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
     clean_diagnostics(&loaded.warnings, line);
-    clean_diagnostics(&run_goldens(loaded).diagnostics, line);
+    clean_diagnostics(&run_route_tests(loaded).diagnostics, line);
     for (old, new) in [(loaded, plain), (plain, loaded)] {
         clean("the summary", &summary(old.effective(), new.effective()).join("\n"), line);
         clean("what-if", &format!("{:?}", compare(old.effective(), new.effective())), line);
@@ -401,7 +401,7 @@ fn names_are_found_by_their_values_and_shown_as_written() {
     let split = loaded.rules.routes[0].split().unwrap();
     assert!(split.variants[2].name == "${SECRET}");
     assert_eq!(loaded.overlay.split(RouteId(0)).stopped(VariantId(2)), Some(Stop::Kill));
-    assert_eq!(run_goldens(&loaded).failed, 0, "{}", run_goldens(&loaded));
+    assert_eq!(run_route_tests(&loaded).failed, 0, "{}", run_route_tests(&loaded));
     let plain = load(&text.replace("${SECRET}", GOOD), "").unwrap();
     let salts = [&loaded, &plain].map(|loaded| loaded.rules.routes[0].split().unwrap().salt.text().to_owned());
     assert_eq!(salts[0], salts[1]);

@@ -33,7 +33,7 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
         }
         question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
         let asked = question.asked(&loaded.rules).map_err(anyhow::Error::msg)?;
-        let found = loaded.witnesses.ask(&loaded.rules.identity, &asked, Clock.wall());
+        let found = loaded.identity_providers.lookup(&loaded.rules.identity, &asked, Clock.wall());
         explained(loaded.effective(), &Asked { facts: found.facts(), ..asked })
     };
     if arguments.json {

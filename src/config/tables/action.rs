@@ -8,56 +8,60 @@ use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::{Item, Named};
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Spec, default, optional, required};
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::config::toml::suggest::did_you_mean;
-use crate::config::toml::text::Text;
 use crate::config::toml::value;
 use crate::route::{HeaderEdits, MARKER, Part, Redirect, Respond, Template, TemplateFault};
 
 /// `redirect = { … }`.
-pub(super) const REDIRECT: Spec = Spec {
+pub(super) const REDIRECT: TableSpec = TableSpec {
     title: "[route.redirect]",
     doc: "Answers with a redirect.",
     keys: &[
-        required("to", Form::Text, "Where to; `{scheme}`, `{host}`, `{path}` and `{query}` expand."),
-        default("status", Form::Integer(301, 308), "308", "301, 302, 303, 307 or 308."),
+        required(
+            "to",
+            Shape::Text,
+            "Target URL or path; `{scheme}`, `{host}`, `{path}` and `{query}` are replaced by those of the request.",
+        ),
+        default("status", Shape::Integer(301, 308), "308", "Status code: 301, 302, 303, 307 or 308."),
     ],
     later: &[],
 };
 
 /// `respond = { … }`.
-pub(super) const RESPOND: Spec = Spec {
+pub(super) const RESPOND: TableSpec = TableSpec {
     title: "[route.respond]",
-    doc: "Answers from here.",
+    doc: "Answers without an upstream.",
     keys: &[
-        default("status", Form::Integer(200, 599), "200", "The status."),
-        optional("body", Form::Text, "The body."),
-        default("content_type", Form::Text, "\"text/plain; charset=utf-8\"", "What the body is."),
+        default("status", Shape::Integer(200, 599), "200", "Status code of the response."),
+        optional("body", Shape::Text, "Body of the response; empty by default."),
+        default("content_type", Shape::Text, "\"text/plain; charset=utf-8\"", "`Content-Type` of the response."),
     ],
     later: &["headers"],
 };
 
 /// `[route.headers]`.
-pub(super) const HEADERS: Spec = Spec {
+pub(super) const HEADERS: TableSpec = TableSpec {
     title: "[route.headers]",
-    doc: "Edits to headers: `{variant}`, `{route}`, `{client_ip}`, `{tenant}` and `{request_id}` expand.",
+    doc: "Edits to headers. Values may contain `{variant}`, `{route}`, `{client_ip}`, `{tenant}` and `{request_id}`.",
     keys: &[
-        optional("request", Form::Table(&EDITS), "Of the request, as it is sent to the upstream."),
-        optional("response", Form::Table(&EDITS), "Of the response, as it is sent to the client."),
+        optional("request", Shape::Table(&EDITS), "Edits to the request that is sent to the upstream."),
+        optional("response", Shape::Table(&EDITS), "Edits to the response that is sent to the client."),
     ],
     later: &[],
 };
 
-const VALUES: Form = Form::Map(&Form::Text);
+const VALUES: Shape = Shape::Map(&Shape::Text);
 
 /// Edits to the headers of one message.
-pub(in crate::config) const EDITS: Spec = Spec {
+pub(in crate::config) const EDITS: TableSpec = TableSpec {
     title: "edits to headers",
-    doc: "In this order: remove, set, add.",
+    doc: "Edits to headers, applied in this order: `remove`, `set`, `add`.",
     keys: &[
-        optional("remove", Form::OneOrMore(&Form::Text), "These are removed."),
-        optional("set", VALUES, "These are set, replacing all lines of that name."),
-        optional("add", Form::Map(&Form::OneOrMore(&Form::Text)), "These are added as further lines."),
+        optional("remove", Shape::OneOrMore(&Shape::Text), "Names of headers to remove."),
+        optional("set", VALUES, "Headers to set; each replaces all lines of that name."),
+        optional("add", Shape::Map(&Shape::OneOrMore(&Shape::Text)), "Headers to add as further lines."),
     ],
     later: &[],
 };
@@ -93,7 +97,7 @@ pub(in crate::config) fn redirect(context: &mut Context<'_>, item: &Item<'_>) ->
 }
 
 /// Refuses what browsers would take for something below the page that they are on.
-fn destination(context: &mut Context<'_>, to: &Text<'_>) {
+fn destination(context: &mut Context<'_>, to: &SpannedString<'_>) {
     if !is_one_word(to) {
         let message = "a redirect leads to a URL or a path, without spaces";
         context.report(Finding::error("bad-template", to.span, message));
@@ -167,7 +171,7 @@ pub(in crate::config) fn edits(
         let Some(name) = name else { continue };
         if let Some((_, first)) = seen.iter().take(1_000).find(|(known, _)| *known == name) {
             let finding = Finding::error("duplicate-key", named.span, format!("`{name}` is set twice"));
-            context.report(finding.saying("and again here").also(*first, "first set here"));
+            context.report(finding.label("and again here").also(*first, "first set here"));
         }
         seen.push((name.clone(), named.span));
         edits.set.extend(value.map(|value| (name, value)));
@@ -231,7 +235,7 @@ fn placeholders(name: &str, purpose: Use) -> String {
     })
 }
 
-fn template(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<Template> {
+fn template(context: &mut Context<'_>, text: &SpannedString<'_>, purpose: Use) -> Option<Template> {
     match Template::parse(text) {
         Ok(template) => {
             let wrong = template.placeholders().find(|part| purpose == Use::Header && part.is_for_redirects());

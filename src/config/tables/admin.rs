@@ -9,31 +9,31 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::config::toml::address::{ListenAddresses, Use, address, canonical, is_public};
+use crate::config::toml::address::{AddressUse, ListenAddresses, address, canonical, is_public};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Spec, default, optional};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional};
 use crate::config::toml::value;
 
 /// `[admin]`.
-pub(in crate::config) const ADMIN: Spec = Spec {
+pub(in crate::config) const ADMIN: TableSpec = TableSpec {
     title: "[admin]",
     doc: "The admin listener: metrics, health, status, reload.",
     keys: &[
         default(
             "address",
-            Form::OneOrMore(&Form::Text),
+            Shape::OneOrMore(&Shape::Text),
             "\"127.0.0.1:9900\"",
-            "Where it accepts: one address or a list of at most 16; never a public one.",
+            "IP address and port to listen on, or a list of at most 16; public addresses are refused.",
         ),
         optional(
             "private_networks",
-            Form::OneOrMore(&Form::Text),
-            "Parts of 100.64.0.0/10 that count as private here, such as a network of pods.",
+            Shape::OneOrMore(&Shape::Text),
+            "Parts of 100.64.0.0/10 that count as private, such as the network of the pods; none by default.",
         ),
     ],
     later: &["tokens"],
@@ -73,8 +73,8 @@ pub(in crate::config) fn admin(
     reader.finish(context);
     let mut known: Vec<(SocketAddr, Span, bool)> = Vec::new();
     for item in items {
-        let Some(text) = item.place_text(context) else { continue };
-        let Some(address) = address(context, &text, Use::Admin) else { continue };
+        let Some(text) = item.shown_text(context) else { continue };
+        let Some(address) = address(context, &text, AddressUse::Admin) else { continue };
         let same = |other: SocketAddr| canonical(other) == canonical(address) && address.port() != 0;
         let first = known.iter().find(|(before, ..)| same(*before));
         if let Some((_, first, is_expanded)) = first {
@@ -85,7 +85,7 @@ pub(in crate::config) fn admin(
                     text.span,
                     format!("`{}` stands here twice", canonical(address)),
                 );
-                context.report(finding.saying("and again here").also(*first, "first here"));
+                context.report(finding.label("and again here").also(*first, "first here"));
             }
             continue;
         }
@@ -111,7 +111,7 @@ fn refuse_usual(context: &mut Context<'_>, usual: SocketAddr, listeners: &Listen
     }
 }
 
-fn refuse_public(context: &mut Context<'_>, text: &Text<'_>, address: SocketAddr, private: &[IpNet]) {
+fn refuse_public(context: &mut Context<'_>, text: &SpannedString<'_>, address: SocketAddr, private: &[IpNet]) {
     let ip = address.ip().to_canonical();
     if !is_public(ip) || private.iter().any(|net| net.contains(&ip)) {
         return;

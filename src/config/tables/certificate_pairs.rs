@@ -4,11 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::tls::InUse;
+use crate::tls::CertificateSource;
 
 /// A certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::config) struct Pair {
+pub(in crate::config) struct CertificatePair {
     pub(in crate::config) cert: Pem,
     pub(in crate::config) key: Pem,
 }
@@ -49,11 +49,11 @@ impl fmt::Debug for Pem {
 
 /// What a directory holds.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Found {
+pub(in crate::config) struct CertificateDirectory {
     /// By name.
-    pub(in crate::config) pairs: Vec<Pair>,
+    pub(in crate::config) pairs: Vec<CertificatePair>,
     /// What is served and has lost its certificate's or its key's file: one of them is still there.
-    pub(in crate::config) halves: Vec<Pair>,
+    pub(in crate::config) halves: Vec<CertificatePair>,
     /// Keys without a certificate.
     pub(in crate::config) lone_keys: Vec<PathBuf>,
     /// Further directories that were looked into.
@@ -61,8 +61,8 @@ pub(in crate::config) struct Found {
 }
 
 /// Looks into a directory and the directories in it, of which these certificates are served.
-pub(in crate::config) fn of(directory: &Path, in_use: &[InUse]) -> io::Result<Found> {
-    let mut found = Found::default();
+pub(in crate::config) fn of(directory: &Path, in_use: &[CertificateSource]) -> io::Result<CertificateDirectory> {
+    let mut found = CertificateDirectory::default();
     let below = look(directory, in_use, &mut found)?;
     for directory in below {
         // One that vanishes meanwhile is seen by the next look.
@@ -74,7 +74,7 @@ pub(in crate::config) fn of(directory: &Path, in_use: &[InUse]) -> io::Result<Fo
 }
 
 /// Looks into one directory; gives the directories in it. Hidden entries, such as those of Kubernetes, are left alone.
-fn look(directory: &Path, in_use: &[InUse], found: &mut Found) -> io::Result<Vec<PathBuf>> {
+fn look(directory: &Path, in_use: &[CertificateSource], found: &mut CertificateDirectory) -> io::Result<Vec<PathBuf>> {
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -99,7 +99,7 @@ fn look(directory: &Path, in_use: &[InUse], found: &mut Found) -> io::Result<Vec
         match cert {
             Some(at) => {
                 taken.push(at);
-                found.pairs.push(Pair { cert: Pem::File(files[at].clone()), key: Pem::File(key.clone()) });
+                found.pairs.push(CertificatePair { cert: Pem::File(files[at].clone()), key: Pem::File(key.clone()) });
             }
             None => lone.push(key.clone()),
         }
@@ -112,7 +112,7 @@ fn look(directory: &Path, in_use: &[InUse], found: &mut Found) -> io::Result<Vec
         };
         if half {
             lone.retain(|lone| lone != key);
-            found.halves.push(Pair { cert: Pem::File(one.cert.clone()), key: Pem::File(key.clone()) });
+            found.halves.push(CertificatePair { cert: Pem::File(one.cert.clone()), key: Pem::File(key.clone()) });
         }
     }
     found.lone_keys.append(&mut lone);

@@ -5,8 +5,8 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::spec::{Form, Spec, default, optional};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional};
 use crate::config::toml::value;
 use crate::config::toml::value::once;
 use crate::route::{Compare, Weight};
@@ -18,25 +18,38 @@ const KEEP_MAX: i64 = 1_000;
 const PATHS_MAX: usize = 1_000;
 
 /// A path into a response.
-const PATHS: Form = Form::OneOrMore(&Form::Pattern(r"^\$|^(header|trailer):|^(status|transport|body)$|\$\{"));
+const PATHS: Shape = Shape::OneOrMore(&Shape::Pattern(r"^\$|^(header|trailer):|^(status|transport|body)$|\$\{"));
 
 /// `[route.shadow.compare]`.
-pub(super) const COMPARE: Spec = Spec {
+pub(super) const COMPARE: TableSpec = TableSpec {
     title: "[route.shadow.compare]",
     doc: "How responses are compared. Paths: `$.a.b` in a JSON body, `$..b` at any depth, `$.a[*].b`, `$.a.{id}`, \
           `header:date`, `trailer:name`, `status`, `transport`, `body`.",
     keys: &[
         default(
             "control",
-            Form::Number(0, 100),
+            Shape::Number(0, 100),
             "20",
-            "The share of the copies, in percent, that the route's own upstream gets again, to learn what is noise.",
+            "Share of the copies, in percent, that is also sent to the route's own upstream, to learn which differences are noise.",
         ),
-        optional("ignore", PATHS, "What is not compared."),
-        optional("unordered", PATHS, "Arrays whose order does not count."),
-        optional("tolerance", Form::Map(&Form::Number(0, i64::MAX)), "By how much numbers at these paths may differ."),
-        optional("redact", PATHS, "What is redacted before anything is stored, keys below it included."),
-        default("keep", Form::Integer(0, KEEP_MAX), "50", "Redacted samples that are kept for each confirmed field."),
+        optional("ignore", PATHS, "Fields that are not compared; none by default."),
+        optional("unordered", PATHS, "Arrays whose order is ignored; none by default."),
+        optional(
+            "tolerance",
+            Shape::Map(&Shape::Number(0, i64::MAX)),
+            "Largest difference of the numbers at a path that is ignored; 0 by default.",
+        ),
+        optional(
+            "redact",
+            PATHS,
+            "Fields that are redacted, with everything below them, before samples are stored; none by default.",
+        ),
+        default(
+            "keep",
+            Shape::Integer(0, KEEP_MAX),
+            "50",
+            "Number of redacted samples that are stored for each confirmed field.",
+        ),
     ],
     later: &[],
 };
@@ -93,7 +106,7 @@ fn tolerance(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<(String, f64
     }
     let mut found = Vec::new();
     for named in all {
-        let text = Text::plain(named.name.into(), named.span);
+        let text = SpannedString::plain(named.name.into(), named.span);
         let (path, by) = (path(context, &text, Reach::Body), amount(context, &named.item));
         found.extend(path.zip(by));
     }
@@ -117,7 +130,7 @@ fn not_negative(digits: &str) -> Option<f64> {
 }
 
 /// A path as it was written, if it is one.
-fn path(context: &mut Context<'_>, text: &Text<'_>, reach: Reach) -> Option<String> {
+fn path(context: &mut Context<'_>, text: &SpannedString<'_>, reach: Reach) -> Option<String> {
     let (message, help) = match Pattern::parse(text) {
         Ok(pattern) if reach == Reach::Body && !pattern.is_json() => {
             (format!("`{}` means no value of a JSON body, and this is for those", &**text), "write `$.a.b`")

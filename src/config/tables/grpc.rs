@@ -2,22 +2,23 @@
 
 use http::Method;
 
+use super::route_context::DefinedUpstreams;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::path_pattern::is_plain_path;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::registry::Registry;
-use crate::config::toml::spec::{Form, Spec, optional, required};
-use crate::route::{Match, PathPattern, Predicate, Protocol, Route, Upstream};
+use crate::config::toml::spec::{Shape, TableSpec, optional, required};
+use crate::route::{Match, PathPattern, Predicate, Protocol, Route};
 
 /// `grpc = { … }`.
-pub(super) const GRPC: Spec = Spec {
+pub(super) const GRPC: TableSpec = TableSpec {
     title: "[route.match.grpc]",
-    doc: "gRPC calls: POST to /service/method with the content type of gRPC.",
+    doc: "gRPC calls: POST requests to `/service/method` with the content type of gRPC.",
     keys: &[
-        required("service", Form::OneOrMore(&Form::Text), "The service's full name, such as `shop.v1.Checkout`."),
-        optional("method", Form::OneOrMore(&Form::Text), "The method's name; every method when not given."),
+        required("service", Shape::OneOrMore(&Shape::Text), "Full name of the service, such as `shop.v1.Checkout`."),
+        optional("method", Shape::OneOrMore(&Shape::Text), "Name of the method; default: every method."),
     ],
     later: &[],
 };
@@ -50,21 +51,18 @@ pub(in crate::config) fn grpc(context: &mut Context<'_>, reader: &Reader<'_>, ma
 pub(in crate::config) fn warn_of_http1(
     context: &mut Context<'_>,
     routes: &[Route],
-    (upstreams, names): (&[Upstream], &Registry<'_>),
+    defined: &DefinedUpstreams<'_>,
     route_names: &Registry<'_>,
 ) {
     let is_for_calls = |route: &Route| route.matches.predicates.iter().any(|one| matches!(one, Predicate::Grpc));
     for (number, route) in (0_u32..).zip(routes).filter(|(_, route)| is_for_calls(route)) {
         let variants = route.split().map(|split| split.variants.as_slice()).unwrap_or_default();
-        let mut told = Vec::new();
+        let mut checked = Vec::new();
         for id in variants.iter().map(|variant| variant.upstream) {
-            let Some(upstream) = upstreams.get(id.0 as usize).filter(|_| !told.contains(&id)) else { continue };
-            told.push(id);
-            let speaks_http1 = upstream.endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Http1);
-            let (Some(at), Some(upstream_at), true) = (route_names.place(number), names.place(id.0), speaks_http1)
-            else {
-                continue;
-            };
+            let Some((upstream, upstream_at)) = defined.get(id).filter(|_| !checked.contains(&id)) else { continue };
+            checked.push(id);
+            let has_http1 = upstream.endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Http1);
+            let Some(at) = route_names.place(number).filter(|_| has_http1) else { continue };
             let message = format!(
                 "route `{}` takes gRPC calls, which upstream `{}` cannot be sent: `http://` is HTTP/1.1",
                 route.name, upstream.name

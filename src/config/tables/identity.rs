@@ -1,44 +1,51 @@
 //! `[identity]`: who the caller is, and from whom that is believed.
 
+use super::identity_providers::{GEO, JWT};
 use super::identity_warnings::warn_uncertified;
-use super::witnesses::{GEO, JWT};
-use super::{predicate, witnesses};
+use super::{identity_providers, predicate};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Spec, default, optional};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional};
 use crate::config::toml::{grammar, value};
-use crate::identity::Witnesses;
+use crate::identity::IdentityProviders;
 use crate::route::{CertField, EncodedSlash, Extractor, HostTemplate, Identity, PathTemplate, normal_path};
 
-const EXTRACTOR: Form = Form::OneOrMore(&Form::Pattern("^(header|cookie|query|host|path|jwt|client_cert):|\\$\\{"));
+const EXTRACTOR: Shape = Shape::OneOrMore(&Shape::Pattern("^(header|cookie|query|host|path|jwt|client_cert):|\\$\\{"));
 
 /// `[identity]`.
-pub(in crate::config) const IDENTITY: Spec = Spec {
+pub(in crate::config) const IDENTITY: TableSpec = TableSpec {
     title: "[identity]",
-    doc: "How tenant, user and client address are read from a request, and from whom they are believed.",
+    doc: "How tenant, user and client address are read from a request, and which peers are trusted to send them.",
     keys: &[
         default(
             "trusted_proxies",
-            Form::OneOrMore(&Form::Text),
+            Shape::OneOrMore(&Shape::Text),
             "[]",
-            "Networks whose forwarding and identity headers are believed.",
+            "Networks whose forwarding and identity headers are trusted, in CIDR notation.",
         ),
-        optional("tenant", EXTRACTOR, "Where a tenant is read; the first that is present wins."),
-        optional("user", EXTRACTOR, "Where a user is read; the first that is present wins."),
-        optional("jwt", Form::Table(&JWT), "Tokens whose claims tell who the caller is."),
-        optional("geo", Form::Table(&GEO), "The database that tells the caller's country."),
+        optional(
+            "tenant",
+            EXTRACTOR,
+            "Where the tenant is read, such as `header:x-tenant-id`; the first place with a value is used.",
+        ),
+        optional("user", EXTRACTOR, "Where the user is read, such as `jwt:sub`; the first place with a value is used."),
+        optional("jwt", Shape::Table(&JWT), "Verification of tokens (JWT), whose claims identify the caller."),
+        optional("geo", Shape::Table(&GEO), "Database that maps client addresses to countries."),
     ],
     later: &[],
 };
 
 /// Compiles `[identity]`.
-pub(in crate::config) fn identity(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> (Identity, Witnesses) {
-    let Some(reader) = reader else { return (Identity::default(), Witnesses::default()) };
-    let witnesses = witnesses::witnesses(context, reader);
+pub(in crate::config) fn identity(
+    context: &mut Context<'_>,
+    reader: Option<&Reader<'_>>,
+) -> (Identity, IdentityProviders) {
+    let Some(reader) = reader else { return (Identity::default(), IdentityProviders::default()) };
+    let identity_providers = identity_providers::identity_providers(context, reader);
     let trusted = reader.get("trusted_proxies").map(|item| item.one_or_more()).unwrap_or_default();
     let trusted_proxies: Vec<_> = trusted.iter().filter_map(|item| value::network(context, item)).collect();
     let tenant = extractors(context, reader, "tenant");
@@ -56,7 +63,7 @@ pub(in crate::config) fn identity(context: &mut Context<'_>, reader: Option<&Rea
         }
     }
     let bare = |all: Vec<(Extractor, Span)>| all.into_iter().map(|(extractor, _)| extractor).collect();
-    (Identity { trusted_proxies, tenant: bare(tenant), user: bare(user) }, witnesses)
+    (Identity { trusted_proxies, tenant: bare(tenant), user: bare(user) }, identity_providers)
 }
 
 fn extractors(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Vec<(Extractor, Span)> {
@@ -82,7 +89,7 @@ fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<E
                 context.report(Finding::error("bad-extractor", text.span, message).help(help));
             }
             if field.is_some() {
-                warn_uncertified(context, (text.span, "no request has this identity"));
+                warn_uncertified(context, text.span, "no request has this identity");
             }
             field.map(Extractor::ClientCert)
         }
@@ -96,12 +103,12 @@ fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<E
     }
 }
 
-fn refuse<T>(context: &mut Context<'_>, text: &Text<'_>, message: String, help: String) -> Option<T> {
+fn refuse<T>(context: &mut Context<'_>, text: &SpannedString<'_>, message: String, help: String) -> Option<T> {
     context.report(Finding::error("bad-extractor", text.span, message).help(help));
     None
 }
 
-fn host(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -> Option<Extractor> {
+fn host(context: &mut Context<'_>, text: &SpannedString<'_>, pattern: &str, what: &str) -> Option<Extractor> {
     let hole = format!("{{{what}}}");
     let help = format!("write `host:{hole}.example.com`: one whole label is the {what}");
     let lower = pattern.to_ascii_lowercase();
@@ -115,7 +122,7 @@ fn host(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -
     Some(Extractor::Host(HostTemplate { before: before.to_owned(), after: after.to_owned() }))
 }
 
-fn path(context: &mut Context<'_>, text: &Text<'_>, pattern: &str, what: &str) -> Option<Extractor> {
+fn path(context: &mut Context<'_>, text: &SpannedString<'_>, pattern: &str, what: &str) -> Option<Extractor> {
     let hole = format!("{{{what}}}");
     let help = format!("write `path:/t/{hole}/*`: one whole element is the {what}");
     let Some((before, after)) = pattern.split_once(&hole) else {

@@ -6,7 +6,7 @@ use crate::config::toml::source::Span;
 
 /// Warns where something depends on a tenant or a user, and nothing in `[identity]` says where that one is read.
 /// `meaning` says what comes of it.
-pub(super) fn warn_unread(context: &mut Context<'_>, what: &'static str, (at, meaning): (Span, &str)) {
+pub(super) fn warn_unread(context: &mut Context<'_>, what: &'static str, at: Span, meaning: &str) {
     if context.identified.contains(&what) {
         return;
     }
@@ -17,7 +17,7 @@ pub(super) fn warn_unread(context: &mut Context<'_>, what: &'static str, (at, me
 
 /// Warns where something depends on the client's certificate, and no listener asks for one. `meaning` says what comes of
 /// it. Beside errors nothing is said: a listener may be missing for one of them.
-pub(super) fn warn_uncertified(context: &mut Context<'_>, (at, meaning): (Span, &str)) {
+pub(super) fn warn_uncertified(context: &mut Context<'_>, at: Span, meaning: &str) {
     if context.errors() > 0 || context.identified.contains(&"client_cert") {
         return;
     }

@@ -4,16 +4,16 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::path_pattern::{is_plain_path, not_plain, plain};
-use crate::config::toml::spec::{Form, Spec, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, required};
 use crate::config::toml::value::{inside, regex};
 use crate::route::{EncodedSlash, PathPattern, needless_escape, normal_path};
 
 /// `{ regex = … }` as a path.
-pub(in crate::config) const PATH: Spec = Spec {
+pub(in crate::config) const PATH: TableSpec = TableSpec {
     title: "a path",
-    doc: "A path by regex.",
-    keys: &[required("regex", Form::Text, "Must match the whole path.")],
+    doc: "A path as a regular expression.",
+    keys: &[required("regex", Shape::Text, "Regular expression that must match the whole path.")],
     later: &[],
 };
 
@@ -28,7 +28,7 @@ pub(in crate::config) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Opt
     let text = item.text(context)?;
     let (probe, prefix) = plain(&text);
     if !is_plain_path(probe) {
-        let (message, help) = not_plain(&text, (probe, if prefix { "/*" } else { "" }));
+        let (message, help) = not_plain(&text, probe, if prefix { "/*" } else { "" });
         context.report(Finding::error("bad-path", text.span, message).help(help));
         return None;
     }
@@ -37,7 +37,7 @@ pub(in crate::config) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Opt
 }
 
 /// A regex for paths. An escape in it that no normal path has can match nothing.
-fn path_regex(context: &mut Context<'_>, text: &Text<'_>) -> Option<regex::Regex> {
+fn path_regex(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<regex::Regex> {
     if let Some(at) = needless_escape(text) {
         let escape = &text[at..at + 3];
         let message = format!("`{escape}` is in no path that is matched");

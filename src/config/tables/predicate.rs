@@ -6,34 +6,34 @@ use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::{Item, Named};
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Key, Presence, Spec, optional};
+use crate::config::toml::spec::{KeyPresence, KeySpec, Shape, TableSpec, optional};
 use crate::config::toml::value;
 use crate::route::{CertField, Country, Predicate, StringMatch};
 
 /// The keys of `{ regex = … }`, `{ prefix = … }` and `{ present = … }`.
-pub(super) const STRING_MATCH: Spec = Spec {
+pub(super) const STRING_MATCH: TableSpec = TableSpec {
     title: "a string match",
-    doc: "How a string is compared: exactly one key.",
+    doc: "How a value is compared: exactly one of these keys.",
     keys: &[
-        optional("regex", Form::Text, "This regex matches somewhere in it."),
-        optional("prefix", Form::Text, "It begins with this."),
-        optional("present", Form::Boolean, "It is there, or is not."),
+        optional("regex", Shape::Text, "Regular expression that matches a part of the value."),
+        optional("prefix", Shape::Text, "The value begins with this string."),
+        optional("present", Shape::Boolean, "`true`: there is a value; `false`: there is none."),
     ],
     later: &[],
 };
 
 /// A string that is compared: exact, or one of the forms of [`STRING_MATCH`].
-const COMPARED: Form = Form::OneOrMore(&Form::Either(&[Form::Text, Form::Table(&STRING_MATCH)]));
+const COMPARED: Shape = Shape::OneOrMore(&Shape::Either(&[Shape::Text, Shape::Table(&STRING_MATCH)]));
 
 /// A table of names and what their values are compared with.
-pub(in crate::config) const NAMED: Form = Form::Map(&COMPARED);
+pub(in crate::config) const NAMED: Shape = Shape::Map(&COMPARED);
 
 /// A list of names, or a file with one a line.
-pub(super) const LISTED: Form = Form::Either(&[Form::OneOrMore(&Form::Text), Form::Table(&tenants::FILE)]);
+pub(super) const LISTED: Shape = Shape::Either(&[Shape::OneOrMore(&Shape::Text), Shape::Table(&tenants::FILE)]);
 
 /// A key that is a predicate.
-pub(in crate::config) const fn key(name: &'static str, form: Form, doc: &'static str) -> Key {
-    Key { name, form, doc, presence: Presence::Optional }
+pub(in crate::config) const fn key(name: &'static str, form: Shape, doc: &'static str) -> KeySpec {
+    KeySpec { name, form, doc, presence: KeyPresence::Optional }
 }
 
 /// Reads the predicates over a request's head: `header`, `cookie` and `query`.
@@ -60,14 +60,14 @@ pub(super) fn of_head(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Pre
 }
 
 /// The parts of a client's certificate and what they are compared with.
-pub(super) const CLIENT_CERT: Spec = Spec {
+pub(super) const CLIENT_CERT: TableSpec = TableSpec {
     title: "client_cert",
-    doc: "The client's certificate, which must have been verified (`client_auth` of the listener).",
+    doc: "The client's verified certificate (see `client_auth` of the listener).",
     keys: &[
-        key("cn", COMPARED, "The common name of its subject."),
-        key("dns", COMPARED, "One of its DNS names."),
-        key("uri", COMPARED, "One of its URIs, such as a SPIFFE id."),
-        key("email", COMPARED, "One of its mail addresses."),
+        key("cn", COMPARED, "Common name of the subject."),
+        key("dns", COMPARED, "One of the DNS names."),
+        key("uri", COMPARED, "One of the URIs, such as a SPIFFE ID."),
+        key("email", COMPARED, "One of the email addresses."),
     ],
     later: &[],
 };
@@ -75,7 +75,7 @@ pub(super) const CLIENT_CERT: Spec = Spec {
 /// Reads `client_cert`.
 fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let Some(item) = reader.get("client_cert") else { return Vec::new() };
-    identity_warnings::warn_uncertified(context, (item.span(), "this never holds"));
+    identity_warnings::warn_uncertified(context, item.span(), "this never matches");
     let Some(reader) = item.table(context, &CLIENT_CERT) else { return Vec::new() };
     let (mut all, mut named) = (Vec::new(), false);
     for field in CertField::ALL {
@@ -98,11 +98,11 @@ fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predica
 pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let mut all = Vec::new();
     if let Some(item) = reader.get("tenant") {
-        identity_warnings::warn_unread(context, "tenant", (item.span(), "this never holds"));
+        identity_warnings::warn_unread(context, "tenant", item.span(), "this never matches");
         all.extend(tenants::list(context, &item).map(Predicate::Tenant));
     }
     if let Some(item) = reader.get("user") {
-        identity_warnings::warn_unread(context, "user", (item.span(), "this never holds"));
+        identity_warnings::warn_unread(context, "user", item.span(), "this never matches");
         all.extend(tenants::list(context, &item).map(Predicate::User));
     }
     if let Some(item) = reader.get("cidr") {

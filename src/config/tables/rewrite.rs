@@ -6,21 +6,25 @@ use regex::Regex;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::spec::{Form, Spec, optional};
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, optional};
 use crate::config::toml::suggest::did_you_mean;
-use crate::config::toml::text::Text;
 use crate::config::toml::{grammar, path_pattern, value};
 use crate::route::{EncodedSlash, PathError, Rewrite, needless_escape, normal_path};
 
 /// `[route.rewrite]`.
-pub(in crate::config) const REWRITE: Spec = Spec {
+pub(in crate::config) const REWRITE: TableSpec = TableSpec {
     title: "[route.rewrite]",
-    doc: "Edits to path and host before forwarding.",
+    doc: "Edits to path and host before the request is forwarded.",
     keys: &[
-        optional("prefix", Form::Pattern("^/|\\$\\{"), "Replaces the matched prefix, or the whole of an exact path."),
-        optional("regex", Form::Text, "What is replaced in the path; with `to`."),
-        optional("to", Form::Text, "What it is replaced with; `$1` and `$${name}` are the regex's groups."),
-        optional("host", Form::Text, "Replaces `Host`."),
+        optional(
+            "prefix",
+            Shape::Pattern("^/|\\$\\{"),
+            "Replaces the matched prefix, or the whole path if the route matches an exact path.",
+        ),
+        optional("regex", Shape::Text, "Regular expression for the parts of the path to replace; requires `to`."),
+        optional("to", Shape::Text, "Replacement for the matches of `regex`; `$1` and `$${name}` insert its groups."),
+        optional("host", Shape::Text, "Replaces the `Host` header."),
     ],
     later: &[],
 };
@@ -39,7 +43,7 @@ pub(in crate::config) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>)
                 let help = format!("paths are forwarded in their normal form: `{normal}`");
                 (format!("`{}` is not a path", &**text), help)
             }
-            None if text.starts_with('/') && !text.contains('*') => path_pattern::not_plain(text, (text, "")),
+            None if text.starts_with('/') && !text.contains('*') => path_pattern::not_plain(text, text, ""),
             None => (format!("`{}` is not a path", &**text), "a prefix begins with `/` and has no `*`".to_owned()),
         };
         context.report(Finding::error("bad-path", text.span, message).help(help));
@@ -66,7 +70,7 @@ pub(in crate::config) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>)
 }
 
 /// A host that requests are sent with, with or without a port.
-pub(in crate::config) fn authority(context: &mut Context<'_>, text: &Text<'_>) -> Option<HeaderValue> {
+pub(in crate::config) fn authority(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<HeaderValue> {
     let host = text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(&**text, |(host, _)| host);
     if !grammar::is_host(host) {
         context.report(Finding::error("bad-host", text.span, format!("`{}` is not a host", &**text)));
@@ -76,7 +80,11 @@ pub(in crate::config) fn authority(context: &mut Context<'_>, text: &Text<'_>) -
 }
 
 /// The regex and what replaces its matches: only what can stand in a path, and groups that the regex has.
-fn replacement(context: &mut Context<'_>, pattern: &Text<'_>, to: &Text<'_>) -> Option<(Regex, String)> {
+fn replacement(
+    context: &mut Context<'_>,
+    pattern: &SpannedString<'_>,
+    to: &SpannedString<'_>,
+) -> Option<(Regex, String)> {
     let regex = value::regex(context, pattern)?;
     let mut probe = String::new();
     let mut at = 0;

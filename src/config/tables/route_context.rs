@@ -4,20 +4,34 @@ use super::listener::Listeners;
 use crate::config::toml::context::Context;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::registry::Registry;
-use crate::config::toml::text::Text;
-use crate::route::Place;
+use crate::config::toml::source::Span;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::route::{Place, Upstream, UpstreamId};
 
 /// The names that routes may refer to.
-pub(in crate::config) struct Names<'a, 'd> {
+pub(in crate::config) struct NameRegistries<'a, 'd> {
     pub(in crate::config) upstreams: &'a mut Registry<'d>,
     pub(in crate::config) segments: &'a mut Registry<'d>,
     pub(in crate::config) listeners: &'a Listeners,
 }
 
+/// The compiled upstreams and their names, in the same order.
+pub(in crate::config) struct DefinedUpstreams<'a> {
+    pub(in crate::config) upstreams: &'a [Upstream],
+    pub(in crate::config) names: &'a Registry<'a>,
+}
+
+impl<'a> DefinedUpstreams<'a> {
+    /// An upstream and the place of its name.
+    pub(in crate::config) fn get(&self, id: UpstreamId) -> Option<(&'a Upstream, Span)> {
+        Some((self.upstreams.get(id.0 as usize)?, self.names.place(id.0)?))
+    }
+}
+
 /// A route's reader and its name.
-pub(in crate::config) struct Headed<'d> {
+pub(in crate::config) struct NamedRoute<'d> {
     pub(in crate::config) reader: Reader<'d>,
-    pub(in crate::config) name: Option<Text<'d>>,
+    pub(in crate::config) name: Option<SpannedString<'d>>,
 }
 
 /// Where a table stands, for people.

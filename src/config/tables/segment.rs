@@ -6,31 +6,39 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::{Item, Named};
 use crate::config::toml::reader::Reader;
-use crate::config::toml::spec::{Form, Spec};
+use crate::config::toml::spec::{Shape, TableSpec};
 use crate::route::{Predicate, Segment};
 
 /// How deep `not = { not = … }` may go.
 const NOT_DEPTH_MAX: u32 = 8;
 
 /// `[segment.NAME]`.
-pub(in crate::config) const SEGMENT: Spec = Spec {
+pub(in crate::config) const SEGMENT: TableSpec = TableSpec {
     title: "[segment.NAME]",
-    doc: "A named audience. Every key must hold; a list is OR.",
+    doc: "A named audience. All keys must match; the values of a list are alternatives.",
     keys: &[
         predicate::key("tenant", LISTED, "The tenant is one of these."),
         predicate::key("user", LISTED, "The user is one of these."),
-        predicate::key("cidr", Form::OneOrMore(&Form::Text), "The client's address is in one of these networks."),
+        predicate::key(
+            "cidr",
+            Shape::OneOrMore(&Shape::Text),
+            "The client address is in one of these networks, in CIDR notation.",
+        ),
         predicate::key("jwt", NAMED, "These claims of the verified token have these values."),
-        predicate::key("country", Form::OneOrMore(&Form::Text), "The client's address is in one of these countries."),
+        predicate::key(
+            "country",
+            Shape::OneOrMore(&Shape::Text),
+            "The client address is in one of these countries, as ISO 3166-1 codes.",
+        ),
         predicate::key(
             "client_cert",
-            Form::Table(&predicate::CLIENT_CERT),
-            "Its verified certificate has these values.",
+            Shape::Table(&predicate::CLIENT_CERT),
+            "The verified client certificate has these values.",
         ),
         predicate::key("header", NAMED, "These headers have these values."),
         predicate::key("cookie", NAMED, "These cookies have these values."),
         predicate::key("query", NAMED, "These query parameters have these values."),
-        predicate::key("not", Form::Itself, "This does not hold; the same keys again."),
+        predicate::key("not", Shape::Itself, "Negates the conditions in this table, which has the same keys."),
     ],
     later: &[],
 };

@@ -6,19 +6,16 @@ use http::Method;
 
 use super::action::EDITS;
 use super::compare::COMPARE;
-use super::route_context::{Names, place};
+use super::route_context::{DefinedUpstreams, NameRegistries, place};
 use super::{action, compare, rewrite, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::registry::Registry;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
+use crate::config::toml::spec::{DURATION, SIZE, Shape, TableSpec, default, optional, required};
 use crate::config::toml::suggest::did_you_mean;
 use crate::config::toml::value;
-use crate::route::{
-    EndpointHost, ListenerSpec, Route, Salt, SampleBy, Shadow, Upstream, UpstreamId, VariantId, Weight,
-};
+use crate::route::{EndpointHost, ListenerSpec, Route, Salt, SampleBy, Shadow, UpstreamId, VariantId, Weight};
 
 /// Copies of one route that may be under way at once.
 const IN_FLIGHT_MAX: i64 = 100_000;
@@ -36,53 +33,70 @@ const SAFE: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 const UNSAFE: &[&str] = &["POST", "PUT", "PATCH", "DELETE"];
 
 /// `[route.shadow]`.
-pub(super) const SHADOW: Spec = Spec {
+pub(super) const SHADOW: TableSpec = TableSpec {
     title: "[route.shadow]",
-    doc: "Copies of requests for another upstream, whose answers nobody waits for.",
+    doc: "Copies of requests for another upstream. Clients never get or wait for its responses.",
     keys: &[
-        required("upstream", Form::Text, "Who gets the copies."),
-        required("weight", Form::Number(0, 100), "The share that is copied, in percent, at most four decimals."),
+        required("upstream", Shape::Text, "Upstream that gets the copies."),
+        required(
+            "weight",
+            Shape::Number(0, 100),
+            "Share of requests that is copied, in percent, with at most four decimals.",
+        ),
         default(
             "sample_by",
-            Form::Words(&["request", "key"]),
+            Shape::Words(&["request", "key"]),
             "\"request\"",
-            "`request`: requests, spread evenly; `key`: whole callers, by their sticky key.",
+            "`request` samples single requests, spread evenly; `key` samples whole callers, by their sticky key.",
         ),
         default(
             "methods",
-            Form::OneOrMore(&Form::Pattern("^[A-Z]+$|\\$\\{")),
+            Shape::OneOrMore(&Shape::Pattern("^[A-Z]+$|\\$\\{")),
             "[\"GET\", \"HEAD\", \"OPTIONS\"]",
-            "What is copied; any other method has side effects, which then happen twice.",
+            "Methods that are copied; the side effects of other methods would happen twice.",
         ),
-        default("from", Form::OneOrMore(&Form::Text), "[\"stable\"]", "The variants whose requests are copied."),
-        default("max_in_flight", Form::Integer(1, IN_FLIGHT_MAX), "64", "Copies under way; beyond, they are dropped."),
+        default("from", Shape::OneOrMore(&Shape::Text), "[\"stable\"]", "Variants whose requests are copied."),
+        default(
+            "max_in_flight",
+            Shape::Integer(1, IN_FLIGHT_MAX),
+            "64",
+            "Maximum number of copies in flight; further copies are dropped.",
+        ),
         default(
             "max_body",
-            Form::Pattern(SIZE),
+            Shape::Pattern(SIZE),
             "\"64KiB\"",
-            "The largest body that is copied, at most 64MiB; beyond, the copy is dropped.",
+            "Maximum size of a body that is copied, at most 64MiB; copies with a larger body are dropped.",
         ),
-        default("timeout", Form::Pattern(DURATION), "\"5s\"", "For a copy and its response, at most 10m."),
-        optional("host", Form::Text, "The `Host` of copies; the original one when not given."),
-        optional("headers", Form::Table(&EDITS), "Edits to copies; `x-pointsman-shadow: 1` is always set."),
-        optional("compare", Form::Table(&COMPARE), "Compares the responses; without it they are thrown away."),
+        default("timeout", Shape::Pattern(DURATION), "\"5s\"", "Time limit for a copy and its response, at most 10m."),
+        optional("host", Shape::Text, "`Host` of the copies; default: that of the original request."),
+        optional(
+            "headers",
+            Shape::Table(&EDITS),
+            "Edits to the headers of copies; `x-pointsman-shadow: 1` is always set.",
+        ),
+        optional(
+            "compare",
+            Shape::Table(&COMPARE),
+            "Comparison of the responses; without this table they are discarded.",
+        ),
     ],
     later: &[],
 };
 
 /// The route around a shadow.
-pub(in crate::config) struct Around<'a> {
+pub(in crate::config) struct ShadowContext<'a> {
     /// The variants in order, who answers for them, and their weights.
     pub(in crate::config) variants: Vec<(&'a str, Option<UpstreamId>, Weight)>,
     /// The salt of the route.
     pub(in crate::config) salt: &'a str,
     /// Whether callers may have a sticky key.
-    pub(super) sticks: Sticks,
+    pub(super) sticks: StickyKeys,
 }
 
 /// Whether callers may have a sticky key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) enum Sticks {
+pub(in crate::config) enum StickyKeys {
     /// The route wants none.
     No,
     /// It wants one, and nothing says where it is read.
@@ -94,8 +108,8 @@ pub(in crate::config) enum Sticks {
 pub(in crate::config) fn shadow(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    around: &Around<'_>,
-    names: &mut Names<'_, '_>,
+    around: &ShadowContext<'_>,
+    names: &mut NameRegistries<'_, '_>,
 ) -> Option<Shadow> {
     let reader = reader.table(context, "shadow", &SHADOW)?;
     let text = reader.need(context, "upstream").and_then(|item| item.text(context));
@@ -105,7 +119,7 @@ pub(in crate::config) fn shadow(
     let methods = methods(context, &reader);
     let from = from(context, &reader, around);
     let max_in_flight = reader.count(context, "max_in_flight").unwrap_or(64);
-    let body = reader.get("max_body").and_then(|item| value::size(context, &item, (0, BODY_BYTES_MAX)));
+    let body = reader.get("max_body").and_then(|item| value::size(context, &item, 0..=BODY_BYTES_MAX));
     let timeout = timeout(context, &reader);
     let host = reader.text(context, "host").and_then(|text| rewrite::authority(context, &text));
     let headers = action::edits(context, &reader, "headers", "write `host = \"…\"` in `[route.shadow]`");
@@ -127,24 +141,25 @@ pub(in crate::config) fn shadow(
         compare,
     };
     if shadow.weight > Weight::ZERO {
-        warn_of_load(context, (&reader, text.as_deref().unwrap_or("")), &shadow, around);
-        warn_of_side_effects(context, (&reader, text.as_deref().unwrap_or("")), &shadow);
+        let name = text.as_deref().unwrap_or("");
+        warn_of_load(context, &reader, name, &shadow, around);
+        warn_of_side_effects(context, &reader, name, &shadow);
     }
     Some(shadow)
 }
 
-fn sample_by(context: &mut Context<'_>, reader: &Reader<'_>, around: &Around<'_>) -> SampleBy {
+fn sample_by(context: &mut Context<'_>, reader: &Reader<'_>, around: &ShadowContext<'_>) -> SampleBy {
     if reader.word(context, "sample_by") != Some(1) {
         return SampleBy::Request;
     }
     let at = reader.place("sample_by");
     let finding = match around.sticks {
-        Sticks::Yes => return SampleBy::Key,
-        Sticks::No => {
+        StickyKeys::Yes => return SampleBy::Key,
+        StickyKeys::No => {
             let message = "`sample_by = \"key\"` needs a sticky key, and this route has none";
             Finding::error("no-sticky-key", at, message)
         }
-        Sticks::Never => Finding::warning("no-sticky-key", at, "no request is copied: none has a sticky key"),
+        StickyKeys::Never => Finding::warning("no-sticky-key", at, "no request is copied: none has a sticky key"),
     };
     context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"` to the route"));
     SampleBy::Key
@@ -156,7 +171,7 @@ fn methods(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Method> {
     value::once(context, &items, value::method)
 }
 
-fn from(context: &mut Context<'_>, reader: &Reader<'_>, around: &Around<'_>) -> Vec<VariantId> {
+fn from(context: &mut Context<'_>, reader: &Reader<'_>, around: &ShadowContext<'_>) -> Vec<VariantId> {
     let Some(item) = reader.get("from") else { return vec![VariantId::STABLE] };
     let known: Vec<&str> = around.variants.iter().map(|(name, ..)| *name).collect();
     let items = item.not_empty(context);
@@ -178,7 +193,13 @@ fn timeout(context: &mut Context<'_>, reader: &Reader<'_>) -> Duration {
 }
 
 /// Copies for an upstream that answers the route as well are load upon load.
-fn warn_of_load(context: &mut Context<'_>, (reader, name): (&Reader<'_>, &str), shadow: &Shadow, around: &Around<'_>) {
+fn warn_of_load(
+    context: &mut Context<'_>,
+    reader: &Reader<'_>,
+    name: &str,
+    shadow: &Shadow,
+    around: &ShadowContext<'_>,
+) {
     let mut answering = around.variants.iter().zip(0..).filter(|((_, upstream, weight), id)| {
         *upstream == Some(shadow.upstream) && (*weight > Weight::ZERO || shadow.from.contains(&VariantId(*id)))
     });
@@ -199,7 +220,7 @@ fn warn_of_load(context: &mut Context<'_>, (reader, name): (&Reader<'_>, &str), 
 }
 
 /// What has side effects has them once more.
-fn warn_of_side_effects(context: &mut Context<'_>, (reader, name): (&Reader<'_>, &str), shadow: &Shadow) {
+fn warn_of_side_effects(context: &mut Context<'_>, reader: &Reader<'_>, name: &str, shadow: &Shadow) {
     let Some(item) = reader.get("methods") else { return };
     let risky = || shadow.methods.iter().filter(|method| !SAFE.contains(method));
     let listed: Vec<_> = risky().map(|method| format!("`{method}`")).collect();
@@ -230,17 +251,17 @@ fn compare_place(reader: &Reader<'_>) -> Option<Span> {
 pub(in crate::config) fn warn_of_loops(
     context: &mut Context<'_>,
     routes: &[Route],
-    (upstreams, names): (&[Upstream], &Registry<'_>),
+    defined: &DefinedUpstreams<'_>,
     listeners: &[ListenerSpec],
 ) {
     let shadows = routes.iter().filter_map(|route| Some((route, route.split()?.shadow.as_ref()?)));
     for (route, shadow) in shadows.filter(|(_, shadow)| shadow.weight > Weight::ZERO) {
-        let Some(upstream) = upstreams.get(shadow.upstream.0 as usize) else { continue };
+        let Some((upstream, at)) = defined.get(shadow.upstream) else { continue };
         let own = upstream.endpoints.iter().find_map(|endpoint| {
             let listener = listeners.iter().find(|listener| is_own(listener, &endpoint.host, endpoint.port))?;
             Some((endpoint, listener))
         });
-        let (Some((endpoint, listener)), Some(at)) = (own, names.place(shadow.upstream.0)) else { continue };
+        let Some((endpoint, listener)) = own else { continue };
         let message = format!(
             "route `{}` copies to `{}`, whose endpoint at port {} is the listener `{}` of this file",
             route.name, upstream.name, endpoint.port, listener.name

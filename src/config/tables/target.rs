@@ -2,40 +2,48 @@
 
 use super::predicate;
 use super::predicate::{LISTED, NAMED};
-use super::route_context::{Names, place};
+use super::route_context::{NameRegistries, place};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::spec::{Form, Spec, optional, required};
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, optional, required};
 use crate::config::toml::suggest::did_you_mean;
-use crate::config::toml::text::Text;
 use crate::config::toml::value;
 use crate::route::{Predicate, Salt, SegmentId, Target, VariantId};
 
 /// `[[route.target]]`.
-pub(super) const TARGET: Spec = Spec {
+pub(super) const TARGET: TableSpec = TableSpec {
     title: "[[route.target]]",
-    doc: "Who gets which variant. In order; the first whose predicates all hold decides.",
+    doc: "An audience and the variant that it gets. Targets are checked in order; the first whose conditions all match decides.",
     keys: &[
-        optional("segment", Form::Text, "The caller is in this segment."),
+        optional("segment", Shape::Text, "The caller is in this segment."),
         predicate::key("header", NAMED, "These headers have these values."),
         predicate::key("cookie", NAMED, "These cookies have these values."),
         predicate::key("query", NAMED, "These query parameters have these values."),
         predicate::key("tenant", LISTED, "The tenant is one of these."),
         predicate::key("user", LISTED, "The user is one of these."),
-        predicate::key("cidr", Form::OneOrMore(&Form::Text), "The client's address is in one of these networks."),
+        predicate::key(
+            "cidr",
+            Shape::OneOrMore(&Shape::Text),
+            "The client address is in one of these networks, in CIDR notation.",
+        ),
         predicate::key("jwt", NAMED, "These claims of the verified token have these values."),
-        predicate::key("country", Form::OneOrMore(&Form::Text), "The client's address is in one of these countries."),
+        predicate::key(
+            "country",
+            Shape::OneOrMore(&Shape::Text),
+            "The client address is in one of these countries, as ISO 3166-1 codes.",
+        ),
         predicate::key(
             "client_cert",
-            Form::Table(&predicate::CLIENT_CERT),
-            "Its verified certificate has these values.",
+            Shape::Table(&predicate::CLIENT_CERT),
+            "The verified client certificate has these values.",
         ),
-        required("serve", Form::Text, "The variant that they get."),
+        required("serve", Shape::Text, "Name of the variant that the audience gets."),
         optional(
             "weight",
-            Form::Number(0, 100),
-            "The share of this audience that gets it, by its own bucket; the rest stays on stable.",
+            Shape::Number(0, 100),
+            "Share of the audience that gets the variant, in percent; the others get stable; default: the whole audience.",
         ),
     ],
     later: &["after_rollback"],
@@ -45,8 +53,9 @@ pub(super) const TARGET: Spec = Spec {
 pub(in crate::config) fn targets(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    (known, salt): (&[&str], &str),
-    names: &mut Names<'_, '_>,
+    known: &[&str],
+    salt: &str,
+    names: &mut NameRegistries<'_, '_>,
 ) -> Vec<Target> {
     let mut targets = Vec::new();
     for reader in reader.tables(context, "target", &TARGET) {
@@ -75,7 +84,11 @@ pub(in crate::config) fn targets(
 }
 
 /// The variant of a name; `known` are those of the route, in order.
-pub(in crate::config) fn variant(context: &mut Context<'_>, text: &Text<'_>, known: &[&str]) -> Option<VariantId> {
+pub(in crate::config) fn variant(
+    context: &mut Context<'_>,
+    text: &SpannedString<'_>,
+    known: &[&str],
+) -> Option<VariantId> {
     let found = known.iter().position(|name| !name.is_empty() && *name == &**text);
     if found.is_none() {
         let names: Vec<_> = known.iter().filter(|name| !name.is_empty()).map(|name| format!("`{name}`")).collect();

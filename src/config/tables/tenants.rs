@@ -8,18 +8,18 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::source::{Source, Span, offset};
-use crate::config::toml::spec::{Form, Spec, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, required};
 use crate::route::TenantList;
 
 /// How long a tenant's or user's name may be.
 const NAME_BYTES_MAX: usize = 1024;
 
 /// `{ file = … }`.
-pub(in crate::config) const FILE: Spec = Spec {
+pub(in crate::config) const FILE: TableSpec = TableSpec {
     title: "a list in a file",
-    doc: "A file with one name a line; `#` begins a comment. Watched like the routes file.",
-    keys: &[required("file", Form::Text, "Its path, from the file that names it.")],
+    doc: "A file with one name per line; `#` begins a comment. It is watched for changes.",
+    keys: &[required("file", Shape::Text, "Path of the file, relative to the file that names it.")],
     later: &[],
 };
 
@@ -27,7 +27,7 @@ pub(in crate::config) const FILE: Spec = Spec {
 pub(in crate::config) fn list(context: &mut Context<'_>, item: &Item<'_>) -> Option<TenantList> {
     if item.is_table() {
         let reader = item.table(context, &FILE)?;
-        let path = reader.need(context, "file").and_then(|item| item.place_text(context));
+        let path = reader.need(context, "file").and_then(|item| item.shown_text(context));
         reader.finish(context);
         return from_file(context, &path?);
     }
@@ -43,7 +43,7 @@ pub(in crate::config) fn list(context: &mut Context<'_>, item: &Item<'_>) -> Opt
     Some(TenantList::new(names))
 }
 
-fn from_file(context: &mut Context<'_>, written: &Text<'_>) -> Option<TenantList> {
+fn from_file(context: &mut Context<'_>, written: &SpannedString<'_>) -> Option<TenantList> {
     let base = context.files.name(written.span.file);
     let path = Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written);
     if let Some(list) = context.list(&path) {

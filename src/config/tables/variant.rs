@@ -1,35 +1,35 @@
 //! A route's variants and their weights: `stable`, `canary`, `[[route.variant]]`.
 
-use super::route_context::{Headed, Names};
-use super::shadow::{Around, Sticks};
+use super::route_context::{NameRegistries, NamedRoute};
+use super::shadow::{ShadowContext, StickyKeys};
 use super::{identity_warnings, shadow, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, NAME, Spec, default, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{NAME, Shape, TableSpec, default, required};
 use crate::config::toml::value;
 use crate::route::{Rescue, Salt, Split, SplitState, StickyKey, Target, UpstreamId, Variant, Weight};
 
 /// How many variants a route may have.
 const VARIANTS_MAX: usize = 100;
 
-const WEIGHT: Form = Form::Number(0, 100);
+const WEIGHT: Shape = Shape::Number(0, 100);
 
-const RESCUED: Form = Form::Either(&[Form::Boolean, Form::Table(&RESCUE)]);
-const RESCUED_DOC: &str = "Whether stable answers when the variant cannot be connected to; `false` is off.";
+const RESCUED: Shape = Shape::Either(&[Shape::Boolean, Shape::Table(&RESCUE)]);
+const RESCUED_DOC: &str = "When stable answers instead of the variant; `false` turns this off.";
 
 /// `rescue = { … }` of a variant.
-const RESCUE: Spec = Spec {
+const RESCUE: TableSpec = TableSpec {
     title: "rescue",
-    doc: "When stable answers instead of a variant.",
+    doc: "When stable answers instead of the variant.",
     keys: &[default(
         "on",
-        Form::OneOrMore(&Form::Words(RESCUED_ON)),
+        Shape::OneOrMore(&Shape::Words(RESCUED_ON)),
         "[\"connect\"]",
-        "`connect`: none of its endpoints can be connected to, and nothing was sent.",
+        "`connect`: no endpoint of the variant accepts a connection, and nothing was sent.",
     )],
     later: &["methods"],
 };
@@ -41,25 +41,25 @@ const RESCUE_HELP: &str = "write `rescue = false`, so that stable never answers,
 const RESCUED_ON: &[&str] = &["connect"];
 
 /// `[route.canary]`.
-pub(super) const CANARY: Spec = Spec {
+pub(super) const CANARY: TableSpec = TableSpec {
     title: "[route.canary]",
-    doc: "One variant called `canary`.",
+    doc: "A variant with the name `canary`.",
     keys: &[
-        required("upstream", Form::Text, "Who answers."),
-        default("weight", WEIGHT, "0", "Its share in percent, at most four decimals."),
+        required("upstream", Shape::Text, "Upstream of the variant."),
+        default("weight", WEIGHT, "0", "Share of the callers in percent, with at most four decimals."),
         default("rescue", RESCUED, "{}", RESCUED_DOC),
     ],
     later: &["rollout"],
 };
 
 /// `[[route.variant]]`.
-pub(in crate::config) const VARIANT: Spec = Spec {
+pub(in crate::config) const VARIANT: TableSpec = TableSpec {
     title: "[[route.variant]]",
-    doc: "A variant by name.",
+    doc: "A variant with a name of its own.",
     keys: &[
-        required("name", Form::Pattern(NAME), "Its name, unique in the route; not `stable`."),
-        required("upstream", Form::Text, "Who answers."),
-        default("weight", WEIGHT, "0", "Its share in percent, at most four decimals."),
+        required("name", Shape::Pattern(NAME), "Name of the variant, unique in the route; `stable` is reserved."),
+        required("upstream", Shape::Text, "Upstream of the variant."),
+        default("weight", WEIGHT, "0", "Share of the callers in percent, with at most four decimals."),
         default("rescue", RESCUED, "{}", RESCUED_DOC),
     ],
     later: &["rollout"],
@@ -81,8 +81,8 @@ struct Arm {
 /// errors show, also when there is no `stable`.
 pub(in crate::config) fn split(
     context: &mut Context<'_>,
-    headed: &Headed<'_>,
-    names: &mut Names<'_, '_>,
+    headed: &NamedRoute<'_>,
+    names: &mut NameRegistries<'_, '_>,
 ) -> Option<(Split, SplitState)> {
     let reader = &headed.reader;
     let stable = reader.text(context, "stable").and_then(|text| upstream(context, &text, names));
@@ -95,19 +95,19 @@ pub(in crate::config) fn split(
     let salt = salt(context, headed);
     let targets = {
         let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
-        target::targets(context, reader, (&known, &salt), names)
+        target::targets(context, reader, &known, &salt, names)
     };
     let rewrite = super::rewrite::rewrite(context, reader);
     let shadow = {
         let others = arms.iter().map(|arm| (&*arm.name, arm.upstream, arm.weight));
         let variants = std::iter::once(("stable", stable, left)).chain(others).collect();
-        shadow::shadow(context, reader, &Around { variants, salt: &salt, sticks: keyed }, names)
+        shadow::shadow(context, reader, &ShadowContext { variants, salt: &salt, sticks: keyed }, names)
     };
     if reader.get("stable").is_some() {
         match keyed {
-            Sticks::Yes => warn_of_strangers(context, reader, &arms, &sticky),
-            Sticks::No => warn_of_anew(context, reader, &arms, total),
-            Sticks::Never => warn_of_no_key(context, reader, (&arms, &targets), &sticky),
+            StickyKeys::Yes => warn_of_strangers(context, reader, &arms, &sticky),
+            StickyKeys::No => warn_of_anew(context, reader, &arms, total),
+            StickyKeys::Never => warn_of_no_key(context, reader, &arms, &targets, &sticky),
         }
     }
     let (name, rescue) = ("stable".to_owned(), Rescue::Off);
@@ -130,12 +130,12 @@ pub(in crate::config) fn split(
 }
 
 /// Whether callers can have a sticky key.
-fn keyed(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&Text<'_>>) -> Sticks {
+fn keyed(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&SpannedString<'_>>) -> StickyKeys {
     let is_read = |key: &StickyKey| *key == StickyKey::ClientIp || context.identified.contains(&key.name());
     match sticky {
-        [] if cookie.is_none() => Sticks::No,
-        [_, ..] if cookie.is_none() && !sticky.iter().any(is_read) => Sticks::Never,
-        _ => Sticks::Yes,
+        [] if cookie.is_none() => StickyKeys::No,
+        [_, ..] if cookie.is_none() && !sticky.iter().any(is_read) => StickyKeys::Never,
+        _ => StickyKeys::Yes,
     }
 }
 
@@ -168,7 +168,8 @@ fn warn_of_strangers(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm
 fn warn_of_no_key(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    (arms, targets): (&[Arm], &[Target]),
+    arms: &[Arm],
+    targets: &[Target],
     sticky: &[StickyKey],
 ) {
     let splits = |weight: Weight| weight > Weight::ZERO && weight < Weight::FULL;
@@ -190,14 +191,18 @@ fn warn_of_no_key(
         .report(finding.help(format!("{}; or add `client_ip` to `sticky`", identity_warnings::how_to_read(keys[0]))));
 }
 
-fn upstream(context: &mut Context<'_>, text: &Text<'_>, names: &mut Names<'_, '_>) -> Option<UpstreamId> {
+fn upstream(
+    context: &mut Context<'_>,
+    text: &SpannedString<'_>,
+    names: &mut NameRegistries<'_, '_>,
+) -> Option<UpstreamId> {
     names.upstreams.find(context, text).map(UpstreamId)
 }
 
-fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut Names<'_, '_>) -> Vec<Arm> {
+fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut NameRegistries<'_, '_>) -> Vec<Arm> {
     let mut arms = Vec::new();
     if let Some(canary) = reader.table(context, "canary", &CANARY) {
-        let arm = arm(context, &canary, names, ("canary".to_owned(), reader.place("canary")));
+        let arm = arm(context, &canary, names, "canary".to_owned(), reader.place("canary"));
         arms.push(arm);
     }
     for variant in reader.tables(context, "variant", &VARIANT) {
@@ -206,14 +211,14 @@ fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut Names<'_, '_
         let at = name.as_ref().map_or(variant.span(), |name| name.span);
         let shown = name.as_ref().map_or_else(String::new, |name| name.shown().to_owned());
         let name = name.map_or_else(String::new, |name| name.to_string());
-        context.veil.name(&name, &shown);
-        let arm = Arm { shown, ..arm(context, &variant, names, (name, at)) };
+        context.variables.name(&name, &shown);
+        let arm = Arm { shown, ..arm(context, &variant, names, name, at) };
         if arm.name == "stable" {
             let message = "`stable` is the name of the variant that the route's `stable` names";
             context.report(Finding::error("reserved-name", at, message));
         } else if let Some(first) = arms.iter().find(|known: &&Arm| !arm.name.is_empty() && known.name == arm.name) {
             let finding = Finding::error("duplicate-name", at, format!("variant `{}` is defined twice", arm.name));
-            context.report(finding.saying("and again here").also(first.name_at, "first defined here"));
+            context.report(finding.label("and again here").also(first.name_at, "first defined here"));
         }
         arms.push(arm);
         if arms.len() > VARIANTS_MAX {
@@ -228,8 +233,9 @@ fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut Names<'_, '_
 fn arm(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    names: &mut Names<'_, '_>,
-    (name, name_at): (String, Span),
+    names: &mut NameRegistries<'_, '_>,
+    name: String,
+    name_at: Span,
 ) -> Arm {
     let text = reader.need(context, "upstream").and_then(|item| item.text(context));
     let upstream = text.and_then(|text| upstream(context, &text, names));
@@ -245,7 +251,7 @@ fn arm(
 fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
     if !item.is_table() {
         if !item.is_boolean() {
-            item.mismatch_with(context, ("`false` or a table", RESCUE_HELP));
+            item.mismatch_with_help(context, "`false` or a table", RESCUE_HELP);
             return Rescue::Connect;
         }
         return if item.boolean(context) == Some(false) { Rescue::Off } else { Rescue::Connect };
@@ -301,7 +307,7 @@ fn sticky(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<StickyKey> {
 }
 
 /// The salt: `salt`, else the route's name.
-fn salt(context: &mut Context<'_>, headed: &Headed<'_>) -> String {
+fn salt(context: &mut Context<'_>, headed: &NamedRoute<'_>) -> String {
     let given = headed.reader.text(context, "salt");
     if let Some(text) = given.as_ref().filter(|text| text.is_empty() || text.len() > 255) {
         context.report(Finding::error("bad-salt", text.span, "a salt has 1 to 255 bytes"));

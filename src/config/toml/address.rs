@@ -7,11 +7,11 @@ use ahash::HashMap;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::Span;
-use super::text::Text;
+use super::spanned_string::SpannedString;
 
 /// What accepts at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Use {
+pub(in crate::config) enum AddressUse {
     Listener,
     /// The admin listener: never at every address.
     Admin,
@@ -58,7 +58,7 @@ impl ListenAddresses {
             } else {
                 format!("two listeners accept at the same address: `{other}` and `{address}`")
             };
-            let finding = Finding::error("duplicate-address", at, message).saying("and again here");
+            let finding = Finding::error("duplicate-address", at, message).label("and again here");
             context.report(finding.also(span, "first here"));
         } else {
             self.0.entry(address.port()).or_default().push((address, at));
@@ -86,7 +86,11 @@ pub(in crate::config) fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// An address and a port, or an error.
-pub(in crate::config) fn address(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<SocketAddr> {
+pub(in crate::config) fn address(
+    context: &mut Context<'_>,
+    text: &SpannedString<'_>,
+    purpose: AddressUse,
+) -> Option<SocketAddr> {
     let parsed = parse(text);
     if parsed.is_none() {
         let (message, help) = refusal(text, purpose);
@@ -106,23 +110,23 @@ fn parse(text: &str) -> Option<SocketAddr> {
 }
 
 /// Why a text is no address with a port, and how one is written.
-fn refusal(text: &str, purpose: Use) -> (String, String) {
+fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
     let usual = match purpose {
-        Use::Listener => "write `0.0.0.0:8080`, `[::]:8080` or `:8080`; `127.0.0.1:8080` for this machine alone",
-        Use::Admin => "write `127.0.0.1:9900`, or a private address that only operators reach",
+        AddressUse::Listener => "write `0.0.0.0:8080`, `[::]:8080` or `:8080`; `127.0.0.1:8080` for this machine alone",
+        AddressUse::Admin => "write `127.0.0.1:9900`, or a private address that only operators reach",
     };
     let message = format!("`{text}` is not an address with a port");
     let written = |host: &str, port: &str| format!("write `{host}:{port}`");
     let (everywhere, port) = match purpose {
-        Use::Listener => ("0.0.0.0", "8080"),
-        Use::Admin => ("127.0.0.1", "9900"),
+        AddressUse::Listener => ("0.0.0.0", "8080"),
+        AddressUse::Admin => ("127.0.0.1", "9900"),
     };
     // A public address is not proposed to the admin listener, which refuses it.
     let proposed = |address: SocketAddr| {
-        let is_refused = purpose == Use::Admin && is_public(address.ip());
+        let is_refused = purpose == AddressUse::Admin && is_public(address.ip());
         if is_refused { SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())) } else { address }
     };
-    if purpose == Use::Admin && matches!(text, "off" | "none" | "false" | "") {
+    if purpose == AddressUse::Admin && matches!(text, "off" | "none" | "false" | "") {
         let help = "the admin listener is always on: write `127.0.0.1:9900`, which only this machine reaches";
         return (message, help.to_owned());
     }
@@ -147,7 +151,7 @@ fn refusal(text: &str, purpose: Use) -> (String, String) {
     if is_digits(text) {
         return (
             format!("`{text}` has no address"),
-            written(if purpose == Use::Admin { everywhere } else { "" }, text),
+            written(if purpose == AddressUse::Admin { everywhere } else { "" }, text),
         );
     }
     let Some((host, given)) = text.rsplit_once(':') else {
@@ -167,10 +171,10 @@ fn refusal(text: &str, purpose: Use) -> (String, String) {
     if number.is_some() && super::grammar::is_host(host) && host.contains(|c: char| c.is_ascii_alphabetic()) {
         let message = format!("`{host}` is a name; a listener accepts at an address of this machine");
         let help = match purpose {
-            Use::Listener => format!(
+            AddressUse::Listener => format!(
                 "write `0.0.0.0:{given}` or `:{given}` for all, `127.0.0.1:{given}` for this machine alone; a route matches names by `host`"
             ),
-            Use::Admin => written("127.0.0.1", given),
+            AddressUse::Admin => written("127.0.0.1", given),
         };
         return (message, help);
     }
@@ -221,32 +225,32 @@ mod tests {
     #[test]
     fn what_is_wrong_with_an_address_is_said() {
         for (text, purpose, message, help) in [
-            (":80800", Use::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
-            ("0.0.0.0:99999999999", Use::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
-            ("80800", Use::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
-            ("0.0.0.0", Use::Admin, "has no port", "write `127.0.0.1:9900`"),
-            ("8.8.8.8", Use::Admin, "has no port", "write `127.0.0.1:9900`"),
-            ("10.1.2.3", Use::Admin, "has no port", "write `10.1.2.3:9900`"),
-            ("::", Use::Admin, "has no port", "write `127.0.0.1:9900`"),
-            ("2001:db8::1:2:3:4:5:9900", Use::Admin, "not an address", "write `127.0.0.1:9900`"),
-            ("http://0.0.0.0:9901", Use::Admin, "not an address", "write `127.0.0.1:9901`, without a scheme"),
-            ("http://10.1.2.3:9901", Use::Admin, "not an address", "write `10.1.2.3:9901`, without a scheme"),
-            ("8080", Use::Listener, "has no address", "write `:8080`"),
-            ("9911", Use::Admin, "has no address", "write `127.0.0.1:9911`"),
-            ("0.0.0.0", Use::Listener, "has no port", "write `0.0.0.0:8080`"),
-            ("::1", Use::Listener, "has no port", "write `[::1]:8080`"),
-            ("::1:80", Use::Listener, "", "[::1:80]:8080"),
-            ("fe80::1:2:3:4:5:6:8080", Use::Listener, "not an address", "IPv6 stands in brackets"),
-            ("*:80", Use::Listener, "not an address", "write `0.0.0.0:80`"),
-            ("*:80", Use::Admin, "not an address", "write `127.0.0.1:80`"),
-            ("http://0.0.0.0:80/", Use::Listener, "not an address", "write `0.0.0.0:80`, without a scheme"),
-            ("example.com:80", Use::Listener, "is a name", "`0.0.0.0:80` or `:80`"),
-            ("admin.internal:80", Use::Admin, "is a name", "write `127.0.0.1:80`"),
-            ("off", Use::Admin, "not an address", "always on"),
-            ("off", Use::Listener, "not an address", "`0.0.0.0:8080`"),
-            ("unix:/run/x.sock", Use::Admin, "Unix socket", "`127.0.0.1:9900`"),
-            ("localhost", Use::Listener, "not an address", "`0.0.0.0:8080`"),
-            ("", Use::Listener, "not an address", "`0.0.0.0:8080`"),
+            (":80800", AddressUse::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
+            ("0.0.0.0:99999999999", AddressUse::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
+            ("80800", AddressUse::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
+            ("0.0.0.0", AddressUse::Admin, "has no port", "write `127.0.0.1:9900`"),
+            ("8.8.8.8", AddressUse::Admin, "has no port", "write `127.0.0.1:9900`"),
+            ("10.1.2.3", AddressUse::Admin, "has no port", "write `10.1.2.3:9900`"),
+            ("::", AddressUse::Admin, "has no port", "write `127.0.0.1:9900`"),
+            ("2001:db8::1:2:3:4:5:9900", AddressUse::Admin, "not an address", "write `127.0.0.1:9900`"),
+            ("http://0.0.0.0:9901", AddressUse::Admin, "not an address", "write `127.0.0.1:9901`, without a scheme"),
+            ("http://10.1.2.3:9901", AddressUse::Admin, "not an address", "write `10.1.2.3:9901`, without a scheme"),
+            ("8080", AddressUse::Listener, "has no address", "write `:8080`"),
+            ("9911", AddressUse::Admin, "has no address", "write `127.0.0.1:9911`"),
+            ("0.0.0.0", AddressUse::Listener, "has no port", "write `0.0.0.0:8080`"),
+            ("::1", AddressUse::Listener, "has no port", "write `[::1]:8080`"),
+            ("::1:80", AddressUse::Listener, "", "[::1:80]:8080"),
+            ("fe80::1:2:3:4:5:6:8080", AddressUse::Listener, "not an address", "IPv6 stands in brackets"),
+            ("*:80", AddressUse::Listener, "not an address", "write `0.0.0.0:80`"),
+            ("*:80", AddressUse::Admin, "not an address", "write `127.0.0.1:80`"),
+            ("http://0.0.0.0:80/", AddressUse::Listener, "not an address", "write `0.0.0.0:80`, without a scheme"),
+            ("example.com:80", AddressUse::Listener, "is a name", "`0.0.0.0:80` or `:80`"),
+            ("admin.internal:80", AddressUse::Admin, "is a name", "write `127.0.0.1:80`"),
+            ("off", AddressUse::Admin, "not an address", "always on"),
+            ("off", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
+            ("unix:/run/x.sock", AddressUse::Admin, "Unix socket", "`127.0.0.1:9900`"),
+            ("localhost", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
+            ("", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
         ] {
             assert!(parse(text).is_none(), "{text}");
             let (why, how) = refusal(text, purpose);

@@ -1,7 +1,9 @@
 //! Titles of tables in the wrong brackets, as far as the text alone shows them.
 
+use std::ops::Range;
+
 use super::grammar;
-use super::spec::{Form, Spec};
+use super::spec::{Shape, TableSpec};
 
 /// `write [upstream.NAME]`.
 pub(in crate::config) fn titled(key: &str, name: Option<&str>) -> String {
@@ -14,10 +16,14 @@ pub(in crate::config) fn titled(key: &str, name: Option<&str>) -> String {
 
 /// The message and help for a second definition of the top-level table `key`; `None` when the brackets are not the
 /// cause.
-pub(in crate::config) fn again(root: &Spec, text: &str, (start, end): (usize, usize)) -> Option<(String, String)> {
-    let key = text.get(start..end)?;
-    let before = text.get(..start)?.trim_end_matches([' ', '\t']);
-    let after = text.get(end..)?.trim_start_matches([' ', '\t']);
+pub(in crate::config) fn explain_duplicate(
+    root: &TableSpec,
+    text: &str,
+    title: Range<usize>,
+) -> Option<(String, String)> {
+    let before = text.get(..title.start)?.trim_end_matches([' ', '\t']);
+    let after = text.get(title.end..)?.trim_start_matches([' ', '\t']);
+    let key = text.get(title)?;
     let double = before.ends_with("[[") && after.starts_with("]]");
     let single = before.ends_with('[') && after.starts_with(']');
     if !(double || single) {
@@ -25,18 +31,18 @@ pub(in crate::config) fn again(root: &Spec, text: &str, (start, end): (usize, us
     }
     let form = &root.keys.iter().find(|known| known.name == key)?.form;
     match (form, double) {
-        (Form::Tables(_), _) => {
+        (Shape::Tables(_), _) => {
             let message = format!("`[{key}]` is a list: each stands in double brackets");
             Some((message, format!("write `[[{key}]]`, each time")))
         }
-        (Form::Named(_), true) => {
+        (Shape::Named(_), true) => {
             let message = format!("`[[{key}]]` is no list: each has its name in its title");
             Some((message, titled(key, name_below(after))))
         }
-        (Form::Named(_), false) => {
+        (Shape::Named(_), false) => {
             Some((format!("`[{key}]` has no name in its title"), titled(key, name_below(after))))
         }
-        (Form::Table(_), true) => {
+        (Shape::Table(_), true) => {
             let message = format!("`[[{key}]]` is no list: there is one `[{key}]`");
             Some((message, format!("write all its keys below one `[{key}]`")))
         }

@@ -11,6 +11,7 @@ const HTTPS_PORT: u16 = 443;
 const EXAMPLE: &str = "write `http://127.0.0.1:4318` or `https://collector.example.com`, or a path after it";
 
 /// Where the collector is: whether it is spoken to by TLS, its host, port and path.
+#[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct CollectorUrl {
     pub(in crate::config) secured: bool,
     pub(in crate::config) host: String,
@@ -52,16 +53,19 @@ mod tests {
 
     #[test]
     fn collectors() {
-        let place = |text: &str| parse(text).map(|place| (place.secured, place.host, place.port, place.path));
-        let check = |text: &str, (secured, host, port, path): (bool, &str, u16, &str)| {
-            assert_eq!(place(text), Ok((secured, host.to_owned(), port, path.to_owned())), "{text}");
+        let url = |secured, host: &str, port, path: &str| CollectorUrl {
+            secured,
+            host: host.to_owned(),
+            port,
+            path: path.to_owned(),
         };
-        check("http://127.0.0.1:4318", (false, "127.0.0.1", 4318, ""));
-        check("http://collector:4318/a/b/", (false, "collector", 4318, "/a/b"));
-        check("http://[::1]:4318", (false, "::1", 4318, ""));
-        check("https://otlp.example.com", (true, "otlp.example.com", 443, ""));
-        check("https://[::1]", (true, "::1", 443, ""));
-        check("https://otlp.example.com:4318/x", (true, "otlp.example.com", 4318, "/x"));
+        let check = |text: &str, expected: CollectorUrl| assert_eq!(parse(text), Ok(expected), "{text}");
+        check("http://127.0.0.1:4318", url(false, "127.0.0.1", 4318, ""));
+        check("http://collector:4318/a/b/", url(false, "collector", 4318, "/a/b"));
+        check("http://[::1]:4318", url(false, "::1", 4318, ""));
+        check("https://otlp.example.com", url(true, "otlp.example.com", 443, ""));
+        check("https://[::1]", url(true, "::1", 443, ""));
+        check("https://otlp.example.com:4318/x", url(true, "otlp.example.com", 4318, "/x"));
         for bad in [
             "",
             "collector",
@@ -78,7 +82,7 @@ mod tests {
             "https://collector?x=1",
             "https://",
         ] {
-            assert!(place(bad).is_err(), "{bad}");
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 }

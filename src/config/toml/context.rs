@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
 use super::source::{Files, Source, Span};
-use super::veil::Veil;
+use super::variable_masks::VariableMasks;
 use crate::route::TenantList;
 use crate::tls::LastGood;
 
@@ -22,7 +22,7 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(in crate::config) struct Context<'e> {
     pub(in crate::config) files: Files,
     /// What variables produced.
-    pub(in crate::config) veil: Veil,
+    pub(in crate::config) variables: VariableMasks,
     env: Env<'e>,
     diagnostics: Diagnostics,
     watched: Vec<PathBuf>,
@@ -48,7 +48,7 @@ impl<'e> Context<'e> {
         let (known, lists) = (HashSet::default(), HashMap::default());
         Self {
             files,
-            veil: Veil::default(),
+            variables: VariableMasks::default(),
             env,
             diagnostics,
             watched: Vec::new(),
@@ -121,7 +121,7 @@ impl<'e> Context<'e> {
         if !self.diagnostics.count(finding.severity) {
             return;
         }
-        let Finding { severity, code, message, labels, help } = self.veil.cover(self.with_braces(finding));
+        let Finding { severity, code, message, labels, help } = self.variables.cover(self.with_braces(finding));
         let help = help.map(Cow::into_owned);
         let order = labels.first().map_or((0, 0), |(at, _)| (at.file, if at.is_whole() { 0 } else { at.start }));
         let labels = labels.into_iter().map(|(at, text)| self.label(at, text)).collect();
@@ -156,14 +156,14 @@ impl<'e> Context<'e> {
     }
 
     /// Ends the load: the warnings, or everything when there are errors.
-    pub(in crate::config) fn end(mut self) -> Result<Ended, Diagnostics> {
+    pub(in crate::config) fn end(mut self) -> Result<FinishedLoad, Diagnostics> {
         self.diagnostics.sort();
         if self.diagnostics.iter().any(|d| d.severity == Severity::Error) {
             self.diagnostics.watched = self.watched;
             return Err(self.diagnostics);
         }
         let hash = format!("{:032x}", self.hash.digest128());
-        Ok(Ended { warnings: self.diagnostics, watched: self.watched, hash, in_use: self.in_use })
+        Ok(FinishedLoad { warnings: self.diagnostics, watched: self.watched, hash, in_use: self.in_use })
     }
 }
 
@@ -179,7 +179,7 @@ fn unbraced(text: &str) -> Option<&str> {
 }
 
 /// What a load leaves besides the rules.
-pub(in crate::config) struct Ended {
+pub(in crate::config) struct FinishedLoad {
     pub(in crate::config) warnings: Diagnostics,
     pub(in crate::config) watched: Vec<PathBuf>,
     pub(in crate::config) hash: String,

@@ -212,7 +212,7 @@ impl Finding {
     }
 
     /// Says something about the main place.
-    pub(in crate::config) fn saying(mut self, text: impl Into<String>) -> Self {
+    pub(in crate::config) fn label(mut self, text: impl Into<String>) -> Self {
         if let Some(first) = self.labels.first_mut() {
             first.1 = text.into();
         }

@@ -11,9 +11,9 @@ use toml_parser::{ErrorSink, ParseError, Source as Text, Span as Bytes};
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
-use super::spec::Spec;
+use super::spec::TableSpec;
 use super::syntax::{DUPLICATE, finding};
-use super::tokens::{Tokens, TooMuch, tokens};
+use super::tokens::{TokenLimitExceeded, TomlTokens, tokens};
 use super::unclosed;
 
 /// How deep arrays, inline tables and dotted keys may nest.
@@ -38,12 +38,12 @@ impl TableId {
 #[derive(Debug)]
 pub(in crate::config) struct Document<'t> {
     pub(in crate::config) file: u16,
-    tables: Vec<Table<'t>>,
+    tables: Vec<TomlTable<'t>>,
 }
 
 /// A table, whichever way it was written.
 #[derive(Debug)]
-pub(in crate::config) struct Table<'t> {
+pub(in crate::config) struct TomlTable<'t> {
     pub(in crate::config) entries: Vec<Entry<'t>>,
     pub(in crate::config) start: u32,
     pub(in crate::config) end: u32,
@@ -98,14 +98,14 @@ impl<'t> Document<'t> {
     /// Parses a file whose keys are those of `root`; reports all syntax errors and returns nothing when there are any.
     pub(in crate::config) fn parse(
         context: &mut Context<'_>,
-        root: &'static Spec,
+        root: &'static TableSpec,
         file: u16,
         text: &'t str,
     ) -> Option<Self> {
         let source = Text::new(text);
-        let Tokens { all, tables } = match tokens(source) {
+        let TomlTokens { all, tables } = match tokens(source) {
             Ok(tokens) => tokens,
-            Err(TooMuch { at, message }) => {
+            Err(TokenLimitExceeded { at, message }) => {
                 let place = Span { file, start: offset(at), end: offset(at + 1) };
                 context.report(Finding::error("syntax", place, message));
                 return None;
@@ -140,12 +140,12 @@ impl<'t> Document<'t> {
         if errors.count == 0 { Some(Self { file, tables: builder.tables }) } else { None }
     }
 
-    pub(in crate::config) fn table(&self, id: TableId) -> &Table<'t> {
+    pub(in crate::config) fn table(&self, id: TableId) -> &TomlTable<'t> {
         &self.tables[id.0 as usize]
     }
 }
 
-impl<'t> Table<'t> {
+impl<'t> TomlTable<'t> {
     fn new(origin: Origin, span: Bytes2, keys: usize) -> Self {
         Self { entries: Vec::with_capacity(keys), start: span.0, end: span.1, origin, index: None }
     }
@@ -223,7 +223,7 @@ enum Header {
 /// Builds the tables from the parser's events.
 struct Builder<'t> {
     source: Text<'t>,
-    tables: Vec<Table<'t>>,
+    tables: Vec<TomlTable<'t>>,
     current: Option<TableId>,
     path: Vec<Key<'t>>,
     header: Option<(Header, u32)>,
@@ -233,14 +233,14 @@ struct Builder<'t> {
 impl<'t> Builder<'t> {
     fn new(source: Text<'t>, tables: usize) -> Self {
         let mut all = Vec::with_capacity(tables + 1);
-        all.push(Table::new(Origin::Header, (0, 0), 0));
+        all.push(TomlTable::new(Origin::Header, (0, 0), 0));
         let (path, frames) = (Vec::new(), Vec::new());
         Self { source, tables: all, current: Some(TableId::ROOT), path, header: None, frames }
     }
 
     /// Adds a table with room for so many keys: more of them make more room.
     fn add(&mut self, origin: Origin, span: Bytes2, keys: usize) -> TableId {
-        self.tables.push(Table::new(origin, span, keys));
+        self.tables.push(TomlTable::new(origin, span, keys));
         TableId(offset(self.tables.len() - 1))
     }
 

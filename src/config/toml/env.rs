@@ -6,14 +6,15 @@ use std::borrow::Cow;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
-use super::veil::{Kind, Variable};
+use super::variable_masks::{ExpandedString, Exposure, Variable};
 use crate::route::Part;
 
 /// The string with its variables filled in. What they produced is noted, so that nothing shows it.
 pub(in crate::config) fn expand<'t>(
     context: &mut Context<'_>,
     text: &'t str,
-    (at, kind): (Span, Kind),
+    at: Span,
+    exposure: Exposure,
 ) -> Option<Cow<'t, str>> {
     if memchr::memchr(b'$', text.as_bytes()).is_none() || !text.contains("${") {
         return Some(Cow::Borrowed(text));
@@ -54,7 +55,8 @@ pub(in crate::config) fn expand<'t>(
     }
     out.push_str(rest);
     if whole && !values.is_empty() {
-        context.veil.note((at, text, kind), &out, values);
+        let (span, written, text) = (at, text.to_owned(), out.clone());
+        context.variables.record(ExpandedString { span, written, text, exposure, values });
     }
     whole.then_some(Cow::Owned(out))
 }

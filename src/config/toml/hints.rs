@@ -9,7 +9,7 @@ const NO_NUMBERS: &[&str] =
     &["path", "prefix", "to", "host", "cidr", "country", "trusted_proxies", "private_networks", "from", "otlp"];
 
 /// Help for a value that is not of the kind that is expected, which is no number.
-pub(in crate::config) fn cure((key, expected): (&str, &str), value: &Value<'_>) -> Option<String> {
+pub(in crate::config) fn fix(key: &str, expected: &str, value: &Value<'_>) -> Option<String> {
     match value {
         Value::String(text) if expected.starts_with("true or false") => switch(text).map(without_quotes),
         Value::Integer(digits, _) if expected.starts_with("true or false") => {
@@ -42,7 +42,7 @@ pub(in crate::config) fn cure((key, expected): (&str, &str), value: &Value<'_>) 
 }
 
 /// What is meant by a key that the table with this title does not have, when its value says it.
-pub(in crate::config) fn by_value((title, key): (&str, &str), value: &Value<'_>) -> Option<String> {
+pub(in crate::config) fn by_value(title: &str, key: &str, value: &Value<'_>) -> Option<String> {
     let key = key.replace('-', "_").to_ascii_lowercase();
     match (title, key.as_str(), value) {
         ("[route.match]", "prefix" | "path_prefix" | "pathprefix", Value::String(text)) => {
@@ -147,7 +147,7 @@ mod tests {
             ("a string", Value::Array(vec![]), Some("one value stands here, without brackets")),
             ("a table", text("x"), None),
         ] {
-            assert_eq!(cure(("x", expected), &value).as_deref(), help, "{expected} {value:?}");
+            assert_eq!(fix("x", expected, &value).as_deref(), help, "{expected} {value:?}");
         }
     }
 

@@ -7,10 +7,10 @@ use super::context::Context;
 use super::diagnostic::Finding;
 use super::document::{Document, Node, Value};
 use super::source::Span;
-use super::spec::Form;
+use super::spanned_string::SpannedString;
+use super::spec::Shape;
 use super::suggest::did_you_mean;
-use super::text::Text;
-use super::veil::Kind;
+use super::variable_masks::Exposure;
 use super::{env, hints};
 
 /// Words of the design that a later version brings.
@@ -25,7 +25,7 @@ pub(in crate::config) struct Item<'d> {
     /// Whether it is one of a list.
     pub(in crate::config) element: bool,
     /// What the key takes, when it is one of a known table.
-    pub(in crate::config) form: Option<&'static Form>,
+    pub(in crate::config) form: Option<&'static Shape>,
 }
 
 /// A key that the user chose, its place and its value.
@@ -36,24 +36,40 @@ pub(in crate::config) struct Named<'d> {
     pub(in crate::config) item: Item<'d>,
 }
 
+/// Tables whose names the user chose, such as `[upstream.NAME]`.
+#[derive(Debug, Default)]
+pub(in crate::config) struct NamedTables<'d> {
+    pub(in crate::config) valid: Vec<Named<'d>>,
+    /// Tables in wrong brackets. Each is an error of its own, but references to its name are correct.
+    pub(in crate::config) misplaced: Vec<Named<'d>>,
+}
+
+impl<'d> NamedTables<'d> {
+    /// Adds the tables of another file.
+    pub(in crate::config) fn append(&mut self, other: Self) {
+        self.valid.extend(other.valid);
+        self.misplaced.extend(other.misplaced);
+    }
+}
+
 /// What a key takes besides one string: a list, where it is not one of a list itself, and a table.
-fn also_taken(form: &Form, element: bool) -> &'static str {
-    let is_table = |form: &Form| match form {
-        Form::Table(_) | Form::Map(_) => true,
-        Form::OneOrMore(_)
-        | Form::Text
-        | Form::Pattern(_)
-        | Form::Boolean
-        | Form::Integer(..)
-        | Form::Number(..)
-        | Form::Words(_)
-        | Form::Itself
-        | Form::Tables(_)
-        | Form::Named(_)
-        | Form::Either(_) => false,
+fn also_taken(form: &Shape, element: bool) -> &'static str {
+    let is_table = |form: &Shape| match form {
+        Shape::Table(_) | Shape::Map(_) => true,
+        Shape::OneOrMore(_)
+        | Shape::Text
+        | Shape::Pattern(_)
+        | Shape::Boolean
+        | Shape::Integer(..)
+        | Shape::Number(..)
+        | Shape::Words(_)
+        | Shape::Itself
+        | Shape::Tables(_)
+        | Shape::Named(_)
+        | Shape::Either(_) => false,
     };
-    let all = if let Form::Either(all) = form { all } else { std::slice::from_ref(form) };
-    let takes_list = !element || all.iter().any(|form| matches!(form, Form::OneOrMore(_)));
+    let all = if let Shape::Either(all) = form { all } else { std::slice::from_ref(form) };
+    let takes_list = !element || all.iter().any(|form| matches!(form, Shape::OneOrMore(_)));
     match (takes_list, all.iter().any(is_table)) {
         (true, true) => ", a list or a table",
         (true, false) => " or a list",
@@ -71,7 +87,7 @@ impl<'d> Item<'d> {
     /// Reports a value of the wrong kind.
     pub(in crate::config) fn mismatch(&self, context: &mut Context<'_>, expected: &str) {
         let finding = self.of_wrong_type(expected);
-        context.report(finding.maybe_help(hints::cure((self.key, expected), &self.node.value)));
+        context.report(finding.maybe_help(hints::fix(self.key, expected, &self.node.value)));
     }
 
     /// Reports a value that is no number; `fits` says whether a number would do.
@@ -86,7 +102,7 @@ impl<'d> Item<'d> {
     }
 
     /// Reports a value of the wrong kind, and how the right one is written.
-    pub(in crate::config) fn mismatch_with(&self, context: &mut Context<'_>, (expected, help): (&str, &str)) {
+    pub(in crate::config) fn mismatch_with_help(&self, context: &mut Context<'_>, expected: &str, help: &str) {
         let finding = self.of_wrong_type(expected);
         context.report(finding.help(help.to_owned()));
     }
@@ -104,7 +120,7 @@ impl<'d> Item<'d> {
         };
         let subject = if self.element { format!("each of `{}`", self.key) } else { format!("`{}`", self.key) };
         let more = match self.form {
-            Some(Form::OneOrMore(each)) if !expected.contains("list") => also_taken(each, self.element),
+            Some(Shape::OneOrMore(each)) if !expected.contains("list") => also_taken(each, self.element),
             Some(form) if expected == "a string" => also_taken(form, true),
             Some(_) | None => "",
         };
@@ -118,24 +134,24 @@ impl<'d> Item<'d> {
     }
 
     /// A string, with its variables filled in.
-    pub(in crate::config) fn text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
-        self.expanded(context, Kind::Other)
+    pub(in crate::config) fn text(&self, context: &mut Context<'_>) -> Option<SpannedString<'d>> {
+        self.expanded(context, Exposure::Masked)
     }
 
     /// A string that names a place, such as an address or a file: it is shown where it is in use.
-    pub(in crate::config) fn place_text(&self, context: &mut Context<'_>) -> Option<Text<'d>> {
-        self.expanded(context, Kind::Place)
+    pub(in crate::config) fn shown_text(&self, context: &mut Context<'_>) -> Option<SpannedString<'d>> {
+        self.expanded(context, Exposure::Shown)
     }
 
-    fn expanded(&self, context: &mut Context<'_>, kind: Kind) -> Option<Text<'d>> {
+    fn expanded(&self, context: &mut Context<'_>, exposure: Exposure) -> Option<SpannedString<'d>> {
         let Value::String(text) = &self.node.value else {
             self.mismatch(context, "a string");
             return None;
         };
         let span = self.span();
-        let value = env::expand(context, text, (span, kind))?;
+        let value = env::expand(context, text, span, exposure)?;
         let written = matches!(value, Cow::Owned(_)).then_some(&**text);
-        Some(Text { value, span, written })
+        Some(SpannedString { value, span, written })
     }
 
     /// `true` or `false`.
@@ -169,7 +185,7 @@ impl<'d> Item<'d> {
         let known = || words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         if !self.is_text() {
             let help = format!("one of {}", known());
-            self.mismatch_with(context, ("a string", help.as_str()));
+            self.mismatch_with_help(context, "a string", &help);
             return None;
         }
         let text = self.text(context)?;

@@ -33,7 +33,7 @@ pub(in crate::config) fn plain(text: &str) -> (&str, bool) {
 }
 
 /// Why this is no path to match (`text` is `path` and, for all below it, `rest`), and how it is written.
-pub(in crate::config) fn not_plain(text: &str, (path, rest): (&str, &str)) -> (String, String) {
+pub(in crate::config) fn not_plain(text: &str, path: &str, rest: &str) -> (String, String) {
     let message = format!("`{text}` is not a path that a request can have");
     let simple = "write `/x` for exactly this, or `/x/*` for all below".to_owned();
     if text.is_empty() {
@@ -126,7 +126,7 @@ mod tests {
         ] {
             let (path, rest) = text.strip_suffix("/*").map_or((text, ""), |path| (path, "/*"));
             assert!(!is_plain_path(path), "{text}");
-            let (why, how) = not_plain(text, (path, rest));
+            let (why, how) = not_plain(text, path, rest);
             assert!(why.contains(message) && how.contains(help), "{text}: {why}: {how}");
         }
     }

@@ -4,14 +4,14 @@ use std::cell::Cell;
 
 use super::context::Context;
 use super::diagnostic::Finding;
-use super::document::{Document, Entry, Table, TableId, Value};
+use super::document::{Document, Entry, TableId, TomlTable, Value};
 use super::foreign::Meaning;
-use super::item::{Item, Named};
+use super::item::{Item, NamedTables};
 use super::quote::quoted;
 use super::source::Span;
-use super::spec::{Form, Spec};
+use super::spanned_string::SpannedString;
+use super::spec::{Shape, TableSpec};
 use super::suggest::{did_you_mean, nearest};
-use super::text::Text;
 use super::{brackets, foreign, hints};
 
 /// How many keys of a table are looked at for one that was misspelt.
@@ -25,19 +25,19 @@ const LIKELY: usize = 8;
 #[derive(Debug)]
 pub(in crate::config) struct Reader<'d> {
     document: &'d Document<'d>,
-    table: &'d Table<'d>,
-    spec: &'static Spec,
+    table: &'d TomlTable<'d>,
+    spec: &'static TableSpec,
     name: &'d str,
     asked: Cell<u64>,
 }
 
 impl<'d> Reader<'d> {
     /// Reads the document's root.
-    pub(in crate::config) fn root(document: &'d Document<'d>, spec: &'static Spec) -> Self {
+    pub(in crate::config) fn root(document: &'d Document<'d>, spec: &'static TableSpec) -> Self {
         Self::new(document, TableId::ROOT, spec)
     }
 
-    fn new(document: &'d Document<'d>, id: TableId, spec: &'static Spec) -> Self {
+    fn new(document: &'d Document<'d>, id: TableId, spec: &'static TableSpec) -> Self {
         debug_assert!(spec.keys.len() <= 64, "one bit for each key");
         Self { document, table: document.table(id), spec, name: "", asked: Cell::new(0) }
     }
@@ -107,19 +107,23 @@ impl<'d> Reader<'d> {
     }
 
     /// The string of a key.
-    pub(in crate::config) fn text(&self, context: &mut Context<'_>, key: &'static str) -> Option<Text<'d>> {
+    pub(in crate::config) fn text(&self, context: &mut Context<'_>, key: &'static str) -> Option<SpannedString<'d>> {
         self.get(key)?.text(context)
     }
 
     /// The string of a key that names a place.
-    pub(in crate::config) fn place_text(&self, context: &mut Context<'_>, key: &'static str) -> Option<Text<'d>> {
-        self.get(key)?.place_text(context)
+    pub(in crate::config) fn shown_text(
+        &self,
+        context: &mut Context<'_>,
+        key: &'static str,
+    ) -> Option<SpannedString<'d>> {
+        self.get(key)?.shown_text(context)
     }
 
     /// The whole number of a key, in the bounds of its form.
     pub(in crate::config) fn integer(&self, context: &mut Context<'_>, key: &'static str) -> Option<i64> {
         let item = self.get(key)?;
-        let Some(Form::Integer(min, max)) = self.form(key) else { return None };
+        let Some(Shape::Integer(min, max)) = self.form(key) else { return None };
         item.integer(context, *min..=*max)
     }
 
@@ -131,11 +135,11 @@ impl<'d> Reader<'d> {
     /// The word of a key, by its place among the words of its form.
     pub(in crate::config) fn word(&self, context: &mut Context<'_>, key: &'static str) -> Option<usize> {
         let item = self.get(key)?;
-        let Some(Form::Words(words)) = self.form(key) else { return None };
+        let Some(Shape::Words(words)) = self.form(key) else { return None };
         item.word(context, words)
     }
 
-    fn form(&self, key: &str) -> Option<&'static Form> {
+    fn form(&self, key: &str) -> Option<&'static Shape> {
         self.spec.position(key).map(|at| &self.spec.keys[at].form)
     }
 
@@ -144,7 +148,7 @@ impl<'d> Reader<'d> {
         &self,
         context: &mut Context<'_>,
         key: &'static str,
-        spec: &'static Spec,
+        spec: &'static TableSpec,
     ) -> Option<Self> {
         self.get(key)?.table(context, spec)
     }
@@ -154,7 +158,7 @@ impl<'d> Reader<'d> {
         &self,
         context: &mut Context<'_>,
         key: &'static str,
-        spec: &'static Spec,
+        spec: &'static TableSpec,
     ) -> Vec<Self> {
         let Some(item) = self.get(key) else { return Vec::new() };
         if let Value::Tables(all) = &item.node.value {
@@ -171,8 +175,8 @@ impl<'d> Reader<'d> {
         &self,
         context: &mut Context<'_>,
         key: &'static str,
-        spec: &'static Spec,
-    ) -> (Vec<Named<'d>>, Vec<Named<'d>>) {
+        spec: &'static TableSpec,
+    ) -> NamedTables<'d> {
         self.get(key).map(|item| brackets::named(context, &item, spec)).unwrap_or_default()
     }
 
@@ -202,7 +206,7 @@ impl<'d> Reader<'d> {
         if self.spec.later.contains(&key) {
             return finding.help(unsupported());
         }
-        if let Some(help) = hints::by_value((self.spec.title, key), &entry.node.value) {
+        if let Some(help) = hints::by_value(self.spec.title, key, &entry.node.value) {
             return finding.help(help);
         }
         match foreign::meaning(self.spec.title, key) {
@@ -244,7 +248,7 @@ impl<'d> Reader<'d> {
 
 impl<'d> Item<'d> {
     /// A table with these keys.
-    pub(in crate::config) fn table(&self, context: &mut Context<'_>, spec: &'static Spec) -> Option<Reader<'d>> {
+    pub(in crate::config) fn table(&self, context: &mut Context<'_>, spec: &'static TableSpec) -> Option<Reader<'d>> {
         let Value::Table(id) = &self.node.value else {
             let help = brackets::as_table(context, self, spec);
             context.report(self.of_wrong_type("a table").maybe_help(help));

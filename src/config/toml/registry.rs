@@ -7,19 +7,19 @@ use ahash::HashMap;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::Span;
+use super::spanned_string::SpannedString;
 use super::suggest::did_you_mean;
-use super::text::Text;
 use super::value;
 
 /// What a name names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Kind {
+pub(in crate::config) enum NameKind {
     Upstream,
     Segment,
     Route,
 }
 
-impl Kind {
+impl NameKind {
     const fn noun(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
@@ -49,14 +49,14 @@ impl Kind {
 /// All names of one kind, in the order of the files.
 #[derive(Debug)]
 pub(in crate::config) struct Registry<'d> {
-    kind: Kind,
+    kind: NameKind,
     numbers: HashMap<Cow<'d, str>, u32>,
     names: Vec<(Cow<'d, str>, Span, bool)>,
 }
 
 impl<'d> Registry<'d> {
     /// For `count` names.
-    pub(in crate::config) fn new(kind: Kind, count: usize) -> Self {
+    pub(in crate::config) fn new(kind: NameKind, count: usize) -> Self {
         let numbers = HashMap::with_capacity_and_hasher(count, ahash::RandomState::default());
         Self { kind, numbers, names: Vec::with_capacity(count) }
     }
@@ -68,7 +68,7 @@ impl<'d> Registry<'d> {
         match self.numbers.get(&name) {
             Some(first) => {
                 let message = format!("{} `{name}` is defined twice", self.kind.noun());
-                let finding = Finding::error("duplicate-name", at, message).saying("and again here");
+                let finding = Finding::error("duplicate-name", at, message).label("and again here");
                 context.report(finding.also(self.names[*first as usize].1, "first defined here"));
             }
             None => {
@@ -84,7 +84,7 @@ impl<'d> Registry<'d> {
     }
 
     /// The number of a name, or an error.
-    pub(in crate::config) fn find(&mut self, context: &mut Context<'_>, name: &Text<'_>) -> Option<u32> {
+    pub(in crate::config) fn find(&mut self, context: &mut Context<'_>, name: &SpannedString<'_>) -> Option<u32> {
         if let Some(number) = self.numbers.get(&**name) {
             self.names[*number as usize].2 = true;
             return Some(*number);
@@ -97,7 +97,7 @@ impl<'d> Registry<'d> {
 
     fn help(&self, name: &str) -> Option<String> {
         let names = || self.names.iter().map(|(name, ..)| &**name).filter(|name| !name.is_empty());
-        if self.kind == Kind::Upstream && name.contains("://") {
+        if self.kind == NameKind::Upstream && name.contains("://") {
             let help = "an upstream is named here: write `[upstream.NAME]` with the URL in `endpoints`, and NAME here";
             return Some(help.to_owned());
         }

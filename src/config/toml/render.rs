@@ -120,10 +120,10 @@ fn one(pen: &mut Pen, diagnostic: &Diagnostic) {
     head(pen, gutter, "-->", main);
     let (here, elsewhere): (Vec<_>, Vec<_>) =
         diagnostic.labels.iter().filter(|l| l.line > 0).partition(|label| label.file == main.file);
-    lines(pen, gutter, here, (main, ink));
+    lines(pen, gutter, here, main, ink);
     for label in elsewhere {
         head(pen, gutter, ":::", label);
-        lines(pen, gutter, vec![label], (main, ink));
+        lines(pen, gutter, vec![label], main, ink);
     }
     for help in diagnostic.help.iter().flat_map(|help| help.lines()) {
         pen.ink(Ink::Frame, &format!("{:gutter$} = ", ""));
@@ -141,7 +141,7 @@ fn head(pen: &mut Pen, gutter: usize, arrow: &str, label: &Label) {
     pen.plain("\n");
 }
 
-fn lines(pen: &mut Pen, gutter: usize, mut labels: Vec<&Label>, (main, ink): (&Label, Ink)) {
+fn lines(pen: &mut Pen, gutter: usize, mut labels: Vec<&Label>, main: &Label, ink: Ink) {
     labels.sort_by_key(|label| (label.line, label.column));
     if !labels.is_empty() {
         pen.ink(Ink::Frame, &format!("{:gutter$} |\n", ""));

@@ -3,29 +3,29 @@
 
 /// A table of the file.
 #[derive(Debug)]
-pub(in crate::config) struct Spec {
+pub(in crate::config) struct TableSpec {
     /// How it is called in messages, such as `[route.match]`.
     pub(in crate::config) title: &'static str,
     /// What it is for.
     pub(in crate::config) doc: &'static str,
     /// Its keys.
-    pub(in crate::config) keys: &'static [Key],
+    pub(in crate::config) keys: &'static [KeySpec],
     /// Keys of the design that a later version brings.
     pub(in crate::config) later: &'static [&'static str],
 }
 
 /// A key of a table.
 #[derive(Debug)]
-pub(in crate::config) struct Key {
+pub(in crate::config) struct KeySpec {
     pub(in crate::config) name: &'static str,
-    pub(in crate::config) form: Form,
+    pub(in crate::config) form: Shape,
     pub(in crate::config) doc: &'static str,
-    pub(in crate::config) presence: Presence,
+    pub(in crate::config) presence: KeyPresence,
 }
 
 /// Whether a key must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Presence {
+pub(in crate::config) enum KeyPresence {
     Required,
     Optional,
     /// Optional, with this default, as JSON.
@@ -34,7 +34,7 @@ pub(in crate::config) enum Presence {
 
 /// What a key's value looks like.
 #[derive(Debug)]
-pub(in crate::config) enum Form {
+pub(in crate::config) enum Shape {
     /// A string.
     Text,
     /// A string with a pattern and an example.
@@ -47,19 +47,19 @@ pub(in crate::config) enum Form {
     /// One of these words.
     Words(&'static [&'static str]),
     /// A value or a list of such values.
-    OneOrMore(&'static Form),
+    OneOrMore(&'static Shape),
     /// A table with these keys.
-    Table(&'static Spec),
+    Table(&'static TableSpec),
     /// A table with the same keys as the one that this key is in.
     Itself,
     /// Any number of tables with these keys.
-    Tables(&'static Spec),
+    Tables(&'static TableSpec),
     /// A table whose keys the user chooses.
-    Map(&'static Form),
+    Map(&'static Shape),
     /// A table whose keys are names.
-    Named(&'static Form),
+    Named(&'static Shape),
     /// One of these forms.
-    Either(&'static [Form]),
+    Either(&'static [Shape]),
 }
 
 /// Names of routes, upstreams, segments and variants.
@@ -69,7 +69,7 @@ pub(in crate::config) const DURATION: &str = r"^(\d+(ms|s|m|h|d))+$|\$\{";
 /// Sizes.
 pub(in crate::config) const SIZE: &str = r"^\d+ *(B|KiB|MiB|GiB)$|\$\{";
 
-impl Spec {
+impl TableSpec {
     /// The key of this name.
     pub(in crate::config) fn position(&self, name: &str) -> Option<usize> {
         let first = name.bytes().next();
@@ -78,16 +78,21 @@ impl Spec {
 }
 
 /// A key that must be there.
-pub(in crate::config) const fn required(name: &'static str, form: Form, doc: &'static str) -> Key {
-    Key { name, form, doc, presence: Presence::Required }
+pub(in crate::config) const fn required(name: &'static str, form: Shape, doc: &'static str) -> KeySpec {
+    KeySpec { name, form, doc, presence: KeyPresence::Required }
 }
 
 /// A key that need not be there.
-pub(in crate::config) const fn optional(name: &'static str, form: Form, doc: &'static str) -> Key {
-    Key { name, form, doc, presence: Presence::Optional }
+pub(in crate::config) const fn optional(name: &'static str, form: Shape, doc: &'static str) -> KeySpec {
+    KeySpec { name, form, doc, presence: KeyPresence::Optional }
 }
 
 /// A key with a default, given as JSON.
-pub(in crate::config) const fn default(name: &'static str, form: Form, json: &'static str, doc: &'static str) -> Key {
-    Key { name, form, doc, presence: Presence::Default(json) }
+pub(in crate::config) const fn default(
+    name: &'static str,
+    form: Shape,
+    json: &'static str,
+    doc: &'static str,
+) -> KeySpec {
+    KeySpec { name, form, doc, presence: KeyPresence::Default(json) }
 }

@@ -2,13 +2,13 @@
 
 use toml_parser::{Expected, ParseError, Span as Bytes};
 
-use super::bracket_titles::again;
+use super::bracket_titles::explain_duplicate;
 use super::diagnostic::Finding;
 use super::endpoint::is_endpoint;
 use super::grammar::is_weight;
 use super::quote::switch;
 use super::source::{Span, offset};
-use super::spec::Spec;
+use super::spec::TableSpec;
 
 /// How many letters are repeated in a help line.
 const REPEATED_MAX: usize = 60;
@@ -26,16 +26,16 @@ const TOML: &str = "a routes file is TOML, and begins with `schema = 1`";
 pub(super) const DUPLICATE: &str = "duplicate key";
 
 /// Turns a parser error into a finding; `root` has the file's top-level keys.
-pub(super) fn finding(root: &Spec, file: u16, error: &ParseError, text: &str) -> Finding {
+pub(super) fn finding(root: &TableSpec, file: u16, error: &ParseError, text: &str) -> Finding {
     let at = |span: Bytes| Span { file, start: offset(span.start()), end: offset(span.end()) };
     let end = Span { file, start: offset(text.len()), end: offset(text.len()) };
     let place = error.unexpected().or(error.context()).map_or(end, at);
     if error.description() == DUPLICATE {
-        let found = error.unexpected().and_then(|span| again(root, text, (span.start(), span.end())));
+        let found = error.unexpected().and_then(|span| explain_duplicate(root, text, span.start()..span.end()));
         if let Some((message, help)) = found {
             return Finding::error("wrong-type", place, message).help(help);
         }
-        let found = Finding::error("duplicate-key", place, "this is defined twice").saying("and again here");
+        let found = Finding::error("duplicate-key", place, "this is defined twice").label("and again here");
         return match error.context() {
             Some(first) => found.also(at(first), "first defined here"),
             None => found,
@@ -78,7 +78,7 @@ fn help(text: &str, at: usize, description: &str) -> Option<String> {
     {
         return Some(help);
     }
-    if let Some(help) = without_quotes((begun, line), rest, description) {
+    if let Some(help) = without_quotes(begun, line, rest, description) {
         return Some(help);
     }
     if is_block(line) {
@@ -106,7 +106,7 @@ fn is_yaml(text: &str, line: &str) -> bool {
 }
 
 /// Help for a value that stands without quotes.
-fn without_quotes((begun, line): (&str, &str), rest: &str, description: &str) -> Option<String> {
+fn without_quotes(begun: &str, line: &str, rest: &str, description: &str) -> Option<String> {
     let is_text = description.starts_with("string values must be quoted");
     let is_number = ["invalid float", "invalid integer", "invalid boolean"].iter().any(|d| description.starts_with(d));
     if !is_text && !is_number {

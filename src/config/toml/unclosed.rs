@@ -56,7 +56,7 @@ pub(in crate::config) fn find(text: &str, tokens: &[Token]) -> Option<Unclosed> 
             TokenKind::Newline => {
                 is_value = is_value && top.is_some();
                 if let Some((what, _)) = top
-                    && let Some(seen) = foreign(text, &tokens[i + 1..], (what, last))
+                    && let Some(seen) = foreign(text, &tokens[i + 1..], what, last)
                 {
                     return at_top(Some(seen));
                 }
@@ -109,7 +109,7 @@ fn is_closed(written: &str, quote: char) -> bool {
 }
 
 /// The key or the title that this line begins with and that cannot stand in what is open, whose last mark is given.
-fn foreign(text: &str, line: &[Token], (what, last): (What, TokenKind)) -> Option<(usize, usize)> {
+fn foreign(text: &str, line: &[Token], what: What, last: TokenKind) -> Option<(usize, usize)> {
     let mut tokens = line.iter().filter(|token| token.kind() != TokenKind::Whitespace);
     let first = tokens.next()?;
     let start = first.span().start();

@@ -1,5 +1,6 @@
 //! Reads values with diagnostics: names, weights, durations, sizes, hosts, methods, headers.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -12,7 +13,7 @@ use super::hints::PERCENT;
 use super::item::Item;
 use super::reader::Reader;
 use super::source::{Span, offset};
-use super::text::Text;
+use super::spanned_string::SpannedString;
 use crate::route::{HostPattern, Weight};
 
 /// Bound on a compiled regex, in bytes.
@@ -48,7 +49,7 @@ pub(in crate::config) fn weight(context: &mut Context<'_>, item: &Item<'_>) -> O
 pub(in crate::config) fn duration(context: &mut Context<'_>, item: &Item<'_>) -> Option<Duration> {
     const HELP: &str = "write `250ms`, `5s`, `2h` or `1h30m`, at most 365 days";
     if !item.is_text() {
-        item.mismatch_with(context, ("a string", HELP));
+        item.mismatch_with_help(context, "a string", HELP);
         return None;
     }
     let text = item.text(context)?;
@@ -61,10 +62,10 @@ pub(in crate::config) fn duration(context: &mut Context<'_>, item: &Item<'_>) ->
 }
 
 /// A size in bytes such as `64KiB`, in these bounds.
-pub(in crate::config) fn size(context: &mut Context<'_>, item: &Item<'_>, (min, max): (u64, u64)) -> Option<u64> {
+pub(in crate::config) fn size(context: &mut Context<'_>, item: &Item<'_>, range: RangeInclusive<u64>) -> Option<u64> {
     const HELP: &str = "write `512B`, `64KiB`, `10MiB` or `1GiB`";
     if !item.is_text() {
-        item.mismatch_with(context, ("a string", HELP));
+        item.mismatch_with_help(context, "a string", HELP);
         return None;
     }
     let text = item.text(context)?;
@@ -73,9 +74,10 @@ pub(in crate::config) fn size(context: &mut Context<'_>, item: &Item<'_>, (min, 
         context.report(finding.help(HELP).maybe_help(binary(&text).map(|size| format!("write `{size}`"))));
         return None;
     };
-    if (min..=max).contains(&bytes) {
+    if range.contains(&bytes) {
         return Some(bytes);
     }
+    let (min, max) = range.into_inner();
     item.refuse(context, "out-of-range", format!("`{}` must be {min} to {max} bytes", item.key));
     None
 }
@@ -125,7 +127,7 @@ pub(in crate::config) fn header_name(context: &mut Context<'_>, name: &str, at: 
 }
 
 /// A header's value.
-pub(in crate::config) fn header_value(context: &mut Context<'_>, text: &Text<'_>) -> Option<HeaderValue> {
+pub(in crate::config) fn header_value(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<HeaderValue> {
     let parsed = HeaderValue::from_str(text).ok();
     if parsed.is_none() {
         context.report(Finding::error("bad-header", text.span, "this cannot be the value of a header"));
@@ -165,7 +167,7 @@ pub(in crate::config) fn method(context: &mut Context<'_>, item: &Item<'_>) -> O
 }
 
 /// A regex, bounded in size.
-pub(in crate::config) fn regex(context: &mut Context<'_>, text: &Text<'_>) -> Option<regex::Regex> {
+pub(in crate::config) fn regex(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<regex::Regex> {
     if !context.count_regex() {
         let message = format!("there are more than {REGEXES_MAX} regexes");
         context.report(Finding::error("too-many", text.span, message));
@@ -176,7 +178,7 @@ pub(in crate::config) fn regex(context: &mut Context<'_>, text: &Text<'_>) -> Op
         Err(error) => {
             let error = error.to_string();
             let why = error.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
-            context.report(Finding::error("bad-regex", text.span, "this regex does not compile").saying(why));
+            context.report(Finding::error("bad-regex", text.span, "this regex does not compile").label(why));
             None
         }
     }
@@ -208,7 +210,7 @@ pub(in crate::config) fn timeout(
 }
 
 /// The place of a part of a string, when it is written as it reads; else the string.
-pub(in crate::config) fn inside(context: &Context<'_>, text: &Text<'_>, at: usize, len: usize) -> Span {
+pub(in crate::config) fn inside(context: &Context<'_>, text: &SpannedString<'_>, at: usize, len: usize) -> Span {
     let written = context.files.text(text.span);
     match written.find(&*text.value).filter(|_| len > 0) {
         Some(begin) => {

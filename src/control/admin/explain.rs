@@ -17,7 +17,7 @@ pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -
     let mut question = parse(query.unwrap_or_default())?;
     question.settle(&snapshot.rules.identity)?;
     let asked = question.asked(&snapshot.rules)?;
-    let found = snapshot.witnesses.ask(&snapshot.rules.identity, &asked, now);
+    let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
     let mut value = explained(snapshot.effective(), &Asked { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
     Ok(value)

@@ -91,7 +91,7 @@ impl Controller {
                 let servers = snapshot.listeners.iter().filter_map(|one| one.tls.as_deref());
                 ReloadOutcome::Unchanged {
                     generation: snapshot.generation,
-                    kept: servers.flat_map(Server::kept).collect(),
+                    kept: servers.flat_map(Server::stale_certificates).collect(),
                 }
             }
             Ok(_) if self.is_successor_serving() => return self.hold_reload(),

@@ -46,7 +46,7 @@ fn next_of(old: Option<&Snapshot>, registry: &MeterRegistry, loaded: Loaded) -> 
         rules: Arc::new(loaded.rules),
         overlay: loaded.overlay,
         listeners: Arc::default(),
-        witnesses: Witnesses::default(),
+        identity_providers: IdentityProviders::default(),
         addresses: &addresses(&[1, 2]),
         registry,
         now: Duration::from_secs(1),

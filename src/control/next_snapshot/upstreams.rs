@@ -12,7 +12,7 @@ use super::previous::{Previous, PreviousEntities, same};
 use crate::route::{ClientTls, EndpointHost, OtlpProtocol, Protocol, Rules, TraceExport, Upstream};
 use crate::snapshot::{EndpointState, Snapshot, UpstreamState};
 use crate::telemetry::{CollectorTls, MeterRegistry, UpstreamSeries};
-use crate::tls::{Dial, Flaw, Handshake, Shown, client};
+use crate::tls::{CertificateError, EndpointTls, Handshake, OwnCertificate, client};
 
 /// The addresses of the resolved names, sorted.
 pub type Addresses = HashMap<String, Vec<IpAddr>>;
@@ -131,7 +131,7 @@ fn client_config(old: Previous<'_, Upstream, UpstreamState>, upstream: &Upstream
 }
 
 /// Builds a TLS configuration.
-fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, Flaw> {
+fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, CertificateError> {
     // The parts were validated when the file was loaded.
     client(&tls.roots, tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key)))
 }
@@ -142,13 +142,14 @@ pub fn collector_tls(export: &TraceExport, tls: &ClientTls) -> io::Result<Collec
     let name = tls.server_name.as_deref().unwrap_or(&export.host);
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let who = format!("the collector {}:{}", export.host, export.port);
-    let shown = if tls.client_cert.is_some() { Shown::Certificate } else { Shown::Nothing };
+    let own_certificate = if tls.client_cert.is_some() { OwnCertificate::Configured } else { OwnCertificate::Absent };
     let protocols = match export.protocol {
         OtlpProtocol::Http => "HTTP/1.1",
         OtlpProtocol::Grpc => "HTTP/2",
     };
-    let explain =
-        Arc::new(move |error: &io::Error| Handshake { who: &who, shown, owner: "`[traces]`", protocols }.told(error).1);
+    let explain = Arc::new(move |error: &io::Error| {
+        Handshake { server: &who, own_certificate, owner: "`[traces]`", protocols }.describe(error).1
+    });
     Ok(CollectorTls { config, name, explain })
 }
 
@@ -172,7 +173,7 @@ fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses:
                 // The trailing dot of an absolute name is for the resolver; certificates do not have it.
                 let own = host.strip_suffix('.').unwrap_or(host);
                 let name = server_name.unwrap_or_else(|| own.trim_matches(['[', ']']));
-                let dial = config.and_then(|config| Dial::new(Arc::clone(config), name));
+                let dial = config.and_then(|config| EndpointTls::new(Arc::clone(config), name));
                 // Never fall back to cleartext for an `https` endpoint.
                 let Some(dial) = dial else { continue };
                 Some(Arc::new(dial))

@@ -36,7 +36,7 @@ impl Controller {
 
     /// Reloads the files when a certificate that was not valid yet has become valid.
     fn reread_certificates(&mut self) {
-        let due = self.store.load().listeners.iter().filter_map(|one| one.tls.as_ref()?.due()).min();
+        let due = self.store.load().listeners.iter().filter_map(|one| one.tls.as_ref()?.next_retry_at()).min();
         if due.is_none_or(|due| due > self.state.clock.wall()) {
             self.reread_for = None;
         } else if self.reread_for != due {

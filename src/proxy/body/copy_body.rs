@@ -11,8 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::cut::Cut;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
-use crate::proxy::worker::sending::Sending;
-use crate::proxy::worker::trailing::Trailing;
+use crate::proxy::worker::send_task::SendTask;
+use crate::proxy::worker::trailer_writer::TrailerWriter;
 
 /// Pieces from this size on are shared with the request, which saves copying them; below it they are copied.
 const SHARED_FROM_BYTES: usize = 64 * 1024;
@@ -29,9 +29,9 @@ pub(crate) struct CopyBody {
     /// Bytes that were given since others had their turn.
     given: usize,
     /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
-    pub(crate) trailing: Option<Rc<Trailing>>,
+    pub(crate) trailing: Option<Rc<TrailerWriter>>,
     /// Who is told how far it has come.
-    pub(crate) sending: Option<Rc<Sending>>,
+    pub(crate) send_task: Option<Rc<SendTask>>,
 }
 
 /// What the request said of the body's length.
@@ -95,7 +95,7 @@ impl CopyBody {
     /// A body of these pieces, of which the request has told the length or not.
     pub(crate) fn new(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, length: Option<u64>) -> Self {
         let length = if length.is_some() { Length::Told } else { Length::Untold };
-        Self { pieces: pieces.into(), trailers, length, given: 0, trailing: None, sending: None }
+        Self { pieces: pieces.into(), trailers, length, given: 0, trailing: None, send_task: None }
     }
 
     /// How many bytes are still to be sent.
@@ -128,15 +128,15 @@ impl Body for CopyBody {
         }
         let frame = this.next();
         this.given += frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
-        if let Some(sending) = &this.sending {
-            sending.begins();
+        if let Some(send_task) = &this.send_task {
+            send_task.start();
             if this.is_end_stream() {
-                sending.end();
+                send_task.end();
             }
         }
         let polled = Poll::Ready(frame.map(Ok));
         match &this.trailing {
-            Some(trailing) => trailing.divert(polled),
+            Some(trailing) => trailing.take_trailers(polled),
             None => polled,
         }
     }

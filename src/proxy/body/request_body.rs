@@ -19,7 +19,7 @@ use super::tee::Tee;
 use super::upload::{Upload, UploadFault};
 use crate::proxy::downstream::client::Client;
 use crate::proxy::wire::fields::{filtered, strip_guarded};
-use crate::proxy::worker::deadline::Coarse;
+use crate::proxy::worker::deadline::CoarseTimer;
 use crate::telemetry::Refusal;
 
 /// A request's body on its way to an upstream.
@@ -47,7 +47,7 @@ pub(crate) struct ClientBody {
     stall: Option<Duration>,
     /// Bytes a second that are the least.
     rate: u64,
-    timer: Option<Coarse>,
+    timer: Option<CoarseTimer>,
     /// Observer of the pieces: a pending copy.
     pub(crate) tee: Option<Box<dyn Tee>>,
 }
@@ -127,7 +127,7 @@ impl ClientBody {
             // From here on the answer's side looks after both directions.
             self.timer = None;
         } else if let Some(stall) = self.stall
-            && self.timer.get_or_insert_with(|| Coarse::new(&self.client.worker, stall)).poll(cx).is_ready()
+            && self.timer.get_or_insert_with(|| CoarseTimer::new(&self.client.worker, stall)).poll(cx).is_ready()
         {
             return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)))));
         }

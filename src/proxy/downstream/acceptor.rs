@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::client::Client;
 use super::presence::{Presence, visit};
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::expiry::Told;
+use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
 
@@ -158,9 +158,9 @@ fn finish_queue(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, so
 /// The listener is gone while the worker goes on: its connections finish what they have, and go.
 async fn dismiss(worker: Rc<Worker>, listener: Arc<Listener>) {
     let socket = Arc::as_ptr(&listener.socket).addr();
-    worker.watchlist.tell_those_of(socket, Told::Drain);
+    worker.connections.wake_socket(socket, Wakeup::Drain);
     tokio::time::sleep(IDLE_GRACE).await;
-    worker.watchlist.tell_those_of(socket, Told::Close);
+    worker.connections.wake_socket(socket, Wakeup::Close);
 }
 
 async fn accept_error(worker: &Worker, error: &std::io::Error) {

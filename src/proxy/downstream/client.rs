@@ -20,11 +20,11 @@ use crate::proxy::wire::grammar::Bounds;
 use crate::proxy::wire::proxy_header::Ends;
 use crate::proxy::wire::raw_query::RawQuery;
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::budget::{Ahead, Outbox};
-use crate::proxy::worker::expiry::Watched;
-use crate::proxy::worker::reader::{Reader, Slot};
+use crate::proxy::worker::budget::{Outbox, ReceiveWindow};
+use crate::proxy::worker::connection_deadlines::ConnectionDeadlines;
+use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader};
 use crate::proxy::worker::share::{self, Share};
-use crate::proxy::worker::trailing::Trailing;
+use crate::proxy::worker::trailer_writer::TrailerWriter;
 use crate::route::VerifiedCert;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
@@ -47,7 +47,7 @@ pub(crate) struct Client {
     /// Who vouches for the peer in a PROXY header.
     pub(crate) sender: Option<SocketAddr>,
     pub(crate) local_port: HeaderValue,
-    pub(crate) watched: Rc<Watched>,
+    pub(crate) deadlines: Rc<ConnectionDeadlines>,
     /// The peer's address as `X-Forwarded-For` carries it.
     pub(crate) peer_text: HeaderValue,
     /// The last `Forwarded` value made and the `Host` that it was made for.
@@ -61,7 +61,7 @@ pub(crate) struct Client {
     /// In what batches its requests are published to other workers.
     batch: i64,
     /// The place of the request under way among all requests (HTTP/1.1).
-    pub(crate) slot: Slot,
+    pub(crate) slot: RequestSlot,
     /// Requests that have not ended.
     pub(crate) in_flight: Cell<u32>,
     /// The head of this number stands for bytes that were refused.
@@ -73,11 +73,11 @@ pub(crate) struct Client {
     /// The body under way was refused.
     pub(crate) refused_body: Cell<Option<Refusal>>,
     /// Trailers of the response that is being written (HTTP/1.1).
-    pub(crate) trailing: Trailing,
+    pub(crate) trailing: TrailerWriter,
     /// Informational responses to write before the next response.
     pub(crate) early: Rc<Early>,
     /// The reader of the stream that is being polled (HTTP/2).
-    pub(crate) reader: RefCell<Option<Rc<Reader>>>,
+    pub(crate) reader: RefCell<Option<Rc<ResponseReader>>>,
     /// The connection's task has been woken and has read nothing yet.
     pub(super) turn_begins: Cell<bool>,
     /// Everything that was written has left.
@@ -95,7 +95,7 @@ pub(crate) struct Client {
     /// What a TLS handshake has settled. Boxed, so that cleartext connections do not carry its size.
     pub(crate) secured: OnceCell<Box<Secured>>,
     /// What may be sent before it is read (HTTP/2).
-    ahead: OnceCell<Rc<Ahead>>,
+    receive_window: OnceCell<Rc<ReceiveWindow>>,
     /// The answer under way is of a killed variant, and its time is over (HTTP/1.1).
     pub(crate) killed: Cell<bool>,
     /// The connection was cut at a drain's deadline.
@@ -105,7 +105,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(presence: Presence, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
         let (worker, listener) = (Rc::clone(&presence.worker), Arc::clone(&presence.listener));
-        let watched = worker.watchlist.add(Arc::as_ptr(&listener.socket).addr());
+        let deadlines = worker.connections.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
         let ip = plain(peer.ip());
         let batch = share::batch(listener.spec.limits.requests, worker.workers);
@@ -124,15 +124,15 @@ impl Client {
             raw_queries: RefCell::default(),
             requests: Cell::new(0),
             batch,
-            slot: Slot::default(),
+            slot: RequestSlot::default(),
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
             switching: Cell::new(false),
             successor: Cell::new(None),
             refused_body: Cell::new(None),
-            trailing: Trailing::default(),
-            early: Early::new(&watched),
-            watched,
+            trailing: TrailerWriter::default(),
+            early: Early::new(&deadlines),
+            deadlines,
             reader: RefCell::new(None),
             turn_begins: Cell::new(true),
             flushed: Cell::new(true),
@@ -142,7 +142,7 @@ impl Client {
             closing: Cell::new(draining),
             suspect: Cell::new(None),
             secured: OnceCell::new(),
-            ahead: OnceCell::new(),
+            receive_window: OnceCell::new(),
             killed: Cell::new(false),
             cut: Cell::new(false),
         })
@@ -170,12 +170,12 @@ impl Client {
 
     /// What it has been given and has not sent.
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
-        self.watched.outbox.get_or_init(|| self.worker.budget.outbox(self.share()))
+        self.deadlines.outbox.get_or_init(|| self.worker.budget.outbox(self.share()))
     }
 
     /// A request takes a place among those under way, unless it has one.
     #[inline]
-    pub(crate) fn take(&self, slot: &Slot) {
+    pub(crate) fn take(&self, slot: &RequestSlot) {
         if slot.take() {
             self.count_request(1);
         }
@@ -183,7 +183,7 @@ impl Client {
 
     /// A request gives its place back, if it has one.
     #[inline]
-    pub(crate) fn give_back(&self, slot: &Slot) {
+    pub(crate) fn give_back(&self, slot: &RequestSlot) {
         if slot.free() {
             self.count_request(-1);
         }
@@ -193,7 +193,7 @@ impl Client {
     fn count_request(&self, n: i64) {
         self.listener.meters.of(self.worker.index).requests.add(n);
         if let Some(share) = self.share() {
-            share.request(n, self.batch);
+            share.count_request(n, self.batch);
         }
     }
 
@@ -202,7 +202,7 @@ impl Client {
         let Some(share) = self.share() else { return Ok(()) };
         let worker = &self.worker;
         let now = worker.clock.now().saturating_duration_since(worker.registry.started);
-        worker.visitors.resets((share.ip(), n), &self.listener.spec.limits, now)
+        worker.client_limits.admit_resets(share.ip(), n, &self.listener.spec.limits, now)
     }
 
     /// The address that the peer connected to.
@@ -223,8 +223,8 @@ impl Client {
     }
 
     /// What may be sent before it is read, where this is a connection of HTTP/2.
-    pub(crate) fn ahead(&self) -> &Rc<Ahead> {
-        self.ahead.get_or_init(|| self.worker.budget.ahead(self.share().cloned()))
+    pub(crate) fn receive_window(&self) -> &Rc<ReceiveWindow> {
+        self.receive_window.get_or_init(|| self.worker.budget.receive_window(self.share().cloned()))
     }
 
     /// How the requests of this connection came: `http` or `https`.
@@ -263,13 +263,13 @@ impl Client {
     pub(crate) fn wrote<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() && self.finished.get() {
             // It takes what it is sent: it is waited for longer.
-            self.watched.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
+            self.deadlines.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
         }
         if poll.is_pending() {
             self.give_back(&self.slot);
-            self.watched.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
+            self.deadlines.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
         } else {
-            self.watched.clear_write();
+            self.deadlines.clear_write();
         }
         poll
     }
@@ -277,9 +277,9 @@ impl Client {
     /// A request begins.
     pub(crate) fn begin_request(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
-        self.watched.clear_read();
-        self.watched.stay_awake();
-        self.watched.is_busy();
+        self.deadlines.clear_read();
+        self.deadlines.cancel_hibernation();
+        self.deadlines.mark_busy();
     }
 
     /// A request has ended; when it was the last one under way, the connection is idle.
@@ -293,16 +293,16 @@ impl Client {
         if left == 0 {
             let limits = &self.listener.spec.limits;
             let patience = if self.between.get() { limits.idle_timeout } else { limits.header_timeout };
-            self.watched.read_within(self.worker.now_ms(), patience);
-            self.watched.is_quiet(self.worker.now_ms());
-            self.watched.doze_soon(self.worker.now_ms());
+            self.deadlines.read_within(self.worker.now_ms(), patience);
+            self.deadlines.mark_idle(self.worker.now_ms());
+            self.deadlines.hibernate_later(self.worker.now_ms());
         }
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.worker.watchlist.remove(&self.watched);
+        self.worker.connections.remove(&self.deadlines);
     }
 }
 

@@ -30,7 +30,7 @@ use super::vouched;
 use crate::net::Socket;
 use crate::proxy::wire::proxy_header;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
-use crate::proxy::worker::expiry::Told;
+use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 
@@ -124,22 +124,22 @@ impl Future for Sniff<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let client = this.client;
-        client.watched.register(cx);
-        match client.watched.take_told() {
-            Told::Nothing | Told::Doze => {}
-            Told::Drain => client.closing.set(true),
-            Told::Expired => {
+        client.deadlines.register(cx);
+        match client.deadlines.take_wakeup() {
+            Wakeup::Nothing | Wakeup::Hibernate => {}
+            Wakeup::Drain => client.closing.set(true),
+            Wakeup::Expired => {
                 client.worker.meter().refuse(Refusal::HeaderTimeout);
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            Told::Close | Told::Cut => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            Wakeup::Close | Wakeup::Cut => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
         }
         loop {
             let mut scratch = client.worker.scratch.borrow_mut();
             let mut buffer = ReadBuf::new(&mut scratch[..]);
             if Pin::new(&mut *this.stream).poll_read(cx, &mut buffer)?.is_pending() {
                 let patience = client.listener.spec.limits.header_timeout;
-                client.watched.read_within_once(client.worker.now_ms(), patience);
+                client.deadlines.read_within_once(client.worker.now_ms(), patience);
                 return Poll::Pending;
             }
             if buffer.filled().is_empty() {
@@ -203,18 +203,18 @@ where
         // Boxed, so that it is gone while the connection dozes.
         let mut connection = Box::new(builder.serve_connection(io, service_fn(|request| call(service, request))));
         let turn = std::future::poll_fn(|cx| {
-            client.watched.register(cx);
-            match client.watched.take_told() {
-                Told::Nothing => {}
-                Told::Doze if client.is_quiet() => return Poll::Ready(Turn::Dozes),
-                Told::Doze => client.watched.doze_soon(client.worker.now_ms()),
-                Told::Expired if client.watched.write_expired(client.worker.now_ms()) => {
+            client.deadlines.register(cx);
+            match client.deadlines.take_wakeup() {
+                Wakeup::Nothing => {}
+                Wakeup::Hibernate if client.is_quiet() => return Poll::Ready(Turn::Dozes),
+                Wakeup::Hibernate => client.deadlines.hibernate_later(client.worker.now_ms()),
+                Wakeup::Expired if client.deadlines.write_expired(client.worker.now_ms()) => {
                     return stalled(client).map(Turn::Ended);
                 }
-                Told::Expired => client.expired.set(true),
-                Told::Drain => client.closing.set(true),
-                Told::Close => Pin::new(&mut *connection).graceful_shutdown(),
-                Told::Cut => return cut(client).map(Turn::Ended),
+                Wakeup::Expired => client.expired.set(true),
+                Wakeup::Drain => client.closing.set(true),
+                Wakeup::Close => Pin::new(&mut *connection).graceful_shutdown(),
+                Wakeup::Cut => return cut(client).map(Turn::Ended),
             }
             match Pin::new(&mut *connection).poll(cx) {
                 // Its reader does not read, so that nobody was asked for more.
@@ -258,15 +258,15 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let limits = &client.listener.spec.limits;
-    let ahead = client.ahead();
+    let window = client.receive_window();
     let mut builder = http2::Builder::new(Streams(Rc::clone(client)));
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(limits.header_bytes)
-        .initial_connection_window_size(ahead.connection_bytes())
-        .initial_stream_window_size(ahead.stream_bytes())
+        .initial_connection_window_size(window.connection_bytes())
+        .initial_stream_window_size(window.stream_bytes())
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_local_error_reset_streams(H2_LOCAL_RESETS);
@@ -278,28 +278,28 @@ where
     let boxed = service_fn(|request| Box::pin(call(service, request)));
     let mut connection = pin!(builder.serve_connection(io, boxed));
     std::future::poll_fn(|cx| {
-        client.watched.register(cx);
-        match client.watched.take_told() {
-            Told::Nothing | Told::Doze => {}
-            Told::Expired if client.watched.write_expired(client.worker.now_ms()) => return stalled(client),
-            Told::Expired if client.watched.head_expired(client.worker.now_ms()) => {
+        client.deadlines.register(cx);
+        match client.deadlines.take_wakeup() {
+            Wakeup::Nothing | Wakeup::Hibernate => {}
+            Wakeup::Expired if client.deadlines.write_expired(client.worker.now_ms()) => return stalled(client),
+            Wakeup::Expired if client.deadlines.head_expired(client.worker.now_ms()) => {
                 client.worker.meter().refuse(Refusal::HeaderTimeout);
                 return Poll::Ready(Ok(()));
             }
-            Told::Expired => {
-                client.watched.clear_read();
+            Wakeup::Expired => {
+                client.deadlines.clear_read();
                 if client.in_flight.get() == 0 {
                     // It was asked to go and did not.
                     if leaving {
                         return Poll::Ready(Ok(()));
                     }
                     leaving = true;
-                    client.watched.read_within(client.worker.now_ms(), LEAVE);
+                    client.deadlines.read_within(client.worker.now_ms(), LEAVE);
                     connection.as_mut().graceful_shutdown();
                 }
             }
-            Told::Drain | Told::Close => client.closing.set(true),
-            Told::Cut => return cut(client),
+            Wakeup::Drain | Wakeup::Close => client.closing.set(true),
+            Wakeup::Cut => return cut(client),
         }
         client.turn_begins.set(true);
         // Also when it was told before this protocol was known.
@@ -327,7 +327,7 @@ fn refusal(client: &Client, error: &hyper::Error) -> Option<Refusal> {
 /// The client does not read what it asked for: the connection is cut, and what it holds is free again.
 fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
     drop(client.successor.take());
-    let refusal = if client.watched.is_shed() { Refusal::ReaderShed } else { Refusal::ReaderStalled };
+    let refusal = if client.deadlines.is_shed() { Refusal::ReaderShed } else { Refusal::ReaderStalled };
     client.worker.meter().refuse(refusal);
     Poll::Ready(Ok(()))
 }

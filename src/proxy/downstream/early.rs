@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::proxy::worker::expiry::Watched;
+use crate::proxy::worker::connection_deadlines::ConnectionDeadlines;
 
 /// Bytes of informational responses that one request may pass on.
 const BYTES_MAX: usize = 16 * 1024;
@@ -18,7 +18,7 @@ pub(crate) struct Early {
     waiting: Cell<bool>,
     bytes: RefCell<BytesMut>,
     /// The connection, which writes them.
-    watched: Rc<Watched>,
+    deadlines: Rc<ConnectionDeadlines>,
 }
 
 /// Whether a response of this status is passed on. `100 Continue` is not: the client gets ours when its body is first
@@ -29,8 +29,8 @@ pub(crate) fn is_wanted(code: u16) -> bool {
 
 impl Early {
     /// None wait on this connection.
-    pub(crate) fn new(watched: &Rc<Watched>) -> Rc<Self> {
-        Rc::new(Self { waiting: Cell::new(false), bytes: RefCell::default(), watched: Rc::clone(watched) })
+    pub(crate) fn new(deadlines: &Rc<ConnectionDeadlines>) -> Rc<Self> {
+        Rc::new(Self { waiting: Cell::new(false), bytes: RefCell::default(), deadlines: Rc::clone(deadlines) })
     }
 
     /// Takes what waits.
@@ -61,6 +61,6 @@ impl Early {
             bytes.truncate(before);
         }
         self.waiting.set(!bytes.is_empty());
-        self.watched.wake();
+        self.deadlines.wake();
     }
 }

@@ -17,7 +17,7 @@ use crate::net::{Socket, write_merged};
 use crate::proxy::wire::grammar::{Bounds, Progress};
 use crate::proxy::wire::raw_query::{self, Rewritten};
 use crate::proxy::wire::scan::{self, Body, Framing, Head};
-use crate::proxy::worker::expiry::Told;
+use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::telemetry::Refusal;
 
 /// What hyper reads in place of a head that was refused.
@@ -186,7 +186,7 @@ impl H1Io {
 
     /// The deadline of what is read has passed. An idle connection ends; anything else is refused.
     fn expire(&mut self) -> Filled {
-        self.client.watched.clear_read();
+        self.client.deadlines.clear_read();
         match &self.reading {
             Reading::Head if self.held.is_empty() => return Filled::End,
             Reading::Head => self.refuse(Refusal::HeaderTimeout),
@@ -233,7 +233,7 @@ impl H1Io {
         }
         // It may be gone: nothing tells but a write.
         let client = &self.client;
-        client.watched.read_within_once(client.worker.now_ms(), client.listener.spec.limits.idle_timeout);
+        client.deadlines.read_within_once(client.worker.now_ms(), client.listener.spec.limits.idle_timeout);
         Poll::Pending
     }
 
@@ -252,11 +252,11 @@ impl H1Io {
             return;
         }
         std::future::poll_fn(|cx| {
-            self.client.watched.register(cx);
-            match self.client.watched.take_told() {
-                Told::Nothing | Told::Doze | Told::Drain => {}
-                Told::Expired => self.client.expired.set(true),
-                Told::Close | Told::Cut => return Poll::Ready(()),
+            self.client.deadlines.register(cx);
+            match self.client.deadlines.take_wakeup() {
+                Wakeup::Nothing | Wakeup::Hibernate | Wakeup::Drain => {}
+                Wakeup::Expired => self.client.expired.set(true),
+                Wakeup::Close | Wakeup::Cut => return Poll::Ready(()),
             }
             // A connection that is gone already needs no farewell.
             Pin::new(&mut *self).poll_shutdown(cx).map(drop)
@@ -272,11 +272,11 @@ impl H1Io {
     /// Dozes until there is something to read (`true`) or a reason to close (`false`).
     pub(crate) async fn wake(&mut self) -> bool {
         std::future::poll_fn(|cx| {
-            self.client.watched.register(cx);
-            match self.client.watched.take_told() {
-                Told::Nothing | Told::Doze => {}
-                Told::Drain => self.client.closing.set(true),
-                Told::Expired | Told::Close | Told::Cut => return Poll::Ready(false),
+            self.client.deadlines.register(cx);
+            match self.client.deadlines.take_wakeup() {
+                Wakeup::Nothing | Wakeup::Hibernate => {}
+                Wakeup::Drain => self.client.closing.set(true),
+                Wakeup::Expired | Wakeup::Close | Wakeup::Cut => return Poll::Ready(false),
             }
             self.stream.poll_read_ready(cx).map(|ready| ready.is_ok())
         })
@@ -286,14 +286,14 @@ impl H1Io {
     /// Sets the deadline that fits what is awaited.
     fn await_bytes(&self) {
         let limits = &self.client.listener.spec.limits;
-        let (watched, now) = (&self.client.watched, self.client.worker.now_ms());
+        let (deadlines, now) = (&self.client.deadlines, self.client.worker.now_ms());
         match &self.reading {
             Reading::Head if self.client.in_flight.get() > 0 => {}
             Reading::Head if self.held.is_empty() && self.client.heads.get() > 0 => {
-                watched.read_within_once(now, limits.idle_timeout);
+                deadlines.read_within_once(now, limits.idle_timeout);
             }
-            Reading::Head => watched.read_within_once(now, limits.header_timeout),
-            Reading::Body(_) => watched.read_within_once(now, limits.stall_timeout),
+            Reading::Head => deadlines.read_within_once(now, limits.header_timeout),
+            Reading::Body(_) => deadlines.read_within_once(now, limits.stall_timeout),
             Reading::Switching | Reading::Refused => {}
         }
     }
@@ -323,7 +323,7 @@ impl H1Io {
             self.scan(buffer.filled(), |_, complete| cursor.put_slice(complete));
             let still = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
             if !(framing && still) {
-                self.client.watched.clear_read();
+                self.client.deadlines.clear_read();
             }
         } else {
             self.take(buffer.filled());
@@ -449,7 +449,7 @@ impl Write for H1Io {
             if matches!(this.reading, Reading::Head | Reading::Switching) && this.held.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.client.watched.read_within(this.client.worker.now_ms(), LINGER);
+            this.client.deadlines.read_within(this.client.worker.now_ms(), LINGER);
             this.lingered = 1;
         }
         let worker = Rc::clone(&this.client.worker);

@@ -62,7 +62,7 @@ impl H2Io {
             self.paused = counted.counted < bytes.len();
         }
         if std::mem::take(&mut self.frames.between) {
-            self.client.watched.clear_head();
+            self.client.deadlines.clear_head();
         }
         let resets = std::mem::take(&mut self.frames.resets_new);
         let admitted = if resets == 0 { Ok(()) } else { self.client.resets(resets) };
@@ -141,11 +141,11 @@ impl H2Io {
     fn await_bytes(&self) {
         let (limits, now) = (&self.client.listener.spec.limits, self.client.worker.now_ms());
         if self.frames.is_in_head() {
-            return self.client.watched.head_within_once(now, limits.header_timeout);
+            return self.client.deadlines.head_within_once(now, limits.header_timeout);
         }
-        self.client.watched.clear_head();
+        self.client.deadlines.clear_head();
         if self.client.in_flight.get() == 0 {
-            self.client.watched.read_within_once(now, limits.idle_timeout);
+            self.client.deadlines.read_within_once(now, limits.idle_timeout);
         }
     }
 }

@@ -19,9 +19,9 @@ use super::secured::{Protocol, Secured};
 use super::vouched;
 use crate::net::Socket;
 use crate::proxy::wire::proxy_header::{self, SIGNATURE};
-use crate::proxy::worker::expiry::Told;
+use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::telemetry::{HandshakeFailure, Refusal};
-use crate::tls::{Identity, Server};
+use crate::tls::{ClientIdentity, Server};
 
 /// So many bytes tell a PROXY header.
 const FIRST_BYTES: usize = SIGNATURE.len();
@@ -42,13 +42,13 @@ pub(crate) enum Shaken {
 pub(crate) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: TcpStream) -> Option<Shaken> {
     let worker = &client.worker;
     let patience = client.listener.spec.limits.handshake_timeout;
-    client.watched.read_within(worker.now_ms(), patience);
+    client.deadlines.read_within(worker.now_ms(), patience);
     let mut first = [0; FIRST_BYTES];
     let shaken = match watched(client, first_bytes(&stream, &mut first)).await {
         Ok([]) => Err(HandshakeFailure::Closed),
         Ok(first) if proxy_header::begins(first) => {
             failed::<Shaken>(client, HandshakeFailure::Cleartext);
-            client.watched.clear_read();
+            client.deadlines.clear_read();
             return Some(Shaken::Refused(Socket::Plain(stream), vouched::unexpected(client)));
         }
         Ok([b'A'..=b'Z', ..]) => Err(HandshakeFailure::Cleartext),
@@ -68,7 +68,7 @@ pub(crate) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: Tcp
     };
     let failure = shaken.unwrap_or_else(|failure| failure);
     failed::<Shaken>(client, failure);
-    client.watched.clear_read();
+    client.deadlines.clear_read();
     (failure == HandshakeFailure::Cleartext).then(|| Shaken::Refused(Socket::Plain(stream), Refusal::Cleartext))
 }
 
@@ -81,11 +81,11 @@ fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
         return None;
     }
     let worker = &client.worker;
-    let (now, (told_at, untold)) = (worker.now_ms(), worker.handshakes_told.get());
+    let (now, (told_at, untold)) = (worker.now_ms(), worker.handshake_warned.get());
     if told_at.is_some_and(|told_at| now < told_at + TELL_EVERY_MS) {
-        worker.handshakes_told.set((told_at, untold + 1));
+        worker.handshake_warned.set((told_at, untold + 1));
     } else {
-        worker.handshakes_told.set((Some(now), 0));
+        worker.handshake_warned.set((Some(now), 0));
         tracing::info!(listener, %peer, reason, others = untold, "TLS handshake with a client failed");
     }
     None
@@ -93,10 +93,10 @@ fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
 
 /// Hands are shaken: what was settled is remembered.
 fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) -> Result<Socket, HandshakeFailure> {
-    client.watched.clear_read();
+    client.deadlines.clear_read();
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    let identity = leaf.and_then(|leaf| Identity::of(leaf));
+    let identity = leaf.and_then(|leaf| ClientIdentity::of(leaf));
     // A resumed session brings the certificate that was verified when it began.
     let now = client.worker.wall_at(client.worker.clock.now());
     if leaf.is_some() && identity.as_ref().is_none_or(|identity| identity.expires_at < now) {
@@ -145,12 +145,12 @@ async fn first_bytes<'b>(stream: &TcpStream, bytes: &'b mut [u8; FIRST_BYTES]) -
 async fn watched<T>(client: &Client, part: impl Future<Output = io::Result<T>>) -> Result<T, HandshakeFailure> {
     let mut part = pin!(part);
     std::future::poll_fn(|cx| {
-        client.watched.register(cx);
-        match client.watched.take_told() {
-            Told::Nothing | Told::Doze => {}
-            Told::Drain => client.closing.set(true),
-            Told::Expired => return Poll::Ready(Err(HandshakeFailure::Timeout)),
-            Told::Close | Told::Cut => return Poll::Ready(Err(HandshakeFailure::Draining)),
+        client.deadlines.register(cx);
+        match client.deadlines.take_wakeup() {
+            Wakeup::Nothing | Wakeup::Hibernate => {}
+            Wakeup::Drain => client.closing.set(true),
+            Wakeup::Expired => return Poll::Ready(Err(HandshakeFailure::Timeout)),
+            Wakeup::Close | Wakeup::Cut => return Poll::Ready(Err(HandshakeFailure::Draining)),
         }
         part.as_mut().poll(cx).map_err(|error| failure(&error))
     })

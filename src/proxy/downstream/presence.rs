@@ -14,10 +14,10 @@ pub(super) fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<
     if worker.trusts(ip.to_canonical()) {
         return Ok(None);
     }
-    let ip = share::known_by(ip);
+    let ip = share::client_key(ip);
     let now = worker.clock.now().saturating_duration_since(worker.registry.started);
-    let requests = worker.visitors.enter(ip, &listener.spec.limits, now)?;
-    Ok(Some(worker.shares.enter(ip, requests)))
+    let requests = worker.client_limits.admit_connection(ip, &listener.spec.limits, now)?;
+    Ok(Some(worker.client_shares.add_connection(ip, requests)))
 }
 
 /// An open connection, counted until it is dropped.
@@ -46,8 +46,8 @@ impl Drop for Presence {
         self.worker.meter().closed.inc();
         self.listener.meters.of(self.worker.index).connections.add(-1);
         if let Some(share) = self.share.take() {
-            self.worker.visitors.leave(share.ip());
-            self.worker.shares.leave(&share);
+            self.worker.client_limits.release_connection(share.ip());
+            self.worker.client_shares.remove_connection(&share);
         }
     }
 }

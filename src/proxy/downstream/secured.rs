@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::tls::{Identity, Server};
+use crate::tls::{ClientIdentity, Server};
 
 /// What a handshake has settled.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Secured {
     /// What was agreed upon by ALPN, if anything was.
     pub(crate) protocol: Option<Protocol>,
     /// Who the client has proved to be.
-    pub(crate) identity: Option<Identity>,
+    pub(crate) identity: Option<ClientIdentity>,
 }
 
 /// What ALPN (RFC 7301) has settled.

@@ -9,8 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::client::Client;
-use crate::proxy::worker::deadline::Coarse;
-use crate::proxy::worker::reader::Reader;
+use crate::proxy::worker::deadline::CoarseTimer;
+use crate::proxy::worker::response_reader::ResponseReader;
 use crate::telemetry::Refusal;
 
 /// Runs the streams of one connection on its worker's thread.
@@ -26,25 +26,25 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
             return;
         }
         tokio::task::spawn_local(async move {
-            let reader = Rc::new(Reader::default());
-            let mut timer: Option<Coarse> = None;
+            let reader = Rc::new(ResponseReader::default());
+            let mut timer: Option<CoarseTimer> = None;
             let mut future = pin!(future);
             poll_fn(|cx| {
                 client.reader.replace(Some(Rc::clone(&reader)));
                 let polled = future.as_mut().poll(cx);
                 client.reader.take();
-                if polled.is_ready() || reader.is_killed() || reader.late().is_some() {
+                if polled.is_ready() || reader.is_killed() || reader.refusal().is_some() {
                     return Poll::Ready(());
                 }
                 let Some(due_ms) = reader.due_ms.get() else {
                     timer = None;
-                    client.worker.stalled.remove(&reader);
+                    client.worker.stalled_readers.remove(&reader);
                     return Poll::Pending;
                 };
                 // The answer waits for its reader alone.
                 client.give_back(&reader.slot);
                 if reader.place.get().is_none() {
-                    client.worker.stalled.add(&reader);
+                    client.worker.stalled_readers.add(&reader);
                 }
                 match &mut *reader.task.borrow_mut() {
                     Some(known) => known.clone_from(cx.waker()),
@@ -53,38 +53,38 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
                 loop {
                     let now_ms = client.worker.now_ms();
                     if now_ms >= due_ms {
-                        reader.give_up(client.worker.meter(), Refusal::ReaderStalled);
+                        reader.abort(client.worker.meter(), Refusal::ReaderStalled);
                         return Poll::Ready(());
                     }
                     let left = Duration::from_millis(due_ms - now_ms);
-                    if timer.get_or_insert_with(|| Coarse::new(&client.worker, left)).poll(cx).is_pending() {
+                    if timer.get_or_insert_with(|| CoarseTimer::new(&client.worker, left)).poll(cx).is_pending() {
                         return Poll::Pending;
                     }
                     timer = None;
                 }
             })
             .await;
-            client.worker.stalled.remove(&reader);
+            client.worker.stalled_readers.remove(&reader);
         });
     }
 }
 
 /// Runs the sending half of a tunnel's stream. When it is dropped before its end, the stream is reset.
-async fn send(reader: Rc<Reader>, future: impl Future) {
-    let sending = &reader.sending;
+async fn send(reader: Rc<ResponseReader>, future: impl Future) {
+    let sender = &reader.sender;
     {
         let mut future = pin!(future);
         poll_fn(|cx| {
-            if sending.cut.get() {
+            if sender.cut.get() {
                 return Poll::Ready(());
             }
-            *sending.task.borrow_mut() = Some(cx.waker().clone());
+            *sender.task.borrow_mut() = Some(cx.waker().clone());
             future.as_mut().poll(cx).map(drop)
         })
         .await;
     }
-    sending.ended.set(true);
-    if let Some(tunnel) = sending.tunnel.take() {
+    sender.ended.set(true);
+    if let Some(tunnel) = sender.tunnel.take() {
         tunnel.wake();
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::client::Client;
 use crate::proxy::wire::proxy_header::{Ends, Header, V2_BYTES_MAX, read};
-use crate::proxy::worker::expiry::Told;
+use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::telemetry::Refusal;
 
 /// Bad headers are told this often.
@@ -39,7 +39,7 @@ async fn told(mut client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> 
     let mut header = Vec::new();
     let told = poll_fn(|cx| poll(&client, stream, &mut header, cx)).await;
     let heard = told.and_then(|ends| {
-        client.watched.clear_read();
+        client.deadlines.clear_read();
         match (ends, Rc::get_mut(&mut client)) {
             (Some(ends), Some(client)) => client.vouch(ends).map_err(Unheard::Refused),
             (None, _) => Ok(()),
@@ -67,14 +67,14 @@ fn poll(
     header: &mut Vec<u8>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<Ends>, Unheard>> {
-    client.watched.register(cx);
-    match client.watched.take_told() {
-        Told::Nothing | Told::Doze => {}
-        Told::Drain => client.closing.set(true),
-        Told::Expired => return Poll::Ready(Err(Unheard::Refused(Refusal::HeaderTimeout))),
-        Told::Close | Told::Cut => return Poll::Ready(Err(gone(io::ErrorKind::ConnectionAborted))),
+    client.deadlines.register(cx);
+    match client.deadlines.take_wakeup() {
+        Wakeup::Nothing | Wakeup::Hibernate => {}
+        Wakeup::Drain => client.closing.set(true),
+        Wakeup::Expired => return Poll::Ready(Err(Unheard::Refused(Refusal::HeaderTimeout))),
+        Wakeup::Close | Wakeup::Cut => return Poll::Ready(Err(gone(io::ErrorKind::ConnectionAborted))),
     }
-    client.watched.read_within_once(client.worker.now_ms(), client.listener.spec.limits.header_timeout);
+    client.deadlines.read_within_once(client.worker.now_ms(), client.listener.spec.limits.header_timeout);
     loop {
         let before = header.len();
         let taken = {

@@ -58,7 +58,7 @@ pub(crate) struct CopyOutcome<'a> {
 }
 
 /// Leaves the span of a copy, marked as one.
-pub(super) fn leave_copy(worker: &Worker, copy: &CopySpan, outcome: &CopyOutcome<'_>) {
+pub(super) fn record_copy(worker: &Worker, copy: &CopySpan, outcome: &CopyOutcome<'_>) {
     let (status, error) = match outcome.end {
         ShadowEnd::Completed(status) => (Some(status), (status >= 400).then(|| status.to_string())),
         ShadowEnd::Dropped(reason) => (None, Some(reason.name().to_owned())),

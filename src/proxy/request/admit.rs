@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use http::header::{self, HeaderValue};
 use http::{Method, Uri, Version, request};
 
-use super::exchange::{Exchange, Host, Received, Stage};
+use super::exchange::{Exchange, ExchangeStage, Host, ReceivedRequest};
 use super::upgrade_state::Upgrade;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::upstream::upgrade_request::Asked;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_map::Fields;
 use crate::proxy::wire::fields::{self, Peer};
+use crate::proxy::worker::budget::HeadSize;
 use crate::route::{ClientIp, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
 
@@ -40,7 +41,7 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
         _ => inspect(exchange, parts),
     };
     admitted.map_err(Fault::Refused)?;
-    exchange.progress.stage = Stage::Decide;
+    exchange.progress.stage = ExchangeStage::Decide;
     Ok(())
 }
 
@@ -65,8 +66,8 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
         return Err(Refusal::Method);
     }
     let (client, others) = (&exchange.client, exchange.client.in_flight.get().saturating_sub(1));
-    let size = (parts.headers.len(), exchange.request.survey.bytes as usize);
-    exchange.request.held = Some(client.worker.budget.take(size, others, client.share())?);
+    let size = HeadSize { fields: parts.headers.len(), bytes: exchange.request.survey.bytes as usize };
+    exchange.request.memory = Some(client.worker.budget.reserve_request(size, others, client.share())?);
     let encoded_slash = limits.encoded_slash;
     exchange.request.host = host(&parts.uri, parts.version, &parts.headers)?;
     if exchange.client.secured.get().is_some_and(|secured| secured.is_misdirected(exchange.request.host.normal())) {
@@ -77,9 +78,9 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     }
     within_limits(&exchange.client)?;
     if exchange.request.survey.via {
-        not_a_loop(&parts.headers)?;
+        check_loop(&parts.headers)?;
     }
-    believe(&mut exchange.request, &exchange.client, parts, &exchange.local.snapshot.rules.identity);
+    apply_trust(&mut exchange.request, &exchange.client, parts, &exchange.view.snapshot.rules.identity);
     Ok(())
 }
 
@@ -163,7 +164,7 @@ fn within_limits(client: &Client) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn not_a_loop(fields: &impl Fields) -> Result<(), Refusal> {
+fn check_loop(fields: &impl Fields) -> Result<(), Refusal> {
     let ours = |via: &[u8]| {
         let mut words = via.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
         words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(VIA_NAME.as_bytes()))
@@ -174,7 +175,7 @@ fn not_a_loop(fields: &impl Fields) -> Result<(), Refusal> {
 }
 
 /// Finds the client and strips what it must not say.
-fn believe(received: &mut Received, client: &Client, parts: &mut request::Parts, identity: &Identity) {
+fn apply_trust(received: &mut ReceivedRequest, client: &Client, parts: &mut request::Parts, identity: &Identity) {
     let peer = client.peer.ip();
     received.trusted = identity.trusts(peer);
     if received.trusted {

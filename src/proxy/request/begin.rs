@@ -6,7 +6,8 @@ use http::Method;
 
 use super::caller::CallerIdentity;
 use super::exchange::{
-    Decided, Exchange, Host, Mirror, Prepared, Progress, Received, SentResponse, Stage, UpstreamAttempt,
+    Exchange, ExchangeProgress, ExchangeStage, Host, Mirror, PreparedBody, ReceivedRequest, Routing, SentResponse,
+    UpstreamAttempt,
 };
 use super::http_proxy::HttpProxy;
 use super::upgrade_state::Upgrade;
@@ -28,8 +29,8 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
     let began = worker.clock.now();
     let reader = client.reader.borrow().clone();
     client.take(reader.as_ref().map_or(&client.slot, |reader| &reader.slot));
-    let local = proxy.local();
-    let trace = local.snapshot.rules.traces.as_ref();
+    let view = proxy.view();
+    let trace = view.snapshot.rules.traces.as_ref();
     let trace = trace.map(|_| Box::new(TraceContext::new(fields, &mut worker.random.borrow_mut())));
     let trace_id = match &trace {
         Some(trace) => Some(trace.text()),
@@ -37,7 +38,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         None => None,
     };
     let call = (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(fields, began)));
-    let received = Received {
+    let received = ReceivedRequest {
         began,
         began_wall: worker.wall_at(began),
         method: request.method().clone(),
@@ -53,19 +54,24 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         survey,
         has_body: request.has_body(),
         reader,
-        held: None,
+        memory: None,
     };
     Box::new(Exchange {
-        local,
-        progress: Progress { stage: Stage::Read, ender: EndedBy::Done, detail: "", ended_in: Stage::Read },
+        view,
+        progress: ExchangeProgress {
+            stage: ExchangeStage::Read,
+            ender: EndedBy::Done,
+            detail: "",
+            ended_in: ExchangeStage::Read,
+        },
         call,
         trace,
         request: received,
         caller: CallerIdentity::default(),
-        decided: Decided::default(),
+        routing: Routing::default(),
         upgrade: Upgrade::default(),
         mirror: Mirror::default(),
-        prepared: Prepared::default(),
+        prepared: PreparedBody::default(),
         attempt: UpstreamAttempt::default(),
         response: SentResponse::default(),
         client,

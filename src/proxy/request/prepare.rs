@@ -8,14 +8,14 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri, Version, request};
 use http_body::Body;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, SplitTarget};
 use super::forwarding;
 use crate::proxy::body::request_body::{BodyBounds, ClientBody, RequestBody};
 use crate::proxy::body::upload::Upload;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::fields::{strip_aliases, strip_hop_by_hop};
 use crate::proxy::wire::raw_query::RawQuery;
-use crate::proxy::worker::budget::BodyAhead;
+use crate::proxy::worker::budget::BodyWindow;
 use crate::route::{Route, Split};
 use crate::telemetry::Refusal;
 
@@ -24,10 +24,11 @@ const NO_BYTES: HeaderValue = HeaderValue::from_static("0");
 /// Makes the upstream's request of the client's.
 pub(super) fn prepare(
     exchange: &mut Exchange,
-    (parts, body): (&mut request::Parts, hyper::body::Incoming),
-    (route, split): (&Route, &Split),
-    matched: usize,
+    parts: &mut request::Parts,
+    body: hyper::body::Incoming,
+    target: SplitTarget<'_>,
 ) -> Result<RequestBody, Fault> {
+    let SplitTarget { route, split, matched } = target;
     if exchange.request.survey.hop_by_hop {
         strip_hop_by_hop(&mut parts.headers);
     }
@@ -53,7 +54,7 @@ pub(super) fn prepare(
         // What is sent through the tunnel is sent ahead too.
         exchange.prepared.ahead = ahead(exchange, None)?;
     }
-    parts.uri = target(exchange, split, matched)?;
+    parts.uri = upstream_uri(exchange, split, matched)?;
     parts.version = Version::HTTP_11;
     let query = parts.extensions.remove::<RawQuery>();
     parts.extensions.clear();
@@ -85,7 +86,13 @@ fn take_body(
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
-    let room = exchange.request.held.as_ref().map(|held| held.upload(length)).transpose().map_err(Fault::Refused)?;
+    let room = exchange
+        .request
+        .memory
+        .as_ref()
+        .map(|memory| memory.reserve_upload(length))
+        .transpose()
+        .map_err(Fault::Refused)?;
     let upload = Upload::new(ahead(exchange, length)?, room);
     exchange.prepared.upload = Some(Rc::clone(&upload));
     let (client, version) = (Rc::clone(&exchange.client), exchange.request.version);
@@ -104,11 +111,11 @@ fn bounds(exchange: &Exchange, route: &Route) -> BodyBounds {
 }
 
 /// Takes what a client may send before it is read.
-fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyAhead>, Fault> {
+fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyWindow>, Fault> {
     if exchange.request.version != Version::HTTP_2 {
         return Ok(None);
     }
-    exchange.client.ahead().take(length).map(Some).map_err(Fault::Refused)
+    exchange.client.receive_window().reserve(length).map(Some).map_err(Fault::Refused)
 }
 
 /// HTTP/2 may split cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
@@ -137,7 +144,7 @@ fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
 const UNFIT: Fault = Fault::Refused(Refusal::Internal);
 
 /// The target in origin-form: what was matched is what is forwarded.
-fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
+fn upstream_uri(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
     let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
     let given = exchange.request.uri.path_and_query();
     let unchanged = exchange.request.normal_path.is_none() && matches!(path, Cow::Borrowed(_));

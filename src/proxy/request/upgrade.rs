@@ -11,8 +11,8 @@ use http::{Method, Response, StatusCode, Version, request};
 use http_body_util::Empty;
 use hyper::upgrade::OnUpgrade;
 
-use super::exchange::{Exchange, Stage};
-use super::response_body::Source;
+use super::exchange::{Exchange, ExchangeStage};
+use super::response_body::BodySource;
 use super::tunnel::Tunnel;
 use super::upgrade_state::Upgrade;
 use crate::proxy::body::upload::Upload;
@@ -57,7 +57,7 @@ pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
 /// and the stream of HTTP/2 that becomes the tunnel, if it is one.
 pub(crate) fn switch(
     exchange: &mut Exchange,
-    response: Response<Source>,
+    response: Response<BodySource>,
 ) -> (Response<Empty<Bytes>>, Option<OnUpgrade>) {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -71,7 +71,7 @@ pub(crate) fn switch(
     exchange.response.status = parts.status.as_u16();
     let now = exchange.attempt.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
     exchange.response.first_byte = Some(now.duration_since(exchange.request.began));
-    exchange.progress.stage = Stage::Tunnel;
+    exchange.progress.stage = ExchangeStage::Tunnel;
     exchange.prepared.upload = Some(Rc::new(Upload::default()));
     let stream = exchange.upgrade.open();
     (Response::from_parts(parts, Empty::new()), stream)

@@ -21,7 +21,7 @@ use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
-use crate::proxy::worker::sending::StreamExecutor;
+use crate::proxy::worker::send_task::StreamExecutor;
 use crate::route::{Protocol, UpstreamLimits};
 
 /// What HTTP/2 counts besides its name and value for each field of a head (RFC 9113 §6.5.2).
@@ -197,7 +197,7 @@ async fn speak_h2(
     (socket, open): (Socket, Open),
     began: Instant,
 ) -> Result<Multiplexed, Fault> {
-    let mut builder = http2::Builder::new(StreamExecutor::new(&worker.last_begun));
+    let mut builder = http2::Builder::new(StreamExecutor::new(&worker.last_started));
     builder
         .timer(TokioTimer::new())
         .initial_connection_window_size(worker.budget.window_bytes())
@@ -208,11 +208,11 @@ async fn speak_h2(
         .keep_alive_timeout(std::time::Duration::from_secs(10));
     let (io, said) = UpstreamH2Io::new(socket, worker);
     let (sender, mut connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
-    let last_begun = Rc::clone(&worker.last_begun);
+    let last_started = Rc::clone(&worker.last_started);
     tokio::task::spawn_local(async move {
         let _open = open;
         let ended = poll_fn(|cx| {
-            last_begun.forget();
+            last_started.forget();
             Pin::new(&mut connection).poll(cx)
         });
         if let Err(error) = ended.await {

@@ -19,7 +19,7 @@ use crate::proxy::downstream::early::{Early, is_wanted};
 use crate::proxy::wire::answers::{Answers, Expected};
 use crate::proxy::wire::raw_query::RawLine;
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::trailing::Trailing;
+use crate::proxy::worker::trailer_writer::TrailerWriter;
 
 /// Fields of an informational head.
 const FIELDS_MAX: usize = 100;
@@ -47,7 +47,7 @@ pub(crate) struct Hints {
     /// The line that is written in the place of its own.
     line: Cell<Option<Box<RawLine>>>,
     /// Its trailers.
-    pub(crate) trailing: Rc<Trailing>,
+    pub(crate) trailing: Rc<TrailerWriter>,
     /// Something of its answer was read.
     answered: Cell<bool>,
     /// Its answer was not of the grammar.

@@ -13,7 +13,7 @@ use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::body::upload::Upload;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::sending::Sending;
+use crate::proxy::worker::send_task::SendTask;
 
 /// A connection, or a stream of one.
 pub(crate) enum Lease {
@@ -109,12 +109,12 @@ impl Lease {
 /// more is sent.
 pub(crate) struct Borrowed {
     lease: Option<Lease>,
-    sending: Rc<Sending>,
+    send_task: Rc<SendTask>,
 }
 
 impl Borrowed {
-    pub(crate) fn new(lease: Lease, sending: Rc<Sending>) -> Self {
-        Self { lease: Some(lease), sending }
+    pub(crate) fn new(lease: Lease, send_task: Rc<SendTask>) -> Self {
+        Self { lease: Some(lease), send_task }
     }
 
     pub(crate) fn lease(&mut self) -> Option<&mut Lease> {
@@ -123,7 +123,7 @@ impl Borrowed {
 
     /// The answer was read whole: what can be used again goes back to its pool.
     pub(crate) fn give_back(mut self, now_ms: u64) {
-        if self.sending.has_ended()
+        if self.send_task.has_ended()
             && let Some(lease) = self.lease.take()
         {
             lease.finish(None, now_ms);
@@ -133,7 +133,7 @@ impl Borrowed {
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        self.sending.cut();
+        self.send_task.cancel();
         match self.lease.take() {
             Some(Lease::Whole { connection, .. }) => connection.task.abort(),
             Some(Lease::Stream(_)) | None => {}

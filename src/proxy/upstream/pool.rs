@@ -17,7 +17,7 @@ use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::proxy_header::Ends;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::budget::STREAMS_MAX;
-use crate::proxy::worker::reader::UpstreamKey;
+use crate::proxy::worker::response_reader::UpstreamKey;
 use crate::route::{Protocol, Upstream};
 use crate::snapshot::EndpointState;
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};

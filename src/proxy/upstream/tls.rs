@@ -10,7 +10,7 @@ use super::pool::{EndpointPool, UpstreamPool};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::telemetry::{FailureNovelty, TlsFailure};
-use crate::tls::{ClientHandshakeFailure, Dial, Handshake, Shown};
+use crate::tls::{ClientHandshakeFailure, EndpointTls, Handshake, OwnCertificate};
 
 /// Counts and logs a failed handshake.
 pub(super) fn handshake_failed(
@@ -19,7 +19,7 @@ pub(super) fn handshake_failed(
     endpoint: &EndpointPool,
     error: &io::Error,
 ) -> Fault {
-    let (failure, cause) = handshake(upstream, &who(endpoint)).told(error);
+    let (failure, cause) = handshake(upstream, &who(endpoint)).describe(error);
     let (failure, fault) = match failure {
         ClientHandshakeFailure::Certificate => (TlsFailure::Certificate, Fault::TlsCertificate),
         ClientHandshakeFailure::Protocol => (TlsFailure::Protocol, Fault::TlsProtocol),
@@ -39,14 +39,14 @@ pub(super) fn handshake_timed_out(worker: &Worker, upstream: &Rc<UpstreamPool>, 
 
 /// Counts and logs an alert that the upstream sent after the handshake (see [`crate::net::is_refusal`]).
 pub(crate) fn note_refusal(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool)) {
-    let cause = handshake(upstream, &who(endpoint)).refused_after();
+    let cause = handshake(upstream, &who(endpoint)).describe_late_refusal();
     note(worker, (upstream, endpoint), (TlsFailure::Alert, cause));
 }
 
-fn handshake<'a>(upstream: &UpstreamPool, who: &'a str) -> Handshake<'a> {
+fn handshake<'a>(upstream: &UpstreamPool, server: &'a str) -> Handshake<'a> {
     let presents = upstream.upstream.tls.as_ref().is_some_and(|tls| tls.client_cert.is_some());
-    let shown = if presents { Shown::Certificate } else { Shown::Nothing };
-    Handshake { who, shown, owner: "the upstream", protocols: "HTTP/2 or HTTP/1.1" }
+    let own_certificate = if presents { OwnCertificate::Configured } else { OwnCertificate::Absent };
+    Handshake { server, own_certificate, owner: "the upstream", protocols: "HTTP/2 or HTTP/1.1" }
 }
 
 fn note(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool), failed: (TlsFailure, String)) {
@@ -63,7 +63,7 @@ fn note(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool
 /// An endpoint for people: its address, and its name where that says more.
 fn who(endpoint: &EndpointPool) -> String {
     let address = endpoint.endpoint.address;
-    let is_for_name = |dial: &Arc<Dial>| matches!(dial.name(), ServerName::DnsName(_));
+    let is_for_name = |dial: &Arc<EndpointTls>| matches!(dial.name(), ServerName::DnsName(_));
     let says_more =
         endpoint.endpoint.tls.as_ref().is_some_and(is_for_name) && *endpoint.endpoint.name != *address.to_string();
     if says_more { format!("{address} ({})", endpoint.endpoint.name) } else { address.to_string() }

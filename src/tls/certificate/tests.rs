@@ -111,11 +111,11 @@ fn its_time_is_told() {
         (91, Some("certificate-expired")),
         (92, Some("certificate-expired")),
     ] {
-        assert_eq!(one.timeliness(day(days)).map(|flaw| flaw.code), code, "after {days} days");
+        assert_eq!(one.validity_problem(day(days)).map(|flaw| flaw.code), code, "after {days} days");
     }
     assert!(one.is_valid_at(day(1)) && !one.is_valid_at(day(91)));
     let before = Duration::from_hours(19_722 * 24);
-    assert_eq!(one.timeliness(before).map(|flaw| flaw.code), Some("certificate-not-yet-valid"));
-    let expired = one.timeliness(day(93)).map(|flaw| flaw.what);
+    assert_eq!(one.validity_problem(before).map(|flaw| flaw.code), Some("certificate-not-yet-valid"));
+    let expired = one.validity_problem(day(93)).map(|flaw| flaw.what);
     assert_eq!(expired.as_deref(), Some("holds a certificate that expired on 2024-04-01"));
 }

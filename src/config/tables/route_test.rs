@@ -1,4 +1,4 @@
-//! `[[test]]`: goldens as the file writes them. `golden_run.rs` runs them.
+//! `[[test]]`: tests as the file writes them. `route_test_run.rs` runs them.
 
 use std::net::IpAddr;
 
@@ -11,51 +11,75 @@ use crate::config::toml::diagnostic::{Finding, Label};
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::registry::Registry;
-use crate::config::toml::spec::{Form, Spec, default, optional, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::config::toml::value;
 use crate::route::{Claims, Country};
 
 /// `[[test]]`.
-pub(in crate::config) const TEST: Spec = Spec {
+pub(in crate::config) const TEST: TableSpec = TableSpec {
     title: "[[test]]",
-    doc: "A golden: what a request must get. Run by `check`, as if `[kill]` were empty.",
+    doc: "A test that `check` runs: a request, and the result that it must get. `[kill]` is off during tests.",
     keys: &[
-        required("request", Form::Table(&REQUEST), "The request."),
-        required("expect", Form::Table(&EXPECT), "What it must get; all that is given must hold."),
+        required("request", Shape::Table(&REQUEST), "The request."),
+        required("expect", Shape::Table(&EXPECT), "The expected result; every key given here must match."),
     ],
     later: &[],
 };
 
-const REQUEST: Spec = Spec {
+const REQUEST: TableSpec = TableSpec {
     title: "[test.request]",
-    doc: "A request. It comes from a trusted peer, unless `peer` says otherwise.",
+    doc: "A request. It comes from a trusted peer unless `peer` is given.",
     keys: &[
-        default("method", Form::Text, "\"GET\"", "The method."),
-        optional("host", Form::Text, "The host."),
-        default("path", Form::Text, "\"/\"", "The path; a query may follow after `?`."),
-        optional("header", Form::Map(&Form::Text), "Headers."),
-        optional("cookie", Form::Map(&Form::Text), "Cookies."),
-        optional("query", Form::Map(&Form::Text), "Query parameters, written as they are sent."),
-        optional("client_ip", Form::Text, "The client's address, as a trusted peer reports it."),
-        optional("jwt", Form::Map(&Form::OneOrMore(&Form::Text)), "Claims of its token, as if that held."),
-        optional("country", Form::Text, "The client's country, whatever the database says."),
-        optional("listener", Form::Text, "The listener that takes it; by default the first that does not redirect."),
-        optional("peer", Form::Text, "The peer's address; it is trusted when `trusted_proxies` says so."),
+        default("method", Shape::Text, "\"GET\"", "Method."),
+        optional("host", Shape::Text, "Host; empty by default."),
+        default("path", Shape::Text, "\"/\"", "Path; a query may follow after `?`."),
+        optional("header", Shape::Map(&Shape::Text), "Headers; none by default."),
+        optional("cookie", Shape::Map(&Shape::Text), "Cookies; none by default."),
+        optional(
+            "query",
+            Shape::Map(&Shape::Text),
+            "Query parameters, percent-encoded as they are sent; none by default.",
+        ),
+        optional(
+            "client_ip",
+            Shape::Text,
+            "Client address, as a trusted peer reports it; default: the address of the peer.",
+        ),
+        optional("jwt", Shape::Map(&Shape::OneOrMore(&Shape::Text)), "Claims of a valid token; default: no token."),
+        optional("country", Shape::Text, "Country code of the client; default: looked up in the database."),
+        optional(
+            "listener",
+            Shape::Text,
+            "Name of the listener that receives the request; default: the first one without `redirect`.",
+        ),
+        optional(
+            "peer",
+            Shape::Text,
+            "Address of the peer, which is trusted if it is in `trusted_proxies`; default: a trusted peer at 127.0.0.1.",
+        ),
     ],
     later: &[],
 };
 
-const EXPECT: Spec = Spec {
+const EXPECT: TableSpec = TableSpec {
     title: "[test.expect]",
-    doc: "What a request must get.",
+    doc: "The expected result of a request.",
     keys: &[
-        optional("route", Form::Text, "The route's name."),
-        optional("variant", Form::Text, "The variant's name."),
-        optional("upstream", Form::Text, "The upstream's name."),
-        optional("shadow", Form::Text, "The upstream that may get a copy; `none` when none ever does."),
-        optional("reason", Form::Words(REASONS), "Why that variant; with `kill`, this test runs with `[kill]` on."),
-        optional("status", Form::Integer(200, 599), "The status of an answer from here; 404 when no route takes it."),
+        optional("route", Shape::Text, "Name of the route."),
+        optional("variant", Shape::Text, "Name of the variant."),
+        optional("upstream", Shape::Text, "Name of the upstream."),
+        optional("shadow", Shape::Text, "Upstream that may get a copy; `none` if the request is never copied."),
+        optional(
+            "reason",
+            Shape::Words(REASONS),
+            "Why the variant was chosen; a test that expects `kill` runs with `[kill]` on.",
+        ),
+        optional(
+            "status",
+            Shape::Integer(200, 599),
+            "Status code of a `redirect` or `respond`; 404 if no route matches.",
+        ),
     ],
     later: &[],
 };
@@ -65,9 +89,9 @@ pub(in crate::config) const NO_SHADOW: &str = "none";
 
 const REASONS: &[&str] = &["kill", "target", "weight", "stable"];
 
-/// One golden.
+/// One `[[test]]`.
 #[derive(Clone, Debug)]
-pub struct Golden {
+pub struct RouteTest {
     pub(in crate::config) at: Label,
     pub(in crate::config) method: Method,
     pub(in crate::config) host: String,
@@ -79,11 +103,11 @@ pub struct Golden {
     pub(in crate::config) claims: Option<Claims>,
     pub(in crate::config) country: Option<Country>,
     pub(in crate::config) listener: Option<String>,
-    pub(in crate::config) expected: Vec<Expected>,
+    pub(in crate::config) expected: Vec<TestExpectation>,
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::config) struct Expected {
+pub(in crate::config) struct TestExpectation {
     pub(in crate::config) at: Label,
     pub(in crate::config) what: What,
     pub(in crate::config) value: String,
@@ -117,15 +141,17 @@ impl What {
 }
 
 /// Reads one `[[test]]`.
-pub(in crate::config) fn golden(
+pub(in crate::config) fn route_test(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    (routes, upstreams, listeners): (&mut Registry<'_>, &mut Registry<'_>, &Listeners),
-) -> Option<Golden> {
+    routes: &mut Registry<'_>,
+    upstreams: &mut Registry<'_>,
+    listeners: &Listeners,
+) -> Option<RouteTest> {
     let request = reader.need(context, "request").and_then(|item| item.table(context, &REQUEST));
     let expect = reader.need(context, "expect").and_then(|item| item.table(context, &EXPECT));
     reader.finish(context);
-    let expected = expect.map(|reader| expected(context, &reader, (routes, upstreams)));
+    let expected = expect.map(|reader| expected(context, &reader, routes, upstreams));
     let request = request?;
     let method = request.get("method").and_then(|item| value::method(context, &item)).unwrap_or(Method::GET);
     let host = request.text(context, "host").map(|text| text.to_string()).unwrap_or_default();
@@ -144,7 +170,7 @@ pub(in crate::config) fn golden(
     let country = request.get("country").and_then(|item| predicate::country(context, &item));
     request.finish(context);
     let at = context.label_of(reader.span());
-    Some(Golden {
+    Some(RouteTest {
         at,
         method,
         host,
@@ -197,13 +223,14 @@ fn address(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) ->
 fn expected(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    (routes, upstreams): (&mut Registry<'_>, &mut Registry<'_>),
-) -> Vec<Expected> {
+    routes: &mut Registry<'_>,
+    upstreams: &mut Registry<'_>,
+) -> Vec<TestExpectation> {
     let mut all = Vec::new();
-    let mut add = |context: &mut Context<'_>, what, text: Text<'_>| {
+    let mut add = |context: &mut Context<'_>, what, text: SpannedString<'_>| {
         let (value, shown) = (text.to_string(), text.shown().to_owned());
-        let names = context.veil.written(&value);
-        all.push(Expected { at: context.label_of(text.span), what, value, shown, names });
+        let names = context.variables.written(&value);
+        all.push(TestExpectation { at: context.label_of(text.span), what, value, shown, names });
     };
     if let Some(text) = reader.text(context, "route") {
         routes.find(context, &text);
@@ -228,7 +255,7 @@ fn expected(
         add(context, What::Reason, text);
     }
     if let (Some(status), Some(item)) = (reader.count(context, "status"), reader.get("status")) {
-        add(context, What::Status, Text::plain(status.to_string().into(), item.span()));
+        add(context, What::Status, SpannedString::plain(status.to_string().into(), item.span()));
     }
     reader.finish(context);
     if all.is_empty() {

@@ -7,14 +7,14 @@ use super::source::Span;
 
 /// A string and its place.
 #[derive(Clone, Debug)]
-pub(in crate::config) struct Text<'d> {
+pub(in crate::config) struct SpannedString<'d> {
     pub(in crate::config) value: Cow<'d, str>,
     pub(in crate::config) span: Span,
     /// How it is written, when it has variables.
     pub(in crate::config) written: Option<&'d str>,
 }
 
-impl<'d> Text<'d> {
+impl<'d> SpannedString<'d> {
     /// A string without variables.
     pub(in crate::config) const fn plain(value: Cow<'d, str>, span: Span) -> Self {
         Self { value, span, written: None }
@@ -26,7 +26,7 @@ impl<'d> Text<'d> {
     }
 }
 
-impl Deref for Text<'_> {
+impl Deref for SpannedString<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {

@@ -2,23 +2,23 @@
 
 /// What is wrong with a file, or odd about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
+pub struct ProviderFileError {
     /// The diagnostic's code.
     pub code: &'static str,
     /// What is wrong, as the rest of a sentence that begins with the file's name.
     pub what: String,
 }
 
-impl Flaw {
+impl ProviderFileError {
     pub(super) fn new(code: &'static str, what: impl Into<String>) -> Self {
         Self { code, what: what.into() }
     }
 }
 
-impl std::fmt::Display for Flaw {
+impl std::fmt::Display for ProviderFileError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.what)
     }
 }
 
-impl std::error::Error for Flaw {}
+impl std::error::Error for ProviderFileError {}

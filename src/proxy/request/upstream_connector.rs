@@ -1,4 +1,4 @@
-//! Reach: a connection to one of an upstream's endpoints. An endpoint that cannot be connected to costs a request time and
+//! UpstreamConnector: a connection to one of an upstream's endpoints. An endpoint that cannot be connected to costs a request time and
 //! nothing else: nothing of it was sent, so it goes to another endpoint, whatever its method is. When no endpoint of a
 //! variant can be connected to, stable answers: the request stays one of the variant, and the failure is the variant's.
 
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use http::header::HOST;
 use http::{Request, Version};
 
-use super::exchange::{Chosen, Exchange, UpstreamAttempt};
+use super::exchange::{ChosenVariant, Exchange, UpstreamAttempt};
 use super::trace;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::downstream::client::Client;
@@ -27,7 +27,7 @@ use crate::telemetry::{Fallback, StatusClass};
 const STALE_MAX: u32 = 4;
 
 /// Where a request goes.
-pub(crate) struct Reach {
+pub(crate) struct UpstreamConnector {
     pub(crate) upstream: Rc<UpstreamPool>,
     pub(crate) endpoint: Rc<EndpointPool>,
     /// Its place among the upstream's.
@@ -42,33 +42,33 @@ pub(crate) struct Reach {
     nameless: bool,
 }
 
-impl Reach {
+impl UpstreamConnector {
     /// The first endpoint that a request goes to.
     pub(crate) fn new(
         exchange: &mut Exchange,
         request: &mut Request<RequestBody>,
-        chosen: Chosen,
+        chosen: ChosenVariant,
     ) -> Result<Self, Fault> {
         let worker = Rc::clone(&exchange.client.worker);
-        let upstream = Rc::clone(exchange.proxy.upstream(&exchange.local, chosen.upstream));
+        let upstream = Rc::clone(exchange.proxy.upstream(&exchange.view, chosen.upstream));
         if balance::all_refuse(&upstream, &worker)
-            && let Some(rescued) = rescued(exchange)
+            && let Some(stable) = stable_fallback(exchange)
         {
             // None of the variant's endpoints could be connected to a moment ago: nothing is waited for.
             let meter = upstream.meter(worker.index);
             meter.failures.inc();
             meter.requests[StatusClass::None as usize].inc();
-            exchange.falls_back(rescued, Fault::ConnectRefused);
-            return Self::new(exchange, request, rescued);
+            exchange.fall_back(stable, Fault::ConnectRefused);
+            return Self::new(exchange, request, stable);
         }
         within_limits(exchange, &upstream)?;
         let tried = Tried::default();
         let at = balance::pick(&upstream, &worker, &tried, || chosen.key).ok_or(Fault::NoEndpoint)?;
         let endpoint = Rc::clone(&upstream.endpoints[at]);
         let nameless = !request.headers().contains_key(HOST);
-        let mut reach = Self { upstream, endpoint, at, own: None, tried, tries: 0, nameless };
-        reach.turns_to(&mut exchange.attempt, &exchange.client, request);
-        Ok(reach)
+        let mut connector = Self { upstream, endpoint, at, own: None, tried, tries: 0, nameless };
+        connector.select_endpoint(&mut exchange.attempt, &exchange.client, request);
+        Ok(connector)
     }
 
     /// Whose connections are used.
@@ -77,7 +77,7 @@ impl Reach {
     }
 
     /// The request goes to this endpoint from here on.
-    fn turns_to(&mut self, attempt: &mut UpstreamAttempt, client: &Client, request: &mut Request<RequestBody>) {
+    fn select_endpoint(&mut self, attempt: &mut UpstreamAttempt, client: &Client, request: &mut Request<RequestBody>) {
         attempt.endpoint = Some(self.endpoint.endpoint.address);
         attempt.flight = Some(Flight::new(&client.worker, &self.upstream, &self.endpoint));
         let names = self.upstream.upstream.proxy_protocol.is_some();
@@ -105,15 +105,15 @@ impl Reach {
             };
             self.tries += 1;
             exchange.attempt.number += 1;
-            trace::attempt(exchange, request.headers_mut());
+            trace::start_attempt(exchange, request.headers_mut());
             match connect::lease(&worker, (&self.upstream, self.pool()), reuse).await {
                 Ok(leased) => {
                     self.endpoint.accepts(&self.upstream, &worker);
                     return Ok(leased);
                 }
                 Err(fault) => {
-                    let next = retry::unconnected(self.trouble(fault, &worker), self.tries(declined));
-                    self.follow(exchange, request, next, fault)?;
+                    let next = retry::unconnected(self.classify(fault, &worker), self.tries(declined));
+                    self.apply_retry(exchange, request, next, fault)?;
                 }
             }
         }
@@ -121,7 +121,7 @@ impl Reach {
 
     /// Where the cause lies when there is no connection. An endpoint that takes no streams on a new one says so in
     /// `full_until_ms`; else the limit is the upstream's own.
-    fn trouble(&self, fault: Fault, worker: &Worker) -> Unconnected {
+    fn classify(&self, fault: Fault, worker: &Worker) -> Unconnected {
         let full = worker.now_ms() < self.pool().full_until_ms.get();
         if fault == Fault::UpstreamConnections && !full { Unconnected::Upstream } else { Unconnected::Endpoint }
     }
@@ -135,7 +135,7 @@ impl Reach {
     ///
     /// # Errors
     /// The same fault, when it gives up or there is nowhere to go.
-    pub(crate) fn follow(
+    pub(crate) fn apply_retry(
         &mut self,
         exchange: &mut Exchange,
         request: &mut Request<RequestBody>,
@@ -144,14 +144,14 @@ impl Reach {
     ) -> Result<(), Fault> {
         match next {
             Retry::SameEndpoint => self.upstream.meter(exchange.client.worker.index).retries.inc(),
-            Retry::NextEndpoint | Retry::Fallback => self.goes_elsewhere(exchange, request, next, fault)?,
+            Retry::NextEndpoint | Retry::Fallback => self.change_endpoint(exchange, request, next, fault)?,
             Retry::GiveUp => return Err(fault),
         }
         Ok(())
     }
 
     /// Turns to another endpoint, or to stable's, since this one could not be connected to.
-    fn goes_elsewhere(
+    fn change_endpoint(
         &mut self,
         exchange: &mut Exchange,
         request: &mut Request<RequestBody>,
@@ -161,16 +161,16 @@ impl Reach {
         let worker = Rc::clone(&exchange.client.worker);
         self.upstream.refuses(&self.endpoint, fault, &worker);
         self.tried.push(self.at);
-        let key = exchange.decided.chosen.map_or(0, |chosen| chosen.key);
+        let key = exchange.routing.chosen.map_or(0, |chosen| chosen.key);
         let more = next == Retry::NextEndpoint;
         let other = if more { balance::pick(&self.upstream, &worker, &self.tried, || key) } else { None };
-        let rescued = if other.is_none() { rescued(exchange) } else { None };
-        if other.is_none() && rescued.is_none() {
+        let stable = if other.is_none() { stable_fallback(exchange) } else { None };
+        if other.is_none() && stable.is_none() {
             return Err(fault);
         }
         let meter = self.upstream.meter(worker.index);
         meter.failures.inc();
-        trace::ends(exchange, fault.detail());
+        trace::end_attempt(exchange, fault.detail());
         if request.version() == Version::HTTP_2 {
             // Another endpoint may speak another protocol.
             for_h1(request, exchange.upgrade.requested())?;
@@ -178,10 +178,10 @@ impl Reach {
         if let Some(at) = other {
             meter.retries.inc();
             (self.at, self.endpoint) = (at, Rc::clone(&self.upstream.endpoints[at]));
-            self.turns_to(&mut exchange.attempt, &exchange.client, request);
-        } else if let Some(chosen) = rescued {
+            self.select_endpoint(&mut exchange.attempt, &exchange.client, request);
+        } else if let Some(chosen) = stable {
             meter.requests[StatusClass::None as usize].inc();
-            exchange.falls_back(chosen, fault);
+            exchange.fall_back(chosen, fault);
             if self.nameless {
                 request.headers_mut().remove(HOST);
             }
@@ -192,13 +192,13 @@ impl Reach {
 }
 
 /// Stable's upstream, when it answers for the variant that was chosen.
-fn rescued(exchange: &Exchange) -> Option<Chosen> {
-    let chosen = exchange.decided.chosen.filter(|chosen| chosen.variant != VariantId::STABLE)?;
-    let split = exchange.local.snapshot.rules.route(exchange.decided.route?).split()?;
+fn stable_fallback(exchange: &Exchange) -> Option<ChosenVariant> {
+    let chosen = exchange.routing.chosen.filter(|chosen| chosen.variant != VariantId::STABLE)?;
+    let split = exchange.view.snapshot.rules.route(exchange.routing.route?).split()?;
     split.variants.get(usize::from(chosen.variant.0)).filter(|variant| variant.rescue == Rescue::Connect)?;
     let upstream = split.variants.first()?.upstream;
-    let other = chosen.fallback == Fallback::No && upstream != chosen.upstream && exchange.local.usable(upstream);
-    other.then_some(Chosen { upstream, fallback: Fallback::Yes, ..chosen })
+    let other = chosen.fallback == Fallback::No && upstream != chosen.upstream && exchange.view.usable(upstream);
+    other.then_some(ChosenVariant { upstream, fallback: Fallback::Yes, ..chosen })
 }
 
 /// `limits.requests` of the upstream: of all workers together.

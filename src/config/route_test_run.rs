@@ -1,19 +1,19 @@
-//! Runs goldens with the code that routes.
+//! Runs tests with the code that routes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::load::Loaded;
-use super::tables::golden::{Expected, Golden, NO_SHADOW, What};
+use super::tables::route_test::{NO_SHADOW, RouteTest, TestExpectation, What};
 use super::toml::diagnostic::{Diagnostic, Diagnostics, Severity};
-use crate::identity::Witnesses;
+use crate::identity::IdentityProviders;
 use crate::route::{
     Action, Decision, EffectiveConfig, EncodedSlash, Facts, Head, Identity, Reason, Route, Routed, Rules, Sampled,
     Silent, Spread, Weight, decide, normal_host, normal_path,
 };
 
 /// What a request got.
-struct Got<'r> {
+struct TestResult<'r> {
     route: Option<&'r Route>,
     decision: Option<Decision>,
     status: Option<u16>,
@@ -21,41 +21,41 @@ struct Got<'r> {
     copied: Option<String>,
 }
 
-/// What came of the goldens. Each failed one has an error for each thing that it got otherwise.
+/// What came of the tests. Each failed one has an error for each thing that it got otherwise.
 #[derive(Debug, Default)]
-pub struct GoldenRun {
+pub struct RouteTestRun {
     /// How many failed.
     pub failed: usize,
     /// What they got otherwise.
     pub diagnostics: Diagnostics,
 }
 
-impl fmt::Display for GoldenRun {
+impl fmt::Display for RouteTestRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.diagnostics.fmt(f)
     }
 }
 
-/// Runs all goldens of what was loaded; nothing is said of those that hold. `[kill]` is off, so that a kill does not
-/// break what is said of the routes, but for goldens that expect `reason = "kill"`.
+/// Runs all tests of what was loaded; nothing is said of those that hold. `[kill]` is off, so that a kill does not
+/// break what is said of the routes, but for tests that expect `reason = "kill"`.
 #[must_use]
-pub fn run_goldens(loaded: &Loaded) -> GoldenRun {
-    let mut run = GoldenRun::default();
+pub fn run_route_tests(loaded: &Loaded) -> RouteTestRun {
+    let mut run = RouteTestRun::default();
     let unkilled = loaded.overlay.unkilled();
-    for golden in &loaded.goldens {
-        let unkilled = unkilled.as_ref().filter(|_| !golden.expects_kill());
+    for test in &loaded.tests {
+        let unkilled = unkilled.as_ref().filter(|_| !test.expects_kill());
         let config = EffectiveConfig { rules: &loaded.rules, overlay: unkilled.unwrap_or(&loaded.overlay) };
-        let got = golden.run(config, &loaded.witnesses);
+        let got = test.run(config, &loaded.identity_providers);
         let before = run.diagnostics.errors();
-        for expected in &golden.expected {
+        for expected in &test.expected {
             let found = got.describe(expected.what, config.rules);
             if found.as_deref().is_some_and(|found| expected.is(found)) || !run.diagnostics.count(Severity::Error) {
                 continue;
             }
-            let mut failure = golden.failure(expected, found.as_deref(), &got);
+            let mut failure = test.failure(expected, found.as_deref(), &got);
             if unkilled.is_some() {
                 let help = failure.help.get_or_insert_default();
-                help.push_str("\ngoldens run with `[kill]` off, unless they expect `reason = \"kill\"`");
+                help.push_str("\ntests run with `[kill]` off, unless they expect `reason = \"kill\"`");
             }
             run.diagnostics.keep(failure);
         }
@@ -64,22 +64,22 @@ pub fn run_goldens(loaded: &Loaded) -> GoldenRun {
     run
 }
 
-impl Expected {
+impl TestExpectation {
     /// Whether this is what was found.
     fn is(&self, found: &str) -> bool {
         found == self.value || self.names.iter().any(|name| name == found)
     }
 }
 
-impl Golden {
+impl RouteTest {
     /// Whether it is about `[kill]`, which is off for all others.
     fn expects_kill(&self) -> bool {
         self.expected.iter().any(|expected| expected.what == What::Reason && expected.value == Reason::Kill.name())
     }
 
-    fn run<'r>(&self, config: EffectiveConfig<'r>, witnesses: &Witnesses) -> Got<'r> {
+    fn run<'r>(&self, config: EffectiveConfig<'r>, identity_providers: &IdentityProviders) -> TestResult<'r> {
         let EffectiveConfig { rules, overlay } = config;
-        let refused = Got { route: None, decision: None, status: Some(400), copied: None };
+        let refused = TestResult { route: None, decision: None, status: Some(400), copied: None };
         let Ok(path) = normal_path(&self.path, EncodedSlash::Keep) else { return refused };
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
         let Some(host) = host else { return refused };
@@ -89,12 +89,12 @@ impl Golden {
         let headers = &self.headers;
         let head = Head { method, host: &host, path: &path, query, headers, client_cert: None, listener };
         let Some(lookup) = rules.index.find(&rules.routes, &head) else {
-            return Got { route: None, decision: None, status: Some(404), copied: None };
+            return TestResult { route: None, decision: None, status: Some(404), copied: None };
         };
         let route = rules.route(lookup.route);
         let answered = |route, status: http::StatusCode| {
             let status = Some(status.as_u16());
-            Got { route: Some(route), decision: None, status, copied: None }
+            TestResult { route: Some(route), decision: None, status, copied: None }
         };
         let split = match &route.action {
             Action::Split(split) => split,
@@ -110,7 +110,7 @@ impl Golden {
         if self.peer.is_none() {
             identity.trusted_proxies.push(peer.into());
         }
-        let country = self.country.or_else(|| witnesses.country(self.client_ip.unwrap_or(peer)));
+        let country = self.country.or_else(|| identity_providers.country(self.client_ip.unwrap_or(peer)));
         let facts = Facts { claims: self.claims.as_ref(), country, fault: None };
         let mut caller = identity.caller(peer, &head, facts);
         if let Some(client_ip) = self.client_ip.filter(|_| caller.trusted) {
@@ -123,10 +123,10 @@ impl Golden {
         let request = Sampled { method, variant: decision.variant, caller, cookie_identity: None, share };
         let copied = split.copied(config, &request, &[]).filter(|copied| copied.chance > Weight::ZERO);
         let copied = copied.map(|copied| copied.upstream);
-        Got { route: Some(route), decision: Some(decision), status: None, copied }
+        TestResult { route: Some(route), decision: Some(decision), status: None, copied }
     }
 
-    fn failure(&self, expected: &Expected, found: Option<&str>, got: &Got<'_>) -> Diagnostic {
+    fn failure(&self, expected: &TestExpectation, found: Option<&str>, got: &TestResult<'_>) -> Diagnostic {
         let noun = expected.what.noun();
         let message = match found {
             Some(found) => format!("expected {noun} `{}`, got `{found}`", expected.shown),
@@ -151,7 +151,7 @@ impl Golden {
     }
 }
 
-impl Got<'_> {
+impl TestResult<'_> {
     fn describe(&self, what: What, rules: &Rules) -> Option<String> {
         let split = self.route.and_then(Route::split);
         let variant = || split.zip(self.decision.as_ref()).map(|(s, d)| &s.variants[usize::from(d.variant.0)]);

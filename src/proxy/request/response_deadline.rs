@@ -16,7 +16,7 @@ use crate::proxy::worker::Worker;
 use crate::proxy::worker::deadline::Deadline;
 
 /// The bound on the head of one answer.
-pub(crate) struct Patience {
+pub(crate) struct ResponseDeadline {
     worker: Rc<Worker>,
     timer: Deadline,
     /// The route's bound.
@@ -29,7 +29,7 @@ pub(crate) struct Patience {
     stall_max: Option<Duration>,
 }
 
-impl Patience {
+impl ResponseDeadline {
     /// For an exchange whose request's head has just come.
     pub(crate) fn new(exchange: &Exchange, usual: Option<Duration>) -> Self {
         let of_call = exchange.call.as_ref().and_then(|call| call.deadline);

@@ -10,8 +10,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::capture::{COMPARED_BYTES_MAX, Capture};
-use super::copies::Held;
+use super::capture::{COMPARED_BYTES_MAX, ResponseCapture};
+use super::permit::MemoryPermit;
 use crate::compare::{Ending, Failure};
 use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::body::request_body::RequestBody;
@@ -23,7 +23,7 @@ use crate::proxy::upstream::pool::UpstreamPool;
 use crate::proxy::wire::fields::strip_hop_by_hop;
 use crate::proxy::wire::proxy_header::Ends;
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::sending::Sending;
+use crate::proxy::worker::send_task::SendTask;
 use crate::route::{MARKER, Protocol};
 use crate::shadow_compare::Seen;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
@@ -31,87 +31,101 @@ use crate::telemetry::{ShadowDrop, ShadowEnd};
 /// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 const MARKED: HeaderValue = HeaderValue::from_static("1");
-/// What nothing else is known of.
-const DROPPED_LATE: ShadowEnd = ShadowEnd::Dropped(ShadowDrop::Timeout);
 
 /// One of the two copies that a comparison sends.
-pub(crate) struct Errand<'a> {
+pub(crate) struct MirrorRequest<'a> {
     pub(crate) pool: &'a Rc<UpstreamPool>,
     /// Hash of the sticky key, for `balance = "hash"`.
     pub(crate) key: u64,
     /// Whom its connection names, where the upstream wants that.
     pub(crate) ends: Option<Ends>,
     /// Where what comes is kept, if it is.
-    pub(crate) keeps: Option<Held>,
+    pub(crate) capture_memory: Option<MemoryPermit>,
     /// When it was sent: from here on the answer is waited for.
     pub(crate) asked: Instant,
 }
 
 /// What one came to.
-pub(crate) struct Went {
+pub(crate) struct MirrorOutcome {
     pub(crate) end: ShadowEnd,
+    pub(super) began: Instant,
+    /// From `began` to the end of the response.
+    pub(super) took: Duration,
     pub(crate) seen: Option<Seen>,
     /// There was no room to keep the answer.
-    pub(super) starved: bool,
+    pub(super) out_of_memory: bool,
     /// The answer was left: its end was not said, and did not come within what is read.
-    pub(super) endless: bool,
+    pub(super) is_unbounded: bool,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(super) answer_bytes: u64,
     pub(super) head_after: Option<Duration>,
 }
 
-impl Went {
-    const NOWHERE: Self = Self {
-        end: DROPPED_LATE,
-        seen: None,
-        starved: false,
-        endless: false,
-        endpoint: None,
-        answer_bytes: 0,
-        head_after: None,
-    };
+impl MirrorOutcome {
+    /// Of a request that is about to be sent: a timeout, unless more happens.
+    const fn new(began: Instant) -> Self {
+        Self {
+            end: ShadowEnd::Dropped(ShadowDrop::Timeout),
+            began,
+            took: Duration::ZERO,
+            seen: None,
+            out_of_memory: false,
+            is_unbounded: false,
+            endpoint: None,
+            answer_bytes: 0,
+            head_after: None,
+        }
+    }
 
     /// What was captured, unless there was no room for it.
-    fn keep(&mut self, capture: Option<Capture>, ending: Ending) {
-        self.starved = capture.as_ref().is_some_and(Capture::is_starved);
-        self.seen = capture.filter(|capture| !capture.is_starved()).map(|capture| capture.end(ending));
+    fn keep(&mut self, capture: Option<ResponseCapture>, ending: Ending) {
+        self.out_of_memory = capture.as_ref().is_some_and(ResponseCapture::is_out_of_memory);
+        self.seen = capture.filter(|capture| !capture.is_out_of_memory()).map(|capture| capture.end(ending));
     }
 }
 
-impl Errand<'_> {
+impl MirrorRequest<'_> {
     /// Sends a copy, and reads what is answered.
-    pub(crate) async fn go(
+    pub(crate) async fn send_within(
         mut self,
         worker: &Rc<Worker>,
-        (head, body): (Request<()>, CopyBody),
-        patience: Duration,
-    ) -> Went {
+        head: Request<()>,
+        body: CopyBody,
+        timeout: Duration,
+    ) -> MirrorOutcome {
         let request = head.map(|()| RequestBody::Copy(Box::new(body)));
-        let mut went = Went::NOWHERE;
-        let sent = tokio::time::timeout(patience, self.send(worker, request, &mut went)).await;
+        let mut outcome = MirrorOutcome::new(self.asked);
+        let sent = tokio::time::timeout(timeout, self.send(worker, request, &mut outcome)).await;
         if let Ok(end) = sent {
-            went.end = end;
+            outcome.end = end;
         }
-        let failure = match went.end {
+        let now = worker.clock.now();
+        outcome.took = now.duration_since(outcome.began);
+        let failure = match outcome.end {
             ShadowEnd::Completed(_) => None,
             ShadowEnd::Dropped(ShadowDrop::Timeout) => Some(Failure::Timeout),
             ShadowEnd::Dropped(ShadowDrop::Connect) => Some(Failure::Connect),
             ShadowEnd::Dropped(_) => Some(Failure::Reset),
         };
-        if let (Some(failure), Some(_)) = (failure, &self.keeps)
-            && !went.starved
+        if let (Some(failure), Some(_)) = (failure, &self.capture_memory)
+            && !outcome.out_of_memory
         {
-            let took = worker.clock.now().duration_since(self.asked);
-            went.seen.get_or_insert(Seen { outcome: Err(failure), took });
+            let took = now.duration_since(self.asked);
+            outcome.seen.get_or_insert(Seen { outcome: Err(failure), took });
         }
-        went
+        outcome
     }
 
-    async fn send(&mut self, worker: &Rc<Worker>, mut request: Request<RequestBody>, went: &mut Went) -> ShadowEnd {
+    async fn send(
+        &mut self,
+        worker: &Rc<Worker>,
+        mut request: Request<RequestBody>,
+        outcome: &mut MirrorOutcome,
+    ) -> ShadowEnd {
         let picked = balance::pick(self.pool, worker, &Tried::default(), || self.key);
         let Some(at) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
         let endpoint = Rc::clone(&self.pool.endpoints[at]);
-        went.endpoint = Some(endpoint.endpoint.address);
+        outcome.endpoint = Some(endpoint.endpoint.address);
         let _flight = Flight::new(worker, self.pool, &endpoint);
         name_host(&mut request, endpoint.endpoint.address);
         let ends = self.ends.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
@@ -156,7 +170,7 @@ impl Errand<'_> {
                 None => return ShadowEnd::Dropped(ShadowDrop::Connect),
             };
             match answered.map_err(|mut error| error.take_message()) {
-                Ok(response) => return self.read(worker, (response, borrowed), went).await,
+                Ok(response) => return self.read(worker, response, borrowed, outcome).await,
                 // It never left: the connection had gone already.
                 Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::GivenUp),
                 Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
@@ -167,18 +181,19 @@ impl Errand<'_> {
     async fn read(
         &mut self,
         worker: &Worker,
-        (response, mut borrowed): (Response<Incoming>, Borrowed),
-        went: &mut Went,
+        response: Response<Incoming>,
+        mut borrowed: Borrowed,
+        outcome: &mut MirrorOutcome,
     ) -> ShadowEnd {
         let took = worker.clock.now().duration_since(self.asked);
-        went.head_after = Some(took);
+        outcome.head_after = Some(took);
         let end = ShadowEnd::Completed(response.status().as_u16());
         let (parts, mut body) = response.into_parts();
-        let held = self.keeps.as_ref().map(Rc::clone);
+        let held = self.capture_memory.as_ref().map(Rc::clone);
         let mut capture = held.map(|held| {
             let mut headers = parts.headers;
             strip_hop_by_hop(&mut headers);
-            Capture::new(parts.status, &headers, took, held)
+            ResponseCapture::new(parts.status, &headers, took, held)
         });
         let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
         let told = body.size_hint().exact();
@@ -194,18 +209,18 @@ impl Errand<'_> {
             if let (Some(capture), Some(trailers)) = (&mut capture, frame.trailers_ref()) {
                 capture.trailers(trailers);
             }
-            went.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if went.answer_bytes > most {
-                went.endless = told.is_none();
+            outcome.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if outcome.answer_bytes > most {
+                outcome.is_unbounded = told.is_none();
                 // It is left, not cut: that its body is longer than what is looked at is what is known of it.
-                went.keep(capture, Ending::Complete);
+                outcome.keep(capture, Ending::Complete);
                 return end;
             }
         }
         if !borrowed.lease().is_some_and(|lease| lease.has_ended(&body)) {
             return ShadowEnd::Dropped(ShadowDrop::Reset);
         }
-        went.keep(capture, Ending::Complete);
+        outcome.keep(capture, Ending::Complete);
         borrowed.give_back(worker.now_ms());
         end
     }
@@ -217,13 +232,13 @@ fn mark(request: &mut Request<RequestBody>) {
 }
 
 /// How far the body of this try will have come.
-fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<Sending> {
-    let sending = Sending::new(&worker.last_begun);
+fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<SendTask> {
+    let send_task = SendTask::new(&worker.last_started);
     if request.body().is_end_stream() {
-        sending.end();
+        send_task.end();
     }
     if let RequestBody::Copy(body) = request.body_mut() {
-        body.sending = Some(Rc::clone(&sending));
+        body.send_task = Some(Rc::clone(&send_task));
     }
-    sending
+    send_task
 }

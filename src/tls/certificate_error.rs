@@ -2,7 +2,7 @@
 
 /// What is wrong with a file, or odd about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
+pub struct CertificateError {
     /// The diagnostic's code.
     pub code: &'static str,
     /// What is wrong, as the rest of a sentence that begins with the file's name.
@@ -11,17 +11,17 @@ pub struct Flaw {
     pub help: String,
 }
 
-impl Flaw {
+impl CertificateError {
     /// A flaw.
     pub(super) fn new(code: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { code, what: what.into(), help: help.into() }
     }
 }
 
-impl std::fmt::Display for Flaw {
+impl std::fmt::Display for CertificateError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.what)
     }
 }
 
-impl std::error::Error for Flaw {}
+impl std::error::Error for CertificateError {}

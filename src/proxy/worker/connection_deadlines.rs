@@ -1,5 +1,5 @@
 //! Deadlines of connections, without a timer each: a worker sweeps its connections ten times a second, and a
-//! connection sets or clears its deadline with a plain store. A connection that expires is woken and told.
+//! connection sets or clears its deadline with a plain store. A connection that expires is woken and wakeup.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
@@ -9,25 +9,25 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::budget::Outbox;
-use super::reader::{UpstreamKey, patience_ms};
+use super::response_reader::{UpstreamKey, patience_ms};
 
 /// How often a worker sweeps; deadlines are late by at most this.
 pub(crate) const SWEEP: Duration = Duration::from_millis(100);
 
 /// A connection that was idle for this long dozes: it holds no buffers.
-const DOZE_AFTER_MS: u64 = 1000;
+const HIBERNATE_AFTER_MS: u64 = 1000;
 
 const NEVER: u64 = u64::MAX;
 
-/// What a connection is told when it is woken.
+/// What a connection is wakeup when it is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Wakeup {
     /// Nothing.
     Nothing,
     /// The deadline has passed.
     Expired,
     /// Nothing has happened for a while: give back what can be given back.
-    Doze,
+    Hibernate,
     /// Say «close» with the next response.
     Drain,
     /// Finish what is under way and close; close at once when idle.
@@ -38,12 +38,12 @@ pub(crate) enum Told {
 
 /// One connection under watch.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct ConnectionDeadlines {
     reading: Cell<u64>,
     heading: Cell<u64>,
     writing: Cell<u64>,
-    dozing: Cell<u64>,
-    told: Cell<Told>,
+    hibernating: Cell<u64>,
+    wakeup: Cell<Wakeup>,
     waker: RefCell<Option<Waker>>,
     place: Cell<usize>,
     /// Since when a write is stuck.
@@ -56,11 +56,11 @@ pub(crate) struct Watched {
     shed: Cell<bool>,
     /// The upstream whose connection the answer under way holds.
     pub(crate) upstream: Cell<UpstreamKey>,
-    /// The address of the socket object that it was accepted on: who is told when a listener goes.
+    /// The address of the socket object that it was accepted on: who is wakeup when a listener goes.
     socket: usize,
 }
 
-impl Watched {
+impl ConnectionDeadlines {
     /// Expires after `from_now` unless it is set or cleared again.
     pub(crate) fn read_within(&self, now_ms: u64, from_now: Duration) {
         self.reading.set(now_ms.saturating_add(millis(from_now)));
@@ -104,12 +104,12 @@ impl Watched {
     }
 
     /// It has requests under way.
-    pub(crate) fn is_busy(&self) {
+    pub(crate) fn mark_busy(&self) {
         self.quiet_ms.set(NEVER);
     }
 
     /// Its last request has ended.
-    pub(crate) fn is_quiet(&self, now_ms: u64) {
+    pub(crate) fn mark_idle(&self, now_ms: u64) {
         self.quiet_ms.set(now_ms + patience_ms(self.unsent_bytes()));
     }
 
@@ -130,7 +130,7 @@ impl Watched {
     pub(crate) fn shed(&self) {
         self.shed.set(true);
         self.writing.set(0);
-        self.tell(Told::Expired);
+        self.wake_with(Wakeup::Expired);
     }
 
     /// Whether it is ended since memory or connections run short.
@@ -143,14 +143,14 @@ impl Watched {
         self.writing.set(NEVER);
     }
 
-    /// Dozes off after [`DOZE_AFTER_MS`] unless it is woken before.
-    pub(crate) fn doze_soon(&self, now_ms: u64) {
-        self.dozing.set(now_ms + DOZE_AFTER_MS);
+    /// Dozes off after [`HIBERNATE_AFTER_MS`] unless it is woken before.
+    pub(crate) fn hibernate_later(&self, now_ms: u64) {
+        self.hibernating.set(now_ms + HIBERNATE_AFTER_MS);
     }
 
     /// Something happens.
-    pub(crate) fn stay_awake(&self) {
-        self.dozing.set(NEVER);
+    pub(crate) fn cancel_hibernation(&self) {
+        self.hibernating.set(NEVER);
     }
 
     /// Whether it was a stuck write that expired.
@@ -158,9 +158,9 @@ impl Watched {
         self.writing.get() <= now_ms
     }
 
-    /// Takes what the connection was told.
-    pub(crate) fn take_told(&self) -> Told {
-        self.told.replace(Told::Nothing)
+    /// Takes what the connection was wakeup.
+    pub(crate) fn take_wakeup(&self) -> Wakeup {
+        self.wakeup.replace(Wakeup::Nothing)
     }
 
     /// Remembers whom to wake.
@@ -173,9 +173,9 @@ impl Watched {
     }
 
     /// Tells and wakes the connection.
-    pub(crate) fn tell(&self, told: Told) {
-        if !matches!(told, Told::Expired | Told::Doze) || self.told.get() == Told::Nothing {
-            self.told.set(told);
+    pub(crate) fn wake_with(&self, wakeup: Wakeup) {
+        if !matches!(wakeup, Wakeup::Expired | Wakeup::Hibernate) || self.wakeup.get() == Wakeup::Nothing {
+            self.wakeup.set(wakeup);
         }
         self.wake();
     }
@@ -194,22 +194,22 @@ fn millis(duration: Duration) -> u64 {
 
 /// A worker's connections.
 #[derive(Debug, Default)]
-pub(crate) struct Watchlist {
-    list: RefCell<Vec<Rc<Watched>>>,
+pub(crate) struct ConnectionList {
+    list: RefCell<Vec<Rc<ConnectionDeadlines>>>,
     /// Who waits until there are none.
     waiting: RefCell<Option<Waker>>,
 }
 
-impl Watchlist {
+impl ConnectionList {
     /// Puts one more connection under watch; [`Self::remove`] ends that.
-    pub(crate) fn add(&self, socket: usize) -> Rc<Watched> {
+    pub(crate) fn add(&self, socket: usize) -> Rc<ConnectionDeadlines> {
         let mut list = self.list.borrow_mut();
-        let watched = Rc::new(Watched {
+        let deadlines = Rc::new(ConnectionDeadlines {
             reading: Cell::new(NEVER),
             heading: Cell::new(NEVER),
             writing: Cell::new(NEVER),
-            dozing: Cell::new(NEVER),
-            told: Cell::new(Told::Nothing),
+            hibernating: Cell::new(NEVER),
+            wakeup: Cell::new(Wakeup::Nothing),
             waker: RefCell::new(None),
             place: Cell::new(list.len()),
             stuck_ms: Cell::new(0),
@@ -219,14 +219,14 @@ impl Watchlist {
             upstream: Cell::new(0),
             socket,
         });
-        list.push(Rc::clone(&watched));
-        watched
+        list.push(Rc::clone(&deadlines));
+        deadlines
     }
 
     /// Takes a connection off the list.
-    pub(crate) fn remove(&self, watched: &Watched) {
+    pub(crate) fn remove(&self, deadlines: &ConnectionDeadlines) {
         let mut list = self.list.borrow_mut();
-        let place = watched.place.get();
+        let place = deadlines.place.get();
         list.swap_remove(place);
         if let Some(moved) = list.get(place) {
             moved.place.set(place);
@@ -257,37 +257,37 @@ impl Watchlist {
 
     /// Tells those whose deadline has passed.
     pub(crate) fn sweep(&self, now_ms: u64) {
-        for watched in self.list.borrow().iter() {
-            let due = watched.reading.get().min(watched.heading.get()).min(watched.writing.get());
+        for deadlines in self.list.borrow().iter() {
+            let due = deadlines.reading.get().min(deadlines.heading.get()).min(deadlines.writing.get());
             if due <= now_ms {
-                watched.tell(Told::Expired);
-            } else if watched.dozing.get() <= now_ms {
-                watched.stay_awake();
-                watched.tell(Told::Doze);
+                deadlines.wake_with(Wakeup::Expired);
+            } else if deadlines.hibernating.get() <= now_ms {
+                deadlines.cancel_hibernation();
+                deadlines.wake_with(Wakeup::Hibernate);
             }
         }
     }
 
     /// Shows those that have stalled, and since when.
-    pub(super) fn each_stalled(&self, mut show: impl FnMut(&Rc<Watched>, u64)) {
-        for watched in self.list.borrow().iter() {
-            if let Some(since_ms) = watched.stalled_ms() {
-                show(watched, since_ms);
+    pub(super) fn for_each_stalled(&self, mut show: impl FnMut(&Rc<ConnectionDeadlines>, u64)) {
+        for deadlines in self.list.borrow().iter() {
+            if let Some(since_ms) = deadlines.stalled_ms() {
+                show(deadlines, since_ms);
             }
         }
     }
 
     /// Tells those that were accepted on this socket.
-    pub(crate) fn tell_those_of(&self, socket: usize, told: Told) {
-        for watched in self.list.borrow().iter().filter(|watched| watched.socket == socket) {
-            watched.tell(told);
+    pub(crate) fn wake_socket(&self, socket: usize, wakeup: Wakeup) {
+        for deadlines in self.list.borrow().iter().filter(|deadlines| deadlines.socket == socket) {
+            deadlines.wake_with(wakeup);
         }
     }
 
     /// Tells everyone.
-    pub(crate) fn tell_all(&self, told: Told) {
-        for watched in self.list.borrow().iter() {
-            watched.tell(told);
+    pub(crate) fn wake_all(&self, wakeup: Wakeup) {
+        for deadlines in self.list.borrow().iter() {
+            deadlines.wake_with(wakeup);
         }
     }
 }
@@ -298,19 +298,19 @@ mod tests {
 
     #[test]
     fn only_those_whose_deadline_has_passed_are_told() {
-        let list = Watchlist::default();
+        let list = ConnectionList::default();
         let (early, late, never) = (list.add(1), list.add(1), list.add(2));
         early.read_within(0, Duration::from_millis(50));
         late.write_within_once(0, Duration::from_millis(500));
         list.sweep(100);
         assert_eq!(
-            [early.take_told(), late.take_told(), never.take_told()],
-            [Told::Expired, Told::Nothing, Told::Nothing]
+            [early.take_wakeup(), late.take_wakeup(), never.take_wakeup()],
+            [Wakeup::Expired, Wakeup::Nothing, Wakeup::Nothing]
         );
         early.clear_read();
         late.write_within_once(100, Duration::from_secs(9));
         list.sweep(600);
-        assert_eq!([early.take_told(), late.take_told()], [Told::Nothing, Told::Expired]);
+        assert_eq!([early.take_wakeup(), late.take_wakeup()], [Wakeup::Nothing, Wakeup::Expired]);
         assert!(late.write_expired(600));
         late.clear_write();
         early.head_within_once(600, Duration::from_millis(50));
@@ -318,21 +318,24 @@ mod tests {
         early.clear_read();
         list.sweep(650);
         assert!(early.head_expired(650) && !late.head_expired(650));
-        assert_eq!([early.take_told(), late.take_told()], [Told::Expired, Told::Nothing]);
+        assert_eq!([early.take_wakeup(), late.take_wakeup()], [Wakeup::Expired, Wakeup::Nothing]);
         early.clear_head();
         list.sweep(700);
-        assert_eq!(early.take_told(), Told::Nothing);
+        assert_eq!(early.take_wakeup(), Wakeup::Nothing);
     }
 
     #[test]
     fn removing_keeps_the_places_right() {
-        let list = Watchlist::default();
+        let list = ConnectionList::default();
         let (a, b, c) = (list.add(1), list.add(1), list.add(2));
         list.remove(&a);
         list.remove(&c);
         assert_eq!(list.len(), 1);
-        list.tell_all(Told::Drain);
-        assert_eq!([a.take_told(), b.take_told(), c.take_told()], [Told::Nothing, Told::Drain, Told::Nothing]);
+        list.wake_all(Wakeup::Drain);
+        assert_eq!(
+            [a.take_wakeup(), b.take_wakeup(), c.take_wakeup()],
+            [Wakeup::Nothing, Wakeup::Drain, Wakeup::Nothing]
+        );
         let mut emptied = std::pin::pin!(list.emptied());
         let mut poll = || emptied.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(poll().is_pending());
@@ -343,18 +346,18 @@ mod tests {
 
     #[test]
     fn only_those_of_one_socket_are_told() {
-        let list = Watchlist::default();
+        let list = ConnectionList::default();
         let (one, two) = (list.add(1), list.add(2));
-        list.tell_those_of(2, Told::Close);
-        assert_eq!([one.take_told(), two.take_told()], [Told::Nothing, Told::Close]);
+        list.wake_socket(2, Wakeup::Close);
+        assert_eq!([one.take_wakeup(), two.take_wakeup()], [Wakeup::Nothing, Wakeup::Close]);
     }
 
     #[test]
     fn an_expiry_does_not_hide_a_drain() {
-        let list = Watchlist::default();
-        let watched = list.add(1);
-        watched.tell(Told::Drain);
-        watched.tell(Told::Expired);
-        assert_eq!(watched.take_told(), Told::Drain);
+        let list = ConnectionList::default();
+        let deadlines = list.add(1);
+        deadlines.wake_with(Wakeup::Drain);
+        deadlines.wake_with(Wakeup::Expired);
+        assert_eq!(deadlines.take_wakeup(), Wakeup::Drain);
     }
 }

@@ -1,4 +1,4 @@
-//! Witnesses: all that can tell more about a caller than the request itself. Without any, nothing is asked.
+//! Identity providers: all that can tell more about a caller than the request itself. Without any, nothing is asked.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::geo::Geo;
-use super::token::Tokens;
+use super::geo::GeoDatabase;
+use super::token::TokenVerifier;
 use crate::route::{Asked, Claims, ClientIp, Country, Facts, Identity, TokenFault};
 
 /// Who can tell more about a caller.
 #[derive(Clone, Debug, Default)]
-pub struct Witnesses {
+pub struct IdentityProviders {
     /// `identity.jwt`.
-    pub tokens: Option<Arc<Tokens>>,
+    pub tokens: Option<Arc<TokenVerifier>>,
     /// `identity.geo`.
-    pub geo: Option<Arc<Geo>>,
+    pub geo: Option<Arc<GeoDatabase>>,
 }
 
 /// What was found out about one caller: owns what [`Facts`] borrows.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct IdentityFacts {
     /// The claims of the token.
     pub claims: Option<Claims>,
     /// Why the token names nobody, if there is one and it does not hold.
@@ -30,7 +30,7 @@ pub struct Found {
     pub country: Option<Country>,
 }
 
-impl Found {
+impl IdentityFacts {
     /// It as facts.
     #[must_use]
     pub const fn facts(&self) -> Facts<'_> {
@@ -38,11 +38,11 @@ impl Found {
     }
 }
 
-impl Witnesses {
+impl IdentityProviders {
     /// Those that the files tell of now; whoever stayed the same is the very same object, so that what others keep of
     /// him holds.
     #[must_use]
-    pub fn renewed(self, next: Self) -> Self {
+    pub fn reuse_unchanged(self, next: Self) -> Self {
         let tokens = match (self.tokens, next.tokens) {
             (Some(old), Some(new)) if *old == *new => Some(old),
             (_, new) => new,
@@ -56,13 +56,13 @@ impl Witnesses {
 
     /// All that can be found out about the caller of a request, at this time since the Unix epoch: for explanations.
     #[must_use]
-    pub fn ask(&self, identity: &Identity, asked: &Asked<'_>, now: Duration) -> Found {
+    pub fn lookup(&self, identity: &Identity, asked: &Asked<'_>, now: Duration) -> IdentityFacts {
         let (claims, fault) = match self.claims(asked.headers, now) {
             Ok(claims) => (claims, None),
             Err(fault) => (None, Some(fault)),
         };
         let country = self.country(ClientIp::find(identity, asked.peer, asked.headers));
-        Found { claims, fault, country }
+        IdentityFacts { claims, fault, country }
     }
 
     fn claims(&self, headers: &HeaderMap, now: Duration) -> Result<Option<Claims>, TokenFault> {

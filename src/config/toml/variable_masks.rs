@@ -15,9 +15,9 @@ const COMMON: usize = 4;
 
 /// Whether a string names a place, such as an address or a file, which is shown where it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Kind {
-    Place,
-    Other,
+pub(in crate::config) enum Exposure {
+    Shown,
+    Masked,
 }
 
 /// A variable in a string.
@@ -33,43 +33,40 @@ pub(in crate::config) struct Variable {
 
 /// A string with variables.
 #[derive(Debug)]
-struct Expanded {
-    span: Span,
-    written: String,
-    text: String,
-    kind: Kind,
-    values: Vec<Variable>,
+pub(in crate::config) struct ExpandedString {
+    pub(in crate::config) span: Span,
+    /// The string as the file has it.
+    pub(in crate::config) written: String,
+    /// The string with the values of its variables.
+    pub(in crate::config) text: String,
+    pub(in crate::config) exposure: Exposure,
+    pub(in crate::config) values: Vec<Variable>,
 }
 
 /// The variables of one load.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Veil {
-    strings: Vec<Expanded>,
+pub(in crate::config) struct VariableMasks {
+    strings: Vec<ExpandedString>,
     /// Each value and how it is written, in the order of the files; and whether anything but a place has it.
-    values: Vec<(String, String, Kind)>,
+    values: Vec<(String, String, Exposure)>,
     known: HashMap<(String, String), usize>,
     /// Names by their values that came out of variables, and how they are written.
     names: HashMap<String, Vec<String>>,
 }
 
-impl Veil {
-    /// Notes a string that had variables. `values` are those of the environment.
-    pub(in crate::config) fn note(
-        &mut self,
-        (span, written, kind): (Span, &str, Kind),
-        text: &str,
-        values: Vec<Variable>,
-    ) {
-        for Variable { written, value, .. } in &values {
+impl VariableMasks {
+    /// Records a string that has variables.
+    pub(in crate::config) fn record(&mut self, string: ExpandedString) {
+        for Variable { written, value, .. } in &string.values {
             let pair = (written.clone(), value.clone());
             let at = *self.known.entry(pair.clone()).or_insert(self.values.len());
             match self.values.get_mut(at) {
-                Some(known) if kind == Kind::Other => known.2 = kind,
+                Some(known) if string.exposure == Exposure::Masked => known.2 = Exposure::Masked,
                 Some(_) => {}
-                None => self.values.push((pair.0, pair.1, kind)),
+                None => self.values.push((pair.0, pair.1, string.exposure)),
             }
         }
-        self.strings.push(Expanded { span, written: written.to_owned(), text: text.to_owned(), kind, values });
+        self.strings.push(string);
     }
 
     /// Notes a name that came out of variables.
@@ -91,16 +88,16 @@ impl Veil {
 
     /// What is hidden while the rules are in use: all but places.
     pub(in crate::config) fn masks(&self) -> Masks {
-        let hidden = self.values.iter().filter(|(.., kind)| *kind == Kind::Other);
-        let strings = self.strings.iter().filter(|one| one.kind == Kind::Other);
+        let hidden = self.values.iter().filter(|(.., exposure)| *exposure == Exposure::Masked);
+        let strings = self.strings.iter().filter(|one| one.exposure == Exposure::Masked);
         Masks::new(
             hidden.map(|(written, value, _)| (value.clone(), written.clone())),
-            strings.flat_map(Expanded::around),
+            strings.flat_map(ExpandedString::around),
         )
     }
 
     /// What is hidden in a finding at these strings. A value that these strings have is shown as they write it.
-    fn masks_of(&self, finding: &Finding, touched: &[&Expanded]) -> Masks {
+    fn masks_of(&self, finding: &Finding, touched: &[&ExpandedString]) -> Masks {
         let own: Vec<&Variable> = touched.iter().flat_map(|one| &one.values).collect();
         let others = self.values.iter().filter(|(_, value, _)| own.iter().all(|variable| variable.value != *value));
         let values = own.iter().map(|variable| (&variable.value, &variable.written));
@@ -112,7 +109,7 @@ impl Veil {
         let rest = self.strings.iter().filter(|one| touched.is_empty() && one.values.iter().any(is_said));
         Masks::new(
             values.map(|(value, written)| (value.clone(), written.clone())),
-            touched.iter().copied().chain(rest).flat_map(Expanded::around),
+            touched.iter().copied().chain(rest).flat_map(ExpandedString::around),
         )
     }
 
@@ -127,7 +124,7 @@ impl Veil {
                 && span.start < other.end.max(other.start + 1)
                 && other.start < span.end
         };
-        let touched: Vec<&Expanded> =
+        let touched: Vec<&ExpandedString> =
             self.strings.iter().filter(|one| finding.labels.iter().any(|(at, _)| overlaps(one.span, *at))).collect();
         let masks = self.masks_of(&finding, &touched);
         // Whole values first: what is left of one may be quoted alone.
@@ -172,7 +169,7 @@ fn name(written: &str) -> &str {
     inside.split_once(":-").map_or(inside, |(name, _)| name)
 }
 
-impl Expanded {
+impl ExpandedString {
     /// The string and the words of it that contain a value long enough to be masked, each with how it is written.
     fn around(&self) -> Vec<(String, String)> {
         if self.values.iter().all(|variable| variable.value.len() < MASKED_MIN) {

@@ -20,15 +20,15 @@ const CRLF: &[u8] = b"\r\n";
 
 /// The trailers of the message that is being written on a connection.
 #[derive(Debug, Default)]
-pub(crate) struct Trailing {
+pub(crate) struct TrailerWriter {
     waits: Cell<bool>,
     /// What is written in the place of the last line end.
     bytes: RefCell<BytesMut>,
 }
 
-impl Trailing {
+impl TrailerWriter {
     /// These end the message under way. Its body is chunked, and hyper is told right now that it has ended.
-    pub(crate) fn put(&self, trailers: &HeaderMap) {
+    pub(crate) fn set(&self, trailers: &HeaderMap) {
         let mut bytes = self.bytes.borrow_mut();
         bytes.clear();
         for (name, value) in trailers {
@@ -41,14 +41,14 @@ impl Trailing {
     }
 
     /// Takes trailers out of what a body gave: for hyper it has ended then.
-    pub(crate) fn divert<E>(
+    pub(crate) fn take_trailers<E>(
         &self,
         polled: Poll<Option<Result<Frame<Bytes>, E>>>,
     ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(trailers) = frame.trailers_ref()
         {
-            self.put(trailers);
+            self.set(trailers);
             return Poll::Ready(None);
         }
         polled
@@ -144,16 +144,16 @@ mod tests {
 
     #[test]
     fn trailers_are_taken_out_of_a_body_and_nothing_else_is() {
-        let trailing = Trailing::default();
+        let trailing = TrailerWriter::default();
         let data: Poll<Option<Result<_, io::Error>>> = Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))));
-        assert!(matches!(trailing.divert(data), Poll::Ready(Some(Ok(_)))) && !trailing.waits.get());
+        assert!(matches!(trailing.take_trailers(data), Poll::Ready(Some(Ok(_)))) && !trailing.waits.get());
         let mut trailers = HeaderMap::new();
         trailers.append("x-sum", "1".parse().unwrap());
         trailers.append("x-sum", "2".parse().unwrap());
         let frame: Poll<Option<Result<_, io::Error>>> = Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-        assert!(matches!(trailing.divert(frame), Poll::Ready(None)) && trailing.waits.get());
+        assert!(matches!(trailing.take_trailers(frame), Poll::Ready(None)) && trailing.waits.get());
         assert_eq!(trailing.bytes.borrow()[..], b"x-sum: 1\r\nx-sum: 2\r\n\r\n"[..]);
-        trailing.put(&HeaderMap::new());
+        trailing.set(&HeaderMap::new());
         assert!(!trailing.waits.get());
     }
 }

@@ -6,28 +6,28 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::proxy::mirror::copies::{Lane, Lanes};
+use crate::proxy::mirror::permit::{MirrorPolicy, MirrorStates};
 use crate::proxy::upstream::pool::{Pools, UpstreamPool};
 use crate::proxy::worker::Worker;
 use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
 use crate::snapshot::{RouteState, Snapshot};
 use crate::telemetry::{Sample, UpstreamSeries, VariantMeter};
 
-/// A snapshot as one worker holds it. While the rules stay the same, what stands beside them is shared with the locals of
+/// A snapshot as one worker holds it. While the rules stay the same, what stands beside them is shared with the views of
 /// the snapshots before and after.
-pub(crate) struct Local {
+pub(crate) struct SnapshotView {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The snapshot's: a request asks for its route's state several times, and saves a step each time.
     routes: Arc<[Arc<RouteState>]>,
     spreads: Rc<[Cell<Spread>]>,
-    /// Per route its lane for copies; empty when no route has a shadow.
-    lanes: Rc<[OnceCell<Rc<Lane>>]>,
+    /// Per route its policy for copies; empty when no route has a shadow.
+    mirrors: Rc<[OnceCell<Rc<MirrorPolicy>>]>,
     upstreams: PoolCells,
     /// The upstreams as shadows use them.
     shadow_upstreams: PoolCells,
 }
 
-impl AsRef<Snapshot> for Local {
+impl AsRef<Snapshot> for SnapshotView {
     fn as_ref(&self) -> &Snapshot {
         &self.snapshot
     }
@@ -38,7 +38,7 @@ type PoolCells = Rc<[OnceCell<Rc<UpstreamPool>>]>;
 
 /// Where the sequences of new routes begin.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Beginnings {
+pub(crate) struct SequenceStart {
     /// Random, and the same for all workers.
     pub(crate) seed: u64,
     /// The worker's number.
@@ -47,7 +47,7 @@ pub(crate) struct Beginnings {
     pub(crate) workers: usize,
 }
 
-impl Beginnings {
+impl SequenceStart {
     /// Anywhere, since many new routes must not favour one place. The workers begin at equal distances from each other:
     /// the shares of all workers together are then nearly as even as those of one.
     fn of(self, route: &str, generation: Generation) -> Spread {
@@ -57,20 +57,20 @@ impl Beginnings {
     }
 }
 
-impl Local {
+impl SnapshotView {
     /// The worker's state beside a snapshot. `old` is its state beside the snapshot before.
-    pub(crate) fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, beginnings: Beginnings) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, sequence_start: SequenceStart) -> Self {
         if let Some(old) = old.filter(|old| Arc::ptr_eq(&old.snapshot.rules, &snapshot.rules)) {
             return old.following(snapshot);
         }
         let rules = &snapshot.rules;
-        let spreads = spreads(&snapshot, old, beginnings);
+        let spreads = spreads(&snapshot, old, sequence_start);
         let has_shadows = snapshot.routes.iter().any(|route| route.shadow.is_some());
-        let lanes = if has_shadows { unused(rules.routes.len()) } else { Rc::default() };
+        let mirrors = if has_shadows { unused(rules.routes.len()) } else { Rc::default() };
         let upstreams = unused(rules.upstreams.len());
         let shadow_upstreams = unused(if has_shadows { rules.upstreams.len() } else { 0 });
         let routes = Arc::clone(&snapshot.routes);
-        Self { snapshot, routes, spreads, lanes, upstreams, shadow_upstreams }
+        Self { snapshot, routes, spreads, mirrors, upstreams, shadow_upstreams }
     }
 
     /// Beside a snapshot of the same rules: all goes on but the pools of upstreams that have changed.
@@ -86,7 +86,7 @@ impl Local {
         Self {
             routes: Arc::clone(&snapshot.routes),
             spreads: Rc::clone(&self.spreads),
-            lanes: Rc::clone(&self.lanes),
+            mirrors: Rc::clone(&self.mirrors),
             upstreams: kept(&self.upstreams),
             shadow_upstreams: kept(&self.shadow_upstreams),
             snapshot,
@@ -103,12 +103,12 @@ impl Local {
     }
 
     /// What copies for the shadow of a route use.
-    pub(crate) fn lane(&self, route: RouteId, lanes: &Lanes, worker: &Worker) -> Option<&Rc<Lane>> {
+    pub(crate) fn mirror(&self, route: RouteId, mirrors: &MirrorStates, worker: &Worker) -> Option<&Rc<MirrorPolicy>> {
         let of = route.0 as usize;
         let series = self.routes.get(of)?.shadow.as_ref()?;
-        Some(self.lanes.get(of)?.get_or_init(|| {
-            let state = lanes.adopt(series, &mut worker.random.borrow_mut());
-            Rc::new(Lane { series: Arc::clone(series), state })
+        Some(self.mirrors.get(of)?.get_or_init(|| {
+            let state = mirrors.adopt(series, &mut worker.random.borrow_mut());
+            Rc::new(MirrorPolicy { series: Arc::clone(series), state })
         }))
     }
 
@@ -180,7 +180,7 @@ fn unused<T>(count: usize) -> Rc<[OnceCell<T>]> {
 
 /// A route's sequence goes on for as long as there is a route of its name: any run of consecutive draws is even,
 /// whatever the weights are. A start anew with each reload would leave the shares of quiet routes to chance.
-fn spreads(snapshot: &Snapshot, old: Option<&Local>, beginnings: Beginnings) -> Rc<[Cell<Spread>]> {
+fn spreads(snapshot: &Snapshot, old: Option<&SnapshotView>, sequence_start: SequenceStart) -> Rc<[Cell<Spread>]> {
     let by_name = OnceCell::new();
     let known = |at: usize, name: &str| {
         let old = old?;
@@ -191,7 +191,7 @@ fn spreads(snapshot: &Snapshot, old: Option<&Local>, beginnings: Beginnings) -> 
     };
     let routes = snapshot.rules.routes.iter().enumerate();
     let spread = routes.map(|(at, route)| {
-        Cell::new(known(at, &route.name).unwrap_or_else(|| beginnings.of(&route.name, snapshot.generation)))
+        Cell::new(known(at, &route.name).unwrap_or_else(|| sequence_start.of(&route.name, snapshot.generation)))
     });
     spread.collect()
 }
@@ -209,8 +209,8 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::*;
-    use crate::identity::Witnesses;
-    use crate::proxy::mirror::copies::LaneState;
+    use crate::identity::IdentityProviders;
+    use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
         AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Place, Protocol,
         Respond, Route, RouteLimits, SplitState, Timeouts, Upstream, UpstreamLimits,
@@ -218,7 +218,7 @@ mod tests {
     use crate::snapshot::{EndpointState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
 
-    const BEGINNINGS: Beginnings = Beginnings { seed: 7, worker: 0, workers: 1 };
+    const SEQUENCE_START: SequenceStart = SequenceStart { seed: 7, worker: 0, workers: 1 };
 
     fn route(name: &str) -> Route {
         let (body, content_type) = (bytes::Bytes::new(), HeaderValue::from_static("text/plain"));
@@ -294,14 +294,13 @@ mod tests {
             listeners: Arc::default(),
             routes: routes.iter().map(|name| route_state(name)).collect(),
             upstreams: ["v1", "v2"].map(upstream_state).into(),
-            witnesses: Witnesses::default(),
+            identity_providers: IdentityProviders::default(),
         }
     }
 
     /// The pool of an upstream, as a worker has it whose pools are these and whose state is `current`.
-    fn pool<'a>(local: &'a Local, at: usize, pools: &Pools, current: &Local) -> &'a Rc<UpstreamPool> {
-        local.upstreams[at]
-            .get_or_init(|| local.pool(at, &local.snapshot.upstreams[at].series, pools, &current.snapshot))
+    fn pool<'a>(view: &'a SnapshotView, at: usize, pools: &Pools, current: &SnapshotView) -> &'a Rc<UpstreamPool> {
+        view.upstreams[at].get_or_init(|| view.pool(at, &view.snapshot.upstreams[at].series, pools, &current.snapshot))
     }
 
     /// The snapshot with other endpoints of one upstream.
@@ -312,22 +311,22 @@ mod tests {
         Arc::new(Snapshot { upstreams: upstreams.into(), ..snapshot.clone() })
     }
 
-    fn draw(local: &Local, route: u32) -> u64 {
-        let cell = local.spread(RouteId(route));
+    fn draw(view: &SnapshotView, route: u32) -> u64 {
+        let cell = view.spread(RouteId(route));
         cell.set(Spread(cell.get().0.wrapping_add(1)));
         cell.get().0
     }
 
     #[test]
     fn beside_the_same_rules_everything_is_shared() {
-        let first = Local::new(Arc::new(snapshot(&["a", "b"])), None, BEGINNINGS);
+        let first = SnapshotView::new(Arc::new(snapshot(&["a", "b"])), None, SEQUENCE_START);
         let drawn = draw(&first, 1);
-        let (series, state) = (first.snapshot.routes[0].shadow.clone().unwrap(), Rc::new(LaneState::default()));
-        let lane = first.lanes[0].get_or_init(|| Rc::new(Lane { series, state }));
-        let next = Local::new(Arc::new((*first.snapshot).clone()), Some(&first), BEGINNINGS);
+        let (series, state) = (first.snapshot.routes[0].shadow.clone().unwrap(), Rc::new(MirrorState::default()));
+        let policy = first.mirrors[0].get_or_init(|| Rc::new(MirrorPolicy { series, state }));
+        let next = SnapshotView::new(Arc::new((*first.snapshot).clone()), Some(&first), SEQUENCE_START);
         assert!(!Arc::ptr_eq(&first.snapshot, &next.snapshot));
-        assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.lanes, &next.lanes));
-        assert!(Rc::ptr_eq(lane, next.lanes[0].get().unwrap()));
+        assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.mirrors, &next.mirrors));
+        assert!(Rc::ptr_eq(policy, next.mirrors[0].get().unwrap()));
         assert!(Rc::ptr_eq(&first.upstreams, &next.upstreams));
         assert!(Rc::ptr_eq(&first.shadow_upstreams, &next.shadow_upstreams));
         assert_eq!(next.spread(RouteId(1)).get().0, drawn);
@@ -338,11 +337,11 @@ mod tests {
     #[test]
     fn only_the_pool_of_an_upstream_that_changed_is_made_anew() {
         let pools = Pools::default();
-        let first = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
+        let first = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
         let (v1, v2) = (Rc::clone(pool(&first, 0, &pools, &first)), Rc::clone(pool(&first, 1, &pools, &first)));
         let stayed = Arc::clone(&first.snapshot.upstreams[1].endpoints[0]);
-        let next = Local::new(moved(&first.snapshot, 1, &[endpoint(2), stayed]), Some(&first), BEGINNINGS);
-        assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.lanes, &next.lanes));
+        let next = SnapshotView::new(moved(&first.snapshot, 1, &[endpoint(2), stayed]), Some(&first), SEQUENCE_START);
+        assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.mirrors, &next.mirrors));
         assert!(Rc::ptr_eq(next.upstreams[0].get().unwrap(), &v1), "it is not even looked for");
         assert!(next.upstreams[1].get().is_none());
         let renewed = pool(&next, 1, &pools, &next);
@@ -357,14 +356,14 @@ mod tests {
     #[test]
     fn a_request_of_an_older_snapshot_does_not_replace_the_pool_in_force() {
         let pools = Pools::default();
-        let old = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
-        let next = Local::new(moved(&old.snapshot, 0, &[endpoint(2)]), Some(&old), BEGINNINGS);
+        let old = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
+        let next = SnapshotView::new(moved(&old.snapshot, 0, &[endpoint(2)]), Some(&old), SEQUENCE_START);
         let in_force = pool(&next, 0, &pools, &next);
         let late = pool(&old, 0, &pools, &next);
         assert_eq!(late.endpoints[0].endpoint.address.port(), 1, "it goes where its snapshot says");
         let rules = Arc::new((*next.snapshot.rules).clone());
         let renewed = Arc::new(Snapshot { rules, ..(*next.snapshot).clone() });
-        let renewed = Local::new(renewed, Some(&next), BEGINNINGS);
+        let renewed = SnapshotView::new(renewed, Some(&next), SEQUENCE_START);
         assert!(Rc::ptr_eq(pool(&renewed, 0, &pools, &renewed), in_force));
         // Of an upstream that has not changed, the first use is that of all.
         let first = pool(&old, 1, &pools, &next);
@@ -374,12 +373,12 @@ mod tests {
     #[test]
     fn a_request_of_older_rules_does_not_bring_a_removed_upstream_back() {
         let pools = Pools::default();
-        let old = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
+        let old = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
         let mut rules = (*old.snapshot.rules).clone();
         rules.upstreams.truncate(1);
         let upstreams = [Arc::clone(&old.snapshot.upstreams[0])].into();
         let next = Snapshot { rules: Arc::new(rules), upstreams, ..(*old.snapshot).clone() };
-        let next = Local::new(Arc::new(next), Some(&old), BEGINNINGS);
+        let next = SnapshotView::new(Arc::new(next), Some(&old), SEQUENCE_START);
         pools.retain(&next.snapshot.rules.upstreams);
         assert_eq!(pool(&old, 1, &pools, &next).upstream.name, "v2");
         assert_eq!(pools.len(), 0);
@@ -390,23 +389,24 @@ mod tests {
     #[test]
     fn an_endpoint_that_comes_back_unchanged_keeps_its_connections() {
         let pools = Pools::default();
-        let first = Local::new(Arc::new(snapshot(&["a"])), None, BEGINNINGS);
+        let first = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
         let both = moved(&first.snapshot, 0, &[endpoint(1), endpoint(2)]);
-        let both = Local::new(both, Some(&first), BEGINNINGS);
+        let both = SnapshotView::new(both, Some(&first), SEQUENCE_START);
         let before = pool(&both, 0, &pools, &both);
         // A snapshot in between had endpoint 2 alone; the worker has skipped it.
         let again = moved(&both.snapshot, 0, &[endpoint(1), Arc::clone(&before.endpoints[1].endpoint)]);
-        let again = Local::new(again, Some(&both), BEGINNINGS);
+        let again = SnapshotView::new(again, Some(&both), SEQUENCE_START);
         assert!(Rc::ptr_eq(pool(&again, 0, &pools, &again), before));
-        let other = Local::new(moved(&again.snapshot, 0, &[endpoint(3), endpoint(1)]), Some(&again), BEGINNINGS);
+        let other =
+            SnapshotView::new(moved(&again.snapshot, 0, &[endpoint(3), endpoint(1)]), Some(&again), SEQUENCE_START);
         assert!(Rc::ptr_eq(&pool(&other, 0, &pools, &other).endpoints[1], &before.endpoints[0]));
     }
 
     #[test]
     fn under_new_rules_the_sequence_of_a_route_goes_on_by_its_name() {
-        let first = Local::new(Arc::new(snapshot(&["a", "b"])), None, BEGINNINGS);
+        let first = SnapshotView::new(Arc::new(snapshot(&["a", "b"])), None, SEQUENCE_START);
         let drawn = [draw(&first, 0), draw(&first, 1)];
-        let next = Local::new(Arc::new(snapshot(&["b", "new", "a"])), Some(&first), BEGINNINGS);
+        let next = SnapshotView::new(Arc::new(snapshot(&["b", "new", "a"])), Some(&first), SEQUENCE_START);
         assert!(!Rc::ptr_eq(&first.spreads, &next.spreads));
         assert_eq!([2, 0].map(|at| next.spread(RouteId(at)).get().0), drawn);
         assert!(next.upstreams.iter().all(|pool| pool.get().is_none()), "found by name at the first use");

@@ -22,14 +22,14 @@ const SWEEP_MS: u64 = 10_000;
 
 /// Who has connections to this process.
 #[derive(Debug)]
-pub struct Visitors {
-    parts: [Mutex<HashMap<IpAddr, Visitor>>; PARTS],
+pub struct PerClientLimits {
+    parts: [Mutex<HashMap<IpAddr, ClientState>>; PARTS],
     hasher: RandomState,
     swept_ms: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Visitor {
+struct ClientState {
     connections: u32,
     /// Connections that may be opened.
     openings: Bucket,
@@ -70,58 +70,63 @@ impl Bucket {
     }
 }
 
-impl Default for Visitors {
+impl Default for PerClientLimits {
     fn default() -> Self {
         Self { parts: Default::default(), hasher: RandomState::new(), swept_ms: AtomicU64::new(0) }
     }
 }
 
-impl Visitors {
-    fn part(&self, ip: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, Visitor>> {
+impl PerClientLimits {
+    fn part(&self, ip: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, ClientState>> {
         let at = usize::try_from(self.hasher.hash_one(ip)).unwrap_or(0) % PARTS;
         self.parts[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Admits one more connection of `ip` at this time since the process started, or says why not. Gives the
     /// figure of its requests.
-    pub(crate) fn enter(&self, ip: IpAddr, limits: &Limits, now: Duration) -> Result<Arc<AtomicI64>, Refusal> {
+    pub(crate) fn admit_connection(
+        &self,
+        ip: IpAddr,
+        limits: &Limits,
+        now: Duration,
+    ) -> Result<Arc<AtomicI64>, Refusal> {
         let now_ms = millis(now);
         let mut part = self.part(ip);
         if part.len() >= ADDRESSES_MAX / PARTS {
-            part.retain(|_, visitor| visitor.connections > 0);
+            part.retain(|_, client| client.connections > 0);
         }
-        let fresh = || Visitor {
+        let fresh = || ClientState {
             connections: 0,
             openings: Bucket::full(limits.connection_rate_per_ip, now_ms),
             resets: Bucket::full(limits.h2_resets_per_ip, now_ms),
             requests: Arc::default(),
         };
-        let visitor = part.entry(ip).or_insert_with(fresh);
-        if visitor.connections >= limits.connections_per_ip {
+        let client = part.entry(ip).or_insert_with(fresh);
+        if client.connections >= limits.connections_per_ip {
             return Err(Refusal::ConnectionsPerIp);
         }
         // A client that has reset too much would go on with a new connection.
-        if !visitor.resets.has_one(limits.h2_resets_per_ip, now_ms) {
+        if !client.resets.has_one(limits.h2_resets_per_ip, now_ms) {
             return Err(Refusal::H2ResetsPerIp);
         }
-        if !visitor.openings.take(1, limits.connection_rate_per_ip, now_ms) {
+        if !client.openings.take(1, limits.connection_rate_per_ip, now_ms) {
             return Err(Refusal::ConnectionRate);
         }
-        visitor.connections += 1;
-        Ok(Arc::clone(&visitor.requests))
+        client.connections += 1;
+        Ok(Arc::clone(&client.requests))
     }
 
     /// Admits `n` more resets of streams by `ip`, which has a connection, or says why not.
-    pub(crate) fn resets(&self, (ip, n): (IpAddr, u32), limits: &Limits, now: Duration) -> Result<(), Refusal> {
+    pub(crate) fn admit_resets(&self, ip: IpAddr, n: u32, limits: &Limits, now: Duration) -> Result<(), Refusal> {
         let (mut part, rate) = (self.part(ip), limits.h2_resets_per_ip);
-        let admitted = part.get_mut(&ip).is_none_or(|visitor| visitor.resets.take(n, rate, millis(now)));
+        let admitted = part.get_mut(&ip).is_none_or(|client| client.resets.take(n, rate, millis(now)));
         if admitted { Ok(()) } else { Err(Refusal::H2ResetsPerIp) }
     }
 
     /// A connection of `ip` has ended.
-    pub(crate) fn leave(&self, ip: IpAddr) {
-        if let Some(visitor) = self.part(ip).get_mut(&ip) {
-            visitor.connections = visitor.connections.saturating_sub(1);
+    pub(crate) fn release_connection(&self, ip: IpAddr) {
+        if let Some(client) = self.part(ip).get_mut(&ip) {
+            client.connections = client.connections.saturating_sub(1);
         }
     }
 
@@ -134,7 +139,7 @@ impl Visitors {
         }
         for part in &self.parts {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            part.retain(|_, visitor| visitor.connections > 0 || now_ms < visitor.openings.refilled_ms + SWEEP_MS);
+            part.retain(|_, client| client.connections > 0 || now_ms < client.openings.refilled_ms + SWEEP_MS);
         }
     }
 }
@@ -156,18 +161,18 @@ mod tests {
     #[test]
     fn connections_of_one_address_are_bounded() {
         let limits = Limits { connections_per_ip: 2, ..Limits::default() };
-        let visitors = Visitors::default();
-        let enter = |ms| visitors.enter(IP, &limits, at(ms)).map(drop);
+        let clients = PerClientLimits::default();
+        let enter = |ms| clients.admit_connection(IP, &limits, at(ms)).map(drop);
         assert_eq!([enter(0), enter(0), enter(0)], [Ok(()), Ok(()), Err(Refusal::ConnectionsPerIp)]);
-        visitors.leave(IP);
+        clients.release_connection(IP);
         assert_eq!(enter(0), Ok(()));
     }
 
     #[test]
     fn the_rate_of_one_address_is_bounded_and_refills() {
         let limits = Limits { connection_rate_per_ip: 10, ..Limits::default() };
-        let visitors = Visitors::default();
-        let enter = |ms| visitors.enter(IP, &limits, at(ms)).map(drop);
+        let clients = PerClientLimits::default();
+        let enter = |ms| clients.admit_connection(IP, &limits, at(ms)).map(drop);
         for _ in 0..10 {
             assert_eq!(enter(0), Ok(()));
         }
@@ -180,23 +185,23 @@ mod tests {
     #[test]
     fn resets_of_one_address_are_bounded_over_its_connections_and_shut_the_door() {
         let limits = Limits { h2_resets_per_ip: 10, ..Limits::default() };
-        let visitors = Visitors::default();
-        let enter = |ms| visitors.enter(IP, &limits, at(ms)).map(drop);
+        let clients = PerClientLimits::default();
+        let enter = |ms| clients.admit_connection(IP, &limits, at(ms)).map(drop);
         assert_eq!([enter(0), enter(0)], [Ok(()), Ok(())]);
-        let resets = |n| visitors.resets((IP, n), &limits, at(0));
+        let resets = |n| clients.admit_resets(IP, n, &limits, at(0));
         assert_eq!([resets(7), resets(3), resets(1)], [Ok(()), Ok(()), Err(Refusal::H2ResetsPerIp)]);
         assert_eq!(enter(50), Err(Refusal::H2ResetsPerIp));
         assert_eq!(enter(150), Ok(()));
         let other = IpAddr::from([10, 0, 0, 1]);
-        assert!(visitors.enter(other, &limits, at(0)).is_ok());
+        assert!(clients.admit_connection(other, &limits, at(0)).is_ok());
     }
 
     #[test]
     fn addresses_without_connections_are_forgotten() {
-        let visitors = Visitors::default();
-        assert!(visitors.enter(IP, &Limits::default(), at(0)).is_ok());
-        visitors.leave(IP);
-        visitors.sweep(at(SWEEP_MS * 3));
-        assert!(visitors.parts.iter().all(|part| part.lock().unwrap().is_empty()));
+        let clients = PerClientLimits::default();
+        assert!(clients.admit_connection(IP, &Limits::default(), at(0)).is_ok());
+        clients.release_connection(IP);
+        clients.sweep(at(SWEEP_MS * 3));
+        assert!(clients.parts.iter().all(|part| part.lock().unwrap().is_empty()));
     }
 }

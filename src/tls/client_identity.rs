@@ -12,7 +12,7 @@ use crate::route::VerifiedCert;
 
 /// What follows of a client's certificate that was verified.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct ClientIdentity {
     /// What rules may ask of it.
     pub certificate: VerifiedCert,
     /// Its subject, as in RFC 4514.
@@ -23,7 +23,7 @@ pub struct Identity {
     pub expires_at: Duration,
 }
 
-impl Identity {
+impl ClientIdentity {
     /// Reads a certificate; nothing when it cannot be read.
     #[must_use]
     pub fn of(der: &[u8]) -> Option<Self> {
@@ -131,14 +131,14 @@ mod tests {
         Ia5String::try_from(text.to_owned()).unwrap()
     }
 
-    fn made(cn: &str, names: Vec<SanType>) -> Identity {
+    fn made(cn: &str, names: Vec<SanType>) -> ClientIdentity {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "Acme, Inc.");
         params.distinguished_name.push(DnType::CommonName, cn);
         params.subject_alt_names = names;
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        Identity::of(made.der()).unwrap()
+        ClientIdentity::of(made.der()).unwrap()
     }
 
     #[test]

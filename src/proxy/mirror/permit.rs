@@ -1,5 +1,5 @@
 //! What a worker keeps for the shadow of a route: the upstream's connections for copies, the sequence that samples, and a
-//! throttle. A copy takes a place and bytes of what all copies share; it never waits for either.
+//! throttle. A copy takes a in_flight and bytes of what all copies share; it never waits for either.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,14 +24,14 @@ const PAUSE_MS: u64 = 250;
 const PROBE_EVERY_MS: u64 = 1000;
 
 /// The shadow of one route on one worker.
-pub(crate) struct Lane {
+pub(crate) struct MirrorPolicy {
     pub(crate) series: Arc<ShadowSeries>,
-    pub(crate) state: Rc<LaneState>,
+    pub(crate) state: Rc<MirrorState>,
 }
 
-/// What a reload does not change of a lane.
+/// What a reload does not change of a policy.
 #[derive(Debug, Default)]
-pub(crate) struct LaneState {
+pub(crate) struct MirrorState {
     /// Which requests are sampled.
     pub(crate) spread: Cell<ShadowSpread>,
     /// Which copies have a control.
@@ -39,12 +39,12 @@ pub(crate) struct LaneState {
     throttle: Throttle,
 }
 
-/// A worker's lanes, by route.
+/// A worker's mirrors, by route.
 #[derive(Default)]
-pub(crate) struct Lanes(RefCell<ahash::HashMap<String, Known>>);
+pub(crate) struct MirrorStates(RefCell<ahash::HashMap<String, KnownMirror>>);
 
-/// What is known of a lane, and whose it is.
-type Known = (Arc<ShadowSeries>, Rc<LaneState>);
+/// What is known of a policy, and whose it is.
+type KnownMirror = (Arc<ShadowSeries>, Rc<MirrorState>);
 
 /// The part of the share that is sampled. A failure halves it. It grows only after a success: the copies of a shadow
 /// that never answers are the dearest of all, and time alone does not make such a shadow better.
@@ -52,17 +52,17 @@ type Known = (Arc<ShadowSeries>, Rc<LaneState>);
 struct Throttle {
     part: Cell<f64>,
     at_ms: Cell<u64>,
-    state: Cell<State>,
+    state: Cell<LastOutcome>,
     /// When a copy was last sampled.
     sampled_ms: Cell<u64>,
     cut_ms: Cell<Option<u64>>,
-    /// Since when no copy has found a place, or room for its body.
+    /// Since when no copy has found a in_flight, or room for its body.
     full_ms: Cell<Option<u64>>,
 }
 
 /// What the last copy came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LastOutcome {
     Succeeding,
     Failing,
 }
@@ -72,7 +72,7 @@ impl Default for Throttle {
         Self {
             part: Cell::new(1.0),
             at_ms: Cell::new(0),
-            state: Cell::new(State::Succeeding),
+            state: Cell::new(LastOutcome::Succeeding),
             sampled_ms: Cell::new(0),
             cut_ms: Cell::new(None),
             full_ms: Cell::new(None),
@@ -83,7 +83,7 @@ impl Default for Throttle {
 impl Throttle {
     fn part(&self, now_ms: u64) -> f64 {
         let since = now_ms.saturating_sub(self.at_ms.replace(now_ms));
-        if self.state.get() == State::Succeeding {
+        if self.state.get() == LastOutcome::Succeeding {
             let since = u32::try_from(since).unwrap_or(u32::MAX);
             self.part.set((self.part.get() + f64::from(since) / RECOVERY_MS).min(1.0));
         }
@@ -94,40 +94,40 @@ impl Throttle {
     fn part_of_next(&self, now_ms: u64) -> f64 {
         let (part, since) = (self.part(now_ms), now_ms.saturating_sub(self.sampled_ms.get()));
         match self.state.get() {
-            State::Failing if since >= PROBE_EVERY_MS => 1.0,
-            State::Failing if since < PAUSE_MS && part <= FLOOR => 0.0,
-            State::Failing | State::Succeeding => part,
+            LastOutcome::Failing if since >= PROBE_EVERY_MS => 1.0,
+            LastOutcome::Failing if since < PAUSE_MS && part <= FLOOR => 0.0,
+            LastOutcome::Failing | LastOutcome::Succeeding => part,
         }
     }
 
     /// A request is sampled.
-    fn sampled(&self, now_ms: u64) {
+    fn record_sample(&self, now_ms: u64) {
         self.sampled_ms.set(now_ms);
     }
 
     /// A copy has succeeded.
-    fn succeeds(&self, now_ms: u64) {
+    fn record_success(&self, now_ms: u64) {
         self.part(now_ms);
-        self.state.set(State::Succeeding);
+        self.state.set(LastOutcome::Succeeding);
     }
 
-    /// A copy has found no place. A moment of that is no trouble, it is what places are for.
-    fn full(&self, now_ms: u64) {
+    /// A copy has found no in_flight. A moment of that is no trouble, it is what places are for.
+    fn record_full(&self, now_ms: u64) {
         let since = self.full_ms.get().unwrap_or(now_ms);
         self.full_ms.set(Some(since));
         if now_ms >= since + FULL_FOR_MS {
-            self.cut(now_ms);
+            self.record_failure(now_ms);
         }
     }
 
     /// One has.
-    fn free(&self) {
+    fn record_free(&self) {
         self.full_ms.set(None);
     }
 
-    fn cut(&self, now_ms: u64) {
+    fn record_failure(&self, now_ms: u64) {
         let part = self.part(now_ms);
-        self.state.set(State::Failing);
+        self.state.set(LastOutcome::Failing);
         let recently = self.cut_ms.get().is_some_and(|cut| now_ms < cut + CUT_EVERY_MS);
         if !recently {
             self.cut_ms.set(Some(now_ms));
@@ -136,35 +136,35 @@ impl Throttle {
     }
 }
 
-impl Lanes {
+impl MirrorStates {
     /// What stands for this route, or something new.
-    pub(crate) fn adopt(&self, series: &Arc<ShadowSeries>, random: &mut fastrand::Rng) -> Rc<LaneState> {
-        let mut lanes = self.0.borrow_mut();
-        if let Some((known, state)) = lanes.get(&series.route)
+    pub(crate) fn adopt(&self, series: &Arc<ShadowSeries>, random: &mut fastrand::Rng) -> Rc<MirrorState> {
+        let mut mirrors = self.0.borrow_mut();
+        if let Some((known, state)) = mirrors.get(&series.route)
             && Arc::ptr_eq(known, series)
         {
             return Rc::clone(state);
         }
-        let state = LaneState::default();
+        let state = MirrorState::default();
         state.spread.set(ShadowSpread(random.u64(..)));
         state.control.set(Spread(random.u64(..)));
         let state = Rc::new(state);
-        lanes.insert(series.route.clone(), (Arc::clone(series), Rc::clone(&state)));
+        mirrors.insert(series.route.clone(), (Arc::clone(series), Rc::clone(&state)));
         state
     }
 
     /// Forgets the routes whose shadows are gone.
     pub(crate) fn retain(&self, routes: &[Arc<RouteState>]) {
-        let mut lanes = self.0.borrow_mut();
-        if !lanes.is_empty() {
+        let mut mirrors = self.0.borrow_mut();
+        if !mirrors.is_empty() {
             let kept: ahash::HashSet<*const ShadowSeries> =
                 routes.iter().filter_map(|route| route.shadow.as_ref()).map(Arc::as_ptr).collect();
-            lanes.retain(|_, (series, _)| kept.contains(&Arc::as_ptr(series)));
+            mirrors.retain(|_, (series, _)| kept.contains(&Arc::as_ptr(series)));
         }
     }
 }
 
-impl Lane {
+impl MirrorPolicy {
     pub(crate) fn meter(&self, worker: &Worker) -> &ShadowMeter {
         self.series.meters.of(worker.index)
     }
@@ -180,63 +180,66 @@ impl Lane {
         Weight::from_millionths(of_whole(throttle.part_of_next(now_ms))).unwrap_or(shadow.weight)
     }
 
-    fn nothing(&self) -> Held {
+    fn empty_memory(&self) -> MemoryPermit {
         Rc::new(RefCell::new(ShadowHeld::new(Arc::clone(self.series.bytes()))))
     }
 
-    /// Samples a request. Its copy takes a place later, when it is sent; where there is none now, it is not even made.
-    pub(crate) fn enter(self: &Rc<Self>, worker: &Rc<Worker>, max_in_flight: u32) -> Option<Ticket> {
+    /// Samples a request. Its copy takes a in_flight later, when it is sent; where there is none now, it is not even made.
+    pub(crate) fn sample(self: &Rc<Self>, worker: &Rc<Worker>, max_in_flight: u32) -> Option<CopyPermit> {
         self.meter(worker).sample();
-        self.state.throttle.sampled(worker.now_ms());
+        self.state.throttle.record_sample(worker.now_ms());
         if !self.series.copies.has_room(max_in_flight) {
             self.meter(worker).end(ShadowEnd::Dropped(ShadowDrop::InFlightLimit));
-            self.state.throttle.full(worker.now_ms());
+            self.state.throttle.record_full(worker.now_ms());
             return None;
         }
         worker.copies.set(worker.copies.get() + 1);
-        let (worker, lane, held) = (Rc::clone(worker), Rc::clone(self), self.nothing());
-        Some(Ticket { worker, lane, place: None, held, end: Ticket::UNSENT, finished: false })
+        let (worker, policy, memory) = (Rc::clone(worker), Rc::clone(self), self.empty_memory());
+        Some(CopyPermit { worker, policy, in_flight: None, memory, end: CopyPermit::UNSENT, finished: false })
     }
 
-    /// A place for a control, if there is one.
-    pub(super) fn place_for_control(self: &Rc<Self>, max: u32) -> Option<Place> {
-        self.series.controls.try_take(max).then(|| Place { lane: Rc::clone(self), of: |series| &series.controls })
+    /// A in_flight for a control, if there is one.
+    pub(super) fn try_control_permit(self: &Rc<Self>, max: u32) -> Option<InFlightPermit> {
+        self.series
+            .controls
+            .try_take(max)
+            .then(|| InFlightPermit { policy: Rc::clone(self), of: |series| &series.controls })
     }
 }
 
-/// A place among the copies under way, or among the controls; given back when dropped.
-pub(crate) struct Place {
-    lane: Rc<Lane>,
+/// A in_flight among the copies under way, or among the controls; given back when dropped.
+pub(crate) struct InFlightPermit {
+    policy: Rc<MirrorPolicy>,
     of: fn(&ShadowSeries) -> &ShadowPlaces,
 }
 
-impl Place {
-    pub(crate) fn lane(&self) -> &Rc<Lane> {
-        &self.lane
+impl InFlightPermit {
+    pub(crate) fn policy(&self) -> &Rc<MirrorPolicy> {
+        &self.policy
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
-        (self.of)(&self.lane.series).give_back();
+        (self.of)(&self.policy.series).give_back();
     }
 }
 
 /// Bytes of what all copies may hold, shared by all who keep some for one copy.
-pub(crate) type Held = Rc<RefCell<ShadowHeld>>;
+pub(crate) type MemoryPermit = Rc<RefCell<ShadowHeld>>;
 
 /// One copy, from its sampling on. What it comes to is counted when it is finished, or dropped, wherever that is.
-pub(crate) struct Ticket {
+pub(crate) struct CopyPermit {
     worker: Rc<Worker>,
-    lane: Rc<Lane>,
-    /// Its place among those under way, from its sending on.
-    place: Option<Place>,
-    held: Held,
+    policy: Rc<MirrorPolicy>,
+    /// Its in_flight among those under way, from its sending on.
+    in_flight: Option<InFlightPermit>,
+    memory: MemoryPermit,
     end: ShadowEnd,
     finished: bool,
 }
 
-impl Ticket {
+impl CopyPermit {
     /// What has become of a request of which nobody says otherwise: it never came so far.
     const UNSENT: ShadowEnd = ShadowEnd::Dropped(ShadowDrop::Incomplete);
 
@@ -244,64 +247,67 @@ impl Ticket {
         &self.worker
     }
 
-    pub(crate) fn lane(&self) -> &Rc<Lane> {
-        &self.lane
+    pub(crate) fn policy(&self) -> &Rc<MirrorPolicy> {
+        &self.policy
     }
 
-    /// Takes a place among the copies under way.
-    pub(super) fn take_place(&mut self, max: u32) -> bool {
-        let lane = &self.lane;
-        self.place =
-            lane.series.copies.try_take(max).then(|| Place { lane: Rc::clone(lane), of: |series| &series.copies });
-        if self.place.is_some() {
-            lane.state.throttle.free();
+    /// Takes a in_flight among the copies under way.
+    pub(super) fn try_start(&mut self, max: u32) -> bool {
+        let policy = &self.policy;
+        self.in_flight = policy
+            .series
+            .copies
+            .try_take(max)
+            .then(|| InFlightPermit { policy: Rc::clone(policy), of: |series| &series.copies });
+        if self.in_flight.is_some() {
+            policy.state.throttle.record_free();
         }
-        self.place.is_some()
+        self.in_flight.is_some()
     }
 
     /// It has come to this, unless more happens.
-    pub(crate) fn ends(&mut self, end: ShadowEnd) {
+    pub(crate) fn set_end(&mut self, end: ShadowEnd) {
         self.end = end;
     }
 
     /// It costs more than a copy should, though it is answered: fewer are sent.
-    pub(super) fn is_trouble(&self) {
-        self.lane.state.throttle.cut(self.worker.now_ms());
+    pub(super) fn throttle(&self) {
+        self.policy.state.throttle.record_failure(self.worker.now_ms());
     }
 
     /// What it holds of the bytes that all copies may hold.
-    pub(crate) fn held(&self) -> &Held {
-        &self.held
+    pub(crate) fn memory(&self) -> &MemoryPermit {
+        &self.memory
     }
 
     /// Takes bytes of what all copies may hold.
-    pub(crate) fn take(&mut self, bytes: u64) -> bool {
-        self.held.borrow_mut().try_take(bytes)
+    pub(crate) fn try_reserve(&mut self, bytes: u64) -> bool {
+        self.memory.borrow_mut().try_take(bytes)
     }
 
     /// Gives what it holds away, to whoever has it from now on.
-    pub(crate) fn give(&mut self) -> ShadowHeld {
-        self.held.replace(ShadowHeld::new(Arc::clone(self.lane.series.bytes())))
+    pub(crate) fn take_memory(&mut self) -> ShadowHeld {
+        self.memory.replace(ShadowHeld::new(Arc::clone(self.policy.series.bytes())))
     }
 }
 
-impl Ticket {
-    /// It has come to its end: that is counted, and its place is another's. What it holds it holds on to.
+impl CopyPermit {
+    /// It has come to its end: that is counted, and its in_flight is another's. What it holds it holds on to.
     pub(crate) fn finish(&mut self) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        let (worker, throttle) = (&self.worker, &self.lane.state.throttle);
-        self.place = None;
+        let (worker, throttle) = (&self.worker, &self.policy.state.throttle);
+        self.in_flight = None;
         worker.copies.set(worker.copies.get().saturating_sub(1));
-        self.lane.meter(worker).end(self.end);
+        self.policy.meter(worker).end(self.end);
         let reason = match self.end {
-            ShadowEnd::Completed(_) => return throttle.succeeds(worker.now_ms()),
+            ShadowEnd::Completed(_) => return throttle.record_success(worker.now_ms()),
             ShadowEnd::Dropped(reason) => reason,
         };
         match reason {
-            ShadowDrop::InFlightLimit | ShadowDrop::ByteLimit => throttle.full(worker.now_ms()),
-            ShadowDrop::Connect | ShadowDrop::Timeout | ShadowDrop::Reset => throttle.cut(worker.now_ms()),
+            ShadowDrop::InFlightLimit | ShadowDrop::ByteLimit => throttle.record_full(worker.now_ms()),
+            ShadowDrop::Connect | ShadowDrop::Timeout | ShadowDrop::Reset => throttle.record_failure(worker.now_ms()),
             ShadowDrop::BodyTooLarge
             | ShadowDrop::Incomplete
             | ShadowDrop::Method
@@ -311,64 +317,62 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for CopyPermit {
     fn drop(&mut self) {
         self.finish();
-        // Its request, which may be under way for long, has a share in what was held.
-        drop(self.give());
+        // Its request, which may be under way for long, has a share in what was memory.
+        drop(self.take_memory());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     #[test]
     fn places_that_are_full_for_a_moment_are_no_trouble() {
         let throttle = Throttle::default();
-        throttle.full(1000);
-        throttle.full(1499);
-        throttle.free();
-        throttle.full(1500);
-        throttle.full(1999);
+        throttle.record_full(1000);
+        throttle.record_full(1499);
+        throttle.record_free();
+        throttle.record_full(1500);
+        throttle.record_full(1999);
         assert!((throttle.part(1999) - 1.0).abs() < 1e-9);
-        throttle.full(2000);
-        assert!((throttle.part(2000) - 0.5).abs() < 1e-9, "nothing found a place for half a second");
+        throttle.record_full(2000);
+        assert!((throttle.part(2000) - 0.5).abs() < 1e-9, "nothing found a in_flight for half a second");
     }
 
     #[test]
     fn a_throttle_halves_and_recovers_when_a_copy_succeeds() {
         let throttle = Throttle::default();
         assert!((throttle.part(0) - 1.0).abs() < 1e-9);
-        throttle.cut(1000);
-        throttle.cut(1100);
+        throttle.record_failure(1000);
+        throttle.record_failure(1100);
         assert!((throttle.part(1100) - 0.5).abs() < 1e-9, "one halving");
         assert!((throttle.part(60_000) - 0.5).abs() < 1e-9, "time alone is no recovery");
-        throttle.succeeds(60_000);
+        throttle.record_success(60_000);
         assert!((throttle.part(60_500) - 0.525).abs() < 1e-9);
-        throttle.cut(60_500);
+        throttle.record_failure(60_500);
         assert!((throttle.part(70_000) - 0.2625).abs() < 1e-9, "and a failure ends it");
-        throttle.succeeds(70_000);
+        throttle.record_success(70_000);
         assert!((throttle.part(84_750) - 1.0).abs() < 1e-9, "it is whole again after a while without");
     }
 
     /// One request every `every_ms`, from one moment to another; `end` says what its copy comes to after 100 ms. The
     /// copies that were sampled.
-    fn sampled_copies(
-        throttle: &Throttle,
-        (from_ms, to_ms, every_ms): (u64, u64, usize),
-        end: fn(&Throttle, u64),
-    ) -> u32 {
+    fn sampled_copies(throttle: &Throttle, period_ms: Range<u64>, every_ms: usize, end: fn(&Throttle, u64)) -> u32 {
         let (mut copies, mut due) = (0, std::collections::VecDeque::new());
         let mut drawn = 0.0;
-        for now_ms in (from_ms..to_ms).step_by(every_ms) {
+        for now_ms in period_ms.step_by(every_ms) {
             while due.pop_front_if(|at| *at <= now_ms).is_some() {
                 end(throttle, now_ms);
             }
             drawn += throttle.part_of_next(now_ms);
             if drawn >= 1.0 {
                 drawn -= 1.0;
-                throttle.sampled(now_ms);
+                throttle.record_sample(now_ms);
                 copies += 1;
                 due.push_back(now_ms + 100);
             }
@@ -379,23 +383,23 @@ mod tests {
     #[test]
     fn a_shadow_that_never_answers_gets_hardly_any_copies() {
         let throttle = Throttle::default();
-        sampled_copies(&throttle, (0, 5_000, 1), Throttle::cut);
+        sampled_copies(&throttle, 0..5_000, 1, Throttle::record_failure);
         assert!((throttle.part(5_000) - FLOOR).abs() < 1e-9);
-        let copies = sampled_copies(&throttle, (5_000, 65_000, 1), Throttle::cut);
+        let copies = sampled_copies(&throttle, 5_000..65_000, 1, Throttle::record_failure);
         assert!((120..=240).contains(&copies), "{copies} copies of 60 000 requests in a minute");
         assert!((throttle.part(65_000) - FLOOR).abs() < 1e-9);
-        sampled_copies(&throttle, (65_000, 86_000, 1), Throttle::succeeds);
+        sampled_copies(&throttle, 65_000..86_000, 1, Throttle::record_success);
         assert!((throttle.part(86_000) - 1.0).abs() < 1e-9, "whole again 21 seconds after it answers again");
     }
 
     #[test]
     fn a_shadow_with_few_requests_is_probed_every_second() {
         let throttle = Throttle::default();
-        sampled_copies(&throttle, (0, 10_000, 200), Throttle::cut);
+        sampled_copies(&throttle, 0..10_000, 200, Throttle::record_failure);
         assert!((throttle.part(10_000) - FLOOR).abs() < 1e-9);
-        let copies = sampled_copies(&throttle, (10_000, 70_000, 200), Throttle::cut);
+        let copies = sampled_copies(&throttle, 10_000..70_000, 200, Throttle::record_failure);
         assert!((55..=70).contains(&copies), "{copies} copies of 300 requests");
-        sampled_copies(&throttle, (70_000, 92_000, 200), Throttle::succeeds);
+        sampled_copies(&throttle, 70_000..92_000, 200, Throttle::record_success);
         assert!((throttle.part(92_000) - 1.0).abs() < 1e-9, "whole again 22 seconds after it answers again");
     }
 
@@ -405,7 +409,7 @@ mod tests {
             let throttle = Throttle::default();
             for at in 0..6_000 {
                 throttle.part(at * 10);
-                if at % 20 < failures { throttle.cut(at * 10) } else { throttle.succeeds(at * 10) }
+                if at % 20 < failures { throttle.record_failure(at * 10) } else { throttle.record_success(at * 10) }
             }
             let part = throttle.part(60_000);
             assert!((at_least..=at_most).contains(&part), "{failures} of 20 fail: {part}");

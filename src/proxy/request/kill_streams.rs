@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::local::Local;
+use super::snapshot_view::SnapshotView;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::reader::Reader;
+use crate::proxy::worker::response_reader::ResponseReader;
 use crate::route::{RouteId, Rules, VariantId};
 use crate::snapshot::Snapshot;
 
@@ -20,16 +20,16 @@ const NEVER: u64 = u64::MAX;
 
 /// The streams of one worker that a kill can name: those of all variants but stable.
 #[derive(Default)]
-pub(crate) struct OpenStreams {
-    list: RefCell<Vec<Rc<Stream>>>,
+pub(crate) struct KillableStreams {
+    list: RefCell<Vec<Rc<Entry>>>,
     /// When the first one is due.
     next_ms: Cell<u64>,
 }
 
-struct Stream {
-    of: OfVariant,
+struct Entry {
+    scope: KillScope,
     /// Its place in the rules that it was looked up in last, if those are not its own.
-    found: RefCell<Option<(Arc<Rules>, Option<Place>)>>,
+    found: RefCell<Option<(Arc<Rules>, Option<RulesPosition>)>>,
     /// Since when it is killed.
     killed_ms: Cell<Option<u64>>,
     due_ms: Cell<u64>,
@@ -39,11 +39,11 @@ struct Stream {
 }
 
 /// A route, and its variant if the route still has it.
-type Place = (RouteId, Option<VariantId>);
+type RulesPosition = (RouteId, Option<VariantId>);
 
 /// Route, variant and tenant by which a kill selects a stream.
-pub(crate) struct OfVariant {
-    pub(crate) local: Rc<Local>,
+pub(crate) struct KillScope {
+    pub(crate) view: Rc<SnapshotView>,
     pub(crate) route: RouteId,
     pub(crate) variant: VariantId,
     pub(crate) tenant: Option<Box<str>>,
@@ -52,26 +52,26 @@ pub(crate) struct OfVariant {
 /// Who carries a stream, and ends it when nobody asks for more of it, since its reader does not read.
 pub(crate) enum Carrier {
     /// Whoever is woken asks.
-    Asks,
+    Polled,
     Connection(Rc<Client>),
-    Stream(Rc<Reader>),
+    Stream(Rc<ResponseReader>),
 }
 
 /// A stream's place among those that a kill can close; given back when dropped.
-pub(crate) struct OpenStream {
+pub(crate) struct KillableStream {
     worker: Rc<Worker>,
-    streams: Rc<OpenStreams>,
-    stream: Rc<Stream>,
+    streams: Rc<KillableStreams>,
+    stream: Rc<Entry>,
 }
 
-impl Stream {
+impl Entry {
     /// Whether a kill that is in force now covers it.
-    fn is_killed(&self, now: &InForce<'_>) -> bool {
-        let tenant = self.of.tenant.as_deref();
+    fn is_killed(&self, now: &ActiveSnapshot<'_>) -> bool {
+        let tenant = self.scope.tenant.as_deref();
         now.place(self).is_some_and(|(route, variant)| now.snapshot.overlay.kills(route, variant, tenant))
     }
 
-    fn follow(&self, now: &InForce<'_>, now_ms: u64) {
+    fn follow(&self, now: &ActiveSnapshot<'_>, now_ms: u64) {
         let killed = self.is_killed(now);
         let since = killed.then(|| self.killed_ms.get().unwrap_or(now_ms));
         self.killed_ms.set(since);
@@ -82,23 +82,23 @@ impl Stream {
 }
 
 /// A snapshot that streams of earlier ones are looked up in.
-struct InForce<'a> {
+struct ActiveSnapshot<'a> {
     snapshot: &'a Snapshot,
     /// Its routes; made when a stream of other rules is looked up.
     names: OnceCell<ahash::HashMap<&'a str, RouteId>>,
 }
 
-impl<'a> InForce<'a> {
+impl<'a> ActiveSnapshot<'a> {
     const fn new(snapshot: &'a Snapshot) -> Self {
         Self { snapshot, names: OnceCell::new() }
     }
 
     /// The place of a stream in the rules that are in force. It is looked up once for each rules: an overlay or an answer of
     /// DNS comes with the same ones.
-    fn place(&self, stream: &Stream) -> Option<Place> {
+    fn place(&self, stream: &Entry) -> Option<RulesPosition> {
         let new = &self.snapshot.rules;
-        if Arc::ptr_eq(&stream.of.local.snapshot.rules, new) {
-            return Some((stream.of.route, Some(stream.of.variant)));
+        if Arc::ptr_eq(&stream.scope.view.snapshot.rules, new) {
+            return Some((stream.scope.route, Some(stream.scope.variant)));
         }
         let mut found = stream.found.borrow_mut();
         match &*found {
@@ -112,25 +112,25 @@ impl<'a> InForce<'a> {
     }
 
     /// Finds a stream of other rules by the names of its route and variant.
-    fn look_up(&self, stream: &Stream) -> Option<Place> {
-        let (old, new) = (&stream.of.local.snapshot.rules, &self.snapshot.rules);
+    fn look_up(&self, stream: &Entry) -> Option<RulesPosition> {
+        let (old, new) = (&stream.scope.view.snapshot.rules, &self.snapshot.rules);
         let names = self.names.get_or_init(|| new.numbered().map(|(id, route)| (route.name.as_str(), id)).collect());
-        let before = old.route(stream.of.route);
-        let variant = before.split()?.variants.get(usize::from(stream.of.variant.0))?;
+        let before = old.route(stream.scope.route);
+        let variant = before.split()?.variants.get(usize::from(stream.scope.variant.0))?;
         let route = *names.get(before.name.as_str())?;
         let mut variants = new.route(route).split()?.variants.iter().zip(0..).skip(1);
         Some((route, variants.find(|(known, _)| known.name == variant.name).map(|(_, id)| VariantId(id))))
     }
 }
 
-impl OpenStreams {
+impl KillableStreams {
     /// This snapshot is in force from now on.
     pub(crate) fn follow(&self, snapshot: &Snapshot, now_ms: u64) {
         let list = self.list.borrow();
         if list.is_empty() {
             return;
         }
-        let now = InForce::new(snapshot);
+        let now = ActiveSnapshot::new(snapshot);
         list.iter().for_each(|stream| stream.follow(&now, now_ms));
         self.next_ms.set(list.iter().map(|stream| stream.due_ms.get()).min().unwrap_or(NEVER));
     }
@@ -143,10 +143,10 @@ impl OpenStreams {
         let list = self.list.borrow();
         for stream in list.iter().filter(|stream| stream.due_ms.get() <= now_ms) {
             match &stream.carrier {
-                Carrier::Asks => {}
+                Carrier::Polled => {}
                 Carrier::Connection(client) => {
                     client.killed.set(true);
-                    client.watched.wake();
+                    client.deadlines.wake();
                 }
                 Carrier::Stream(reader) => reader.kill(),
             }
@@ -159,11 +159,11 @@ impl OpenStreams {
     }
 
     /// One more stream that a kill can close.
-    pub(crate) fn open(self: &Rc<Self>, worker: &Rc<Worker>, of: OfVariant, carrier: Carrier) -> OpenStream {
+    pub(crate) fn open(self: &Rc<Self>, worker: &Rc<Worker>, scope: KillScope, carrier: Carrier) -> KillableStream {
         let stream = {
             let mut list = self.list.borrow_mut();
-            let stream = Rc::new(Stream {
-                of,
+            let stream = Rc::new(Entry {
+                scope,
                 found: RefCell::new(None),
                 killed_ms: Cell::new(None),
                 due_ms: Cell::new(NEVER),
@@ -175,17 +175,17 @@ impl OpenStreams {
             stream
         };
         let in_force = worker.snapshot();
-        if !Arc::ptr_eq(&in_force, &stream.of.local.snapshot) {
+        if !Arc::ptr_eq(&in_force, &stream.scope.view.snapshot) {
             // The kill may have come since it was decided.
-            stream.follow(&InForce::new(&in_force), worker.now_ms());
+            stream.follow(&ActiveSnapshot::new(&in_force), worker.now_ms());
             self.next_ms.set(self.next_ms.get().min(stream.due_ms.get()));
         }
         drop(in_force);
-        OpenStream { worker: Rc::clone(worker), streams: Rc::clone(self), stream }
+        KillableStream { worker: Rc::clone(worker), streams: Rc::clone(self), stream }
     }
 }
 
-impl OpenStream {
+impl KillableStream {
     /// Whether it is to be closed now; the task is woken when it is.
     pub(crate) fn is_due(&self, cx: &Context<'_>) -> bool {
         let due = self.worker.now_ms() >= self.stream.due_ms.get();
@@ -203,7 +203,7 @@ impl OpenStream {
 
 /// What `future` gives, unless a kill comes first. Cancel safe when `future` is.
 pub(super) async fn unless_killed<T>(
-    open: Option<OpenStream>,
+    open: Option<KillableStream>,
     mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>,
 ) -> Result<T, Fault> {
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -213,7 +213,7 @@ pub(super) async fn unless_killed<T>(
     .await
 }
 
-impl Drop for OpenStream {
+impl Drop for KillableStream {
     fn drop(&mut self) {
         if let Carrier::Connection(client) = &self.stream.carrier {
             client.killed.set(false);

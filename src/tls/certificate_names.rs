@@ -4,13 +4,13 @@ use ahash::HashMap;
 
 /// Certificates by name. Names are in lower case.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub struct CertificateNames {
     exact: HashMap<Box<str>, Vec<usize>>,
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Vec<usize>>,
 }
 
-impl Names {
+impl CertificateNames {
     /// The certificate at place `at` answers to `name`, after those that do so already.
     pub fn add(&mut self, name: &str, at: usize) {
         let (map, name) = match name.strip_prefix("*.") {
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_wildcard_stands_for_one_label_and_yields_to_an_exact_name() {
-        let mut names = Names::default();
+        let mut names = CertificateNames::default();
         for (at, name) in ["shop.example.com", "*.example.com", "*.example.com", "*.a.example.com"].iter().enumerate() {
             names.add(name, at);
         }

@@ -1,5 +1,5 @@
 //! The reader of an HTTP/2 response: stall deadline, request slot, upstream in use. Beside it
-//! [`Slot`], a place among the requests, and [`TunnelSending`], the sending half of a tunnel's stream.
+//! [`RequestSlot`], a place among the requests, and [`TunnelSender`], the sender half of a tunnel's stream.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
@@ -17,9 +17,9 @@ pub(super) const fn patience_ms(bytes: u64) -> u64 {
 
 /// A place among the requests of a listener and of a client address.
 #[derive(Debug, Default)]
-pub(crate) struct Slot(Cell<bool>);
+pub(crate) struct RequestSlot(Cell<bool>);
 
-impl Slot {
+impl RequestSlot {
     /// Takes the slot; returns whether it was free.
     #[inline]
     pub(crate) fn take(&self) -> bool {
@@ -38,13 +38,13 @@ pub(crate) type UpstreamKey = usize;
 
 /// When a stream's reader has waited too long, if it is the reader who is waited for.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct ResponseReader {
     pub(crate) due_ms: Cell<Option<u64>>,
     /// When what it was last given should have left at a slow pace.
     since_ms: Cell<u64>,
-    late: Cell<Option<Refusal>>,
+    refusal: Cell<Option<Refusal>>,
     /// Its place among the requests.
-    pub(crate) slot: Slot,
+    pub(crate) slot: RequestSlot,
     /// Its place among those that are waited for.
     pub(crate) place: Cell<Option<usize>>,
     /// The upstream whose connection its answer holds.
@@ -52,22 +52,22 @@ pub(crate) struct Reader {
     killed: Cell<bool>,
     /// The stream's task, while its reader is waited for.
     pub(crate) task: RefCell<Option<Waker>>,
-    /// Where the stream has become a tunnel: how its sending half is.
-    pub(crate) sending: TunnelSending,
+    /// Where the stream has become a tunnel: how its sender half is.
+    pub(crate) sender: TunnelSender,
 }
 
 /// The half of a tunnel's stream that sends, a task of hyper's.
 #[derive(Debug, Default)]
-pub(crate) struct TunnelSending {
+pub(crate) struct TunnelSender {
     pub(crate) ended: Cell<bool>,
     pub(crate) cut: Cell<bool>,
     pub(crate) task: RefCell<Option<Waker>>,
     pub(crate) tunnel: RefCell<Option<Waker>>,
 }
 
-impl Reader {
+impl ResponseReader {
     /// The reader was given this many bytes and is to ask for more.
-    pub(crate) fn given(&self, limits: &Limits, now_ms: u64, bytes: u64) {
+    pub(crate) fn expect_progress(&self, limits: &Limits, now_ms: u64, bytes: u64) {
         let stall_ms = u64::try_from(limits.stall_timeout.as_millis()).unwrap_or(u64::MAX);
         let rate = u64::from(limits.body_rate);
         // Bytes that are on their way at the least rate are no stall.
@@ -83,33 +83,33 @@ impl Reader {
 
     /// The stream ends: its reader does not read, while memory or an upstream's connections run short.
     pub(crate) fn shed(&self, meter: &WorkerMeter) {
-        self.give_up(meter, Refusal::ReaderShed);
+        self.abort(meter, Refusal::ReaderShed);
         if let Some(task) = self.task.take() {
             task.wake();
         }
     }
 
     /// The stream ends, for this reason.
-    pub(crate) fn give_up(&self, meter: &WorkerMeter, refusal: Refusal) {
+    pub(crate) fn abort(&self, meter: &WorkerMeter, refusal: Refusal) {
         meter.refuse(refusal);
-        self.late.set(Some(refusal));
+        self.refusal.set(Some(refusal));
     }
 
     /// The reader is not waited for.
-    pub(crate) fn waits(&self) {
+    pub(crate) fn clear_deadline(&self) {
         self.due_ms.set(None);
     }
 
     /// Whether the stream takes no more bytes from its tunnel, which is woken when that happens.
-    pub(crate) fn is_gone(&self, cx: &Context<'_>) -> bool {
-        *self.sending.tunnel.borrow_mut() = Some(cx.waker().clone());
-        self.sending.ended.get()
+    pub(crate) fn is_send_closed(&self, cx: &Context<'_>) -> bool {
+        *self.sender.tunnel.borrow_mut() = Some(cx.waker().clone());
+        self.sender.ended.get()
     }
 
     /// The tunnel has not ended in good order: the stream is reset (RFC 8441 §5).
-    pub(crate) fn cut(&self) {
-        self.sending.cut.set(true);
-        if let Some(task) = self.sending.task.take() {
+    pub(crate) fn reset(&self) {
+        self.sender.cut.set(true);
+        if let Some(task) = self.sender.task.take() {
             task.wake();
         }
     }
@@ -128,7 +128,7 @@ impl Reader {
     }
 
     /// Why the stream was given up, if it was because of its reader.
-    pub(crate) fn late(&self) -> Option<Refusal> {
-        self.late.get()
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get()
     }
 }

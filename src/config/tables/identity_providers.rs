@@ -10,10 +10,12 @@ use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{DURATION, Form, Spec, default, optional, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{DURATION, Shape, TableSpec, default, optional, required};
 use crate::config::toml::value;
-use crate::identity::{Algorithms, Flaw, Geo, Keys, Tokens, Trusted, Where, Witnesses};
+use crate::identity::{
+    Algorithms, GeoDatabase, IdentityProviders, KeySet, ProviderFileError, TokenLocation, TokenPolicy, TokenVerifier,
+};
 
 /// How far clocks may differ, unless the file says otherwise.
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -23,48 +25,65 @@ const KEYS_BYTES_MAX: u64 = 1 << 20;
 const GEO_BYTES_MAX: u64 = 512 << 20;
 
 /// `identity.jwt`.
-pub(super) const JWT: Spec = Spec {
+pub(super) const JWT: TableSpec = TableSpec {
     title: "[identity.jwt]",
-    doc: "Tokens that tell who the caller is. One that does not hold names nobody; the request goes on.",
+    doc: "Tokens (JWT) that identify the caller. The claims of an invalid token are ignored; the request is still routed.",
     keys: &[
-        default("header", Form::Text, "\"authorization\"", "The header that carries it, after `Bearer`."),
-        optional("cookie", Form::Text, "The cookie that carries it, instead of a header."),
-        required("keys", Form::Text, "A JWK set with the public keys of the issuer. Watched like the routes file."),
-        optional("issuer", Form::OneOrMore(&Form::Text), "`iss` must be one of these."),
-        optional("audience", Form::OneOrMore(&Form::Text), "`aud` must name one of these."),
-        default("leeway", Form::Pattern(DURATION), "\"30s\"", "How far the clocks may differ."),
-        optional("algorithms", Form::OneOrMore(&ALGORITHM), "Those that are accepted, of those that fit the keys."),
+        default("header", Shape::Text, "\"authorization\"", "Header that carries the token, after `Bearer`."),
+        optional("cookie", Shape::Text, "Cookie that carries the token, instead of a header."),
+        required(
+            "keys",
+            Shape::Text,
+            "File with the public keys of the issuer, as a JWK set; it is watched for changes.",
+        ),
+        optional("issuer", Shape::OneOrMore(&Shape::Text), "Accepted values of `iss`; default: any."),
+        optional("audience", Shape::OneOrMore(&Shape::Text), "Accepted values of `aud`; default: any."),
+        default(
+            "leeway",
+            Shape::Pattern(DURATION),
+            "\"30s\"",
+            "Clock difference that is tolerated when `exp` and `nbf` are checked.",
+        ),
+        optional(
+            "algorithms",
+            Shape::OneOrMore(&ALGORITHM),
+            "Accepted signature algorithms; default: all that fit the keys.",
+        ),
     ],
     later: &[],
 };
 
-const ALGORITHM: Form = Form::Words(Algorithms::NAMES);
+const ALGORITHM: Shape = Shape::Words(Algorithms::NAMES);
 
 /// `identity.geo`.
-pub(super) const GEO: Spec = Spec {
+pub(super) const GEO: TableSpec = TableSpec {
     title: "[identity.geo]",
-    doc: "Where callers are, by their address.",
-    keys: &[required("database", Form::Text, "A database of countries in MaxMind's format. Watched.")],
+    doc: "Countries of callers, by client address.",
+    keys: &[required(
+        "database",
+        Shape::Text,
+        "File with a database of countries in MaxMind's format; it is watched for changes.",
+    )],
     later: &[],
 };
 
 /// Compiles both.
-pub(in crate::config) fn witnesses(context: &mut Context<'_>, reader: &Reader<'_>) -> Witnesses {
+pub(in crate::config) fn identity_providers(context: &mut Context<'_>, reader: &Reader<'_>) -> IdentityProviders {
     let tokens = reader.get("jwt");
     let geo = reader.get("geo");
     // Also when they do not hold: what uses them is then no second mistake.
     context.has_jwt = tokens.is_some();
     context.has_geo = geo.is_some();
-    Witnesses {
+    IdentityProviders {
         tokens: tokens.and_then(|item| tokens_of(context, &item)).map(Arc::new),
         geo: geo.and_then(|item| geo_of(context, &item)).map(Arc::new),
     }
 }
 
-fn tokens_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<Tokens> {
+fn tokens_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<TokenVerifier> {
     let reader = item.table(context, &JWT)?;
-    let place = place(context, &reader);
-    let path = reader.need(context, "keys").and_then(|item| item.place_text(context));
+    let location = location(context, &reader);
+    let path = reader.need(context, "keys").and_then(|item| item.shown_text(context));
     let issuers = texts(context, &reader, "issuer");
     let audiences = texts(context, &reader, "audience");
     let leeway = reader.get("leeway").map_or(Some(LEEWAY), |item| value::duration(context, &item));
@@ -77,20 +96,20 @@ fn tokens_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<Tokens> {
     }
     let path = path?;
     let bytes = file(context, &path, KEYS_BYTES_MAX)?;
-    let keys = match Keys::parse(&bytes) {
+    let keys = match KeySet::parse(&bytes) {
         Ok((keys, odd)) => {
-            for flaw in odd {
-                report::<()>(context, Finding::warning, &path, &flaw);
+            for error in odd {
+                report::<()>(context, Finding::warning, &path, &error);
             }
             keys
         }
-        Err(flaw) => return report(context, Finding::error, &path, &flaw),
+        Err(error) => return report(context, Finding::error, &path, &error),
     };
-    let trusted = Trusted { algorithms: algorithms.unwrap_or_default(), issuers, audiences, leeway: leeway? };
-    Some(Tokens::new(place?, keys, trusted))
+    let policy = TokenPolicy { algorithms: algorithms.unwrap_or_default(), issuers, audiences, leeway: leeway? };
+    Some(TokenVerifier::new(location?, keys, policy))
 }
 
-fn place(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<Where> {
+fn location(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<TokenLocation> {
     let header = reader.text(context, "header");
     let cookie = reader.text(context, "cookie");
     match (header, cookie) {
@@ -99,9 +118,11 @@ fn place(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<Where> {
             context.report(Finding::error("ambiguous", cookie.span, message).help("leave one of them out"));
             None
         }
-        (None, Some(cookie)) => value::token(context, &cookie, cookie.span).then(|| Where::Cookie(cookie.to_string())),
-        (Some(header), None) => value::header_name(context, &header, header.span).map(Where::Header),
-        (None, None) => Some(Where::Header(http::header::AUTHORIZATION)),
+        (None, Some(cookie)) => {
+            value::token(context, &cookie, cookie.span).then(|| TokenLocation::Cookie(cookie.to_string()))
+        }
+        (Some(header), None) => value::header_name(context, &header, header.span).map(TokenLocation::Header),
+        (None, None) => Some(TokenLocation::Header(http::header::AUTHORIZATION)),
     }
 }
 
@@ -117,20 +138,20 @@ fn algorithms(context: &mut Context<'_>, item: &Item<'_>) -> Algorithms {
     Algorithms::named(places.filter_map(|at| Algorithms::NAMES.get(at)).collect::<Vec<_>>())
 }
 
-fn geo_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<Geo> {
+fn geo_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<GeoDatabase> {
     let reader = item.table(context, &GEO)?;
-    let path = reader.need(context, "database").and_then(|item| item.place_text(context));
+    let path = reader.need(context, "database").and_then(|item| item.shown_text(context));
     reader.finish(context);
     let path = path?;
     let bytes = file(context, &path, GEO_BYTES_MAX)?;
-    match Geo::parse(bytes) {
+    match GeoDatabase::parse(bytes) {
         Ok(geo) => Some(geo),
-        Err(flaw) => report(context, Finding::error, &path, &flaw),
+        Err(error) => report(context, Finding::error, &path, &error),
     }
 }
 
 /// The bytes of a file, which the result depends on.
-fn file(context: &mut Context<'_>, written: &Text<'_>, bytes_max: u64) -> Option<Vec<u8>> {
+fn file(context: &mut Context<'_>, written: &SpannedString<'_>, bytes_max: u64) -> Option<Vec<u8>> {
     let path = beside(context, written);
     context.watch(&path);
     match read::bytes_within(&path, bytes_max) {
@@ -147,7 +168,7 @@ fn file(context: &mut Context<'_>, written: &Text<'_>, bytes_max: u64) -> Option
 }
 
 /// A path, from the file that names it.
-fn beside(context: &Context<'_>, written: &Text<'_>) -> PathBuf {
+fn beside(context: &Context<'_>, written: &SpannedString<'_>) -> PathBuf {
     let base = context.files.name(written.span.file);
     Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written)
 }
@@ -155,10 +176,10 @@ fn beside(context: &Context<'_>, written: &Text<'_>) -> PathBuf {
 fn report<T>(
     context: &mut Context<'_>,
     severity: fn(&'static str, Span, String) -> Finding,
-    written: &Text<'_>,
-    flaw: &Flaw,
+    written: &SpannedString<'_>,
+    error: &ProviderFileError,
 ) -> Option<T> {
-    let message = format!("`{}` {}", beside(context, written).display(), flaw.what);
-    context.report(severity(flaw.code, written.span, message));
+    let message = format!("`{}` {}", beside(context, written).display(), error.what);
+    context.report(severity(error.code, written.span, message));
     None
 }

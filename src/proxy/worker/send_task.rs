@@ -9,39 +9,42 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 /// One try to send one body.
-pub(crate) struct Sending {
-    last_begun: Rc<LastBegun>,
-    began: Cell<bool>,
+pub(crate) struct SendTask {
+    last_started: Rc<LastStarted>,
+    started: Cell<bool>,
     ended: Cell<bool>,
-    cut: Cell<bool>,
+    cancelled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl std::fmt::Debug for Sending {
+impl std::fmt::Debug for SendTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sending").field("ended", &self.ended).field("cut", &self.cut).finish_non_exhaustive()
+        f.debug_struct("SendTask")
+            .field("ended", &self.ended)
+            .field("cancelled", &self.cancelled)
+            .finish_non_exhaustive()
     }
 }
 
 /// The body that was pulled from last for the first time. Whatever hyper spawns next is what sends the rest of it.
 #[derive(Default)]
-pub(crate) struct LastBegun(RefCell<Weak<Sending>>);
+pub(crate) struct LastStarted(RefCell<Weak<SendTask>>);
 
-impl LastBegun {
+impl LastStarted {
     /// Nothing that was begun before matters any more.
     pub(crate) fn forget(&self) {
         self.0.take();
     }
 }
 
-impl Sending {
+impl SendTask {
     /// For a body of which nothing was pulled.
-    pub(crate) fn new(last_begun: &Rc<LastBegun>) -> Rc<Self> {
+    pub(crate) fn new(last_started: &Rc<LastStarted>) -> Rc<Self> {
         Rc::new(Self {
-            last_begun: Rc::clone(last_begun),
-            began: Cell::new(false),
+            last_started: Rc::clone(last_started),
+            started: Cell::new(false),
             ended: Cell::new(false),
-            cut: Cell::new(false),
+            cancelled: Cell::new(false),
             waker: RefCell::new(None),
         })
     }
@@ -52,9 +55,9 @@ impl Sending {
     }
 
     /// It is pulled from.
-    pub(crate) fn begins(self: &Rc<Self>) {
-        if !self.began.replace(true) {
-            *self.last_begun.0.borrow_mut() = Rc::downgrade(self);
+    pub(crate) fn start(self: &Rc<Self>) {
+        if !self.started.replace(true) {
+            *self.last_started.0.borrow_mut() = Rc::downgrade(self);
         }
     }
 
@@ -64,15 +67,15 @@ impl Sending {
     }
 
     /// No more of it is sent.
-    pub(crate) fn cut(&self) {
-        self.cut.set(true);
+    pub(crate) fn cancel(&self) {
+        self.cancelled.set(true);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    fn poll_cut(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.cut.get() {
+    fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.cancelled.get() {
             return Poll::Ready(());
         }
         *self.waker.borrow_mut() = Some(cx.waker().clone());
@@ -82,18 +85,18 @@ impl Sending {
 
 /// Runs what hyper spawns for an HTTP/2 connection to an upstream.
 #[derive(Clone)]
-pub(crate) struct StreamExecutor(Rc<LastBegun>);
+pub(crate) struct StreamExecutor(Rc<LastStarted>);
 
 impl StreamExecutor {
-    pub(crate) fn new(last_begun: &Rc<LastBegun>) -> Self {
-        Self(Rc::clone(last_begun))
+    pub(crate) fn new(last_started: &Rc<LastStarted>) -> Self {
+        Self(Rc::clone(last_started))
     }
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
-        if let Some(sending) = self.0.0.take().upgrade() {
-            tokio::task::spawn_local(until_cut(sending, future));
+        if let Some(send_task) = self.0.0.take().upgrade() {
+            tokio::task::spawn_local(until_cancelled(send_task, future));
         } else {
             tokio::task::spawn_local(async move {
                 future.await;
@@ -102,10 +105,10 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     }
 }
 
-/// Runs `future` to its end, or until `sending` is cut.
-async fn until_cut(sending: Rc<Sending>, future: impl Future) {
+/// Runs `future` to its end, or until `send_task` is cancelled.
+async fn until_cancelled(send_task: Rc<SendTask>, future: impl Future) {
     let mut future = pin!(future);
-    std::future::poll_fn(|cx| match sending.poll_cut(cx) {
+    std::future::poll_fn(|cx| match send_task.poll_cancelled(cx) {
         Poll::Ready(()) => Poll::Ready(()),
         Poll::Pending => future.as_mut().poll(cx).map(drop),
     })
