@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::config::{Color, Diagnostics, Loaded};
 use crate::drain::{Drain, DrainWatch};
 use crate::route::{Generation, Rules};
-use crate::shadow_compare::{Judge, TrialSender};
+use crate::shadow_compare::{Comparator, JobSender};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::exposition::{FigurePusher, SharedRecorder};
 use crate::telemetry::{self, LogSender, LogWriter, MeterRegistry, Screen, SpanSender, TraceExporter};
@@ -135,7 +135,7 @@ pub struct WorkerParts {
     /// Receives its spans.
     pub spans: SpanSender,
     /// Receives the responses of copies, to be compared.
-    pub trials: TrialSender,
+    pub trials: JobSender,
     /// Receives names whose addresses are unreachable.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// The clock.
@@ -162,8 +162,8 @@ fn log(rules: &Rules, screen: Screen, clock: Clock) -> Result<LogWriter, StartEr
     started.map_err(|error| StartError::Io("the access log's thread", error))
 }
 
-fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
-    let started = Judge::start(clock).map_err(|error| StartError::Io("the thread that compares", error));
+fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
+    let started = Comparator::start(clock).map_err(|error| StartError::Io("the thread that compares", error));
     started.map(Arc::new)
 }
 
@@ -200,7 +200,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     };
     let store = SnapshotStore::new(next_snapshot::build(None, inputs));
     let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(counting) };
-    let state = Arc::new(ControlState::new(clock, counts, store.follow(), judge(clock)?));
+    let state = Arc::new(ControlState::new(clock, counts, store.follow(), start_comparator(clock)?));
     let admin = AdminListener::new(Arc::clone(&state), sender.clone());
     let prepared = prepare(&admin, &state, &mut succession.inherited, unbound)?;
 
@@ -322,7 +322,7 @@ impl StartedControl {
             drained: drain.subscribe(),
             log: log.sender(),
             spans: traces.sender(),
-            trials: state.judge.sender(),
+            trials: state.comparator.sender(),
             look_ups: self.look_ups.clone(),
             clock: state.clock,
         }

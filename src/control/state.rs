@@ -14,7 +14,7 @@ use super::outcome::{ReloadCause, ReloadOutcome, kept_summary};
 use super::resolver::{LookupResult, NO_ANSWER_YET, NameChange, NameState};
 use crate::clock::Clock;
 use crate::drain::Phase;
-use crate::shadow_compare::Judge;
+use crate::shadow_compare::Comparator;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, ControlRecorder, MeterRegistry, SpanCounts};
 
@@ -30,7 +30,7 @@ pub struct ControlState {
     /// The sources of the metrics.
     pub counts: Counts,
     /// Compares the responses of copies.
-    pub judge: Arc<Judge>,
+    pub comparator: Arc<Comparator>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     data: Mutex<MutableState>,
 }
@@ -106,9 +106,14 @@ pub enum Unready {
 impl ControlState {
     /// The initial state.
     #[must_use]
-    pub fn new(clock: Clock, counts: Counts, snapshots: watch::Receiver<Arc<Snapshot>>, judge: Arc<Judge>) -> Self {
+    pub fn new(
+        clock: Clock,
+        counts: Counts,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        comparator: Arc<Comparator>,
+    ) -> Self {
         let (started_at, data) = (clock.wall(), Mutex::default());
-        Self { clock, started_at, counts, judge, snapshots, data }
+        Self { clock, started_at, counts, comparator, snapshots, data }
     }
 
     /// The current snapshot.

@@ -311,7 +311,7 @@ mod tests {
 
     /// Waits for the writer thread.
     fn eventually(what: &str, is_met: impl Fn() -> bool) {
-        let deadline = Clock.now() + Duration::from_secs(10);
+        let deadline = Clock.now() + Duration::from_mins(1);
         while !is_met() {
             assert!(Clock.now() < deadline, "never happened: {what}");
             std::thread::yield_now();

@@ -127,7 +127,7 @@ pub fn follower(parts: WorkerParts, end: Phase) -> std::io::Result<JoinHandle<()
 
 /// Waits for other threads.
 pub fn eventually(what: &str, mut is_met: impl FnMut() -> bool) {
-    let deadline = Clock.now() + Duration::from_secs(20);
+    let deadline = Clock.now() + Duration::from_mins(1);
     while !is_met() {
         assert!(Clock.now() < deadline, "never happened: {what}");
         std::thread::sleep(Duration::from_millis(1));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::format::{ratio, time};
 use crate::control::measure::VariantCounts;
 use crate::route::{ArmState, Split, SplitState};
-use crate::stats::{Difference, Fairness, SampleRatio};
+use crate::stats::{Fairness, RateDifference, SampleRatio};
 use crate::telemetry::{DrawUnit, LatencyCounts, Sample, SampleCounts};
 
 /// The probability that the confidence interval of a comparison ever misses the true value.
@@ -131,7 +131,7 @@ struct VariantEvidence<'a> {
 /// Compares a variant with another one: failures in the random sample with their confidence interval, and durations.
 fn comparison(one: &VariantEvidence<'_>, other: &VariantEvidence<'_>) -> Option<Value> {
     let (sample, against) = (one.counts.sample, other.counts.sample);
-    let found = Difference::of(sample, against, ALPHA)?;
+    let found = RateDifference::of(sample, against, ALPHA)?;
     Some(json!({
         "variant": one.name,
         "against": other.name,

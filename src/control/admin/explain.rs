@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
-use crate::route::{Asked, Question};
+use crate::route::{ExplainQuery, ExplainRequest};
 use crate::snapshot::Snapshot;
 use crate::telemetry::explained;
 
@@ -16,16 +16,16 @@ use crate::telemetry::explained;
 pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
     let mut question = parse(query.unwrap_or_default())?;
     question.settle(&snapshot.rules.identity)?;
-    let asked = question.asked(&snapshot.rules)?;
+    let asked = question.request(&snapshot.rules)?;
     let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
-    let mut value = explained(snapshot.effective(), &Asked { facts: found.facts(), ..asked });
+    let mut value = explained(snapshot.effective(), &ExplainRequest { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
     Ok(value)
 }
 
 /// Parses the request from the query.
-fn parse(query: &str) -> Result<Question, String> {
-    let mut question = Question::default();
+fn parse(query: &str) -> Result<ExplainQuery, String> {
+    let mut question = ExplainQuery::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         set(&mut question, name, decoded(value)?)?;
@@ -33,7 +33,7 @@ fn parse(query: &str) -> Result<Question, String> {
     Ok(question)
 }
 
-fn set(question: &mut Question, name: &str, value: String) -> Result<(), String> {
+fn set(question: &mut ExplainQuery, name: &str, value: String) -> Result<(), String> {
     let address = |value: &str| value.parse().map_err(|_| format!("{value:?} is no address"));
     match name {
         "host" => question.host = Some(value),
@@ -60,7 +60,7 @@ fn set(question: &mut Question, name: &str, value: String) -> Result<(), String>
     Ok(())
 }
 
-fn add(question: &mut Question, name: &str, value: &str) -> Result<(), String> {
+fn add(question: &mut ExplainQuery, name: &str, value: &str) -> Result<(), String> {
     let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is no header name"))?;
     let value: HeaderValue = value.parse().map_err(|_| format!("{value:?} is no header value"))?;
     question.headers.append(name, value);

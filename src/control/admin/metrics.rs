@@ -45,7 +45,7 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
             .map(|state| UpstreamFigures { series: &state.series, endpoints: state.endpoints.len() })
             .collect(),
         shadows: shadows(&snapshot),
-        findings: state.judge.findings(&snapshot.rules).into_iter().map(findings).collect(),
+        findings: state.comparator.summaries(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
         certificates: certificates(state, &snapshot.listeners),
         generation: snapshot.generation.0,
@@ -62,7 +62,7 @@ fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
     all.filter_map(|(route, state)| Some((state.shadow.as_deref()?, shadow(route)?))).collect()
 }
 
-fn findings(of: crate::shadow_compare::Findings) -> ComparisonFigures {
+fn findings(of: crate::shadow_compare::ShadowSummary) -> ComparisonFigures {
     let fields = [("confirmed", of.confirmed), ("noisy", of.noisy), ("unknown", of.unknown)];
     let (mismatch, mismatch_upper) = (of.net_mismatch, of.net_mismatch_upper);
     ComparisonFigures { route: of.route, upstream: of.upstream, fields, mismatch, mismatch_upper }

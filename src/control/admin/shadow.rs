@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 use super::format::time;
 use crate::control::state::ControlState;
 use crate::route::{Kill, Masks, Weight};
-use crate::shadow_compare::{Quantiles, Reported, RouteReport};
+use crate::shadow_compare::{Quantiles, ReportedField, RouteReport};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 
 /// Builds the page.
 pub(super) fn shadow(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
-    let reports = state.judge.reports(&snapshot.rules);
+    let reports = state.comparator.reports(&snapshot.rules);
     let all = snapshot.rules.routes.iter().zip(&*snapshot.routes);
     let routes: Vec<Value> = all
         .filter_map(|(route, state)| {
@@ -29,11 +29,11 @@ pub(super) fn shadow(state: &ControlState) -> Value {
         })
         .collect();
     let bytes = &state.counts.registry.shadow_bytes;
-    let comparing = state.judge.figures();
+    let comparing = state.comparator.stats();
     json!({
         "generation": snapshot.generation.0,
         "kill_all": snapshot.overlay.kill().all,
-        "comparing": { "routes": comparing.books, "failed": comparing.failed, "refused": comparing.refused },
+        "comparing": { "routes": comparing.routes, "failed": comparing.failed, "refused": comparing.refused },
         "held_bytes": bytes.used(),
         "held_bytes_max": bytes.max(),
         "routes": routes,
@@ -102,7 +102,7 @@ fn comparison(report: &RouteReport, masks: &Masks) -> Value {
     })
 }
 
-fn field(field: &Reported) -> Value {
+fn field(field: &ReportedField) -> Value {
     let samples: Vec<Value> = field
         .samples
         .iter()
@@ -209,9 +209,9 @@ mod tests {
             let headers = http::HeaderMap::new();
             let (a, b) = (json(1), json(2));
             let outcome = |text| {
-                let body = crate::compare::Body::whole(str::as_bytes(text));
+                let body = crate::compare::BodyView::whole(str::as_bytes(text));
                 let status = http::StatusCode::OK;
-                crate::compare::Outcome::Answered(crate::compare::Answer { status, headers: &headers, trailers: None, body })
+                crate::compare::ExchangeOutcome::Answered(crate::compare::ResponseView { status, headers: &headers, trailers: None, body })
             };
             let found = crate::compare::Criteria::default().compare(&outcome(&a), &outcome(&b));
             let path = &found.differences[0].field.path;

@@ -63,7 +63,7 @@ impl Shutdown {
         self.begin(now, events);
     }
 
-    /// Whether a termination signal is the second one. When a service manager stops the whole service, the process that
+    /// Whether a termination signal is the second one. When systemd stops the whole service, the process that
     /// has handed over gets its first signal.
     pub fn is_second_signal(&mut self) -> bool {
         let first = self.phase == Phase::Running || std::mem::take(&mut self.by_hand_over);

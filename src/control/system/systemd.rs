@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn received(socket: &UnixDatagram) -> String {
-        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        socket.set_read_timeout(Some(Duration::from_mins(1))).expect("set");
         let mut text = [0; 1024];
         let bytes = socket.recv(&mut text).expect("a notification");
         String::from_utf8_lossy(&text[..bytes]).into_owned()
