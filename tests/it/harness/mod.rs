@@ -1,5 +1,4 @@
-//! What the integration tests are written with: a proxy in this process, upstreams that behave as told, and clients
-//! that believe nothing.
+//! The tools of the integration tests: a proxy in this process, scripted upstreams, and strict clients.
 
 pub mod alone;
 pub mod certs;

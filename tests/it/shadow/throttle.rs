@@ -34,7 +34,7 @@ fn recovers(proxy: &Proxy, client: &mut Raw) {
 }
 
 #[test]
-fn a_shadow_that_hangs_gets_hardly_any_copies_until_it_answers() {
+fn a_hanging_shadow_gets_few_copies_until_it_answers() {
     let well = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&well);
     let dark = Upstream::script(move |mut conn| {
@@ -54,7 +54,7 @@ fn a_shadow_that_hangs_gets_hardly_any_copies_until_it_answers() {
 }
 
 #[test]
-fn a_shadow_that_refuses_gets_hardly_any_copies_until_it_is_there() {
+fn a_refusing_shadow_gets_few_copies_until_it_accepts() {
     let (main, there) = (Upstream::echo(), Upstream::echo());
     let gone = Deaf::new();
     let text = impatient();
