@@ -125,6 +125,6 @@ TOML
 start_pointsman
 equal "a collector that is not believed costs nobody" 200 "$(status "http://127.0.0.1:$port/")"
 untold() {
-  lines_of "$scratch/pointsman.log" 'the certificate of the collector 127.0.0.1:[0-9]+ is issued by CN=collector, which is not believed'
+  lines_of "$scratch/pointsman.log" 'the certificate of the collector 127.0.0.1:[0-9]+ is issued by CN=collector, which is not trusted'
 }
 eventually "and it is told why" 1 untold

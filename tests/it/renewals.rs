@@ -106,7 +106,7 @@ fn a_certificate_that_is_not_valid_yet_is_taken_when_it_is() {
     renewed.write(dir.path(), "a");
     drop(proxy.app().reload());
     let why = until("it is put aside", || kept_because(&proxy));
-    assert!(why.contains("valid from"), "{why}");
+    assert!(why.contains("not valid before"), "{why}");
     let client = authority.believer().make();
     until("its time has come", || {
         let raw = Raw::secured(proxy.address(), &client, "a.test");
@@ -178,7 +178,7 @@ fn what_is_missing_altogether_holds_nobody_up() {
     folder.remove("certs/b.crt");
     folder.remove("certs/b.key");
     assert_eq!(folder.served(), ["x.test kept", "b.test kept"], "the last one of a directory");
-    folder.warns("holds no certificate");
+    folder.warns("no longer contains a certificate");
     std::fs::remove_dir(folder.path("certs")).unwrap();
     assert_eq!(folder.served(), ["x.test kept", "b.test kept"]);
     let text = std::fs::read_to_string(folder.path("routes.toml")).unwrap();
@@ -219,7 +219,7 @@ fn what_is_kept_and_what_holds_again_is_told() {
     a.write(dir.path(), "a");
     until("it holds again", || {
         let outcome = proxy.app().reload().to_text();
-        format!("{outcome}{}", summary()).contains("certificate a.test holds again").then_some(())
+        format!("{outcome}{}", summary()).contains("certificate a.test is current again").then_some(())
     });
     until("the watcher has seen it, too", || {
         (summary() == "[]").then_some(()).or_else(|| {

@@ -133,7 +133,7 @@ fn secured(old: Previous<'_, Upstream, UpstreamState>, upstream: &Upstream) -> O
 /// TLS as `tls` wants it.
 fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, CertificateError> {
     // What it is made of was tried when the file was read.
-    client(&tls.roots, tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key)))
+    client(&tls.roots, tls.client_cert.as_ref())
 }
 
 /// How TLS is spoken with the collector of spans.
