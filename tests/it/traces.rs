@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use crate::dead_endpoints::Deaf;
 use crate::harness::h2c::whole;
 use crate::harness::upstream::Got;
-use crate::harness::{ONE_ROUTE, Proxy, Upstream, until};
+use crate::harness::{ONE_ROUTE, Proxy, RefusingAddress, Upstream, until};
 use crate::process::{Running, ask};
 use crate::upstream_tls::{Authority, Close, Front, config, files};
 
@@ -288,7 +287,7 @@ fn failures_are_recorded_as_failed_spans() {
 
 #[test]
 fn each_attempt_names_its_own_upstream_and_endpoint() {
-    let (echo, collector, deaf) = (Upstream::echo(), Upstream::echo(), Deaf::new());
+    let (echo, collector, deaf) = (Upstream::echo(), Upstream::echo(), RefusingAddress::new());
     let canary = format!(
         "[upstream.gone]\nendpoints = [\"http://{}\"]\n[[route]]\nname = \"split\"\nmatch = {{ path = \"/split\" }}\n\
          stable = \"main\"\nsticky = [\"client_ip\"]\ncanary = {{ upstream = \"gone\", weight = 100 }}\n",
@@ -520,9 +519,8 @@ fn a_copy_has_its_own_span() {
 
 #[test]
 fn a_failed_copy_has_a_failed_span_and_an_unsampled_one_has_none() {
-    let (main, gone, collector) = (Upstream::echo(), Upstream::echo(), Upstream::echo());
+    let (main, gone, collector) = (Upstream::echo(), RefusingAddress::new(), Upstream::echo());
     let text = shadowed(&traced(&collector, "", TRUSTED), "").replace("{dark}", &gone.address().to_string());
-    drop(gone);
     let proxy = Proxy::with("main", &main).start(&text);
     assert_eq!(proxy.connect().get("/", "").status, 200);
     let all = collected(&collector, 3);
