@@ -14,11 +14,11 @@ use http::{HeaderMap, Method};
 use pointsman::control::with_overlay;
 use pointsman::identity::IdentityProviders;
 use pointsman::route::{
-    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, Head, HeaderEdits,
-    HostPattern, Identity, Index, Kill, Masks, Match, Needs, Overlay, PathPattern, Place, Predicate, Reason, Rescue,
-    Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt, Silent, Split, SplitState, Spread, StickyKey, Stop,
-    StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host,
-    normal_path, summary,
+    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, HeaderEdits,
+    HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Overlay, PathPattern, Predicate, Reason,
+    RequestHead, Rescue, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt, SourceLocation, Split, SplitState,
+    Spread, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide,
+    normal_host, normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
 use pointsman::telemetry::exposition::{FigurePusher, Scrape, WeightedSeries, expose};
@@ -57,7 +57,7 @@ fn split(salt: &str) -> Split {
 
 fn route(name: String, host: String, path: PathPattern) -> Route {
     Route {
-        place: Place::default(),
+        place: SourceLocation::default(),
         matches: Match { hosts: vec![HostPattern::Exact(host)], paths: vec![path], ..Match::default() },
         action: Action::Split(split(&name)),
         request_headers: HeaderEdits::default(),
@@ -100,7 +100,7 @@ fn lookup(c: &mut Criterion) {
             group.throughput(Throughput::Elements(BATCH as u64));
             let find = |batch: &mut Vec<(String, String)>| {
                 for (host, path) in batch {
-                    let head = Head {
+                    let head = RequestHead {
                         method: &Method::GET,
                         host,
                         path,
@@ -288,7 +288,7 @@ fn decision(c: &mut Criterion) {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::COOKIE, http::HeaderValue::from_static("theme=dark; uid=user-17"));
     let query = Some("tenant=acme");
-    let head = Head {
+    let head = RequestHead {
         method: &Method::GET,
         host: "example.com",
         path: "/checkout",
@@ -302,7 +302,7 @@ fn decision(c: &mut Criterion) {
     let nobody = Caller { tenant: None, user: None, ..caller.clone() };
     let mut targeted = split("checkout");
     let target = |predicate| Target {
-        place: Place::default(),
+        place: SourceLocation::default(),
         predicates: vec![predicate],
         segment: None,
         serve: VariantId(1),
@@ -323,7 +323,7 @@ fn decision(c: &mut Criterion) {
     {
         c.bench_function(&format!("decision/{name}"), |b| {
             let request = Routed { route: RouteId(0), split, head: &head, caller, cookie_identity: None };
-            b.iter(|| decide(&rules, &in_force, black_box(&request), &mut spread, &mut Silent));
+            b.iter(|| decide(&rules, &in_force, black_box(&request), &mut spread, &mut NoTrace));
         });
     }
 }

@@ -47,7 +47,7 @@ fi
 need hadolint kubectl systemd-analyze logrotate prometheus promtool
 
 # The line that check prints for a file without warnings.
-summary='^[^ ]+: [0-9]+ routes?, [0-9]+ upstreams?(, [0-9]+ goldens? passed)?$'
+summary='^[^ ]+: [0-9]+ routes?, [0-9]+ upstreams?(, [0-9]+ tests? passed)?$'
 echo "-- routes files"
 for file in "$deploy"/*/*.toml; do
   output=$("$pointsman" check "$file" 2>&1) || fail "$output"

@@ -4,7 +4,7 @@
 //! The input is a line for the content type and coding, then the two bodies, which a zero byte divides.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use pointsman::compare::{Answer, Body, Criteria, FIELDS_MAX, Outcome, Pattern};
+use pointsman::compare::{BodyView, Criteria, ExchangeOutcome, FIELDS_MAX, Pattern, ResponseView};
 
 /// Any bytes: two answers with the same head.
 pub fn any(bytes: &[u8]) {
@@ -18,7 +18,12 @@ pub fn any(bytes: &[u8]) {
         }
     }
     let outcome = |body| {
-        Outcome::Answered(Answer { status: StatusCode::OK, headers: &headers, trailers: None, body: Body::whole(body) })
+        ExchangeOutcome::Answered(ResponseView {
+            status: StatusCode::OK,
+            headers: &headers,
+            trailers: None,
+            body: BodyView::whole(body),
+        })
     };
     let (a, b) = (outcome(a), outcome(b));
     let mut none = Criteria::default();

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Method};
 use pointsman::config::load_text;
-use pointsman::route::{EncodedSlash, Head, Rules, needless_escape, normal_host, normal_path};
+use pointsman::route::{EncodedSlash, RequestHead, Rules, needless_escape, normal_host, normal_path};
 
 /// Routes of every kind of pattern.
 const RULES: &str = r#"
@@ -65,8 +65,15 @@ pub fn any(bytes: &[u8]) {
 fn found(rules: &Rules, host: &str, path: &str) {
     let headers = HeaderMap::new();
     for method in [Method::GET, Method::POST] {
-        let head =
-            Head { method: &method, host, path, query: None, headers: &headers, client_cert: None, listener: "edge" };
+        let head = RequestHead {
+            method: &method,
+            host,
+            path,
+            query: None,
+            headers: &headers,
+            client_cert: None,
+            listener: "edge",
+        };
         let lookup = rules.index.find(&rules.routes, &head);
         if path.starts_with('/') {
             let Some(lookup) = lookup else { panic!("`/*` matches every path: {path:?}") };

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::geo::GeoDatabase;
 use super::token::TokenVerifier;
-use crate::route::{Asked, Claims, ClientIp, Country, Facts, Identity, TokenFault};
+use crate::route::{Claims, ClientIp, Country, ExplainRequest, Facts, Identity, TokenFault};
 
 /// Who can tell more about a caller.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,7 @@ impl IdentityProviders {
 
     /// All that can be found out about the caller of a request, at this time since the Unix epoch: for explanations.
     #[must_use]
-    pub fn lookup(&self, identity: &Identity, asked: &Asked<'_>, now: Duration) -> IdentityFacts {
+    pub fn lookup(&self, identity: &Identity, asked: &ExplainRequest<'_>, now: Duration) -> IdentityFacts {
         let (claims, fault) = match self.claims(asked.headers, now) {
             Ok(claims) => (claims, None),
             Err(fault) => (None, Some(fault)),

@@ -10,8 +10,8 @@ use fastrand::Rng;
 use http::{HeaderMap, Method, header};
 use pointsman::config::load_text;
 use pointsman::route::{
-    Action, Asked, Counted, EffectiveConfig, EncodedSlash, Explanation, Facts, Head, Outcome, Routed, Silent, Spread,
-    cookie, decide, explain, explain_briefly, normal_host, normal_path,
+    Action, Counted, EffectiveConfig, EncodedSlash, ExplainRequest, ExplainedOutcome, Explanation, Facts, NoTrace,
+    RequestHead, Routed, Spread, cookie, decide, explain, explain_briefly, normal_host, normal_path,
 };
 use pointsman::telemetry::explained;
 
@@ -114,7 +114,7 @@ fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, HeaderMap, IpA
 }
 
 /// The decision of live traffic: normal form, index, caller, cookie, decision. In the format of [`explained_as`].
-fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
+fn routed(config: EffectiveConfig<'_>, asked: &ExplainRequest<'_>) -> String {
     let EffectiveConfig { rules, overlay } = config;
     let (path, query) = match asked.path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -122,7 +122,7 @@ fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
     };
     let host = if asked.host.is_empty() { Some("".into()) } else { normal_host(asked.host) };
     let (Some(host), Ok(path)) = (host, normal_path(path, asked.encoded_slash)) else { return "refused".to_owned() };
-    let head = Head {
+    let head = RequestHead {
         method: asked.method,
         host: &host,
         path: &path,
@@ -137,7 +137,7 @@ fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
     let caller = rules.identity.caller(asked.peer, &head, asked.facts);
     let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(asked.headers, name));
     let request = Routed { route: found.route, split, head: &head, caller: &caller, cookie_identity };
-    let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut Silent);
+    let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut NoTrace);
     let variant = &split.variants[usize::from(decision.variant.0)];
     let upstream = &rules.upstreams[variant.upstream.0 as usize].name;
     // Without a sticky key the bucket is random.
@@ -148,10 +148,12 @@ fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
 
 fn explained_as(explanation: &Explanation) -> String {
     match &explanation.outcome {
-        Outcome::Refused(_) => "refused".to_owned(),
-        Outcome::NoRoute => "no route".to_owned(),
-        Outcome::Redirect(..) | Outcome::Respond(_) => explanation.route.as_ref().unwrap().name.clone(),
-        Outcome::Serve(served) => {
+        ExplainedOutcome::Refused(_) => "refused".to_owned(),
+        ExplainedOutcome::NoRoute => "no route".to_owned(),
+        ExplainedOutcome::Redirect(..) | ExplainedOutcome::Respond(_) => {
+            explanation.route.as_ref().unwrap().name.clone()
+        }
+        ExplainedOutcome::Serve(served) => {
             let decision = &served.decision;
             let bucket = decision.bucket.map(pointsman::route::Bucket::number);
             let (reason, counted) = (decision.reason.name(), decision.counted == Counted::Yes);
@@ -177,7 +179,7 @@ fn needless_escapes_change_nothing() {
         ] {
             let headers = HeaderMap::new();
             let of = |path_and_query| {
-                let asked = Asked {
+                let asked = ExplainRequest {
                     method: &Method::GET,
                     host: "a.example.com",
                     path_and_query,
@@ -213,7 +215,7 @@ fn explain_and_routing_agree() {
         for number in 0..REQUESTS_A_FILE {
             let (method, host, path_and_query, headers, peer) = request(&mut rng);
             let (method, headers) = (&method, &headers);
-            let asked = Asked {
+            let asked = ExplainRequest {
                 method,
                 host,
                 path_and_query,
@@ -231,19 +233,19 @@ fn explain_and_routing_agree() {
             let routed = routed(config, &asked);
             assert_eq!(explained_as(&explanation), routed, "seed {seed}, {asked:?}\n{text}");
             // Without a sticky key there are shares instead of a bucket, and the variant has one of them.
-            if let Outcome::Serve(served) = &explanation.outcome
-                && !served.anew.is_empty()
+            if let ExplainedOutcome::Serve(served) = &explanation.outcome
+                && !served.per_request.is_empty()
             {
                 assert!(served.decision.bucket.is_none() && explanation.steps.iter().all(|step| step.bucket.is_none()));
                 assert!(
-                    served.anew.iter().any(|(name, _)| *name == served.variant),
+                    served.per_request.iter().any(|(name, _)| *name == served.variant),
                     "seed {seed}, {asked:?}\n{explanation}"
                 );
-                assert_eq!(served.anew.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
+                assert_eq!(served.per_request.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
             }
             // The last step with figures decided: its bucket is in its range, or outside it only if a target's weight
             // left the caller on stable.
-            if let Outcome::Serve(served) = &explanation.outcome
+            if let ExplainedOutcome::Serve(served) = &explanation.outcome
                 && let Some(bucket) = served.decision.bucket
             {
                 let step = explanation.steps.iter().rev().find(|step| step.bucket.is_some()).unwrap();

@@ -107,7 +107,7 @@ fn quiet_prints_diagnostics_only() {
 fn standard_input_is_checked() {
     let dir = dir("");
     let good = piped(dir.path(), &["check", "-"], GOOD.as_bytes());
-    assert_eq!((good.code, good.stdout.as_str()), (0, "<stdin>: 1 route, 1 upstream, 1 golden passed\n"));
+    assert_eq!((good.code, good.stdout.as_str()), (0, "<stdin>: 1 route, 1 upstream, 1 test passed\n"));
     let bad = GOOD.replace("stable = 'a'", "stable = 'b'");
     let text = piped(dir.path(), &["check", "-"], bad.as_bytes());
     assert!(text.code == 78 && text.stderr.contains("--> <stdin>:8:10"), "{}", text.stderr);

@@ -126,7 +126,7 @@ fn help_and_usage() {
 fn check_sums_up_a_good_file() {
     let dir = dir(ROUTES);
     let finished = check(&dir, "check", 0);
-    assert!(finished.stdout.starts_with("routes.toml: 2 routes, 2 upstreams, 1 golden passed"), "{}", finished.stdout);
+    assert!(finished.stdout.starts_with("routes.toml: 2 routes, 2 upstreams, 1 test passed"), "{}", finished.stdout);
     let report = json(&check(&dir, "check routes.toml --json", 0).stdout);
     assert_eq!(report["ok"], true);
     assert_eq!(report["routes"], 2);
@@ -146,7 +146,7 @@ fn shadowed(shadow: &str) -> String {
 fn every_command_shows_the_shadow() {
     let dir = dir(&shadowed("weight = 20"));
     let finished = check(&dir, "check", 0);
-    let summary = "routes.toml: 2 routes, 3 upstreams, 1 shadow, 1 golden passed";
+    let summary = "routes.toml: 2 routes, 3 upstreams, 1 shadow, 1 test passed";
     assert!(finished.stdout.starts_with(summary), "{}", finished.stdout);
     let report = json(&check(&dir, "check --json", 0).stdout);
     assert_eq!(report["shadows"][0]["route"], "shop");
@@ -164,7 +164,7 @@ fn every_command_shows_the_shadow() {
     assert_eq!((&printed["shadow"]["upstream"], &printed["shadow"]["copied"]), (&"shop-v3".into(), &true.into()));
     assert!(printed["shadow"]["salt"] == "shop/shadow" && printed["shadow"]["bucket"].is_u64(), "{printed}");
     let printed = check(&dir, "what-if new.toml", 0).stdout;
-    for words in ["shop shadow 20 → 100", "shop shadow sample_by request → key", "nobody moves"] {
+    for words in ["shop shadow 20 → 100", "shop shadow sample_by request → key", "no caller moves"] {
         assert!(printed.contains(words), "{words} in\n{printed}");
     }
     let log = r#"{"method":"GET","host":"shop.example.com","path":"/","peer":"192.0.2.1:1","client_ip":"192.0.2.1","tenant":null,
@@ -200,18 +200,18 @@ fn check_refuses_bad_files() {
 fn a_kill_does_not_break_the_tests_of_the_file() {
     let killed = format!("{ROUTES}[kill]\nall = true\ntenants = [\"acme\"]\n");
     let finished = check(&dir(&killed), "check", 0);
-    assert!(finished.stdout.contains("1 golden passed"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("1 test passed"), "{}", finished.stdout);
     let about_it =
         format!("{killed}[[test]]\nrequest = {{ host = \"shop.example.com\" }}\nexpect = {{ reason = \"kill\" }}\n");
     let finished = check(&dir(&about_it), "check", 0);
-    assert!(finished.stdout.contains("2 goldens passed"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("2 tests passed"), "{}", finished.stdout);
 }
 
 #[test]
 fn check_runs_the_tests_of_the_file() {
     let dir = dir(&ROUTES.replace("variant = \"canary\"", "variant = \"stable\""));
     let finished = check(&dir, "check", 78);
-    assert!(finished.stderr.contains("1 of 1 golden failed"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("1 of 1 test failed"), "{}", finished.stderr);
     assert_eq!(json(&check(&dir, "check --json", 78).stdout)["goldens"]["failed"], 1);
 }
 
@@ -221,7 +221,7 @@ fn a_test_with_two_wrong_expectations_counts_as_one_failure() {
                  expect = { variant = \"canary\", upstream = \"shop-v2\", reason = \"target\" }\n";
     let dir = dir(&format!("{ROUTES}{wrong}"));
     let finished = check(&dir, "check", 78);
-    assert!(finished.stderr.contains("1 of 2 goldens failed"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("1 of 2 tests failed"), "{}", finished.stderr);
     let report = json(&check(&dir, "check --json", 78).stdout);
     assert_eq!(report["goldens"], serde_json::json!({ "passed": 1, "failed": 1 }), "{report}");
     assert_eq!(report["errors"], 3, "one for each wrong expectation");
@@ -262,7 +262,7 @@ fn explain_from_the_file() {
     assert_eq!(explained("--header x-tenant:acme --peer 203.0.113.9")["variant"], "stable");
     let asked = check(&dir, "explain --host shop.example.com --path /u/42?z=1", 0).stdout;
     assert!(asked.starts_with("GET shop.example.com/u/42?z=1\n"), "{asked}");
-    assert!(asked.contains("asked for /u/42?z=1\n"), "{asked}");
+    assert!(asked.contains("requests /u/42?z=1\n"), "{asked}");
     let weighed = explained("--cookie uid=alice");
     assert_eq!(weighed["reason"], "weight");
     assert!(weighed["bucket"].is_u64(), "{weighed}");
@@ -292,14 +292,14 @@ fn explain_lists_dropped_failed_and_near_matches() {
         .replace("[[test]]", "[[route]]\nname = \"none\"\nmatch = { host = \"none.test\", path = \"/none\" }\nstable = \"shop-v1\"\n[[test]]");
     let dir = dir(&staff);
     let text = check(&dir, "explain --host shop.example.com --header x-tenant:acme", 0).stdout;
-    let dropped = "`x-tenant` is dropped, since its sender 127.0.0.1 is none of identity.trusted_proxies";
+    let dropped = "`x-tenant` is dropped: its sender 127.0.0.1 is not in identity.trusted_proxies";
     assert!(text.contains(&format!("dropped     {dropped}\n")), "{text}");
     let step = format!(
         "segment beta: tenant in a list of 1 (there is no tenant: {dropped}), header x-employee = \"1\" (not given)\n"
     );
     assert!(text.contains(&step), "{text}");
     let text = check(&dir, "explain --host none.test --path /nono", 0).stdout;
-    assert!(text.contains("404: no route takes it\n"), "{text}");
+    assert!(text.contains("404: no route matches\n"), "{text}");
     assert!(text.contains("  host none.test fits, path /none does not\n"), "{text}");
 }
 
@@ -322,7 +322,7 @@ fn explain_takes_a_listener() {
     let printed = check(&dir, "explain --host a --path /health --listener inside", 0).stdout;
     assert!(printed.contains("any host, path /health, listener inside"), "{printed}");
     let printed = check(&dir, "explain --host a --path /health", 0).stdout;
-    assert!(printed.contains("404") && printed.contains("does not hold: listener inside"), "{printed}");
+    assert!(printed.contains("404") && printed.contains("does not match: listener inside"), "{printed}");
     assert!(check(&dir, "explain --host a --listener insider", 1).stderr.contains("there is http, inside"));
     let line = |listener| {
         format!(
@@ -342,7 +342,7 @@ fn explain_takes_a_listener() {
 fn explain_shows_no_variant_where_nothing_is_sticky() {
     let dir = dir(&ROUTES.replace("sticky = [\"user\"]", "sticky = []"));
     let text = check(&dir, "explain --host shop.example.com", 0).stdout;
-    assert!(text.contains("variant     each request anew: 10 % canary, 90 % stable  by weight"), "{text}");
+    assert!(text.contains("variant     decided per request: 10 % canary, 90 % stable  by weight"), "{text}");
     assert!(!text.contains("bucket") && !text.contains('▲'), "{text}");
     let printed = json(&check(&dir, "explain --host shop.example.com --json", 0).stdout);
     assert!(printed["bucket"].is_null(), "{printed}");
@@ -389,7 +389,7 @@ fn what_if_replays_grpc_calls_of_a_log() {
     let printed = check(&dir, "what-if new.toml --requests log", 0).stdout;
     assert!(printed.contains("replayed  4 requests: 2 (50.00 %) get another answer"), "{printed}");
     assert!(printed.contains("2 (50.00 %) from calls stable to no route"), "{printed}");
-    assert!(printed.contains("1 (25.00 %) cannot be told: the old file leads them to another route"), "{printed}");
+    assert!(printed.contains("1 (25.00 %) cannot be decided: with the old file they match another route"), "{printed}");
     let printed = json(&check(&dir, "what-if new.toml --requests log --json", 0).stdout);
     assert_eq!((&printed["replay"]["untold"], &printed["replay"]["misled"]), (&Value::from(1), &Value::from(1)));
 }
@@ -580,7 +580,7 @@ fn what_if_replays_a_log() {
     assert!(check(&dir, "what-if new.toml --requests access.log", 0).stdout.contains("1 (25.00 %)"));
     check(&dir, "what-if new.toml --requests missing.log", 1);
     // A log without a usable line is a failure, not a promise that no caller moves.
-    for (log, why) in [("rubbish\n{}\n", "2 lines, and none is of our access log"), ("", "is empty")] {
+    for (log, why) in [("rubbish\n{}\n", "2 lines, and none is from an access log"), ("", "is empty")] {
         fs::write(dir.path().join("access.log"), log).unwrap();
         let failed = check(&dir, "what-if new.toml --requests access.log --json", 1);
         assert!(failed.stderr.contains(why) && failed.stdout.is_empty(), "{}", failed.stderr);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, Method};
 use pointsman::app::ReloadOutcome;
-use pointsman::route::{self, Asked, EncodedSlash, Salt};
+use pointsman::route::{self, EncodedSlash, ExplainRequest, Salt};
 
 use crate::harness::proxy::Ignorant;
 use crate::harness::{Answer, Proxy, Raw, Upstream};
@@ -372,11 +372,11 @@ fn routed(answer: &Answer) -> String {
 fn explained(explanation: &route::Explanation) -> String {
     let route = explanation.route.as_ref().map_or("", |route| &route.name);
     match &explanation.outcome {
-        route::Outcome::Refused(_) => "400".to_owned(),
-        route::Outcome::NoRoute => "404".to_owned(),
-        route::Outcome::Redirect(status, to) => format!("{route} {} {to}", status.as_u16()),
-        route::Outcome::Respond(status) => format!("{route} {} ", status.as_u16()),
-        route::Outcome::Serve(served) => {
+        route::ExplainedOutcome::Refused(_) => "400".to_owned(),
+        route::ExplainedOutcome::NoRoute => "404".to_owned(),
+        route::ExplainedOutcome::Redirect(status, to) => format!("{route} {} {to}", status.as_u16()),
+        route::ExplainedOutcome::Respond(status) => format!("{route} {} ", status.as_u16()),
+        route::ExplainedOutcome::Serve(served) => {
             let path = served.forwarded_path.as_ref().unwrap();
             format!("{route} {} {} {path}", served.variant, served.upstream)
         }
@@ -403,7 +403,7 @@ fn explain_and_routing_agree() {
             scene.client = scene.proxy.connect();
         }
         let method: Method = method.parse().unwrap();
-        let asked = Asked {
+        let asked = ExplainRequest {
             method: &method,
             host,
             path_and_query: &path,

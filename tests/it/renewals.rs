@@ -212,7 +212,8 @@ fn kept_and_recovered_certificates_are_reported() {
     let file = dir.path().join("a.crt").display().to_string();
     assert!(why.starts_with(&format!("file {file}: is cut short")), "{why}");
     let outcome = proxy.app().reload();
-    let expected = format!("unchanged: generation 2 goes on; 1 certificate is kept: a.test (file {file}: is cut short");
+    let expected =
+        format!("unchanged: generation 2 stays in effect; 1 certificate is kept: a.test (file {file}: is cut short");
     assert!(outcome.to_text().starts_with(&expected), "{}", outcome.to_text());
     let summary = || proxy.status()["last_reload"]["summary"].to_string();
     assert!(summary().contains("1 certificate is kept: a.test"), "{}", summary());

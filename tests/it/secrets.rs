@@ -10,7 +10,7 @@ use std::process::Command;
 use http::{HeaderMap, Method};
 use pointsman::config::{Color, Diagnostics, Loaded, load_text, run_route_tests};
 use pointsman::route::{
-    Asked, EncodedSlash, Facts, RouteId, Stop, VariantId, compare, explain, explain_briefly, summary,
+    EncodedSlash, ExplainRequest, Facts, RouteId, Stop, VariantId, compare, explain, explain_briefly, summary,
 };
 
 use crate::process::{Running, ask};
@@ -173,7 +173,7 @@ fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
         ("fine.example.com", "/"),
         ("nobody.example.com", "/old"),
     ] {
-        let asked = Asked {
+        let asked = ExplainRequest {
             method: &method,
             host,
             path_and_query,
@@ -233,7 +233,7 @@ fn explained(loaded: &Loaded, path_and_query: &str) -> String {
     let mut headers = HeaderMap::new();
     headers.insert("x-api", "2".parse().unwrap());
     headers.insert("cookie", "c=1; uid=alice".parse().unwrap());
-    let asked = Asked {
+    let asked = ExplainRequest {
         method: &Method::GET,
         host: "shop.example.com",
         path_and_query,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compare::steers;
+use crate::compare::is_control;
 
 /// How many characters of a line are shown.
 const SHOWN_MAX: usize = 140;
@@ -149,7 +149,7 @@ fn excerpt(line: &str, before: usize, width: usize) -> Excerpt {
 /// The character, or a mark in the place of one that steers a terminal or is not seen: places count characters, so it
 /// stays one character.
 pub(in crate::config) fn visible(c: char) -> char {
-    if steers(c) { '\u{fffd}' } else { c }
+    if is_control(c) { '\u{fffd}' } else { c }
 }
 
 #[cfg(test)]

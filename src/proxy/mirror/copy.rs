@@ -19,7 +19,7 @@ use crate::proxy::upstream::pool::UpstreamPool;
 use crate::proxy::wire::proxy_header::Ends;
 use crate::proxy::worker::Worker;
 use crate::route::{LogSink, RouteId};
-use crate::shadow_compare::{Seen, Trial};
+use crate::shadow_compare::{ComparisonJob, ObservedResponse};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{
     AccessEntry, AccessEvent, EndedBy, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination,
@@ -194,7 +194,7 @@ impl ShadowCopy {
         }
         let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
         let snapshot = self.context.snapshot();
-        let trial = Trial {
+        let trial = ComparisonJob {
             rules: Arc::clone(&snapshot.rules),
             generation: snapshot.generation,
             route,
@@ -314,7 +314,7 @@ impl LogContext {
 
 /// Whether a response is larger than what is read of it. It certainly differs from a smaller response; two such responses
 /// cannot be compared.
-fn is_too_large(seen: &Seen) -> bool {
+fn is_too_large(seen: &ObservedResponse) -> bool {
     seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
 }
 

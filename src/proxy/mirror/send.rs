@@ -25,7 +25,7 @@ use crate::proxy::wire::proxy_header::Ends;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::send_task::SendTask;
 use crate::route::{MARKER, Protocol};
-use crate::shadow_compare::Seen;
+use crate::shadow_compare::ObservedResponse;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
@@ -51,7 +51,7 @@ pub(crate) struct MirrorOutcome {
     pub(super) began: Instant,
     /// From `began` to the end of the response.
     pub(super) took: Duration,
-    pub(crate) seen: Option<Seen>,
+    pub(crate) seen: Option<ObservedResponse>,
     /// There was no room to keep the answer.
     pub(super) out_of_memory: bool,
     /// The answer was left: its end was not said, and did not come within what is read.
@@ -111,7 +111,7 @@ impl MirrorRequest<'_> {
             && !outcome.out_of_memory
         {
             let took = now.duration_since(self.asked);
-            outcome.seen.get_or_insert(Seen { outcome: Err(failure), took });
+            outcome.seen.get_or_insert(ObservedResponse { outcome: Err(failure), took });
         }
         outcome
     }

@@ -25,7 +25,7 @@ use crate::proxy::wire::grpc::Call;
 use crate::proxy::worker::budget::{BodyWindow, RequestMemory};
 use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader, UpstreamKey};
 use crate::proxy::worker::trace_context::TraceContext;
-use crate::route::{Counted, Decision, Head, Reason, Route, RouteId, Split, UpstreamId, Values, VariantId};
+use crate::route::{Counted, Decision, Reason, RequestHead, Route, RouteId, Split, UpstreamId, Values, VariantId};
 use crate::telemetry::{EndedBy, Fallback, VariantMeter};
 
 /// The state of one exchange, in groups by what writes them. `handle` writes what `identify`, `decide` and `sample`
@@ -285,8 +285,8 @@ impl Exchange {
     }
 
     /// What matching and deciding look at, of an admitted request.
-    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> Head<'a> {
-        Head {
+    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> RequestHead<'a> {
+        RequestHead {
             method: &parts.method,
             host: self.request.host.normal(),
             path: self.path(),

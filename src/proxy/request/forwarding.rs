@@ -51,7 +51,7 @@ fn begun(exchange: &Exchange, headers: &mut HeaderMap) {
 /// A trusted peer speaks for the client.
 fn continued(exchange: &Exchange, headers: &mut HeaderMap) {
     let (client, identity) = (&exchange.client, &exchange.view.snapshot.rules.identity);
-    let passed = identity.pass_on(headers, last_hop(exchange));
+    let passed = identity.forwarding_fields(headers, last_hop(exchange));
     let fields = [
         (FORWARDED_FOR, HeaderValue::try_from(passed.x_for).ok()),
         (header::FORWARDED, HeaderValue::try_from(passed.forwarded).ok()),

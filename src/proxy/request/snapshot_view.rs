@@ -212,8 +212,8 @@ mod tests {
     use crate::identity::IdentityProviders;
     use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
-        AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Place, Protocol,
-        Respond, Route, RouteLimits, SplitState, Timeouts, Upstream, UpstreamLimits,
+        AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Protocol, Respond,
+        Route, RouteLimits, SourceLocation, SplitState, Timeouts, Upstream, UpstreamLimits,
     };
     use crate::snapshot::{EndpointState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
@@ -224,7 +224,7 @@ mod tests {
         let (body, content_type) = (bytes::Bytes::new(), HeaderValue::from_static("text/plain"));
         Route {
             name: name.into(),
-            place: Place::default(),
+            place: SourceLocation::default(),
             matches: Match::default(),
             action: Action::Respond(Respond { status: StatusCode::NO_CONTENT, body, content_type }),
             request_headers: HeaderEdits::default(),

@@ -6,7 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::field_map::Fields;
 use super::grammar::is_token;
 use super::scan::{content_length, is_framing_look_alike};
-use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, is_proxy_told};
+use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, needs_trusted_peer};
 
 /// Trailer fields in one body.
 pub(crate) const TRAILERS_MAX: usize = 32;
@@ -66,7 +66,7 @@ impl Survey {
             "te" => (self.hop_by_hop, self.trailers) = (true, self.trailers || takes_trailers(value)),
             _ if is_hop_by_hop(name) => self.hop_by_hop = true,
             _ => {
-                self.told |= is_proxy_told(text);
+                self.told |= needs_trusted_peer(text);
                 self.underscore |= memchr::memchr(b'_', text.as_bytes()).is_some();
                 self.framing_alias |= is_framing_look_alike(text.as_bytes());
             }
@@ -100,7 +100,7 @@ fn is_identity(name: &HeaderName, identity: &Identity) -> bool {
 /// Fields that have a meaning of their own for routing or framing: an alias of one is dropped.
 fn is_guarded(name: &HeaderName, identity: &Identity) -> bool {
     is_hop_by_hop(name)
-        || is_proxy_told(name.as_str())
+        || needs_trusted_peer(name.as_str())
         || is_identity(name, identity)
         || matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA | header::AUTHORIZATION | header::COOKIE)
 }
@@ -108,7 +108,7 @@ fn is_guarded(name: &HeaderName, identity: &Identity) -> bool {
 /// Fields that must not stand in trailers: framing, routing, authentication, and what we set or trust.
 pub(crate) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
     !(is_hop_by_hop(name)
-        || is_proxy_told(name.as_str())
+        || needs_trusted_peer(name.as_str())
         || is_framing_look_alike(name.as_str().as_bytes())
         || matches!(
             *name,
@@ -187,7 +187,7 @@ pub(crate) fn strip_untrusted((headers, survey): (&mut HeaderMap, Survey), ident
             }
         }
         if survey.told {
-            remove_where(headers, |name| is_proxy_told(name.as_str()));
+            remove_where(headers, |name| needs_trusted_peer(name.as_str()));
         }
     }
     if !survey.underscore {

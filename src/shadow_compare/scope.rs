@@ -6,7 +6,7 @@ use crate::route::{Compare, EndpointSpec, HeaderEdits, RouteId, Rules, UpstreamI
 
 /// What a route's evidence is about.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct About {
+pub(super) struct EvidenceScope {
     /// Who answers the copies.
     pub(super) shadow: Deployed,
     /// Who answers the requests that are copied, and their controls: variants and their upstreams.
@@ -25,7 +25,7 @@ pub(super) struct Deployed {
     endpoints: Vec<EndpointSpec>,
 }
 
-impl About {
+impl EvidenceScope {
     /// What the evidence on a route is about under these rules, and the route's name. Nothing where none is gathered.
     pub(super) fn of(rules: &Rules, route: RouteId) -> Option<(&str, Self)> {
         let route = rules.routes.get(route.0 as usize)?;
@@ -35,7 +35,7 @@ impl About {
             let variant = split.variants.get(usize::from(variant.0))?;
             Some((variant.name.clone(), deployed(rules, variant.upstream)?))
         });
-        let about = Self {
+        let scope = Self {
             shadow: deployed(rules, shadow.upstream)?,
             from: from.collect::<Option<_>>()?,
             methods: shadow.methods.clone(),
@@ -43,13 +43,13 @@ impl About {
             headers: shadow.headers.clone(),
             compare: shadow.compare.clone()?,
         };
-        Some((&route.name, about))
+        Some((&route.name, scope))
     }
 
     /// Whether it is what a route of this name has its evidence about under these rules.
-    pub(super) fn holds(&self, name: &str, rules: &Rules) -> bool {
+    pub(super) fn is_current(&self, name: &str, rules: &Rules) -> bool {
         let at = rules.routes.iter().position(|route| route.name == name).and_then(|at| u32::try_from(at).ok());
-        at.and_then(|at| Self::of(rules, RouteId(at))).is_some_and(|(_, about)| about == *self)
+        at.and_then(|at| Self::of(rules, RouteId(at))).is_some_and(|(_, scope)| scope == *self)
     }
 }
 

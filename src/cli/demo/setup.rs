@@ -12,13 +12,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use super::certificate;
-use super::file::{self, Folder, Places};
-use super::findings::Findings;
-use super::keys::{self, KEYS, Key, Keyboard, SingleKeys};
-use super::live::Watch;
+use super::dark_launch::DemoFindings;
+use super::file::{self, DemoAddresses, DemoDirectory};
+use super::keys::{self, DemoKey, KEYS, Keyboard, SingleKeys};
+use super::live::LiveView;
 use super::panel::Panel;
 use super::service::{self, Service, Switch};
-use super::tour::{self, Stage};
+use super::tour::{self, TourContext};
 use super::traffic;
 use crate::app::{App, Environment, Options, Stopped};
 use crate::cli::args::DemoArguments;
@@ -34,13 +34,13 @@ const SWITCH_PORT: u16 = 9901;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What runs beside the proxy, on a thread of its own.
-struct Cast {
+struct DemoTasks {
     stable: std::net::TcpListener,
     canary: std::net::TcpListener,
     dark: Option<std::net::TcpListener>,
     control: std::net::TcpListener,
     traffic: Option<SocketAddr>,
-    watch: Watch,
+    watch: LiveView,
 }
 
 /// Runs the demo.
@@ -48,13 +48,13 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let mut notes = Vec::new();
     let control = service::bind(usual(SWITCH_PORT, arguments)).or_else(|_| service::bind(0))?;
     let env = certificate::environment()?;
-    let Scenery { file, folder, places, stable, canary, dark } = scenery(arguments, &env, &mut notes)?;
+    let DemoSetup { file, folder, places, stable, canary, dark } = scenery(arguments, &env, &mut notes)?;
     let app = start(&file, env)?;
     let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
     let tls = places.tls.and_then(|_| app.listeners().get(1).map(|(_, bound)| *bound));
     let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
     let keyboard = Keyboard::take();
-    let stage = Stage {
+    let stage = TourContext {
         proxy,
         tls,
         admin,
@@ -72,9 +72,9 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let page = |name: &str| -> anyhow::Result<Uri> {
         format!("http://{admin}/{name}").parse().context("the admin listener's address")
     };
-    let watch = Watch {
+    let watch = LiveView {
         status: page("status")?,
-        findings: Findings::new(page("shadow")?),
+        findings: DemoFindings::new(page("shadow")?),
         switch: Switch::default(),
         panel: panel.clone(),
         keys: keyboard.as_ref().map(listen_to_keys).transpose()?,
@@ -83,33 +83,33 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         hinted: false,
     };
     let traffic = (!arguments.no_traffic).then_some(proxy);
-    let cast = Cast { stable, canary, dark, control, traffic, watch };
+    let cast = DemoTasks { stable, canary, dark, control, traffic, watch };
     thread::Builder::new().name("demo".to_owned()).spawn(move || cast.perform())?;
     let stopped = app.wait();
     let end = match stopped {
         Stopped::Drained => "stopped: every open request was answered",
-        Stopped::Forced => "stopped: what was still open after 5 s was cut",
+        Stopped::Forced => "stopped: requests still open after 5 s were cut",
         Stopped::AtOnce => "stopped at once",
     };
-    let left = folder.map_or_else(|| format!("kept {}", file.display()), Folder::leave);
+    let left = folder.map_or_else(|| format!("kept {}", file.display()), DemoDirectory::leave);
     panel.close(&[end.to_owned(), left]);
     drop(keyboard);
     Ok(run::ended(stopped))
 }
 
 /// The file, and the services that it names.
-struct Scenery {
+struct DemoSetup {
     file: PathBuf,
     /// Where the demo has written its files; nothing when they were there already.
-    folder: Option<Folder>,
-    places: Places,
+    folder: Option<DemoDirectory>,
+    places: DemoAddresses,
     stable: std::net::TcpListener,
     canary: std::net::TcpListener,
     dark: Option<std::net::TcpListener>,
 }
 
 /// Writes the file, or takes the one that is there: then everything stands where it says.
-fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>) -> anyhow::Result<Scenery> {
+fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>) -> anyhow::Result<DemoSetup> {
     let kept = arguments.dir.as_deref().map(|dir| file::kept(dir, env)).transpose()?.flatten();
     if let Some((file, places)) = kept {
         notes.push(format!("{} is there already: its routes and addresses are used as they are", file.display()));
@@ -120,24 +120,24 @@ fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>
         }
         let again = |name: &str, at: SocketAddr| {
             std::net::TcpListener::bind(at)
-                .with_context(|| format!("{name} cannot take {at} again; name another directory with --dir"))
+                .with_context(|| format!("{name} cannot listen on {at} again; name another directory with --dir"))
         };
         let (stable, canary) = (again("shop-v1", places.stable)?, again("shop-v2", places.canary)?);
         let dark = places.dark.map(|dark| again("shop-v3", dark)).transpose()?;
-        return Ok(Scenery { file, folder: None, places, stable, canary, dark });
+        return Ok(DemoSetup { file, folder: None, places, stable, canary, dark });
     }
     let (stable, canary, dark) = (service::bind(0)?, service::bind(0)?, service::bind(0)?);
     let proxy = free(arguments.port, "the proxy", notes)?;
     let admin = free(arguments.admin_port, "the admin listener", notes)?;
     let tls = if arguments.tls { Some(free(usual(TLS_PORT, arguments), "HTTPS", notes)?) } else { None };
     let (v1, v2, v3) = (stable.local_addr()?, canary.local_addr()?, dark.local_addr()?);
-    let places = Places { proxy, tls, admin, stable: v1, canary: v2, dark: Some(v3) };
-    let folder = Folder::make(arguments.dir.as_deref())?;
+    let places = DemoAddresses { proxy, tls, admin, stable: v1, canary: v2, dark: Some(v3) };
+    let folder = DemoDirectory::make(arguments.dir.as_deref())?;
     let file = file::write(&places, &folder)?;
-    Ok(Scenery { file, folder: Some(folder), places, stable, canary, dark: Some(dark) })
+    Ok(DemoSetup { file, folder: Some(folder), places, stable, canary, dark: Some(dark) })
 }
 
-impl Cast {
+impl DemoTasks {
     /// Services, traffic and the live line share one thread; it ends with the process, so that requests which drain
     /// still find their service.
     fn perform(self) -> anyhow::Result<()> {
@@ -182,7 +182,7 @@ fn free(port: u16, what: &str, notes: &mut Vec<String>) -> anyhow::Result<Socket
         Ok(bound) => bound,
         Err(error) => {
             let bound = service::bind(0)?;
-            notes.push(format!("port {port} cannot be had ({error}); {what} takes {}", bound.local_addr()?.port()));
+            notes.push(format!("port {port} is not available ({error}); {what} uses {}", bound.local_addr()?.port()));
             bound
         }
     };
@@ -190,7 +190,7 @@ fn free(port: u16, what: &str, notes: &mut Vec<String>) -> anyhow::Result<Socket
 }
 
 /// Keys from a thread of their own, and how the terminal is set for them.
-fn listen_to_keys(keyboard: &Keyboard) -> anyhow::Result<(UnboundedReceiver<Key>, SingleKeys)> {
+fn listen_to_keys(keyboard: &Keyboard) -> anyhow::Result<(UnboundedReceiver<DemoKey>, SingleKeys)> {
     let (sender, receiver) = unbounded_channel();
     keys::listen(sender)?;
     Ok((receiver, keyboard.single()))

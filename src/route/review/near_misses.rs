@@ -1,7 +1,7 @@
 //! Near misses: the routes that nearly take a request, and why they do not.
 
-use super::lacking::Lacking;
-use crate::route::{Caller, Head, HostPattern, Matched, PathPattern, Route, Rules};
+use super::miss_reasons::MissReasons;
+use crate::route::{Caller, HostPattern, MatchedRoute, PathPattern, RequestHead, Route, Rules};
 
 /// How many routes that nearly take a request are listed.
 const NEARLY_MAX: usize = 10;
@@ -10,45 +10,53 @@ const APART_MAX: usize = 5;
 
 /// Routes that fit host and path but do not take the request; then those whose regex matches a part of the path only.
 /// Where no route is `taken`, also those that differ in the path alone or in the host alone, the closest ones first.
-pub(super) fn nearly(rules: &Rules, head: &Head<'_>, caller: &Caller<'_>, taken: Option<&str>) -> Vec<Matched> {
+pub(super) fn near_misses(
+    rules: &Rules,
+    head: &RequestHead<'_>,
+    caller: &Caller<'_>,
+    taken: Option<&str>,
+) -> Vec<MatchedRoute> {
     let others = || rules.routes.iter().filter(|route| Some(route.name.as_str()) != taken);
-    let partly = others().filter_map(|route| Some(told(route, route.matches.partly(head.host, head.path)?)));
-    let lacking = Lacking { rules, head, caller };
+    let partly = others().filter_map(|route| Some(near_miss(route, route.matches.partly(head.host, head.path)?)));
+    let reasons = MissReasons { rules, head, caller };
     let fitting = others().filter_map(|route| {
         let fitting = route.matches.fitting(head.host, head.path)?;
-        let why = if route.matches.holds(head) {
-            format!("{fitting}: fits too, but comes after {}", taken.unwrap_or("it"))
+        let why = if route.matches.accepts(head) {
+            format!("{fitting}: matches too, but has a lower precedence than {}", taken.unwrap_or("it"))
         } else if !route.matches.methods.is_empty() && !route.matches.methods.contains(head.method) {
-            format!("{fitting}: not for method {}", head.method)
+            format!("{fitting}: does not match method {}", head.method)
         } else {
-            format!("{fitting}: does not hold: {}", lacking.of(&route.matches.predicates))
+            format!("{fitting}: does not match: {}", reasons.of(&route.matches.predicates))
         };
-        Some(told(route, why))
+        Some(near_miss(route, why))
     });
     let apart = if taken.is_none() { apart(rules, head) } else { Vec::new() };
     fitting.chain(partly).chain(apart).take(NEARLY_MAX).collect()
 }
 
-fn told(route: &Route, why: String) -> Matched {
-    Matched { name: route.name.clone(), place: route.place.clone(), why }
+fn near_miss(route: &Route, why: String) -> MatchedRoute {
+    MatchedRoute { name: route.name.clone(), place: route.place.clone(), why }
 }
 
 /// Routes that fit the host and not the path, or the path and not the host, by how many bytes of it differ.
-fn apart(rules: &Rules, head: &Head<'_>) -> Vec<Matched> {
+fn apart(rules: &Rules, head: &RequestHead<'_>) -> Vec<MatchedRoute> {
     let close = rules.routes.iter().filter_map(|route| {
         let matches = &route.matches;
-        let by_host = Side::of(&matches.hosts, |host| (host.fits(head.host), host_distance(host, head.host)));
-        let by_path =
-            Side::of(&matches.paths, |path| (path.covers(head.path).is_some(), path_distance(path, head.path)));
-        let (host, path) = (by_host.told("host"), by_path.told("path"));
+        let by_host = NearestPattern::of(&matches.hosts, |host| (host.fits(head.host), host_distance(host, head.host)));
+        let by_path = NearestPattern::of(&matches.paths, |path| {
+            (path.covers(head.path).is_some(), path_distance(path, head.path))
+        });
+        let (host, path) = (by_host.describe("host"), by_path.describe("path"));
         let why = match (by_host.fits, by_path.fits) {
-            (true, false) if matches.partly(head.host, head.path).is_none() => format!("{host} fits, {path} does not"),
-            (false, true) if head.host.is_empty() => format!("{path} fits, {host} does not (the request has none)"),
-            (false, true) => format!("{path} fits, {host} does not"),
+            (true, false) if matches.partly(head.host, head.path).is_none() => {
+                format!("{host} matches, {path} does not")
+            }
+            (false, true) if head.host.is_empty() => format!("{path} matches, {host} does not (the request has none)"),
+            (false, true) => format!("{path} matches, {host} does not"),
             (true | false, _) => return None,
         };
         let distance = if by_host.fits { by_path.distance } else { by_host.distance };
-        Some((distance, told(route, why)))
+        Some((distance, near_miss(route, why)))
     });
     let mut close: Vec<_> = close.collect();
     close.sort_by_key(|(distance, _)| *distance);
@@ -56,7 +64,7 @@ fn apart(rules: &Rules, head: &Head<'_>) -> Vec<Matched> {
 }
 
 /// The hosts or the paths of a route, as one request sees them.
-struct Side<'a, P> {
+struct NearestPattern<'a, P> {
     /// Whether one of them fits.
     fits: bool,
     /// How many bytes differ.
@@ -65,7 +73,7 @@ struct Side<'a, P> {
     pattern: Option<&'a P>,
 }
 
-impl<'a, P: std::fmt::Display> Side<'a, P> {
+impl<'a, P: std::fmt::Display> NearestPattern<'a, P> {
     fn of(patterns: &'a [P], look: impl Fn(&P) -> (bool, usize)) -> Self {
         let all = patterns.iter().map(|pattern| (look(pattern), pattern));
         match all.min_by_key(|((fits, distance), _)| (!fits, *distance)) {
@@ -74,7 +82,7 @@ impl<'a, P: std::fmt::Display> Side<'a, P> {
         }
     }
 
-    fn told(&self, what: &str) -> String {
+    fn describe(&self, what: &str) -> String {
         self.pattern.map_or_else(|| format!("any {what}"), |pattern| format!("{what} {pattern}"))
     }
 }

@@ -1,7 +1,10 @@
 //! Explanations and comparisons without what variables of the environment produced: both are read by people who may not
 //! see every value of the file. Every field is named here, so that a new one is not forgotten.
 
-use crate::route::{Comparison, Copied, Explanation, Masks, Matched, Outcome, RouteChange, Served, Told};
+use crate::route::{
+    ConfigDiff, ExplainStep, ExplainedOutcome, Explanation, Masks, MatchedRoute, RouteChange, ServedVariant,
+    ShadowExplanation,
+};
 
 impl Explanation {
     /// The explanation with its sentences masked. A sentence that has a part of the request is masked as a whole. The
@@ -30,7 +33,7 @@ impl Explanation {
             cover(place, masks);
         }
         // Names are kept as they are written.
-        for Matched { name: _, place: _, why } in route.iter_mut().chain(nearly) {
+        for MatchedRoute { name: _, place: _, why } in route.iter_mut().chain(nearly) {
             cover(why, masks);
         }
         for step in steps {
@@ -40,33 +43,36 @@ impl Explanation {
             cover(text, masks);
         }
         match outcome {
-            Outcome::Refused(_) | Outcome::NoRoute | Outcome::Respond(_) | Outcome::Redirect(..) => {}
-            Outcome::Serve(served) => served.cover(masks),
+            ExplainedOutcome::Refused(_)
+            | ExplainedOutcome::NoRoute
+            | ExplainedOutcome::Respond(_)
+            | ExplainedOutcome::Redirect(..) => {}
+            ExplainedOutcome::Serve(served) => served.cover(masks),
         }
         self
     }
 }
 
-impl Served {
+impl ServedVariant {
     fn cover(&mut self, masks: &Masks) {
         let Self {
             decision: _,
             variant: _,
             upstream: _,
             variants: _,
-            anew: _,
+            per_request: _,
             forwarded_path: _,
             forwarded_host: _,
             copied,
         } = self;
         if let Some(copied) = copied {
-            let Copied { upstream: _, chance: _, told } = &mut **copied;
-            told.cover(masks);
+            let ShadowExplanation { upstream: _, chance: _, step } = &mut **copied;
+            step.cover(masks);
         }
     }
 }
 
-impl Told {
+impl ExplainStep {
     fn cover(&mut self, masks: &Masks) {
         let Self { text, bucket: _, salt, range: _ } = self;
         cover(text, masks);
@@ -76,7 +82,7 @@ impl Told {
     }
 }
 
-impl Comparison {
+impl ConfigDiff {
     /// The comparison with the values of both files masked.
     pub(super) fn covered(mut self, [old, new]: [&Masks; 2]) -> Self {
         let Self { added: _, removed: _, changed, others, moved_upstreams: _ } = &mut self;

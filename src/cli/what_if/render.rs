@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::log::LogReplayed;
 use crate::cli::out::count;
 use crate::cli::paint::Paint;
-use crate::route::{BUCKETS, Comparison, Copies, Flow, Moved, MovedUpstream, RouteChange};
+use crate::route::{BUCKETS, ConfigDiff, CopyCounts, Flow, Moved, MovedUpstream, RouteChange};
 
 /// As text.
-pub(super) fn text(comparison: &Comparison, replay: Option<&LogReplayed>, paint: Paint) -> String {
+pub(super) fn text(comparison: &ConfigDiff, replay: Option<&LogReplayed>, paint: Paint) -> String {
     let mut text = String::new();
     for name in &comparison.added {
         let _ = writeln!(text, "{} route {name}", paint.green("added  "));
@@ -33,7 +33,7 @@ pub(super) fn text(comparison: &Comparison, replay: Option<&LogReplayed>, paint:
             format!("{} of {route} ({variant})", percent(u64::from(*share)))
         };
         let answers: Vec<String> = moved.answers.iter().map(of).collect();
-        let answers = if answers.is_empty() { "nobody by weight".to_owned() } else { answers.join(", ") };
+        let answers = if answers.is_empty() { "no callers by weight".to_owned() } else { answers.join(", ") };
         let _ = writeln!(text, "          the endpoints of {} answer {answers}", moved.upstream);
     }
     if let Some(replay) = replay {
@@ -50,7 +50,7 @@ fn changed(text: &mut String, change: &RouteChange, paint: Paint) {
     let moved = match &change.moved {
         Moved::Exactly(flows) => moves(flows, paint),
         Moved::ByWeight(flows, note) => format!("{}; {note}", moves(flows, paint)),
-        Moved::Unknown(why) => format!("who moves, buckets cannot tell: {why} (replay a log with --requests)"),
+        Moved::Unknown(why) => format!("moved callers unknown: {why} (replay a log with --requests)"),
     };
     let _ = writeln!(text, "          {moved}");
 }
@@ -58,9 +58,9 @@ fn changed(text: &mut String, change: &RouteChange, paint: Paint) {
 /// Who moves.
 fn moves(flows: &[Flow], paint: Paint) -> String {
     match flows {
-        [] => "nobody moves".to_owned(),
+        [] => "no caller moves".to_owned(),
         [Flow { from, to, millionths: BUCKETS }] => {
-            format!("{} go from {from} to {to}", paint.bold("all its callers"))
+            format!("{} move from {from} to {to}", paint.bold("all its callers"))
         }
         flows => {
             let all = percent(flows.iter().map(|flow| u64::from(flow.millionths)).sum());
@@ -84,32 +84,32 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
     }
     let [before, after] = replayed.copied;
     if before.any || after.any {
-        let share = |copies: Copies| tenths(copies.millionths, replayed.requests);
+        let share = |copies: CopyCounts| tenths(copies.millionths, replayed.requests);
         let _ = writeln!(text, "          shadows copy {} before, {} after", share(before), share(after));
-        let untold = before.untold.max(after.untold);
-        if untold > 0 {
-            let untold = self::share(untold, replayed.requests);
-            let _ = writeln!(text, "          {untold} may be copied or not: the log does not hold their sticky keys");
+        let unknown = before.unknown.max(after.unknown);
+        if unknown > 0 {
+            let unknown = self::share(unknown, replayed.requests);
+            let _ = writeln!(text, "          {unknown} with unknown copying: the log does not have their sticky keys");
         }
     }
-    if replayed.misled > 0 {
-        let misled = share(replayed.misled, replayed.requests);
+    if replayed.rerouted > 0 {
+        let rerouted = share(replayed.rerouted, replayed.requests);
         let _ = writeln!(
             text,
-            "          {misled} cannot be told: the old file leads them to another route than they took (it has changed, or headers decided)"
+            "          {rerouted} cannot be decided: with the old file they match another route than the logged one (the file has changed, or headers decide)"
         );
     }
-    let unknown = replayed.untold - replayed.misled;
+    let unknown = replayed.unknown - replayed.rerouted;
     if unknown > 0 {
-        let untold = share(unknown, replayed.requests);
+        let unknown = share(unknown, replayed.requests);
         let _ = writeln!(
             text,
-            "          {untold} cannot be told: the log holds neither their headers, cookies nor queries"
+            "          {unknown} cannot be decided: the log does not have their headers, cookies and queries"
         );
     }
     if replay.foreign > 0 {
         let foreign = usize::try_from(replay.foreign).unwrap_or(usize::MAX);
-        let _ = writeln!(text, "          {}: no line of our JSON access log", count(foreign, "line"));
+        let _ = writeln!(text, "          {} ignored: not from a JSON access log", count(foreign, "line"));
     }
 }
 
@@ -137,7 +137,7 @@ fn tenths(millionths: u64, all: u64) -> String {
 }
 
 /// As JSON.
-pub(super) fn json(comparison: &Comparison, replay: Option<&LogReplayed>) -> Value {
+pub(super) fn json(comparison: &ConfigDiff, replay: Option<&LogReplayed>) -> Value {
     json!({
         "added": comparison.added,
         "removed": comparison.removed,
@@ -182,8 +182,8 @@ fn replay_json(replay: &LogReplayed) -> Value {
     json!({
         "requests": replayed.requests,
         "moved": replayed.moved,
-        "untold": replayed.untold,
-        "misled": replayed.misled,
+        "untold": replayed.unknown,
+        "misled": replayed.rerouted,
         "moves": replayed.moves.iter().map(one).collect::<Vec<_>>(),
         "copied": replayed.copied.map(copies_json),
         "foreign_lines": replay.foreign,
@@ -192,9 +192,9 @@ fn replay_json(replay: &LogReplayed) -> Value {
 
 /// How many copies are to be expected; null without a shadow.
 #[expect(clippy::cast_precision_loss, reason = "an expected number is for people")]
-fn copies_json(copies: Copies) -> Value {
-    let Copies { any, millionths, untold } = copies;
-    if any { json!({ "expected": millionths as f64 / 1e6, "untold": untold }) } else { Value::Null }
+fn copies_json(copies: CopyCounts) -> Value {
+    let CopyCounts { any, millionths, unknown } = copies;
+    if any { json!({ "expected": millionths as f64 / 1e6, "untold": unknown }) } else { Value::Null }
 }
 
 #[cfg(test)]

@@ -6,20 +6,20 @@ use std::time::Duration;
 use http::{Method, Uri};
 use serde_json::Value;
 
-use crate::cli::fetch::{self, Wish};
-use crate::compare::spelled_out;
+use crate::cli::fetch::{self, FetchOptions};
+use crate::compare::escape_controls;
 
 /// How a page is asked for. A key waits while pages are read, two each second at most.
-pub(super) const WISH: Wish = Wish { method: Method::GET, patience: Duration::from_millis(450) };
+pub(super) const WISH: FetchOptions = FetchOptions { method: Method::GET, patience: Duration::from_millis(450) };
 
 /// What was told already.
 #[derive(Debug)]
-pub(super) struct Findings {
+pub(super) struct DemoFindings {
     page: Uri,
     told: BTreeSet<String>,
 }
 
-impl Findings {
+impl DemoFindings {
     /// Of the report at `page`.
     pub(super) fn new(page: Uri) -> Self {
         Self { page, told: BTreeSet::new() }
@@ -48,7 +48,7 @@ impl Findings {
             };
             let line = format!("dark launch of {upstream}: {path} {found}");
             if there.insert(line.clone()) && !self.told.contains(&line) {
-                news.push(spelled_out(&format!("{line}{}", detail(field))).into_owned());
+                news.push(escape_controls(&format!("{line}{}", detail(field))).into_owned());
             }
         }
         // What is not there any more would be new again: the evidence begins anew with the comparison.
@@ -61,7 +61,7 @@ impl Findings {
 fn detail(field: &Value) -> String {
     let count = |of: &Value| format!("{} of {}", of["different"], of["of"]);
     if field["verdict"] == "noisy" {
-        return format!(": two answers of the old version differ there, too ({} controls)", count(&field["control"]));
+        return format!(": two responses of the old version differ there too ({} controls)", count(&field["control"]));
     }
     let sample = field["samples"].as_array().and_then(|samples| samples.last());
     let side = |name: &str| sample.and_then(|sample| sample[name].as_str()).unwrap_or("?").to_owned();
@@ -81,7 +81,7 @@ mod tests {
         };
         let page = |fields: &[Value]| json!({ "routes": [{ "upstream": "v3", "comparison": { "fields": fields } }] });
         let (price, id) = (field("$.price", "confirmed", json!([{ "primary": "420", "candidate": "441" }])), "$.id");
-        let mut findings = Findings::new(Uri::from_static("http://127.0.0.1:1/shadow"));
+        let mut findings = DemoFindings::new(Uri::from_static("http://127.0.0.1:1/shadow"));
         assert!(findings.take(&json!({ "routes": [] })).is_empty());
         assert!(findings.take(&page(&[field(id, "unknown", json!([]))])).is_empty());
         let all = page(&[price.clone(), field(id, "noisy", json!([]))]);
@@ -89,12 +89,12 @@ mod tests {
             findings.take(&all),
             [
                 "dark launch of v3: $.price really differs: 23 of 71 copies, such as 420 → 441",
-                "dark launch of v3: $.id is noise: two answers of the old version differ there, too (34 of 35 controls)",
+                "dark launch of v3: $.id is noise: two responses of the old version differ there too (34 of 35 controls)",
             ]
         );
         assert!(findings.take(&all).is_empty(), "once");
-        let steers = field("$.\u{1b}c", "confirmed", json!([{ "primary": "\u{1b}[2J", "candidate": "\u{202e}" }]));
-        let news = findings.take(&page(&[steers])).concat();
+        let is_control = field("$.\u{1b}c", "confirmed", json!([{ "primary": "\u{1b}[2J", "candidate": "\u{202e}" }]));
+        let news = findings.take(&page(&[is_control])).concat();
         assert!(news.contains("$.\\u{1b}c really") && news.ends_with("\\u{1b}[2J → \\u{202e}"), "{news}");
         assert!(findings.take(&page(&[])).is_empty());
         assert_eq!(findings.take(&page(&[price])).len(), 1, "and again when the evidence began anew");

@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::report::{Figures, Findings, RouteReport};
-use super::shelf::Books;
-use super::trial::Trial;
+use super::job::ComparisonJob;
+use super::report::{ComparatorStats, RouteReport, ShadowSummary};
+use super::store::EvidenceStore;
 use crate::clock::Clock;
 use crate::route::Rules;
 
@@ -19,90 +19,90 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// Hands trials over. One for each worker.
 #[derive(Clone, Debug)]
-pub struct TrialSender(SyncSender<Message>);
+pub struct JobSender(SyncSender<Message>);
 
 /// The thread that compares. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Judge {
-    trials: SyncSender<Message>,
-    books: Arc<Books>,
+pub struct Comparator {
+    jobs: SyncSender<Message>,
+    store: Arc<EvidenceStore>,
     thread: Option<JoinHandle<()>>,
 }
 
 enum Message {
-    Trial(Box<Trial>),
+    Job(Box<ComparisonJob>),
     Stop,
 }
 
-impl TrialSender {
+impl JobSender {
     /// Hands a trial over; never blocks. False when it finds no room.
     #[must_use]
-    pub fn try_send(&self, trial: Box<Trial>) -> bool {
-        self.0.try_send(Message::Trial(trial)).is_ok()
+    pub fn try_send(&self, job: Box<ComparisonJob>) -> bool {
+        self.0.try_send(Message::Job(job)).is_ok()
     }
 }
 
-impl Judge {
+impl Comparator {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system gives none.
     pub fn start(clock: Clock) -> std::io::Result<Self> {
-        let (trials, received) = sync_channel(QUEUED_MAX);
-        let books = Arc::new(Books::default());
+        let (jobs, received) = sync_channel(QUEUED_MAX);
+        let store = Arc::new(EvidenceStore::default());
         let thread = std::thread::Builder::new().name("compare".to_owned()).spawn({
-            let books = Arc::clone(&books);
-            move || compare(&received, &books, clock)
+            let store = Arc::clone(&store);
+            move || compare(&received, &store, clock)
         })?;
-        Ok(Self { trials, books, thread: Some(thread) })
+        Ok(Self { jobs, store, thread: Some(thread) })
     }
 
     /// A way to it.
     #[must_use]
-    pub fn sender(&self) -> TrialSender {
-        TrialSender(self.trials.clone())
+    pub fn sender(&self) -> JobSender {
+        JobSender(self.jobs.clone())
     }
 
     /// What is known of the routes under these rules, by name. Books about what is not so any more are closed.
     #[must_use]
     pub fn reports(&self, rules: &Rules) -> Vec<RouteReport> {
-        self.books.read(rules, |name, book| book.report(name))
+        self.store.read(rules, |name, evidence| evidence.report(name))
     }
 
     /// What it comes to, in figures.
     #[must_use]
-    pub fn findings(&self, rules: &Rules) -> Vec<Findings> {
-        self.books.read(rules, |name, book| book.findings(name))
+    pub fn summaries(&self, rules: &Rules) -> Vec<ShadowSummary> {
+        self.store.read(rules, |name, evidence| evidence.summary(name))
     }
 
     /// What is known of the thread itself.
     #[must_use]
-    pub fn figures(&self) -> Figures {
-        self.books.figures()
+    pub fn stats(&self) -> ComparatorStats {
+        self.store.stats()
     }
 }
 
-impl Drop for Judge {
+impl Drop for Comparator {
     fn drop(&mut self) {
         // It may be full of trials; the thread takes them in turn.
-        let _ = self.trials.send(Message::Stop);
+        let _ = self.jobs.send(Message::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn compare(received: &Receiver<Message>, books: &Books, clock: Clock) {
-    let trials = std::iter::from_fn(|| match received.recv() {
-        Ok(Message::Trial(trial)) => Some(trial),
+fn compare(received: &Receiver<Message>, store: &EvidenceStore, clock: Clock) {
+    let jobs = std::iter::from_fn(|| match received.recv() {
+        Ok(Message::Job(job)) => Some(job),
         Ok(Message::Stop) | Err(_) => None,
     });
     let mut told = None;
     each(
-        trials,
-        |trial| books.add(trial),
+        jobs,
+        |job| store.add(job),
         || {
-            let failed = books.fails();
+            let failed = store.fails();
             if is_due(&mut told, clock.now()) {
                 tracing::error!(
                     failed,
@@ -113,11 +113,11 @@ fn compare(received: &Receiver<Message>, books: &Books, clock: Clock) {
     );
 }
 
-/// Hands each of them to `judge`, and lets go of it, whatever it comes to.
-fn each<T>(trials: impl Iterator<Item = T>, judge: impl Fn(&T), mut fails: impl FnMut()) {
-    for trial in trials {
+/// Hands each of them to `compare_job`, and lets go of it, whatever it comes to.
+fn each<T>(jobs: impl Iterator<Item = T>, compare_job: impl Fn(&T), mut fails: impl FnMut()) {
+    for job in jobs {
         // Nothing is changed while two answers are compared, so nothing is left half done there.
-        if catch_unwind(AssertUnwindSafe(|| judge(&trial))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| compare_job(&job))).is_err() {
             fails();
         }
     }
@@ -143,17 +143,17 @@ mod tests {
     fn a_comparison_that_panics_costs_its_trial_alone() {
         let bytes = Arc::new(ShadowBytes::new(100));
         let (judged, failed) = (RefCell::new(Vec::new()), Cell::new(0));
-        let trials = (0..10).map(|number| {
+        let jobs = (0..10).map(|number| {
             assert_eq!(bytes.used(), 0, "what was held for the one before was let go");
             let mut held = ShadowHeld::new(Arc::clone(&bytes));
             assert!(held.try_take(60));
             (number, held)
         });
-        let judge = |(number, _): &(i32, ShadowHeld)| {
+        let compare_job = |(number, _): &(i32, ShadowHeld)| {
             assert!(number % 3 != 0, "as a decoder might");
             judged.borrow_mut().push(*number);
         };
-        each(trials, judge, || failed.set(failed.get() + 1));
+        each(jobs, compare_job, || failed.set(failed.get() + 1));
         assert_eq!((judged.into_inner(), failed.get()), (vec![1, 2, 4, 5, 7, 8], 4));
         assert_eq!(bytes.used(), 0);
     }

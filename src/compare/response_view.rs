@@ -2,16 +2,16 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::Field;
+use super::ResponseField;
 
 /// How many bytes a body may have to be kept for a comparison.
 pub const BODY_MAX: usize = 256 << 10;
 
 /// How an exchange came out.
 #[derive(Clone, Copy, Debug)]
-pub enum Outcome<'a> {
+pub enum ExchangeOutcome<'a> {
     /// With an answer, at least its head.
-    Answered(Answer<'a>),
+    Answered(ResponseView<'a>),
     /// Without one.
     Failed(Failure),
 }
@@ -29,7 +29,7 @@ pub enum Failure {
 
 /// An answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct ResponseView<'a> {
     /// The status of the final head.
     pub status: StatusCode,
     /// Its fields, as received.
@@ -37,12 +37,12 @@ pub struct Answer<'a> {
     /// The fields after the body; `None` is the same as none.
     pub trailers: Option<&'a HeaderMap>,
     /// What was kept of the body.
-    pub body: Body<'a>,
+    pub body: BodyView<'a>,
 }
 
 /// A body, with its content coding still on.
 #[derive(Clone, Copy, Debug)]
-pub struct Body<'a> {
+pub struct BodyView<'a> {
     /// The first bytes, as many as were kept: all of them if those are no more than [`BODY_MAX`] and
     /// there was room.
     pub captured: &'a [u8],
@@ -63,7 +63,7 @@ pub enum Ending {
     Cut,
 }
 
-impl<'a> Body<'a> {
+impl<'a> BodyView<'a> {
     /// A complete body that was kept as a whole.
     #[must_use]
     pub fn whole(bytes: &'a [u8]) -> Self {
@@ -87,7 +87,7 @@ impl<'a> Body<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Where, and of which kind.
-    pub field: Field,
+    pub field: ResponseField,
     /// What the primary answered, at most 200 bytes and an ellipsis.
     pub primary: Box<str>,
     /// What the other one answered, likewise.
@@ -96,7 +96,7 @@ pub struct Difference {
 
 /// Why bodies were not compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unread {
+pub enum UnreadBody {
     /// They have different content codings, and one of them was not kept as a whole, is in a coding that is not known,
     /// or is larger decoded than is allowed: nothing can be said.
     Coding,
@@ -112,7 +112,7 @@ pub struct Comparison {
     /// There are more differences than are listed.
     pub truncated: bool,
     /// Why the bodies were not compared; differences elsewhere are listed all the same.
-    pub unread: Option<Unread>,
+    pub unread: Option<UnreadBody>,
 }
 
 impl Comparison {
@@ -124,7 +124,7 @@ impl Comparison {
 
     /// The fields that differ, for a table of verdicts.
     #[must_use]
-    pub fn fields(&self) -> Vec<Field> {
+    pub fn fields(&self) -> Vec<ResponseField> {
         self.differences.iter().map(|difference| difference.field.clone()).collect()
     }
 }

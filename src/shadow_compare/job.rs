@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::compare::{Answer, Body, Ending, Failure, Outcome};
+use crate::compare::{BodyView, Ending, ExchangeOutcome, Failure, ResponseView};
 use crate::route::{Generation, RouteId, Rules};
 use crate::telemetry::ShadowHeld;
 
 /// How a request, its copy and perhaps a control were answered.
 #[derive(Debug)]
-pub struct Trial {
+pub struct ComparisonJob {
     /// The rules that it ran under.
     pub rules: Arc<Rules>,
     /// Their generation.
@@ -24,27 +24,27 @@ pub struct Trial {
     /// The id of the request.
     pub request_id: Box<str>,
     /// The answer to the request itself.
-    pub primary: Seen,
+    pub primary: ObservedResponse,
     /// The answer of the shadow's upstream.
-    pub candidate: Seen,
+    pub candidate: ObservedResponse,
     /// The answer of the request's own upstream, asked again.
-    pub control: Option<Seen>,
+    pub control: Option<ObservedResponse>,
     /// The bytes that all of this takes up.
     pub held: ShadowHeld,
 }
 
 /// An answer, or none.
 #[derive(Debug)]
-pub struct Seen {
+pub struct ObservedResponse {
     /// What came.
-    pub outcome: Result<Box<Kept>, Failure>,
+    pub outcome: Result<Box<CapturedResponse>, Failure>,
     /// How long its head took to come.
     pub took: Duration,
 }
 
 /// What was kept of an answer.
 #[derive(Debug)]
-pub struct Kept {
+pub struct CapturedResponse {
     /// The status.
     pub status: StatusCode,
     /// The fields of the head.
@@ -61,21 +61,21 @@ pub struct Kept {
     pub ending: Ending,
 }
 
-impl Seen {
+impl ObservedResponse {
     /// The pieces in one.
     pub(super) fn body(&self) -> Vec<u8> {
         self.outcome.as_ref().map(|kept| kept.captured.concat()).unwrap_or_default()
     }
 
     /// What is compared, with its body in one piece.
-    pub(super) fn compared<'a>(&'a self, captured: &'a [u8]) -> Outcome<'a> {
+    pub(super) fn compared<'a>(&'a self, captured: &'a [u8]) -> ExchangeOutcome<'a> {
         match &self.outcome {
-            Err(failure) => Outcome::Failed(*failure),
-            Ok(kept) => Outcome::Answered(Answer {
+            Err(failure) => ExchangeOutcome::Failed(*failure),
+            Ok(kept) => ExchangeOutcome::Answered(ResponseView {
                 status: kept.status,
                 headers: &kept.headers,
                 trailers: kept.trailers.as_ref(),
-                body: Body { captured, length: kept.length, digest: kept.digest, ending: kept.ending },
+                body: BodyView { captured, length: kept.length, digest: kept.digest, ending: kept.ending },
             }),
         }
     }

@@ -9,7 +9,7 @@ use crate::route::{
 };
 
 /// Two files, side by side.
-pub(super) struct Pair<'a> {
+pub(super) struct ConfigPair<'a> {
     pub(super) old: EffectiveConfig<'a>,
     pub(super) new: EffectiveConfig<'a>,
     /// Names of segments that have the same members in both; found once, since their lists may be long.
@@ -55,7 +55,7 @@ impl Shadow {
     }
 }
 
-impl<'a> Pair<'a> {
+impl<'a> ConfigPair<'a> {
     pub(super) fn new(old: EffectiveConfig<'a>, new: EffectiveConfig<'a>) -> Self {
         let mut pair = Self { old, new, kept: HashSet::default() };
         let olds: HashMap<&str, &Segment> =

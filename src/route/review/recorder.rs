@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::lacking::Lacking;
+use super::miss_reasons::MissReasons;
 use crate::route::{
     Bucket, EffectiveConfig, Routed, Rules, Salt, Split, SplitState, Step, Stop, Target, Trace, VariantId, Weight,
 };
 
 /// One step of a decision, in words and figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ExplainStep {
     /// It in words.
     pub text: String,
     /// The bucket that was computed.
@@ -21,21 +21,21 @@ pub struct Told {
 }
 
 /// Writes down each step of a decision.
-pub(super) struct Teller<'a> {
+pub(super) struct StepRecorder<'a> {
     rules: &'a Rules,
     request: &'a Routed<'a>,
     split: &'a Split,
     state: &'a SplitState,
     /// What was told.
-    pub(super) told: Vec<Told>,
+    pub(super) steps: Vec<ExplainStep>,
     /// Who answers how much, where each request is decided anew.
-    pub(super) anew: Vec<(String, Weight)>,
+    pub(super) per_request: Vec<(String, Weight)>,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> StepRecorder<'a> {
     pub(super) fn new(config: EffectiveConfig<'a>, request: &'a Routed<'a>) -> Self {
         let (rules, state) = (config.rules, config.overlay.split(request.route));
-        Self { rules, request, split: request.split, state, told: Vec::new(), anew: Vec::new() }
+        Self { rules, request, split: request.split, state, steps: Vec::new(), per_request: Vec::new() }
     }
 
     /// `target 2 (routes.toml:40)`.
@@ -60,20 +60,20 @@ impl<'a> Teller<'a> {
     fn shares(&mut self, arms: impl IntoIterator<Item = (VariantId, Weight)>) {
         let is_served = |id: VariantId| id != VariantId::STABLE && self.state.stopped(id).is_none();
         let served = arms.into_iter().filter(|(id, weight)| is_served(*id) && *weight > Weight::ZERO);
-        let mut anew: Vec<_> = served.map(|(id, weight)| (self.variant(id).to_owned(), weight)).collect();
-        let taken: u32 = anew.iter().map(|(_, weight)| weight.millionths()).sum();
+        let mut per_request: Vec<_> = served.map(|(id, weight)| (self.variant(id).to_owned(), weight)).collect();
+        let taken: u32 = per_request.iter().map(|(_, weight)| weight.millionths()).sum();
         let rest = Weight::FULL.millionths().checked_sub(taken).and_then(Weight::from_millionths).unwrap_or_default();
         if rest > Weight::ZERO {
-            anew.push((self.variant(VariantId::STABLE).to_owned(), rest));
+            per_request.push((self.variant(VariantId::STABLE).to_owned(), rest));
         }
-        self.anew = anew;
+        self.per_request = per_request;
     }
 
     /// The weights of a route where nothing sticks.
-    fn by_weights(&mut self) -> Told {
+    fn by_weights(&mut self) -> ExplainStep {
         let arms = self.state.arms();
         self.shares((0..).map(VariantId).zip(arms.iter().map(|arm| arm.weight)).skip(1));
-        let mut text = anew(&self.anew);
+        let mut text = per_request(&self.per_request);
         for stop in [Stop::Kill, Stop::Latch] {
             let stopped =
                 arms.iter().zip(0..).filter(|(arm, _)| arm.stopped() == Some(stop) && arm.weight > Weight::ZERO);
@@ -82,22 +82,22 @@ impl<'a> Teller<'a> {
                 text = format!("{text}; {}: {}", stop.name(), stopped.join(", "));
             }
         }
-        told(text)
+        step_of(text)
     }
 
-    fn by_target(&mut self, target: &Target, bucket: Option<Bucket>, verb: &str) -> Told {
+    fn by_target(&mut self, target: &Target, bucket: Option<Bucket>, verb: &str) -> ExplainStep {
         let Some((weight, salt)) = &target.weight else {
-            return told(format!("{} holds: {verb}", self.name(target)));
+            return step_of(format!("{} matches: {verb}", self.name(target)));
         };
         let range = 0..weight.millionths();
         match bucket {
             Some(_) if self.split.spreads() => {
                 self.shares([(target.serve, *weight)]);
-                told(format!("{} holds for {weight} %: {}", self.name(target), anew(&self.anew)))
+                step_of(format!("{} matches for {weight} %: {}", self.name(target), per_request(&self.per_request)))
             }
-            Some(bucket) => Told {
+            Some(bucket) => ExplainStep {
                 text: format!(
-                    "{} holds for {weight} %: bucket {} by salt {}, its range is {}..{}: {verb}",
+                    "{} matches for {weight} %: bucket {} by salt {}, its range is {}..{}: {verb}",
                     self.name(target),
                     bucket.number(),
                     readable(salt),
@@ -108,38 +108,40 @@ impl<'a> Teller<'a> {
                 salt: Some(readable(salt)),
                 range: Some(range),
             },
-            None => told(format!("{} holds for {weight} %, but there is no sticky key: {verb}", self.name(target))),
+            None => {
+                step_of(format!("{} matches for {weight} %, but there is no sticky key: {verb}", self.name(target)))
+            }
         }
     }
 }
 
-impl Trace for Teller<'_> {
+impl Trace for StepRecorder<'_> {
     fn step(&mut self, step: Step<'_>) {
-        let told = match step {
+        let recorded = match step {
             // The step with the shares names the stopped variants.
             Step::Killed("variant") | Step::Latched if self.split.spreads() => return,
             Step::Weighed(..) if self.split.spreads() => self.by_weights(),
-            Step::Killed(scope) => told(format!("kill: {scope}")),
-            Step::Latched => told("latch: variant".to_owned()),
+            Step::Killed(scope) => step_of(format!("kill: {scope}")),
+            Step::Latched => step_of("latch: variant".to_owned()),
             Step::TargetMissed(target) => {
                 let Routed { head, caller, .. } = *self.request;
-                let lacking = Lacking { rules: self.rules, head, caller };
-                told(format!("{} does not hold: {}", self.name(target), lacking.of(&target.predicates)))
+                let reasons = MissReasons { rules: self.rules, head, caller };
+                step_of(format!("{} does not match: {}", self.name(target), reasons.of(&target.predicates)))
             }
             Step::TargetPassedOver(target) => {
                 let stopped = self.state.stopped(target.serve).map_or("stopped", Stop::name);
-                told(format!("{} is passed over: {} is {stopped}", self.name(target), self.variant(target.serve)))
+                step_of(format!("{} is skipped: {} is {stopped}", self.name(target), self.variant(target.serve)))
             }
             Step::TargetTaken(target, bucket) => {
                 self.by_target(target, bucket, &format!("serves {}", self.variant(target.serve)))
             }
             Step::TargetOutside(target, bucket) => self.by_target(target, bucket, "stays on stable"),
-            Step::Key(place, text) => told(format!("sticky key: {place} {text:?}")),
-            Step::Unkeyed => told("no sticky key".to_owned()),
+            Step::Key(place, text) => step_of(format!("sticky key: {place} {text:?}")),
+            Step::Unkeyed => step_of("no sticky key".to_owned()),
             Step::Weighed(bucket, owner) => {
                 let range = self.range(owner);
                 let shown = range.as_ref().map(|range| format!("{}..{}", range.start, range.end)).unwrap_or_default();
-                Told {
+                ExplainStep {
                     text: format!(
                         "bucket {} by salt {}: {} owns {shown}",
                         bucket.number(),
@@ -152,19 +154,19 @@ impl Trace for Teller<'_> {
                 }
             }
         };
-        self.told.push(told);
+        self.steps.push(recorded);
     }
 }
 
 /// A step without figures.
-fn told(text: String) -> Told {
-    Told { text, ..Told::default() }
+fn step_of(text: String) -> ExplainStep {
+    ExplainStep { text, ..ExplainStep::default() }
 }
 
 /// Shares of requests, in words.
-pub(super) fn anew(shares: &[(String, Weight)]) -> String {
+pub(super) fn per_request(shares: &[(String, Weight)]) -> String {
     let shares: Vec<_> = shares.iter().map(|(variant, share)| format!("{share} % {variant}")).collect();
-    format!("each request anew: {}", shares.join(", "))
+    format!("decided per request: {}", shares.join(", "))
 }
 
 /// A salt as people can read it: its separators as slashes.

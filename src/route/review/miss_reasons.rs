@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, header};
 
 use crate::route::matching::{cookie_bytes, dropped_identity, parameters};
-use crate::route::{Caller, Extractor, Head, Predicate, Rules};
+use crate::route::{Caller, Extractor, Predicate, RequestHead, Rules};
 
 /// How many values of one field are shown, and how much of each.
 const VALUES_MAX: usize = 4;
@@ -13,24 +13,24 @@ const VALUE_CHARS_MAX: usize = 80;
 
 /// A request, its caller, and the rules that it is asked by.
 #[derive(Clone, Copy)]
-pub(super) struct Lacking<'a> {
+pub(super) struct MissReasons<'a> {
     pub(super) rules: &'a Rules,
-    pub(super) head: &'a Head<'a>,
+    pub(super) head: &'a RequestHead<'a>,
     pub(super) caller: &'a Caller<'a>,
 }
 
-impl Lacking<'_> {
+impl MissReasons<'_> {
     /// Those of `predicates` that do not hold, in words. Of a segment these are its keys that do not.
     pub(super) fn of(&self, predicates: &[Predicate]) -> String {
         self.failing(predicates, "; ")
     }
 
     fn failing(&self, predicates: &[Predicate], apart: &str) -> String {
-        let failing = predicates.iter().filter(|one| !one.holds(self.head, self.caller, &self.rules.segments));
-        failing.map(|one| self.told(one)).collect::<Vec<_>>().join(apart)
+        let failing = predicates.iter().filter(|one| !one.matches(self.head, self.caller, &self.rules.segments));
+        failing.map(|one| self.describe(one)).collect::<Vec<_>>().join(apart)
     }
 
-    fn told(&self, predicate: &Predicate) -> String {
+    fn describe(&self, predicate: &Predicate) -> String {
         let words = || predicate.describe(&self.rules.segments);
         match predicate {
             Predicate::Segment(id) => match self.rules.segments.get(id.0 as usize) {
@@ -62,7 +62,7 @@ impl Lacking<'_> {
             Predicate::Cookie(name, _) => given(cookie_bytes(head.headers, name).map(String::from_utf8_lossy)),
             Predicate::Query(name, _) => given(parameters(head.query, name)),
             Predicate::Grpc => format!("{}: {}", header::CONTENT_TYPE, self.field(&header::CONTENT_TYPE)),
-            Predicate::Listener(_) => format!("it came by {}", head.listener),
+            Predicate::Listener(_) => format!("the listener is {}", head.listener),
             Predicate::Tenant(_) => self.identity("tenant", caller.tenant.as_deref(), &self.rules.identity.tenant),
             Predicate::User(_) => self.identity("user", caller.user.as_deref(), &self.rules.identity.user),
             Predicate::Cidr(_) => format!("the client is {}", caller.client_ip),
@@ -73,7 +73,7 @@ impl Lacking<'_> {
             },
             Predicate::Country(_) => match caller.facts.country {
                 Some(country) => format!("the country is {}", country.code()),
-                None => "the country is not known".to_owned(),
+                None => "the country is unknown".to_owned(),
             },
             Predicate::ClientCert(field, _) => match head.client_cert {
                 Some(certificate) => given(certificate.values(*field).map(Cow::Borrowed)),
@@ -81,7 +81,7 @@ impl Lacking<'_> {
             },
             // The alternatives of one name: what is given there is the same for all.
             Predicate::Any(alternatives) => alternatives.first().map(|first| self.instead(first)).unwrap_or_default(),
-            Predicate::Not(_) | Predicate::Segment(_) | Predicate::All(_) => "it holds".to_owned(),
+            Predicate::Not(_) | Predicate::Segment(_) | Predicate::All(_) => "it matches".to_owned(),
         }
     }
 

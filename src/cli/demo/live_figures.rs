@@ -1,7 +1,7 @@
 //! The live line as text: the bar and the figures, in as many columns as there are. A narrow line gives up what is worth
 //! least; the share of the canary and its errors always stay.
 
-use super::service::Fault;
+use super::service::DemoFault;
 use crate::cli::paint::Paint;
 
 /// How wide the bar is where there is room.
@@ -11,11 +11,11 @@ const BAR_MIN: usize = 8;
 
 /// The figures of the last seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Gauge {
+pub(super) struct LiveFigures {
     /// The share of the canary, 0 to 1.
     pub(super) share: f64,
     /// What the file gives it.
-    pub(super) set: Weight,
+    pub(super) set: SetWeight,
     /// Requests a second.
     pub(super) requests: f64,
     /// Errors a second.
@@ -23,12 +23,12 @@ pub(super) struct Gauge {
     /// The generation in force.
     pub(super) generation: u64,
     /// What is wrong with the canary.
-    pub(super) fault: Fault,
+    pub(super) fault: DemoFault,
 }
 
 /// What the file gives the canary.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Weight {
+pub(super) enum SetWeight {
     /// So many percent.
     Percent(f64),
     /// Nothing: it is killed.
@@ -42,16 +42,16 @@ enum Part {
     Requests,
     Errors,
     Generation,
-    Fault,
+    DemoFault,
 }
 
 /// What is given up, in this order. The bar is shortened once the first is gone.
-const EXPENDABLE: [Part; 4] = [Part::Generation, Part::Requests, Part::Set, Part::Fault];
+const EXPENDABLE: [Part; 4] = [Part::Generation, Part::Requests, Part::Set, Part::DemoFault];
 
-impl Gauge {
+impl LiveFigures {
     /// The line in at most so many columns, however few: 26 are enough.
     pub(super) fn line(&self, columns: usize, paint: Paint) -> String {
-        let mut parts = vec![Part::Set, Part::Requests, Part::Errors, Part::Generation, Part::Fault];
+        let mut parts = vec![Part::Set, Part::Requests, Part::Errors, Part::Generation, Part::DemoFault];
         let percent = format!("canary {:>5.1} %", self.share * 100.0);
         let bare = "stable ".len() + 1 + percent.len();
         let mut least = BAR;
@@ -82,16 +82,16 @@ impl Gauge {
 
     fn part(&self, part: Part, paint: Paint) -> String {
         match (part, self.set) {
-            (Part::Set, Weight::Percent(set)) => format!(" (set {set})"),
-            (Part::Set, Weight::Killed) => format!(" ({})", paint.red("killed")),
+            (Part::Set, SetWeight::Percent(set)) => format!(" (set {set})"),
+            (Part::Set, SetWeight::Killed) => format!(" ({})", paint.red("killed")),
             (Part::Requests, _) => format!("  {:.0} req/s", self.requests),
             (Part::Errors, _) => {
                 let errors = format!("{:.0} errors/s", self.errors);
                 format!("  {}", if errors.starts_with("0 ") { errors } else { paint.red(&errors) })
             }
             (Part::Generation, _) => format!("  generation {}", self.generation),
-            (Part::Fault, _) if self.fault == Fault::Off => String::new(),
-            (Part::Fault, _) => paint.red(&format!("  fault: {}", self.fault.name())),
+            (Part::DemoFault, _) if self.fault == DemoFault::Off => String::new(),
+            (Part::DemoFault, _) => paint.red(&format!("  fault: {}", self.fault.name())),
         }
     }
 }
@@ -108,13 +108,13 @@ fn bar(share: f64, width: usize, paint: Paint) -> String {
 mod tests {
     use super::*;
 
-    const BUSY: Gauge = Gauge {
+    const BUSY: LiveFigures = LiveFigures {
         share: 0.56,
-        set: Weight::Percent(50.0),
+        set: SetWeight::Percent(50.0),
         requests: 38.0,
         errors: 12.0,
         generation: 14,
-        fault: Fault::Errors,
+        fault: DemoFault::Errors,
     };
 
     /// Without its escape sequences.
@@ -133,10 +133,10 @@ mod tests {
 
     #[test]
     fn a_wide_line_has_everything() {
-        let line = Gauge { fault: Fault::Off, ..BUSY }.line(120, Paint::Plain);
+        let line = LiveFigures { fault: DemoFault::Off, ..BUSY }.line(120, Paint::Plain);
         assert!(line.ends_with("▒ canary  56.0 % (set 50)  38 req/s  12 errors/s  generation 14"), "{line}");
         assert!(BUSY.line(usize::MAX, Paint::Plain).ends_with("  generation 14  fault: errors"));
-        let killed = Gauge { set: Weight::Killed, ..BUSY }.line(120, Paint::Plain);
+        let killed = LiveFigures { set: SetWeight::Killed, ..BUSY }.line(120, Paint::Plain);
         assert!(killed.contains("56.0 % (killed)  38 req/s"), "{killed}");
     }
 
@@ -159,8 +159,8 @@ mod tests {
 
     #[test]
     fn a_line_never_takes_more_columns_than_there_are() {
-        let wild = Gauge { share: 1.0, requests: 12_345.0, errors: 12_345.0, generation: 1_000_000, ..BUSY };
-        for gauge in [BUSY, wild, Gauge { errors: 0.0, fault: Fault::Off, ..BUSY }] {
+        let wild = LiveFigures { share: 1.0, requests: 12_345.0, errors: 12_345.0, generation: 1_000_000, ..BUSY };
+        for gauge in [BUSY, wild, LiveFigures { errors: 0.0, fault: DemoFault::Off, ..BUSY }] {
             for columns in 39..=200 {
                 for paint in [Paint::Plain, Paint::Colour] {
                     let line = bare(&gauge.line(columns, paint));

@@ -1,23 +1,23 @@
 //! Whether a request would be copied, and why, in words and figures: the same law as
 //! [`sampled`](crate::route::sampled), asked without drawing.
 
-use super::teller::{Told, readable};
+use super::recorder::{ExplainStep, readable};
 use crate::route::{
-    BUCKETS, Bucket, EffectiveConfig, Overlay, SampleBy, Sampled, Shadow, Split, Unfit, VariantId, Weight,
+    BUCKETS, Bucket, EffectiveConfig, Overlay, SampleBy, SamplingInput, Shadow, Split, Unfit, VariantId, Weight,
 };
 
 /// What becomes of a request's copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copied {
+pub struct ShadowExplanation {
     /// The name of the upstream that gets it.
     pub upstream: String,
     /// The chance that there is one: all or nothing where a caller's key or a rule decides.
     pub chance: Weight,
     /// Why, in words and figures.
-    pub told: Told,
+    pub step: ExplainStep,
 }
 
-impl Copied {
+impl ShadowExplanation {
     /// Whether there is a copy: `yes`, `no`, or the chance.
     #[must_use]
     pub fn word(&self) -> String {
@@ -31,7 +31,7 @@ impl Copied {
 
 /// What decides whether a request is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum CopyDecision {
     /// The weight is zero.
     Off,
     /// The variant is none whose requests are copied.
@@ -50,26 +50,26 @@ pub(super) enum Verdict {
 
 impl Shadow {
     /// What decides whether this request is copied.
-    pub(super) fn verdict(&self, overlay: &Overlay, split: &Split, request: &Sampled<'_>) -> Verdict {
+    pub(super) fn decision(&self, overlay: &Overlay, split: &Split, request: &SamplingInput<'_>) -> CopyDecision {
         if request.share == Weight::ZERO {
-            return Verdict::Off;
+            return CopyDecision::Off;
         }
         if !self.from.contains(&request.variant) {
-            return Verdict::From;
+            return CopyDecision::From;
         }
         if let Some(unfit) = self.unfit(overlay, request.method) {
-            return Verdict::Unfit(unfit);
+            return CopyDecision::Unfit(unfit);
         }
         match (self.sample_by, self.bucket(split, request)) {
-            (SampleBy::Request, _) => Verdict::Share,
-            (SampleBy::Key, Some(bucket)) => Verdict::Bucket(bucket),
-            (SampleBy::Key, None) if split.sticky_cookie.is_some() => Verdict::Issued,
-            (SampleBy::Key, None) => Verdict::Unkeyed,
+            (SampleBy::Request, _) => CopyDecision::Share,
+            (SampleBy::Key, Some(bucket)) => CopyDecision::Bucket(bucket),
+            (SampleBy::Key, None) if split.sticky_cookie.is_some() => CopyDecision::Issued,
+            (SampleBy::Key, None) => CopyDecision::Unkeyed,
         }
     }
 }
 
-impl Verdict {
+impl CopyDecision {
     /// The chance that a request is copied, at this share.
     pub(super) fn chance(self, share: Weight) -> Weight {
         let copied = match self {
@@ -83,28 +83,28 @@ impl Verdict {
 }
 
 impl Split {
-    /// Whether a request would be copied; `None` without a shadow. `anew` is who answers how much where each request is
+    /// Whether a request would be copied; `None` without a shadow. `per_request` is who answers how much where each request is
     /// decided anew, and empty elsewhere.
     #[must_use]
     pub fn copied(
         &self,
         config: EffectiveConfig<'_>,
-        request: &Sampled<'_>,
-        anew: &[(String, Weight)],
-    ) -> Option<Copied> {
+        request: &SamplingInput<'_>,
+        per_request: &[(String, Weight)],
+    ) -> Option<ShadowExplanation> {
         let EffectiveConfig { rules, overlay } = config;
         let shadow = self.shadow.as_deref()?;
         let sources: Vec<&str> = shadow.from.iter().map(|id| self.name_of(*id)).collect();
-        let served = shadow.from.first().copied().filter(|_| !anew.is_empty()).unwrap_or(request.variant);
-        let verdict = shadow.verdict(overlay, self, &Sampled { variant: served, ..*request });
-        let mut chance = verdict.chance(request.share);
-        if !anew.is_empty() {
-            let answered = anew.iter().filter(|(name, _)| sources.contains(&name.as_str()));
+        let served = shadow.from.first().copied().filter(|_| !per_request.is_empty()).unwrap_or(request.variant);
+        let decision = shadow.decision(overlay, self, &SamplingInput { variant: served, ..*request });
+        let mut chance = decision.chance(request.share);
+        if !per_request.is_empty() {
+            let answered = per_request.iter().filter(|(name, _)| sources.contains(&name.as_str()));
             chance = product(chance, answered.map(|(_, weight)| weight.millionths()).sum());
         }
         let upstream = rules.upstreams.get(shadow.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
-        let told = shadow.told(verdict, self.name_of(request.variant), &sources.join(", "));
-        Some(Copied { upstream: upstream.to_owned(), chance, told })
+        let step = shadow.step(decision, self.name_of(request.variant), &sources.join(", "));
+        Some(ShadowExplanation { upstream: upstream.to_owned(), chance, step })
     }
 
     fn name_of(&self, id: VariantId) -> &str {
@@ -114,28 +114,32 @@ impl Split {
 
 impl Shadow {
     /// A verdict in words and figures.
-    fn told(&self, verdict: Verdict, variant: &str, sources: &str) -> Told {
-        let words = |text: String| Told { text, ..Told::default() };
+    fn step(&self, decision: CopyDecision, variant: &str, sources: &str) -> ExplainStep {
+        let words = |text: String| ExplainStep { text, ..ExplainStep::default() };
         let weight = self.weight;
-        match verdict {
-            Verdict::Off => words("not copied: its weight is 0".to_owned()),
-            Verdict::From => words(format!("not copied: {variant} answers, and requests of {sources} are copied")),
-            Verdict::Unfit(Unfit::Killed) => words("not copied: kill: all".to_owned()),
-            Verdict::Unfit(Unfit::Method) => {
+        match decision {
+            CopyDecision::Off => words("not copied: its weight is 0".to_owned()),
+            CopyDecision::From => {
+                words(format!("not copied: {variant} answers, and only requests of {sources} are copied"))
+            }
+            CopyDecision::Unfit(Unfit::Killed) => words("not copied: kill: all".to_owned()),
+            CopyDecision::Unfit(Unfit::Method) => {
                 let methods: Vec<&str> = self.methods.iter().map(http::Method::as_str).collect();
                 words(format!("not copied: its methods are {}", methods.join(", ")))
             }
-            Verdict::Share => words(format!("{weight} % of the requests of {sources} are copied")),
-            Verdict::Issued => words(format!("{weight} % are copied, by the random identity that a live request gets")),
-            Verdict::Unkeyed if weight == Weight::FULL => words("copied: every caller is".to_owned()),
-            Verdict::Unkeyed => words("not copied: no sticky key".to_owned()),
-            Verdict::Bucket(bucket) => {
+            CopyDecision::Share => words(format!("{weight} % of the requests of {sources} are copied")),
+            CopyDecision::Issued => words(format!("{weight} % are copied, by the random identity of a live request")),
+            CopyDecision::Unkeyed if weight == Weight::FULL => {
+                words("copied: the weight covers all callers".to_owned())
+            }
+            CopyDecision::Unkeyed => words("not copied: no sticky key".to_owned()),
+            CopyDecision::Bucket(bucket) => {
                 let range = 0..weight.millionths();
                 let salt = readable(&self.salt);
                 let is_copied = if range.contains(&bucket.number()) { "copied" } else { "not copied" };
                 let number = bucket.number();
                 let text = format!("bucket {number} by salt {salt}, its range is {}..{}: {is_copied}", 0, range.end);
-                Told { text, bucket: Some(number), salt: Some(salt), range: Some(range) }
+                ExplainStep { text, bucket: Some(number), salt: Some(salt), range: Some(range) }
             }
         }
     }

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::about::About;
-use super::reach::reached;
-use super::report::{Findings, Quantiles, Reported, RouteReport, Sampled};
-use super::sets::{Numbers, Reach, Sets};
-use super::trial::{Seen, Trial};
-use crate::compare::{Comparison, Criteria, Field, Pattern, Tolerance};
+use super::depth::compared_level;
+use super::job::{ComparisonJob, ObservedResponse};
+use super::report::{DifferenceSample, Quantiles, ReportedField, RouteReport, ShadowSummary};
+use super::scope::EvidenceScope;
+use super::sets::{ComparisonDepth, Numbers, Sets};
+use crate::compare::{Comparison, Criteria, Pattern, ResponseField, Tolerance};
 use crate::route::{Compare, Weight};
-use crate::stats::{Form, Found, Level, Mismatch, Verdict, Verdicts};
+use crate::stats::{Level, Mismatch, Observation, TestDesign, Verdict, Verdicts};
 use crate::telemetry::Latencies;
 
 /// The chance that a report ever names a field that is nothing but noise.
 const ALPHA: f64 = 0.01;
 
 /// The book of one route.
-pub(super) struct Book {
-    pub(super) about: About,
+pub(super) struct RouteEvidence {
+    pub(super) scope: EvidenceScope,
     criteria: Arc<Criteria>,
-    verdicts: Verdicts<Field, Sampled>,
+    verdicts: Verdicts<ResponseField, DifferenceSample>,
     numbers: Numbers,
     raw: Sets,
     noise: Sets,
@@ -38,35 +38,35 @@ pub(super) struct Book {
 }
 
 /// What comparing a trial has shown.
-pub(super) struct Compared {
-    raw: Shown,
-    noise: Option<Shown>,
+pub(super) struct JobResult {
+    raw: PairResult,
+    noise: Option<PairResult>,
 }
 
 /// What comparing two answers has shown.
-struct Shown {
+struct PairResult {
     comparison: Comparison,
-    fields: Vec<Field>,
+    fields: Vec<ResponseField>,
     reached: Level,
 }
 
-impl Compared {
+impl JobResult {
     /// Compares the answers of a trial: milliseconds of work when they are large.
-    pub(super) fn of(trial: &Trial, criteria: &Criteria) -> Self {
-        let body = trial.primary.body();
-        let primary = trial.primary.compared(&body);
-        let show = |other: &Seen| {
+    pub(super) fn of(job: &ComparisonJob, criteria: &Criteria) -> Self {
+        let body = job.primary.body();
+        let primary = job.primary.compared(&body);
+        let show = |other: &ObservedResponse| {
             let comparison = criteria.compare(&primary, &other.compared(&other.body()));
-            let reached = reached(&trial.primary, other, &comparison);
-            Shown { fields: comparison.fields(), comparison, reached }
+            let reached = compared_level(&job.primary, other, &comparison);
+            PairResult { fields: comparison.fields(), comparison, reached }
         };
-        Self { raw: show(&trial.candidate), noise: trial.control.as_ref().map(show) }
+        Self { raw: show(&job.candidate), noise: job.control.as_ref().map(show) }
     }
 }
 
-impl Shown {
-    fn found(&self) -> Found<'_, Field> {
-        Found { differing: &self.fields, reached: self.reached }
+impl PairResult {
+    fn found(&self) -> Observation<'_, ResponseField> {
+        Observation { differing: &self.fields, reached: self.reached }
     }
 
     /// Whether the answers differ; nothing where their bodies could not be looked into and all else is equal.
@@ -75,13 +75,13 @@ impl Shown {
         (differs || self.comparison.unread.is_none()).then_some(differs)
     }
 
-    fn reach(&self) -> Reach {
+    fn depth(&self) -> ComparisonDepth {
         if self.is_early() {
-            Reach::Early
+            ComparisonDepth::Early
         } else if self.comparison.unread.is_some() {
-            Reach::Head
+            ComparisonDepth::Head
         } else {
-            Reach::Whole
+            ComparisonDepth::Whole
         }
     }
 
@@ -91,14 +91,14 @@ impl Shown {
     }
 }
 
-impl Book {
-    pub(super) fn new(about: About, since: Duration) -> Self {
-        let form = if about.compare.control == Weight::FULL { Form::Pairs } else { Form::Arms };
-        let keep = usize::try_from(about.compare.keep).unwrap_or(0);
+impl RouteEvidence {
+    pub(super) fn new(scope: EvidenceScope, since: Duration) -> Self {
+        let form = if scope.compare.control == Weight::FULL { TestDesign::Pairs } else { TestDesign::Arms };
+        let keep = usize::try_from(scope.compare.keep).unwrap_or(0);
         Self {
-            criteria: Arc::new(criteria(&about.compare)),
+            criteria: Arc::new(criteria(&scope.compare)),
             verdicts: Verdicts::new(form, ALPHA, keep),
-            about,
+            scope,
             since,
             numbers: Numbers::default(),
             raw: Sets::default(),
@@ -122,9 +122,9 @@ impl Book {
     }
 
     /// Adds what comparing a trial has shown.
-    pub(super) fn add(&mut self, trial: &Trial, Compared { raw, noise }: Compared) {
-        self.since = self.since.min(trial.at);
-        for (latencies, seen) in [(&self.primary, &trial.primary), (&self.candidate, &trial.candidate)] {
+    pub(super) fn add(&mut self, job: &ComparisonJob, JobResult { raw, noise }: JobResult) {
+        self.since = self.since.min(job.at);
+        for (latencies, seen) in [(&self.primary, &job.primary), (&self.candidate, &job.candidate)] {
             // What was not answered took as long as it took to fail.
             if seen.outcome.is_ok() {
                 latencies.record(seen.took);
@@ -141,16 +141,16 @@ impl Book {
             self.noisy_controls += u64::from(noise.differs() == Some(true));
             self.early_controls += u64::from(noise.is_early());
         }
-        self.verdicts.observe(raw.found(), noise.as_ref().map(Shown::found));
-        let is_noisy = |field: &Field| self.verdicts.verdict(field) == Some(Verdict::Noisy);
-        self.raw.add(&self.numbers, (&raw.fields, raw.reach()), is_noisy);
+        self.verdicts.observe(raw.found(), noise.as_ref().map(PairResult::found));
+        let is_noisy = |field: &ResponseField| self.verdicts.verdict(field) == Some(Verdict::Noisy);
+        self.raw.add(&self.numbers, &raw.fields, raw.depth(), is_noisy);
         if let Some(noise) = &noise {
-            self.noise.add(&self.numbers, (&noise.fields, noise.reach()), is_noisy);
+            self.noise.add(&self.numbers, &noise.fields, noise.depth(), is_noisy);
         }
         for difference in raw.comparison.differences {
-            let sample = Sampled {
-                at: trial.at,
-                request_id: trial.request_id.clone(),
+            let sample = DifferenceSample {
+                at: job.at,
+                request_id: job.request_id.clone(),
                 primary: difference.primary,
                 candidate: difference.other,
             };
@@ -158,12 +158,12 @@ impl Book {
         }
     }
 
-    pub(super) fn findings(&self, route: &str) -> Findings {
+    pub(super) fn summary(&self, route: &str) -> ShadowSummary {
         let (fields, mismatch) = (self.verdicts.fields(), self.mismatch());
         let count = |verdict| fields.iter().filter(|field| field.verdict == verdict).count();
-        Findings {
+        ShadowSummary {
             route: route.to_owned(),
-            upstream: self.about.shadow.upstream.clone(),
+            upstream: self.scope.shadow.upstream.clone(),
             confirmed: count(Verdict::Confirmed),
             noisy: count(Verdict::Noisy),
             unknown: count(Verdict::Unknown),
@@ -182,7 +182,7 @@ impl Book {
 
     pub(super) fn report(&self, route: &str) -> RouteReport {
         let mismatch = self.mismatch();
-        let fields = self.verdicts.fields().into_iter().map(|field| Reported {
+        let fields = self.verdicts.fields().into_iter().map(|field| ReportedField {
             path: field.key.path.clone(),
             kind: field.key.kind.word(),
             verdict: match field.verdict {
@@ -198,8 +198,8 @@ impl Book {
         });
         RouteReport {
             route: route.to_owned(),
-            upstream: self.about.shadow.upstream.clone(),
-            revision: self.about.shadow.revision.clone(),
+            upstream: self.scope.shadow.upstream.clone(),
+            revision: self.scope.shadow.revision.clone(),
             since: self.since,
             compared: self.equal + self.different,
             equal: self.equal,

@@ -1,14 +1,14 @@
 //! How far two answers were compared: what lies below a level that differs was not looked at.
 
-use super::trial::Seen;
-use crate::compare::{Comparison, Ending, Field, Kind};
-use crate::stats::{Level, Placed};
+use super::job::ObservedResponse;
+use crate::compare::{Comparison, DifferenceKind, Ending, ResponseField};
+use crate::stats::{HasLevel, Level};
 
-impl Placed for Field {
+impl HasLevel for ResponseField {
     fn level(&self) -> Level {
         match (&*self.path, self.kind) {
             ("transport", _) => Level::Outcome,
-            ("status" | "trailer:grpc-status", Kind::Status) => Level::Status,
+            ("status" | "trailer:grpc-status", DifferenceKind::Status) => Level::Status,
             (path, _) if path.starts_with("header:") || path.starts_with("trailer:") => Level::Head,
             (_, _) => Level::Body,
         }
@@ -16,9 +16,9 @@ impl Placed for Field {
 }
 
 /// The last level that was compared. One that differs ends it also where its difference is ignored.
-pub(super) fn reached(primary: &Seen, other: &Seen, comparison: &Comparison) -> Level {
+pub(super) fn compared_level(primary: &ObservedResponse, other: &ObservedResponse, comparison: &Comparison) -> Level {
     let (Ok(primary), Ok(other)) = (&primary.outcome, &other.outcome) else { return Level::Outcome };
-    let of_status = |field: &Field| field.level() == Level::Status;
+    let of_status = |field: &ResponseField| field.level() == Level::Status;
     if primary.ending != other.ending {
         Level::Outcome
     } else if primary.status != other.status
@@ -39,16 +39,16 @@ mod tests {
 
     use super::*;
     use crate::compare::{Criteria, Failure, Pattern};
-    use crate::shadow_compare::Kept;
+    use crate::shadow_compare::CapturedResponse;
 
-    fn failed() -> Seen {
-        Seen { outcome: Err(Failure::Reset), took: std::time::Duration::ZERO }
+    fn failed() -> ObservedResponse {
+        ObservedResponse { outcome: Err(Failure::Reset), took: std::time::Duration::ZERO }
     }
 
-    fn answered(status: u16, headers: &[(&'static str, &'static str)], body: &'static [u8]) -> Seen {
+    fn answered(status: u16, headers: &[(&'static str, &'static str)], body: &'static [u8]) -> ObservedResponse {
         let pairs =
             headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let kept = Kept {
+        let kept = CapturedResponse {
             status: StatusCode::from_u16(status).unwrap(),
             headers: pairs.collect::<HeaderMap>(),
             trailers: None,
@@ -57,19 +57,19 @@ mod tests {
             digest: xxhash_rust::xxh3::xxh3_128(body),
             ending: Ending::Complete,
         };
-        Seen { outcome: Ok(Box::new(kept)), ..failed() }
+        ObservedResponse { outcome: Ok(Box::new(kept)), ..failed() }
     }
 
-    fn cut(mut seen: Seen) -> Seen {
+    fn cut(mut seen: ObservedResponse) -> ObservedResponse {
         seen.outcome.as_mut().unwrap().ending = Ending::Cut;
         seen
     }
 
     /// How far a comparison went that is told, and the levels of what differs.
-    fn compare(primary: &Seen, other: &Seen, criteria: &Criteria) -> (Level, Vec<Level>) {
+    fn compare(primary: &ObservedResponse, other: &ObservedResponse, criteria: &Criteria) -> (Level, Vec<Level>) {
         let (a, b) = (primary.body(), other.body());
         let comparison = criteria.compare(&primary.compared(&a), &other.compared(&b));
-        (reached(primary, other, &comparison), comparison.fields().iter().map(Placed::level).collect())
+        (compared_level(primary, other, &comparison), comparison.fields().iter().map(HasLevel::level).collect())
     }
 
     /// Answers that differ wherever they can: what is not listed was not reached, and only that.
