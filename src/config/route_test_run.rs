@@ -8,8 +8,8 @@ use super::tables::route_test::{NO_SHADOW, RouteTest, TestExpectation, What};
 use super::toml::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::identity::IdentityProviders;
 use crate::route::{
-    Action, Decision, EffectiveConfig, EncodedSlash, Facts, Head, Identity, Reason, Route, Routed, Rules, Sampled,
-    Silent, Spread, Weight, decide, normal_host, normal_path,
+    Action, Decision, EffectiveConfig, EncodedSlash, Facts, Identity, NoTrace, Reason, RequestHead, Route, Routed,
+    Rules, SamplingInput, Spread, Weight, decide, normal_host, normal_path,
 };
 
 /// The result of a request.
@@ -88,7 +88,7 @@ impl RouteTest {
         let usual = || rules.usual_listener().map(|listener| listener.name.as_str());
         let listener = self.listener.as_deref().or_else(usual).unwrap_or_default();
         let headers = &self.headers;
-        let head = Head { method, host: &host, path: &path, query, headers, client_cert: None, listener };
+        let head = RequestHead { method, host: &host, path: &path, query, headers, client_cert: None, listener };
         let Some(lookup) = rules.index.find(&rules.routes, &head) else {
             return TestResult { route: None, decision: None, status: Some(404), copied: None };
         };
@@ -118,10 +118,10 @@ impl RouteTest {
             caller.client_ip = client_ip;
         }
         let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity: None };
-        let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut Silent);
+        let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut NoTrace);
         let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
         let (method, caller) = (head.method, &caller);
-        let request = Sampled { method, variant: decision.variant, caller, cookie_identity: None, share };
+        let request = SamplingInput { method, variant: decision.variant, caller, cookie_identity: None, share };
         let copied = split.copied(config, &request, &[]).filter(|copied| copied.chance > Weight::ZERO);
         let copied = copied.map(|copied| copied.upstream);
         TestResult { route: Some(route), decision: Some(decision), status: None, copied }

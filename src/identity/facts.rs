@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::geo::GeoDatabase;
 use super::token::TokenVerifier;
-use crate::route::{Asked, Claims, ClientIp, Country, Facts, Identity, TokenFault};
+use crate::route::{Claims, ClientIp, Country, ExplainRequest, Facts, Identity, TokenFault};
 
 /// The sources of facts about a caller that are not in the request itself.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ impl IdentityProviders {
     /// All facts about the caller of a request at `now`, since the Unix epoch. Used by explanations; the request path looks
     /// up only what a route needs.
     #[must_use]
-    pub fn lookup(&self, identity: &Identity, asked: &Asked<'_>, now: Duration) -> IdentityFacts {
+    pub fn lookup(&self, identity: &Identity, asked: &ExplainRequest<'_>, now: Duration) -> IdentityFacts {
         let (claims, fault) = match self.claims(asked.headers, now) {
             Ok(claims) => (claims, None),
             Err(fault) => (None, Some(fault)),

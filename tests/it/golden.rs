@@ -1,5 +1,5 @@
-//! Every bad file of `tests/golden/` says what stands beside it. `BLESS=1 cargo test --test it golden` writes anew what
-//! is said; read the difference before you commit it.
+//! Every bad file of `tests/golden/` prints the diagnostics next to it. `BLESS=1 cargo test --test it golden` writes
+//! them again; read the difference before you commit it.
 
 #![expect(clippy::expect_used, reason = "a test may fail")]
 
@@ -10,7 +10,7 @@ use pointsman::config::{Loaded, load, run_route_tests};
 
 use crate::harness::Authority;
 
-/// The codes that no golden file can bring about, and why.
+/// The codes that no golden file can cause, and why.
 const NOT_GOLDEN: &[(&str, &str)] = &[
     ("too-many", "takes 250 000 routes, 5 000 regexes, 1 000 files or 100 variants: tested in the room"),
     ("certificate-kept", "takes a certificate that was good before: tested in tls.rs"),
@@ -19,7 +19,7 @@ const NOT_GOLDEN: &[(&str, &str)] = &[
     ("no-roots", "takes a system without root certificates: tested in the room"),
 ];
 
-/// A folder of certificates and keys, good and bad, made anew: none is ever kept in the repository.
+/// A folder of certificates and keys, good and bad, made for each run: the repository contains none.
 struct Certificates(tempfile::TempDir);
 
 impl Certificates {
@@ -73,7 +73,7 @@ fn bad_files() -> Vec<PathBuf> {
     paths
 }
 
-/// What is said about a file: its errors; or its warnings and failed goldens.
+/// The diagnostics of a file: its errors, or its warnings and failed tests.
 fn said(path: &Path, certificates: &Certificates) -> String {
     let said = match load(path, &|name| environment(name, certificates)) {
         Err(errors) => errors.to_string(),
@@ -87,7 +87,7 @@ fn both(loaded: &Loaded) -> String {
 }
 
 #[test]
-fn every_bad_file_says_what_stands_beside_it() {
+fn every_bad_file_prints_its_golden_diagnostics() {
     let bless = std::env::var_os("BLESS").is_some();
     let certificates = Certificates::make();
     let mut wrong = Vec::new();
@@ -119,10 +119,10 @@ fn every_kind_of_error_has_a_bad_file() {
         missing.retain(|code| !text.contains(&format!("[{code}]")));
     }
     missing.retain(|code| NOT_GOLDEN.iter().all(|(known, _)| known != code));
-    assert!(missing.is_empty(), "no bad file in tests/golden/ brings about {missing:?}");
+    assert!(missing.is_empty(), "no bad file in tests/golden/ causes {missing:?}");
 }
 
-/// The codes that the room can report, as its source names them.
+/// The codes that the room can report, from its source.
 fn codes_in(folder: &str) -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
     for entry in std::fs::read_dir(folder).expect("the tests run in the package's folder") {

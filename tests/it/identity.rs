@@ -69,7 +69,7 @@ fn every_algorithm_with_a_public_key_verifies() {
 }
 
 #[test]
-fn tricks_with_the_head_name_nobody() {
+fn token_header_tricks_give_no_identity() {
     let issuer = Issuer::new(Algorithm::RS256, "k");
     let known = tokens(&issuer.jwks(), trusted());
     let claims = json!({ "sub": "u1" });
@@ -112,7 +112,7 @@ fn tricks_with_the_head_name_nobody() {
 }
 
 #[test]
-fn what_is_no_token_names_nobody() {
+fn values_that_are_not_tokens_give_no_identity() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let known = tokens(&issuer.jwks(), trusted());
     let good = issuer.token(&json!({ "sub": "u1" }));
@@ -186,7 +186,7 @@ fn time_issuer_and_audience_are_checked() {
 }
 
 #[test]
-fn a_token_is_kept_while_it_holds_and_no_longer() {
+fn a_verified_token_is_cached_until_it_expires() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let known = Arc::new(tokens(&issuer.jwks(), TokenPolicy::default()));
     let token = issuer.token(&json!({ "sub": "u1", "exp": 1000, "nbf": 500 }));
@@ -214,7 +214,7 @@ fn a_token_is_kept_while_it_holds_and_no_longer() {
 }
 
 #[test]
-fn many_groups_hide_nobody() {
+fn many_groups_do_not_hide_the_caller() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let tokens = tokens(&issuer.jwks(), trusted());
     let groups: Vec<u32> = (0..300).collect();
@@ -226,7 +226,7 @@ fn many_groups_hide_nobody() {
 }
 
 #[test]
-fn a_set_of_keys_is_read_with_care() {
+fn invalid_key_sets_are_refused() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let says = |text: String| KeySet::parse(text.as_bytes()).map(|(_, odd)| odd).unwrap_err().to_string();
     assert!(says("{".to_owned()).contains("is not JSON"));
@@ -387,12 +387,12 @@ fn explain_and_a_redirect_agree_about_the_tenant() {
     assert_eq!(answer.field("location"), Some("https://acme.test/"));
     let mut admin = Raw::connect(proxy.admin());
     let (host, ask) = (proxy.admin(), format!("/explain?path=/moved&header=authorization:Bearer%20{token}"));
-    let told = admin.send(format!("GET {ask} HTTP/1.1\r\nHost: {host}\r\n\r\n")).read_response().text();
-    assert!(told.contains("https://acme.test/"), "{told}");
+    let text = admin.send(format!("GET {ask} HTTP/1.1\r\nHost: {host}\r\n\r\n")).read_response().text();
+    assert!(text.contains("https://acme.test/"), "{text}");
 }
 
 #[test]
-fn what_a_header_cannot_carry_unchanged_is_no_identity() {
+fn values_that_a_header_cannot_carry_give_no_identity() {
     let echo = Upstream::echo();
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let proxy = shop(&issuer.jwks(), &echo);

@@ -19,7 +19,7 @@ const STDIN: &str = "<stdin>";
 struct Report {
     loaded: Option<Loaded>,
     diagnostics: Diagnostics,
-    /// How many goldens failed.
+    /// How many tests failed.
     failed: usize,
 }
 
@@ -98,8 +98,8 @@ impl Report {
             parts.extend(Some(shadows(&loaded.rules).count()).filter(|n| *n > 0).map(|n| out::count(n, "shadow")));
             match (loaded.tests.len(), self.failed) {
                 (0, _) => {}
-                (all, 0) => parts.push(format!("{} passed", out::count(all, "golden"))),
-                (all, failed) => parts.push(format!("{failed} of {} failed", out::count(all, "golden"))),
+                (all, 0) => parts.push(format!("{} passed", out::count(all, "test"))),
+                (all, failed) => parts.push(format!("{failed} of {} failed", out::count(all, "test"))),
             }
         } else {
             parts.push(out::count(errors, "error"));

@@ -6,7 +6,7 @@ use crate::config::toml::reader::Reader;
 use crate::config::toml::registry::Registry;
 use crate::config::toml::source::Span;
 use crate::config::toml::spanned_string::SpannedString;
-use crate::route::{Place, Upstream, UpstreamId};
+use crate::route::{SourceLocation, Upstream, UpstreamId};
 
 /// The names that routes can refer to.
 pub(in crate::config) struct NameRegistries<'a, 'd> {
@@ -35,7 +35,7 @@ pub(in crate::config) struct NamedRoute<'d> {
 }
 
 /// The place of a table, for messages.
-pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> Place {
+pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> SourceLocation {
     let at = reader.span();
-    Place { file: context.files.name(at.file), line: context.files.line(at) }
+    SourceLocation { file: context.files.name(at.file), line: context.files.line(at) }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compare::steers;
+use crate::compare::is_control;
 
 /// The most characters of a line that are shown.
 const SHOWN_MAX: usize = 140;
@@ -154,7 +154,7 @@ fn excerpt(line: &str, before: usize, width: usize) -> Excerpt {
 /// Replaces a character that controls a terminal or is invisible. The result is one character, since columns count
 /// characters.
 pub(in crate::config) fn visible(c: char) -> char {
-    if steers(c) { '\u{fffd}' } else { c }
+    if is_control(c) { '\u{fffd}' } else { c }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::permit::MemoryPermit;
 use crate::compare::{BODY_MAX, Ending, Failure};
-use crate::shadow_compare::{Kept, Seen};
+use crate::shadow_compare::{CapturedResponse, ObservedResponse};
 
 /// Limit on the bytes read of a compared response.
 pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
@@ -72,9 +72,9 @@ impl ResponseCapture {
     }
 
     /// It has ended.
-    pub(crate) fn end(self, ending: Ending) -> Seen {
+    pub(crate) fn end(self, ending: Ending) -> ObservedResponse {
         let digest = self.hasher.digest128();
-        let kept = Kept {
+        let kept = CapturedResponse {
             status: self.status,
             headers: self.headers,
             trailers: self.trailers,
@@ -83,7 +83,7 @@ impl ResponseCapture {
             digest,
             ending,
         };
-        Seen { outcome: Ok(Box::new(kept)), took: self.took }
+        ObservedResponse { outcome: Ok(Box::new(kept)), took: self.took }
     }
 }
 
@@ -100,7 +100,7 @@ enum State {
     /// Nothing has come.
     Pending,
     Receiving(Box<ResponseCapture>),
-    Ended(Seen),
+    Ended(ObservedResponse),
     /// There was no room to keep it.
     NoMemory,
     /// It cannot be compared: it was not the upstream that ended it, or it was taken already.
@@ -170,7 +170,7 @@ impl PrimaryResponse {
 
     /// Its upstream did not answer.
     pub(crate) fn fail(&self, failure: Failure, took: Duration) {
-        self.state.replace(State::Ended(Seen { outcome: Err(failure), took }));
+        self.state.replace(State::Ended(ObservedResponse { outcome: Err(failure), took }));
         self.changed.notify_waiters();
     }
 
@@ -216,7 +216,7 @@ impl PrimaryResponse {
 /// What a copy's answer can be compared with.
 pub(crate) enum PrimaryResult {
     /// All of the request's own answer.
-    Complete(Seen),
+    Complete(ObservedResponse),
     /// There was no room to keep it.
     NoMemory,
     /// It did not come whole.

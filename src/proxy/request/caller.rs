@@ -1,11 +1,11 @@
 //! The caller of a request: as `identify` finds it, for the stages that decide by it, and the part of it that is kept.
 
-use crate::route::{Caller, Head, TokenFault};
+use crate::route::{Caller, RequestHead, TokenFault};
 
 /// The caller of a request and the head that it is read from. It borrows from both and is dropped before the request is
 /// forwarded.
 pub(crate) struct IdentifiedCaller<'a> {
-    pub(crate) head: Head<'a>,
+    pub(crate) head: RequestHead<'a>,
     pub(super) caller: Caller<'a>,
     /// The identity in the route's sticky cookie.
     pub(crate) cookie: Option<&'a str>,

@@ -3,7 +3,7 @@
 use super::caller::IdentifiedCaller;
 use super::exchange::{ChosenVariant, Exchange};
 use crate::proxy::mirror::permit::CopyPermit;
-use crate::route::{MARKER, Reason, Sampled, Sampling, Shadow, Split, Unfit, sampled};
+use crate::route::{MARKER, Reason, Sampling, SamplingInput, Shadow, Split, Unfit, decide_sampling};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// Notes the decision for the sample, and gives the permit of the request's copy, if there is to be one.
@@ -41,12 +41,12 @@ fn permit(
     let (worker, route) = (&exchange.client.worker, exchange.routing.route?);
     // A request that bears the marker is a copy already: `admit` removes the marker of peers that are not trusted.
     if exchange.upgrade.requested().is_some()
-        || (exchange.request.survey.told && identified.head.headers.contains_key(&MARKER))
+        || (exchange.request.field_summary.trusted_only && identified.head.headers.contains_key(&MARKER))
     {
         return None;
     }
     let policy = exchange.proxy.mirror(&exchange.view, route)?;
-    let request = Sampled {
+    let request = SamplingInput {
         method: &exchange.request.method,
         variant: chosen.variant,
         caller: &identified.caller,
@@ -54,7 +54,7 @@ fn permit(
         share: policy.share(shadow, worker),
     };
     let mut spread = policy.state.spread.get();
-    let sampling = sampled(&exchange.view.snapshot.overlay, split, &request, &mut spread);
+    let sampling = decide_sampling(&exchange.view.snapshot.overlay, split, &request, &mut spread);
     policy.state.spread.set(spread);
     match sampling {
         Sampling::Out => None,

@@ -20,7 +20,7 @@ use super::timers::Timers;
 use crate::clock::Clock;
 use crate::drain::DrainWatch;
 use crate::identity::TokenCache;
-use crate::shadow_compare::TrialSender;
+use crate::shadow_compare::JobSender;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{
     LogBuffer, LogSender, MeterRegistry, SpanAttributes, SpanBuffer, SpanSender, TraceSpan, WorkerMeter,
@@ -59,7 +59,7 @@ pub struct WorkerSetup {
     /// Where its spans go.
     pub spans: SpanSender,
     /// Where the answers of copies are compared.
-    pub trials: TrialSender,
+    pub trials: JobSender,
     /// Takes names that should be looked up again now.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// Its clock.
@@ -76,7 +76,7 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) budget: Rc<Budget>,
     pub(crate) last_started: Rc<LastStarted>,
-    pub(crate) trials: TrialSender,
+    pub(crate) trials: JobSender,
     look_ups: mpsc::Sender<Arc<str>>,
     /// Copies under way.
     pub(crate) copies: Cell<u64>,
