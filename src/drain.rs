@@ -1,8 +1,8 @@
-//! Draining: one signal that says "finish what you have and stop", and guards that say who has not finished.
+//! Draining: one signal to finish and stop, and guards that keep the drain waiting.
 
 use tokio::sync::watch;
 
-/// How far a stop has come.
+/// The phases of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Serving.
@@ -11,21 +11,21 @@ pub enum Phase {
     Lame,
     /// No new connections; existing ones finish their requests.
     Draining,
-    /// The deadline has passed: whatever is left is cut.
+    /// The deadline has passed: remaining connections are closed.
     Forced,
 }
 
-/// Says when to drain. One owner, the controller.
+/// Starts and advances a drain. The controller is its only owner.
 #[derive(Debug)]
 pub struct Drain(watch::Sender<Phase>);
 
-/// Hears when to drain.
+/// Follows the phases of a drain.
 #[derive(Clone, Debug)]
-pub struct Drained(watch::Receiver<Phase>);
+pub struct DrainWatch(watch::Receiver<Phase>);
 
-/// Held by whoever is not finished; [`Drain::finished`] waits until the last one is dropped.
+/// Held by work that has not finished; [`Drain::finished`] waits until the last guard is dropped.
 #[derive(Clone, Debug)]
-pub struct Guard(#[expect(dead_code, reason = "held for its drop")] watch::Receiver<Phase>);
+pub struct DrainGuard(#[expect(dead_code, reason = "held for its drop")] watch::Receiver<Phase>);
 
 impl Default for Drain {
     fn default() -> Self {
@@ -34,16 +34,16 @@ impl Default for Drain {
 }
 
 impl Drain {
-    /// A drain that has not begun.
+    /// A drain in phase [`Phase::Running`].
     #[must_use]
     pub fn new() -> Self {
         Self(watch::channel(Phase::Running).0)
     }
 
-    /// A listener to it.
+    /// Subscribes to the phases.
     #[must_use]
-    pub fn subscribe(&self) -> Drained {
-        Drained(self.0.subscribe())
+    pub fn subscribe(&self) -> DrainWatch {
+        DrainWatch(self.0.subscribe())
     }
 
     /// Moves to `phase`; never backwards.
@@ -61,13 +61,13 @@ impl Drain {
         *self.0.borrow()
     }
 
-    /// Resolves when every [`Drained`] and [`Guard`] is gone.
+    /// Resolves when every [`DrainWatch`] and [`DrainGuard`] is gone.
     pub async fn finished(&self) {
         self.0.closed().await;
     }
 }
 
-impl Drained {
+impl DrainWatch {
     /// The phase now.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -76,13 +76,13 @@ impl Drained {
 
     /// Resolves when `phase` or a later one is reached. Cancel safe.
     pub async fn reached(&mut self, phase: Phase) {
-        // An error means that the drain itself is gone: nobody will ever serve again.
+        // An error means that the `Drain` itself was dropped: the process no longer serves.
         let _ = self.0.wait_for(|now| *now >= phase).await;
     }
 
     /// A guard that keeps [`Drain::finished`] waiting.
     #[must_use]
-    pub fn guard(&self) -> Guard {
-        Guard(self.0.clone())
+    pub fn guard(&self) -> DrainGuard {
+        DrainGuard(self.0.clone())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::args::{DEFAULT_FILE, RunArguments};
 use super::paint::Terminal;
 use super::{Exit, load, out};
-use crate::app::{App, Notify, Options, StartError, Stopped, Succession};
+use crate::app::{App, Options, StartError, Stopped, Succession, SystemdNotify};
 use crate::telemetry::{Screen, init_tracing};
 
 /// What routes without a file are called where a file's name would stand.
@@ -27,13 +27,13 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
     // Before anything else is opened: sockets may wait at numbers that the process before, or systemd, has chosen.
     let succession = match Succession::of_this_process() {
         Ok(succession) => succession.within(arguments.hand_over_patience),
-        Err(error) => return refused(&StartError::Io("the process before", error), terminal),
+        Err(error) => return refused(&StartError::Io("the previous process", error), terminal),
     };
     let options = Options {
         workers: arguments.workers.and_then(|workers| NonZeroUsize::new(usize::from(workers))),
         drain_delay: arguments.drain_delay,
         drain_deadline: arguments.drain_deadline,
-        notify: Notify::from_environment(std::process::id()),
+        notify: SystemdNotify::from_environment(std::process::id()),
         text,
         screen: Screen::of(&std::io::stdout(), terminal.stdout),
         ..Options::new(&path)

@@ -1,7 +1,7 @@
 //! The controller: one task, the only publisher of snapshots. Everything that happens to the proxy reaches it as an
-//! [`Event`] through one channel, so that nothing can race: a reload, an answer of DNS and a signal are handled one
-//! after the other, and what takes long (reading files, waiting for workers) is done elsewhere and comes back as an
-//! event. This file owns the loop; each group of events has a file of handlers, and `publish.rs` publishes.
+//! [`Event`] through one channel, so that nothing races: it handles reloads, DNS answers and signals one after the
+//! other. Long work (reading files, waiting for workers) runs elsewhere and comes back as an event. This file has the
+//! loop; each group of events has a file of handlers; `publish.rs` publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,88 +10,88 @@ use tokio::sync::mpsc;
 
 use super::admin::push_last;
 use super::event::Event;
-use super::files::{Load, Reloading, Watcher};
+use super::files::{ConfigLoader, PendingReload, Watcher};
 use super::hand_over::Succession;
-use super::ledger::Ledger;
-use super::net::{Names, Resolve};
-use super::retired::Retired;
-use super::system::{Notify, Stopped, Stopping};
+use super::resolver::{Resolve, WatchedNames};
+use super::retired::RetiredSnapshots;
+use super::state::ControlState;
+use super::system::{Shutdown, Stopped, SystemdNotify};
 use crate::drain::{Drain, Phase};
 use crate::snapshot::{ListeningSocket, SnapshotStore};
 use crate::telemetry::exposition::FigurePusher;
 use crate::telemetry::{LogWriter, TraceExporter, WorkerMeter};
 use crate::tls::LastGood;
 
-/// What workers get to record what is cut, before the log is closed.
-const LAST_LINES: Duration = Duration::from_millis(100);
+/// How long workers may take to record the requests that were cut, before the access log is closed.
+const LAST_RECORDS_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What the controller works with.
+/// The controller and its state.
 pub struct Controller {
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) state: Arc<ControlState>,
     pub(super) store: SnapshotStore,
     pub(super) log: LogWriter,
     pub(super) traces: TraceExporter,
-    /// Set when the embedder supplied a metrics recorder.
+    /// Set when the embedding program supplied a metrics recorder.
     pub(super) pusher: Option<Arc<FigurePusher>>,
     pub(super) drain: Drain,
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) events: mpsc::Receiver<Event>,
-    pub(super) load: Load,
-    /// What the configuration in use falls back to.
+    pub(super) load: ConfigLoader,
+    /// The certificates and keys in use, which the next load falls back to.
     pub(super) last_good: Arc<LastGood>,
     pub(super) resolver: Arc<dyn Resolve>,
-    pub(super) names: Names,
+    pub(super) names: WatchedNames,
     pub(super) watcher: Watcher,
-    pub(super) admin: super::admin::Admin,
-    pub(super) stopping: Stopping,
-    pub(super) reloading: Option<Reloading>,
-    pub(super) next: Option<Reloading>,
-    pub(super) stuck: bool,
-    /// The moment for which certificates that were put aside were read again.
-    pub(super) revisited: Option<Duration>,
-    pub(super) retired: Retired,
+    pub(super) admin: super::admin::AdminListener,
+    pub(super) shutdown: Shutdown,
+    pub(super) reloading: Option<PendingReload>,
+    pub(super) next_reload: Option<PendingReload>,
+    pub(super) worker_stuck: bool,
+    /// The time at which a certificate became valid and the files were reloaded for it.
+    pub(super) reread_for: Option<Duration>,
+    pub(super) retired: RetiredSnapshots,
     pub(super) closing: Vec<Arc<ListeningSocket>>,
     pub(super) succession: Succession,
-    pub(super) notify: Notify,
+    pub(super) notify: SystemdNotify,
 }
 
 impl Controller {
     /// Handles events until the proxy has stopped.
     pub async fn run(mut self) -> Stopped {
         let stopped = loop {
-            let draining = self.stopping.phase() >= Phase::Draining;
+            let draining = self.shutdown.phase() >= Phase::Draining;
             tokio::select! {
                 biased;
                 event = self.events.recv() => {
-                    // The controller holds a sender itself, so there is always a next event.
+                    // The controller owns a sender, so `recv` never returns `None`.
                     if let Some(stopped) = event.and_then(|event| self.handle(event)) {
                         break stopped;
                     }
                 }
-                () = self.drain.finished(), if draining => break self.stopping.finished(),
+                () = self.drain.finished(), if draining => break self.shutdown.finished(),
             }
         };
-        self.advance(Phase::Forced);
+        self.advance_phase(Phase::Forced);
         if stopped == Stopped::AtOnce {
-            // What is cut is still to be recorded.
-            let _ = tokio::time::timeout(LAST_LINES, self.drain.finished()).await;
+            // The requests that were cut are still to be recorded.
+            let _ = tokio::time::timeout(LAST_RECORDS_TIMEOUT, self.drain.finished()).await;
         }
-        self.log.stop(self.ledger.clock, Duration::from_secs(2));
+        self.log.stop(self.state.clock, Duration::from_secs(2));
         self.traces.stop(Duration::from_secs(2));
         if let Some(pusher) = &self.pusher {
-            push_last(pusher, &self.ledger).await;
+            push_last(pusher, &self.state).await;
         }
-        let sum = |of: fn(&WorkerMeter) -> u64| self.ledger.counts.registry.worker.used().map(of).sum();
+        let sum = |of: fn(&WorkerMeter) -> u64| self.state.counts.registry.worker.used().map(of).sum();
         let cut = sum(|meter| meter.forced.value());
         let upgrades = sum(|meter| meter.forced_upgrades.value());
-        self.stopping.ended(self.ledger.clock.now(), (cut, upgrades));
+        self.shutdown.log_end(self.state.clock.now(), cut, upgrades);
         stopped
     }
 
     fn handle(&mut self, event: Event) -> Option<Stopped> {
         match event {
             Event::Files(event) => self.handle_files(event),
-            Event::Net(event) => self.handle_net(event),
+            Event::Resolver(event) => self.handle_resolver(event),
             Event::Process(event) => return self.handle_process(event),
         }
         None

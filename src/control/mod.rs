@@ -1,31 +1,31 @@
-//! The control plane: everything that changes what the data plane does. One thread with its own runtime, one task that
-//! publishes (the controller); files, DNS, signals and the admin listener reach it as events. It never touches a
-//! request.
+//! The control plane: everything that changes the data plane. One thread with its own runtime and one task that
+//! publishes snapshots (the controller). Files, DNS, signals and the admin listener send it events. It is never on the
+//! path of a request.
 
 mod admin;
-mod carry;
 mod controller;
 mod event;
 mod files;
 mod hand_over;
-mod ledger;
 mod measure;
-mod net;
+mod next_snapshot;
 mod outcome;
 mod plan;
 mod publish;
+mod resolver;
 mod retired;
 mod start;
+mod state;
 mod system;
 
 pub use admin::status;
-pub use carry::overlaid;
 pub use controller::Controller;
-pub use event::{Event, FilesEvent, NetEvent, ProcessEvent, Reply};
-pub use files::{Load, Rejection};
+pub use event::{Event, FilesEvent, ProcessEvent, ReloadReply, ResolverEvent};
+pub use files::{ConfigLoader, Rejection};
 pub use hand_over::Succession;
-pub use ledger::Ledger;
-pub use net::{Answer, Answered, Resolve, SystemResolver};
-pub use outcome::{Cause, Outcome};
-pub use start::{Settings, StartError, Started, WorkerParts, bound, start};
-pub use system::{Notify, Signals, Stopped};
+pub use next_snapshot::with_overlay;
+pub use outcome::{ReloadCause, ReloadOutcome};
+pub use resolver::{DnsAnswer, LookupResult, Resolve, SystemResolver};
+pub use start::{ControlSettings, StartError, StartedControl, WorkerParts, bound, start};
+pub use state::ControlState;
+pub use system::{Signals, Stopped, SystemdNotify};

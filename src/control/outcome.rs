@@ -1,4 +1,4 @@
-//! What became of a reload.
+//! The outcome of a reload.
 
 use serde_json::{Value, json};
 
@@ -6,30 +6,30 @@ use super::files::Rejection;
 use crate::route::Generation;
 use crate::telemetry::control::ReloadLabel;
 
-/// What became of a reload.
+/// The outcome of a reload.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// The files say what they said.
+pub enum ReloadOutcome {
+    /// The files have not changed.
     Unchanged {
-        /// The generation that goes on.
+        /// The generation that stays in effect.
         generation: Generation,
-        /// The certificates that go on although their files do not hold, with what is wrong there.
+        /// The certificates that are kept although their files are invalid, with the reason.
         kept: Vec<String>,
     },
-    /// The new rules hold.
+    /// The new rules are in effect.
     Applied {
-        /// Their number.
+        /// The new generation.
         generation: Generation,
-        /// What changed, in words.
+        /// The changes, for people.
         summary: Vec<String>,
     },
-    /// Nothing changed, because the files do not hold.
+    /// Nothing changed, because the files are invalid.
     Rejected(Rejection),
 }
 
-/// Why the files were read again.
+/// What caused a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum ReloadCause {
     /// The process started.
     Start,
     /// A file changed.
@@ -37,23 +37,23 @@ pub enum Cause {
     /// `SIGHUP`.
     Signal,
     /// `POST /reload`, or the library's own call.
-    Asked,
+    Call,
 }
 
-impl Cause {
-    /// The word in log and status.
+impl ReloadCause {
+    /// The name in log and status.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::Watch => "watch",
             Self::Signal => "signal",
-            Self::Asked => "asked",
+            Self::Call => "asked",
         }
     }
 }
 
-impl Outcome {
+impl ReloadOutcome {
     /// The value of the `outcome` label.
     #[must_use]
     pub const fn label(&self) -> ReloadLabel {
@@ -64,7 +64,7 @@ impl Outcome {
         }
     }
 
-    /// Its word.
+    /// The name in log, status and JSON.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.label().name()
@@ -75,7 +75,7 @@ impl Outcome {
     pub fn to_json(&self) -> Value {
         match self {
             Self::Unchanged { generation, kept } => {
-                let summary: Vec<String> = told_kept(kept).into_iter().collect();
+                let summary: Vec<String> = kept_summary(kept).into_iter().collect();
                 json!({ "outcome": self.name(), "generation": generation.0, "summary": summary })
             }
             Self::Applied { generation, summary } => {
@@ -92,8 +92,8 @@ impl Outcome {
     pub fn to_text(&self) -> String {
         match self {
             Self::Unchanged { generation, kept } => {
-                let kept = told_kept(kept).map(|kept| format!("; {kept}")).unwrap_or_default();
-                format!("unchanged: generation {generation} goes on{kept}\n")
+                let kept = kept_summary(kept).map(|kept| format!("; {kept}")).unwrap_or_default();
+                format!("unchanged: generation {generation} stays in effect{kept}\n")
             }
             Self::Applied { generation, summary } => {
                 let mut text = format!("applied: generation {generation}\n");
@@ -109,8 +109,8 @@ impl Outcome {
     }
 }
 
-/// Says that certificates are kept, if any are.
-pub(super) fn told_kept(kept: &[String]) -> Option<String> {
+/// Describes the certificates that are kept; `None` when there are none.
+pub(super) fn kept_summary(kept: &[String]) -> Option<String> {
     match kept {
         [] => None,
         [one] => Some(format!("1 certificate is kept: {one}")),

@@ -1,4 +1,4 @@
-//! The start: everything that must hold before the first request, in order. What fails here fails the process.
+//! The start: everything that must succeed before the first request, in order. An error here ends the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,78 +11,78 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::admin::{Admin, Prepared, push_regularly};
-use super::carry;
+use super::admin::{AdminListener, PreparedAdmin, push_regularly};
 use super::controller::Controller;
-use super::event::{Event, NetEvent, ProcessEvent};
-use super::files::{Load, Rejection, Unread, Watcher, adopting, read, warn, writable};
-use super::hand_over::{Inherited, Succession};
-use super::ledger::{Counts, LastReload, Ledger};
-use super::net::{Answered, Names, Resolve};
-use super::outcome::{Cause, Outcome};
-use super::retired::Retired;
-use super::system::{BindError, Notify, Signals, State, Stopping, listen_to_signals};
+use super::event::{Event, ProcessEvent, ResolverEvent};
+use super::files::{ConfigLoader, LoadError, Rejection, Watcher, run_load, wait_for_workers, warn, writable};
+use super::hand_over::{InheritedSockets, Succession};
+use super::next_snapshot;
+use super::outcome::{ReloadCause, ReloadOutcome};
+use super::resolver::{LookupResult, Resolve, WatchedNames};
+use super::retired::RetiredSnapshots;
+use super::state::{ControlState, Counts, LastReload};
+use super::system::{BindError, ServiceState, Shutdown, Signals, SystemdNotify, listen_to_signals};
 use crate::clock::Clock;
 use crate::config::{Color, Diagnostics, Loaded};
-use crate::drain::{Drain, Drained};
+use crate::drain::{Drain, DrainWatch};
 use crate::route::{Generation, Rules};
-use crate::shadow_compare::{Judge, TrialSender};
+use crate::shadow_compare::{Comparator, JobSender};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::exposition::{FigurePusher, SharedRecorder};
-use crate::telemetry::{self, LogSender, LogWriter, Registry, Screen, SpanSender, TraceExporter};
+use crate::telemetry::{self, LogSender, LogWriter, MeterRegistry, Screen, SpanSender, TraceExporter};
 use crate::tls::LastGood;
 
 /// The first generation.
 const FIRST: Generation = Generation(1);
-/// Events that may wait for the controller.
+/// Capacity of the event channel.
 const EVENTS_MAX: usize = 1_024;
-/// Names that may wait to be looked up again.
+/// Capacity of the channel for names whose addresses are unreachable.
 const LOOK_UPS_MAX: usize = 256;
-/// How long the start waits for the first answers of DNS.
-const FIRST_NAMES_PATIENCE: Duration = Duration::from_secs(5);
-/// How often the workers are looked after.
-const WATCHDOG: Duration = Duration::from_secs(1);
-/// How often an adoption is waited for at the start, each time for as long as a reload waits.
-const START_PATIENCES: u32 = 10;
+/// How long the start waits for the first DNS answers.
+const FIRST_NAMES_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval of housekeeping.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+/// How often the start repeats the wait for the workers; each wait is as long as in a reload.
+const START_WAITS_MAX: u32 = 10;
 
-/// What the control plane is started with.
-pub struct Settings {
+/// The settings of the control plane.
+pub struct ControlSettings {
     /// Loads the configuration.
-    pub load: Load,
-    /// The file that it begins with; none where the routes come from the command line.
+    pub load: ConfigLoader,
+    /// The routes file; `None` when the routes come from the command line.
     pub file: Option<PathBuf>,
     /// Resolves names.
     pub resolver: Arc<dyn Resolve>,
-    /// How many workers there will be.
+    /// Number of workers.
     pub workers: usize,
     /// The clock.
     pub clock: Clock,
-    /// Whether signals are ours.
+    /// Whether the proxy handles signals.
     pub signals: Signals,
-    /// From the failing readiness to the drain.
+    /// Time between failing readiness and the start of the drain.
     pub drain_delay: Duration,
-    /// From the drain to the cut.
+    /// How long a drain may take.
     pub drain_deadline: Duration,
-    /// How often files are looked at besides being watched; without it they are read again only when somebody asks.
+    /// How often watched files are also polled; without it, files are reloaded only on request.
     pub poll_interval: Option<Duration>,
-    /// Who was before, and who comes after.
+    /// The predecessor, if any, and how to start a successor.
     pub succession: Succession,
-    /// Tells systemd.
-    pub notify: Notify,
-    /// Where standard output is shown.
+    /// Notifies systemd.
+    pub notify: SystemdNotify,
+    /// What standard output is connected to.
     pub screen: Screen,
-    /// A recorder of the embedding program, which gets all figures.
+    /// A metrics recorder of the embedding program.
     pub recorder: Option<SharedRecorder>,
 }
 
 /// Why the proxy did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The file does not hold.
+    /// The file is invalid.
     Config(Diagnostics),
-    /// An address cannot be bound, or the access log not be opened.
+    /// An address cannot be bound, or the access log cannot be opened.
     Bind(Rejection),
-    /// The system refuses something.
+    /// A system call failed.
     Io(&'static str, io::Error),
 }
 
@@ -98,17 +98,17 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-impl From<Unread> for StartError {
-    fn from(unread: Unread) -> Self {
+impl From<LoadError> for StartError {
+    fn from(unread: LoadError) -> Self {
         match unread {
-            Unread::Refused(diagnostics) => Self::Config(diagnostics),
-            Unread::Broken(error) => Self::Io("reading the configuration", io::Error::other(error)),
+            LoadError::Invalid(diagnostics) => Self::Config(diagnostics),
+            LoadError::Internal(error) => Self::Io("reading the configuration", io::Error::other(error)),
         }
     }
 }
 
 impl StartError {
-    /// The process's exit code: 78 for a bad file, else 1.
+    /// The exit code of the process: 78 for an invalid file, else 1.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -118,41 +118,41 @@ impl StartError {
     }
 }
 
-/// What a worker gets from the control plane.
+/// What the control plane gives a worker.
 pub struct WorkerParts {
-    /// Its number, from 0.
+    /// Its index, from 0.
     pub index: usize,
-    /// How many there are.
+    /// Number of workers.
     pub workers: usize,
-    /// What is published.
+    /// The published snapshots.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// The process's meters.
-    pub registry: Arc<Registry>,
-    /// When to drain.
-    pub drained: Drained,
-    /// Takes its access log lines.
+    /// The meters of the process.
+    pub registry: Arc<MeterRegistry>,
+    /// The drain phases.
+    pub drained: DrainWatch,
+    /// Receives its access log lines.
     pub log: LogSender,
-    /// Takes its spans.
+    /// Receives its spans.
     pub spans: SpanSender,
-    /// Compares the answers of copies.
-    pub trials: TrialSender,
-    /// Takes names whose addresses cannot be connected to.
+    /// Receives the responses of copies, to be compared.
+    pub trials: JobSender,
+    /// Receives names whose addresses are unreachable.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// The clock.
     pub clock: Clock,
 }
 
 /// A control plane with its first snapshot, before its workers run.
-pub struct Started {
+pub struct StartedControl {
     controller: Controller,
     listeners: Arc<[Arc<Listener>]>,
-    admin: Prepared,
+    admin: PreparedAdmin,
     look_ups: mpsc::Sender<Arc<str>>,
 }
 
 fn exporter(rules: &Rules, clock: Clock) -> Result<TraceExporter, StartError> {
     let mut traces = TraceExporter::new(clock);
-    let prepared = traces.prepare(rules.traces.as_ref(), carry::collector);
+    let prepared = traces.prepare(rules.traces.as_ref(), next_snapshot::collector_tls);
     traces.adopt(prepared.map_err(|error| StartError::Io("the exporter of spans", error))?);
     Ok(traces)
 }
@@ -162,64 +162,65 @@ fn log(rules: &Rules, screen: Screen, clock: Clock) -> Result<LogWriter, StartEr
     started.map_err(|error| StartError::Io("the access log's thread", error))
 }
 
-fn judge(clock: Clock) -> Result<Arc<Judge>, StartError> {
-    let started = Judge::start(clock).map_err(|error| StartError::Io("the thread that compares", error));
+fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
+    let started = Comparator::start(clock).map_err(|error| StartError::Io("the thread that compares", error));
     started.map(Arc::new)
 }
 
-/// Starts: reads, resolves, binds, publishes generation 1.
+/// Starts the control plane: loads, resolves, binds, and publishes generation 1.
 ///
 /// # Errors
-/// When the file does not hold, an address cannot be bound, or the system refuses something.
-pub async fn start(settings: Settings) -> Result<Started, StartError> {
-    let Settings { load, file, resolver, clock, workers, mut succession, notify, screen, recorder, .. } = settings;
+/// When the file is invalid, an address cannot be bound, or a system call fails.
+pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartError> {
+    let ControlSettings { load, file, resolver, clock, workers, mut succession, notify, screen, recorder, .. } =
+        settings;
     let began = clock.now();
-    let counting = telemetry::control::begin();
-    let reading = read(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
-    let loaded = reading.result?;
+    let counting = telemetry::control::new_recorder();
+    let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_TIMEOUT, clock).await;
+    let loaded = loading.result?;
     let rules = Arc::new(loaded.rules);
     let (sender, events) = mpsc::channel(EVENTS_MAX);
 
-    let registry = Arc::new(Registry::new(workers));
-    let listeners = carry::listeners(&[], (&rules.listeners, &loaded.tls), workers, &mut succession.inherited);
+    let registry = Arc::new(MeterRegistry::new(workers));
+    let listeners = next_snapshot::listeners(&[], &rules.listeners, &loaded.tls, workers, &mut succession.inherited);
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = log(&rules, screen, clock)?;
     let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
-    let parts = carry::Parts {
+    let inputs = next_snapshot::SnapshotInputs {
         generation: FIRST,
         rules: Arc::clone(&rules),
         overlay: loaded.overlay,
-        // Nobody accepts before everybody can.
+        // No worker accepts until all workers can.
         listeners: Arc::default(),
-        witnesses: loaded.witnesses,
-        addresses: &addresses(&reading.answers),
+        identity_providers: loaded.identity_providers,
+        addresses: &addresses(&loading.answers),
         registry: &registry,
         now: clock.wall(),
     };
-    let store = SnapshotStore::new(carry::snapshot(None, parts));
+    let store = SnapshotStore::new(next_snapshot::build(None, inputs));
     let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(counting) };
-    let ledger = Arc::new(Ledger::new(clock, counts, store.follow(), judge(clock)?));
-    let admin = Admin::new(Arc::clone(&ledger), sender.clone());
-    let prepared = prepare(&admin, &ledger, &mut succession.inherited, unbound)?;
+    let state = Arc::new(ControlState::new(clock, counts, store.follow(), start_comparator(clock)?));
+    let admin = AdminListener::new(Arc::clone(&state), sender.clone());
+    let prepared = prepare(&admin, &state, &mut succession.inherited, unbound)?;
 
-    let mut names = Names::new(Arc::clone(&resolver), sender.clone());
-    let wanted = carry::names(&rules);
-    names.keep(&wanted, &reading.answers, rules.dns.max_ttl);
-    ledger.first_answers(&wanted, &reading.answers);
-    // A load balancer must not see a gap where one process takes over from another.
-    ledger.pages().names_settled = succession.predecessor.is_some();
+    let mut names = WatchedNames::new(Arc::clone(&resolver), sender.clone());
+    let wanted = next_snapshot::names_to_resolve(&rules);
+    names.follow(&wanted, &loading.answers, rules.dns.max_ttl);
+    state.record_first_answers(&wanted, &loading.answers);
+    // Load balancers must not see a gap when one process takes over from another.
+    state.lock().names_settled = succession.predecessor.is_some();
     let look_ups = unreachable(sender.clone());
     if settings.signals == Signals::Handle {
         listen_to_signals(sender.clone()).map_err(|error| StartError::Io("the handling of signals", error))?;
     }
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
-    watcher.follow(&loaded.watched, reading.began_at);
+    watcher.follow(&loaded.watched, loading.began_at);
     warn(&loaded.warnings);
-    note_start(&ledger, (loaded.hash, file), clock.now().duration_since(began));
-    let (stopping, drain) = (Stopping::new(settings.drain_delay, settings.drain_deadline), Drain::new());
+    record_start(&state, loaded.hash, file, clock.now().duration_since(began));
+    let (shutdown, drain) = (Shutdown::new(settings.drain_delay, settings.drain_deadline), Drain::new());
     let controller = Controller {
-        ledger,
+        state,
         store,
         log,
         traces,
@@ -233,50 +234,49 @@ pub async fn start(settings: Settings) -> Result<Started, StartError> {
         names,
         watcher,
         admin,
-        stopping,
+        shutdown,
         reloading: None,
-        next: None,
-        stuck: false,
-        revisited: None,
-        retired: Retired::default(),
+        next_reload: None,
+        worker_stuck: false,
+        reread_for: None,
+        retired: RetiredSnapshots::default(),
         closing: Vec::new(),
         succession,
         notify,
     };
-    Ok(Started { controller, listeners, admin: prepared, look_ups })
+    Ok(StartedControl { controller, listeners, admin: prepared, look_ups })
 }
 
-/// The first load: nothing is in use that it could fall back to.
-fn first(load: &Load) -> impl FnOnce() -> Result<Loaded, Diagnostics> + Send + use<> {
+/// The first load: there are no certificates in use to fall back to.
+fn first(load: &ConfigLoader) -> impl FnOnce() -> Result<Loaded, Diagnostics> + Send + use<> {
     let load = Arc::clone(load);
     move || load(&LastGood::default())
 }
 
-fn note_start(ledger: &Ledger, (hash, file): (String, Option<PathBuf>), took: Duration) {
-    ledger.pages().hash = hash;
-    ledger.pages().file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
-    let outcome = Outcome::Applied { generation: FIRST, summary: Vec::new() };
-    ledger.note(&LastReload { cause: Cause::Start, outcome, at: ledger.clock.wall(), took });
+fn record_start(state: &ControlState, hash: String, file: Option<PathBuf>, took: Duration) {
+    state.lock().hash = hash;
+    state.lock().file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
+    let outcome = ReloadOutcome::Applied { generation: FIRST, summary: Vec::new() };
+    state.record_reload(&LastReload { cause: ReloadCause::Start, outcome, at: state.clock.wall(), took });
 }
 
 /// The addresses that are known at the start.
-fn addresses(answers: &BTreeMap<String, Answered>) -> carry::Addresses {
-    let good = |(name, answered): (&String, &Answered)| {
+fn addresses(answers: &BTreeMap<String, LookupResult>) -> next_snapshot::Addresses {
+    let good = |(name, answered): (&String, &LookupResult)| {
         let answer = answered.as_ref().ok()?;
         Some((name.clone(), answer.addresses.clone()))
     };
     answers.iter().filter_map(good).collect()
 }
 
-/// Binds the admin listener. All addresses were tried before any is complained about, so that the message is about all
-/// of them.
+/// Binds the admin listener. All addresses are tried first, so that the message lists every address that failed.
 fn prepare(
-    admin: &Admin,
-    ledger: &Ledger,
-    inherited: &mut Inherited,
+    admin: &AdminListener,
+    state: &ControlState,
+    inherited: &mut InheritedSockets,
     mut unbound: Vec<BindError>,
-) -> Result<Prepared, StartError> {
-    match admin.prepare(&ledger.snapshot().rules.admin, inherited) {
+) -> Result<PreparedAdmin, StartError> {
+    match admin.prepare(&state.snapshot().rules.admin, inherited) {
         Ok(prepared) if unbound.is_empty() => return Ok(prepared),
         Ok(_) => {}
         Err(errors) => unbound.extend(errors),
@@ -284,12 +284,12 @@ fn prepare(
     Err(StartError::Bind(Rejection::unbound(&unbound)))
 }
 
-/// Takes the names that workers cannot connect to, and passes them on to the controller.
+/// Forwards the names that workers cannot connect to as events.
 fn unreachable(events: mpsc::Sender<Event>) -> mpsc::Sender<Arc<str>> {
     let (sender, mut names) = mpsc::channel(LOOK_UPS_MAX);
     tokio::spawn(async move {
         while let Some(name) = names.recv().await {
-            if events.send(Event::Net(NetEvent::Unreachable(name))).await.is_err() {
+            if events.send(Event::Resolver(ResolverEvent::Unreachable(name))).await.is_err() {
                 return;
             }
         }
@@ -297,91 +297,96 @@ fn unreachable(events: mpsc::Sender<Event>) -> mpsc::Sender<Arc<str>> {
     sender
 }
 
-impl Started {
-    /// What the control plane knows.
+impl StartedControl {
+    /// The state of the control plane.
     #[must_use]
-    pub fn ledger(&self) -> Arc<Ledger> {
-        Arc::clone(&self.controller.ledger)
+    pub fn state(&self) -> Arc<ControlState> {
+        Arc::clone(&self.controller.state)
     }
 
-    /// Where events go.
+    /// The sender of events.
     #[must_use]
     pub fn events(&self) -> mpsc::Sender<Event> {
         self.controller.sender.clone()
     }
 
-    /// What worker number `index` gets.
+    /// The parts for worker `index`.
     #[must_use]
     pub fn worker(&self, index: usize) -> WorkerParts {
-        let Controller { ledger, store, log, traces, drain, .. } = &self.controller;
+        let Controller { state, store, log, traces, drain, .. } = &self.controller;
         WorkerParts {
             index,
-            workers: ledger.counts.registry.workers,
+            workers: state.counts.registry.workers,
             snapshots: store.follow(),
-            registry: Arc::clone(&ledger.counts.registry),
+            registry: Arc::clone(&state.counts.registry),
             drained: drain.subscribe(),
             log: log.sender(),
             spans: traces.sender(),
-            trials: ledger.judge.sender(),
+            trials: state.comparator.sender(),
             look_ups: self.look_ups.clone(),
-            clock: ledger.clock,
+            clock: state.clock,
         }
     }
 
-    /// Waits until these workers decide with the first snapshot, and looks after them from now on.
+    /// Waits until these workers use the first snapshot, then supervises them.
     ///
     /// # Errors
-    /// When a worker ends or does not get there.
-    pub async fn watch_over(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
-        let ledger = self.ledger();
-        for _ in 0..START_PATIENCES {
+    /// When a worker ends or does not start in time.
+    pub async fn supervise(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
+        let state = self.state();
+        for _ in 0..START_WAITS_MAX {
             let ended = threads.iter().any(JoinHandle::is_finished);
-            if !ended && adopting(Arc::clone(&ledger), FIRST).await >= ledger.counts.registry.workers {
+            if !ended && wait_for_workers(Arc::clone(&state), FIRST).await >= state.counts.registry.workers {
                 return self.open(threads).await;
             }
         }
-        let error = io::Error::other("not all of them began to serve");
+        let error = io::Error::other("not all of them started in time");
         Err(StartError::Io("the workers", error))
     }
 
-    /// Opens the doors, when the process before has stepped aside.
+    /// Starts accepting, once the predecessor permits it.
     async fn open(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
         let Self { mut controller, listeners, admin, look_ups: _ } = self;
         if let Some(predecessor) = &controller.succession.predecessor {
-            let may = predecessor.ready(&controller.succession.inherited).await;
+            let may = predecessor.wait_for_permission(&controller.succession.inherited).await;
             may.map_err(|error| StartError::Io("the hand-over", error))?;
         }
         controller.succession.inherited.settle();
         controller.publish_listeners(listeners);
         let admin = controller.admin.adopt(admin);
-        controller.ledger.pages().admin = admin;
-        controller.note_sockets();
+        controller.state.lock().admin = admin;
+        controller.mark_used_sockets();
         if let Some(predecessor) = controller.succession.predecessor.take() {
-            predecessor.serving().await;
+            predecessor.confirm_serving().await;
         }
-        controller.notify.tell(State::MainPid(std::process::id()), None);
-        controller.notify.tell(State::Ready, Some(&format!("serving generation {FIRST}")));
+        controller.notify.send(ServiceState::MainPid(std::process::id()), None);
+        controller.notify.send(ServiceState::Ready, Some(&format!("serving generation {FIRST}")));
         if let Some(pusher) = &controller.pusher {
-            tokio::spawn(push_regularly(Arc::clone(pusher), Arc::clone(&controller.ledger)));
+            tokio::spawn(push_regularly(Arc::clone(pusher), Arc::clone(&controller.state)));
         }
-        tokio::spawn(watchdog(threads, controller.notify.watchdog(), controller.sender.clone()));
+        tokio::spawn(send_housekeeping_ticks(threads, controller.notify.watchdog(), controller.sender.clone()));
         Ok(controller)
     }
 }
 
-/// `every`: how often systemd wants to hear something at the latest.
-async fn watchdog(threads: Arc<Vec<JoinHandle<()>>>, every: Option<Duration>, events: mpsc::Sender<Event>) {
-    let mut ticks = tokio::time::interval(every.map_or(WATCHDOG, |every| WATCHDOG.min(every / 3)));
+/// Sends the ticks for housekeeping. `watchdog` is systemd's watchdog interval.
+async fn send_housekeeping_ticks(
+    threads: Arc<Vec<JoinHandle<()>>>,
+    watchdog: Option<Duration>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut ticks =
+        tokio::time::interval(watchdog.map_or(HOUSEKEEPING_EVERY, |every| HOUSEKEEPING_EVERY.min(every / 3)));
     loop {
         ticks.tick().await;
         let ended = threads.iter().filter(|thread| thread.is_finished()).count();
-        if events.send(Event::Process(ProcessEvent::Watchdog { ended })).await.is_err() {
+        if events.send(Event::Process(ProcessEvent::Housekeeping { ended })).await.is_err() {
             return;
         }
     }
 }
 
-/// The addresses that clients connect to, by the listeners' names.
+/// The names of the listeners and their bound addresses.
 #[must_use]
 pub fn bound(snapshot: &Snapshot) -> Vec<(String, SocketAddr)> {
     snapshot.listeners.iter().map(|listener| (listener.spec.name.clone(), listener.bound)).collect()

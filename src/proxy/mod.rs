@@ -15,4 +15,4 @@ mod worker;
 
 pub use thread::spawn;
 pub use wire::{proxy_header, scan};
-pub use worker::{Visitors, WorkerSetup};
+pub use worker::{PerClientLimits, WorkerSetup};

@@ -16,9 +16,9 @@ use super::downstream::client::Client;
 use super::downstream::connection;
 use super::request::handle::handle;
 use super::request::http_proxy::HttpProxy;
-use super::worker::expiry::{SWEEP, Told};
+use super::worker::connection_deadlines::{SWEEP, Wakeup};
 use super::worker::{Worker, WorkerSetup};
-use crate::drain::{Drained, Phase};
+use crate::drain::{DrainWatch, Phase};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Refusal;
 
@@ -100,7 +100,7 @@ async fn serve(
     proxy: &HttpProxy,
     acceptors: &mut Acceptors,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
-    mut drained: Drained,
+    mut drained: DrainWatch,
 ) {
     let mut draining = drained.clone();
     loop {
@@ -120,20 +120,20 @@ async fn serve(
     let worker = &proxy.worker;
     worker.draining.set(true);
     acceptors.close().await;
-    worker.watchlist.tell_all(Told::Drain);
+    worker.connections.wake_all(Wakeup::Drain);
     let idle = async {
-        if tokio::time::timeout(IDLE_GRACE, worker.watchlist.emptied()).await.is_err() {
+        if tokio::time::timeout(IDLE_GRACE, worker.connections.emptied()).await.is_err() {
             // Once: whoever is told goes as soon as it is idle, and nobody comes any more.
-            worker.watchlist.tell_all(Told::Close);
-            worker.watchlist.emptied().await;
+            worker.connections.wake_all(Wakeup::Close);
+            worker.connections.emptied().await;
         }
     };
     tokio::select! {
         () = idle => finish_copies(worker).await,
         () = drained.reached(Phase::Forced) => {
-            worker.meter().forced.add(worker.watchlist.len() as u64);
+            worker.meter().forced.add(worker.connections.len() as u64);
             worker.meter().forced_upgrades.add(worker.tunnels.get());
-            worker.watchlist.tell_all(Told::Cut);
+            worker.connections.wake_all(Wakeup::Cut);
             // One more turn lets the connections see it, be dropped and recorded.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

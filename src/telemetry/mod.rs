@@ -1,5 +1,5 @@
-//! Everything that tells: meters (written by the data plane, read by the control plane), the access log, and the
-//! one place that names metrics.
+//! Observability: meters (written by the data plane, read by the control plane), the access log, traces, and the one
+//! place that names metrics.
 
 mod access;
 pub mod control;
@@ -27,8 +27,8 @@ mod traces;
 mod upstream_tls;
 mod writer;
 
-pub use access::{AccessEntry, Ender, Event, RequestEntry, Termination, TlsEntry};
-pub use distinct::{Distinct, Union};
+pub use access::{AccessEntry, AccessEvent, EndedBy, RequestEntry, Termination, TlsEntry};
+pub use distinct::{DistinctSketch, MergedSketch};
 pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};
 pub use ink::Ink;
@@ -38,10 +38,10 @@ pub use log_buffer::LogBuffer;
 pub use meter::{Counter, Gauge, Histogram, PerWorker};
 pub use process::{Process, memory_bytes};
 pub use recorder::{ControlRecorder, CountedFamilies};
-pub use sample::{Drawn, FIRSTS, Room, Sample, Sampled};
+pub use sample::{DrawUnit, FIRSTS, Sample, SampleCounts, SampleMemory};
 pub use screen::{Medium, Screen, Size, WRAP, columns};
 pub use series::{
-    Fallback, Labels, ListenerMeter, ReasonLabel, Refusal, Registry, UpstreamMeter, UpstreamSeries, VariantMeter,
+    Fallback, Labels, ListenerMeter, MeterRegistry, ReasonLabel, Refusal, UpstreamMeter, UpstreamSeries, VariantMeter,
     VariantSeries, WorkerMeter,
 };
 pub use shadow::{
@@ -51,7 +51,8 @@ pub use shadow::{
 pub use status_class::StatusClass;
 pub use tls::{HandshakeFailure, TlsMeter};
 pub use traces::{
-    Attributes, PreparedExport, Secured, Span, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus, TraceExporter,
+    CollectorTls, PreparedExport, SpanAttributes, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus,
+    TraceExporter, TraceSpan,
 };
-pub use upstream_tls::{LastTlsTrouble, News, TlsFailure, TlsTrouble};
+pub use upstream_tls::{FailureNovelty, LastTlsFailure, TlsFailure, TlsFailureLog};
 pub use writer::{LogSender, LogWriter, openable};

@@ -1,19 +1,19 @@
-//! How an access log line looks to a person at a terminal: `GET shop/checkout 200 → checkout/canary 12 ms`.
+//! Formats short access log lines for a terminal: `GET shop/checkout 200 → checkout/canary 12 ms`.
 //!
-//! Bytes that are not printable ASCII are escaped as `\xNN`, so a request can neither act upon the terminal nor take
-//! more columns than are counted. Where the line would wrap, host and path are shortened in their middle; a failed
-//! request still says who ended it and why, if need be on a second row.
+//! Bytes that are not printable ASCII are escaped as `\xNN`, so that a request can neither act on the terminal nor use
+//! more columns than counted. Where the line would wrap, host and path are shortened in the middle; a failed request
+//! still shows who ended it and why, on a second row if necessary.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::ink::{Ink, VARIANTS};
 use super::screen::{Medium, Screen, TimeOfDay, columns};
-use super::{AccessEntry, Ender, Event};
+use super::{AccessEntry, AccessEvent, EndedBy};
 
-/// Below this width the time of day is left out.
+/// Below this width the time of day is omitted.
 const COLUMNS_WITH_TIME: usize = 80;
-/// What is left of host and path at least.
+/// The smallest width of host and path.
 const TARGET_MIN: usize = 16;
 
 const DIM: &str = "2";
@@ -24,9 +24,9 @@ const CYAN: &str = "36";
 
 /// Writes short lines for one screen.
 #[derive(Debug, Default)]
-pub(super) struct Short {
+pub(super) struct ShortFormat {
     screen: Screen,
-    /// Columns to stay within, if there is a terminal.
+    /// The width of the terminal, if there is one.
     columns: Option<usize>,
     clock: TimeOfDay,
     target: String,
@@ -34,7 +34,7 @@ pub(super) struct Short {
     tail: Strip,
 }
 
-/// Text in the making, and how many columns it takes: its escape sequences take none.
+/// Text with the number of columns that it uses; escape sequences use none.
 #[derive(Debug, Default)]
 struct Strip {
     text: String,
@@ -49,13 +49,13 @@ impl Strip {
         self.ink = ink;
     }
 
-    /// Appends ASCII, or one of our own signs, which all take one column.
+    /// Appends ASCII, or one of our own symbols, which all use one column.
     fn put(&mut self, text: &str) {
         self.columns += text.chars().count();
         self.text.push_str(text);
     }
 
-    fn say(&mut self, what: std::fmt::Arguments<'_>) {
+    fn put_fmt(&mut self, what: std::fmt::Arguments<'_>) {
         let before = self.text.len();
         // Writing to a string cannot fail.
         let _ = self.text.write_fmt(what);
@@ -69,20 +69,20 @@ impl Strip {
     }
 }
 
-impl Short {
-    /// For this screen.
+impl ShortFormat {
+    /// Creates a formatter for this screen.
     pub(super) fn on(screen: Screen) -> Self {
         Self { screen, ..Self::default() }
     }
 
-    /// Where lines are shown.
+    /// The screen.
     pub(super) const fn screen(&self) -> Screen {
         self.screen
     }
 
-    /// Appends a line and a line feed. `screen` is where this line is shown: only a terminal limits its width.
+    /// Appends a line. `screen` is where this line is shown: only a terminal limits its width.
     pub(super) fn line(&mut self, out: &mut Vec<u8>, screen: Screen, entry: &AccessEntry<'_>) {
-        let is_new_second = self.clock.turn(entry.at);
+        let is_new_second = self.clock.update(entry.at);
         match screen.medium {
             Medium::File => self.columns = None,
             // The width is read once a second, because the window can change.
@@ -116,7 +116,7 @@ impl Short {
     }
 }
 
-/// ` 200 → checkout/canary 12 ms`, and how it ended when it did not end well.
+/// ` 200 → checkout/canary 12 ms`, and the cause of an early end.
 fn answer(line: &mut Strip, entry: &AccessEntry<'_>) {
     line.put(" ");
     match entry.status {
@@ -130,7 +130,7 @@ fn answer(line: &mut Strip, entry: &AccessEntry<'_>) {
                 0..=199 => DIM,
             };
             let _ = write!(line.text, "{}", line.ink.begins(code));
-            line.say(format_args!("{status}"));
+            line.put_fmt(format_args!("{status}"));
             let _ = write!(line.text, "{}", line.ink.begins("0"));
         }
     }
@@ -138,24 +138,24 @@ fn answer(line: &mut Strip, entry: &AccessEntry<'_>) {
     line.put(" ");
     duration(line, entry.total);
     if let Some(code) = entry.grpc_status.filter(|code| *code > 0) {
-        line.say(format_args!("  grpc-status {code}"));
+        line.put_fmt(format_args!("  grpc-status {code}"));
     }
     match entry.event {
-        Some(Event::Open) => line.painted(DIM, "  tunnel opened"),
-        Some(Event::Close) => line.painted(DIM, "  tunnel closed"),
-        Some(Event::Shadow) | None => {}
+        Some(AccessEvent::Open) => line.painted(DIM, "  tunnel opened"),
+        Some(AccessEvent::Close) => line.painted(DIM, "  tunnel closed"),
+        Some(AccessEvent::Shadow) | None => {}
     }
     ending(line, entry);
 }
 
 fn decision(line: &mut Strip, entry: &AccessEntry<'_>) {
-    if entry.route.is_none() && entry.event != Some(Event::Shadow) {
+    if entry.route.is_none() && entry.event != Some(AccessEvent::Shadow) {
         return;
     }
     line.put(" ");
     line.painted(DIM, "→");
     line.put(" ");
-    if let (Some(Event::Shadow), Some(upstream)) = (entry.event, entry.upstream) {
+    if let (Some(AccessEvent::Shadow), Some(upstream)) = (entry.event, entry.upstream) {
         line.painted(DIM, "copy to ");
         line.put(upstream);
         return;
@@ -165,7 +165,7 @@ fn decision(line: &mut Strip, entry: &AccessEntry<'_>) {
         line.put("/");
         line.painted(VARIANTS[usize::from(entry.variant_number) % VARIANTS.len()], variant);
     }
-    // The variant could not be connected to.
+    // The variant was unreachable.
     if let (Some(reason), Some(upstream)) = (entry.reason, entry.upstream)
         && reason.ends_with("+fallback")
     {
@@ -179,19 +179,19 @@ fn decision(line: &mut Strip, entry: &AccessEntry<'_>) {
 fn duration(line: &mut Strip, took: Duration) {
     let us = took.as_micros();
     match us {
-        0..10_000 => line.say(format_args!("{}.{} ms", us / 1_000, us / 100 % 10)),
-        10_000..1_000_000 => line.say(format_args!("{} ms", us / 1_000)),
-        1_000_000.. => line.say(format_args!("{}.{} s", us / 1_000_000, us / 100_000 % 10)),
+        0..10_000 => line.put_fmt(format_args!("{}.{} ms", us / 1_000, us / 100 % 10)),
+        10_000..1_000_000 => line.put_fmt(format_args!("{} ms", us / 1_000)),
+        1_000_000.. => line.put_fmt(format_args!("{}.{} s", us / 1_000_000, us / 100_000 % 10)),
     }
 }
 
-/// Who ended a request that failed, when, and why.
+/// The party that ended a failed request, the stage and the cause.
 fn ending(line: &mut Strip, entry: &AccessEntry<'_>) {
     let who = match entry.termination.ender {
-        Ender::Done => return,
-        Ender::Client => "client",
-        Ender::Upstream => "upstream",
-        Ender::Proxy => "proxy",
+        EndedBy::Done => return,
+        EndedBy::Client => "client",
+        EndedBy::Upstream => "upstream",
+        EndedBy::Proxy => "proxy",
     };
     let when = match entry.termination.stage {
         'R' => " while reading the request",
@@ -205,7 +205,7 @@ fn ending(line: &mut Strip, entry: &AccessEntry<'_>) {
     let code = if entry.status == 0 || entry.status >= 500 { RED } else { YELLOW };
     line.put("  ");
     let _ = write!(line.text, "{}", line.ink.begins(code));
-    line.say(format_args!("ended by the {who}{when}"));
+    line.put_fmt(format_args!("ended by the {who}{when}"));
     if !entry.detail.is_empty() {
         line.put(": ");
         for (at, word) in entry.detail.split('_').enumerate() {
@@ -216,7 +216,7 @@ fn ending(line: &mut Strip, entry: &AccessEntry<'_>) {
     let _ = write!(line.text, "{}", line.ink.begins("0"));
 }
 
-/// Appends `target`, which is ASCII, in so many columns: without its middle when it is longer.
+/// Appends `target`, which is ASCII, in at most `room` columns; the middle is left out when it is longer.
 fn shortened(line: &mut Strip, target: &str, room: usize) {
     let room = room.max(TARGET_MIN);
     if target.len() <= room {
@@ -228,7 +228,7 @@ fn shortened(line: &mut Strip, target: &str, room: usize) {
     line.put(&target[target.len() - ends / 2..]);
 }
 
-/// Printable ASCII as it is, all other bytes as `\xNN`.
+/// Appends printable ASCII unchanged, and all other bytes as `\xNN`.
 fn escaped(out: &mut String, value: &str) {
     for byte in value.bytes() {
         match byte {
@@ -280,7 +280,7 @@ mod tests {
             upstream: Some("checkout-v2"),
             endpoint: None,
             attempts: 1,
-            termination: Termination { ender: Ender::Done, stage: '-' },
+            termination: Termination { ender: EndedBy::Done, stage: '-' },
             detail: "",
             grpc_status: None,
             event: None,
@@ -289,16 +289,16 @@ mod tests {
     }
 
     fn written(columns: Option<usize>, ink: Ink, entry: &AccessEntry<'_>) -> String {
-        let mut short = Short { columns, clock: TimeOfDay::within(TimeZone::UTC), ..Short::default() };
+        let mut short = ShortFormat { columns, clock: TimeOfDay::within(TimeZone::UTC), ..ShortFormat::default() };
         let mut out = Vec::new();
-        short.clock.turn(entry.at);
+        short.clock.update(entry.at);
         short.write(&mut out, ink, entry);
         let line = String::from_utf8(out).expect("lines are UTF-8");
         assert_eq!(line.matches('\n').count(), 1, "exactly one line: {line:?}");
         line.strip_suffix('\n').expect("ends with a line feed").to_owned()
     }
 
-    /// How many columns a painted line takes.
+    /// The number of columns of a coloured line.
     fn columns_of(painted: &str) -> usize {
         let mut parts = painted.split('\x1b');
         let first = parts.next().unwrap_or_default().chars().count();
@@ -320,9 +320,9 @@ mod tests {
         assert_eq!(plain(&slow), "GET shop/checkout 200 → checkout/canary 61.2 s  grpc-status 14");
         let rescued = AccessEntry { reason: Some("weight+fallback"), upstream: Some("checkout-v1"), ..entry() };
         assert_eq!(plain(&rescued), "GET shop/checkout 200 → checkout/canary, answered by checkout-v1 12 ms");
-        let copy = AccessEntry { event: Some(Event::Shadow), variant: None, upstream: Some("v3"), ..entry() };
+        let copy = AccessEntry { event: Some(AccessEvent::Shadow), variant: None, upstream: Some("v3"), ..entry() };
         assert_eq!(plain(&copy), "GET shop/checkout 200 → copy to v3 12 ms");
-        let tunnel = AccessEntry { status: 101, event: Some(Event::Open), ..entry() };
+        let tunnel = AccessEntry { status: 101, event: Some(AccessEvent::Open), ..entry() };
         assert_eq!(plain(&tunnel), "GET shop/checkout 101 → checkout/canary 12 ms  tunnel opened");
     }
 
@@ -335,20 +335,20 @@ mod tests {
             total: Duration::from_millis(12),
             ..entry()
         };
-        for (failed, told) in [
+        for (failed, expected) in [
             (
-                ended(Ender::Upstream, 'C', "connect_refused", 502),
+                ended(EndedBy::Upstream, 'C', "connect_refused", 502),
                 "502 → checkout/canary 12 ms  ended by the upstream while connecting: connect refused",
             ),
             (
-                ended(Ender::Client, 'B', "client_gone", 200),
+                ended(EndedBy::Client, 'B', "client_gone", 200),
                 "200 → checkout/canary 12 ms  ended by the client in the response body: client gone",
             ),
-            (ended(Ender::Proxy, 'H', "", 0), "--- → checkout/canary 12 ms  ended by the proxy before the response"),
+            (ended(EndedBy::Proxy, 'H', "", 0), "--- → checkout/canary 12 ms  ended by the proxy before the response"),
         ] {
-            assert_eq!(written(Some(200), Ink::Plain, &failed), format!("02:56:37 GET shop/checkout {told}"));
+            assert_eq!(written(Some(200), Ink::Plain, &failed), format!("02:56:37 GET shop/checkout {expected}"));
         }
-        let none = AccessEntry { route: None, variant: None, ..ended(Ender::Proxy, 'D', "no_route", 404) };
+        let none = AccessEntry { route: None, variant: None, ..ended(EndedBy::Proxy, 'D', "no_route", 404) };
         assert_eq!(plain(&none), "GET shop/checkout 404 12 ms  ended by the proxy while deciding: no route");
     }
 

@@ -136,7 +136,7 @@ pub fn asserts(folder: &str, files: &[Source]) -> Option<String> {
 const MEMBERS_MAX: &[(&str, &str, usize)] = &[
     ("src/control/controller.rs", "Controller", 25),
     ("src/control/event.rs", "FilesEvent", 20),
-    ("src/control/event.rs", "NetEvent", 20),
+    ("src/control/event.rs", "ResolverEvent", 20),
     ("src/control/event.rs", "ProcessEvent", 20),
 ];
 
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(count(members, "src/control/controller.rs", &functions(12)), 0);
         assert_eq!(count(members, "src/control/controller.rs", &functions(13)), 1);
         let events = |variants| {
-            let other = "pub enum NetEvent { A }\npub enum ProcessEvent { A { b: u8, c: u8 }, B(u8, u8) }\n";
+            let other = "pub enum ResolverEvent { A }\npub enum ProcessEvent { A { b: u8, c: u8 }, B(u8, u8) }\n";
             format!("{other}pub enum FilesEvent {{\n{}}}\n", "    /// One.\n    A(u8, u8),\n".repeat(variants))
         };
         assert_eq!(count(members, "src/control/event.rs", &events(20)), 0);

@@ -1,4 +1,4 @@
-//! Names: the last good answer is kept, a new one is published under the same generation.
+//! Names: the last addresses are kept, and new ones are published under the same generation.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -9,22 +9,22 @@ use std::time::Duration;
 
 use super::harness::{Folder, eventually, file, generation, get, start};
 use crate::app::{App, Resolve};
-use crate::control::{Answer, Answered};
+use crate::control::{DnsAnswer, LookupResult};
 
 /// Answers with the addresses that a test sets.
 #[derive(Default)]
-struct FakeDns(Mutex<HashMap<String, Answered>>);
+struct FakeDns(Mutex<HashMap<String, LookupResult>>);
 
 impl FakeDns {
     fn set(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse::<IpAddr>().expect("an address"));
-        let answered = Answer::new(addresses, Duration::ZERO).map_err(|_| "no such name".to_owned());
+        let answered = DnsAnswer::new(addresses, Duration::ZERO).map_err(|_| "no such name".to_owned());
         self.0.lock().expect("whole").insert(name.to_owned(), answered);
     }
 }
 
 impl Resolve for FakeDns {
-    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
         let answered = self.0.lock().expect("whole").get(name).cloned();
         Box::pin(std::future::ready(answered.unwrap_or_else(|| Err("unknown".to_owned()))))
     }
@@ -37,7 +37,7 @@ fn addresses(app: &App, upstream: usize) -> Vec<String> {
 }
 
 #[test]
-fn follows_answers_and_keeps_the_last_good_one() {
+fn addresses_follow_lookups_and_the_last_ones_are_kept() {
     let dns = Arc::new(FakeDns::default());
     dns.set("v1.internal", &["10.0.0.2", "10.0.0.1", "10.0.0.2"]);
     let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://v1.internal:81"));
@@ -46,17 +46,17 @@ fn follows_answers_and_keeps_the_last_good_one() {
     let app = start(&options).expect("started");
     assert_eq!(addresses(&app, 0), ["10.0.0.1:81", "10.0.0.2:81"], "sorted, without duplicates");
     assert_eq!(app.status()["upstreams"][0]["endpoints"][0]["name"], "v1.internal:81");
-    let before = app.ledger.snapshot();
+    let before = app.state.snapshot();
 
     dns.set("v1.internal", &["10.0.0.3"]);
     eventually("the new address", || addresses(&app, 0) == ["10.0.0.3:81"]);
     assert_eq!(generation(&app), 1);
-    let after = app.ledger.snapshot();
-    assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]), "the other upstream is untouched");
+    let after = app.state.snapshot();
+    assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]), "the other upstream is unchanged");
 
     dns.set("v1.internal", &[]);
     eventually("a failure is seen", || app.status()["names"]["v1.internal"]["error"] == "no such name");
-    assert_eq!(addresses(&app, 0), ["10.0.0.3:81"], "the last good answer is kept");
+    assert_eq!(addresses(&app, 0), ["10.0.0.3:81"], "the last addresses are kept");
     let metrics = get(&app, "/metrics").body;
     assert!(metrics.contains("pointsman_dns_resolutions_total{name=\"v1.internal\",outcome=\"failed\"}"), "{metrics}");
     dns.set("v1.internal", &["10.0.0.4"]);
@@ -65,7 +65,7 @@ fn follows_answers_and_keeps_the_last_good_one() {
 }
 
 #[test]
-fn lookups_are_counted_while_their_name_is_wanted() {
+fn lookups_are_counted_while_their_name_is_in_use() {
     let dns = Arc::new(FakeDns::default());
     dns.set("v1.internal", &["10.0.0.1"]);
     let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://v1.internal:81"));
@@ -101,7 +101,7 @@ fn a_name_that_does_not_resolve_does_not_prevent_the_start() {
 }
 
 #[test]
-fn a_name_that_a_reload_brings_is_resolved_before_it_is_used() {
+fn a_new_name_is_resolved_before_it_is_used() {
     let dns = Arc::new(FakeDns::default());
     dns.set("new.internal", &["10.0.0.7"]);
     let folder = Folder::new(&file(5));

@@ -1,13 +1,13 @@
-//! A rejected reload changes nothing: not what a later load falls back to, not the disk, not a socket.
+//! A rejected reload changes nothing: not the fallback of a later load, not the disk, not a socket.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::harness::{Folder, file, generation, rejected};
-use crate::app::{App, Outcome};
+use crate::app::{App, ReloadOutcome};
 use crate::tls::Server;
 
-/// The rules with TLS on their listener and these further lines.
+/// The rules with a TLS listener and these additional lines.
 fn secured(weight: u32, more: &str) -> String {
     let tls = format!("[listener.tls]\ncertificates = \"certs\"\n{more}\n[access_log]");
     file(weight).replace("[access_log]", &tls)
@@ -25,7 +25,8 @@ fn pair() -> (String, String) {
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-fn write_pair(folder: &Folder, (cert, key): &(String, String)) {
+fn write_pair(folder: &Folder, pair: &(String, String)) {
+    let (cert, key) = pair;
     folder.write("certs/a.crt", cert);
     folder.write("certs/a.key", key);
 }
@@ -38,7 +39,7 @@ fn taken() -> (TcpListener, SocketAddr) {
 }
 
 fn server(app: &App) -> Arc<Server> {
-    app.ledger.snapshot().listeners[0].tls.clone().expect("TLS")
+    app.state.snapshot().listeners[0].tls.clone().expect("TLS")
 }
 
 fn fingerprint(app: &App) -> String {
@@ -61,16 +62,16 @@ fn the_certificate_to_fall_back_to_is_the_one_in_use() {
     write_pair(&folder, &("broken".to_owned(), "broken".to_owned()));
     drop(socket);
     let outcome = app.reload();
-    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    assert!(matches!(outcome, ReloadOutcome::Applied { .. }), "{outcome:?}");
     assert_eq!(fingerprint(&app), in_use, "a certificate that was never in use is served");
 
-    // What was applied is what the next load falls back to.
+    // The applied certificate is the fallback of the next load.
     let renewed = pair();
     write_pair(&folder, &renewed);
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     let in_use = fingerprint(&app);
     write_pair(&folder, &(renewed.0, "broken".to_owned()));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }), "the certificate is marked as kept");
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }), "the certificate is marked as kept");
     assert_eq!(fingerprint(&app), in_use);
 }
 
@@ -83,7 +84,7 @@ fn the_authority_to_fall_back_to_is_the_one_in_use() {
     let app = folder.start();
     let in_use = server(&app);
 
-    // Rejected by the file's own mistake, and by an address.
+    // Rejected by an error in the file, and by an address.
     let (socket, address) = taken();
     for bad in [text(101), with_listener(&text(5), address)] {
         folder.write("ca.pem", &pair().0);
@@ -95,28 +96,28 @@ fn the_authority_to_fall_back_to_is_the_one_in_use() {
     folder.write("ca.pem", "broken");
     folder.write("routes.toml", &text(6));
     let outcome = app.reload();
-    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
-    assert!(Arc::ptr_eq(&server(&app), &in_use), "clients of an authority that was never in use are let in");
+    assert!(matches!(outcome, ReloadOutcome::Applied { .. }), "{outcome:?}");
+    assert!(Arc::ptr_eq(&server(&app), &in_use), "an authority that was never in use accepts clients");
 }
 
 #[test]
-fn an_authority_that_no_listener_uses_is_forgotten() {
+fn an_unused_authority_is_no_fallback() {
     let with = secured(5, "client_auth = { ca = \"ca.pem\" }");
     let folder = Folder::new(&with);
     write_pair(&folder, &pair());
     folder.write("ca.pem", &pair().0);
     let app = folder.start();
     folder.write("routes.toml", &secured(5, ""));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
 
     folder.write("ca.pem", "broken");
     folder.write("routes.toml", &with);
     rejected(&app.reload());
-    assert_eq!(generation(&app), 2, "clients are let in by roots that were not in use");
+    assert_eq!(generation(&app), 2, "roots that were not in use accept clients");
 }
 
 #[test]
-fn a_certificate_is_known_by_the_file_that_it_is_in_now() {
+fn a_kept_certificate_has_the_name_of_its_current_file() {
     let folder = Folder::new(&secured(5, ""));
     write_pair(&folder, &pair());
     let app = folder.start();
@@ -126,11 +127,11 @@ fn a_certificate_is_known_by_the_file_that_it_is_in_now() {
         std::fs::rename(folder.path(&format!("certs/a.{end}")), to).expect("renamed");
     }
     let outcome = app.reload();
-    assert!(matches!(outcome, Outcome::Unchanged { .. }), "{outcome:?}");
+    assert!(matches!(outcome, ReloadOutcome::Unchanged { .. }), "{outcome:?}");
     folder.write("certs/b.crt", "broken");
     folder.write("certs/b.key", "broken");
     let outcome = app.reload();
-    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    assert!(matches!(outcome, ReloadOutcome::Applied { .. }), "{outcome:?}");
     assert_eq!(fingerprint(&app), in_use);
 }
 
@@ -143,14 +144,14 @@ fn no_log_file_is_left_behind() {
     let (socket, address) = taken();
     folder.write("routes.toml", &with_listener(&text, address));
     rejected(&app.reload());
-    assert!(!log.exists(), "the log of a rejected configuration was made");
+    assert!(!log.exists(), "the log of a rejected configuration was created");
     drop(socket);
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     assert!(log.exists());
 }
 
 #[test]
-fn what_was_bound_is_given_back() {
+fn bound_sockets_are_closed_again() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     let (free, address) = taken();
@@ -163,5 +164,5 @@ fn what_was_bound_is_given_back() {
     assert_eq!(generation(&app), 1);
     drop(TcpListener::bind(address).expect("the address is free again"));
     folder.write("routes.toml", &text);
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
 }

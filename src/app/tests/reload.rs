@@ -1,18 +1,18 @@
 //! Reload: unchanged, applied, rejected; what is carried over.
 
 use super::harness::{Folder, eventually, file, generation, get, rejected, start, weight};
-use crate::app::{Outcome, StartError};
+use crate::app::{ReloadOutcome, StartError};
 
 #[test]
 fn the_three_outcomes() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     assert_eq!((generation(&app), weight(&app)), (1, 5.0));
-    assert!(matches!(app.reload(), Outcome::Unchanged { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Unchanged { .. }));
 
     folder.write("routes.toml", &file(10));
     let outcome = app.reload();
-    let Outcome::Applied { generation: number, summary } = &outcome else { panic!("{outcome:?}") };
+    let ReloadOutcome::Applied { generation: number, summary } = &outcome else { panic!("{outcome:?}") };
     assert_eq!(number.0, 2);
     assert!(summary.iter().any(|line| line == "api canary 5 → 10"), "{summary:?}");
     assert_eq!((generation(&app), weight(&app)), (2, 10.0));
@@ -23,7 +23,7 @@ fn the_three_outcomes() {
     assert_eq!((generation(&app), weight(&app)), (2, 10.0));
     let status = app.status();
     assert_eq!(status["last_reload"]["outcome"], "rejected");
-    assert_eq!(status["ready"], true, "a rejected reload leaves readiness alone");
+    assert_eq!(status["ready"], true, "a rejected reload does not change readiness");
     let metrics = get(&app, "/metrics").body;
     for line in [
         "pointsman_config_generation 2",
@@ -36,9 +36,9 @@ fn the_three_outcomes() {
     }
 
     folder.write("routes.toml", &file(10));
-    assert!(matches!(app.reload(), Outcome::Unchanged { .. }), "back to what is in use");
+    assert!(matches!(app.reload(), ReloadOutcome::Unchanged { .. }), "the file of the current configuration again");
     assert!(get(&app, "/metrics").body.contains("pointsman_config_last_reload_success 1\n"));
-    // What was changed last is still there, for those who look after a reload that changes nothing.
+    // The last change is still shown after a reload that changes nothing.
     let status = app.status();
     assert_eq!(
         (&status["last_reload"]["outcome"], &status["last_change"]["generation"]),
@@ -51,14 +51,14 @@ fn the_three_outcomes() {
 fn a_changed_limit_or_name_keeps_the_socket() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
-    let before = app.ledger.snapshot();
+    let before = app.state.snapshot();
     folder.write("routes.toml", &file(5).replace("[access_log]", "[listener.limits]\nconnections = 7\n[access_log]"));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
-    let limited = app.ledger.snapshot();
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
+    let limited = app.state.snapshot();
     assert_eq!(limited.listeners[0].spec.limits.connections, 7);
     folder.write("routes.toml", &file(5).replace("name = \"http\"", "name = \"web\""));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
-    let renamed = app.ledger.snapshot();
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
+    let renamed = app.state.snapshot();
     assert_eq!(renamed.listeners[0].spec.name, "web");
     for after in [&limited, &renamed] {
         assert!(std::sync::Arc::ptr_eq(&before.listeners[0].socket, &after.listeners[0].socket));
@@ -71,7 +71,7 @@ fn a_changed_limit_or_name_keeps_the_socket() {
 fn what_did_not_change_is_the_same_object() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
-    let before = app.ledger.snapshot();
+    let before = app.state.snapshot();
     folder.write(
         "routes.toml",
         &file(6).replace(
@@ -79,8 +79,8 @@ fn what_did_not_change_is_the_same_object() {
             "name = \"new\"\nmatch = { path = \"/new\" }\nstable = \"v2\"\n[[route]]\nname = \"api\"",
         ),
     );
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
-    let after = app.ledger.snapshot();
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
+    let after = app.state.snapshot();
     assert_eq!(after.rules.routes.len(), 2);
     assert!(std::sync::Arc::ptr_eq(&before.listeners[0], &after.listeners[0]));
     for variant in 0..2 {
@@ -96,24 +96,24 @@ fn listeners_come_and_go() {
     let first = app.listeners();
     let two = file(5).replace("[access_log]", "[[listener]]\nname = \"more\"\naddress = \"[::1]:0\"\n[access_log]");
     folder.write("routes.toml", &two);
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     let both = app.listeners();
     assert_eq!(both.len(), 2);
     assert_eq!(both[0], first[0], "port 0 keeps its port");
     std::net::TcpStream::connect(both[1].1).expect("the new one accepts");
-    let held = app.ledger.snapshot();
+    let kept = app.state.snapshot();
     folder.write("routes.toml", &file(5));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     assert_eq!(app.listeners(), first);
     let refused = || std::net::TcpStream::connect(both[1].1).is_err();
-    eventually("the old socket is closed, although a snapshot with it is held", refused);
-    drop(held);
+    eventually("the old socket is closed, although a snapshot still has it", refused);
+    drop(kept);
     folder.write("routes.toml", &two.replace("[::1]:0", &both[1].1.to_string()));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }), "its address is free again");
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }), "its address is free again");
     folder.write("routes.toml", &file(5));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     folder.write("routes.toml", &two.replace("[::1]:0", &both[1].1.to_string()));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }), "even at once");
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }), "even at once");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_port_that_cannot_be_bound_rejects_the_whole_reload() {
     assert!(text.contains("help:"), "{text}");
     assert_eq!((generation(&app), weight(&app)), (1, 5.0));
     drop(taken);
-    assert!(matches!(app.reload(), Outcome::Applied { .. }), "the same file, now that the port is free");
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }), "the same file, now that the port is free");
     assert_eq!((generation(&app), weight(&app)), (2, 9.0));
 }
 
@@ -140,22 +140,22 @@ fn the_admin_listener_moves() {
     let app = folder.start();
     let old = app.admin();
     folder.write("routes.toml", &file(5).replacen("127.0.0.1:0", "[::1]:0", 1));
-    assert!(matches!(app.reload(), Outcome::Applied { .. }));
+    assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     assert_ne!(app.admin(), old);
     assert_eq!(get(&app, "/healthz").status, 200);
 }
 
 #[test]
-fn reloads_at_once_are_answered_all() {
+fn concurrent_reloads_are_all_answered() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     folder.write("routes.toml", &file(6));
     let outcomes = std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..20).map(|_| scope.spawn(|| app.reload())).collect();
-        asked.into_iter().map(|thread| thread.join().expect("an outcome")).collect::<Vec<_>>()
+        let requests: Vec<_> = (0..20).map(|_| scope.spawn(|| app.reload())).collect();
+        requests.into_iter().map(|thread| thread.join().expect("an outcome")).collect::<Vec<_>>()
     });
-    let applied = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Applied { .. })).count();
-    let rejected = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Rejected(_))).count();
+    let applied = outcomes.iter().filter(|outcome| matches!(outcome, ReloadOutcome::Applied { .. })).count();
+    let rejected = outcomes.iter().filter(|outcome| matches!(outcome, ReloadOutcome::Rejected(_))).count();
     assert!(applied >= 1 && rejected == 0, "{outcomes:?}");
     assert_eq!(generation(&app), 2);
 }

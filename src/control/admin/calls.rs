@@ -10,18 +10,18 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::{answer, pretty, text, wants_text};
-use super::{explain, scrape, shadow, status};
+use super::response::{pretty, respond, text, wants_text};
+use super::{explain, metrics, shadow, status};
 use crate::control::event::{Event, FilesEvent};
 use crate::control::files::NO_FILE;
-use crate::control::ledger::{Ledger, Unready};
-use crate::control::outcome::{Cause, Outcome};
+use crate::control::outcome::{ReloadCause, ReloadOutcome};
+use crate::control::state::{ControlState, Unready};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
-/// What a handler works with.
+/// The state that handlers use.
 #[derive(Clone)]
 pub(super) struct AdminState {
-    pub ledger: Arc<Ledger>,
+    pub control: Arc<ControlState>,
     pub events: mpsc::Sender<Event>,
     /// The table of calls as text.
     pub index: Arc<str>,
@@ -31,69 +31,70 @@ pub(super) async fn index(State(state): State<AdminState>) -> Response {
     text(StatusCode::OK, &state.index)
 }
 
-pub(super) fn metrics(ledger: &Ledger) -> Response {
-    answer(StatusCode::OK, CONTENT_TYPE, scrape::text(ledger))
+pub(super) fn metrics_page(state: &ControlState) -> Response {
+    respond(StatusCode::OK, CONTENT_TYPE, metrics::render(state))
 }
 
 pub(super) async fn healthz(State(state): State<AdminState>) -> Response {
-    verdict(state.ledger.healthy())
+    health_response(state.control.healthy())
 }
 
 pub(super) async fn readyz(State(state): State<AdminState>) -> Response {
-    verdict(state.ledger.ready())
+    health_response(state.control.ready())
 }
 
-pub(super) fn status_page(ledger: &Ledger) -> Response {
-    pretty(StatusCode::OK, &status::status(ledger))
+pub(super) fn status_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &status::status(state))
 }
 
-pub(super) fn shadow_page(ledger: &Ledger) -> Response {
-    pretty(StatusCode::OK, &shadow::shadow(ledger))
+pub(super) fn shadow_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &shadow::shadow(state))
 }
 
 pub(super) async fn explain(State(state): State<AdminState>, RawQuery(query): RawQuery) -> Response {
-    match explain::ask(&state.ledger.snapshot(), query.as_deref(), state.ledger.clock.wall()) {
+    match explain::explain(&state.control.snapshot(), query.as_deref(), state.control.clock.wall()) {
         Ok(explanation) => pretty(StatusCode::OK, &explanation),
         Err(why) => pretty(StatusCode::BAD_REQUEST, &json!({ "error": why })),
     }
 }
 
-/// Waits until the files are read and, when they have changed, until the workers use them. The body is not read, and is
-/// kept until there is an answer: hyper ends the connection of a request whose body is dropped before it has come.
-pub(super) async fn reload(State(state): State<AdminState>, headers: HeaderMap, _unread: Body) -> Response {
+/// Waits until the files are loaded and, when they have changed, until the workers use them. The request body is not
+/// read, and is kept until the response: hyper closes the connection of a request whose body is dropped before it has
+/// arrived.
+pub(super) async fn reload(State(state): State<AdminState>, headers: HeaderMap, _body: Body) -> Response {
     let (reply, replied) = oneshot::channel();
-    let reply = Box::new(move |outcome: &Outcome| drop(reply.send(outcome.clone())));
-    let asked = state.events.send(Event::Files(FilesEvent::Reload(Cause::Asked, Some(reply)))).await;
-    let outcome = match asked {
+    let reply = Box::new(move |outcome: &ReloadOutcome| drop(reply.send(outcome.clone())));
+    let sent = state.events.send(Event::Files(FilesEvent::Reload(ReloadCause::Call, Some(reply)))).await;
+    let outcome = match sent {
         Ok(()) => replied.await.ok(),
         Err(_) => None,
     };
     match outcome {
-        Some(outcome) => reloaded(&state.ledger, &outcome, &headers),
+        Some(outcome) => reloaded(&state.control, &outcome, &headers),
         None => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping"),
     }
 }
 
-fn reloaded(ledger: &Ledger, outcome: &Outcome, headers: &HeaderMap) -> Response {
+fn reloaded(state: &ControlState, outcome: &ReloadOutcome, headers: &HeaderMap) -> Response {
     let status = match outcome {
-        Outcome::Unchanged { .. } | Outcome::Applied { .. } => StatusCode::OK,
-        Outcome::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadOutcome::Unchanged { .. } | ReloadOutcome::Applied { .. } => StatusCode::OK,
+        ReloadOutcome::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     let (mut words, mut value) = (outcome.to_text(), outcome.to_json());
-    if let (Some(summary), true) = (value["summary"].as_array_mut(), ledger.pages().file.is_none()) {
+    if let (Some(summary), true) = (value["summary"].as_array_mut(), state.lock().file.is_none()) {
         summary.push(json!(NO_FILE));
         let _ = writeln!(words, "  {NO_FILE}");
     }
-    // A save is often noticed before somebody asks: what it has changed is what the asker wants to see.
-    if let (Outcome::Unchanged { .. }, Some(last)) = (outcome, &ledger.pages().changed) {
+    // The file watcher is often faster than the call: the client wants to see the change that it has applied already.
+    if let (ReloadOutcome::Unchanged { .. }, Some(last)) = (outcome, &state.lock().changed) {
         value["last_change"] = status::last_reload(last);
         let _ = write!(words, "  last change: {}", last.outcome.to_text());
     }
     if wants_text(headers) { text(status, &words) } else { pretty(status, &value) }
 }
 
-fn verdict(verdict: Result<(), Unready>) -> Response {
-    match verdict {
+fn health_response(health: Result<(), Unready>) -> Response {
+    match health {
         Ok(()) => text(StatusCode::OK, "ok"),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }
@@ -103,7 +104,7 @@ pub(super) async fn unknown_path(State(state): State<AdminState>, uri: Uri) -> R
     text(StatusCode::NOT_FOUND, &format!("there is no {} here\n\n{}", uri.path(), state.index))
 }
 
-/// The answer to a method that a path does not take.
+/// The response to a method that a path does not allow.
 pub(super) fn other_method(path: &str, method: &Method) -> Response {
     let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {method}"));
     let allow = if method == Method::GET { "GET, HEAD" } else { "POST" };

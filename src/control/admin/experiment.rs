@@ -1,36 +1,37 @@
-//! What a route's variants come to since its weights were last changed: their figures, whether the sample is what the
-//! weights promise, and how each variant compares with stable. `/status` and the metrics tell it.
+//! The experiment on a route since its weights last changed: the figures of its variants, the check of the sample
+//! against the weights, and the comparison of each variant with stable. `/status` and the metrics show it.
 
 use serde_json::{Value, json};
 
 use super::format::{ratio, time};
-use crate::control::measure::Tally;
+use crate::control::measure::VariantCounts;
 use crate::route::{ArmState, Split, SplitState};
-use crate::stats::{Difference, Fairness, SampleRatio};
-use crate::telemetry::{Drawn, LatencyCounts, Sample, Sampled};
+use crate::stats::{Fairness, RateDifference, SampleRatio};
+use crate::telemetry::{DrawUnit, LatencyCounts, Sample, SampleCounts};
 
-/// The chance that the interval of a comparison ever misses the truth.
+/// The probability that the confidence interval of a comparison ever misses the true value.
 const ALPHA: f64 = 0.05;
 
-/// A sample, judged.
-pub(super) struct Judged {
-    pub sampled: Sampled,
-    /// Weights against counts; nothing while fewer than two variants get a share.
+/// The check of a sample against its weights.
+pub(super) struct SampleCheck {
+    pub sampled: SampleCounts,
+    /// The counts against the weights; `None` while fewer than two variants have a weight.
     pub ratio: Option<SampleRatio>,
-    /// What it comes to; nothing where keys cannot be counted either.
+    /// The result; `None` when keys cannot be counted.
     pub verdict: Option<Fairness>,
-    /// The most evidence against the weights that there ever was, as a power of ten.
+    /// The strongest evidence against the weights so far, as a power of ten.
     pub evidence_log10: f64,
-    /// What was counted.
+    /// What was counted: keys or requests.
     pub unit: &'static str,
 }
 
-/// Judges a sample. With sticky keys the first keys are counted: requests of one caller are no draws of their own.
-pub(super) fn judge(state: &SplitState, sample: &Sample) -> Judged {
+/// Checks a sample. With sticky keys the first keys count, because the requests of one caller are not independent
+/// draws.
+pub(super) fn check_sample(state: &SplitState, sample: &Sample) -> SampleCheck {
     let sampled = sample.read();
-    let counts = match sample.drawn {
-        Drawn::Keys => &sampled.firsts,
-        Drawn::Requests => &sampled.requests,
+    let counts = match sample.draw_unit {
+        DrawUnit::Keys => &sampled.firsts,
+        DrawUnit::Requests => &sampled.requests,
     };
     let weight = |arm: &ArmState| if arm.stopped().is_some() { 0 } else { arm.weight.millionths() };
     let weights: Vec<f64> = state.arms().iter().map(|arm| f64::from(weight(arm))).collect();
@@ -38,63 +39,74 @@ pub(super) fn judge(state: &SplitState, sample: &Sample) -> Judged {
     let most = sample.most_evidence(ratio.as_ref().map_or(0.0, |ratio| ratio.evidence_ln));
     let measured = !sample.is_used() || !counts.is_empty();
     let verdict = ratio.as_ref().filter(|_| measured).map(|ratio| ratio.verdict(most));
-    Judged { sampled, ratio, verdict, evidence_log10: most / std::f64::consts::LN_10, unit: sample.drawn.name() }
+    SampleCheck {
+        sampled,
+        ratio,
+        verdict,
+        evidence_log10: most / std::f64::consts::LN_10,
+        unit: sample.draw_unit.name(),
+    }
 }
 
-/// The experiment that a route is, as `/status` gives it. `since` is what was counted since the weights changed.
-pub(super) fn experiment((split, state): (&Split, &SplitState), sample: &Sample, since: &[Tally]) -> Value {
-    let judged = judge(state, sample);
+/// The experiment on a route, as `/status` shows it. `since` has the counts since the weights changed.
+pub(super) fn experiment(split: &Split, state: &SplitState, sample: &Sample, since: &[VariantCounts]) -> Value {
+    let check = check_sample(state, sample);
     let variants = split.variants.iter().zip(state.arms()).zip(since).enumerate();
-    let variants = variants.map(|(at, ((variant, arm), tally))| {
-        let (ratio, durations) = (judged.ratio.as_ref(), sample.durations(at));
+    let variants = variants.map(|(at, ((variant, arm), counts))| {
+        let (ratio, durations) = (check.ratio.as_ref(), sample.durations(at));
         json!({
             "name": variant.name,
             "weight": arm.weight.percent(),
             "share": ratio.and_then(|ratio| Some(percent(*ratio.measured.as_ref()?.get(at)?))),
-            "keys": judged.sampled.keys.as_ref().and_then(|keys| keys.get(at)).map(|keys| keys.round()),
-            "sampled": judged.sampled.requests.get(at),
-            "requests": tally.requests,
-            "errors": tally.errors,
-            "error_ratio": ratio_of(tally),
+            "keys": check.sampled.keys.as_ref().and_then(|keys| keys.get(at)).map(|keys| keys.round()),
+            "sampled": check.sampled.requests.get(at),
+            "requests": counts.requests,
+            "errors": counts.errors,
+            "error_ratio": ratio_of(counts),
             "p50_ms": milliseconds(&durations, 0.50),
             "p90_ms": milliseconds(&durations, 0.90),
             "p99_ms": milliseconds(&durations, 0.99),
         })
     });
-    let compared = split.variants.iter().zip(since).enumerate().skip(1);
-    let against_stable = |(at, (variant, tally)): (usize, (&crate::route::Variant, &Tally))| {
-        let stable = (&*split.variants.first()?.name, since.first()?, &sample.durations(0));
-        comparison((&variant.name, tally, &sample.durations(at)), stable)
+    let evidence: Vec<VariantEvidence<'_>> = (split.variants.iter().zip(since).enumerate())
+        .map(|(at, (variant, counts))| {
+            let durations = sample.durations(at);
+            VariantEvidence { name: &variant.name, counts, durations }
+        })
+        .collect();
+    let comparisons = match evidence.split_first() {
+        Some((stable, others)) => others.iter().filter_map(|one| comparison(one, stable)).collect(),
+        None => Vec::new(),
     };
     json!({
         "since": time(sample.since),
         "variants": variants.collect::<Vec<_>>(),
-        "sample_ratio": sample_ratio(split, &judged),
-        "comparisons": compared.filter_map(against_stable).collect::<Vec<_>>(),
+        "sample_ratio": sample_ratio(split, &check),
+        "comparisons": comparisons,
     })
 }
 
-fn sample_ratio(split: &Split, judged: &Judged) -> Value {
+fn sample_ratio(split: &Split, check: &SampleCheck) -> Value {
     json!({
-        "result": judged.verdict.map_or("not measured", Fairness::name),
-        "says": words(split, judged),
-        "counted": judged.unit,
-        "draws": judged.ratio.as_ref().map(|ratio| ratio.draws),
-        "evidence_log10": hundredths(judged.evidence_log10),
+        "result": check.verdict.map_or("not measured", Fairness::name),
+        "says": words(split, check),
+        "counted": check.unit,
+        "draws": check.ratio.as_ref().map(|ratio| ratio.draws),
+        "evidence_log10": hundredths(check.evidence_log10),
         "threshold_log10": hundredths(SampleRatio::threshold_ln() / std::f64::consts::LN_10),
     })
 }
 
-/// The result in words.
-fn words(split: &Split, judged: &Judged) -> String {
-    let Some(ratio) = &judged.ratio else { return "fewer than two variants get a share: nothing to check".to_owned() };
-    let (draws, unit) = (ratio.draws, judged.unit);
-    let Some(verdict) = judged.verdict else {
+/// The result, for people.
+fn words(split: &Split, check: &SampleCheck) -> String {
+    let Some(ratio) = &check.ratio else { return "fewer than two variants get a share: nothing to check".to_owned() };
+    let (draws, unit) = (ratio.draws, check.unit);
+    let Some(verdict) = check.verdict else {
         return "the keys are not counted: the samples of all routes have used up their memory".to_owned();
     };
     match verdict {
         Fairness::TooFew => {
-            format!("{draws} {unit} so far; from {} on a variant that gets nobody would have shown", ratio.draws_min())
+            format!("{draws} {unit} so far; from {} on, a variant without any would be detected", ratio.draws_min())
         }
         Fairness::Ok => format!("{draws} {unit} fit the weights"),
         Fairness::Mismatch => {
@@ -109,19 +121,24 @@ fn words(split: &Split, judged: &Judged) -> String {
     }
 }
 
-/// A variant's name, what was counted of it, and how long its answers took.
-type Side<'a> = (&'a str, &'a Tally, &'a LatencyCounts);
+/// The evidence about one variant.
+struct VariantEvidence<'a> {
+    name: &'a str,
+    counts: &'a VariantCounts,
+    durations: LatencyCounts,
+}
 
-/// One variant against another: failures in the random sample with their interval, durations side by side.
-fn comparison((name, one, durations): Side<'_>, (against, other, durations_against): Side<'_>) -> Option<Value> {
-    let found = Difference::of(one.sample, other.sample, ALPHA)?;
+/// Compares a variant with another one: failures in the random sample with their confidence interval, and durations.
+fn comparison(one: &VariantEvidence<'_>, other: &VariantEvidence<'_>) -> Option<Value> {
+    let (sample, against) = (one.counts.sample, other.counts.sample);
+    let found = RateDifference::of(sample, against, ALPHA)?;
     Some(json!({
-        "variant": name,
-        "against": against,
-        "requests": one.sample.requests,
-        "requests_against": other.sample.requests,
-        "error_ratio": one.sample.rate(),
-        "error_ratio_against": other.sample.rate(),
+        "variant": one.name,
+        "against": other.name,
+        "requests": sample.requests,
+        "requests_against": against.requests,
+        "error_ratio": sample.rate(),
+        "error_ratio_against": against.rate(),
         "difference": found.observed,
         "difference_low": found.low,
         "difference_high": found.high,
@@ -133,20 +150,20 @@ fn comparison((name, one, durations): Side<'_>, (against, other, durations_again
         } else {
             "no difference shown"
         },
-        "p50_ms": milliseconds(durations, 0.50),
-        "p50_ms_against": milliseconds(durations_against, 0.50),
-        "p90_ms": milliseconds(durations, 0.90),
-        "p90_ms_against": milliseconds(durations_against, 0.90),
-        "p99_ms": milliseconds(durations, 0.99),
-        "p99_ms_against": milliseconds(durations_against, 0.99),
+        "p50_ms": milliseconds(&one.durations, 0.50),
+        "p50_ms_against": milliseconds(&other.durations, 0.50),
+        "p90_ms": milliseconds(&one.durations, 0.90),
+        "p90_ms_against": milliseconds(&other.durations, 0.90),
+        "p99_ms": milliseconds(&one.durations, 0.99),
+        "p99_ms_against": milliseconds(&other.durations, 0.99),
     }))
 }
 
-fn ratio_of(tally: &Tally) -> Option<f64> {
-    ratio(tally.errors, tally.requests)
+fn ratio_of(counts: &VariantCounts) -> Option<f64> {
+    ratio(counts.errors, counts.requests)
 }
 
-/// To three significant digits or so: it is no more exact than that.
+/// Rounded: quantiles are exact to three significant digits at most.
 fn milliseconds(durations: &LatencyCounts, share: f64) -> Option<f64> {
     durations.quantile(share).map(|took| (took.as_secs_f64() * 1e5).round() / 1e2)
 }

@@ -1,20 +1,19 @@
-//! The admin listener and its answers: what the proxy says of itself, and the calls that ask it to do something, which
-//! reach the controller as events.
+//! The admin listener and its pages: the state of the proxy, and calls that send events to the controller.
 
-mod answer;
 mod calls;
 mod experiment;
 mod explain;
 mod format;
 mod listener;
+mod metrics;
 mod origin;
 mod page;
 mod push;
+mod response;
 mod router;
-mod scrape;
 mod shadow;
 mod status;
 
-pub(super) use listener::{Admin, Prepared};
+pub(super) use listener::{AdminListener, PreparedAdmin};
 pub(super) use push::{push_last, push_regularly};
 pub use status::status;

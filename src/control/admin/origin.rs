@@ -1,8 +1,8 @@
-//! Who may speak to the admin listener: no web page that a person happens to look at.
+//! Rejects requests that a web page makes a browser send.
 //!
-//! A page can make a browser send requests to addresses of the person's own machine. Two ways are closed: a name that
-//! suddenly resolves to a loopback address (its `Host` is neither an address nor `localhost`), and a plain form or
-//! `fetch` from another site (it carries `Origin` or `Sec-Fetch-Site`).
+//! A page can make a browser send requests to addresses of the user's own machine. Two ways are closed: DNS rebinding,
+//! a name that resolves to a loopback address (its `Host` is neither an address nor `localhost`), and cross-site
+//! requests by a form or `fetch` (they carry `Origin` or `Sec-Fetch-Site`).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,22 +12,22 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::answer::text;
+use super::response::text;
 
-/// The address that a request came from.
+/// The client address of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AdminClient(pub IpAddr);
 
-/// Why a request is not answered.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Foreign {
-    /// `Host` is a name that the admin listener does not have.
+enum OriginError {
+    /// `Host` is a name that is not served here.
     Host,
-    /// It comes from a page of another site.
+    /// It was sent by a page of another site.
     Origin,
 }
 
-impl Foreign {
+impl OriginError {
     const fn message(self) -> &'static str {
         match self {
             Self::Host => "this Host is not served here: use the address or localhost",
@@ -36,8 +36,8 @@ impl Foreign {
     }
 }
 
-/// Answers a request that comes from a page of another site, and lets every other one pass.
-pub(super) async fn refuse_foreign(
+/// Rejects a request that was sent by a page of another site.
+pub(super) async fn reject_foreign_origins(
     State(bound): State<SocketAddr>,
     Extension(AdminClient(peer)): Extension<AdminClient>,
     request: Request,
@@ -45,25 +45,25 @@ pub(super) async fn refuse_foreign(
 ) -> Response {
     match admit(bound, request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(foreign) => {
-            tracing::warn!(%peer, "admin request refused: {}", foreign.message());
-            text(StatusCode::FORBIDDEN, foreign.message())
+        Err(error) => {
+            tracing::warn!(%peer, "admin request rejected: {}", error.message());
+            text(StatusCode::FORBIDDEN, error.message())
         }
     }
 }
 
-/// Whether a request may be answered by a listener that is bound to `bound`.
-fn admit(bound: SocketAddr, method: &Method, headers: &HeaderMap) -> Result<(), Foreign> {
+/// Checks a request to a listener that is bound to `bound`.
+fn admit(bound: SocketAddr, method: &Method, headers: &HeaderMap) -> Result<(), OriginError> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if bound.ip().is_loopback() && !is_ours(host) {
-        return Err(Foreign::Host);
+        return Err(OriginError::Host);
     }
     let reads = method == Method::GET || method == Method::HEAD;
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let other_origin = text("origin").is_some_and(|origin| origin.strip_prefix("http://") != Some(host));
     let other_site = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
     if !reads && (other_origin || other_site) {
-        return Err(Foreign::Origin);
+        return Err(OriginError::Origin);
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ fn is_ours(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn check(bound: &str, method: &Method, headers: &[(&'static str, &str)], expected: Result<(), Foreign>) {
+    fn check(bound: &str, method: &Method, headers: &[(&'static str, &str)], expected: Result<(), OriginError>) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().expect("a value"));
@@ -97,17 +97,17 @@ mod tests {
             check("127.0.0.1:9900", get, &[("host", ours)], Ok(()));
             check("127.0.0.1:9900", post, &[("host", ours)], Ok(()));
         }
-        for foreign in ["evil.example", "evil.example:9900", "localhost.evil.example", "", "a:b:c", "127.0.0.1.evil"] {
-            check("127.0.0.1:9900", get, &[("host", foreign)], Err(Foreign::Host));
+        for error in ["evil.example", "evil.example:9900", "localhost.evil.example", "", "a:b:c", "127.0.0.1.evil"] {
+            check("127.0.0.1:9900", get, &[("host", error)], Err(OriginError::Host));
         }
-        check("127.0.0.1:9900", get, &[], Err(Foreign::Host));
+        check("127.0.0.1:9900", get, &[], Err(OriginError::Host));
         check("0.0.0.0:9900", get, &[("host", "pointsman.monitoring.svc:9900")], Ok(()));
         let local = ("host", "localhost:9900");
-        check("127.0.0.1:9900", post, &[local, ("origin", "https://evil.example")], Err(Foreign::Origin));
-        check("127.0.0.1:9900", post, &[local, ("origin", "null")], Err(Foreign::Origin));
+        check("127.0.0.1:9900", post, &[local, ("origin", "https://evil.example")], Err(OriginError::Origin));
+        check("127.0.0.1:9900", post, &[local, ("origin", "null")], Err(OriginError::Origin));
         check("127.0.0.1:9900", post, &[local, ("origin", "http://localhost:9900")], Ok(()));
-        check("127.0.0.1:9900", post, &[local, ("sec-fetch-site", "cross-site")], Err(Foreign::Origin));
-        check("127.0.0.1:9900", post, &[local, ("sec-fetch-site", "same-site")], Err(Foreign::Origin));
+        check("127.0.0.1:9900", post, &[local, ("sec-fetch-site", "cross-site")], Err(OriginError::Origin));
+        check("127.0.0.1:9900", post, &[local, ("sec-fetch-site", "same-site")], Err(OriginError::Origin));
         check("127.0.0.1:9900", post, &[local, ("sec-fetch-site", "same-origin")], Ok(()));
         check("127.0.0.1:9900", get, &[local, ("sec-fetch-site", "cross-site")], Ok(()));
     }

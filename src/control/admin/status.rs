@@ -1,4 +1,4 @@
-//! `/status`: everything that a person wants to know, as JSON.
+//! `/status`: the state of the proxy as JSON.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::experiment::experiment;
 use super::format::{ratio, time};
-use crate::control::ledger::{LastReload, Ledger};
-use crate::control::measure::{Durations, Tally, shares};
-use crate::control::outcome::Outcome;
+use crate::control::measure::{Durations, VariantCounts, shares};
+use crate::control::outcome::ReloadOutcome;
+use crate::control::state::{ControlState, LastReload};
 use crate::drain::Phase;
 use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, VariantId};
 use crate::snapshot::{EndpointState, Listener, Snapshot};
@@ -17,36 +17,36 @@ use crate::telemetry::UpstreamMeter;
 use crate::telemetry::control::lookups;
 use crate::tls::Server;
 
-/// The status as JSON, as `/status` gives it.
+/// The content of `/status`.
 #[must_use]
-pub fn status(ledger: &Ledger) -> Value {
-    let snapshot = ledger.snapshot();
-    let ready = ledger.ready();
-    // A copy, so that nobody waits for the page while a long status is written.
-    let pages = ledger.pages().clone();
+pub fn status(state: &ControlState) -> Value {
+    let snapshot = state.snapshot();
+    let ready = state.ready();
+    // A copy, so that the lock is not held while a long page is built.
+    let data = state.lock().clone();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "generation": snapshot.generation.0,
-        "hash": pages.hash,
-        "file": pages.file,
-        "phase": phase(pages.phase.unwrap_or(Phase::Running)),
+        "hash": data.hash,
+        "file": data.file,
+        "phase": phase(data.phase.unwrap_or(Phase::Running)),
         "ready": ready.is_ok(),
         "unready_because": ready.err().map(|why| why.to_string()),
-        "started_at": time(ledger.started_at),
-        "uptime_s": ledger.uptime(ledger.clock.now()).as_secs(),
-        "workers": ledger.counts.registry.workers,
-        "applied_at": time(pages.applied_at),
-        "last_reload": pages.last.as_ref().map(last_reload),
-        "last_change": pages.changed.as_ref().map(last_reload),
-        "hand_over_failure": pages.hand_over_failure,
-        "admin": pages.admin,
+        "started_at": time(state.started_at),
+        "uptime_s": state.uptime(state.clock.now()).as_secs(),
+        "workers": state.counts.registry.workers,
+        "applied_at": time(data.applied_at),
+        "last_reload": data.last.as_ref().map(last_reload),
+        "last_change": data.changed.as_ref().map(last_reload),
+        "hand_over_failure": data.hand_over_failure,
+        "admin": data.admin,
         "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.kill().tenants.len() },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
-        "routes": routes(&snapshot, &pages.baselines),
+        "routes": routes(&snapshot, &data.baselines),
         "upstreams": upstreams(&snapshot),
-        "names": pages.names.iter().map(|(name, resolution)| {
-            let lookups = lookups(&ledger.counts.recorder, name);
+        "names": data.names.iter().map(|(name, resolution)| {
+            let lookups = lookups(&state.counts.recorder, name);
             (name.clone(), json!({
                 "addresses": resolution.addresses,
                 "succeeded": lookups.succeeded,
@@ -71,7 +71,7 @@ pub(super) fn last_reload(last: &LastReload) -> Value {
     value["cause"] = json!(last.cause.name());
     value["at"] = time(last.at);
     value["took_ms"] = json!(u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX));
-    if let Outcome::Rejected(rejection) = &last.outcome {
+    if let ReloadOutcome::Rejected(rejection) = &last.outcome {
         value["text"] = json!(rejection.text);
     }
     value
@@ -110,9 +110,9 @@ fn routes(snapshot: &Snapshot, baselines: &crate::control::measure::Baselines) -
     let all = snapshot.rules.numbered().zip(&*snapshot.routes);
     all.map(|((id, route), state)| {
         let series = &state.series;
-        let tallies: Vec<Tally> = series.iter().map(|series| Tally::of(series)).collect();
-        let requests: u64 = tallies.iter().map(|tally| tally.requests).sum();
-        let errors: u64 = tallies.iter().map(|tally| tally.errors).sum();
+        let counts: Vec<VariantCounts> = series.iter().map(|series| VariantCounts::of(series)).collect();
+        let requests: u64 = counts.iter().map(|counts| counts.requests).sum();
+        let errors: u64 = counts.iter().map(|counts| counts.errors).sum();
         let mut value = json!({
             "name": route.name,
             "place": format!("{}:{}", route.place.file, route.place.line),
@@ -122,14 +122,17 @@ fn routes(snapshot: &Snapshot, baselines: &crate::control::measure::Baselines) -
         });
         if let Some(split) = route.split() {
             value["killed"] = json!(snapshot.overlay.split(id).is_killed());
-            let both = split.variants.iter().zip(&tallies);
-            let since: Vec<Tally> =
-                both.map(|(variant, tally)| baselines.since(&route.name, &variant.name, tally)).collect();
-            let durations: Vec<Durations> = series.iter().map(|series| Durations::of(series)).collect();
-            value["variants"] = json!(variants(snapshot, (id, split), (&tallies, &since), &durations));
+            let since: Vec<VariantCounts> = (split.variants.iter().zip(&counts))
+                .map(|(variant, counts)| baselines.since(&route.name, &variant.name, counts))
+                .collect();
+            let durations = series.iter().map(|series| Durations::of(series));
+            let figures = counts.iter().zip(&since).zip(durations);
+            let figures: Vec<VariantFigures<'_>> =
+                figures.map(|((total, since), durations)| VariantFigures { total, since, durations }).collect();
+            value["variants"] = json!(variants(snapshot, id, split, &figures));
             value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, split, one));
             if let Some(sample) = &state.sample {
-                value["experiment"] = experiment((split, snapshot.overlay.split(id)), sample, &since);
+                value["experiment"] = experiment(split, snapshot.overlay.split(id), sample, &since);
             }
         }
         value
@@ -158,19 +161,21 @@ fn shadow(snapshot: &Snapshot, split: &Split, shadow: &Shadow) -> Value {
     })
 }
 
-/// `since` is what was counted since the weights changed.
-fn variants(
-    snapshot: &Snapshot,
-    (id, split): (RouteId, &Split),
-    (tallies, since): (&[Tally], &[Tally]),
-    durations: &[Durations],
-) -> Vec<Value> {
-    let since: Vec<u64> = since.iter().map(|tally| tally.counted).collect();
-    let totals: Vec<u64> = tallies.iter().map(|tally| tally.counted).collect();
+/// The figures of one variant.
+struct VariantFigures<'a> {
+    total: &'a VariantCounts,
+    /// Counted since the weights changed.
+    since: &'a VariantCounts,
+    durations: Durations,
+}
+
+fn variants(snapshot: &Snapshot, id: RouteId, split: &Split, figures: &[VariantFigures<'_>]) -> Vec<Value> {
+    let since: Vec<u64> = figures.iter().map(|one| one.since.counted).collect();
+    let totals: Vec<u64> = figures.iter().map(|one| one.total.counted).collect();
     let measured = shares(&since).into_iter().zip(shares(&totals));
     let arms = split.variants.iter().zip(snapshot.overlay.split(id).arms());
-    let rows = arms.zip(tallies).zip(durations).zip(measured);
-    rows.map(|((((variant, arm), tally), durations), (share, share_total))| {
+    let rows = arms.zip(figures).zip(measured);
+    rows.map(|(((variant, arm), VariantFigures { total, durations, .. }), (share, share_total))| {
         json!({
             "name": variant.name,
             "upstream": snapshot.rules.upstreams[variant.upstream.0 as usize].name,
@@ -178,10 +183,10 @@ fn variants(
             "weight": arm.weight.percent(),
             "share": share.map(percent),
             "share_total": share_total.map(percent),
-            "counted": tally.counted,
-            "requests": tally.requests,
-            "errors": tally.errors,
-            "error_ratio": ratio(tally.errors, tally.requests),
+            "counted": total.counted,
+            "requests": total.requests,
+            "errors": total.errors,
+            "error_ratio": ratio(total.errors, total.requests),
             "p50_ms": durations.quantile_ms(0.50),
             "p99_ms": durations.quantile_ms(0.99),
         })
@@ -199,7 +204,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
             "revision": upstream.revision.as_deref().map(|revision| snapshot.rules.masks.cover_configured(revision)),
             "in_flight": sum(|meter| meter.in_flight.value()),
             "connections": sum(|meter| meter.connections.value()),
-            "last_tls_failure": series.tls_trouble.last().map(|last| json!({ "at": time(last.at), "cause": last.cause })),
+            "last_tls_failure": series.tls_failure_log.last().map(|last| json!({ "at": time(last.at), "cause": last.cause })),
             "unresolved": unresolved(&upstream.endpoints, endpoints),
             "endpoints": endpoints.iter().map(|endpoint| json!({
                 "name": &*endpoint.name,
@@ -212,7 +217,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
     .collect()
 }
 
-/// The names in an upstream's endpoints that have no address.
+/// The names among an upstream's endpoints that have no address.
 fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Arc<EndpointState>]) -> Vec<&'a str> {
     let name = |spec: &'a EndpointSpec| match &spec.host {
         EndpointHost::Name(name) => Some(name.as_str()),
@@ -222,7 +227,7 @@ fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Arc<EndpointState>]) -
     specs.iter().filter_map(name).filter(|name| !has_address(name)).collect()
 }
 
-/// A share in percent, with the four decimals that weights have.
+/// A share in percent, to four decimals, like a weight.
 fn percent(share: f64) -> f64 {
     (share * 1e6).round() / 1e4
 }

@@ -1,15 +1,15 @@
-//! The files of the configuration: they are watched, read on a thread that may block, and reloaded.
+//! The files of the configuration: watched, loaded on a blocking thread, and reloaded.
 
-mod reading;
+mod load;
+mod load_task;
+mod pending_reload;
 mod reload;
-mod reloading;
-mod source;
-mod trail;
 mod watch;
+mod watched_paths;
 
-pub(super) use reading::read;
-pub(super) use reload::adopting;
-pub(super) use reloading::Reloading;
-pub use source::{Load, Reading, Rejection};
-pub(super) use source::{NO_FILE, Unread, warn, writable};
+pub use load::{ConfigLoader, LoadResult, Rejection};
+pub(super) use load::{LoadError, NO_FILE, warn, writable};
+pub(super) use load_task::run_load;
+pub(super) use pending_reload::PendingReload;
+pub(super) use reload::wait_for_workers;
 pub(super) use watch::Watcher;

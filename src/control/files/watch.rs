@@ -1,11 +1,10 @@
-//! Watching: notices that a file changed, whatever way it changed, and asks for a reload.
+//! Watches the files of the configuration and requests a reload when one has changed.
 //!
-//! The *directories* of every hop of every [`Trails`] are watched, since a watch on a file does not survive its
-//! replacement. What is noticed is let settle for 100 ms (a file that is still being written: until its writer has
-//! closed it or paused for a second). Changes that go on are not waited for longer than half a second, a file that stays
-//! open not longer than two. Every two seconds a look at everything catches what was not noticed: network
-//! file systems, bind mounts, directories that were replaced, a system without inotify watches to spare.
-//! Whether anything changed in content is decided by the reload, not here.
+//! The *directories* of all [`WatchedPaths`] entries are watched, because a watch on a file does not survive its
+//! replacement. A change settles for 100 ms; a file that is being written, until it is closed or has not been written
+//! for a second. Repeated changes are waited for half a second at most, an open file two seconds at most. A poll every
+//! two seconds finds changes that were not notified: network file systems, bind mounts, replaced directories, exhausted
+//! inotify watches. The reload decides whether the content has changed.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,138 +15,137 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 
-use super::trail::{Look, Trails};
+use super::watched_paths::{Fingerprint, WatchedPaths};
 use crate::clock::Clock;
 use crate::control::event::{Event, FilesEvent};
-use crate::control::outcome::Cause;
+use crate::control::outcome::ReloadCause;
 
-/// Changes are let settle for so long.
+/// How long a change settles.
 const SETTLE: Duration = Duration::from_millis(100);
-/// A file that was not closed yet is waited for so long after its last change.
+/// How long a file that is open settles after its last change.
 const SETTLE_OPEN: Duration = Duration::from_secs(1);
-/// Changes that go on are waited for no longer than this since the first of them: something may change all the time.
+/// The longest wait since the first of several changes: something may change all the time.
 const SETTLE_MAX: Duration = Duration::from_millis(500);
-/// The same while a file is open, which would be read half written.
+/// The same while a file is open; it would be read half written.
 const SETTLE_OPEN_MAX: Duration = Duration::from_secs(2);
-/// File systems note times in ticks of a few milliseconds.
+/// File system timestamps have a resolution of a few milliseconds.
 const TICK: Duration = Duration::from_millis(20);
-/// Notices that may wait; more of them say nothing new.
+/// Capacity of the channel; more notices would add no information.
 const NOTICES_MAX: usize = 256;
 
-/// Says what to watch.
+/// Controls the watch task.
 pub struct Watcher {
-    follow: watch::Sender<Following>,
+    follow: watch::Sender<WatchRequest>,
 }
 
-/// What to watch.
+/// The paths to watch.
 #[derive(Clone, Debug, Default)]
-struct Following {
+struct WatchRequest {
     paths: Vec<PathBuf>,
-    /// When these paths began to be read, by the wall clock.
+    /// When the load that read these paths started (wall clock).
     read_at: Duration,
 }
 
 impl Watcher {
-    /// Begins to watch, with a look every `poll` besides; events go to `events` until nobody receives them. Without `poll`
-    /// nothing is watched.
+    /// Starts to watch, and polls every `poll`; runs until `events` is closed. Without `poll` nothing is watched.
     #[must_use]
     pub fn start(poll: Option<Duration>, clock: Clock, events: mpsc::Sender<Event>) -> Self {
-        let (follow, following) = watch::channel(Following::default());
+        let (follow, request) = watch::channel(WatchRequest::default());
         let Some(poll) = poll else { return Self { follow } };
         let (notices_in, notices) = mpsc::channel(NOTICES_MAX);
-        let eye = Eye::new(notices_in);
+        let watches = SystemWatches::new(notices_in);
         tokio::spawn(
-            Watching { eye, following, seen: None, told: None, asked: None, unsettled: None, clock, events }
+            WatchTask { watches, request, seen: None, recent: None, requested: None, pending: None, clock, events }
                 .run(notices, poll),
         );
         Self { follow }
     }
 
-    /// Watches these paths, which were read from `read_at` on, and no others.
+    /// Watches exactly these paths, which were read from `read_at` on.
     pub fn follow(&self, paths: &[PathBuf], read_at: Duration) {
-        self.follow.send_replace(Following { paths: paths.to_vec(), read_at });
+        self.follow.send_replace(WatchRequest { paths: paths.to_vec(), read_at });
     }
 
-    /// Watches these paths besides: a file that was refused must be watched like those that are in use.
-    pub fn also(&self, paths: &[PathBuf], read_at: Duration) {
-        self.follow.send_modify(|following| {
-            let new: Vec<PathBuf> = paths.iter().filter(|path| !following.paths.contains(path)).cloned().collect();
-            following.paths.extend(new);
-            following.read_at = read_at;
+    /// Adds these paths: the files of a rejected configuration are watched like those in use.
+    pub fn add(&self, paths: &[PathBuf], read_at: Duration) {
+        self.follow.send_modify(|request| {
+            let new: Vec<PathBuf> = paths.iter().filter(|path| !request.paths.contains(path)).cloned().collect();
+            request.paths.extend(new);
+            request.read_at = read_at;
         });
     }
 }
 
-/// Something that the system told.
+/// A notification of the file system.
 struct Notice {
     paths: Vec<PathBuf>,
-    kind: Kind,
+    kind: NoticeKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Written to, perhaps not for the last time.
+enum NoticeKind {
+    /// Written; more writes may follow.
     Written,
-    /// Changed, and whole.
+    /// Changed and complete.
     Changed,
-    /// Something else, or nothing, has its name now.
+    /// Removed or renamed.
     Moved,
-    /// Some notices were lost.
+    /// Some notifications were lost.
     Lost,
 }
 
 impl Notice {
     fn of(event: notify::Result<notify::Event>) -> Option<Self> {
-        let Ok(event) = event else { return Some(Self { paths: Vec::new(), kind: Kind::Lost }) };
+        let Ok(event) = event else { return Some(Self { paths: Vec::new(), kind: NoticeKind::Lost }) };
         let kind = match event.kind {
-            _ if event.need_rescan() => Kind::Lost,
-            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => Kind::Written,
-            // Our own reading.
+            _ if event.need_rescan() => NoticeKind::Lost,
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => NoticeKind::Written,
+            // Reads, our own ones included.
             EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => return None,
-            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => Kind::Moved,
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => NoticeKind::Moved,
             EventKind::Access(_)
             | EventKind::Any
             | EventKind::Create(_)
             | EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Other)
-            | EventKind::Other => Kind::Changed,
+            | EventKind::Other => NoticeKind::Changed,
         };
         Some(Self { paths: event.paths, kind })
     }
 }
 
-/// The system's watches.
-struct Eye {
+/// The file system watches.
+struct SystemWatches {
     watcher: Option<RecommendedWatcher>,
-    /// What is watched, with device and inode: a directory that was replaced must be watched anew.
+    /// The watched directories with device and inode: a replaced directory needs a new watch.
     watched: BTreeMap<PathBuf, (u64, u64)>,
     warned: bool,
 }
 
-impl Eye {
+impl SystemWatches {
     fn new(notices: mpsc::Sender<Notice>) -> Self {
-        let tell = move |event| {
+        let forward = move |event| {
             if let Some(notice) = Notice::of(event) {
-                // When there is no room, others wait that have the same effect.
+                // When the channel is full, the waiting notices have the same effect.
                 let _ = notices.try_send(notice);
             }
         };
-        let watcher = notify::recommended_watcher(tell);
-        let mut eye = Self { watcher: None, watched: BTreeMap::new(), warned: false };
+        let watcher = notify::recommended_watcher(forward);
+        let mut watches = Self { watcher: None, watched: BTreeMap::new(), warned: false };
         match watcher {
-            Ok(watcher) => eye.watcher = Some(watcher),
-            Err(error) => eye.warn(&error),
+            Ok(watcher) => watches.watcher = Some(watcher),
+            Err(error) => watches.warn(&error),
         }
-        eye
+        watches
     }
 
-    /// Watches the directories of these trails and no others.
-    fn aim(&mut self, trails: &Trails) {
+    /// Watches exactly the directories of these paths.
+    fn watch(&mut self, watched: &WatchedPaths) {
         let Some(mut watcher) = self.watcher.take() else { return };
-        let wanted = trails.directories();
+        let wanted = watched.directories_to_watch();
         self.watched.retain(|directory, known| {
             let keep = wanted.contains(directory) && identity(directory) == Some(*known);
             if !keep {
-                // A directory that is gone has lost its watch already.
+                // A removed directory has lost its watch already.
                 let _ = watcher.unwatch(directory);
             }
             keep
@@ -166,20 +164,20 @@ impl Eye {
         self.watcher = Some(watcher);
     }
 
-    /// A directory that was removed or renamed has lost its watch, or should: the next one of its name may even have
-    /// its inode.
+    /// Forgets a directory that was removed or renamed. The next one of this name may have the same inode, so the inode
+    /// alone does not show the change.
     fn forget(&mut self, directory: &Path) {
         if self.watched.remove(directory).is_some()
             && let Some(watcher) = &mut self.watcher
         {
-            // It has perhaps gone by itself.
+            // The watch may be gone already.
             let _ = watcher.unwatch(directory);
         }
     }
 
     fn warn(&mut self, error: &notify::Error) {
         if !self.warned {
-            tracing::warn!(%error, "files cannot be watched (fs.inotify.max_user_watches or max_user_instances?): they are polled");
+            tracing::warn!(%error, "files cannot be watched (check fs.inotify.max_user_watches and max_user_instances): they are polled");
             self.warned = true;
         }
     }
@@ -189,55 +187,55 @@ fn identity(directory: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(directory).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Changes that have not settled yet.
+/// Changes that have not settled.
 #[derive(Clone, Copy, Debug)]
-struct Unsettled {
+struct PendingChange {
     first: Instant,
     last: Instant,
     open: bool,
 }
 
-impl Unsettled {
+impl PendingChange {
     fn due(self) -> Instant {
         let (quiet, longest) = if self.open { (SETTLE_OPEN, SETTLE_OPEN_MAX) } else { (SETTLE, SETTLE_MAX) };
         (self.last + quiet).min(self.first + longest)
     }
 }
 
-struct Watching {
-    eye: Eye,
-    following: watch::Receiver<Following>,
-    seen: Option<Look>,
-    /// The fingerprint that a reload was asked for because it is younger than the last reading.
-    told: Option<u64>,
-    /// What was seen when a reload was last asked for: the fingerprint and the last change. Nothing if that change was so
-    /// young that another one could look the same.
-    asked: Option<(u64, Duration)>,
-    unsettled: Option<Unsettled>,
+struct WatchTask {
+    watches: SystemWatches,
+    request: watch::Receiver<WatchRequest>,
+    seen: Option<Fingerprint>,
+    /// The fingerprint for which a reload was requested because it changed after the last load started.
+    recent: Option<u64>,
+    /// The fingerprint and last change at the last request for a reload; `None` if that change was so recent that
+    /// another one could have the same timestamps.
+    requested: Option<(u64, Duration)>,
+    pending: Option<PendingChange>,
     clock: Clock,
     events: mpsc::Sender<Event>,
 }
 
-impl Watching {
+impl WatchTask {
     async fn run(mut self, mut notices: mpsc::Receiver<Notice>, poll: Duration) {
         let mut ticks = tokio::time::interval(poll.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let due = self.unsettled.map(Unsettled::due);
+            let due = self.pending.map(PendingChange::due);
             tokio::select! {
-                changed = self.following.changed() => {
+                changed = self.request.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    self.follow().await;
+                    self.follow_request().await;
                 }
-                // The eye holds the sender.
-                Some(notice) = notices.recv() => self.notice(&notice),
+                // `watches` owns the sender, so `recv` never returns `None`.
+                Some(notice) = notices.recv() => self.handle_notice(&notice),
                 _ = ticks.tick() => self.poll().await,
                 () = sleep_until(due), if due.is_some() => {
-                    self.unsettled = None;
-                    let reload = Event::Files(FilesEvent::Reload(Cause::Watch, None));
-                    if self.changed().await && self.events.send(reload).await.is_err() {
+                    self.pending = None;
+                    let reload = Event::Files(FilesEvent::Reload(ReloadCause::Watch, None));
+                    if self.has_changed().await && self.events.send(reload).await.is_err() {
                         return;
                     }
                 }
@@ -245,71 +243,71 @@ impl Watching {
         }
     }
 
-    /// What to watch may have changed, and so may the files since they were read.
-    async fn follow(&mut self) {
-        let following = self.following.borrow_and_update().clone();
-        let Some(mut look) = look(following.paths.clone()).await else { return };
-        self.eye.aim(&look.trails);
-        // What changed before the watches stood is seen by a second look.
-        if let Some(again) = self::look(following.paths).await {
-            look = again;
+    /// Follows a new list of paths. The files may also have changed since they were loaded.
+    async fn follow_request(&mut self) {
+        let request = self.request.borrow_and_update().clone();
+        let Some(mut fingerprint) = read_fingerprint(request.paths.clone()).await else { return };
+        self.watches.watch(&fingerprint.watched);
+        // A second fingerprint finds changes that happened before the watches were set.
+        if let Some(again) = read_fingerprint(request.paths).await {
+            fingerprint = again;
         }
-        let younger = look.changed_at + TICK >= following.read_at;
-        if younger && self.told != Some(look.fingerprint) {
-            self.told = Some(look.fingerprint);
-            self.unsettle(Kind::Changed);
+        let younger = fingerprint.changed_at + TICK >= request.read_at;
+        if younger && self.recent != Some(fingerprint.hash) {
+            self.recent = Some(fingerprint.hash);
+            self.note_change(NoticeKind::Changed);
         }
-        self.seen = Some(look);
+        self.seen = Some(fingerprint);
     }
 
     async fn poll(&mut self) {
-        let paths = self.following.borrow().paths.clone();
+        let paths = self.request.borrow().paths.clone();
         if paths.is_empty() {
             return;
         }
-        let Some(look) = look(paths).await else { return };
-        self.eye.aim(&look.trails);
-        let differs = self.seen.as_ref().is_some_and(|seen| seen.fingerprint != look.fingerprint);
-        self.seen = Some(look);
+        let Some(fingerprint) = read_fingerprint(paths).await else { return };
+        self.watches.watch(&fingerprint.watched);
+        let differs = self.seen.as_ref().is_some_and(|seen| seen.hash != fingerprint.hash);
+        self.seen = Some(fingerprint);
         if differs {
-            self.unsettle(Kind::Changed);
+            self.note_change(NoticeKind::Changed);
         }
     }
 
-    /// Whether anything has changed since a reload was last asked for. One change is often noticed twice: by the system's
-    /// notice, and by a look while the file is being read, which takes a second where it is large. What changes after this
-    /// look differs from what it has seen, and is asked for in its turn.
-    async fn changed(&mut self) -> bool {
-        let paths = self.following.borrow().paths.clone();
+    /// Whether anything has changed since the last request for a reload. One change is often noticed twice: by a
+    /// notification, and by a poll while the file is being loaded, which takes a second for a large file. A change
+    /// after this fingerprint gives another fingerprint, and so a request of its own.
+    async fn has_changed(&mut self) -> bool {
+        let paths = self.request.borrow().paths.clone();
         let now = self.clock.wall();
-        let Some(look) = look(paths).await else { return true };
-        self.eye.aim(&look.trails);
-        let seen = (look.fingerprint, look.changed_at);
-        let changed = self.asked != Some(seen);
-        self.asked = (look.changed_at + TICK < now).then_some(seen);
-        self.seen = Some(look);
+        let Some(fingerprint) = read_fingerprint(paths).await else { return true };
+        self.watches.watch(&fingerprint.watched);
+        let seen = (fingerprint.hash, fingerprint.changed_at);
+        let changed = self.requested != Some(seen);
+        self.requested = (fingerprint.changed_at + TICK < now).then_some(seen);
+        self.seen = Some(fingerprint);
         changed
     }
 
-    fn notice(&mut self, notice: &Notice) {
-        if notice.kind == Kind::Moved {
-            notice.paths.iter().for_each(|path| self.eye.forget(path));
+    fn handle_notice(&mut self, notice: &Notice) {
+        if notice.kind == NoticeKind::Moved {
+            notice.paths.iter().for_each(|path| self.watches.forget(path));
         }
-        let matters = |path: &PathBuf| self.seen.as_ref().is_none_or(|seen| seen.trails.has(path));
-        if notice.kind == Kind::Lost || notice.paths.iter().any(matters) {
-            self.unsettle(notice.kind);
+        let matters = |path: &PathBuf| self.seen.as_ref().is_none_or(|seen| seen.watched.contains(path));
+        if notice.kind == NoticeKind::Lost || notice.paths.iter().any(matters) {
+            self.note_change(notice.kind);
         }
     }
 
-    fn unsettle(&mut self, kind: Kind) {
+    fn note_change(&mut self, kind: NoticeKind) {
         let now = self.clock.now();
-        let first = self.unsettled.map_or(now, |unsettled| unsettled.first);
-        self.unsettled = Some(Unsettled { first, last: now, open: kind == Kind::Written });
+        let first = self.pending.map_or(now, |pending| pending.first);
+        self.pending = Some(PendingChange { first, last: now, open: kind == NoticeKind::Written });
     }
 }
 
-async fn look(paths: Vec<PathBuf>) -> Option<Look> {
-    tokio::task::spawn_blocking(move || Look::at(&paths)).await.ok()
+async fn read_fingerprint(paths: Vec<PathBuf>) -> Option<Fingerprint> {
+    tokio::task::spawn_blocking(move || Fingerprint::read(&paths)).await.ok()
 }
 
 async fn sleep_until(due: Option<Instant>) {
@@ -324,41 +322,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_that_go_on_are_not_waited_for_without_end() {
+    fn repeated_changes_are_not_waited_for_without_end() {
         let first = Clock.now();
         let due = |last_ms: u64, open| {
-            let unsettled = Unsettled { first, last: first + Duration::from_millis(last_ms), open };
-            unsettled.due().duration_since(first)
+            let pending = PendingChange { first, last: first + Duration::from_millis(last_ms), open };
+            pending.due().duration_since(first)
         };
         assert_eq!(due(0, false), SETTLE);
         assert_eq!(due(50, false), Duration::from_millis(150));
-        // Written every 50 ms: each write opens the file, and closes it.
+        // The file is written every 50 ms: each write opens and closes it.
         assert_eq!(due(450, false), SETTLE_MAX);
-        assert_eq!(due(800, false), SETTLE_MAX, "it is over when the file is closed next");
+        assert_eq!(due(800, false), SETTLE_MAX, "the wait ends when the file is closed");
         assert_eq!(due(450, true), Duration::from_millis(1450));
         assert_eq!(due(1900, true), SETTLE_OPEN_MAX);
     }
 
-    /// A watched file, and the requests to reload.
+    /// A watched file, and the received requests to reload.
     struct Watched {
         dir: tempfile::TempDir,
         watcher: Watcher,
         events: mpsc::Receiver<Event>,
     }
 
-    /// Longer than changes are let settle.
+    /// Longer than a change settles.
     const QUIET: Duration = Duration::from_millis(800);
 
     impl Watched {
-        /// A file that was read, and is looked at so often.
+        /// A loaded file, with this poll interval.
         async fn start(poll: Duration) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let (sender, events) = mpsc::channel(16);
             let mut watched = Self { dir, watcher: Watcher::start(Some(poll), Clock, sender), events };
             watched.put("first");
-            watched.is_read();
+            watched.finish_load();
             while watched.asks_within(QUIET).await {
-                watched.is_read();
+                watched.finish_load();
             }
             watched
         }
@@ -367,22 +365,22 @@ mod tests {
             self.dir.path().join("routes.toml")
         }
 
-        /// Puts a file of this content in the place of the watched one.
+        /// Replaces the watched file by one with this content.
         fn put(&self, content: &str) {
             let new = self.dir.path().join("new");
             std::fs::write(&new, content).unwrap();
             std::fs::rename(new, self.file()).unwrap();
         }
 
-        /// A reading begins and ends.
-        fn is_read(&self) {
+        /// Simulates a load that starts and ends now.
+        fn finish_load(&self) {
             self.watcher.follow(&[self.file()], Clock.wall());
         }
 
         async fn asks_within(&mut self, time: Duration) -> bool {
             matches!(
                 tokio::time::timeout(time, self.events.recv()).await,
-                Ok(Some(Event::Files(FilesEvent::Reload(Cause::Watch, None))))
+                Ok(Some(Event::Files(FilesEvent::Reload(ReloadCause::Watch, None))))
             )
         }
 
@@ -392,31 +390,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_whose_reading_takes_long_is_read_once() {
-        // Between the request to reload and the next look stands a reading, more often than not.
+    async fn a_file_that_takes_long_to_load_is_loaded_once() {
+        // The load takes longer than the poll interval.
         let mut watched = Watched::start(Duration::from_millis(300)).await;
         for content in ["second", "third", "fourth"] {
             watched.put(content);
             assert!(watched.asks().await);
             let began = Clock.wall();
-            assert!(!watched.asks_within(QUIET).await, "it is looked at while it is read");
+            assert!(!watched.asks_within(QUIET).await, "a poll during the load requests no reload");
             watched.watcher.follow(&[watched.file()], began);
-            assert!(!watched.asks_within(QUIET).await, "and when it was read");
+            assert!(!watched.asks_within(QUIET).await, "nor after the load");
         }
     }
 
     #[tokio::test]
-    async fn a_change_while_a_file_is_read_is_not_lost() {
+    async fn a_change_during_a_load_is_not_lost() {
         for poll in [Duration::from_millis(300), Duration::from_hours(1)] {
             let mut watched = Watched::start(poll).await;
             watched.put("second");
             assert!(watched.asks().await);
             let began = Clock.wall();
             watched.put("third");
-            assert!(watched.asks().await, "while the second is read");
+            assert!(watched.asks().await, "during the load of the second content");
             watched.put("second");
             watched.watcher.follow(&[watched.file()], began);
-            assert!(watched.asks().await, "when it was read");
+            assert!(watched.asks().await, "after the load");
             assert!(!watched.asks_within(QUIET).await);
         }
     }

@@ -1,16 +1,16 @@
 //! Process-level events: signals, sockets, systemd notifications, shutdown, and the per-second watchdog.
 
+mod housekeeping;
 mod lifecycle;
-mod notify;
-mod rounds;
+mod shutdown;
 mod signals;
 mod socket;
-mod stopping;
+mod systemd;
 
-pub use notify::Notify;
-pub(super) use notify::State;
+pub(super) use shutdown::Shutdown;
+pub use shutdown::Stopped;
 pub use signals::Signals;
 pub(super) use signals::listen_to_signals;
 pub(super) use socket::{BindError, bind};
-pub use stopping::Stopped;
-pub(super) use stopping::Stopping;
+pub(super) use systemd::ServiceState;
+pub use systemd::SystemdNotify;

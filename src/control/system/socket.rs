@@ -1,4 +1,4 @@
-//! Listening sockets: how they are bound, and what is said when they cannot be.
+//! Binds listening sockets, and explains why an address cannot be bound.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel keeps until they are accepted.
+/// Connections that wait in the kernel until they are accepted.
 const BACKLOG: i32 = 4_096;
 
 /// An address that cannot be bound.
@@ -16,7 +16,7 @@ pub struct BindError {
     pub who: String,
     /// The address.
     pub address: SocketAddr,
-    /// What the system says.
+    /// The system error.
     pub source: io::Error,
 }
 
@@ -24,10 +24,10 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { who, address, source } = self;
         write!(f, "{who} cannot listen on {address}: ")?;
-        match Obstacle::of(source) {
-            Some(Obstacle::InUse) => f.write_str("the address is in use"),
-            Some(Obstacle::Forbidden) => f.write_str("permission denied"),
-            Some(Obstacle::NotHere) => f.write_str("this machine has no such address"),
+        match BindFailure::of(source) {
+            Some(BindFailure::InUse) => f.write_str("the address is in use"),
+            Some(BindFailure::Forbidden) => f.write_str("permission denied"),
+            Some(BindFailure::NotHere) => f.write_str("this machine has no such address"),
             None => write!(f, "{source}"),
         }
     }
@@ -35,14 +35,14 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// The usual reasons.
-enum Obstacle {
+/// The common causes.
+enum BindFailure {
     InUse,
     Forbidden,
     NotHere,
 }
 
-impl Obstacle {
+impl BindFailure {
     fn of(error: &io::Error) -> Option<Self> {
         let kinds = [
             (io::ErrorKind::AddrInUse, Self::InUse),
@@ -54,19 +54,19 @@ impl Obstacle {
 }
 
 impl BindError {
-    /// What to do about it.
+    /// A hint for the operator.
     #[must_use]
     pub fn help(&self) -> String {
         let port = self.address.port();
-        match Obstacle::of(&self.source) {
-            Some(Obstacle::InUse) => format!(
+        match BindFailure::of(&self.source) {
+            Some(BindFailure::InUse) => format!(
                 "`ss -ltnp 'sport = :{port}'` shows who has it; stop that, or choose another port (0 lets the system \
                  choose). When a listener of this proxy on an overlapping address is to be replaced, remove it first"
             ),
-            Some(Obstacle::Forbidden) => format!(
+            Some(BindFailure::Forbidden) => format!(
                 "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE); choose a higher port than {port}, or grant it"
             ),
-            Some(Obstacle::NotHere) => {
+            Some(BindFailure::NotHere) => {
                 "use an address of this machine (`ip address` lists them), or 0.0.0.0 or [::] for all".to_owned()
             }
             None => "choose another address".to_owned(),
@@ -77,7 +77,7 @@ impl BindError {
 /// Binds and listens: non-blocking, `SO_REUSEADDR`, and for `[::]` IPv4 as well.
 ///
 /// # Errors
-/// What the system says: in use, no permission, no such address.
+/// The system error: in use, no permission, no such address.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use super::pace::Pace;
-use crate::proxy::worker::budget::{BodyAhead, Room};
-use crate::proxy::worker::sending::Sending;
-use crate::proxy::worker::trailing::Trailing;
+use crate::proxy::worker::budget::{BodyWindow, UploadMemory};
+use crate::proxy::worker::send_task::SendTask;
+use crate::proxy::worker::trailer_writer::TrailerWriter;
 
 /// What is known of a request's body on its way.
 #[derive(Default)]
@@ -23,13 +23,13 @@ pub(crate) struct Upload {
     pub(crate) answered: Cell<bool>,
     pub(crate) failed: Cell<Option<UploadFault>>,
     /// What may be sent before it is read, until its end (HTTP/2).
-    ahead: Cell<Option<BodyAhead>>,
+    ahead: Cell<Option<BodyWindow>>,
     /// What its buffers have taken of the memory, until the answer's head has come and its end.
-    room: Cell<Option<Room>>,
+    room: Cell<Option<UploadMemory>>,
     /// The try to send it that is under way, on a stream of HTTP/2.
-    sending: RefCell<Option<Rc<Sending>>>,
+    send_task: RefCell<Option<Rc<SendTask>>>,
     /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
-    trailing: RefCell<Option<Rc<Trailing>>>,
+    trailing: RefCell<Option<Rc<TrailerWriter>>>,
 }
 
 /// Why a request's body failed.
@@ -43,25 +43,25 @@ pub(crate) enum UploadFault {
 
 impl Upload {
     /// One that may be so far ahead.
-    pub(crate) fn new(ahead: Option<BodyAhead>, room: Option<Room>) -> Rc<Self> {
+    pub(crate) fn new(ahead: Option<BodyWindow>, room: Option<UploadMemory>) -> Rc<Self> {
         Rc::new(Self { ahead: Cell::new(ahead), room: Cell::new(room), ..Self::default() })
     }
 
     /// The answer's head has come: what has come whole has left the buffers.
-    pub(crate) fn head_has_come(&self) {
+    pub(crate) fn response_started(&self) {
         if self.ended.get() {
             drop(self.room.take());
         }
     }
 
     /// It is sent on a stream of HTTP/2.
-    pub(crate) fn send(&self, sending: Rc<Sending>) {
-        *self.sending.borrow_mut() = Some(sending);
+    pub(crate) fn set_send_task(&self, send_task: Rc<SendTask>) {
+        *self.send_task.borrow_mut() = Some(send_task);
         *self.trailing.borrow_mut() = None;
     }
 
     /// It is sent in chunks, with its trailers there.
-    pub(crate) fn trail(&self, trailing: &Rc<Trailing>) {
+    pub(crate) fn set_trailers(&self, trailing: &Rc<TrailerWriter>) {
         *self.trailing.borrow_mut() = Some(Rc::clone(trailing));
     }
 
@@ -71,22 +71,22 @@ impl Upload {
         polled: Poll<Option<Result<Frame<Bytes>, E>>>,
     ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         match &*self.trailing.borrow() {
-            Some(trailing) => trailing.divert(polled),
+            Some(trailing) => trailing.take_trailers(polled),
             None => polled,
         }
     }
 
     /// It is pulled from.
-    pub(crate) fn begins(&self) {
-        if let Some(sending) = &*self.sending.borrow() {
-            sending.begins();
+    pub(crate) fn mark_started(&self) {
+        if let Some(send_task) = &*self.send_task.borrow() {
+            send_task.start();
         }
     }
 
     /// No more of it is sent on a stream of HTTP/2.
     pub(crate) fn cut(&self) {
-        if let Some(sending) = self.sending.take() {
-            sending.cut();
+        if let Some(send_task) = self.send_task.take() {
+            send_task.cancel();
         }
     }
 

@@ -11,20 +11,20 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::early::Early;
-use super::presence::Presence;
-use super::secured::Secured;
+use super::client_slot::ClientSlot;
+use super::informational::InformationalResponses;
+use super::tls_session::TlsSession;
 use crate::net::Socket;
-use crate::proxy::wire::fields::TRAILERS_MAX;
+use crate::proxy::wire::field_rules::TRAILERS_MAX;
 use crate::proxy::wire::grammar::Bounds;
-use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::wire::raw_query::RawQuery;
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::budget::{Ahead, Outbox};
-use crate::proxy::worker::expiry::Watched;
-use crate::proxy::worker::reader::{Reader, Slot};
+use crate::proxy::worker::budget::{Outbox, ReceiveWindow};
+use crate::proxy::worker::connection_deadlines::ConnectionDeadlines;
+use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader};
 use crate::proxy::worker::share::{self, Share};
-use crate::proxy::worker::trailing::Trailing;
+use crate::proxy::worker::trailer_writer::TrailerWriter;
 use crate::route::VerifiedCert;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
@@ -39,7 +39,7 @@ pub(crate) type Successor = Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
-    presence: Presence,
+    client_slot: ClientSlot,
     /// Who connects; behind one who vouches for him, as that one says.
     pub(crate) peer: SocketAddr,
     /// The address that the peer connected to.
@@ -47,7 +47,7 @@ pub(crate) struct Client {
     /// Who vouches for the peer in a PROXY header.
     pub(crate) sender: Option<SocketAddr>,
     pub(crate) local_port: HeaderValue,
-    pub(crate) watched: Rc<Watched>,
+    pub(crate) deadlines: Rc<ConnectionDeadlines>,
     /// The peer's address as `X-Forwarded-For` carries it.
     pub(crate) peer_text: HeaderValue,
     /// The last `Forwarded` value made and the `Host` that it was made for.
@@ -61,7 +61,7 @@ pub(crate) struct Client {
     /// In what batches its requests are published to other workers.
     batch: i64,
     /// The place of the request under way among all requests (HTTP/1.1).
-    pub(crate) slot: Slot,
+    pub(crate) slot: RequestSlot,
     /// Requests that have not ended.
     pub(crate) in_flight: Cell<u32>,
     /// The head of this number stands for bytes that were refused.
@@ -73,11 +73,11 @@ pub(crate) struct Client {
     /// The body under way was refused.
     pub(crate) refused_body: Cell<Option<Refusal>>,
     /// Trailers of the response that is being written (HTTP/1.1).
-    pub(crate) trailing: Trailing,
+    pub(crate) trailing: TrailerWriter,
     /// Informational responses to write before the next response.
-    pub(crate) early: Rc<Early>,
+    pub(crate) informational: Rc<InformationalResponses>,
     /// The reader of the stream that is being polled (HTTP/2).
-    pub(crate) reader: RefCell<Option<Rc<Reader>>>,
+    pub(crate) reader: RefCell<Option<Rc<ResponseReader>>>,
     /// The connection's task has been woken and has read nothing yet.
     pub(super) turn_begins: Cell<bool>,
     /// Everything that was written has left.
@@ -93,9 +93,9 @@ pub(crate) struct Client {
     /// What an HTTP/2 connection that has ended was flooded with, if with anything.
     pub(super) suspect: Cell<Option<Refusal>>,
     /// What a TLS handshake has settled. Boxed, so that cleartext connections do not carry its size.
-    pub(crate) secured: OnceCell<Box<Secured>>,
+    pub(crate) tls: OnceCell<Box<TlsSession>>,
     /// What may be sent before it is read (HTTP/2).
-    ahead: OnceCell<Rc<Ahead>>,
+    receive_window: OnceCell<Rc<ReceiveWindow>>,
     /// The answer under way is of a killed variant, and its time is over (HTTP/1.1).
     pub(crate) killed: Cell<bool>,
     /// The connection was cut at a drain's deadline.
@@ -103,20 +103,20 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(presence: Presence, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
-        let (worker, listener) = (Rc::clone(&presence.worker), Arc::clone(&presence.listener));
-        let watched = worker.watchlist.add(Arc::as_ptr(&listener.socket).addr());
+    pub(crate) fn new(client_slot: ClientSlot, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
+        let (worker, listener) = (Rc::clone(&client_slot.worker), Arc::clone(&client_slot.listener));
+        let deadlines = worker.connections.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
-        let ip = plain(peer.ip());
+        let ip = canonical(peer.ip());
         let batch = share::batch(listener.spec.limits.requests, worker.workers);
         let peer_text = text(ip);
         Rc::new(Self {
             local_port: HeaderValue::from(listener.bound.port()),
             worker,
             listener,
-            presence,
+            client_slot,
             peer: SocketAddr::new(ip, peer.port()),
-            local: SocketAddr::new(plain(local.ip()), local.port()),
+            local: SocketAddr::new(canonical(local.ip()), local.port()),
             sender: None,
             peer_text,
             forwarded: RefCell::new(None),
@@ -124,15 +124,15 @@ impl Client {
             raw_queries: RefCell::default(),
             requests: Cell::new(0),
             batch,
-            slot: Slot::default(),
+            slot: RequestSlot::default(),
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
             switching: Cell::new(false),
             successor: Cell::new(None),
             refused_body: Cell::new(None),
-            trailing: Trailing::default(),
-            early: Early::new(&watched),
-            watched,
+            trailing: TrailerWriter::default(),
+            informational: InformationalResponses::new(&deadlines),
+            deadlines,
             reader: RefCell::new(None),
             turn_begins: Cell::new(true),
             flushed: Cell::new(true),
@@ -141,41 +141,41 @@ impl Client {
             expired: Cell::new(false),
             closing: Cell::new(draining),
             suspect: Cell::new(None),
-            secured: OnceCell::new(),
-            ahead: OnceCell::new(),
+            tls: OnceCell::new(),
+            receive_window: OnceCell::new(),
             killed: Cell::new(false),
             cut: Cell::new(false),
         })
     }
 
     /// Another one vouches that the peer is somebody else: from here on it is. The limits of that address hold.
-    pub(super) fn vouch(&mut self, ends: Ends) -> Result<(), Refusal> {
+    pub(super) fn set_source(&mut self, addresses: ProxyAddresses) -> Result<(), Refusal> {
         self.sender = Some(self.peer);
-        self.peer = ends.client;
-        self.local = ends.local;
-        self.peer_text = text(ends.client.ip());
-        self.local_port = HeaderValue::from(ends.local.port());
-        self.presence.enter(ends.client.ip())
+        self.peer = addresses.source;
+        self.local = addresses.destination;
+        self.peer_text = text(addresses.source.ip());
+        self.local_port = HeaderValue::from(addresses.destination.port());
+        self.client_slot.set_client(addresses.source.ip())
     }
 
     /// Both ends of the connection, for an upstream that wants to know them.
-    pub(crate) fn ends(&self) -> Ends {
-        Ends { client: self.peer, local: self.local }
+    pub(crate) fn proxy_addresses(&self) -> ProxyAddresses {
+        ProxyAddresses { source: self.peer, destination: self.local }
     }
 
     /// What its address has under way; trusted proxies have no share.
     pub(crate) fn share(&self) -> Option<&Rc<Share>> {
-        self.presence.share.as_ref()
+        self.client_slot.share.as_ref()
     }
 
     /// What it has been given and has not sent.
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
-        self.watched.outbox.get_or_init(|| self.worker.budget.outbox(self.share()))
+        self.deadlines.outbox.get_or_init(|| self.worker.budget.outbox(self.share()))
     }
 
     /// A request takes a place among those under way, unless it has one.
     #[inline]
-    pub(crate) fn take(&self, slot: &Slot) {
+    pub(crate) fn take_slot(&self, slot: &RequestSlot) {
         if slot.take() {
             self.count_request(1);
         }
@@ -183,7 +183,7 @@ impl Client {
 
     /// A request gives its place back, if it has one.
     #[inline]
-    pub(crate) fn give_back(&self, slot: &Slot) {
+    pub(crate) fn free_slot(&self, slot: &RequestSlot) {
         if slot.free() {
             self.count_request(-1);
         }
@@ -193,16 +193,16 @@ impl Client {
     fn count_request(&self, n: i64) {
         self.listener.meters.of(self.worker.index).requests.add(n);
         if let Some(share) = self.share() {
-            share.request(n, self.batch);
+            share.count_request(n, self.batch);
         }
     }
 
     /// The client has reset so many streams, or made us reset them.
-    pub(crate) fn resets(&self, n: u32) -> Result<(), Refusal> {
+    pub(crate) fn count_resets(&self, n: u32) -> Result<(), Refusal> {
         let Some(share) = self.share() else { return Ok(()) };
         let worker = &self.worker;
         let now = worker.clock.now().saturating_duration_since(worker.registry.started);
-        worker.visitors.resets((share.ip(), n), &self.listener.spec.limits, now)
+        worker.client_limits.admit_resets(share.ip(), n, &self.listener.spec.limits, now)
     }
 
     /// The address that the peer connected to.
@@ -223,18 +223,18 @@ impl Client {
     }
 
     /// What may be sent before it is read, where this is a connection of HTTP/2.
-    pub(crate) fn ahead(&self) -> &Rc<Ahead> {
-        self.ahead.get_or_init(|| self.worker.budget.ahead(self.share().cloned()))
+    pub(crate) fn receive_window(&self) -> &Rc<ReceiveWindow> {
+        self.receive_window.get_or_init(|| self.worker.budget.receive_window(self.share().cloned()))
     }
 
     /// How the requests of this connection came: `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
-        if self.secured.get().is_some() { "https" } else { "http" }
+        if self.tls.get().is_some() { "https" } else { "http" }
     }
 
     /// The client's certificate, if it was verified.
     pub(crate) fn certificate(&self) -> Option<&VerifiedCert> {
-        self.secured.get()?.identity.as_ref().map(|identity| &identity.certificate)
+        self.tls.get()?.identity.as_ref().map(|identity| &identity.certificate)
     }
 
     /// Whether nothing is under way in either direction.
@@ -260,16 +260,16 @@ impl Client {
     }
 
     /// Arms the write deadline when a write is stuck, clears it when bytes flow.
-    pub(crate) fn wrote<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    pub(crate) fn record_write<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() && self.finished.get() {
             // It takes what it is sent: it is waited for longer.
-            self.watched.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
+            self.deadlines.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
         }
         if poll.is_pending() {
-            self.give_back(&self.slot);
-            self.watched.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
+            self.free_slot(&self.slot);
+            self.deadlines.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
         } else {
-            self.watched.clear_write();
+            self.deadlines.clear_write();
         }
         poll
     }
@@ -277,9 +277,9 @@ impl Client {
     /// A request begins.
     pub(crate) fn begin_request(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
-        self.watched.clear_read();
-        self.watched.stay_awake();
-        self.watched.is_busy();
+        self.deadlines.clear_read();
+        self.deadlines.cancel_hibernation();
+        self.deadlines.mark_busy();
     }
 
     /// A request has ended; when it was the last one under way, the connection is idle.
@@ -293,16 +293,16 @@ impl Client {
         if left == 0 {
             let limits = &self.listener.spec.limits;
             let patience = if self.between.get() { limits.idle_timeout } else { limits.header_timeout };
-            self.watched.read_within(self.worker.now_ms(), patience);
-            self.watched.is_quiet(self.worker.now_ms());
-            self.watched.doze_soon(self.worker.now_ms());
+            self.deadlines.read_within(self.worker.now_ms(), patience);
+            self.deadlines.mark_idle(self.worker.now_ms());
+            self.deadlines.hibernate_later(self.worker.now_ms());
         }
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.worker.watchlist.remove(&self.watched);
+        self.worker.connections.remove(&self.deadlines);
     }
 }
 
@@ -312,6 +312,6 @@ fn text(ip: IpAddr) -> HeaderValue {
 }
 
 /// An IPv4 address that is mapped into IPv6 is that IPv4 address.
-pub(crate) fn plain(ip: IpAddr) -> IpAddr {
+pub(crate) fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }

@@ -9,9 +9,9 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::copies::Held;
+use super::permit::MemoryPermit;
 use crate::compare::{BODY_MAX, Ending, Failure};
-use crate::shadow_compare::{Kept, Seen};
+use crate::shadow_compare::{CapturedResponse, ObservedResponse};
 
 /// Limit on the bytes read of a compared response.
 pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
@@ -19,7 +19,7 @@ pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 const FIELD_BYTES: usize = 64;
 
 /// An answer on its way.
-pub(crate) struct Capture {
+pub(crate) struct ResponseCapture {
     status: StatusCode,
     headers: HeaderMap,
     trailers: Option<HeaderMap>,
@@ -27,25 +27,25 @@ pub(crate) struct Capture {
     length: u64,
     hasher: Box<Xxh3>,
     took: Duration,
-    held: Held,
+    memory: MemoryPermit,
     /// There was no room for something that should have been kept.
-    starved: bool,
+    out_of_memory: bool,
 }
 
-impl Capture {
+impl ResponseCapture {
     /// An answer whose head came after `took`.
-    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, took: Duration, held: Held) -> Self {
+    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, took: Duration, memory: MemoryPermit) -> Self {
         let (kept, hasher) = (BytesMut::new(), Box::new(Xxh3::new()));
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
-        let starved = !held.borrow_mut().try_take(bytes as u64);
-        let headers = if starved { HeaderMap::new() } else { headers.clone() };
-        Self { status, headers, trailers: None, kept, length: 0, hasher, took, held, starved }
+        let out_of_memory = !memory.borrow_mut().try_take(bytes as u64);
+        let headers = if out_of_memory { HeaderMap::new() } else { headers.clone() };
+        Self { status, headers, trailers: None, kept, length: 0, hasher, took, memory, out_of_memory }
     }
 
     /// A piece of its body.
     pub(crate) fn data(&mut self, piece: &Bytes) {
         self.length += piece.len() as u64;
-        if self.starved || self.length > COMPARED_BYTES_MAX {
+        if self.out_of_memory || self.length > COMPARED_BYTES_MAX {
             // Nobody will look at it.
             return;
         }
@@ -54,8 +54,8 @@ impl Capture {
         // What is kept has no hole: beyond the first piece that finds no room, nothing is.
         let whole = self.kept.len() as u64 + piece.len() as u64 == self.length;
         if whole && !piece.is_empty() {
-            self.starved = !self.held.borrow_mut().try_take(piece.len() as u64);
-            if !self.starved {
+            self.out_of_memory = !self.memory.borrow_mut().try_take(piece.len() as u64);
+            if !self.out_of_memory {
                 // Copied: a piece would keep the whole buffer that it was read into.
                 self.kept.extend_from_slice(&piece);
             }
@@ -67,14 +67,14 @@ impl Capture {
     }
 
     /// Whether it cannot be compared, for want of room.
-    pub(super) fn is_starved(&self) -> bool {
-        self.starved
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        self.out_of_memory
     }
 
     /// It has ended.
-    pub(crate) fn end(self, ending: Ending) -> Seen {
+    pub(crate) fn end(self, ending: Ending) -> ObservedResponse {
         let digest = self.hasher.digest128();
-        let kept = Kept {
+        let kept = CapturedResponse {
             status: self.status,
             headers: self.headers,
             trailers: self.trailers,
@@ -83,42 +83,42 @@ impl Capture {
             digest,
             ending,
         };
-        Seen { outcome: Ok(Box::new(kept)), took: self.took }
+        ObservedResponse { outcome: Ok(Box::new(kept)), took: self.took }
     }
 }
 
 /// The request's own answer, as its copies wait for it.
-pub(crate) struct Primary {
+pub(crate) struct PrimaryResponse {
     state: RefCell<State>,
     changed: Notify,
-    held: Held,
+    memory: MemoryPermit,
     /// When the request had come whole, if it has a body.
     uploaded: Cell<Option<Instant>>,
 }
 
 enum State {
     /// Nothing has come.
-    Awaited,
-    Passing(Box<Capture>),
-    Ended(Seen),
+    Pending,
+    Receiving(Box<ResponseCapture>),
+    Ended(ObservedResponse),
     /// There was no room to keep it.
-    NoRoom,
+    NoMemory,
     /// It cannot be compared: it was not the upstream that ended it, or it was taken already.
     Lost,
 }
 
 /// How far it must have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
+pub(crate) enum WaitFor {
     /// Its head.
     Head,
     /// Its end.
     End,
 }
 
-impl Primary {
-    pub(crate) fn new(held: Held) -> Rc<Self> {
-        Rc::new(Self { state: RefCell::new(State::Awaited), changed: Notify::new(), held, uploaded: Cell::default() })
+impl PrimaryResponse {
+    pub(crate) fn new(memory: MemoryPermit) -> Rc<Self> {
+        Rc::new(Self { state: RefCell::new(State::Pending), changed: Notify::new(), memory, uploaded: Cell::default() })
     }
 
     /// The request has come whole.
@@ -128,25 +128,30 @@ impl Primary {
 
     /// Its head has come, `took` after it was asked for. As its copies go all at once, what counts begins with the
     /// request's last byte.
-    pub(crate) fn head(&self, status: StatusCode, headers: &HeaderMap, (took, now): (Duration, Instant)) {
+    pub(crate) fn head(&self, status: StatusCode, headers: &HeaderMap, took: Duration, now: Instant) {
         if matches!(*self.state.borrow(), State::Lost) {
             return;
         }
         let took = self.uploaded.get().map_or(took, |at| took.min(now.duration_since(at)));
-        self.state.replace(State::Passing(Box::new(Capture::new(status, headers, took, Rc::clone(&self.held)))));
+        self.state.replace(State::Receiving(Box::new(ResponseCapture::new(
+            status,
+            headers,
+            took,
+            Rc::clone(&self.memory),
+        ))));
         self.changed.notify_waiters();
     }
 
     /// A piece of its body passes.
     pub(crate) fn data(&self, piece: &Bytes) {
-        if let State::Passing(capture) = &mut *self.state.borrow_mut() {
+        if let State::Receiving(capture) = &mut *self.state.borrow_mut() {
             capture.data(piece);
         }
     }
 
     /// Its trailers pass.
     pub(crate) fn trailers(&self, trailers: &HeaderMap) {
-        if let State::Passing(capture) = &mut *self.state.borrow_mut() {
+        if let State::Receiving(capture) = &mut *self.state.borrow_mut() {
             capture.trailers(trailers);
         }
     }
@@ -154,37 +159,37 @@ impl Primary {
     /// It has come whole, or was cut by its upstream.
     pub(crate) fn end(&self, ending: Ending) {
         let ended = match self.state.replace(State::Lost) {
-            State::Passing(capture) if capture.is_starved() => State::NoRoom,
-            State::Passing(capture) => State::Ended(capture.end(ending)),
-            State::Awaited => State::Lost,
-            other @ (State::Ended(_) | State::NoRoom | State::Lost) => other,
+            State::Receiving(capture) if capture.is_out_of_memory() => State::NoMemory,
+            State::Receiving(capture) => State::Ended(capture.end(ending)),
+            State::Pending => State::Lost,
+            other @ (State::Ended(_) | State::NoMemory | State::Lost) => other,
         };
         self.state.replace(ended);
         self.changed.notify_waiters();
     }
 
     /// Its upstream did not answer.
-    pub(crate) fn failed(&self, failure: Failure, took: Duration) {
-        self.state.replace(State::Ended(Seen { outcome: Err(failure), took }));
+    pub(crate) fn fail(&self, failure: Failure, took: Duration) {
+        self.state.replace(State::Ended(ObservedResponse { outcome: Err(failure), took }));
         self.changed.notify_waiters();
     }
 
     /// Nothing more comes of it. What has not ended cannot be compared.
-    pub(crate) fn left(&self) {
-        if !matches!(*self.state.borrow(), State::Ended(_) | State::NoRoom) {
+    pub(crate) fn close(&self) {
+        if !matches!(*self.state.borrow(), State::Ended(_) | State::NoMemory) {
             self.state.replace(State::Lost);
         }
         self.changed.notify_waiters();
     }
 
     /// Waits until it has come so far, or nothing more will.
-    pub(crate) async fn comes(&self, until: Until) {
+    pub(crate) async fn wait(&self, until: WaitFor) {
         loop {
             let changed = self.changed.notified();
             let there = match &*self.state.borrow() {
-                State::Awaited => false,
-                State::Passing(_) => until == Until::Head,
-                State::Ended(_) | State::NoRoom | State::Lost => true,
+                State::Pending => false,
+                State::Receiving(_) => until == WaitFor::Head,
+                State::Ended(_) | State::NoMemory | State::Lost => true,
             };
             if there {
                 return;
@@ -194,11 +199,11 @@ impl Primary {
     }
 
     /// The answer, once.
-    pub(crate) fn take(&self) -> PrimaryAnswer {
+    pub(crate) fn take(&self) -> PrimaryResult {
         match self.state.replace(State::Lost) {
-            State::Ended(seen) => PrimaryAnswer::Whole(seen),
-            State::NoRoom => PrimaryAnswer::NoRoom,
-            State::Awaited | State::Passing(_) | State::Lost => PrimaryAnswer::Lost,
+            State::Ended(seen) => PrimaryResult::Complete(seen),
+            State::NoMemory => PrimaryResult::NoMemory,
+            State::Pending | State::Receiving(_) | State::Lost => PrimaryResult::Lost,
         }
     }
 
@@ -209,11 +214,11 @@ impl Primary {
 }
 
 /// What a copy's answer can be compared with.
-pub(crate) enum PrimaryAnswer {
+pub(crate) enum PrimaryResult {
     /// All of the request's own answer.
-    Whole(Seen),
+    Complete(ObservedResponse),
     /// There was no room to keep it.
-    NoRoom,
+    NoMemory,
     /// It did not come whole.
     Lost,
 }
@@ -224,54 +229,54 @@ mod tests {
     use crate::clock::Clock;
     use crate::telemetry::{ShadowBytes, ShadowHeld};
 
-    fn room(bytes: u64) -> (std::sync::Arc<ShadowBytes>, Held) {
+    fn room(bytes: u64) -> (std::sync::Arc<ShadowBytes>, MemoryPermit) {
         let all = std::sync::Arc::new(ShadowBytes::new(bytes));
-        let held = Rc::new(RefCell::new(ShadowHeld::new(std::sync::Arc::clone(&all))));
-        (all, held)
+        let memory = Rc::new(RefCell::new(ShadowHeld::new(std::sync::Arc::clone(&all))));
+        (all, memory)
     }
 
-    fn passing(primary: &Primary, body: &[u8]) {
+    fn receive(primary: &PrimaryResponse, body: &[u8]) {
         let mut headers = HeaderMap::new();
         headers.insert("x-field", http::HeaderValue::from_static("value"));
-        primary.head(StatusCode::OK, &headers, (Duration::from_secs(3), Clock.now()));
+        primary.head(StatusCode::OK, &headers, Duration::from_secs(3), Clock.now());
         primary.data(&Bytes::copy_from_slice(body));
         primary.end(Ending::Complete);
     }
 
     #[test]
     fn what_finds_no_room_is_not_compared() {
-        let (all, held) = room(100);
-        let primary = Primary::new(Rc::clone(&held));
-        passing(&primary, &[b'x'; 24]);
+        let (all, memory) = room(100);
+        let primary = PrimaryResponse::new(Rc::clone(&memory));
+        receive(&primary, &[b'x'; 24]);
         assert_eq!(all.used(), 100, "its head counts, too");
-        assert!(matches!(primary.take(), PrimaryAnswer::Whole(_)));
-        let other = Primary::new(held);
-        passing(&other, b"");
-        assert!(matches!(other.take(), PrimaryAnswer::NoRoom), "not even for its head");
-        let (_, held) = room(80);
-        let third = Primary::new(held);
-        passing(&third, &[b'x'; 24]);
-        third.left();
-        assert!(matches!(third.take(), PrimaryAnswer::NoRoom));
+        assert!(matches!(primary.take(), PrimaryResult::Complete(_)));
+        let other = PrimaryResponse::new(memory);
+        receive(&other, b"");
+        assert!(matches!(other.take(), PrimaryResult::NoMemory), "not even for its head");
+        let (_, memory) = room(80);
+        let third = PrimaryResponse::new(memory);
+        receive(&third, &[b'x'; 24]);
+        third.close();
+        assert!(matches!(third.take(), PrimaryResult::NoMemory));
     }
 
     #[test]
     fn what_nobody_will_ask_for_is_let_go() {
-        let primary = Primary::new(room(1000).1);
+        let primary = PrimaryResponse::new(room(1000).1);
         primary.forget();
-        passing(&primary, b"x");
-        assert!(matches!(primary.take(), PrimaryAnswer::Lost));
+        receive(&primary, b"x");
+        assert!(matches!(primary.take(), PrimaryResult::Lost));
     }
 
     #[test]
     fn an_answer_takes_time_from_the_last_byte_of_its_request_on() {
-        let primary = Primary::new(room(1000).1);
+        let primary = PrimaryResponse::new(room(1000).1);
         let now = Clock.now();
         primary.uploaded(now);
         let later = now + Duration::from_millis(20);
-        primary.head(StatusCode::OK, &HeaderMap::new(), (Duration::from_secs(3), later));
+        primary.head(StatusCode::OK, &HeaderMap::new(), Duration::from_secs(3), later);
         primary.end(Ending::Complete);
-        let PrimaryAnswer::Whole(seen) = primary.take() else { panic!("it came whole") };
+        let PrimaryResult::Complete(seen) = primary.take() else { panic!("it came whole") };
         assert_eq!(seen.took, Duration::from_millis(20));
     }
 }

@@ -1,5 +1,5 @@
-//! One copy for a shadow, from its launch to the end of its answer, in a task of its own. What it comes to is counted and
-//! logged apart from its request.
+//! One copy of a request for a shadow, from its launch to the end of its response. It runs in a task of its own, and is
+//! counted and logged apart from its request.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -9,69 +9,70 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Version};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
-use super::capture::{COMPARED_BYTES_MAX, Primary, PrimaryAnswer, Until};
-use super::copies::{Held, Place, Ticket};
-use super::copy_span::{CopyOutcome, CopySpan, leave_copy};
-use super::errand::{Errand, Went};
+use super::capture::{COMPARED_BYTES_MAX, PrimaryResponse, PrimaryResult, WaitFor};
+use super::copy_span::{CopyOutcome, CopySpan, record_copy};
+use super::permit::{CopyPermit, InFlightPermit, MemoryPermit};
+use super::send::{MirrorOutcome, MirrorRequest};
 use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::upstream::pool::UpstreamPool;
-use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::route::{LogSink, RouteId};
-use crate::shadow_compare::{Seen, Trial};
+use crate::shadow_compare::{ComparisonJob, ObservedResponse};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{AccessEntry, Ender, Event, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination};
+use crate::telemetry::{
+    AccessEntry, AccessEvent, EndedBy, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination,
+};
 
 /// A copy of a request.
 pub(crate) struct ShadowCopy {
-    pub(crate) ticket: Box<Ticket>,
-    head: Request<()>,
-    settings: Settings,
-    /// Hash of the sticky key, for `balance = "hash"`.
-    key: u64,
-    /// Whom its connection names, where an upstream wants that.
-    ends: Option<Ends>,
-    comparing: Option<Comparing>,
-    span: Option<Box<CopySpan>>,
-    request: Rc<CopiedRequest>,
+    pub(crate) permit: Box<CopyPermit>,
+    pub(crate) request: CopyRequest,
+    pub(crate) settings: CopySettings,
+    /// The addresses for the PROXY header, where an upstream wants one.
+    pub(crate) ends: Option<ProxyAddresses>,
+    pub(crate) comparison: Option<ComparisonPlan>,
+    pub(crate) context: Rc<LogContext>,
 }
 
-/// What the file says of a shadow's copies.
-pub(crate) struct Settings {
-    /// Who gets them.
+/// A copied request without its body, and the upstream that gets it: the shadow's, or the request's own for a control.
+pub(crate) struct CopyRequest {
+    pub(crate) head: Request<()>,
+    /// The span that the head names as its parent.
+    pub(crate) span: Option<Box<CopySpan>>,
     pub(crate) pool: Rc<UpstreamPool>,
-    /// From sending a copy to the end of its answer.
+}
+
+/// How a copy and its control are sent.
+#[derive(Clone, Copy)]
+pub(crate) struct CopySettings {
+    /// From sending a copy to the end of its response.
     pub(crate) timeout: Duration,
-    /// Copies of the route that may be under way.
+    /// Limit on the route's copies in flight.
     pub(crate) max_in_flight: u32,
+    /// Hash of the sticky key, for `balance = "hash"`.
+    pub(crate) key: u64,
 }
 
-/// What a copy's answer is compared with.
-pub(crate) struct Comparing {
-    /// The answer to the request itself.
-    pub(crate) primary: Rc<Primary>,
-    /// A second copy, for the request's own upstream.
-    pub(crate) control: Option<Control>,
+/// The responses that a copy's response is compared with.
+pub(crate) struct ComparisonPlan {
+    /// The response to the request itself.
+    pub(crate) primary: Rc<PrimaryResponse>,
+    /// A second copy, for the request's own upstream. It shows how much the upstream's responses differ among themselves.
+    pub(crate) control: Option<CopyRequest>,
 }
 
-impl Drop for Comparing {
-    /// Nobody will ask for the request's answer any more.
+impl Drop for ComparisonPlan {
+    /// Without a comparison, the primary response need not be captured.
     fn drop(&mut self) {
         self.primary.forget();
     }
 }
 
-/// A copy for the request's own upstream, which tells how much its answers differ among themselves.
-pub(crate) struct Control {
-    pub(crate) head: Request<()>,
-    pub(crate) span: Option<Box<CopySpan>>,
-    pub(crate) pool: Rc<UpstreamPool>,
-}
-
 /// The request's data for the copy's log line and span.
-pub(crate) struct CopiedRequest {
-    /// The snapshot that the request ran under.
+pub(crate) struct LogContext {
+    /// The snapshot of the request.
     pub(crate) snapshot: Rc<dyn AsRef<Snapshot>>,
     pub(crate) route: Option<RouteId>,
     pub(crate) request_id: HeaderValue,
@@ -86,192 +87,192 @@ pub(crate) struct CopiedRequest {
     pub(crate) path: Box<str>,
 }
 
-/// A copy's head, and the span that it names.
-pub(crate) type Traced = (Request<()>, Option<Box<CopySpan>>);
+/// The addresses for the PROXY header, if the upstream of the copy or of its control wants one.
+pub(crate) fn proxy_ends(
+    client: &Client,
+    copy: &CopyRequest,
+    comparison: Option<&ComparisonPlan>,
+) -> Option<ProxyAddresses> {
+    let control = comparison.and_then(|comparison| comparison.control.as_ref());
+    let wanted = [Some(copy), control].into_iter().flatten().any(|copy| copy.pool.upstream.proxy_protocol.is_some());
+    wanted.then(|| client.proxy_addresses())
+}
 
 impl ShadowCopy {
-    /// The copy of a request of this client.
-    pub(crate) fn new(
-        request: CopiedRequest,
-        client: &Client,
-        ticket: Box<Ticket>,
-        ((head, span), settings, comparing): (Traced, Settings, Option<Comparing>),
-        key: u64,
-    ) -> Box<Self> {
-        let control = comparing.as_ref().and_then(|comparing| comparing.control.as_ref());
-        let pools = [Some(&settings.pool), control.map(|control| &control.pool)];
-        let named = pools.into_iter().flatten().any(|pool| pool.upstream.proxy_protocol.is_some());
-        let ends = named.then(|| client.ends());
-        Box::new(Self { ticket, head, settings, key, ends, comparing, span, request: Rc::new(request) })
-    }
-
-    /// The request has come whole.
+    /// Notes that the request's body is complete.
     pub(crate) fn uploaded(&self) {
-        if let Some(comparing) = &self.comparing {
-            comparing.primary.uploaded(self.ticket.worker().clock.now());
+        if let Some(comparison) = &self.comparison {
+            comparison.primary.uploaded(self.permit.worker().clock.now());
         }
     }
 
     async fn run(mut self: Box<Self>, body: CopyBody) {
-        let worker = Rc::clone(self.ticket.worker());
-        let mut comparing = self.comparing.take();
-        if let Some(comparing) = &comparing {
-            // Copies come after the request. It is under way for as long as this waits.
-            comparing.primary.comes(Until::Head).await;
+        let worker = Rc::clone(self.permit.worker());
+        let mut comparison = self.comparison.take();
+        if let Some(comparison) = &comparison {
+            // The copy must not slow down the request, so it waits for the request's response head first.
+            comparison.primary.wait(WaitFor::Head).await;
         }
         if worker.snapshot().overlay.kill().all {
-            return self.ticket.ends(ShadowEnd::Dropped(ShadowDrop::Killed));
+            return self.permit.set_end(ShadowEnd::Dropped(ShadowDrop::Killed));
         }
-        if !self.ticket.take_place(self.settings.max_in_flight) {
-            return self.ticket.ends(ShadowEnd::Dropped(ShadowDrop::InFlightLimit));
+        if !self.permit.try_start(self.settings.max_in_flight) {
+            return self.permit.set_end(ShadowEnd::Dropped(ShadowDrop::InFlightLimit));
         }
-        let control = comparing.as_mut().and_then(|comparing| comparing.control.take());
-        let control = control.and_then(|control| self.control(control, body.clone()));
+        let control = comparison.as_mut().and_then(|comparison| comparison.control.take());
+        let control = control.and_then(|control| self.launch_control(control, body.clone()));
         if control.is_some() && worker.random.borrow_mut().bool() {
-            // It goes first.
+            // The control goes first in half of the cases: being second must not make either look slower or faster.
             yield_now().await;
         }
-        let pool = Rc::clone(&self.settings.pool);
-        let keeps = comparing.as_ref().map(|_| self.ticket.held());
-        let (bytes, began) = (body.bytes(), worker.clock.now());
-        let errand = Errand { pool: &pool, key: self.key, ends: self.ends, keeps: keeps.cloned(), asked: began };
-        let went = errand.go(&worker, (std::mem::take(&mut self.head), body), self.settings.timeout).await;
-        let took = worker.clock.now().duration_since(began);
-        let at = worker.wall_at(began);
-        if matches!(went.end, ShadowEnd::Completed(_)) {
-            self.ticket.lane().meter(&worker).duration.record(took);
+        let bytes = body.bytes();
+        let mirror_request = MirrorRequest {
+            pool: &self.request.pool,
+            key: self.settings.key,
+            ends: self.ends,
+            capture_memory: comparison.as_ref().map(|_| Rc::clone(self.permit.memory())),
+            asked: worker.clock.now(),
+        };
+        let head = std::mem::take(&mut self.request.head);
+        let outcome = mirror_request.send_within(&worker, head, body, self.settings.timeout).await;
+        if matches!(outcome.end, ShadowEnd::Completed(_)) {
+            self.permit.policy().meter(&worker).duration.record(outcome.took);
         }
-        self.request.log(&worker, (&self.ticket.lane().series.upstream, &went), (at, took, bytes));
-        if let Some(span) = &self.span {
-            self.request.leave(&worker, (span, &pool, &went), (at, took));
+        self.context.log(&worker, &self.permit.policy().series.upstream, &outcome, bytes);
+        if let Some(span) = &self.request.span {
+            self.context.record_span(&worker, span, &self.request.pool, &outcome);
         }
-        // What follows is no copy any more, and takes nobody's place.
-        self.ticket.ends(went.end);
-        self.ticket.finish();
-        if went.endless {
-            self.ticket.is_trouble();
+        // The comparison below is not part of the copy: the copy ends here and frees its place in flight.
+        self.permit.set_end(outcome.end);
+        self.permit.finish();
+        if outcome.is_unbounded {
+            self.permit.throttle();
         }
-        if let Some(comparing) = comparing {
-            self.compare(&comparing, went, control).await;
+        if let Some(comparison) = comparison {
+            self.compare(&comparison, outcome, control).await;
         }
     }
 
-    /// Sends the control on its way, beside the copy, if there is a place for it.
-    fn control(&self, control: Control, body: CopyBody) -> Option<JoinHandle<Option<Went>>> {
-        let lane = self.ticket.lane();
-        let Some(place) = lane.place_for_control(self.settings.max_in_flight) else {
-            lane.meter(self.ticket.worker()).controls[2].inc();
+    /// Starts the control beside the copy, unless too many are in flight.
+    fn launch_control(&self, control: CopyRequest, body: CopyBody) -> Option<JoinHandle<MirrorOutcome>> {
+        let policy = self.permit.policy();
+        let Some(in_flight) = policy.try_control_permit(self.settings.max_in_flight) else {
+            policy.meter(self.permit.worker()).controls[2].inc();
             return None;
         };
-        let controlled = Controlled {
-            control,
-            place,
-            held: Rc::clone(self.ticket.held()),
-            request: Rc::clone(&self.request),
-            worker: Rc::clone(self.ticket.worker()),
+        let control = ControlCopy {
+            request: control,
+            settings: self.settings,
+            ends: self.ends,
+            in_flight,
+            memory: Rc::clone(self.permit.memory()),
+            context: Rc::clone(&self.context),
+            worker: Rc::clone(self.permit.worker()),
         };
-        Some(spawn_local(controlled.run((self.key, self.ends), self.settings.timeout, body)))
+        Some(spawn_local(control.run(body)))
     }
 
-    /// Hands over what is to be compared, when the request's own answer has come whole.
-    async fn compare(&mut self, comparing: &Comparing, went: Went, control: Option<JoinHandle<Option<Went>>>) {
-        let worker = Rc::clone(self.ticket.worker());
+    /// Sends the responses to the comparison, when the primary response is complete.
+    async fn compare(
+        &mut self,
+        comparison: &ComparisonPlan,
+        outcome: MirrorOutcome,
+        control: Option<JoinHandle<MirrorOutcome>>,
+    ) {
+        let worker = Rc::clone(self.permit.worker());
         let control = match control {
-            Some(control) => control.await.ok().flatten().and_then(|went| went.seen),
+            Some(control) => control.await.ok().and_then(|outcome| outcome.seen),
             None => None,
         };
-        let meter = self.ticket.lane().series.meters.of(worker.index);
+        let meter = self.permit.policy().series.meters.of(worker.index);
         let leave_out = |why: ShadowUncompared| meter.uncompared[why as usize].inc();
-        let _ = tokio::time::timeout(self.settings.timeout, comparing.primary.comes(Until::End)).await;
-        let (primary, route) = match (comparing.primary.take(), self.request.route) {
-            (PrimaryAnswer::Whole(primary), Some(route)) => (primary, route),
-            (PrimaryAnswer::NoRoom, _) => return leave_out(ShadowUncompared::NoRoom),
-            (PrimaryAnswer::Whole(_) | PrimaryAnswer::Lost, _) => return leave_out(ShadowUncompared::Primary),
+        let _ = tokio::time::timeout(self.settings.timeout, comparison.primary.wait(WaitFor::End)).await;
+        let (primary, route) = match (comparison.primary.take(), self.context.route) {
+            (PrimaryResult::Complete(primary), Some(route)) => (primary, route),
+            (PrimaryResult::NoMemory, _) => return leave_out(ShadowUncompared::NoRoom),
+            (PrimaryResult::Complete(_) | PrimaryResult::Lost, _) => return leave_out(ShadowUncompared::Primary),
         };
-        let Some(candidate) = went.seen else { return leave_out(ShadowUncompared::NoRoom) };
+        let Some(candidate) = outcome.seen else { return leave_out(ShadowUncompared::NoRoom) };
         if is_too_large(&primary) && is_too_large(&candidate) {
             return leave_out(ShadowUncompared::TooLarge);
         }
         let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
-        let snapshot = self.request.snapshot();
-        let trial = Trial {
+        let snapshot = self.context.snapshot();
+        let trial = ComparisonJob {
             rules: Arc::clone(&snapshot.rules),
             generation: snapshot.generation,
             route,
             at: worker.wall_at(worker.clock.now()),
-            request_id: self.request.request_id.to_str().unwrap_or("-").into(),
+            request_id: self.context.request_id.to_str().unwrap_or("-").into(),
             primary,
             candidate,
             control,
-            held: self.ticket.give(),
+            held: self.permit.take_memory(),
         };
         if worker.trials.try_send(Box::new(trial)) {
-            self.ticket.lane().series.meters.of(worker.index).compared.inc();
+            self.permit.policy().series.meters.of(worker.index).compared.inc();
         } else {
-            self.ticket.lane().series.meters.of(worker.index).uncompared[ShadowUncompared::Busy as usize].inc();
+            self.permit.policy().series.meters.of(worker.index).uncompared[ShadowUncompared::Busy as usize].inc();
         }
     }
 }
 
-/// A control on its way.
-struct Controlled {
-    control: Control,
-    place: Place,
-    held: Held,
-    request: Rc<CopiedRequest>,
+/// A control in flight.
+struct ControlCopy {
+    request: CopyRequest,
+    settings: CopySettings,
+    ends: Option<ProxyAddresses>,
+    in_flight: InFlightPermit,
+    memory: MemoryPermit,
+    context: Rc<LogContext>,
     worker: Rc<Worker>,
 }
 
-impl Controlled {
-    /// Sends it. What came is nothing where there was no room to keep it.
-    async fn run(self, (key, ends): (u64, Option<Ends>), timeout: Duration, body: CopyBody) -> Option<Went> {
-        let Self { control, place, held, request, worker } = self;
-        let began = worker.clock.now();
-        let errand = Errand { pool: &control.pool, key, ends, keeps: Some(held), asked: began };
-        let went = errand.go(&worker, (control.head, body), timeout).await;
-        if let Some(span) = &control.span {
-            let took = worker.clock.now().duration_since(began);
-            request.leave(&worker, (span, &control.pool, &went), (worker.wall_at(began), took));
+impl ControlCopy {
+    async fn run(self, body: CopyBody) -> MirrorOutcome {
+        let Self { request, settings, ends, in_flight, memory, context, worker } = self;
+        let CopyRequest { head, span, pool } = request;
+        let asked = worker.clock.now();
+        let mirror_request =
+            MirrorRequest { pool: &pool, key: settings.key, ends, capture_memory: Some(memory), asked };
+        let outcome = mirror_request.send_within(&worker, head, body, settings.timeout).await;
+        if let Some(span) = &span {
+            context.record_span(&worker, span, &pool, &outcome);
         }
-        let completed = matches!(went.end, ShadowEnd::Completed(_));
-        place.lane().meter(&worker).controls[usize::from(!completed)].inc();
-        Some(went)
+        let completed = matches!(outcome.end, ShadowEnd::Completed(_));
+        in_flight.policy().meter(&worker).controls[usize::from(!completed)].inc();
+        outcome
     }
 }
 
-impl CopiedRequest {
+impl LogContext {
     fn snapshot(&self) -> &Snapshot {
         (*self.snapshot).as_ref()
     }
 
-    /// Leaves the span of one of the copies.
-    fn leave(
-        &self,
-        worker: &Worker,
-        (span, pool, went): (&CopySpan, &UpstreamPool, &Went),
-        (from, took): (Duration, Duration),
-    ) {
-        let outcome = CopyOutcome {
+    /// Records the span of a copy or a control.
+    fn record_span(&self, worker: &Worker, span: &CopySpan, pool: &UpstreamPool, outcome: &MirrorOutcome) {
+        let copy = CopyOutcome {
             method: &self.method,
             path: &self.path,
             generation: self.snapshot().generation.0,
             pool,
-            endpoint: went.endpoint,
-            end: went.end,
-            from,
-            took,
+            endpoint: outcome.endpoint,
+            end: outcome.end,
+            from: worker.wall_at(outcome.began),
+            took: outcome.took,
         };
-        leave_copy(worker, span, &outcome);
+        record_copy(worker, span, &copy);
     }
 
-    /// The line of a copy that was sent, or tried to be.
-    fn log(&self, worker: &Worker, (upstream, went): (&str, &Went), (at, took, bytes): (Duration, Duration, u64)) {
+    /// Logs a copy that was sent, or that failed to connect. `bytes` is the size of its body.
+    fn log(&self, worker: &Worker, upstream: &str, outcome: &MirrorOutcome, bytes: u64) {
         let snapshot = self.snapshot();
         let rules = &snapshot.rules;
         if rules.access_log.sink == LogSink::Off {
             return;
         }
-        let (status, dropped) = match went.end {
+        let (status, dropped) = match outcome.end {
             ShadowEnd::Completed(status) => (status, None),
             ShadowEnd::Dropped(reason) => (0, Some(reason)),
         };
@@ -280,7 +281,7 @@ impl CopiedRequest {
             return;
         }
         let request = RequestEntry {
-            at,
+            at: worker.wall_at(outcome.began),
             request_id: self.request_id.to_str().unwrap_or("-"),
             client_ip: self.client_ip,
             peer: self.peer,
@@ -297,33 +298,33 @@ impl CopiedRequest {
         let entry = AccessEntry {
             status,
             request_bytes: bytes,
-            response_bytes: went.answer_bytes,
-            total: took,
-            upstream_latency: went.head_after,
+            response_bytes: outcome.answer_bytes,
+            total: outcome.took,
+            upstream_latency: outcome.head_after,
             upstream: Some(upstream),
-            endpoint: went.endpoint,
+            endpoint: outcome.endpoint,
             attempts: 1,
             termination: Termination {
-                ender: if dropped.is_some() { Ender::Upstream } else { Ender::Done },
+                ender: if dropped.is_some() { EndedBy::Upstream } else { EndedBy::Done },
                 stage: if dropped.is_some() { 'H' } else { '-' },
             },
             detail: dropped.map_or("", ShadowDrop::name),
-            event: Some(Event::Shadow),
+            event: Some(AccessEvent::Shadow),
             ..AccessEntry::of(request)
         };
         worker.log(|log| log.push(&rules.access_log, &entry));
     }
 }
 
-/// Whether an answer is larger than is looked at: nobody knows all of it. It differs from one that is not, for sure; two
-/// of them cannot be compared.
-fn is_too_large(seen: &Seen) -> bool {
+/// Whether a response is larger than what is read of it. It certainly differs from a smaller response; two such responses
+/// cannot be compared.
+fn is_too_large(seen: &ObservedResponse) -> bool {
     seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
 }
 
-/// Sends a copy on its way.
+/// Starts the task of a copy.
 pub(crate) fn launch(mut copy: Box<ShadowCopy>, body: CopyBody) {
-    // What else ends it than itself is the end of this worker.
-    copy.ticket.ends(ShadowEnd::Dropped(ShadowDrop::Shutdown));
+    // If the task does not set an end of its own, it was dropped with the worker.
+    copy.permit.set_end(ShadowEnd::Dropped(ShadowDrop::Shutdown));
     spawn_local(copy.run(body));
 }

@@ -8,7 +8,7 @@ use http::Method;
 use crate::proxy::upstream::pool::UpstreamPool;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::trace_context::{TraceContext, known_method};
-use crate::telemetry::{ShadowEnd, Span, SpanKind, SpanStatus};
+use crate::telemetry::{ShadowEnd, SpanKind, SpanStatus, TraceSpan};
 
 /// The span of a copy for a shadow, until it has ended.
 #[derive(Debug)]
@@ -58,13 +58,13 @@ pub(crate) struct CopyOutcome<'a> {
 }
 
 /// Leaves the span of a copy, marked as one.
-pub(super) fn leave_copy(worker: &Worker, copy: &CopySpan, outcome: &CopyOutcome<'_>) {
+pub(super) fn record_copy(worker: &Worker, copy: &CopySpan, outcome: &CopyOutcome<'_>) {
     let (status, error) = match outcome.end {
         ShadowEnd::Completed(status) => (Some(status), (status >= 400).then(|| status.to_string())),
         ShadowEnd::Dropped(reason) => (None, Some(reason.name().to_owned())),
     };
     let method = known_method(outcome.method);
-    let span = Span {
+    let span = TraceSpan {
         trace_id: copy.trace,
         id: copy.id,
         parent: Some(copy.parent),

@@ -9,15 +9,15 @@ use http::{Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::exchange::{Exchange, Stage};
-use super::response_body::{ResponseBody, Source};
+use super::exchange::{Exchange, ExchangeStage, SplitTarget};
+use super::response_body::{BodySource, ResponseBody};
 use crate::proxy::upstream::lease::Lease;
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::strip_hop_by_hop;
+use crate::proxy::wire::field_rules::strip_hop_by_hop;
 use crate::proxy::wire::grpc;
-use crate::proxy::worker::budget::Way;
-use crate::route::{Redirect, Respond, Route, Split};
-use crate::telemetry::{Ender, GrpcStatus};
+use crate::proxy::worker::budget::BodyTransport;
+use crate::route::{Redirect, Respond};
+use crate::telemetry::{EndedBy, GrpcStatus};
 
 /// Bodies up to this may be taken whole.
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
@@ -29,15 +29,16 @@ const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
 pub(crate) fn answer(
     exchange: &mut Exchange,
     incoming: Response<Incoming>,
-    (route, split): (&Route, &Split),
-) -> Result<Response<Source>, Fault> {
+    target: SplitTarget<'_>,
+) -> Result<Response<BodySource>, Fault> {
+    let SplitTarget { route, split, .. } = target;
     account(exchange, incoming.body())?;
     let (mut parts, body) = incoming.into_parts();
     parts.extensions.clear();
     strip_hop_by_hop(&mut parts.headers);
     if let Some(primary) = &exchange.mirror.compared {
         let took = exchange.attempt.latency.unwrap_or_default();
-        primary.head(parts.status, &parts.headers, (took, exchange.client.worker.clock.now()));
+        primary.head(parts.status, &parts.headers, took, exchange.client.worker.clock.now());
     }
     if !route.response_headers.is_empty() {
         let request_id = exchange.request_id();
@@ -87,19 +88,19 @@ fn keep_from_caches(headers: &mut HeaderMap) {
 
 /// A small body that has come already is taken whole, so that the upstream's connection is free again however slowly
 /// the client reads.
-fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> Source {
+fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> BodySource {
     let length = body.size_hint().exact().unwrap_or(0);
     // An HTTP/2 upstream can send a body where there must be none (RFC 9110 §6.4.1).
     let bodiless = exchange.request.method == http::Method::HEAD || matches!(status, 204 | 304);
     if bodiless && !body.is_end_stream() {
-        return Source::Own(None);
+        return BodySource::Own(None);
     }
     let uploads = exchange.prepared.upload.as_ref().is_some_and(|upload| !upload.ended.get());
     if length == 0 || length > SMALL_BYTES_MAX || uploads {
-        return Source::Upstream(body, None);
+        return BodySource::Upstream(body, None);
     }
     let Poll::Ready(polled) = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) else {
-        return Source::Upstream(body, None);
+        return BodySource::Upstream(body, None);
     };
     match polled {
         Some(Ok(frame)) if frame.data_ref().is_some_and(|data| data.len() as u64 == length) => {
@@ -107,21 +108,25 @@ fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> Source {
                 lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             }
             exchange.attempt.flight = None;
-            Source::Own(frame.into_data().ok())
+            BodySource::Own(frame.into_data().ok())
         }
-        some => Source::Upstream(body, Some(Box::new(some))),
+        some => BodySource::Upstream(body, Some(Box::new(some))),
     }
 }
 
 /// Takes what the buffers of a body need that is not small.
 fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
     let length = body.size_hint().exact();
-    let Some(held) = &mut exchange.request.held else { return Ok(()) };
+    let Some(memory) = &mut exchange.request.memory else { return Ok(()) };
     if length.is_some_and(|length| length <= SMALL_BYTES_MAX) {
         return Ok(());
     }
-    let way = if matches!(exchange.attempt.lease, Some(Lease::Stream(_))) { Way::Shared } else { Way::Alone };
-    let taken = held.add_body(way, length);
+    let transport = if matches!(exchange.attempt.lease, Some(Lease::Stream(_))) {
+        BodyTransport::SharedConnection
+    } else {
+        BodyTransport::OwnConnection
+    };
+    let taken = memory.reserve_body(transport, length);
     taken.map_err(|refusal| {
         // The service has processed the request: the client is not invited to repeat it.
         exchange.client.worker.meter().refuse(refusal);
@@ -130,53 +135,53 @@ fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
 }
 
 /// `redirect`.
-pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response<Source> {
+pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response<BodySource> {
     let request_id = exchange.request_id();
     let location = redirect.to.location(&exchange.values(&request_id));
-    let mut response = Response::new(Source::Own(None));
+    let mut response = Response::new(BodySource::Own(None));
     *response.status_mut() = redirect.status;
     response.headers_mut().insert(header::LOCATION, location);
-    local(exchange, response)
+    apply_route_edits(exchange, response)
 }
 
 /// `respond`. To a gRPC call an error has gRPC's form.
-pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<Source> {
+pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<BodySource> {
     if let Some(call) = exchange.call.as_mut().filter(|_| respond.status.as_u16() >= 400) {
         call.status = GrpcStatus::of_http(respond.status);
-        let mut response = Response::new(Source::Own(None));
+        let mut response = Response::new(BodySource::Own(None));
         grpc::trailers_only(response.headers_mut(), call.status, &respond.body);
-        return local(exchange, response);
+        return apply_route_edits(exchange, response);
     }
     let body = (!respond.body.is_empty()).then(|| respond.body.clone());
-    let mut response = Response::new(Source::Own(body));
+    let mut response = Response::new(BodySource::Own(body));
     *response.status_mut() = respond.status;
     if !respond.body.is_empty() {
         response.headers_mut().insert(header::CONTENT_TYPE, respond.content_type.clone());
     }
-    local(exchange, response)
+    apply_route_edits(exchange, response)
 }
 
 /// An answer made here takes the route's header edits too.
-fn local(exchange: &mut Exchange, mut response: Response<Source>) -> Response<Source> {
-    let shared = std::rc::Rc::clone(&exchange.local);
-    let rules = &shared.snapshot.rules;
+fn apply_route_edits(exchange: &mut Exchange, mut response: Response<BodySource>) -> Response<BodySource> {
+    let view = std::rc::Rc::clone(&exchange.view);
+    let rules = &view.snapshot.rules;
     let request_id = exchange.request_id();
-    if let Some(route) = exchange.decided.route {
+    if let Some(route) = exchange.routing.route {
         rules.route(route).response_headers.apply(response.headers_mut(), &exchange.values(&request_id));
     }
-    exchange.ends(Ender::Done, "");
+    exchange.record_end(EndedBy::Done, "");
     response
 }
 
 /// Sends the response: from here on the exchange lives in its body.
-pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> Response<ResponseBody> {
+pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<BodySource>) -> Response<ResponseBody> {
     let (mut parts, source) = response.into_parts();
     exchange.response.status = parts.status.as_u16();
     let now = exchange.attempt.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
     exchange.response.first_byte = Some(now.duration_since(exchange.request.began));
-    exchange.progress.stage = Stage::Body;
+    exchange.progress.stage = ExchangeStage::Body;
     parts.version = Version::HTTP_11;
-    if matches!(source, Source::Own(_)) && is_unread(&exchange) {
+    if matches!(source, BodySource::Own(_)) && is_unread(&exchange) {
         // What is left of the request's body must never be read as the next request.
         exchange.client.closing.set(true);
     }
@@ -186,15 +191,15 @@ pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<Source>) -> R
     let idle = idle(&exchange);
     let bodiless = exchange.request.method == http::Method::HEAD || matches!(exchange.response.status, 204 | 304);
     let source = match source {
-        Source::Own(Some(body)) if bodiless => {
+        BodySource::Own(Some(body)) if bodiless => {
             if exchange.request.method == http::Method::HEAD {
                 parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             }
-            Source::Own(None)
+            BodySource::Own(None)
         }
-        source @ (Source::Own(_) | Source::Upstream(..)) => source,
+        source @ (BodySource::Own(_) | BodySource::Upstream(..)) => source,
     };
-    if exchange.request.trusted && exchange.request.survey.explain {
+    if exchange.request.trusted && exchange.request.field_summary.explain {
         explain(&exchange, &mut parts.headers);
     }
     Response::from_parts(parts, ResponseBody::new(source, exchange, idle))
@@ -207,13 +212,13 @@ fn is_unread(exchange: &Exchange) -> bool {
 }
 
 fn idle(exchange: &Exchange) -> Option<Duration> {
-    let rules = &exchange.local.snapshot.rules;
-    exchange.decided.route.and_then(|route| rules.route(route).timeouts.idle)
+    let rules = &exchange.view.snapshot.rules;
+    exchange.routing.route.and_then(|route| rules.route(route).timeouts.idle)
 }
 
 /// One line that says why this variant answered, for a trusted peer that asked with `x-pointsman-explain: 1`.
 fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
-    let Some(chosen) = exchange.decided.chosen else { return };
+    let Some(chosen) = exchange.routing.chosen else { return };
     let reason = crate::telemetry::ReasonLabel::of(chosen.reason(), chosen.fallback);
     let bucket = chosen.decision.bucket.map_or_else(|| "none".to_owned(), |bucket| bucket.number().to_string());
     let line = format!(
@@ -222,7 +227,7 @@ fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
         exchange.variant_name().unwrap_or("none"),
         crate::telemetry::ReasonLabel::name(reason.index()),
         chosen.counted(),
-        exchange.local.snapshot.generation,
+        exchange.view.snapshot.generation,
     );
     if let Ok(line) = HeaderValue::try_from(line) {
         headers.insert(EXPLAIN, line);

@@ -1,11 +1,11 @@
 //! The caller of a request: as `identify` finds it, for the stages that decide by it, and the part of it that is kept.
 
-use crate::route::{Caller, Head, TokenFault};
+use crate::route::{Caller, RequestHead, TokenFault};
 
 /// The caller of a request and the head that it is read from. It borrows from both and is dropped before the request is
 /// forwarded.
-pub(crate) struct Identified<'a> {
-    pub(crate) head: Head<'a>,
+pub(crate) struct IdentifiedCaller<'a> {
+    pub(crate) head: RequestHead<'a>,
     pub(super) caller: Caller<'a>,
     /// The identity in the route's sticky cookie.
     pub(crate) cookie: Option<&'a str>,
@@ -25,14 +25,14 @@ pub(crate) struct CallerIdentity {
     pub(crate) token: Option<TokenFault>,
 }
 
-impl Identified<'_> {
+impl IdentifiedCaller<'_> {
     /// The identity of the sticky cookie: the one that came, else the one that is issued.
     pub(super) fn cookie_identity(&self) -> Option<&str> {
         self.cookie.or(self.issued.as_deref())
     }
 
     /// What is kept of it.
-    pub(crate) fn keep(self) -> CallerIdentity {
+    pub(crate) fn into_identity(self) -> CallerIdentity {
         let tenant = self.caller.tenant.map(|tenant| Box::from(&*tenant));
         CallerIdentity { tenant, issued: self.issued, token: self.token }
     }

@@ -2,16 +2,21 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::caller::Identified;
-use super::exchange::{Chosen, Exchange};
+use super::caller::IdentifiedCaller;
+use super::exchange::{ChosenVariant, Exchange};
 use crate::route::{
-    Balance, Decision, RouteId, Routed, Silent, Split, UpstreamId, VariantId, decide as decide_by_rules,
+    Balance, Decision, NoTrace, RouteId, Routed, Split, UpstreamId, VariantId, decide as decide_by_rules,
 };
 use crate::telemetry::Fallback;
 
 /// Decides which variant answers a request, and who answers for one that has no endpoint.
-pub(crate) fn decide(exchange: &Exchange, route: RouteId, split: &Split, identified: &Identified<'_>) -> Chosen {
-    let (snapshot, spread) = (&exchange.local.snapshot, exchange.local.spread(route));
+pub(crate) fn decide(
+    exchange: &Exchange,
+    route: RouteId,
+    split: &Split,
+    identified: &IdentifiedCaller<'_>,
+) -> ChosenVariant {
+    let (snapshot, spread) = (&exchange.view.snapshot, exchange.view.spread(route));
     let request = Routed {
         route,
         split,
@@ -20,28 +25,33 @@ pub(crate) fn decide(exchange: &Exchange, route: RouteId, split: &Split, identif
         cookie_identity: identified.cookie_identity(),
     };
     let mut sequence = spread.get();
-    let decision = decide_by_rules(&snapshot.rules, &snapshot.overlay, &request, &mut sequence, &mut Silent);
+    let decision = decide_by_rules(&snapshot.rules, &snapshot.overlay, &request, &mut sequence, &mut NoTrace);
     spread.set(sequence);
     fall_back_to_stable(exchange, split, decision, || key(split, identified))
 }
 
 /// A chosen variant without any usable endpoint falls back to stable's upstream; stable never to another.
-fn fall_back_to_stable(exchange: &Exchange, split: &Split, decision: Decision, key: impl FnOnce() -> u64) -> Chosen {
+fn fall_back_to_stable(
+    exchange: &Exchange,
+    split: &Split,
+    decision: Decision,
+    key: impl FnOnce() -> u64,
+) -> ChosenVariant {
     let upstream =
         |id: VariantId| split.variants.get(usize::from(id.0)).map_or(UpstreamId(0), |variant| variant.upstream);
     let (variant, stable) = (decision.variant, upstream(VariantId::STABLE));
     let (mut upstream, mut fallback) = (upstream(variant), Fallback::No);
-    if variant != VariantId::STABLE && !exchange.local.usable(upstream) {
+    if variant != VariantId::STABLE && !exchange.view.usable(upstream) {
         (upstream, fallback) = (stable, Fallback::Yes);
     }
-    let upstreams = &exchange.local.snapshot.rules.upstreams;
+    let upstreams = &exchange.view.snapshot.rules.upstreams;
     // Stable may have to answer although it was not chosen.
     let hashes = [upstream, stable].iter().any(|id| upstreams[id.0 as usize].balance == Balance::Hash);
-    Chosen { decision, variant, upstream, fallback, key: if hashes { key() } else { 0 } }
+    ChosenVariant { decision, variant, upstream, fallback, key: if hashes { key() } else { 0 } }
 }
 
 /// The hash of the sticky key, else of the client's address.
-fn key(split: &Split, identified: &Identified<'_>) -> u64 {
+fn key(split: &Split, identified: &IdentifiedCaller<'_>) -> u64 {
     match split.sticky_key(&identified.caller, identified.cookie_identity()) {
         Some(key) => key.with_text(|text| xxh3_64(text.as_bytes())),
         None => xxh3_64(identified.caller.client_ip.to_string().as_bytes()),

@@ -11,22 +11,22 @@ use http_body::Frame;
 
 use super::caller::CallerIdentity;
 use super::http_proxy::HttpProxy;
-use super::local::Local;
-use super::open_streams::{Carrier, OfVariant, OpenStream};
+use super::kill_streams::{Carrier, KillScope, KillableStream};
+use super::snapshot_view::SnapshotView;
 use super::upgrade_state::Upgrade;
 use crate::proxy::body::upload::Upload;
 use crate::proxy::downstream::client::Client;
-use crate::proxy::mirror::capture::Primary;
-use crate::proxy::mirror::copies::Ticket;
-use crate::proxy::upstream::lease::{Flight, Lease};
+use crate::proxy::mirror::capture::PrimaryResponse;
+use crate::proxy::mirror::permit::CopyPermit;
+use crate::proxy::upstream::lease::{InFlightGuard, Lease};
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::{Survey, filtered};
-use crate::proxy::wire::grpc::Call;
-use crate::proxy::worker::budget::{BodyAhead, Held};
-use crate::proxy::worker::reader::{Reader, Slot, UpstreamKey};
+use crate::proxy::wire::field_rules::{FieldSummary, filter_trailers};
+use crate::proxy::wire::grpc::GrpcCall;
+use crate::proxy::worker::budget::{BodyWindow, RequestMemory};
+use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader, UpstreamKey};
 use crate::proxy::worker::trace_context::TraceContext;
-use crate::route::{Counted, Decision, Head, Reason, RouteId, UpstreamId, Values, VariantId};
-use crate::telemetry::{Ender, Fallback, VariantMeter};
+use crate::route::{Counted, Decision, Reason, RequestHead, Route, RouteId, Split, UpstreamId, Values, VariantId};
+use crate::telemetry::{EndedBy, Fallback, VariantMeter};
 
 /// The state of one exchange, in groups by what writes them. `handle` writes what `identify`, `decide` and `sample`
 /// return: those stages borrow the exchange together with the request's head.
@@ -34,38 +34,38 @@ pub(crate) struct Exchange {
     pub(crate) client: Rc<Client>,
     pub(crate) proxy: Rc<HttpProxy>,
     /// The snapshot that it runs under.
-    pub(crate) local: Rc<Local>,
-    pub(crate) progress: Progress,
+    pub(crate) view: Rc<SnapshotView>,
+    pub(crate) progress: ExchangeProgress,
     /// The gRPC call that it is, if it is one: those are POST requests.
-    pub(crate) call: Option<Box<Call>>,
+    pub(crate) call: Option<Box<GrpcCall>>,
     /// The trace that it belongs to, where spans are exported.
     pub(crate) trace: Option<Box<TraceContext>>,
-    pub(crate) request: Received,
+    pub(crate) request: ReceivedRequest,
     /// Returned by `identify`.
     pub(super) caller: CallerIdentity,
-    pub(super) decided: Decided,
+    pub(super) routing: Routing,
     /// Written by `admit` for a CONNECT, by `upgrade`, and by `forward` when the upstream switches; `handle` takes the
     /// upstream's side out.
     pub(crate) upgrade: Upgrade,
     pub(super) mirror: Mirror,
-    pub(super) prepared: Prepared,
+    pub(super) prepared: PreparedBody,
     pub(crate) attempt: UpstreamAttempt,
     pub(crate) response: SentResponse,
 }
 
 /// How far the exchange has come, and how it ended: written by each part that takes it further or ends it.
-pub(crate) struct Progress {
-    pub(crate) stage: Stage,
+pub(crate) struct ExchangeProgress {
+    pub(crate) stage: ExchangeStage,
     /// Who ended it.
-    pub(crate) ender: Ender,
+    pub(crate) ender: EndedBy,
     /// Why, in a word; before the end, that an upgrade which was asked for is not allowed.
     pub(crate) detail: &'static str,
     /// The stage in which it ended: an answer about that goes on to its own last byte.
-    pub(super) ended_in: Stage,
+    pub(super) ended_in: ExchangeStage,
 }
 
 /// The request as it was received: written by `begin` and `admit`. Its id is made when it is first needed.
-pub(crate) struct Received {
+pub(crate) struct ReceivedRequest {
     pub(crate) began: Instant,
     pub(super) began_wall: Duration,
     pub(crate) method: Method,
@@ -81,40 +81,49 @@ pub(crate) struct Received {
     pub(super) forwarded_scheme: Option<&'static str>,
     pub(crate) request_id: Option<HeaderValue>,
     pub(crate) trace_id: Option<Box<str>>,
-    pub(crate) survey: Survey,
+    pub(crate) field_summary: FieldSummary,
     /// The request has a body.
     pub(crate) has_body: bool,
     /// Who reads the answer, on HTTP/2.
-    pub(crate) reader: Option<Rc<Reader>>,
+    pub(crate) reader: Option<Rc<ResponseReader>>,
     /// What it takes up of the memory: taken by `admit`, adjusted by `forward`, `answer` and the answer's body.
-    pub(crate) held: Option<Held>,
+    pub(crate) memory: Option<RequestMemory>,
 }
 
 /// Where the request goes.
 #[derive(Default)]
-pub(crate) struct Decided {
+pub(crate) struct Routing {
     /// Written by `find`.
     pub(crate) route: Option<RouteId>,
     /// Returned by `decide`; written by `reach` when stable answers for the variant.
-    pub(crate) chosen: Option<Chosen>,
+    pub(crate) chosen: Option<ChosenVariant>,
+}
+
+/// The split route that matched a request.
+#[derive(Clone, Copy)]
+pub(crate) struct SplitTarget<'a> {
+    pub(crate) route: &'a Route,
+    pub(crate) split: &'a Split,
+    /// Bytes of the path that the route's prefix matched.
+    pub(super) matched: usize,
 }
 
 /// The request's copies.
 #[derive(Default)]
 pub(crate) struct Mirror {
     /// The place of its copy: returned by `sample`, taken by `shadow`.
-    pub(crate) ticket: Option<Box<Ticket>>,
+    pub(crate) permit: Option<Box<CopyPermit>>,
     /// What its copies' answers are compared with: written by `shadow`, taken when stable answers for the variant and
     /// by `record`.
-    pub(crate) compared: Option<Rc<Primary>>,
+    pub(crate) compared: Option<Rc<PrimaryResponse>>,
 }
 
 /// The body that is sent to the upstream: written by `prepare`, and by `upgrade` for a tunnel.
 #[derive(Default)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedBody {
     pub(crate) upload: Option<Rc<Upload>>,
     /// What may be sent through the tunnel that it becomes before it is read (HTTP/2).
-    pub(crate) ahead: Option<BodyAhead>,
+    pub(crate) ahead: Option<BodyWindow>,
 }
 
 /// The attempt to get an answer that is under way, or was the last: written by `forward` and `reach`. The part that
@@ -126,7 +135,7 @@ pub(crate) struct UpstreamAttempt {
     pub(crate) endpoint: Option<SocketAddr>,
     /// The connection or stream, until the answer has come whole.
     pub(crate) lease: Option<Lease>,
-    pub(crate) flight: Option<Flight>,
+    pub(crate) flight: Option<InFlightGuard>,
     /// When the answer's head had come.
     pub(super) head_at: Option<Instant>,
     /// How long that took.
@@ -151,7 +160,7 @@ pub(crate) struct SentResponse {
 
 /// The variant that was chosen, and why.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Chosen {
+pub(crate) struct ChosenVariant {
     pub(super) decision: Decision,
     /// The variant whose request it is: the decision's, also when stable answers for it.
     pub(crate) variant: VariantId,
@@ -162,7 +171,7 @@ pub(crate) struct Chosen {
     pub(crate) key: u64,
 }
 
-impl Chosen {
+impl ChosenVariant {
     pub(crate) fn reason(&self) -> Reason {
         self.decision.reason
     }
@@ -196,7 +205,7 @@ impl Host {
 
 /// How far an exchange has come: where it ended, if it ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum ExchangeStage {
     Read,
     Decide,
     Connect,
@@ -207,7 +216,7 @@ pub(crate) enum Stage {
     Done,
 }
 
-impl Stage {
+impl ExchangeStage {
     /// Its letter in the log.
     pub(crate) const fn letter(self) -> char {
         match self {
@@ -224,7 +233,7 @@ impl Stage {
 
 impl Exchange {
     /// Leaves the upstream, whatever was under way there.
-    pub(crate) fn leave(&mut self) {
+    pub(crate) fn release_upstream(&mut self) {
         if let Some(lease) = self.attempt.lease.take() {
             lease.abandon(self.prepared.upload.as_ref());
         }
@@ -239,45 +248,45 @@ impl Exchange {
     }
 
     /// Its place among the requests.
-    pub(crate) fn slot(&self) -> &Slot {
+    pub(crate) fn slot(&self) -> &RequestSlot {
         self.request.reader.as_ref().map_or(&self.client.slot, |reader| &reader.slot)
     }
 
     /// Notes of which upstream its answer holds a connection, so that it can be shed when those run short.
-    pub(crate) fn holds(&self, upstream: UpstreamKey) {
-        self.request.reader.as_ref().map_or(&self.client.watched.upstream, |reader| &reader.upstream).set(upstream);
+    pub(crate) fn set_held_upstream(&self, upstream: UpstreamKey) {
+        self.request.reader.as_ref().map_or(&self.client.deadlines.upstream, |reader| &reader.upstream).set(upstream);
     }
 
     /// The last frame of an answer that ends with these trailers, which has this length if it is known. A client of
     /// HTTP/1.1 gets them behind the last chunk, if it takes any (RFC 9110 §6.5.1): for hyper there are none then.
-    pub(super) fn end_with(&mut self, trailers: &HeaderMap, length: Option<u64>) -> Frame<Bytes> {
+    pub(super) fn last_frame(&mut self, trailers: &HeaderMap, length: Option<u64>) -> Frame<Bytes> {
         if let Some(call) = &mut self.call {
             call.trailers(trailers);
         }
-        let trailers = filtered(trailers);
+        let trailers = filter_trailers(trailers);
         let chunked =
             self.request.version == Version::HTTP_11 && length.is_none() && self.request.method != Method::HEAD;
-        if !(chunked && self.request.survey.trailers) {
+        if !(chunked && self.request.field_summary.trailers) {
             return Frame::trailers(trailers);
         }
-        self.client.trailing.put(&trailers);
+        self.client.trailing.set(&trailers);
         Frame::data(Bytes::new())
     }
 
     /// Stable answers for the chosen variant from here on, since that cannot be connected to. What its copies' answers
     /// are compared with is the failure.
-    pub(super) fn falls_back(&mut self, chosen: Chosen, fault: Fault) {
-        self.decided.chosen = Some(chosen);
+    pub(super) fn fall_back(&mut self, chosen: ChosenVariant, fault: Fault) {
+        self.routing.chosen = Some(chosen);
         let Some(primary) = self.mirror.compared.take() else { return };
-        match fault.facts().failure {
-            Some(failure) => primary.failed(failure, self.client.worker.clock.now().duration_since(self.request.began)),
-            None => primary.left(),
+        match fault.row().failure {
+            Some(failure) => primary.fail(failure, self.client.worker.clock.now().duration_since(self.request.began)),
+            None => primary.close(),
         }
     }
 
     /// What matching and deciding look at, of an admitted request.
-    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> Head<'a> {
-        Head {
+    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> RequestHead<'a> {
+        RequestHead {
             method: &parts.method,
             host: self.request.host.normal(),
             path: self.path(),
@@ -315,25 +324,25 @@ impl Exchange {
 
     /// Registers the exchange so that a kill can close it; `None` when stable answers.
     #[inline]
-    pub(super) fn open_stream(&self, carrier: impl FnOnce() -> Carrier) -> Option<OpenStream> {
-        let (route, chosen) = (self.decided.route?, self.decided.chosen?);
+    pub(super) fn killable(&self, carrier: impl FnOnce() -> Carrier) -> Option<KillableStream> {
+        let (route, chosen) = (self.routing.route?, self.routing.chosen?);
         let variant = chosen.variant;
         if variant == VariantId::STABLE || chosen.fallback == Fallback::Yes {
             return None;
         }
-        let of = OfVariant { local: Rc::clone(&self.local), route, variant, tenant: self.caller.tenant.clone() };
-        Some(self.proxy.open_streams.open(&self.client.worker, of, carrier()))
+        let scope = KillScope { view: Rc::clone(&self.view), route, variant, tenant: self.caller.tenant.clone() };
+        Some(self.proxy.killable_streams.open(&self.client.worker, scope, carrier()))
     }
 
     /// The route's name.
     pub(super) fn route_name(&self) -> Option<&str> {
-        self.decided.route.map(|id| self.local.snapshot.rules.route(id).name.as_str())
+        self.routing.route.map(|id| self.view.snapshot.rules.route(id).name.as_str())
     }
 
     /// The name of the variant whose request it is.
     pub(super) fn variant_name(&self) -> Option<&str> {
-        let split = self.local.snapshot.rules.route(self.decided.route?).split()?;
-        split.variants.get(usize::from(self.decided.chosen?.variant.0)).map(|variant| variant.name.as_str())
+        let split = self.view.snapshot.rules.route(self.routing.route?).split()?;
+        split.variants.get(usize::from(self.routing.chosen?.variant.0)).map(|variant| variant.name.as_str())
     }
 
     /// The request's id, made when it is first asked for.
@@ -353,7 +362,7 @@ impl Exchange {
     }
 
     /// A tunnel has carried bytes, to the upstream and to the client. They are counted at once: it may last for days.
-    pub(super) fn carried(&mut self, sent: u64, received: u64) {
+    pub(super) fn count_tunnel_bytes(&mut self, sent: u64, received: u64) {
         if let Some(upload) = &self.prepared.upload {
             upload.bytes.set(upload.bytes.get() + sent);
         }
@@ -368,13 +377,13 @@ impl Exchange {
 
     /// Where it is counted, when a route took it.
     pub(crate) fn meter(&self) -> Option<&VariantMeter> {
-        let variant = self.decided.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
-        self.local.meter(self.decided.route?, variant, self.client.worker.index)
+        let variant = self.routing.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
+        self.view.meter(self.routing.route?, variant, self.client.worker.index)
     }
 
     /// It has been answered by somebody or something else than the upstream's whole answer.
-    pub(crate) fn ends(&mut self, ender: Ender, detail: &'static str) {
-        self.progress = Progress { ender, detail, ended_in: self.progress.stage, ..self.progress };
+    pub(crate) fn record_end(&mut self, ender: EndedBy, detail: &'static str) {
+        self.progress = ExchangeProgress { ender, detail, ended_in: self.progress.stage, ..self.progress };
     }
 }
 

@@ -21,8 +21,8 @@ pub(super) fn https_redirect(exchange: &Exchange) -> Result<Option<Redirect>, Fa
 
 /// Finds the route of a request.
 pub(crate) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fault> {
-    let rules = &exchange.local.snapshot.rules;
+    let rules = &exchange.view.snapshot.rules;
     let found = rules.index.find(&rules.routes, &exchange.head(parts));
-    exchange.decided.route = found.map(|found| found.route);
+    exchange.routing.route = found.map(|found| found.route);
     found.ok_or(Fault::Refused(Refusal::NoRoute))
 }

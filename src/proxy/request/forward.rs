@@ -1,7 +1,7 @@
 //! Forward: to one of the upstream's endpoints and back with the head of its answer.
 //!
 //! A request is sent once. When that fails, `retry.rs` decides whether it is sent again. Which endpoint it is sent to, and
-//! where it goes when that cannot be connected to, is up to `reach.rs`.
+//! where it goes when that cannot be connected to, is up to `connector.rs`.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,65 +11,66 @@ use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::exchange::{Chosen, Exchange, Prepared, Stage};
-use super::open_streams::{Carrier, unless_killed};
-use super::patience::Patience;
-use super::reach::Reach;
+use super::exchange::{ChosenVariant, Exchange, ExchangeStage, PreparedBody};
+use super::kill_streams::{Carrier, unless_killed};
+use super::response_deadline::ResponseDeadline;
 use super::trace;
-use crate::proxy::body::replay::Again;
+use super::upstream_connector::UpstreamConnector;
+use crate::proxy::body::replay::ReplayableRequest;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::body::upload::UploadFault;
 use crate::proxy::upstream::h2_peer::H2PeerState;
 use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked};
 use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::pool::UpstreamPool;
-use crate::proxy::upstream::side::Side;
+use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
 use crate::proxy::upstream::tls;
-use crate::proxy::upstream::upgrade_request::{Asked, is_agreed};
+use crate::proxy::upstream::tunnel_end::TunnelEnd;
+use crate::proxy::upstream::upgrade_request::{UpgradeRequest, is_agreed};
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::{is_ambiguous_response, is_too_large};
-use crate::proxy::worker::sending::Sending;
+use crate::proxy::wire::field_rules::{is_ambiguous_response, is_too_large};
+use crate::proxy::worker::send_task::SendTask;
 use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
-use crate::route::{Protocol, Route, UpstreamLimits};
+use crate::route::{Protocol, UpstreamLimits};
 use crate::telemetry::StatusClass;
 
 /// Sends a request and gives the answer's head; its body follows as it is pulled.
 pub(super) async fn forward(
     exchange: &mut Exchange,
     mut request: Request<RequestBody>,
-    (route, chosen): (&Route, Chosen),
+    chosen: ChosenVariant,
+    timeout: Option<Duration>,
 ) -> Result<Response<Incoming>, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
-    exchange.progress.stage = Stage::Connect;
-    let reach = Reach::new(exchange, &mut request, chosen)?;
+    exchange.progress.stage = ExchangeStage::Connect;
+    let connector = UpstreamConnector::new(exchange, &mut request, chosen)?;
     // Nothing was awaited since the request's head: the whole bound is left.
-    let mut patience = Patience::new(exchange, route.timeouts.request);
-    let open = exchange.open_stream(|| Carrier::Asks);
-    let sent = patience.bound(pin!(unless_killed(open, pin!(send(exchange, reach, request))))).await;
+    let mut deadline = ResponseDeadline::new(exchange, timeout);
+    let open = exchange.killable(|| Carrier::Polled);
+    let sent = deadline.bound(pin!(unless_killed(open, pin!(send(exchange, connector, request))))).await;
     // It may be another one than the request set out for.
     let upstream =
-        Rc::clone(exchange.proxy.upstream(&exchange.local, exchange.decided.chosen.unwrap_or(chosen).upstream));
+        Rc::clone(exchange.proxy.upstream(&exchange.view, exchange.routing.chosen.unwrap_or(chosen).upstream));
     let meter = upstream.meter(worker.index);
     let result = sent.unwrap_or_else(Err).map_err(|fault| blame(&exchange.prepared, fault));
     match &result {
         Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
-            if exchange.progress.stage == Stage::Connect
+            if exchange.progress.stage == ExchangeStage::Connect
                 && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
                 && let Some(flight) = &exchange.attempt.flight
             {
-                flight.came_to_no_connection(Fault::ConnectTimeout);
+                flight.record_connect_timeout(Fault::ConnectTimeout);
             }
-            let facts = fault.facts();
-            if facts.upstream_failed {
+            let row = fault.row();
+            if row.upstream_failed {
                 meter.failures.inc();
             }
-            exchange.leave();
+            exchange.release_upstream();
             exchange.attempt.flight = None;
-            trace::ends(exchange, facts.detail);
-            if let (Some(primary), Some(failure)) = (&exchange.mirror.compared, facts.failure) {
-                primary.failed(failure, worker.clock.now().duration_since(exchange.request.began));
+            trace::end_attempt(exchange, row.detail);
+            if let (Some(primary), Some(failure)) = (&exchange.mirror.compared, row.failure) {
+                primary.fail(failure, worker.clock.now().duration_since(exchange.request.began));
             }
         }
     }
@@ -77,7 +78,7 @@ pub(super) async fn forward(
 }
 
 /// A broken upload is the client's doing, whatever it looked like from the upstream's side.
-fn blame(sent: &Prepared, fault: Fault) -> Fault {
+fn blame(sent: &PreparedBody, fault: Fault) -> Fault {
     match sent.upload.as_ref().and_then(|upload| upload.failed.get()) {
         Some(UploadFault::Refused(refusal)) => Fault::Refused(refusal),
         Some(UploadFault::Gone) => Fault::ClientGone,
@@ -88,58 +89,60 @@ fn blame(sent: &Prepared, fault: Fault) -> Fault {
 /// Sends a request, and again as the rule of retries decides.
 async fn send(
     exchange: &mut Exchange,
-    mut reach: Reach,
+    mut connector: UpstreamConnector,
     mut request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Fault> {
     let idempotent = retry::is_idempotent(request.method());
     let worker = Rc::clone(&exchange.client.worker);
     let mut declined: Option<Rc<H2PeerState>> = None;
     loop {
-        let (lease, reused) = reach.connect(exchange, &mut request, declined.as_ref()).await?;
+        let (lease, reused) = connector.connect(exchange, &mut request, declined.as_ref()).await?;
         let asked = exchange.upgrade.requested();
-        let again = keep((&mut request, asked), (&lease, reach.pool().protocol()), reused && idempotent)?;
-        let said = lease.said();
+        let again = keep(&mut request, asked, &lease, connector.pool().protocol(), reused && idempotent)?;
+        let peer = lease.h2_peer();
         if let Some(asked) = asked {
-            asked.may_go(said.as_ref().map(|said| said.connects()))?;
+            asked.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
         }
         announce(exchange, &lease, &request);
-        exchange.progress.stage = Stage::Head;
+        exchange.progress.stage = ExchangeStage::Head;
         let asked = if reused { exchange.request.began } else { worker.clock.now() };
         exchange.attempt.lease = Some(lease);
         let mut failure = match attempt(exchange, request).await {
             Ok(mut response) => {
                 if let Some(again) = again {
-                    again.forget();
+                    again.discard();
                 }
-                receive(exchange, &reach.upstream, &response, asked)?;
+                receive(exchange, &connector.upstream, &response, asked)?;
                 let requested = exchange.upgrade.requested();
                 if is_agreed(requested, &response)? {
-                    let side = Box::pin(Side::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
+                    let side =
+                        Box::pin(TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
                     exchange.upgrade.switch(side);
                 }
                 return Ok(response);
             }
             Err(failure) => failure,
         };
-        end_attempt(exchange, &reach, failure.fault)?;
-        let resendable = again.as_ref().map_or(Resendable::No, Again::resendable);
+        end_attempt(exchange, &connector, failure.fault)?;
+        let resendable = again.as_ref().map_or(Resendable::No, ReplayableRequest::resendable);
         let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
-        let next = retry::next(failed, reach.tries(declined.as_ref()));
+        let next = retry::next(failed, connector.tries(declined.as_ref()));
         if failure.reached == Reached::Unprocessed {
-            declined = declined.or(said);
+            declined = declined.or(peer);
         }
         request = failure.resent(again, next)?;
-        reach.follow(exchange, &mut request, next, failure.fault)?;
+        connector.apply_retry(exchange, &mut request, next, failure.fault)?;
     }
 }
 
 /// An attempt has failed: its connection goes.
-fn end_attempt(exchange: &mut Exchange, reach: &Reach, fault: Fault) -> Result<(), Fault> {
-    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_refusal()) {
-        tls::note_refusal(&exchange.client.worker, (&reach.upstream, &reach.endpoint));
+fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fault) -> Result<(), Fault> {
+    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_tls_refusal()) {
+        let target = ConnectTarget { upstream: &connector.upstream, endpoint: &connector.endpoint };
+        tls::record_refusal(&exchange.client.worker, target);
         return Err(Fault::TlsAlert);
     }
-    trace::ends(exchange, fault.detail());
+    trace::end_attempt(exchange, fault.detail());
     Ok(())
 }
 
@@ -162,14 +165,14 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
     let took = now.duration_since(asked);
     exchange.attempt.head_at = Some(now);
     exchange.attempt.latency = Some(took);
-    if let Some(held) = &mut exchange.request.held {
-        held.forget_head();
+    if let Some(memory) = &mut exchange.request.memory {
+        memory.release_head();
     }
     if let Some(upload) = &exchange.prepared.upload {
-        upload.head_has_come();
+        upload.response_started();
     }
     if let Some(trace) = &mut exchange.trace {
-        trace.answered(status.as_u16());
+        trace.set_status(status.as_u16());
     }
     took
 }
@@ -177,10 +180,12 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
 /// Keeps what it takes to send a request again, if that can come to pass: on a stream, which the other side can refuse
 /// unprocessed, or because it may be repeated.
 fn keep(
-    (request, asked): (&mut Request<RequestBody>, Option<&Asked>),
-    (lease, protocol): (&Lease, Protocol),
+    request: &mut Request<RequestBody>,
+    asked: Option<&UpgradeRequest>,
+    lease: &Lease,
+    protocol: Protocol,
     repeatable: bool,
-) -> Result<Option<Again>, Fault> {
+) -> Result<Option<ReplayableRequest>, Fault> {
     match lease {
         Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
         Lease::Stream(_) => for_h2(request, Scheme::HTTP),
@@ -188,7 +193,7 @@ fn keep(
         Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
         Lease::Whole { .. } => return Ok(None),
     }
-    Ok(Some(Again::of(request)))
+    Ok(Some(ReplayableRequest::capture(request)))
 }
 
 /// What one try came to.
@@ -218,15 +223,15 @@ impl Failure {
     ///
     /// # Errors
     /// The fault, when it is not.
-    fn resent(&mut self, again: Option<Again>, next: Retry) -> Result<Request<RequestBody>, Fault> {
+    fn resent(&mut self, again: Option<ReplayableRequest>, next: Retry) -> Result<Request<RequestBody>, Fault> {
         if next == Retry::GiveUp {
             return Err(self.fault);
         }
-        self.unsent.take().or_else(|| again.map(Again::request)).ok_or(self.fault)
+        self.unsent.take().or_else(|| again.map(ReplayableRequest::into_request)).ok_or(self.fault)
     }
 }
 
-/// Whether the other side has said that it did nothing of a stream: it refused it (RFC 9113 §8.7), or it left the
+/// Whether the other side has peer that it did nothing of a stream: it refused it (RFC 9113 §8.7), or it left the
 /// connection and named an earlier one as the last that it has looked at (§6.8), which is when h2 tells a stream of it.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
@@ -239,13 +244,13 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 /// Tells the byte stream of an HTTP/1.1 connection what it will carry.
 fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
     let Lease::Whole { connection, .. } = lease else { return };
-    connection.hints.asked.set(exchange.upgrade.requested().is_some());
-    connection.hints.begin(request);
+    connection.state.upgrade_requested.set(exchange.upgrade.requested().is_some());
+    connection.state.begin(request);
     if let Some(upload) = exchange.prepared.upload.as_ref().filter(|_| is_chunked(request)) {
-        upload.trail(&connection.hints.trailing);
+        upload.set_trailers(&connection.state.trailing);
     }
     if exchange.request.version == Version::HTTP_11 {
-        connection.hints.go_to(&exchange.client.early);
+        connection.state.forward_informational(&exchange.client.informational);
     }
 }
 
@@ -255,20 +260,20 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
             connection.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();
                 let mut failure = Failure::of(error.error(), unsent);
-                if connection.hints.is_broken() {
+                if connection.state.is_broken() {
                     failure.fault = Fault::UpstreamProtocol;
                 }
                 // Of an answer that has begun no other one is a repetition: the client may have seen a part of it.
-                if failure.reached == Reached::Unanswered && connection.hints.is_answered() {
+                if failure.reached == Reached::Unanswered && connection.state.is_answered() {
                     failure.reached = Reached::Answered;
                 }
-                let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.hints.speaks_tls();
+                let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.state.has_received_tls();
                 if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
             })
         }
         Some(Lease::Stream(stream)) => {
             if let Some(upload) = &exchange.prepared.upload {
-                upload.send(Sending::new(&exchange.client.worker.last_begun));
+                upload.set_send_task(SendTask::new(&exchange.client.worker.last_started));
             }
             stream.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();

@@ -23,13 +23,13 @@ const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
 pub(crate) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let request_id = exchange.request_id();
     headers.reserve(FIELDS_ADDED);
-    if exchange.request.trusted && exchange.request.survey.told {
+    if exchange.request.trusted && exchange.request.field_summary.trusted_only {
         continued(exchange, headers);
     } else {
         begun(exchange, headers);
     }
     let client = &exchange.client;
-    if let Some(identity) = client.secured.get().and_then(|secured| secured.identity.as_ref()) {
+    if let Some(identity) = client.tls.get().and_then(|secured| secured.identity.as_ref()) {
         headers.insert(FORWARDED_CLIENT_CERT, identity.forwarded.clone());
     }
     headers.append(header::VIA, if exchange.request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 });
@@ -50,8 +50,8 @@ fn begun(exchange: &Exchange, headers: &mut HeaderMap) {
 
 /// A trusted peer speaks for the client.
 fn continued(exchange: &Exchange, headers: &mut HeaderMap) {
-    let (client, identity) = (&exchange.client, &exchange.local.snapshot.rules.identity);
-    let passed = identity.pass_on(headers, last_hop(exchange));
+    let (client, identity) = (&exchange.client, &exchange.view.snapshot.rules.identity);
+    let passed = identity.forwarding_fields(headers, last_hop(exchange));
     let fields = [
         (FORWARDED_FOR, HeaderValue::try_from(passed.x_for).ok()),
         (header::FORWARDED, HeaderValue::try_from(passed.forwarded).ok()),

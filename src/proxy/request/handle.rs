@@ -7,7 +7,7 @@
 //! one is asked for, and opens it in the place of the answer's last step. A fault is answered by `error_response`.
 //!
 //! A stage is the file of its name, and is called from here alone: a stage never calls another stage (`tests/tidy` holds
-//! this). What several stages use lies below them: the `Exchange`, the `Identified` caller, the forms of a request
+//! this). What several stages use lies below them: the `Exchange`, the `IdentifiedCaller` caller, the forms of a request
 //! (`http_version`, `upgrade_request`), the way to an endpoint (`reach`), spans (`trace`).
 //!
 //! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before. A tunnel is
@@ -21,9 +21,9 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{Either, Empty};
 
-use super::exchange::{Chosen, Exchange};
+use super::exchange::{ChosenVariant, Exchange, SplitTarget};
 use super::http_proxy::HttpProxy;
-use super::response_body::{ResponseBody, Source};
+use super::response_body::{BodySource, ResponseBody};
 use super::{
     admit, answer, begin, decide, error_response, find, forward, identify, prepare, record, sample, shadow, upgrade,
 };
@@ -42,7 +42,7 @@ pub(crate) async fn handle(
     request: IncomingRequest,
 ) -> Result<Response<Edge>, Infallible> {
     let mut exchange = begin::begin(proxy, client, &request);
-    let response = match line(&mut exchange, request).await {
+    let response = match run_stages(&mut exchange, request).await {
         Ok(response) if upgrade::is_mistakable(&exchange, response.status()) => {
             error_response::answer(&mut exchange, Fault::NoUpgrade)
         }
@@ -56,7 +56,7 @@ pub(crate) async fn handle(
     Ok(match exchange.upgrade.take_upstream() {
         Some(upstream) => {
             let (response, stream) = upgrade::switch(&mut exchange, response);
-            record::opened(&mut exchange);
+            record::open_tunnel(&mut exchange);
             upgrade::open(exchange, upstream, stream);
             response.map(Either::Right)
         }
@@ -64,15 +64,15 @@ pub(crate) async fn handle(
     })
 }
 
-async fn line(exchange: &mut Exchange, request: IncomingRequest) -> Result<Response<Source>, Fault> {
+async fn run_stages(exchange: &mut Exchange, request: IncomingRequest) -> Result<Response<BodySource>, Fault> {
     let (mut parts, body) = request.into_parts();
     admit::admit(exchange, &mut parts)?;
     if let Some(redirect) = find::https_redirect(exchange)? {
         return Ok(answer::redirect(exchange, &redirect));
     }
     let found = find::find(exchange, &parts)?;
-    let local = Rc::clone(&exchange.local);
-    let route = local.snapshot.rules.route(found.route);
+    let view = Rc::clone(&exchange.view);
+    let route = view.snapshot.rules.route(found.route);
     upgrade::ask(exchange, &parts, route)?;
     match &route.action {
         Action::Redirect(redirect) => {
@@ -84,12 +84,13 @@ async fn line(exchange: &mut Exchange, request: IncomingRequest) -> Result<Respo
             Ok(answer::respond(exchange, respond))
         }
         Action::Split(split) => {
+            let target = SplitTarget { route, split, matched: found.matched };
             let chosen = choose(exchange, &parts, found.route, split);
-            let mut body = prepare::prepare(exchange, (&mut parts, body), (route, split), found.matched)?;
-            shadow::shadow(exchange, (&parts, &mut body), split, chosen);
+            let mut body = prepare::prepare(exchange, &mut parts, body, target)?;
+            shadow::shadow(exchange, &parts, &mut body, split, chosen);
             let sent = Request::from_parts(parts, body);
-            let response = forward::forward(exchange, sent, (route, chosen)).await?;
-            answer::answer(exchange, response, (route, split))
+            let response = forward::forward(exchange, sent, chosen, route.timeouts.request).await?;
+            answer::answer(exchange, response, target)
         }
     }
 }
@@ -97,14 +98,14 @@ async fn line(exchange: &mut Exchange, request: IncomingRequest) -> Result<Respo
 /// Identifies the caller, decides which variant answers, and samples. All borrows of the request's head end with this
 /// function: a request that is being forwarded does not keep them.
 #[inline]
-fn choose(exchange: &mut Exchange, parts: &Parts, route: RouteId, split: &Split) -> Chosen {
+fn choose(exchange: &mut Exchange, parts: &Parts, route: RouteId, split: &Split) -> ChosenVariant {
     let facts = identify::look_up(exchange, &parts.headers);
     let identified = identify::identify(exchange, parts, &facts, split);
     let chosen = decide::decide(exchange, route, split, &identified);
-    let ticket = sample::sample(exchange, split, &identified, &chosen);
-    exchange.caller = identified.keep();
-    exchange.decided.chosen = Some(chosen);
-    exchange.mirror.ticket = ticket;
+    let permit = sample::sample(exchange, split, &identified, &chosen);
+    exchange.caller = identified.into_identity();
+    exchange.routing.chosen = Some(chosen);
+    exchange.mirror.permit = permit;
     chosen
 }
 

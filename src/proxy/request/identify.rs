@@ -6,7 +6,7 @@ use std::rc::Rc;
 use http::HeaderMap;
 use http::request::Parts;
 
-use super::caller::{CallerIdentity, Identified};
+use super::caller::{CallerIdentity, IdentifiedCaller};
 use super::exchange::Exchange;
 use crate::route::{Claims, Country, Facts, Needs, Split, TokenFault, cookie};
 
@@ -28,7 +28,7 @@ impl CallerFacts {
 
 /// Looks up what the request's route needs to know. A token that is rejected is counted.
 pub(crate) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
-    let needs = exchange.decided.route.map(|route| exchange.local.needs(route)).unwrap_or_default();
+    let needs = exchange.routing.route.map(|route| exchange.view.needs(route)).unwrap_or_default();
     if needs == Needs::default() {
         return CallerFacts::default();
     }
@@ -40,13 +40,13 @@ pub(crate) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
         }
     }
     if needs.country {
-        facts.country = exchange.local.snapshot.witnesses.country(exchange.request.client_ip);
+        facts.country = exchange.view.snapshot.identity_providers.country(exchange.request.client_ip);
     }
     facts
 }
 
 fn claims(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Rc<Claims>>, TokenFault> {
-    let Some(tokens) = &exchange.local.snapshot.witnesses.tokens else { return Ok(None) };
+    let Some(tokens) = &exchange.view.snapshot.identity_providers.tokens else { return Ok(None) };
     let worker = &exchange.client.worker;
     let verified = match tokens.find(headers) {
         Ok(None) => return Ok(None),
@@ -68,21 +68,21 @@ pub(super) fn identify<'a>(
     parts: &'a Parts,
     facts: &'a CallerFacts,
     split: &Split,
-) -> Identified<'a> {
+) -> IdentifiedCaller<'a> {
     let head = exchange.head(parts);
-    let identity = &exchange.local.snapshot.rules.identity;
+    let identity = &exchange.view.snapshot.rules.identity;
     let mut caller = identity.caller(exchange.client.peer.ip(), &head, facts.facts());
     caller.client_ip = exchange.request.client_ip;
     let cookie = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
     let lacks = cookie.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none();
     let issued = lacks.then(new_identity);
-    Identified { head, caller, cookie, issued, token: facts.token }
+    IdentifiedCaller { head, caller, cookie, issued, token: facts.token }
 }
 
 /// Identifies the caller of a request that is answered here: only its tenant matters, which is logged and stands in
 /// templates.
 pub(crate) fn tenant(exchange: &Exchange, parts: &Parts) -> CallerIdentity {
-    let identity = &exchange.local.snapshot.rules.identity;
+    let identity = &exchange.view.snapshot.rules.identity;
     if identity.tenant.is_empty() {
         return CallerIdentity::default();
     }

@@ -8,14 +8,14 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri, Version, request};
 use http_body::Body;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, SplitTarget};
 use super::forwarding;
 use crate::proxy::body::request_body::{BodyBounds, ClientBody, RequestBody};
 use crate::proxy::body::upload::Upload;
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::{strip_aliases, strip_hop_by_hop};
+use crate::proxy::wire::field_rules::{strip_aliases, strip_hop_by_hop};
 use crate::proxy::wire::raw_query::RawQuery;
-use crate::proxy::worker::budget::BodyAhead;
+use crate::proxy::worker::budget::BodyWindow;
 use crate::route::{Route, Split};
 use crate::telemetry::Refusal;
 
@@ -24,11 +24,12 @@ const NO_BYTES: HeaderValue = HeaderValue::from_static("0");
 /// Makes the upstream's request of the client's.
 pub(super) fn prepare(
     exchange: &mut Exchange,
-    (parts, body): (&mut request::Parts, hyper::body::Incoming),
-    (route, split): (&Route, &Split),
-    matched: usize,
+    parts: &mut request::Parts,
+    body: hyper::body::Incoming,
+    target: SplitTarget<'_>,
 ) -> Result<RequestBody, Fault> {
-    if exchange.request.survey.hop_by_hop {
+    let SplitTarget { route, split, matched } = target;
+    if exchange.request.field_summary.hop_by_hop {
         strip_hop_by_hop(&mut parts.headers);
     }
     let body = take_body(exchange, &mut parts.headers, body, route)?;
@@ -49,11 +50,11 @@ pub(super) fn prepare(
         edit(exchange, route, &mut parts.headers);
     }
     if let Some(asked) = exchange.upgrade.requested() {
-        asked.dress(&mut parts.headers);
+        asked.set_headers(&mut parts.headers);
         // What is sent through the tunnel is sent ahead too.
         exchange.prepared.ahead = ahead(exchange, None)?;
     }
-    parts.uri = target(exchange, split, matched)?;
+    parts.uri = upstream_uri(exchange, split, matched)?;
     parts.version = Version::HTTP_11;
     let query = parts.extensions.remove::<RawQuery>();
     parts.extensions.clear();
@@ -85,7 +86,13 @@ fn take_body(
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
-    let room = exchange.request.held.as_ref().map(|held| held.upload(length)).transpose().map_err(Fault::Refused)?;
+    let room = exchange
+        .request
+        .memory
+        .as_ref()
+        .map(|memory| memory.reserve_upload(length))
+        .transpose()
+        .map_err(Fault::Refused)?;
     let upload = Upload::new(ahead(exchange, length)?, room);
     exchange.prepared.upload = Some(Rc::clone(&upload));
     let (client, version) = (Rc::clone(&exchange.client), exchange.request.version);
@@ -104,11 +111,11 @@ fn bounds(exchange: &Exchange, route: &Route) -> BodyBounds {
 }
 
 /// Takes what a client may send before it is read.
-fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyAhead>, Fault> {
+fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyWindow>, Fault> {
     if exchange.request.version != Version::HTTP_2 {
         return Ok(None);
     }
-    exchange.client.ahead().take(length).map(Some).map_err(Fault::Refused)
+    exchange.client.receive_window().reserve(length).map(Some).map_err(Fault::Refused)
 }
 
 /// HTTP/2 may split cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
@@ -125,7 +132,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
     let edits = &route.request_headers;
-    if exchange.request.survey.underscore {
+    if exchange.request.field_summary.underscore {
         let aliases = strip_aliases(headers, |meant| edits.names(meant));
         exchange.client.worker.meter().alias_headers_dropped.add(aliases);
     }
@@ -137,7 +144,7 @@ fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
 const UNFIT: Fault = Fault::Refused(Refusal::Internal);
 
 /// The target in origin-form: what was matched is what is forwarded.
-fn target(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
+fn upstream_uri(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
     let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
     let given = exchange.request.uri.path_and_query();
     let unchanged = exchange.request.normal_path.is_none() && matches!(path, Cow::Borrowed(_));

@@ -1,59 +1,60 @@
 //! The last stage: what is counted and logged of an exchange, when its last byte has left or it was dropped.
 
-use super::exchange::{Exchange, Stage};
+use super::exchange::{Exchange, ExchangeStage};
 use super::trace;
 use crate::route::{Reason, TokenFault, VariantId};
 use crate::telemetry::{
-    AccessEntry, Ender, Event, Fallback, GrpcStatus, ReasonLabel, RequestEntry, StatusClass, Termination, TlsEntry,
+    AccessEntry, AccessEvent, EndedBy, Fallback, GrpcStatus, ReasonLabel, RequestEntry, StatusClass, Termination,
+    TlsEntry,
 };
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(refusal) = self.request.reader.as_ref().and_then(|reader| reader.late()) {
-            self.progress.stage = Stage::Body;
-            self.ends(Ender::Client, refusal.name());
-        } else if self.progress.stage != Stage::Done && self.progress.ender == Ender::Done {
+        if let Some(refusal) = self.request.reader.as_ref().and_then(|reader| reader.refusal()) {
+            self.progress.stage = ExchangeStage::Body;
+            self.record_end(EndedBy::Client, refusal.name());
+        } else if self.progress.stage != ExchangeStage::Done && self.progress.ender == EndedBy::Done {
             if self.client.cut.get() {
-                self.ends(Ender::Proxy, "drain_deadline");
+                self.record_end(EndedBy::Proxy, "drain_deadline");
             } else if self.client.killed.get() || self.request.reader.as_ref().is_some_and(|reader| reader.is_killed())
             {
                 self.client.worker.meter().killed_streams.inc();
-                self.ends(Ender::Proxy, "killed");
+                self.record_end(EndedBy::Proxy, "killed");
             } else {
-                self.ends(Ender::Client, "client_gone");
+                self.record_end(EndedBy::Client, "client_gone");
                 if let Some(call) = self.call.as_mut().filter(|call| call.status == GrpcStatus::UNSEEN) {
                     call.status = GrpcStatus::CANCELLED;
                 }
             }
         }
         // The upstream's connection and counts are given back before anything is told about them.
-        self.leave();
+        self.release_upstream();
         self.attempt.flight = None;
         if let Some(primary) = self.mirror.compared.take() {
-            primary.left();
+            primary.close();
         }
         let took = self.client.worker.clock.now().duration_since(self.request.began);
         if self.upgrade.is_open() {
             if let Some(meter) = self.meter() {
                 meter.upgrades_open.add(-1);
             }
-            log(self, took, Some(Event::Close));
+            log(self, took, Some(AccessEvent::Close));
         } else {
             count(self, took);
             log(self, took, None);
         }
         if self.trace.is_some() {
-            trace::leave(self, took);
+            trace::record_spans(self, took);
         }
         let worker = &self.client.worker;
         worker.meter().requests_recorded.inc();
-        self.client.give_back(self.slot());
+        self.client.free_slot(self.slot());
         self.client.end_request();
     }
 }
 
 /// The exchange becomes a tunnel, which may last for days: as a request it is counted now, and logged at both ends.
-pub(crate) fn opened(exchange: &mut Exchange) {
+pub(crate) fn open_tunnel(exchange: &mut Exchange) {
     debug_assert!(exchange.upgrade.is_open(), "dropping the exchange must not count the request again");
     // First of all: dropping the exchange subtracts it again, wherever that happens.
     if let Some(meter) = exchange.meter() {
@@ -62,23 +63,23 @@ pub(crate) fn opened(exchange: &mut Exchange) {
     }
     let took = exchange.client.worker.clock.now().duration_since(exchange.request.began);
     count(exchange, took);
-    log(exchange, took, Some(Event::Open));
+    log(exchange, took, Some(AccessEvent::Open));
 }
 
 fn count(exchange: &Exchange, took: std::time::Duration) {
     let worker = &exchange.client.worker;
-    let variant = exchange.decided.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
-    let meter = match exchange.decided.route.and_then(|route| exchange.local.meter(route, variant, worker.index)) {
+    let variant = exchange.routing.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
+    let meter = match exchange.routing.route.and_then(|route| exchange.view.meter(route, variant, worker.index)) {
         Some(meter) => meter,
         None => worker.registry.unrouted.meters.of(worker.index),
     };
     let reason =
-        exchange.decided.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
+        exchange.routing.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
     meter.requests[reason.index()][StatusClass::of(exchange.response.status) as usize].inc();
     meter.duration.record(took);
     // What stable answered for a variant says nothing about how long that takes.
-    if exchange.decided.chosen.is_none_or(|chosen| chosen.fallback == Fallback::No)
-        && let Some(sample) = exchange.decided.route.and_then(|route| exchange.local.sample(route))
+    if exchange.routing.chosen.is_none_or(|chosen| chosen.fallback == Fallback::No)
+        && let Some(sample) = exchange.routing.route.and_then(|route| exchange.view.sample(route))
     {
         sample.answered(worker.index, variant, took);
     }
@@ -90,10 +91,10 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
     }
     if exchange.response.status < 500 && fails_late(exchange) {
         let sampled =
-            exchange.decided.chosen.is_some_and(|chosen| chosen.reason() == Reason::Weight && chosen.counted());
+            exchange.routing.chosen.is_some_and(|chosen| chosen.reason() == Reason::Weight && chosen.counted());
         meter.failed_late[usize::from(sampled)].inc();
     }
-    if exchange.decided.chosen.is_some_and(|chosen| chosen.decision.unkeyed) {
+    if exchange.routing.chosen.is_some_and(|chosen| chosen.decision.unkeyed) {
         meter.unkeyed.inc();
     }
     if let Some(upload) = &exchange.prepared.upload {
@@ -105,28 +106,29 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
 /// The head of the answer promised more than there was: the upstream broke off, or the call's status blames the server.
 /// What stable answered for a variant is counted as that variant's failure already.
 fn fails_late(exchange: &Exchange) -> bool {
-    if exchange.decided.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
+    if exchange.routing.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
         return false;
     }
-    exchange.progress.ender == Ender::Upstream || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
+    exchange.progress.ender == EndedBy::Upstream
+        || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
 }
 
-fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>) {
-    let local = std::rc::Rc::clone(&exchange.local);
-    let rules = &local.snapshot.rules;
-    if !exchange.local.logs() {
+fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<AccessEvent>) {
+    let view = std::rc::Rc::clone(&exchange.view);
+    let rules = &view.snapshot.rules;
+    if !exchange.view.logs() {
         return;
     }
     let sample = rules.access_log.sample;
     let failed =
-        exchange.response.status >= 500 || exchange.response.status == 0 || exchange.progress.ender != Ender::Done;
+        exchange.response.status >= 500 || exchange.response.status == 0 || exchange.progress.ender != EndedBy::Done;
     if !failed && sample < 1.0 && exchange.client.worker.random.borrow_mut().f64() >= sample {
         return;
     }
     let request_id = exchange.request_id();
     let exchange = &*exchange;
-    let upstream = exchange.decided.chosen.map(|chosen| rules.upstreams[chosen.upstream.0 as usize].name.as_str());
-    let reason = exchange.decided.chosen.map(|chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
+    let upstream = exchange.routing.chosen.map(|chosen| rules.upstreams[chosen.upstream.0 as usize].name.as_str());
+    let reason = exchange.routing.chosen.map(|chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
     let request = RequestEntry {
         at: exchange.request.began_wall,
         request_id: request_id.to_str().unwrap_or("-"),
@@ -139,12 +141,12 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         listener: &exchange.client.listener.spec.name,
         route: exchange.route_name(),
         tenant: exchange.caller.tenant.as_deref(),
-        generation: exchange.local.snapshot.generation.0,
+        generation: exchange.view.snapshot.generation.0,
         trace_id: exchange.request.trace_id.as_deref(),
     };
     let entry = AccessEntry {
         sender: exchange.client.sender,
-        tls: exchange.client.secured.get().map(|secured| TlsEntry {
+        tls: exchange.client.tls.get().map(|secured| TlsEntry {
             version: secured.version,
             cipher: secured.cipher,
             sni: secured.sni.as_deref(),
@@ -157,16 +159,16 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<Event>)
         first_byte: exchange.response.first_byte,
         upstream_latency: exchange.attempt.latency,
         variant: exchange.variant_name(),
-        variant_number: exchange.decided.chosen.map_or(0, |chosen| chosen.variant.0),
+        variant_number: exchange.routing.chosen.map_or(0, |chosen| chosen.variant.0),
         reason: reason.map(|reason| ReasonLabel::name(reason.index())),
-        bucket: exchange.decided.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
+        bucket: exchange.routing.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
         token: exchange.caller.token.map(TokenFault::name),
         upstream,
         endpoint: exchange.attempt.endpoint,
         attempts: exchange.attempt.number,
         termination: Termination {
             ender: exchange.progress.ender,
-            stage: if exchange.progress.ender == Ender::Done { '-' } else { exchange.progress.ended_in.letter() },
+            stage: if exchange.progress.ender == EndedBy::Done { '-' } else { exchange.progress.ended_in.letter() },
         },
         detail: exchange.progress.detail,
         grpc_status: exchange.call.as_ref().and_then(|call| call.status.code()),

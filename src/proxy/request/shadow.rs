@@ -9,15 +9,15 @@ use std::rc::Rc;
 use http::{HeaderValue, Request, request};
 use http_body::Body as _;
 
-use super::exchange::{Chosen, Exchange};
+use super::exchange::{ChosenVariant, Exchange};
 use super::trace;
 use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::body::request_body::RequestBody;
-use crate::proxy::mirror::capture::Primary;
-use crate::proxy::mirror::copies::Ticket;
-use crate::proxy::mirror::copy::{self, Comparing, Control, CopiedRequest, Settings, ShadowCopy};
+use crate::proxy::mirror::capture::PrimaryResponse;
+use crate::proxy::mirror::copy::{self, ComparisonPlan, CopyRequest, CopySettings, LogContext, ShadowCopy};
 use crate::proxy::mirror::copy_span::CopyKind;
-use crate::proxy::mirror::draft::Draft;
+use crate::proxy::mirror::pending_copy::PendingCopy;
+use crate::proxy::mirror::permit::CopyPermit;
 use crate::proxy::wire::raw_query::RawQuery;
 use crate::route::{Compare, Split};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
@@ -28,47 +28,55 @@ const COPY_BYTES: u64 = 2048;
 /// Makes the copy of a request that is about to be forwarded.
 pub(crate) fn shadow(
     exchange: &mut Exchange,
-    (parts, body): (&request::Parts, &mut RequestBody),
+    parts: &request::Parts,
+    body: &mut RequestBody,
     split: &Split,
-    chosen: Chosen,
+    chosen: ChosenVariant,
 ) {
-    let Some(mut ticket) = exchange.mirror.ticket.take() else { return };
+    let Some(mut permit) = exchange.mirror.permit.take() else { return };
     let Some(shadow) = &split.shadow else { return };
     if body.size_hint().exact().is_some_and(|bytes| bytes > shadow.max_body_bytes) {
-        return ticket.ends(ShadowEnd::Dropped(ShadowDrop::BodyTooLarge));
+        return permit.set_end(ShadowEnd::Dropped(ShadowDrop::BodyTooLarge));
     }
-    if !ticket.take(COPY_BYTES + 2 * u64::from(exchange.request.survey.bytes)) {
-        return ticket.ends(ShadowEnd::Dropped(ShadowDrop::ByteLimit));
+    if !permit.try_reserve(COPY_BYTES + 2 * u64::from(exchange.request.field_summary.bytes)) {
+        return permit.set_end(ShadowEnd::Dropped(ShadowDrop::ByteLimit));
     }
     let request_id = exchange.request_id();
-    let comparing = shadow.compare.as_ref().map(|compare| comparing(exchange, (parts, compare), &ticket, chosen));
-    exchange.mirror.compared = comparing.as_ref().map(|comparing| Rc::clone(&comparing.primary));
+    let comparison = shadow.compare.as_ref().map(|compare| comparison_plan(exchange, parts, compare, &permit, chosen));
+    exchange.mirror.compared = comparison.as_ref().map(|comparison| Rc::clone(&comparison.primary));
     let mut head = head_of(parts);
     let headers = head.headers_mut();
-    let span = trace::copy(exchange, headers, CopyKind::Candidate);
+    let span = trace::start_copy(exchange, headers, CopyKind::Candidate);
     if let Some(host) = &shadow.host {
         headers.insert(http::header::HOST, host.clone());
     }
     shadow.headers.apply(headers, &exchange.values(&request_id));
-    let pool = Rc::clone(exchange.proxy.shadow_upstream(&exchange.local, shadow.upstream));
-    let settings = Settings { pool, timeout: shadow.timeout, max_in_flight: shadow.max_in_flight };
-    let request = copied(exchange, request_id);
-    let copy = ShadowCopy::new(request, &exchange.client, ticket, ((head, span), settings, comparing), chosen.key);
+    let pool = Rc::clone(exchange.proxy.shadow_upstream(&exchange.view, shadow.upstream));
+    let settings = CopySettings { timeout: shadow.timeout, max_in_flight: shadow.max_in_flight, key: chosen.key };
+    let request = CopyRequest { head, span, pool };
+    let copy = Box::new(ShadowCopy {
+        permit,
+        settings,
+        ends: copy::proxy_ends(&exchange.client, &request, comparison.as_ref()),
+        request,
+        comparison,
+        context: Rc::new(log_context(exchange, request_id)),
+    });
     match body {
         RequestBody::Client(body) => {
-            body.tee = Some(Box::new(Draft::new(copy, body.size_hint().exact(), shadow.max_body_bytes)));
+            body.tee = Some(Box::new(PendingCopy::new(copy, body.size_hint().exact(), shadow.max_body_bytes)));
         }
-        RequestBody::Empty | RequestBody::Try(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
+        RequestBody::Empty | RequestBody::Attempt(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
     }
 }
 
 /// The request's data for the copy's log line and span.
-fn copied(exchange: &Exchange, request_id: HeaderValue) -> CopiedRequest {
+fn log_context(exchange: &Exchange, request_id: HeaderValue) -> LogContext {
     let client = &exchange.client;
-    let local = Rc::clone(&exchange.local);
-    CopiedRequest {
-        snapshot: local,
-        route: exchange.decided.route,
+    let view = Rc::clone(&exchange.view);
+    LogContext {
+        snapshot: view,
+        route: exchange.routing.route,
         request_id,
         trace_id: exchange.request.trace_id.clone(),
         tenant: exchange.caller.tenant.clone(),
@@ -83,22 +91,23 @@ fn copied(exchange: &Exchange, request_id: HeaderValue) -> CopiedRequest {
 }
 
 /// What it takes to compare the copy's answer with the request's own; for some, with a control's.
-fn comparing(
+fn comparison_plan(
     exchange: &mut Exchange,
-    (parts, compare): (&request::Parts, &Compare),
-    ticket: &Ticket,
-    chosen: Chosen,
-) -> Comparing {
-    let state = &ticket.lane().state;
+    parts: &request::Parts,
+    compare: &Compare,
+    permit: &CopyPermit,
+    chosen: ChosenVariant,
+) -> ComparisonPlan {
+    let state = &permit.policy().state;
     let mut spread = state.control.get();
     let controls = compare.controls(&mut spread);
     state.control.set(spread);
     let control = controls.then(|| {
         let mut head = head_of(parts);
-        let span = trace::copy(exchange, head.headers_mut(), CopyKind::Control);
-        Control { head, span, pool: Rc::clone(exchange.proxy.shadow_upstream(&exchange.local, chosen.upstream)) }
+        let span = trace::start_copy(exchange, head.headers_mut(), CopyKind::Control);
+        CopyRequest { head, span, pool: Rc::clone(exchange.proxy.shadow_upstream(&exchange.view, chosen.upstream)) }
     });
-    Comparing { primary: Primary::new(Rc::clone(ticket.held())), control }
+    ComparisonPlan { primary: PrimaryResponse::new(Rc::clone(permit.memory())), control }
 }
 
 fn head_of(parts: &request::Parts) -> Request<()> {

@@ -12,77 +12,77 @@ use http::header::HeaderMap;
 
 use super::exchange::Exchange;
 use crate::proxy::mirror::copy_span::{CopyKind, CopySpan};
-use crate::proxy::wire::fields::Peer;
+use crate::proxy::wire::field_rules::Peer;
 use crate::proxy::worker::trace_context::{Attempt, OTHER_METHOD, TraceContext, known_method};
 use crate::route::{PathPattern, UpstreamId};
-use crate::telemetry::{Ender, ReasonLabel, Span, SpanKind, SpanStatus};
+use crate::telemetry::{EndedBy, ReasonLabel, SpanKind, SpanStatus, TraceSpan};
 
 /// The last attempt got no answer, for this reason.
-pub(crate) fn ends(exchange: &mut Exchange, detail: &'static str) {
+pub(crate) fn end_attempt(exchange: &mut Exchange, detail: &'static str) {
     if let Some(trace) = &mut exchange.trace {
-        trace.ends(exchange.client.worker.clock.now(), detail);
+        trace.end_attempt(exchange.client.worker.clock.now(), detail);
     }
 }
 
 /// Begins an attempt: the upstream sees its span as the parent.
-pub(crate) fn attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
-    let Some(span) = name_span(exchange, headers) else { return };
+pub(crate) fn start_attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
+    let Some(span) = inject_span(exchange, headers) else { return };
     let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.attempt.endpoint);
-    let upstream = exchange.decided.chosen.map(|chosen| chosen.upstream);
+    let upstream = exchange.routing.chosen.map(|chosen| chosen.upstream);
     if let Some(trace) = &mut exchange.trace {
         trace.attempts.push(Attempt { span, began, ended: None, upstream, endpoint, status: 0, error: "" });
     }
 }
 
 /// Begins a copy: whoever gets it sees its span as the parent.
-pub(crate) fn copy(exchange: &mut Exchange, headers: &mut HeaderMap, kind: CopyKind) -> Option<Box<CopySpan>> {
-    let id = name_span(exchange, headers)?;
+pub(crate) fn start_copy(exchange: &mut Exchange, headers: &mut HeaderMap, kind: CopyKind) -> Option<Box<CopySpan>> {
+    let id = inject_span(exchange, headers)?;
     let trace = exchange.trace.as_ref()?;
     Some(Box::new(CopySpan::new(trace, id, kind)))
 }
 
 /// Names a new span of the trace as the parent of what the upstream does. Gives it if it is to be left.
-fn name_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
-    let export = exchange.local.snapshot.rules.traces.as_ref()?;
+fn inject_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
+    let export = exchange.view.snapshot.rules.traces.as_ref()?;
     let peer = peer(exchange);
     let trace = exchange.trace.as_mut()?;
     let sampled = trace.is_sampled(export, peer);
     let span = exchange.client.worker.random.borrow_mut().u64(1..);
-    trace.name(span, headers);
+    trace.inject(span, headers);
     sampled.then_some(span)
 }
 
 /// Whether the sender of `traceparent` is trusted.
 fn peer(exchange: &Exchange) -> Peer {
-    if exchange.request.trusted { Peer::Trusted } else { Peer::Stranger }
+    if exchange.request.trusted { Peer::Trusted } else { Peer::Untrusted }
 }
 
 /// Leaves the spans of an exchange that has ended.
-pub(crate) fn leave(exchange: &mut Exchange, took: Duration) {
-    let Some(export) = &exchange.local.snapshot.rules.traces else { return };
+pub(crate) fn record_spans(exchange: &mut Exchange, took: Duration) {
+    let Some(export) = &exchange.view.snapshot.rules.traces else { return };
     let Some(mut trace) = exchange.trace.take() else { return };
     if !trace.is_sampled(export, peer(exchange)) {
         return;
     }
     let end = exchange.request.began + took;
     // An attempt without an end of its own ended with the exchange.
-    let detail = if exchange.progress.ender == Ender::Done { "" } else { exchange.progress.detail };
-    trace.ends(end, detail);
+    let detail = if exchange.progress.ender == EndedBy::Done { "" } else { exchange.progress.detail };
+    trace.end_attempt(end, detail);
     server(exchange, &trace, took);
     for (resends, attempt) in trace.attempts.iter().enumerate() {
-        client(exchange, &trace, (attempt, resends));
+        client(exchange, &trace, attempt, resends);
     }
 }
 
 fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
-    let cut = !matches!(exchange.progress.ender, Ender::Done | Ender::Client);
+    let cut = !matches!(exchange.progress.ender, EndedBy::Done | EndedBy::Client);
     let failed =
         exchange.response.status >= 500 || exchange.response.status == 0 || cut && exchange.response.status < 400;
-    let route = exchange.decided.route.map(|id| exchange.local.snapshot.rules.route(id));
+    let route = exchange.routing.route.map(|id| exchange.view.snapshot.rules.route(id));
     let pattern = route.and_then(|route| pattern(&route.matches.paths));
     let method = known_method(&exchange.request.method);
     let name = pattern.as_ref().map_or_else(|| method.to_owned(), |pattern| format!("{method} {pattern}"));
-    let span = Span {
+    let span = TraceSpan {
         trace_id: trace.id,
         id: trace.span,
         parent: trace.parent.map(|parent| parent.span),
@@ -126,29 +126,29 @@ fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
             attributes.text("rpc.system", "grpc");
             attributes.int("rpc.grpc.status_code", u64::from(code));
         }
-        decided(exchange, exchange.decided.chosen.map(|chosen| chosen.upstream), attributes);
+        decided(exchange, exchange.routing.chosen.map(|chosen| chosen.upstream), attributes);
     });
 }
 
 /// Which variant it got, and why, by the conventions for feature flags.
-fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut crate::telemetry::Attributes<'_>) {
-    attributes.int("pointsman.generation", exchange.local.snapshot.generation.0);
-    if let Some(chosen) = &exchange.decided.chosen {
+fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut crate::telemetry::SpanAttributes<'_>) {
+    attributes.int("pointsman.generation", exchange.view.snapshot.generation.0);
+    if let Some(chosen) = &exchange.routing.chosen {
         attributes.maybe("feature_flag.key", exchange.route_name());
         attributes.text("feature_flag.provider.name", "pointsman");
         attributes.maybe("feature_flag.result.variant", exchange.variant_name());
         let reason = ReasonLabel::name(ReasonLabel::of(chosen.reason(), chosen.fallback).index());
         attributes.text("feature_flag.result.reason", reason);
-        let upstream = upstream.and_then(|id| exchange.local.snapshot.rules.upstreams.get(id.0 as usize));
+        let upstream = upstream.and_then(|id| exchange.view.snapshot.rules.upstreams.get(id.0 as usize));
         attributes.maybe("pointsman.upstream", upstream.map(|upstream| upstream.name.as_str()));
     }
 }
 
-fn client(exchange: &Exchange, trace: &TraceContext, (attempt, resends): (&Attempt, usize)) {
+fn client(exchange: &Exchange, trace: &TraceContext, attempt: &Attempt, resends: usize) {
     let at = |moment: Instant| exchange.request.began_wall + moment.saturating_duration_since(exchange.request.began);
     let failed = attempt.status >= 400 || !attempt.error.is_empty() || attempt.status == 0;
     let method = known_method(&exchange.request.method);
-    let span = Span {
+    let span = TraceSpan {
         trace_id: trace.id,
         id: attempt.span,
         parent: Some(trace.span),
@@ -183,7 +183,7 @@ fn client(exchange: &Exchange, trace: &TraceContext, (attempt, resends): (&Attem
 }
 
 fn scheme(exchange: &Exchange, upstream: Option<UpstreamId>, address: SocketAddr) -> &'static str {
-    let upstream = upstream.and_then(|id| exchange.local.snapshot.upstreams.get(id.0 as usize));
+    let upstream = upstream.and_then(|id| exchange.view.snapshot.upstreams.get(id.0 as usize));
     let endpoint = upstream.and_then(|state| state.endpoints.iter().find(|endpoint| endpoint.address == address));
     let tls = endpoint.is_some_and(|endpoint| endpoint.protocol.scheme() == "https");
     if tls { "https" } else { "http" }

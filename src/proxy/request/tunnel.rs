@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::take;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,30 +12,30 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 use http::Version;
 
-use super::exchange::{Exchange, Stage};
-use super::open_streams::{Carrier, OpenStream};
-use crate::proxy::upstream::side::Side;
-use crate::proxy::worker::deadline::Coarse;
-use crate::proxy::worker::expiry::Told;
-use crate::telemetry::Ender;
+use super::exchange::{Exchange, ExchangeStage};
+use super::kill_streams::{Carrier, KillableStream};
+use crate::proxy::upstream::tunnel_end::TunnelEnd;
+use crate::proxy::worker::connection_deadlines::Wakeup;
+use crate::proxy::worker::deadline::CoarseTimer;
+use crate::telemetry::EndedBy;
 
 /// A connection, or a stream, that speaks something else than HTTP from now on.
 pub(crate) struct Tunnel {
     exchange: Box<Exchange>,
-    far: Box<Side>,
+    upstream: Box<TunnelEnd>,
     /// To the upstream and to the client.
-    up: Lane,
-    down: Lane,
+    up: Direction,
+    down: Direction,
     idle: Option<Idle>,
     /// Who has closed first, in a word.
     closed: Option<&'static str>,
     /// A kill may close it.
-    open: Option<OpenStream>,
+    open: Option<KillableStream>,
 }
 
 /// How long nothing may move.
 struct Idle {
-    timer: Coarse,
+    timer: CoarseTimer,
     after: Duration,
 }
 
@@ -50,12 +51,16 @@ impl Idle {
 
 /// One direction.
 #[derive(Default)]
-struct Lane {
+struct Direction {
     flow: Flow,
     /// What was read and has not left.
     rest: BytesMut,
     /// Something was written that may still be in a buffer.
     unflushed: bool,
+    /// Bytes read since the tunnel last counted them.
+    bytes: u64,
+    /// Something was read or written since the tunnel last looked.
+    moved: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,21 +79,21 @@ enum Broken {
     Receiver,
 }
 
-impl Lane {
+impl Direction {
     /// Moves what there is. Ready when the receiver was told of the end. Bytes that were read are told to `moved`.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        (from, to): (&mut Side, &mut Side),
+        from: &mut TunnelEnd,
+        to: &mut TunnelEnd,
         scratch: &mut [u8],
-        mut moved: impl FnMut(usize),
     ) -> Poll<Result<(), Broken>> {
         let receiver = |_: io::Error| Broken::Receiver;
         loop {
             while !self.rest.is_empty() {
                 let n = ready!(to.poll_write(cx, &self.rest)).map_err(receiver)?;
                 self.rest.advance(n);
-                moved(0);
+                self.moved = true;
             }
             match self.flow {
                 Flow::Ended => return Poll::Ready(Ok(())),
@@ -110,7 +115,8 @@ impl Lane {
                 return Poll::Pending;
             };
             let bytes = read.map_err(|_| Broken::Sender)?;
-            moved(bytes.len());
+            self.bytes += bytes.len() as u64;
+            self.moved = true;
             if bytes.is_empty() {
                 self.flow = Flow::Ending;
                 continue;
@@ -127,92 +133,93 @@ impl Lane {
 
 impl Tunnel {
     /// A tunnel for this exchange, whose head has been answered.
-    pub(crate) fn new(mut exchange: Box<Exchange>, far: Box<Side>) -> Self {
-        exchange.progress.stage = Stage::Tunnel;
+    pub(crate) fn new(mut exchange: Box<Exchange>, upstream: Box<TunnelEnd>) -> Self {
+        exchange.progress.stage = ExchangeStage::Tunnel;
         let tunnels = &exchange.client.worker.tunnels;
         tunnels.set(tunnels.get() + 1);
-        let open = exchange.open_stream(|| Carrier::Asks);
-        let rules = &exchange.local.snapshot.rules;
-        let idle = exchange.decided.route.and_then(|route| rules.route(route).timeouts.idle);
-        let idle = idle.map(|after| Idle { timer: Coarse::new(&exchange.client.worker, after), after });
-        Self { exchange, far, up: Lane::default(), down: Lane::default(), idle, closed: None, open }
+        let open = exchange.killable(|| Carrier::Polled);
+        let rules = &exchange.view.snapshot.rules;
+        let idle = exchange.routing.route.and_then(|route| rules.route(route).timeouts.idle);
+        let idle = idle.map(|after| Idle { timer: CoarseTimer::new(&exchange.client.worker, after), after });
+        Self { exchange, upstream, up: Direction::default(), down: Direction::default(), idle, closed: None, open }
     }
 
     /// Carries bytes until both directions have ended, one side has broken, or it is cut.
-    pub(crate) async fn run(mut self, mut near: Side) {
+    pub(crate) async fn run(mut self, mut client_end: TunnelEnd) {
         let client = Rc::clone(&self.exchange.client);
         // The connection of a stream is watched over by its own task.
         let watches = self.exchange.request.version != Version::HTTP_2;
         if watches {
-            client.watched.clear_read();
-            client.watched.clear_write();
-            client.watched.stay_awake();
+            client.deadlines.clear_read();
+            client.deadlines.clear_write();
+            client.deadlines.cancel_hibernation();
         }
         let (ender, detail) = poll_fn(|cx| {
             if watches {
-                client.watched.register(cx);
-                match client.watched.take_told() {
-                    Told::Nothing | Told::Doze | Told::Expired | Told::Drain | Told::Close => {}
-                    Told::Cut => {
+                client.deadlines.register(cx);
+                match client.deadlines.take_wakeup() {
+                    Wakeup::Nothing | Wakeup::Hibernate | Wakeup::Expired | Wakeup::Drain | Wakeup::Close => {}
+                    Wakeup::Cut => {
                         client.cut.set(true);
-                        return Poll::Ready((Ender::Proxy, "drain_deadline"));
+                        return Poll::Ready((EndedBy::Proxy, "drain_deadline"));
                     }
                 }
             }
-            self.poll(cx, &mut near)
+            self.poll(cx, &mut client_end)
         })
         .await;
-        let (ender, detail) = if client.cut.get() { (Ender::Proxy, "drain_deadline") } else { (ender, detail) };
+        let (ender, detail) = if client.cut.get() { (EndedBy::Proxy, "drain_deadline") } else { (ender, detail) };
         match &self.exchange.request.reader {
-            Some(reader) if ender != Ender::Done => reader.cut(),
+            Some(reader) if ender != EndedBy::Done => reader.reset(),
             Some(_) | None => {}
         }
-        self.exchange.ends(ender, detail);
-        if ender == Ender::Done {
-            self.exchange.progress.stage = Stage::Done;
+        self.exchange.record_end(ender, detail);
+        if ender == EndedBy::Done {
+            self.exchange.progress.stage = ExchangeStage::Done;
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, near: &mut Side) -> Poll<(Ender, &'static str)> {
+    fn poll(&mut self, cx: &mut Context<'_>, client_end: &mut TunnelEnd) -> Poll<(EndedBy, &'static str)> {
         if self.open.as_ref().is_some_and(|open| open.is_due(cx)) {
-            return Poll::Ready((Ender::Proxy, "killed"));
+            return Poll::Ready((EndedBy::Proxy, "killed"));
         }
         if let Some(reader) = &self.exchange.request.reader
-            && reader.is_gone(cx)
+            && reader.is_send_closed(cx)
             && self.down.flow == Flow::Open
         {
-            return Poll::Ready((Ender::Client, "client_gone"));
+            return Poll::Ready((EndedBy::Client, "client_gone"));
         }
         let worker = Rc::clone(&self.exchange.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
-        let (mut sent, mut received, mut moves) = (0, 0, false);
-        let far = &mut *self.far;
-        let up = self.up.poll(cx, (near, far), &mut scratch, |n| (sent, moves) = (sent + n as u64, true));
-        let down = self.down.poll(cx, (far, near), &mut scratch, |n| (received, moves) = (received + n as u64, true));
+        let upstream = &mut *self.upstream;
+        let up = self.up.poll(cx, client_end, upstream, &mut scratch);
+        let down = self.down.poll(cx, upstream, client_end, &mut scratch);
         drop(scratch);
-        self.exchange.carried(sent, received);
+        self.exchange.count_tunnel_bytes(take(&mut self.up.bytes), take(&mut self.down.bytes));
+        // Both are taken: a direction that moved alone must not count as movement in a later poll.
+        let moves = take(&mut self.up.moved) | take(&mut self.down.moved);
         if self.closed.is_none() {
             let ended = [(self.up.flow, "client_closed"), (self.down.flow, "upstream_closed")];
             self.closed = ended.iter().find(|(flow, _)| *flow != Flow::Open).map(|(_, closed)| *closed);
         }
         let broken = match (up, down) {
             (Poll::Ready(Err(Broken::Sender)), _) | (_, Poll::Ready(Err(Broken::Receiver))) => {
-                (Ender::Client, "client_gone")
+                (EndedBy::Client, "client_gone")
             }
             (_, Poll::Ready(Err(Broken::Sender))) | (Poll::Ready(Err(Broken::Receiver)), _) => {
-                (Ender::Upstream, "upstream_reset")
+                (EndedBy::Upstream, "upstream_reset")
             }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => (Ender::Done, ""),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => (EndedBy::Done, ""),
             (Poll::Pending, _) | (_, Poll::Pending) => {
                 let Some(idle) = &mut self.idle else { return Poll::Pending };
                 if moves {
                     idle.restart();
                 }
-                return idle.poll(cx).map(|()| (Ender::Proxy, "idle_timeout"));
+                return idle.poll(cx).map(|()| (EndedBy::Proxy, "idle_timeout"));
             }
         };
         // Once one side has closed, it is no fault that the other, or its own end, goes too.
-        Poll::Ready(self.closed.map_or(broken, |closed| (Ender::Done, closed)))
+        Poll::Ready(self.closed.map_or(broken, |closed| (EndedBy::Done, closed)))
     }
 }
 

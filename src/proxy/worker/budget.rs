@@ -68,7 +68,7 @@ pub(crate) struct Budget {
 /// taken from the budget for as long as the connection lasts, and few get one. A narrow one counts only while there are
 /// bodies that may fill it.
 #[derive(Debug)]
-pub(crate) struct Ahead {
+pub(crate) struct ReceiveWindow {
     budget: Rc<Budget>,
     share: Option<Rc<Share>>,
     stream_bytes: u32,
@@ -80,23 +80,31 @@ pub(crate) struct Ahead {
 
 /// What one body may be ahead; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct BodyAhead {
-    ahead: Rc<Ahead>,
+pub(crate) struct BodyWindow {
+    ahead: Rc<ReceiveWindow>,
     bytes: usize,
 }
 
 /// How far a body's way to the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum BodyTransport {
     /// A connection of its own.
-    Alone,
+    OwnConnection,
     /// A window that is shared with other streams.
-    Shared,
+    SharedConnection,
 }
 
-/// What one request has taken of it; given back when dropped.
+/// The size of a request's head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadSize {
+    pub(crate) fields: usize,
+    /// Bytes in names and values.
+    pub(crate) bytes: usize,
+}
+
+/// The memory that one request has reserved; released when dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct RequestMemory {
     budget: Rc<Budget>,
     share: Option<Rc<Share>>,
     bytes: usize,
@@ -106,7 +114,7 @@ pub(crate) struct Held {
 
 /// What the buffers of a request's body have taken of it; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct UploadMemory {
     budget: Rc<Budget>,
     share: Option<Rc<Share>>,
     bytes: usize,
@@ -137,7 +145,7 @@ impl Outbox {
     }
 
     /// Counts a piece of an answer until it has left.
-    pub(crate) fn until_sent(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+    pub(crate) fn track(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         if bytes.len() < COUNTED_MIN {
             return bytes;
         }
@@ -185,7 +193,7 @@ impl Budget {
     }
 
     /// Takes bytes for an address, or says why not.
-    fn take_bytes(&self, bytes: usize, share: Option<&Rc<Share>>) -> Result<(), Refusal> {
+    fn reserve(&self, bytes: usize, share: Option<&Rc<Share>>) -> Result<(), Refusal> {
         let used = self.used() + bytes;
         if used > self.max {
             return Err(Refusal::Memory);
@@ -194,16 +202,16 @@ impl Budget {
             if used > self.max / 2 && share.bytes() + bytes > self.max / share::PART {
                 return Err(Refusal::MemoryPerIp);
             }
-            share.take(bytes);
+            share.add_bytes(bytes);
         }
         self.used.set(self.used.get() + bytes);
         Ok(())
     }
 
-    fn give_back(&self, bytes: usize, share: Option<&Rc<Share>>) {
+    fn release(&self, bytes: usize, share: Option<&Rc<Share>>) {
         self.used.set(self.used.get().saturating_sub(bytes));
         if let Some(share) = share {
-            share.give_back(bytes);
+            share.remove_bytes(bytes);
         }
     }
 
@@ -214,7 +222,7 @@ impl Budget {
     }
 
     /// The windows of a client's connection: wide ones while there is room for them, else narrow ones.
-    pub(crate) fn ahead(self: &Rc<Self>, share: Option<Rc<Share>>) -> Rc<Ahead> {
+    pub(crate) fn receive_window(self: &Rc<Self>, share: Option<Rc<Share>>) -> Rc<ReceiveWindow> {
         let narrow = STREAM_WINDOW_BYTES.0;
         let stream_bytes = self.stream_window_bytes();
         let connection_bytes = stream_bytes * STREAMS_FULL;
@@ -222,14 +230,14 @@ impl Budget {
         // Windows that are hardly wider are not worth it.
         let wide = stream_bytes >= 2 * narrow && self.wide.get() + bytes <= self.max / WIDE_PART;
         // It is set aside, not held: no share is charged for it.
-        let wide = wide && self.take_bytes(bytes, None).is_ok();
+        let wide = wide && self.reserve(bytes, None).is_ok();
         let (stream_bytes, connection_bytes) =
             if wide { (stream_bytes, connection_bytes) } else { (narrow, narrow * STREAMS_FULL) };
         if wide {
             self.wide.set(self.wide.get() + bytes);
         }
         let (budget, wanted) = (Rc::clone(self), Cell::new(0));
-        Rc::new(Ahead { budget, share, stream_bytes, connection_bytes, wide, wanted })
+        Rc::new(ReceiveWindow { budget, share, stream_bytes, connection_bytes, wide, wanted })
     }
 
     /// The flow-control window of an HTTP/2 connection: what its streams hold together when nobody reads them. A part of
@@ -246,25 +254,25 @@ impl Budget {
         (self.window_bytes() / STREAMS_FULL).clamp(STREAM_WINDOW_BYTES.0, STREAM_WINDOW_BYTES.1)
     }
 
-    /// Takes what a request whose head has `fields` fields with `text` bytes in names and values needs, or says why too
-    /// much is held already. `others` is how many more are under way on its connection: they count as being like it.
-    pub(crate) fn take(
+    /// Reserves the memory of a request with a head of this size, or returns the limit that refuses it. `others` is the
+    /// number of other requests in flight on its connection; each counts as large as this one.
+    pub(crate) fn reserve_request(
         self: &Rc<Self>,
-        (fields, text): (usize, usize),
+        head: HeadSize,
         others: u32,
         share: Option<&Rc<Share>>,
-    ) -> Result<Held, Refusal> {
-        let bytes = REQUEST_BYTES + text * COPIES + fields * FIELD_BYTES;
+    ) -> Result<RequestMemory, Refusal> {
+        let bytes = REQUEST_BYTES + head.bytes * COPIES + head.fields * FIELD_BYTES;
         let is_spare = self.used() + bytes > self.max - self.max / SPARE_PART;
         if is_spare && bytes.saturating_mul(size(others)) > self.max / LITTLE_PART {
             return Err(Refusal::Memory);
         }
-        self.take_bytes(bytes, share)?;
-        Ok(Held { budget: Rc::clone(self), share: share.cloned(), bytes, bodies: 0 })
+        self.reserve(bytes, share)?;
+        Ok(RequestMemory { budget: Rc::clone(self), share: share.cloned(), bytes, bodies: 0 })
     }
 }
 
-impl Ahead {
+impl ReceiveWindow {
     /// The window of a stream.
     pub(crate) fn stream_bytes(&self) -> u32 {
         self.stream_bytes
@@ -276,12 +284,12 @@ impl Ahead {
     }
 
     /// Takes what one more body may be ahead, `length` bytes at most, or says why too much is held already.
-    pub(crate) fn take(self: &Rc<Self>, length: Option<u64>) -> Result<BodyAhead, Refusal> {
+    pub(crate) fn reserve(self: &Rc<Self>, length: Option<u64>) -> Result<BodyWindow, Refusal> {
         let bytes = least(size(self.stream_bytes), length);
         let more = self.taken(self.wanted.get() + bytes) - self.taken(self.wanted.get());
-        self.budget.take_bytes(more, self.share.as_ref())?;
+        self.budget.reserve(more, self.share.as_ref())?;
         self.wanted.set(self.wanted.get() + bytes);
-        Ok(BodyAhead { ahead: Rc::clone(self), bytes })
+        Ok(BodyWindow { ahead: Rc::clone(self), bytes })
     }
 
     /// What is taken of the budget while bodies want so much.
@@ -290,71 +298,71 @@ impl Ahead {
     }
 }
 
-impl Drop for Ahead {
+impl Drop for ReceiveWindow {
     fn drop(&mut self) {
         if self.wide {
             let bytes = size(self.connection_bytes);
             self.budget.wide.set(self.budget.wide.get().saturating_sub(bytes));
-            self.budget.give_back(bytes, None);
+            self.budget.release(bytes, None);
         }
     }
 }
 
-impl Drop for BodyAhead {
+impl Drop for BodyWindow {
     fn drop(&mut self) {
         let ahead = &self.ahead;
         let before = ahead.wanted.get();
         ahead.wanted.set(before - self.bytes);
-        ahead.budget.give_back(ahead.taken(before) - ahead.taken(before - self.bytes), ahead.share.as_ref());
+        ahead.budget.release(ahead.taken(before) - ahead.taken(before - self.bytes), ahead.share.as_ref());
     }
 }
 
-impl Held {
+impl RequestMemory {
     /// Takes what the buffers of a request's body need, `length` bytes at most, or says why too much is held already.
-    pub(crate) fn upload(&self, length: Option<u64>) -> Result<Room, Refusal> {
+    pub(crate) fn reserve_upload(&self, length: Option<u64>) -> Result<UploadMemory, Refusal> {
         let bytes = least(UPLOAD_BYTES, length);
-        self.budget.take_bytes(bytes, self.share.as_ref())?;
-        Ok(Room { budget: Rc::clone(&self.budget), share: self.share.clone(), bytes })
+        self.budget.reserve(bytes, self.share.as_ref())?;
+        Ok(UploadMemory { budget: Rc::clone(&self.budget), share: self.share.clone(), bytes })
     }
 
     /// Takes what the buffers of an answer's body need, `length` bytes at most, or says why too much is held already.
-    pub(crate) fn add_body(&mut self, way: Way, length: Option<u64>) -> Result<(), Refusal> {
+    pub(crate) fn reserve_body(&mut self, transport: BodyTransport, length: Option<u64>) -> Result<(), Refusal> {
         let window = size(self.budget.window_bytes());
-        let buffers = match way {
-            Way::Alone => BODY_BYTES,
-            Way::Shared => BODY_BYTES.max(window / STREAMS_MAX),
+        let buffers = match transport {
+            BodyTransport::OwnConnection => BODY_BYTES,
+            BodyTransport::SharedConnection => BODY_BYTES.max(window / STREAMS_MAX),
         };
         let bytes = least(buffers, length);
-        self.budget.take_bytes(bytes, self.share.as_ref())?;
+        self.budget.reserve(bytes, self.share.as_ref())?;
         self.bytes += bytes;
         self.bodies += bytes;
         Ok(())
     }
 
     /// The answer's body has been read whole.
-    pub(crate) fn forget_body(&mut self) {
+    pub(crate) fn release_body(&mut self) {
         let bodies = std::mem::take(&mut self.bodies);
         self.bytes -= bodies;
-        self.budget.give_back(bodies, self.share.as_ref());
+        self.budget.release(bodies, self.share.as_ref());
     }
 
     /// The head is not needed any more.
-    pub(crate) fn forget_head(&mut self) {
+    pub(crate) fn release_head(&mut self) {
         let head = self.bytes.saturating_sub(REQUEST_BYTES + self.bodies);
         self.bytes -= head;
-        self.budget.give_back(head, self.share.as_ref());
+        self.budget.release(head, self.share.as_ref());
     }
 }
 
-impl Drop for Room {
+impl Drop for UploadMemory {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes, self.share.as_ref());
+        self.budget.release(self.bytes, self.share.as_ref());
     }
 }
 
-impl Drop for Held {
+impl Drop for RequestMemory {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes, self.share.as_ref());
+        self.budget.release(self.bytes, self.share.as_ref());
     }
 }
 
@@ -369,19 +377,23 @@ fn least(buffer: usize, length: Option<u64>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::share::Shares;
+    use super::super::share::ClientShares;
     use super::*;
+
+    fn head(fields: usize, bytes: usize) -> HeadSize {
+        HeadSize { fields, bytes }
+    }
 
     #[test]
     fn what_is_held_is_bounded_and_comes_back() {
         let budget = Budget::of(2 * REQUEST_BYTES + 1000);
-        let mut first = budget.take((2, 100), 0, None).unwrap();
+        let mut first = budget.reserve_request(head(2, 100), 0, None).unwrap();
         assert_eq!(budget.used(), REQUEST_BYTES + 512 + 300);
-        assert!(budget.take((1, 0), 0, None).is_err(), "beyond the budget");
-        first.forget_head();
-        first.forget_head();
+        assert!(budget.reserve_request(head(1, 0), 0, None).is_err(), "beyond the budget");
+        first.release_head();
+        first.release_head();
         assert_eq!(budget.used(), REQUEST_BYTES);
-        let second = budget.take((1, 248), 0, None).unwrap();
+        let second = budget.reserve_request(head(1, 248), 0, None).unwrap();
         drop(first);
         drop(second);
         assert_eq!(budget.used(), 0);
@@ -390,13 +402,15 @@ mod tests {
     #[test]
     fn who_holds_much_is_refused_before_who_holds_little() {
         let budget = Budget::of(1280 * REQUEST_BYTES);
-        let of_one: Vec<_> = (0..2000).map_while(|others| budget.take((0, 0), others, None).ok()).collect();
+        let of_one: Vec<_> =
+            (0..2000).map_while(|others| budget.reserve_request(head(0, 0), others, None).ok()).collect();
         assert_eq!(of_one.len(), 960, "one connection gets three quarters");
         assert!(
-            budget.take((0, 0), 21, None).is_err() && budget.take((9, 90_000), 3, None).is_err(),
+            budget.reserve_request(head(0, 0), 21, None).is_err()
+                && budget.reserve_request(head(9, 90_000), 3, None).is_err(),
             "much, or few that are large"
         );
-        let of_others: Vec<_> = (0..2000).map_while(|_| budget.take((0, 0), 20, None).ok()).collect();
+        let of_others: Vec<_> = (0..2000).map_while(|_| budget.reserve_request(head(0, 0), 20, None).ok()).collect();
         assert_eq!(of_others.len(), 320, "and those who hold little have the rest");
     }
 
@@ -415,22 +429,22 @@ mod tests {
     #[test]
     fn few_connections_get_wide_windows_and_what_is_sent_ahead_is_counted() {
         let budget = Budget::of(256 << 20);
-        let all: Vec<_> = (0..100).map(|_| budget.ahead(None)).collect();
+        let all: Vec<_> = (0..100).map(|_| budget.receive_window(None)).collect();
         let wide = all.iter().filter(|ahead| ahead.stream_bytes() > STREAM_WINDOW_BYTES.0).count();
         assert!((3..50).contains(&wide), "{wide}");
         assert_eq!(budget.used(), all[..wide].iter().map(|ahead| size(ahead.connection_bytes())).sum::<usize>());
         assert!(budget.used() <= budget.max / WIDE_PART);
         let (narrow, before) = (&all[99], budget.used());
         assert_eq!((narrow.stream_bytes(), narrow.connection_bytes()), (256 << 10, 1 << 20));
-        let bodies: Vec<_> = (0..9).map(|_| narrow.take(None).unwrap()).collect();
+        let bodies: Vec<_> = (0..9).map(|_| narrow.reserve(None).unwrap()).collect();
         assert_eq!(budget.used() - before, 1 << 20, "no more than the connection's window");
         drop(bodies);
-        let small = narrow.take(Some(10)).unwrap();
+        let small = narrow.reserve(Some(10)).unwrap();
         assert_eq!(budget.used() - before, 10);
-        assert_eq!(budget.used() - before, 10, "a wide window is taken as a whole: {:?}", all[0].take(None));
+        assert_eq!(budget.used() - before, 10, "a wide window is taken as a whole: {:?}", all[0].reserve(None));
         drop(small);
-        let rest = budget.take((0, (budget.max - budget.used() - REQUEST_BYTES) / COPIES), 0, None);
-        assert!(narrow.take(None).is_err() && narrow.take(Some(0)).is_ok(), "beyond the budget");
+        let rest = budget.reserve_request(head(0, (budget.max - budget.used() - REQUEST_BYTES) / COPIES), 0, None);
+        assert!(narrow.reserve(None).is_err() && narrow.reserve(Some(0)).is_ok(), "beyond the budget");
         drop(rest);
         drop(all);
         assert_eq!((budget.used(), budget.wide.get()), (0, 0));
@@ -439,13 +453,13 @@ mod tests {
     #[test]
     fn what_a_body_takes_is_no_more_than_its_length() {
         let budget = Budget::of(1 << 20);
-        let mut held = budget.take((0, 0), 0, None).unwrap();
-        let small = held.upload(Some(100)).unwrap();
-        held.forget_head();
+        let mut held = budget.reserve_request(head(0, 0), 0, None).unwrap();
+        let small = held.reserve_upload(Some(100)).unwrap();
+        held.release_head();
         assert_eq!(budget.used(), REQUEST_BYTES + 100);
         drop(small);
-        let rooms: Vec<_> = (0..9).map_while(|_| held.upload(Some(1 << 20)).ok()).collect();
-        assert_eq!((rooms.len(), held.upload(None).err()), (5, Some(Refusal::Memory)));
+        let rooms: Vec<_> = (0..9).map_while(|_| held.reserve_upload(Some(1 << 20)).ok()).collect();
+        assert_eq!((rooms.len(), held.reserve_upload(None).err()), (5, Some(Refusal::Memory)));
         drop((held, rooms));
         assert_eq!(budget.used(), 0);
     }
@@ -453,11 +467,11 @@ mod tests {
     #[test]
     fn what_bodies_hold_outlasts_the_head() {
         let budget = Budget::of(1 << 30);
-        let mut held = budget.take((1, 10), 0, None).unwrap();
-        held.add_body(Way::Shared, None).unwrap();
-        held.forget_head();
+        let mut held = budget.reserve_request(head(1, 10), 0, None).unwrap();
+        held.reserve_body(BodyTransport::SharedConnection, None).unwrap();
+        held.release_head();
         assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100);
-        held.add_body(Way::Alone, None).unwrap();
+        held.reserve_body(BodyTransport::OwnConnection, None).unwrap();
         assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100 + BODY_BYTES);
         drop(held);
         assert_eq!(budget.used(), 0);
@@ -466,10 +480,10 @@ mod tests {
     #[test]
     fn one_address_gets_a_quarter_while_more_than_half_is_taken() {
         let budget = Budget::of(1280 * REQUEST_BYTES);
-        let shares = Shares::default();
-        let share = |last| shares.enter(std::net::IpAddr::from([10, 0, 0, last]), Arc::default());
+        let shares = ClientShares::default();
+        let share = |last| shares.add_connection(std::net::IpAddr::from([10, 0, 0, last]), Arc::default());
         let (one, other, another) = (share(1), share(2), share(3));
-        let take = |share: &Rc<Share>| budget.take((0, 0), 0, Some(share));
+        let take = |share: &Rc<Share>| budget.reserve_request(head(0, 0), 0, Some(share));
         let mut of_one: Vec<_> = (0..2000).map_while(|_| take(&one).ok()).collect();
         assert_eq!(of_one.len(), 640, "half of it, while nobody else wants any");
         assert_eq!(take(&one).err(), Some(Refusal::MemoryPerIp));
@@ -478,7 +492,7 @@ mod tests {
         assert_eq!((of_other.len(), of_another.len()), (320, 320), "a quarter each");
         of_one.truncate(319);
         assert!(take(&one).is_ok());
-        let exempt: Vec<_> = (0..2000).map_while(|_| budget.take((0, 0), 0, None).ok()).collect();
+        let exempt: Vec<_> = (0..2000).map_while(|_| budget.reserve_request(head(0, 0), 0, None).ok()).collect();
         assert_eq!(exempt.len(), 321, "who is exempt gets what there is");
         drop((of_one, of_other, of_another, exempt));
         assert_eq!((budget.used(), one.bytes(), other.bytes()), (0, 0, 0));
@@ -486,10 +500,10 @@ mod tests {
 
     #[test]
     fn a_piece_of_an_answer_is_counted_until_it_is_dropped() {
-        let (budget, shares) = (Budget::of(1 << 20), Shares::default());
-        let share = shares.enter(std::net::IpAddr::from([10, 0, 0, 1]), Arc::default());
+        let (budget, shares) = (Budget::of(1 << 20), ClientShares::default());
+        let share = shares.add_connection(std::net::IpAddr::from([10, 0, 0, 1]), Arc::default());
         let outbox = budget.outbox(Some(&share));
-        let piece = outbox.until_sent(Bytes::from(vec![7; 10_000]));
+        let piece = outbox.track(Bytes::from(vec![7; 10_000]));
         assert_eq!((budget.used(), share.bytes(), outbox.bytes()), (10_000, 10_000, 10_000));
         assert_eq!((piece.len(), piece[9_999]), (10_000, 7));
         let half = piece.slice(..5_000);
@@ -497,7 +511,7 @@ mod tests {
         assert_eq!(budget.used(), 10_000, "what is left of it keeps all of it");
         drop(half);
         assert_eq!((budget.used(), share.bytes(), outbox.bytes()), (0, 0, 0));
-        let small = outbox.until_sent(Bytes::from_static(b"small"));
+        let small = outbox.track(Bytes::from_static(b"small"));
         assert_eq!((&small[..], budget.used()), (&b"small"[..], 0));
     }
 

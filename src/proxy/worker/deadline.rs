@@ -1,4 +1,4 @@
-//! Coarse timers: setting, moving and dropping one is a few plain stores. They fire at the worker's sweep, so up to two sweeps
+//! CoarseTimer timers: setting, moving and dropping one is a few plain stores. They fire at the worker's sweep, so up to two sweeps
 //! late and never early. Short deadlines, where that matters, use the runtime's own timer.
 
 use std::pin::Pin;
@@ -6,20 +6,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::expiry::SWEEP;
+use super::connection_deadlines::SWEEP;
 use super::state::Worker;
 
 /// Deadlines below this use a precise timer.
 const PRECISE_BELOW: Duration = Duration::from_secs(2);
 
 /// A coarse timer. Frees its slot when dropped.
-pub(crate) struct Coarse {
+pub(crate) struct CoarseTimer {
     worker: Rc<Worker>,
     slot: Option<usize>,
     deadline_ms: u64,
 }
 
-impl Coarse {
+impl CoarseTimer {
     /// A timer that fires `after` from now.
     pub(crate) fn new(worker: &Rc<Worker>, after: Duration) -> Self {
         let mut timer = Self { worker: Rc::clone(worker), slot: None, deadline_ms: 0 };
@@ -33,7 +33,7 @@ impl Coarse {
         let after = u64::try_from((after + SWEEP).as_millis()).unwrap_or(u64::MAX);
         self.deadline_ms = self.worker.now_ms().saturating_add(after);
         if let Some(at) = self.slot {
-            self.worker.timers.moves(at, self.deadline_ms);
+            self.worker.timers.set_deadline(at, self.deadline_ms);
         }
     }
 
@@ -47,7 +47,7 @@ impl Coarse {
     }
 }
 
-impl Drop for Coarse {
+impl Drop for CoarseTimer {
     fn drop(&mut self) {
         if let Some(at) = self.slot {
             self.worker.timers.free(at);
@@ -60,7 +60,7 @@ pub(crate) enum Deadline {
     /// No bound.
     Never,
     /// A long one.
-    Coarse(Coarse),
+    Coarse(CoarseTimer),
     /// A short one.
     Precise(Pin<Box<tokio::time::Sleep>>),
 }
@@ -71,7 +71,7 @@ impl Deadline {
         match after {
             None => Self::Never,
             Some(after) if after < PRECISE_BELOW => Self::Precise(Box::pin(tokio::time::sleep(after))),
-            Some(after) => Self::Coarse(Coarse::new(worker, after)),
+            Some(after) => Self::Coarse(CoarseTimer::new(worker, after)),
         }
     }
 

@@ -1,18 +1,18 @@
 //! A worker's ground state: what every part of the data plane may use of its thread.
 
 pub(super) mod budget;
+mod client_limits;
+pub(super) mod connection_deadlines;
 pub(super) mod deadline;
-pub(super) mod expiry;
-pub(super) mod reader;
-pub(super) mod sending;
+pub(super) mod response_reader;
+pub(super) mod send_task;
 pub(super) mod share;
-pub(super) mod stalled;
+pub(super) mod stalled_readers;
 mod state;
 mod timers;
 pub(super) mod trace_context;
-pub(super) mod trailing;
-mod visitors;
+pub(super) mod trailer_writer;
 
+pub use client_limits::PerClientLimits;
 pub(super) use state::Worker;
 pub use state::WorkerSetup;
-pub use visitors::Visitors;

@@ -22,7 +22,7 @@ pub(super) const PART: usize = 4;
 const NETWORK_BITS: u32 = 64;
 
 /// By what a client address is known: an IPv6 client by his network.
-pub(crate) fn known_by(ip: IpAddr) -> IpAddr {
+pub(crate) fn client_key(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> NETWORK_BITS << NETWORK_BITS)),
         v4 @ IpAddr::V4(_) => v4,
@@ -53,7 +53,7 @@ pub(crate) struct Share {
 
 impl Share {
     /// A request begins (1) or ends (-1), where requests are published in such batches.
-    pub(crate) fn request(&self, n: i64, batch: i64) {
+    pub(crate) fn count_request(&self, n: i64, batch: i64) {
         let here = self.requests.get() + n;
         self.requests.set(here);
         if (here - self.published.get()).abs() >= batch {
@@ -83,12 +83,12 @@ impl Share {
     }
 
     /// Counts bytes as held.
-    pub(crate) fn take(&self, bytes: usize) {
+    pub(crate) fn add_bytes(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes);
     }
 
     /// Bytes are not held any more.
-    pub(crate) fn give_back(&self, bytes: usize) {
+    pub(crate) fn remove_bytes(&self, bytes: usize) {
         debug_assert!(bytes <= self.bytes.get(), "more is given back than was taken");
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
@@ -101,11 +101,11 @@ impl Share {
 
 /// The shares of the addresses that have connections to this worker.
 #[derive(Debug, Default)]
-pub(crate) struct Shares(RefCell<HashMap<IpAddr, Rc<Share>>>);
+pub(crate) struct ClientShares(RefCell<HashMap<IpAddr, Rc<Share>>>);
 
-impl Shares {
+impl ClientShares {
     /// A connection of `ip` begins, which has so many requests on all workers.
-    pub(crate) fn enter(&self, ip: IpAddr, everywhere: Arc<AtomicI64>) -> Rc<Share> {
+    pub(crate) fn add_connection(&self, ip: IpAddr, everywhere: Arc<AtomicI64>) -> Rc<Share> {
         let mut shares = self.0.borrow_mut();
         let fresh = || {
             Rc::new(Share {
@@ -124,7 +124,7 @@ impl Shares {
     }
 
     /// A connection has ended.
-    pub(crate) fn leave(&self, share: &Share) {
+    pub(crate) fn remove_connection(&self, share: &Share) {
         let left = share.connections.get().saturating_sub(1);
         share.connections.set(left);
         if left == 0 {
@@ -144,19 +144,20 @@ mod tests {
     fn workers_know_of_each_other_to_within_a_batch() {
         for batch in [1, 7, BATCH_MAX] {
             let everywhere = Arc::<AtomicI64>::default();
-            let (one, two) = (Shares::default(), Shares::default());
-            let (a, b) = (one.enter(IP, Arc::clone(&everywhere)), two.enter(IP, Arc::clone(&everywhere)));
+            let (one, two) = (ClientShares::default(), ClientShares::default());
+            let (a, b) =
+                (one.add_connection(IP, Arc::clone(&everywhere)), two.add_connection(IP, Arc::clone(&everywhere)));
             for n in 1..=1000 {
-                a.request(1, batch);
-                b.request(1, batch);
+                a.count_request(1, batch);
+                b.count_request(1, batch);
                 assert!((2 * n - batch + 1..=2 * n).contains(&a.requests()), "{n}: {}", a.requests());
             }
             for _ in 0..1000 {
-                a.request(-1, batch);
-                b.request(-1, batch);
+                a.count_request(-1, batch);
+                b.count_request(-1, batch);
             }
-            one.leave(&a);
-            two.leave(&b);
+            one.remove_connection(&a);
+            two.remove_connection(&b);
             assert_eq!(everywhere.load(Relaxed), 0);
         }
     }
@@ -169,21 +170,21 @@ mod tests {
 
     #[test]
     fn connections_of_one_address_share_and_the_last_one_ends_it() {
-        let shares = Shares::default();
-        let (first, second) = (shares.enter(IP, Arc::default()), shares.enter(IP, Arc::default()));
+        let shares = ClientShares::default();
+        let (first, second) = (shares.add_connection(IP, Arc::default()), shares.add_connection(IP, Arc::default()));
         assert!(Rc::ptr_eq(&first, &second));
-        first.take(100);
+        first.add_bytes(100);
         second.unsent().fetch_add(11, Relaxed);
         assert_eq!(second.bytes(), 111);
-        shares.leave(&first);
+        shares.remove_connection(&first);
         assert_eq!(shares.0.borrow().len(), 1);
-        shares.leave(&second);
+        shares.remove_connection(&second);
         assert!(shares.0.borrow().is_empty());
     }
 
     #[test]
     fn clients_of_ipv6_are_known_by_their_network() {
-        let known = |ip: &str| known_by(ip.parse().unwrap()).to_string();
+        let known = |ip: &str| client_key(ip.parse().unwrap()).to_string();
         assert_eq!(known("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!([known("::ffff:10.0.0.1"), known("10.0.0.1")], ["10.0.0.1", "10.0.0.1"]);
     }

@@ -11,18 +11,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::budget::Budget;
-use super::expiry::Watchlist;
-use super::sending::LastBegun;
-use super::share::Shares;
-use super::stalled::Stalled;
+use super::client_limits::PerClientLimits;
+use super::connection_deadlines::ConnectionList;
+use super::send_task::LastStarted;
+use super::share::ClientShares;
+use super::stalled_readers::StalledReaders;
 use super::timers::Timers;
-use super::visitors::Visitors;
 use crate::clock::Clock;
-use crate::drain::Drained;
+use crate::drain::DrainWatch;
 use crate::identity::TokenCache;
-use crate::shadow_compare::TrialSender;
+use crate::shadow_compare::JobSender;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Attributes, LogBuffer, LogSender, Registry, Span, SpanBuffer, SpanSender, WorkerMeter};
+use crate::telemetry::{
+    LogBuffer, LogSender, MeterRegistry, SpanAttributes, SpanBuffer, SpanSender, TraceSpan, WorkerMeter,
+};
 
 /// How much of a connection's bytes is read at once.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -47,17 +49,17 @@ pub struct WorkerSetup {
     /// The snapshots that it follows.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Where it counts.
-    pub registry: Arc<Registry>,
+    pub registry: Arc<MeterRegistry>,
     /// Who has connections, of all workers together.
-    pub visitors: Arc<Visitors>,
+    pub client_limits: Arc<PerClientLimits>,
     /// When it stops.
-    pub drained: Drained,
+    pub drained: DrainWatch,
     /// Where its access log goes.
     pub log: LogSender,
     /// Where its spans go.
     pub spans: SpanSender,
     /// Where the answers of copies are compared.
-    pub trials: TrialSender,
+    pub trials: JobSender,
     /// Takes names that should be looked up again now.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// Its clock.
@@ -68,21 +70,21 @@ pub struct WorkerSetup {
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) workers: usize,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) registry: Arc<MeterRegistry>,
     pub(crate) clock: Clock,
-    pub(crate) watchlist: Watchlist,
+    pub(crate) connections: ConnectionList,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) budget: Rc<Budget>,
-    pub(crate) last_begun: Rc<LastBegun>,
-    pub(crate) trials: TrialSender,
+    pub(crate) last_started: Rc<LastStarted>,
+    pub(crate) trials: JobSender,
     look_ups: mpsc::Sender<Arc<str>>,
     /// Copies under way.
     pub(crate) copies: Cell<u64>,
-    pub(crate) visitors: Arc<Visitors>,
+    pub(crate) client_limits: Arc<PerClientLimits>,
     /// What client addresses have under way here.
-    pub(crate) shares: Shares,
+    pub(crate) client_shares: ClientShares,
     /// Readers that are waited for.
-    pub(crate) stalled: Stalled,
+    pub(crate) stalled_readers: StalledReaders,
     pub(crate) timers: Timers,
     /// Connections and streams that have become tunnels.
     pub(crate) tunnels: Cell<u64>,
@@ -93,7 +95,7 @@ pub(crate) struct Worker {
     /// When a bad PROXY header was last told.
     pub(crate) header_warned_ms: Cell<Option<u64>>,
     /// When a failed handshake was last told, and how many have failed since.
-    pub(crate) handshakes_told: Cell<(Option<u64>, u64)>,
+    pub(crate) handshake_warned: Cell<(Option<u64>, u64)>,
     /// Tokens that were verified before.
     pub(crate) tokens: RefCell<TokenCache>,
     /// The snapshot in force.
@@ -113,28 +115,28 @@ pub(crate) struct Worker {
 impl Worker {
     /// The ground state of a new worker. `first` is the snapshot in force.
     pub(crate) fn new(setup: WorkerSetup, first: Arc<Snapshot>) -> Rc<Self> {
-        let WorkerSetup { index, workers, registry, visitors, log, spans, trials, look_ups, clock, .. } = setup;
+        let WorkerSetup { index, workers, registry, client_limits, log, spans, trials, look_ups, clock, .. } = setup;
         Rc::new(Self {
             index,
             workers,
             registry,
-            watchlist: Watchlist::default(),
+            connections: ConnectionList::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             budget: Budget::new(workers),
-            last_begun: Rc::default(),
+            last_started: Rc::default(),
             trials,
             look_ups,
             copies: Cell::new(0),
-            visitors,
-            shares: Shares::default(),
-            stalled: Stalled::default(),
+            client_limits,
+            client_shares: ClientShares::default(),
+            stalled_readers: StalledReaders::default(),
             timers: Timers::default(),
             tunnels: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
             accept_warned_ms: Cell::new(None),
             header_warned_ms: Cell::new(None),
-            handshakes_told: Cell::default(),
+            handshake_warned: Cell::default(),
             tokens: RefCell::default(),
             snapshot: RefCell::new(first),
             log: RefCell::new(LogBuffer::on(log.screen())),
@@ -215,7 +217,7 @@ impl Worker {
     }
 
     /// Leaves a span.
-    pub(crate) fn span(&self, span: &Span<'_>, attributes: impl FnOnce(&mut Attributes<'_>)) {
+    pub(crate) fn span(&self, span: &TraceSpan<'_>, attributes: impl FnOnce(&mut SpanAttributes<'_>)) {
         let mut spans = self.spans.borrow_mut();
         spans.push(span, attributes);
         if spans.bytes() >= LOG_BYTES {
@@ -232,13 +234,13 @@ impl Worker {
         now_ms
     }
 
-    /// Ends a sweep: forgets visitors, hands over logs and spans, reports the held bytes. Last, it gives unused pages
+    /// Ends a sweep: forgets client_limits, hands over logs and spans, reports the held bytes. Last, it gives unused pages
     /// back and reports that the worker is alive.
     pub(crate) fn finish_sweep(&self) {
         let (now, _) = self.wall.get();
         let now_ms = self.now_ms.get();
         let last_ms = self.swept_ms.replace(now_ms);
-        self.visitors.sweep(now.saturating_duration_since(self.registry.started));
+        self.client_limits.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
         self.span_sender.hand_over(&mut self.spans.borrow_mut());
         let held = i64::try_from(self.budget.used()).unwrap_or(i64::MAX);

@@ -32,7 +32,7 @@ impl Timers {
 
     /// A timer's deadline has moved.
     #[inline]
-    pub(crate) fn moves(&self, at: usize, deadline_ms: u64) {
+    pub(crate) fn set_deadline(&self, at: usize, deadline_ms: u64) {
         self.0.borrow_mut().slots[at].deadline_ms = deadline_ms;
     }
 

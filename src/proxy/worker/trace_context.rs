@@ -6,8 +6,8 @@ use std::time::Instant;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::proxy::wire::field_map::Fields;
-use crate::proxy::wire::fields::Peer;
+use crate::proxy::wire::field_rules::Peer;
+use crate::proxy::wire::header_fields::HeaderFields;
 use crate::route::{TraceExport, UpstreamId};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -21,7 +21,7 @@ pub(crate) struct TraceContext {
     pub(crate) id: u128,
     /// The server span.
     pub(crate) span: u64,
-    pub(crate) parent: Option<Parent>,
+    pub(crate) parent: Option<TraceParent>,
     pub(crate) state: Box<str>,
     pub(crate) sampled: Option<bool>,
     pub(crate) attempts: Vec<Attempt>,
@@ -29,7 +29,7 @@ pub(crate) struct TraceContext {
 
 /// What a `traceparent` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Parent {
+pub(crate) struct TraceParent {
     trace: u128,
     pub(crate) span: u64,
     sampled: bool,
@@ -49,8 +49,8 @@ pub(crate) struct Attempt {
 
 impl TraceContext {
     /// Continues the trace that the fields name, or begins one.
-    pub(crate) fn new(fields: &impl Fields, random: &mut fastrand::Rng) -> Self {
-        let parent = Parent::read(fields);
+    pub(crate) fn new(fields: &impl HeaderFields, random: &mut fastrand::Rng) -> Self {
+        let parent = TraceParent::read(fields);
         let state = parent.map_or_else(String::new, |_| state(fields));
         let id = parent.map_or_else(|| random.u128(1..), |parent| parent.trace);
         let span = random.u64(1..);
@@ -65,7 +65,7 @@ impl TraceContext {
     /// Whether its spans are left.
     pub(crate) fn is_sampled(&mut self, export: &TraceExport, peer: Peer) -> bool {
         let id = self.id;
-        let decide = |parent: Option<Parent>| match parent {
+        let decide = |parent: Option<TraceParent>| match parent {
             Some(parent) if peer == Peer::Trusted => parent.sampled,
             Some(_) | None => export.samples(id),
         };
@@ -73,21 +73,21 @@ impl TraceContext {
     }
 
     /// The last attempt came to this.
-    pub(crate) fn ends(&mut self, now: Instant, error: &'static str) {
+    pub(crate) fn end_attempt(&mut self, now: Instant, error: &'static str) {
         if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {
             (attempt.ended, attempt.error) = (Some(now), error);
         }
     }
 
     /// The last attempt was answered with this status; it ends with its answer.
-    pub(crate) fn answered(&mut self, status: u16) {
+    pub(crate) fn set_status(&mut self, status: u16) {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.status = status;
         }
     }
 
     /// Names this span as the parent of what the upstream does.
-    pub(crate) fn name(&self, span: u64, headers: &mut HeaderMap) {
+    pub(crate) fn inject(&self, span: u64, headers: &mut HeaderMap) {
         let text = format!("00-{:032x}-{span:016x}-{:02x}", self.id, u8::from(self.sampled == Some(true)));
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(TRACEPARENT, value);
@@ -100,15 +100,15 @@ impl TraceContext {
 }
 
 /// `tracestate`, which may stand in several lines.
-fn state(fields: &impl Fields) -> String {
+fn state(fields: &impl HeaderFields) -> String {
     let lines: Vec<&str> = fields.all(&TRACESTATE).filter_map(|line| line.to_str().ok()).collect();
     let joined = lines.join(",");
     if joined.len() <= STATE_BYTES_MAX { joined } else { String::new() }
 }
 
-impl Parent {
+impl TraceParent {
     /// Reads the one `traceparent`: version, trace, span, flags. A later version may have more to say behind these.
-    fn read(fields: &impl Fields) -> Option<Self> {
+    fn read(fields: &impl HeaderFields) -> Option<Self> {
         let mut lines = fields.all(&TRACEPARENT);
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let text = line.to_str().ok()?;
@@ -161,10 +161,10 @@ mod tests {
             for line in lines {
                 headers.append(TRACEPARENT, HeaderValue::from_str(line).expect("a value"));
             }
-            Parent::read(&headers)
+            TraceParent::read(&headers)
         };
         let trace = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
-        let parent = |sampled| Some(Parent { trace, span: 0x00f0_67aa_0ba9_02b7, sampled });
+        let parent = |sampled| Some(TraceParent { trace, span: 0x00f0_67aa_0ba9_02b7, sampled });
         let check = |line: String, expected| assert_eq!(read(std::slice::from_ref(&line)), expected, "{line}");
         check(format!("00-{TRACE}-{SPAN}-01"), parent(true));
         check(format!("00-{TRACE}-{SPAN}-00"), parent(false));

@@ -1,28 +1,28 @@
 //! The order of the families, and the text of a scrape.
 
-use super::scrape::{Scrape, Weighted};
-use super::text::Text;
-use super::{counted, edge, of_process, samples, shadow, tls, tokens, upstreams, variants};
+use super::scrape::{Scrape, WeightedSeries};
+use super::text::PrometheusText;
+use super::{counted, edge, process, samples, shadow, tls, tokens, upstreams, variants};
 use crate::telemetry::Process;
 use crate::telemetry::family::{FamilySink, MetricKind};
 
-/// The media type of what [`expose`] makes.
+/// The media type of [`expose`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The text of a scrape.
 #[must_use]
 pub fn expose(scrape: Scrape<'_>, process: Option<&Process>) -> String {
-    let mut text = Text::default();
+    let mut text = PrometheusText::default();
     families(&mut text, scrape);
     if let Some(process) = process {
-        of_process::expose(&mut text, process);
+        process::expose(&mut text, process);
     }
     text.into_string()
 }
 
-/// Hands over every family but those of the process.
+/// Passes every family to `out`, except those of the process.
 pub(super) fn families(out: &mut impl FamilySink, mut scrape: Scrape<'_>) {
-    scrape.variants.push(Weighted { series: &scrape.registry.unrouted, weight: None });
+    scrape.variants.push(WeightedSeries { series: &scrape.registry.unrouted, weight: None });
     scrape.variants.retain(|one| one.series.meters.used().next().is_some());
     scrape.variants.sort_by(|a, b| a.series.labels.cmp(&b.series.labels));
     scrape.variants.dedup_by(|a, b| std::ptr::eq(a.series, b.series));

@@ -1,108 +1,108 @@
-//! The data that families are built from.
+//! The data of a scrape.
 
 use std::time::{Duration, Instant};
 
 use crate::telemetry::{
-    CountedFamilies, ListenerMeter, PerWorker, Registry, ShadowSeries, UpstreamSeries, VariantSeries,
+    CountedFamilies, ListenerMeter, MeterRegistry, PerWorker, ShadowSeries, UpstreamSeries, VariantSeries,
 };
 
-/// What a scrape tells besides the registry's own meters.
+/// The data of a scrape, in addition to the registry's own meters.
 #[derive(Debug)]
 pub struct Scrape<'a> {
-    /// The process's meters.
-    pub registry: &'a Registry,
+    /// The meters of the process.
+    pub registry: &'a MeterRegistry,
     /// The time.
     pub now: Instant,
     /// The series of all routes, in any order.
-    pub variants: Vec<Weighted<'a>>,
+    pub variants: Vec<WeightedSeries<'a>>,
     /// The samples of routes with more than one variant, in any order.
-    pub samples: Vec<Shares<'a>>,
+    pub samples: Vec<RouteShares<'a>>,
     /// The upstreams.
-    pub upstreams: Vec<Upstream<'a>>,
-    /// The shadows of routes, with the share that the file gives each, 0 to 1.
+    pub upstreams: Vec<UpstreamFigures<'a>>,
+    /// The shadows of routes, with the configured share of each, 0 to 1.
     pub shadows: Vec<(&'a ShadowSeries, f64)>,
-    /// What comparing answers has shown, of the routes where any were compared.
-    pub findings: Vec<Findings>,
+    /// The results of comparisons, for the routes that have any.
+    pub findings: Vec<ComparisonFigures>,
     /// The listeners.
     pub listeners: Vec<(&'a str, &'a PerWorker<ListenerMeter>)>,
     /// The certificates that listeners serve.
-    pub certificates: Vec<Certificate>,
-    /// The generation in use.
+    pub certificates: Vec<CertificateFigures>,
+    /// The current generation.
     pub generation: u64,
     /// Spans by outcome.
     pub spans: [(&'static str, u64); 3],
-    /// What the control plane has counted.
+    /// The metrics that the control plane has counted.
     pub counted: CountedFamilies,
 }
 
-/// A series with the share that the file gives it.
+/// A series with its configured share.
 #[derive(Clone, Copy, Debug)]
-pub struct Weighted<'a> {
+pub struct WeightedSeries<'a> {
     /// The series.
     pub series: &'a VariantSeries,
-    /// The share, 0 to 1; none for local answers.
+    /// The share, 0 to 1; `None` for local responses.
     pub weight: Option<f64>,
 }
 
-/// What comparing the answers of a route's copies has shown.
+/// The results of comparing the copies of a route.
 #[derive(Clone, Debug)]
-pub struct Findings {
+pub struct ComparisonFigures {
     /// The route.
     pub route: String,
     /// The upstream that gets the copies.
     pub upstream: String,
-    /// How many fields have each verdict.
+    /// The number of fields by verdict.
     pub fields: [(&'static str, usize); 3],
-    /// The rate of mismatches beyond the noise, 0 to 1; nothing where every control differs.
+    /// The rate of mismatches beyond the noise, 0 to 1; `None` when every control differs.
     pub mismatch: Option<f64>,
-    /// The rate that it is below with 99 % confidence, 0 to 1.
+    /// The upper bound of that rate with 99 % confidence, 0 to 1.
     pub mismatch_upper: f64,
 }
 
 /// An upstream.
 #[derive(Clone, Copy, Debug)]
-pub struct Upstream<'a> {
+pub struct UpstreamFigures<'a> {
     /// Its meters.
     pub series: &'a UpstreamSeries,
-    /// How many endpoints it has.
+    /// Number of endpoints.
     pub endpoints: usize,
 }
 
 /// The sample of one route.
 #[derive(Clone, Debug)]
-pub struct Shares<'a> {
+pub struct RouteShares<'a> {
     /// The route's name.
     pub route: &'a str,
     /// When its weights were last changed, since the Unix epoch.
     pub since: Duration,
     /// Its variants.
-    pub variants: Vec<Share<'a>>,
-    /// Whether the shares are others than the weights promise; nothing where that is not checked.
+    pub variants: Vec<VariantShare<'a>>,
+    /// Whether the shares differ from the weights; `None` when that is not checked.
     pub mismatch: Option<bool>,
-    /// The evidence for that, as a power of ten.
+    /// The evidence for a mismatch, as a power of ten.
     pub evidence_log10: f64,
 }
 
-/// What one variant got.
+/// The measured share of a variant.
 #[derive(Clone, Debug)]
-pub struct Share<'a> {
+pub struct VariantShare<'a> {
     /// Its name.
     pub variant: &'a str,
-    /// The share of callers, or of requests on a route without sticky keys; 0 to 1.
+    /// The share of callers, or of requests without sticky keys; 0 to 1.
     pub measured: Option<f64>,
-    /// Distinct sticky keys, about.
+    /// Estimated distinct sticky keys.
     pub keys: Option<f64>,
 }
 
 /// A certificate that a listener serves.
 #[derive(Clone, Debug)]
-pub struct Certificate {
+pub struct CertificateFigures {
     /// The listener.
     pub listener: String,
     /// Its first name.
     pub name: String,
-    /// Seconds that it has left; negative when it has expired.
+    /// Seconds until it expires; negative when it has expired.
     pub seconds_left: i64,
-    /// 1 when its file holds another one that is not good.
+    /// 1 when its file has a newer, invalid certificate.
     pub stale: u8,
 }

@@ -1,4 +1,4 @@
-//! The collector: where it is, and connections to it, in the clear or under TLS.
+//! The collector: its address, and connections to it, in cleartext or TLS.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 /// The message when a collector takes too long.
 pub(super) const LATE: &str = "no answer in time";
 
-/// How TLS is spoken with a collector.
+/// The TLS configuration for a collector.
 #[derive(Clone)]
-pub struct Secured {
-    /// Whom we believe, and what we present.
+pub struct CollectorTls {
+    /// The trusted roots, and the client certificate.
     pub config: Arc<ClientConfig>,
-    /// Who it must prove to be.
+    /// The name that its certificate must have.
     pub name: ServerName<'static>,
-    /// What went wrong, in words, when rustls or the connection under it has failed.
+    /// Explains an error of rustls or of the connection under it.
     pub explain: Arc<dyn Fn(&io::Error) -> String + Send + Sync>,
 }
 
-/// Where spans go.
+/// The collector of an export.
 pub(super) struct Collector {
     pub(super) export: TraceExport,
-    secured: Option<Secured>,
+    tls: Option<CollectorTls>,
 }
 
 impl fmt::Debug for Collector {
@@ -46,41 +46,41 @@ impl fmt::Debug for Collector {
 }
 
 impl Collector {
-    /// The one of this export; `secure` says how TLS is spoken, where it is.
+    /// Creates the collector of this export; `secure` gives its TLS configuration, if it has one.
     pub(super) fn new(
         export: &TraceExport,
-        secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<Secured>,
+        secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<CollectorTls>,
     ) -> io::Result<Self> {
-        let mut secured = export.tls.as_ref().map(|tls| secure(export, tls)).transpose()?;
-        if let Some(secured) = &mut secured {
-            Arc::make_mut(&mut secured.config).alpn_protocols = vec![alpn(export.protocol).to_vec()];
+        let mut tls = export.tls.as_ref().map(|tls| secure(export, tls)).transpose()?;
+        if let Some(tls) = &mut tls {
+            Arc::make_mut(&mut tls.config).alpn_protocols = vec![alpn(export.protocol).to_vec()];
         }
-        Ok(Self { export: export.clone(), secured })
+        Ok(Self { export: export.clone(), tls })
     }
 
     fn destination(&self) -> Destination {
         let destination = Destination::host(&self.export.host, self.export.port);
-        match &self.secured {
-            Some(secured) => destination.with_tls(Arc::clone(&secured.config), secured.name.clone()),
+        match &self.tls {
+            Some(tls) => destination.with_tls(Arc::clone(&tls.config), tls.name.clone()),
             None => destination,
         }
     }
 
     fn explained(&self, error: &io::Error) -> String {
-        self.secured.as_ref().map_or_else(|| error.to_string(), |secured| (secured.explain)(error))
+        self.tls.as_ref().map_or_else(|| error.to_string(), |tls| (tls.explain)(error))
     }
 
-    /// An error, for the person who has to put it right: with all that lies beneath it.
-    pub(super) fn told(&self, error: &(dyn Error + 'static)) -> String {
+    /// Describes an error with all its causes.
+    pub(super) fn describe_error(&self, error: &(dyn Error + 'static)) -> String {
         let mut words = error.to_string();
         let mut below = error.source();
         while let Some(cause) = below {
             let of_h2 = || cause.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
             let io = cause.downcast_ref::<io::Error>().or_else(of_h2);
-            if let (Some(io), Some(secured)) = (io, &self.secured)
+            if let (Some(io), Some(tls)) = (io, &self.tls)
                 && io.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
             {
-                return (secured.explain)(io);
+                return (tls.explain)(io);
             }
             let more = cause.to_string();
             if !words.contains(&more) {
@@ -99,7 +99,7 @@ const fn alpn(protocol: OtlpProtocol) -> &'static [u8] {
     }
 }
 
-/// One that stands. It ends when it is dropped, whatever the other side does.
+/// A connection to the collector. Dropping it closes it.
 pub(super) struct Connection {
     sender: Sender,
     driver: JoinHandle<()>,
@@ -125,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request and gives the answer.
+    /// Sends a request and returns the response.
     pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
         match &mut self.sender {
             Sender::Http(sender) => sender.send_request(request).await,
@@ -142,27 +142,28 @@ pub(super) async fn connect(target: &Collector, within: Duration) -> Result<Conn
         ConnectError::TimedOut(_) => LATE.to_owned(),
     })?;
     let is_grpc = target.export.protocol == OtlpProtocol::Grpc;
-    if target.secured.is_some() && is_grpc && !socket.agreed_on(alpn(target.export.protocol)) {
+    if target.tls.is_some() && is_grpc && !socket.agreed_on(alpn(target.export.protocol)) {
         return Err(
             "the collector does not agree on HTTP/2 (ALPN), which gRPC needs; is it `protocol = \"http\"`?".into()
         );
     }
-    speak(socket, target).await
+    open_http(socket, target).await
 }
 
-async fn speak(socket: Socket, target: &Collector) -> Result<Connection, String> {
+async fn open_http(socket: Socket, target: &Collector) -> Result<Connection, String> {
     let stream = TokioIo::new(socket);
-    let told = |error: hyper::Error| target.told(&error);
+    let describe_error = |error: hyper::Error| target.describe_error(&error);
     match target.export.protocol {
         OtlpProtocol::Http => {
-            let (sender, connection) = http1::handshake(stream).await.map_err(told)?;
-            // Its end is seen by the sender.
+            let (sender, connection) = http1::handshake(stream).await.map_err(describe_error)?;
+            // The sender notices the end of the connection.
             let driver = tokio::spawn(async move { drop(connection.await) });
             Ok(Connection { sender: Sender::Http(sender), driver })
         }
         OtlpProtocol::Grpc => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            let (sender, connection) = builder.timer(TokioTimer::new()).handshake(stream).await.map_err(told)?;
+            let (sender, connection) =
+                builder.timer(TokioTimer::new()).handshake(stream).await.map_err(describe_error)?;
             let driver = tokio::spawn(async move { drop(connection.await) });
             Ok(Connection { sender: Sender::Grpc(sender), driver })
         }

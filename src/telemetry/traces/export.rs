@@ -1,8 +1,8 @@
-//! The exporter: one thread that gathers spans into batches and sends them to the collector, over HTTP/1.1 or gRPC.
+//! The exporter: one thread that collects spans into batches and sends them to the collector, over HTTP/1.1 or gRPC.
 //!
-//! A batch is sent when it is a second old or large. What the collector cannot take for the moment is sent again, a few
-//! times and later each time; what it refuses, or has not taken by then, is dropped and counted. The thread exists from
-//! the first configuration that asks for it.
+//! A batch is sent when it is a second old or large. When the collector is temporarily unavailable, the batch is sent
+//! again a few times with growing pauses; rejected batches, and those that still fail, are dropped and counted. The
+//! thread is started by the first configuration that exports traces.
 
 use std::io;
 use std::sync::Arc;
@@ -18,29 +18,29 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, watch};
 
-use super::collector::{Collector, Connection, LATE, Secured, connect};
+use super::collector::{Collector, CollectorTls, Connection, LATE, connect};
 use super::proto::Message;
 use super::sender::{Batch, QUEUED_BUFFERS_MAX, SpanCounts, SpanSender};
 use crate::clock::Clock;
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 
-/// How long spans wait for company.
+/// How long a batch collects spans.
 const GATHER: Duration = Duration::from_secs(1);
-/// A batch of this size waits no longer.
+/// A batch of this size is sent at once.
 const BATCH_BYTES: usize = 512 * 1024;
-/// What one try may take.
+/// Time limit of one attempt.
 const TRY_LIMIT: Duration = Duration::from_secs(10);
-/// How often a batch is sent at most.
+/// Maximum number of attempts for a batch.
 const TRIES_MAX: u32 = 5;
-/// The first pause before another try; each is twice as long as the one before, give or take a quarter.
+/// The first pause between attempts; each is twice as long as the one before, ± 25 %.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// How often a failing collector is spoken of.
-const SPEAK_EVERY: Duration = Duration::from_mins(1);
-/// The method of gRPC, and the path of HTTP.
+/// Interval of log lines about a failing collector.
+const REPORT_EVERY: Duration = Duration::from_mins(1);
+/// The gRPC method and the HTTP path.
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const HTTP_PATH: &str = "/v1/traces";
 
-/// Steers the exporter. One owner, the controller.
+/// Controls the exporter. The controller is its only owner.
 #[derive(Debug)]
 pub struct TraceExporter {
     sender: SpanSender,
@@ -51,24 +51,24 @@ pub struct TraceExporter {
     clock: Clock,
 }
 
-/// Where spans go next, with all that this needs; by default nowhere. Dropped, it leaves nothing behind.
+/// The next target of the export, with everything it needs; the default is none. Dropping it has no effect.
 #[derive(Debug, Default)]
 pub struct PreparedExport {
     target: Option<Arc<Collector>>,
-    /// Where the exporter has none yet.
+    /// Set when the exporter has no thread yet.
     thread: Option<IdleThread>,
 }
 
-/// A thread that waits for its task, and ends when there will be none.
+/// A thread that waits for its task, and ends when the sender is dropped.
 #[derive(Debug)]
 struct IdleThread {
     task: SyncSender<Task>,
     thread: JoinHandle<()>,
 }
 
-/// What the thread does.
+/// The task of the thread.
 struct Task {
-    exporting: Exporting,
+    exporting: ExportTask,
     received: mpsc::Receiver<Batch>,
     queued_bytes: Arc<AtomicUsize>,
 }
@@ -88,7 +88,7 @@ impl IdleThread {
 }
 
 impl TraceExporter {
-    /// An exporter that has nothing to do.
+    /// An exporter without a target.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let (batches, received) = mpsc::channel(QUEUED_BUFFERS_MAX);
@@ -104,21 +104,21 @@ impl TraceExporter {
         self.sender.clone()
     }
 
-    /// What became of spans so far.
+    /// The counts of spans.
     #[must_use]
     pub fn counts(&self) -> Arc<SpanCounts> {
         Arc::clone(&self.sender.counts)
     }
 
-    /// Does all that can fail before spans go to `export`, and changes nothing. `secure` says how TLS is spoken, where
-    /// it is.
+    /// Prepares the export to a target: does everything that can fail, and changes nothing. `secure` gives the TLS
+    /// configuration, if there is one.
     ///
     /// # Errors
-    /// When the system gives no thread, and those of `secure`.
+    /// When no thread can be started, and the errors of `secure`.
     pub fn prepare(
         &self,
         export: Option<&TraceExport>,
-        secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<Secured>,
+        secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<CollectorTls>,
     ) -> io::Result<PreparedExport> {
         let same = self.target.borrow().clone().filter(|target| Some(&target.export) == export);
         let target = match (same, export) {
@@ -131,82 +131,82 @@ impl TraceExporter {
         Ok(PreparedExport { target, thread })
     }
 
-    /// Sends to what was prepared from now on; spans that wait too.
+    /// Exports to the prepared target from now on; queued spans too.
     pub fn adopt(&mut self, prepared: PreparedExport) {
         self.target.send_replace(prepared.target);
         let Some(IdleThread { task, thread }) = prepared.thread else { return };
         let Some(received) = self.received.take() else { return };
-        let exporting = Exporting {
+        let exporting = ExportTask {
             target: self.target.subscribe(),
             ended: self.ended.subscribe(),
             counts: self.counts(),
             connection: None,
-            spoke: None,
+            reported: None,
             clock: self.clock,
         };
         let queued_bytes = Arc::clone(&self.sender.queued_bytes);
-        // The thread waits for it.
+        // The thread waits for the task.
         let _ = task.send(Task { exporting, received, queued_bytes });
         self.thread = Some(thread);
     }
 
-    /// Sends what waits, once, and ends; waits `patience` at most.
-    pub fn stop(&mut self, patience: Duration) {
+    /// Sends the queued spans once, and ends the thread; waits at most `timeout`.
+    pub fn stop(&mut self, timeout: Duration) {
         let Some(thread) = self.thread.take() else { return };
         self.ended.send_replace(true);
-        let deadline = self.clock.now() + patience;
+        let deadline = self.clock.now() + timeout;
         while !thread.is_finished() && self.clock.now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
-struct Exporting {
+struct ExportTask {
     target: watch::Receiver<Option<Arc<Collector>>>,
     ended: watch::Receiver<bool>,
     counts: Arc<SpanCounts>,
     connection: Option<(Arc<Collector>, Connection)>,
-    /// Whom it was said of last that spans are lost, and when.
-    spoke: Option<(Arc<Collector>, Instant)>,
+    /// The collector of the last log line about lost spans, and its time.
+    reported: Option<(Arc<Collector>, Instant)>,
     clock: Clock,
 }
 
-/// Why a batch is lost.
-enum Lost {
-    /// Nobody wants spans any more.
+/// Why a batch was dropped.
+enum ExportError {
+    /// There is no target any more.
     Unwanted,
-    /// The collector has not taken it.
-    Untaken(Arc<Collector>, String),
+    /// The collector did not accept it.
+    Failed(Arc<Collector>, String),
 }
 
-/// Why a batch was not taken.
-struct Untaken {
+/// Why an attempt failed.
+struct SendError {
     why: String,
-    /// It may be taken later.
+    /// Another attempt may succeed.
     again: bool,
 }
 
-impl Untaken {
+impl SendError {
     fn later(why: impl std::fmt::Display) -> Self {
         Self { why: format!("{why}"), again: true }
     }
 }
 
-impl Exporting {
+impl ExportTask {
     async fn run(mut self, mut received: mpsc::Receiver<Batch>, queued_bytes: &AtomicUsize) {
         while let Some((bytes, spans)) = self.gather(&mut received, queued_bytes).await {
             match self.export(&bytes).await {
                 Ok(()) => self.counts.exported.fetch_add(spans, Relaxed),
-                Err(Lost::Unwanted) => continue,
-                Err(Lost::Untaken(target, why)) => {
-                    self.speak(&target, &why);
+                Err(ExportError::Unwanted) => continue,
+                Err(ExportError::Failed(target, why)) => {
+                    self.report_loss(&target, &why);
                     self.counts.failed.fetch_add(spans, Relaxed)
                 }
             };
         }
     }
 
-    /// The next batch; nothing when it is over.
+    /// The next batch; `None` at the end.
     async fn gather(
         &mut self,
         received: &mut mpsc::Receiver<Batch>,
@@ -237,22 +237,22 @@ impl Exporting {
         Some((bytes, spans))
     }
 
-    /// Sends a batch, again where that may help: each time to where spans go by then.
-    async fn export(&mut self, spans: &[u8]) -> Result<(), Lost> {
+    /// Sends a batch, with retries; each attempt goes to the current target.
+    async fn export(&mut self, spans: &[u8]) -> Result<(), ExportError> {
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
         loop {
-            let target = self.target.borrow_and_update().clone().ok_or(Lost::Unwanted)?;
+            let target = self.target.borrow_and_update().clone().ok_or(ExportError::Unwanted)?;
             let body = body(&target.export, spans);
             let outcome = tokio::time::timeout(TRY_LIMIT, self.send(&target, body)).await;
-            let untaken = match outcome.unwrap_or_else(|_| Err(Untaken::later(LATE))) {
+            let error = match outcome.unwrap_or_else(|_| Err(SendError::later(LATE))) {
                 Ok(()) => return Ok(()),
-                Err(untaken) => untaken,
+                Err(error) => error,
             };
             self.connection = None;
             tries += 1;
-            if !untaken.again || tries >= TRIES_MAX || *self.ended.borrow() {
-                return Err(Lost::Untaken(target, untaken.why));
+            if !error.again || tries >= TRIES_MAX || *self.ended.borrow() {
+                return Err(ExportError::Failed(target, error.why));
             }
             tokio::select! {
                 () = tokio::time::sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) => {}
@@ -262,21 +262,21 @@ impl Exporting {
         }
     }
 
-    async fn send(&mut self, target: &Arc<Collector>, body: Bytes) -> Result<(), Untaken> {
+    async fn send(&mut self, target: &Arc<Collector>, body: Bytes) -> Result<(), SendError> {
         let known = self.connection.take().filter(|(to, _)| Arc::ptr_eq(to, target)).map(|(_, connection)| connection);
         let mut connection = match known {
             Some(connection) if connection.is_open() => connection,
-            Some(_) | None => connect(target, TRY_LIMIT).await.map_err(Untaken::later)?,
+            Some(_) | None => connect(target, TRY_LIMIT).await.map_err(SendError::later)?,
         };
         let request =
-            request(&target.export, body).map_err(|error| Untaken { why: error.to_string(), again: false })?;
+            request(&target.export, body).map_err(|error| SendError { why: error.to_string(), again: false })?;
         let response = connection.send(request).await;
-        let (parts, body) = response.map_err(|error| Untaken::later(target.told(&error)))?.into_parts();
+        let (parts, body) = response.map_err(|error| SendError::later(target.describe_error(&error)))?.into_parts();
         let trailers = rest(body).await?;
         self.connection = Some((Arc::clone(target), connection));
         if !parts.status.is_success() {
             let again = matches!(parts.status.as_u16(), 429 | 502 | 503 | 504);
-            return Err(Untaken { why: format!("the collector answered with {}", parts.status), again });
+            return Err(SendError { why: format!("the collector answered with {}", parts.status), again });
         }
         match target.export.protocol {
             OtlpProtocol::Http => Ok(()),
@@ -284,22 +284,22 @@ impl Exporting {
         }
     }
 
-    /// Says that spans are lost, but not for each batch.
-    fn speak(&mut self, target: &Arc<Collector>, why: &str) {
+    /// Logs that spans are lost, but not for each batch.
+    fn report_loss(&mut self, target: &Arc<Collector>, why: &str) {
         let now = self.clock.now();
         let recently = self
-            .spoke
+            .reported
             .as_ref()
-            .is_some_and(|(of, at)| Arc::ptr_eq(of, target) && now.saturating_duration_since(*at) < SPEAK_EVERY);
+            .is_some_and(|(of, at)| Arc::ptr_eq(of, target) && now.saturating_duration_since(*at) < REPORT_EVERY);
         if !recently {
-            self.spoke = Some((Arc::clone(target), now));
+            self.reported = Some((Arc::clone(target), now));
             let TraceExport { host, port, .. } = &target.export;
             tracing::warn!(host, port, why, "spans could not be exported; they are dropped and counted");
         }
     }
 }
 
-/// An `ExportTraceServiceRequest` around spans; for gRPC with its prefix.
+/// Builds an `ExportTraceServiceRequest` with these spans; for gRPC with the message prefix.
 fn body(target: &TraceExport, spans: &[u8]) -> Bytes {
     let mut request = Message::default();
     request.message(1, |resource_spans| {
@@ -352,17 +352,17 @@ fn request(target: &TraceExport, body: Bytes) -> http::Result<Request<Full<Bytes
 
 const USER: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
 
-/// Reads an answer to its end and gives its trailers.
-async fn rest(body: Incoming) -> Result<Option<HeaderMap>, Untaken> {
+/// Reads a response to its end and returns the trailers.
+async fn rest(body: Incoming) -> Result<Option<HeaderMap>, SendError> {
     let mut body = Limited::new(body, 64 * 1024);
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
-        trailers = frame.map_err(Untaken::later)?.into_trailers().ok().or(trailers);
+        trailers = frame.map_err(SendError::later)?.into_trailers().ok().or(trailers);
     }
     Ok(trailers)
 }
 
-fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), Untaken> {
+fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), SendError> {
     let find = |name: &str| trailers.and_then(|trailers| trailers.get(name)).or_else(|| headers.get(name));
     let status = find("grpc-status").and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u32>().ok());
     match status {
@@ -370,8 +370,8 @@ fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), 
         status => {
             let message = find("grpc-message").and_then(|value| value.to_str().ok()).unwrap_or_default();
             let why = format!("the collector answered with gRPC status {status:?} {message}");
-            // Those that OTLP says to try again, and no answer at all.
-            Err(Untaken { why, again: matches!(status, None | Some(1 | 4 | 8 | 10 | 11 | 14 | 15)) })
+            // The statuses that OTLP marks as retryable, and a missing one.
+            Err(SendError { why, again: matches!(status, None | Some(1 | 4 | 8 | 10 | 11 | 14 | 15)) })
         }
     }
 }
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_prepared_holds_when_it_is_adopted() {
+    fn a_prepared_export_takes_effect_when_it_is_adopted() {
         let no_tls = |_: &TraceExport, _: &ClientTls| Err(io::Error::other("no TLS"));
         let port = |traces: &TraceExporter| traces.target.borrow().as_ref().map(|target| target.export.port);
         let mut traces = TraceExporter::new(Clock);
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_named_where_it_is_not_the_usual_one() {
+    fn the_authority_has_a_port_unless_it_is_the_default() {
         let tls = ClientTls { roots: [].into(), server_name: None, client_cert: None };
         let check = |tls: Option<&ClientTls>, host: &str, port, uri: &str, authority: &str| {
             let (host, path) = (host.to_owned(), "/x".to_owned());

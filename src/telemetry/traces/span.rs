@@ -1,61 +1,61 @@
-//! One span, as it is told to a collector (`opentelemetry/proto/trace/v1/trace.proto`).
+//! A span in the OTLP format (`opentelemetry/proto/trace/v1/trace.proto`).
 
 use std::time::Duration;
 
 use super::proto::Message;
 
-/// The field of `ScopeSpans` that holds spans.
+/// The field of `ScopeSpans` with the spans.
 pub(super) const SPANS: u32 = 2;
-/// The field of a span that holds an attribute.
+/// The field of a span with its attributes.
 const ATTRIBUTE: u32 = 9;
 
-/// On which side of a request a span stands.
+/// The kind of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanKind {
-    /// The request as it came.
+    /// The request from the client.
     Server,
-    /// An attempt to have it answered.
+    /// An attempt to send it to an upstream.
     Client,
 }
 
-/// Whether it went well.
+/// The status of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanStatus {
-    /// Nothing is said, as the conventions want it where nothing is wrong.
+    /// Not set, as the semantic conventions require without an error.
     Unset,
     /// It failed.
     Error,
 }
 
-/// What a span is.
+/// A span.
 #[derive(Clone, Copy, Debug)]
-pub struct Span<'a> {
+pub struct TraceSpan<'a> {
     /// The trace.
     pub trace_id: u128,
-    /// Itself.
+    /// Its id.
     pub id: u64,
-    /// Its parent; nothing for the first of a trace.
+    /// Its parent; `None` for the root.
     pub parent: Option<u64>,
-    /// The parent stands in another process.
+    /// Whether the parent is in another process.
     pub remote_parent: bool,
-    /// `tracestate`, as it came.
+    /// `tracestate`, unchanged.
     pub state: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// Its side.
+    /// Its kind.
     pub kind: SpanKind,
-    /// From when, since the Unix epoch.
+    /// Its start, since the Unix epoch.
     pub from: Duration,
-    /// To when.
+    /// Its end.
     pub to: Duration,
-    /// Whether it went well.
+    /// Its status.
     pub status: SpanStatus,
 }
 
-/// Attributes being written.
-pub struct Attributes<'a>(&'a mut Message);
+/// Writes attributes.
+pub struct SpanAttributes<'a>(&'a mut Message);
 
-impl Attributes<'_> {
+impl SpanAttributes<'_> {
     /// A text.
     pub fn text(&mut self, key: &str, value: &str) {
         self.0.text_attribute(ATTRIBUTE, key, value);
@@ -68,7 +68,7 @@ impl Attributes<'_> {
         }
     }
 
-    /// Something that is so; what is not so is not said.
+    /// A true flag; a false one is omitted.
     pub fn truth(&mut self, key: &str) {
         self.0.truth_attribute(ATTRIBUTE, key);
     }
@@ -79,9 +79,9 @@ impl Attributes<'_> {
     }
 }
 
-impl Span<'_> {
+impl TraceSpan<'_> {
     /// Writes it as an element of `ScopeSpans`.
-    pub(super) fn write(&self, out: &mut Message, attributes: impl FnOnce(&mut Attributes<'_>)) {
+    pub(super) fn write(&self, out: &mut Message, attributes: impl FnOnce(&mut SpanAttributes<'_>)) {
         out.message(SPANS, |span| {
             span.bytes(1, &self.trace_id.to_be_bytes());
             span.bytes(2, &self.id.to_be_bytes());
@@ -100,11 +100,11 @@ impl Span<'_> {
             let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
             span.fixed64(7, nanos(self.from));
             span.fixed64(8, nanos(self.to));
-            attributes(&mut Attributes(span));
+            attributes(&mut SpanAttributes(span));
             if self.status == SpanStatus::Error {
                 span.message(15, |status| status.varint(3, 2));
             }
-            // Sampled; that it is known whether the parent is remote; and whether it is.
+            // Flags: sampled; whether the parent is remote is known; the parent is remote.
             let remote = if self.remote_parent { 0x200 } else { 0 };
             span.fixed32(16, 0x001 | 0x100 | remote);
         });

@@ -1,0 +1,38 @@
+//! A reload in progress, from its cause to its outcome.
+
+use std::time::Instant;
+
+use super::load::Rejection;
+use crate::control::event::ReloadReply;
+use crate::control::outcome::{ReloadCause, ReloadOutcome};
+
+/// A reload in progress, or one that starts when that has ended.
+pub(in crate::control) struct PendingReload {
+    pub(super) cause: ReloadCause,
+    pub(super) replies: Vec<ReloadReply>,
+    pub(super) began: Instant,
+    /// Set while the reload waits for the workers.
+    pub(super) outcome: Option<ReloadOutcome>,
+}
+
+impl PendingReload {
+    /// A reload that starts now.
+    pub(super) fn new(cause: ReloadCause, began: Instant) -> Self {
+        Self { cause, replies: Vec::new(), began, outcome: None }
+    }
+
+    /// The replies to send when it ends.
+    pub(in crate::control) fn into_replies(self) -> Vec<ReloadReply> {
+        self.replies
+    }
+
+    /// Replies that the proxy is stopping.
+    pub(in crate::control) fn refuse(self) {
+        self.replies.into_iter().for_each(|reply| reply(&stopping()));
+    }
+}
+
+/// The outcome of a reload while the proxy is stopping.
+pub(super) fn stopping() -> ReloadOutcome {
+    ReloadOutcome::Rejected(Rejection::new("stopping", "the proxy is stopping", "reload the proxy that replaces it"))
+}

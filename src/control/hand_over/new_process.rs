@@ -1,0 +1,152 @@
+//! The new process of a hand-over: connects to the previous process, takes its sockets, and accepts when it is allowed
+//! to.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::fcntl_dupfd_cloexec;
+
+use super::channel::{HandOverChannel, HandOverMessage};
+use super::handshake::{HandOver, HandOverAttempt};
+use super::inherited_sockets::InheritedSockets;
+use super::program::Program;
+
+/// The variable that starts a hand-over: the version of the protocol. The channel is the standard input.
+pub(super) const VARIABLE: &str = "POINTSMAN_HAND_OVER";
+/// The version of the protocol.
+pub(super) const VERSION: &str = "1";
+/// Default time limit of a hand-over.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Upper bound of the reported reason; the new process logs all of it.
+const WHY_LETTERS_MAX: usize = 4_096;
+/// Time limit for the sockets, which are sent at once.
+const SOCKETS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit for a message of the previous process.
+const MESSAGE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The predecessor of this process, and its successor.
+#[derive(Debug)]
+pub struct Succession {
+    /// Listening sockets that this process did not bind.
+    pub(in crate::control) inherited: InheritedSockets,
+    /// The predecessor, which waits for this process.
+    pub predecessor: Option<Predecessor>,
+    /// The program that a hand-over starts; `None` when this process cannot hand over.
+    pub(super) program: Option<Program>,
+    /// Time limit for the new process to serve.
+    pub(super) patience: Duration,
+    /// The hand-over in progress.
+    pub(in crate::control) handing_over: Option<HandOver>,
+    /// The attempt that starts when the reload in progress has ended.
+    pub(in crate::control) hand_over_next: Option<HandOverAttempt>,
+}
+
+impl Default for Succession {
+    /// No predecessor and no successor.
+    fn default() -> Self {
+        Self {
+            inherited: InheritedSockets::default(),
+            predecessor: None,
+            program: None,
+            patience: PATIENCE,
+            handing_over: None,
+            hand_over_next: None,
+        }
+    }
+}
+
+impl Succession {
+    /// Reads the environment of this process. Call it once, before any file is opened.
+    ///
+    /// # Errors
+    /// When a predecessor exists and its sockets cannot be received.
+    pub fn of_this_process() -> io::Result<Self> {
+        let mut inherited = InheritedSockets::from_systemd();
+        let predecessor = Predecessor::connect(&mut inherited)?;
+        Ok(Self { inherited, predecessor, program: Program::of_this_process(), ..Self::default() })
+    }
+
+    /// Sets the time limit for a new process to serve.
+    #[must_use]
+    pub const fn within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+/// The previous process, which serves until this one does.
+#[derive(Clone, Debug)]
+pub struct Predecessor(Arc<HandOverChannel>);
+
+impl Predecessor {
+    /// Connects to the process that started this one for a hand-over, if there is one, and receives its sockets.
+    fn connect(inherited: &mut InheritedSockets) -> io::Result<Option<Self>> {
+        match std::env::var(VARIABLE) {
+            Ok(version) if version == VERSION => {}
+            Ok(version) => return Err(io::Error::other(format!("its protocol has version {version}, not {VERSION}"))),
+            Err(_) => return Ok(None),
+        }
+        let channel = HandOverChannel::new(fcntl_dupfd_cloexec(io::stdin(), 3)?);
+        // Code that reads the standard input must not read the channel.
+        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        loop {
+            match channel.receive(SOCKETS_TIMEOUT)? {
+                Some((HandOverMessage::Socket(label), Some(socket))) => inherited.add(label, socket)?,
+                Some((HandOverMessage::AllSockets, _)) => return Ok(Some(Self(Arc::new(channel)))),
+                Some((message, _)) => {
+                    return Err(io::Error::other(format!("unexpected message {message:?} among its sockets")));
+                }
+                None => return Err(io::Error::other("it has ended")),
+            }
+        }
+    }
+
+    /// Reports why this process cannot serve.
+    pub fn send_failure(&self, why: &str) {
+        let text = why.chars().take(WHY_LETTERS_MAX).collect();
+        // If this fails, the previous process sees that this one ends.
+        let _ = self.0.send(&HandOverMessage::Failed(text), None);
+    }
+
+    /// Reports that this process is ready with these sockets, and waits for the permission to serve.
+    ///
+    /// # Errors
+    /// When the hand-over is cancelled.
+    pub(in crate::control) async fn wait_for_permission(&self, inherited: &InheritedSockets) -> io::Result<()> {
+        // If sending fails, receiving fails too.
+        let _ = self.0.send(&HandOverMessage::Ready(inherited.taken()), None);
+        match self.receive().await {
+            Ok(Some(HandOverMessage::Go)) => Ok(()),
+            Ok(Some(HandOverMessage::Dismissed)) => {
+                Err(io::Error::other("the previous process was stopped during the hand-over"))
+            }
+            Ok(Some(message)) => Err(io::Error::other(format!("unexpected message {message:?}"))),
+            // One of the processes must serve.
+            Ok(None) => {
+                tracing::error!("previous process ended during the hand-over: this one serves");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "previous process does not answer: this one serves");
+                Ok(())
+            }
+        }
+    }
+
+    /// Confirms that this process serves, and waits until systemd knows it as the main process.
+    pub(in crate::control) async fn confirm_serving(&self) {
+        let _ = self.0.send(&HandOverMessage::Serving, None);
+        match self.receive().await {
+            Ok(Some(HandOverMessage::Farewell)) => tracing::info!("took over from the previous process"),
+            Ok(message) => tracing::warn!(?message, "took over from the previous process, which did not confirm"),
+            Err(error) => tracing::warn!(%error, "took over from the previous process, which did not confirm"),
+        }
+    }
+
+    async fn receive(&self) -> io::Result<Option<HandOverMessage>> {
+        let channel = Arc::clone(&self.0);
+        let received = tokio::task::spawn_blocking(move || channel.receive(MESSAGE_TIMEOUT)).await;
+        received.map_err(io::Error::other)?.map(|received| received.map(|(message, _)| message))
+    }
+}

@@ -1,0 +1,150 @@
+//! Carries the state of routes over, by name.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::measure::assignment;
+use super::previous::{Previous, PreviousEntities, same};
+use crate::route::{Action, EffectiveConfig, Needs, Overlay, Route, RouteId, Split};
+use crate::snapshot::{RouteState, Snapshot};
+use crate::telemetry::{DrawUnit, Labels, MeterRegistry, PerWorker, Sample, ShadowSeries, VariantSeries};
+
+/// The inputs for new series and samples.
+struct RouteInputs<'a> {
+    old: Option<EffectiveConfig<'a>>,
+    new: EffectiveConfig<'a>,
+    registry: &'a MeterRegistry,
+    now: Duration,
+}
+
+/// The ids of a route: in the last snapshot, if it existed, and in the next one.
+#[derive(Clone, Copy)]
+struct Ids {
+    old: Option<RouteId>,
+    new: RouteId,
+}
+
+/// The states of all routes.
+pub(super) fn route_states(
+    old: Option<&Snapshot>,
+    new: EffectiveConfig<'_>,
+    registry: &MeterRegistry,
+    now: Duration,
+) -> Arc<[Arc<RouteState>]> {
+    let (specs, states) = old.map_or((&[][..], &[][..]), |old| (&*old.rules.routes, &*old.routes));
+    let previous = PreviousEntities::new(specs, states, |route: &Route| &route.name);
+    let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now };
+    let all = new.rules.numbered().zip(new.rules.needs());
+    let one = |((new, route), needs): ((RouteId, &Route), Needs)| {
+        let index = previous.index(new.0 as usize, &route.name);
+        let old = index.and_then(|at| u32::try_from(at).ok()).map(RouteId);
+        route_state(index.and_then(|at| previous.at(at)), Ids { old, new }, needs, &inputs)
+    };
+    all.map(one).collect()
+}
+
+/// The state of a route: the same `Arc` when nothing of it has changed.
+fn route_state(
+    old: Previous<'_, Route, RouteState>,
+    ids: Ids,
+    needs: Needs,
+    inputs: &RouteInputs<'_>,
+) -> Arc<RouteState> {
+    let route = inputs.new.rules.route(ids.new);
+    let state = RouteState {
+        series: series(old, route, inputs),
+        sample: sample(old, ids, inputs),
+        shadow: shadow(old, route, inputs),
+        needs,
+    };
+    match old {
+        Some((_, old)) if is_same(old, &state) => Arc::clone(old),
+        Some(_) | None => Arc::new(state),
+    }
+}
+
+fn is_same(a: &RouteState, b: &RouteState) -> bool {
+    a.series.len() == b.series.len()
+        && a.series.iter().zip(&b.series).all(|(a, b)| Arc::ptr_eq(a, b))
+        && same(a.sample.as_ref(), b.sample.as_ref())
+        && same(a.shadow.as_ref(), b.shadow.as_ref())
+        && a.needs == b.needs
+}
+
+/// Series are carried over by their labels: the names of route and variant.
+fn series(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInputs<'_>) -> Box<[Arc<VariantSeries>]> {
+    let RouteInputs { registry, .. } = inputs;
+    let one = |variant: &str| {
+        let carried = old.and_then(|(_, old)| old.series.iter().find(|series| series.labels.variant == variant));
+        carried.map_or_else(
+            || {
+                let labels = Labels { route: route.name.clone(), variant: variant.to_owned() };
+                if labels == registry.unrouted.labels {
+                    return Arc::clone(&registry.unrouted);
+                }
+                Arc::new(VariantSeries { labels, meters: PerWorker::new(registry.workers) })
+            },
+            Arc::clone,
+        )
+    };
+    match &route.action {
+        Action::Split(split) => split.variants.iter().map(|variant| one(&variant.name)).collect(),
+        Action::Redirect(_) | Action::Respond(_) => [one("none")].into(),
+    }
+}
+
+/// A sample is carried over while the assignment of callers to variants is the same.
+fn sample(old: Previous<'_, Route, RouteState>, ids: Ids, inputs: &RouteInputs<'_>) -> Option<Arc<Sample>> {
+    let RouteInputs { registry, now, .. } = inputs;
+    let split = inputs.new.rules.route(ids.new).split().filter(|split| split.variants.len() > 1)?;
+    let before = || assignment(inputs.old?, ids.old?);
+    let same = old.filter(|_| before() == assignment(inputs.new, ids.new));
+    Some(same.and_then(|(_, old)| old.sample.clone()).unwrap_or_else(|| new_sample(split, registry, *now)))
+}
+
+fn new_sample(split: &Split, registry: &MeterRegistry, now: Duration) -> Arc<Sample> {
+    let draw_unit = if split.spreads() { DrawUnit::Requests } else { DrawUnit::Keys };
+    Arc::new(Sample::new(now, split.variants.len(), draw_unit, registry.workers, Arc::clone(&registry.sample_memory)))
+}
+
+/// The next snapshot under the same rules, with this overlay. A route whose weights, kills or latches change gets a new
+/// sample; everything else is shared. Only looks at routes that one of the overlays changes.
+#[must_use]
+pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, now: Duration) -> Snapshot {
+    let mut next = Snapshot { overlay, ..old.clone() };
+    let changed = [&old.overlay, &next.overlay].into_iter().flat_map(Overlay::changed);
+    let changed: BTreeSet<RouteId> = changed.map(|(route, _)| *route).collect();
+    let effective = EffectiveConfig { rules: &old.rules, overlay: &next.overlay };
+    let differs = |route: &RouteId| assignment(old.effective(), *route) != assignment(effective, *route);
+    let renewed: Vec<(RouteId, Arc<RouteState>)> = changed
+        .into_iter()
+        .filter(differs)
+        .filter_map(|route| {
+            let state = &*old.routes[route.0 as usize];
+            let split = old.rules.route(route).split().filter(|_| state.sample.is_some())?;
+            let sample = Some(new_sample(split, registry, now));
+            let (series, shadow) = (state.series.clone(), state.shadow.clone());
+            Some((route, Arc::new(RouteState { series, sample, shadow, needs: state.needs })))
+        })
+        .collect();
+    if !renewed.is_empty() {
+        let routes = Arc::make_mut(&mut next.routes);
+        for (route, state) in renewed {
+            routes[route.0 as usize] = state;
+        }
+    }
+    next
+}
+
+/// The series of a shadow is carried over by the names of the route and of the shadow's upstream.
+fn shadow(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInputs<'_>) -> Option<Arc<ShadowSeries>> {
+    let RouteInputs { registry, now, .. } = inputs;
+    let shadow = route.split()?.shadow.as_deref()?;
+    let upstream = &inputs.new.rules.upstreams.get(shadow.upstream.0 as usize)?.name;
+    let carried = old.and_then(|(_, old)| old.shadow.as_ref()).filter(|series| series.upstream == *upstream);
+    Some(carried.map_or_else(
+        || Arc::new(ShadowSeries::new(&route.name, upstream, *now, registry.workers, &registry.shadow_bytes)),
+        Arc::clone,
+    ))
+}

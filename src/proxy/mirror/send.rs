@@ -1,0 +1,245 @@
+//! One copy's way to an upstream and back: a connection, the request, and as much of the answer as is looked at.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::uri::Scheme;
+use http::{HeaderValue, Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::capture::{COMPARED_BYTES_MAX, ResponseCapture};
+use super::permit::MemoryPermit;
+use crate::compare::{Ending, Failure};
+use crate::proxy::body::copy_body::CopyBody;
+use crate::proxy::body::request_body::RequestBody;
+use crate::proxy::upstream::balance::{self, TriedEndpoints};
+use crate::proxy::upstream::connect::{self, Reuse};
+use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked, name_host};
+use crate::proxy::upstream::lease::{CopyLease, InFlightGuard, Lease};
+use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
+use crate::proxy::wire::field_rules::strip_hop_by_hop;
+use crate::proxy::wire::proxy_header::ProxyAddresses;
+use crate::proxy::worker::Worker;
+use crate::proxy::worker::send_task::SendTask;
+use crate::route::{MARKER, Protocol};
+use crate::shadow_compare::ObservedResponse;
+use crate::telemetry::{ShadowDrop, ShadowEnd};
+
+/// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+const MARKED: HeaderValue = HeaderValue::from_static("1");
+
+/// One of the two copies that a comparison sends.
+pub(crate) struct MirrorRequest<'a> {
+    pub(crate) pool: &'a Rc<UpstreamPool>,
+    /// Hash of the sticky key, for `balance = "hash"`.
+    pub(crate) key: u64,
+    /// Whom its connection names, where the upstream wants that.
+    pub(crate) ends: Option<ProxyAddresses>,
+    /// Where what comes is kept, if it is.
+    pub(crate) capture_memory: Option<MemoryPermit>,
+    /// When it was sent: from here on the answer is waited for.
+    pub(crate) asked: Instant,
+}
+
+/// What one came to.
+pub(crate) struct MirrorOutcome {
+    pub(crate) end: ShadowEnd,
+    pub(super) began: Instant,
+    /// From `began` to the end of the response.
+    pub(super) took: Duration,
+    pub(crate) seen: Option<ObservedResponse>,
+    /// There was no room to keep the answer.
+    pub(super) out_of_memory: bool,
+    /// The answer was left: its end was not said, and did not come within what is read.
+    pub(super) is_unbounded: bool,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(super) answer_bytes: u64,
+    pub(super) head_after: Option<Duration>,
+}
+
+impl MirrorOutcome {
+    /// Of a request that is about to be sent: a timeout, unless more happens.
+    const fn new(began: Instant) -> Self {
+        Self {
+            end: ShadowEnd::Dropped(ShadowDrop::Timeout),
+            began,
+            took: Duration::ZERO,
+            seen: None,
+            out_of_memory: false,
+            is_unbounded: false,
+            endpoint: None,
+            answer_bytes: 0,
+            head_after: None,
+        }
+    }
+
+    /// What was captured, unless there was no room for it.
+    fn keep(&mut self, capture: Option<ResponseCapture>, ending: Ending) {
+        self.out_of_memory = capture.as_ref().is_some_and(ResponseCapture::is_out_of_memory);
+        self.seen = capture.filter(|capture| !capture.is_out_of_memory()).map(|capture| capture.end(ending));
+    }
+}
+
+impl MirrorRequest<'_> {
+    /// Sends a copy, and reads what is answered.
+    pub(crate) async fn send_within(
+        mut self,
+        worker: &Rc<Worker>,
+        head: Request<()>,
+        body: CopyBody,
+        timeout: Duration,
+    ) -> MirrorOutcome {
+        let request = head.map(|()| RequestBody::Copy(Box::new(body)));
+        let mut outcome = MirrorOutcome::new(self.asked);
+        let sent = tokio::time::timeout(timeout, self.send(worker, request, &mut outcome)).await;
+        if let Ok(end) = sent {
+            outcome.end = end;
+        }
+        let now = worker.clock.now();
+        outcome.took = now.duration_since(outcome.began);
+        let failure = match outcome.end {
+            ShadowEnd::Completed(_) => None,
+            ShadowEnd::Dropped(ShadowDrop::Timeout) => Some(Failure::Timeout),
+            ShadowEnd::Dropped(ShadowDrop::Connect) => Some(Failure::Connect),
+            ShadowEnd::Dropped(_) => Some(Failure::Reset),
+        };
+        if let (Some(failure), Some(_)) = (failure, &self.capture_memory)
+            && !outcome.out_of_memory
+        {
+            let took = now.duration_since(self.asked);
+            outcome.seen.get_or_insert(ObservedResponse { outcome: Err(failure), took });
+        }
+        outcome
+    }
+
+    async fn send(
+        &mut self,
+        worker: &Rc<Worker>,
+        mut request: Request<RequestBody>,
+        outcome: &mut MirrorOutcome,
+    ) -> ShadowEnd {
+        let picked = balance::pick(self.pool, worker, &TriedEndpoints::default(), || self.key);
+        let Some(at) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+        let endpoint = Rc::clone(&self.pool.endpoints[at]);
+        outcome.endpoint = Some(endpoint.endpoint.address);
+        let _flight = InFlightGuard::new(worker, self.pool, &endpoint);
+        name_host(&mut request, endpoint.endpoint.address);
+        let ends = self.ends.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
+        let own = ends.map(|ends| Rc::new(endpoint.with_proxy_addresses(ends)));
+        let pool = own.as_ref().unwrap_or(&endpoint);
+        let mut reuse = Reuse::Allowed;
+        loop {
+            let target = ConnectTarget { upstream: self.pool, endpoint: pool };
+            let (lease, reused) = match connect::lease(worker, target, reuse).await {
+                Ok(leased) => leased,
+                Err(fault) => {
+                    self.pool.record_connect_failure(&endpoint, fault, worker);
+                    return ShadowEnd::Dropped(ShadowDrop::Connect);
+                }
+            };
+            endpoint.record_connect_success(self.pool, worker);
+            self.asked = worker.clock.now();
+            let mut borrowed = CopyLease::new(lease, watch(worker, &mut request));
+            let answered = match borrowed.lease() {
+                Some(Lease::Whole { connection, .. }) => {
+                    // What asks for a tunnel is not copied.
+                    if for_h1(&mut request, None).is_err() {
+                        return ShadowEnd::Dropped(ShadowDrop::Connect);
+                    }
+                    mark(&mut request);
+                    connection.state.begin(&request);
+                    if is_chunked(&request)
+                        && let RequestBody::Copy(body) = request.body_mut()
+                    {
+                        body.trailing = Some(Rc::clone(&connection.state.trailing));
+                    }
+                    connection.sender.try_send_request(request).await
+                }
+                Some(Lease::Stream(stream)) => {
+                    let tls = endpoint.protocol() == Protocol::Https;
+                    for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
+                    if let RequestBody::Copy(body) = request.body_mut() {
+                        body.trailing = None;
+                    }
+                    mark(&mut request);
+                    stream.sender.try_send_request(request).await
+                }
+                None => return ShadowEnd::Dropped(ShadowDrop::Connect),
+            };
+            match answered.map_err(|mut error| error.take_message()) {
+                Ok(response) => return self.read(worker, response, borrowed, outcome).await,
+                // It never left: the connection had gone already.
+                Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::Never),
+                Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
+            }
+        }
+    }
+
+    async fn read(
+        &mut self,
+        worker: &Worker,
+        response: Response<Incoming>,
+        mut borrowed: CopyLease,
+        outcome: &mut MirrorOutcome,
+    ) -> ShadowEnd {
+        let took = worker.clock.now().duration_since(self.asked);
+        outcome.head_after = Some(took);
+        let end = ShadowEnd::Completed(response.status().as_u16());
+        let (parts, mut body) = response.into_parts();
+        let held = self.capture_memory.as_ref().map(Rc::clone);
+        let mut capture = held.map(|held| {
+            let mut headers = parts.headers;
+            strip_hop_by_hop(&mut headers);
+            ResponseCapture::new(parts.status, &headers, took, held)
+        });
+        let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
+        let told = body.size_hint().exact();
+        if capture.is_none() && told.is_some_and(|length| length > most) {
+            // Its status is what counts, and that is there.
+            return end;
+        }
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return ShadowEnd::Dropped(ShadowDrop::Reset) };
+            if let (Some(capture), Some(data)) = (&mut capture, frame.data_ref()) {
+                capture.data(data);
+            }
+            if let (Some(capture), Some(trailers)) = (&mut capture, frame.trailers_ref()) {
+                capture.trailers(trailers);
+            }
+            outcome.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if outcome.answer_bytes > most {
+                outcome.is_unbounded = told.is_none();
+                // It is left, not cut: that its body is longer than what is looked at is what is known of it.
+                outcome.keep(capture, Ending::Complete);
+                return end;
+            }
+        }
+        if !borrowed.lease().is_some_and(|lease| lease.has_ended(&body)) {
+            return ShadowEnd::Dropped(ShadowDrop::Reset);
+        }
+        outcome.keep(capture, Ending::Complete);
+        borrowed.release(worker.now_ms());
+        end
+    }
+}
+
+/// Says that it is a copy. Behind all other fields, so that these stand as those of the request itself do.
+fn mark(request: &mut Request<RequestBody>) {
+    request.headers_mut().insert(MARKER, MARKED);
+}
+
+/// How far the body of this try will have come.
+fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<SendTask> {
+    let send_task = SendTask::new(&worker.last_started);
+    if request.body().is_end_stream() {
+        send_task.end();
+    }
+    if let RequestBody::Copy(body) = request.body_mut() {
+        body.send_task = Some(Rc::clone(&send_task));
+    }
+    send_task
+}

@@ -1,0 +1,228 @@
+//! The streams that a kill closes: with `kill.close_streams`, whatever a killed variant still carries ends after that
+//! time, be it a tunnel, the body of an answer or a request that waits for one. A kill that is taken back in time closes
+//! nothing.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::snapshot_view::SnapshotView;
+use crate::proxy::downstream::client::Client;
+use crate::proxy::wire::fault::Fault;
+use crate::proxy::worker::Worker;
+use crate::proxy::worker::response_reader::ResponseReader;
+use crate::route::{RouteId, Rules, VariantId};
+use crate::snapshot::Snapshot;
+
+const NEVER: u64 = u64::MAX;
+
+/// The streams of one worker that a kill can name: those of all variants but stable.
+#[derive(Default)]
+pub(crate) struct KillableStreams {
+    list: RefCell<Vec<Rc<Entry>>>,
+    /// When the first one is due.
+    next_ms: Cell<u64>,
+}
+
+struct Entry {
+    scope: KillScope,
+    /// Its place in the rules that it was looked up in last, if those are not its own.
+    found: RefCell<Option<(Arc<Rules>, Option<RulesPosition>)>>,
+    /// Since when it is killed.
+    killed_ms: Cell<Option<u64>>,
+    due_ms: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+    carrier: Carrier,
+    place: Cell<usize>,
+}
+
+/// A route, and its variant if the route still has it.
+type RulesPosition = (RouteId, Option<VariantId>);
+
+/// Route, variant and tenant by which a kill selects a stream.
+pub(crate) struct KillScope {
+    pub(crate) view: Rc<SnapshotView>,
+    pub(crate) route: RouteId,
+    pub(crate) variant: VariantId,
+    pub(crate) tenant: Option<Box<str>>,
+}
+
+/// Who carries a stream, and ends it when nobody asks for more of it, since its reader does not read.
+pub(crate) enum Carrier {
+    /// Whoever is woken asks.
+    Polled,
+    Connection(Rc<Client>),
+    Stream(Rc<ResponseReader>),
+}
+
+/// A stream's place among those that a kill can close; given back when dropped.
+pub(crate) struct KillableStream {
+    worker: Rc<Worker>,
+    streams: Rc<KillableStreams>,
+    stream: Rc<Entry>,
+}
+
+impl Entry {
+    /// Whether a kill that is in force now covers it.
+    fn is_killed(&self, now: &ActiveSnapshot<'_>) -> bool {
+        let tenant = self.scope.tenant.as_deref();
+        now.place(self).is_some_and(|(route, variant)| now.snapshot.overlay.kills(route, variant, tenant))
+    }
+
+    fn follow(&self, now: &ActiveSnapshot<'_>, now_ms: u64) {
+        let killed = self.is_killed(now);
+        let since = killed.then(|| self.killed_ms.get().unwrap_or(now_ms));
+        self.killed_ms.set(since);
+        let after =
+            now.snapshot.overlay.kill().close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(NEVER));
+        self.due_ms.set(since.zip(after).map_or(NEVER, |(since, after)| since.saturating_add(after)));
+    }
+}
+
+/// A snapshot that streams of earlier ones are looked up in.
+struct ActiveSnapshot<'a> {
+    snapshot: &'a Snapshot,
+    /// Its routes; made when a stream of other rules is looked up.
+    names: OnceCell<ahash::HashMap<&'a str, RouteId>>,
+}
+
+impl<'a> ActiveSnapshot<'a> {
+    const fn new(snapshot: &'a Snapshot) -> Self {
+        Self { snapshot, names: OnceCell::new() }
+    }
+
+    /// The place of a stream in the rules that are in force. It is looked up once for each rules: an overlay or an answer of
+    /// DNS comes with the same ones.
+    fn place(&self, stream: &Entry) -> Option<RulesPosition> {
+        let new = &self.snapshot.rules;
+        if Arc::ptr_eq(&stream.scope.view.snapshot.rules, new) {
+            return Some((stream.scope.route, Some(stream.scope.variant)));
+        }
+        let mut found = stream.found.borrow_mut();
+        match &*found {
+            Some((rules, place)) if Arc::ptr_eq(rules, new) => *place,
+            Some(_) | None => {
+                let place = self.look_up(stream);
+                *found = Some((Arc::clone(new), place));
+                place
+            }
+        }
+    }
+
+    /// Finds a stream of other rules by the names of its route and variant.
+    fn look_up(&self, stream: &Entry) -> Option<RulesPosition> {
+        let (old, new) = (&stream.scope.view.snapshot.rules, &self.snapshot.rules);
+        let names = self.names.get_or_init(|| new.numbered().map(|(id, route)| (route.name.as_str(), id)).collect());
+        let before = old.route(stream.scope.route);
+        let variant = before.split()?.variants.get(usize::from(stream.scope.variant.0))?;
+        let route = *names.get(before.name.as_str())?;
+        let mut variants = new.route(route).split()?.variants.iter().zip(0..).skip(1);
+        Some((route, variants.find(|(known, _)| known.name == variant.name).map(|(_, id)| VariantId(id))))
+    }
+}
+
+impl KillableStreams {
+    /// This snapshot is in force from now on.
+    pub(crate) fn follow(&self, snapshot: &Snapshot, now_ms: u64) {
+        let list = self.list.borrow();
+        if list.is_empty() {
+            return;
+        }
+        let now = ActiveSnapshot::new(snapshot);
+        list.iter().for_each(|stream| stream.follow(&now, now_ms));
+        self.next_ms.set(list.iter().map(|stream| stream.due_ms.get()).min().unwrap_or(NEVER));
+    }
+
+    /// Wakes those whose time has come.
+    pub(crate) fn sweep(&self, now_ms: u64) {
+        if now_ms < self.next_ms.get() {
+            return;
+        }
+        let list = self.list.borrow();
+        for stream in list.iter().filter(|stream| stream.due_ms.get() <= now_ms) {
+            match &stream.carrier {
+                Carrier::Polled => {}
+                Carrier::Connection(client) => {
+                    client.killed.set(true);
+                    client.deadlines.wake();
+                }
+                Carrier::Stream(reader) => reader.kill(),
+            }
+            if let Some(waker) = stream.waker.take() {
+                waker.wake();
+            }
+        }
+        self.next_ms
+            .set(list.iter().map(|stream| stream.due_ms.get()).filter(|due| *due > now_ms).min().unwrap_or(NEVER));
+    }
+
+    /// One more stream that a kill can close.
+    pub(crate) fn open(self: &Rc<Self>, worker: &Rc<Worker>, scope: KillScope, carrier: Carrier) -> KillableStream {
+        let stream = {
+            let mut list = self.list.borrow_mut();
+            let stream = Rc::new(Entry {
+                scope,
+                found: RefCell::new(None),
+                killed_ms: Cell::new(None),
+                due_ms: Cell::new(NEVER),
+                waker: RefCell::new(None),
+                carrier,
+                place: Cell::new(list.len()),
+            });
+            list.push(Rc::clone(&stream));
+            stream
+        };
+        let in_force = worker.snapshot();
+        if !Arc::ptr_eq(&in_force, &stream.scope.view.snapshot) {
+            // The kill may have come since it was decided.
+            stream.follow(&ActiveSnapshot::new(&in_force), worker.now_ms());
+            self.next_ms.set(self.next_ms.get().min(stream.due_ms.get()));
+        }
+        drop(in_force);
+        KillableStream { worker: Rc::clone(worker), streams: Rc::clone(self), stream }
+    }
+}
+
+impl KillableStream {
+    /// Whether it is to be closed now; the task is woken when it is.
+    pub(crate) fn is_due(&self, cx: &Context<'_>) -> bool {
+        let due = self.worker.now_ms() >= self.stream.due_ms.get();
+        if due {
+            self.worker.meter().killed_streams.inc();
+        } else {
+            match &mut *self.stream.waker.borrow_mut() {
+                Some(known) => known.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        due
+    }
+}
+
+/// What `future` gives, unless a kill comes first. Cancel safe when `future` is.
+pub(super) async fn unless_killed<T>(
+    open: Option<KillableStream>,
+    mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+) -> Result<T, Fault> {
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Pending if open.as_ref().is_some_and(|open| open.is_due(cx)) => Poll::Ready(Err(Fault::Killed)),
+        polled @ (Poll::Pending | Poll::Ready(_)) => polled,
+    })
+    .await
+}
+
+impl Drop for KillableStream {
+    fn drop(&mut self) {
+        if let Carrier::Connection(client) = &self.stream.carrier {
+            client.killed.set(false);
+        }
+        let mut list = self.streams.list.borrow_mut();
+        let place = self.stream.place.get();
+        list.swap_remove(place);
+        if let Some(moved) = list.get(place) {
+            moved.place.set(place);
+        }
+    }
+}

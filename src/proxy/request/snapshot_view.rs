@@ -1,0 +1,414 @@
+//! What a worker makes of a snapshot: the snapshot itself and this worker's own state beside it.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::proxy::mirror::permit::{MirrorPolicy, MirrorStates};
+use crate::proxy::upstream::pool::{Pools, UpstreamPool};
+use crate::proxy::worker::Worker;
+use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
+use crate::snapshot::{RouteState, Snapshot};
+use crate::telemetry::{Sample, UpstreamSeries, VariantMeter};
+
+/// A snapshot as one worker holds it. While the rules stay the same, what stands beside them is shared with the views of
+/// the snapshots before and after.
+pub(crate) struct SnapshotView {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// The snapshot's: a request asks for its route's state several times, and saves a step each time.
+    routes: Arc<[Arc<RouteState>]>,
+    spreads: Rc<[Cell<Spread>]>,
+    /// Per route its policy for copies; empty when no route has a shadow.
+    mirrors: Rc<[OnceCell<Rc<MirrorPolicy>>]>,
+    upstreams: PoolCells,
+    /// The upstreams as shadows use them.
+    shadow_upstreams: PoolCells,
+}
+
+impl AsRef<Snapshot> for SnapshotView {
+    fn as_ref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+/// Per upstream its pool, made or carried over at its first use.
+type PoolCells = Rc<[OnceCell<Rc<UpstreamPool>>]>;
+
+/// Where the sequences of new routes begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SequenceStart {
+    /// Random, and the same for all workers.
+    pub(crate) seed: u64,
+    /// The worker's number.
+    pub(crate) worker: usize,
+    /// How many workers there are.
+    pub(crate) workers: usize,
+}
+
+impl SequenceStart {
+    /// Anywhere, since many new routes must not favour one place. The workers begin at equal distances from each other:
+    /// the shares of all workers together are then nearly as even as those of one.
+    fn of(self, route: &str, generation: Generation) -> Spread {
+        let first = xxh3_64_with_seed(route.as_bytes(), self.seed ^ generation.0);
+        let distance = u64::MAX / (self.workers.max(1) as u64);
+        Spread(first.wrapping_add(distance.wrapping_mul(self.worker as u64)))
+    }
+}
+
+impl SnapshotView {
+    /// The worker's state beside a snapshot. `old` is its state beside the snapshot before.
+    pub(crate) fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, sequence_start: SequenceStart) -> Self {
+        if let Some(old) = old.filter(|old| Arc::ptr_eq(&old.snapshot.rules, &snapshot.rules)) {
+            return old.following(snapshot);
+        }
+        let rules = &snapshot.rules;
+        let spreads = spreads(&snapshot, old, sequence_start);
+        let has_shadows = snapshot.routes.iter().any(|route| route.shadow.is_some());
+        let mirrors = if has_shadows { unused(rules.routes.len()) } else { Rc::default() };
+        let upstreams = unused(rules.upstreams.len());
+        let shadow_upstreams = unused(if has_shadows { rules.upstreams.len() } else { 0 });
+        let routes = Arc::clone(&snapshot.routes);
+        Self { snapshot, routes, spreads, mirrors, upstreams, shadow_upstreams }
+    }
+
+    /// Beside a snapshot of the same rules: all goes on but the pools of upstreams that have changed.
+    fn following(&self, snapshot: Arc<Snapshot>) -> Self {
+        let kept = |pools: &PoolCells| {
+            let (old, new) = (&self.snapshot.upstreams, &snapshot.upstreams);
+            if Arc::ptr_eq(old, new) {
+                return Rc::clone(pools);
+            }
+            let same = old.iter().zip(&**new).map(|(old, new)| Arc::ptr_eq(old, new));
+            pools.iter().zip(same).map(|(pool, same)| if same { pool.clone() } else { OnceCell::new() }).collect()
+        };
+        Self {
+            routes: Arc::clone(&snapshot.routes),
+            spreads: Rc::clone(&self.spreads),
+            mirrors: Rc::clone(&self.mirrors),
+            upstreams: kept(&self.upstreams),
+            shadow_upstreams: kept(&self.shadow_upstreams),
+            snapshot,
+        }
+    }
+
+    /// The pool of an upstream.
+    pub(crate) fn upstream(&self, id: UpstreamId, pools: &Pools, worker: &Worker) -> &Rc<UpstreamPool> {
+        let at = id.0 as usize;
+        self.upstreams[at].get_or_init(|| {
+            let series = &self.snapshot.upstreams[at].series;
+            self.pool(at, series, pools, &worker.snapshot())
+        })
+    }
+
+    /// What copies for the shadow of a route use.
+    pub(crate) fn mirror(&self, route: RouteId, mirrors: &MirrorStates, worker: &Worker) -> Option<&Rc<MirrorPolicy>> {
+        let of = route.0 as usize;
+        let series = self.routes.get(of)?.shadow.as_ref()?;
+        Some(self.mirrors.get(of)?.get_or_init(|| {
+            let state = mirrors.adopt(series, &mut worker.random.borrow_mut());
+            Rc::new(MirrorPolicy { series: Arc::clone(series), state })
+        }))
+    }
+
+    /// The pool that copies use of an upstream. Only for requests of a route with a shadow.
+    pub(super) fn shadow_upstream(&self, id: UpstreamId, pools: &Pools, worker: &Worker) -> &Rc<UpstreamPool> {
+        let at = id.0 as usize;
+        self.shadow_upstreams[at].get_or_init(|| {
+            let state = &self.snapshot.upstreams[at];
+            debug_assert!(state.shadow_series.is_some(), "every upstream has one where a route has a shadow");
+            let series = state.shadow_series.as_ref().unwrap_or(&state.series);
+            self.pool(at, series, pools, &worker.snapshot())
+        })
+    }
+
+    /// The pool of an upstream, out of the pools of a worker for which `current` is in force by now. A request of an older
+    /// snapshot may be the first to use an upstream that has changed since: it does not replace the pool in force.
+    #[cold]
+    fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Snapshot) -> Rc<UpstreamPool> {
+        let (upstream, endpoints) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at].endpoints);
+        if self.has_upstream_of(current, at) {
+            pools.install(upstream, endpoints, series)
+        } else {
+            pools.find_or_create(upstream, endpoints, series)
+        }
+    }
+
+    /// Whether this upstream is the same in both snapshots.
+    fn has_upstream_of(&self, other: &Snapshot, at: usize) -> bool {
+        let (ours, theirs) = (&self.snapshot, other);
+        Arc::ptr_eq(&ours.rules, &theirs.rules) && Arc::ptr_eq(&ours.upstreams[at], &theirs.upstreams[at])
+    }
+
+    /// Whether any endpoint of this upstream can be connected to.
+    pub(super) fn usable(&self, id: UpstreamId) -> bool {
+        !self.snapshot.upstreams[id.0 as usize].endpoints.is_empty()
+    }
+
+    /// The low-discrepancy sequence of a route.
+    pub(crate) fn spread(&self, route: RouteId) -> &Cell<Spread> {
+        &self.spreads[route.0 as usize]
+    }
+
+    /// Where requests of a route's variant are counted.
+    pub(crate) fn meter(&self, route: RouteId, variant: VariantId, worker: usize) -> Option<&VariantMeter> {
+        let series = self.routes.get(route.0 as usize)?.series.get(usize::from(variant.0))?;
+        Some(series.meters.of(worker))
+    }
+
+    /// Where it is noted whom a route's weights sent where.
+    pub(crate) fn sample(&self, route: RouteId) -> Option<&Sample> {
+        self.routes.get(route.0 as usize)?.sample.as_deref()
+    }
+
+    /// What must be found out about the callers of a route.
+    pub(crate) fn needs(&self, route: RouteId) -> Needs {
+        self.routes[route.0 as usize].needs
+    }
+
+    /// Whether access log lines are wanted at all.
+    pub(crate) fn logs(&self) -> bool {
+        self.snapshot.rules.access_log.sink != LogSink::Off
+    }
+}
+
+/// So many that are made at their first use.
+fn unused<T>(count: usize) -> Rc<[OnceCell<T>]> {
+    (0..count).map(|_| OnceCell::new()).collect()
+}
+
+/// A route's sequence goes on for as long as there is a route of its name: any run of consecutive draws is even,
+/// whatever the weights are. A start anew with each reload would leave the shares of quiet routes to chance.
+fn spreads(snapshot: &Snapshot, old: Option<&SnapshotView>, sequence_start: SequenceStart) -> Rc<[Cell<Spread>]> {
+    let by_name = OnceCell::new();
+    let known = |at: usize, name: &str| {
+        let old = old?;
+        let rules = &old.snapshot.rules;
+        let same = rules.routes.get(at).is_some_and(|route| route.name == name);
+        let at = if same { at } else { *by_name.get_or_init(|| places(rules)).get(name)? };
+        old.spreads.get(at).map(Cell::get)
+    };
+    let routes = snapshot.rules.routes.iter().enumerate();
+    let spread = routes.map(|(at, route)| {
+        Cell::new(known(at, &route.name).unwrap_or_else(|| sequence_start.of(&route.name, snapshot.generation)))
+    });
+    spread.collect()
+}
+
+/// The routes' places by their names.
+fn places(rules: &Rules) -> ahash::HashMap<&str, usize> {
+    rules.routes.iter().enumerate().map(|(at, route)| (route.name.as_str(), at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use http::{HeaderValue, StatusCode};
+
+    use super::*;
+    use crate::identity::IdentityProviders;
+    use crate::proxy::mirror::permit::MirrorState;
+    use crate::route::{
+        AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Protocol, Respond,
+        Route, RouteLimits, SourceLocation, SplitState, Timeouts, Upstream, UpstreamLimits,
+    };
+    use crate::snapshot::{EndpointState, UpstreamState};
+    use crate::telemetry::{ShadowBytes, ShadowSeries};
+
+    const SEQUENCE_START: SequenceStart = SequenceStart { seed: 7, worker: 0, workers: 1 };
+
+    fn route(name: &str) -> Route {
+        let (body, content_type) = (bytes::Bytes::new(), HeaderValue::from_static("text/plain"));
+        Route {
+            name: name.into(),
+            place: SourceLocation::default(),
+            matches: Match::default(),
+            action: Action::Respond(Respond { status: StatusCode::NO_CONTENT, body, content_type }),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            timeouts: Timeouts::default(),
+            limits: RouteLimits::default(),
+        }
+    }
+
+    fn upstream(name: &str) -> Upstream {
+        Upstream {
+            name: name.into(),
+            revision: None,
+            endpoints: vec![],
+            balance: Balance::default(),
+            connect_timeout: Duration::from_secs(1),
+            limits: UpstreamLimits::default(),
+            proxy_protocol: None,
+            tls: None,
+        }
+    }
+
+    fn rules(routes: &[&str]) -> Arc<Rules> {
+        Arc::new(Rules {
+            listeners: vec![],
+            admin: vec![],
+            state_dir: "state".into(),
+            identity: Identity { tenant: vec![], user: vec![], trusted_proxies: vec![] },
+            segments: vec![],
+            upstreams: ["v1", "v2"].map(upstream).into(),
+            routes: routes.iter().map(|name| route(name)).collect(),
+            index: Index::default(),
+            access_log: AccessLog::default(),
+            dns: Dns::default(),
+            traces: None,
+            masks: Masks::default(),
+        })
+    }
+
+    fn endpoint(port: u16) -> Arc<EndpointState> {
+        Arc::new(EndpointState {
+            address: SocketAddr::from(([10, 0, 0, 1], port)),
+            protocol: Protocol::Http1,
+            weight: 1,
+            tls: None,
+            name: format!("10.0.0.1:{port}").into(),
+            looked_up: None,
+        })
+    }
+
+    fn upstream_state(name: &str) -> Arc<UpstreamState> {
+        let series = || Arc::new(UpstreamSeries::new(name, 1));
+        Arc::new(UpstreamState { series: series(), shadow_series: Some(series()), endpoints: [endpoint(1)].into() })
+    }
+
+    fn route_state(name: &str) -> Arc<RouteState> {
+        let shadow = ShadowSeries::new(name, "v2", Duration::ZERO, 1, &Arc::new(ShadowBytes::new(1)));
+        let shadow = Some(Arc::new(shadow));
+        Arc::new(RouteState { series: Box::default(), sample: None, shadow, needs: Needs::default() })
+    }
+
+    fn snapshot(routes: &[&str]) -> Snapshot {
+        Snapshot {
+            generation: Generation(1),
+            rules: rules(routes),
+            overlay: Overlay::new(Kill::default(), vec![SplitState::default(); routes.len()]),
+            listeners: Arc::default(),
+            routes: routes.iter().map(|name| route_state(name)).collect(),
+            upstreams: ["v1", "v2"].map(upstream_state).into(),
+            identity_providers: IdentityProviders::default(),
+        }
+    }
+
+    /// The pool of an upstream, as a worker has it whose pools are these and whose state is `current`.
+    fn pool<'a>(view: &'a SnapshotView, at: usize, pools: &Pools, current: &SnapshotView) -> &'a Rc<UpstreamPool> {
+        view.upstreams[at].get_or_init(|| view.pool(at, &view.snapshot.upstreams[at].series, pools, &current.snapshot))
+    }
+
+    /// The snapshot with other endpoints of one upstream.
+    fn moved(snapshot: &Snapshot, at: usize, endpoints: &[Arc<EndpointState>]) -> Arc<Snapshot> {
+        let mut upstreams = snapshot.upstreams.to_vec();
+        let series = Arc::clone(&upstreams[at].series);
+        upstreams[at] = Arc::new(UpstreamState { series, shadow_series: None, endpoints: endpoints.into() });
+        Arc::new(Snapshot { upstreams: upstreams.into(), ..snapshot.clone() })
+    }
+
+    fn draw(view: &SnapshotView, route: u32) -> u64 {
+        let cell = view.spread(RouteId(route));
+        cell.set(Spread(cell.get().0.wrapping_add(1)));
+        cell.get().0
+    }
+
+    #[test]
+    fn beside_the_same_rules_everything_is_shared() {
+        let first = SnapshotView::new(Arc::new(snapshot(&["a", "b"])), None, SEQUENCE_START);
+        let drawn = draw(&first, 1);
+        let (series, state) = (first.snapshot.routes[0].shadow.clone().unwrap(), Rc::new(MirrorState::default()));
+        let policy = first.mirrors[0].get_or_init(|| Rc::new(MirrorPolicy { series, state }));
+        let next = SnapshotView::new(Arc::new((*first.snapshot).clone()), Some(&first), SEQUENCE_START);
+        assert!(!Arc::ptr_eq(&first.snapshot, &next.snapshot));
+        assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.mirrors, &next.mirrors));
+        assert!(Rc::ptr_eq(policy, next.mirrors[0].get().unwrap()));
+        assert!(Rc::ptr_eq(&first.upstreams, &next.upstreams));
+        assert!(Rc::ptr_eq(&first.shadow_upstreams, &next.shadow_upstreams));
+        assert_eq!(next.spread(RouteId(1)).get().0, drawn);
+        let later = draw(&first, 1);
+        assert_eq!(next.spread(RouteId(1)).get().0, later, "requests under way draw from the same sequence");
+    }
+
+    #[test]
+    fn only_the_pool_of_an_upstream_that_changed_is_made_anew() {
+        let pools = Pools::default();
+        let first = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
+        let (v1, v2) = (Rc::clone(pool(&first, 0, &pools, &first)), Rc::clone(pool(&first, 1, &pools, &first)));
+        let stayed = Arc::clone(&first.snapshot.upstreams[1].endpoints[0]);
+        let next = SnapshotView::new(moved(&first.snapshot, 1, &[endpoint(2), stayed]), Some(&first), SEQUENCE_START);
+        assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.mirrors, &next.mirrors));
+        assert!(Rc::ptr_eq(next.upstreams[0].get().unwrap(), &v1), "it is not even looked for");
+        assert!(next.upstreams[1].get().is_none());
+        let renewed = pool(&next, 1, &pools, &next);
+        assert!(!Rc::ptr_eq(renewed, &v2));
+        assert!(
+            Rc::ptr_eq(&renewed.endpoints[1], &v2.endpoints[0]),
+            "with the connections of the endpoint that stayed"
+        );
+        assert!(Rc::ptr_eq(first.upstreams[1].get().unwrap(), &v2), "requests under way keep theirs");
+    }
+
+    #[test]
+    fn a_request_of_an_older_snapshot_does_not_replace_the_pool_in_force() {
+        let pools = Pools::default();
+        let old = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
+        let next = SnapshotView::new(moved(&old.snapshot, 0, &[endpoint(2)]), Some(&old), SEQUENCE_START);
+        let in_force = pool(&next, 0, &pools, &next);
+        let late = pool(&old, 0, &pools, &next);
+        assert_eq!(late.endpoints[0].endpoint.address.port(), 1, "it goes where its snapshot says");
+        let rules = Arc::new((*next.snapshot.rules).clone());
+        let renewed = Arc::new(Snapshot { rules, ..(*next.snapshot).clone() });
+        let renewed = SnapshotView::new(renewed, Some(&next), SEQUENCE_START);
+        assert!(Rc::ptr_eq(pool(&renewed, 0, &pools, &renewed), in_force));
+        // Of an upstream that has not changed, the first use is that of all.
+        let first = pool(&old, 1, &pools, &next);
+        assert!(Rc::ptr_eq(pool(&next, 1, &pools, &next), first));
+    }
+
+    #[test]
+    fn a_request_of_older_rules_does_not_bring_a_removed_upstream_back() {
+        let pools = Pools::default();
+        let old = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
+        let mut rules = (*old.snapshot.rules).clone();
+        rules.upstreams.truncate(1);
+        let upstreams = [Arc::clone(&old.snapshot.upstreams[0])].into();
+        let next = Snapshot { rules: Arc::new(rules), upstreams, ..(*old.snapshot).clone() };
+        let next = SnapshotView::new(Arc::new(next), Some(&old), SEQUENCE_START);
+        pools.retain(&next.snapshot.rules.upstreams);
+        assert_eq!(pool(&old, 1, &pools, &next).upstream.name, "v2");
+        assert_eq!(pools.len(), 0);
+        pool(&next, 0, &pools, &next);
+        assert_eq!(pools.len(), 1);
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_back_unchanged_keeps_its_connections() {
+        let pools = Pools::default();
+        let first = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
+        let both = moved(&first.snapshot, 0, &[endpoint(1), endpoint(2)]);
+        let both = SnapshotView::new(both, Some(&first), SEQUENCE_START);
+        let before = pool(&both, 0, &pools, &both);
+        // A snapshot in between had endpoint 2 alone; the worker has skipped it.
+        let again = moved(&both.snapshot, 0, &[endpoint(1), Arc::clone(&before.endpoints[1].endpoint)]);
+        let again = SnapshotView::new(again, Some(&both), SEQUENCE_START);
+        assert!(Rc::ptr_eq(pool(&again, 0, &pools, &again), before));
+        let other =
+            SnapshotView::new(moved(&again.snapshot, 0, &[endpoint(3), endpoint(1)]), Some(&again), SEQUENCE_START);
+        assert!(Rc::ptr_eq(&pool(&other, 0, &pools, &other).endpoints[1], &before.endpoints[0]));
+    }
+
+    #[test]
+    fn under_new_rules_the_sequence_of_a_route_goes_on_by_its_name() {
+        let first = SnapshotView::new(Arc::new(snapshot(&["a", "b"])), None, SEQUENCE_START);
+        let drawn = [draw(&first, 0), draw(&first, 1)];
+        let next = SnapshotView::new(Arc::new(snapshot(&["b", "new", "a"])), Some(&first), SEQUENCE_START);
+        assert!(!Rc::ptr_eq(&first.spreads, &next.spreads));
+        assert_eq!([2, 0].map(|at| next.spread(RouteId(at)).get().0), drawn);
+        assert!(next.upstreams.iter().all(|pool| pool.get().is_none()), "found by name at the first use");
+    }
+}

@@ -1,0 +1,363 @@
+//! Deadlines of connections, without a timer each: a worker sweeps its connections ten times a second, and a
+//! connection sets or clears its deadline with a plain store. A connection that expires is woken and wakeup.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::budget::Outbox;
+use super::response_reader::{UpstreamKey, patience_ms};
+
+/// How often a worker sweeps; deadlines are late by at most this.
+pub(crate) const SWEEP: Duration = Duration::from_millis(100);
+
+/// A connection that was idle for this long dozes: it holds no buffers.
+const HIBERNATE_AFTER_MS: u64 = 1000;
+
+const NEVER: u64 = u64::MAX;
+
+/// What a connection is wakeup when it is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wakeup {
+    /// Nothing.
+    Nothing,
+    /// The deadline has passed.
+    Expired,
+    /// Nothing has happened for a while: give back what can be given back.
+    Hibernate,
+    /// Say «close» with the next response.
+    Drain,
+    /// Finish what is under way and close; close at once when idle.
+    Close,
+    /// Close now.
+    Cut,
+}
+
+/// One connection under watch.
+#[derive(Debug)]
+pub(crate) struct ConnectionDeadlines {
+    reading: Cell<u64>,
+    heading: Cell<u64>,
+    writing: Cell<u64>,
+    hibernating: Cell<u64>,
+    wakeup: Cell<Wakeup>,
+    waker: RefCell<Option<Waker>>,
+    place: Cell<usize>,
+    /// Since when a write is stuck.
+    stuck_ms: Cell<u64>,
+    /// Since when it has no request under way, and the time that a slow reader takes over what is left.
+    quiet_ms: Cell<u64>,
+    /// What it has been given of answers and has not sent, since the first piece that counts.
+    pub(crate) outbox: OnceCell<Arc<Outbox>>,
+    /// It is ended since memory or connections run short.
+    shed: Cell<bool>,
+    /// The upstream whose connection the answer under way holds.
+    pub(crate) upstream: Cell<UpstreamKey>,
+    /// The address of the socket object that it was accepted on: who is wakeup when a listener goes.
+    socket: usize,
+}
+
+impl ConnectionDeadlines {
+    /// Expires after `from_now` unless it is set or cleared again.
+    pub(crate) fn read_within(&self, now_ms: u64, from_now: Duration) {
+        self.reading.set(now_ms.saturating_add(millis(from_now)));
+    }
+
+    /// Like [`Self::read_within`], unless a deadline stands already.
+    pub(crate) fn read_within_once(&self, now_ms: u64, from_now: Duration) {
+        if self.reading.get() == NEVER {
+            self.read_within(now_ms, from_now);
+        }
+    }
+
+    /// A head has begun and not ended: expires after `from_now` unless it ends, whatever else happens.
+    pub(crate) fn head_within_once(&self, now_ms: u64, from_now: Duration) {
+        if self.heading.get() == NEVER {
+            self.heading.set(now_ms.saturating_add(millis(from_now)));
+        }
+    }
+
+    /// No head is under way, or another one is.
+    pub(crate) fn clear_head(&self) {
+        self.heading.set(NEVER);
+    }
+
+    /// Whether it was a head that expired.
+    pub(crate) fn head_expired(&self, now_ms: u64) -> bool {
+        self.heading.get() <= now_ms
+    }
+
+    /// Nothing is awaited from the peer.
+    pub(crate) fn clear_read(&self) {
+        self.reading.set(NEVER);
+    }
+
+    /// A write is stuck: expires after `from_now` unless bytes flow again.
+    pub(crate) fn write_within_once(&self, now_ms: u64, from_now: Duration) {
+        if self.writing.get() == NEVER {
+            self.writing.set(now_ms.saturating_add(millis(from_now)));
+            self.stuck_ms.set(now_ms);
+        }
+    }
+
+    /// It has requests under way.
+    pub(crate) fn mark_busy(&self) {
+        self.quiet_ms.set(NEVER);
+    }
+
+    /// Its last request has ended.
+    pub(crate) fn mark_idle(&self, now_ms: u64) {
+        self.quiet_ms.set(now_ms + patience_ms(self.unsent_bytes()));
+    }
+
+    /// Bytes of answers that it has been given and has not sent.
+    fn unsent_bytes(&self) -> u64 {
+        self.outbox.get().map_or(0, |outbox| outbox.bytes() as u64)
+    }
+
+    /// Since when it has stalled: a write is stuck, or what is left of its answers waits for a window (HTTP/2).
+    fn stalled_ms(&self) -> Option<u64> {
+        if self.writing.get() != NEVER {
+            return Some(self.stuck_ms.get());
+        }
+        (self.quiet_ms.get() != NEVER && self.unsent_bytes() > 0).then(|| self.quiet_ms.get())
+    }
+
+    /// Ends it as if its stuck write had expired.
+    pub(crate) fn shed(&self) {
+        self.shed.set(true);
+        self.writing.set(0);
+        self.wake_with(Wakeup::Expired);
+    }
+
+    /// Whether it is ended since memory or connections run short.
+    pub(crate) fn is_shed(&self) -> bool {
+        self.shed.get()
+    }
+
+    /// Bytes were written.
+    pub(crate) fn clear_write(&self) {
+        self.writing.set(NEVER);
+    }
+
+    /// Dozes off after [`HIBERNATE_AFTER_MS`] unless it is woken before.
+    pub(crate) fn hibernate_later(&self, now_ms: u64) {
+        self.hibernating.set(now_ms + HIBERNATE_AFTER_MS);
+    }
+
+    /// Something happens.
+    pub(crate) fn cancel_hibernation(&self) {
+        self.hibernating.set(NEVER);
+    }
+
+    /// Whether it was a stuck write that expired.
+    pub(crate) fn write_expired(&self, now_ms: u64) -> bool {
+        self.writing.get() <= now_ms
+    }
+
+    /// Takes what the connection was wakeup.
+    pub(crate) fn take_wakeup(&self) -> Wakeup {
+        self.wakeup.replace(Wakeup::Nothing)
+    }
+
+    /// Remembers whom to wake.
+    pub(crate) fn register(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Tells and wakes the connection.
+    pub(crate) fn wake_with(&self, wakeup: Wakeup) {
+        if !matches!(wakeup, Wakeup::Expired | Wakeup::Hibernate) || self.wakeup.get() == Wakeup::Nothing {
+            self.wakeup.set(wakeup);
+        }
+        self.wake();
+    }
+
+    /// Wakes the connection.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER)
+}
+
+/// A worker's connections.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionList {
+    list: RefCell<Vec<Rc<ConnectionDeadlines>>>,
+    /// Who waits until there are none.
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl ConnectionList {
+    /// Puts one more connection under watch; [`Self::remove`] ends that.
+    pub(crate) fn add(&self, socket: usize) -> Rc<ConnectionDeadlines> {
+        let mut list = self.list.borrow_mut();
+        let deadlines = Rc::new(ConnectionDeadlines {
+            reading: Cell::new(NEVER),
+            heading: Cell::new(NEVER),
+            writing: Cell::new(NEVER),
+            hibernating: Cell::new(NEVER),
+            wakeup: Cell::new(Wakeup::Nothing),
+            waker: RefCell::new(None),
+            place: Cell::new(list.len()),
+            stuck_ms: Cell::new(0),
+            quiet_ms: Cell::new(NEVER),
+            outbox: OnceCell::new(),
+            shed: Cell::new(false),
+            upstream: Cell::new(0),
+            socket,
+        });
+        list.push(Rc::clone(&deadlines));
+        deadlines
+    }
+
+    /// Takes a connection off the list.
+    pub(crate) fn remove(&self, deadlines: &ConnectionDeadlines) {
+        let mut list = self.list.borrow_mut();
+        let place = deadlines.place.get();
+        list.swap_remove(place);
+        if let Some(moved) = list.get(place) {
+            moved.place.set(place);
+        }
+        if list.is_empty()
+            && let Some(waker) = self.waiting.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Waits until there are none. Cancel safe; for one at a time.
+    pub(crate) async fn emptied(&self) {
+        poll_fn(|cx| {
+            if self.len() == 0 {
+                return Poll::Ready(());
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.borrow().len()
+    }
+
+    /// Tells those whose deadline has passed.
+    pub(crate) fn sweep(&self, now_ms: u64) {
+        for deadlines in self.list.borrow().iter() {
+            let due = deadlines.reading.get().min(deadlines.heading.get()).min(deadlines.writing.get());
+            if due <= now_ms {
+                deadlines.wake_with(Wakeup::Expired);
+            } else if deadlines.hibernating.get() <= now_ms {
+                deadlines.cancel_hibernation();
+                deadlines.wake_with(Wakeup::Hibernate);
+            }
+        }
+    }
+
+    /// Shows those that have stalled, and since when.
+    pub(super) fn for_each_stalled(&self, mut show: impl FnMut(&Rc<ConnectionDeadlines>, u64)) {
+        for deadlines in self.list.borrow().iter() {
+            if let Some(since_ms) = deadlines.stalled_ms() {
+                show(deadlines, since_ms);
+            }
+        }
+    }
+
+    /// Tells those that were accepted on this socket.
+    pub(crate) fn wake_socket(&self, socket: usize, wakeup: Wakeup) {
+        for deadlines in self.list.borrow().iter().filter(|deadlines| deadlines.socket == socket) {
+            deadlines.wake_with(wakeup);
+        }
+    }
+
+    /// Tells everyone.
+    pub(crate) fn wake_all(&self, wakeup: Wakeup) {
+        for deadlines in self.list.borrow().iter() {
+            deadlines.wake_with(wakeup);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_those_whose_deadline_has_passed_are_told() {
+        let list = ConnectionList::default();
+        let (early, late, never) = (list.add(1), list.add(1), list.add(2));
+        early.read_within(0, Duration::from_millis(50));
+        late.write_within_once(0, Duration::from_millis(500));
+        list.sweep(100);
+        assert_eq!(
+            [early.take_wakeup(), late.take_wakeup(), never.take_wakeup()],
+            [Wakeup::Expired, Wakeup::Nothing, Wakeup::Nothing]
+        );
+        early.clear_read();
+        late.write_within_once(100, Duration::from_secs(9));
+        list.sweep(600);
+        assert_eq!([early.take_wakeup(), late.take_wakeup()], [Wakeup::Nothing, Wakeup::Expired]);
+        assert!(late.write_expired(600));
+        late.clear_write();
+        early.head_within_once(600, Duration::from_millis(50));
+        early.head_within_once(640, Duration::from_millis(50));
+        early.clear_read();
+        list.sweep(650);
+        assert!(early.head_expired(650) && !late.head_expired(650));
+        assert_eq!([early.take_wakeup(), late.take_wakeup()], [Wakeup::Expired, Wakeup::Nothing]);
+        early.clear_head();
+        list.sweep(700);
+        assert_eq!(early.take_wakeup(), Wakeup::Nothing);
+    }
+
+    #[test]
+    fn removing_keeps_the_places_right() {
+        let list = ConnectionList::default();
+        let (a, b, c) = (list.add(1), list.add(1), list.add(2));
+        list.remove(&a);
+        list.remove(&c);
+        assert_eq!(list.len(), 1);
+        list.wake_all(Wakeup::Drain);
+        assert_eq!(
+            [a.take_wakeup(), b.take_wakeup(), c.take_wakeup()],
+            [Wakeup::Nothing, Wakeup::Drain, Wakeup::Nothing]
+        );
+        let mut emptied = std::pin::pin!(list.emptied());
+        let mut poll = || emptied.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll().is_pending());
+        list.remove(&b);
+        assert!(poll().is_ready());
+        assert_eq!(list.len(), 0);
+    }
+
+    #[test]
+    fn only_those_of_one_socket_are_told() {
+        let list = ConnectionList::default();
+        let (one, two) = (list.add(1), list.add(2));
+        list.wake_socket(2, Wakeup::Close);
+        assert_eq!([one.take_wakeup(), two.take_wakeup()], [Wakeup::Nothing, Wakeup::Close]);
+    }
+
+    #[test]
+    fn an_expiry_does_not_hide_a_drain() {
+        let list = ConnectionList::default();
+        let deadlines = list.add(1);
+        deadlines.wake_with(Wakeup::Drain);
+        deadlines.wake_with(Wakeup::Expired);
+        assert_eq!(deadlines.take_wakeup(), Wakeup::Drain);
+    }
+}
