@@ -59,7 +59,8 @@ pub(crate) struct CopySettings {
 pub(crate) struct ComparisonPlan {
     /// The response to the request itself.
     pub(crate) primary: Rc<PrimaryResponse>,
-    /// A second copy, for the request's own upstream. It shows how much the upstream's responses differ among themselves.
+    /// A second copy, for the request's own upstream. It shows how much the upstream's responses differ among
+    /// themselves.
     pub(crate) control: Option<CopyRequest>,
 }
 
@@ -312,8 +313,8 @@ impl LogContext {
     }
 }
 
-/// Whether a response is larger than what is read of it. It certainly differs from a smaller response; two such responses
-/// cannot be compared.
+/// Whether a response is larger than what is read of it. It certainly differs from a smaller response; two such
+/// responses cannot be compared.
 fn is_too_large(seen: &Seen) -> bool {
     seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
 }

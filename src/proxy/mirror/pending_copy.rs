@@ -1,5 +1,5 @@
-//! A copy whose request is still on its way: it keeps the pieces of the body as they pass, and is sent when the body has
-//! come whole.
+//! A copy whose request is still on its way: it keeps the pieces of the body as they pass, and is sent when the body
+//! has come whole.
 
 use bytes::Bytes;
 use http::HeaderMap;

@@ -1,5 +1,5 @@
-//! What a worker keeps for the shadow of a route: the upstream's connections for copies, the sequence that samples, and a
-//! throttle. A copy takes a in_flight and bytes of what all copies share; it never waits for either.
+//! What a worker keeps for the shadow of a route: the upstream's connections for copies, the sequence that samples, and
+//! a throttle. A copy takes a in_flight and bytes of what all copies share; it never waits for either.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -184,7 +184,8 @@ impl MirrorPolicy {
         Rc::new(RefCell::new(ShadowHeld::new(Arc::clone(self.series.bytes()))))
     }
 
-    /// Samples a request. Its copy takes a in_flight later, when it is sent; where there is none now, it is not even made.
+    /// Samples a request. Its copy takes a in_flight later, when it is sent; where there is none now, it is not even
+    /// made.
     pub(crate) fn sample(self: &Rc<Self>, worker: &Rc<Worker>, max_in_flight: u32) -> Option<CopyPermit> {
         self.meter(worker).sample();
         self.state.throttle.record_sample(worker.now_ms());

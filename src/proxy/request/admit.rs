@@ -142,8 +142,8 @@ fn host(uri: &Uri, version: Version, fields: &impl Fields) -> Result<Host, Refus
     Ok(Host { value: Some(value), bytes, normal })
 }
 
-/// `limits.requests` of the listener: of all workers together; and `limits.requests_per_ip`, while more than half of it is
-/// taken.
+/// `limits.requests` of the listener: of all workers together; and `limits.requests_per_ip`, while more than half of it
+/// is taken.
 fn within_limits(client: &Client) -> Result<(), Refusal> {
     let listener = &client.listener;
     let worker = &client.worker;

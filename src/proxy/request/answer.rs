@@ -62,8 +62,8 @@ pub(crate) fn answer(
     Ok(Response::from_parts(parts, source))
 }
 
-/// A shared cache must not give one caller's cookie to others: unless it may not keep the answer at all, it is to ask again
-/// before it uses the stored field (RFC 9111 §5.2.2.4).
+/// A shared cache must not give one caller's cookie to others: unless it may not keep the answer at all, it is to ask
+/// again before it uses the stored field (RFC 9111 §5.2.2.4).
 fn keep_from_caches(headers: &mut HeaderMap) {
     let lines: Vec<&[u8]> = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes).collect();
     let keeps = [&b"no-store"[..], b"private", b"no-cache", NO_CACHED_COOKIE.as_bytes()];

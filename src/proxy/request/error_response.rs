@@ -1,5 +1,5 @@
-//! The answer to an exchange that went wrong: a status, `Proxy-Status` (RFC 9209), the request's id and a short body, or
-//! the status of a gRPC call. It says nothing of what is behind the proxy.
+//! The answer to an exchange that went wrong: a status, `Proxy-Status` (RFC 9209), the request's id and a short body,
+//! or the status of a gRPC call. It says nothing of what is behind the proxy.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

@@ -1,7 +1,7 @@
 //! Forward: to one of the upstream's endpoints and back with the head of its answer.
 //!
-//! A request is sent once. When that fails, `retry.rs` decides whether it is sent again. Which endpoint it is sent to, and
-//! where it goes when that cannot be connected to, is up to `connector.rs`.
+//! A request is sent once. When that fails, `retry.rs` decides whether it is sent again. Which endpoint it is sent to,
+//! and where it goes when that cannot be connected to, is up to `connector.rs`.
 
 use std::pin::pin;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! Forwarding fields: what an upstream reads of where a request comes from. `X-Forwarded-*` and `Forwarded` continue what a
-//! trusted peer says, and are overwritten for all others; `Via` and `X-Request-Id` are added.
+//! Forwarding fields: what an upstream reads of where a request comes from. `X-Forwarded-*` and `Forwarded` continue
+//! what a trusted peer says, and are overwritten for all others; `Via` and `X-Request-Id` are added.
 
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

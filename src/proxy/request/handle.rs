@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! begin → admit → find → identify → decide → sample → prepare → shadow → forward → answer → record
-//! ```
-//! A redirect and a response of the proxy's own go from `find` by `identify` to `answer`. `upgrade` notes after `find` that
-//! one is asked for, and opens it in the place of the answer's last step. A fault is answered by `error_response`.
+//! ``` A redirect and a response of the proxy's own go from `find` by `identify` to `answer`. `upgrade` notes after
+//! `find` that one is asked for, and opens it in the place of the answer's last step. A fault is answered by
+//! `error_response`.
 //!
-//! A stage is the file of its name, and is called from here alone: a stage never calls another stage (`tests/tidy` holds
-//! this). What several stages use lies below them: the `Exchange`, the `IdentifiedCaller` caller, the forms of a request
-//! (`http_version`, `upgrade_request`), the way to an endpoint (`reach`), spans (`trace`).
+//! A stage is the file of its name, and is called from here alone: a stage never calls another stage (`tests/tidy`
+//! holds this). What several stages use lies below them: the `Exchange`, the `IdentifiedCaller` caller, the forms of a
+//! request (`http_version`, `upgrade_request`), the way to an endpoint (`reach`), spans (`trace`).
 //!
 //! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before. A tunnel is
 //! recorded when it opens, too.

@@ -1,5 +1,6 @@
 //! What the requests of one worker share: its view of the snapshot in force, the connection pools of the upstreams, the
-//! mirrors of the shadows, and the streams that a kill can close. Owns what is per worker but needs upstreams or mirrors;
+//! mirrors of the shadows, and the streams that a kill can close. Owns what is per worker but needs upstreams or
+//! mirrors;
 //! `worker::Worker` holds the rest.
 
 use std::cell::RefCell;

@@ -1,5 +1,5 @@
-//! Identify: who the caller is. Tokens are verified and countries looked up only where the route needs them, at most once;
-//! tenant, user and the identity of the sticky cookie are read from the head and from these facts.
+//! Identify: who the caller is. Tokens are verified and countries looked up only where the route needs them, at most
+//! once; tenant, user and the identity of the sticky cookie are read from the head and from these facts.
 
 use std::rc::Rc;
 

@@ -1,6 +1,6 @@
 //! The streams that a kill closes: with `kill.close_streams`, whatever a killed variant still carries ends after that
-//! time, be it a tunnel, the body of an answer or a request that waits for one. A kill that is taken back in time closes
-//! nothing.
+//! time, be it a tunnel, the body of an answer or a request that waits for one. A kill that is taken back in time
+//! closes nothing.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
@@ -93,8 +93,8 @@ impl<'a> ActiveSnapshot<'a> {
         Self { snapshot, names: OnceCell::new() }
     }
 
-    /// The place of a stream in the rules that are in force. It is looked up once for each rules: an overlay or an answer of
-    /// DNS comes with the same ones.
+    /// The place of a stream in the rules that are in force. It is looked up once for each rules: an overlay or an
+    /// answer of DNS comes with the same ones.
     fn place(&self, stream: &Entry) -> Option<RulesPosition> {
         let new = &self.snapshot.rules;
         if Arc::ptr_eq(&stream.scope.view.snapshot.rules, new) {

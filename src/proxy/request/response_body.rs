@@ -1,7 +1,8 @@
 //! The bodies of answers on their way. Nothing is buffered: a chunk is pulled from one side when the other asks for it.
 //!
-//! hyper tells of a stream of HTTP/2 that was broken off with `NO_ERROR`, by a reset or by the leaving of the connection,
-//! as of one that has ended. Only a stream whose end was sent is whole (RFC 9113 §8.1), on either side: else it was cut.
+//! hyper tells of a stream of HTTP/2 that was broken off with `NO_ERROR`, by a reset or by the leaving of the
+//! connection, as of one that has ended. Only a stream whose end was sent is whole (RFC 9113 §8.1), on either side:
+//! else it was cut.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -110,8 +111,8 @@ impl ResponseBody {
         }
     }
 
-    /// A piece, counted until it has left the protocol stack. One that follows another and is small is copied: a slice of
-    /// a buffer keeps the whole buffer.
+    /// A piece, counted until it has left the protocol stack. One that follows another and is small is copied: a slice
+    /// of a buffer keeps the whole buffer.
     fn track(&self, data: Bytes) -> Bytes {
         let client = &self.exchange.client;
         if self.exchange.request.version != Version::HTTP_2 && data.len() < COPIED_BELOW {

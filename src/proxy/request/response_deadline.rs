@@ -1,8 +1,8 @@
 //! How long the head of an answer may take. The route's `timeout.request` runs from the end of the request's body, and
 //! anew from each piece of it; it stands still while the client is waited for, whose slowness has bounds of its own
-//! (`stall_timeout`, `body_rate`) that come first. So a slow but steady upload is never the service's fault, and a service that does not
-//! read is late. The messages of a gRPC call come when there is something to say: there it runs from the last one. The
-//! deadline of a call itself (`grpc-timeout`) runs from its beginning, whatever happens.
+//! (`stall_timeout`, `body_rate`) that come first. So a slow but steady upload is never the service's fault, and a
+//! service that does not read is late. The messages of a gRPC call come when there is something to say: there it runs
+//! from the last one. The deadline of a call itself (`grpc-timeout`) runs from its beginning, whatever happens.
 
 use std::pin::Pin;
 use std::rc::Rc;

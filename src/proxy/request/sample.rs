@@ -1,4 +1,5 @@
-//! Sample: notes where the weights have sent the caller, and decides whether the request is copied for the route's shadow.
+//! Sample: notes where the weights have sent the caller, and decides whether the request is copied for the route's
+//! shadow.
 
 use super::caller::IdentifiedCaller;
 use super::exchange::{ChosenVariant, Exchange};

@@ -13,8 +13,8 @@ use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamI
 use crate::snapshot::{RouteState, Snapshot};
 use crate::telemetry::{Sample, UpstreamSeries, VariantMeter};
 
-/// A snapshot as one worker holds it. While the rules stay the same, what stands beside them is shared with the views of
-/// the snapshots before and after.
+/// A snapshot as one worker holds it. While the rules stay the same, what stands beside them is shared with the views
+/// of the snapshots before and after.
 pub(crate) struct SnapshotView {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The snapshot's: a request asks for its route's state several times, and saves a step each time.
@@ -123,8 +123,9 @@ impl SnapshotView {
         })
     }
 
-    /// The pool of an upstream, out of the pools of a worker for which `current` is in force by now. A request of an older
-    /// snapshot may be the first to use an upstream that has changed since: it does not replace the pool in force.
+    /// The pool of an upstream, out of the pools of a worker for which `current` is in force by now. A request of an
+    /// older snapshot may be the first to use an upstream that has changed since: it does not replace the pool in
+    /// force.
     #[cold]
     fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Snapshot) -> Rc<UpstreamPool> {
         let (upstream, endpoints) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at].endpoints);

@@ -1,8 +1,8 @@
 //! Traces: the spans that a request leaves in the context that it brings or begins (`worker/trace_context.rs`).
 //!
-//! A context is continued whoever sends it: it only names what belongs together. Whether spans are left is believed from
-//! trusted peers; for all others the share in `[traces]` decides by the trace's id. Without `[traces]` nothing of this
-//! exists, and `traceparent` passes untouched.
+//! A context is continued whoever sends it: it only names what belongs together. Whether spans are left is believed
+//! from trusted peers; for all others the share in `[traces]` decides by the trace's id. Without `[traces]` nothing of
+//! this exists, and `traceparent` passes untouched.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

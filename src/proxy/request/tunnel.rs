@@ -1,6 +1,6 @@
-//! A tunnel: the bytes of another protocol, both ways, untouched. Each direction reads only when what it read before has
-//! left, so that back-pressure reaches the sender; each ends by itself, and its end is passed on; a tunnel without a byte
-//! in either direction ends too.
+//! A tunnel: the bytes of another protocol, both ways, untouched. Each direction reads only when what it read before
+//! has left, so that back-pressure reaches the sender; each ends by itself, and its end is passed on; a tunnel without
+//! a byte in either direction ends too.
 
 use std::future::poll_fn;
 use std::io;

@@ -1,7 +1,7 @@
 //! Upgrade: a request that asks its connection, or its stream, to become a WebSocket. Where the route allows that, the
 //! request is passed on in the upstream's form; when the upstream agrees, a [`Tunnel`] follows. Everything else is an
-//! ordinary answer, and every other `Upgrade` is dropped with the hop-by-hop fields: to ignore it is what RFC 9110 lets a
-//! server do.
+//! ordinary answer, and every other `Upgrade` is dropped with the hop-by-hop fields: to ignore it is what RFC 9110 lets
+//! a server do.
 
 use std::rc::Rc;
 

@@ -1,6 +1,7 @@
-//! UpstreamConnector: a connection to one of an upstream's endpoints. An endpoint that cannot be connected to costs a request time and
-//! nothing else: nothing of it was sent, so it goes to another endpoint, whatever its method is. When no endpoint of a
-//! variant can be connected to, stable answers: the request stays one of the variant, and the failure is the variant's.
+//! UpstreamConnector: a connection to one of an upstream's endpoints. An endpoint that cannot be connected to costs a
+//! request time and nothing else: nothing of it was sent, so it goes to another endpoint, whatever its method is. When
+//! no endpoint of a variant can be connected to, stable answers: the request stays one of the variant, and the failure
+//! is the variant's.
 
 use std::rc::Rc;
 

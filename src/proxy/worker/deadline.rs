@@ -1,5 +1,5 @@
-//! CoarseTimer timers: setting, moving and dropping one is a few plain stores. They fire at the worker's sweep, so up to two sweeps
-//! late and never early. Short deadlines, where that matters, use the runtime's own timer.
+//! CoarseTimer timers: setting, moving and dropping one is a few plain stores. They fire at the worker's sweep, so up
+//! to two sweeps late and never early. Short deadlines, where that matters, use the runtime's own timer.
 
 use std::pin::Pin;
 use std::rc::Rc;

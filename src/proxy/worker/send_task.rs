@@ -1,7 +1,7 @@
 //! A body on its way to an upstream, once: its end when nobody wants an answer any more.
 //!
-//! hyper sends what is left of a body on a stream of HTTP/2 in a task of its own, which waits for the other side to read
-//! even when the answer was let go. [`StreamExecutor`] gives that task the end that its request has.
+//! hyper sends what is left of a body on a stream of HTTP/2 in a task of its own, which waits for the other side to
+//! read even when the answer was let go. [`StreamExecutor`] gives that task the end that its request has.
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;

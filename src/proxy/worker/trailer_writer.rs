@@ -1,5 +1,5 @@
-//! Trailers on HTTP/1.1. hyper writes those alone that a `Trailer` field has named before the body: all others are put in
-//! here, between the two line ends of the last chunk that it writes.
+//! Trailers on HTTP/1.1. hyper writes those alone that a `Trailer` field has named before the body: all others are put
+//! in here, between the two line ends of the last chunk that it writes.
 
 use std::cell::{Cell, RefCell};
 use std::io;
