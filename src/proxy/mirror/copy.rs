@@ -107,7 +107,7 @@ impl ShadowCopy {
         let worker = Rc::clone(self.permit.worker());
         let mut comparison = self.comparison.take();
         if let Some(comparison) = &comparison {
-            // The copy must not slow down the request, so it waits for the request's response head first.
+            // A compared copy follows its request. The wait ends with the request at the latest.
             comparison.primary.wait(WaitFor::Head).await;
         }
         if worker.snapshot().overlay.kill().all {
@@ -119,7 +119,7 @@ impl ShadowCopy {
         let control = comparison.as_mut().and_then(|comparison| comparison.control.take());
         let control = control.and_then(|control| self.launch_control(control, body.clone()));
         if control.is_some() && worker.random.borrow_mut().bool() {
-            // The control goes first in half of the cases: being second must not make either look slower or faster.
+            // In half of the cases the control goes first, so that the order favours neither.
             yield_now().await;
         }
         let bytes = body.bytes();

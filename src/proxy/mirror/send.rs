@@ -141,6 +141,7 @@ impl MirrorRequest<'_> {
                 }
             };
             endpoint.accepts(self.pool, worker);
+            // The time to connect is not part of the response time.
             self.asked = worker.clock.now();
             let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
             let answered = match borrowed.lease() {
@@ -162,6 +163,7 @@ impl MirrorRequest<'_> {
                     let tls = endpoint.protocol() == Protocol::Https;
                     for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
                     if let RequestBody::Copy(body) = request.body_mut() {
+                        // A retry after an attempt over HTTP/1.1 would divert the trailers.
                         body.trailing = None;
                     }
                     mark(&mut request);
@@ -196,8 +198,8 @@ impl MirrorRequest<'_> {
             ResponseCapture::new(parts.status, &headers, took, held)
         });
         let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
-        let told = body.size_hint().exact();
-        if capture.is_none() && told.is_some_and(|length| length > most) {
+        let declared = body.size_hint().exact();
+        if capture.is_none() && declared.is_some_and(|length| length > most) {
             // Only the status is needed, and it has arrived.
             return end;
         }
@@ -211,12 +213,13 @@ impl MirrorRequest<'_> {
             }
             outcome.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             if outcome.answer_bytes > most {
-                outcome.is_unbounded = told.is_none();
+                outcome.is_unbounded = declared.is_none();
                 // The response ends here by our choice, so it counts as complete. Its length says that it is too large.
                 outcome.keep(capture, Ending::Complete);
                 return end;
             }
         }
+        // hyper reports an early end with NO_ERROR as a normal one (HTTP/2).
         if !borrowed.lease().is_some_and(|lease| lease.has_ended(&body)) {
             return ShadowEnd::Dropped(ShadowDrop::Reset);
         }

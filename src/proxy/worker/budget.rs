@@ -44,10 +44,10 @@ const STREAMS_FULL: u32 = 4;
 const STREAM_WINDOW_BYTES: (u32, u32) = (256 * 1024, 5 * 1024 * 1024);
 /// Wide windows of clients may reserve this part of a worker's budget: a quarter.
 const WIDE_PART: usize = 4;
-/// This part of a worker's budget is kept for connections that hold little: a quarter. A client with many requests on
-/// each connection is rejected first.
+/// This part of a worker's budget is spare: a quarter, for connections with few requests. A client with many requests
+/// on each connection is rejected first.
 const SPARE_PART: usize = 4;
-/// A connection that holds at most this part of the budget holds little.
+/// Connections with at most this part of the budget may use the spare part.
 const LITTLE_PART: usize = 64;
 /// Copies of names and values until the response head arrives: as read, as kept for a retry, as written.
 const COPIES: usize = 3;
@@ -56,7 +56,7 @@ const COPIES: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: Cell<usize>,
-    /// Bytes of responses that hyper has not written. An atomic: hyper may drop them on any thread.
+    /// Bytes of responses that hyper has not written. Atomic, because the owner of a `Bytes` must be `Send`.
     unsent: Arc<AtomicUsize>,
     /// Reserved for wide windows; a part of `used`.
     wide: Cell<usize>,

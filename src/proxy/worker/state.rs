@@ -62,6 +62,7 @@ pub struct WorkerSetup {
     pub trials: TrialSender,
     /// Takes names to resolve again now.
     pub look_ups: mpsc::Sender<Arc<str>>,
+    /// The clock.
     pub clock: Clock,
 }
 
@@ -210,7 +211,7 @@ impl Worker {
         }
     }
 
-    /// Requests another DNS lookup of a name. If the queue is full, the request is dropped: a later failure repeats it.
+    /// Requests another DNS lookup of a name, unless too many are queued.
     pub(crate) fn look_up(&self, name: &Arc<str>) {
         let _ = self.look_ups.try_send(Arc::clone(name));
     }
