@@ -128,7 +128,7 @@ impl ShadowCopy {
             key: self.settings.key,
             ends: self.ends,
             capture_memory: comparison.as_ref().map(|_| Rc::clone(self.permit.memory())),
-            asked: worker.clock.now(),
+            sent_at: worker.clock.now(),
         };
         let head = std::mem::take(&mut self.request.head);
         let outcome = mirror_request.send_within(&worker, head, body, self.settings.timeout).await;
@@ -229,9 +229,9 @@ impl ControlCopy {
     async fn run(self, body: CopyBody) -> MirrorOutcome {
         let Self { request, settings, ends, in_flight, memory, context, worker } = self;
         let CopyRequest { head, span, pool } = request;
-        let asked = worker.clock.now();
+        let sent_at = worker.clock.now();
         let mirror_request =
-            MirrorRequest { pool: &pool, key: settings.key, ends, capture_memory: Some(memory), asked };
+            MirrorRequest { pool: &pool, key: settings.key, ends, capture_memory: Some(memory), sent_at };
         let outcome = mirror_request.send_within(&worker, head, body, settings.timeout).await;
         if let Some(span) = &span {
             context.record_span(&worker, span, &pool, &outcome);

@@ -195,6 +195,7 @@ impl CopyPermit {
         }
         let (worker, throttle) = (&self.worker, &self.policy.state.throttle);
         self.in_flight = None;
+        debug_assert!(worker.copies.get() > 0, "every copy was counted");
         worker.copies.set(worker.copies.get().saturating_sub(1));
         self.policy.meter(worker).end(self.end);
         let reason = match self.end {

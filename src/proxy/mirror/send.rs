@@ -42,7 +42,7 @@ pub(crate) struct MirrorRequest<'a> {
     /// Memory for the captured response, if it is compared.
     pub(crate) capture_memory: Option<MemoryPermit>,
     /// When the request was sent; the response time starts here.
-    pub(crate) asked: Instant,
+    pub(crate) sent_at: Instant,
 }
 
 /// The result of a mirror request.
@@ -94,7 +94,7 @@ impl MirrorRequest<'_> {
         timeout: Duration,
     ) -> MirrorOutcome {
         let request = head.map(|()| RequestBody::Copy(Box::new(body)));
-        let mut outcome = MirrorOutcome::new(self.asked);
+        let mut outcome = MirrorOutcome::new(self.sent_at);
         let sent = tokio::time::timeout(timeout, self.send(worker, request, &mut outcome)).await;
         if let Ok(end) = sent {
             outcome.end = end;
@@ -110,7 +110,7 @@ impl MirrorRequest<'_> {
         if let (Some(failure), Some(_)) = (failure, &self.capture_memory)
             && !outcome.out_of_memory
         {
-            let took = now.duration_since(self.asked);
+            let took = now.duration_since(self.sent_at);
             outcome.seen.get_or_insert(Seen { outcome: Err(failure), took });
         }
         outcome
@@ -142,7 +142,7 @@ impl MirrorRequest<'_> {
             };
             endpoint.accepts(self.pool, worker);
             // The time to connect is not part of the response time.
-            self.asked = worker.clock.now();
+            self.sent_at = worker.clock.now();
             let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
             let answered = match borrowed.lease() {
                 Some(Lease::Whole { connection, .. }) => {
@@ -163,7 +163,7 @@ impl MirrorRequest<'_> {
                     let tls = endpoint.protocol() == Protocol::Https;
                     for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
                     if let RequestBody::Copy(body) = request.body_mut() {
-                        // A retry after an attempt over HTTP/1.1 would divert the trailers.
+                        // Left over from an attempt over HTTP/1.1, it would divert the trailers.
                         body.trailing = None;
                     }
                     mark(&mut request);
@@ -187,15 +187,15 @@ impl MirrorRequest<'_> {
         mut borrowed: Borrowed,
         outcome: &mut MirrorOutcome,
     ) -> ShadowEnd {
-        let took = worker.clock.now().duration_since(self.asked);
+        let took = worker.clock.now().duration_since(self.sent_at);
         outcome.head_after = Some(took);
         let end = ShadowEnd::Completed(response.status().as_u16());
         let (parts, mut body) = response.into_parts();
-        let held = self.capture_memory.as_ref().map(Rc::clone);
-        let mut capture = held.map(|held| {
+        let memory = self.capture_memory.as_ref().map(Rc::clone);
+        let mut capture = memory.map(|memory| {
             let mut headers = parts.headers;
             strip_hop_by_hop(&mut headers);
-            ResponseCapture::new(parts.status, &headers, took, held)
+            ResponseCapture::new(parts.status, &headers, took, memory)
         });
         let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
         let declared = body.size_hint().exact();

@@ -101,6 +101,7 @@ impl Throttle {
         if !recently {
             self.halved_ms.set(Some(now_ms));
             self.part.set((part / 2.0).max(FLOOR));
+            debug_assert!((FLOOR..=1.0).contains(&self.part.get()), "the part stays between the floor and the whole");
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn answer(
     let (mut parts, body) = incoming.into_parts();
     parts.extensions.clear();
     strip_hop_by_hop(&mut parts.headers);
-    if let Some(primary) = &exchange.mirror.compared {
+    if let Some(primary) = &exchange.mirror.primary {
         let took = exchange.attempt.latency.unwrap_or_default();
         primary.head(parts.status, &parts.headers, took, exchange.client.worker.clock.now());
     }

@@ -113,7 +113,7 @@ pub(crate) struct Mirror {
     pub(crate) permit: Option<Box<CopyPermit>>,
     /// The request's own response, for the comparison with its copies: written by `shadow`, taken when stable answers
     /// for the variant, and by `record`.
-    pub(crate) compared: Option<Rc<PrimaryResponse>>,
+    pub(crate) primary: Option<Rc<PrimaryResponse>>,
 }
 
 /// The body that is sent to the upstream: written by `prepare`, and by `upgrade` for a tunnel.
@@ -275,7 +275,7 @@ impl Exchange {
     /// failure, not with stable's response.
     pub(super) fn fall_back(&mut self, chosen: ChosenVariant, fault: Fault) {
         self.routing.chosen = Some(chosen);
-        let Some(primary) = self.mirror.compared.take() else { return };
+        let Some(primary) = self.mirror.primary.take() else { return };
         match fault.facts().failure {
             Some(failure) => primary.fail(failure, self.client.worker.clock.now().duration_since(self.request.began)),
             None => primary.close(),
@@ -329,7 +329,7 @@ impl Exchange {
             return None;
         }
         let scope = KillScope { view: Rc::clone(&self.view), route, variant, tenant: self.caller.tenant.clone() };
-        Some(self.proxy.killable_streams.open(&self.client.worker, scope, carrier()))
+        Some(self.proxy.killable_streams.register(&self.client.worker, scope, carrier()))
     }
 
     /// The route's name.

@@ -45,8 +45,8 @@ pub(super) async fn forward(
     let connector = UpstreamConnector::new(exchange, &mut request, chosen)?;
     // Nothing was awaited since the request's head arrived, so the deadline starts at its full length.
     let mut deadline = ResponseDeadline::new(exchange, timeout);
-    let open = exchange.killable(|| Carrier::Polled);
-    let sent = deadline.bound(pin!(unless_killed(open, pin!(send(exchange, connector, request))))).await;
+    let kill = exchange.killable(|| Carrier::Polled);
+    let sent = deadline.bound(pin!(unless_killed(kill, pin!(send(exchange, connector, request))))).await;
     // The connector may have switched to stable's upstream.
     let upstream =
         Rc::clone(exchange.proxy.upstream(&exchange.view, exchange.routing.chosen.unwrap_or(chosen).upstream));
@@ -70,7 +70,7 @@ pub(super) async fn forward(
             exchange.release_upstream();
             exchange.attempt.flight = None;
             trace::end_attempt(exchange, facts.detail);
-            if let (Some(primary), Some(failure)) = (&exchange.mirror.compared, facts.failure) {
+            if let (Some(primary), Some(failure)) = (&exchange.mirror.primary, facts.failure) {
                 primary.fail(failure, worker.clock.now().duration_since(exchange.request.began));
             }
         }

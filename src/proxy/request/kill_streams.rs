@@ -158,7 +158,7 @@ impl KillableStreams {
     }
 
     /// Registers a stream.
-    pub(crate) fn open(self: &Rc<Self>, worker: &Rc<Worker>, scope: KillScope, carrier: Carrier) -> KillableStream {
+    pub(crate) fn register(self: &Rc<Self>, worker: &Rc<Worker>, scope: KillScope, carrier: Carrier) -> KillableStream {
         let stream = {
             let mut list = self.list.borrow_mut();
             let stream = Rc::new(Entry {
@@ -186,7 +186,7 @@ impl KillableStreams {
 
 impl KillableStream {
     /// Whether the stream must be closed now. Registers the task to be woken when it must.
-    pub(crate) fn is_due(&self, cx: &Context<'_>) -> bool {
+    pub(crate) fn must_close(&self, cx: &Context<'_>) -> bool {
         let due = self.worker.now_ms() >= self.stream.due_ms.get();
         if due {
             self.worker.meter().killed_streams.inc();
@@ -202,11 +202,11 @@ impl KillableStream {
 
 /// Runs `future` until a kill. Cancel safe if `future` is.
 pub(super) async fn unless_killed<T>(
-    open: Option<KillableStream>,
+    kill: Option<KillableStream>,
     mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>,
 ) -> Result<T, Fault> {
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Pending if open.as_ref().is_some_and(|open| open.is_due(cx)) => Poll::Ready(Err(Fault::Killed)),
+        Poll::Pending if kill.as_ref().is_some_and(|kill| kill.must_close(cx)) => Poll::Ready(Err(Fault::Killed)),
         polled @ (Poll::Pending | Poll::Ready(_)) => polled,
     })
     .await
@@ -219,6 +219,7 @@ impl Drop for KillableStream {
         }
         let mut list = self.streams.list.borrow_mut();
         let place = self.stream.place.get();
+        debug_assert!(Rc::ptr_eq(&list[place], &self.stream), "the stream knows its index");
         list.swap_remove(place);
         if let Some(moved) = list.get(place) {
             moved.place.set(place);

@@ -30,7 +30,7 @@ impl Drop for Exchange {
         // Release the upstream first, so that its counts are correct when the request appears in the log.
         self.release_upstream();
         self.attempt.flight = None;
-        if let Some(primary) = self.mirror.compared.take() {
+        if let Some(primary) = self.mirror.primary.take() {
             primary.close();
         }
         let took = self.client.worker.clock.now().duration_since(self.request.began);

@@ -41,7 +41,7 @@ pub(crate) struct ResponseBody {
     /// The deadline of a gRPC call.
     deadline: Option<Deadline>,
     /// Registration for kills.
-    open: Option<KillableStream>,
+    kill: Option<KillableStream>,
 }
 
 /// The source of a response body.
@@ -72,10 +72,10 @@ impl ResponseBody {
             Deadline::new(worker, Some(deadline.saturating_duration_since(worker.clock.now())))
         });
         let lasts = !ended && matches!(source, BodySource::Upstream(..));
-        let open = if lasts { exchange.killable(|| exchange.carrier()) } else { None };
+        let kill = if lasts { exchange.killable(|| exchange.carrier()) } else { None };
         exchange.set_held_upstream(exchange.attempt.upstream_key());
         let (sent_ms, waited_ms, uploaded) = (None, 0, 0);
-        let mut body = Self { source, exchange, idle, timer: None, sent_ms, waited_ms, uploaded, deadline, open };
+        let mut body = Self { source, exchange, idle, timer: None, sent_ms, waited_ms, uploaded, deadline, kill };
         if ended {
             body.finish();
         }
@@ -86,12 +86,12 @@ impl ResponseBody {
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
         exchange.progress.stage = ExchangeStage::Done;
-        if let Some(primary) = &exchange.mirror.compared {
+        if let Some(primary) = &exchange.mirror.primary {
             primary.end(Ending::Complete);
         }
         // On HTTP/2 the reader's deadline stays until hyper has written what it was given.
         self.timer = None;
-        self.open = None;
+        self.kill = None;
         if let Some(lease) = exchange.attempt.lease.take() {
             lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             // The upstream is finished, even if the client reads slowly.
@@ -105,7 +105,7 @@ impl ResponseBody {
 
     /// Mirrors the response to its comparison, if there is one.
     fn mirror(&self, show: impl FnOnce(&PrimaryResponse)) {
-        if let Some(primary) = &self.exchange.mirror.compared {
+        if let Some(primary) = &self.exchange.mirror.primary {
             show(primary);
         }
     }
@@ -212,7 +212,7 @@ impl Body for ResponseBody {
         if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
             return Poll::Ready(Some(this.end_call()));
         }
-        if this.open.as_ref().is_some_and(|open| open.is_due(cx)) {
+        if this.kill.as_ref().is_some_and(|kill| kill.must_close(cx)) {
             return Poll::Ready(Some(Err(this.abort(EndedBy::Proxy, "killed"))));
         }
         let (incoming, polled) = match &mut this.source {

@@ -43,7 +43,7 @@ pub(crate) fn shadow(
     }
     let request_id = exchange.request_id();
     let comparison = shadow.compare.as_ref().map(|compare| comparison_plan(exchange, parts, compare, &permit, chosen));
-    exchange.mirror.compared = comparison.as_ref().map(|comparison| Rc::clone(&comparison.primary));
+    exchange.mirror.primary = comparison.as_ref().map(|comparison| Rc::clone(&comparison.primary));
     let mut head = head_of(parts);
     let headers = head.headers_mut();
     let span = trace::start_copy(exchange, headers, CopyKind::Candidate);

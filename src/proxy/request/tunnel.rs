@@ -30,7 +30,7 @@ pub(crate) struct Tunnel {
     /// The detail for the log: which side closed first.
     closed: Option<&'static str>,
     /// Registration for kills.
-    open: Option<KillableStream>,
+    kill: Option<KillableStream>,
 }
 
 /// The timer for a tunnel without bytes.
@@ -137,11 +137,11 @@ impl Tunnel {
         exchange.progress.stage = ExchangeStage::Tunnel;
         let tunnels = &exchange.client.worker.tunnels;
         tunnels.set(tunnels.get() + 1);
-        let open = exchange.killable(|| Carrier::Polled);
+        let kill = exchange.killable(|| Carrier::Polled);
         let rules = &exchange.view.snapshot.rules;
         let idle = exchange.routing.route.and_then(|route| rules.route(route).timeouts.idle);
         let idle = idle.map(|after| Idle { timer: CoarseTimer::new(&exchange.client.worker, after), after });
-        Self { exchange, upstream, up: Direction::default(), down: Direction::default(), idle, closed: None, open }
+        Self { exchange, upstream, up: Direction::default(), down: Direction::default(), idle, closed: None, kill }
     }
 
     /// Copies bytes until both directions have ended, one side has failed, or the tunnel is cut.
@@ -180,7 +180,7 @@ impl Tunnel {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, client_end: &mut Side) -> Poll<(EndedBy, &'static str)> {
-        if self.open.as_ref().is_some_and(|open| open.is_due(cx)) {
+        if self.kill.as_ref().is_some_and(|kill| kill.must_close(cx)) {
             return Poll::Ready((EndedBy::Proxy, "killed"));
         }
         if let Some(reader) = &self.exchange.request.reader
@@ -226,6 +226,7 @@ impl Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         let tunnels = &self.exchange.client.worker.tunnels;
+        debug_assert!(tunnels.get() > 0, "every tunnel was counted");
         tunnels.set(tunnels.get().saturating_sub(1));
     }
 }

@@ -208,6 +208,7 @@ impl Budget {
     }
 
     fn release(&self, bytes: usize, share: Option<&Rc<Share>>) {
+        debug_assert!(bytes <= self.used.get(), "no more is released than was reserved");
         self.used.set(self.used.get().saturating_sub(bytes));
         if let Some(share) = share {
             share.remove_bytes(bytes);
@@ -301,6 +302,7 @@ impl Drop for ReceiveWindow {
     fn drop(&mut self) {
         if self.wide {
             let bytes = size(self.connection_bytes);
+            debug_assert!(bytes <= self.budget.wide.get(), "the window is a part of the wide windows");
             self.budget.wide.set(self.budget.wide.get().saturating_sub(bytes));
             self.budget.release(bytes, None);
         }
@@ -311,6 +313,7 @@ impl Drop for BodyWindow {
     fn drop(&mut self) {
         let window = &self.window;
         let before = window.wanted.get();
+        debug_assert!(self.bytes <= before, "the window of the body is a part of all windows");
         window.wanted.set(before - self.bytes);
         window
             .budget
@@ -454,27 +457,27 @@ mod tests {
     #[test]
     fn a_body_reserves_at_most_its_length() {
         let budget = Budget::of(1 << 20);
-        let mut held = budget.reserve_request(head(0, 0), 0, None).unwrap();
-        let small = held.reserve_upload(Some(100)).unwrap();
-        held.release_head();
+        let mut memory = budget.reserve_request(head(0, 0), 0, None).unwrap();
+        let small = memory.reserve_upload(Some(100)).unwrap();
+        memory.release_head();
         assert_eq!(budget.used(), REQUEST_BYTES + 100);
         drop(small);
-        let rooms: Vec<_> = (0..9).map_while(|_| held.reserve_upload(Some(1 << 20)).ok()).collect();
-        assert_eq!((rooms.len(), held.reserve_upload(None).err()), (5, Some(Refusal::Memory)));
-        drop((held, rooms));
+        let rooms: Vec<_> = (0..9).map_while(|_| memory.reserve_upload(Some(1 << 20)).ok()).collect();
+        assert_eq!((rooms.len(), memory.reserve_upload(None).err()), (5, Some(Refusal::Memory)));
+        drop((memory, rooms));
         assert_eq!(budget.used(), 0);
     }
 
     #[test]
     fn memory_of_a_body_outlasts_the_head() {
         let budget = Budget::of(1 << 30);
-        let mut held = budget.reserve_request(head(1, 10), 0, None).unwrap();
-        held.reserve_body(BodyTransport::SharedConnection, None).unwrap();
-        held.release_head();
+        let mut memory = budget.reserve_request(head(1, 10), 0, None).unwrap();
+        memory.reserve_body(BodyTransport::SharedConnection, None).unwrap();
+        memory.release_head();
         assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100);
-        held.reserve_body(BodyTransport::OwnConnection, None).unwrap();
+        memory.reserve_body(BodyTransport::OwnConnection, None).unwrap();
         assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100 + BODY_BYTES);
-        drop(held);
+        drop(memory);
         assert_eq!(budget.used(), 0);
     }
 

@@ -126,6 +126,7 @@ impl PerClientLimits {
     /// Removes a connection of `ip`.
     pub(crate) fn release_connection(&self, ip: IpAddr) {
         if let Some(client) = self.part(ip).get_mut(&ip) {
+            debug_assert!(client.connections > 0, "every connection is released once");
             client.connections = client.connections.saturating_sub(1);
         }
     }

@@ -225,6 +225,7 @@ impl ConnectionList {
     pub(crate) fn remove(&self, deadlines: &ConnectionDeadlines) {
         let mut list = self.list.borrow_mut();
         let place = deadlines.place.get();
+        debug_assert!(std::ptr::eq(&raw const *list[place], deadlines), "the connection knows its index");
         list.swap_remove(place);
         if let Some(moved) = list.get(place) {
             moved.place.set(place);

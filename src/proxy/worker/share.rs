@@ -123,6 +123,7 @@ impl ClientShares {
 
     /// Removes a connection.
     pub(crate) fn remove_connection(&self, share: &Share) {
+        debug_assert!(share.connections.get() > 0, "every connection is removed once");
         let left = share.connections.get().saturating_sub(1);
         share.connections.set(left);
         if left == 0 {

@@ -61,6 +61,7 @@ impl StalledReaders {
     pub(crate) fn remove(&self, reader: &ResponseReader) {
         let Some(place) = reader.place.take() else { return };
         let mut readers = self.readers.borrow_mut();
+        debug_assert!(std::ptr::eq(&raw const *readers[place], reader), "the reader knows its index");
         readers.swap_remove(place);
         if let Some(moved) = readers.get(place) {
             moved.place.set(Some(place));

@@ -243,9 +243,9 @@ impl Worker {
         self.client_limits.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
         self.span_sender.hand_over(&mut self.spans.borrow_mut());
-        let held = i64::try_from(self.budget.used()).unwrap_or(i64::MAX);
+        let reserved = i64::try_from(self.budget.used()).unwrap_or(i64::MAX);
         let meter = &self.meter().held_bytes;
-        meter.add(held - meter.value());
+        meter.add(reserved - meter.value());
         if self.index == 0 && now_ms / PURGE_EVERY_MS > last_ms / PURGE_EVERY_MS {
             return_unused_pages();
         }

@@ -63,6 +63,7 @@ impl Timers {
     #[inline]
     pub(crate) fn free(&self, at: usize) {
         let mut timers = self.0.borrow_mut();
+        debug_assert!(timers.free.len() < timers.slots.len(), "every slot is freed once");
         timers.slots[at] = Slot { deadline_ms: u64::MAX, waker: None };
         timers.free.push(at);
     }
