@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Packages from PyPI, for .ci/run and the end-to-end scripts. Each group has a folder of its own: with --target, pip
-# replaces the `bin` of a folder that is there, and what another call has put into it is gone.
+# Packages from PyPI, for .ci/run and the end-to-end scripts. Each group has its own folder, since pip with --target replaces
+# the `bin` of an existing folder.
 
-# python_install FOLDER PACKAGE…: from PyPI into FOLDER. Nothing of the system changes: no virtual environment is needed,
-# and a Python that the system marks as its own (PEP 668) allows it.
+# python_install FOLDER PACKAGE…: installs into FOLDER. It needs no virtual environment, and an externally managed Python
+# (PEP 668) allows it.
 python_install() {
   local folder=$1
   shift

@@ -1,4 +1,4 @@
-//! What a comparison of two answers costs: JSON of three sizes, equal in bytes, in meaning, and different.
+//! The cost of a comparison of two responses: JSON of three sizes, equal in bytes, equal in meaning, and different.
 //!
 //! `cargo bench --bench answers`. The time should grow with the size and no faster.
 
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use pointsman::compare::{Answer, Body, Criteria, Outcome, Pattern};
+use pointsman::compare::{BodyView, Criteria, ExchangeOutcome, Pattern, ResponseView};
 
-/// A page of orders, of at least `size` bytes; `seed` moves what moves from answer to answer.
+/// A page of orders, of at least `size` bytes; `seed` changes the fields that differ between responses.
 fn page(size: usize, seed: u64, separator: &str) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut page, mut number) = (String::from("{\"items\":["), 0);
@@ -42,9 +42,10 @@ fn compare(c: &mut Criterion) {
         let size = kib * 1024;
         let page_a = page(size, 1, ",");
         let (spaced, page_b) = (page(size, 1, " , "), page(size, 2, ","));
-        let outcome =
-            |body| Outcome::Answered(Answer { status: StatusCode::OK, headers: &headers, trailers: None, body });
-        let [a, spaced, b] = [&page_a, &spaced, &page_b].map(|text| outcome(Body::whole(text.as_bytes())));
+        let outcome = |body| {
+            ExchangeOutcome::Answered(ResponseView { status: StatusCode::OK, headers: &headers, trailers: None, body })
+        };
+        let [a, spaced, b] = [&page_a, &spaced, &page_b].map(|text| outcome(BodyView::whole(text.as_bytes())));
         let mut group = c.benchmark_group(format!("compare/{kib}KiB"));
         group.throughput(Throughput::Bytes(page_a.len() as u64 * 2));
         for (name, criteria, other) in [

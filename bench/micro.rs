@@ -1,9 +1,8 @@
-//! What a request pays for being routed: lookup among few and many routes, decision, bucket, normal forms.
+//! The cost of routing a request: lookup among few and many routes, decision, bucket, normal forms.
 //!
-//! `cargo bench --bench micro`. Lookups are timed in batches of 64, in two ways: `busy` asks for the same 64 routes all
-//! over the table again and again, which shows what the index does; `idle` never asks for the same route soon again, so
-//! that a large table comes from memory and not from a cache, which shows what the machine does. In both, the requests
-//! themselves are fresh in the cache, as they are when they were just read.
+//! `cargo bench --bench micro`. Lookups are timed in batches of 64, in two ways: `busy` repeats the same 64 routes,
+//! spread over the table, which shows the cost of the index; `idle` repeats no route soon, so that a large table is
+//! read from memory and not from a cache. In both, the requests themselves are in the cache, as after reading them.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -12,13 +11,13 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use pointsman::control::with_overlay;
-use pointsman::identity::Witnesses;
+use pointsman::identity::IdentityProviders;
 use pointsman::route::{
-    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, Head, HeaderEdits,
-    HostPattern, Identity, Index, Kill, Masks, Match, Needs, Overlay, PathPattern, Place, Predicate, Reason, Rescue,
-    Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt, Silent, Split, SplitState, Spread, StickyKey, Stop,
-    StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host,
-    normal_path, summary,
+    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, HeaderEdits,
+    HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Overlay, PathPattern, Predicate, Reason,
+    RequestHead, Rescue, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt, SourceLocation, Split, SplitState,
+    Spread, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide,
+    normal_host, normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
 use pointsman::telemetry::exposition::{FigurePusher, Scrape, WeightedSeries, expose};
@@ -57,7 +56,7 @@ fn split(salt: &str) -> Split {
 
 fn route(name: String, host: String, path: PathPattern) -> Route {
     Route {
-        place: Place::default(),
+        place: SourceLocation::default(),
         matches: Match { hosts: vec![HostPattern::Exact(host)], paths: vec![path], ..Match::default() },
         action: Action::Split(split(&name)),
         request_headers: HeaderEdits::default(),
@@ -68,10 +67,10 @@ fn route(name: String, host: String, path: PathPattern) -> Route {
     }
 }
 
-/// How the routes of a table lie.
+/// The kinds of the routes of a table.
 const LAYOUTS: [&str; 3] = ["hosts", "prefixes", "exacts"];
 
-/// Routes, and for each of them the host and path of a request that it takes.
+/// Routes, and for each the host and path of a request that it matches.
 fn table(layout: &str, count: usize) -> (Vec<Route>, Vec<(String, String)>) {
     let one = |n: usize| {
         let (host, pattern, path) = match layout {
@@ -100,7 +99,7 @@ fn lookup(c: &mut Criterion) {
             group.throughput(Throughput::Elements(BATCH as u64));
             let find = |batch: &mut Vec<(String, String)>| {
                 for (host, path) in batch {
-                    let head = Head {
+                    let head = RequestHead {
                         method: &Method::GET,
                         host,
                         path,
@@ -132,7 +131,7 @@ fn build(c: &mut Criterion) {
     c.bench_function("index/build 100000", |b| b.iter(|| Index::new(black_box(&routes))));
 }
 
-/// What a reload pays to say what changed: one weight of 100 000 routes.
+/// The cost of the list of changes of a reload: one weight of 100 000 routes.
 fn change(c: &mut Criterion) {
     let of = || Rules { routes: table("hosts", 100_000).0, ..rules() };
     let (old, new) = (of(), of());
@@ -145,9 +144,9 @@ fn change(c: &mut Criterion) {
     c.bench_function("summary/100000", |b| b.iter(|| summary(black_box(old), black_box(new))));
 }
 
-/// What the control thread pays for a kill or for steps of ramps among 100 000 routes: a new overlay, a snapshot around
-/// it with new samples of the routes that it changes. Every second time the overlay takes the change back. The snapshot
-/// before is dropped outside of the figure, as it is on another thread in the proxy.
+/// The cost of a kill or of steps of ramps among 100 000 routes for the control thread: a new overlay, and a snapshot
+/// with new samples of the changed routes. Every second overlay reverts the change. The previous snapshot is dropped
+/// outside of the measurement, as another thread drops it in the proxy.
 fn overlay(c: &mut Criterion) {
     const ROUTES: u32 = 100_000;
     let (routes, _) = table("hosts", ROUTES as usize);
@@ -169,7 +168,7 @@ fn overlay(c: &mut Criterion) {
         overlay: base.clone(),
         listeners: Arc::default(),
         upstreams: Arc::default(),
-        witnesses: Witnesses::default(),
+        identity_providers: IdentityProviders::default(),
     };
     let stepped = |overlay: &Overlay, routes: u32| {
         let ids: Vec<_> = (0..routes).map(|n| RouteId(n * 97 % ROUTES)).collect();
@@ -204,8 +203,8 @@ fn overlay(c: &mut Criterion) {
     group.finish();
 }
 
-/// What a scrape costs the thread that answers it: the text of 10 000 routes with two variants, on two workers, where
-/// all were used and where one in a hundred was. The same passed on through the facade, to a recorder that keeps a map.
+/// The cost of a scrape: the text of 10 000 routes with two variants, on two workers, where all are used and where one
+/// in a hundred is. The same through the facade, to a recorder with a map.
 fn scrape(c: &mut Criterion) {
     const ROUTES: usize = 10_000;
     let mut group = c.benchmark_group("scrape/10000");
@@ -288,7 +287,7 @@ fn decision(c: &mut Criterion) {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::COOKIE, http::HeaderValue::from_static("theme=dark; uid=user-17"));
     let query = Some("tenant=acme");
-    let head = Head {
+    let head = RequestHead {
         method: &Method::GET,
         host: "example.com",
         path: "/checkout",
@@ -299,10 +298,10 @@ fn decision(c: &mut Criterion) {
     };
     let peer = std::net::IpAddr::from([192, 0, 2, 1]);
     let caller = rules.identity.caller(peer, &head, Facts::default());
-    let nobody = Caller { tenant: None, user: None, ..caller.clone() };
+    let anonymous = Caller { tenant: None, user: None, ..caller.clone() };
     let mut targeted = split("checkout");
     let target = |predicate| Target {
-        place: Place::default(),
+        place: SourceLocation::default(),
         predicates: vec![predicate],
         segment: None,
         serve: VariantId(1),
@@ -319,11 +318,11 @@ fn decision(c: &mut Criterion) {
     let mut spread = Spread::default();
     c.bench_function("caller", |b| b.iter(|| rules.identity.caller(black_box(peer), &head, Facts::default())));
     for (name, split, caller) in
-        [("by tenant", &plain, &caller), ("by address", &plain, &nobody), ("after 3 targets", &targeted, &caller)]
+        [("by tenant", &plain, &caller), ("by address", &plain, &anonymous), ("after 3 targets", &targeted, &caller)]
     {
         c.bench_function(&format!("decision/{name}"), |b| {
             let request = Routed { route: RouteId(0), split, head: &head, caller, cookie_identity: None };
-            b.iter(|| decide(&rules, &in_force, black_box(&request), &mut spread, &mut Silent));
+            b.iter(|| decide(&rules, &in_force, black_box(&request), &mut spread, &mut NoTrace));
         });
     }
 }

@@ -1,79 +1,65 @@
 #!/usr/bin/env bash
-# Files that are broken, cut off, empty, huge, not there or not to be read, at 500 requests a second: the old rules hold
-# through all of them, every caller meets the same variant, each is refused for its own reason, and the next good file
-# is applied.
-source "$(dirname "$0")/faults.sh"
-need curl python3
+# Files that are invalid, cut off, empty, huge, missing or unreadable, at 500 requests a second: the previous rules stay
+# active, every caller keeps its variant, each file is rejected for its own reason, and the next valid file is applied.
+source "$(dirname "$0")/lib.sh"
 start_echo stable
 start_echo canary
-write_routes <<'TOML'
-[identity]
-user = ["cookie:uid"]
-
-[[route]]
-name   = "all"
-match  = { path = "/*" }
-stable = "v1"
-canary = { upstream = "v2", weight = 30 }
-sticky = ["user"]
-TOML
-start_pointsman
+write_split 30 "$sticky_by_cookie"
+start_proxy
 file=$scratch/routes.toml
-cp "$file" "$scratch/good.toml"
-start_load 36 --sticky
-sleep 1
-reload() { curl -sS --max-time 30 -X POST "http://127.0.0.1:$admin_port/reload"; }
+cp "$file" "$scratch/valid.toml"
+start_load --sticky
 most=0
-# refused WHAT PATTERN: asks for a reload now, which must be refused for this reason, soon.
-refused() {
-  local began said
+# rejected WHAT PATTERN: a reload reports an error that matches.
+rejected() {
+  local began output
   began=$(now_ms)
-  said=$(reload)
+  output=$(admin /reload -X POST)
   [ $(($(now_ms) - began)) -le "$most" ] || most=$(($(now_ms) - began))
-  contains "$1" "$2" "$said"
+  contains "$1" "$2" "$output"
   equal "$1: the generation" 1 "$(metric pointsman_config_generation)"
-  equal "$1: it is known" 0 "$(metric pointsman_config_last_reload_success)"
+  equal "$1: the metric" 0 "$(metric pointsman_config_last_reload_success)"
 }
 echo 'weight = = 3' >>"$file"
-refused "a broken file" 'TOML'
-head -c -20 "$scratch/good.toml" >"$file"
-refused "a file that is cut off" 'error'
+rejected "a syntax error" 'TOML'
+head -c -20 "$scratch/valid.toml" >"$file"
+rejected "a file that is cut off" 'error'
 : >"$file"
-refused "an empty file" 'missing-listener|no `\[\[listener'
+rejected "an empty file" 'missing-listener|no `\[\[listener'
 head -c 5000 /dev/urandom >"$file"
-refused "random bytes" 'not-utf8|not UTF-8'
-{ cat "$scratch/good.toml"; head -c 50000000 /dev/zero | tr '\0' '#'; echo; } >"$file"
-refused "50 MB" 'MiB'
-# Below the bound: all of it is read. Broken in every line, and one deep nest.
-{ cat "$scratch/good.toml"; head -c 30000000 < <(yes 'a = = "b"'); } >"$file"
-refused "30 MB of broken lines" 'error'
-{ cat "$scratch/good.toml"; echo -n 'deep = '; head -c 20000000 /dev/zero | tr '\0' '['; } >"$file"
-refused "20 MB of brackets" 'error'
+rejected "random bytes" 'not-utf8|not UTF-8'
+{ cat "$scratch/valid.toml"; head -c 50000000 /dev/zero | tr '\0' '#'; echo; } >"$file"
+rejected "50 MB" 'MiB'
+# Below the size limit the whole file is read: an error in every line, and deep nesting.
+{ cat "$scratch/valid.toml"; head -c 30000000 < <(yes 'a = = "b"'); } >"$file"
+rejected "30 MB of invalid lines" 'error'
+{ cat "$scratch/valid.toml"; echo -n 'deep = '; head -c 20000000 /dev/zero | tr '\0' '['; } >"$file"
+rejected "20 MB of brackets" 'error'
 rm "$file"
-refused "no file" 'no such file'
+rejected "no file" 'no such file'
 mkdir "$file"
-refused "a directory" 'directory'
+rejected "a directory" 'directory'
 rmdir "$file"
 ln -s routes.toml "$file"
-refused "a link to itself" 'error'
+rejected "a link to itself" 'error'
 rm "$file"
 mkfifo "$file"
-refused "a pipe that nobody writes to" 'pipe'
+rejected "a pipe without a writer" 'pipe'
 rm "$file"
-cp "$scratch/good.toml" "$file"
+cp "$scratch/valid.toml" "$file"
 chmod 0 "$file"
 if [ -r "$file" ]; then
-  not_checked "a file without permission: this user reads everything"
+  not_checked "a file without permission: this user may read all files"
 else
-  refused "a file without permission" 'ermission'
+  rejected "a file without permission" 'ermission'
 fi
 chmod 644 "$file"
-eventually "the good file is as before" 1 metric pointsman_config_last_reload_success
-equal "and makes no new generation" 1 "$(metric pointsman_config_generation)"
-echo "   the slowest refusal took $most ms"
+eventually "the valid file is loaded" 1 metric pointsman_config_last_reload_success
+equal "it makes no new generation" 1 "$(metric pointsman_config_generation)"
+echo "   the slowest rejection took $most ms"
 end_load
-all_ok 15000
-within "milliseconds, 99 of 100" 0 500 "$(quantile 99 ok)"
-sed -i 's/weight = 30 /weight = 60 /' "$file"
+all_ok
+within "latency in milliseconds, p99" 0 500 "$(latency 99 ok)"
+set_weight 30 60
 eventually "the next edit is applied" 2 metric pointsman_config_generation
-echo "   resident at most: $(awk '$1 == "VmHWM:" { print int($2 / 1024) }' "/proc/$pointsman_pid/status") MiB"
+echo "   resident memory at most: $(memory_mib VmHWM) MiB"

@@ -1,6 +1,6 @@
-"""Authorities and certificates, good ones and odd ones: `certificates.py FOLDER`.
+"""Creates authorities and certificates, valid and invalid ones: `certificates.py FOLDER`.
 
-Each is NAME.pem, with the chain that it needs, and NAME.key.
+Each is NAME.pem, with its chain, and NAME.key.
 """
 
 import datetime
@@ -20,14 +20,14 @@ SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUT
 
 
 class Made:
-    """A certificate, its key, and what stands between it and its root."""
+    """A certificate, its key, and the intermediate certificates."""
 
     def __init__(self, key, certificate):
-        self.key, self.certificate, self.between = key, certificate, []
+        self.key, self.certificate, self.chain = key, certificate, []
 
     def write(self, name):
-        chain = [self.certificate, *self.between]
-        (FOLDER / f"{name}.pem").write_bytes(b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain))
+        certificates = [self.certificate, *self.chain]
+        (FOLDER / f"{name}.pem").write_bytes(b"".join(one.public_bytes(serialization.Encoding.PEM) for one in certificates))
         key = self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -57,7 +57,7 @@ def make(name, by=None, *extensions, days=(-1, 30)):
 
 def authority(name, by=None, *more):
     made = make(name, by, (x509.BasicConstraints(True, None), True), *more)
-    made.between = [made.certificate, *by.between] if by else []
+    made.chain = [made.certificate, *by.chain] if by else []
     return made
 
 
@@ -75,7 +75,7 @@ def leaf(by, name, *names, use=SERVER, days=(-1, 30)):
     if names:
         extensions.append((x509.SubjectAlternativeName([general(one) for one in names]), False))
     made = make(name, by, *extensions, days=days)
-    made.between = by.between
+    made.chain = by.chain
     return made
 
 
@@ -86,7 +86,7 @@ def within(permitted=None, excluded=None):
 
 
 def servers(ca, other):
-    """What upstreams present. All are for a.internal, but for what is odd about them."""
+    """Certificates of upstreams, for a.internal, each but the first with one fault."""
     leaf(ca, "a", "a.internal", "127.0.0.1", "*.w.internal").write("good")
     leaf(other, "a", "a.internal").write("stranger")
     leaf(authority("internal"), "a", "a.internal").write("twin")
@@ -96,16 +96,16 @@ def servers(ca, other):
     leaf(ca, "a.internal").write("nameless")
     leaf(ca, "a", "a.internal", use=CLIENT).write("misused")
     upstart = leaf(ca, "no authority", "x.internal")
-    upstart.between = [upstart.certificate]
+    upstart.chain = [upstart.certificate]
     leaf(upstart, "a", "a.internal").write("upstart")
     chained = leaf(authority("between", ca), "a", "a.internal")
     chained.write("long")
-    chained.between = []
+    chained.chain = []
     chained.write("short")
 
 
 def constrained(ca, clients):
-    """Certificates of authorities that may issue for some names only: those within, and those outside."""
+    """Certificates of authorities with name constraints: names within them, and outside."""
     net = lambda text: x509.IPAddress(ipaddress.ip_network(text))
     for name, limits, inside, outside in [
         ("permitted", within(["permitted.internal"]), "a.permitted.internal", "a.internal"),
@@ -119,7 +119,7 @@ def constrained(ca, clients):
         by = authority(f"clients {name}", clients, limits)
         leaf(by, "a", inside, use=CLIENT).write(f"{name}-client")
         leaf(by, "a", outside, use=CLIENT).write(f"{name}-client-outside")
-    # The root itself may be bound, too.
+    # A root with name constraints.
     root = authority("bound", None, within(["permitted.internal"]))
     root.write("bound")
     leaf(root, "a", "a.permitted.internal").write("bound-inside")
@@ -127,7 +127,7 @@ def constrained(ca, clients):
 
 
 def callers(ca):
-    """What clients present: names that are odd, and some that must not be believed at all."""
+    """Certificates of clients: unusual names, and some that must be rejected."""
     leaf(ca, "edge", use=CLIENT).write("edge")
     leaf(ca, "till-7", "spiffe://acme/till-7", "till-7.acme.test", use=CLIENT).write("plain")
     leaf(ca, "till-7\0.evil", "till-7\0.evil.test", "spiffe://acme/till-7\0x", use=CLIENT).write("nul")
@@ -135,7 +135,7 @@ def callers(ca):
     leaf(ca, 'a";Hash=0,"b\\', 'a";URI=spiffe://acme/root', use=CLIENT).write("quotes")
     leaf(ca, "Kasse Süd 七", use=CLIENT).write("letters")
     leaf(ca, common("till-7", "till-8"), use=CLIENT).write("two")
-    leaf(ca, x509.Name([]), "spiffe://acme/nobody", use=CLIENT).write("empty")
+    leaf(ca, x509.Name([]), "spiffe://acme/empty", use=CLIENT).write("empty")
     leaf(ca, "till-7 ", use=CLIENT).write("blank")
     leaf(ca, "TILL-7", use=CLIENT).write("capitals")
     leaf(ca, "x" * 64, *(f"{number}.{'y' * 60}.test" for number in range(100)), use=CLIENT).write("many")

@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # curl as the client: weights by an edit, targets, Host, bodies, Expect, HEAD, HTTP/1.0, keep-alive.
 source "$(dirname "$0")/lib.sh"
-need curl python3
-
-start_upstream stable
-start_upstream canary
+start_upstreams stable canary
 write_routes <<'TOML'
 [identity]
 trusted_proxies = ["127.0.0.0/8"]
@@ -25,27 +22,28 @@ serve  = "canary"
 tenant = ["acme"]
 serve  = "canary"
 TOML
-start_pointsman
+start_proxy
 shop="http://shop.test:$port"
 to=(--resolve "shop.test:$port:127.0.0.1" --resolve "other.test:$port:127.0.0.1")
 
+# shares NAME: how many of 100 requests it serves.
 shares() {
   local urls=() i
   for i in $(seq 100); do urls+=("$shop/hello"); done
   curl -sS --max-time 30 "${to[@]}" "${urls[@]}" | grep -c "$1" || true
 }
 
-# An edit moves the weight: in place, as an editor saves, and as a rename.
+# The weight changes by an edit in place, by a rename as of an editor, and by a rename of another file.
 equal "weight 0 serves stable" stable "$(served "${to[@]}" "$shop/")"
-equal "weight 0 serves nobody the canary" 100 "$(shares stable)"
-sed -i 's/weight = 0 /weight = 100 /' "$scratch/routes.toml"
+equal "weight 0 serves no canary" 100 "$(shares stable)"
+set_weight 0 100
 eventually "weight 100 after sed -i" canary served "${to[@]}" "$shop/"
-equal "weight 100 serves everybody the canary" 100 "$(shares canary)"
+equal "weight 100 serves the canary alone" 100 "$(shares canary)"
 sed 's/weight = 100 /weight = 30 /' "$scratch/routes.toml" >"$scratch/routes.next"
 mv "$scratch/routes.next" "$scratch/routes.toml"
 eventually "weight 30 after mv" 3 metric pointsman_config_generation
 within "30 of 100 without a sticky key" 29 31 "$(shares canary)"
-sed -i 's/weight = 30 /weight = 0 /' "$scratch/routes.toml"
+set_weight 30 0
 eventually "weight 0 again" 4 metric pointsman_config_generation
 
 # Targets: header, cookie, tenant.
@@ -55,7 +53,7 @@ equal "a cookie target" canary "$(served "${to[@]}" -b 'a=b; preview=v2' "$shop/
 equal "a tenant target" canary "$(served "${to[@]}" -H 'X-Tenant-Id: acme' "$shop/")"
 equal "another tenant" stable "$(served "${to[@]}" -H 'X-Tenant-Id: globex' "$shop/")"
 
-# Kill beats a target on the next request after the edit.
+# A kill has precedence over a target.
 printf '[kill]\ntenants = ["acme"]\n' >>"$scratch/routes.toml"
 eventually "a killed tenant" stable served "${to[@]}" -H 'X-Tenant-Id: acme' "$shop/"
 
@@ -63,35 +61,35 @@ eventually "a killed tenant" stable served "${to[@]}" -H 'X-Tenant-Id: acme' "$s
 equal "an unknown host" 404 "$(status "${to[@]}" "http://other.test:$port/")"
 contains "Host is preserved" "^x-seen-host: shop.test:$port" "$(curl -sSi "${to[@]}" "$shop/" | tr '[:upper:]\r' '[:lower:] ')"
 
-# What the upstream sees.
+# Headers that the upstream receives.
 seen=$(curl -sS "${to[@]}" -H 'Connection: x-hop' -H 'X-Hop: 1' "$shop/headers")
 contains "a forwarded address" '"x-forwarded-for", "127.0.0.1"' "$seen"
 contains "a request id" '"x-request-id"' "$seen"
 contains "Via" '"via"' "$seen"
-if grep -q x-hop <<<"$seen"; then fail "a field named in Connection was forwarded"; fi
+if grep -q x-hop <<<"$seen"; then fail "a field that Connection names was forwarded"; fi
 
 # Bodies.
 head -c 3000000 /dev/urandom >"$scratch/body"
 sum=$(sha256sum "$scratch/body" | cut -d' ' -f1)
-sent=$(curl -sSi "${to[@]}" -H 'Transfer-Encoding: chunked' -T "$scratch/body" "$shop/upload")
-contains "a chunked upload" "x-body-sha256: $sum" "$sent"
-sent=$(curl -sSi "${to[@]}" -H 'Expect:' --data-binary "@$scratch/body" "$shop/upload")
-contains "an upload with a length" "x-body-sha256: $sum" "$sent"
-sent=$(curl -sSv "${to[@]}" -H 'Expect: 100-continue' --data-binary "@$scratch/body" "$shop/upload" 2>&1)
-contains "100-continue" '^< HTTP/1.1 100' "$sent"
-contains "100-continue, the body" "x-body-sha256: $sum" "$sent"
-sent=$(curl -sSi "${to[@]}" -X GET -H 'Transfer-Encoding: chunked' --data-binary 'seven b' "$shop/upload")
-contains "GET with a chunked body" 'x-body-bytes: 7' "$sent"
+output=$(curl -sSi "${to[@]}" -H 'Transfer-Encoding: chunked' -T "$scratch/body" "$shop/upload")
+contains "a chunked upload" "x-body-sha256: $sum" "$output"
+output=$(curl -sSi "${to[@]}" -H 'Expect:' --data-binary "@$scratch/body" "$shop/upload")
+contains "an upload with a length" "x-body-sha256: $sum" "$output"
+output=$(curl -sSv "${to[@]}" -H 'Expect: 100-continue' --data-binary "@$scratch/body" "$shop/upload" 2>&1)
+contains "100-continue" '^< HTTP/1.1 100' "$output"
+contains "100-continue, the body" "x-body-sha256: $sum" "$output"
+output=$(curl -sSi "${to[@]}" -X GET -H 'Transfer-Encoding: chunked' --data-binary 'seven b' "$shop/upload")
+contains "GET with a chunked body" 'x-body-bytes: 7' "$output"
 
 # HEAD, HTTP/1.0, keep-alive.
 head=$(curl -sSI "${to[@]}" "$shop/")
 contains "HEAD" '^HTTP/1.1 200' "$head"
-contains "HEAD says the length" '^content-length: 7' "$(tr "[:upper:]" "[:lower:]" <<<"$head")"
+contains "HEAD has the length" '^content-length: 7' "$(tr "[:upper:]" "[:lower:]" <<<"$head")"
 equal "HTTP/1.0" 200 "$(status -0 "${to[@]}" "$shop/")"
 equal "two requests, one connection" "1 0" \
   "$(curl -sS "${to[@]}" -o /dev/null -o /dev/null -w '%{num_connects} ' "$shop/a" "$shop/b" | sed 's/ $//')"
 
-# Two requests in one write; and a request without a Host.
+# Two requests in one write; a request without Host.
 exec 3<>"/dev/tcp/127.0.0.1/$port"
 printf 'GET /a HTTP/1.1\r\nHost: shop.test\r\n\r\nGET /b HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n' >&3
 equal "pipelining" 2 "$(timeout 10 cat <&3 | grep -c '^HTTP/1.1 200')"
@@ -101,9 +99,9 @@ printf 'GET / HTTP/1.1\r\n\r\n' >&3
 contains "no Host" '^HTTP/1.1 400' "$(timeout 10 head -n 1 <&3)"
 exec 3>&-
 
-# The access log has one object a request, and says why.
+# The access log has one object a request, with the reason of the decision.
 eventually "lines in the access log" yes sh -c "grep -q '\"reason\":\"target\"' '$scratch/access.log' && echo yes"
-python3 - "$scratch/access.log" <<'PY' || fail "the access log is not one JSON object a line with the fields it needs"
+python3 - "$scratch/access.log" <<'PY' || fail "the access log is not one JSON object a line with the expected fields"
 import json, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
 assert len(lines) > 300, len(lines)

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # One dead endpoint of two: none of 2 000 requests fails, with each balance, GET and POST.
 source "$(dirname "$0")/lib.sh"
-need curl h2load python3
-start_upstream stable
-start_upstream canary
+need h2load
+start_upstreams stable
 free_ports dead_port
 for balance in least_request round_robin hash; do
   cat <<TOML
@@ -17,16 +16,15 @@ stable = "half-${balance//_/-}"
 TOML
 done >"$scratch/more.toml"
 write_routes <"$scratch/more.toml"
-start_pointsman
+start_proxy
 head -c 300 /dev/zero | tr '\0' x >"$scratch/body"
 for balance in least_request round_robin hash; do
-  url=http://127.0.0.1:$port/$balance/x
-  for kind in GET POST; do
+  for method in GET POST; do
     body=()
-    [ "$kind" = GET ] || body=(-d "$scratch/body")
-    said=$(h2load --h1 -n 2000 -c 8 "${body[@]}" "$url")
-    contains "$balance, $kind" '2000 total, 2000 started, 2000 done, 2000 succeeded' "$said"
-    contains "$balance, $kind" 'status codes: 2000 2xx' "$said"
+    [ "$method" = GET ] || body=(-d "$scratch/body")
+    output=$(h2load --h1 -n 2000 -c 8 "${body[@]}" "http://127.0.0.1:$port/$balance/x")
+    contains "$balance, $method" '2000 total, 2000 started, 2000 done, 2000 succeeded' "$output"
+    contains "$balance, $method" 'status codes: 2000 2xx' "$output"
   done
 done
-contains "the log names the dead endpoint" "endpoint unreachable.*127.0.0.1:$dead_port" "$(cat "$scratch/pointsman.log")"
+contains "the log has the dead endpoint" "endpoint unreachable.*127.0.0.1:$dead_port" "$(<"$scratch/pointsman.log")"

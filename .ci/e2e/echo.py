@@ -1,14 +1,14 @@
-"""An upstream that sends back what it was asked, so that every answer can be checked against its request:
-`echo.py NAME PORT_FILE [PORT [ADDRESS]]`.
+"""An upstream that returns the request, so that the client can check the response: `echo.py NAME [PORT [ADDRESS]]`.
 
 The body is one line with its name, the method, the target and the request's `x-mark`, then the request's body.
-A target with `sleep=MS` in its query is answered after so many milliseconds.
+`sleep=MS` in the query delays the response.
 """
 
 import asyncio
-import os
 import re
 import sys
+
+import peer
 
 NAME = sys.argv[1].encode()
 SLEEP = re.compile(rb"[?&]sleep=(\d+)")
@@ -21,33 +21,33 @@ def field(head: bytes, name: bytes) -> bytes:
 
 class Echo(asyncio.Protocol):
     def __init__(self):
-        self.buffer, self.transport, self.turn = b"", None, None
+        self.buffer, self.transport, self.delayed = b"", None, None
 
     def connection_made(self, transport):
         self.transport = transport
 
     def data_received(self, data):
         self.buffer += data
-        if self.turn is None or self.turn.done():
-            self.turn = None
-            self.answer_all()
+        if self.delayed is None or self.delayed.done():
+            self.delayed = None
+            self.respond_all()
 
-    def answer_all(self):
-        while request := self.take():
+    def respond_all(self):
+        while request := self.next_request():
             first, body = request
             sleep = SLEEP.search(first)
             if sleep:
-                self.turn = asyncio.ensure_future(self.later(int(sleep.group(1)) / 1000, first, body))
+                self.delayed = asyncio.ensure_future(self.respond_later(int(sleep.group(1)) / 1000, first, body))
                 return
-            self.answer(first, body)
+            self.respond(first, body)
 
-    async def later(self, seconds, first, body):
+    async def respond_later(self, seconds, first, body):
         await asyncio.sleep(seconds)
-        self.answer(first, body)
-        self.turn = None
-        self.answer_all()
+        self.respond(first, body)
+        self.delayed = None
+        self.respond_all()
 
-    def take(self):
+    def next_request(self):
         """The next whole request: its first line with the mark, and its body."""
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -66,14 +66,14 @@ class Echo(asyncio.Protocol):
         method, target, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
         return b"%s %s %s %s" % (NAME, method, target, field(head, b"x-mark") or b"-"), body
 
-    def answer(self, first, body):
+    def respond(self, first, body):
         content = first + b"\n" + body
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-served-by: %s\r\ncontent-length: %d\r\n\r\n"
         self.transport.write(head % (NAME, len(content)) + content)
 
 
 def unchunk(rest):
-    """A whole chunked body and what follows it, or nothing."""
+    """The chunked body and the bytes after it; the body is None until all of it is there."""
     parts = []
     while True:
         line, found, rest = rest.partition(b"\r\n")
@@ -89,12 +89,10 @@ def unchunk(rest):
 
 
 async def main():
-    port = int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    address = sys.argv[4] if len(sys.argv) > 4 else "127.0.0.1"
+    port = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    address = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1"
     server = await asyncio.get_running_loop().create_server(Echo, address, port, backlog=4096)
-    with open(sys.argv[2] + ".new", "w") as file:
-        file.write(str(server.sockets[0].getsockname()[1]))
-    os.rename(sys.argv[2] + ".new", sys.argv[2])
+    peer.publish(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 

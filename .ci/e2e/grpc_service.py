@@ -1,10 +1,11 @@
-"""A gRPC service without generated code: messages are bytes. Arguments: the file that its port is written to."""
+"""A gRPC service without generated code: messages are bytes."""
 
-import sys
 import time
 from concurrent import futures
 
 import grpc
+
+import peer
 
 cancelled = []
 
@@ -33,7 +34,7 @@ def chat(requests, context):
 
 def status(request, context):
     code = next(code for code in grpc.StatusCode if code.value[0] == int(request))
-    context.abort(code, "as was asked: 100 % schön")
+    context.abort(code, "as requested: 100 % schön")
 
 
 def sleep(request, context):
@@ -67,6 +68,5 @@ server = grpc.server(futures.ThreadPoolExecutor(max_workers=32), options=LARGE)
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.v1.Test", handlers),))
 port = server.add_insecure_port("127.0.0.1:0")
 server.start()
-with open(sys.argv[1], "w") as file:
-    file.write(str(port))
+peer.publish(port)
 server.wait_for_termination()

@@ -1,31 +1,28 @@
-"""Clients that come, ask once and stay: `idle_clients.py PORT CLIENTS STATE_FILE`, until they are sent SIGTERM.
+"""Clients that send one request and stay connected until SIGTERM: `idle_clients.py PORT COUNT RESULT_FILE`.
 
-The first ones come one after the other and are answered; then all others come at once. The state file says how many
-were answered when they were all there.
+RESULT_FILE gets the number of clients that have a response two seconds after the last one connected.
 """
 
-import os
 import signal
 import socket
 import sys
 import time
 
-port, clients, state = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-ask = b"GET /crowd HTTP/1.1\r\nhost: shop.test\r\n\r\n"
-crowd = []
-for _ in range(clients):
+import peer
+
+port, count, result = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+clients = []
+for _ in range(count):
     client = socket.create_connection(("127.0.0.1", port), timeout=5)
     client.setblocking(False)
-    client.send(ask)
-    crowd.append(client)
+    client.send(b"GET /idle HTTP/1.1\r\nhost: shop.test\r\n\r\n")
+    clients.append(client)
 time.sleep(2)
 answered = 0
-for client in crowd:
+for client in clients:
     try:
         answered += client.recv(65536).startswith(b"HTTP/1.1 200")
     except OSError:
         pass
-with open(state + ".new", "w") as file:
-    file.write(f"{answered}\n")
-os.rename(state + ".new", state)
+peer.write_whole(result, f"{answered}\n")
 signal.sigwait({signal.SIGTERM})

@@ -1,10 +1,10 @@
-"""A service with large answers: `large.py PORT_FILE`. `/big` is 1 MiB, `/page` 15 KiB, anything else three bytes. It does
-not read the bodies that are sent to `/deaf`."""
+"""A service with large responses: `/big` is 1 MiB, `/page` 15 KiB, any other path three bytes. It does not read the bodies
+of requests to `/deaf`."""
 
 import asyncio
-import os
 import socket
-import sys
+
+import peer
 
 SIZES = {b"/big": 1 << 20, b"/page": 15 << 10}
 PIECE = b"x" * (32 << 10)
@@ -12,8 +12,8 @@ SEND_BUFFER_BYTES = 32 << 10
 
 
 class Large(asyncio.Protocol):
-    """Sends as fast as it is read. 1 000 whole answers in memory would take more than a gigabyte of this machine, and their
-    allocation alone makes everything on it wait for a second."""
+    """Sends as fast as the proxy reads: 1 000 whole responses in memory would take more than a gigabyte, and their
+    allocation alone blocks a small machine for a second."""
 
     def connection_made(self, transport):
         self.transport, self.buffer, self.left, self.is_paused = transport, b"", 0, False
@@ -47,9 +47,7 @@ class Large(asyncio.Protocol):
 
 async def main():
     server = await asyncio.get_running_loop().create_server(Large, "127.0.0.1", 0, backlog=4096)
-    with open(sys.argv[1] + ".new", "w") as file:
-        file.write(str(server.sockets[0].getsockname()[1]))
-    os.rename(sys.argv[1] + ".new", sys.argv[1])
+    peer.publish(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 

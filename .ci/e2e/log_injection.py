@@ -1,6 +1,6 @@
-"""Requests that try to break out of their line in a log: `log_injection.py send PORT SENT_FILE` sends each of them on a
-connection of its own and notes what it was and which status it got; `log_injection.py json|common LOG SENT_FILE` reads the log
-back and looks for each of them, once, and for lines that nobody can have meant.
+"""Requests with texts that could forge or break a line of a log: `log_injection.py send PORT SENT_FILE` sends each over a new
+connection and records it with its status. `log_injection.py json|common LOG SENT_FILE` reads the log and checks that each
+request has exactly one line, and that no line is forged.
 """
 
 import json
@@ -18,7 +18,7 @@ CONTROLS = [bytes([byte]) for byte in (0x00, 0x01, 0x08, 0x09, 0x0B, 0x0C, 0x0D,
 
 
 def requests():
-    """Method, target, more header lines; each target has its own number."""
+    """Method, target, host and more header lines; each target has its own number."""
     number = 0
     for text in TEXTS + OBS + CONTROLS:
         for where in ("path", "query", "user-agent", "referer", "x-tenant-id", "x-request-id", "traceparent", "host", "method"):
@@ -55,7 +55,7 @@ def send(port: int, sent_file: str):
         sent.append({"number": number, "where": where, "status": int(status[1]), "target": target.hex(), "body": len(body)})
     statuses = sorted({one["status"] for one in sent})
     assert set(statuses) <= {200, 400, 405, 501}, statuses
-    print(f"   {len(sent)} requests with nasty texts, {sum(one['status'] == 200 for one in sent)} of them served")
+    print(f"   {len(sent)} requests with such texts, {sum(one['status'] == 200 for one in sent)} of them served")
     with open(sent_file, "w") as file:
         json.dump(sent, file)
 
@@ -63,23 +63,23 @@ def send(port: int, sent_file: str):
 def records(kind: str, content: bytes):
     assert content.endswith(b"\n"), content[-100:]
     for byte in content:
-        assert byte == 10 or (byte >= 32 and byte != 127), f"a control byte {byte:#x} stands in the log"
+        assert byte == 10 or (byte >= 32 and byte != 127), f"a control byte {byte:#x} in the log"
     text = content.decode("utf-8")
     lines = text.split("\n")[:-1]
-    assert lines == text.splitlines(), "something else than a line feed ends a line"
+    assert lines == text.splitlines(), "another character than a line feed ends a line"
     common = re.compile(r'([0-9a-f.:]+) - - \[(\d\d/[A-Z][a-z]{2}/\d{4}(?::\d\d){3} \+0000)\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d+|-)')
     for line in lines:
         if kind == "json":
             record = json.loads(line)
             again = json.loads(line, object_pairs_hook=lambda pairs: pairs)
-            assert len(again) == len(record), f"a name stands twice in {line}"
+            assert len(again) == len(record), f"a key occurs twice in {line}"
             yield record["path"], record["status"], record["response_bytes"], record
         else:
             found = common.fullmatch(line)
             assert found, line
-            said = re.sub(r'\\(["\\])', r"\1", found[3])
-            assert said.count(" ") >= 2, line
-            path = said[said.index(" ") + 1 : said.rindex(" ")]
+            request = re.sub(r'\\(["\\])', r"\1", found[3])
+            assert request.count(" ") >= 2, line
+            path = request[request.index(" ") + 1 : request.rindex(" ")]
             yield path, int(found[4]), 0 if found[5] == "-" else int(found[5]), None
 
 
@@ -93,7 +93,7 @@ def read(kind: str, log: str, sent_file: str):
                 assert int(number[1]) not in found, f"two lines for {path}"
                 found[int(number[1])] = (path, status, size, record)
             else:
-                # The load's own, or a head that could not be read as far as its target.
+                # A request of the load, or a head that is invalid before the end of its target.
                 assert re.fullmatch(r"/shop/\d+", path) or status == 400, (path, status)
     with open(sent_file) as file:
         for one in json.load(file):
@@ -103,7 +103,7 @@ def read(kind: str, log: str, sent_file: str):
             target = bytes.fromhex(one["target"]).split(b"?")[0]
             assert (status, size) == (200, one["body"]), (path, status, size, one)
             if one["where"] == "path":
-                # What is no part of the grammar is written as it is, or percent-encoded.
+                # Bytes outside of the grammar are written as they are, or percent-encoded.
                 assert path.lower().startswith(target.decode("latin-1").split("/a")[0] + "/a"), path
                 assert path.endswith("b"), path
             else:

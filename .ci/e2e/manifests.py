@@ -1,7 +1,7 @@
-"""What deploy/ holds for Compose, Kubernetes, Helm and Grafana, against the real schemas and the real template engine.
+"""Checks the files of deploy/ for Compose, Kubernetes, Helm and Grafana with the real schemas and template engine.
 
-    manifests.py DEPLOY SCRATCH    writes the routes files that are inside of others to SCRATCH, for `pointsman check`,
-                                   and the arguments of `pointsman run` to SCRATCH/arguments, one list a line
+    manifests.py DEPLOY SCRATCH    writes the routes files in manifests to SCRATCH, for `pointsman check`, and the arguments
+                                   of `pointsman run` to SCRATCH/arguments, one list a line
 """
 
 import json
@@ -17,16 +17,16 @@ import yaml
 from compose_spec import PyCompose
 
 KUBERNETES = ["1.27", "1.32", "1.37"]
-# Kinds of the Prometheus Operator, which no schema of Kubernetes knows.
+# Kinds of the Prometheus Operator; the schemas of Kubernetes do not have them.
 OPERATOR = "monitoring.coreos.com/v1"
 RUNBOOKS = "https://runbooks.example.com/pointsman"
 deploy, scratch = Path(sys.argv[1]), Path(sys.argv[2])
 passed = 0
 
 
-def hold(what, holds):
+def must(what, is_so):
     global passed
-    if not holds:
+    if not is_so:
         sys.exit(f"FAILED: {what}")
     passed += 1
 
@@ -35,12 +35,12 @@ def refused(what, attempt):
     try:
         attempt()
     except Exception:
-        return hold(what, True)
-    hold(f"{what} is refused", False)
+        return must(what, True)
+    must(f"{what} is refused", False)
 
 
 def validate(text, source):
-    """Every object against the schemas of each Kubernetes, unknown keys refused."""
+    """Validates each object with the schemas of each version; unknown keys are errors."""
     found = {}
     for thing in filter(None, yaml.safe_load_all(text)):
         for version in KUBERNETES if thing["apiVersion"] != OPERATOR else []:
@@ -48,7 +48,7 @@ def validate(text, source):
                 kubernetes_validate.validate(thing, version, strict=True)
             except kubernetes_validate.ValidationError as error:
                 sys.exit(f"FAILED: {source}, {thing['kind']}, Kubernetes {version}: {error.message} at {list(error.path)}")
-        hold(f"{source}: two objects of one kind", thing["kind"] not in found)
+        must(f"{source}: two objects of one kind", thing["kind"] not in found)
         found[thing["kind"]] = thing
     return found
 
@@ -59,47 +59,47 @@ def seconds(arguments, name):
 
 
 def of_kubernetes(found, source):
-    """What no schema knows."""
+    """Rules that are not in a schema."""
     pod = found["Deployment"]["spec"]["template"]["spec"]
     [container] = pod["containers"]
     arguments = container["args"]
     needed = seconds(arguments, "--drain-delay") + seconds(arguments, "--drain-deadline") + 2
-    hold(f"{source}: {pod['terminationGracePeriodSeconds']} s for a drain of {needed} s",
+    must(f"{source}: {pod['terminationGracePeriodSeconds']} s for a drain of {needed} s",
          pod["terminationGracePeriodSeconds"] > needed)
-    hold(f"{source}: a subPath is never renewed", all("subPath" not in mount for mount in container["volumeMounts"]))
+    must(f"{source}: a subPath is never renewed", all("subPath" not in mount for mount in container["volumeMounts"]))
     security = container["securityContext"]
-    hold(f"{source}: root, or a file system to write to",
+    must(f"{source}: root, or a file system to write to",
          pod["securityContext"]["runAsNonRoot"] and security["readOnlyRootFilesystem"]
          and not security["allowPrivilegeEscalation"] and security["capabilities"] == {"drop": ["ALL"]})
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     probes = [container[probe]["httpGet"] for probe in ["startupProbe", "readinessProbe", "livenessProbe"]]
-    hold(f"{source}: a probe elsewhere", all(probe["port"] == "admin" for probe in probes))
-    hold(f"{source}: paths of the probes", [probe["path"] for probe in probes] == ["/readyz", "/readyz", "/healthz"])
+    must(f"{source}: a probe elsewhere", all(probe["port"] == "admin" for probe in probes))
+    must(f"{source}: paths of the probes", [probe["path"] for probe in probes] == ["/readyz", "/readyz", "/healthz"])
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
     for selector in [found["Deployment"]["spec"]["selector"]["matchLabels"], found["Service"]["spec"]["selector"],
                      found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
                      found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]]:
-        hold(f"{source}: a selector that selects nothing", selector.items() <= labels.items())
-    hold(f"{source}: the autoscaler's target",
+        must(f"{source}: a selector that selects nothing", selector.items() <= labels.items())
+    must(f"{source}: the autoscaler's target",
          found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == found["Deployment"]["metadata"]["name"])
-    hold(f"{source}: both the file and the autoscaler own the replicas", "replicas" not in found["Deployment"]["spec"])
+    must(f"{source}: both the file and the autoscaler own the replicas", "replicas" not in found["Deployment"]["spec"])
     for port in found["Service"]["spec"]["ports"]:
-        hold(f"{source}: a port of the Service that no pod has", port["targetPort"] in ports)
-        hold(f"{source}: the admin listener is in the Service", port["targetPort"] != "admin")
+        must(f"{source}: a port of the Service that no pod has", port["targetPort"] in ports)
+        must(f"{source}: the admin listener is in the Service", port["targetPort"] != "admin")
     routes = found["ConfigMap"]["data"]["routes.toml"]
     for port in [ports["http"], ports["admin"]]:
-        hold(f"{source}: routes.toml does not listen on {port}", f":{port}\"" in routes)
-    hold(f"{source}: the admin listener is on loopback and on the pod's address",
+        must(f"{source}: routes.toml does not listen on {port}", f":{port}\"" in routes)
+    must(f"{source}: the admin listener is on loopback and on the pod's address",
          f'address = ["127.0.0.1:{ports["admin"]}", "${{POD_IP:-127.0.0.1}}:{ports["admin"]}"]' in routes)
     return routes, arguments
 
 
 def kubernetes():
-    """The plain manifests, which kustomization.yaml lists all."""
+    """The plain manifests; kustomization.yaml lists them all."""
     folder = deploy / "kubernetes"
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     files = sorted(path.name for path in folder.glob("*.yaml") if path.name != "kustomization.yaml")
-    hold("kustomization.yaml lists every manifest", sorted(kustomization["resources"]) == files)
+    must("kustomization.yaml lists every manifest", sorted(kustomization["resources"]) == files)
     text = "\n---\n".join((folder / name).read_text() for name in files)
     found = validate(text, "deploy/kubernetes")
     kustomize(folder, found)
@@ -107,13 +107,13 @@ def kubernetes():
 
 
 def kustomize(folder, plain):
-    """The base as it is, and the overlay that its comment shows: the routes are replaced, the names stay."""
+    """The base, and the overlay in its comment: it replaces the routes and keeps the names."""
     def build(path):
         built = subprocess.run(["kubectl", "kustomize", str(path)], capture_output=True, text=True, check=False, timeout=60)
-        hold(f"kustomize: {built.stderr}", built.returncode == 0)
+        must(f"kustomize: {built.stderr}", built.returncode == 0)
         return validate(built.stdout, "kustomize")
 
-    hold("kustomize changes nothing", build(folder) == plain)
+    must("kustomize changes nothing", build(folder) == plain)
     comment = [line[1:] for line in (folder / "kustomization.yaml").read_text().splitlines() if line.startswith("#")]
     overlay = yaml.safe_load("\n".join(comment[comment.index("   # kustomization.yaml of an overlay") + 1:]))
     there = scratch / "overlay"
@@ -123,16 +123,16 @@ def kustomize(folder, plain):
     (there / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     (there / "routes.toml").write_text("schema = 1\n")
     found = build(there)
-    hold("the overlay's routes", found["ConfigMap"]["data"] == {"routes.toml": "schema = 1\n"})
-    hold("the ConfigMap keeps its name", found["ConfigMap"]["metadata"]["name"] == "pointsman"
+    must("the overlay's routes", found["ConfigMap"]["data"] == {"routes.toml": "schema = 1\n"})
+    must("the ConfigMap keeps its name", found["ConfigMap"]["metadata"]["name"] == "pointsman"
          and found["Deployment"]["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == "pointsman")
-    hold("the overlay's image", found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"]
+    must("the overlay's image", found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"]
          == "registry.example.com/pointsman:0.1.0")
-    hold("the overlay's namespace", all(thing["metadata"]["namespace"] == "edge" for thing in found.values()))
+    must("the overlay's namespace", all(thing["metadata"]["namespace"] == "edge" for thing in found.values()))
 
 
-def alike(plain, chart):
-    """The manifests and the chart's default say the same, but for names, labels and the sample routes."""
+def compare(plain, chart):
+    """The manifests equal the chart with its defaults, except for names, labels and the sample routes."""
     def bare(thing):
         text = json.dumps(thing, sort_keys=True).replace("edge-pointsman", "pointsman")
         thing = json.loads(text)
@@ -151,21 +151,21 @@ def alike(plain, chart):
         strip(thing)
         return thing
 
-    hold("the manifests and the chart have the same kinds", set(plain) == set(chart))
+    must("the manifests and the chart have the same kinds", set(plain) == set(chart))
     for kind in plain:
         one, other = bare(plain[kind]), bare(chart[kind])
         if kind == "ConfigMap":
             admin = [re.search(r"^\[admin\]\n(.*?)\n\[", thing.pop("data")["routes.toml"], re.M | re.S)[1] for thing in (one, other)]
             settings = [[line for line in text.splitlines() if line and not line.startswith("#")] for text in admin]
-            hold("[admin] is the same", settings[0] == settings[1])
-        hold(f"the manifests and the chart differ in their {kind}:\n{json.dumps(one)}\n{json.dumps(other)}", one == other)
+            must("[admin] is the same", settings[0] == settings[1])
+        must(f"the manifests and the chart differ in their {kind}:\n{json.dumps(one)}\n{json.dumps(other)}", one == other)
 
 
 def chart():
     path = deploy / "helm" / "pointsman"
     report = helm.lint(path, strict=True)
     bad = [message for message in report["messages"] if message["severity"] > 1]
-    hold(f"helm lint: {bad} {report['errors']}", not bad and not report["errors"])
+    must(f"helm lint: {bad} {report['errors']}", not bad and not report["errors"])
     with helm.Chart.load(path) as loaded:
         def render(values):
             return loaded.render(values, name="edge", namespace="edge")
@@ -182,15 +182,15 @@ def chart():
             "an unknown value": {"replcas": 3},
             "a negative number of workers": {"workers": -1},
             "a mount with subPath": {"extraVolumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "b"}]},
-            "more at least than at most": {"autoscaling": {"min": 9, "max": 3}},
+            "a minimum above the maximum": {"autoscaling": {"min": 9, "max": 3}},
             "a tag as a digest": {"image": {"digest": "latest"}},
             "a port named admin": {"ports": [{"name": "admin", "containerPort": 1, "servicePort": 1}]},
-            "a class of load balancer without one": {"service": {"type": "ClusterIP", "loadBalancerClass": "a"}},
+            "a load balancer class without a load balancer": {"service": {"type": "ClusterIP", "loadBalancerClass": "a"}},
             "source ranges without a load balancer": {"service": {"type": "NodePort", "loadBalancerSourceRanges": ["127.0.0.0/8"]}},
-            "a source range that is none": {"service": {"loadBalancerSourceRanges": ["office"]}},
+            "an invalid source range": {"service": {"loadBalancerSourceRanges": ["office"]}},
             "a runbook that is no URL": {"prometheusRule": {"enabled": True, "runbookBase": "docs"}},
             "an interval that is none": {"podMonitor": {"enabled": True, "interval": "often"}},
-            "a service account of which nobody knows whether to create it": {"serviceAccount": {"create": "yes"}},
+            "a service account with an invalid create": {"serviceAccount": {"create": "yes"}},
             "the old name of extraEnv": {"env": [{"name": "A", "value": "b"}]},
         }.items():
             refused(what, lambda: render(values))
@@ -199,7 +199,7 @@ def chart():
 
 
 def of_values(render):
-    """Every value has its effect, and no other than what it is for."""
+    """Every value has its effect."""
     def deployment(values):
         return render(values)["Deployment"]["spec"]
 
@@ -209,92 +209,92 @@ def of_values(render):
     def container(values):
         return pod(values)["containers"][0]
 
-    hold("replicas without an autoscaler", deployment({"autoscaling": {"enabled": False}, "replicas": 2})["replicas"] == 2)
+    must("replicas without an autoscaler", deployment({"autoscaling": {"enabled": False}, "replicas": 2})["replicas"] == 2)
     scaler = render({"autoscaling": {"min": 4, "max": 5, "cpuUtilization": 70}})["HorizontalPodAutoscaler"]["spec"]
-    hold("autoscaling", (scaler["minReplicas"], scaler["maxReplicas"]) == (4, 5)
+    must("autoscaling", (scaler["minReplicas"], scaler["maxReplicas"]) == (4, 5)
          and scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 70)
-    hold("a tag", container({"image": {"repository": "r/p", "tag": "2", "pullPolicy": "Always"}})["image"] == "r/p:2")
-    hold("a pull policy", container({"image": {"pullPolicy": "Always"}})["imagePullPolicy"] == "Always")
+    must("a tag", container({"image": {"repository": "r/p", "tag": "2", "pullPolicy": "Always"}})["image"] == "r/p:2")
+    must("a pull policy", container({"image": {"pullPolicy": "Always"}})["imagePullPolicy"] == "Always")
     digest = "sha256:" + "0" * 64
-    hold("a digest is the image", container({"image": {"digest": digest}})["image"] == f"pointsman@{digest}")
-    hold("imagePullSecrets", pod({"imagePullSecrets": [{"name": "registry"}]})["imagePullSecrets"] == [{"name": "registry"}])
-    hold("no number of workers", not any(word.startswith("--workers") for word in container({"workers": 0})["args"]))
-    hold("workers", "--workers=4" in container({"workers": 4})["args"])
+    must("a digest is the image", container({"image": {"digest": digest}})["image"] == f"pointsman@{digest}")
+    must("imagePullSecrets", pod({"imagePullSecrets": [{"name": "registry"}]})["imagePullSecrets"] == [{"name": "registry"}])
+    must("the default number of workers", not any(word.startswith("--workers") for word in container({"workers": 0})["args"]))
+    must("workers", "--workers=4" in container({"workers": 4})["args"])
     drain = pod({"drain": {"delay": 5, "deadline": 7}})
-    hold("drain", drain["terminationGracePeriodSeconds"] == 22 and "--drain-delay=5s" in drain["containers"][0]["args"]
+    must("drain", drain["terminationGracePeriodSeconds"] == 22 and "--drain-delay=5s" in drain["containers"][0]["args"]
          and "--drain-deadline=7s" in drain["containers"][0]["args"])
     arguments = container({"extraArgs": ["--hand-over-patience=20s"]})["args"]
-    hold("extraArgs", arguments[-1] == "--hand-over-patience=20s")
+    must("extraArgs", arguments[-1] == "--hand-over-patience=20s")
     extra.append(arguments)
-    hold("routes", render({"routes": "schema = 1\n"})["ConfigMap"]["data"]["routes.toml"].strip() == "schema = 1")
+    must("routes", render({"routes": "schema = 1\n"})["ConfigMap"]["data"]["routes.toml"].strip() == "schema = 1")
     mine = render({"existingConfigMap": "mine"})
-    hold("no ConfigMap beside one's own", "ConfigMap" not in mine
+    must("no ConfigMap with existingConfigMap", "ConfigMap" not in mine
          and mine["Deployment"]["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == "mine")
     ports = [{"name": "h2c", "containerPort": 8081, "servicePort": 81, "appProtocol": "kubernetes.io/h2c"}]
     ported = render({"ports": ports, "adminPort": 9901})
-    hold("ports", ported["Service"]["spec"]["ports"] == [
+    must("ports", ported["Service"]["spec"]["ports"] == [
         {"name": "h2c", "port": 81, "targetPort": "h2c", "appProtocol": "kubernetes.io/h2c"}])
-    hold("adminPort", {"name": "admin", "containerPort": 9901} in
+    must("adminPort", {"name": "admin", "containerPort": 9901} in
          ported["Deployment"]["spec"]["template"]["spec"]["containers"][0]["ports"])
     cluster = render({"service": {"type": "ClusterIP", "annotations": {"a": "b"}}})["Service"]
-    hold("ClusterIP", cluster["spec"]["type"] == "ClusterIP" and "externalTrafficPolicy" not in cluster["spec"]
+    must("ClusterIP", cluster["spec"]["type"] == "ClusterIP" and "externalTrafficPolicy" not in cluster["spec"]
          and cluster["metadata"]["annotations"] == {"a": "b"})
     balancer = render({"service": {"loadBalancerClass": "example.com/lb", "loadBalancerSourceRanges": ["10.0.0.0/8"],
                                    "externalTrafficPolicy": "Cluster"}})["Service"]["spec"]
-    hold("a load balancer", (balancer["loadBalancerClass"], balancer["loadBalancerSourceRanges"],
+    must("a load balancer", (balancer["loadBalancerClass"], balancer["loadBalancerSourceRanges"],
                              balancer["externalTrafficPolicy"]) == ("example.com/lb", ["10.0.0.0/8"], "Cluster"))
     made = render({"serviceAccount": {"create": True, "annotations": {"a": "b"}}})
-    hold("a service account", made["ServiceAccount"]["metadata"]["name"] == "edge-pointsman"
+    must("a service account", made["ServiceAccount"]["metadata"]["name"] == "edge-pointsman"
          and made["ServiceAccount"]["metadata"]["annotations"] == {"a": "b"}
          and made["Deployment"]["spec"]["template"]["spec"]["serviceAccountName"] == "edge-pointsman")
     named = render({"serviceAccount": {"name": "mine"}})
-    hold("a service account of one's own", "ServiceAccount" not in named
+    must("an existing service account", "ServiceAccount" not in named
          and named["Deployment"]["spec"]["template"]["spec"]["serviceAccountName"] == "mine")
-    hold("extraEnv", {"name": "CANARY", "value": "5"} in container({"extraEnv": [{"name": "CANARY", "value": "5"}]})["env"])
+    must("extraEnv", {"name": "CANARY", "value": "5"} in container({"extraEnv": [{"name": "CANARY", "value": "5"}]})["env"])
     openshift = pod({"podSecurityContext": {"runAsUser": None, "fsGroup": 7}})["securityContext"]
-    hold("a key of the security context with null is left out",
+    must("a key of the security context with null is left out",
          "runAsUser" not in openshift and openshift["fsGroup"] == 7 and openshift["runAsNonRoot"])
-    hold("securityContext", container({"securityContext": {"readOnlyRootFilesystem": False}})["securityContext"]
+    must("securityContext", container({"securityContext": {"readOnlyRootFilesystem": False}})["securityContext"]
          ["readOnlyRootFilesystem"] is False)
-    hold("no security context", "securityContext" not in pod({"podSecurityContext": None}))
-    hold("resources", container({"resources": {"limits": {"cpu": "3"}}})["resources"]["limits"]["cpu"] == "3")
-    hold("no PodDisruptionBudget", "PodDisruptionBudget" not in render({"podDisruptionBudget": {"enabled": False}}))
-    hold("maxUnavailable", render({"podDisruptionBudget": {"maxUnavailable": "50%"}})["PodDisruptionBudget"]["spec"]
+    must("no security context", "securityContext" not in pod({"podSecurityContext": None}))
+    must("resources", container({"resources": {"limits": {"cpu": "3"}}})["resources"]["limits"]["cpu"] == "3")
+    must("no PodDisruptionBudget", "PodDisruptionBudget" not in render({"podDisruptionBudget": {"enabled": False}}))
+    must("maxUnavailable", render({"podDisruptionBudget": {"maxUnavailable": "50%"}})["PodDisruptionBudget"]["spec"]
          ["maxUnavailable"] == "50%")
-    hold("no NetworkPolicy", "NetworkPolicy" not in render({"networkPolicy": {"enabled": False}}))
+    must("no NetworkPolicy", "NetworkPolicy" not in render({"networkPolicy": {"enabled": False}}))
     policy = render({"networkPolicy": {"adminFrom": []}})["NetworkPolicy"]["spec"]
-    hold("nobody to the admin port", policy["ingress"] == [{"ports": [{"port": "http"}]}])
-    hold("no annotations", "annotations" not in deployment({"podAnnotations": None})["template"]["metadata"])
+    must("no access to the admin port", policy["ingress"] == [{"ports": [{"port": "http"}]}])
+    must("no annotations", "annotations" not in deployment({"podAnnotations": None})["template"]["metadata"])
     placed = {"nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"key": "edge", "operator": "Exists"}],
               "priorityClassName": "system-cluster-critical",
               "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
                   {"matchExpressions": [{"key": "edge", "operator": "Exists"}]}]}}}}
     where = pod(placed)
-    hold("placement", all(where[key] == value for key, value in placed.items()))
-    hold("podLabels", deployment({"podLabels": {"team": "edge"}})["template"]["metadata"]["labels"]["team"] == "edge")
+    must("placement", all(where[key] == value for key, value in placed.items()))
+    must("podLabels", deployment({"podLabels": {"team": "edge"}})["template"]["metadata"]["labels"]["team"] == "edge")
     volume = [{"name": "geo", "emptyDir": {}}]
     mount = [{"name": "geo", "mountPath": "/etc/geo"}]
     more = pod({"extraVolumes": volume, "extraVolumeMounts": mount})
-    hold("extraVolumes", volume[0] in more["volumes"] and mount[0] in more["containers"][0]["volumeMounts"])
+    must("extraVolumes", volume[0] in more["volumes"] and mount[0] in more["containers"][0]["volumeMounts"])
     watched(render)
 
 
 def watched(render):
-    """What the Prometheus Operator gets: the admin port as the job of the alerts, and the alerts, from their one file."""
-    hold("no objects of the operator unless asked for", not {"PodMonitor", "PrometheusRule"} & set(render({})))
+    """The objects for the Prometheus Operator: the admin port with the job of the alerts, and the alerts."""
+    must("no objects of the operator by default", not {"PodMonitor", "PrometheusRule"} & set(render({})))
     found = render({"podMonitor": {"enabled": True, "interval": "30s", "labels": {"release": "p"}},
                     "prometheusRule": {"enabled": True, "labels": {"release": "q"}, "runbookBase": "https://git.example.org/edge/"}})
     monitor, rule = found["PodMonitor"], found["PrometheusRule"]
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
-    hold("the PodMonitor selects the pods", monitor["spec"]["selector"]["matchLabels"].items() <= labels.items())
-    hold("the PodMonitor's endpoint", monitor["spec"]["podMetricsEndpoints"] == [{
+    must("the PodMonitor selects the pods", monitor["spec"]["selector"]["matchLabels"].items() <= labels.items())
+    must("the PodMonitor's endpoint", monitor["spec"]["podMetricsEndpoints"] == [{
         "port": "admin", "path": "/metrics", "interval": "30s",
         "relabelings": [{"targetLabel": "job", "replacement": "pointsman"}]}])
-    hold("labels for the operator", monitor["metadata"]["labels"]["release"] == "p" and rule["metadata"]["labels"]["release"] == "q")
+    must("labels for the operator", monitor["metadata"]["labels"]["release"] == "p" and rule["metadata"]["labels"]["release"] == "q")
     alerts = yaml.safe_load((deploy / "prometheus" / "alerts.yml").read_text().replace(RUNBOOKS, "https://git.example.org/edge"))
-    hold("the PrometheusRule has the alerts and one's own runbook", rule["spec"] == alerts)
+    must("the PrometheusRule has the alerts and the given runbook", rule["spec"] == alerts)
     text = json.dumps(rule["spec"])
-    hold("no placeholder is left", "runbooks.example.com" not in text and "https://git.example.org/edge/docs/operations.md#" in text)
+    must("no placeholder is left", "runbooks.example.com" not in text and "https://git.example.org/edge/docs/operations.md#" in text)
     (scratch / "rule.yml").write_text(yaml.safe_dump(rule["spec"]))
 
 
@@ -302,26 +302,26 @@ def notes(render):
     [text] = [text for name, text in render({}).items() if name.endswith("NOTES.txt")]
     for command in ["exec deploy/edge-pointsman -- /usr/local/bin/pointsman status\n", "port-forward deploy/edge-pointsman 9900 ",
                     "annotate pod -l app.kubernetes.io/instance=edge "]:
-        hold(f"the notes have `{command}`: {text}", command in text)
+        must(f"the notes have `{command}`: {text}", command in text)
     [text] = [text for name, text in render({"adminPort": 9901}).items() if name.endswith("NOTES.txt")]
-    hold(f"the notes know the admin port: {text}", "status --admin http://127.0.0.1:9901\n" in text)
+    must(f"the notes have the admin port: {text}", "status --admin http://127.0.0.1:9901\n" in text)
 
 
 def examples(path, objects):
-    """The values files that are shipped as examples."""
+    """The values files of the examples."""
     values = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((path / "examples").glob("*.yaml"))}
-    hold("there are examples", set(values) == {"openshift", "tls"})
+    must("there are examples", set(values) == {"openshift", "tls"})
     openshift = objects(values["openshift"], "the example openshift")["Deployment"]["spec"]["template"]["spec"]
-    hold("OpenShift chooses the user", openshift["securityContext"] == {
+    must("OpenShift chooses the user", openshift["securityContext"] == {
         "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
     found = objects(values["tls"], "the example tls")
     pod = found["Deployment"]["spec"]["template"]["spec"]
-    hold("the certificates' volume is mounted", {volume["name"] for volume in pod["volumes"]} ==
+    must("the certificates' volume is mounted", {volume["name"] for volume in pod["volumes"]} ==
          {mount["name"] for mount in pod["containers"][0]["volumeMounts"]})
-    hold("the TLS port", [port["containerPort"] for port in pod["containers"][0]["ports"]] == [8443, 9900])
+    must("the TLS port", [port["containerPort"] for port in pod["containers"][0]["ports"]] == [8443, 9900])
     routes = found["ConfigMap"]["data"]["routes.toml"]
-    hold("the routes name the certificates' folder", '"/etc/edge-tls/tls.crt"' in routes and ':8443"' in routes)
-    # `pointsman check` looks for the files; who calls this makes them.
+    must("the routes name the certificates' folder", '"/etc/edge-tls/tls.crt"' in routes and ':8443"' in routes)
+    # `pointsman check` reads the files; the caller creates them.
     (scratch / "tls.toml").write_text(routes.replace("/etc/edge-tls", str(scratch.resolve() / "edge-tls")))
 
 
@@ -335,75 +335,75 @@ def compose():
         json.dumps({"services": {"a": {"image": "a", "networks": ["b"]}}})).validate_networks())
     arguments = []
     for name, service in thing["services"].items():
-        hold(f"Compose: {name} could write or has rights",
+        must(f"Compose: {name} could write or has rights",
              service["read_only"] and service["cap_drop"] == ["ALL"] and service["user"].startswith("65532"))
         for volume in service["volumes"]:
-            hold(f"Compose: {volume} is a folder", (deploy / volume.split(":")[0]).is_dir())
+            must(f"Compose: {volume} is a folder", (deploy / volume.split(":")[0]).is_dir())
         command = service["command"]
-        hold(f"Compose: {command[1]} is there", (deploy / "compose" / Path(command[1]).name).is_file())
+        must(f"Compose: {command[1]} is there", (deploy / "compose" / Path(command[1]).name).is_file())
         arguments.append(command)
     proxy = thing["services"]["pointsman"]
     command = proxy["command"]
     drain = [int(command[command.index(flag) + 1].rstrip("s")) for flag in ["--drain-delay", "--drain-deadline"]]
-    hold("Compose: stop_grace_period", int(proxy["stop_grace_period"].rstrip("s")) > sum(drain) + 2)
-    # The image's health check asks the loopback address of the container, and `exec` reaches it there.
+    must("Compose: stop_grace_period", int(proxy["stop_grace_period"].rstrip("s")) > sum(drain) + 2)
+    # The health check of the image and `exec` use the loopback address of the container.
     routes = (deploy / "compose" / "routes.toml").read_text()
-    hold("Compose: the admin listener's address", 'address = "127.0.0.1:9900"' in routes and "healthcheck" not in proxy)
-    hold("Compose: the admin port is not published", proxy["ports"] == ["8080:8080"])
-    hold("Compose: no network with a fixed address range", "networks" not in thing)
+    must("Compose: the admin listener's address", 'address = "127.0.0.1:9900"' in routes and "healthcheck" not in proxy)
+    must("Compose: the admin port is not published", proxy["ports"] == ["8080:8080"])
+    must("Compose: no network with a fixed address range", "networks" not in thing)
     return arguments
 
 
 def container():
-    """The context has what is copied out of it, and the toolchain is the project's."""
+    """The build context has the copied files, and the toolchain is that of the project."""
     text = (deploy / "container" / "Dockerfile").read_text()
     channel = re.search(r'channel = "(.+)"', (deploy.parent / "rust-toolchain.toml").read_text())[1]
-    hold(f"the image builds with Rust {channel}", f"rust:{channel}-slim" in text)
+    must(f"the image builds with Rust {channel}", f"rust:{channel}-slim" in text)
     allowed = [line[1:] for line in (deploy.parent / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.M):
         for source in line.split()[:-1]:
-            hold(f"{source} is in the build's context", (deploy.parent / source).exists() and source in allowed)
+            must(f"{source} is in the build's context", (deploy.parent / source).exists() and source in allowed)
 
 
 def dashboard():
-    """The panels stand side by side; the queries become rules, for promtool and a live Prometheus."""
+    """Panels do not overlap; the queries become rules, for promtool and a real Prometheus."""
     thing = json.loads((deploy / "grafana" / "pointsman.json").read_text())
     variables = {variable["name"] for variable in thing["templating"]["list"]} | {"__rate_interval", "__interval", "__all"}
     ids, taken, queries = set(), {}, []
     for panel in thing["panels"]:
-        hold(f"two panels have the id {panel['id']}", panel["id"] not in ids)
+        must(f"two panels have the id {panel['id']}", panel["id"] not in ids)
         ids.add(panel["id"])
         place = panel["gridPos"]
-        hold(f"{panel['title']} is wider than the page", place["x"] + place["w"] <= 24)
+        must(f"{panel['title']} is wider than the page", place["x"] + place["w"] <= 24)
         for cell in ((x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])):
             if cell in taken:
-                sys.exit(f"FAILED: {panel['title']} lies on {taken[cell]}")
+                sys.exit(f"FAILED: {panel['title']} overlaps {taken[cell]}")
             taken[cell] = panel["title"]
         queries += [(panel["title"], target["expr"]) for target in panel.get("targets", [])]
     queries += [("annotations", annotation["expr"]) for annotation in thing["annotations"]["list"]]
     for title, query in queries:
         unknown = set(re.findall(r"\$\{?(\w+)", query)) - variables
-        hold(f"{title}: unknown variables {unknown}", not unknown)
+        must(f"{title}: unknown variables {unknown}", not unknown)
     plain = [(title, re.sub(r"\$\{?(\w+)\}?", lambda found: "10s" if "interval" in found[1] else ".*", query)) for title, query in queries]
     rules = [{"record": f"panel:{number}", "expr": query} for number, (_, query) in enumerate(plain)]
     (scratch / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     (scratch / "queries.json").write_text(json.dumps(plain))
-    hold("a dashboard has panels", len(plain) > 30)
+    must("a dashboard has panels", len(plain) > 30)
 
 
 def scrape():
-    """Debian's promtool knows nothing of Kubernetes, so that it gets the pods' job with addresses instead."""
+    """Debian's promtool has no Kubernetes discovery: it gets the job with static addresses."""
     thing = yaml.safe_load((deploy / "prometheus" / "scrape-kubernetes.yml").read_text())
     [job] = thing["scrape_configs"]
     [discovery] = job.pop("kubernetes_sd_configs")
-    hold("pods are discovered", discovery == {"role": "pod"})
+    must("pods are discovered", discovery == {"role": "pod"})
     job["static_configs"] = [{"targets": ["127.0.0.1:9900"]}]
     (scratch / "scrape-pods.yml").write_text(yaml.safe_dump(thing))
 
 
 extra = []
 plain, rendered = kubernetes(), chart()
-alike(plain, rendered)
+compare(plain, rendered)
 routes, arguments = of_kubernetes(plain, "deploy/kubernetes")
 (scratch / "kubernetes.toml").write_text(routes)
 chart_routes, chart_arguments = of_kubernetes(rendered, "the chart")
@@ -413,4 +413,4 @@ lists = [arguments, chart_arguments, *extra, *compose()]
 container()
 dashboard()
 scrape()
-print(f"{passed} statements about the manifests hold")
+print(f"{passed} checks of the manifests passed")

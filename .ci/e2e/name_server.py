@@ -1,23 +1,27 @@
-"""A name server for one zone, over UDP: `name_server.py ADDRESS ANSWER_FILE READY_FILE`.
+"""A DNS server over UDP: `name_server.py ADDRESS ANSWER_FILE USED_FILE`.
 
-Every question for an address is answered with the IPv4 addresses that the file lists, to be used for one second, or for
-as many as `ttl=SECONDS` in front of them says; the file may also say `nxdomain`, `servfail` or `silence`.
+It answers each query with the IPv4 addresses in ANSWER_FILE, with a TTL of one second or of `ttl=SECONDS` in front of them.
+The file may also contain `nxdomain`, `servfail` or `silence`. USED_FILE gets the content of ANSWER_FILE for each query.
 """
 
 import pathlib
 import socket
 import sys
 
-address, answer_file, ready_file = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+import peer
+
+address, answer_file, used = sys.argv[1], pathlib.Path(sys.argv[2]), open(sys.argv[3], "a", buffering=1)
 A = 1
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind((address, 53))
-ready_file.write_text("ready")
+peer.publish(53)
 while True:
     question, client = server.recvfrom(4096)
     end = question.index(b"\0", 12) + 5
     kind = int.from_bytes(question[end - 4 : end - 2], "big")
-    words = answer_file.read_text().split()
+    answer = answer_file.read_text()
+    words = answer.split()
+    used.write(answer)
     if words == ["silence"]:
         continue
     ttl_s = 1

@@ -1,33 +1,36 @@
-"""So many requests a second, come what may, and a check of every answer:
-`open_loop.py PORT SECONDS RESULT_FILE [--rate N] [--connections N] [--marked] [--sticky] [--address IP] [--patience S]`.
+"""Open-loop load at a fixed rate, with a check of every response, until SIGTERM:
+`open_loop.py PORT RESULT [--rate N] [--connections N] [--warm N] [--marked] [--sticky] [--address IP] [--patience S]`.
 
-A request that is due is sent on an idle connection, or on a new one: a slow answer holds up nobody else. Every tenth
-has a body, half of those chunked. The result has one line a request: when it was sent (milliseconds since the epoch),
-how long it took (milliseconds), what became of it, who served it, and words for people. What can become of it:
+Each request takes an idle connection or a new one: a slow response delays no other request. Every tenth request has a
+body, half of those chunked. RESULT.started exists once the load runs. RESULT.tsv has one row a request: the time when it
+was sent (milliseconds since the epoch), its latency (milliseconds), its outcome, the upstream that served it, and a detail
+for people. Outcomes:
 
-  ok         200, and every byte is the one that belongs to this request
-  502 …      a whole answer of the proxy itself, with that status
+  ok         200, and every byte belongs to this request
+  502 …      a whole response of the proxy itself, with this status
   refused    no connection
-  cut        the connection ended before the answer did
-  late       nothing after the patience
-  wrong      anything else, above all an answer that is not the one to this request
+  cut        the connection ended before the response
+  late       no response within the patience
+  wrong      anything else, above all the response to another request
 
-`--marked`: both ends of the route are marked (x-mark on the request and on the answer), and all that can be seen of a
-decision must come from the same rules. `--sticky`: a caller meets the same variant every time.
+`--warm`: opens so many connections before the load starts. `--marked`: the rules set x-mark on the request and on the response, and both must come from the same rules. `--sticky`: a
+caller always gets the same variant.
 """
 
 import argparse
 import asyncio
+import pathlib
 import re
 import resource
+import signal
 import time
 
 parser = argparse.ArgumentParser()
 parser.add_argument("port", type=int)
-parser.add_argument("seconds", type=float)
 parser.add_argument("result")
 parser.add_argument("--rate", type=int, default=500)
 parser.add_argument("--connections", type=int, default=1000)
+parser.add_argument("--warm", type=int, default=0)
 parser.add_argument("--marked", action="store_true")
 parser.add_argument("--sticky", action="store_true")
 parser.add_argument("--address", default="127.0.0.1")
@@ -45,8 +48,8 @@ lines: list[str] = []
 variants: dict[int, bytes] = {}
 
 
-def note(sent: float, took: float, kind: str, served: str, why: str):
-    lines.append(f"{sent:.0f}\t{took:.1f}\t{kind}\t{served}\t{why}")
+def record(sent: float, took: float, outcome: str, served: str, detail: str):
+    lines.append(f"{sent:.0f}\t{took:.1f}\t{outcome}\t{served}\t{detail}")
 
 
 class Request:
@@ -83,7 +86,7 @@ class Connection(asyncio.Protocol):
         self.buffer += data
         if self.waiting is None or self.waiting.done():
             if not self.closed:
-                note(time.time() * 1000, 0, "wrong", "-", f"nobody asked for {data[:80]!r}")
+                record(time.time() * 1000, 0, "wrong", "-", f"bytes without a request: {data[:80]!r}")
             self.closed = True
             self.transport.abort()
             return
@@ -107,22 +110,22 @@ class Connection(asyncio.Protocol):
         if self.waiting is not None and not self.waiting.done():
             self.waiting.set_exception(exc or ConnectionResetError("closed"))
 
-    async def ask(self, data: bytes):
+    async def send(self, data: bytes):
         self.waiting = asyncio.get_running_loop().create_future()
         self.transport.write(data)
-        late = asyncio.get_running_loop().call_later(options.patience, self.give_up)
+        timer = asyncio.get_running_loop().call_later(options.patience, self.give_up)
         try:
             return await self.waiting
         finally:
-            late.cancel()
+            timer.cancel()
 
     def give_up(self):
         if not self.waiting.done():
             self.waiting.set_exception(asyncio.TimeoutError())
 
 
-def verdict(request: Request, head: bytes, body: bytes | None) -> tuple[str, str, str]:
-    """What became of it, who served it, and why."""
+def check(request: Request, head: bytes, body: bytes | None) -> tuple[str, str, str]:
+    """The outcome, the upstream that served it, and a detail."""
     first = head.split(b"\r\n", 1)[0]
     status = first.split(b" ")[1].decode() if first.startswith(b"HTTP/1.1 ") else ""
     if body is None:
@@ -133,26 +136,26 @@ def verdict(request: Request, head: bytes, body: bytes | None) -> tuple[str, str
         if own and served is None and status[:1] == "5" and body:
             return status, "-", re.sub(r"\s+", " ", head.decode("latin-1"))
         return "wrong", "-", f"{head!r} {body[:200]!r}"
-    who = served.group(1) if served else b""
+    name = served.group(1) if served else b""
     mark, target = b"-", request.target
     if options.marked:
         found = MARK.search(head)
         mark = found.group(1) if found else b"none"
         target = b"/" + mark + request.target
-        # Rules a send everybody to the stable upstream, rules b to the canary.
-        if {b"a": b"stable", b"b": b"canary"}.get(mark) != who:
-            return "wrong", who.decode(), f"mark {mark!r} by {who!r}: {body[:80]!r}"
-    if who not in (b"stable", b"canary"):
+        # Rules a route all requests to the stable upstream, rules b to the canary.
+        if {b"a": b"stable", b"b": b"canary"}.get(mark) != name:
+            return "wrong", name.decode(), f"mark {mark!r} by {name!r}: {body[:80]!r}"
+    if name not in (b"stable", b"canary"):
         return "wrong", "-", f"{head!r}"
-    expected = b"%s %s %s %s\n" % (who, request.method, target, mark) + request.body
+    expected = b"%s %s %s %s\n" % (name, request.method, target, mark) + request.body
     if body != expected:
-        return "wrong", who.decode(), f"expected {expected[:80]!r} ({len(expected)}), found {body[:80]!r} ({len(body)})"
-    if options.sticky and variants.setdefault(request.caller, who) != who:
-        return "wrong", who.decode(), f"caller {request.caller} met {variants[request.caller]!r} before"
-    return "ok", who.decode(), ""
+        return "wrong", name.decode(), f"expected {expected[:80]!r} ({len(expected)}), found {body[:80]!r} ({len(body)})"
+    if options.sticky and variants.setdefault(request.caller, name) != name:
+        return "wrong", name.decode(), f"caller {request.caller} got {variants[request.caller]!r} before"
+    return "ok", name.decode(), ""
 
 
-async def connected() -> Connection:
+async def connect() -> Connection:
     global opened
     opened += 1
     connecting = asyncio.get_running_loop().create_connection(Connection, options.address, options.port)
@@ -163,8 +166,8 @@ async def connected() -> Connection:
         raise
 
 
-async def unused() -> Connection | None:
-    """An idle connection, or nothing when a new one may be opened."""
+async def idle_connection() -> Connection | None:
+    """None: a new one may be opened."""
     while True:
         while idle:
             connection = idle.pop()
@@ -175,41 +178,44 @@ async def unused() -> Connection | None:
         await asyncio.sleep(0.001)
 
 
-async def one(number: int):
-    request, connection, served, why = Request(number), None, "-", ""
+async def run_request(number: int):
+    request, connection, served, detail = Request(number), None, "-", ""
     sent, began = time.time() * 1000, time.monotonic()
     try:
-        connection = await unused() or await connected()
-        head, body = await connection.ask(request.bytes)
-        kind, served, why = verdict(request, head, body)
+        connection = await idle_connection() or await connect()
+        head, body = await connection.send(request.bytes)
+        outcome, served, detail = check(request, head, body)
         if b"\r\nconnection: close\r\n" not in head.lower() and body is not None and not connection.closed:
             idle.append(connection)
             connection = None
     except asyncio.TimeoutError:
-        kind = "late"
+        outcome = "late"
     except OSError as error:
-        kind, why = "cut" if connection else "refused", repr(error)
+        outcome, detail = "cut" if connection else "refused", repr(error)
     if connection is not None:
         connection.transport.abort()
-    note(sent, (time.monotonic() - began) * 1000, kind, served, why)
+    record(sent, (time.monotonic() - began) * 1000, outcome, served, detail)
 
 
 async def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    idle.extend(await asyncio.gather(*(connect() for _ in range(options.warm))))
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     began, number, tasks = time.monotonic(), 0, set()
-    while (now := time.monotonic() - began) < options.seconds:
-        # A pause of this process is made up for, but not in one burst.
-        for _ in range(min(int(now * options.rate) - number, 25)):
+    pathlib.Path(options.result + ".started").write_text("started\n")
+    while not stop.is_set():
+        # After a pause of this process, bursts of at most 25 restore the rate.
+        for _ in range(min(int((time.monotonic() - began) * options.rate) - number, 25)):
             number += 1
-            task = asyncio.ensure_future(one(number))
+            task = asyncio.ensure_future(run_request(number))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         await asyncio.sleep(0.002)
     if tasks:
         await asyncio.wait(tasks)
-    with open(options.result, "w") as file:
-        file.write("".join(line + "\n" for line in lines))
+    pathlib.Path(options.result + ".tsv").write_text("".join(line + "\n" for line in lines))
 
 
 asyncio.run(main())

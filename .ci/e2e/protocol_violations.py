@@ -1,9 +1,10 @@
-"""Peers that break the rules on purpose. `protocol_violations.py upstreams PORTS CERTIFICATE KEY` serves, by TLS and by HTTP/2, until
-it is ended, and writes NAME=PORT lines to PORTS; `protocol_violations.py clients PORT` speaks TLS to the proxy, and
-`protocol_violations.py resets PORT ADMIN PID` asks for streams that are reset. Both print how many checks passed.
+"""Peers that break the protocol. `protocol_violations.py upstreams CERTIFICATE KEY` serves over TLS and HTTP/2 and publishes
+lines NAME_port=PORT; `protocol_violations.py clients PORT` connects to the proxy over TLS, and `protocol_violations.py resets
+PORT ADMIN PID` requests streams that are reset. Both print how many checks passed.
 
-What TLS allows in the clear ends with the ServerHello. Those who go on in the clear know all the secrets and keep the
-transcript right: nothing but the level is wrong, and who does not look at it completes the handshake.
+TLS 1.3 allows cleartext up to the ServerHello. These peers send the next message in cleartext, or a part of it with the
+hello. They know all secrets, and their transcript is right: a peer that does not check the encryption level completes the
+handshake.
 """
 
 import pathlib
@@ -21,15 +22,17 @@ from tlslite.api import X509CertChain, parsePEMKey
 from tlslite.errors import BaseTLSException
 from tlslite.tlsconnection import TLSConnection
 
+import peer
+
 LEVELS = ["honest", "clear", "joined", "torn"]
 SERVER_HELLO, CLIENT_HELLO = 2, 1
 
 
 class Wire:
-    """A socket on which the hello is followed by more in its own record: a message, or the beginning of one."""
+    """A socket that adds bytes to the record of the hello: a message, or the beginning of one."""
 
     def __init__(self, inner, level, hello):
-        self.inner, self.level, self.hello, self.held = inner, level, hello, b""
+        self.inner, self.level, self.hello, self.delayed = inner, level, hello, b""
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
@@ -37,15 +40,15 @@ class Wire:
     def sendall(self, data):
         data = bytes(data)
         if self.level == "torn" and data[:1] == b"\x16" and data[5:6] == bytes([self.hello]):
-            data = grown(data, b"\x08\x00")
+            data = extended(data, b"\x08\x00")
         if self.level == "joined" and self.hello == CLIENT_HELLO and data[5:6] == b"\x01":
-            data = grown(data, b"\x05\x00\x00\x00")
+            data = extended(data, b"\x05\x00\x00\x00")
         if self.level == "joined" and self.hello == SERVER_HELLO and data[:1] == b"\x16":
-            # The message that follows in the clear comes in the record of the hello.
-            if not self.held:
-                self.held = data
+            # The next message, in cleartext, goes into the record of the hello.
+            if not self.delayed:
+                self.delayed = data
                 return
-            data, self.held = grown(self.held, data[5:]), b""
+            data, self.delayed = extended(self.delayed, data[5:]), b""
         self.inner.sendall(data)
 
     def send(self, data):
@@ -53,14 +56,14 @@ class Wire:
         return len(data)
 
 
-def grown(flight, more):
-    """A flight whose first record holds more."""
+def extended(flight, more):
+    """The flight, with more bytes in its first record."""
     length = int.from_bytes(flight[3:5], "big")
     return flight[:3] + (length + len(more)).to_bytes(2, "big") + flight[5 : 5 + length] + more + flight[5 + length :]
 
 
 class Server(TLSConnection):
-    """Sends EncryptedExtensions in the clear, unless it is honest."""
+    """Sends EncryptedExtensions in cleartext, unless it is honest."""
 
     level, late = "honest", False
 
@@ -81,7 +84,7 @@ class Server(TLSConnection):
 
 
 class Client(TLSConnection):
-    """Sends Finished in the clear, unless it is honest."""
+    """Sends Finished in cleartext, unless it is honest."""
 
     level, late = "honest", False
 
@@ -146,7 +149,7 @@ def one_h2(connection):
                         h2.send_data(event.stream_id, b"served", end_stream=path[1] == "ok")
                     if path[1] != "ok":
                         connection.sendall(h2.data_to_send() + frames(path[1], event.stream_id))
-                        # Closed when the other side has: what it sends until then is of no interest.
+                        # Closes after the proxy; bytes until then are ignored.
                         while connection.recv(65536):
                             pass
                         return
@@ -157,7 +160,7 @@ def one_h2(connection):
         connection.close()
 
 
-def upstreams(ports, certificate, key):
+def upstreams(certificate, key):
     chain = X509CertChain()
     chain.parsePemList(pathlib.Path(certificate).read_text())
     key = parsePEMKey(pathlib.Path(key).read_text(), private=True)
@@ -165,9 +168,7 @@ def upstreams(ports, certificate, key):
     for name, listener in listeners.items():
         arguments = (listener,) if name == "h2" else (listener, name, chain, key)
         threading.Thread(target=serve_h2 if name == "h2" else serve_tls, args=arguments, daemon=True).start()
-    lines = "".join(f"{name}_port={listener.getsockname()[1]}\n" for name, listener in listeners.items())
-    pathlib.Path(ports + ".new").write_text(lines)
-    pathlib.Path(ports + ".new").rename(ports)
+    peer.publish("\n".join(f"{name}_port={listener.getsockname()[1]}" for name, listener in listeners.items()))
     threading.Event().wait()
 
 
@@ -207,7 +208,7 @@ def resets(port, admin, pid):
         return sum(float(line.split()[-1]) for line in lines if line.startswith("pointsman_upstream_connections{"))
 
     def ask(path):
-        """Whole answers have their length; what is cut ends with the connection."""
+        """The response; one that was cut ends with the connection."""
         with socket.create_connection(("127.0.0.1", int(port)), timeout=20) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n".encode())
             got = b""
@@ -224,18 +225,18 @@ def resets(port, admin, pid):
         for number in range(count):
             path = paths[number % len(paths)]
             got = ask(path)
-            # What has begun is cut, so that nobody takes it for whole, and its head may not have been told yet.
+            # A response that has begun is cut, so that no client takes it for whole; its head may not have arrived.
             cut = path.startswith("/begun/") and not got.endswith(b"\r\n0\r\n\r\n")
             if got[9:12] != b"502" and not cut:
                 sys.exit(f"{path}: {got!r}")
             if number % 50 == 0 and not (ask("/whole/ok").startswith(b"HTTP/1.1 200 ") and ask("/plain").startswith(b"HTTP/1.1 200 ")):
-                sys.exit("others are disturbed")
+                sys.exit("another request failed")
             if number % 100 == 0:
                 levels.append(resident())
         checks += count
         return min(levels)
 
-    # Memory that was given back is kept for a while, so that it rises and falls: what it falls to is what is held.
+    # The allocator keeps freed memory for a while: the lowest value is the memory in use.
     some(1400)
     open_before = descriptors()
     before = some(4200)
@@ -245,9 +246,9 @@ def resets(port, admin, pid):
         time.sleep(0.05)
     open_after = descriptors()
     print(f"   {before} KiB before, {after} KiB after; {open_before} descriptors, {open_after}", file=sys.stderr)
-    # Two KiB for each request would be these 8 MiB; the allocator alone moves by 4.
+    # Two KiB a request would be these 8 MiB; the allocator alone varies by 4.
     if after - before > 8192 or open_after - open_before > 5 or connections() > 1:
-        sys.exit(f"something is left: {before} to {after} KiB, {open_before} to {open_after} descriptors, {connections()} connections")
+        sys.exit(f"a leak: {before} to {after} KiB, {open_before} to {open_after} descriptors, {connections()} connections")
     print(checks)
 
 

@@ -1,9 +1,8 @@
-"""gRPC calls of all kinds: `shadow_calls.py serve PORT_FILE SEEN_FILE` answers them and writes down what came, `shadow_calls.py call
-PORT COUNT` makes them and checks what comes back. Messages are bytes; there is no generated code."""
+"""gRPC calls of all kinds: `shadow_calls.py serve SEEN_FILE` serves them and records what it receives, `shadow_calls.py call
+PORT COUNT` makes them and checks the responses. Messages are bytes; there is no generated code."""
 
 import hashlib
 import json
-import pathlib
 import random
 import sys
 import threading
@@ -11,13 +10,15 @@ from concurrent import futures
 
 import grpc
 
+import peer
+
 LOCK = threading.Lock()
 
 
 def serve():
-    seen = open(sys.argv[3], "a", buffering=1)
+    seen = open(sys.argv[2], "a", buffering=1)
 
-    def tell(context, messages):
+    def record(context, messages):
         metadata = sorted([key, value.hex() if isinstance(value, bytes) else value] for key, value in context.invocation_metadata())
         digest = [hashlib.sha256(message).hexdigest() for message in messages]
         with LOCK:
@@ -25,16 +26,16 @@ def serve():
         context.set_trailing_metadata([("x-count", str(len(messages)))])
 
     def unary(request, context):
-        tell(context, [request])
+        record(context, [request])
         return request[::-1]
 
     def collect(requests, context):
         messages = list(requests)
-        tell(context, messages)
+        record(context, messages)
         return str(sum(map(len, messages))).encode()
 
     def count(request, context):
-        tell(context, [request])
+        record(context, [request])
         for number in range(20):
             yield str(number).encode() + request
 
@@ -43,7 +44,7 @@ def serve():
         for request in requests:
             messages.append(request)
             yield b"re: " + request
-        tell(context, messages)
+        record(context, messages)
 
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
@@ -55,7 +56,7 @@ def serve():
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("shop.v1.Test", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    pathlib.Path(sys.argv[2]).write_text(str(port))
+    peer.publish(port)
     server.wait_for_termination()
 
 
@@ -66,20 +67,20 @@ def call():
             messages = [chance.randbytes(chance.choice([0, 1, 100, 5000])) for _ in range(chance.randrange(1, 5))]
             metadata = [("x-text", f"a, b; {number}"), ("x-empty", ""), ("x-twice", "1"), ("x-twice", "2")]
             metadata += [("x-raw-bin", chance.randbytes(n)) for n in (0, 1, 2, 3, 40)]
-            words = {"metadata": metadata, "timeout": 10}
+            options = {"metadata": metadata, "timeout": 10}
             kind = number % 4
             if kind == 0:
-                good = channel.unary_unary("/shop.v1.Test/Unary")(messages[0], **words) == messages[0][::-1]
+                good = channel.unary_unary("/shop.v1.Test/Unary")(messages[0], **options) == messages[0][::-1]
             elif kind == 1:
-                answer = channel.stream_unary("/shop.v1.Test/Collect")(iter(messages), **words)
+                answer = channel.stream_unary("/shop.v1.Test/Collect")(iter(messages), **options)
                 good = answer == str(sum(map(len, messages))).encode()
             elif kind == 2:
-                good = len(list(channel.unary_stream("/shop.v1.Test/Count")(messages[0], **words))) == 20
+                good = len(list(channel.unary_stream("/shop.v1.Test/Count")(messages[0], **options))) == 20
             else:
-                answers = list(channel.stream_stream("/shop.v1.Test/Chat")(iter(messages), **words))
+                answers = list(channel.stream_stream("/shop.v1.Test/Chat")(iter(messages), **options))
                 good = answers == [b"re: " + message for message in messages]
             if not good:
-                sys.exit(f"call {number} of kind {kind} was answered wrongly")
+                sys.exit(f"call {number} of kind {kind} has a wrong response")
             done += 1
     print(done)
 

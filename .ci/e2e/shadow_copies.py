@@ -1,6 +1,6 @@
-"""Whether copies are what their requests were: `shadow_copies.py STABLE_SEEN DARK_SEEN`, files of shop.py or of shadow_calls.py.
+"""Compares copies with their requests: `shadow_copies.py STABLE_SEEN SHADOW_SEEN`, files of shop.py or shadow_calls.py.
 
-Copies carry the id of their request, and `x-pointsman-shadow: 1` beside. Prints how many there are, or what differs.
+A copy has the id of its request and `x-pointsman-shadow: 1`. Prints how many copies there are, or what differs.
 """
 
 import json
@@ -25,7 +25,7 @@ for copy in copies:
     copy["headers"].remove(MARKER)
     request = requests.get(identity(copy))
     if copy != request:
-        sys.exit(f"a copy is not what its request was:\n  {copy}\n  {request}")
+        sys.exit(f"a copy differs from its request:\n  {copy}\n  {request}")
 if len({identity(copy) for copy in copies}) != len(copies):
     sys.exit("a request was copied twice")
 print(len(copies))

@@ -1,19 +1,21 @@
-"""A shop that answers JSON: `shop.py VERSION PORT_FILE SEEN_FILE`. Every third price of version 3 is rounded wrongly, and
-each answer has an id of its own. SEEN_FILE gets a line of JSON for each request, as it came. `/bomb` is 64 MiB of zeros
-behind a few KiB of gzip, `/deep` an array in 10 000 arrays, `/broken` no JSON at all, `/never` is not answered."""
+"""A shop with a JSON API: `shop.py VERSION SEEN_FILE [PORT]`.
+
+Version 3 rounds every third price wrongly, and each response has its own id. SEEN_FILE gets one line of JSON for each
+request. `/bomb` is 64 MiB of zeros in a few KiB of gzip, `/deep` an array in 10 000 arrays, `/broken` is not JSON, `/many`
+has new field names each time.
+"""
 
 import gzip
 import hashlib
-import http.server
 import json
-import pathlib
 import sys
 import threading
-import time
 import uuid
 
+import peer
+
 VERSION = int(sys.argv[1])
-SEEN = open(sys.argv[3], "a", buffering=1)
+SEEN = open(sys.argv[2], "a", buffering=1)
 LOCK = threading.Lock()
 BOMB = gzip.compress(b"[" + b"0," * (32 << 20) + b"0]", 9)
 
@@ -25,48 +27,28 @@ def item(number: int) -> dict:
     return {"item": number, "price_cents": price, "tags": ["tea", "green"], "request": str(uuid.uuid4())}
 
 
-class Shop(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "shop", ""
-    wbufsize = -1
-
-    def log_message(self, *_):
-        pass
-
+class Shop(peer.Handler):
     def date_time_string(self, timestamp=None):
         return "Sat, 21 Nov 2026 12:00:00 GMT"
 
-    def body(self) -> bytes:
-        if "chunked" not in self.headers.get("transfer-encoding", ""):
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
-        parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        while line := self.rfile.readline().strip():
-            parts.append(b"\ntrailer " + line)
-        return b"".join(parts)
-
     def answer(self):
-        body = self.body()
+        body, trailers = self.body()
+        body = b"\ntrailer ".join([body, *trailers])
         seen = {
             "line": self.requestline,
-            "headers": [[name.lower(), value] for name, value in self.headers.items()],
+            "headers": self.header_list(),
             "bytes": len(body),
             "sha256": hashlib.sha256(body).hexdigest(),
         }
         with LOCK:
             SEEN.write(json.dumps(seen) + "\n")
-        path = self.path.split("?")[0]
-        if path == "/never":
-            time.sleep(3600)
-        coding = None
+        path, coding = self.path.split("?")[0], {}
         if path.startswith("/items/"):
             content = json.dumps(item(int(path.split("/")[2]))).encode()
             if "gzip" in self.headers.get("accept-encoding", ""):
-                content, coding = gzip.compress(content), "gzip"
+                content, coding = gzip.compress(content), {"content_encoding": "gzip"}
         elif path == "/bomb":
-            content, coding = BOMB, "gzip"
+            content, coding = BOMB, {"content_encoding": "gzip"}
         elif path == "/deep":
             content = b"[" * 10_000 + str(VERSION).encode() + b"]" * 10_000
         elif path == "/broken":
@@ -75,24 +57,7 @@ class Shop(http.server.BaseHTTPRequestHandler):
             content = json.dumps({f"field-{uuid.uuid4().hex[:6]}-{n}": n for n in range(2_000)}).encode()
         else:
             content = b"{}"
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        if coding:
-            self.send_header("content-encoding", coding)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-        self.wfile.flush()
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer
+        self.respond(200, content, content_type="application/json", **coding)
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 512
-
-
-with Server(("127.0.0.1", int(sys.argv[4]) if len(sys.argv) > 4 else 0), Shop) as server:
-    pathlib.Path(sys.argv[2]).write_text(str(server.server_address[1]))
-    server.serve_forever()
+peer.serve(Shop, int(sys.argv[3]) if len(sys.argv) > 3 else 0)

@@ -1,7 +1,6 @@
-"""A command in a terminal of 60 columns and 20 rows, until it has painted three times: it paints over itself, no line is
-wider than the terminal, and Ctrl-C ends it with 0.
+"""Runs a command in a terminal of 60 columns and 20 rows until it has drawn three frames: `terminal.py COMMAND ARGUMENTS…`.
 
-    terminal.py COMMAND ARGUMENTS...
+Each frame overwrites the one before, no line is wider than the terminal, and Ctrl-C ends the command with 0.
 """
 
 import fcntl
@@ -17,14 +16,14 @@ import time
 COLUMNS, ROWS = 60, 20
 pid, terminal = pty.fork()
 if pid == 0:
-    # The size is set before anything is painted.
+    # Before the command draws anything.
     fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     os.execv(sys.argv[1], sys.argv[1:])
 text, end, interrupted = "", time.monotonic() + 20, False
 while time.monotonic() < end:
     try:
         piece = os.read(terminal, 65536)
-    except OSError:  # It has ended.
+    except OSError:  # The command ended.
         break
     if not piece:
         break
@@ -40,10 +39,10 @@ plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame).replace("\r", "") for fram
 wide = [line for frame in plain for line in frame.split("\n") if len(line) > COLUMNS]
 long = [frame for frame in plain if frame.count("\n") >= ROWS]
 for what, wrong in [
-    (f"it ends with {code}", code != 0),
+    (f"exit code {code}", code != 0),
     (f"{len(frames)} frames", len(frames) < 3),
     (f"lines wider than {COLUMNS}: {wide}", wide),
-    ("a frame is higher than the terminal", long),
+    ("a frame has more rows than the terminal", long),
     ("no rates", "REQ/S" not in plain[-1]),
 ]:
     if wrong:

@@ -1,8 +1,8 @@
-"""Real WebSocket peers, on the library `websockets`.
+"""WebSocket peers with the library `websockets`.
 
-websocket.py serve NAME PORT_FILE          an upstream; also the page that a browser opens, and where it reports to
-websocket.py try URL                       everything a client can do, through the proxy
-websocket.py hold URL HEADER SECONDS       keeps a connection, says how it ended
+websocket.py serve NAME                    an upstream; also the page that a browser opens, and the page that it reports to
+websocket.py check URL                     everything that a client can do, through the proxy
+websocket.py keep URL HEADER               keeps a connection open and prints how it ends
 """
 
 import asyncio
@@ -14,7 +14,10 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
-LARGE = 64 * 1024 * 1024
+import peer
+
+# The proxy forwards compressed and plain bytes alike, and compression takes the peers seconds.
+LARGE = [(64, None), (4, "deflate")]
 
 PAGE = """<!doctype html><title>a page</title><script>
 const base = location.origin.replace(/^http/, "ws") + "/ws";
@@ -50,9 +53,9 @@ const closed = (of) => new Promise((resolve) => { of.onclose = resolve; });
     expect("an echo of many", await next(each), "number " + n);
   }));
   many.forEach((each) => each.close());
-  const told = await socket("/close?4321");
-  const how = await closed(told);
-  expect("a code of the server's", how.code + " " + how.reason, "4321 as told");
+  const closing = await socket("/close?4321");
+  const close = await closed(closing);
+  expect("the server's close code", close.code + " " + close.reason, "4321 as requested");
   const fragments = await socket("/fragments");
   expect("fragments", await next(fragments), "one two three");
   fragments.close();
@@ -60,15 +63,15 @@ const closed = (of) => new Promise((resolve) => { of.onclose = resolve; });
   expect("a refusal", refused, "refused");
   return "ok";
 })().catch((error) => "failed: " + error.message)
-    .then((said) => fetch("/report?" + encodeURIComponent(said), { method: "GET" }));
+    .then((result) => fetch("/report?" + encodeURIComponent(result), { method: "GET" }));
 </script>"""
 
 
-def say(what):
+def report(what):
     print(what, flush=True)
 
 
-async def upstream(name, port_file):
+async def upstream(name):
     def answer(connection, request):
         path = request.path.partition("?")[0]
         if path == "/page":
@@ -76,7 +79,7 @@ async def upstream(name, port_file):
             response.headers["Content-Type"] = "text/html; charset=utf-8"
             return response
         if path == "/report":
-            say("report " + request.path.partition("?")[2])
+            report("report " + request.path.partition("?")[2])
             return connection.respond(http.HTTPStatus.OK, "thanks\n")
         if path == "/ws/refused":
             return connection.respond(http.HTTPStatus.FORBIDDEN, "no\n")
@@ -87,7 +90,7 @@ async def upstream(name, port_file):
     async def handle(connection):
         path, _, query = connection.request.path.partition("?")
         if path == "/ws/close":
-            await connection.close(int(query), "as told")
+            await connection.close(int(query), "as requested")
         elif path == "/ws/fragments":
             await connection.send(["one ", "two ", "three"])
             await connection.wait_closed()
@@ -108,22 +111,16 @@ async def upstream(name, port_file):
         return "superchat" if "superchat" in offered else None
 
     options = dict(process_request=answer, select_subprotocol=choose, max_size=None, ping_interval=None)
-    # 200 come at once, more than the usual backlog of 100 has room for; who finds none waits a second, our time to connect.
+    # 200 clients connect at once, more than the default backlog of 100. A client without a place retries after a second,
+    # which is the proxy's time limit for connecting.
     async with serve(handle, "127.0.0.1", 0, backlog=1024, **options) as server:
-        port = server.sockets[0].getsockname()[1]
-        with open(port_file + ".new", "w") as file:
-            file.write(str(port))
-        os.rename(port_file + ".new", port_file)
+        peer.publish(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
 
-def equal(what, expected, found):
-    if expected != found:
-        raise SystemExit(f"{what}: expected {expected!r}, found {found!r}")
-    say(f"{what}: ok")
-
-
-async def tries(url):
+async def check(url):
+    checks = peer.Checks()
+    equal = checks.expect
     options = dict(max_size=None, ping_interval=None, open_timeout=20)
     async with connect(url + "/echo", subprotocols=["chat", "superchat"], **options) as one:
         equal("subprotocol", "superchat", one.subprotocol)
@@ -136,27 +133,27 @@ async def tries(url):
         equal("ping", True, await asyncio.wait_for(await one.ping(), 10) >= 0)
         await one.close(3999, "enough")
         equal("close code", (3999, "enough"), (one.close_code, one.close_reason))
-    for compression in [None, "deflate"]:
+    for mib, compression in LARGE:
         async with connect(url + "/echo", compression=compression, **options) as one:
-            message = os.urandom(1 << 20) * (LARGE >> 20)
+            message = os.urandom(1 << 20) * mib
             sent = asyncio.create_task(one.send(message))
-            equal(f"64 MiB, compression {compression}", True, await one.recv() == message)
+            equal(f"{mib} MiB, compression {compression}", True, await one.recv() == message)
             await sent
     async with connect(url + "/close?4001", **options) as one:
         await one.wait_closed()
-        equal("the server's close code", (4001, "as told"), (one.close_code, one.close_reason))
+        equal("the server's close code", (4001, "as requested"), (one.close_code, one.close_reason))
     async with connect(url + "/fragments", **options) as one:
-        # The library ends with a fragment of nothing.
+        # The library ends a message with an empty fragment.
         parts = [part async for part in one.recv_streaming() if part]
         equal("the server's fragments", ["one ", "two ", "three"], parts)
     async with connect(url + "/ping", **options) as one:
         equal("the server's ping", "ponged True", await one.recv())
     try:
         async with connect(url + "/refused", **options):
-            raise SystemExit("refused, and open")
+            raise SystemExit("the refused WebSocket is open")
     except OSError as error:
-        raise SystemExit(f"not refused but {error}") from error
-    except Exception as error:  # noqa: BLE001, the class has moved between versions
+        raise SystemExit(f"no refusal but {error}") from error
+    except Exception as error:  # noqa: BLE001, its class differs between versions
         equal("a refusal", 403, error.response.status_code)
 
     async def one_of_many(number):
@@ -167,33 +164,29 @@ async def tries(url):
                     raise SystemExit("messages are mixed up")
 
     await asyncio.gather(*(one_of_many(number) for number in range(200)))
-    equal("200 at a time", True, True)
+    print(checks.passed + 1)
 
 
-async def hold(url, header, seconds):
+async def keep(url, header):
     name, _, value = header.partition(":")
     headers = {name: value} if name else {}
     async with connect(url, additional_headers=headers, ping_interval=None) as one:
-        say("open")
         try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    await one.send("hello")
-                    await one.recv()
-                    say("alive")
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            say("held")
+            while True:
+                await one.send("hello")
+                await one.recv()
+                report("alive")
+                await asyncio.sleep(0.1)
         except ConnectionClosed:
-            say("cut")
+            report("cut")
 
 
 match sys.argv[1:]:
-    case ["serve", name, port_file]:
-        asyncio.run(upstream(name, port_file))
-    case ["try", url]:
-        asyncio.run(tries(url))
-    case ["hold", url, header, seconds]:
-        asyncio.run(hold(url, header, float(seconds)))
+    case ["serve", name]:
+        asyncio.run(upstream(name))
+    case ["check", url]:
+        asyncio.run(check(url))
+    case ["keep", url, header]:
+        asyncio.run(keep(url, header))
     case _:
         raise SystemExit(__doc__)

@@ -5,7 +5,7 @@ use http::{StatusCode, Uri};
 use serde_json::Value;
 
 use super::address;
-use super::fetch::{self, Answer, Wish};
+use super::fetch::{self, AdminResponse, FetchOptions};
 
 /// The variable that names the admin listener where no option does.
 pub const VARIABLE: &str = "POINTSMAN_ADMIN";
@@ -14,7 +14,7 @@ const DEFAULT: &str = "http://127.0.0.1:9900";
 
 /// An admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
+pub struct AdminEndpoint {
     /// Its URL, without a slash at the end.
     base: String,
     origin: Origin,
@@ -28,7 +28,7 @@ enum Origin {
     Default,
 }
 
-impl Admin {
+impl AdminEndpoint {
     /// The listener that an option names: a URL, `host:port` or a port.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Admin {
         let url = match text.split_once("://") {
             Some(("http", _)) => text.to_owned(),
             Some(("https", _)) => {
-                return Err("the admin listener speaks http, not https: the URL must begin with http://".to_owned());
+                return Err("the admin listener uses http, not https: the URL must begin with http://".to_owned());
             }
             Some(_) => return Err("the URL must begin with http://".to_owned()),
             None => format!("http://{}", address::with_host(text)),
@@ -78,14 +78,14 @@ impl Admin {
     /// # Errors
     /// When the path has a character that a URL cannot have.
     pub fn uri(&self, path: &str) -> anyhow::Result<Uri> {
-        format!("{}{path}", self.base).parse().with_context(|| format!("`{}{path}` is no URL", self.base))
+        format!("{}{path}", self.base).parse().with_context(|| format!("`{}{path}` is not a valid URL", self.base))
     }
 
     /// Asks, on a runtime of its own.
     ///
     /// # Errors
     /// When it does not answer, with what to do.
-    pub fn ask_blocking(&self, path: &str, wish: Wish) -> anyhow::Result<Answer> {
+    pub fn ask_blocking(&self, path: &str, wish: FetchOptions) -> anyhow::Result<AdminResponse> {
         fetch::ask_blocking(&self.uri(path)?, wish).map_err(|error| self.unreachable(&error))
     }
 
@@ -93,7 +93,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it does not answer, with what to do.
-    pub async fn ask(&self, path: &str, wish: Wish) -> anyhow::Result<Answer> {
+    pub async fn ask(&self, path: &str, wish: FetchOptions) -> anyhow::Result<AdminResponse> {
         fetch::ask(&self.uri(path)?, wish).await.map_err(|error| self.unreachable(&error))
     }
 
@@ -101,13 +101,13 @@ impl Admin {
     ///
     /// # Errors
     /// When it is none, with what to do.
-    pub fn page(&self, answer: &Answer) -> anyhow::Result<Value> {
+    pub fn page(&self, answer: &AdminResponse) -> anyhow::Result<Value> {
         self.expect_ok(answer)?;
         let page: Option<Value> = serde_json::from_slice(&answer.body).ok().filter(Value::is_object);
         page.ok_or_else(|| anyhow!("{} answers without JSON: is this the admin listener?", self.base))
     }
 
-    fn expect_ok(&self, answer: &Answer) -> anyhow::Result<()> {
+    fn expect_ok(&self, answer: &AdminResponse) -> anyhow::Result<()> {
         let status = answer.status;
         if status == StatusCode::FORBIDDEN {
             bail!("{} answers {status}: {}", self.base, answer.line());
@@ -141,7 +141,7 @@ mod tests {
             ("9901", "http://127.0.0.1:9901"),
             (":9901", "http://127.0.0.1:9901"),
         ] {
-            assert_eq!(Admin::named(typed).unwrap().url(), url);
+            assert_eq!(AdminEndpoint::named(typed).unwrap().url(), url);
         }
         for (typed, why) in [
             ("https://localhost:9900", "not https"),
@@ -151,20 +151,20 @@ mod tests {
             ("http://a b/", "HOST:PORT"),
             ("http://a/?b", "HOST:PORT"),
         ] {
-            let refused = Admin::named(typed).expect_err(typed);
+            let refused = AdminEndpoint::named(typed).expect_err(typed);
             assert!(refused.contains(why), "{typed}: {refused}");
         }
     }
 
     #[test]
     fn an_option_comes_before_the_variable_and_the_default_last() {
-        let option = Admin::named("a:1").unwrap();
-        let find = |option: Option<&Admin>, variable| Admin::find(option, variable).unwrap().base;
+        let option = AdminEndpoint::named("a:1").unwrap();
+        let find = |option: Option<&AdminEndpoint>, variable| AdminEndpoint::find(option, variable).unwrap().base;
         assert_eq!(find(Some(&option), Some("b:2")), "http://a:1");
         assert_eq!(find(None, Some("b:2")), "http://b:2");
         assert_eq!(find(None, Some("")), DEFAULT);
         assert_eq!(find(None, None), DEFAULT);
-        let refused = Admin::find(None, Some("https://b")).unwrap_err().to_string();
+        let refused = AdminEndpoint::find(None, Some("https://b")).unwrap_err().to_string();
         assert!(refused.contains(VARIABLE) && refused.contains("https"), "{refused}");
     }
 }

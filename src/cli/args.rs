@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::admin::Admin;
+use super::admin::AdminEndpoint;
 use super::check::CheckFormat;
 use super::paint::ColorChoice;
 use crate::config;
@@ -14,15 +14,15 @@ use crate::config;
 mod live;
 mod start;
 
-pub use live::{CompareArguments, Format, ReloadArguments, StatusArguments};
+pub use live::{CompareArguments, ReloadArguments, ReportFormat, StatusArguments};
 pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
 
 const EXIT_CODES: &str = "\
 EXIT CODES
-  0   it did what it was asked; `run` and `demo`: stopped after a drain
-  1   it failed: at the start, while running, by a second signal, or no proxy answers
+  0   success; `run` and `demo`: stopped after a drain
+  1   failure: at startup, while running, by a second signal, or no proxy answers
   64  wrong usage
-  78  the routes file is wrong; `reload`: it was rejected
+  78  the routes file is invalid; `reload`: it was rejected
 
 EXAMPLE
   pointsman demo                    # a guided tour, nothing else needed
@@ -54,20 +54,20 @@ pub enum Command {
     Run(RunArguments),
     /// Take a guided tour: three small services, the proxy and its admin listener in one process
     Demo(DemoArguments),
-    /// Write a small routes file to begin with
+    /// Write a small routes file to start from
     Init(InitArguments),
-    /// Check a routes file: everything that `run` would refuse, warnings, and its goldens
+    /// Check a routes file: errors, warnings, and the `[[test]]` requests in it
     #[command(alias = "validate")]
     Check(CheckArguments),
-    /// Show what runs: generation, last reload, kills, shares, errors and durations by route and variant
+    /// Show the state of a running proxy: generation, last reload, kills, shares, errors and durations by route and variant
     Status(StatusArguments),
-    /// Let a running proxy read its file again, and wait for the outcome
+    /// Reload the routes file of a running proxy, and wait for the result
     Reload(ReloadArguments),
     /// Explain which variant a request gets, and why
     Explain(ExplainArguments),
-    /// Tell which routes an edit changes, and the share of callers that it moves
+    /// Show which routes an edit changes, and the share of callers that it moves
     WhatIf(WhatIfArguments),
-    /// Tell what comparing the copies of a dark launch has shown
+    /// Show which response fields differ in a dark launch
     Compare(CompareArguments),
     /// Print the JSON Schema of the routes file
     Schema(SchemaArguments),
@@ -81,9 +81,9 @@ pub enum Command {
 /// `run`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is read again when it changes; SIGHUP does the same. SIGTERM and SIGINT drain and stop, a second one \
-stops at once. SIGUSR2 starts the binary anew, which may have been replaced, and hands over to it: no connection \
-is refused, and this process finishes what it has. Sockets passed by systemd are used by address or name.
+The proxy reloads the file when it changes, and on SIGHUP. SIGTERM and SIGINT drain and stop; a second signal stops \
+at once. SIGUSR2 starts a new process from the binary, which may have been replaced, and hands the sockets over to it: \
+no connection is refused, and the old process finishes its requests. Sockets from systemd are matched by address or name.
 
 EXAMPLE
   pointsman run                               # routes.toml, one worker per core
@@ -102,15 +102,15 @@ pub struct RunArguments {
     pub workers: Option<u16>,
     /// How long readiness fails before connections are refused.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    #[arg(help = "On a stop, keep accepting for so long while readiness already fails")]
+    #[arg(help = "On a stop, keep accepting for this long while readiness already fails")]
     pub drain_delay: Duration,
     /// How long open requests may take to finish.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    #[arg(help = "On a stop, what has not finished by then is cut")]
+    #[arg(help = "On a stop, close requests that are still open after this time")]
     pub drain_deadline: Duration,
     /// How long the new process of a hand-over may take until it serves.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    #[arg(help = "On a hand-over (SIGUSR2), the new process must serve within this time, or the old one goes on")]
+    #[arg(help = "On a hand-over (SIGUSR2), the new process must serve within this time, or the old one continues")]
     pub hand_over_patience: Duration,
 }
 
@@ -125,17 +125,17 @@ pub struct DemoArguments {
     #[arg(long, value_name = "DIR", help = "Where its routes.toml is written [default: a fresh temporary directory]")]
     pub dir: Option<PathBuf>,
     /// HTTPS too.
-    #[arg(long, help = "Serve HTTPS too, with a certificate that is made in memory")]
+    #[arg(long, help = "Serve HTTPS too, with a certificate made in memory")]
     pub tls: bool,
     /// No traffic of its own.
-    #[arg(long, help = "Send no traffic of its own")]
+    #[arg(long, help = "Do not generate traffic")]
     pub no_traffic: bool,
     /// The port of the proxy.
-    #[arg(long, value_name = "PORT", default_value_t = 8080, help = "The proxy's port; another one when it is in use")]
+    #[arg(long, value_name = "PORT", default_value_t = 8080, help = "The proxy's port; a free one when it is in use")]
     pub port: u16,
     /// The port of the admin listener.
     #[arg(long, value_name = "PORT", default_value_t = 9900)]
-    #[arg(help = "The admin listener's port; another one when it is in use")]
+    #[arg(help = "The admin listener's port; a free one when it is in use")]
     pub admin_port: u16,
 }
 
@@ -176,12 +176,12 @@ impl CheckArguments {
 /// `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Headers that tell who the caller is are believed only from identity.trusted_proxies, as in live traffic. Unless \
---peer says otherwise, the request comes from the first of them, which says that --client-ip is the client.
+Identity headers are accepted only from identity.trusted_proxies, as in live traffic. Without --peer, the request \
+comes from the first trusted proxy, which forwards --client-ip as the client.
 
 EXAMPLE
   pointsman explain --host shop.example.com --path /pay --cookie uid=alice
-  pointsman explain edge.toml --path /     # no host, where all routes take any
+  pointsman explain edge.toml --path /     # without a host, when no route matches on it
   pointsman explain --admin 127.0.0.1:9900 --path / --header 'x-canary: always'")]
 pub struct ExplainArguments {
     /// The routes file.
@@ -192,18 +192,18 @@ pub struct ExplainArguments {
     #[arg(long = "file", value_name = "FILE", conflicts_with = "admin", hide = true)]
     pub file_option: Option<PathBuf>,
     /// Ask a running proxy.
-    #[arg(long, value_name = "URL", value_parser = Admin::named)]
+    #[arg(long, value_name = "URL", value_parser = AdminEndpoint::named)]
     #[arg(help = "Ask a running proxy instead of a file: the URL or HOST:PORT of its admin listener")]
-    pub admin: Option<Admin>,
+    pub admin: Option<AdminEndpoint>,
     /// The method.
     #[arg(long, value_name = "METHOD", default_value = "GET", help = "The method")]
     pub method: String,
     /// The host.
     #[arg(long, value_name = "HOST")]
-    #[arg(help = "The host, as in the Host header; needed where routes differ by it [default: localhost]")]
+    #[arg(help = "The host, as in the Host header; required when routes match on it [default: localhost]")]
     pub host: Option<String>,
     /// Path and query.
-    #[arg(long, value_name = "PATH", default_value = "/", value_parser = path, help = "The path, with its query if there is one")]
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = path, help = "The path and the query")]
     pub path: String,
     /// Headers.
     #[arg(long = "header", value_name = "NAME:VALUE", value_parser = header, help = "A header; may be repeated")]
@@ -218,14 +218,18 @@ pub struct ExplainArguments {
     #[arg(
         long = "client-cert",
         value_name = "FIELD:VALUE",
-        help = "A part of the client's verified certificate: cn, dns, uri or email; may be repeated"
+        help = "A field of the client's verified certificate: cn, dns, uri or email; may be repeated"
     )]
     pub client_cert: Vec<String>,
     /// The listener.
-    #[arg(long, value_name = "NAME", help = "The listener that takes it [default: the first that does not redirect]")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "The listener that accepts it [default: the first that does not redirect]"
+    )]
     pub listener: Option<String>,
     /// The peer's address.
-    #[arg(long, value_name = "ADDRESS", help = "Who connects [default: a trusted proxy, else the client]")]
+    #[arg(long, value_name = "ADDRESS", help = "The peer that connects [default: a trusted proxy, else the client]")]
     pub peer: Option<IpAddr>,
     /// JSON instead of text.
     #[arg(long, help = "Print JSON")]
@@ -245,10 +249,10 @@ pub struct WhatIfArguments {
     #[arg(value_name = "NEW", help = "The edited routes file")]
     pub new: PathBuf,
     /// What it is compared with.
-    #[arg(long, value_name = "OLD", default_value = DEFAULT_FILE, help = "The file that it is compared with")]
+    #[arg(long, value_name = "OLD", default_value = DEFAULT_FILE, help = "The file to compare with")]
     pub against: PathBuf,
     /// An access log.
-    #[arg(long, value_name = "LOG", help = "A JSON access log of ours to replay, `-` for standard input")]
+    #[arg(long, value_name = "LOG", help = "A JSON access log to replay, `-` for standard input")]
     pub requests: Option<PathBuf>,
     /// JSON instead of text.
     #[arg(long, help = "Print JSON")]
@@ -287,9 +291,10 @@ EXAMPLE
 pub struct VersionArguments {}
 
 fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("a header is written NAME:VALUE")?;
-    http::HeaderName::try_from(name.trim()).map_err(|_| format!("`{name}` is no header name"))?;
-    http::HeaderValue::try_from(value.trim()).map_err(|_| "the value holds a byte that no header may".to_owned())?;
+    let (name, value) = text.split_once(':').ok_or("write a header as NAME:VALUE")?;
+    http::HeaderName::try_from(name.trim()).map_err(|_| format!("`{name}` is not a valid header name"))?;
+    http::HeaderValue::try_from(value.trim())
+        .map_err(|_| "the value has a byte that is not allowed in a header".to_owned())?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
@@ -299,9 +304,9 @@ fn path(text: &str) -> Result<String, String> {
 }
 
 fn cookie(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a cookie is written NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("write a cookie as NAME=VALUE")?;
     if name.is_empty() || text.contains([';', '\r', '\n']) {
-        return Err("a cookie has a name, and holds neither `;` nor a line end".to_owned());
+        return Err("a cookie needs a name, and must not contain `;` or a line break".to_owned());
     }
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -314,5 +319,5 @@ fn workers(text: &str) -> Result<u16, String> {
 
 /// Reads a duration as the routes file writes it: `250ms`, `5s`, `1h30m`.
 fn duration(text: &str) -> Result<Duration, String> {
-    config::parse_duration(text).ok_or_else(|| "a duration is written 250ms, 5s, 2h or 1h30m".to_owned())
+    config::parse_duration(text).ok_or_else(|| "write a duration as 250ms, 5s, 2h or 1h30m".to_owned())
 }

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use anyhow::bail;
 use serde_json::Value;
 
-use super::args::{CompareArguments, Format};
-use super::fetch::Wish;
+use super::args::{CompareArguments, ReportFormat};
+use super::fetch::FetchOptions;
 use super::paint::Paint;
 use super::paint::Terminal;
 use super::{Exit, out};
-use crate::compare::spelled_out;
+use crate::compare::escape_controls;
 
 /// Fields that are listed, of each verdict.
 const FIELDS_MAX: usize = 40;
@@ -22,7 +22,7 @@ const FIELDS_MAX: usize = 40;
 /// When the proxy cannot be asked, or has no such route.
 pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let admin = arguments.admin.find()?;
-    let mut page = admin.page(&admin.ask_blocking("/shadow", Wish::get())?)?;
+    let mut page = admin.page(&admin.ask_blocking("/shadow", FetchOptions::get())?)?;
     if let (Some(wanted), Some(routes)) = (&arguments.route, page["routes"].as_array_mut()) {
         let known: Vec<String> = routes.iter().filter_map(|route| route["route"].as_str()).map(str::to_owned).collect();
         routes.retain(|route| route["route"] == wanted.as_str());
@@ -30,20 +30,20 @@ pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Resu
             bail!(unknown(wanted, &known));
         }
     }
-    let format = if arguments.json { Format::Json } else { arguments.format };
+    let format = if arguments.json { ReportFormat::Json } else { arguments.format };
     match format {
-        Format::Json => out::say_json(&page)?,
-        Format::Md => out::say(markdown(&page).trim_end())?,
-        Format::Table => out::say(table(&page, terminal.stdout).trim_end())?,
+        ReportFormat::Json => out::say_json(&page)?,
+        ReportFormat::Md => out::say(markdown(&page).trim_end())?,
+        ReportFormat::Table => out::say(table(&page, terminal.stdout).trim_end())?,
     }
     Ok(Exit::Ok)
 }
 
 fn unknown(wanted: &str, known: &[String]) -> String {
     if known.is_empty() {
-        return format!("no route has a shadow, and so has not `{wanted}`");
+        return format!("route `{wanted}` has no shadow, and no other route has one");
     }
-    spelled_out(&format!("route `{wanted}` has no shadow; these have one: {}", known.join(", "))).into_owned()
+    escape_controls(&format!("route `{wanted}` has no shadow; these have one: {}", known.join(", "))).into_owned()
 }
 
 fn routes(page: &Value) -> impl Iterator<Item = &Value> {
@@ -52,7 +52,7 @@ fn routes(page: &Value) -> impl Iterator<Item = &Value> {
 
 /// A text of the page: what it says of answers comes from upstreams, and must not steer a terminal.
 fn text(value: &Value) -> Cow<'_, str> {
-    spelled_out(value.as_str().unwrap_or(""))
+    escape_controls(value.as_str().unwrap_or(""))
 }
 
 fn number(value: &Value) -> u64 {
@@ -62,7 +62,7 @@ fn number(value: &Value) -> u64 {
 /// `timeout 3, reset 1`.
 fn counts(value: &Value) -> String {
     let all = value.as_object().into_iter().flatten();
-    all.map(|(name, count)| spelled_out(&format!("{name} {count}")).into_owned()).collect::<Vec<_>>().join(", ")
+    all.map(|(name, count)| escape_controls(&format!("{name} {count}")).into_owned()).collect::<Vec<_>>().join(", ")
 }
 
 fn percent(share: f64) -> String {
@@ -79,7 +79,7 @@ fn rate(of: &Value) -> String {
 fn milliseconds(quantiles: &Value) -> String {
     let at = |name: &str| quantiles[name].as_f64().unwrap_or(0.0) * 1e3;
     if at("p99") == 0.0 {
-        return "none was answered".to_owned();
+        return "no responses".to_owned();
     }
     format!("p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms", at("p50"), at("p90"), at("p99"))
 }
@@ -91,7 +91,7 @@ fn share(page: &Value, route: &Value) -> String {
     if page["kill_all"] == true {
         format!("{set} % of the requests set, none now: `kill.all` is set")
     } else if now < set {
-        format!("{set} % of the requests set, {now} % now: copies failed or found no room, so fewer are made")
+        format!("{set} % of the requests set, {now} % now: reduced, since copies failed or were dropped")
     } else {
         format!("{set} % of the requests")
     }
@@ -132,18 +132,18 @@ fn compared(route: &Value, facts: &mut Vec<(&'static str, String)>) {
     facts.push(("compared", format!("{compared}, {equal} equal, since {}", text(&comparison["since"]))));
     let (controls, noisy) = (number(&comparison["with_control"]), number(&comparison["noisy_controls"]));
     let mut told = format!("{controls}, {noisy} of them differed");
-    for (what, words) in [("failed", "failed"), ("no_place", "found no place")] {
+    for (what, words) in [("failed", "failed"), ("no_place", "had no free slot")] {
         if number(&route["controls"][what]) > 0 {
             let _ = write!(told, "; {} more {words}", number(&route["controls"][what]));
         }
     }
     facts.push(("controls", told));
     for (name, what, meaning) in [
-        ("early", "ended_early", "copies failed or have another status, which says nothing of headers and body"),
-        ("early", "controls_ended_early", "controls likewise"),
-        ("unread", "unread", "copies have bodies of which nothing can be said"),
+        ("early", "ended_early", "copies failed or have another status, so headers and body were not compared"),
+        ("early", "controls_ended_early", "controls failed or have another status"),
+        ("unread", "unread", "copies have bodies that cannot be compared"),
         ("cut short", "truncated", "comparisons found more fields than are listed"),
-        ("evicted", "evicted", "fields found no room in the table, which has 1024"),
+        ("evicted", "evicted", "fields were evicted from the table, which has 1024 rows"),
     ] {
         if number(&comparison[what]) > 0 {
             facts.push((name, format!("{} {meaning}", number(&comparison[what]))));
@@ -159,9 +159,9 @@ fn mismatch(comparison: &Value) -> String {
     let (controls, early) = (number(&comparison["with_control"]), number(&comparison["controls_ended_early"]));
     let Some(net) = comparison["net_mismatch"].as_f64() else {
         let why = match controls {
-            0 => "no control was compared yet, so what is noise is not known",
-            _ if controls == early => "all controls failed or have another status, so what is noise is not known",
-            _ => "every control differs, too; ignore the fields in which they do",
+            0 => "no control was compared yet, so the noise is unknown",
+            _ if controls == early => "all controls failed or have another status, so the noise is unknown",
+            _ => "every control also differs; ignore the fields in which they differ",
         };
         return format!("unknown: {why}");
     };
@@ -190,8 +190,8 @@ fn more_of(verdict: &str, more: usize) -> String {
 
 const VERDICTS: [(&str, &str); 3] = [
     ("confirmed", "really differ"),
-    ("noisy", "differ between two answers of the old version, too"),
-    ("unknown", "too little was seen to say"),
+    ("noisy", "also differ between two responses of the old version"),
+    ("unknown", "not enough data"),
 ];
 
 fn table(page: &Value, paint: Paint) -> String {
@@ -232,8 +232,10 @@ fn table(page: &Value, paint: Paint) -> String {
 
 /// What was compared to no end, of all routes together.
 fn lost(page: &Value) -> Vec<String> {
-    let all =
-        [("failed", "comparisons failed, which is a defect"), ("refused", "had no room: 256 routes have evidence")];
+    let all = [
+        ("failed", "comparisons failed: this is a defect"),
+        ("refused", "were refused: evidence is kept for at most 256 routes"),
+    ];
     let counted = all.map(|(what, words)| (number(&page["comparing"][what]), words));
     counted.iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect()
 }
@@ -369,12 +371,12 @@ mod tests {
         page["routes"][0]["comparison"]["unread"] = json!(5);
         page["routes"][0]["comparison"]["truncated"] = json!(6);
         page["comparing"] = json!({ "routes": 1, "failed": 8, "refused": 0 });
-        said(&page, "8 comparisons failed, which is a defect\n");
+        said(&page, "8 comparisons failed: this is a defect\n");
         page["routes"][0]["comparison"]["ended_early"] = json!(4);
         said(&page, "4 copies failed or have another status");
         page["routes"][0]["controls"] = json!({ "answered": 7, "failed": 3, "no_place": 2 });
-        said(&page, "7, 0 of them differed; 3 more failed; 2 more found no place\n");
-        said(&page, "5 copies have bodies of which nothing can be said");
+        said(&page, "7, 0 of them differed; 3 more failed; 2 more had no free slot\n");
+        said(&page, "5 copies have bodies that cannot be compared");
         said(&page, "6 comparisons found more fields than are listed");
         let mut opaque = field("body");
         opaque["note"] = json!("larger than 256 KiB");
@@ -463,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_route_that_is_not_there_is_told() {
-        assert_eq!(unknown("a", &[]), "no route has a shadow, and so has not `a`");
+        assert_eq!(unknown("a", &[]), "route `a` has no shadow, and no other route has one");
         assert!(unknown("a", &["b".to_owned(), "c".to_owned()]).ends_with("these have one: b, c"));
     }
 }

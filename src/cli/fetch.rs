@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tower::ServiceExt as _;
 
-use crate::compare::spelled_out;
+use crate::compare::escape_controls;
 use crate::net::{self, ConnectError, Destination};
 
 /// Bound on the whole exchange, where no other is asked for.
@@ -22,7 +22,7 @@ const LATE: &str = "it does not answer in time";
 
 /// What was answered.
 #[derive(Debug)]
-pub struct Answer {
+pub struct AdminResponse {
     /// The status.
     pub status: StatusCode,
     /// The body.
@@ -31,14 +31,14 @@ pub struct Answer {
 
 /// How something is asked.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct FetchOptions {
     /// The method.
     pub method: Method,
     /// Bound on the whole exchange.
     pub patience: Duration,
 }
 
-impl Wish {
+impl FetchOptions {
     /// To get a page.
     #[must_use]
     pub const fn get() -> Self {
@@ -46,28 +46,28 @@ impl Wish {
     }
 }
 
-impl Answer {
+impl AdminResponse {
     /// The first line of the body, without control characters.
     #[must_use]
     pub fn line(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
-        spelled_out(text.trim().lines().next().unwrap_or_default()).into_owned()
+        escape_controls(text.trim().lines().next().unwrap_or_default()).into_owned()
     }
 }
 
 /// Asks `uri` for JSON, on a runtime of its own.
-pub fn ask_blocking(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
+pub fn ask_blocking(uri: &Uri, wish: FetchOptions) -> anyhow::Result<AdminResponse> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(ask(uri, wish))
 }
 
 /// Asks `uri` for JSON.
-pub async fn ask(uri: &Uri, wish: Wish) -> anyhow::Result<Answer> {
+pub async fn ask(uri: &Uri, wish: FetchOptions) -> anyhow::Result<AdminResponse> {
     let asked = tokio::time::timeout(wish.patience, exchange(uri, &wish)).await;
     asked.unwrap_or_else(|_| Err(anyhow!(LATE))).with_context(|| format!("cannot ask {uri}"))
 }
 
-async fn exchange(uri: &Uri, wish: &Wish) -> anyhow::Result<Answer> {
+async fn exchange(uri: &Uri, wish: &FetchOptions) -> anyhow::Result<AdminResponse> {
     ensure!(uri.scheme_str() == Some("http"), "the URL must begin with http://");
     let Some(authority) = uri.authority() else { bail!("the URL names no host") };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -95,7 +95,7 @@ async fn exchange(uri: &Uri, wish: &Wish) -> anyhow::Result<Answer> {
                 read.extend_from_slice(&data);
             }
         }
-        Ok(Answer { status, body: read.freeze() })
+        Ok(AdminResponse { status, body: read.freeze() })
     };
     tokio::pin!(exchange);
     tokio::select! {
@@ -114,7 +114,7 @@ mod tests {
     /// The message when the listener at this address does not answer.
     fn unanswered(address: SocketAddr) -> String {
         let uri: Uri = format!("http://{address}/").parse().unwrap();
-        let wish = Wish { patience: Duration::from_millis(50), ..Wish::get() };
+        let wish = FetchOptions { patience: Duration::from_millis(50), ..FetchOptions::get() };
         let message = format!("{:#}", ask_blocking(&uri, wish).unwrap_err());
         message.replace(&uri.to_string(), "URL")
     }

@@ -5,7 +5,7 @@
 const GUESSES: &[(&[&str], &str)] = &[
     (
         &["test", "lint", "verify", "configtest", "validate-config"],
-        "`pointsman check [FILE]` shows every mistake of a routes file",
+        "`pointsman check [FILE]` shows every error in a routes file",
     ),
     (
         &["start", "serve", "server", "up"],
@@ -23,11 +23,11 @@ const GUESSES: &[(&[&str], &str)] = &[
     (
         &["kill", "abort", "rollback", "undo", "disable"],
         "write `[kill] variants = [\"ROUTE:VARIANT\"]` in the routes file and save it: all callers go to stable; \
-         `pointsman reload` says whether the file was taken",
+         `pointsman reload` reports whether the file was accepted",
     ),
     (
         &["promote", "weight", "set-weight", "shift", "canary", "rollout"],
-        "edit `weight` of the canary in the routes file and save it; `pointsman what-if NEW` shows whom it moves",
+        "edit `weight` of the canary in the routes file and save it; `pointsman what-if NEW` shows which callers it moves",
     ),
     (
         &["config", "edit", "adapt", "fmt", "routes"],
@@ -39,15 +39,18 @@ const GUESSES: &[(&[&str], &str)] = &[
     ),
     (
         &["metrics", "stats", "stat", "ps", "ls", "list", "get", "describe", "info", "top", "dashboard"],
-        "`pointsman status` shows what runs; metrics are at http://127.0.0.1:9900/metrics",
+        "`pointsman status` shows the state of the proxy; metrics are at http://127.0.0.1:9900/metrics",
     ),
-    (&["health", "healthcheck", "ping", "ready"], "`pointsman status --health` ends with 0 while the process works"),
+    (
+        &["health", "healthcheck", "ping", "ready"],
+        "`pointsman status --health` exits with 0 while the process is healthy",
+    ),
     (&["diff", "plan", "simulate"], "`pointsman what-if NEW [--against OLD]` shows what an edit changes"),
     (
         &["route", "match", "why", "trace"],
         "`pointsman explain --host HOST --path PATH` shows which variant a request gets, and why",
     ),
-    (&["new", "create", "generate"], "`pointsman init` writes a routes file to begin with"),
+    (&["new", "create", "generate"], "`pointsman init` writes a routes file to start from"),
     (
         &["experiment", "ab"],
         "`pointsman status` shows the variants of a route side by side; `pointsman compare` reports dark launches",

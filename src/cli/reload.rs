@@ -8,10 +8,10 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::args::ReloadArguments;
-use super::fetch::Wish;
+use super::fetch::FetchOptions;
 use super::paint::{Paint, Terminal};
 use super::{Exit, out};
-use crate::compare::spelled_out;
+use crate::compare::escape_controls;
 
 /// A reload of many routes takes seconds, and one that is asked for during a hand-over waits for its end.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// When the proxy does not answer, or is stopping.
 pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let admin = arguments.admin.find()?;
-    let answer = admin.ask_blocking("/reload", Wish { method: Method::POST, patience: PATIENCE })?;
+    let answer = admin.ask_blocking("/reload", FetchOptions { method: Method::POST, patience: PATIENCE })?;
     if answer.status == StatusCode::SERVICE_UNAVAILABLE {
         bail!("{} answers: {}", admin.url(), answer.line());
     }
@@ -61,13 +61,13 @@ fn in_words(outcome: &Value, paint: Paint) -> String {
     };
     for line in outcome["summary"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         text.push_str("\n  ");
-        text.push_str(&spelled_out(line));
+        text.push_str(&escape_controls(line));
     }
     // The file was read before, as soon as it was saved.
     let changes = outcome["last_change"]["summary"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let changes = changes.collect::<Vec<_>>().join("; ");
     if !changes.is_empty() {
-        let _ = write!(text, "\n  last change: {}", spelled_out(&changes));
+        let _ = write!(text, "\n  last change: {}", escape_controls(&changes));
     }
     text
 }
@@ -75,7 +75,7 @@ fn in_words(outcome: &Value, paint: Paint) -> String {
 /// Diagnostics that came as plain text, with the colours of `check`.
 fn coloured(text: &str, paint: Paint) -> String {
     let line = |line: &str| {
-        let line = spelled_out(line);
+        let line = escape_controls(line);
         match line.split_once(']') {
             Some((code, rest)) if code.starts_with("error[") => {
                 format!("{}{}", paint.red(&format!("{code}]")), paint.bold(rest))
@@ -106,8 +106,8 @@ mod tests {
             "last_change": { "outcome": "applied", "generation": 2, "summary": ["shop canary killed"] } });
         let text = in_words(&seen, Paint::Plain);
         assert_eq!(text, "no change: generation 2 stays in effect\n  last change: shop canary killed");
-        let steers = json!({ "outcome": "applied", "generation": 3, "summary": ["a\u{1b}[2J"] });
-        assert!(!in_words(&steers, Paint::Plain).contains('\u{1b}'));
+        let is_control = json!({ "outcome": "applied", "generation": 3, "summary": ["a\u{1b}[2J"] });
+        assert!(!in_words(&is_control, Paint::Plain).contains('\u{1b}'));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
     // Before anything else is opened: sockets may wait at numbers that the process before, or systemd, has chosen.
     let succession = match Succession::of_this_process() {
         Ok(succession) => succession.within(arguments.hand_over_patience),
-        Err(error) => return refused(&StartError::Io("the process before", error), terminal),
+        Err(error) => return refused(&StartError::Io("the previous process", error), terminal),
     };
     let options = Options {
         workers: arguments.workers.and_then(|workers| NonZeroUsize::new(usize::from(workers))),

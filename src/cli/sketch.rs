@@ -45,7 +45,9 @@ impl FromStr for Canary {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let percent: Option<f64> = weight.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
         if percent.is_none() || !digits(whole) || !digits(part) || part.len() > 4 {
-            return Err(format!("`{weight}` is no weight: write percent from 0 to 100, with at most four decimals"));
+            return Err(format!(
+                "`{weight}` is not a valid weight: write a percentage from 0 to 100, with at most four decimals"
+            ));
         }
         // The file's grammar has no leading zeros.
         let whole = whole.trim_start_matches('0');
@@ -93,7 +95,7 @@ impl Sketch {
             ),
         };
         let canary_says = match &self.canary {
-            Some(_) => "The new version. Its weight stands below, in `[[route]]`.",
+            Some(_) => "The new version. Its weight is set below, in `[[route]]`.",
             None => "The new version. For a canary, remove the `#` here and before `canary` below.",
         };
         format!(

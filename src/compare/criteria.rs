@@ -1,9 +1,10 @@
 //! What a comparison goes by: which fields are ignored, unordered, tolerant or redacted.
 
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 
 use super::path::looks_like_id;
-use super::pattern::{Name, Pattern, Step, Subject};
+use super::pattern::{Name, PathStep, Pattern, Subject};
 
 /// How far numbers may be apart and still count as equal.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +45,7 @@ pub struct Criteria {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Move {
-    Take(Step),
+    Take(PathStep),
     Say(Saying),
 }
 
@@ -150,21 +151,21 @@ impl Criteria {
     pub(super) fn advance(
         &self,
         standing: &mut Vec<usize>,
-        (from, until): (usize, usize),
+        active: Range<usize>,
         taken: Taken<'_>,
         said: &mut Vec<Saying>,
     ) {
         let begin = standing.len();
-        for number in from..until {
+        for number in active {
             let mut at = standing[number];
-            if self.steps[at] == Move::Take(Step::Descend) {
+            if self.steps[at] == Move::Take(PathStep::Descend) {
                 self.stand(at, standing, begin, said);
                 at += 1;
             }
             let fits = match (&self.steps[at], taken) {
-                (Move::Take(Step::Key(key)), Taken::Key(own)) => **key == *own,
-                (Move::Take(Step::AnyId), Taken::Key(own)) => looks_like_id(own),
-                (Move::Take(Step::AnyKey), Taken::Key(_)) | (Move::Take(Step::AnyIndex), Taken::Index) => true,
+                (Move::Take(PathStep::Key(key)), Taken::Key(own)) => **key == *own,
+                (Move::Take(PathStep::AnyId), Taken::Key(own)) => looks_like_id(own),
+                (Move::Take(PathStep::AnyKey), Taken::Key(_)) | (Move::Take(PathStep::AnyIndex), Taken::Index) => true,
                 (Move::Take(_) | Move::Say(_), _) => false,
             };
             if fits {

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// In which way a field differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum DifferenceKind {
     /// Another status, gRPC status, or outcome of the transport.
     Status,
     /// A header or trailer that has another value, or is there on one side only.
@@ -30,14 +30,14 @@ pub enum Kind {
 
 /// Where answers differ, and in which way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Field {
+pub struct ResponseField {
     /// `transport`, `status`, `header:name`, `trailer:name`, `body`, or a path from `$`.
     pub path: Box<str>,
     /// In which way.
-    pub kind: Kind,
+    pub kind: DifferenceKind,
 }
 
-impl Kind {
+impl DifferenceKind {
     /// The word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for ResponseField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.path, self.kind.word())
     }

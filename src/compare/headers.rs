@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::criteria::Criteria;
 use super::snippet::{ABSENT, REDACTED, of_text};
-use super::{Comparison, Difference, Field, Kind};
+use super::{Comparison, Difference, DifferenceKind, ResponseField};
 
 /// Fields that are not compared.
 const NEVER: &[&str] = &[
@@ -101,7 +101,7 @@ pub(super) fn compare(a: &HeaderMap, b: &HeaderMap, block: Block, criteria: &Cri
                 }
             };
             let (told, how) = folded(name);
-            let field = Field { path: format!("{prefix}:{told}{how}").into(), kind: Kind::Header };
+            let field = ResponseField { path: format!("{prefix}:{told}{how}").into(), kind: DifferenceKind::Header };
             let listed = || comparison.differences.iter().any(|difference| difference.field == field);
             if how.is_empty() || !listed() {
                 comparison.differences.push(Difference { field, primary: show(a), other: show(b) });

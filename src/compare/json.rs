@@ -14,7 +14,7 @@ use super::number::normal_form;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum JsonType {
     Null,
     False,
     True,
@@ -26,8 +26,8 @@ pub(super) enum Form {
 
 /// A value.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) form: Form,
+pub(super) struct JsonNode {
+    pub(super) form: JsonType,
     /// Where it stands in the text.
     pub(super) start: u32,
     pub(super) end: u32,
@@ -47,7 +47,7 @@ pub(super) struct Node {
     pub(super) lead: f64,
 }
 
-impl Node {
+impl JsonNode {
     /// The tolerance, where there is one.
     pub(super) fn within(&self) -> Option<f64> {
         (!self.within.is_nan()).then_some(self.within)
@@ -55,7 +55,7 @@ impl Node {
 
     /// Whether its weight is all that it says: nothing in it has a tolerance.
     pub(super) fn is_exact(&self) -> bool {
-        self.lead.is_nan() || self.form == Form::Number
+        self.lead.is_nan() || self.form == JsonType::Number
     }
 
     /// Whether it does not differ from another one, at a glance.
@@ -69,20 +69,20 @@ impl Node {
             return Element { hash: 7, lead: None };
         }
         let lead = self.within().filter(|_| !self.lead.is_nan()).map(|within| Lead { value: self.lead, within });
-        Element { hash: if lead.is_some() && self.form == Form::Number { 8 } else { self.hash }, lead }
+        Element { hash: if lead.is_some() && self.form == JsonType::Number { 8 } else { self.hash }, lead }
     }
 }
 
 /// A document; the first node is its root.
 #[derive(Clone, Debug)]
-pub(super) struct Tree<'a> {
+pub(super) struct JsonTree<'a> {
     pub(super) text: &'a str,
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<JsonNode>,
 }
 
 /// Why a text is no tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum JsonError {
     Malformed,
     TooManyValues,
 }
@@ -100,7 +100,7 @@ enum Expected {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    nodes: Vec<Node>,
+    nodes: Vec<JsonNode>,
     nodes_max: usize,
     open: Vec<usize>,
     key: Option<(u32, u32)>,
@@ -108,12 +108,12 @@ struct Reader<'a> {
     scratch: Vec<u8>,
 }
 
-impl<'a> Tree<'a> {
+impl<'a> JsonTree<'a> {
     /// Reads a document of at most `nodes_max` values and less than 4 GiB.
-    pub(super) fn parse(text: &'a str, nodes_max: usize) -> Result<Self, Flaw> {
+    pub(super) fn parse(text: &'a str, nodes_max: usize) -> Result<Self, JsonError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if u32::try_from(text.len()).is_err() {
-            return Err(Flaw::TooManyValues);
+            return Err(JsonError::TooManyValues);
         }
         let mut reader = Reader {
             text,
@@ -129,17 +129,17 @@ impl<'a> Tree<'a> {
         Ok(Self { text, nodes: reader.nodes })
     }
 
-    pub(super) fn node(&self, at: u32) -> &Node {
+    pub(super) fn node(&self, at: u32) -> &JsonNode {
         &self.nodes[at as usize]
     }
 
     /// The text of a value.
-    pub(super) fn text_of(&self, node: &Node) -> &'a str {
+    pub(super) fn text_of(&self, node: &JsonNode) -> &'a str {
         &self.text[node.start as usize..node.end as usize]
     }
 
     /// The key of a member.
-    pub(super) fn key_of(&self, node: &Node) -> Option<Cow<'a, str>> {
+    pub(super) fn key_of(&self, node: &JsonNode) -> Option<Cow<'a, str>> {
         let (start, end) = node.key?;
         let raw = &self.text[start as usize..end as usize];
         if !raw.contains('\\') {
@@ -175,12 +175,12 @@ impl<'a> Tree<'a> {
 }
 
 impl Reader<'_> {
-    fn document(&mut self) -> Result<(), Flaw> {
+    fn document(&mut self) -> Result<(), JsonError> {
         let mut expected = Expected::Value;
         loop {
             let Some(byte) = self.peek() else {
                 let ended = matches!(expected, Expected::Separator) && self.open.is_empty();
-                return if ended { Ok(()) } else { Err(Flaw::Malformed) };
+                return if ended { Ok(()) } else { Err(JsonError::Malformed) };
             };
             expected = match (expected, byte) {
                 (Expected::FirstElement, b']') | (Expected::FirstKey, b'}') | (Expected::Separator, b']' | b'}') => {
@@ -192,7 +192,7 @@ impl Reader<'_> {
                     self.key_hash = self.hash_of(start, end);
                     self.key = Some((place(start), place(end)));
                     if self.peek() != Some(b':') {
-                        return Err(Flaw::Malformed);
+                        return Err(JsonError::Malformed);
                     }
                     self.at += 1;
                     Expected::Value
@@ -200,12 +200,12 @@ impl Reader<'_> {
                 (Expected::Separator, b',') => {
                     self.at += 1;
                     match self.open.last().map(|&open| self.nodes[open].form) {
-                        Some(Form::Object) => Expected::Key,
+                        Some(JsonType::Object) => Expected::Key,
                         Some(_) => Expected::Value,
-                        None => return Err(Flaw::Malformed),
+                        None => return Err(JsonError::Malformed),
                     }
                 }
-                (Expected::Key | Expected::FirstKey | Expected::Separator, _) => return Err(Flaw::Malformed),
+                (Expected::Key | Expected::FirstKey | Expected::Separator, _) => return Err(JsonError::Malformed),
             };
         }
     }
@@ -218,33 +218,35 @@ impl Reader<'_> {
         Some(rest[skipped])
     }
 
-    fn value(&mut self, byte: u8) -> Result<Expected, Flaw> {
+    fn value(&mut self, byte: u8) -> Result<Expected, JsonError> {
         if self.nodes.len() >= self.nodes_max {
-            return Err(Flaw::TooManyValues);
+            return Err(JsonError::TooManyValues);
         }
         let start = self.at;
         let (form, hash) = match byte {
-            b'{' => (Form::Object, 0),
-            b'[' => (Form::Array, 0),
+            b'{' => (JsonType::Object, 0),
+            b'[' => (JsonType::Array, 0),
             b'"' => {
                 let (from, until) = self.string()?;
-                (Form::String, self.hash_of(from, until))
+                (JsonType::String, self.hash_of(from, until))
             }
-            b'n' => (Form::Null, self.word("null")?),
-            b't' => (Form::True, self.word("true")?),
-            b'f' => (Form::False, self.word("false")?),
-            _ => (Form::Number, self.number()?),
+            b'n' => (JsonType::Null, self.word("null")?),
+            b't' => (JsonType::True, self.word("true")?),
+            b'f' => (JsonType::False, self.word("false")?),
+            _ => (JsonType::Number, self.number()?),
         };
         let number = self.nodes.len();
         let expected = match form {
-            Form::Object | Form::Array => {
+            JsonType::Object | JsonType::Array => {
                 self.at += 1;
                 self.open.push(number);
-                if form == Form::Object { Expected::FirstKey } else { Expected::FirstElement }
+                if form == JsonType::Object { Expected::FirstKey } else { Expected::FirstElement }
             }
-            Form::Null | Form::False | Form::True | Form::Number | Form::String => Expected::Separator,
+            JsonType::Null | JsonType::False | JsonType::True | JsonType::Number | JsonType::String => {
+                Expected::Separator
+            }
         };
-        self.nodes.push(Node {
+        self.nodes.push(JsonNode {
             form,
             start: place(start),
             end: place(self.at),
@@ -261,27 +263,27 @@ impl Reader<'_> {
         Ok(expected)
     }
 
-    fn close(&mut self, byte: u8) -> Result<Expected, Flaw> {
+    fn close(&mut self, byte: u8) -> Result<Expected, JsonError> {
         let next = place(self.nodes.len());
-        let node = self.open.pop().and_then(|open| self.nodes.get_mut(open)).ok_or(Flaw::Malformed)?;
-        if (node.form == Form::Object) != (byte == b'}') {
-            return Err(Flaw::Malformed);
+        let node = self.open.pop().and_then(|open| self.nodes.get_mut(open)).ok_or(JsonError::Malformed)?;
+        if (node.form == JsonType::Object) != (byte == b'}') {
+            return Err(JsonError::Malformed);
         }
         self.at += 1;
         (node.next, node.end) = (next, place(self.at));
         Ok(Expected::Separator)
     }
 
-    fn word(&mut self, word: &str) -> Result<u64, Flaw> {
+    fn word(&mut self, word: &str) -> Result<u64, JsonError> {
         if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            return Err(Flaw::Malformed);
+            return Err(JsonError::Malformed);
         }
         self.at += word.len();
         Ok(xxh3_64_with_seed(word.as_bytes(), 3))
     }
 
     /// Passes over a string; where it stands without its quotes.
-    fn string(&mut self) -> Result<(usize, usize), Flaw> {
+    fn string(&mut self) -> Result<(usize, usize), JsonError> {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
         let mut at = start;
@@ -295,29 +297,29 @@ impl Reader<'_> {
                     at += match bytes.get(at + 1) {
                         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
                         Some(b'u') if unit(&bytes[at + 2..]).is_some() => 6,
-                        Some(_) | None => return Err(Flaw::Malformed),
+                        Some(_) | None => return Err(JsonError::Malformed),
                     }
                 }
-                Some(0..0x20) | None => return Err(Flaw::Malformed),
+                Some(0..0x20) | None => return Err(JsonError::Malformed),
                 Some(_) => at += 1,
             }
         }
     }
 
     /// Passes over a number; the hash of what it denotes.
-    fn number(&mut self) -> Result<u64, Flaw> {
+    fn number(&mut self) -> Result<u64, JsonError> {
         let bytes = &self.text.as_bytes()[self.at..];
         let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let mut length = usize::from(bytes.first() == Some(&b'-'));
         let whole = digits(length);
         if whole == 0 || (whole > 1 && bytes[length] == b'0') {
-            return Err(Flaw::Malformed);
+            return Err(JsonError::Malformed);
         }
         length += whole;
         if bytes.get(length) == Some(&b'.') {
             let fraction = digits(length + 1);
             if fraction == 0 {
-                return Err(Flaw::Malformed);
+                return Err(JsonError::Malformed);
             }
             length += 1 + fraction;
         }
@@ -325,7 +327,7 @@ impl Reader<'_> {
             let sign = usize::from(matches!(bytes.get(length + 1), Some(b'+' | b'-')));
             let power = digits((length + 1 + sign).min(bytes.len()));
             if power == 0 {
-                return Err(Flaw::Malformed);
+                return Err(JsonError::Malformed);
             }
             length += 1 + sign + power;
         }
@@ -346,7 +348,7 @@ impl Reader<'_> {
     }
 }
 
-/// A place in the text: below 4 GiB, which `Tree::parse` holds.
+/// A place in the text: below 4 GiB, which `JsonTree::parse` holds.
 fn place(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -405,8 +407,8 @@ fn push_code(code: u32, text: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<usize, Flaw> {
-        Tree::parse(text, 1_000).map(|tree| tree.nodes.len())
+    fn parse(text: &str) -> Result<usize, JsonError> {
+        JsonTree::parse(text, 1_000).map(|tree| tree.nodes.len())
     }
 
     #[test]
@@ -463,7 +465,7 @@ mod tests {
             "\u{a0}1",
             "1e+",
         ] {
-            assert_eq!(parse(text), Err(Flaw::Malformed), "{text:?}");
+            assert_eq!(parse(text), Err(JsonError::Malformed), "{text:?}");
         }
     }
 
@@ -484,7 +486,7 @@ mod tests {
 
     #[test]
     fn strings_are_what_they_mean() {
-        let hash = |text: &str| Tree::parse(text, 10).unwrap().nodes[0].hash;
+        let hash = |text: &str| JsonTree::parse(text, 10).unwrap().nodes[0].hash;
         assert_eq!(hash("\"A\\/\\n\""), hash("\"\\u0041/\\u000a\""));
         assert_eq!(hash("\"\\ud83d\\ude00\""), hash("\"😀\""));
         assert_ne!(hash("\"\\ud800\""), hash("\"\\ufffd\""));
@@ -494,8 +496,8 @@ mod tests {
 
     #[test]
     fn values_are_bounded_and_depth_costs_nothing() {
-        assert_eq!(Tree::parse("[1,2,3]", 3).err(), Some(Flaw::TooManyValues));
+        assert_eq!(JsonTree::parse("[1,2,3]", 3).err(), Some(JsonError::TooManyValues));
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(Tree::parse(&deep, 10_000).map(|tree| tree.nodes.len()), Ok(10_000));
+        assert_eq!(JsonTree::parse(&deep, 10_000).map(|tree| tree.nodes.len()), Ok(10_000));
     }
 }

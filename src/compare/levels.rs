@@ -18,9 +18,12 @@ use http::{HeaderMap, header};
 use super::coding::{Bound, Undecoded, decode};
 use super::criteria::Criteria;
 use super::headers::{self, Block};
-use super::json::{Flaw, Tree};
+use super::json::{JsonError, JsonTree};
 use super::snippet::{ABSENT, REDACTED, of_text};
-use super::{Answer, Body, Comparison, Difference, Ending, Failure, Field, Kind, Outcome, Unread, lines, walk};
+use super::{
+    BodyView, Comparison, Difference, DifferenceKind, Ending, ExchangeOutcome, Failure, ResponseField, ResponseView,
+    UnreadBody, lines, walk,
+};
 
 /// How many bytes a body may have, decoded.
 pub const DECODED_MAX: usize = 2 << 20;
@@ -39,18 +42,32 @@ enum Content {
     Bytes,
 }
 
+/// A body without its content coding.
+#[derive(Clone, Copy)]
+struct DecodedBody<'a> {
+    bytes: &'a [u8],
+    content: Content,
+}
+
+/// The length and the hash of a body, by which a report names it without showing it.
+struct Digest {
+    length: u64,
+    /// `XXH3_128`, seed 0.
+    hash: u128,
+}
+
 impl Criteria {
     /// Compares the primary's answer with another one to the same request.
     #[must_use]
-    pub fn compare(&self, primary: &Outcome<'_>, other: &Outcome<'_>) -> Comparison {
+    pub fn compare(&self, primary: &ExchangeOutcome<'_>, other: &ExchangeOutcome<'_>) -> Comparison {
         let mut comparison = Comparison::default();
         if ending(primary) != ending(other) {
             if !self.ignores_transport() {
-                add(&mut comparison, "transport", Kind::Status, ending(primary), ending(other));
+                add(&mut comparison, "transport", DifferenceKind::Status, ending(primary), ending(other));
             }
             return comparison;
         }
-        if let (Outcome::Answered(primary), Outcome::Answered(other)) = (primary, other) {
+        if let (ExchangeOutcome::Answered(primary), ExchangeOutcome::Answered(other)) = (primary, other) {
             self.answers(primary, other, &mut comparison);
         }
         comparison.truncated |= comparison.differences.len() > FIELDS_MAX;
@@ -58,10 +75,10 @@ impl Criteria {
         comparison
     }
 
-    fn answers(&self, a: &Answer<'_>, b: &Answer<'_>, comparison: &mut Comparison) {
+    fn answers(&self, a: &ResponseView<'_>, b: &ResponseView<'_>, comparison: &mut Comparison) {
         if a.status != b.status {
             if !self.ignores_status() {
-                add(comparison, "status", Kind::Status, a.status.as_str(), b.status.as_str());
+                add(comparison, "status", DifferenceKind::Status, a.status.as_str(), b.status.as_str());
             }
             return;
         }
@@ -70,7 +87,7 @@ impl Criteria {
             let show = |status: Option<&[u8]>| {
                 status.map_or_else(|| ABSENT.into(), |status| of_text(&String::from_utf8_lossy(status)))
             };
-            add(comparison, "trailer:grpc-status", Kind::Status, &show(a_grpc), &show(b_grpc));
+            add(comparison, "trailer:grpc-status", DifferenceKind::Status, &show(a_grpc), &show(b_grpc));
             return;
         }
         headers::compare(a.headers, b.headers, Block::Head, self, comparison);
@@ -83,14 +100,14 @@ impl Criteria {
         }
     }
 
-    fn bodies(&self, a: &Answer<'_>, b: &Answer<'_>, comparison: &mut Comparison) {
+    fn bodies(&self, a: &ResponseView<'_>, b: &ResponseView<'_>, comparison: &mut Comparison) {
         let (a_coding, b_coding) = (coding(a.headers), coding(b.headers));
         let same_coding = a_coding.eq_ignore_ascii_case(&b_coding);
         if same_coding && a.body.length == b.body.length && a.body.digest == b.body.digest {
             return;
         }
         if [&a.body, &b.body].iter().any(|body| body.found_no_room()) {
-            comparison.unread = Some(Unread::NoRoom);
+            comparison.unread = Some(UnreadBody::NoRoom);
             return;
         }
         match (decoded(&a.body, &a_coding), decoded(&b.body, &b_coding)) {
@@ -98,85 +115,87 @@ impl Criteria {
             (Ok(a_text), Ok(b_text)) => {
                 let a_content = content(a.headers, &a_text);
                 let b_content = content(b.headers, &b_text);
-                self.contents((&a_text, a_content), (&b_text, b_content), comparison);
+                let a = DecodedBody { bytes: &a_text, content: a_content };
+                let b = DecodedBody { bytes: &b_text, content: b_content };
+                self.contents(a, b, comparison);
             }
             // Only malformed codings, and differences within the same one, say anything.
             (a_text, b_text) => {
                 let malformed = [&a_text, &b_text].iter().any(|text| matches!(text, Err(Undecoded::Malformed)));
                 if same_coding || malformed {
-                    let show = |body: &Body<'_>, text: &Result<Cow<'_, [u8]>, Undecoded>| {
+                    let show = |body: &BodyView<'_>, text: &Result<Cow<'_, [u8]>, Undecoded>| {
                         let why = text.as_ref().err().map(|error| undecoded(body, *error));
-                        self.digested((body.length, body.digest), why)
+                        self.digested(Digest { length: body.length, hash: body.digest }, why)
                     };
-                    add(comparison, "body", Kind::Opaque, &show(&a.body, &a_text), &show(&b.body, &b_text));
+                    add(comparison, "body", DifferenceKind::Opaque, &show(&a.body, &a_text), &show(&b.body, &b_text));
                 } else {
-                    comparison.unread = Some(Unread::Coding);
+                    comparison.unread = Some(UnreadBody::Coding);
                 }
             }
         }
     }
 
-    fn contents(&self, a: (&[u8], Content), b: (&[u8], Content), comparison: &mut Comparison) {
-        let (a_text, b_text) = (text(a), text(b));
-        let (a_tree, b_tree) = (a_text.and_then(tree), b_text.and_then(tree));
-        match (a_tree, b_tree) {
-            (Some(Ok(a)), Some(Ok(b))) => walk::compare(a, b, self, FIELDS_MAX, comparison),
-            (Some(Err(Flaw::TooManyValues)), _) | (_, Some(Err(Flaw::TooManyValues))) => {
-                self.opaque((a.0, b.0), "too many values", comparison);
+    fn contents(&self, a: DecodedBody<'_>, b: DecodedBody<'_>, comparison: &mut Comparison) {
+        let (a_text, b_text) = (a.text(), b.text());
+        match (a.tree(), b.tree()) {
+            (Some(Ok(a_tree)), Some(Ok(b_tree))) => walk::compare(a_tree, b_tree, self, FIELDS_MAX, comparison),
+            (Some(Err(JsonError::TooManyValues)), _) | (_, Some(Err(JsonError::TooManyValues))) => {
+                self.opaque([a.bytes, b.bytes], "too many values", comparison);
             }
-            (Some(Ok(_)), _) => add(comparison, "$", Kind::Type, "JSON", "not JSON"),
-            (_, Some(Ok(_))) => add(comparison, "$", Kind::Type, "not JSON", "JSON"),
+            (Some(Ok(_)), _) => add(comparison, "$", DifferenceKind::Type, "JSON", "not JSON"),
+            (_, Some(Ok(_))) => add(comparison, "$", DifferenceKind::Type, "not JSON", "JSON"),
             (_, _) => match (a_text, b_text) {
-                (Some((a_text, _)), Some((b_text, _))) => {
+                (Some(a_text), Some(b_text)) => {
                     for kind in lines::differences(a_text, b_text) {
                         let show = |text: &str| {
-                            let told = self.digested(sum(text.as_bytes()), None);
+                            let told = self.digested(Digest::of(text.as_bytes()), None);
                             if self.redacts_body() { told } else { format!("{} lines, {told}", text.lines().count()) }
                         };
                         add(comparison, "body", kind, &show(a_text), &show(b_text));
                     }
                 }
-                (Some(_) | None, _) => self.opaque((a.0, b.0), "no text", comparison),
+                (Some(_) | None, _) => self.opaque([a.bytes, b.bytes], "no text", comparison),
             },
         }
     }
 
-    fn opaque(&self, (a, b): (&[u8], &[u8]), why: &str, comparison: &mut Comparison) {
-        let show = |bytes| self.digested(sum(bytes), Some(why));
-        add(comparison, "body", Kind::Opaque, &show(a), &show(b));
+    fn opaque(&self, [a, b]: [&[u8]; 2], why: &str, comparison: &mut Comparison) {
+        let show = |bytes| self.digested(Digest::of(bytes), Some(why));
+        add(comparison, "body", DifferenceKind::Opaque, &show(a), &show(b));
     }
 
     /// A body's size, the beginning of a digest that means nothing elsewhere, and why it was not looked into: nothing
     /// of what it says.
-    fn digested(&self, (length, digest): (u64, u128), why: Option<&str>) -> String {
+    fn digested(&self, Digest { length, hash }: Digest, why: Option<&str>) -> String {
         if self.redacts_body() {
             return why.map_or_else(|| REDACTED.to_owned(), |why| format!("{REDACTED}: {why}"));
         }
-        let told = format!("{length} bytes, {:08x}…", self.salted(digest) >> 32);
+        let told = format!("{length} bytes, {:08x}…", self.salted(hash) >> 32);
         why.map_or_else(|| told.clone(), |why| format!("{told}: {why}"))
     }
 }
 
-/// A body as text, where it is one.
-fn text((bytes, content): (&[u8], Content)) -> Option<(&str, Content)> {
-    if content == Content::Bytes {
-        return None;
+impl<'a> DecodedBody<'a> {
+    /// The body as text; nothing for binary content and invalid UTF-8.
+    fn text(self) -> Option<&'a str> {
+        let bytes = (self.content != Content::Bytes).then_some(self.bytes)?;
+        std::str::from_utf8(bytes).ok()
     }
-    std::str::from_utf8(bytes).ok().map(|text| (text, content))
-}
 
-/// A text as JSON, where it says that it is.
-fn tree((text, content): (&str, Content)) -> Option<Result<Tree<'_>, Flaw>> {
-    (content == Content::Json).then(|| Tree::parse(text, VALUES_MAX))
+    /// The body as JSON, where its content type is JSON.
+    fn tree(self) -> Option<Result<JsonTree<'a>, JsonError>> {
+        let text = self.text().filter(|_| self.content == Content::Json)?;
+        Some(JsonTree::parse(text, VALUES_MAX))
+    }
 }
 
 /// How the transport ended, in a word.
-fn ending(outcome: &Outcome<'_>) -> &'static str {
+fn ending(outcome: &ExchangeOutcome<'_>) -> &'static str {
     match outcome {
-        Outcome::Failed(Failure::Connect) => "connect",
-        Outcome::Failed(Failure::Timeout) => "timeout",
-        Outcome::Failed(Failure::Reset) => "reset",
-        Outcome::Answered(answer) => match answer.body.ending {
+        ExchangeOutcome::Failed(Failure::Connect) => "connect",
+        ExchangeOutcome::Failed(Failure::Timeout) => "timeout",
+        ExchangeOutcome::Failed(Failure::Reset) => "reset",
+        ExchangeOutcome::Answered(answer) => match answer.body.ending {
             Ending::Complete => "complete",
             Ending::Cut => "cut",
         },
@@ -184,7 +203,7 @@ fn ending(outcome: &Outcome<'_>) -> &'static str {
 }
 
 /// The status of a gRPC call: in the trailers, or in the head where there is nothing but it.
-fn grpc_status<'a>(answer: &Answer<'a>) -> Option<&'a [u8]> {
+fn grpc_status<'a>(answer: &ResponseView<'a>) -> Option<&'a [u8]> {
     let own = answer.trailers.and_then(|trailers| trailers.get("grpc-status"));
     own.or_else(|| answer.headers.get("grpc-status")).map(http::HeaderValue::as_bytes)
 }
@@ -197,7 +216,7 @@ fn coding(headers: &HeaderMap) -> String {
     joined.split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>().join(",")
 }
 
-fn decoded<'a>(body: &Body<'a>, coding: &str) -> Result<Cow<'a, [u8]>, Undecoded> {
+fn decoded<'a>(body: &BodyView<'a>, coding: &str) -> Result<Cow<'a, [u8]>, Undecoded> {
     if !body.is_whole() {
         return Err(Undecoded::TooLarge);
     }
@@ -222,13 +241,13 @@ fn content(headers: &HeaderMap, body: &[u8]) -> Content {
     }
 }
 
-fn add(comparison: &mut Comparison, path: &str, kind: Kind, primary: &str, other: &str) {
-    let field = Field { path: path.into(), kind };
+fn add(comparison: &mut Comparison, path: &str, kind: DifferenceKind, primary: &str, other: &str) {
+    let field = ResponseField { path: path.into(), kind };
     comparison.differences.push(Difference { field, primary: primary.into(), other: other.into() });
 }
 
 /// Why a body was not decoded, in words.
-fn undecoded(body: &Body<'_>, error: Undecoded) -> &'static str {
+fn undecoded(body: &BodyView<'_>, error: Undecoded) -> &'static str {
     match error {
         Undecoded::TooLarge if body.is_whole() => "too large when decoded",
         Undecoded::TooLarge => "larger than 256 KiB",
@@ -237,8 +256,10 @@ fn undecoded(body: &Body<'_>, error: Undecoded) -> &'static str {
     }
 }
 
-fn sum(bytes: &[u8]) -> (u64, u128) {
-    (bytes.len() as u64, xxhash_rust::xxh3::xxh3_128(bytes))
+impl Digest {
+    fn of(bytes: &[u8]) -> Self {
+        Self { length: bytes.len() as u64, hash: xxhash_rust::xxh3::xxh3_128(bytes) }
+    }
 }
 
 #[cfg(test)]
@@ -256,26 +277,30 @@ mod tests {
         pairs.collect()
     }
 
-    fn answer<'a>(status: u16, headers: &'a HeaderMap, body: Body<'a>) -> Outcome<'a> {
+    fn answer<'a>(status: u16, headers: &'a HeaderMap, body: BodyView<'a>) -> ExchangeOutcome<'a> {
         let status = StatusCode::from_u16(status).unwrap();
-        Outcome::Answered(Answer { status, headers, trailers: None, body })
+        ExchangeOutcome::Answered(ResponseView { status, headers, trailers: None, body })
     }
 
-    fn fields(a: &Outcome<'_>, b: &Outcome<'_>) -> Vec<String> {
+    fn fields(a: &ExchangeOutcome<'_>, b: &ExchangeOutcome<'_>) -> Vec<String> {
         Criteria::default().compare(a, b).fields().iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn a_level_that_differs_ends_the_comparison() {
         let json = map(&[("content-type", "application/json")]);
-        let (one, two) = (Body::whole(b"{\"a\":1}"), Body::whole(b"{\"a\":2}"));
-        let cut = Body { ending: Ending::Cut, ..two };
+        let (one, two) = (BodyView::whole(b"{\"a\":1}"), BodyView::whole(b"{\"a\":2}"));
+        let cut = BodyView { ending: Ending::Cut, ..two };
         let (ok, cut) = (answer(200, &json, one), answer(200, &json, cut));
         for (a, b, found) in [
             (&ok, &ok, vec![]),
-            (&ok, &Outcome::Failed(Failure::Timeout), vec!["transport status"]),
-            (&Outcome::Failed(Failure::Reset), &Outcome::Failed(Failure::Timeout), vec!["transport status"]),
-            (&Outcome::Failed(Failure::Reset), &Outcome::Failed(Failure::Reset), vec![]),
+            (&ok, &ExchangeOutcome::Failed(Failure::Timeout), vec!["transport status"]),
+            (
+                &ExchangeOutcome::Failed(Failure::Reset),
+                &ExchangeOutcome::Failed(Failure::Timeout),
+                vec!["transport status"],
+            ),
+            (&ExchangeOutcome::Failed(Failure::Reset), &ExchangeOutcome::Failed(Failure::Reset), vec![]),
             (&ok, &cut, vec!["transport status"]),
             (&cut, &cut, vec![]),
             (&ok, &answer(500, &HeaderMap::new(), two), vec!["status status"]),
@@ -285,7 +310,7 @@ mod tests {
         }
         let ignoring = ["transport", "status"].map(|text| Pattern::parse(text).unwrap());
         let criteria = Criteria::new(&ignoring, &[], &[], &[]);
-        assert!(criteria.compare(&ok, &Outcome::Failed(Failure::Connect)).is_equal());
+        assert!(criteria.compare(&ok, &ExchangeOutcome::Failed(Failure::Connect)).is_equal());
         assert!(criteria.compare(&ok, &answer(500, &json, two)).is_equal());
     }
 
@@ -294,7 +319,12 @@ mod tests {
         let (head, bad) = (map(&[("grpc-status", "0")]), map(&[("grpc-status", "13"), ("grpc-message", "no")]));
         let none = HeaderMap::new();
         let call = |headers, trailers| {
-            Outcome::Answered(Answer { status: StatusCode::OK, headers, trailers, body: Body::whole(b"") })
+            ExchangeOutcome::Answered(ResponseView {
+                status: StatusCode::OK,
+                headers,
+                trailers,
+                body: BodyView::whole(b""),
+            })
         };
         assert_eq!(fields(&call(&none, Some(&head)), &call(&head, None)), [""; 0]);
         assert_eq!(fields(&call(&none, Some(&head)), &call(&none, Some(&bad))), ["trailer:grpc-status status"]);
@@ -317,19 +347,23 @@ mod tests {
             ("application/x-ndjson", "{}\n{}", "{}", vec!["body length"]),
         ] {
             let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
-            let outcome = |text: &'static str| answer(200, &headers, Body::whole(text.as_bytes()));
+            let outcome = |text: &'static str| answer(200, &headers, BodyView::whole(text.as_bytes()));
             assert_eq!(fields(&outcome(a), &outcome(b)), found, "{content_type} {a} {b}");
         }
         // Invalid UTF-8 is no text and no JSON.
         let json = map(&[("content-type", "application/json")]);
-        let (good, bad) = (answer(200, &json, Body::whole(b"[]")), answer(200, &json, Body::whole(b"[\"\xff\"]")));
+        let (good, bad) =
+            (answer(200, &json, BodyView::whole(b"[]")), answer(200, &json, BodyView::whole(b"[\"\xff\"]")));
         assert_eq!(fields(&good, &bad), ["$ type"]);
-        assert_eq!(fields(&bad, &answer(200, &json, Body::whole(b"\xff"))), ["body opaque"]);
+        assert_eq!(fields(&bad, &answer(200, &json, BodyView::whole(b"\xff"))), ["body opaque"]);
         // Too many values.
         let many = |last| format!("[{}{last}]", "1,".repeat(70_000));
         let (a, b) = (many(1), many(2));
         assert_eq!(
-            fields(&answer(200, &json, Body::whole(a.as_bytes())), &answer(200, &json, Body::whole(b.as_bytes()))),
+            fields(
+                &answer(200, &json, BodyView::whole(a.as_bytes())),
+                &answer(200, &json, BodyView::whole(b.as_bytes()))
+            ),
             ["body opaque"]
         );
     }
@@ -346,38 +380,39 @@ mod tests {
         let (one, two) = (gzip(b"{\"a\":1}"), gzip(b"{\"a\":2}"));
         let coding = "header:content-encoding header";
         let [plain_one, coded_one, coded_two] = [(&plain, &b"{\"a\":1}"[..]), (&coded, &one), (&coded, &two)]
-            .map(|(headers, bytes)| answer(200, headers, Body::whole(bytes)));
+            .map(|(headers, bytes)| answer(200, headers, BodyView::whole(bytes)));
         assert_eq!(fields(&plain_one, &coded_one), [coding]);
         assert_eq!(fields(&coded_one, &coded_two), ["$.a value"]);
         assert_eq!(fields(&plain_one, &coded_two), [coding, "$.a value"]);
-        assert_eq!(fields(&plain_one, &answer(200, &coded, Body::whole(b"no gzip"))), [coding, "body opaque"]);
+        assert_eq!(fields(&plain_one, &answer(200, &coded, BodyView::whole(b"no gzip"))), [coding, "body opaque"]);
         // A bomb, and a body that was not kept as a whole: a difference only where the digests can be compared.
         let bomb = gzip(&vec![b' '; 8 << 20]);
-        let (bomb, larger) = (Body::whole(&bomb), Body { length: 1 << 30, ..Body::whole(&one) });
+        let (bomb, larger) = (BodyView::whole(&bomb), BodyView { length: 1 << 30, ..BodyView::whole(&one) });
         for large in [bomb, larger] {
             let large = answer(200, &coded, large);
             assert_eq!(fields(&large, &large), [""; 0]);
             assert_eq!(fields(&large, &coded_one), ["body opaque"]);
             let comparison = Criteria::default().compare(&large, &plain_one);
-            assert_eq!((comparison.fields().len(), comparison.unread), (1, Some(Unread::Coding)));
+            assert_eq!((comparison.fields().len(), comparison.unread), (1, Some(UnreadBody::Coding)));
         }
     }
 
     #[test]
     fn a_body_that_is_not_looked_into_says_why() {
         let json = map(&[("content-type", "application/json")]);
-        let sample = |a: &Outcome<'_>, b: &Outcome<'_>, redact: &[Pattern]| {
+        let sample = |a: &ExchangeOutcome<'_>, b: &ExchangeOutcome<'_>, redact: &[Pattern]| {
             let found = Criteria::new(&[], &[], &[], redact).compare(a, b);
             found.differences.first().map(|found| (found.primary.to_string(), found.other.to_string()))
         };
         let kept = vec![b' '; BODY_MAX - 1];
-        let large = answer(200, &json, Body { length: 300_000, ..Body::whole(&kept) });
-        let small = answer(200, &json, Body::whole(b"{}"));
+        let large = answer(200, &json, BodyView { length: 300_000, ..BodyView::whole(&kept) });
+        let small = answer(200, &json, BodyView::whole(b"{}"));
         let (a, b) = sample(&large, &small, &[]).unwrap();
         assert!(a.starts_with("300000 bytes, ") && a.ends_with(": larger than 256 KiB"), "{a}");
         assert!(b.starts_with("2 bytes, ") && !b.contains(": "), "{b}");
         let bytes = map(&[("content-type", "image/png")]);
-        let (one, two) = (answer(200, &bytes, Body::whole(b"123456")), answer(200, &bytes, Body::whole(b"654321")));
+        let (one, two) =
+            (answer(200, &bytes, BodyView::whole(b"123456")), answer(200, &bytes, BodyView::whole(b"654321")));
         let (a, _) = sample(&one, &two, &[]).unwrap();
         assert!(a.starts_with("6 bytes, ") && a.ends_with(": no text"), "{a}");
         // A digest says which samples are alike, to nobody else: another table tells it otherwise.
@@ -392,12 +427,12 @@ mod tests {
     #[test]
     fn a_body_that_found_no_room_says_nothing() {
         let json = map(&[("content-type", "application/json")]);
-        let body = Body::whole(b"{\"a\":1}");
-        let cut = Body { captured: b"{\"a\"", ..body };
-        let (none, other) = (answer(200, &json, cut), answer(200, &json, Body::whole(b"{\"a\":2}")));
+        let body = BodyView::whole(b"{\"a\":1}");
+        let cut = BodyView { captured: b"{\"a\"", ..body };
+        let (none, other) = (answer(200, &json, cut), answer(200, &json, BodyView::whole(b"{\"a\":2}")));
         for (a, b) in [(&none, &other), (&other, &none)] {
             let found = Criteria::default().compare(a, b);
-            assert_eq!((found.fields().len(), found.unread), (0, Some(Unread::NoRoom)));
+            assert_eq!((found.fields().len(), found.unread), (0, Some(UnreadBody::NoRoom)));
         }
         // Its digest is known all the same.
         let found = Criteria::default().compare(&none, &answer(200, &json, body));

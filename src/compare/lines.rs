@@ -1,24 +1,24 @@
 //! Text that is no JSON: line by line, by the hashes of the lines.
 
-use super::Kind;
+use super::DifferenceKind;
 use super::matching::unmatched;
 
 /// Texts with more lines are not looked into.
 const LINES_MAX: usize = 16_384;
 
 /// How two texts differ; empty when they do not, but for the ends of their lines.
-pub(super) fn differences(a: &str, b: &str) -> Vec<Kind> {
-    let (Some(a), Some(b)) = (hashes(a), hashes(b)) else { return vec![Kind::Opaque] };
+pub(super) fn differences(a: &str, b: &str) -> Vec<DifferenceKind> {
+    let (Some(a), Some(b)) = (hashes(a), hashes(b)) else { return vec![DifferenceKind::Opaque] };
     let mut kinds = Vec::new();
     let found = unmatched(&a, &b);
     if a.len() != b.len() {
-        kinds.push(Kind::Length);
+        kinds.push(DifferenceKind::Length);
     }
     if !found.left.is_empty() && !found.right.is_empty() {
-        kinds.push(Kind::Value);
+        kinds.push(DifferenceKind::Value);
     }
     if found.reordered {
-        kinds.push(Kind::Order);
+        kinds.push(DifferenceKind::Order);
     }
     kinds
 }
@@ -37,14 +37,14 @@ mod tests {
     fn lines_are_compared() {
         for (a, b, kinds) in [
             ("a\nb", "a\r\nb\n", vec![]),
-            ("a\nb", "a\nc", vec![Kind::Value]),
-            ("a\nb", "b\na", vec![Kind::Order]),
-            ("a\nb", "a\nb\nc", vec![Kind::Length]),
-            ("a\nb", "b\nc\nd", vec![Kind::Length, Kind::Value]),
-            ("", "a", vec![Kind::Length]),
+            ("a\nb", "a\nc", vec![DifferenceKind::Value]),
+            ("a\nb", "b\na", vec![DifferenceKind::Order]),
+            ("a\nb", "a\nb\nc", vec![DifferenceKind::Length]),
+            ("a\nb", "b\nc\nd", vec![DifferenceKind::Length, DifferenceKind::Value]),
+            ("", "a", vec![DifferenceKind::Length]),
         ] {
             assert_eq!(differences(a, b), kinds, "{a:?} {b:?}");
         }
-        assert_eq!(differences(&"\n".repeat(20_000), ""), vec![Kind::Opaque]);
+        assert_eq!(differences(&"\n".repeat(20_000), ""), vec![DifferenceKind::Opaque]);
     }
 }

@@ -3,7 +3,6 @@
 //! Cheap levels first: how the transport ended, status, headers and trailers, the body's digest; only a body that
 //! differs is decoded and walked, as JSON, as lines, or not at all.
 
-mod answer;
 mod coding;
 mod criteria;
 mod field;
@@ -15,15 +14,18 @@ mod matching;
 mod number;
 mod path;
 mod pattern;
+mod response_view;
 mod snippet;
 #[cfg(test)]
 mod tests;
 mod walk;
 mod weigh;
 
-pub use answer::{Answer, BODY_MAX, Body, Comparison, Difference, Ending, Failure, Outcome, Unread};
 pub use criteria::{Criteria, Tolerance};
-pub use field::{Field, Kind};
+pub use field::{DifferenceKind, ResponseField};
 pub use levels::{DECODED_MAX, FIELDS_MAX, RATIO_MAX};
 pub use pattern::{Pattern, PatternError};
-pub use snippet::{spelled_out, steers};
+pub use response_view::{
+    BODY_MAX, BodyView, Comparison, Difference, Ending, ExchangeOutcome, Failure, ResponseView, UnreadBody,
+};
+pub use snippet::{escape_controls, is_control};

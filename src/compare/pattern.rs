@@ -15,7 +15,7 @@
 use std::fmt;
 use std::str::CharIndices;
 
-use super::snippet::{spell, steers};
+use super::snippet::{is_control, spell};
 
 /// How a step to any id is written.
 pub(super) const ANY_ID: &str = "{id}";
@@ -33,7 +33,7 @@ pub(super) enum Subject {
     Header(Name),
     Trailer(Name),
     Body,
-    Json(Vec<Step>),
+    Json(Vec<PathStep>),
 }
 
 /// The name of a header or trailer, or how it begins.
@@ -45,7 +45,7 @@ pub(super) enum Name {
 
 /// A step from a JSON value down.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     Key(Box<str>),
     AnyKey,
     /// A key that looks like an id.
@@ -137,13 +137,13 @@ impl Name {
 }
 
 /// The steps of a path that begins with `$`.
-fn steps(text: &str) -> Result<Vec<Step>, PatternError> {
+fn steps(text: &str) -> Result<Vec<PathStep>, PatternError> {
     let mut steps = Vec::new();
     let mut at = 1;
     while at < text.len() {
         let rest = &text[at..];
         if let Some(below) = rest.strip_prefix("..") {
-            steps.push(Step::Descend);
+            steps.push(PathStep::Descend);
             at += 2;
             if below.starts_with("[\"") {
                 at += quoted(text, at, &mut steps)?;
@@ -153,7 +153,7 @@ fn steps(text: &str) -> Result<Vec<Step>, PatternError> {
         } else if rest.starts_with('.') {
             at += 1 + member(text, at + 1, &mut steps)?;
         } else if rest.starts_with("[*]") {
-            steps.push(Step::AnyIndex);
+            steps.push(PathStep::AnyIndex);
             at += "[*]".len();
         } else if rest.starts_with("[\"") {
             at += quoted(text, at, &mut steps)?;
@@ -168,14 +168,14 @@ fn steps(text: &str) -> Result<Vec<Step>, PatternError> {
 }
 
 /// Reads a key, `*` or `{id}`; how many bytes it has.
-fn member(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, PatternError> {
+fn member(text: &str, at: usize, steps: &mut Vec<PathStep>) -> Result<usize, PatternError> {
     let rest = &text[at..];
     if rest.starts_with(ANY_ID) {
-        steps.push(Step::AnyId);
+        steps.push(PathStep::AnyId);
         return Ok(ANY_ID.len());
     }
     if rest.starts_with('*') {
-        steps.push(Step::AnyKey);
+        steps.push(PathStep::AnyKey);
         return Ok(1);
     }
     let length = rest.find(|letter| !plain(letter)).unwrap_or(rest.len());
@@ -186,12 +186,12 @@ fn member(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, Pattern
             "write `$.member`, `*` for any or `{id}` for ids; quote other keys: `$[\"a b\"]`",
         ));
     }
-    steps.push(Step::Key(rest[..length].into()));
+    steps.push(PathStep::Key(rest[..length].into()));
     Ok(length)
 }
 
 /// Reads `["key"]`; how many bytes it has.
-fn quoted(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, PatternError> {
+fn quoted(text: &str, at: usize, steps: &mut Vec<PathStep>) -> Result<usize, PatternError> {
     let mut key = String::new();
     let mut letters = text[at + 2..].char_indices();
     while let Some((offset, letter)) = letters.next() {
@@ -200,7 +200,7 @@ fn quoted(text: &str, at: usize, steps: &mut Vec<Step>) -> Result<usize, Pattern
                 if !text[at + 2 + offset..].starts_with("\"]") {
                     return Err(error(at + 3 + offset, "`]` is missing", "write `[\"key\"]`"));
                 }
-                steps.push(Step::Key(key.into()));
+                steps.push(PathStep::Key(key.into()));
                 return Ok(2 + offset + 2);
             }
             '\\' => {
@@ -239,7 +239,7 @@ fn plain(letter: char) -> bool {
 
 /// Writes a member's key as a step.
 pub(super) fn write_key(path: &mut String, key: &str) {
-    if !key.is_empty() && key.chars().all(|letter| plain(letter) && !steers(letter)) {
+    if !key.is_empty() && key.chars().all(|letter| plain(letter) && !is_control(letter)) {
         path.push('.');
         path.push_str(key);
         return;
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn good_patterns_are_read() {
-        let key = |key: &str| Step::Key(key.into());
+        let key = |key: &str| PathStep::Key(key.into());
         for (text, subject) in [
             ("transport", Subject::Transport),
             ("status", Subject::Status),
@@ -274,14 +274,17 @@ mod tests {
             ("trailer:grpc-message", Subject::Trailer(Name::Is("grpc-message".into()))),
             ("$", Subject::Json(vec![])),
             ("$.a.b", Subject::Json(vec![key("a"), key("b")])),
-            ("$..email", Subject::Json(vec![Step::Descend, key("email")])),
-            ("$.users.*.name", Subject::Json(vec![key("users"), Step::AnyKey, key("name")])),
-            ("$.u.{id}.n", Subject::Json(vec![key("u"), Step::AnyId, key("n")])),
-            ("$..{id}", Subject::Json(vec![Step::Descend, Step::AnyId])),
+            ("$..email", Subject::Json(vec![PathStep::Descend, key("email")])),
+            ("$.users.*.name", Subject::Json(vec![key("users"), PathStep::AnyKey, key("name")])),
+            ("$.u.{id}.n", Subject::Json(vec![key("u"), PathStep::AnyId, key("n")])),
+            ("$..{id}", Subject::Json(vec![PathStep::Descend, PathStep::AnyId])),
             ("$[\"\\u{1b}]0;\\u{202e}\"]", Subject::Json(vec![key("\u{1b}]0;\u{202e}")])),
-            ("$[*].größe", Subject::Json(vec![Step::AnyIndex, key("größe")])),
+            ("$[*].größe", Subject::Json(vec![PathStep::AnyIndex, key("größe")])),
             ("$[\"a b\"][\"\"][\"\\\"\\\\\"]", Subject::Json(vec![key("a b"), key(""), key("\"\\")])),
-            ("$..[\"a.b\"]..*", Subject::Json(vec![Step::Descend, key("a.b"), Step::Descend, Step::AnyKey])),
+            (
+                "$..[\"a.b\"]..*",
+                Subject::Json(vec![PathStep::Descend, key("a.b"), PathStep::Descend, PathStep::AnyKey]),
+            ),
         ] {
             assert_eq!(Pattern::parse(text).map(|pattern| pattern.subject), Ok(subject), "{text}");
         }
@@ -339,8 +342,12 @@ mod tests {
         ] {
             let mut path = "$".to_owned();
             write_key(&mut path, key);
-            assert!(!path.chars().any(steers), "{path:?}");
-            assert_eq!(Pattern::parse(&path).unwrap().subject, Subject::Json(vec![Step::Key(key.into())]), "{path}");
+            assert!(!path.chars().any(is_control), "{path:?}");
+            assert_eq!(
+                Pattern::parse(&path).unwrap().subject,
+                Subject::Json(vec![PathStep::Key(key.into())]),
+                "{path}"
+            );
         }
     }
 }

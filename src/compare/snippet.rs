@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::json::Tree;
+use super::json::JsonTree;
 
 /// How many bytes of a value are shown.
 const SHOWN_MAX: usize = 200;
@@ -14,7 +14,7 @@ pub(super) const REDACTED: &str = "(redacted)";
 pub(super) const ABSENT: &str = "(absent)";
 
 /// The text of a value, without the values in it that are redacted.
-pub(super) fn of_value(tree: &Tree<'_>, at: u32) -> Box<str> {
+pub(super) fn of_value(tree: &JsonTree<'_>, at: u32) -> Box<str> {
     let (mut shown, root) = (String::new(), tree.node(at));
     let (mut copied, mut number) = (root.start as usize, at);
     while number < root.next && shown.len() <= SHOWN_MAX {
@@ -53,8 +53,8 @@ pub(super) fn of_text(text: &str) -> Box<str> {
 
 /// A text whose letters can all be shown on a terminal: those that would steer it are written as their codes.
 #[must_use]
-pub fn spelled_out(text: &str) -> Cow<'_, str> {
-    if !text.contains(steers) {
+pub fn escape_controls(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -64,7 +64,7 @@ pub fn spelled_out(text: &str) -> Cow<'_, str> {
 
 /// Appends a letter, or its code if it steers.
 pub(super) fn spell(text: &mut String, letter: char) {
-    if steers(letter) {
+    if is_control(letter) {
         // Writing to a string cannot fail.
         let _ = write!(text, "\\u{{{:x}}}", u32::from(letter));
     } else {
@@ -75,7 +75,7 @@ pub(super) fn spell(text: &mut String, letter: char) {
 /// Whether a letter steers what shows it: a control character, an end of a line, a change of direction; or is not seen
 /// at all, so that two texts that look alike are not.
 #[must_use]
-pub fn steers(letter: char) -> bool {
+pub fn is_control(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
         || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}')
@@ -97,11 +97,14 @@ mod tests {
             &*of_text("a\u{1b}]0;pwned\u{7}\u{9b}2J\u{202e}\n b"),
             "a\\u{1b}]0;pwned\\u{7}\\u{9b}2J\\u{202e}  b"
         );
-        assert_eq!(spelled_out("größe 😀"), "größe 😀");
-        assert_eq!(spelled_out("\r\n\u{2028}"), "\\u{d}\\u{a}\\u{2028}");
+        assert_eq!(escape_controls("größe 😀"), "größe 😀");
+        assert_eq!(escape_controls("\r\n\u{2028}"), "\\u{d}\\u{a}\\u{2028}");
         for text in ["\u{1b}".repeat(300), format!("{}\u{1b}", "a".repeat(199)), "é".repeat(300)] {
             let shown = of_text(&text);
-            assert!(shown.len() <= 200 + '…'.len_utf8() && shown.ends_with('…') && !shown.contains(steers), "{shown}");
+            assert!(
+                shown.len() <= 200 + '…'.len_utf8() && shown.ends_with('…') && !shown.contains(is_control),
+                "{shown}"
+            );
         }
         assert_eq!(of_text(&"a".repeat(200)).len(), 200);
     }

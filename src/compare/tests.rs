@@ -5,13 +5,18 @@ use std::collections::BTreeSet;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use proptest::prelude::*;
 
-use super::{Answer, Body, Comparison, Criteria, Field, Kind, Outcome, Pattern};
+use super::{BodyView, Comparison, Criteria, DifferenceKind, ExchangeOutcome, Pattern, ResponseField, ResponseView};
 
 fn compare(criteria: &Criteria, a: &[u8], b: &[u8]) -> Comparison {
     let headers: HeaderMap =
         [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
     let outcome = |body| {
-        Outcome::Answered(Answer { status: StatusCode::OK, headers: &headers, trailers: None, body: Body::whole(body) })
+        ExchangeOutcome::Answered(ResponseView {
+            status: StatusCode::OK,
+            headers: &headers,
+            trailers: None,
+            body: BodyView::whole(body),
+        })
     };
     criteria.compare(&outcome(a), &outcome(b))
 }
@@ -34,11 +39,17 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-fn turned(kind: Kind) -> Kind {
+fn turned(kind: DifferenceKind) -> DifferenceKind {
     match kind {
-        Kind::Missing => Kind::Extra,
-        Kind::Extra => Kind::Missing,
-        Kind::Status | Kind::Header | Kind::Type | Kind::Value | Kind::Order | Kind::Length | Kind::Opaque => kind,
+        DifferenceKind::Missing => DifferenceKind::Extra,
+        DifferenceKind::Extra => DifferenceKind::Missing,
+        DifferenceKind::Status
+        | DifferenceKind::Header
+        | DifferenceKind::Type
+        | DifferenceKind::Value
+        | DifferenceKind::Order
+        | DifferenceKind::Length
+        | DifferenceKind::Opaque => kind,
     }
 }
 
@@ -56,8 +67,8 @@ proptest! {
     fn what_is_missing_here_is_extra_there(a in json(), b in json()) {
         let forth = compare(&Criteria::default(), a.as_bytes(), b.as_bytes());
         let back = compare(&Criteria::default(), b.as_bytes(), a.as_bytes());
-        let forth: BTreeSet<Field> = forth.fields().into_iter().collect();
-        let back = back.fields().into_iter().map(|field| Field { kind: turned(field.kind), ..field });
+        let forth: BTreeSet<ResponseField> = forth.fields().into_iter().collect();
+        let back = back.fields().into_iter().map(|field| ResponseField { kind: turned(field.kind), ..field });
         prop_assert_eq!(forth, back.collect());
     }
 
@@ -92,7 +103,7 @@ proptest! {
             format!("{{\"u\":{{{}}}}}", members.join(","))
         };
         let found = compare(&Criteria::default(), object(1).as_bytes(), object(2).as_bytes());
-        prop_assert_eq!(found.fields(), vec![Field { path: "$.u.{id}".into(), kind: Kind::Value }]);
+        prop_assert_eq!(found.fields(), vec![ResponseField { path: "$.u.{id}".into(), kind: DifferenceKind::Value }]);
     }
 
     #[test]
@@ -103,7 +114,7 @@ proptest! {
         let unordered = Criteria::new(&[], &[Pattern::parse("$").unwrap()], &[], &[]);
         prop_assert!(compare(&unordered, a.as_bytes(), b.as_bytes()).is_equal());
         let ordered = compare(&Criteria::default(), a.as_bytes(), b.as_bytes());
-        prop_assert!(ordered.fields().iter().all(|field| field.kind == Kind::Order && &*field.path == "$"));
+        prop_assert!(ordered.fields().iter().all(|field| field.kind == DifferenceKind::Order && &*field.path == "$"));
     }
 
     #[test]

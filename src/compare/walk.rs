@@ -7,29 +7,41 @@
 use std::collections::HashSet;
 
 use super::criteria::Criteria;
-use super::json::{Form, Tree};
+use super::json::{JsonTree, JsonType};
 use super::matching::{Order, matching};
 use super::number::close;
 use super::path::{DEPTH_MAX, Paths};
 use super::snippet::{ABSENT, REDACTED, of_text, of_value};
-use super::{Comparison, Difference, Field, Kind};
+use super::{Comparison, Difference, DifferenceKind, ResponseField};
 
 /// A walk through the documents of the primary and of the other.
 struct Walk<'a> {
-    a: Tree<'a>,
-    b: Tree<'a>,
+    a: JsonTree<'a>,
+    b: JsonTree<'a>,
     paths: Paths,
     pairs: Vec<(u32, u32, u32)>,
-    found: HashSet<(u32, Kind), ahash::RandomState>,
+    found: HashSet<(u32, DifferenceKind), ahash::RandomState>,
     differences: Vec<Difference>,
     most: usize,
     truncated: bool,
 }
 
+/// The object whose members are compared.
+struct Parent {
+    path: u32,
+    redacted: bool,
+}
+
+/// The values of a field on both sides, as a report shows them.
+struct Samples {
+    primary: Box<str>,
+    other: Box<str>,
+}
+
 /// Adds the differences of two documents to a comparison, up to `most` of them in all.
 pub(super) fn compare<'a>(
-    mut a: Tree<'a>,
-    mut b: Tree<'a>,
+    mut a: JsonTree<'a>,
+    mut b: JsonTree<'a>,
     criteria: &Criteria,
     most: usize,
     comparison: &mut Comparison,
@@ -62,24 +74,24 @@ impl Walk<'_> {
         if a.ignored || b.ignored || a.is_same(b) {
             return;
         }
-        let boolean = |form| matches!(form, Form::True | Form::False);
+        let boolean = |form| matches!(form, JsonType::True | JsonType::False);
         if a.form != b.form && !(boolean(a.form) && boolean(b.form)) {
-            self.differ(path, Kind::Type, Some(at), Some(bt));
+            self.differ(path, DifferenceKind::Type, Some(at), Some(bt));
             return;
         }
         match a.form {
-            Form::Array | Form::Object if self.paths.depth(path) >= DEPTH_MAX => {
-                self.differ(path, Kind::Value, Some(at), Some(bt));
+            JsonType::Array | JsonType::Object if self.paths.depth(path) >= DEPTH_MAX => {
+                self.differ(path, DifferenceKind::Value, Some(at), Some(bt));
             }
-            Form::Array => self.elements(at, bt, path),
-            Form::Object => self.members(at, bt, path),
-            Form::Number => {
+            JsonType::Array => self.elements(at, bt, path),
+            JsonType::Object => self.members(at, bt, path),
+            JsonType::Number => {
                 if !a.within().is_some_and(|within| close(self.a.text_of(a), self.b.text_of(b), within)) {
-                    self.differ(path, Kind::Value, Some(at), Some(bt));
+                    self.differ(path, DifferenceKind::Value, Some(at), Some(bt));
                 }
             }
-            Form::Null | Form::False | Form::True | Form::String => {
-                self.differ(path, Kind::Value, Some(at), Some(bt));
+            JsonType::Null | JsonType::False | JsonType::True | JsonType::String => {
+                self.differ(path, DifferenceKind::Value, Some(at), Some(bt));
             }
         }
     }
@@ -87,15 +99,16 @@ impl Walk<'_> {
     fn elements(&mut self, at: u32, bt: u32, path: u32) {
         let (a, b): (Vec<u32>, Vec<u32>) = (self.a.below(at).collect(), self.b.below(bt).collect());
         let order = if self.a.node(at).unordered { Order::Free } else { Order::Counts };
-        let elements = |tree: &Tree<'_>, all: &[u32]| all.iter().map(|&at| tree.node(at).element()).collect::<Vec<_>>();
+        let elements =
+            |tree: &JsonTree<'_>, all: &[u32]| all.iter().map(|&at| tree.node(at).element()).collect::<Vec<_>>();
         let mut found = matching(&elements(&self.a, &a), &elements(&self.b, &b), order);
         if a.len() != b.len() {
             let redacted = self.a.node(at).redacted;
             let show = |elements| if redacted { REDACTED.into() } else { counted(elements) };
-            self.report(path, Kind::Length, || (show(a.len()), show(b.len())));
+            self.report(path, DifferenceKind::Length, || Samples { primary: show(a.len()), other: show(b.len()) });
         }
         if order == Order::Counts && found.reordered {
-            self.differ(path, Kind::Order, Some(at), Some(bt));
+            self.differ(path, DifferenceKind::Order, Some(at), Some(bt));
         }
         if order == Order::Free {
             // Those that look alike meet, wherever they stand.
@@ -115,7 +128,7 @@ impl Walk<'_> {
     }
 
     fn members(&mut self, at: u32, bt: u32, path: u32) {
-        let members = |tree: &Tree<'_>, at: u32| {
+        let members = |tree: &JsonTree<'_>, at: u32| {
             let mut members: Vec<(u64, u32)> = tree
                 .below(at)
                 .map(|at| (tree.node(at).key_hash, at))
@@ -126,6 +139,7 @@ impl Walk<'_> {
         };
         let (a, b) = (members(&self.a, at), members(&self.b, bt));
         let (mut a, mut b) = (a.iter().copied().peekable(), b.iter().copied().peekable());
+        let parent = Parent { path, redacted: self.a.node(at).redacted };
         let from = self.pairs.len();
         loop {
             let (left, right) = (a.peek().map(|one| one.0), b.peek().map(|one| one.0));
@@ -136,14 +150,14 @@ impl Walk<'_> {
                 (Some(_) | None, _) => (None, b.next()),
             };
             let of = |one: Option<(u64, u32)>| one.map(|(_, at)| at);
-            self.member(of(left), of(right), (path, self.a.node(at).redacted));
+            self.member(of(left), of(right), &parent);
         }
         // In the order of the primary's text: keys are sorted by hash.
         self.pairs[from..].sort_unstable_by_key(|pair| std::cmp::Reverse(pair.0));
     }
 
     /// A member that is on one side or on both.
-    fn member(&mut self, a: Option<u32>, b: Option<u32>, (path, redacted): (u32, bool)) {
+    fn member(&mut self, a: Option<u32>, b: Option<u32>, parent: &Parent) {
         if a.zip(b).is_some_and(|(a, b)| self.a.node(a).is_same(self.b.node(b))) {
             return;
         }
@@ -153,40 +167,40 @@ impl Walk<'_> {
             (None, None) => return,
         };
         let node = tree.node(at);
-        let path = if redacted {
-            self.paths.hidden(path)
+        let path = if parent.redacted {
+            self.paths.hidden(parent.path)
         } else {
-            self.paths.member(path, &tree.key_of(node).unwrap_or_default(), node.key_hash)
+            self.paths.member(parent.path, &tree.key_of(node).unwrap_or_default(), node.key_hash)
         };
         match (a, b) {
             (Some(a), Some(b)) => self.pairs.push((a, b, path)),
-            (Some(_), None) => self.differ(path, Kind::Missing, a, None),
-            (None, _) => self.differ(path, Kind::Extra, None, b),
+            (Some(_), None) => self.differ(path, DifferenceKind::Missing, a, None),
+            (None, _) => self.differ(path, DifferenceKind::Extra, None, b),
         }
     }
 
     /// Reports values that differ.
-    fn differ(&mut self, path: u32, kind: Kind, a: Option<u32>, b: Option<u32>) {
+    fn differ(&mut self, path: u32, kind: DifferenceKind, a: Option<u32>, b: Option<u32>) {
         if self.is_new(path, kind) {
-            let show = |tree: &Tree<'_>, at: Option<u32>| at.map_or_else(|| ABSENT.into(), |at| of_value(tree, at));
-            let sides = (show(&self.a, a), show(&self.b, b));
-            self.push(path, kind, sides);
+            let show = |tree: &JsonTree<'_>, at: Option<u32>| at.map_or_else(|| ABSENT.into(), |at| of_value(tree, at));
+            let samples = Samples { primary: show(&self.a, a), other: show(&self.b, b) };
+            self.push(path, kind, samples);
         }
     }
 
-    fn report(&mut self, path: u32, kind: Kind, sides: impl FnOnce() -> (Box<str>, Box<str>)) {
+    fn report(&mut self, path: u32, kind: DifferenceKind, samples: impl FnOnce() -> Samples) {
         if self.is_new(path, kind) {
-            self.push(path, kind, sides());
+            self.push(path, kind, samples());
         }
     }
 
     /// The field that is told: what differs below a path that is not to be told is a value that differs there.
-    fn told(&self, path: u32, kind: Kind) -> (u32, Kind) {
-        self.paths.shown_instead(path).map_or((path, kind), |shown| (shown, Kind::Value))
+    fn told(&self, path: u32, kind: DifferenceKind) -> (u32, DifferenceKind) {
+        self.paths.shown_instead(path).map_or((path, kind), |shown| (shown, DifferenceKind::Value))
     }
 
     /// Whether a field is not listed yet, and there is room for it.
-    fn is_new(&mut self, path: u32, kind: Kind) -> bool {
+    fn is_new(&mut self, path: u32, kind: DifferenceKind) -> bool {
         let new = !self.found.contains(&self.told(path, kind));
         if new && self.differences.len() >= self.most {
             self.truncated = true;
@@ -195,10 +209,10 @@ impl Walk<'_> {
         new
     }
 
-    fn push(&mut self, path: u32, kind: Kind, (primary, other): (Box<str>, Box<str>)) {
+    fn push(&mut self, path: u32, kind: DifferenceKind, Samples { primary, other }: Samples) {
         let (path, kind) = self.told(path, kind);
         self.found.insert((path, kind));
-        let field = Field { path: self.paths.text(path), kind };
+        let field = ResponseField { path: self.paths.text(path), kind };
         self.differences.push(Difference { field, primary, other });
     }
 }
@@ -210,7 +224,7 @@ fn counted(elements: usize) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::{Answer, Body, Outcome, Pattern, Tolerance};
+    use crate::compare::{BodyView, ExchangeOutcome, Pattern, ResponseView, Tolerance};
     use http::{HeaderMap, HeaderValue, StatusCode};
 
     /// Compares two bodies as JSON, and writes down what differs.
@@ -218,8 +232,8 @@ mod tests {
         let headers =
             HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let outcome = |text| {
-            let body = Body::whole(str::as_bytes(text));
-            Outcome::Answered(Answer { status: StatusCode::OK, headers: &headers, trailers: None, body })
+            let body = BodyView::whole(str::as_bytes(text));
+            ExchangeOutcome::Answered(ResponseView { status: StatusCode::OK, headers: &headers, trailers: None, body })
         };
         let comparison = criteria.compare(&outcome(a), &outcome(b));
         let told = |d: &Difference| format!("{}: {} | {}", d.field, d.primary, d.other);
@@ -455,8 +469,13 @@ mod tests {
         let (a, b, headers) = (wide(1), wide(2), HeaderMap::new());
         let outcome = |text: &'_ str| -> (usize, bool) {
             let of = |text| {
-                let body = Body::whole(str::as_bytes(text));
-                Outcome::Answered(Answer { status: StatusCode::OK, headers: &headers, trailers: None, body })
+                let body = BodyView::whole(str::as_bytes(text));
+                ExchangeOutcome::Answered(ResponseView {
+                    status: StatusCode::OK,
+                    headers: &headers,
+                    trailers: None,
+                    body,
+                })
             };
             let comparison = Criteria::default().compare(&of(text), &of(&b));
             (comparison.differences.len(), comparison.truncated)

@@ -5,21 +5,22 @@
 //! weigh the same in what holds them; so such a value has a *lead*, the first of those numbers, to tell it from others.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::criteria::{Criteria, Saying, Taken};
-use super::json::{Form, Node, Tree};
+use super::json::{JsonNode, JsonTree, JsonType};
 
 /// A value whose members are being marked.
 struct Frame {
     next: u32,
     /// Where the patterns stand.
-    standing: (usize, usize),
+    standing: Range<usize>,
     redacted: bool,
 }
 
-impl Tree<'_> {
+impl JsonTree<'_> {
     /// Marks every value with what the patterns say of it, then hashes all from the leaves up.
     pub(super) fn weigh(&mut self, criteria: &Criteria) {
         if criteria.looks_into_json() {
@@ -29,21 +30,21 @@ impl Tree<'_> {
         for at in (0..self.nodes.len()).rev() {
             let at = u32::try_from(at).unwrap_or(u32::MAX); // there are fewer nodes than bytes, and of those 4 GiB
             match self.node(at).form {
-                Form::Array => {
+                JsonType::Array => {
                     self.nodes[at as usize].hash = self.array_hash(at);
-                    let first = |_: &Node| 0;
+                    let first = |_: &JsonNode| 0;
                     self.lead(at, first);
                 }
-                Form::Object => {
+                JsonType::Object => {
                     self.last_ones(at, &mut members);
                     self.nodes[at as usize].hash = self.object_hash(at);
                     // Its members have no order of their own.
                     self.lead(at, |member| member.key_hash);
                 }
-                Form::Number if self.node(at).within().is_some() => {
+                JsonType::Number if self.node(at).within().is_some() => {
                     self.nodes[at as usize].lead = self.text_of(self.node(at)).parse().unwrap_or(f64::NAN);
                 }
-                Form::Null | Form::False | Form::True | Form::Number | Form::String => {}
+                JsonType::Null | JsonType::False | JsonType::True | JsonType::Number | JsonType::String => {}
             }
         }
     }
@@ -53,17 +54,17 @@ impl Tree<'_> {
         for at in 0..self.nodes.len() {
             let node = &self.nodes[at];
             while let Some(frame) = frames.pop_if(|frame| frame.next as usize <= at) {
-                standing.truncate(frame.standing.0);
+                standing.truncate(frame.standing.start);
             }
             let begin = standing.len();
             said.clear();
             let mut redacted = false;
             if let Some(frame) = frames.last() {
                 redacted = frame.redacted;
-                if frame.standing.0 < frame.standing.1 {
+                if !frame.standing.is_empty() {
                     let key = self.key_of(node);
                     let taken = key.as_deref().map_or(Taken::Index, Taken::Key);
-                    criteria.advance(&mut standing, frame.standing, taken, &mut said);
+                    criteria.advance(&mut standing, frame.standing.clone(), taken, &mut said);
                 }
             } else {
                 criteria.begin(&mut standing, &mut said);
@@ -79,7 +80,7 @@ impl Tree<'_> {
             }
             node.redacted = redacted;
             if node.next as usize > at + 1 {
-                frames.push(Frame { next: node.next, standing: (begin, standing.len()), redacted });
+                frames.push(Frame { next: node.next, standing: begin..standing.len(), redacted });
             } else {
                 standing.truncate(begin);
             }
@@ -104,7 +105,7 @@ impl Tree<'_> {
     }
 
     /// Takes the lead of a value from the first of those below, in an order that both documents have.
-    fn lead(&mut self, at: u32, order: impl Fn(&Node) -> u64) {
+    fn lead(&mut self, at: u32, order: impl Fn(&JsonNode) -> u64) {
         let below = self.below(at).map(|child| self.node(child)).filter(|child| !child.ignored && !child.lead.is_nan());
         let first = below.min_by(|one, other| {
             let by_number = || if self.node(at).unordered { one.lead.total_cmp(&other.lead) } else { Ordering::Equal };

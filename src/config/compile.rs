@@ -1,4 +1,4 @@
-//! From what was written to what it means: gathers the tables of all files, reads each, and builds the rules.
+//! Compiles the documents of a configuration: collects the tables of all files, reads each, and builds the rules.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,52 +6,64 @@ use std::sync::Arc;
 use super::tables::admin::ADMIN;
 use super::tables::client_tls::SystemRoots;
 use super::tables::dns::DNS;
-use super::tables::golden::{Golden, TEST};
 use super::tables::identity::IDENTITY;
 use super::tables::kill::{KILL, Splits};
 use super::tables::listener::{ACCESS_LOG, LISTENER, Listeners, STATE};
 use super::tables::route::ROUTE;
-use super::tables::route_context::{Headed, Names};
+use super::tables::route_context::{DefinedUpstreams, NameRegistries, NamedRoute};
+use super::tables::route_test::{RouteTest, TEST};
 use super::tables::segment::SEGMENT;
 use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
-    admin, dns, golden, grpc, hidden_routes, identity, kill, listener, route, segment, shadow, traces, upstream,
+    admin, dns, grpc, hidden_routes, identity, kill, listener, route, route_test, segment, shadow, traces, upstream,
 };
 use super::toml::context::Context;
 use super::toml::diagnostic::Finding;
 use super::toml::document::Document;
-use super::toml::item::Named;
+use super::toml::item::NamedTables;
 use super::toml::reader::Reader;
-use super::toml::registry::{Kind, Registry};
+use super::toml::registry::{NameKind, Registry};
 use super::toml::source::Span;
-use super::toml::spec::{Form, Spec, default, optional, required};
-use crate::identity::Witnesses;
+use super::toml::spec::{Shape, TableSpec, default, optional, required};
+use crate::identity::IdentityProviders;
 use crate::route::{Index, ListenerSpec, Overlay, Route, Rules, SplitState};
 use crate::tls::Server;
 
-/// How many routes there may be.
+/// The most routes.
 const ROUTES_MAX: usize = 250_000;
 
-/// The file.
-pub(super) const FILE: Spec = Spec {
+/// The top level of a file.
+pub(super) const FILE: TableSpec = TableSpec {
     title: "",
     doc: "The routes file of Pointsman, a release-control edge proxy.",
     keys: &[
-        required("schema", Form::Integer(1, 1), "The version of this file's form."),
-        optional("include", Form::OneOrMore(&Form::Text), "Further files with the same tables; `*` and `?` are globs."),
-        required("listener", Form::Tables(&LISTENER), "Where clients connect."),
-        optional("admin", Form::Table(&ADMIN), "The admin listener."),
-        optional("state", Form::Table(&STATE), "Has no effect in this version: nothing is written there."),
-        optional("identity", Form::Table(&IDENTITY), "Who the caller is."),
-        optional("segment", Form::Named(&Form::Table(&SEGMENT)), "Named audiences."),
-        optional("upstream", Form::Named(&Form::Table(&UPSTREAM)), "Where requests go."),
-        optional("route", Form::Tables(&ROUTE), "The rules."),
-        optional("kill", Form::Table(&KILL), "The veto."),
-        default("access_log", Form::Table(&ACCESS_LOG), "{}", "One line for each request."),
-        optional("dns", Form::Table(&DNS), "How the names of endpoints are looked up."),
-        optional("traces", Form::Table(&TRACES), "Spans for an OpenTelemetry collector."),
-        optional("test", Form::Tables(&TEST), "Goldens."),
+        required("schema", Shape::Integer(1, 1), "Version of the file format; must be 1."),
+        optional(
+            "include",
+            Shape::OneOrMore(&Shape::Text),
+            "Further files with the same tables, relative to this file; `*` and `?` are wildcards.",
+        ),
+        required("listener", Shape::Tables(&LISTENER), "Listeners: the addresses that clients connect to."),
+        optional("admin", Shape::Table(&ADMIN), "The admin listener, for operators."),
+        optional("state", Shape::Table(&STATE), "Has no effect in this version."),
+        optional(
+            "identity",
+            Shape::Table(&IDENTITY),
+            "How the tenant, the user and the client address are read from requests.",
+        ),
+        optional("segment", Shape::Named(&Shape::Table(&SEGMENT)), "Named audiences, which targets refer to."),
+        optional(
+            "upstream",
+            Shape::Named(&Shape::Table(&UPSTREAM)),
+            "Named sets of endpoints that requests are forwarded to.",
+        ),
+        optional("route", Shape::Tables(&ROUTE), "Routes: which requests are sent where."),
+        optional("kill", Shape::Table(&KILL), "Kills: takes variants out of use during an incident."),
+        default("access_log", Shape::Table(&ACCESS_LOG), "{}", "The access log: one line per request."),
+        optional("dns", Shape::Table(&DNS), "How host names of endpoints are resolved."),
+        optional("traces", Shape::Table(&TRACES), "Export of spans to an OpenTelemetry collector."),
+        optional("test", Shape::Tables(&TEST), "Tests of the routes, run by `pointsman check`."),
     ],
     later: &["rollout", "experiment", "flag", "guard", "notify"],
 };
@@ -60,11 +72,9 @@ pub(super) const FILE: Spec = Spec {
 struct Parts<'d> {
     listeners: Vec<Reader<'d>>,
     once: Vec<(&'static str, Reader<'d>)>,
-    upstreams: Vec<Named<'d>>,
-    segments: Vec<Named<'d>>,
-    /// Upstreams and segments in wrong brackets: they are refused, but what names them is right.
-    misplaced: [Vec<Named<'d>>; 2],
-    routes: Vec<Headed<'d>>,
+    upstreams: NamedTables<'d>,
+    segments: NamedTables<'d>,
+    routes: Vec<NamedRoute<'d>>,
     tests: Vec<Reader<'d>>,
 }
 
@@ -74,48 +84,48 @@ impl<'d> Parts<'d> {
     }
 }
 
-/// What files mean.
+/// A compiled configuration.
 pub(super) struct Compiled {
     pub(super) rules: Rules,
     /// The weights and kills of the files.
     pub(super) overlay: Overlay,
-    /// What the listeners present, in their order.
+    /// The TLS configurations of the listeners, in their order.
     pub(super) tls: Vec<Option<Arc<Server>>>,
-    /// Who can tell more about callers.
-    pub(super) witnesses: Witnesses,
-    pub(super) goldens: Vec<Golden>,
+    /// Keys for tokens, and a database of countries.
+    pub(super) identity_providers: IdentityProviders,
+    pub(super) tests: Vec<RouteTest>,
 }
 
-/// Compiles all files; the first is the one that was named. Nothing when there are errors.
+/// Compiles all files; the first one is the root. Returns `None` if there are errors.
 pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<Compiled> {
     let parts = gather(context, documents);
-    let (listeners, tls, taken) = listener::listeners(context, &parts.listeners);
-    let asks = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
-    context.identified.extend(listeners.iter().any(asks).then_some("client_cert"));
-    let admin = admin::admin(context, parts.one("admin"), &taken);
+    let (listeners, tls, addresses) = listener::listeners(context, &parts.listeners);
+    let requests_cert = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    context.identified.extend(listeners.iter().any(requests_cert).then_some("client_cert"));
+    let admin = admin::admin(context, parts.one("admin"), &addresses);
     let state_dir = listener::state_dir(context, parts.one("state"));
-    let (identity, witnesses) = identity::identity(context, parts.one("identity"));
+    let (identity, identity_providers) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));
     let dns = dns::dns(context, parts.one("dns"));
     let mut system = SystemRoots::default();
     let traces = traces::traces(context, parts.one("traces"), &mut system);
 
-    let mut upstream_names = define(context, Kind::Upstream, (&parts.upstreams, &parts.misplaced[0]));
-    let mut segment_names = define(context, Kind::Segment, (&parts.segments, &parts.misplaced[1]));
+    let mut upstream_names = define(context, NameKind::Upstream, &parts.upstreams);
+    let mut segment_names = define(context, NameKind::Segment, &parts.segments);
     let upstreams: Vec<_> =
-        parts.upstreams.iter().filter_map(|named| upstream::upstream(context, named, &mut system)).collect();
-    let segments: Vec<_> = parts.segments.iter().filter_map(|named| segment::segment(context, named)).collect();
+        parts.upstreams.valid.iter().filter_map(|named| upstream::upstream(context, named, &mut system)).collect();
+    let segments: Vec<_> = parts.segments.valid.iter().filter_map(|named| segment::segment(context, named)).collect();
 
     let mut route_names = define_routes(context, &parts.routes);
     let known = Listeners::new(&listeners, parts.listeners.len());
-    let mut names = Names { upstreams: &mut upstream_names, segments: &mut segment_names, listeners: &known };
+    let mut names = NameRegistries { upstreams: &mut upstream_names, segments: &mut segment_names, listeners: &known };
     let (routes, mut states) = routes(context, &parts.routes, &mut names);
     let splits = Splits { routes: &routes, states: &mut states };
     let kill = kill::kill(context, parts.one("kill"), &mut route_names, splits);
-    let goldens: Vec<_> = parts
+    let tests: Vec<_> = parts
         .tests
         .iter()
-        .filter_map(|reader| golden::golden(context, reader, (&mut route_names, &mut upstream_names, &known)))
+        .filter_map(|reader| route_test::route_test(context, reader, &mut route_names, &mut upstream_names, &known))
         .collect();
     if context.errors() > 0 {
         return None;
@@ -126,12 +136,14 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     }
     upstream_names.warn_unused(context);
     segment_names.warn_unused(context);
-    // In the memory that they are in: without errors, none is missing.
+    // Collects in place, without a copy of all routes. Without errors, no route is `None`.
     let routes = routes.into_iter().collect::<Option<Vec<Route>>>()?;
     conflicts(context, &routes, &route_names);
     hidden_routes::warn(context, &routes, &route_names);
-    grpc::warn_of_http1(context, &routes, (&upstreams, &upstream_names), &route_names);
-    shadow::warn_of_loops(context, &routes, (&upstreams, &upstream_names), &listeners);
+    debug_assert!(routes.len() == parts.routes.len() && routes.len() == states.len(), "every route has a state");
+    let defined = DefinedUpstreams { upstreams: &upstreams, names: &upstream_names };
+    grpc::warn_of_http1(context, &routes, &defined, &route_names);
+    shadow::warn_of_loops(context, &routes, &defined, &listeners);
     if context.errors() > 0 {
         return None;
     }
@@ -148,17 +160,17 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         access_log,
         dns,
         traces,
-        masks: context.veil.masks(),
+        masks: context.variables.masks(),
     };
-    Some(Compiled { rules, overlay: Overlay::new(kill, states), tls, witnesses, goldens })
+    Some(Compiled { rules, overlay: Overlay::new(kill, states), tls, identity_providers, tests })
 }
 
 fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {
     let root = documents.first().map_or(Span::whole(0), |document| Span::whole(document.file));
     let mut misspelt = false;
-    let (listeners, once, upstreams, segments) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (misplaced, routes, tests) = Default::default();
-    let mut parts = Parts { listeners, once, upstreams, segments, misplaced, routes, tests };
+    let (upstreams, segments) = (NamedTables::default(), NamedTables::default());
+    let (listeners, once, routes, tests) = Default::default();
+    let mut parts = Parts { listeners, once, upstreams, segments, routes, tests };
     for (at, document) in documents.iter().enumerate() {
         let reader = Reader::root(document, &FILE);
         schema(context, &reader, if at == 0 { Some(Span::whole(document.file)) } else { None });
@@ -180,20 +192,13 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             let Some(table) = reader.table(context, key, spec) else { continue };
             if let Some(first) = parts.one(key) {
                 let finding = Finding::error("duplicate-key", table.span(), format!("`[{key}]` is defined twice"));
-                context.report(finding.saying("and again here").also(first.span(), "first defined here"));
+                context.report(finding.label("and again here").also(first.span(), "first defined here"));
                 continue;
             }
             parts.once.push((key, table));
         }
-        let [upstreams, segments] = &mut parts.misplaced;
-        for (key, spec, found, misplaced) in [
-            ("upstream", &UPSTREAM, &mut parts.upstreams, upstreams),
-            ("segment", &SEGMENT, &mut parts.segments, segments),
-        ] {
-            let (all, wrong) = reader.named(context, key, spec);
-            found.extend(all);
-            misplaced.extend(wrong);
-        }
+        parts.upstreams.append(reader.named(context, "upstream", &UPSTREAM));
+        parts.segments.append(reader.named(context, "segment", &SEGMENT));
         let routes = reader.tables(context, "route", &ROUTE);
         let count = parts.routes.len() + routes.len();
         if let (true, Some(first)) = (count > ROUTES_MAX, routes.first()) {
@@ -203,8 +208,8 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
         }
         parts.routes.reserve(routes.len());
         for reader in routes {
-            let name = reader.need(context, "name").and_then(|item| item.text(context));
-            parts.routes.push(Headed { reader, name });
+            let name = reader.require(context, "name").and_then(|item| item.text(context));
+            parts.routes.push(NamedRoute { reader, name });
         }
         parts.tests.extend(reader.tables(context, "test", &TEST));
         misspelt |= reader.get("listener").is_some() || reader.misspells(context, "listener");
@@ -217,12 +222,12 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
     parts
 }
 
-/// `schema = 1`, which the first file must have.
+/// Checks `schema = 1`, which the root file must have.
 fn schema(context: &mut Context<'_>, reader: &Reader<'_>, needed: Option<Span>) {
     match (reader.get("schema"), needed) {
         (Some(item), _) => {
             if item.integer(context, i64::MIN..=i64::MAX).is_some_and(|version| version != 1) {
-                let message = "this version of Pointsman reads `schema = 1` alone";
+                let message = "this version of Pointsman supports `schema = 1` only";
                 item.refuse(context, "unknown-schema", message);
             }
         }
@@ -235,17 +240,18 @@ fn schema(context: &mut Context<'_>, reader: &Reader<'_>, needed: Option<Span>) 
     }
 }
 
-fn define<'d>(context: &mut Context<'_>, kind: Kind, (all, misplaced): (&[Named<'d>], &[Named<'d>])) -> Registry<'d> {
-    let mut registry = Registry::new(kind, all.len() + misplaced.len());
-    for named in all.iter().chain(misplaced) {
+fn define<'d>(context: &mut Context<'_>, kind: NameKind, tables: &NamedTables<'d>) -> Registry<'d> {
+    let NamedTables { valid, misplaced } = tables;
+    let mut registry = Registry::new(kind, valid.len() + misplaced.len());
+    for named in valid.iter().chain(misplaced) {
         registry.define(context, Cow::Borrowed(named.name), named.span);
     }
     registry
 }
 
-fn define_routes<'d>(context: &mut Context<'_>, all: &[Headed<'d>]) -> Registry<'d> {
-    let mut registry = Registry::new(Kind::Route, all.len());
-    for Headed { reader, name } in all {
+fn define_routes<'d>(context: &mut Context<'_>, all: &[NamedRoute<'d>]) -> Registry<'d> {
+    let mut registry = Registry::new(NameKind::Route, all.len());
+    for NamedRoute { reader, name } in all {
         match name {
             Some(text) => registry.define(context, text.value.clone(), text.span),
             None => registry.define_nameless(reader.span()),
@@ -254,11 +260,11 @@ fn define_routes<'d>(context: &mut Context<'_>, all: &[Headed<'d>]) -> Registry<
     registry
 }
 
-/// Compiles all routes, each with what is in force of it.
+/// Compiles all routes, each with the state of its split.
 fn routes(
     context: &mut Context<'_>,
-    all: &[Headed<'_>],
-    names: &mut Names<'_, '_>,
+    all: &[NamedRoute<'_>],
+    names: &mut NameRegistries<'_, '_>,
 ) -> (Vec<Option<Route>>, Vec<SplitState>) {
     let mut routes = Vec::with_capacity(all.len());
     let mut states = Vec::with_capacity(all.len());
@@ -274,9 +280,9 @@ fn conflicts(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) 
     for (first, second) in Index::conflicts(routes) {
         let (Some(at), Some(first_at)) = (names.place(second.0), names.place(first.0)) else { continue };
         let (first, second) = (&routes[first.0 as usize].name, &routes[second.0 as usize].name);
-        let message = format!("route `{second}` can never answer: `{first}` matches the same requests");
-        let finding = Finding::error("route-conflict", at, message).saying("this one");
-        let help = "tell them apart by host, path, methods, listener, header, query or cookie, or give one a higher `priority`";
-        context.report(finding.also(first_at, "is like this one").help(help));
+        let message = format!("route `{second}` is never used: `{first}` matches the same requests");
+        let finding = Finding::error("route-conflict", at, message).label("this route");
+        let help = "distinguish them by host, path, methods, listener, header, query or cookie, or give one a higher `priority`";
+        context.report(finding.also(first_at, "conflicts with this one").help(help));
     }
 }

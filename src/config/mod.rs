@@ -1,24 +1,24 @@
-//! What people write, and what it means: reads `routes.toml`, reports everything that is wrong with it at once, and
-//! compiles it into [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all come this way.
+//! The configuration: reads `routes.toml`, reports all of its errors at once, and compiles it into
+//! [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all use this code.
 
 mod compile;
-#[cfg(test)]
-mod cures_tests;
-mod golden_run;
 #[cfg(test)]
 mod hostile_tests;
 mod load;
 mod read;
+mod route_test_run;
 mod schema;
+#[cfg(test)]
+mod suggestion_tests;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod toml;
 
-pub use golden_run::{GoldenRun, run_goldens};
 pub use load::{Loaded, load, load_input, load_keeping, load_text};
+pub use route_test_run::{RouteTestRun, run_route_tests};
 pub use schema::schema;
-pub use tables::golden::Golden;
+pub use tables::route_test::RouteTest;
 
 pub use self::toml::context::Env;
 pub use self::toml::diagnostic::{Diagnostic, Diagnostics, Label, Severity};

@@ -1,19 +1,19 @@
-//! Who the caller is, where that takes more than reading: tokens are verified by keys out of a file, addresses looked up
-//! in a database out of a file. What comes of it are plain facts, which `route/` decides by.
+//! Identity providers: tokens are verified with the keys of a file, and addresses are looked up in a database of
+//! countries. The results are plain facts, which `route/` decides by.
 
 mod base64url;
 mod cache;
 mod claims;
-mod flaw;
+mod facts;
 mod geo;
 mod keys;
+mod provider_file_error;
 mod token;
-mod witnesses;
 
 pub use cache::TokenCache;
 pub use claims::flatten;
-pub use flaw::Flaw;
-pub use geo::Geo;
-pub use keys::{Algorithms, Keys};
-pub use token::{Tokens, Trusted, Verified, Where};
-pub use witnesses::{Found, Witnesses};
+pub use facts::{IdentityFacts, IdentityProviders};
+pub use geo::GeoDatabase;
+pub use keys::{Algorithms, KeySet};
+pub use provider_file_error::ProviderFileError;
+pub use token::{TokenLocation, TokenPolicy, TokenVerifier, Verified};

@@ -12,26 +12,26 @@ use super::matching::net_contains;
 /// One `[[listener]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSpec {
-    /// Its unique name; the address as written when none is given. The identity by which a reload carries it over.
+    /// The unique name; by default the address as written. A reload keeps the listener of the same name.
     pub name: String,
-    /// Where it accepts; port 0 lets the system choose.
+    /// The address to listen on; with port 0 the system chooses the port.
     pub address: SocketAddr,
     /// Its limits.
     pub limits: Limits,
-    /// Peers that begin each connection with a PROXY header; nobody else may.
+    /// Peers that must send a PROXY header on each connection; other peers must not.
     pub proxy_senders: Vec<IpNet>,
-    /// Whether it speaks TLS, and how.
+    /// The TLS settings; `None` for cleartext.
     pub tls: Option<TlsSpec>,
-    /// Where requests go that did not come by `https`; only without `tls`.
+    /// The redirect for requests that did not come by `https`; only without `tls`.
     pub redirect: Option<Redirect>,
 }
 
 /// `[listener.tls]`, without its certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsSpec {
-    /// The oldest version that is spoken (`min_version`, 1.2).
+    /// The oldest accepted version (`min_version`, 1.2).
     pub min_version: TlsVersion,
-    /// Whether clients are asked for a certificate.
+    /// Whether the server requests a client certificate.
     pub client_auth: Option<ClientAuth>,
 }
 
@@ -45,7 +45,7 @@ pub enum TlsVersion {
 }
 
 impl TlsVersion {
-    /// As it is written in the file.
+    /// The name in `routes.toml`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,14 +58,14 @@ impl TlsVersion {
 /// Whether clients must present a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// A client without one is sent away.
+    /// The handshake fails without a certificate.
     Require,
-    /// A client without one has no identity of this kind.
+    /// A client without a certificate has no identity from it.
     Request,
 }
 
 impl ClientAuth {
-    /// The word in the file.
+    /// The name in `routes.toml`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -82,14 +82,14 @@ impl ListenerSpec {
         self.proxy_senders.iter().any(|net| net_contains(net, peer))
     }
 
-    /// The scheme of its requests.
+    /// The scheme of the requests.
     #[must_use]
     pub const fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
-/// `[listener.limits]`: every one has a default and a counter.
+/// `[listener.limits]`: each limit has a default and a counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Open connections on this listener (`connections`, 20000).
@@ -122,17 +122,17 @@ pub struct Limits {
     pub h2_settings: u32,
     /// CONTINUATION frames a header block (`h2_continuations`, 16).
     pub h2_continuations: u32,
-    /// To shake hands with a client under TLS (`handshake_timeout`, 10 s).
+    /// Time limit of the TLS handshake (`handshake_timeout`, 10 s).
     pub handshake_timeout: Duration,
-    /// To read a request's head (`header_timeout`, 10 s): 408.
+    /// Time limit for reading a request head (`header_timeout`, 10 s): 408.
     pub header_timeout: Duration,
-    /// A kept-alive connection without a request (`idle_timeout`, 60 s).
+    /// Time that a connection stays open without a request (`idle_timeout`, 60 s).
     pub idle_timeout: Duration,
-    /// No byte of a body, either way (`stall_timeout`, 30 s): 408 or reset.
+    /// Time without a byte of a body in either direction (`stall_timeout`, 30 s): 408 or reset.
     pub stall_timeout: Duration,
-    /// Bytes a second that a request body must keep after 5 s (`body_rate`, 240).
+    /// Minimum rate of a request body after 5 s, in bytes per second (`body_rate`, 240).
     pub body_rate: u32,
-    /// What to do with `%2f`, `%5c` and `\` in paths (`encoded_slash = "keep" | "reject"`, keep).
+    /// The policy for `%2f`, `%5c` and `\` in paths (`encoded_slash = "keep" | "reject"`, keep).
     pub encoded_slash: super::EncodedSlash,
 }
 
@@ -166,11 +166,11 @@ impl Default for Limits {
 /// `[access_log]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
-    /// Where lines go.
+    /// The destination of the lines.
     pub sink: LogSink,
-    /// How they look; when not given, short on a terminal and JSON elsewhere.
+    /// The format; by default short on a terminal and JSON elsewhere.
     pub format: Option<LogFormat>,
-    /// The share of successes that is written, 0 to 1; failures always are.
+    /// The share of successful requests that are written, 0 to 1; failures are always written.
     pub sample: f64,
 }
 
@@ -180,7 +180,7 @@ impl Default for AccessLog {
     }
 }
 
-/// Where access log lines go.
+/// The destination of access log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogSink {
     /// Nowhere.
@@ -191,7 +191,7 @@ pub enum LogSink {
     File(PathBuf),
 }
 
-/// How an access log line looks.
+/// The format of an access log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object.

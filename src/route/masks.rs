@@ -11,6 +11,7 @@
 //! A string of the file that has variables is masked where it is shown whole, and so is the word around a variable.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// From how many bytes on a value is masked. A shorter value is not secret, and it occurs in many texts.
 pub const MASKED_MIN: usize = 4;
@@ -125,7 +126,7 @@ impl Masks {
         while let Some(first) = text[at..].chars().next() {
             let fits = |mask: &&&Mask| {
                 text[at..].starts_with(mask.text.as_str())
-                    && stands(text, (at, at + mask.text.len()), mask.extent.max(least))
+                    && has_extent(text, at..at + mask.text.len(), mask.extent.max(least))
             };
             if let Some(mask) = masks.iter().find(fits) {
                 out.push_str(&mask.written.join(" or "));
@@ -193,9 +194,10 @@ pub const fn is_of_a_word(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
 }
 
-/// Whether what stands from one byte to another is what this extent asks for.
-fn stands(text: &str, (from, to): (usize, usize), extent: Extent) -> bool {
-    let bytes = text.as_bytes();
+/// Whether the bytes of this range are a whole text, a word or anything, as the extent requires.
+fn has_extent(text: &str, range: Range<usize>, extent: Extent) -> bool {
+    let (bytes, Range { start: from, end: to }) = (text.as_bytes(), range);
+    debug_assert!(from < to && to <= bytes.len(), "a mask covers at least one byte of the text");
     let (before, after) = (from.checked_sub(1).map(|at| bytes[at]), bytes.get(to).copied());
     match extent {
         Extent::Anywhere => true,

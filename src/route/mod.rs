@@ -4,47 +4,47 @@
 //! argument. The same functions route live traffic and answer `check`, `explain` and `what-if`.
 
 mod decide;
+mod ids;
 mod listener;
 mod lookup;
 mod masks;
 mod matching;
-mod place;
 mod review;
 mod rule;
 mod rules;
 mod shadow;
+mod source_location;
 #[cfg(test)]
 mod tests;
 mod traces;
-mod unit;
 mod upstream;
 
 pub use decide::{
-    ArmState, BUCKETS, Counted, Decision, EffectiveConfig, Key, Kill, Needs, Overlay, Reason, Routed, Salt, Sampled,
-    Sampling, ShadowSpread, Silent, SplitState, Spread, Step, Stop, Trace, Unfit, decide, sampled,
+    ArmState, BUCKETS, Counted, Decision, EffectiveConfig, Key, Kill, Needs, NoTrace, Overlay, Reason, Routed, Salt,
+    Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, Trace, Unfit, decide, decide_sampling,
 };
+pub use ids::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use lookup::{Index, Lookup};
 pub use masks::{MASKED_MIN, Masks, is_of_a_word};
 pub use matching::{
-    Caller, CertField, Claims, ClientIp, Country, EncodedSlash, Extractor, Facts, Head, HeaderEdits, HostPattern,
-    HostTemplate, Identity, LastHop, NormalPath, Part, Passed, PathError, PathPattern, PathTemplate, Predicate,
-    Segment, StickyKey, StringMatch, Template, TemplateError, TemplateFault, TenantList, TokenFault, Values,
-    VerifiedCert, cookie, is_grpc, is_grpc_type, is_proxy_told, needless_escape, normal_host, normal_path,
+    Caller, CertField, Claims, ClientIp, Country, EncodedSlash, Extractor, Facts, ForwardingFields, HeaderEdits,
+    HostPattern, HostTemplate, Identity, LastHop, NormalPath, Part, PathError, PathPattern, PathTemplate, Predicate,
+    RequestHead, Segment, StickyKey, StringMatch, Template, TemplateError, TemplateFault, TenantList, TokenFault,
+    Values, VerifiedCert, cookie, is_grpc, is_grpc_type, needless_escape, needs_trusted_peer, normal_host, normal_path,
 };
-pub use place::Place;
 pub use review::{
-    Asked, Comparison, Copied, Copies, Explanation, Flow, HeaderEdit, Led, Matched, Moved, MovedUpstream, Noted,
-    Outcome, Question, Replay, Replayed, RouteChange, Seen, Served, Told, compare, explain, explain_briefly, replay,
-    summary,
+    ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation, Flow, HeaderEdit,
+    LoggedDecision, LoggedRequest, LoggedRoute, MatchedRoute, Moved, MovedUpstream, Replay, Replayed, RouteChange,
+    ServedVariant, ShadowExplanation, compare, explain, explain_briefly, replay, summary,
 };
 pub use rule::{
     Action, Match, Redirect, Rescue, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
 };
 pub use rules::Rules;
 pub use shadow::{Compare, MARKER, SampleBy, Shadow};
+pub use source_location::SourceLocation;
 pub use traces::{OtlpProtocol, TraceExport};
-pub use unit::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use upstream::{
     Balance, ClientCert, ClientTls, Dns, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits,
 };

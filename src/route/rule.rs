@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{
-    Caller, EncodedSlash, Facts, Head, HeaderEdits, HostPattern, PathError, PathPattern, Place, Predicate, Salt,
-    SegmentId, Shadow, StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
+    Caller, EncodedSlash, Facts, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, RequestHead, Salt,
+    SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
 };
 
 /// One `[[route]]`.
@@ -17,7 +17,7 @@ pub struct Route {
     /// Its unique name.
     pub name: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: SourceLocation,
     /// What it takes.
     pub matches: Match,
     /// What happens then.
@@ -49,15 +49,15 @@ pub struct Match {
 
 impl Match {
     /// Whether methods and predicates hold.
-    pub(super) fn holds(&self, head: &Head<'_>) -> bool {
+    pub(super) fn accepts(&self, head: &RequestHead<'_>) -> bool {
         (self.methods.is_empty() || self.methods.contains(head.method))
-            && self.predicates.iter().all(|predicate| predicate_holds(predicate, head))
+            && self.predicates.iter().all(|predicate| predicate_matches(predicate, head))
     }
 }
 
 /// Whether a predicate of a route holds: they ask about headers, cookies, the query and the listener only, never about
 /// the caller.
-fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
+fn predicate_matches(predicate: &Predicate, head: &RequestHead<'_>) -> bool {
     const NOBODY: Caller<'_> = Caller {
         client_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         trusted: false,
@@ -65,7 +65,7 @@ fn predicate_holds(predicate: &Predicate, head: &Head<'_>) -> bool {
         user: None,
         facts: Facts { claims: None, country: None, fault: None },
     };
-    predicate.holds(head, &NOBODY, &[])
+    predicate.matches(head, &NOBODY, &[])
 }
 
 /// What a route does with a request.
@@ -122,7 +122,7 @@ pub enum Rescue {
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Where it stands.
-    pub place: Place,
+    pub place: SourceLocation,
     /// All must hold.
     pub predicates: Vec<Predicate>,
     /// The segment it names, for people and for the salt.

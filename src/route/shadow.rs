@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
-use super::{HeaderEdits, Place, Salt, Spread, UpstreamId, VariantId, Weight};
+use super::{HeaderEdits, Salt, SourceLocation, Spread, UpstreamId, VariantId, Weight};
 
 /// `[route.shadow]`.
 #[derive(Clone, Debug)]
 pub struct Shadow {
     /// Where it stands.
-    pub place: Place,
+    pub place: SourceLocation,
     /// Who gets the copies.
     pub upstream: UpstreamId,
     /// The share of the requests that are copied.

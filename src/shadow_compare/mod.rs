@@ -1,18 +1,18 @@
-//! A dark launch, judged: what copies were answered is compared with what the requests were, on a thread of its own, and
-//! what that adds up to can be read as a report.
+//! Shadow comparison: compares the responses of copies with the responses of their requests on a thread of its own, and
+//! reports what the evidence says.
 //!
-//! Nobody waits here. A trial that finds no room is dropped and counted; what waits is bounded in number, and its bytes
-//! are those that all copies share.
+//! The data plane never waits for this room. A job that finds the queue full is dropped and counted; the number of queued
+//! jobs is bounded, and their bytes count against the memory limit that all copies share.
 
-mod about;
-mod book;
-mod judge;
-mod reach;
+mod comparator;
+mod depth;
+mod job;
 mod report;
+mod route_evidence;
+mod scope;
 mod sets;
-mod shelf;
-mod trial;
+mod store;
 
-pub use judge::{Judge, TrialSender};
-pub use report::{Figures, Findings, Quantiles, Reported, RouteReport, Sampled};
-pub use trial::{Kept, Seen, Trial};
+pub use comparator::{Comparator, JobSender};
+pub use job::{CapturedResponse, ComparisonJob, ObservedResponse};
+pub use report::{ComparatorStats, DifferenceSample, Quantiles, ReportedField, RouteReport, ShadowSummary};

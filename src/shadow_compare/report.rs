@@ -43,7 +43,7 @@ pub struct RouteReport {
     /// Fields that lost their row to others.
     pub evicted: u64,
     /// The fields: confirmed ones first, then by how often they differed.
-    pub fields: Vec<Reported>,
+    pub fields: Vec<ReportedField>,
     /// How long the heads of the requests' own answers took.
     pub primary: Quantiles,
     /// How long those of the copies took.
@@ -52,9 +52,9 @@ pub struct RouteReport {
 
 /// What is known of the comparing itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct ComparatorStats {
     /// Routes with evidence.
-    pub books: usize,
+    pub routes: usize,
     /// Trials whose comparison panicked.
     pub failed: u64,
     /// Trials of routes for which there was no room: there is evidence on 256 others.
@@ -63,7 +63,7 @@ pub struct Figures {
 
 /// What is known of one route's shadow, in figures.
 #[derive(Clone, Debug)]
-pub struct Findings {
+pub struct ShadowSummary {
     /// The route.
     pub route: String,
     /// The upstream that gets the copies.
@@ -83,7 +83,7 @@ pub struct Findings {
 
 /// One field.
 #[derive(Clone, Debug)]
-pub struct Reported {
+pub struct ReportedField {
     /// Where it is; to be pasted under `ignore`.
     pub path: Box<str>,
     /// How it differs.
@@ -99,12 +99,12 @@ pub struct Reported {
     /// The evidence that confirms it, log10.
     pub threshold_log10: f64,
     /// Samples, redacted; of a field that is not confirmed, the newest one.
-    pub samples: Vec<Sampled>,
+    pub samples: Vec<DifferenceSample>,
 }
 
 /// One sample of a difference.
 #[derive(Clone, Debug)]
-pub struct Sampled {
+pub struct DifferenceSample {
     /// When it was, since the Unix epoch.
     pub at: Duration,
     /// The id of the request.

@@ -6,7 +6,7 @@
 
 use ahash::{HashMap, HashSet, RandomState};
 
-use crate::compare::Field;
+use crate::compare::ResponseField;
 use crate::stats::{Mismatches, Tally};
 
 /// How many sets there are, and how many fields one has.
@@ -19,7 +19,7 @@ pub(super) struct Numbers(RandomState);
 
 /// How far answers were compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Reach {
+pub(super) enum ComparisonDepth {
     /// To a failure, or to another status.
     Early,
     /// To the headers; the bodies could not be looked into.
@@ -31,21 +31,21 @@ pub(super) enum Reach {
 /// The sets of fields in which answers differed.
 #[derive(Debug, Default)]
 pub(super) struct Sets {
-    known: HashMap<(Box<[u32]>, Reach), u64>,
+    known: HashMap<(Box<[u32]>, ComparisonDepth), u64>,
     rest: Mismatches,
 }
 
 impl Numbers {
-    fn of(&self, field: &Field) -> u32 {
+    fn of(&self, field: &ResponseField) -> u32 {
         u32::try_from(self.0.hash_one(field) >> 32).unwrap_or(0)
     }
 
     /// The numbers of these fields.
-    pub(super) fn all<'a>(&self, fields: impl IntoIterator<Item = &'a Field>) -> HashSet<u32> {
+    pub(super) fn all<'a>(&self, fields: impl IntoIterator<Item = &'a ResponseField>) -> HashSet<u32> {
         fields.into_iter().map(|field| self.of(field)).collect()
     }
 
-    fn set<'a>(&self, fields: impl Iterator<Item = &'a Field>) -> Box<[u32]> {
+    fn set<'a>(&self, fields: impl Iterator<Item = &'a ResponseField>) -> Box<[u32]> {
         let mut set: Vec<u32> = fields.map(|field| self.of(field)).collect();
         set.sort_unstable();
         set.dedup();
@@ -58,22 +58,23 @@ impl Sets {
     pub(super) fn add(
         &mut self,
         numbers: &Numbers,
-        (fields, reach): (&[Field], Reach),
-        is_noisy: impl Fn(&Field) -> bool,
+        fields: &[ResponseField],
+        depth: ComparisonDepth,
+        is_noisy: impl Fn(&ResponseField) -> bool,
     ) {
-        let all = (numbers.set(fields.iter()), reach);
+        let all = (numbers.set(fields.iter()), depth);
         if self.count(all) {
             return;
         }
-        let others = (numbers.set(fields.iter().filter(|field| !is_noisy(field))), reach);
+        let others = (numbers.set(fields.iter().filter(|field| !is_noisy(field))), depth);
         let differing = others.0.len();
         if !self.count(others) {
-            count(&mut self.rest, reach, differing, 1);
+            count(&mut self.rest, depth, differing, 1);
         }
     }
 
     /// Counts a set, if there is room for it.
-    fn count(&mut self, set: (Box<[u32]>, Reach)) -> bool {
+    fn count(&mut self, set: (Box<[u32]>, ComparisonDepth)) -> bool {
         let has_room = self.known.len() < SETS_MAX && set.0.len() <= FIELDS_MAX;
         if let Some(count) = self.known.get_mut(&set) {
             *count += 1;
@@ -98,9 +99,9 @@ impl Sets {
 
 /// Counts answers with so many differing fields. Of bodies that could not be looked into nothing is known, unless the
 /// answers differ elsewhere.
-fn count(mismatches: &mut Mismatches, reach: Reach, differing: usize, times: u64) {
-    let (differs, is_early) = (differing > 0, reach == Reach::Early);
-    if reach == Reach::Head && !differs {
+fn count(mismatches: &mut Mismatches, reach: ComparisonDepth, differing: usize, times: u64) {
+    let (differs, is_early) = (differing > 0, reach == ComparisonDepth::Early);
+    if reach == ComparisonDepth::Head && !differs {
         return;
     }
     let tally = |events| Tally { exposures: times, events: if events { times } else { 0 } };
@@ -113,15 +114,15 @@ fn count(mismatches: &mut Mismatches, reach: Reach, differing: usize, times: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::Kind;
+    use crate::compare::DifferenceKind;
 
-    fn field(path: &str) -> Field {
-        Field { path: path.into(), kind: Kind::Value }
+    fn field(path: &str) -> ResponseField {
+        ResponseField { path: path.into(), kind: DifferenceKind::Value }
     }
 
     /// Differences of all answers whose bodies were compared, and how many of these there were.
     fn within(sets: &Sets, numbers: &Numbers, noisy: &[&str]) -> (u64, u64) {
-        let noisy: Vec<Field> = noisy.iter().map(|path| field(path)).collect();
+        let noisy: Vec<ResponseField> = noisy.iter().map(|path| field(path)).collect();
         let mismatches = sets.mismatches(&numbers.all(&noisy));
         (mismatches.within.events, mismatches.within.exposures)
     }
@@ -130,11 +131,11 @@ mod tests {
     fn noisy_fields_are_left_out_whenever_they_are_found_to_be() {
         let (numbers, mut sets) = (Numbers::default(), Sets::default());
         for paths in [&["$.id", "$.at"][..], &["$.at"], &["$.id", "$.price"], &[]] {
-            let fields: Vec<Field> = paths.iter().map(|path| field(path)).collect();
-            sets.add(&numbers, (&fields, Reach::Whole), |_| false);
+            let fields: Vec<ResponseField> = paths.iter().map(|path| field(path)).collect();
+            sets.add(&numbers, &fields, ComparisonDepth::Whole, |_| false);
         }
-        sets.add(&numbers, (&[field("header:date")], Reach::Head), |_| false);
-        sets.add(&numbers, (&[field("status")], Reach::Early), |_| false);
+        sets.add(&numbers, &[field("header:date")], ComparisonDepth::Head, |_| false);
+        sets.add(&numbers, &[field("status")], ComparisonDepth::Early, |_| false);
         assert_eq!(within(&sets, &numbers, &[]), (4, 5));
         assert_eq!(within(&sets, &numbers, &["$.id", "$.at"]), (2, 5));
         assert_eq!(
@@ -149,17 +150,17 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_counted_by_what_is_known_then() {
         let (numbers, mut sets) = (Numbers::default(), Sets::default());
-        let is_noisy = |field: &Field| field.path.starts_with("$.noise");
+        let is_noisy = |field: &ResponseField| field.path.starts_with("$.noise");
         for n in 0..1_000 {
             let all = [field(&format!("$.noise{n}")), field("$.price")];
-            sets.add(&numbers, (&all[..=n % 2], Reach::Whole), is_noisy);
+            sets.add(&numbers, &all[..=n % 2], ComparisonDepth::Whole, is_noisy);
         }
         assert!(sets.known.len() <= SETS_MAX, "{}", sets.known.len());
         let noisy: Vec<String> = (0..1_000).map(|n| format!("$.noise{n}")).collect();
         let noisy: Vec<&str> = noisy.iter().map(String::as_str).collect();
         assert_eq!(within(&sets, &numbers, &noisy), (500, 1_000));
-        let many: Vec<Field> = (0..1_000).map(|n| field(&format!("$.f{n}"))).collect();
-        sets.add(&numbers, (&many, Reach::Whole), is_noisy);
+        let many: Vec<ResponseField> = (0..1_000).map(|n| field(&format!("$.f{n}"))).collect();
+        sets.add(&numbers, &many, ComparisonDepth::Whole, is_noisy);
         assert_eq!(within(&sets, &numbers, &noisy), (501, 1_001));
     }
 }

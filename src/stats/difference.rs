@@ -35,7 +35,7 @@ impl Failures {
 
 /// A variant against another one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Difference {
+pub struct RateDifference {
     /// By how much more it fails: the difference of the rates; below 0 when less.
     pub observed: f64,
     /// The least that is not refuted.
@@ -44,7 +44,7 @@ pub struct Difference {
     pub high: f64,
 }
 
-impl Difference {
+impl RateDifference {
     /// Of `one` against `other`, with a chance of at most `alpha` that the interval ever misses the truth. Nothing while
     /// one of them has no requests.
     #[must_use]
@@ -65,19 +65,19 @@ mod tests {
 
     #[test]
     fn little_data_says_little() {
-        assert_eq!(Difference::of(failures(0, 0), failures(3, 10), 0.05), None);
+        assert_eq!(RateDifference::of(failures(0, 0), failures(3, 10), 0.05), None);
         assert_eq!(failures(0, 0).interval(0.05), (0.0, 1.0));
-        let few = Difference::of(failures(1, 3), failures(0, 3), 0.05).unwrap();
+        let few = RateDifference::of(failures(1, 3), failures(0, 3), 0.05).unwrap();
         assert!(few.low < -0.5 && few.high > 0.9, "{few:?}");
     }
 
     #[test]
     fn much_data_closes_in() {
-        let same = Difference::of(failures(1_000, 100_000), failures(1_010, 100_000), 0.05).unwrap();
+        let same = RateDifference::of(failures(1_000, 100_000), failures(1_010, 100_000), 0.05).unwrap();
         assert!(same.low < 0.0 && same.high > 0.0 && same.high - same.low < 0.006, "{same:?}");
-        let worse = Difference::of(failures(2_000, 100_000), failures(1_000, 100_000), 0.05).unwrap();
+        let worse = RateDifference::of(failures(2_000, 100_000), failures(1_000, 100_000), 0.05).unwrap();
         assert!(worse.low > 0.006 && worse.high < 0.014, "{worse:?}");
-        let all = Difference::of(failures(50, 50), failures(0, 50), 0.05).unwrap();
+        let all = RateDifference::of(failures(50, 50), failures(0, 50), 0.05).unwrap();
         assert!(all.observed > 0.999 && all.low > 0.6 && all.high > 0.999, "{all:?}");
     }
 
@@ -92,7 +92,7 @@ mod tests {
                         variant.requests += 20;
                         variant.failed += (0..20).filter(|_| random.f64() < 0.05).count() as u64;
                     }
-                    Difference::of(one, other, 0.05).is_some_and(|found| found.low > 0.0 || found.high < 0.0)
+                    RateDifference::of(one, other, 0.05).is_some_and(|found| found.low > 0.0 || found.high < 0.0)
                 })
             })
             .count();

@@ -19,30 +19,30 @@ impl Level {
 }
 
 /// What lies at a level.
-pub trait Placed {
+pub trait HasLevel {
     /// Which one: it can only be seen to differ where a comparison has reached that.
     fn level(&self) -> Level;
 }
 
 /// What comparing two answers has shown.
 #[derive(Debug)]
-pub struct Found<'a, K> {
+pub struct Observation<'a, K> {
     /// The fields that differ.
     pub differing: &'a [K],
     /// How far the comparison went; of what lies below, nothing is known.
     pub reached: Level,
 }
 
-impl<K> Clone for Found<'_, K> {
+impl<K> Clone for Observation<'_, K> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
 // Whatever a field is: only its place is copied.
-impl<K> Copy for Found<'_, K> {}
+impl<K> Copy for Observation<'_, K> {}
 
-impl<K: Placed> Found<'_, K> {
+impl<K: HasLevel> Observation<'_, K> {
     /// The fields that differ.
     pub(super) fn fields(&self) -> impl Iterator<Item = &K> {
         self.differing.iter().filter(|field| field.level() <= self.reached)

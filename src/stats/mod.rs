@@ -10,12 +10,12 @@ mod sample_ratio;
 mod spending;
 mod verdict;
 
-pub use difference::{Difference, Failures};
+pub use difference::{Failures, RateDifference};
 pub use evidence::{Evidence, GRID, Kernel, Stratum, Tally};
-pub use level::{Found, Level, Placed};
+pub use level::{HasLevel, Level, Observation};
 pub use likelihood::{Estimate, Likelihood};
 pub use pairs::Pairs;
 pub use rate::{Mismatch, Mismatches};
 pub use sample_ratio::{Fairness, SampleRatio};
 pub use spending::FIELDS_MAX;
-pub use verdict::{FieldReport, Form, SAMPLES_MAX, Verdict, Verdicts};
+pub use verdict::{FieldReport, SAMPLES_MAX, TestDesign, Verdict, Verdicts};

@@ -163,12 +163,19 @@ mod tests {
         assert_eq!(ratio.verdict(SampleRatio::threshold_ln()), Fairness::Mismatch);
     }
 
+    /// The second of two variants: its weight in percent, and the share of the draws that it gets.
+    #[derive(Clone, Copy)]
+    struct Arm {
+        weight: f64,
+        share: f64,
+    }
+
     /// Draws from `share` for the second of two variants until the check finds it, looking every `step` draws.
-    fn found_after(random: &mut fastrand::Rng, (weight, share): (f64, f64), step: u64, most: u64) -> Option<u64> {
+    fn found_after(random: &mut fastrand::Rng, arm: Arm, step: u64, most: u64) -> Option<u64> {
         let mut counts = [0, 0];
         (1..=most / step).map(|look| look * step).find(|_| {
-            (0..step).for_each(|_| counts[usize::from(random.f64() < share)] += 1);
-            verdict(&[100.0 - weight, weight], &counts) == Some(Fairness::Mismatch)
+            (0..step).for_each(|_| counts[usize::from(random.f64() < arm.share)] += 1);
+            verdict(&[100.0 - arm.weight, arm.weight], &counts) == Some(Fairness::Mismatch)
         })
     }
 
@@ -179,7 +186,8 @@ mod tests {
             [(50.0, 0.52, 21_000), (50.0, 0.55, 3_200), (50.0, 1.0 / 3.0, 300), (5.0, 0.06, 16_000)]
         {
             let step = draws / 100;
-            let found = (0..100).filter(|_| found_after(&mut random, (weight, share), step, draws).is_some()).count();
+            let found =
+                (0..100).filter(|_| found_after(&mut random, Arm { weight, share }, step, draws).is_some()).count();
             assert!(found >= 82, "{weight} % that are {share}: {found} of 100");
         }
     }
@@ -190,7 +198,9 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let alarms = (0..1_000)
             .flat_map(|_| [50.0, 5.0])
-            .filter(|weight| found_after(&mut random, (*weight, weight / 100.0), 100, 20_000).is_some())
+            .filter(|weight| {
+                found_after(&mut random, Arm { weight: *weight, share: weight / 100.0 }, 100, 20_000).is_some()
+            })
             .count();
         assert!(alarms <= 5, "{alarms} of 2000");
     }

@@ -17,14 +17,14 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 use super::spending::{FIELDS_MAX, share};
-use super::{Evidence, Found, Kernel, Level, Pairs, Placed, Stratum, Tally};
+use super::{Evidence, HasLevel, Kernel, Level, Observation, Pairs, Stratum, Tally};
 
 /// How many samples a route's table holds, of all fields together.
 pub const SAMPLES_MAX: usize = 4_096;
 
 /// How raw and noise are weighed against each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum TestDesign {
     /// Some candidates have a control: two arms with exposures of their own, in strata that end with each control.
     Arms,
     /// Every candidate has a control (`control = 100`): discordant pairs.
@@ -65,7 +65,7 @@ pub struct FieldReport<'a, K, S> {
 /// The table of one route. `K` is a field, `S` a sample of its difference, redacted by whoever brings it.
 #[derive(Clone, Debug)]
 pub struct Verdicts<K, S> {
-    form: Form,
+    form: TestDesign,
     alpha: f64,
     keep: usize,
     rows: Vec<Row<K, S>>,
@@ -160,11 +160,11 @@ impl<K, S> Row<K, S> {
     }
 }
 
-impl<K: Clone + Eq + Hash + Placed, S> Verdicts<K, S> {
+impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
     /// An empty table. `alpha` is the chance that a report may name a field that is noise; `keep` is how many samples a
     /// confirmed field keeps, the newest ones. Any other field keeps its newest one, so that there is one to show.
     #[must_use]
-    pub fn new(form: Form, alpha: f64, keep: usize) -> Self {
+    pub fn new(form: TestDesign, alpha: f64, keep: usize) -> Self {
         Self {
             form,
             alpha,
@@ -181,7 +181,7 @@ impl<K: Clone + Eq + Hash + Placed, S> Verdicts<K, S> {
 
     /// Takes in one copy: the fields in which the candidate's answer differed from the primary's, and those in which
     /// the control's did, where there was one. In the form of pairs a copy without a control only counts in the rates.
-    pub fn observe(&mut self, raw: Found<'_, K>, noise: Option<Found<'_, K>>) {
+    pub fn observe(&mut self, raw: Observation<'_, K>, noise: Option<Observation<'_, K>>) {
         self.turn += 1;
         let turn = self.turn;
         for key in raw.fields() {
@@ -189,7 +189,7 @@ impl<K: Clone + Eq + Hash + Placed, S> Verdicts<K, S> {
                 row.raw_turn = turn;
             }
         }
-        for key in noise.iter().flat_map(Found::fields) {
+        for key in noise.iter().flat_map(Observation::fields) {
             if let Some(row) = self.admit(key) {
                 row.noise_turn = turn;
             }
@@ -197,7 +197,7 @@ impl<K: Clone + Eq + Hash + Placed, S> Verdicts<K, S> {
         let reached = noise.map(|noise| noise.reached);
         let paired = reached.map(|noise| noise.min(raw.reached));
         // Only now: a field may have lost its row to a later one of the same answer.
-        for key in raw.fields().chain(noise.iter().flat_map(Found::fields)) {
+        for key in raw.fields().chain(noise.iter().flat_map(Observation::fields)) {
             self.count(key, paired);
         }
         for level in Level::ALL {
@@ -313,18 +313,18 @@ impl<K: Clone + Eq + Hash + Placed, S> Verdicts<K, S> {
         row.noise_events += noise;
         row.weight += raw + noise;
         match self.form {
-            Form::Arms => {
+            TestDesign::Arms => {
                 if row.waiting_raw + row.waiting_noise == 0 {
                     self.levels[key.level() as usize].waiting.push(at);
                 }
                 row.waiting_raw += raw;
                 row.waiting_noise += noise;
             }
-            Form::Pairs if paired.is_some_and(|both| key.level() <= both) => {
+            TestDesign::Pairs if paired.is_some_and(|both| key.level() <= both) => {
                 row.pairs.merge(Pairs { raw_only: raw & !noise & 1, noise_only: noise & !raw & 1 });
                 row.peak = row.peak.max(row.pairs.ln());
             }
-            Form::Pairs => {}
+            TestDesign::Pairs => {}
         }
     }
 }
@@ -335,20 +335,20 @@ mod tests {
 
     type Table = Verdicts<String, u32>;
 
-    impl Placed for String {
+    impl HasLevel for String {
         fn level(&self) -> Level {
             if self == "status" { Level::Status } else { Level::Body }
         }
     }
 
-    impl Placed for u64 {
+    impl HasLevel for u64 {
         fn level(&self) -> Level {
             Level::Body
         }
     }
 
-    fn whole<K>(differing: &[K]) -> Found<'_, K> {
-        Found { differing, reached: Level::Body }
+    fn whole<K>(differing: &[K]) -> Observation<'_, K> {
+        Observation { differing, reached: Level::Body }
     }
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn pure_noise_confirms_nothing_in_100_000_samples() {
-        for (form, share) in [(Form::Pairs, 1.0), (Form::Arms, 0.2)] {
+        for (form, share) in [(TestDesign::Pairs, 1.0), (TestDesign::Arms, 0.2)] {
             let mut random = fastrand::Rng::with_seed(40);
             let mut table = Table::new(form, 0.01, 50);
             for sample in 0..100_000 {
@@ -393,10 +393,10 @@ mod tests {
     #[test]
     fn a_real_field_is_found_among_noise() {
         for (form, share, rate, copies) in [
-            (Form::Pairs, 1.0, 1.0, 40),
-            (Form::Pairs, 1.0, 0.2, 200),
-            (Form::Arms, 0.2, 1.0, 300),
-            (Form::Arms, 0.2, 0.1, 3_000),
+            (TestDesign::Pairs, 1.0, 1.0, 40),
+            (TestDesign::Pairs, 1.0, 0.2, 200),
+            (TestDesign::Arms, 0.2, 1.0, 300),
+            (TestDesign::Arms, 0.2, 0.1, 3_000),
         ] {
             let mut random = fastrand::Rng::with_seed(2);
             let mut table = Table::new(form, 0.01, 50);
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn a_field_that_always_differs_is_confirmed_after_9_to_16_pairs() {
         for (others, pairs) in [(0, 16), (99, 16), (1_023, 24)] {
-            let mut table = Table::new(Form::Pairs, 0.01, 50);
+            let mut table = Table::new(TestDesign::Pairs, 0.01, 50);
             // Fields that once differed in both: they take a row and are no evidence.
             let others: Vec<_> = (0..others).map(|n| format!("$.f{n} value")).collect();
             table.observe(whole(&others), Some(whole(&others)));
@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn what_differs_in_the_control_alone_is_noisy_and_what_was_never_controlled_unknown() {
         let field = names(&["status"]);
-        let mut table = Table::new(Form::Arms, 0.01, 50);
+        let mut table = Table::new(TestDesign::Arms, 0.01, 50);
         assert_eq!(table.verdict(&field[0]), None);
         for _ in 0..10_000 {
             table.observe(whole(&field), None);
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_field_counts_once_in_a_copy() {
-        let mut table = Table::new(Form::Pairs, 0.01, 50);
+        let mut table = Table::new(TestDesign::Pairs, 0.01, 50);
         table.observe(whole(&names(&["a", "a", "b"])), Some(whole(&names(&["b", "b"]))));
         let fields = table.fields();
         let count =
@@ -452,7 +452,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_keeps_what_is_frequent_or_confirmed() {
-        let mut table = Table::new(Form::Pairs, 0.01, 50);
+        let mut table = Table::new(TestDesign::Pairs, 0.01, 50);
         let (real, often) = ("$.price value".to_owned(), "$.often value".to_owned());
         for _ in 0..30 {
             table.observe(whole(std::slice::from_ref(&real)), Some(whole(&[])));
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn samples_are_bounded() {
-        let mut table = Table::new(Form::Pairs, 0.01, 3);
+        let mut table = Table::new(TestDesign::Pairs, 0.01, 3);
         let (real, other) = (names(&["real"]), names(&["other"]));
         table.keep(&real[0], 0);
         for n in 0..30 {
@@ -486,7 +486,7 @@ mod tests {
         let fields = table.fields();
         assert_eq!(fields[0].samples, &[27, 28, 29]);
         assert_eq!(fields[1].samples, &[29]);
-        let mut many = Verdicts::<u64, u64>::new(Form::Pairs, 0.01, 50);
+        let mut many = Verdicts::<u64, u64>::new(TestDesign::Pairs, 0.01, 50);
         let fields: Vec<_> = (0..500).collect();
         for _ in 0..80 {
             many.observe(whole(&fields), Some(whole(&[])));
@@ -501,7 +501,7 @@ mod tests {
     #[test]
     fn what_was_not_reached_is_no_exposure() {
         // A field that is always another, and controls that fail, or have another status, half of the time.
-        for (form, early) in [Form::Pairs, Form::Arms]
+        for (form, early) in [TestDesign::Pairs, TestDesign::Arms]
             .into_iter()
             .flat_map(|form| [Level::Outcome, Level::Status].map(|level| (form, level)))
         {
@@ -510,8 +510,8 @@ mod tests {
             for n in 0..1_000 {
                 let noise = match (n % 2, early) {
                     (0, _) => whole(&ts[..]),
-                    (_, Level::Status) => Found { differing: &status, reached: early },
-                    _ => Found { differing: &[], reached: early },
+                    (_, Level::Status) => Observation { differing: &status, reached: early },
+                    _ => Observation { differing: &[], reached: early },
                 };
                 table.observe(whole(&ts), Some(noise));
             }
@@ -522,18 +522,18 @@ mod tests {
             assert!(field.log10 < 1.0, "{form:?} {early:?}: {}", field.log10);
 
             // What is below the level is not looked at, whatever is said of it.
-            table.observe(Found { differing: &names(&["$.other value"]), reached: early }, None);
+            table.observe(Observation { differing: &names(&["$.other value"]), reached: early }, None);
             assert_eq!(table.verdict(&"$.other value".to_owned()), None);
         }
     }
 
     #[test]
     fn a_candidate_that_fails_hides_no_difference_and_shows_none() {
-        for form in [Form::Pairs, Form::Arms] {
+        for form in [TestDesign::Pairs, TestDesign::Arms] {
             let mut table = Table::new(form, 0.01, 50);
             let (ts, status) = (names(&["$.ts value"]), names(&["status"]));
             for n in 0..1_000 {
-                let failed = Found { differing: &status[..], reached: Level::Status };
+                let failed = Observation { differing: &status[..], reached: Level::Status };
                 table.observe(if n % 2 == 0 { failed } else { whole(&ts[..]) }, Some(whole(&ts)));
             }
             assert_eq!(table.verdict(&status[0]), Some(Verdict::Confirmed));
@@ -545,7 +545,7 @@ mod tests {
 
     #[test]
     fn what_was_confirmed_stays_so() {
-        for form in [Form::Pairs, Form::Arms] {
+        for form in [TestDesign::Pairs, TestDesign::Arms] {
             let mut table = Table::new(form, 0.01, 50);
             let real = names(&["$.price value"]);
             while table.verdict(&real[0]) != Some(Verdict::Confirmed) {
@@ -561,7 +561,7 @@ mod tests {
 
     #[test]
     fn the_rates_of_a_row_that_was_anothers_are_since_then() {
-        let mut table = Verdicts::<u64, u64>::new(Form::Pairs, 0.01, 50);
+        let mut table = Verdicts::<u64, u64>::new(TestDesign::Pairs, 0.01, 50);
         table.observe(whole(&[]), None);
         // Each field twice, so that none of them is the one that goes.
         let rows: Vec<u64> = (0..FIELDS_MAX as u64).collect();

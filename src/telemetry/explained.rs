@@ -1,17 +1,17 @@
-//! An explanation as JSON: what `explain --json` prints and `/explain` answers, the same object from a file and from a
+//! An explanation as JSON: the output of `explain --json` and of `/explain`, the same object from a file and from a
 //! running proxy.
 
 use serde_json::{Value, json};
 
 use crate::route::{
-    Asked, Copied, Counted, EffectiveConfig, Explanation, Facts, HeaderEdit, Matched, Outcome, Route, RouteId, Served,
-    TokenFault, Told, Weight, explain,
+    Counted, EffectiveConfig, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation, Facts, HeaderEdit,
+    MatchedRoute, Route, RouteId, ServedVariant, ShadowExplanation, TokenFault, Weight, explain,
 };
 
-/// Explains a request, with the routes that nearly took it and the ranges of the route's variants.
+/// Explains a request, with the routes that nearly matched and the bucket ranges of the variants.
 #[must_use]
-pub fn explained(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Value {
-    let explanation = explain(config, asked);
+pub fn explained(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Value {
+    let explanation = explain(config, request);
     let taken = explanation.route.as_ref();
     let taken = taken.and_then(|taken| config.rules.numbered().find(|(_, route)| route.name == taken.name));
     let mut value = json!({
@@ -21,8 +21,8 @@ pub fn explained(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Value {
         "client_ip": explanation.client_ip,
         "tenant": identity(explanation.tenant.as_ref()),
         "user": identity(explanation.user.as_ref()),
-        "country": asked.facts.country.map(|country| country.code().to_owned()),
-        "token": token(&asked.facts),
+        "country": request.facts.country.map(|country| country.code().to_owned()),
+        "token": token(&request.facts),
         "route": explanation.route.as_ref().map(matched),
         "steps": explanation.steps.iter().map(step).collect::<Vec<_>>(),
         "variants": taken.and_then(|(id, route)| variants(config, id, route)),
@@ -37,7 +37,7 @@ pub fn explained(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Value {
     value
 }
 
-/// Whether a token was believed; nothing when there is none.
+/// The result for the token; `None` when there is none.
 fn token(facts: &Facts<'_>) -> Option<&'static str> {
     facts.fault.map(TokenFault::name).or_else(|| facts.claims.map(|_| "verified"))
 }
@@ -46,13 +46,13 @@ fn identity(identity: Option<&(String, String)>) -> Value {
     identity.map_or(Value::Null, |(value, from)| json!({ "value": value, "from": from }))
 }
 
-fn matched(route: &Matched) -> Value {
+fn matched(route: &MatchedRoute) -> Value {
     json!({ "name": route.name, "place": route.place.to_string(), "why": route.why })
 }
 
-fn step(told: &Told) -> Value {
-    let range = told.range.as_ref().map(|range| [range.start, range.end]);
-    json!({ "text": told.text, "bucket": told.bucket, "salt": told.salt, "range": range })
+fn step(step: &ExplainStep) -> Value {
+    let range = step.range.as_ref().map(|range| [range.start, range.end]);
+    json!({ "text": step.text, "bucket": step.bucket, "salt": step.salt, "range": range })
 }
 
 fn variants(config: EffectiveConfig<'_>, id: RouteId, route: &Route) -> Option<Vec<Value>> {
@@ -70,28 +70,30 @@ fn variants(config: EffectiveConfig<'_>, id: RouteId, route: &Route) -> Option<V
     Some(owned.collect())
 }
 
-/// The outcome's own members, beside the others: `outcome` says which there are.
+/// Adds the members of the outcome; the member `outcome` says which ones.
 fn outcome(value: &mut Value, explanation: &Explanation) {
     let members = match &explanation.outcome {
-        Outcome::Refused(why) => json!({ "outcome": "refused", "status": 400, "because": why }),
-        Outcome::NoRoute => json!({ "outcome": "no_route", "status": 404 }),
-        Outcome::Redirect(status, to) => json!({ "outcome": "redirect", "status": status.as_u16(), "location": to }),
-        Outcome::Respond(status) => json!({ "outcome": "respond", "status": status.as_u16() }),
-        Outcome::Serve(served) => serve(served),
+        ExplainedOutcome::Refused(why) => json!({ "outcome": "refused", "status": 400, "because": why }),
+        ExplainedOutcome::NoRoute => json!({ "outcome": "no_route", "status": 404 }),
+        ExplainedOutcome::Redirect(status, to) => {
+            json!({ "outcome": "redirect", "status": status.as_u16(), "location": to })
+        }
+        ExplainedOutcome::Respond(status) => json!({ "outcome": "respond", "status": status.as_u16() }),
+        ExplainedOutcome::Serve(served) => serve(served),
     };
     if let (Value::Object(value), Value::Object(members)) = (value, members) {
         value.extend(members);
     }
 }
 
-fn serve(served: &Served) -> Value {
+fn serve(served: &ServedVariant) -> Value {
     let decision = &served.decision;
     let mut value = json!({
         "outcome": "serve",
         "variant": served.variant,
         "reason": decision.reason.name(),
         "upstream": served.upstream,
-        "anew": anew(served),
+        "anew": per_request_shares(served),
         "bucket": decision.bucket.map(crate::route::Bucket::number),
         "counted": decision.counted == Counted::Yes,
         "unkeyed": decision.unkeyed,
@@ -105,21 +107,21 @@ fn serve(served: &Served) -> Value {
     value
 }
 
-/// Whether there is a copy; `copied` is null where chance decides.
-fn shadow(copied: &Copied) -> Value {
+/// The copy, if there is one; `copied` is null where chance decides.
+fn shadow(copied: &ShadowExplanation) -> Value {
     let decided =
         [(Weight::ZERO, false), (Weight::FULL, true)].into_iter().find(|(chance, _)| *chance == copied.chance);
-    let mut value = step(&copied.told);
+    let mut value = step(&copied.step);
     value["upstream"] = copied.upstream.as_str().into();
     value["percent"] = copied.chance.percent().into();
     value["copied"] = decided.map(|(_, is_copied)| is_copied).into();
     value
 }
 
-/// Who answers how much, where each request is decided anew; null where callers stick.
-fn anew(served: &Served) -> Value {
+/// The share of each variant, where each request is decided separately; null where callers are sticky.
+fn per_request_shares(served: &ServedVariant) -> Value {
     let share = |(variant, share): &(String, Weight)| json!({ "variant": variant, "percent": share.percent() });
-    if served.anew.is_empty() { Value::Null } else { served.anew.iter().map(share).collect() }
+    if served.per_request.is_empty() { Value::Null } else { served.per_request.iter().map(share).collect() }
 }
 
 fn edit(edit: &HeaderEdit) -> Value {

@@ -1,25 +1,25 @@
-//! TLS without a socket: certificates and keys as they stand in files, which of them answers to which name, and who a
-//! client proves to be. What is read here cannot be wrong afterwards; what is wrong is told as a [`Flaw`].
+//! TLS without sockets: reads certificates and keys, selects a certificate by name, and reads the identity of clients.
+//! A value that exists is valid; errors are [`CertificateError`]s.
 
 mod certificate;
+mod certificate_error;
+mod certificate_names;
 mod client;
+mod client_identity;
 mod crypto;
-mod flaw;
 mod handshake;
-mod identity;
 mod last_good;
-mod names;
 mod pem;
 mod server;
 mod trust;
 
 pub use certificate::Certificate;
-pub use client::{Dial, client, is_server_name, system_places, system_roots};
+pub use certificate_error::CertificateError;
+pub use certificate_names::CertificateNames;
+pub use client::{EndpointTls, client, is_server_name, system_root_paths, system_roots};
+pub use client_identity::ClientIdentity;
 pub use crypto::{provider, sha256_hex};
-pub use flaw::Flaw;
-pub use handshake::{ClientHandshakeFailure, Handshake, Shown};
-pub use identity::Identity;
-pub use last_good::{InUse, LastGood};
-pub use names::Names;
+pub use handshake::{ClientHandshakeFailure, Handshake, OwnCertificate};
+pub use last_good::{CertificateSource, LastGood};
 pub use pem::{certificates, private_key, roots};
-pub use server::{Authority, Served, Server, Stale};
+pub use server::{Authority, ServedCertificate, Server, Stale};

@@ -1,4 +1,4 @@
-//! The admin listener: what it tells is true, and nobody reaches it by way of a browser.
+//! The admin listener: its figures are correct, and no browser page can reach it.
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Proxy, Raw, Upstream, until};
+use crate::harness::{Answer, Proxy, Raw, RefusingAddress, Upstream, until};
 
 const SHOP: &str = r#"
 [upstream.v1]
@@ -30,13 +30,14 @@ redirect = { to = "https://example.com/", status = 308 }
 struct Scene {
     proxy: Proxy,
     _upstreams: [Upstream; 2],
+    _gone: RefusingAddress,
 }
 
 fn scene(workers: usize) -> Scene {
     let upstreams = [Upstream::echo(), Upstream::echo()];
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = RefusingAddress::new();
     let setup = Proxy::workers(workers).with("v1", &upstreams[0]).with("v2", &upstreams[1]);
-    Scene { proxy: setup.place("gone", gone).start(SHOP), _upstreams: upstreams }
+    Scene { proxy: setup.place("gone", gone.address()).start(SHOP), _upstreams: upstreams, _gone: gone }
 }
 
 /// One request to the admin listener.
@@ -47,7 +48,7 @@ fn ask(proxy: &Proxy, method: &str, path: &str, lines: &str) -> Answer {
     client.send(head).read_response_to(method)
 }
 
-/// The samples of a scrape, by their series, and its families by their kinds. Every line is read strictly.
+/// The samples of a scrape by series, and its families by kind. Every line is parsed strictly.
 #[derive(Debug)]
 struct Scrape {
     samples: BTreeMap<String, f64>,
@@ -63,22 +64,22 @@ fn scrape(text: &str) -> Scrape {
             help.split(' ').next().unwrap().clone_into(&mut helped);
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').unwrap();
-            assert_eq!(name, helped, "help before type");
+            assert_eq!(name, helped, "HELP comes before TYPE");
             assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
-            assert_eq!(kinds.insert(name.to_owned(), kind.to_owned()), None, "{name} is told twice");
+            assert_eq!(kinds.insert(name.to_owned(), kind.to_owned()), None, "{name} occurs twice");
             name.clone_into(&mut family);
         } else {
-            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
+            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("not a sample: {line}"));
             let name = series.split('{').next().unwrap();
             let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
             let own = if kinds[&family] == "histogram" { base.unwrap_or(name) } else { name };
-            assert_eq!(own, family, "{line} stands in its family");
+            assert_eq!(own, family, "{line} is not in its family");
             if kinds[&family] == "counter" {
                 assert!(name.ends_with("_total"), "{name}");
             }
-            let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+            let value: f64 = value.parse().unwrap_or_else(|_| panic!("not a number: {line}"));
             assert!(value >= 0.0, "{line}");
-            assert_eq!(samples.insert(series.to_owned(), value), None, "{series} is told twice");
+            assert_eq!(samples.insert(series.to_owned(), value), None, "{series} occurs twice");
         }
     }
     Scrape { samples, kinds }
@@ -90,7 +91,7 @@ impl Scrape {
         self.samples.iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
     }
 
-    /// What holds at any time: histograms are cumulative, and no count runs ahead of what it is a part of.
+    /// Invariants: histograms are cumulative, and a part is never larger than its whole.
     fn holds(&self) {
         for (name, _) in self.kinds.iter().filter(|(_, kind)| *kind == "histogram") {
             let ends = self.samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}_bucket")));
@@ -115,8 +116,8 @@ impl Scrape {
 }
 
 #[test]
-fn the_metrics_parse_and_their_identities_hold() {
-    let Scene { proxy, _upstreams } = scene(2);
+fn metrics_parse_and_satisfy_their_identities() {
+    let Scene { proxy, _upstreams, _gone } = scene(2);
     let mut client = proxy.connect();
     let statuses: Vec<u16> =
         (0..40).map(|n| client.get(["/shop/", "/moved", "/nowhere", "/shop/x"][n % 4], "").status).collect();
@@ -136,7 +137,11 @@ fn the_metrics_parse_and_their_identities_hold() {
     let of = |series: &str| scrape.samples.get(series).copied().unwrap_or(0.0);
     let canary =
         r#"pointsman_requests_total{reason="weight+fallback",route="shop",status_class="2xx",variant="canary"}"#;
-    assert!((4.0..=6.0).contains(&of(canary)), "{canary} is {}: nobody is there, and stable answers", of(canary));
+    assert!(
+        (4.0..=6.0).contains(&of(canary)),
+        "{canary} is {}: the canary is unreachable, and stable answers",
+        of(canary)
+    );
     let moved = r#"pointsman_requests_total{reason="none",route="moved",status_class="3xx",variant="none"}"#;
     assert_eq!(of(moved), 10.0);
     assert_eq!(of("pointsman_refused_total{reason=\"no_route\"}"), 10.0);
@@ -144,7 +149,7 @@ fn the_metrics_parse_and_their_identities_hold() {
     let tries = scrape.sum("pointsman_upstream_requests_total");
     assert_eq!(tries, 20.0 + of(canary), "one try for each request of the split, and one at stable for the canary's");
     let failed = of("pointsman_upstream_connect_failures_total{upstream=\"v2\"}");
-    assert!((1.0..=of(canary)).contains(&failed), "{failed}: one that has just refused is not waited for");
+    assert!((1.0..=of(canary)).contains(&failed), "{failed}: an endpoint that has just refused is skipped");
     let weight = r#"pointsman_variant_weight_ratio{route="shop",variant="canary"}"#;
     assert_eq!(of(weight), 0.25);
     for name in ["pointsman_build_info", "process_resident_memory_bytes", "process_start_time_seconds"] {
@@ -153,8 +158,8 @@ fn the_metrics_parse_and_their_identities_hold() {
 }
 
 #[test]
-fn scrapes_under_load_are_whole_and_lose_no_request() {
-    let Scene { proxy, _upstreams } = scene(2);
+fn scrapes_under_load_are_complete_and_count_every_request() {
+    let Scene { proxy, _upstreams, _gone } = scene(2);
     let stop = AtomicBool::new(false);
     let asked: u32 = std::thread::scope(|scope| {
         let one = || {
@@ -172,7 +177,7 @@ fn scrapes_under_load_are_whole_and_lose_no_request() {
             scrape.holds();
             let now = scrape.sum("pointsman_requests_total");
             assert!(now >= last, "a counter never falls: {now} after {last}");
-            assert!(scrape.sum("pointsman_requests_in_flight") <= 6.0, "no more than the clients can have asked");
+            assert!(scrape.sum("pointsman_requests_in_flight") <= 6.0, "no more than the clients can have sent");
             last = now;
         }
         until("requests while it was scraped", || (proxy.metric_sum("pointsman_requests_total") > 100.0).then_some(()));
@@ -184,8 +189,8 @@ fn scrapes_under_load_are_whole_and_lose_no_request() {
 }
 
 #[test]
-fn the_status_tells_what_holds() {
-    let Scene { proxy, _upstreams } = scene(1);
+fn status_reports_the_rules_in_effect() {
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     let mut client = proxy.connect();
     (0..80).for_each(|_| drop(client.get("/shop/", "")));
     let answer = ask(&proxy, "GET", "/status", "");
@@ -195,7 +200,7 @@ fn the_status_tells_what_holds() {
         (&status["generation"], &status["phase"], &status["ready"]),
         (&1.into(), &"running".into(), &true.into())
     );
-    // The file is so young at the start that it may be read twice.
+    // The file is so new at the start that it may be read twice.
     let last = (status["last_reload"]["outcome"].as_str().unwrap(), status["last_reload"]["cause"].as_str().unwrap());
     assert!([("applied", "start"), ("unchanged", "watch")].contains(&last), "{last:?}");
     let listener = &status["listeners"][0];
@@ -210,7 +215,7 @@ fn the_status_tells_what_holds() {
     assert_eq!((&variant(1)["name"], &variant(1)["weight"]), (&"canary".into(), &25.0.into()));
     let share = variant(1)["share"].as_f64().unwrap();
     assert!((22.0..=28.0).contains(&share), "the measured share of 25 % is {share} %");
-    assert_eq!(variant(1)["error_ratio"], 1.0, "nobody is there");
+    assert_eq!(variant(1)["error_ratio"], 1.0, "the canary is unreachable");
     assert_eq!(variant(0)["error_ratio"], 0.0);
     assert_eq!(status["routes"][1]["action"], "redirect");
     let v1 = &status["upstreams"][0];
@@ -221,7 +226,7 @@ fn the_status_tells_what_holds() {
 }
 
 #[test]
-fn the_status_names_the_shadow_of_a_route() {
+fn status_names_the_shadow_of_a_route() {
     let upstream = Upstream::echo();
     let routes = "[upstream.v1]\nendpoints = [\"http://{v1}\"]\n[upstream.v2]\nendpoints = [\"http://127.0.0.1:1\"]\n\
                   [[route]]\nname = \"shop\"\nstable = \"v1\"\nshadow = { upstream = \"v2\", weight = 12.5, compare = { keep = 0 } }\n\
@@ -242,31 +247,31 @@ fn the_status_names_the_shadow_of_a_route() {
 }
 
 #[test]
-fn a_reload_can_be_asked_for() {
-    let Scene { proxy, _upstreams } = scene(1);
+fn a_reload_can_be_requested() {
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     let answer = ask(&proxy, "POST", "/reload", "");
     assert_eq!((answer.status, &answer.json()["outcome"]), (200, &"unchanged".into()));
     let file = proxy.dir().join("routes.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("weight = 25", "weight = 101")).unwrap();
     let answer = ask(&proxy, "POST", "/reload", "");
-    let told = answer.json();
-    assert_eq!((answer.status, &told["outcome"]), (422, &"rejected".into()));
-    assert_eq!(told["diagnostics"][0]["severity"], "error", "{told}");
+    let body = answer.json();
+    assert_eq!((answer.status, &body["outcome"]), (422, &"rejected".into()));
+    assert_eq!(body["diagnostics"][0]["severity"], "error", "{body}");
     let answer = ask(&proxy, "POST", "/reload", "Accept: text/plain\r\n");
     assert_eq!(answer.status, 422);
     assert!(answer.text().contains("routes.toml:") && answer.text().contains("101"), "{}", answer.text());
     std::fs::write(&file, text.replace("weight = 25", "weight = 26")).unwrap();
     let answer = ask(&proxy, "POST", "/reload", "");
     assert_eq!(answer.status, 200);
-    // The watcher may have been faster; then this one found nothing new.
+    // The watcher may have been faster; then this reload found no change.
     assert!(matches!(answer.json()["outcome"].as_str(), Some("applied" | "unchanged")), "{}", answer.text());
     assert_eq!(proxy.status()["routes"][0]["variants"][1]["weight"], 26.0);
 }
 
 #[test]
-fn health_and_readiness_are_told_apart_from_everything_else() {
-    let Scene { proxy, _upstreams } = scene(1);
+fn health_and_readiness_have_pages_of_their_own() {
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     for path in ["/healthz", "/readyz", "/metrics", "/status", "/"] {
         assert_eq!(ask(&proxy, "GET", path, "").status, 200, "{path}");
         let head = ask(&proxy, "HEAD", path, "");
@@ -282,8 +287,8 @@ fn health_and_readiness_are_told_apart_from_everything_else() {
 }
 
 #[test]
-fn pages_in_a_browser_cannot_reach_it() {
-    let Scene { proxy, _upstreams } = scene(1);
+fn pages_in_a_browser_cannot_reach_the_admin_listener() {
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     let admin = proxy.admin();
     let reloads = || {
         ["applied", "unchanged", "rejected"]
@@ -298,7 +303,7 @@ fn pages_in_a_browser_cannot_reach_it() {
     for line in ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
         assert_eq!(ask(&proxy, "POST", "/reload", &format!("{line}\r\n")).status, 403, "{line}");
     }
-    assert_eq!(reloads(), before, "nothing was read again");
+    assert_eq!(reloads(), before, "no file was read again");
     for line in [format!("Host: localhost:{}", admin.port()), format!("Origin: http://{admin}")] {
         assert_eq!(ask(&proxy, "POST", "/reload", &format!("{line}\r\n")).status, 200, "{line}");
     }
@@ -306,7 +311,7 @@ fn pages_in_a_browser_cannot_reach_it() {
 
 #[test]
 fn many_pages_at_once_are_all_answered() {
-    let Scene { proxy, _upstreams } = scene(1);
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     std::thread::scope(|scope| {
         for at in 0..3 * 16 {
             let path = ["/metrics", "/status", "/shadow"][at % 3];
@@ -321,7 +326,7 @@ fn many_pages_at_once_are_all_answered() {
 
 #[test]
 fn a_burst_of_requests_for_a_page_is_answered_or_refused_at_once() {
-    let Scene { proxy, _upstreams } = scene(1);
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     let mut clients: Vec<_> = (0..48).map(|_| Raw::connect(proxy.admin())).collect();
     for client in &mut clients {
         client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");

@@ -1,4 +1,4 @@
-//! An admin listener with several addresses: each answers, and a reload adds and removes single ones.
+//! An admin listener with several addresses: each address answers, and a reload adds and removes single ones.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -37,7 +37,7 @@ fn every_address_answers_and_a_reload_keeps_those_that_stay() {
 
     assert_ne!(proxy.rewrite(&file("\"127.0.0.1:0\"")).name(), "rejected");
     assert_eq!(addresses(&proxy), [first]);
-    until("nobody listens at the address that is gone", || TcpStream::connect(second).is_err().then_some(()));
+    until("the removed address refuses connections", || TcpStream::connect(second).is_err().then_some(()));
     for client in &mut clients {
         assert_eq!(status_of(client, "localhost"), 200, "open connections go on");
     }
@@ -74,8 +74,11 @@ fn the_announcement_lists_every_address() {
     );
     std::fs::write(dir.path().join("routes.toml"), text).unwrap();
     let mut running = Running::start(dir.path(), &["run", "routes.toml", "--workers", "1"]);
-    let told = [running.word_after("admin"), running.word_after("admin")];
-    assert!(told[0].starts_with("http://127.0.0.1:") && told[1].starts_with("http://127.0.0.2:"), "{told:?}");
+    let announced = [running.word_after("admin"), running.word_after("admin")];
+    assert!(
+        announced[0].starts_with("http://127.0.0.1:") && announced[1].starts_with("http://127.0.0.2:"),
+        "{announced:?}"
+    );
     running.signal("TERM");
     running.end();
 }

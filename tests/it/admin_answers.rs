@@ -1,7 +1,7 @@
-//! What the admin listener answers, byte by byte, beside `tests/golden/files/admin-answers.txt`: every path with every
-//! method and the headers that matter, and heads that are unusual or wrong. What differs between two runs (times, ports,
-//! folders) is masked. `BLESS=1 cargo test --test it admin_answers` writes the file anew; read the difference before you
-//! commit it.
+//! The responses of the admin listener, byte by byte, compared with `tests/golden/files/admin-answers.txt`: every path
+//! with every method and the relevant headers, and unusual or wrong heads. Values that differ between two runs (times,
+//! ports, folders) are masked. `BLESS=1 cargo test --test it admin_answers` writes the file again; read the difference
+//! before you commit it.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -58,7 +58,7 @@ const PATHS: [&str; 19] = [
 
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "OPTIONS", "DELETE"];
 
-/// Field lines, and what they are called in the golden file.
+/// Field lines, and their names in the golden file.
 const HEADERS: [(&str, &str); 7] = [
     ("", "Host: localhost\r\n"),
     ("foreign Host", "Host: evil.example\r\n"),
@@ -69,8 +69,8 @@ const HEADERS: [(&str, &str); 7] = [
     ("takes JSON", "Host: localhost\r\nAccept: application/json, text/plain\r\n"),
 ];
 
-/// Heads that are unusual or wrong, and what they are called in the golden file. Where a body follows, it comes with
-/// the head. `GET /healthz` follows on the same connection.
+/// Unusual or wrong heads, and their names in the golden file. A body follows its head at once. `GET /healthz` follows
+/// on the same connection.
 const HEADS: [(&str, &str); 23] = [
     ("HTTP/1.0", "GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"),
     ("HTTP/1.0 that stays", "GET /healthz HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"),
@@ -103,7 +103,7 @@ const HEADS: [(&str, &str); 23] = [
     ("no number as length", "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n"),
 ];
 
-/// The head of a body that comes later or never, and what it is called in the golden file.
+/// The head of a body that comes later or never, and its name in the golden file.
 const LATE_BODIES: [(&str, &str); 5] = [
     ("a body that is late", "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"),
     ("a chunked body that is late", "POST /reload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"),
@@ -119,12 +119,12 @@ const LATE_BODIES: [(&str, &str); 5] = [
 const HEAD_BYTES_MAX: usize = 8_192 + 100 * 4_096;
 const FIELDS_MAX: usize = 64;
 
-/// Each answer with the requests that got it.
+/// Each response with the requests that got it.
 #[derive(Default)]
 struct Answers {
     all: Vec<(String, Vec<String>)>,
     masks: Vec<(Regex, &'static str)>,
-    /// Heads whose answer varies in length, without their method.
+    /// Heads whose response varies in length, without their method.
     varying: BTreeSet<String>,
 }
 
@@ -135,7 +135,7 @@ impl Answers {
         let masks = [
             (dir, "DIR"),
             (format!("(Pointsman |\"version\": \"){version}"), "${1}VERSION"),
-            // Of the metrics, the families remain. Which of them tell of the process depends on the system.
+            // Of the metrics, only the families are kept. The system decides which process metrics exist.
             (r"(?m)^(?:# HELP|# TYPE process_|pointsman_|process_).*\n".to_owned(), ""),
             (r"\b127\.0\.0\.1:\d+".to_owned(), "ADDRESS"),
             (r"\d{4}-\d\d-\d\dT[\d:.]+Z".to_owned(), "TIME"),
@@ -152,7 +152,7 @@ impl Answers {
         self.masks.iter().fold(text.to_owned(), |text, (mask, with)| mask.replace_all(&text, *with).into_owned())
     }
 
-    /// Reads an answer to this head as it came.
+    /// Reads the response to this head, unmodified.
     fn read(&mut self, client: &mut Raw, head: &str) -> String {
         let (method, rest) = head.split_once(' ').unwrap_or((head, ""));
         let mut text = match client.wire.line() {
@@ -167,19 +167,19 @@ impl Answers {
                 String::from_utf8(body).unwrap()
             }),
         };
-        let told = self.masked(&body);
-        if told != body {
+        let masked = self.masked(&body);
+        if masked != body {
             self.varying.insert(rest.to_owned());
         }
         for (name, value) in &fields {
             let value = match &**name {
                 "date" => "DATE",
-                "content-length" if told != body || (method == "HEAD" && self.varying.contains(rest)) => "N",
+                "content-length" if masked != body || (method == "HEAD" && self.varying.contains(rest)) => "N",
                 _ => value,
             };
             let _ = writeln!(text, "{name}: {value}");
         }
-        told.lines().for_each(|line| text.extend(["> ", line, "\n"]));
+        masked.lines().for_each(|line| text.extend(["> ", line, "\n"]));
         text
     }
 
@@ -209,7 +209,7 @@ impl Answers {
     }
 }
 
-/// A proxy that reads its files only when it is asked to.
+/// A proxy that reads its files only on request.
 fn proxy(upstreams: &[Upstream; 2]) -> Proxy {
     let setup = Proxy::with("v1", &upstreams[0]).with("v2", &upstreams[1]);
     let setup = setup.tuned(|options| {
@@ -239,7 +239,7 @@ fn unusual_heads(answers: &mut Answers, proxy: &Proxy) {
         let mut client = Raw::connect(proxy.admin());
         client.send(head);
         let mut answer = answers.read(&mut client, head);
-        // What comes now is no part of an answer: the connection ends.
+        // Bytes that come now are not part of a response: the connection must end.
         client.offer("hello").ends();
         answer.push_str("then the connection ends\n");
         answers.note(called.to_owned(), answer);
@@ -283,7 +283,7 @@ fn reloads(answers: &mut Answers, proxy: &Proxy) {
 }
 
 #[test]
-fn every_answer_of_the_admin_listener_is_as_it_was() {
+fn admin_responses_match_the_golden_file() {
     let upstreams = [Upstream::echo(), Upstream::echo()];
     let proxy = proxy(&upstreams);
     let mut answers = Answers::new(proxy.dir());

@@ -1,4 +1,4 @@
-//! What brought others down and has no place elsewhere: `docs/security.md` names the advisories.
+//! Known advisories of other proxies that have no better place: `docs/security.md` lists them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::harness::certs::session;
 use crate::harness::frames::{self, DATA, END_STREAM, Fate, Frames};
 use crate::harness::{Authority, H2, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, until};
 
-/// CVE-2026-73511: a second block of fields that does not end the stream, to upstreams of either protocol.
+/// CVE-2026-73511: a second field block that does not end the stream, to upstreams of both protocols.
 #[test]
 fn trailers_that_do_not_end_their_stream() {
     let (h1, h2c) = (Upstream::echo(), Upstream::h2c());
@@ -29,13 +29,13 @@ fn trailers_that_do_not_end_their_stream() {
             let fate = client.fate(1);
             assert!(!matches!(fate, Fate::Answered(200, _)), "{fate:?}");
         }
-        assert_eq!(upstream.requests(), 0, "a request that never was whole was counted as one");
-        assert_eq!(H2::connect(proxy.address()).get("/").status, 200, "everybody else is served");
+        assert_eq!(upstream.requests(), 0, "an incomplete request was counted as one");
+        assert_eq!(H2::connect(proxy.address()).get("/").status, 200, "all other requests are served");
         proxy.settles();
     }
 }
 
-/// CVE-2022-0711: an answer with this field made a proxy loop.
+/// CVE-2022-0711: a response with this field made a proxy loop.
 #[test]
 fn set_cookie2_passes_like_any_field() {
     let head = "HTTP/1.1 200 OK\r\nset-cookie2: a=1; version=1\r\nset-cookie2: \r\ncontent-length: 2\r\n\r\nok";
@@ -52,7 +52,7 @@ fn set_cookie2_passes_like_any_field() {
 const OLD: &[&SupportedProtocolVersion] = &[&TLS12];
 const NEW: &[&SupportedProtocolVersion] = &[&TLS13];
 
-/// Two listeners with one certificate for `a.test`; `guarded` wants a certificate of its clients.
+/// Two listeners with one certificate for `a.test`; `guarded` requires a client certificate.
 const TWO_DOORS: &str = r#"
 [[listener]]
 name = "open"
@@ -74,15 +74,15 @@ fn two_doors(echo: &Upstream, authority: &Authority, folder: &Path) -> Proxy {
     Proxy::with("main", echo).place("folder", folder.display()).start(&text)
 }
 
-/// The status of a request through a listener; none when it is not let in.
+/// The status of a request through a listener, or none if the connection is refused.
 fn ask(proxy: &Proxy, listener: &str, client: &Arc<ClientConfig>) -> Option<u16> {
     let mut raw = Raw::try_secured(proxy.listener(listener).unwrap(), client, "a.test").ok()?;
     raw.offer("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").try_response().ok().map(|answer| answer.status)
 }
 
-/// CVE-2024-11738 (RUSTSEC-2024-0399): a hello in records of one byte each made a server panic.
+/// CVE-2024-11738 (RUSTSEC-2024-0399): a client hello in records of one byte each made a server panic.
 #[test]
-fn a_hello_in_pieces_harms_nobody() {
+fn a_client_hello_in_pieces_disturbs_no_other_client() {
     let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
     let proxy = two_doors(&echo, &authority, folder.path());
     let client = authority.believer().make();
@@ -99,13 +99,13 @@ fn a_hello_in_pieces_harms_nobody() {
     proxy.settles();
 }
 
-/// CVE-2025-23419: a session of a door without guard was resumed at one with a guard, who then asked nothing.
+/// CVE-2025-23419: a session of an open listener was resumed at a guarded one, which then asked for no certificate.
 #[test]
 fn no_ticket_skips_a_client_certificate() {
     let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
     let proxy = two_doors(&echo, &authority, folder.path());
     for versions in [OLD, NEW] {
-        // Sessions are kept by name, so that one of the open door is offered at the guarded one.
+        // Sessions are stored by name, so that one of the open listener is offered at the guarded one.
         let client = authority.believer().versions(versions).make();
         for _ in 0..3 {
             assert_eq!(ask(&proxy, "open", &client), Some(200));
@@ -120,9 +120,9 @@ fn no_ticket_skips_a_client_certificate() {
     assert_eq!(echo.requests(), 8);
 }
 
-/// RUSTSEC-2023-0053 and its kin: a client's chain of a hundred costs no time worth having.
+/// RUSTSEC-2023-0053 and similar: a client's chain of a hundred certificates costs almost no time.
 #[test]
-fn a_long_chain_of_strangers_is_refused_at_once() {
+fn a_long_chain_of_unknown_issuers_is_refused_at_once() {
     let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
     let proxy = two_doors(&echo, &authority, folder.path());
     let key = KeyPair::generate().unwrap();

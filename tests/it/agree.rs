@@ -1,4 +1,4 @@
-//! `explain` and routing agree: 100 000 random requests over random files, each decided the way a live request is and
+//! `explain` and routing agree: 100 000 random requests over random files, each decided like a live request and
 //! explained. The seed is fixed, and each failure prints the file and the request.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
@@ -10,8 +10,8 @@ use fastrand::Rng;
 use http::{HeaderMap, Method, header};
 use pointsman::config::load_text;
 use pointsman::route::{
-    Action, Asked, Counted, EffectiveConfig, EncodedSlash, Explanation, Facts, Head, Outcome, Routed, Silent, Spread,
-    cookie, decide, explain, explain_briefly, normal_host, normal_path,
+    Action, Counted, EffectiveConfig, EncodedSlash, ExplainRequest, ExplainedOutcome, Explanation, Facts, NoTrace,
+    RequestHead, Routed, Spread, cookie, decide, explain, explain_briefly, normal_host, normal_path,
 };
 use pointsman::telemetry::explained;
 
@@ -113,8 +113,8 @@ fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, HeaderMap, IpA
     (method, pick(rng, &HOSTS), pick(rng, &PATHS), headers, IpAddr::from(peer))
 }
 
-/// The decision as live traffic takes it: normal form, index, caller, cookie, decision. In the words of [`explained_as`].
-fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
+/// The decision of live traffic: normal form, index, caller, cookie, decision. In the format of [`explained_as`].
+fn routed(config: EffectiveConfig<'_>, asked: &ExplainRequest<'_>) -> String {
     let EffectiveConfig { rules, overlay } = config;
     let (path, query) = match asked.path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -122,7 +122,7 @@ fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
     };
     let host = if asked.host.is_empty() { Some("".into()) } else { normal_host(asked.host) };
     let (Some(host), Ok(path)) = (host, normal_path(path, asked.encoded_slash)) else { return "refused".to_owned() };
-    let head = Head {
+    let head = RequestHead {
         method: asked.method,
         host: &host,
         path: &path,
@@ -137,10 +137,10 @@ fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
     let caller = rules.identity.caller(asked.peer, &head, asked.facts);
     let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(asked.headers, name));
     let request = Routed { route: found.route, split, head: &head, caller: &caller, cookie_identity };
-    let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut Silent);
+    let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut NoTrace);
     let variant = &split.variants[usize::from(decision.variant.0)];
     let upstream = &rules.upstreams[variant.upstream.0 as usize].name;
-    // Where nothing sticks a bucket says nothing of the caller.
+    // Without a sticky key the bucket is random.
     let bucket = decision.bucket.filter(|_| !split.spreads()).map(pointsman::route::Bucket::number);
     let (reason, counted) = (decision.reason.name(), decision.counted == Counted::Yes);
     format!("{} {} {upstream} {reason} {bucket:?} {counted} {}", route.name, variant.name, decision.unkeyed)
@@ -148,10 +148,12 @@ fn routed(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> String {
 
 fn explained_as(explanation: &Explanation) -> String {
     match &explanation.outcome {
-        Outcome::Refused(_) => "refused".to_owned(),
-        Outcome::NoRoute => "no route".to_owned(),
-        Outcome::Redirect(..) | Outcome::Respond(_) => explanation.route.as_ref().unwrap().name.clone(),
-        Outcome::Serve(served) => {
+        ExplainedOutcome::Refused(_) => "refused".to_owned(),
+        ExplainedOutcome::NoRoute => "no route".to_owned(),
+        ExplainedOutcome::Redirect(..) | ExplainedOutcome::Respond(_) => {
+            explanation.route.as_ref().unwrap().name.clone()
+        }
+        ExplainedOutcome::Serve(served) => {
             let decision = &served.decision;
             let bucket = decision.bucket.map(pointsman::route::Bucket::number);
             let (reason, counted) = (decision.reason.name(), decision.counted == Counted::Yes);
@@ -162,7 +164,7 @@ fn explained_as(explanation: &Explanation) -> String {
     }
 }
 
-/// All spellings of a path are one path: for routing, for `explain`, and for who the caller is.
+/// All spellings of a path are one path: for routing, for `explain`, and for the identity of the caller.
 #[test]
 fn needless_escapes_change_nothing() {
     for seed in 0..FILES {
@@ -177,7 +179,7 @@ fn needless_escapes_change_nothing() {
         ] {
             let headers = HeaderMap::new();
             let of = |path_and_query| {
-                let asked = Asked {
+                let asked = ExplainRequest {
                     method: &Method::GET,
                     host: "a.example.com",
                     path_and_query,
@@ -189,8 +191,13 @@ fn needless_escapes_change_nothing() {
                     encoded_slash: EncodedSlash::Keep,
                     facts: Facts::default(),
                 };
-                let told = explain(config, &asked);
-                (routed(config, &asked), explained_as(&told), told.path.clone(), told.tenant.clone())
+                let explanation = explain(config, &asked);
+                (
+                    routed(config, &asked),
+                    explained_as(&explanation),
+                    explanation.path.clone(),
+                    explanation.tenant.clone(),
+                )
             };
             assert_eq!(of(plain), of(escaped), "seed {seed}, {escaped}\n{text}");
         }
@@ -208,7 +215,7 @@ fn explain_and_routing_agree() {
         for number in 0..REQUESTS_A_FILE {
             let (method, host, path_and_query, headers, peer) = request(&mut rng);
             let (method, headers) = (&method, &headers);
-            let asked = Asked {
+            let asked = ExplainRequest {
                 method,
                 host,
                 path_and_query,
@@ -220,28 +227,31 @@ fn explain_and_routing_agree() {
                 encoded_slash: EncodedSlash::Keep,
                 facts: Facts::default(),
             };
-            // The whole explanation adds the routes that nearly took it, and nothing else.
-            let told =
+            // The full explanation adds the routes that nearly matched, and nothing else.
+            let explanation =
                 if number.is_multiple_of(50) { explain(config, &asked) } else { explain_briefly(config, &asked) };
             let routed = routed(config, &asked);
-            assert_eq!(explained_as(&told), routed, "seed {seed}, {asked:?}\n{text}");
-            // Where nothing sticks there are shares instead of a bucket, and the variant has one of them.
-            if let Outcome::Serve(served) = &told.outcome
-                && !served.anew.is_empty()
+            assert_eq!(explained_as(&explanation), routed, "seed {seed}, {asked:?}\n{text}");
+            // Without a sticky key there are shares instead of a bucket, and the variant has one of them.
+            if let ExplainedOutcome::Serve(served) = &explanation.outcome
+                && !served.per_request.is_empty()
             {
-                assert!(served.decision.bucket.is_none() && told.steps.iter().all(|step| step.bucket.is_none()));
-                assert!(served.anew.iter().any(|(name, _)| *name == served.variant), "seed {seed}, {asked:?}\n{told}");
-                assert_eq!(served.anew.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
+                assert!(served.decision.bucket.is_none() && explanation.steps.iter().all(|step| step.bucket.is_none()));
+                assert!(
+                    served.per_request.iter().any(|(name, _)| *name == served.variant),
+                    "seed {seed}, {asked:?}\n{explanation}"
+                );
+                assert_eq!(served.per_request.iter().map(|(_, share)| share.millionths()).sum::<u32>(), 1_000_000);
             }
-            // The last step that has figures is the one that decided: its bucket lies in its range, or outside it only
-            // when a target's weight left the caller on stable.
-            if let Outcome::Serve(served) = &told.outcome
+            // The last step with figures decided: its bucket is in its range, or outside it only if a target's weight
+            // left the caller on stable.
+            if let ExplainedOutcome::Serve(served) = &explanation.outcome
                 && let Some(bucket) = served.decision.bucket
             {
-                let step = told.steps.iter().rev().find(|step| step.bucket.is_some()).unwrap();
+                let step = explanation.steps.iter().rev().find(|step| step.bucket.is_some()).unwrap();
                 assert_eq!(step.bucket, Some(bucket.number()));
                 let inside = step.range.as_ref().unwrap().contains(&bucket.number());
-                assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{told}");
+                assert!(inside || served.variant == "stable", "seed {seed}, {asked:?}\n{explanation}");
                 if number.is_multiple_of(50) {
                     let json = explained(config, &asked);
                     assert_eq!(json["variant"].as_str(), Some(&*served.variant));
@@ -251,7 +261,7 @@ fn explain_and_routing_agree() {
             *seen.entry(routed.split(' ').nth(3).unwrap_or(&routed).to_owned()).or_default() += 1;
         }
     }
-    // The files and requests are varied enough to mean something.
+    // The files and requests are varied enough.
     for reason in ["kill", "target", "weight", "stable", "refused"] {
         assert!(seen.get(reason).is_some_and(|times| *times > 1_000), "{reason}: {seen:?}");
     }

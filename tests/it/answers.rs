@@ -1,5 +1,5 @@
-//! Answers: what the route's edits do to our own errors, how large the head of an upstream's answer may be, what shared
-//! caches read beside a cookie of ours, and requests without a body.
+//! Responses: how the route's edits apply to local errors, the size limit of response heads, what shared caches see
+//! with a cookie of ours, and requests without a body.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use http::Response;
 
 use crate::harness::{H2, ONE_ROUTE, Proxy, Upstream, until};
 
-/// Routes whose every answer is an error of ours, and takes the same edits.
+/// Routes whose every response is a local error with the same edits.
 const ERRORS: &str = r#"
 [upstream.dead]
 endpoints = ["http://127.0.0.1:1"]
@@ -44,7 +44,7 @@ headers = { response = { set = { access-control-allow-origin = "https://app.test
 endpoints = ["http://{silent}"]
 "#;
 
-/// Takes requests and never answers.
+/// Reads requests and never responds.
 fn silent() -> Upstream {
     Upstream::script(|mut conn| {
         if conn.request().is_ok() {
@@ -54,7 +54,7 @@ fn silent() -> Upstream {
 }
 
 #[test]
-fn edits_hold_on_errors_of_our_own() {
+fn header_edits_apply_to_local_error_responses() {
     let proxy = Proxy::with("silent", &silent()).start(ERRORS);
     let mut client = proxy.connect();
     let refused = client.get("/dead/x", "");
@@ -69,7 +69,7 @@ fn edits_hold_on_errors_of_our_own() {
         assert_eq!(answer.field("access-control-allow-origin"), Some("https://app.test"), "{status}");
         assert_eq!(answer.field("vary"), Some("Origin"), "{status}");
         assert_eq!(answer.field("x-variant"), Some(variant), "{status}");
-        // What describes the error stays.
+        // The fields that describe the error stay.
         assert_eq!(answer.fields("cache-control"), ["no-store"], "{status}");
         let proxy_status = answer.fields("proxy-status");
         assert!(proxy_status.len() == 1 && proxy_status[0].starts_with("pointsman; error="), "{proxy_status:?}");
@@ -86,13 +86,13 @@ fn edits_hold_on_errors_of_our_own() {
     assert_eq!((call.status, call.field("content-type")), (200, Some("application/grpc")));
     assert_eq!((call.field("grpc-status"), call.field("x-variant")), (Some("14"), Some("dead/canary")));
 
-    // Where no route was found there are no edits.
+    // Without a route there are no edits.
     let none = client.get("/none", "");
     assert_eq!((none.status, none.field("access-control-allow-origin")), (404, None));
 }
 
 #[test]
-fn edits_hold_on_timeouts_and_limits() {
+fn header_edits_apply_to_timeouts_and_limits() {
     let silent = silent();
     let proxy = Proxy::with("silent", &silent).start(ERRORS);
     let late = proxy.connect().get("/slow", "");
@@ -102,11 +102,11 @@ fn edits_hold_on_timeouts_and_limits() {
     until("the first request is there", || (silent.requests() == 2).then_some(()));
     let busy = proxy.connect().get("/silent", "");
     assert_eq!((busy.status, busy.field("access-control-allow-origin")), (503, Some("https://app.test")));
-    assert_eq!(busy.fields("retry-after"), ["1"], "when to come again is what we know");
+    assert_eq!(busy.fields("retry-after"), ["1"], "the proxy knows when to come again");
 }
 
 #[test]
-fn requests_without_a_body_say_so() {
+fn requests_without_a_body_have_content_length_0() {
     let (echo, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = Proxy::with("main", &echo).place("dark", dark.address()).start(&format!(
         "{ONE_ROUTE}\n[route.shadow]\nupstream = \"dark\"\nweight = 100\n\
@@ -135,7 +135,7 @@ fn requests_without_a_body_say_so() {
     }
     assert_eq!(h1.post("/3", "", b"").echoed("content-length"), ["0"]);
     assert_eq!(h1.post("/4", "", b"four").echoed("content-length"), ["4"]);
-    // A length that nobody knows yet stays unknown.
+    // A length that is not known yet stays unknown.
     let chunked = "POST /5 HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let answer = h1.send(chunked).read_response();
     assert!(answer.echoed("content-length").is_empty());
@@ -150,14 +150,14 @@ fn requests_without_a_body_say_so() {
     }
 }
 
-/// `/fields/N`: an answer with so many fields. `/bytes/N`: one with a field of so many bytes.
+/// `/fields/N`: a response with N fields. `/bytes/N`: one with a field of N bytes.
 fn asked(target: &str) -> (usize, usize) {
     let (kind, number) = target.trim_start_matches('/').split_once('/').unwrap();
     let number = number.parse().unwrap();
     if kind == "fields" { (number, 1) } else { (2, number) }
 }
 
-/// The fields of such an answer besides its `Content-Length`.
+/// The fields of such a response besides its `Content-Length`.
 fn answered(target: &str) -> impl Iterator<Item = (String, String)> {
     let (fields, bytes) = asked(target);
     (1..fields).map(move |number| (format!("x-{number}"), "a".repeat(bytes)))
@@ -179,14 +179,14 @@ fn large_heads() -> [(Upstream, &'static str); 2] {
             for (name, value) in answered(request.uri().path()) {
                 response = response.header(name, value);
             }
-            // A proxy that takes no such answer has reset the stream.
+            // A proxy that refuses such a response has reset the stream.
             drop(respond.send_response(response.body(()).unwrap(), true));
         })
     });
     [(h1, "http://"), (h2, "h2c://")]
 }
 
-/// Answers pass up to the limits, and beyond them the 502 names the keys.
+/// Responses pass up to the limits; beyond them the 502 names the keys.
 #[track_caller]
 fn check_head((upstream, scheme): &(Upstream, &str), limits: &str, (good, bad): (&[&str], &[&str])) {
     let toml = ONE_ROUTE.replace("http://", scheme).replace("[upstream.main]", &format!("[upstream.main]\n{limits}"));
@@ -215,7 +215,7 @@ fn check_head((upstream, scheme): &(Upstream, &str), limits: &str, (good, bad): 
 }
 
 #[test]
-fn heads_of_answers_are_bounded() {
+fn response_heads_are_limited_in_size() {
     for upstream in &large_heads() {
         check_head(
             upstream,
@@ -229,9 +229,9 @@ fn heads_of_answers_are_bounded() {
     }
 }
 
-/// A reload that changes the limits holds for the next request, whatever connections there are.
+/// A reload that changes the limits applies to the next request on every connection.
 #[test]
-fn new_limits_hold_at_once() {
+fn new_limits_apply_at_once() {
     for (upstream, scheme) in &large_heads() {
         let one = ONE_ROUTE.replace("http://", scheme);
         let limited = one.replace("[upstream.main]", "[upstream.main]\nlimits = { response_headers = 300 }");
@@ -249,7 +249,7 @@ fn new_limits_hold_at_once() {
 }
 
 #[test]
-fn shared_caches_keep_no_cookie_of_ours() {
+fn shared_caches_do_not_store_our_cookie() {
     let toml = r#"
 [upstream.main]
 endpoints = ["http://{main}"]
@@ -273,7 +273,7 @@ sticky_cookie = "pm_id"
         assert!(answer.field("set-cookie").is_some_and(|cookie| cookie.starts_with("pm_id=")));
         assert_eq!(answer.fields("cache-control"), [expected], "{line}");
         assert_eq!(h2.get("/").field("cache-control"), Some(expected), "{line}");
-        // Who has the cookie gets none, and the answer as it is.
+        // A caller with the cookie gets none, and the response unchanged.
         let known = client.get("/", "Cookie: pm_id=1\r\n");
         assert!(known.fields("set-cookie").is_empty());
         assert!(!known.fields("cache-control").iter().any(|value| value.contains("set-cookie")), "{line}");

@@ -1,4 +1,4 @@
-//! `check` for machines: its formats, standard input, and silence.
+//! `check` for machines: its formats, standard input, and quiet mode.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -56,7 +56,7 @@ fn github_annotates_the_lines() {
          there is no upstream `b`%0Ahelp: there is `a`\n"
     );
     assert_eq!(finished.stderr, "routes.toml: 1 error\n");
-    // A golden that fails is an annotation, too.
+    // A test that fails is an annotation, too.
     fs::write(dir.path().join("routes.toml"), GOOD.replace("route = 'r' }", "status = 404 }")).unwrap();
     let finished = check(&dir, "check --format=github -q", 78);
     assert!(finished.stdout.starts_with("::error file=routes.toml,line=11,"), "{}", finished.stdout);
@@ -68,7 +68,7 @@ fn github_annotates_the_lines() {
 }
 
 #[test]
-fn sarif_has_a_result_for_each() {
+fn sarif_has_a_result_for_each_diagnostic() {
     let dir = dir(&GOOD.replace("'127.0.0.1:0'", "'127.0.0.1:0'\nport = 1"));
     let log = json(&check(&dir, "check --format sarif", 78).stdout);
     let result = &log["runs"][0]["results"][0];
@@ -107,7 +107,7 @@ fn quiet_prints_diagnostics_only() {
 fn standard_input_is_checked() {
     let dir = dir("");
     let good = piped(dir.path(), &["check", "-"], GOOD.as_bytes());
-    assert_eq!((good.code, good.stdout.as_str()), (0, "<stdin>: 1 route, 1 upstream, 1 golden passed\n"));
+    assert_eq!((good.code, good.stdout.as_str()), (0, "<stdin>: 1 route, 1 upstream, 1 test passed\n"));
     let bad = GOOD.replace("stable = 'a'", "stable = 'b'");
     let text = piped(dir.path(), &["check", "-"], bad.as_bytes());
     assert!(text.code == 78 && text.stderr.contains("--> <stdin>:8:10"), "{}", text.stderr);
@@ -129,7 +129,7 @@ fn standard_input_is_checked() {
 }
 
 #[test]
-fn what_standard_input_includes_is_read_from_where_it_is() {
+fn includes_of_standard_input_are_relative_to_the_working_directory() {
     let dir = dir("");
     fs::create_dir(dir.path().join("deploy")).unwrap();
     let (first, rest) = GOOD.split_at(GOOD.find("[upstream").unwrap());

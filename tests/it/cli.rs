@@ -1,4 +1,4 @@
-//! The command line: what each subcommand prints, and the exit code that a script relies on.
+//! The command line: the output of each subcommand, and the exit code that a script relies on.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -7,7 +7,8 @@ use std::fs;
 use pointsman::clock::Clock;
 use serde_json::Value;
 
-use crate::process::{Finished, PATIENCE, Running, ask, finish};
+use crate::harness::PATIENCE;
+use crate::process::{Finished, Running, ask, finish};
 
 const ROUTES: &str = r#"
 schema = 1
@@ -53,7 +54,7 @@ fn dir(routes: &str) -> tempfile::TempDir {
     dir
 }
 
-/// Runs a command line, words apart by blanks, and demands its exit code.
+/// Runs a command line, split at blanks, and checks its exit code.
 #[track_caller]
 fn check(dir: &tempfile::TempDir, line: &str, code: i32) -> Finished {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -125,7 +126,7 @@ fn help_and_usage() {
 fn check_sums_up_a_good_file() {
     let dir = dir(ROUTES);
     let finished = check(&dir, "check", 0);
-    assert!(finished.stdout.starts_with("routes.toml: 2 routes, 2 upstreams, 1 golden passed"), "{}", finished.stdout);
+    assert!(finished.stdout.starts_with("routes.toml: 2 routes, 2 upstreams, 1 test passed"), "{}", finished.stdout);
     let report = json(&check(&dir, "check routes.toml --json", 0).stdout);
     assert_eq!(report["ok"], true);
     assert_eq!(report["routes"], 2);
@@ -142,10 +143,10 @@ fn shadowed(shadow: &str) -> String {
 }
 
 #[test]
-fn a_shadow_is_told_by_every_tool() {
+fn every_command_shows_the_shadow() {
     let dir = dir(&shadowed("weight = 20"));
     let finished = check(&dir, "check", 0);
-    let summary = "routes.toml: 2 routes, 3 upstreams, 1 shadow, 1 golden passed";
+    let summary = "routes.toml: 2 routes, 3 upstreams, 1 shadow, 1 test passed";
     assert!(finished.stdout.starts_with(summary), "{}", finished.stdout);
     let report = json(&check(&dir, "check --json", 0).stdout);
     assert_eq!(report["shadows"][0]["route"], "shop");
@@ -153,26 +154,26 @@ fn a_shadow_is_told_by_every_tool() {
     assert_eq!(report["shadows"][0]["weight"], 20.0);
 
     let line = "explain --host shop.example.com --cookie uid=somebody";
-    let told = check(&dir, line, 0).stdout;
-    assert!(told.contains("20 % of the requests of stable are copied"), "{told}");
-    let told = json(&check(&dir, &format!("{line} --json"), 0).stdout);
-    assert_eq!((&told["shadow"]["percent"], &told["shadow"]["copied"]), (&20.0.into(), &Value::Null));
+    let printed = check(&dir, line, 0).stdout;
+    assert!(printed.contains("20 % of the requests of stable are copied"), "{printed}");
+    let printed = json(&check(&dir, &format!("{line} --json"), 0).stdout);
+    assert_eq!((&printed["shadow"]["percent"], &printed["shadow"]["copied"]), (&20.0.into(), &Value::Null));
 
     fs::write(dir.path().join("new.toml"), shadowed("weight = 100, sample_by = \"key\"")).unwrap();
-    let told = json(&check(&dir, &format!("{line} --json --file new.toml"), 0).stdout);
-    assert_eq!((&told["shadow"]["upstream"], &told["shadow"]["copied"]), (&"shop-v3".into(), &true.into()));
-    assert!(told["shadow"]["salt"] == "shop/shadow" && told["shadow"]["bucket"].is_u64(), "{told}");
-    let told = check(&dir, "what-if new.toml", 0).stdout;
-    for words in ["shop shadow 20 → 100", "shop shadow sample_by request → key", "nobody moves"] {
-        assert!(told.contains(words), "{words} in\n{told}");
+    let printed = json(&check(&dir, &format!("{line} --json --file new.toml"), 0).stdout);
+    assert_eq!((&printed["shadow"]["upstream"], &printed["shadow"]["copied"]), (&"shop-v3".into(), &true.into()));
+    assert!(printed["shadow"]["salt"] == "shop/shadow" && printed["shadow"]["bucket"].is_u64(), "{printed}");
+    let printed = check(&dir, "what-if new.toml", 0).stdout;
+    for words in ["shop shadow 20 → 100", "shop shadow sample_by request → key", "no caller moves"] {
+        assert!(printed.contains(words), "{words} in\n{printed}");
     }
     let log = r#"{"method":"GET","host":"shop.example.com","path":"/","peer":"192.0.2.1:1","client_ip":"192.0.2.1","tenant":null,
         "route":"shop","reason":"weight","bucket":999999}"#;
     fs::write(dir.path().join("log"), format!("{}\n", log.replace('\n', ""))).unwrap();
-    let told = check(&dir, "what-if new.toml --requests log", 0).stdout;
-    assert!(told.contains("shadows copy 0.2 (20.00 %) before, 1.0 (100.00 %) after"), "{told}");
-    let told = json(&check(&dir, "what-if new.toml --requests log --json", 0).stdout);
-    assert_eq!(told["replay"]["copied"][0]["expected"], 0.2);
+    let printed = check(&dir, "what-if new.toml --requests log", 0).stdout;
+    assert!(printed.contains("shadows copy 0.2 (20.00 %) before, 1.0 (100.00 %) after"), "{printed}");
+    let printed = json(&check(&dir, "what-if new.toml --requests log --json", 0).stdout);
+    assert_eq!(printed["replay"]["copied"][0]["expected"], 0.2);
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn check_refuses_bad_files() {
     let diagnostics = report["diagnostics"].as_array().unwrap();
     assert_eq!((diagnostics.len(), &diagnostics[0]["code"]), (1, &Value::from("unknown-key")), "{report}");
     assert_eq!(diagnostics[0]["labels"][0]["line"], 23);
-    // The count is said once.
+    // The count is printed once.
     assert_eq!(finished.stderr.matches("1 error").count(), 1, "{}", finished.stderr);
     check(&dir, "check missing.toml", 78);
     let missing = json(&check(&dir, "check missing.toml --json", 78).stdout);
@@ -196,34 +197,34 @@ fn check_refuses_bad_files() {
 }
 
 #[test]
-fn a_kill_does_not_break_the_goldens() {
+fn a_kill_does_not_break_the_tests_of_the_file() {
     let killed = format!("{ROUTES}[kill]\nall = true\ntenants = [\"acme\"]\n");
     let finished = check(&dir(&killed), "check", 0);
-    assert!(finished.stdout.contains("1 golden passed"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("1 test passed"), "{}", finished.stdout);
     let about_it =
         format!("{killed}[[test]]\nrequest = {{ host = \"shop.example.com\" }}\nexpect = {{ reason = \"kill\" }}\n");
     let finished = check(&dir(&about_it), "check", 0);
-    assert!(finished.stdout.contains("2 goldens passed"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("2 tests passed"), "{}", finished.stdout);
 }
 
 #[test]
-fn check_runs_the_goldens() {
+fn check_runs_the_tests_of_the_file() {
     let dir = dir(&ROUTES.replace("variant = \"canary\"", "variant = \"stable\""));
     let finished = check(&dir, "check", 78);
-    assert!(finished.stderr.contains("1 of 1 golden failed"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("1 of 1 test failed"), "{}", finished.stderr);
     assert_eq!(json(&check(&dir, "check --json", 78).stdout)["goldens"]["failed"], 1);
 }
 
 #[test]
-fn a_golden_that_is_wrong_twice_is_one_that_failed() {
+fn a_test_with_two_wrong_expectations_counts_as_one_failure() {
     let wrong = "[[test]]\nrequest = { host = \"shop.example.com\" }\n\
                  expect = { variant = \"canary\", upstream = \"shop-v2\", reason = \"target\" }\n";
     let dir = dir(&format!("{ROUTES}{wrong}"));
     let finished = check(&dir, "check", 78);
-    assert!(finished.stderr.contains("1 of 2 goldens failed"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("1 of 2 tests failed"), "{}", finished.stderr);
     let report = json(&check(&dir, "check --json", 78).stdout);
     assert_eq!(report["goldens"], serde_json::json!({ "passed": 1, "failed": 1 }), "{report}");
-    assert_eq!(report["errors"], 3, "one for each thing that is wrong");
+    assert_eq!(report["errors"], 3, "one for each wrong expectation");
 }
 
 #[test]
@@ -238,7 +239,7 @@ fn a_route_without_variants_has_nothing_to_compare() {
 }
 
 #[test]
-fn colour_is_for_people() {
+fn colour_is_for_terminals() {
     let dir = dir("schema = 2");
     assert!(!check(&dir, "check", 78).stderr.contains('\x1b'));
     assert!(!check(&dir, "--color never check", 78).stderr.contains('\x1b'));
@@ -253,19 +254,20 @@ fn explain_from_the_file() {
     for part in ["shop", "routes.toml:20", "canary", "target", "beta"] {
         assert!(text.contains(part), "`{part}` is missing in\n{text}");
     }
-    let told = |line: &str| json(&check(&dir, &format!("explain --json --host shop.example.com {line}"), 0).stdout);
-    assert_eq!(told("--header x-tenant:acme")["variant"], "canary");
-    assert_eq!(told("--header x-tenant:acme")["reason"], "target");
-    // From a peer that is not trusted the header says nothing.
-    assert_eq!(told("--header x-tenant:acme --peer 203.0.113.9")["variant"], "stable");
+    let explained =
+        |line: &str| json(&check(&dir, &format!("explain --json --host shop.example.com {line}"), 0).stdout);
+    assert_eq!(explained("--header x-tenant:acme")["variant"], "canary");
+    assert_eq!(explained("--header x-tenant:acme")["reason"], "target");
+    // From a peer that is not trusted the header is ignored.
+    assert_eq!(explained("--header x-tenant:acme --peer 203.0.113.9")["variant"], "stable");
     let asked = check(&dir, "explain --host shop.example.com --path /u/42?z=1", 0).stdout;
     assert!(asked.starts_with("GET shop.example.com/u/42?z=1\n"), "{asked}");
-    assert!(asked.contains("asked for /u/42?z=1\n"), "{asked}");
-    let weighed = told("--cookie uid=alice");
+    assert!(asked.contains("requests /u/42?z=1\n"), "{asked}");
+    let weighed = explained("--cookie uid=alice");
     assert_eq!(weighed["reason"], "weight");
     assert!(weighed["bucket"].is_u64(), "{weighed}");
-    let nobody = json(&check(&dir, "explain --json --host other.example.com --path /none", 0).stdout);
-    assert!(nobody["route"].is_null(), "{nobody}");
+    let unmatched = json(&check(&dir, "explain --json --host other.example.com --path /none", 0).stdout);
+    assert!(unmatched["route"].is_null(), "{unmatched}");
     check(&dir, "explain --file missing.toml --host a", 78);
     check(&dir, "explain missing.toml --host a", 78);
     let line = "--host shop.example.com --path /x --header x-tenant:acme";
@@ -283,44 +285,44 @@ fn explain_needs_a_host_where_routes_differ_by_it() {
 }
 
 #[test]
-fn explain_says_what_is_dropped_what_failed_and_what_was_near() {
+fn explain_lists_dropped_failed_and_near_matches() {
     let staff = ROUTES
         .replace("trusted_proxies = [\"127.0.0.0/8\"]\n", "")
         .replace("tenant = [\"acme\"]\n", "tenant = [\"acme\"]\nheader = { x-employee = \"1\" }\n")
         .replace("[[test]]", "[[route]]\nname = \"none\"\nmatch = { host = \"none.test\", path = \"/none\" }\nstable = \"shop-v1\"\n[[test]]");
     let dir = dir(&staff);
     let text = check(&dir, "explain --host shop.example.com --header x-tenant:acme", 0).stdout;
-    let dropped = "`x-tenant` is dropped, since its sender 127.0.0.1 is none of identity.trusted_proxies";
+    let dropped = "`x-tenant` is dropped: its sender 127.0.0.1 is not in identity.trusted_proxies";
     assert!(text.contains(&format!("dropped     {dropped}\n")), "{text}");
     let step = format!(
         "segment beta: tenant in a list of 1 (there is no tenant: {dropped}), header x-employee = \"1\" (not given)\n"
     );
     assert!(text.contains(&step), "{text}");
     let text = check(&dir, "explain --host none.test --path /nono", 0).stdout;
-    assert!(text.contains("404: no route takes it\n"), "{text}");
+    assert!(text.contains("404: no route matches\n"), "{text}");
     assert!(text.contains("  host none.test fits, path /none does not\n"), "{text}");
 }
 
 #[test]
-fn explain_says_that_an_upgrade_is_not_passed_on() {
+fn explain_reports_an_upgrade_that_is_not_forwarded() {
     let line = "explain --host shop.example.com --header upgrade:websocket --header connection:upgrade";
-    let told = check(&dir(ROUTES), line, 0).stdout;
-    assert!(told.contains("`Upgrade: websocket` is not passed on"), "{told}");
+    let printed = check(&dir(ROUTES), line, 0).stdout;
+    assert!(printed.contains("`Upgrade: websocket` is not passed on"), "{printed}");
     let allowed = ROUTES.replace("sticky = [\"user\"]", "sticky = [\"user\"]\nlimits = { upgrade = [\"websocket\"] }");
-    let told = json(&check(&dir(&allowed), &format!("{line} --json"), 0).stdout);
-    assert_eq!(told["denied"], serde_json::json!([]));
+    let printed = json(&check(&dir(&allowed), &format!("{line} --json"), 0).stdout);
+    assert_eq!(printed["denied"], serde_json::json!([]));
 }
 
 #[test]
-fn explain_asks_by_listener() {
+fn explain_takes_a_listener() {
     let bound = ROUTES
         .replace("[admin]", "[[listener]]\nname = \"inside\"\naddress = \"127.0.0.2:0\"\n[admin]")
         .replace("match = { path = \"/health\" }", "match = { path = \"/health\", listener = \"inside\" }");
     let dir = dir(&bound);
-    let told = check(&dir, "explain --host a --path /health --listener inside", 0).stdout;
-    assert!(told.contains("any host, path /health, listener inside"), "{told}");
-    let told = check(&dir, "explain --host a --path /health", 0).stdout;
-    assert!(told.contains("404") && told.contains("does not hold: listener inside"), "{told}");
+    let printed = check(&dir, "explain --host a --path /health --listener inside", 0).stdout;
+    assert!(printed.contains("any host, path /health, listener inside"), "{printed}");
+    let printed = check(&dir, "explain --host a --path /health", 0).stdout;
+    assert!(printed.contains("404") && printed.contains("does not match: listener inside"), "{printed}");
     assert!(check(&dir, "explain --host a --listener insider", 1).stderr.contains("there is http, inside"));
     let line = |listener| {
         format!(
@@ -330,32 +332,32 @@ fn explain_asks_by_listener() {
     let log = [line("\"listener\":\"inside\",\"route\":\"health\""), line("\"listener\":\"http\"")];
     fs::write(dir.path().join("log"), log.concat()).unwrap();
     fs::write(dir.path().join("new.toml"), ROUTES).unwrap();
-    let told = check(&dir, "what-if new.toml --requests log", 0).stdout;
-    assert!(told.contains("2 requests: 1 (50.00 %) get another answer"), "{told}");
-    assert!(told.contains("from no route to health"), "{told}");
-    assert!(told.contains("health match changed") && told.contains("listener inside removed"), "{told}");
+    let printed = check(&dir, "what-if new.toml --requests log", 0).stdout;
+    assert!(printed.contains("2 requests: 1 (50.00 %) get another answer"), "{printed}");
+    assert!(printed.contains("from no route to health"), "{printed}");
+    assert!(printed.contains("health match changed") && printed.contains("listener inside removed"), "{printed}");
 }
 
 #[test]
-fn explain_pins_nobody_where_nothing_sticks() {
+fn explain_shows_no_variant_where_nothing_is_sticky() {
     let dir = dir(&ROUTES.replace("sticky = [\"user\"]", "sticky = []"));
     let text = check(&dir, "explain --host shop.example.com", 0).stdout;
-    assert!(text.contains("variant     each request anew: 10 % canary, 90 % stable  by weight"), "{text}");
+    assert!(text.contains("variant     decided per request: 10 % canary, 90 % stable  by weight"), "{text}");
     assert!(!text.contains("bucket") && !text.contains('▲'), "{text}");
-    let told = json(&check(&dir, "explain --host shop.example.com --json", 0).stdout);
-    assert!(told["bucket"].is_null(), "{told}");
-    assert_eq!(told["anew"][0], serde_json::json!({ "variant": "canary", "percent": 10.0 }));
+    let printed = json(&check(&dir, "explain --host shop.example.com --json", 0).stdout);
+    assert!(printed["bucket"].is_null(), "{printed}");
+    assert_eq!(printed["anew"][0], serde_json::json!({ "variant": "canary", "percent": 10.0 }));
 }
 
 #[test]
-fn what_if_tells_who_moves() {
+fn what_if_reports_who_moves() {
     let dir = dir(ROUTES);
     let new = ROUTES.replace("weight = 10", "weight = 35").replace("/health", "/healthz");
     fs::write(dir.path().join("new.toml"), new).unwrap();
     let text = check(&dir, "what-if new.toml", 0).stdout;
     assert!(text.contains("shop") && text.contains("25"), "{text}");
-    let told = json(&check(&dir, "what-if new.toml --against routes.toml --json", 0).stdout);
-    assert!(told.to_string().contains("health"), "{told}");
+    let printed = json(&check(&dir, "what-if new.toml --against routes.toml --json", 0).stdout);
+    assert!(printed.to_string().contains("health"), "{printed}");
     let same = check(&dir, "what-if routes.toml", 0).stdout;
     assert!(same.contains("nothing changes"), "{same}");
     check(&dir, "what-if missing.toml", 78);
@@ -365,7 +367,7 @@ fn what_if_tells_who_moves() {
 }
 
 #[test]
-fn what_if_replays_what_a_log_says_of_grpc_calls() {
+fn what_if_replays_grpc_calls_of_a_log() {
     let calls = format!(
         "{ROUTES}[[route]]\nname = \"calls\"\nmatch = {{ grpc = {{ service = \"s.V1\" }} }}\nstable = \"shop-v1\"\n"
     );
@@ -384,12 +386,12 @@ fn what_if_replays_what_a_log_says_of_grpc_calls() {
         line(""),
     ];
     fs::write(dir.path().join("log"), log.concat()).unwrap();
-    let told = check(&dir, "what-if new.toml --requests log", 0).stdout;
-    assert!(told.contains("replayed  4 requests: 2 (50.00 %) get another answer"), "{told}");
-    assert!(told.contains("2 (50.00 %) from calls stable to no route"), "{told}");
-    assert!(told.contains("1 (25.00 %) cannot be told: the old file leads them to another route"), "{told}");
-    let told = json(&check(&dir, "what-if new.toml --requests log --json", 0).stdout);
-    assert_eq!((&told["replay"]["untold"], &told["replay"]["misled"]), (&Value::from(1), &Value::from(1)));
+    let printed = check(&dir, "what-if new.toml --requests log", 0).stdout;
+    assert!(printed.contains("replayed  4 requests: 2 (50.00 %) get another answer"), "{printed}");
+    assert!(printed.contains("2 (50.00 %) from calls stable to no route"), "{printed}");
+    assert!(printed.contains("1 (25.00 %) cannot be decided: with the old file they match another route"), "{printed}");
+    let printed = json(&check(&dir, "what-if new.toml --requests log --json", 0).stdout);
+    assert_eq!((&printed["replay"]["untold"], &printed["replay"]["misled"]), (&Value::from(1), &Value::from(1)));
 }
 
 #[test]
@@ -421,11 +423,11 @@ fn run_serves_explains_and_drains() {
     let text = check(&dir, &line, 0).stdout;
     assert!(text.contains("shop") && text.contains("canary") && text.contains("target"), "{text}");
     assert_eq!(json(&check(&dir, &format!("{line} --json"), 0).stdout)["variant"], "canary");
-    // Systems before 5.0 do not tell.
+    // Systems before 5.0 do not report it.
     assert!(proxy.fact("THP_enabled").is_none_or(|enabled| enabled == "0"), "the heap is not of huge pages");
     proxy.signal("TERM");
     assert_eq!(proxy.end().0, 0);
-    // Nobody is there any more.
+    // The process has ended.
     assert!(check(&dir, &line, 1).stderr.contains(&admin));
 }
 
@@ -447,14 +449,14 @@ fn run_refuses_bad_files_and_taken_ports() {
     assert!(finished.stderr.contains("the access log `nowhere/access.log` cannot be opened"), "{}", finished.stderr);
 }
 
-/// Whether the headline is about the prices, of which a third differ, and not about the noise in every answer.
+/// Whether the headline is about the prices, of which a third differ, and not about the noise in every response.
 fn found_headline(report: &str) -> bool {
     let share = report.lines().find_map(|line| line.trim().strip_prefix("mismatch  ")?.split(" % ").next());
     share.and_then(|share| share.parse::<f64>().ok()).is_some_and(|share| (20.0..50.0).contains(&share))
 }
 
 #[test]
-fn demo_is_toured_edited_and_stopped() {
+fn the_demo_runs_follows_an_edit_and_stops() {
     let dir = tempfile::tempdir().unwrap();
     let stage = dir.path().join("stage");
     let words = ["demo", "--port", "0", "--admin-port", "0", "--no-traffic", "--dir", stage.to_str().unwrap()];
@@ -472,10 +474,10 @@ fn demo_is_toured_edited_and_stopped() {
     assert_eq!(ask(&fault, "POST /errors HTTP/1.1\ncontent-length: 0").0, 200);
     assert_eq!(get("x-canary: always").0, 500);
     assert_eq!(ask(&fault, "POST /off HTTP/1.1\ncontent-length: 0").0, 200);
-    // Its own goldens hold, and nothing in it is doubtful.
+    // The tests of its own file pass, and it has no warnings.
     let checked = finish(dir.path(), &["check", &file]);
     assert!(checked.code == 0 && checked.stderr.is_empty(), "{}", checked.stderr);
-    // The dark launch: callers get the old answers, and the report tells the real difference from the noise.
+    // The dark launch: callers get the old responses, and the report separates the real difference from the noise.
     let admin = demo_admin.replace("http://", "");
     let began = Clock.now();
     let report = loop {
@@ -494,7 +496,7 @@ fn demo_is_toured_edited_and_stopped() {
     let (confirmed, noisy) = report.split_once("noisy:").unwrap();
     assert!(confirmed.contains("$.price_cents") && !confirmed.contains("$.request"), "{report}");
     assert!(noisy.contains("$.request") && !noisy.contains("$.price_cents"), "{report}");
-    // All weight on the canary: within the patience every caller gets it.
+    // All weight on the canary: in time every caller gets it.
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("weight   = 10", "weight   = 100")).unwrap();
     let began = Clock.now();
@@ -505,7 +507,7 @@ fn demo_is_toured_edited_and_stopped() {
     let (code, rest) = demo.end();
     assert_eq!(code, 0, "{rest}");
     assert!(rest.contains("stopped"), "{rest}");
-    // The same directory again: its file is used as it is, at the same addresses.
+    // The same directory again: its file is used unchanged, at the same addresses.
     let left = fs::read_to_string(&file).unwrap();
     let mut again = Running::start(dir.path(), &words);
     assert_eq!(again.word_after("proxy"), proxy);
@@ -514,7 +516,7 @@ fn demo_is_toured_edited_and_stopped() {
     again.signal("INT");
     let (code, rest) = again.end();
     assert!(code == 0 && fs::read_to_string(&file).unwrap() == left, "{rest}");
-    // Nobody else's file is touched.
+    // No other file is touched.
     fs::write(&file, ROUTES.replace("shop-v1", "mine")).unwrap();
     let refused = finish(dir.path(), &words);
     assert_eq!(refused.code, 1);
@@ -522,7 +524,7 @@ fn demo_is_toured_edited_and_stopped() {
 }
 
 #[test]
-fn demo_serves_https_with_a_certificate_that_no_file_holds() {
+fn the_demo_serves_https_with_a_certificate_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let stage = dir.path().join("stage");
     let words = ["demo", "--tls", "--port", "0", "--admin-port", "0", "--no-traffic", "--dir", stage.to_str().unwrap()];
@@ -570,15 +572,15 @@ fn what_if_replays_a_log() {
     let log =
         [line(50_000, "canary"), line(200_000, "stable"), line(900_000, "stable"), picked.into(), "rubbish".into()];
     fs::write(dir.path().join("access.log"), log.join("\n")).unwrap();
-    let told = json(&check(&dir, "what-if new.toml --requests access.log --json", 0).stdout);
-    let replay = &told["replay"];
-    assert_eq!((replay["requests"].as_u64(), replay["moved"].as_u64()), (Some(4), Some(1)), "{told}");
-    assert_eq!((replay["untold"].as_u64(), replay["foreign_lines"].as_u64()), (Some(0), Some(1)), "{told}");
+    let printed = json(&check(&dir, "what-if new.toml --requests access.log --json", 0).stdout);
+    let replay = &printed["replay"];
+    assert_eq!((replay["requests"].as_u64(), replay["moved"].as_u64()), (Some(4), Some(1)), "{printed}");
+    assert_eq!((replay["untold"].as_u64(), replay["foreign_lines"].as_u64()), (Some(0), Some(1)), "{printed}");
     assert_eq!(replay["moves"][0]["to"], "shop canary");
     assert!(check(&dir, "what-if new.toml --requests access.log", 0).stdout.contains("1 (25.00 %)"));
     check(&dir, "what-if new.toml --requests missing.log", 1);
-    // What says nothing is a failure, not a promise that nobody moves.
-    for (log, why) in [("rubbish\n{}\n", "2 lines, and none is of our access log"), ("", "is empty")] {
+    // A log without a usable line is a failure, not a promise that no caller moves.
+    for (log, why) in [("rubbish\n{}\n", "2 lines, and none is from an access log"), ("", "is empty")] {
         fs::write(dir.path().join("access.log"), log).unwrap();
         let failed = check(&dir, "what-if new.toml --requests access.log --json", 1);
         assert!(failed.stderr.contains(why) && failed.stdout.is_empty(), "{}", failed.stderr);
@@ -586,7 +588,7 @@ fn what_if_replays_a_log() {
 }
 
 #[test]
-fn the_readme_tells_the_truth() {
+fn the_readme_matches_the_binary() {
     let dir = dir(ROUTES);
     fs::create_dir(dir.path().join("tenants")).unwrap();
     fs::write(dir.path().join("tenants/contractual.txt"), "acme\n").unwrap();

@@ -1,5 +1,5 @@
-//! The decision, over sockets: who gets which variant is what the rules and the public bucketing say, for every way in
-//! which a caller can be known or picked.
+//! The decision, over sockets: each caller gets the variant that the rules and the documented bucketing give, for every
+//! way to identify or select a caller.
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
@@ -7,12 +7,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, Method};
 use pointsman::app::ReloadOutcome;
-use pointsman::route::{self, Asked, EncodedSlash, Salt};
+use pointsman::route::{self, EncodedSlash, ExplainRequest, Salt};
 
 use crate::harness::proxy::Ignorant;
 use crate::harness::{Answer, Proxy, Raw, Upstream};
 
-/// Two upstreams, callers known by a cookie, tenants by a header that this machine is trusted with.
+/// Two upstreams, callers identified by a cookie, tenants by a header that this machine may set.
 const PARTS: &str = r#"
 [identity]
 trusted_proxies = ["127.0.0.0/8"]
@@ -54,7 +54,7 @@ impl Scene {
         assert!(!matches!(outcome, ReloadOutcome::Rejected(_)), "{outcome:?}");
     }
 
-    /// The name of whoever answers a request with these field lines.
+    /// The name of the upstream that answers a request with these field lines.
     #[track_caller]
     fn served(&mut self, lines: &str) -> String {
         name(&self.client.get("/", lines))
@@ -78,7 +78,7 @@ fn bucket(salt: &str, key: &str) -> u32 {
 }
 
 #[test]
-fn sticky_keys_fall_where_the_public_contract_says() {
+fn sticky_keys_fall_into_the_documented_buckets() {
     let weighted = |weight: &str| format!("{SHOP}canary = {{ upstream = \"v2\", weight = {weight} }}\n");
     let mut scene = Scene::start(&weighted("5"));
     for (weight, below) in [("5", 50_000), ("0", 0), ("100", 1_000_000), ("12.5", 125_000)] {
@@ -113,7 +113,7 @@ fn several_variants_own_ranges_in_file_order_and_a_salt_overrides() {
 }
 
 #[test]
-fn callers_without_a_key_get_stable_unless_everybody_gets_the_variant() {
+fn callers_without_a_key_get_stable_unless_the_variant_has_all_weight() {
     let weighted = |weight: u32| format!("{SHOP}canary = {{ upstream = \"v2\", weight = {weight} }}\n");
     let mut scene = Scene::start(&weighted(99));
     for _ in 0..50 {
@@ -156,7 +156,7 @@ fn targets_pick_by_header_cookie_tenant_and_segment_before_weights() {
         ("Cookie: preview=v1\r\n", "v1"),
         ("X-Tenant-Id: initech\r\n", "v2"),
         ("X-Tenant-Id: other\r\n", "v1"),
-        // The first target that holds decides.
+        // The first target that matches decides.
         ("X-Tenant-Id: slow\r\nX-Canary: always\r\n", "v1"),
     ];
     for (lines, expected) in rows {
@@ -173,7 +173,7 @@ fn targets_pick_by_header_cookie_tenant_and_segment_before_weights() {
 }
 
 #[test]
-fn a_sticky_cookie_is_issued_once_and_holds_from_its_first_request() {
+fn a_sticky_cookie_is_issued_once_and_decides_from_its_first_request() {
     let mut scene = Scene::start(&format!(
         "{}canary = {{ upstream = \"v2\", weight = 50 }}\n",
         SHOP.replace("sticky = [\"user\"]", "sticky_cookie = \"pm_id\"")
@@ -222,7 +222,7 @@ fn kill_is_checked_first_at_every_scope() {
 }
 
 #[test]
-fn a_canary_that_nobody_can_find_falls_back_and_stable_never_does() {
+fn a_canary_without_an_address_falls_back_and_stable_never_does() {
     let v2 = Upstream::echo().named("v2");
     let setup = Proxy::with("v2", &v2).tuned(|options| options.resolver = std::sync::Arc::new(Ignorant));
     let text = |stable: &str, canary: &str, weight: u32| {
@@ -239,19 +239,19 @@ fn a_canary_that_nobody_can_find_falls_back_and_stable_never_does() {
     assert_eq!(name(&client.get("/", "X-Canary: 1\r\n")), "v2");
     proxy.rewrite(&text("lost", "found", 0));
     let answer = client.get("/", "");
-    assert_eq!(answer.status, 503, "stable has no endpoint, and nobody else answers for it");
+    assert_eq!(answer.status, 503, "stable has no endpoint, and no other variant answers for it");
     assert!(answer.field("proxy-status").unwrap().contains("destination_unavailable"), "{answer:?}");
     assert_eq!(name(&client.get("/", "X-Canary: 1\r\n")), "v2");
     let lines = proxy.logged(4);
-    let told: Vec<_> = lines.iter().map(|line| (line["variant"].as_str(), line["reason"].as_str())).collect();
+    let logged: Vec<_> = lines.iter().map(|line| (line["variant"].as_str(), line["reason"].as_str())).collect();
     let expected =
         [("canary", "weight+fallback"), ("canary", "target+fallback"), ("stable", "stable"), ("canary", "target")];
-    assert_eq!(told, expected.map(|(variant, reason)| (Some(variant), Some(reason))));
+    assert_eq!(logged, expected.map(|(variant, reason)| (Some(variant), Some(reason))));
     assert_eq!(lines[2]["termination"], "PC");
 }
 
-/// Several hosts and paths, predicates of all kinds, segments, targets, rewrites, redirects and answers of its own. Every
-/// answer tells the route and the variant.
+/// Several hosts and paths, predicates of all kinds, segments, targets, rewrites, redirects and local responses. Every
+/// response names the route and the variant.
 const MANY: &str = r#"
 [segment.staff]
 cidr = ["127.0.0.0/8"]
@@ -313,7 +313,7 @@ fn pick<'a>(random: &mut fastrand::Rng, all: &[&'a str]) -> &'a str {
     all[random.usize(..all.len())]
 }
 
-/// A request that may be anything: method, host, path, field lines.
+/// A random request: method, host, path, field lines.
 fn any_request(random: &mut fastrand::Rng) -> (&'static str, &'static str, String, Vec<(&'static str, String)>) {
     let hosts =
         ["shop.example.com", "SHOP.example.com:80", "a.b.shop.example.com", "old.example.com", "other.example.com"];
@@ -357,7 +357,7 @@ fn any_request(random: &mut fastrand::Rng) -> (&'static str, &'static str, Strin
     (pick(random, &["GET", "POST", "DELETE"]), pick(random, &hosts), path, lines)
 }
 
-/// What really happened, in the words of [`explained`].
+/// The actual result, in the format of [`explained`].
 fn routed(answer: &Answer) -> String {
     match (answer.field("x-route"), answer.field("x-variant")) {
         (Some(route), Some(variant)) => {
@@ -372,11 +372,11 @@ fn routed(answer: &Answer) -> String {
 fn explained(explanation: &route::Explanation) -> String {
     let route = explanation.route.as_ref().map_or("", |route| &route.name);
     match &explanation.outcome {
-        route::Outcome::Refused(_) => "400".to_owned(),
-        route::Outcome::NoRoute => "404".to_owned(),
-        route::Outcome::Redirect(status, to) => format!("{route} {} {to}", status.as_u16()),
-        route::Outcome::Respond(status) => format!("{route} {} ", status.as_u16()),
-        route::Outcome::Serve(served) => {
+        route::ExplainedOutcome::Refused(_) => "400".to_owned(),
+        route::ExplainedOutcome::NoRoute => "404".to_owned(),
+        route::ExplainedOutcome::Redirect(status, to) => format!("{route} {} {to}", status.as_u16()),
+        route::ExplainedOutcome::Respond(status) => format!("{route} {} ", status.as_u16()),
+        route::ExplainedOutcome::Serve(served) => {
             let path = served.forwarded_path.as_ref().unwrap();
             format!("{route} {} {} {path}", served.variant, served.upstream)
         }
@@ -387,7 +387,7 @@ fn explained(explanation: &route::Explanation) -> String {
 fn explain_and_routing_agree() {
     let mut scene = Scene::start(MANY);
     let file = scene.proxy.dir().join("routes.toml");
-    let loaded = pointsman::config::load(&file, &|_| None).unwrap_or_else(|_| panic!("the file holds"));
+    let loaded = pointsman::config::load(&file, &|_| None).unwrap_or_else(|_| panic!("the file is valid"));
     let mut random = fastrand::Rng::with_seed(20);
     let mut kinds = std::collections::BTreeMap::new();
     for n in 0..3000 {
@@ -403,7 +403,7 @@ fn explain_and_routing_agree() {
             scene.client = scene.proxy.connect();
         }
         let method: Method = method.parse().unwrap();
-        let asked = Asked {
+        let asked = ExplainRequest {
             method: &method,
             host,
             path_and_query: &path,
@@ -423,7 +423,7 @@ fn explain_and_routing_agree() {
 }
 
 #[test]
-fn a_route_may_be_for_one_listener_alone() {
+fn a_route_can_be_limited_to_one_listener() {
     let text = r#"
 [[listener]]
 name = "open"

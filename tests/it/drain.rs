@@ -1,4 +1,4 @@
-//! Stopping: whatever was accepted is answered, connections are told to go, and the deadline is kept.
+//! Stopping: every accepted request is answered, connections are asked to close, and the deadline is kept.
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
@@ -12,11 +12,11 @@ use pointsman::app::Stopped;
 use pointsman::clock::Clock;
 
 use crate::harness::h2_client::End;
-use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, until};
+use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, Wire, until};
 use crate::process::Running;
 
-/// An upstream that sends one piece of its answer for each word that the test gives it, and ends the answer when the
-/// test hangs up.
+/// An upstream that sends one piece of its response for each word from the test, and ends the response when the test
+/// drops the sender.
 struct Held {
     upstream: Upstream,
     arrived: Receiver<()>,
@@ -53,7 +53,7 @@ fn stopping(upstream: &Upstream, delay: Duration, deadline: Duration) -> Proxy {
 
 /// The drain has begun: connections are refused, not left waiting.
 fn nobody_listens(address: SocketAddr) {
-    until("nobody listens any more", || std::net::TcpStream::connect(address).is_err().then_some(()));
+    until("the listener refuses connections", || std::net::TcpStream::connect(address).is_err().then_some(()));
 }
 
 fn ask(address: SocketAddr, path: &str) -> u16 {
@@ -62,21 +62,32 @@ fn ask(address: SocketAddr, path: &str) -> u16 {
 }
 
 #[test]
-fn readiness_fails_first_while_everybody_is_still_served() {
+fn readiness_fails_first_while_requests_are_still_served() {
     let echo = Upstream::echo();
-    let proxy = stopping(&echo, Duration::from_secs(2), PATIENCE);
-    assert_eq!(ask(proxy.admin(), "/readyz"), 200);
-    let mut client = proxy.connect();
-    assert_eq!(client.get("/", "").status, 200);
-    proxy.app().stop();
-    until("readiness fails", || (ask(proxy.admin(), "/readyz") == 503).then_some(()));
-    assert_eq!(ask(proxy.admin(), "/healthz"), 200, "there is nothing that a restart would mend");
-    assert_eq!(proxy.metric("pointsman_drain_phase{phase=\"lame\"}"), 1.0);
-    let answer = client.get("/", "");
-    assert_eq!((answer.status, answer.closes()), (200, false), "the drain has not begun");
-    assert_eq!(proxy.connect().get("/", "").status, 200, "who comes now is welcome");
-    drop(client);
-    assert_eq!(proxy.stop(), Stopped::Drained);
+    // On a machine that is too slow for the first delay, a longer one is tried.
+    let was_in_time = [2, 8, 30].map(Duration::from_secs).into_iter().any(|delay| {
+        let proxy = stopping(&echo, delay, PATIENCE);
+        assert_eq!(ask(proxy.admin(), "/readyz"), 200);
+        let mut client = proxy.connect();
+        assert_eq!(client.get("/", "").status, 200);
+        let stopped = Clock.now();
+        proxy.app().stop();
+        until("readiness fails", || (ask(proxy.admin(), "/readyz") == 503).then_some(()));
+        assert_eq!(ask(proxy.admin(), "/healthz"), 200, "a restart would not help");
+        let is_lame = proxy.metric("pointsman_drain_phase{phase=\"lame\"}") == 1.0;
+        let (answer, newcomer) = (client.get("/", ""), std::net::TcpStream::connect(proxy.address()));
+        let served = newcomer.map(|stream| Raw { wire: Wire::new(stream) }.get("/", "").status);
+        if stopped.elapsed() >= delay {
+            return false;
+        }
+        assert!(is_lame, "the delay has not passed");
+        assert_eq!((answer.status, answer.closes()), (200, false), "the drain has not begun");
+        assert_eq!(served.unwrap(), 200, "new connections are accepted");
+        drop(client);
+        assert_eq!(proxy.stop(), Stopped::Drained);
+        true
+    });
+    assert!(was_in_time);
 }
 
 #[test]
@@ -88,17 +99,21 @@ fn no_accepted_request_is_lost() {
         for _ in 0..4 {
             scope.spawn(|| hammer(address, &answered));
         }
-        until("the clients are in full swing", || (answered.load(SeqCst) > 200).then_some(()));
+        until("the clients send without pause", || (answered.load(SeqCst) > 200).then_some(()));
         assert_eq!(proxy.stop(), Stopped::Drained);
     });
-    assert_eq!(echo.requests(), answered.load(SeqCst), "what was asked of the upstream was answered to a client");
+    assert_eq!(
+        echo.requests(),
+        answered.load(SeqCst),
+        "every request that reached the upstream was answered to a client"
+    );
 }
 
-/// Asks on one connection after another until nobody accepts any more. Every request of a connection that the proxy has
-/// begun to serve is answered, and only `Connection: close` ends one.
+/// Sends requests on one connection after another until connections are refused. Every request of a connection that the
+/// proxy has begun to serve is answered, and only `Connection: close` ends a connection.
 fn hammer(address: SocketAddr, answered: &AtomicU64) {
     while let Ok(stream) = std::net::TcpStream::connect(address) {
-        let mut client = Raw { wire: crate::harness::Wire::new(stream) };
+        let mut client = Raw { wire: Wire::new(stream) };
         for n in 0.. {
             client.offer("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
             match client.try_response() {
@@ -119,7 +134,7 @@ fn hammer(address: SocketAddr, answered: &AtomicU64) {
 }
 
 #[test]
-fn a_long_streaming_answer_is_finished_and_then_the_connection_goes() {
+fn a_long_streaming_response_is_finished_before_its_connection_closes() {
     let held = held();
     let proxy = stopping(&held.upstream, Duration::ZERO, PATIENCE);
     let address = proxy.address();
@@ -146,11 +161,11 @@ fn a_long_streaming_answer_is_finished_and_then_the_connection_goes() {
     assert_eq!(proxy.stop(), Stopped::Drained);
 }
 
-/// How long a worker may be silent before it counts as one that does not run.
+/// A worker that is silent for longer counts as stalled.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_long_drain_is_not_taken_for_a_worker_that_does_not_run() {
+fn a_long_drain_does_not_count_as_a_stalled_worker() {
     let held = held();
     let setup = Proxy::with("main", &held.upstream).workers(2);
     let proxy = setup.tuned(|options| options.drain_deadline = PATIENCE).start(ONE_ROUTE);
@@ -164,7 +179,7 @@ fn a_long_drain_is_not_taken_for_a_worker_that_does_not_run() {
     };
     assert_eq!(ages().len(), 2, "both give heartbeats");
     proxy.app().stop();
-    // The worker without a request ends at once, the other one when its request does.
+    // The worker without a request ends at once, the other one with its request.
     until("the worker without a request has ended", || (ages().len() == 1).then_some(()));
     let ended = Clock.now();
     until("the drain takes longer than a worker may be silent", || {
@@ -180,7 +195,7 @@ fn a_long_drain_is_not_taken_for_a_worker_that_does_not_run() {
 }
 
 #[test]
-fn the_next_answer_of_a_kept_connection_says_close() {
+fn the_next_response_of_a_kept_connection_has_connection_close() {
     let held = held();
     let proxy = stopping(&held.upstream, Duration::ZERO, PATIENCE);
     let address = proxy.address();
@@ -198,7 +213,7 @@ fn the_next_answer_of_a_kept_connection_says_close() {
 }
 
 #[test]
-fn http2_is_told_to_go_and_finishes_its_streams() {
+fn http2_gets_goaway_and_finishes_its_streams() {
     let held = held();
     let proxy = stopping(&held.upstream, Duration::ZERO, PATIENCE);
     let mut client = H2::connect(proxy.address());
@@ -217,7 +232,7 @@ fn http2_is_told_to_go_and_finishes_its_streams() {
 }
 
 #[test]
-fn the_deadline_cuts_what_is_left_and_says_so() {
+fn the_deadline_cuts_open_requests_and_logs_it() {
     let held = held();
     let proxy = stopping(&held.upstream, Duration::ZERO, Duration::from_millis(300));
     let log = proxy.dir().join("access.log");
@@ -230,8 +245,8 @@ fn the_deadline_cuts_what_is_left_and_says_so() {
     let began = Clock.now();
     assert_eq!(proxy.stop(), Stopped::Forced);
     let took = Clock.now().duration_since(began);
-    assert!((Duration::from_millis(300)..Duration::from_secs(4)).contains(&took), "{took:?}");
-    assert!(client.wire.chunked().is_err(), "half an answer is never taken for a whole one");
+    assert!((Duration::from_millis(300)..PATIENCE).contains(&took), "{took:?}");
+    assert!(client.wire.chunked().is_err(), "a partial response is never taken for a complete one");
     let line: serde_json::Value = serde_json::from_reader(log.unwrap()).expect("one line of access log");
     assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("PB"), Some("drain_deadline")), "{line}");
 }
@@ -280,10 +295,10 @@ fn a_second_signal_ends_the_process_at_once() {
     let began = Clock.now();
     process.signal("INT");
     let (code, said) = process.end();
-    assert!(Clock.now().duration_since(began) < Duration::from_secs(5), "the deadline is 30 s");
-    assert_eq!(code, 1, "what was cut is told");
+    assert!(Clock.now().duration_since(began) < Duration::from_secs(25), "the deadline is 30 s");
+    assert_eq!(code, 1, "the exit code reports that requests were cut");
     assert!(said.contains("were cut"), "{said}");
     let lines: Vec<_> = said.lines().filter(|line| line.contains("\"termination\":\"P")).collect();
-    assert_eq!(lines.len(), 1, "and stands in the access log: {said}");
+    assert_eq!(lines.len(), 1, "the access log has it: {said}");
     assert!(client.try_response().is_err());
 }

@@ -1,4 +1,4 @@
-//! A/B tests: what is told of a route's variants since its weights were last changed, over sockets.
+//! A/B tests: the evidence about a route's variants since its weights last changed, over sockets.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::proxy::Ignorant;
 use crate::harness::{Answer, Proxy, Raw, Upstream, until};
 
-/// Callers are known by a cookie; who sends `x-pick: 1` is picked by hand.
+/// A cookie identifies callers; `x-pick: 1` selects the canary.
 const SHOP: &str = r#"
 [identity]
 user = ["cookie:uid"]
@@ -44,8 +44,8 @@ fn get(client: &mut Raw, user: usize, lines: &str) -> Answer {
     client.get("/", &format!("Cookie: uid=user-{user}\r\n{lines}"))
 }
 
-/// What `/status` says of the first route, when all requests are counted.
-fn told(proxy: &Proxy) -> Value {
+/// The part of `/status` for the first route, when all requests are counted.
+fn report(proxy: &Proxy) -> Value {
     until("requests are counted", || (proxy.metric("pointsman_requests_in_flight") == 0.0).then_some(()));
     proxy.status()["routes"][0]["experiment"].clone()
 }
@@ -57,13 +57,13 @@ fn number(value: &Value) -> f64 {
 #[track_caller]
 fn near(value: &Value, expected: f64, tolerance: f64) {
     let value = number(value);
-    assert!((value - expected).abs() <= tolerance, "{value} is not about {expected}");
+    assert!((value - expected).abs() <= tolerance, "{value} is not near {expected}");
 }
 
 #[test]
-fn keys_failures_and_durations_are_told_by_variant() {
+fn keys_failures_and_durations_are_reported_by_variant() {
     let Scene { proxy, upstreams } = scene(2, SHOP);
-    // Several connections, so that callers meet both workers.
+    // Several connections, so that callers reach both workers.
     let mut clients: Vec<Raw> = (0..4).map(|_| proxy.connect()).collect();
     let mut of_canary = 0;
     for (round, status) in [200, 200, 500].into_iter().enumerate() {
@@ -74,8 +74,8 @@ fn keys_failures_and_durations_are_told_by_variant() {
         }
     }
     let of_canary = f64::from(of_canary);
-    let told = told(&proxy);
-    let [stable, canary] = [&told["variants"][0], &told["variants"][1]];
+    let report = report(&proxy);
+    let [stable, canary] = [&report["variants"][0], &report["variants"][1]];
     near(&canary["keys"], of_canary, 4.0);
     near(&stable["keys"], 200.0 - of_canary, 4.0);
     near(&canary["sampled"], 3.0 * of_canary, 0.0);
@@ -84,11 +84,11 @@ fn keys_failures_and_durations_are_told_by_variant() {
     near(&stable["error_ratio"], 0.0, 0.0);
     near(&canary["share"], of_canary / 2.0, 1.5);
     for quantile in ["p50_ms", "p90_ms", "p99_ms"] {
-        assert!(number(&stable[quantile]) > 0.0 && number(&canary[quantile]) > 0.0, "{told:#}");
+        assert!(number(&stable[quantile]) > 0.0 && number(&canary[quantile]) > 0.0, "{report:#}");
     }
-    assert_eq!(told["sample_ratio"]["result"], "ok", "{told:#}");
-    assert_eq!(told["sample_ratio"]["counted"], "keys");
-    let compared = &told["comparisons"][0];
+    assert_eq!(report["sample_ratio"]["result"], "ok", "{report:#}");
+    assert_eq!(report["sample_ratio"]["counted"], "keys");
+    let compared = &report["comparisons"][0];
     assert_eq!((&compared["variant"], &compared["against"]), (&"canary".into(), &"stable".into()));
     assert_eq!(compared["says"], "fails more often", "{compared:#}");
     near(&compared["difference"], 1.0 / 3.0, 1e-9);
@@ -105,17 +105,17 @@ fn keys_failures_and_durations_are_told_by_variant() {
 }
 
 #[test]
-fn a_change_of_weights_begins_anew_and_nothing_else_does() {
+fn only_a_change_of_weights_restarts_the_evidence() {
     let Scene { proxy, upstreams: _kept } = scene(1, SHOP);
     let mut client = proxy.connect();
-    let before = told(&proxy);
+    let before = report(&proxy);
     (0..80).for_each(|user| drop(get(&mut client, user, "")));
-    // Something else of the route: the sample goes on.
+    // Another setting of the route changes: the sample continues.
     let slower = SHOP.replace("sticky = ", "timeout = { request = \"9s\" }\nsticky = ");
     assert!(!matches!(proxy.rewrite(&slower), ReloadOutcome::Rejected(_)));
-    let kept = told(&proxy);
-    let sum = |told: &Value, field: &str| {
-        let variants = told["variants"].as_array().unwrap();
+    let kept = report(&proxy);
+    let sum = |report: &Value, field: &str| {
+        let variants = report["variants"].as_array().unwrap();
         variants.iter().map(|one| number(&one[field])).sum::<f64>()
     };
     assert_eq!(kept["since"], before["since"]);
@@ -125,7 +125,7 @@ fn a_change_of_weights_begins_anew_and_nothing_else_does() {
         (1, slower.replace("weight = 50", "weight = 60").replace("sticky = ", "salt = \"other\"\nsticky = ")),
     ] {
         assert!(!matches!(proxy.rewrite(&text), ReloadOutcome::Rejected(_)));
-        let anew = told(&proxy);
+        let anew = report(&proxy);
         assert_ne!(anew["since"], kept["since"], "{at}");
         let variants = anew["variants"].as_array().unwrap();
         for variant in variants {
@@ -135,22 +135,22 @@ fn a_change_of_weights_begins_anew_and_nothing_else_does() {
         assert_eq!(anew["sample_ratio"]["result"], "too few");
         assert_eq!(anew["comparisons"].as_array().map(Vec::len), Some(0), "nothing to compare");
         (0..5).for_each(|user| drop(get(&mut client, user, "")));
-        let five = told(&proxy);
+        let five = report(&proxy);
         near(&sum(&five, "requests").into(), 5.0, 0.0);
     }
 }
 
 #[test]
-fn who_was_picked_by_hand_or_has_no_key_is_left_out() {
+fn callers_picked_by_a_target_or_without_a_key_are_left_out() {
     let Scene { proxy, upstreams: _kept } = scene(1, SHOP);
     let mut client = proxy.connect();
     (0..100).for_each(|user| drop(get(&mut client, user, "")));
-    let before = told(&proxy);
+    let before = report(&proxy);
     for user in 100..400 {
         assert_eq!(get(&mut client, user, "X-Pick: 1\r\n").field("x-variant"), Some("canary"));
         assert_eq!(client.get("/", "").field("x-variant"), Some("stable"), "no key");
     }
-    let after = told(&proxy);
+    let after = report(&proxy);
     assert_eq!(after["sample_ratio"], before["sample_ratio"]);
     for at in 0..2 {
         let [before, after] = [&before["variants"][at], &after["variants"][at]];
@@ -167,39 +167,42 @@ fn without_sticky_keys_requests_are_counted() {
     let Scene { proxy, upstreams: _kept } = scene(1, &text);
     let mut client = proxy.connect();
     (0..200).for_each(|user| drop(get(&mut client, user, "")));
-    let few = told(&proxy);
+    let few = report(&proxy);
     assert_eq!(few["sample_ratio"]["result"], "too few", "{few:#}");
     let says = few["sample_ratio"]["says"].as_str().unwrap();
     assert!(says.starts_with("200 requests so far; from 300 on"), "{says}");
     (0..100).for_each(|user| drop(get(&mut client, user, "")));
-    let told = told(&proxy);
-    assert_eq!((&told["sample_ratio"]["result"], &told["sample_ratio"]["counted"]), (&"ok".into(), &"requests".into()));
-    assert_eq!(told["variants"][1]["keys"], Value::Null);
-    near(&told["variants"][1]["share"], 10.0, 1.0);
+    let report = report(&proxy);
+    assert_eq!(
+        (&report["sample_ratio"]["result"], &report["sample_ratio"]["counted"]),
+        (&"ok".into(), &"requests".into())
+    );
+    assert_eq!(report["variants"][1]["keys"], Value::Null);
+    near(&report["variants"][1]["share"], 10.0, 1.0);
 }
 
 #[test]
-fn callers_whom_stable_answers_for_a_variant_are_failures_of_the_variant() {
+fn fallbacks_to_stable_count_as_failures_of_the_variant() {
     let v1 = Upstream::echo();
     let setup = Proxy::with("v1", &v1).tuned(|options| options.resolver = Arc::new(Ignorant));
     let proxy = setup.start(&SHOP.replace("{v2}", "nowhere:80"));
     let mut client = proxy.connect();
     (0..5).for_each(|user| drop(get(&mut client, user, "")));
-    assert_eq!(told(&proxy)["sample_ratio"]["result"], "too few", "little data claims nothing");
+    assert_eq!(report(&proxy)["sample_ratio"]["result"], "too few", "little data claims nothing");
     (5..80).for_each(|user| assert_eq!(get(&mut client, user, "").status, 200));
-    let told = told(&proxy);
-    assert_eq!(told["sample_ratio"]["result"], "ok", "they were drawn as the weights say: {told:#}");
-    near(&told["variants"][1]["share"], 50.0, 15.0);
-    near(&told["variants"][1]["error_ratio"], 1.0, 0.0);
-    near(&told["variants"][0]["error_ratio"], 0.0, 0.0);
-    assert_eq!(told["variants"][1]["p50_ms"], Value::Null, "how fast stable is says nothing of the canary");
-    let comparison = &told["comparisons"][0];
+    let report = report(&proxy);
+    assert_eq!(report["sample_ratio"]["result"], "ok", "they were drawn as the weights say: {report:#}");
+    near(&report["variants"][1]["share"], 50.0, 15.0);
+    near(&report["variants"][1]["error_ratio"], 1.0, 0.0);
+    near(&report["variants"][0]["error_ratio"], 0.0, 0.0);
+    assert_eq!(report["variants"][1]["p50_ms"], Value::Null, "the latency of stable says nothing about the canary");
+    let comparison = &report["comparisons"][0];
     near(&comparison["error_ratio"], 1.0, 0.0);
     assert_eq!(comparison["says"], "fails more often");
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_a_failure() {
+fn a_truncated_response_is_a_failure() {
     let v1 = Upstream::echo();
     let v2 = Upstream::answering_once("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).start(SHOP);
@@ -209,24 +212,24 @@ fn an_answer_that_breaks_off_is_a_failure() {
         client.send(format!("GET / HTTP/1.1\r\nHost: shop\r\nCookie: uid=user-{user}\r\n\r\n"));
         broken += f64::from(u8::from(client.try_response().is_err()));
     }
-    assert!(broken > 0.0, "somebody is on canary");
-    let told = told(&proxy);
-    near(&told["variants"][1]["errors"], broken, 0.0);
-    near(&told["variants"][1]["error_ratio"], 1.0, 0.0);
-    near(&told["comparisons"][0]["error_ratio"], 1.0, 0.0);
-    near(&told["variants"][0]["errors"], 0.0, 0.0);
+    assert!(broken > 0.0, "some callers are on canary");
+    let report = report(&proxy);
+    near(&report["variants"][1]["errors"], broken, 0.0);
+    near(&report["variants"][1]["error_ratio"], 1.0, 0.0);
+    near(&report["comparisons"][0]["error_ratio"], 1.0, 0.0);
+    near(&report["variants"][0]["errors"], 0.0, 0.0);
 }
 
 #[test]
-fn routes_with_one_variant_have_none_of_this() {
+fn routes_with_one_variant_have_no_evidence() {
     let v1 = Upstream::echo();
     let proxy = Proxy::to(&v1);
     assert_eq!(proxy.connect().get("/", "").status, 200);
-    assert_eq!(told(&proxy), Value::Null);
+    assert_eq!(report(&proxy), Value::Null);
     assert!(!proxy.metrics().contains("pointsman_variant_keys{"));
 }
 
-/// What joins a request to what the upstream, the client and anybody behind them know of it.
+/// The ids that join a request with the records of the upstream, the client and services behind them.
 #[test]
 fn headers_and_log_name_the_variant_that_was_served() {
     let Scene { proxy, upstreams: _kept } = scene(1, SHOP);

@@ -1,5 +1,5 @@
-//! What a trusted peer says in `X-Forwarded-*` and `Forwarded`: services read one client, one scheme, one host and one port
-//! whichever field they look at, over HTTP/1.1 and HTTP/2; what others say counts for nothing.
+//! `X-Forwarded-*` and `Forwarded` of a trusted peer: services read one client, one scheme, one host and one port in
+//! every field, over HTTP/1.1 and HTTP/2. Fields of other peers are ignored.
 
 use crate::harness::{H2, Proxy, Raw, Upstream};
 
@@ -20,8 +20,8 @@ sticky = []
 sticky_cookie = "pm_id"
 "#;
 
-/// What a peer says, and what a service reads: the client, the fields of X-Forwarded-For, -Proto, -Host and -Port (empty: the
-/// listener's own), and the beginning of `Forwarded`.
+/// The fields that a peer sends, and the values that a service reads: the client, the fields of X-Forwarded-For,
+/// -Proto, -Host and -Port (empty: the listener's own), and the beginning of `Forwarded`.
 struct Case {
     says: &'static [(&'static str, &'static str)],
     client: &'static str,
@@ -118,7 +118,7 @@ const CASES: &[Case] = &[
         forwarded: "for=203.0.113.9, for=127.0.0.1;host=test;proto=http",
         ..OWN
     },
-    // What a client has said to the trusted peer is not what the peer says.
+    // The client's own fields, which the trusted peer appended to, are not the peer's.
     Case {
         says: &[("Forwarded", "for=6.6.6.6;proto=https;host=evil.test, for=203.0.113.9;proto=http")],
         client: "203.0.113.9",
@@ -129,7 +129,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// What the upstream got as the one line of a field.
+/// The one line of a field that the upstream got.
 fn line(got: &serde_json::Value, name: &str) -> String {
     let lines = got["headers"].as_array().unwrap().iter().filter(|pair| pair[0].as_str() == Some(name));
     let lines: Vec<_> = lines.map(|pair| pair[1].as_str().unwrap()).collect();
@@ -137,7 +137,7 @@ fn line(got: &serde_json::Value, name: &str) -> String {
     lines[0].to_owned()
 }
 
-/// What the peer says, as lines of a head.
+/// The fields of the peer as lines of a head.
 fn lines_of(case: &Case) -> String {
     case.says.iter().map(|(name, value)| [*name, ": ", *value, "\r\n"].concat()).collect()
 }
@@ -160,7 +160,7 @@ fn over_h2(client: &mut H2, says: &[(&str, &str)]) -> (serde_json::Value, Option
 }
 
 #[test]
-fn services_read_one_client_and_one_scheme() {
+fn forwarded_fields_name_one_client_and_one_scheme() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(ROUTES);
     let own_port = proxy.address().port().to_string();
@@ -171,7 +171,7 @@ fn services_read_one_client_and_one_scheme() {
         check(&answer.json(), case, &own_port);
         let (got, cookie) = over_h2(&mut h2, case.says);
         check(&got, case, &own_port);
-        // The cookie of a caller that came by https is Secure.
+        // The cookie of a caller with https is Secure.
         let secure = case.proto == "https";
         for cookie in [answer.field("set-cookie"), cookie.as_deref()] {
             assert_eq!(cookie.unwrap().ends_with("; Secure"), secure, "{:?}: {cookie:?}", case.says);
@@ -190,7 +190,7 @@ fn services_read_one_client_and_one_scheme() {
 }
 
 #[test]
-fn nobody_believes_a_stranger() {
+fn fields_of_untrusted_peers_are_replaced() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&ROUTES.replace("\"127.0.0.0/8\", ", ""));
     let own_port = proxy.address().port().to_string();
@@ -211,9 +211,9 @@ fn nobody_believes_a_stranger() {
     assert!(proxy.logged(3 * CASES.len()).iter().all(|line| line["client_ip"] == "127.0.0.1"));
 }
 
-/// A load balancer that ends TLS makes no circle, whichever field it speaks.
+/// A load balancer that ends TLS causes no redirect loop, whichever field it sends.
 #[test]
-fn a_redirect_to_https_makes_no_circle() {
+fn a_redirect_to_https_does_not_loop() {
     let echo = Upstream::echo();
     let listener = "\n[[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n\
         redirect = { to = \"https://{host}{path}\" }\n";
@@ -241,7 +241,7 @@ fn a_redirect_to_https_makes_no_circle() {
 }
 
 #[test]
-fn explain_believes_a_trusted_peer_too() {
+fn explain_uses_the_fields_of_a_trusted_peer() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(ROUTES);
     let mut admin = Raw::connect(proxy.admin());

@@ -1,5 +1,5 @@
-//! What the proxy tells upstreams about clients, and clients about itself: forwarded fields, ids, `Via`, loops, hop by
-//! hop fields, and the errors that it makes by itself.
+//! What the proxy reports to upstreams about clients, and to clients about itself: forwarded fields, ids, `Via`, loops,
+//! hop-by-hop fields, and its local errors.
 
 use crate::harness::{Answer, H2, Proxy, Raw, Upstream, field, until};
 
@@ -16,13 +16,13 @@ match = { path = "/*" }
 stable = "main"
 "#;
 
-/// The same with nobody trusted.
+/// The same without trusted peers.
 fn strangers() -> String {
     TRUSTING.replace("trusted_proxies", "# trusted_proxies")
 }
 
 #[test]
-fn strangers_cannot_say_where_they_come_from() {
+fn untrusted_peers_cannot_set_their_address() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&strangers());
     let port = proxy.address().port().to_string();
@@ -30,7 +30,7 @@ fn strangers_cannot_say_where_they_come_from() {
         X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nForwarded: for=1.2.3.4\r\nX-Request-Id: mine\r\n\
         X-Tenant: acme\r\nX_Forwarded_For: 1.2.3.4\r\nX_Tenant: acme\r\nX-Real-Ip: 1.2.3.4\r\nX_Other: kept\r\n\
         X-Forwarded-Client-Cert: cert\r\nProxy: http://evil\r\n";
-    // Naming our fields in `Connection` cannot strip them either.
+    // Naming our fields in `Connection` cannot remove them either.
     let named = "Connection: x-forwarded-for, forwarded, via, x-request-id, x-forwarded-proto, host\r\n";
     for lines in [String::new(), lies.to_owned(), format!("{lies}{named}")] {
         let answer = proxy.connect().get("/", &lines);
@@ -60,12 +60,12 @@ fn strangers_cannot_say_where_they_come_from() {
 }
 
 #[test]
-fn trusted_peers_are_believed() {
+fn fields_of_trusted_peers_are_used() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(TRUSTING);
-    let told = "X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1\r\nForwarded: for=203.0.113.9\r\nX-Forwarded-Proto: https\r\n\
+    let fields = "X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1\r\nForwarded: for=203.0.113.9\r\nX-Forwarded-Proto: https\r\n\
         X-Forwarded-Host: shop.example\r\nX-Request-Id: abc-1\r\nX-Tenant: acme\r\nVia: 1.1 front\r\n";
-    let answer = proxy.connect().get("/", told);
+    let answer = proxy.connect().get("/", fields);
     assert_eq!(answer.echoed("x-forwarded-for").join(", "), "6.6.6.6, 203.0.113.9, 10.0.0.1, 127.0.0.1");
     let forwarded = answer.echoed("forwarded").join(", ");
     assert!(forwarded.starts_with("for=203.0.113.9, for=127.0.0.1"), "{forwarded}");
@@ -75,13 +75,14 @@ fn trusted_peers_are_believed() {
     assert_eq!(answer.echoed("x-tenant"), ["acme"]);
     assert_eq!(answer.echoed("via").join(", "), "1.1 front, 1.1 pointsman");
     proxy.settles();
-    // The first address from the right that is not trusted; what stands left of it may be a lie.
+    // The first address from the right that is not trusted; everything left of it may be forged.
     assert_eq!(proxy.logged(1)[0]["client_ip"], "203.0.113.9");
 }
 
-/// A proxy in front passes on what its clients say: a name that an upstream may take for one of ours is none of theirs.
+/// A proxy in front forwards the fields of its clients: a name that an upstream may confuse with one of ours must not
+/// pass.
 #[test]
-fn aliases_of_what_proxies_tell_each_other_pass_no_trusted_peer() {
+fn aliases_of_forwarded_fields_do_not_pass() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(TRUSTING);
     let names = ["X-Forwarded-Client_Cert", "X-Forwarded-F_or", "X-Pointsman-Ex_plain", "X_Forwarded_Proto"];
@@ -97,14 +98,14 @@ fn aliases_of_what_proxies_tell_each_other_pass_no_trusted_peer() {
 fn both_kinds_of_forwarded_fields_name_the_same_client() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(TRUSTING);
-    let told = "X-Forwarded-For: 203.0.113.9, 2001:db8::1\r\nX-Forwarded-For: nonsense\r\n";
-    let forwarded = proxy.connect().get("/", told).echoed("forwarded").join(", ");
+    let fields = "X-Forwarded-For: 203.0.113.9, 2001:db8::1\r\nX-Forwarded-For: nonsense\r\n";
+    let forwarded = proxy.connect().get("/", fields).echoed("forwarded").join(", ");
     let all = "for=203.0.113.9, for=\"[2001:db8::1]\", for=unknown, for=127.0.0.1;";
     assert!(forwarded.starts_with(all), "{forwarded}");
 }
 
 #[test]
-fn ids_that_cannot_be_passed_on_are_made_anew() {
+fn invalid_request_ids_are_replaced() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(TRUSTING);
     for id in ["", "a b", &"x".repeat(200), "\u{e4}"] {
@@ -116,8 +117,8 @@ fn ids_that_cannot_be_passed_on_are_made_anew() {
 
 #[test]
 fn a_route_to_itself_ends_as_a_loop() {
-    let nobody = Upstream::echo();
-    let proxy = Proxy::with("main", &nobody).start(crate::harness::ONE_ROUTE);
+    let untouched = Upstream::echo();
+    let proxy = Proxy::with("main", &untouched).start(crate::harness::ONE_ROUTE);
     let own = proxy.address();
     proxy.rewrite(&format!(
         "[[listener]]\nname = \"http\"\naddress = \"127.0.0.1:0\"\n{}",
@@ -128,12 +129,12 @@ fn a_route_to_itself_ends_as_a_loop() {
     assert_eq!(answer.status, 508);
     assert_eq!(answer.field("proxy-status").map(|status| status.contains("proxy_loop_detected")), Some(true));
     assert_eq!(proxy.refused("loop"), 1.0);
-    assert!(proxy.metric_sum("pointsman_requests_total") <= 3.0, "a loop went round more often than it must");
-    assert_eq!(nobody.requests(), 0);
+    assert!(proxy.metric_sum("pointsman_requests_total") <= 3.0, "a loop went around more often than necessary");
+    assert_eq!(untouched.requests(), 0);
 }
 
 #[test]
-fn hop_by_hop_fields_stay_on_their_hop() {
+fn hop_by_hop_fields_are_not_forwarded() {
     let echo = Upstream::echo().lines(
         "Connection: keep-alive, X-Own\r\nKeep-Alive: timeout=5\r\nX-Own: 1\r\nProxy-Authenticate: Basic\r\n\
          Upgrade: h2c\r\nProxy-Connection: close\r\nX-Kept: 1\r\n",
@@ -156,7 +157,7 @@ fn hop_by_hop_fields_stay_on_their_hop() {
 }
 
 #[test]
-fn connection_cannot_strip_what_frames_or_names() {
+fn connection_options_cannot_remove_framing_or_host() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let lines = "Connection: host, content-length, transfer-encoding, cookie, close\r\nCookie: a=b\r\n";
@@ -167,7 +168,7 @@ fn connection_cannot_strip_what_frames_or_names() {
     client.ends();
 }
 
-/// Fields of framing, routing and identity, which trailers must not smuggle in behind the head.
+/// Fields of framing, routing and identity, which trailers must not add after the head.
 const FORBIDDEN: [&str; 9] = [
     "content-length",
     "transfer-encoding",
@@ -181,7 +182,7 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 #[test]
-fn trailers_pass_without_what_must_not_stand_there() {
+fn trailers_pass_without_forbidden_fields() {
     let with_trailers = Upstream::script(|mut conn| {
         while conn.request().is_ok() {
             conn.send(
@@ -207,12 +208,12 @@ fn trailers_pass_without_what_must_not_stand_there() {
     assert_eq!(got.body, b"hello");
     assert_eq!(field(&got.trailers, "x-mine"), Some("1"));
     assert_eq!(got.trailers.len(), 1, "{:?}", got.trailers);
-    // The connection is where it should be.
+    // The connection is in the expected state.
     assert_eq!(client.get("/", "").status, 200);
 }
 
 #[test]
-fn errors_speak_the_clients_language() {
+fn error_responses_follow_accept() {
     let proxy = Proxy::start(
         "[upstream.main]\nendpoints = [\"http://127.0.0.1:1\"]\n[[route]]\nname = \"all\"\nmatch = { host = \"test\" }\nstable = \"main\"\n",
     );
@@ -242,7 +243,7 @@ fn errors_speak_the_clients_language() {
     assert_eq!((lines[0]["termination"].as_str(), lines[0]["detail"].as_str()), (Some("UC"), Some("connect_refused")));
     assert_eq!((lines[4]["termination"].as_str(), lines[4]["detail"].as_str()), (Some("PD"), Some("no_route")));
     assert_eq!(lines[0]["request_id"].as_str(), Some(id.as_str()));
-    // gRPC carries its errors in a 200; what was counted is what the client saw.
+    // gRPC sends its errors in a 200; the metrics count the status that the client saw.
     assert_eq!(proxy.metric_sum("pointsman_requests_total"), 5.0);
 }
 
@@ -274,9 +275,9 @@ stable = "main"
         "/admi%6E",
         "/%7E/%2e%2E/%61%64%6d%69%6E/x",
     ] {
-        assert_eq!(ask(path).status, 403, "{path} went round the rule");
+        assert_eq!(ask(path).status, 403, "{path} bypassed the rule");
     }
-    assert_eq!(ask("/../admin").status, 400, "there is nothing above the root");
+    assert_eq!(ask("/../admin").status, 400, "there is no parent of the root");
     let target = |answer: Answer| answer.json()["target"].as_str().map(str::to_owned).unwrap_or_default();
     for (path, forwarded) in [
         ("/a/./b", "/a/b"),
@@ -295,15 +296,15 @@ stable = "main"
     }
     proxy.settles();
     for line in proxy.logged(21) {
-        // What was refused is told as it came, everything else as it was matched.
+        // Refused requests are logged as received, all others as matched.
         let path = line["path"].as_str().unwrap();
         assert_eq!(path.contains("/../"), line["detail"] == "bad_path", "{line}");
     }
 }
 
-/// A route's limits, rewrites and regexes hold for every spelling of its paths, over HTTP/2 too.
+/// A route's limits, rewrites and regexes apply to every spelling of its paths, over HTTP/2 too.
 #[test]
-fn no_spelling_goes_around_a_route() {
+fn no_path_spelling_bypasses_a_route() {
     let toml = r#"
 [upstream.main]
 endpoints = ["http://{main}"]
@@ -363,7 +364,7 @@ response = { set = { x-served = "{variant}" }, remove = ["x-powered-by"] }
 "#;
     let echo = Upstream::echo().lines("X-Powered-By: magic\r\n");
     let proxy = Proxy::with("main", &echo).start(toml);
-    // Also by the names that an upstream may take for ours.
+    // Also with the names that an upstream may confuse with ours.
     let aliases = "X_Internal: 1\r\nX_Variant: mine\r\nx-route_: kept\r\n";
     let lines = format!("X-Internal: 1\r\nX-Variant: mine\r\nX-More: 0\r\n{aliases}");
     let answer = proxy.connect().get("/api/a?b=c", &lines);
@@ -382,7 +383,7 @@ response = { set = { x-served = "{variant}" }, remove = ["x-powered-by"] }
     assert!(answer.fields("x-powered-by").is_empty());
 }
 
-/// A listener in the clear that sends everybody to `https`, and one for those that a proxy in front took by `https`.
+/// A cleartext listener that redirects to `https`, and one behind a proxy that ended `https`.
 const TO_HTTPS: &str = r#"
 [[listener]]
 name = "http"
@@ -399,7 +400,7 @@ stable = "main"
 "#;
 
 #[test]
-fn a_redirect_to_the_path_of_a_request_stays_at_its_host() {
+fn a_redirect_to_the_request_path_keeps_the_host() {
     let toml = "[[route]]\nname = 'slash'\nmatch = { path = '/*' }\nredirect = { to = '{path}{query}' }\n";
     let proxy = Proxy::workers(1).start(toml);
     let mut client = proxy.connect();
@@ -421,12 +422,12 @@ fn a_redirect_to_the_path_of_a_request_stays_at_its_host() {
         }
     }
     let ask = format!("GET /explain?host=test&path=//evil.com/x HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.admin());
-    let told = Raw::connect(proxy.admin()).send(ask).read_response().text();
-    assert!(told.contains("/.//evil.com/x"), "{told}");
+    let answer = Raw::connect(proxy.admin()).send(ask).read_response().text();
+    assert!(answer.contains("/.//evil.com/x"), "{answer}");
 }
 
 #[test]
-fn a_listener_sends_requests_in_the_clear_to_https() {
+fn a_listener_redirects_cleartext_requests_to_https() {
     let upstream = Upstream::echo();
     let proxy = Proxy::with("main", &upstream).start(TO_HTTPS);
     let mut client = proxy.connect();
@@ -435,7 +436,7 @@ fn a_listener_sends_requests_in_the_clear_to_https() {
         ("/a%20b/c?x=1&y=%2F", "https://test:8443/a%20b/c?x=1&y=%2F"),
         ("/deeper/../up", "https://test:8443/up"),
     ] {
-        // Whoever nobody trusts is sent on whatever it says.
+        // An untrusted peer is redirected whatever its fields say.
         let answer = client.get(path, "X-Forwarded-Proto: https\r\n");
         assert_eq!((answer.status, answer.field("location")), (308, Some(location)));
     }
@@ -443,11 +444,7 @@ fn a_listener_sends_requests_in_the_clear_to_https() {
     assert_eq!(posted.status, 308, "308 keeps the method and the body");
     assert_eq!(H2::connect(proxy.address()).get("/").status, 308);
     let mut old = proxy.connect();
-    assert_eq!(
-        old.send("GET / HTTP/1.0\r\n\r\n").read_response().status,
-        400,
-        "nobody knows where it would have to go"
-    );
+    assert_eq!(old.send("GET / HTTP/1.0\r\n\r\n").read_response().status, 400, "the target of the redirect is unknown");
     assert_eq!(upstream.requests(), 0);
 
     let trusting = format!("[identity]\ntrusted_proxies = [\"127.0.0.0/8\"]\n{TO_HTTPS}");
@@ -459,7 +456,7 @@ fn a_listener_sends_requests_in_the_clear_to_https() {
 }
 
 #[test]
-fn trailers_pass_without_being_announced() {
+fn trailers_pass_without_a_trailer_field() {
     let long = "x".repeat(2_000_000);
     let bodies = ["", "ok", "0\r\n\r\n", &long];
     let answers = bodies.map(|body| {
@@ -489,7 +486,7 @@ fn trailers_pass_without_being_announced() {
         assert!(trailers.iter().all(|(known, _)| known == name), "{trailers:?}");
         values.join(" ")
     };
-    // To a client that has not said that it takes trailers, none are sent.
+    // A client that did not announce support for trailers gets none.
     for (te, expected) in
         [("TE: trailers\r\n", "1 2"), ("TE: gzip, trailers\r\n", "1 2"), ("", ""), ("TE: gzip\r\n", "")]
     {
@@ -503,10 +500,10 @@ fn trailers_pass_without_being_announced() {
             assert_eq!(pairs("x-mine", &got.trailers), "1 2", "{te:?} {case}");
         }
     }
-    // A client that reads late, with more requests behind.
+    // A client that reads late, with more requests waiting.
     let mut late = proxy.connect();
     late.send([sent(3, "TE: trailers\r\n"), sent(1, ""), sent(0, "TE: trailers\r\n")].concat());
-    until("the answer has begun", || late.wire.has_bytes().then_some(()));
+    until("the response has begun", || late.wire.has_bytes().then_some(()));
     for (case, expected) in [(3, "1 2"), (1, ""), (0, "1 2")] {
         let answer = late.read_response();
         assert!(answer.text() == bodies[case], "{case}");
@@ -518,7 +515,7 @@ fn trailers_pass_without_being_announced() {
 }
 
 #[test]
-fn where_there_are_no_chunks_there_are_no_trailers() {
+fn without_chunks_there_are_no_trailers() {
     let h2c = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, request, mut respond| {
         Box::pin(async move {
             let sized = request.uri().path() == "/sized";
@@ -545,7 +542,7 @@ fn where_there_are_no_chunks_there_are_no_trailers() {
     let answer = client.read_response();
     assert_eq!((answer.text().as_str(), answer.trailers.len()), ("ok", 0));
     client.ends();
-    // A body with a length has no place for trailers on HTTP/1.1.
+    // On HTTP/1.1 a body with a length cannot have trailers.
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = H2::connect(proxy.address());
@@ -562,7 +559,7 @@ fn where_there_are_no_chunks_there_are_no_trailers() {
     }
 }
 
-/// Queries that are of no grammar and have one reading all the same.
+/// Queries outside of the grammar that still have one reading.
 const ODD_QUERIES: [&[u8]; 8] = [
     b"a=b|c^d{e}f`g\\h",
     b"q=%zz&r=%&s=%4",
@@ -581,7 +578,7 @@ fn target_bytes(conn: &mut crate::harness::upstream::Conn) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn queries_pass_as_they_came() {
+fn queries_pass_unchanged() {
     let (seen, targets) = std::sync::mpsc::channel();
     let upstream = Upstream::script(move |mut conn| {
         while let Some(target) = target_bytes(&mut conn) {
@@ -640,7 +637,7 @@ stable = "main"
     }
     drop(client);
     proxy.settles();
-    // Every line is JSON, or this fails.
+    // This fails if a line is not JSON.
     proxy.logged(ODD_QUERIES.len() * 7 + 2);
 }
 
@@ -677,7 +674,7 @@ fn queries_pass_over_http2_as_far_as_it_can_carry_them() {
             assert!(upstream.got().pop().unwrap().target.ends_with(&path), "{:?}", upstream.got().pop());
         }
     }
-    // A `:path` is a URI: what is none is percent-encoded there.
+    // A `:path` is a URI: other bytes are percent-encoded there.
     let mut client = to_h2c.connect();
     client.send(b"GET /a?q=\"<\xe9>\" HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(client.read_response().status, 200);

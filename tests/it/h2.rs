@@ -16,7 +16,7 @@ use crate::harness::frames::{
 };
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::upstream::hash;
-use crate::harness::{Broken, H2, ONE_ROUTE, Proxy, Upstream, until};
+use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, RefusingAddress, Upstream, until};
 use crate::process::Running;
 
 const PROTOCOL_ERROR: u32 = 1;
@@ -67,7 +67,7 @@ fn bodies_and_trailers_pass_in_every_combination() {
 }
 
 #[test]
-fn head_204_and_304_have_no_body_and_trailers_of_http1_reach_http2() {
+fn head_204_and_304_have_no_body_and_http1_trailers_reach_http2() {
     let h2c = Upstream::h2c_script(&h2::server::Builder::new(), |_, _, request, mut respond| {
         Box::pin(async move {
             let status = if request.method() == "HEAD" { 200 } else { 204 };
@@ -128,13 +128,15 @@ fn many_streams_of_one_connection_are_served_at_once() {
 
 const LONG: usize = 32 << 20;
 const IN_BETWEEN_MAX: usize = 16 << 20;
+/// A sender that has sent nothing for so long is blocked. If it was only slow, the test measures less than it could.
+const QUIET: Duration = Duration::from_millis(700);
 
 /// An upstream that sends [`LONG`] bytes for `/long`, telling how far it is, and answers anything else at once.
 fn long() -> (Upstream, Receiver<usize>) {
-    let (told, tell) = channel();
-    let told = Mutex::new(told);
+    let (sender, progress) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::script(move |mut conn| {
-        let told = told.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         while let Ok(got) = conn.request() {
             if got.target != "/long" {
                 conn.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nshort");
@@ -147,23 +149,23 @@ fn long() -> (Upstream, Receiver<usize>) {
                     return;
                 }
                 // Nobody may listen any more.
-                let _ = told.send(sent + piece.len());
+                let _ = sender.send(sent + piece.len());
             }
         }
     });
-    (upstream, tell)
+    (upstream, progress)
 }
 
 #[test]
-fn a_stream_that_is_not_read_holds_up_its_upstream_and_no_other_stream() {
-    let (upstream, told) = long();
+fn an_unread_stream_blocks_its_upstream_and_no_other_stream() {
+    let (upstream, progress) = long();
     let proxy = Proxy::to(&upstream);
     let mut windows = h2::client::Builder::new();
     windows.initial_connection_window_size(4 << 20).initial_window_size(1 << 16);
     let mut client = H2::connect_with(proxy.address(), &windows);
     let (response, _) = client.open(H2::request("GET", "/long").body(()).unwrap(), End::Now);
-    let mut sent = 0;
-    while let Ok(now) = told.recv_timeout(Duration::from_millis(700)) {
+    let mut sent = progress.recv_timeout(PATIENCE).unwrap();
+    while let Ok(now) = progress.recv_timeout(QUIET) {
         sent = now;
     }
     assert!((1..IN_BETWEEN_MAX).contains(&sent), "{sent} bytes were taken while the client read none");
@@ -175,7 +177,7 @@ fn a_stream_that_is_not_read_holds_up_its_upstream_and_no_other_stream() {
 }
 
 #[test]
-fn an_upload_that_is_not_read_holds_up_its_sender_and_no_other_stream() {
+fn an_unread_upload_blocks_its_sender_and_no_other_stream() {
     let (go, gone) = channel();
     let gone = Mutex::new(gone);
     let upstream = Upstream::script(move |mut conn| {
@@ -196,13 +198,14 @@ fn an_upload_that_is_not_read_holds_up_its_sender_and_no_other_stream() {
     let mut client = H2::connect(proxy.address());
     let (response, mut body) = client.open(H2::request("POST", "/slow").body(()).unwrap(), End::Later);
     let all = Bytes::from(vec![b'x'; LONG]);
-    let mut sent = 0;
+    let (mut sent, mut wait) = (0, PATIENCE);
     // Sends as long as the windows open.
     client.block_on(async {
         loop {
             body.reserve_capacity(1 << 16);
             let more = std::future::poll_fn(|cx| body.poll_capacity(cx));
-            let Ok(Some(Ok(room))) = tokio::time::timeout(Duration::from_millis(700), more).await else { break };
+            let Ok(Some(Ok(room))) = tokio::time::timeout(wait, more).await else { break };
+            wait = QUIET;
             let piece = all.slice(sent..(sent + room).min(LONG));
             sent += piece.len();
             body.send_data(piece, false).unwrap();
@@ -220,7 +223,7 @@ fn an_upload_that_is_not_read_holds_up_its_sender_and_no_other_stream() {
 }
 
 #[test]
-fn cookie_crumbs_are_joined() {
+fn split_cookie_fields_are_joined() {
     let (h1, h2c) = (Upstream::echo(), Upstream::h2c());
     for proxy in [Proxy::to(&h1), to_h2c(&h2c)] {
         let request = H2::request("GET", "/").header("cookie", "a=1").header("x", "y").header("cookie", "b=2");
@@ -355,7 +358,7 @@ fn connect() -> Vec<u8> {
 }
 
 #[test]
-fn heads_that_are_unusual_but_right_pass_unchanged() {
+fn unusual_valid_heads_pass_unchanged() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let rows: &[(Pairs, Pairs, Pairs)] = &[
@@ -390,7 +393,7 @@ fn heads_that_are_unusual_but_right_pass_unchanged() {
 }
 
 #[test]
-fn a_fragment_reaches_nobody() {
+fn a_target_with_a_fragment_is_refused() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -400,7 +403,7 @@ fn a_fragment_reaches_nobody() {
 }
 
 #[test]
-fn a_body_of_another_length_than_promised_is_never_whole() {
+fn a_body_that_differs_from_content_length_is_never_complete() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     for (length, data) in [("0", &b"x"[..]), ("5", b"abc"), ("5", b"abcdefgh"), ("2", b"")] {
@@ -575,7 +578,7 @@ const FLOODS: [Flood; 7] = [
 ];
 
 #[test]
-fn floods_end_their_connection_and_no_other() {
+fn floods_close_only_their_own_connection() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut neighbour = H2::connect(proxy.address());
@@ -599,7 +602,7 @@ fn floods_end_their_connection_and_no_other() {
 }
 
 #[test]
-fn ordinary_use_is_no_flood() {
+fn ordinary_use_does_not_count_as_a_flood() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -670,10 +673,10 @@ fn a_bomb_of_references_costs_little_memory() {
 
 /// An h2c upstream that tells when its stream was reset.
 fn watching_for_resets() -> (Upstream, Receiver<Reason>) {
-    let (tell, told): (Sender<Reason>, Receiver<Reason>) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, events): (Sender<Reason>, Receiver<Reason>) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         Box::pin(async move {
             if request.uri().path() != "/wait" {
                 respond.send_response(Response::new(()), true).unwrap();
@@ -683,16 +686,16 @@ fn watching_for_resets() -> (Upstream, Receiver<Reason>) {
             body.send_data(Bytes::from_static(b"begun"), false).unwrap();
             let reason = std::future::poll_fn(|cx| body.poll_reset(cx)).await;
             if let Ok(reason) = reason {
-                tell.send(reason).unwrap();
+                sender.send(reason).unwrap();
             }
         })
     });
-    (upstream, told)
+    (upstream, events)
 }
 
 #[test]
 fn a_reset_of_the_client_cancels_the_upstreams_request() {
-    let (upstream, told) = watching_for_resets();
+    let (upstream, events) = watching_for_resets();
     let proxy = to_h2c(&upstream);
     let mut client = H2::connect(proxy.address());
     let (response, mut stream) = client.open(H2::request("GET", "/wait").body(()).unwrap(), End::Now);
@@ -700,7 +703,7 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
     assert_eq!(response.status(), 200);
     stream.send_reset(Reason::CANCEL);
     drop((stream, response));
-    assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(Reason::CANCEL));
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(Reason::CANCEL));
     assert_eq!(client.get("/").status, 200, "other streams go on");
     assert_eq!(upstream.accepted(), 1, "and so does the upstream's connection");
     let lines = proxy.logged(2);
@@ -720,39 +723,39 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
     let (response, mut stream) = client.open(H2::request("GET", "/").body(()).unwrap(), End::Now);
     assert_eq!(went.recv(), Ok("asked"));
     stream.send_reset(Reason::CANCEL);
-    assert_eq!(went.recv_timeout(Duration::from_secs(5)), Ok("cut"));
+    assert_eq!(went.recv_timeout(PATIENCE), Ok("cut"));
     drop(response);
     assert_eq!(proxy.logged(1)[0]["termination"], "CH");
 }
 
 /// Upstreams by HTTP/1.1 and by HTTP/2 that tell when a body has begun, and then whether it came whole.
 fn watching_uploads() -> [(Proxy, Upstream, Receiver<&'static str>); 2] {
-    let (tell, told): (Sender<&str>, _) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, events): (Sender<&str>, _) = channel();
+    let sender = Mutex::new(sender);
     let plain = Upstream::script(move |mut conn| {
         if conn.head().is_ok() && conn.wire.exact("4\r\nhalf\r\n".len()).is_ok() {
-            tell.lock().unwrap().send("begun").unwrap();
+            sender.lock().unwrap().send("begun").unwrap();
             let (rest, _) = conn.wire.rest();
-            tell.lock().unwrap().send(if rest.is_empty() { "cut" } else { "whole" }).unwrap();
+            sender.lock().unwrap().send(if rest.is_empty() { "cut" } else { "whole" }).unwrap();
         }
     });
-    let (tell, h2c_told): (Sender<&str>, _) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, h2c_events): (Sender<&str>, _) = channel();
+    let sender = Mutex::new(sender);
     let h2c = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, respond| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         Box::pin(async move {
             let mut body = request.into_body();
             assert_eq!(body.data().await.unwrap().unwrap(), "half");
-            tell.send("begun").unwrap();
-            tell.send(if matches!(body.data().await, Some(Err(_))) { "cut" } else { "whole" }).unwrap();
+            sender.send("begun").unwrap();
+            sender.send(if matches!(body.data().await, Some(Err(_))) { "cut" } else { "whole" }).unwrap();
             drop(respond);
         })
     });
-    [(Proxy::to(&plain), plain, told), (to_h2c(&h2c), h2c, h2c_told)]
+    [(Proxy::to(&plain), plain, events), (to_h2c(&h2c), h2c, h2c_events)]
 }
 
 #[test]
-fn an_upload_that_its_client_leaves_behind_is_never_whole() {
+fn an_abandoned_upload_is_never_complete() {
     let leaves = frame(GOAWAY, 0, 0, &[0; 8]);
     let resets = frame(RST_STREAM, 0, 1, &[0; 4]);
     let post = frames::block(&[(":method", "POST"), (":scheme", "http"), (":authority", "test"), (":path", "/")]);
@@ -762,16 +765,16 @@ fn an_upload_that_its_client_leaves_behind_is_never_whole() {
         ("it resets, then leaves", [resets.clone(), leaves.clone()].concat()),
         ("it resets", resets),
     ] {
-        for (proxy, upstream, told) in watching_uploads() {
+        for (proxy, upstream, events) in watching_uploads() {
             let mut client = Frames::connect(proxy.address(), &[]);
             client.headers(1, 0, &post);
             client.send(DATA, 0, 1, b"half");
-            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("begun"), "{what}");
+            assert_eq!(events.recv_timeout(PATIENCE), Ok("begun"), "{what}");
             client.write(&then);
             if then == leaves {
                 drop(client);
             }
-            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("cut"), "{what}");
+            assert_eq!(events.recv_timeout(PATIENCE), Ok("cut"), "{what}");
             let line = &proxy.logged(1)[0];
             assert_eq!(line["detail"], "client_gone", "{what}: {line}");
             drop((proxy, upstream));
@@ -788,18 +791,18 @@ fn an_upload_that_its_client_leaves_behind_is_never_whole() {
 }
 
 #[test]
-fn an_upload_behind_its_answer_is_never_whole_when_its_client_leaves_it() {
+fn an_abandoned_upload_after_its_response_is_never_complete() {
     let resets = frame(RST_STREAM, 0, 1, &[0; 4]);
     for then in [resets.clone(), [frame(GOAWAY, 0, 0, &[0; 8]), resets].concat()] {
-        let (tell, told): (Sender<bool>, _) = channel();
-        let tell = Mutex::new(tell);
+        let (sender, events): (Sender<bool>, _) = channel();
+        let sender = Mutex::new(sender);
         let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
-            let tell = tell.lock().unwrap().clone();
+            let sender = sender.lock().unwrap().clone();
             Box::pin(async move {
                 let mut body = request.into_body();
                 assert_eq!(body.data().await.unwrap().unwrap(), "half");
                 respond.send_response(Response::new(()), true).unwrap();
-                tell.send(matches!(body.data().await, Some(Err(_)))).unwrap();
+                sender.send(matches!(body.data().await, Some(Err(_)))).unwrap();
             })
         });
         let proxy = to_h2c(&upstream);
@@ -809,12 +812,12 @@ fn an_upload_behind_its_answer_is_never_whole_when_its_client_leaves_it() {
         client.send(DATA, 0, 1, b"half");
         assert_eq!(client.fate(1), Fate::Answered(200, Vec::new()));
         client.write(&then);
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "it was told that this is all");
+        assert_eq!(events.recv_timeout(PATIENCE), Ok(true), "it was told that this is all");
     }
 }
 
 #[test]
-fn an_upstream_that_breaks_off_resets_the_clients_stream() {
+fn a_truncated_response_resets_the_stream() {
     let broken = [
         Upstream::answering_once("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"),
         Upstream::answering_once("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
@@ -843,14 +846,14 @@ fn an_upstream_that_breaks_off_resets_the_clients_stream() {
             other => panic!("upstream {n}: {other:?}"),
         }
         for line in proxy.logged(2) {
-            let told = line["termination"].as_str().unwrap();
-            assert!(told == "UB" || told == "UH", "upstream {n}: {line}");
+            let termination = line["termination"].as_str().unwrap();
+            assert!(termination == "UB" || termination == "UH", "upstream {n}: {line}");
         }
     }
 }
 
 #[test]
-fn grpc_passes_and_errors_take_its_form() {
+fn grpc_passes_and_errors_have_a_grpc_status() {
     let h2c = Upstream::h2c_script(
         &h2::server::Builder::new(),
         |_, number, request: Request<h2::RecvStream>, mut respond| {
@@ -873,8 +876,8 @@ fn grpc_passes_and_errors_take_its_form() {
     let routes = "[upstream.main]\nendpoints = [\"h2c://{main}\"]\n[upstream.gone]\nendpoints = [\"h2c://{gone}\"]\n\
                   [[route]]\nname = \"service\"\nmatch = { path = \"/pkg.Service/*\" }\nstable = \"main\"\n\
                   [[route]]\nname = \"gone\"\nmatch = { path = \"/pkg.Gone/*\" }\nstable = \"gone\"\n";
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Proxy::with("main", &h2c).place("gone", nobody).start(routes);
+    let refusing = RefusingAddress::new();
+    let proxy = Proxy::with("main", &h2c).place("gone", refusing.address()).start(routes);
     let mut client = H2::connect(proxy.address());
     let mut call = |path: &str| {
         let request = H2::request("POST", path).header("content-type", "application/grpc").header("te", "trailers");
@@ -897,7 +900,7 @@ fn grpc_passes_and_errors_take_its_form() {
 }
 
 #[test]
-fn resets_that_a_client_provokes_end_its_connection() {
+fn provoked_resets_close_the_connection() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = Frames::connect(proxy.address(), &[]);

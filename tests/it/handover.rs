@@ -230,7 +230,7 @@ fn held() -> Held {
 }
 
 #[test]
-fn nobody_is_refused_and_nothing_is_lost() {
+fn no_connection_is_refused_and_no_request_is_lost() {
     let echo = Upstream::echo();
     let service = Service::start(&echo);
     let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -274,7 +274,7 @@ fn a_long_stream_finishes_on_the_old_process() {
 }
 
 #[test]
-fn a_file_that_does_not_hold_leaves_the_old_process_serving() {
+fn an_invalid_file_leaves_the_old_process_serving() {
     let echo = Upstream::echo();
     let service = Service::start(&echo);
     service.rewrite(&rules(&echo, "nonsense = 1"));
@@ -286,7 +286,7 @@ fn a_file_that_does_not_hold_leaves_the_old_process_serving() {
 }
 
 #[test]
-fn a_binary_that_does_not_serve_leaves_the_old_process_serving() {
+fn a_broken_binary_leaves_the_old_process_serving() {
     let echo = Upstream::echo();
     let service = Service::with(&rules(&echo, ""), &["--hand-over-patience", "300ms"], &[]);
     let check = |put: Box<dyn FnOnce(&Path)>, expected: &str| {
@@ -360,7 +360,7 @@ fn every_address_of_the_admin_listener_is_handed_over() {
 }
 
 #[test]
-fn an_edit_while_handing_over_holds_at_once_and_the_hand_over_begins_again() {
+fn an_edit_during_a_hand_over_applies_at_once_and_restarts_it() {
     let echo = Upstream::echo();
     let service = Service::with(&rules(&echo, ""), &["--workers", "2", "--hand-over-patience", "5m"], &[]);
     let successor = sleeping_successors(&service);
@@ -382,7 +382,7 @@ fn an_edit_while_handing_over_holds_at_once_and_the_hand_over_begins_again() {
 }
 
 #[test]
-fn a_rejected_edit_leaves_the_hand_over_alone() {
+fn a_rejected_edit_does_not_affect_the_hand_over() {
     let echo = Upstream::echo();
     let service = Service::with(&rules(&echo, ""), &["--workers", "2", "--hand-over-patience", "5m"], &[]);
     let successor = sleeping_successors(&service);
@@ -402,7 +402,7 @@ fn a_rejected_edit_leaves_the_hand_over_alone() {
 }
 
 #[test]
-fn an_edit_is_not_rejected_for_an_address_that_the_new_process_may_have_bound() {
+fn an_edit_can_use_an_address_that_the_new_process_has_bound() {
     let echo = Upstream::echo();
     let service = Service::with(&rules(&echo, ""), &["--workers", "2", "--hand-over-patience", "5m"], &[]);
     let successor = sleeping_successors(&service);
@@ -431,7 +431,7 @@ fn an_edit_is_not_rejected_for_an_address_that_the_new_process_may_have_bound() 
 }
 
 #[test]
-fn a_stop_while_handing_over_stops_both() {
+fn a_stop_during_a_hand_over_stops_both() {
     let echo = Upstream::echo();
     let service = Service::start(&echo);
     let note = service.dir.path().join("successor");
@@ -448,7 +448,7 @@ fn a_stop_while_handing_over_stops_both() {
 }
 
 #[test]
-fn a_stop_of_the_service_does_not_cut_what_the_old_process_finishes() {
+fn a_stop_of_the_service_does_not_cut_requests_of_the_old_process() {
     let held = held();
     let service = Service::start(&held.upstream);
     let mut client = Raw::connect(service.address);
@@ -498,7 +498,7 @@ impl Systemd {
 }
 
 #[test]
-fn systemd_is_told_everything() {
+fn systemd_gets_every_notification() {
     let (echo, systemd) = (Upstream::echo(), Systemd::new());
     let socket = systemd.path.to_str().unwrap();
     let variables = [("NOTIFY_SOCKET", socket), ("WATCHDOG_USEC", "300000")];
@@ -525,7 +525,7 @@ fn systemd_is_told_everything() {
 }
 
 #[test]
-fn sockets_of_systemd_are_used_and_outlive_the_process() {
+fn systemd_sockets_are_used_and_outlive_the_process() {
     let echo = Upstream::echo();
     let by_address = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = by_address.local_addr().unwrap();
@@ -555,7 +555,7 @@ fn sockets_of_systemd_are_used_and_outlive_the_process() {
 }
 
 #[test]
-fn a_socket_of_systemd_is_still_there_after_a_rejected_edit() {
+fn a_systemd_socket_survives_a_rejected_edit() {
     let echo = Upstream::echo();
     let (spare, taken) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let [address, blocked] = [&spare, &taken].map(|socket| socket.local_addr().unwrap());

@@ -64,7 +64,7 @@ fn post(lines: &str, body: &str) -> String {
 }
 
 #[test]
-fn framing_that_can_be_read_in_two_ways() {
+fn ambiguous_framing_is_refused() {
     const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
     let framing = |what, lines: &str, body: &str| bad(what, post(lines, body), 400, "bad_framing");
     check(&[
@@ -107,7 +107,7 @@ fn framing_that_can_be_read_in_two_ways() {
 }
 
 #[test]
-fn heads_that_are_not_of_the_grammar() {
+fn malformed_heads_are_refused() {
     let malformed = |what, bytes: &[u8]| bad(what, bytes, 400, "malformed_head");
     check(&[
         malformed("bare LF after the request line", b"GET / HTTP/1.1\nHost: test\r\n\r\n"),
@@ -160,7 +160,7 @@ fn heads_that_are_not_of_the_grammar() {
 }
 
 #[test]
-fn hosts_that_are_none_or_two() {
+fn missing_and_duplicate_hosts_are_refused() {
     let host = |what, lines: &str| bad(what, format!("GET / HTTP/1.1\r\n{lines}\r\n"), 400, "bad_host");
     check(&[
         host("none", ""),
@@ -188,7 +188,7 @@ fn hosts_that_are_none_or_two() {
 }
 
 #[test]
-fn bodies_whose_chunks_are_not_of_the_grammar() {
+fn malformed_chunks_are_refused() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let cases: &[(&str, &[u8])] = &[
@@ -227,7 +227,7 @@ fn bodies_whose_chunks_are_not_of_the_grammar() {
 }
 
 #[test]
-fn chunk_extensions_and_trailers_without_end() {
+fn endless_chunk_extensions_and_trailers_are_refused() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let head = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -253,7 +253,7 @@ fn chunk_extensions_and_trailers_without_end() {
 }
 
 #[test]
-fn methods_that_are_not_served() {
+fn methods_that_are_not_served_are_refused() {
     check(&[
         bad("CONNECT with an authority", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405, "method"),
         bad("CONNECT with a path", "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method"),
@@ -262,7 +262,7 @@ fn methods_that_are_not_served() {
 }
 
 #[test]
-fn paths_without_a_normal_form() {
+fn paths_without_a_normal_form_are_refused() {
     let path = |what, path: &str| {
         bad(what, format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"), 400, "bad_path")
     };
@@ -270,7 +270,7 @@ fn paths_without_a_normal_form() {
 }
 
 #[test]
-fn heads_that_are_too_large() {
+fn heads_that_are_too_large_are_refused() {
     let large = |what, lines: String| bad(what, with(&lines), 431, "headers_too_large");
     let path = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(length));
     check(&[
@@ -285,7 +285,7 @@ fn heads_that_are_too_large() {
 }
 
 #[test]
-fn local_answers_never_read_a_body_as_a_request() {
+fn local_responses_never_read_a_body_as_a_request() {
     let toml = r#"
 [upstream.main]
 endpoints = ["http://{main}"]
@@ -355,7 +355,7 @@ body = "10B"
 }
 
 #[test]
-fn one_log_line_whatever_is_in_it() {
+fn hostile_values_stay_in_one_log_line() {
     let toml = r#"
 [identity]
 tenant = ["header:x-tenant"]

@@ -96,7 +96,7 @@ const NO_ANSWERS: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn answers_that_are_none_are_502() {
+fn invalid_responses_are_502() {
     let next = Arc::new(AtomicUsize::new(0));
     let upstream = Upstream::script({
         let next = Arc::clone(&next);
@@ -128,7 +128,7 @@ fn answers_that_are_none_are_502() {
 }
 
 #[test]
-fn heads_without_end_are_502() {
+fn endless_response_heads_are_502() {
     let upstream = Upstream::script(|mut conn| {
         if conn.request().is_ok() {
             conn.send("HTTP/1.1 200 OK\r\n");
@@ -168,7 +168,7 @@ fn a_flood_of_informational_responses_is_bounded() {
 }
 
 #[test]
-fn broken_bodies_are_never_whole() {
+fn broken_bodies_are_never_complete() {
     let cases = [
         ("a length that is not reached", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello"),
         ("chunks without an end", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"),
@@ -192,13 +192,13 @@ fn broken_bodies_are_never_whole() {
     ];
     for reset in [false, true] {
         for (what, bytes) in cases {
-            let (seen, told): (_, Receiver<()>) = channel();
-            let told = Mutex::new(told);
+            let (seen, closing): (_, Receiver<()>) = channel();
+            let closing = Mutex::new(closing);
             let upstream = Upstream::script(move |mut conn| {
                 if conn.request().is_ok() {
                     conn.send(bytes);
                     // The client has read what there is.
-                    let _ = told.lock().unwrap().recv();
+                    let _ = closing.lock().unwrap().recv();
                     if reset {
                         conn.reset();
                     }
@@ -225,7 +225,7 @@ fn broken_bodies_are_never_whole() {
 }
 
 #[test]
-fn extra_bytes_after_an_answer_poison_nothing() {
+fn extra_bytes_after_a_response_poison_nothing() {
     let split = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngoodHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
     let upstream = Upstream::answering(split);
     let proxy = Proxy::to(&upstream);
@@ -240,7 +240,7 @@ fn extra_bytes_after_an_answer_poison_nothing() {
 }
 
 #[test]
-fn answers_that_nobody_asked_for_poison_nothing() {
+fn unsolicited_responses_poison_nothing() {
     let (sent, arrived) = channel();
     let upstream = Upstream::script(move |mut conn| {
         while conn.request().is_ok() {
@@ -260,7 +260,7 @@ fn answers_that_nobody_asked_for_poison_nothing() {
 }
 
 #[test]
-fn bodies_where_none_may_be_poison_nothing() {
+fn bodies_of_bodiless_responses_poison_nothing() {
     for status in ["204 No Content", "304 Not Modified"] {
         let answer = format!("HTTP/1.1 {status}\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
         let upstream = Upstream::answering(answer);
@@ -280,7 +280,7 @@ fn bodies_where_none_may_be_poison_nothing() {
 }
 
 #[test]
-fn pooled_connections_that_die_lose_no_request() {
+fn pooled_connections_that_close_lose_no_request() {
     // Every connection answers a few requests and is then closed, without a word about it.
     for reset in [false, true] {
         let upstream = Upstream::script(move |mut conn| {
@@ -308,7 +308,7 @@ fn pooled_connections_that_die_lose_no_request() {
 }
 
 #[test]
-fn an_answer_that_has_begun_is_not_asked_for_again() {
+fn a_request_whose_response_has_begun_is_not_retried() {
     // On a connection that was used before, a request without a body is sent again when nothing of an answer came.
     for begun in ["HTTP/1.1 102 Processing\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", "HTTP/1.1 2"] {
         let upstream = Upstream::script(move |mut conn| {
@@ -332,7 +332,7 @@ fn an_answer_that_has_begun_is_not_asked_for_again() {
 }
 
 #[test]
-fn chunk_sizes_that_are_padded_with_blanks_pass() {
+fn chunk_sizes_padded_with_blanks_pass() {
     let upstream =
         Upstream::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0005  \r\nhello\r\n0 ;x=y\r\n\r\n");
     let proxy = Proxy::to(&upstream);
@@ -344,7 +344,7 @@ fn chunk_sizes_that_are_padded_with_blanks_pass() {
 }
 
 #[test]
-fn answers_over_http2_whose_framing_can_be_read_in_two_ways_are_502() {
+fn ambiguous_framing_of_http2_responses_is_502() {
     use h2::server::Builder;
     let names =
         ["transfer_encoding", "transfer.encoding", "content_length", "content-length", "content-length", "x-fine"];
@@ -389,7 +389,7 @@ fn posts_are_not_sent_twice() {
 }
 
 #[test]
-fn answers_before_the_body_is_read_pass() {
+fn responses_before_the_body_is_read_pass() {
     let upstream = Upstream::script(|mut conn| {
         if conn.head().is_ok() {
             conn.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
@@ -415,7 +415,7 @@ fn answers_before_the_body_is_read_pass() {
 }
 
 #[test]
-fn an_answer_midway_through_a_large_upload_passes() {
+fn a_response_midway_through_a_large_upload_passes() {
     let upstream = Upstream::script(|mut conn| {
         if conn.head().is_ok() && conn.wire.exact(100_000).is_ok() {
             conn.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");

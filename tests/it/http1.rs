@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::upstream::hash;
-use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, field, until};
+use crate::harness::{ONE_ROUTE, Proxy, Raw, RefusingAddress, Upstream, field, until};
 
 #[test]
 fn a_request_passes() {
@@ -43,7 +43,7 @@ fn fields_pass_unchanged_and_in_their_order() {
 }
 
 #[test]
-fn errors_of_upstreams_pass_as_they_are() {
+fn errors_of_upstreams_pass_unchanged() {
     let echo = Upstream::echo().status(503);
     let proxy = Proxy::to(&echo);
     let mut client = proxy.connect();
@@ -110,7 +110,7 @@ fn bodies_of_get_and_head_arrive_whole_on_a_pipeline() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = proxy.connect();
@@ -148,7 +148,7 @@ fn connections_are_kept_on_both_sides() {
 }
 
 #[test]
-fn http_1_0_is_answered_as_it_can_read() {
+fn http_1_0_clients_get_responses_that_they_can_read() {
     let chunked = Upstream::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
     let proxy = Proxy::to(&chunked);
     let mut client = proxy.connect();
@@ -171,7 +171,7 @@ fn http_1_0_is_answered_as_it_can_read() {
 }
 
 #[test]
-fn an_upstream_of_http_1_0_is_read_to_its_end() {
+fn an_http_1_0_response_is_read_to_the_end_of_its_connection() {
     let old = Upstream::answering_once("HTTP/1.0 200 OK\r\n\r\nhello");
     let proxy = Proxy::to(&old);
     let mut client = proxy.connect();
@@ -182,7 +182,7 @@ fn an_upstream_of_http_1_0_is_read_to_its_end() {
 }
 
 #[test]
-fn answers_without_a_body_have_none() {
+fn responses_without_a_body_have_none() {
     let proxy_to = |answer: &str| {
         let upstream = Upstream::answering(answer);
         let proxy = Proxy::to(&upstream);
@@ -247,7 +247,7 @@ fn early_hints_pass() {
 }
 
 #[test]
-fn early_hints_come_before_the_answer_is_there() {
+fn early_hints_arrive_before_the_response() {
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let gone = std::sync::Mutex::new(gone);
     let hinting = Upstream::script(move |mut conn| {
@@ -270,7 +270,7 @@ fn early_hints_come_before_the_answer_is_there() {
 const EXPECTING: &str = "POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 
 #[test]
-fn bodies_are_asked_for() {
+fn expect_100_continue_asks_for_the_body() {
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = proxy.connect();
@@ -288,7 +288,7 @@ fn bodies_are_asked_for() {
 }
 
 #[test]
-fn expectations_that_are_refused_mix_nothing_up() {
+fn a_refused_expectation_does_not_confuse_responses() {
     let refusing = Upstream::script(|mut conn| {
         // 417 or 413 without reading, then closed; a request without an expectation is answered.
         let Ok(got) = conn.head() else { return };
@@ -355,7 +355,7 @@ fn large_bodies_stream_both_ways() {
 }
 
 #[test]
-fn bytes_pass_before_a_body_is_whole() {
+fn bytes_pass_before_a_body_is_complete() {
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let gone = std::sync::Mutex::new(gone);
     let slow = Upstream::script(move |mut conn| {
@@ -431,7 +431,7 @@ fn clients_that_close_are_noticed_when_they_are_written_to() {
 }
 
 #[test]
-fn clients_that_go_away_in_their_body_are_not_taken_for_done() {
+fn clients_that_close_within_a_body_never_complete_it() {
     for reset in [false, true] {
         for body in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
             let echo = Upstream::echo();
@@ -455,7 +455,7 @@ fn clients_that_go_away_in_their_body_are_not_taken_for_done() {
 }
 
 #[test]
-fn a_client_that_is_gone_is_let_go_where_a_request_has_no_bound() {
+fn a_closed_client_ends_a_request_without_a_timeout() {
     let mute = Upstream::script(|mut conn| {
         if conn.head().is_ok() {
             conn.wait();
@@ -515,7 +515,7 @@ fn half_closed_clients_are_answered() {
 }
 
 #[test]
-fn half_closed_clients_get_long_answers_whole() {
+fn half_closed_clients_get_long_responses_complete() {
     let body: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let answer = [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
     let upstream = Upstream::answering(answer);
@@ -563,14 +563,13 @@ fn a_half_close_inside_a_message_is_an_error() {
 }
 
 #[test]
-fn an_upstream_that_cannot_be_reached_is_502_and_comes_back() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let proxy = crate::harness::proxy::Setup::default().place("main", address).start(crate::harness::ONE_ROUTE);
+fn an_unreachable_upstream_is_502_and_recovers() {
+    let upstream = RefusingAddress::new();
+    let proxy =
+        crate::harness::proxy::Setup::default().place("main", upstream.address()).start(crate::harness::ONE_ROUTE);
     let mut client = proxy.connect();
     assert_eq!(client.get("/", "").status, 502);
-    let listener = std::net::TcpListener::bind(address).unwrap();
+    let listener = upstream.listen();
     let serving = std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         let mut upstream = Raw { wire: crate::harness::Wire::new(stream) };
@@ -583,7 +582,7 @@ fn an_upstream_that_cannot_be_reached_is_502_and_comes_back() {
 }
 
 #[test]
-fn many_clients_at_once_get_their_own_answers() {
+fn many_clients_at_once_get_their_own_responses() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).workers(2).start(crate::harness::ONE_ROUTE);
     std::thread::scope(|scope| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use pointsman::app::ReloadOutcome;
-use pointsman::identity::{Algorithms, Geo, Keys, TokenCache, Tokens, Trusted, Where};
+use pointsman::identity::{Algorithms, GeoDatabase, KeySet, TokenCache, TokenLocation, TokenPolicy, TokenVerifier};
 use pointsman::route::{Claims, TokenFault};
 use serde_json::{Value, json};
 
@@ -13,21 +13,21 @@ use super::harness::issuer::{Issuer, base64url, encoded, jwks, now};
 use super::harness::mmdb;
 use super::harness::{Proxy, Raw, Upstream, until};
 
-fn trusted() -> Trusted {
-    Trusted { leeway: Duration::from_secs(30), ..Trusted::default() }
+fn trusted() -> TokenPolicy {
+    TokenPolicy { leeway: Duration::from_secs(30), ..TokenPolicy::default() }
 }
 
-fn tokens(jwks: &str, trusted: Trusted) -> Tokens {
-    let (keys, _) = Keys::parse(jwks.as_bytes()).unwrap();
-    Tokens::new(Where::Header(http::header::AUTHORIZATION), keys, trusted)
+fn tokens(jwks: &str, trusted: TokenPolicy) -> TokenVerifier {
+    let (keys, _) = KeySet::parse(jwks.as_bytes()).unwrap();
+    TokenVerifier::new(TokenLocation::Header(http::header::AUTHORIZATION), keys, trusted)
 }
 
-fn verify(tokens: &Tokens, token: &str) -> Result<Claims, TokenFault> {
+fn verify(tokens: &TokenVerifier, token: &str) -> Result<Claims, TokenFault> {
     tokens.verify(token.as_bytes(), Duration::from_secs(now())).map(|verified| verified.claims)
 }
 
 #[track_caller]
-fn holds(tokens: &Tokens, token: &str) {
+fn holds(tokens: &TokenVerifier, token: &str) {
     match verify(tokens, token) {
         Ok(claims) => assert_eq!(claims.one("sub"), Some("u1")),
         Err(fault) => panic!("{}: {token}", fault.name()),
@@ -35,7 +35,7 @@ fn holds(tokens: &Tokens, token: &str) {
 }
 
 #[track_caller]
-fn refused(tokens: &Tokens, token: &str, fault: TokenFault) {
+fn refused(tokens: &TokenVerifier, token: &str, fault: TokenFault) {
     assert_eq!(verify(tokens, token).err(), Some(fault), "{token}");
 }
 
@@ -56,7 +56,7 @@ fn every_algorithm_with_a_public_key_verifies() {
     for algorithm in RSA {
         holds(&all, &issuer.by(algorithm).token(&claims));
     }
-    let only = Trusted { algorithms: Algorithms::named(["PS256"]), ..trusted() };
+    let only = TokenPolicy { algorithms: Algorithms::named(["PS256"]), ..trusted() };
     let only = tokens(&issuer.jwks(), only);
     holds(&only, &issuer.by(Algorithm::PS256).token(&claims));
     refused(&only, &issuer.token(&claims), TokenFault::Algorithm);
@@ -69,7 +69,7 @@ fn every_algorithm_with_a_public_key_verifies() {
 }
 
 #[test]
-fn tricks_with_the_head_name_nobody() {
+fn token_header_tricks_give_no_identity() {
     let issuer = Issuer::new(Algorithm::RS256, "k");
     let known = tokens(&issuer.jwks(), trusted());
     let claims = json!({ "sub": "u1" });
@@ -112,7 +112,7 @@ fn tricks_with_the_head_name_nobody() {
 }
 
 #[test]
-fn what_is_no_token_names_nobody() {
+fn values_that_are_not_tokens_give_no_identity() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let known = tokens(&issuer.jwks(), trusted());
     let good = issuer.token(&json!({ "sub": "u1" }));
@@ -148,7 +148,7 @@ fn what_is_no_token_names_nobody() {
 #[test]
 fn time_issuer_and_audience_are_checked() {
     let issuer = Issuer::new(Algorithm::EdDSA, "k");
-    let strict = Trusted {
+    let strict = TokenPolicy {
         issuers: vec!["https://id.example".to_owned(), "b".to_owned()],
         audiences: vec!["shop".to_owned()],
         ..trusted()
@@ -186,12 +186,12 @@ fn time_issuer_and_audience_are_checked() {
 }
 
 #[test]
-fn a_token_is_kept_while_it_holds_and_no_longer() {
+fn a_verified_token_is_cached_until_it_expires() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
-    let known = Arc::new(tokens(&issuer.jwks(), Trusted::default()));
+    let known = Arc::new(tokens(&issuer.jwks(), TokenPolicy::default()));
     let token = issuer.token(&json!({ "sub": "u1", "exp": 1000, "nbf": 500 }));
     let mut cache = TokenCache::default();
-    let at = |cache: &mut TokenCache, tokens: &Arc<Tokens>, second| {
+    let at = |cache: &mut TokenCache, tokens: &Arc<TokenVerifier>, second| {
         cache
             .verify(tokens, token.as_bytes(), Duration::from_secs(second))
             .map(|claims| claims.one("sub").map(str::to_owned))
@@ -203,7 +203,7 @@ fn a_token_is_kept_while_it_holds_and_no_longer() {
     assert_eq!(at(&mut cache, &known, 1000), Err(TokenFault::Expired));
     assert_eq!(at(&mut cache, &known, 400), Err(TokenFault::NotYetValid));
     // Other keys see it otherwise.
-    let others = Arc::new(tokens(&Issuer::new(Algorithm::ES256, "k").jwks(), Trusted::default()));
+    let others = Arc::new(tokens(&Issuer::new(Algorithm::ES256, "k").jwks(), TokenPolicy::default()));
     assert_eq!((at(&mut cache, &others, 600), cache.len()), (Err(TokenFault::Signature), 0));
     // Only so many are kept.
     for number in 0..5000 {
@@ -214,7 +214,7 @@ fn a_token_is_kept_while_it_holds_and_no_longer() {
 }
 
 #[test]
-fn many_groups_hide_nobody() {
+fn many_groups_do_not_hide_the_caller() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let tokens = tokens(&issuer.jwks(), trusted());
     let groups: Vec<u32> = (0..300).collect();
@@ -226,13 +226,13 @@ fn many_groups_hide_nobody() {
 }
 
 #[test]
-fn a_set_of_keys_is_read_with_care() {
+fn invalid_key_sets_are_refused() {
     let issuer = Issuer::new(Algorithm::ES256, "k");
-    let says = |text: String| Keys::parse(text.as_bytes()).map(|(_, odd)| odd).unwrap_err().to_string();
+    let says = |text: String| KeySet::parse(text.as_bytes()).map(|(_, odd)| odd).unwrap_err().to_string();
     assert!(says("{".to_owned()).contains("is not JSON"));
     assert!(says("[]".to_owned()).contains("no list `keys`"));
-    assert!(says(jwks(&[])).contains("no public key"));
-    assert!(says(jwks(&[json!({ "kty": "oct", "k": "AAAA" })])).contains("no public key"));
+    assert!(says(jwks(&[])).contains("public key for signatures"));
+    assert!(says(jwks(&[json!({ "kty": "oct", "k": "AAAA" })])).contains("public key for signatures"));
     assert!(says(jwks(&[issuer.jwk(), issuer.jwk()])).contains("two keys with the kid \"k\""));
     let mut short = issuer.jwk();
     short["x"] = json!("AAAA");
@@ -241,19 +241,19 @@ fn a_set_of_keys_is_read_with_care() {
     assert!(says(jwks(&[weak])).contains("has 1024 bits"));
     let mut other = issuer.jwk();
     other["use"] = json!("enc");
-    assert!(says(jwks(&[other])).contains("no public key"));
+    assert!(says(jwks(&[other])).contains("public key for signatures"));
     // What is not known is passed over, and a secret is noticed.
     let mut secret = issuer.jwk();
     secret["d"] = json!("AAAA");
     let set =
         jwks(&[secret, json!({ "kty": "NEW" }), json!(7), json!({ "kty": "EC", "crv": "P-521", "x": "", "y": "" })]);
-    let (_, odd) = Keys::parse(set.as_bytes()).unwrap();
+    let (_, odd) = KeySet::parse(set.as_bytes()).unwrap();
     assert_eq!(odd.len(), 1);
     assert_eq!(odd[0].code, "secret-key");
     // What is of a kind that is known and cannot be read is told.
     let broken = json!({ "kty": "EC", "crv": "P-256", "x": "AAAA", "kid": "half" });
     let encrypts = json!({ "kty": "RSA", "use": "enc", "n": 7 });
-    let (_, odd) = Keys::parse(jwks(&[issuer.jwk(), encrypts, broken]).as_bytes()).unwrap();
+    let (_, odd) = KeySet::parse(jwks(&[issuer.jwk(), encrypts, broken]).as_bytes()).unwrap();
     let odd: Vec<String> = odd.iter().map(ToString::to_string).collect();
     assert_eq!(odd.len(), 1, "{odd:?}");
     assert!(odd[0].contains("without key 3 (kid \"half\")"), "{odd:?}");
@@ -271,11 +271,11 @@ fn ed25519_has_two_names() {
 
 #[test]
 fn a_database_without_countries_is_refused() {
-    let of = |kind, key| Geo::parse(mmdb::database(kind, key, &[("192.0.2.0/24", "SE")])).map(|_| ());
+    let of = |kind, key| GeoDatabase::parse(mmdb::database(kind, key, &[("192.0.2.0/24", "SE")])).map(|_| ());
     of("GeoLite2-Country", "country").unwrap();
     of("Our-Own", "country").unwrap();
     let refused = of("GeoLite2-ASN", "isp").unwrap_err().to_string();
-    assert_eq!(refused, "tells no countries: it is a `GeoLite2-ASN`");
+    assert_eq!(refused, "has no countries: it is of type `GeoLite2-ASN`");
 }
 
 const SHOP: &str = r#"
@@ -387,12 +387,12 @@ fn explain_and_a_redirect_agree_about_the_tenant() {
     assert_eq!(answer.field("location"), Some("https://acme.test/"));
     let mut admin = Raw::connect(proxy.admin());
     let (host, ask) = (proxy.admin(), format!("/explain?path=/moved&header=authorization:Bearer%20{token}"));
-    let told = admin.send(format!("GET {ask} HTTP/1.1\r\nHost: {host}\r\n\r\n")).read_response().text();
-    assert!(told.contains("https://acme.test/"), "{told}");
+    let text = admin.send(format!("GET {ask} HTTP/1.1\r\nHost: {host}\r\n\r\n")).read_response().text();
+    assert!(text.contains("https://acme.test/"), "{text}");
 }
 
 #[test]
-fn what_a_header_cannot_carry_unchanged_is_no_identity() {
+fn values_that_a_header_cannot_carry_give_no_identity() {
     let echo = Upstream::echo();
     let issuer = Issuer::new(Algorithm::ES256, "k");
     let proxy = shop(&issuer.jwks(), &echo);

@@ -10,7 +10,7 @@ use pointsman::clock::Clock;
 use pointsman::compare::{Ending, Failure};
 use pointsman::config::load_text;
 use pointsman::route::{Generation, RouteId, Rules};
-use pointsman::shadow_compare::{Judge, Kept, RouteReport, Seen, Trial};
+use pointsman::shadow_compare::{CapturedResponse, Comparator, ComparisonJob, ObservedResponse, RouteReport};
 use pointsman::telemetry::{ShadowBytes, ShadowHeld};
 
 use crate::harness::until;
@@ -47,17 +47,17 @@ fn rules(text: &str) -> Arc<Rules> {
     Arc::new(load_text("routes.toml", text, &|_| None).unwrap().rules)
 }
 
-fn outcome(outcome: Result<Box<Kept>, Failure>) -> Seen {
-    Seen { outcome, took: Duration::from_millis(1) }
+fn outcome(outcome: Result<Box<CapturedResponse>, Failure>) -> ObservedResponse {
+    ObservedResponse { outcome, took: Duration::from_millis(1) }
 }
 
-fn coded(status: u16, coding: &'static str, body: &[u8]) -> Seen {
+fn coded(status: u16, coding: &'static str, body: &[u8]) -> ObservedResponse {
     let headers = [("content-type", "application/json"), ("content-encoding", coding)];
     let headers: HeaderMap = headers
         .into_iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
         .collect();
-    outcome(Ok(Box::new(Kept {
+    outcome(Ok(Box::new(CapturedResponse {
         status: StatusCode::from_u16(status).unwrap(),
         headers,
         trailers: None,
@@ -68,13 +68,13 @@ fn coded(status: u16, coding: &'static str, body: &[u8]) -> Seen {
     })))
 }
 
-fn answered(status: u16, body: &str) -> Seen {
+fn answered(status: u16, body: &str) -> ObservedResponse {
     coded(status, "identity", body.as_bytes())
 }
 
 /// A judge, and the rules of its trials.
 struct Court {
-    judge: Judge,
+    comparator: Comparator,
     rules: Arc<Rules>,
     generation: u64,
     route: u32,
@@ -86,8 +86,8 @@ struct Court {
 impl Court {
     fn new(text: &str) -> Self {
         let held = Arc::new(ShadowBytes::new(1 << 20));
-        let (judge, at) = (Judge::start(Clock).unwrap(), Duration::from_secs(1));
-        Self { judge, rules: rules(text), generation: 1, route: 0, at, held }
+        let (comparator, at) = (Comparator::start(Clock).unwrap(), Duration::from_secs(1));
+        Self { comparator, rules: rules(text), generation: 1, route: 0, at, held }
     }
 
     fn reload(&mut self, text: &str) {
@@ -96,10 +96,10 @@ impl Court {
     }
 
     /// Hands a trial over, and does not wait.
-    fn hand_over(&self, primary: Seen, candidate: Seen, control: Option<Seen>) {
+    fn hand_over(&self, primary: ObservedResponse, candidate: ObservedResponse, control: Option<ObservedResponse>) {
         let mut held = ShadowHeld::new(Arc::clone(&self.held));
         assert!(held.try_take(100));
-        let trial = Trial {
+        let job = ComparisonJob {
             rules: Arc::clone(&self.rules),
             generation: Generation(self.generation),
             route: RouteId(self.route),
@@ -110,17 +110,17 @@ impl Court {
             control,
             held,
         };
-        assert!(self.judge.sender().try_send(Box::new(trial)));
+        assert!(self.comparator.sender().try_send(Box::new(job)));
     }
 
     /// Hands a trial over, and waits until it is judged: so none finds no room.
-    fn send(&self, primary: Seen, candidate: Seen, control: Option<Seen>) {
+    fn send(&self, primary: ObservedResponse, candidate: ObservedResponse, control: Option<ObservedResponse>) {
         self.hand_over(primary, candidate, control);
         until("it is judged", || (self.held.used() == 0).then_some(()));
     }
 
     fn report(&self) -> RouteReport {
-        self.judge.reports(&self.rules).pop().unwrap()
+        self.comparator.reports(&self.rules).pop().unwrap()
     }
 }
 
@@ -129,7 +129,7 @@ fn verdict(report: &RouteReport, path: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn controls_that_fail_make_no_difference_of_noise() {
+fn failed_controls_do_not_turn_noise_into_differences() {
     for share in ["100", "50"] {
         for failing in [|| outcome(Err(Failure::Reset)), || answered(429, "{}")] {
             let court = Court::new(&FILE.replace("control = 100", &format!("control = {share}")));
@@ -174,7 +174,7 @@ fn noisy_fields_are_not_in_the_headline() {
         let net = report.net_mismatch.expect("it can be told");
         assert!((net - 1.0 / 3.0).abs() < 1e-9, "{share}: {net}");
         assert!((0.334..0.5).contains(&report.net_mismatch_upper), "{share}: {}", report.net_mismatch_upper);
-        let findings = court.judge.findings(&court.rules).pop().unwrap();
+        let findings = court.comparator.summaries(&court.rules).pop().unwrap();
         assert_eq!((findings.net_mismatch, findings.net_mismatch_upper), (Some(net), report.net_mismatch_upper));
         // Without a control it is not known whether a difference is noise.
         court.reload(&FILE.replace("control = 100", "control = 50"));
@@ -184,7 +184,7 @@ fn noisy_fields_are_not_in_the_headline() {
 }
 
 #[test]
-fn evidence_counts_from_the_time_that_is_told() {
+fn evidence_counts_from_the_reported_time() {
     let mut court = Court::new(FILE);
     let send = |court: &mut Court, at: u64| {
         court.at = Duration::from_secs(at);
@@ -203,7 +203,7 @@ fn evidence_counts_from_the_time_that_is_told() {
 }
 
 #[test]
-fn a_candidate_that_fails_says_nothing_of_its_body() {
+fn a_failed_candidate_is_not_compared_by_its_body() {
     let court = Court::new(FILE);
     for n in 0..40 {
         let candidate = if n % 2 == 0 { answered(500, "oh") } else { answered(200, "{\"a\":2}") };
@@ -246,7 +246,7 @@ fn bodies_that_could_not_be_read_are_not_equal() {
 }
 
 #[test]
-fn differences_beyond_those_listed_are_told_of() {
+fn differences_beyond_the_listed_ones_are_counted() {
     let court = Court::new(FILE);
     let body = |value: u32| {
         let members: Vec<_> = (0..400).map(|n| format!("\"f{n}\":{value}")).collect();
@@ -261,7 +261,7 @@ fn differences_beyond_those_listed_are_told_of() {
 }
 
 #[test]
-fn evidence_begins_anew_when_what_it_is_about_changes() {
+fn evidence_restarts_when_its_subject_changes() {
     let mut court = Court::new(FILE);
     let send = |court: &Court| court.send(answered(200, "1"), answered(200, "2"), Some(answered(200, "1")));
     let edits: [(&str, &str); 9] = [
@@ -283,7 +283,7 @@ fn evidence_begins_anew_when_what_it_is_about_changes() {
         let edited = FILE.replace(from, to);
         assert_ne!(edited, FILE, "{from}");
         court.reload(&edited);
-        assert_eq!(court.judge.reports(&court.rules).len(), 0, "{to}");
+        assert_eq!(court.comparator.reports(&court.rules).len(), 0, "{to}");
         send(&court);
         assert_eq!(court.report().compared, 1, "{to}");
     }
@@ -308,24 +308,24 @@ fn evidence_begins_anew_when_what_it_is_about_changes() {
 }
 
 #[test]
-fn books_of_routes_that_are_gone_are_closed_though_nobody_asks() {
+fn evidence_of_removed_routes_is_dropped_without_a_request() {
     let mut court = Court::new(FILE);
     for n in 0..20 {
         court.reload(&FILE.replace("name = \"all\"", &format!("name = \"all{n}\"")));
         court.send(answered(200, "1"), answered(200, "2"), None);
-        assert_eq!(court.judge.figures().books, 1);
+        assert_eq!(court.comparator.stats().routes, 1);
     }
     // One that was on its way is late: its route is gone.
     let (newest, generation) = (Arc::clone(&court.rules), court.generation);
     (court.rules, court.generation) = (rules(FILE), 1);
     court.send(answered(200, "1"), answered(200, "2"), None);
     (court.rules, court.generation) = (newest, generation);
-    assert_eq!(court.judge.figures().books, 1);
+    assert_eq!(court.comparator.stats().routes, 1);
     assert_eq!(court.report().compared, 1);
 }
 
 #[test]
-fn there_are_so_many_books_and_no_more() {
+fn the_number_of_evidence_entries_is_limited() {
     let route = FILE.split("[[route]]").nth(1).unwrap();
     let routes = |numbers: std::ops::Range<u32>| {
         let one = |number| {
@@ -339,18 +339,18 @@ fn there_are_so_many_books_and_no_more() {
         court.route = route;
         court.send(answered(200, "1"), answered(200, "2"), None);
     }
-    let figures = court.judge.figures();
-    assert_eq!((figures.books, figures.refused, figures.failed), (256, 3, 0));
+    let figures = court.comparator.stats();
+    assert_eq!((figures.routes, figures.refused, figures.failed), (256, 3, 0));
     // Where some go, others find room.
     court.reload(&routes(200..258));
     court.route = 57;
     court.send(answered(200, "1"), answered(200, "2"), None);
-    assert_eq!(court.judge.figures().refused, 3);
-    assert_eq!(court.judge.reports(&court.rules).len(), 57);
+    assert_eq!(court.comparator.stats().refused, 3);
+    assert_eq!(court.comparator.reports(&court.rules).len(), 57);
 }
 
 #[test]
-fn who_asks_does_not_wait_for_a_comparison() {
+fn queries_do_not_wait_for_a_comparison() {
     let court = Court::new(FILE);
     let body = |value: u32| {
         let members: Vec<_> = (0..9_000).map(|n| format!("\"field_{n}\":\"{value}\"")).collect();
@@ -363,7 +363,7 @@ fn who_asks_does_not_wait_for_a_comparison() {
         let mut longest = Duration::ZERO;
         while court.held.used() > 0 {
             let asked = Clock.now();
-            assert_eq!(court.judge.figures().failed, 0);
+            assert_eq!(court.comparator.stats().failed, 0);
             longest = longest.max(asked.elapsed());
         }
         longest < began.elapsed() / 4

@@ -104,7 +104,7 @@ fn clients_that_go_away_leave_nothing_behind() {
 }
 
 #[test]
-fn idle_connections_hold_no_buffers() {
+fn idle_connections_keep_no_buffers() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo)
         .limits("connection_rate_per_ip = 1000000")
@@ -128,7 +128,7 @@ fn idle_connections_hold_no_buffers() {
 }
 
 #[test]
-fn what_clients_send_ahead_of_their_upstreams_is_counted_before_it_is_held() {
+fn buffered_uploads_are_counted_before_they_are_buffered() {
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let ended = Mutex::new(ended);
     let mute = Upstream::script(move |mut conn| {

@@ -11,9 +11,8 @@ use pointsman::app::Resolve;
 use pointsman::clock::Clock;
 use pointsman::control::{DnsAnswer, LookupResult};
 
-use crate::dead_endpoints::Deaf;
 use crate::harness::proxy::Setup;
-use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, until};
+use crate::harness::{ONE_ROUTE, Proxy, Raw, RefusingAddress, Upstream, until};
 use crate::upstream_tls::{Authority, Close, Front, config, files};
 
 const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -107,8 +106,8 @@ fn an_answer_is_used_for_max_ttl_at_most() {
 }
 
 #[test]
-fn a_name_is_looked_up_at_once_when_its_address_cannot_be_connected_to() {
-    let (book, deaf) = (Book::default(), Deaf::new());
+fn a_name_is_looked_up_again_when_its_address_is_unreachable() {
+    let (book, deaf) = (Book::default(), RefusingAddress::new());
     let port = deaf.address().port();
     let _two = Upstream::echo_on(TcpListener::bind((TWO, port)).unwrap());
     book.say("svc.internal", ONE);
@@ -126,7 +125,7 @@ fn a_name_is_looked_up_at_once_when_its_address_cannot_be_connected_to() {
 }
 
 #[test]
-fn names_are_looked_up_at_each_reload_also_when_nothing_changed() {
+fn names_are_looked_up_at_each_reload() {
     let mut scene = Scene::start("");
     scene.moves();
     assert_eq!(scene.proxy.app().reload().name(), "unchanged");
@@ -142,7 +141,7 @@ fn names_are_looked_up_when_the_hosts_file_changes() {
 }
 
 #[test]
-fn a_name_that_a_reload_brings_may_be_late() {
+fn a_new_name_of_a_reload_may_resolve_later() {
     let mut scene = Scene::start("");
     let port = scene.one.address().port();
     scene.book.say("late.internal", TWO);
@@ -160,7 +159,7 @@ fn ready(proxy: &Proxy) -> (u16, String) {
 }
 
 #[test]
-fn a_name_with_a_dot_at_its_end_is_looked_up_as_it_is() {
+fn a_name_with_a_trailing_dot_is_looked_up_unchanged() {
     let (book, echo) = (Book::default(), Upstream::echo());
     book.say("web.svc.internal.", ONE);
     let port = echo.address().port();
@@ -180,7 +179,7 @@ fn a_name_with_a_dot_at_its_end_is_looked_up_as_it_is() {
 }
 
 #[test]
-fn one_dead_name_holds_readiness_up_for_start_patience_and_no_longer() {
+fn one_unresolved_name_delays_readiness_by_start_patience_at_most() {
     let (book, alive) = (Book::default(), Upstream::echo());
     let text = |patience: &str| {
         format!(

@@ -67,7 +67,7 @@ const BROKEN: &str =
     "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 31\r\n\r\nworker 1 has not run for 5 s\u{1b}[2";
 
 #[test]
-fn status_shows_what_runs() {
+fn status_shows_the_running_proxy() {
     let (proxy, _upstreams) = shop();
     let (dir, admin) = (proxy.dir(), proxy.admin());
     let mut client = proxy.connect();
@@ -81,17 +81,17 @@ fn status_shows_what_runs() {
     assert!(text.contains(file.to_str().unwrap()) && !text.contains('\x1b'), "{text}");
     let row = text.lines().find(|line| line.trim_start().starts_with("canary")).unwrap();
     assert!(row.contains(" 50 ") && row.contains('█') && row.contains("0 %") && !row.contains('-'), "{row}");
-    let told = json(&check(dir, &format!("status --json --admin http://{admin}/"), 0).stdout);
-    assert_eq!((&told["generation"], &told["file"]), (&1.into(), &file.to_str().unwrap().into()));
-    assert_eq!(told["kill"], serde_json::json!({ "all": false, "tenants": 0 }));
-    assert!(told["routes"][0]["variants"][1]["p99_ms"].as_f64().unwrap() > 0.0, "{told}");
+    let printed = json(&check(dir, &format!("status --json --admin http://{admin}/"), 0).stdout);
+    assert_eq!((&printed["generation"], &printed["file"]), (&1.into(), &file.to_str().unwrap().into()));
+    assert_eq!(printed["kill"], serde_json::json!({ "all": false, "tenants": 0 }));
+    assert!(printed["routes"][0]["variants"][1]["p99_ms"].as_f64().unwrap() > 0.0, "{printed}");
     let report = check(dir, &format!("status --format md --admin {admin}"), 0).stdout;
     assert!(report.starts_with("# Pointsman") && report.contains("| shop | canary | 50 % |"), "{report}");
     assert!(check(dir, &format!("--color always status --admin {admin}"), 0).stdout.contains('\x1b'));
 }
 
 #[test]
-fn the_variable_names_the_proxy_for_every_command_that_asks_one() {
+fn the_variable_names_the_proxy_for_every_admin_command() {
     let (proxy, _upstreams) = shop();
     let ask = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -115,7 +115,7 @@ fn the_variable_names_the_proxy_for_every_command_that_asks_one() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_asked_is_a_failure_that_says_what_to_do() {
+fn an_unreachable_proxy_is_a_failure_with_advice() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["status", "status --json", "status --watch", "reload", "compare"] {
         let failed = check(dir.path(), &format!("{command} --admin 127.0.0.1:1"), 1);
@@ -153,7 +153,7 @@ fn health_is_a_line_and_an_exit_code() {
 }
 
 #[test]
-fn a_rejected_file_stands_on_top_until_it_is_mended() {
+fn a_rejected_file_is_shown_first_until_it_is_fixed() {
     let (proxy, _upstreams) = shop();
     proxy.rewrite(&SHOP.replace("stable = \"v1\"", "stabel = \"v1\""));
     let status = format!("--color never status --admin {}", proxy.admin());
@@ -182,7 +182,7 @@ fn status_is_watched_until_it_is_interrupted() {
 }
 
 #[test]
-fn a_reload_says_whether_something_changed() {
+fn a_reload_reports_whether_something_changed() {
     let (proxy, _upstreams) = shop();
     let reload = format!("reload --admin {}", proxy.admin());
     assert!(check(proxy.dir(), &reload, 0).stdout.starts_with("no change: generation 1 stays in effect"));
@@ -192,8 +192,10 @@ fn a_reload_says_whether_something_changed() {
     until("a reload comes before the watcher", || {
         let weight = weights.next().unwrap();
         proxy.write(&SHOP.replace("weight = 50", &format!("weight = {weight}")));
-        let told = check(proxy.dir(), &reload, 0).stdout;
-        told.starts_with("reloaded: generation ").then(|| assert!(told.contains(&format!("→ {weight}")), "{told}"))
+        let printed = check(proxy.dir(), &reload, 0).stdout;
+        printed
+            .starts_with("reloaded: generation ")
+            .then(|| assert!(printed.contains(&format!("→ {weight}")), "{printed}"))
     });
 }
 
@@ -207,8 +209,8 @@ fn a_rejected_reload_prints_the_diagnostics_and_ends_with_78() {
         assert!(rejected.stderr.contains(part), "`{part}` is missing in\n{}", rejected.stderr);
     }
     assert!(rejected.stdout.is_empty(), "{}", rejected.stdout);
-    let told = json(&check(proxy.dir(), &format!("{reload} --json"), 78).stdout);
-    assert_eq!((&told["outcome"], &told["diagnostics"][0]["code"]), (&"rejected".into(), &"unknown-key".into()));
+    let printed = json(&check(proxy.dir(), &format!("{reload} --json"), 78).stdout);
+    assert_eq!((&printed["outcome"], &printed["diagnostics"][0]["code"]), (&"rejected".into(), &"unknown-key".into()));
     let stopping = answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 21\r\n\r\nthe proxy is stopping");
     let failed = check(proxy.dir(), &format!("reload --admin {stopping}"), 1).stderr;
     assert!(failed.contains("the proxy is stopping"), "{failed}");
@@ -276,8 +278,8 @@ fn a_proxy_without_a_file_splits_reloads_and_hands_over() {
     }
     let counts = upstreams.each_ref().map(Upstream::requests);
     assert!(counts.iter().sum::<u64>() == 200 && counts.iter().all(|count| *count > 40), "{counts:?}");
-    let told = check(dir.path(), &format!("reload --admin {admin}"), 0).stdout;
-    assert!(told.contains("no change") && told.contains("there is no file to read again"), "{told}");
+    let printed = check(dir.path(), &format!("reload --admin {admin}"), 0).stdout;
+    assert!(printed.contains("no change") && printed.contains("there is no file to read again"), "{printed}");
     let text = check(dir.path(), &format!("status --admin {admin}"), 0).stdout;
     assert!(text.contains("no file") && text.contains("canary"), "{text}");
     let pid = || {
@@ -297,7 +299,7 @@ fn a_proxy_without_a_file_splits_reloads_and_hands_over() {
 }
 
 #[test]
-fn a_proxy_without_a_file_has_none_where_it_reads_the_roots_of_the_system() {
+fn a_proxy_without_a_file_reads_the_system_roots() {
     let dir = tempfile::tempdir().unwrap();
     let words = ["run", "--to", "https://127.0.0.1:1", "--listen", ":0", "--admin-listen", ":0", "--workers", "1"];
     let mut proxy = Running::start(dir.path(), &words);
@@ -311,7 +313,7 @@ fn a_proxy_without_a_file_has_none_where_it_reads_the_roots_of_the_system() {
 }
 
 #[test]
-fn a_proxy_without_a_file_refuses_what_it_cannot_mean() {
+fn a_proxy_without_a_file_refuses_contradicting_arguments() {
     let dir = tempfile::tempdir().unwrap();
     for (line, words) in [
         ("run --to", "--to"),
@@ -335,7 +337,7 @@ fn a_proxy_without_a_file_refuses_what_it_cannot_mean() {
 }
 
 #[test]
-fn commands_that_others_have_lead_to_ours() {
+fn commands_of_other_proxies_lead_to_ours() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     fs::write(dir.join("routes.toml"), check(dir, "init -", 0).stdout).unwrap();

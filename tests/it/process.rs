@@ -8,15 +8,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
 
-use crate::harness::ports;
+use crate::harness::{PATIENCE, ports};
 
 /// The binary under test. What starts a process of it looks at its ports first.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_pointsman");
-
-/// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a finished process left.
 pub struct Finished {

@@ -23,7 +23,7 @@ fn v2_inet() -> Vec<u8> {
 const V1: &str = "PROXY TCP4 192.0.2.7 198.51.100.2 4711 443\r\n";
 
 #[test]
-fn the_client_is_who_the_header_names() {
+fn the_proxy_header_sets_the_client() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&text(""));
     let six = [&[0x20, 1, 0xd, 0xb8], &[0; 11][..], &[7], &[0; 15], &[1], &[0x12, 0x67, 1, 0xbb]].concat();
@@ -55,7 +55,7 @@ fn the_client_is_who_the_header_names() {
 }
 
 #[test]
-fn a_header_comes_in_any_pieces_and_no_byte_behind_it_is_lost() {
+fn a_header_in_any_pieces_is_read_and_no_later_byte_is_lost() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&text(""));
     for header in [V1.as_bytes().to_vec(), v2_inet()] {
@@ -76,7 +76,7 @@ fn a_header_comes_in_any_pieces_and_no_byte_behind_it_is_lost() {
 }
 
 #[test]
-fn a_listed_sender_that_does_not_begin_with_a_header_is_cut() {
+fn a_listed_peer_without_a_header_is_closed() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&text(""));
     let longest = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 91], b"\r\n"].concat();
@@ -107,7 +107,7 @@ fn a_listed_sender_that_does_not_begin_with_a_header_is_cut() {
 }
 
 #[test]
-fn a_header_that_does_not_come_is_not_waited_for() {
+fn a_missing_header_times_out() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).start(&text("[listener.limits]\nheader_timeout = \"300ms\"\n"));
     proxy.connect().ends();
@@ -121,7 +121,7 @@ fn a_header_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
-fn nobody_else_may_send_one() {
+fn headers_of_unlisted_peers_are_refused() {
     let echo = Upstream::echo();
     let listed = "[listener.proxy_protocol]\nfrom = [\"192.0.2.0/24\"]\n";
     let proxy = Proxy::with("main", &echo).start(&format!("{LISTENER}{listed}{ONE_ROUTE}"));
@@ -161,7 +161,7 @@ fn the_limits_are_those_of_the_client() {
 }
 
 #[test]
-fn identities_are_believed_by_whom_the_header_names() {
+fn identities_are_trusted_by_the_address_in_the_header() {
     let echo = Upstream::echo();
     let identity = "[identity]\ntrusted_proxies = [\"192.0.2.7\"]\n";
     let proxy =
@@ -179,8 +179,8 @@ fn naming(version: &str, scheme: &str) -> String {
 }
 
 #[test]
-fn an_upstream_is_told_who_the_client_is_before_anything_else() {
-    let (heads, told) = std::sync::mpsc::sync_channel(16);
+fn an_upstream_gets_the_header_first() {
+    let (heads, received) = std::sync::mpsc::sync_channel(16);
     let upstream = Upstream::script(move |mut conn| {
         let Ok(line) = conn.wire.line() else { return };
         heads.send(String::from_utf8(line).unwrap()).unwrap();
@@ -191,17 +191,17 @@ fn an_upstream_is_told_who_the_client_is_before_anything_else() {
     let proxy = Proxy::with("main", &upstream).start(&naming("v1", "http://"));
     let mut one = proxy.connect();
     assert_eq!(one.send(V1).get("/", "").text(), "ok");
-    assert_eq!(told.recv().unwrap(), V1.trim_end());
+    assert_eq!(received.recv().unwrap(), V1.trim_end());
     let mut two = proxy.connect();
     assert_eq!(two.send(V1.replace("192.0.2.7", "192.0.2.8")).get("/", "").text(), "ok");
-    assert_eq!(told.recv().unwrap(), V1.trim_end().replace("192.0.2.7", "192.0.2.8"));
+    assert_eq!(received.recv().unwrap(), V1.trim_end().replace("192.0.2.7", "192.0.2.8"));
     // Nobody's connection serves another one.
     assert_eq!(one.get("/", "").text(), "ok");
-    assert!(told.recv().unwrap().contains("192.0.2.7"));
+    assert!(received.recv().unwrap().contains("192.0.2.7"));
     let mut six = proxy.connect();
     six.send("PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n");
     assert_eq!(six.post("/", "", b"body").text(), "ok");
-    assert_eq!(told.recv().unwrap(), "PROXY TCP6 2001:db8::7 2001:db8::1 4711 443");
+    assert_eq!(received.recv().unwrap(), "PROXY TCP6 2001:db8::7 2001:db8::1 4711 443");
     drop((one, two, six));
     proxy.settles();
     until("no connection is kept", || {
@@ -210,8 +210,8 @@ fn an_upstream_is_told_who_the_client_is_before_anything_else() {
 }
 
 #[test]
-fn version_2_goes_out_under_http2_too() {
-    let (heads, told) = std::sync::mpsc::sync_channel(16);
+fn version_2_is_sent_before_http2_too() {
+    let (heads, received) = std::sync::mpsc::sync_channel(16);
     let upstream = Upstream::script(move |mut conn| {
         let Ok(header) = conn.wire.exact(28) else { return };
         let beginning = conn.wire.exact(24).unwrap_or_default();
@@ -219,14 +219,14 @@ fn version_2_goes_out_under_http2_too() {
     });
     let proxy = Proxy::with("main", &upstream).start(&naming("v2", "h2c://"));
     assert_eq!(proxy.connect().send(V1).get("/", "").status, 502);
-    let (header, beginning) = told.recv().unwrap();
+    let (header, beginning) = received.recv().unwrap();
     assert_eq!(header, v2(0x21, 0x11, &[192, 0, 2, 7, 198, 51, 100, 2, 0x12, 0x67, 1, 0xbb]));
     assert_eq!(beginning, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 }
 
 #[test]
 fn without_a_header_both_ends_are_those_of_the_connection() {
-    let (heads, told) = std::sync::mpsc::sync_channel(16);
+    let (heads, received) = std::sync::mpsc::sync_channel(16);
     let upstream = Upstream::script(move |mut conn| {
         let Ok(line) = conn.wire.line() else { return };
         heads.send(String::from_utf8(line).unwrap()).unwrap();
@@ -239,7 +239,7 @@ fn without_a_header_both_ends_are_those_of_the_connection() {
     let port = proxy.address().port();
     let mut client = Raw::connect(([127, 0, 0, 1], port).into());
     assert_eq!(client.get("/", "").text(), "ok");
-    let line = told.recv().unwrap();
+    let line = received.recv().unwrap();
     let words: Vec<&str> = line.split(' ').collect();
     assert_eq!(words[..4], ["PROXY", "TCP4", "127.0.0.1", "127.0.0.1"]);
     assert_eq!(words[5], port.to_string());

@@ -73,7 +73,7 @@ impl Folder {
     fn served(&self) -> Vec<String> {
         let loaded = self.load();
         let all = loaded.tls[0].as_ref().unwrap().served().iter();
-        let name = |one: &pointsman::tls::Served| {
+        let name = |one: &pointsman::tls::ServedCertificate| {
             format!("{}{}", one.certificate.label(), if one.stale.is_some() { " kept" } else { "" })
         };
         all.map(name).collect()
@@ -98,7 +98,7 @@ fn kept_because(proxy: &Proxy) -> Option<String> {
 }
 
 #[test]
-fn a_certificate_that_is_not_valid_yet_is_taken_when_it_is() {
+fn a_certificate_that_is_not_valid_yet_is_used_when_it_is() {
     let (echo, authority, dir) = (Upstream::echo(), Authority::new("test root"), tempfile::tempdir().unwrap());
     authority.leaf(&["a.test"]).write(dir.path(), "a");
     let proxy = proxy(&echo, dir.path());
@@ -106,7 +106,7 @@ fn a_certificate_that_is_not_valid_yet_is_taken_when_it_is() {
     renewed.write(dir.path(), "a");
     drop(proxy.app().reload());
     let why = until("it is put aside", || kept_because(&proxy));
-    assert!(why.contains("valid from"), "{why}");
+    assert!(why.contains("not valid before"), "{why}");
     let client = authority.believer().make();
     until("its time has come", || {
         let raw = Raw::secured(proxy.address(), &client, "a.test");
@@ -116,7 +116,7 @@ fn a_certificate_that_is_not_valid_yet_is_taken_when_it_is() {
 }
 
 #[test]
-fn a_renewal_in_pieces_leaves_no_ghost() {
+fn a_renewal_in_steps_leaves_no_old_certificate() {
     let folder = Folder::new("\"certs\"");
     let (old, new) = (folder.leaf("a.test"), folder.leaf("a.test"));
     for name in ["fullchain.pem", "cert.pem"] {
@@ -142,7 +142,7 @@ fn a_renewal_in_pieces_leaves_no_ghost() {
 }
 
 #[test]
-fn what_was_refused_or_taken_away_is_not_remembered() {
+fn refused_and_removed_certificates_are_forgotten() {
     let folder = Folder::new("\"certs\"");
     folder.leaf("a.test").write(&folder.path("certs"), "a");
     assert_eq!(folder.served(), ["a.test"]);
@@ -161,7 +161,7 @@ fn what_was_refused_or_taken_away_is_not_remembered() {
 }
 
 #[test]
-fn what_is_missing_altogether_holds_nobody_up() {
+fn a_missing_certificate_does_not_block_the_others() {
     let folder = Folder::new("{ cert = \"x.crt\", key = \"x.key\" }, \"certs\"");
     folder.leaf("x.test").write(&folder.path(""), "x");
     for name in ["a", "b"] {
@@ -178,7 +178,7 @@ fn what_is_missing_altogether_holds_nobody_up() {
     folder.remove("certs/b.crt");
     folder.remove("certs/b.key");
     assert_eq!(folder.served(), ["x.test kept", "b.test kept"], "the last one of a directory");
-    folder.warns("holds no certificate");
+    folder.warns("no longer contains a certificate");
     std::fs::remove_dir(folder.path("certs")).unwrap();
     assert_eq!(folder.served(), ["x.test kept", "b.test kept"]);
     let text = std::fs::read_to_string(folder.path("routes.toml")).unwrap();
@@ -201,7 +201,7 @@ fn the_first_certificate_stays_the_default() {
 }
 
 #[test]
-fn what_is_kept_and_what_holds_again_is_told() {
+fn kept_and_recovered_certificates_are_reported() {
     let (echo, authority, dir) = (Upstream::echo(), Authority::new("test root"), tempfile::tempdir().unwrap());
     let a = authority.leaf(&["a.test"]);
     a.write(dir.path(), "a");
@@ -212,14 +212,15 @@ fn what_is_kept_and_what_holds_again_is_told() {
     let file = dir.path().join("a.crt").display().to_string();
     assert!(why.starts_with(&format!("file {file}: is cut short")), "{why}");
     let outcome = proxy.app().reload();
-    let told = format!("unchanged: generation 2 goes on; 1 certificate is kept: a.test (file {file}: is cut short");
-    assert!(outcome.to_text().starts_with(&told), "{}", outcome.to_text());
+    let expected =
+        format!("unchanged: generation 2 stays in effect; 1 certificate is kept: a.test (file {file}: is cut short");
+    assert!(outcome.to_text().starts_with(&expected), "{}", outcome.to_text());
     let summary = || proxy.status()["last_reload"]["summary"].to_string();
     assert!(summary().contains("1 certificate is kept: a.test"), "{}", summary());
     a.write(dir.path(), "a");
     until("it holds again", || {
         let outcome = proxy.app().reload().to_text();
-        format!("{outcome}{}", summary()).contains("certificate a.test holds again").then_some(())
+        format!("{outcome}{}", summary()).contains("certificate a.test is current again").then_some(())
     });
     until("the watcher has seen it, too", || {
         (summary() == "[]").then_some(()).or_else(|| {

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use http::{HeaderMap, Method};
-use pointsman::config::{Color, Diagnostics, Loaded, load_text, run_goldens};
+use pointsman::config::{Color, Diagnostics, Loaded, load_text, run_route_tests};
 use pointsman::route::{
-    Asked, EncodedSlash, Facts, RouteId, Stop, VariantId, compare, explain, explain_briefly, summary,
+    EncodedSlash, ExplainRequest, Facts, RouteId, Stop, VariantId, compare, explain, explain_briefly, summary,
 };
 
 use crate::process::{Running, ask};
@@ -156,7 +156,7 @@ fn clean_diagnostics(diagnostics: &Diagnostics, line: &str) {
 /// Checks all that is shown of rules that load.
 fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
     clean_diagnostics(&loaded.warnings, line);
-    clean_diagnostics(&run_goldens(loaded).diagnostics, line);
+    clean_diagnostics(&run_route_tests(loaded).diagnostics, line);
     for (old, new) in [(loaded, plain), (plain, loaded)] {
         clean("the summary", &summary(old.effective(), new.effective()).join("\n"), line);
         clean("what-if", &format!("{:?}", compare(old.effective(), new.effective())), line);
@@ -173,7 +173,7 @@ fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
         ("fine.example.com", "/"),
         ("nobody.example.com", "/old"),
     ] {
-        let asked = Asked {
+        let asked = ExplainRequest {
             method: &method,
             host,
             path_and_query,
@@ -197,7 +197,7 @@ fn load(text: &str, value: &str) -> Result<Loaded, Diagnostics> {
 }
 
 #[test]
-fn no_string_of_a_file_shows_what_the_environment_has() {
+fn no_string_of_a_file_shows_a_value_of_the_environment() {
     let plain = load(FULL, "").unwrap_or_else(|errors| panic!("{errors}"));
     let (mut good, mut bad) = (0, 0);
     let ways: [fn(&str) -> String; 4] = [
@@ -233,7 +233,7 @@ fn explained(loaded: &Loaded, path_and_query: &str) -> String {
     let mut headers = HeaderMap::new();
     headers.insert("x-api", "2".parse().unwrap());
     headers.insert("cookie", "c=1; uid=alice".parse().unwrap());
-    let asked = Asked {
+    let asked = ExplainRequest {
         method: &Method::GET,
         host: "shop.example.com",
         path_and_query,
@@ -348,7 +348,7 @@ fn words_around_variables_and_two_variables_with_one_value_are_shown_as_written(
 }
 
 #[test]
-fn a_request_is_shown_as_it_came_where_a_template_has_it() {
+fn a_request_value_is_shown_where_a_template_inserts_it() {
     let text = FULL
         .replace("x-a = \"1\"", "x-a = \"{tenant}-${SECRET}\"")
         .replace("prefix = \"/inner\"", "prefix = \"/in-${SECRET}\"")
@@ -360,7 +360,7 @@ fn a_request_is_shown_as_it_came_where_a_template_has_it() {
 }
 
 #[test]
-fn places_are_shown_where_they_are_in_use() {
+fn addresses_are_shown_where_they_are_in_use() {
     let text = FULL.replace("http://127.0.0.1:1\"", "http://${SECRET}.test:1\"");
     let (plain, loaded) = (load(FULL, "").unwrap(), load(&text, GOOD).unwrap());
     let lines = summary(plain.effective(), loaded.effective()).join("\n");
@@ -368,14 +368,14 @@ fn places_are_shown_where_they_are_in_use() {
 }
 
 #[test]
-fn a_diagnostic_names_the_variable_and_points_at_what_is_written() {
+fn a_diagnostic_names_the_variable_and_points_at_its_use() {
     let text = FULL.replace("http://127.0.0.1:1\"", "${SECRET}\"");
     let errors = load(&text, "a value that is far longer than its name").unwrap_err().render(Color::Never);
     for part in [
         "error[bad-endpoint]: `${SECRET}` is not a URL",
         "| endpoints = [\"${SECRET}\"]",
         "|              ^^^^^^^^^^^\n",
-        "= help: `SECRET` comes from the environment, so its value is not shown here; see `printenv SECRET`",
+        "= help: the value of `SECRET` comes from the environment and is not shown; see `printenv SECRET`",
     ] {
         assert!(errors.contains(part), "`{part}` is missing in\n{errors}");
     }
@@ -389,7 +389,7 @@ fn a_diagnostic_names_the_variable_and_points_at_what_is_written() {
 }
 
 #[test]
-fn names_are_found_by_their_values_and_shown_as_written() {
+fn names_are_found_by_value_and_shown_as_written() {
     let text = FULL
         .replace("name = \"shop\"", "name = \"shop-${SECRET}\"")
         .replace("name = \"blue\"", "name = \"${SECRET}\"")
@@ -401,7 +401,7 @@ fn names_are_found_by_their_values_and_shown_as_written() {
     let split = loaded.rules.routes[0].split().unwrap();
     assert!(split.variants[2].name == "${SECRET}");
     assert_eq!(loaded.overlay.split(RouteId(0)).stopped(VariantId(2)), Some(Stop::Kill));
-    assert_eq!(run_goldens(&loaded).failed, 0, "{}", run_goldens(&loaded));
+    assert_eq!(run_route_tests(&loaded).failed, 0, "{}", run_route_tests(&loaded));
     let plain = load(&text.replace("${SECRET}", GOOD), "").unwrap();
     let salts = [&loaded, &plain].map(|loaded| loaded.rules.routes[0].split().unwrap().salt.text().to_owned());
     assert_eq!(salts[0], salts[1]);

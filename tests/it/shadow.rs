@@ -8,7 +8,7 @@ use pointsman::clock::Clock;
 
 use crate::harness::proxy::Setup;
 use crate::harness::upstream::Conn;
-use crate::harness::{PATIENCE, Proxy, Raw, Upstream, until};
+use crate::harness::{Proxy, Raw, RefusingAddress, Upstream, until};
 
 mod bad_input;
 mod cut;
@@ -98,7 +98,7 @@ impl Figures {
 }
 
 #[test]
-fn edits_and_host_are_the_copys_alone() {
+fn edits_and_host_apply_to_the_copy_only() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = setup(&main, &dark).start(&SHADOWED.replace(
         "methods =",
@@ -115,7 +115,7 @@ fn edits_and_host_are_the_copys_alone() {
 }
 
 #[test]
-fn what_is_not_copied_is_counted_with_its_reason() {
+fn skipped_copies_are_counted_with_their_reason() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let text = SHADOWED.replace("methods =", "max_body = \"1KiB\"\nmethods =");
     let proxy = setup(&main, &dark).start(&text);
@@ -230,7 +230,7 @@ fn broken_targets() -> Vec<(&'static str, Upstream)> {
 }
 
 #[test]
-fn whatever_gets_the_copies_requests_are_answered_as_ever() {
+fn a_broken_shadow_does_not_affect_requests() {
     let main = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let text = SHADOWED.replace("methods =", "max_body = \"16MiB\"\ntimeout = \"500ms\"\nmax_in_flight = 8\nmethods =");
     let bodies = [Vec::new(), vec![b'x'; 64 * 1024], vec![b'y'; 10 * 1024 * 1024]];
@@ -247,7 +247,8 @@ fn whatever_gets_the_copies_requests_are_answered_as_ever() {
         }
         assert_eq!(client.post("/", "", &bodies[2]).text(), "ok", "{what}");
         let took = Instant::elapsed(&began);
-        assert!(took < PATIENCE / 2, "{what}: {took:?} for {requests} requests");
+        // If each request waited for its copy, the timeouts of 40 copies would add up to 20 s.
+        assert!(took < Duration::from_secs(15), "{what}: {took:?} for {requests} requests");
         let figures = Figures::of(&proxy);
         assert!(figures.in_flight <= 8.0, "{what}: {figures:?}");
         let (held, most) =
@@ -268,10 +269,9 @@ fn whatever_gets_the_copies_requests_are_answered_as_ever() {
             assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
         }
     }
-    // Nobody is there at all.
-    let gone = Upstream::echo();
+    // A target that refuses connections.
+    let gone = RefusingAddress::new();
     let text = text.replace("{dark}", &gone.address().to_string());
-    drop(gone);
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);
     let mut client = proxy.connect();
     for _ in 0..50 {
@@ -283,7 +283,7 @@ fn whatever_gets_the_copies_requests_are_answered_as_ever() {
 }
 
 #[test]
-fn the_figures_add_up_while_anything_happens() {
+fn shadow_figures_add_up_at_any_time() {
     let main = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     for seed in 0..3 {
         let dark = Upstream::script(move |mut conn| {
@@ -329,12 +329,13 @@ fn the_figures_add_up_while_anything_happens() {
 #[test]
 fn a_stop_does_not_wait_for_copies() {
     let (main, dark) = (Upstream::echo(), Upstream::script(Conn::wait));
-    let proxy = shadowed(&main, &dark);
+    let proxy = setup(&main, &dark).start(&SHADOWED.replace("methods =", "timeout = \"1m\"\nmethods ="));
     assert_eq!(proxy.connect().get("/", "").status, 200);
     until("the copy is under way", || (dark.accepted() > 0).then_some(()));
     let began = Clock.now();
     proxy.stop();
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    // The copy and the drain have a minute each.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 /// What the admin listener says of the one shadow.
@@ -373,7 +374,7 @@ fn shop(price: u32) -> Upstream {
 const COMPARED: &str = "[route.shadow.compare]\ncontrol = 100\nredact = [\"$.card\"]\n";
 
 #[test]
-fn a_real_difference_is_told_from_noise() {
+fn a_real_difference_is_distinguished_from_noise() {
     let (main, dark) = (shop(10), shop(11));
     let proxy = setup(&main, &dark).start(&format!("{SHADOWED}{COMPARED}"));
     let mut client = proxy.connect();
@@ -411,7 +412,7 @@ fn a_real_difference_is_told_from_noise() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_counted() {
+fn responses_that_cannot_be_compared_are_counted() {
     let large = "x".repeat(1100 * 1024);
     let large = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{large}", large.len());
     let (main, dark) = (Upstream::answering(large.clone()), Upstream::answering(large.clone()));
@@ -434,9 +435,8 @@ fn what_cannot_be_compared_is_counted() {
     }
 
     // A shadow that is not there differs, all the same.
-    let (main, gone) = (shop(1), Upstream::echo());
+    let (main, gone) = (shop(1), RefusingAddress::new());
     let text = format!("{SHADOWED}{COMPARED}").replace("{dark}", &gone.address().to_string());
-    drop(gone);
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);
     assert_eq!(proxy.connect().get("/", "").status, 200);
     let page = until("it is compared", || {

@@ -63,7 +63,7 @@ fn is_answered(client: &mut Frames, stream: u32) -> bool {
 }
 
 #[test]
-fn while_more_than_half_of_the_requests_are_under_way_an_address_gets_a_quarter() {
+fn an_address_gets_a_quarter_while_more_than_half_of_the_slots_are_in_use() {
     let mute = mute();
     let trust = format!("[identity]\ntrusted_proxies = [\"127.0.0.9/32\"]\n{ONE_ROUTE}");
     let proxy = Proxy::with("main", &mute).limits("requests = 20").start(&trust);
@@ -94,7 +94,7 @@ fn while_more_than_half_of_the_requests_are_under_way_an_address_gets_a_quarter(
 }
 
 #[test]
-fn an_answer_that_waits_for_its_reader_alone_holds_no_slot() {
+fn a_response_that_waits_for_its_reader_uses_no_slot() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).limits("requests = 4").start(ONE_ROUTE);
     let mut deaf = Frames::connect(proxy.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
@@ -123,7 +123,7 @@ fn an_answer_that_waits_for_its_reader_alone_holds_no_slot() {
 }
 
 #[test]
-fn a_connection_whose_reader_does_not_read_holds_no_slot() {
+fn a_connection_with_a_stalled_reader_uses_no_slot() {
     let large = large();
     let proxy = Proxy::with("main", &large).limits("requests = 2").start(ONE_ROUTE);
     let deaf: Vec<Raw> = (0..8)
@@ -141,7 +141,7 @@ fn a_connection_whose_reader_does_not_read_holds_no_slot() {
 }
 
 #[test]
-fn an_address_gets_a_quarter_however_its_connections_fall_on_workers() {
+fn an_address_gets_a_quarter_across_workers() {
     let mute = mute();
     let proxy = Proxy::with("main", &mute).workers(4).limits("requests = 64").start(ONE_ROUTE);
     let mut clients: Vec<Frames> = (0..8).map(|_| client(1, proxy.address(), &[])).collect();
@@ -184,7 +184,7 @@ fn deaf_connection(last: u8, address: SocketAddr) -> Box<dyn Any> {
 }
 
 #[test]
-fn readers_that_do_not_read_are_shed_where_connections_to_the_upstream_run_short() {
+fn stalled_readers_are_shed_when_upstream_connections_run_out() {
     for (protocol, deaf) in [("h2", deaf_stream as fn(u8, SocketAddr) -> Box<dyn Any>), ("h1", deaf_connection)] {
         let large = large();
         let few = ONE_ROUTE.replace("[[route]]", "limits = { connections = 8 }\n[[route]]");
@@ -207,7 +207,7 @@ fn readers_that_do_not_read_are_shed_where_connections_to_the_upstream_run_short
 }
 
 #[test]
-fn resets_of_one_address_are_bounded_over_its_connections() {
+fn resets_of_one_address_are_limited_across_its_connections() {
     let echo = Upstream::echo();
     let proxy = Proxy::with("main", &echo).limits("h2_resets_per_ip = 20").start(ONE_ROUTE);
     let storm = |last: u8| {

@@ -42,7 +42,7 @@ fn file(pty: &mut Pty) -> PathBuf {
 }
 
 #[test]
-fn the_live_line_fits_and_keys_do_what_they_say() {
+fn the_live_line_fits_and_the_keys_work() {
     let dir = tempfile::tempdir().unwrap();
     let mut demo = Pty::start(dir.path(), &DEMO, 200);
     let file = file(&mut demo);
@@ -68,8 +68,8 @@ fn the_live_line_fits_and_keys_do_what_they_say() {
     demo.line_with("this key does nothing; keys: e errors, s slow");
     demo.press("h");
     demo.until("help", |pty| {
-        let told = pty.glass.lines().iter().filter(|line| line.starts_with("keys: e errors")).count();
-        (told == 2).then_some(())
+        let shown = pty.glass.lines().iter().filter(|line| line.starts_with("keys: e errors")).count();
+        (shown == 2).then_some(())
     });
     demo.press("e");
     demo.line_with("canary's fault: errors: the canary answers 500");
@@ -196,7 +196,7 @@ fn address(pty: &mut Pty) -> String {
 }
 
 #[test]
-fn a_person_gets_short_lines_and_sees_what_is_rejected() {
+fn a_terminal_gets_short_lines_and_rejections() {
     let dir = routes();
     let mut proxy = Pty::start(dir.path(), &["run", "--workers", "1"], 100);
     let address = address(&mut proxy);
@@ -262,7 +262,7 @@ fn a_watched_status_that_fails_at_first_clears_nothing() {
 }
 
 #[test]
-fn colour_is_left_out_where_it_is_not_wanted() {
+fn colour_can_be_turned_off() {
     for arguments in [&["run", "--workers", "1"][..], &["run", "--workers", "1", "--color", "never"]] {
         let dir = routes();
         let mut proxy = Pty::with(dir.path(), arguments, 100, |command| {

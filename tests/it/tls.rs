@@ -122,7 +122,7 @@ fn get(client: &mut Raw, host: &str, path: &str) -> crate::harness::Answer {
 }
 
 #[test]
-fn both_versions_are_spoken_and_the_upstream_is_told() {
+fn both_tls_versions_work_and_are_forwarded() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
     for (turn, (version, name, cipher)) in
@@ -210,7 +210,7 @@ fn a_certificate_is_chosen_by_name() {
 }
 
 #[test]
-fn what_depends_on_the_scheme_knows_it() {
+fn the_scheme_reaches_every_feature() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
     let mut client = stage.connect("a.test");
@@ -237,15 +237,15 @@ fn a_request_for_the_host_of_another_certificate_is_misdirected() {
         let answer = get(&mut client, host, "/");
         assert_eq!(answer.status, status, "{host}");
         if status == 421 {
-            let told = answer.field("proxy-status").unwrap();
-            assert!(told.contains("error=destination_not_found; details=\"misdirected\""), "{told}");
+            let reported = answer.field("proxy-status").unwrap();
+            assert!(reported.contains("error=destination_not_found; details=\"misdirected\""), "{reported}");
         }
     }
     assert_eq!(stage.proxy.metric("pointsman_refused_total{reason=\"misdirected\"}"), 2.0);
 }
 
 #[test]
-fn cleartext_is_told_so_in_cleartext() {
+fn cleartext_on_a_tls_port_gets_a_cleartext_error() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
     let mut client = stage.proxy.connect();
@@ -279,7 +279,7 @@ fn old_hello() -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_handshake_is_refused_and_counted() {
+fn failed_handshakes_are_counted_by_reason() {
     let echo = Upstream::echo();
     let stage = Stage::with(&echo, "", "handshake_timeout = \"300ms\"");
     let say = |bytes: &[u8]| {
@@ -307,7 +307,7 @@ fn what_is_no_handshake_is_refused_and_counted() {
 }
 
 #[test]
-fn the_oldest_version_is_a_matter_of_the_file() {
+fn the_oldest_tls_version_is_configurable() {
     let echo = Upstream::echo();
     let stage = Stage::with(&echo, "min_version = \"1.3\"", "");
     let old = stage.authority.believer().versions(OLD).make();
@@ -395,7 +395,7 @@ fn a_body_that_ends_without_a_close_notify_is_cut_short() {
 }
 
 #[test]
-fn an_idle_connection_dozes_and_wakes() {
+fn an_idle_connection_hibernates_and_wakes() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
     let mut client = stage.connect("a.test");
@@ -411,7 +411,7 @@ fn an_idle_connection_dozes_and_wakes() {
 }
 
 #[test]
-fn a_client_that_says_close_notify_after_its_request_is_answered() {
+fn a_client_that_sends_close_notify_after_its_request_is_answered() {
     let echo = Upstream::echo().delay(Duration::from_millis(20));
     let stage = Stage::new(&echo);
     for requests in [1, 3] {
@@ -428,7 +428,7 @@ fn a_client_that_says_close_notify_after_its_request_is_answered() {
 }
 
 #[test]
-fn a_drain_says_close_and_ends_in_order() {
+fn a_drain_sends_connection_close_and_close_notify() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
     let mut client = stage.connect("a.test");
@@ -449,7 +449,7 @@ fn summary(outcome: &ReloadOutcome) -> String {
 }
 
 #[test]
-fn a_renewed_certificate_is_presented_and_connections_go_on() {
+fn a_renewed_certificate_is_used_and_connections_stay() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
     let mut before = stage.connect("a.test");
@@ -477,8 +477,8 @@ fn the_last_good_certificate_is_kept_by_name() {
     let kept = "pointsman_tls_certificate_stale{listener=\"https\",name=\"a.test\"}";
     for (what, cert, key) in [
         ("is cut short", &stage.a.cert[..100], stage.a.key.as_str()),
-        ("is not the one of", &stage.a.cert, &other.key),
-        ("holds no certificate", "", &stage.a.key),
+        ("does not match the certificate for", &stage.a.cert, &other.key),
+        ("contains no certificate", "", &stage.a.key),
         ("expired", &expired.cert, &expired.key),
     ] {
         std::fs::write(stage.certs().join("a.crt"), cert).unwrap();
@@ -512,7 +512,7 @@ fn the_last_good_certificate_is_kept_by_name() {
 }
 
 #[test]
-fn the_summary_says_what_became_of_certificates() {
+fn the_summary_reports_the_certificates() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
     let said = |line: &str| {
@@ -527,7 +527,7 @@ fn the_summary_says_what_became_of_certificates() {
     stage.authority.leaf(&["new.test"]).write(&stage.certs(), "new");
     said("listener https: certificate new.test renewed");
     std::fs::write(stage.certs().join("new.crt"), "").unwrap();
-    said("listener https: certificate new.test kept: its new file holds no certificate");
+    said("listener https: certificate new.test kept: its new file contains no certificate");
     std::fs::remove_file(stage.certs().join("new.crt")).unwrap();
     std::fs::remove_file(stage.certs().join("new.key")).unwrap();
     said("listener https: certificate new.test removed");
@@ -620,7 +620,7 @@ serve = "canary"
 "#;
 
 #[test]
-fn a_verified_certificate_is_an_identity_and_no_client_can_claim_one() {
+fn a_verified_certificate_is_an_identity_that_no_field_can_forge() {
     let echo = Upstream::echo();
     let tls = "client_auth = { ca = \"{folder}/clients.pem\", mode = \"request\" }";
     let clients = Authority::new("client root");
@@ -648,14 +648,14 @@ fn a_verified_certificate_is_an_identity_and_no_client_can_claim_one() {
             raw.send("GET /seen HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Client-Cert: Hash=1\r\n\r\n");
             let answer = raw.read_response();
             assert_eq!(answer.status, 200, "{}", answer.text());
-            let told = answer.echoed("x-forwarded-client-cert");
+            let reported = answer.echoed("x-forwarded-client-cert");
             if own.is_none() {
-                assert!(told.is_empty(), "{told:?}");
+                assert!(reported.is_empty(), "{reported:?}");
                 continue;
             }
-            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!(reported.len(), 1, "{reported:?}");
             let subject = format!("Subject=\"CN={cn},O=Acme\\\\, Inc.\"");
-            assert!(told[0].starts_with("Hash=") && told[0].contains(&subject), "{told:?}");
+            assert!(reported[0].starts_with("Hash=") && reported[0].contains(&subject), "{reported:?}");
         }
         let lines = stage.proxy.logged(2 * (turn + 1));
         let line = lines.last().unwrap();

@@ -16,7 +16,7 @@ use crate::harness::frames::{END_STREAM, Fate, Frames, HEADERS, INITIAL_WINDOW_S
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::proxy::Setup;
 use crate::harness::upstream::Got;
-use crate::harness::{Answer, Broken, Conn, H2, Proxy, Raw, Upstream, until};
+use crate::harness::{Answer, Broken, Conn, H2, Proxy, Raw, RefusingAddress, Upstream, until};
 
 /// One route that allows what is asked for, and one that does not.
 pub(crate) const ROUTES: &str = r#"
@@ -213,7 +213,7 @@ fn an_upstream_may_end_its_direction_alone() {
 }
 
 #[test]
-fn what_the_upstream_says_with_its_head_arrives() {
+fn bytes_sent_with_the_upstreams_head_arrive() {
     let upstream = switcher();
     let proxy = start(&upstream);
     let mut client = proxy.connect();
@@ -224,7 +224,7 @@ fn what_the_upstream_says_with_its_head_arrives() {
 }
 
 #[test]
-fn what_is_not_allowed_never_reaches_the_upstream_as_an_upgrade() {
+fn upgrades_that_are_not_allowed_never_reach_the_upstream() {
     let upstream = switcher();
     let proxy = start(&upstream);
     let asks = [
@@ -270,7 +270,7 @@ fn what_is_not_allowed_never_reaches_the_upstream_as_an_upgrade() {
 }
 
 #[test]
-fn an_upstream_that_does_not_switch_gives_an_ordinary_answer() {
+fn an_upstream_that_does_not_switch_gives_an_ordinary_response() {
     let upstream = switcher();
     let proxy = start(&upstream);
     let mut client = proxy.connect();
@@ -297,7 +297,7 @@ fn an_upstream_that_does_not_switch_gives_an_ordinary_answer() {
 }
 
 #[test]
-fn a_switch_to_something_else_is_a_bad_gateway() {
+fn a_switch_to_another_protocol_is_502() {
     let upstream = switcher();
     let proxy = start(&upstream);
     for path in ["/ws/other", "/ws/none", "/ws/two", "/ws/length", "/ws/chunked", "/unasked"] {
@@ -314,7 +314,7 @@ fn a_switch_to_something_else_is_a_bad_gateway() {
 }
 
 #[test]
-fn bytes_behind_the_request_wait_for_the_switch_and_are_no_request() {
+fn bytes_after_the_request_wait_for_the_switch_and_are_not_a_request() {
     let upstream = switcher();
     let proxy = start(&upstream);
     let behind = "GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -338,7 +338,7 @@ fn bytes_behind_the_request_wait_for_the_switch_and_are_no_request() {
 }
 
 #[test]
-fn nothing_moves_for_too_long() {
+fn an_idle_tunnel_times_out() {
     let upstream = switcher();
     let routes = ROUTES.replace("request = \"2s\"", "idle = \"1s\"");
     let proxy = Proxy::with("main", &upstream).start(&routes);
@@ -350,7 +350,7 @@ fn nothing_moves_for_too_long() {
 }
 
 #[test]
-fn who_goes_takes_the_other_along() {
+fn a_reset_of_one_side_ends_the_other() {
     let upstream = switcher();
     let proxy = start(&upstream);
     opened(&proxy, "/ws").reset();
@@ -389,7 +389,7 @@ fn a_large_message_passes_in_both_directions_with_bounded_buffers() {
 }
 
 #[test]
-fn a_reload_leaves_what_is_open_and_changes_what_comes() {
+fn a_reload_keeps_open_tunnels_and_applies_to_new_ones() {
     let upstream = switcher();
     let proxy = start(&upstream);
     let mut client = opened(&proxy, "/ws");
@@ -401,7 +401,7 @@ fn a_reload_leaves_what_is_open_and_changes_what_comes() {
 }
 
 #[test]
-fn a_client_that_goes_before_the_switch_is_noticed() {
+fn a_client_that_closes_before_the_switch_is_noticed() {
     let (arrival, arrived) = std::sync::mpsc::channel();
     let arrival = std::sync::Mutex::new(arrival);
     let upstream = Upstream::script(move |mut conn| {
@@ -469,7 +469,7 @@ fn exact(client: &H2, body: &mut RecvStream, count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_stream_of_http2_becomes_a_websocket_of_http1() {
+fn an_http2_stream_becomes_an_http1_websocket() {
     let upstream = switcher();
     let proxy = start(&upstream);
     let mut client = h2(&proxy);
@@ -513,7 +513,7 @@ fn a_stream_of_http2_becomes_a_websocket_of_http1() {
 }
 
 #[test]
-fn a_stream_that_may_not_become_what_it_asks_for_is_refused() {
+fn an_extended_connect_that_is_not_allowed_is_refused() {
     let upstream = switcher();
     let proxy = start(&upstream);
     let mut client = h2(&proxy);
@@ -542,9 +542,9 @@ fn a_stream_that_may_not_become_what_it_asks_for_is_refused() {
 
 /// To a CONNECT every success says that there is a tunnel (RFC 9110 §9.3.6): an error in gRPC's form would be one.
 #[test]
-fn a_connect_without_a_tunnel_is_no_success_whatever_it_says_of_its_content() {
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Setup::default().place("main", dead).start(ROUTES);
+fn a_connect_without_a_tunnel_never_succeeds() {
+    let dead = RefusingAddress::new();
+    let proxy = Setup::default().place("main", dead.address()).start(ROUTES);
     let grpc = ("content-type", "application/grpc");
     let mut client = proxy.connect();
     client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Type: application/grpc\r\n\r\n");
@@ -569,12 +569,12 @@ fn a_connect_without_a_tunnel_is_no_success_whatever_it_says_of_its_content() {
         let mut client = Frames::connect(proxy.address(), &[]);
         client.headers(1, 0, &head);
         let fate = client.fate(1);
-        assert!(matches!(fate, Fate::Answered(told, _) if told == status), "{status}: {fate:?}");
+        assert!(matches!(fate, Fate::Answered(answered, _) if answered == status), "{status}: {fate:?}");
     }
 }
 
 #[test]
-fn a_stream_that_is_reset_ends_its_tunnel_and_the_other_way_round() {
+fn a_reset_stream_ends_its_tunnel_and_vice_versa() {
     let upstream = switcher();
     let proxy = start(&upstream);
     let mut client = h2(&proxy);
@@ -647,7 +647,7 @@ fn connecting() -> Upstream {
 }
 
 #[test]
-fn an_upstream_of_http2_is_asked_in_its_own_way() {
+fn an_http2_upstream_gets_an_extended_connect() {
     let upstream = connecting();
     let proxy = Proxy::with("main", &upstream).start(&ROUTES.replace("http://", "h2c://"));
     let mut client = proxy.connect();
@@ -690,13 +690,16 @@ fn an_upstream_of_http2_is_asked_in_its_own_way() {
 }
 
 #[test]
-fn an_upstream_of_http2_that_takes_none_is_not_asked() {
+fn an_http2_upstream_without_extended_connect_is_not_asked() {
     let upstream = Upstream::h2c();
     let proxy = Proxy::with("main", &upstream).start(&ROUTES.replace("http://", "h2c://"));
     let answer = ask(&mut proxy.connect(), "/ws");
     assert_eq!(answer.status, 502);
-    let told = answer.field("proxy-status").unwrap();
-    assert!(told.contains("http_upgrade_failed") && told.contains("upstream_no_upgrade"), "{told}");
+    let proxy_status = answer.field("proxy-status").unwrap();
+    assert!(
+        proxy_status.contains("http_upgrade_failed") && proxy_status.contains("upstream_no_upgrade"),
+        "{proxy_status}"
+    );
     assert_eq!(upstream.requests(), 0);
     proxy.settles();
 }
@@ -713,7 +716,7 @@ fn split_with(kill: &str) -> String {
 }
 
 #[test]
-fn a_kill_closes_what_a_killed_variant_carries() {
+fn a_kill_closes_tunnels_of_a_killed_variant() {
     let (stable, canary) = (switcher(), switcher());
     let setup = Proxy::with("main", &stable).with("other", &canary);
     let proxy = setup.start(&split_with(""));
@@ -765,7 +768,7 @@ fn a_kill_closes_what_a_killed_variant_carries() {
 }
 
 #[test]
-fn a_kill_closes_long_answers_of_a_killed_variant_too() {
+fn a_kill_closes_long_responses_of_a_killed_variant() {
     let streaming = || {
         Upstream::script(|mut conn| {
             if conn.request().is_ok() {
@@ -796,7 +799,7 @@ fn a_kill_closes_long_answers_of_a_killed_variant_too() {
 }
 
 #[test]
-fn a_kill_closes_answers_that_nobody_reads_and_requests_that_wait_for_one() {
+fn a_kill_closes_unread_responses_and_waiting_requests() {
     let sent = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&sent);
     let canary = Upstream::script(move |mut conn| {
@@ -865,7 +868,7 @@ fn a_drain_leaves_tunnels_until_its_deadline() {
 }
 
 #[test]
-fn many_open_and_close_and_nothing_is_left() {
+fn many_tunnels_leave_no_memory_or_descriptors() {
     const TIMES: usize = 10_000;
     let upstream = switcher();
     let quiet = format!("[access_log]\nsink = \"off\"\n{ROUTES}");

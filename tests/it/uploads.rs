@@ -54,7 +54,7 @@ fn a_steady_upload_may_take_longer_than_timeout_request() {
 }
 
 #[test]
-fn a_service_that_is_silent_after_the_end_of_the_body_is_late() {
+fn a_service_that_is_silent_after_the_body_times_out() {
     for (request, rest) in [("150ms", 100), ("2s", 300)] {
         let upstream = Upstream::script(|mut conn| {
             if conn.request().is_ok() {
@@ -73,7 +73,7 @@ fn a_service_that_is_silent_after_the_end_of_the_body_is_late() {
 }
 
 #[test]
-fn a_service_that_does_not_read_is_late() {
+fn a_service_that_does_not_read_times_out() {
     for request in ["300ms", "2s"] {
         let (end, ended) = channel::<()>();
         let ended = Mutex::new(ended);
@@ -102,7 +102,7 @@ fn a_service_that_does_not_read_is_late() {
 }
 
 #[test]
-fn a_client_that_stalls_is_told_408_and_the_service_is_not_blamed() {
+fn a_stalled_client_gets_408_and_does_not_count_against_the_service() {
     for (request, head) in [
         ("200ms", "Content-Length: 10\r\n\r\nhalf"),
         ("200ms", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
@@ -122,7 +122,7 @@ fn a_client_that_stalls_is_told_408_and_the_service_is_not_blamed() {
 }
 
 #[test]
-fn a_stream_that_stalls_is_told_408() {
+fn a_stalled_stream_gets_408() {
     let upstream = Upstream::echo();
     let proxy = Proxy::with("main", &upstream).limits("stall_timeout = \"2s\"").start(&text("http", "200ms"));
     let mut client = H2::connect(proxy.address());
@@ -133,7 +133,7 @@ fn a_stream_that_stalls_is_told_408() {
 }
 
 #[test]
-fn an_early_answer_comes_while_the_upload_goes_on() {
+fn an_early_response_arrives_during_the_upload() {
     let upstream = Upstream::script(|mut conn| {
         if conn.head().is_ok() {
             conn.send("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n");

@@ -15,7 +15,9 @@ use pointsman::clock::Clock;
 use pointsman::control::{DnsAnswer as Addresses, LookupResult};
 
 use crate::harness::upstream::hash;
-use crate::harness::{Broken, Conn, ONE_ROUTE, Proxy, Raw, Upstream, Wire, until};
+use crate::harness::{
+    Broken, Conn, FullBacklog, ONE_ROUTE, PATIENCE, Proxy, Raw, RefusingAddress, Upstream, Wire, until,
+};
 
 /// An upstream that answers at once with its name and the connection's number, except for `/hold`: that it answers when
 /// the test says so.
@@ -88,7 +90,7 @@ fn the_connection_that_was_used_last_is_used_first() {
 }
 
 #[test]
-fn a_pooled_connection_that_the_upstream_closes_costs_no_request() {
+fn a_pooled_connection_that_the_upstream_closes_fails_no_request() {
     let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let upstream = Upstream::answering_once(ok);
     let proxy = Proxy::with("main", &upstream).workers(2).start(ONE_ROUTE);
@@ -123,7 +125,7 @@ fn fickle() -> Upstream {
 }
 
 #[test]
-fn what_may_have_been_done_is_repeated_only_when_it_does_no_harm() {
+fn only_safe_requests_are_repeated_after_they_were_sent() {
     let upstream = fickle();
     let proxy = Proxy::to(&upstream);
     let mut client = proxy.connect();
@@ -164,26 +166,17 @@ fn more_requests_than_the_limit_are_refused_at_once() {
 }
 
 #[test]
-fn nobody_there_is_502_and_no_answer_to_the_connection_504() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Proxy::workers(1).place("main", gone).start(ONE_ROUTE);
+fn a_refused_connect_is_502_and_a_connect_timeout_504() {
+    let gone = RefusingAddress::new();
+    let proxy = Proxy::workers(1).place("main", gone.address()).start(ONE_ROUTE);
     let answer = proxy.connect().get("/", "");
     assert_eq!(answer.status, 502);
     assert!(answer.field("proxy-status").unwrap().contains("connection_refused"), "{answer:?}");
     assert_eq!(proxy.logged(1)[0]["termination"], "UC");
     assert_eq!(proxy.metric("pointsman_upstream_connect_failures_total{upstream=\"main\"}"), 1.0);
 
-    // A queue that is full: the kernel drops who wants to join.
-    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    full.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-    full.listen(0).unwrap();
-    let address = full.local_addr().unwrap().as_socket().unwrap();
-    let patience = Duration::from_millis(200);
-    let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, patience) {
-        queued.push(stream);
-    }
-    let proxy = Proxy::workers(1).place("main", address).start(&with("connect_timeout = \"100ms\"", ""));
+    let full = FullBacklog::new();
+    let proxy = Proxy::workers(1).place("main", full.address()).start(&with("connect_timeout = \"100ms\"", ""));
     let answer = proxy.connect().get("/", "");
     assert_eq!(answer.status, 504);
     assert!(answer.field("proxy-status").unwrap().contains("connection_timeout"), "{answer:?}");
@@ -191,8 +184,8 @@ fn nobody_there_is_502_and_no_answer_to_the_connection_504() {
 }
 
 #[test]
-fn an_upstream_that_does_not_answer_in_time_is_504_and_let_go() {
-    for (timeout, least, most) in [("80ms", 80, 1500), ("2s", 2000, 3500)] {
+fn an_upstream_that_does_not_answer_in_time_is_504_and_closed() {
+    for (timeout, least) in [("80ms", 80), ("2s", 2000)] {
         let (gone, went) = channel();
         let gone = Mutex::new(gone);
         let upstream = Upstream::script(move |mut conn| {
@@ -209,8 +202,8 @@ fn an_upstream_that_does_not_answer_in_time_is_504_and_let_go() {
         let took = Clock.now().duration_since(began).as_millis();
         assert_eq!(answer.status, 504);
         assert!(answer.field("proxy-status").unwrap().contains("http_response_timeout"), "{answer:?}");
-        assert!((least..most).contains(&took), "{took} ms for {timeout}");
-        went.recv_timeout(Duration::from_secs(5)).expect("the upstream's request is cancelled");
+        assert!((least..least + 10_000).contains(&took), "{took} ms for {timeout}");
+        went.recv_timeout(PATIENCE).expect("the upstream's request is cancelled");
         let line = &proxy.logged(1)[0];
         assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("UH"), Some("response_timeout")));
         drop(client);
@@ -219,7 +212,7 @@ fn an_upstream_that_does_not_answer_in_time_is_504_and_let_go() {
 }
 
 #[test]
-fn an_answer_that_stalls_is_cut_and_never_taken_for_a_whole_one() {
+fn a_stalled_response_is_cut_and_never_complete() {
     for framing in ["content-length: 100\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
         let upstream = Upstream::script(move |mut conn| {
             if conn.request().is_ok() {
@@ -273,7 +266,7 @@ fn round_robin_is_exact_by_weight() {
 }
 
 #[test]
-fn least_request_follows_weights_and_avoids_the_busy() {
+fn least_request_follows_weights_and_avoids_busy_endpoints() {
     let [a, b] = ["a", "b"].map(holding);
     let proxy = balanced("least_request", &[(&a.upstream, 1), (&b.upstream, 3)]);
     let mut client = proxy.connect();
@@ -304,7 +297,7 @@ fn least_request_follows_weights_and_avoids_the_busy() {
 }
 
 #[test]
-fn hash_sticks_and_moves_only_the_keys_of_an_endpoint_that_goes() {
+fn hash_is_sticky_and_moves_only_the_keys_of_a_removed_endpoint() {
     let [a, b, c] = ["a", "b", "c"].map(holding);
     let proxy = balanced("hash", &[(&a.upstream, 1), (&b.upstream, 1), (&c.upstream, 1)]);
     let mut client = proxy.connect();
@@ -325,33 +318,33 @@ fn hash_sticks_and_moves_only_the_keys_of_an_endpoint_that_goes() {
 
 /// An upstream that tells when a connection is cut after `before` was sent.
 fn cuttable(before: &'static str) -> (Upstream, Receiver<&'static str>) {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, events) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::script(move |mut conn| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         if conn.request().is_ok() {
             conn.send(before);
-            tell.send("asked").unwrap();
+            sender.send("asked").unwrap();
             conn.wait();
-            tell.send("cut").unwrap();
+            sender.send("cut").unwrap();
         }
     });
-    (upstream, told)
+    (upstream, events)
 }
 
 #[test]
-fn a_client_that_goes_away_cancels_its_request() {
+fn a_client_that_closes_cancels_its_request() {
     for (before, stage) in [("", "CH"), ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", "CB")] {
-        let (upstream, told) = cuttable(before);
+        let (upstream, events) = cuttable(before);
         let proxy = Proxy::to(&upstream);
         let mut client = proxy.connect();
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-        assert_eq!(told.recv(), Ok("asked"));
+        assert_eq!(events.recv(), Ok("asked"));
         if !before.is_empty() {
             client.head().unwrap();
         }
         client.reset();
-        assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok("cut"), "{stage}");
+        assert_eq!(events.recv_timeout(PATIENCE), Ok("cut"), "{stage}");
         proxy.settles();
         let line = &proxy.logged(1)[0];
         assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some(stage), Some("client_gone")));
@@ -387,8 +380,8 @@ fn a_slow_upstream_slows_the_sender() {
         let mut got = conn.head().unwrap();
         gone.lock().unwrap().recv().unwrap();
         (got.body, got.trailers) = conn.wire.framed(&got.headers).unwrap().unwrap();
-        let told = hash(&got.body);
-        conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{told}", told.len()));
+        let digest = hash(&got.body);
+        conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{digest}", digest.len()));
     });
     let proxy = Proxy::to(&upstream);
     let body: Vec<u8> = (0..BODY_BYTES).map(|n| n.to_le_bytes()[n % 3]).collect();
@@ -405,8 +398,8 @@ fn a_slow_upstream_slows_the_sender() {
 
 #[test]
 fn a_slow_client_slows_the_upstream() {
-    let (told, tell) = channel();
-    let told = Mutex::new(told);
+    let (sender, progress) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::script(move |mut conn: Conn| {
         conn.head().unwrap();
         conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {BODY_BYTES}\r\n\r\n"));
@@ -415,14 +408,14 @@ fn a_slow_client_slows_the_upstream() {
             if !conn.send(&piece) {
                 return;
             }
-            told.lock().unwrap().send(sent + piece.len()).unwrap();
+            sender.lock().unwrap().send(sent + piece.len()).unwrap();
         }
     });
     let proxy = Proxy::to(&upstream);
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     let mut sent = 0;
-    while let Ok(now) = tell.recv_timeout(Duration::from_millis(700)) {
+    while let Ok(now) = progress.recv_timeout(Duration::from_millis(700)) {
         sent = now;
     }
     assert!(sent < IN_BETWEEN_MAX, "{sent} bytes were taken while the client read none");
@@ -475,7 +468,7 @@ impl Resolve for Book {
 }
 
 #[test]
-fn names_are_followed_and_the_last_good_answer_is_kept() {
+fn names_are_followed_and_the_last_good_addresses_are_kept() {
     let first = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = first.local_addr().unwrap().port();
     let second = TcpListener::bind(("127.0.0.2", port)).unwrap();

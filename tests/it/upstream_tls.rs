@@ -206,7 +206,7 @@ fn setup(front: SocketAddr, dir: &Path) -> Setup {
 
 /// A connection of HTTP/2 refuses the stream, and the next one speaks HTTP/1.1.
 #[test]
-fn a_websocket_that_is_asked_for_again_is_asked_for_in_the_way_of_its_connection() {
+fn a_retried_websocket_takes_the_protocol_of_its_connection() {
     let authority = Authority::new();
     let dir = files(&[("ca.pem", &authority.pem)]);
     let here = "[[route]]\nname = \"here\"\nmatch = { path = \"/here\" }\nrespond = { status = 204 }\n";
@@ -243,12 +243,12 @@ fn a_websocket_that_is_asked_for_again_is_asked_for_in_the_way_of_its_connection
         assert_eq!((got.method.as_str(), got.target.as_str(), got.version.as_str()), ("GET", "/ws/a?b=c", "HTTP/1.1"));
         assert_eq!((got.field("connection"), got.field("upgrade")), (Some("Upgrade"), Some("websocket")));
         assert_eq!((got.field("host"), got.field("sec-websocket-version")), (Some("test"), Some("13")));
-        assert!(got.field("sec-websocket-key").is_some_and(|told| key.is_none_or(|key| told == key)), "{got:?}");
+        assert!(got.field("sec-websocket-key").is_some_and(|value| key.is_none_or(|key| value == key)), "{got:?}");
     }
 }
 
 #[test]
-fn the_protocol_is_what_both_sides_agree_upon() {
+fn the_protocol_is_negotiated() {
     let authority = Authority::new();
     let dir = files(&[("ca.pem", &authority.pem)]);
     let body = vec![7; 300_000];
@@ -279,10 +279,10 @@ fn the_protocol_is_what_both_sides_agree_upon() {
 #[track_caller]
 fn fails(proxy: &Proxy, (status, error, kind): (u16, &str, &str), cause: &[&str]) {
     let answer = proxy.connect().get("/", "");
-    let told = answer.field("proxy-status").unwrap_or_default().to_owned();
+    let reported = answer.field("proxy-status").unwrap_or_default().to_owned();
     let last = proxy.status()["upstreams"][0]["last_tls_failure"]["cause"].as_str().unwrap_or_default().to_owned();
-    assert_eq!(answer.status, status, "{told}: {last}");
-    assert!(told.starts_with(&format!("pointsman; error={error};")), "{told}: {last}");
+    assert_eq!(answer.status, status, "{reported}: {last}");
+    assert!(reported.starts_with(&format!("pointsman; error={error};")), "{reported}: {last}");
     assert!(!answer.text().contains("test"), "nothing of the inside: {}", answer.text());
     let series = format!("pointsman_upstream_tls_failures_total{{cause=\"{kind}\",upstream=\"main\"}}");
     assert_eq!(proxy.metric(&series), 1.0, "{last}");
@@ -293,7 +293,7 @@ fn fails(proxy: &Proxy, (status, error, kind): (u16, &str, &str), cause: &[&str]
 }
 
 #[test]
-fn what_is_wrong_with_a_certificate_is_told() {
+fn a_certificate_error_is_reported() {
     let (authority, other) = (Authority::new(), Authority::new());
     let dir = files(&[("ca.pem", &authority.pem)]);
     let behind = Upstream::echo();
@@ -301,7 +301,7 @@ fn what_is_wrong_with_a_certificate_is_told() {
     for (pair, words) in [
         (authority.issue("a.test"), "is for a.test, not b.test"),
         (authority.issue_until("b.test", 2002), "expired at 2002-01-01"),
-        (other.issue("b.test"), "which is not believed: `ca` holds CN="),
+        (other.issue("b.test"), "which is not trusted: `ca` contains CN="),
     ] {
         let front = Front::new(&pair, b"http/1.1", &behind);
         let proxy = setup(front.address, dir.path()).start(&text(lines));
@@ -313,7 +313,7 @@ fn what_is_wrong_with_a_certificate_is_told() {
 }
 
 #[test]
-fn what_an_authority_may_not_do_is_told() {
+fn a_constraint_of_an_authority_is_reported() {
     let authority = Authority::new();
     let dir = files(&[("ca.pem", &authority.pem)]);
     let behind = Upstream::echo();
@@ -344,7 +344,7 @@ fn what_an_authority_may_not_do_is_told() {
 }
 
 #[test]
-fn what_is_no_tls_is_told() {
+fn a_peer_without_tls_is_reported() {
     let authority = Authority::new();
     let dir = files(&[("ca.pem", &authority.pem)]);
     let lines = "ca = \"{files}/ca.pem\"";
@@ -368,7 +368,7 @@ fn what_is_no_tls_is_told() {
 }
 
 #[test]
-fn a_client_certificate_is_presented_and_missed() {
+fn a_client_certificate_is_presented_and_a_missing_one_is_reported() {
     let authority = Authority::new();
     let ours = authority.issue("edge.test");
     let dir = files(&[("ca.pem", &authority.pem), ("edge.pem", &ours.cert), ("edge.key", &ours.key.serialize_pem())]);
@@ -376,7 +376,7 @@ fn a_client_certificate_is_presented_and_missed() {
         let config = config(&authority.issue("127.0.0.1"), Some(authority.roots()));
         let front = Front::with(&config, (alpn, behind.address(), Close::Notified));
         let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
-        fails(&proxy, (502, "tls_alert_received", "alert"), &["wants a client certificate"]);
+        fails(&proxy, (502, "tls_alert_received", "alert"), &["requires a client certificate"]);
         let lines = "ca = \"{files}/ca.pem\"\n\
                      client_cert = { cert = \"{files}/edge.pem\", key = \"{files}/edge.key\" }";
         proxy.rewrite(&text(lines));
@@ -385,7 +385,7 @@ fn a_client_certificate_is_presented_and_missed() {
 }
 
 #[test]
-fn a_client_certificate_that_is_not_taken_is_told_in_both_versions() {
+fn a_refused_client_certificate_is_reported_in_both_versions() {
     let (authority, other) = (Authority::named("clients"), Authority::new());
     let ours = authority.issue("edge.test");
     let dir = files(&[("ca.pem", &authority.pem), ("edge.pem", &ours.cert), ("edge.key", &ours.key.serialize_pem())]);
@@ -394,27 +394,27 @@ fn a_client_certificate_that_is_not_taken_is_told_in_both_versions() {
                  client_cert = { cert = \"{files}/edge.pem\", key = \"{files}/edge.key\" }";
     let twin = Authority::named("clients");
     for (version, believed, words) in [
-        (&rustls::version::TLS12, &other, "believes another authority than the one that issued it"),
-        (&rustls::version::TLS12, &twin, "its signature does not hold there"),
+        (&rustls::version::TLS12, &other, "does not trust the authority that issued it"),
+        (&rustls::version::TLS12, &twin, "its signature is wrong"),
         (&rustls::version::TLS13, &other, "after the TLS handshake"),
         (&rustls::version::TLS13, &twin, "after the TLS handshake"),
     ] {
         let config = config_of(&authority.issue("127.0.0.1"), Some(believed.roots()), &[version]);
         let front = Front::with(&config, (b"http/1.1", behind.address(), Close::Notified));
         let proxy = setup(front.address, dir.path()).start(&text(lines));
-        let words = ["does not take our client certificate", words];
+        let words = ["does not accept our client certificate", words];
         fails(&proxy, (502, "tls_alert_received", "alert"), &words);
     }
 }
 
 #[test]
-fn an_authority_that_is_replaced_counts_at_once() {
+fn a_replaced_authority_applies_at_once() {
     let (old, new) = (Authority::new(), Authority::new());
     let dir = files(&[("ca.pem", &old.pem)]);
     let behind = Upstream::echo();
     let front = Front::new(&new.issue("127.0.0.1"), b"http/1.1", &behind);
     let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
-    fails(&proxy, (502, "tls_certificate_error", "certificate"), &["not believed"]);
+    fails(&proxy, (502, "tls_certificate_error", "certificate"), &["not trusted"]);
     std::fs::write(dir.path().join("ca.pem"), &new.pem).unwrap();
     until("the new one is read", || (proxy.connect().get("/", "").status == 200).then_some(()));
     std::fs::write(dir.path().join("ca.pem"), "broken").unwrap();
@@ -429,7 +429,7 @@ fn an_authority_that_is_replaced_counts_at_once() {
 }
 
 #[test]
-fn a_root_that_the_system_gets_counts_without_a_restart() {
+fn a_new_system_root_applies_without_a_restart() {
     let (old, new) = (Authority::new(), Authority::new());
     let behind = Upstream::echo();
     let front = Front::new(&new.issue("127.0.0.1"), b"http/1.1", &behind);
@@ -450,7 +450,7 @@ fn a_root_that_the_system_gets_counts_without_a_restart() {
 }
 
 #[test]
-fn a_body_that_was_cut_is_no_whole_one() {
+fn a_truncated_body_is_never_complete() {
     let authority = Authority::new();
     let dir = files(&[("ca.pem", &authority.pem)]);
     let behind = Upstream::answering_once("HTTP/1.1 200 OK\r\n\r\nthe first half");
@@ -467,7 +467,7 @@ fn a_body_that_was_cut_is_no_whole_one() {
 }
 
 #[test]
-fn a_new_protocol_is_followed_and_idle_connections_are_looked_at() {
+fn a_new_protocol_is_followed_and_idle_connections_are_checked() {
     let authority = Authority::new();
     let dir = files(&[("ca.pem", &authority.pem)]);
     let behind = Upstream::echo().delay(Duration::from_millis(30));

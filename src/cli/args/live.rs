@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::admin::{Admin, VARIABLE};
+use crate::cli::admin::{AdminEndpoint, VARIABLE};
 use crate::config;
 
 /// Bounds on the time between two looks of `--watch`.
@@ -14,11 +14,11 @@ const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=D
 #[derive(Clone, Debug, Default, Args)]
 pub struct AdminArguments {
     /// Its admin listener.
-    #[arg(long, value_name = "URL", value_parser = Admin::named)]
+    #[arg(long, value_name = "URL", value_parser = AdminEndpoint::named)]
     #[arg(
         help = "The proxy's admin listener: a URL or HOST:PORT [default: POINTSMAN_ADMIN, else http://127.0.0.1:9900]"
     )]
-    pub admin: Option<Admin>,
+    pub admin: Option<AdminEndpoint>,
 }
 
 impl AdminArguments {
@@ -26,14 +26,14 @@ impl AdminArguments {
     ///
     /// # Errors
     /// When the variable names none.
-    pub fn find(&self) -> anyhow::Result<Admin> {
-        Admin::find(self.admin.as_ref(), std::env::var(VARIABLE).ok().as_deref())
+    pub fn find(&self) -> anyhow::Result<AdminEndpoint> {
+        AdminEndpoint::find(self.admin.as_ref(), std::env::var(VARIABLE).ok().as_deref())
     }
 }
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// For a terminal.
     #[default]
     Table,
@@ -69,20 +69,20 @@ pub struct StatusArguments {
     /// How it is written.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
     #[arg(hide_possible_values = true)]
-    pub format: Format,
+    pub format: ReportFormat,
     /// The same as `--format json`.
-    #[arg(long, conflicts_with = "format", help = "The same as --format json: what /status answers, as it is")]
+    #[arg(long, conflicts_with = "format", help = "The same as --format json: the response of /status")]
     pub json: bool,
     /// Only whether it works.
     #[arg(long, conflicts_with_all = ["json", "format", "all"])]
-    #[arg(help = "Ask /healthz only, and print one line: exit 0 while the process works, else 1")]
+    #[arg(help = "Check /healthz only, and print one line: exit 0 while the process is healthy, else 1")]
     pub health: bool,
 }
 
 /// `reload`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The proxy reads its file again. A file with an error changes nothing: the diagnostics are printed as by `check`, and \
+The proxy reads its file again. An invalid file is rejected as a whole: the diagnostics are printed as by `check`, and \
 the exit code is 78.
 
 EXAMPLE
@@ -113,7 +113,7 @@ pub struct CompareArguments {
     /// How it is written.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help = "table, md (Markdown) or json")]
     #[arg(hide_possible_values = true)]
-    pub format: Format,
+    pub format: ReportFormat,
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format", help = "The same as --format json")]
     pub json: bool,

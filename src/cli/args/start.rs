@@ -16,15 +16,15 @@ pub const DEFAULT_FILE: &str = "routes.toml";
 pub struct SketchArguments {
     /// Where requests go.
     #[arg(long, value_name = "URL", value_parser = address::endpoint)]
-    #[arg(help = "Send requests there: 3000, :3000, HOST:3000 or a URL; repeated: several endpoints of one service")]
+    #[arg(help = "The upstream: 3000, :3000, HOST:3000 or a URL; repeat for several endpoints of one service")]
     pub to: Vec<String>,
     /// Where some of them go instead.
     #[arg(long, value_name = "URL=WEIGHT", requires = "to")]
-    #[arg(help = "Send this percentage of the callers to another version, for example 3001=5")]
+    #[arg(help = "Send a percentage of the callers to another version, for example 3001=5")]
     pub canary: Option<Canary>,
     /// Where clients connect.
     #[arg(long, value_name = "ADDRESS", value_parser = address::listening)]
-    #[arg(help = "Listen there [default: 127.0.0.1:8080]")]
+    #[arg(help = "The address to listen on [default: 127.0.0.1:8080]")]
     pub listen: Option<SocketAddr>,
     /// Where admin listens.
     #[arg(long, value_name = "ADDRESS", value_parser = address::listening)]

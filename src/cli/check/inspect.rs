@@ -9,7 +9,7 @@ use super::{github, sarif};
 use crate::cli::args::CheckArguments;
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
-use crate::config::{self, Diagnostics, GoldenRun, Loaded};
+use crate::config::{self, Diagnostics, Loaded, RouteTestRun};
 use crate::route::{Route, Rules, Shadow};
 
 /// How standard input is called.
@@ -19,7 +19,7 @@ const STDIN: &str = "<stdin>";
 struct Report {
     loaded: Option<Loaded>,
     diagnostics: Diagnostics,
-    /// How many goldens failed.
+    /// How many tests failed.
     failed: usize,
 }
 
@@ -75,7 +75,7 @@ fn inspect(arguments: &CheckArguments) -> Report {
         Err(diagnostics) => Report { loaded: None, diagnostics, failed: 0 },
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();
-            let GoldenRun { failed, diagnostics: wrong } = config::run_goldens(&loaded);
+            let RouteTestRun { failed, diagnostics: wrong } = config::run_route_tests(&loaded);
             diagnostics.append(wrong);
             Report { loaded: Some(loaded), diagnostics, failed }
         }
@@ -96,10 +96,10 @@ impl Report {
             parts.push(out::count(loaded.rules.routes.len(), "route"));
             parts.push(out::count(loaded.rules.upstreams.len(), "upstream"));
             parts.extend(Some(shadows(&loaded.rules).count()).filter(|n| *n > 0).map(|n| out::count(n, "shadow")));
-            match (loaded.goldens.len(), self.failed) {
+            match (loaded.tests.len(), self.failed) {
                 (0, _) => {}
-                (all, 0) => parts.push(format!("{} passed", out::count(all, "golden"))),
-                (all, failed) => parts.push(format!("{failed} of {} failed", out::count(all, "golden"))),
+                (all, 0) => parts.push(format!("{} passed", out::count(all, "test"))),
+                (all, failed) => parts.push(format!("{failed} of {} failed", out::count(all, "test"))),
             }
         } else {
             parts.push(out::count(errors, "error"));
@@ -112,7 +112,7 @@ impl Report {
 
     fn json(&self, file: &str, exit: Exit) -> serde_json::Value {
         let rules = self.loaded.as_ref().map(|loaded| &loaded.rules);
-        let goldens = self.loaded.as_ref().map_or(0, |loaded| loaded.goldens.len());
+        let goldens = self.loaded.as_ref().map_or(0, |loaded| loaded.tests.len());
         json!({
             "file": file,
             "ok": exit == Exit::Ok,

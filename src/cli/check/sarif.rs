@@ -17,7 +17,7 @@ pub(super) fn log(diagnostics: &Diagnostics, stdin: Option<&str>) -> Value {
     let codes: BTreeMap<&str, usize> = codes.into_iter().zip(0..).collect();
     let rules: Vec<Value> = codes.keys().map(|code| rule(code)).collect();
     let results: Vec<Value> =
-        diagnostics.iter().map(|diagnostic| result(diagnostic, (codes[diagnostic.code], stdin))).collect();
+        diagnostics.iter().map(|diagnostic| result(diagnostic, codes[diagnostic.code], stdin)).collect();
     json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -46,7 +46,7 @@ fn pascal(code: &str) -> String {
     code.split('-').map(word).collect()
 }
 
-fn result(diagnostic: &Diagnostic, (rule, stdin): (usize, Option<&str>)) -> Value {
+fn result(diagnostic: &Diagnostic, rule: usize, stdin: Option<&str>) -> Value {
     let level = match diagnostic.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",

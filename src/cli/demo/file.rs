@@ -18,7 +18,7 @@ const TEMPLATE: &str = include_str!("routes.toml");
 
 /// Addresses that are filled in, each as it stands in [`TEMPLATE`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places {
+pub(super) struct DemoAddresses {
     /// Where the proxy listens; `127.0.0.1:8080`.
     pub(super) proxy: SocketAddr,
     /// Where it listens for TLS, if it does.
@@ -34,7 +34,7 @@ pub(super) struct Places {
 }
 
 /// The text with these addresses; the access log stands next to the file, in `dir`.
-pub(super) fn text(places: &Places, dir: &Path) -> String {
+pub(super) fn text(places: &DemoAddresses, dir: &Path) -> String {
     let quoted = |address: &str| format!("\"{address}\"");
     let log = dir.join("access.log");
     let [certificate, key] = certificate::VARIABLES;
@@ -44,7 +44,7 @@ pub(super) fn text(places: &Places, dir: &Path) -> String {
 name    = "https"
 address = "{tls}"
 [listener.tls]
-# Made in memory for as long as the demo runs; yours is a pair of files, or a directory of them.
+# Made in memory for the demo; in production, name a pair of files or a directory.
 certificates = [{{ cert = "${{{certificate}}}", key = "${{{key}}}" }}]
 
 [admin]"#
@@ -62,7 +62,7 @@ certificates = [{{ cert = "${{{certificate}}}", key = "${{{key}}}" }}]
 }
 
 /// The file that an earlier demo left in `dir`, and the addresses that stand in it; nothing when there is none.
-pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(PathBuf, Places)>> {
+pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(PathBuf, DemoAddresses)>> {
     let file = dir.join("routes.toml");
     if !file.exists() {
         return Ok(None);
@@ -86,20 +86,20 @@ pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(Path
         bail!("{}; the services shop-v1 and shop-v2 of a demo are not in it", refusal());
     };
     let tls = rules.listeners.get(1).map(|listener| listener.address);
-    let places = Places { proxy: proxy.address, tls, admin: *admin, stable, canary, dark: service("shop-v3") };
+    let places = DemoAddresses { proxy: proxy.address, tls, admin: *admin, stable, canary, dark: service("shop-v3") };
     Ok(Some((file, places)))
 }
 
 /// The directory of the demo's files. One of its own is removed when this is dropped.
 #[derive(Debug)]
-pub(super) enum Folder {
+pub(super) enum DemoDirectory {
     /// Named by `--dir`: it is kept.
     Kept(PathBuf),
     /// A fresh temporary directory.
     Own(PathBuf),
 }
 
-impl Folder {
+impl DemoDirectory {
     /// Makes `dir`, or a fresh temporary directory.
     pub(super) fn make(dir: Option<&Path>) -> anyhow::Result<Self> {
         let fresh = || format!("pointsman-demo-{}", &Uuid::now_v7().simple().to_string()[24..]);
@@ -122,7 +122,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for DemoDirectory {
     fn drop(&mut self) {
         if let Self::Own(path) = self {
             // Where the demo has failed, it says why; where it has ended, this is done already.
@@ -132,8 +132,8 @@ impl Drop for Folder {
 }
 
 /// Writes the file into a directory. Never touches a file that is there.
-pub(super) fn write(places: &Places, folder: &Folder) -> anyhow::Result<PathBuf> {
-    let (Folder::Kept(dir) | Folder::Own(dir)) = folder;
+pub(super) fn write(places: &DemoAddresses, folder: &DemoDirectory) -> anyhow::Result<PathBuf> {
+    let (DemoDirectory::Kept(dir) | DemoDirectory::Own(dir)) = folder;
     let file = dir.join("routes.toml");
     let mut open = match OpenOptions::new().write(true).create_new(true).open(&file) {
         Ok(open) => open,
@@ -150,9 +150,9 @@ pub(super) fn write(places: &Places, folder: &Folder) -> anyhow::Result<PathBuf>
 mod tests {
     use super::*;
 
-    fn places() -> Places {
+    fn places() -> DemoAddresses {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Places { proxy: at(1), tls: Some(at(5)), admin: at(2), stable: at(3), canary: at(4), dark: Some(at(6)) }
+        DemoAddresses { proxy: at(1), tls: Some(at(5)), admin: at(2), stable: at(3), canary: at(4), dark: Some(at(6)) }
     }
 
     #[test]
@@ -170,9 +170,9 @@ mod tests {
     #[test]
     fn an_existing_file_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let file = write(&places(), &Folder::make(Some(dir.path())).unwrap()).unwrap();
+        let file = write(&places(), &DemoDirectory::make(Some(dir.path())).unwrap()).unwrap();
         fs::write(&file, "mine").unwrap();
-        let refused = write(&places(), &Folder::make(Some(dir.path())).unwrap()).unwrap_err().to_string();
+        let refused = write(&places(), &DemoDirectory::make(Some(dir.path())).unwrap()).unwrap_err().to_string();
         assert!(refused.contains("--dir"), "{refused}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
         let refused = format!("{:#}", kept(dir.path(), &certificate::environment().unwrap()).unwrap_err());
@@ -181,17 +181,17 @@ mod tests {
 
     #[test]
     fn only_a_directory_of_its_own_is_removed() {
-        let own = Folder::make(None).unwrap();
+        let own = DemoDirectory::make(None).unwrap();
         let file = write(&places(), &own).unwrap();
         let path = file.parent().unwrap().to_owned();
         assert_eq!(own.leave(), format!("removed {}", path.display()));
         assert!(!path.exists());
-        let dropped = Folder::make(None).unwrap();
+        let dropped = DemoDirectory::make(None).unwrap();
         let path = write(&places(), &dropped).unwrap();
         drop(dropped);
         assert!(!path.exists(), "also when the demo fails");
         let dir = tempfile::tempdir().unwrap();
-        let kept = Folder::make(Some(&dir.path().join("deep/er"))).unwrap();
+        let kept = DemoDirectory::make(Some(&dir.path().join("deep/er"))).unwrap();
         let file = write(&places(), &kept).unwrap();
         assert_eq!(kept.leave(), format!("kept {}", file.display()));
         assert!(file.exists());
@@ -202,7 +202,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let env = certificate::environment().unwrap();
         assert!(kept(dir.path(), &env).unwrap().is_none());
-        let file = write(&places(), &Folder::make(Some(dir.path())).unwrap()).unwrap();
+        let file = write(&places(), &DemoDirectory::make(Some(dir.path())).unwrap()).unwrap();
         let (found, kept) = kept(dir.path(), &env).unwrap().unwrap();
         assert_eq!((found, format!("{kept:?}")), (file, format!("{:?}", places())));
     }

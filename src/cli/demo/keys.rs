@@ -16,7 +16,7 @@ const READ_BYTES: usize = 4096;
 
 /// A key that was pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(super) enum DemoKey {
     /// The canary answers 500, or does so no more.
     Errors,
     /// The canary is slow, or is so no more.
@@ -33,7 +33,7 @@ pub(super) enum Key {
     Unknown,
 }
 
-impl Key {
+impl DemoKey {
     /// What was read at once: one key, pressed once or several times, or something else, such as an arrow or a pasted
     /// text. Nothing for a line end, which a terminal that reads lines adds.
     fn read(bytes: &[u8]) -> Option<(Self, usize)> {
@@ -111,16 +111,16 @@ impl Drop for Keyboard {
 }
 
 /// Sends keys from a thread of its own. A terminal that is gone, as when its window was closed, ends the demo.
-pub(super) fn listen(keys: mpsc::UnboundedSender<Key>) -> std::io::Result<()> {
+pub(super) fn listen(keys: mpsc::UnboundedSender<DemoKey>) -> std::io::Result<()> {
     let listen = move || {
         let mut bytes = [0; READ_BYTES];
         while let Ok(length @ 1..) = stdin().lock().read(&mut bytes) {
-            let Some((key, times)) = Key::read(&bytes[..length]) else { continue };
+            let Some((key, times)) = DemoKey::read(&bytes[..length]) else { continue };
             if (0..times).any(|_| keys.send(key).is_err()) {
                 return;
             }
         }
-        let _ = keys.send(Key::Quit);
+        let _ = keys.send(DemoKey::Quit);
     };
     thread::Builder::new().name("demo-keys".to_owned()).spawn(listen).map(drop)
 }
@@ -141,23 +141,23 @@ mod tests {
     #[test]
     fn a_key_is_known_or_not() {
         for (bytes, key) in [
-            (&b"e"[..], Some((Key::Errors, 1))),
-            (b"f\n", Some((Key::Errors, 1))),
-            (b"k", Some((Key::Edit(Edit::Kill), 1))),
-            (b"q", Some((Key::Quit, 1))),
-            (b"++", Some((Key::Edit(Edit::More), 2))),
-            (b"---\n", Some((Key::Edit(Edit::Less), 3))),
-            (b"+-", Some((Key::Unknown, 1))),
-            (b"x", Some((Key::Unknown, 1))),
-            (b"xx", Some((Key::Unknown, 1))),
-            (b"\x1a", Some((Key::Unknown, 1))),
+            (&b"e"[..], Some((DemoKey::Errors, 1))),
+            (b"f\n", Some((DemoKey::Errors, 1))),
+            (b"k", Some((DemoKey::Edit(Edit::Kill), 1))),
+            (b"q", Some((DemoKey::Quit, 1))),
+            (b"++", Some((DemoKey::Edit(Edit::More), 2))),
+            (b"---\n", Some((DemoKey::Edit(Edit::Less), 3))),
+            (b"+-", Some((DemoKey::Unknown, 1))),
+            (b"x", Some((DemoKey::Unknown, 1))),
+            (b"xx", Some((DemoKey::Unknown, 1))),
+            (b"\x1a", Some((DemoKey::Unknown, 1))),
             (b"\n", None),
             (b"\r\n", None),
-            (b"\x1b[A", Some((Key::Unknown, 1))),
-            (b"sed -i", Some((Key::Unknown, 1))),
-            ("ü".as_bytes(), Some((Key::Unknown, 1))),
+            (b"\x1b[A", Some((DemoKey::Unknown, 1))),
+            (b"sed -i", Some((DemoKey::Unknown, 1))),
+            ("ü".as_bytes(), Some((DemoKey::Unknown, 1))),
         ] {
-            assert_eq!(Key::read(bytes), key, "{bytes:?}");
+            assert_eq!(DemoKey::read(bytes), key, "{bytes:?}");
         }
     }
 }

@@ -13,14 +13,14 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::findings::{Findings, WISH};
-use super::gauge::{Gauge, Weight};
-use super::keys::{KEYS, Key, SingleKeys};
+use super::dark_launch::{DemoFindings, WISH};
+use super::keys::{DemoKey, KEYS, SingleKeys};
+use super::live_figures::{LiveFigures, SetWeight};
 use super::panel::{Live, Panel};
-use super::service::{Fault, Switch};
+use super::service::{DemoFault, Switch};
 use super::tour;
 use crate::cli::fetch;
-use crate::compare::spelled_out;
+use crate::compare::escape_controls;
 
 /// Readings that are kept: the window is one shorter, and in it every caller of the demo's traffic comes once.
 const READINGS: usize = 5;
@@ -30,17 +30,17 @@ const NOTE_EVERY: u64 = 10;
 const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What is watched, and where it is shown.
-pub(super) struct Watch {
+pub(super) struct LiveView {
     /// Where `/status` is.
     pub(super) status: Uri,
     /// What the dark launch finds.
-    pub(super) findings: Findings,
+    pub(super) findings: DemoFindings,
     /// The canary's fault.
     pub(super) switch: Switch,
     /// Where it is shown.
     pub(super) panel: Panel,
     /// The keys that are pressed, and how the terminal is set for them.
-    pub(super) keys: Option<(UnboundedReceiver<Key>, SingleKeys)>,
+    pub(super) keys: Option<(UnboundedReceiver<DemoKey>, SingleKeys)>,
     /// The routes file.
     pub(super) file: PathBuf,
     /// The access log, when the demo has chosen its place.
@@ -51,7 +51,7 @@ pub(super) struct Watch {
 
 /// One look at `/status`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct StatusReading {
     generation: u64,
     weight: f64,
     killed: bool,
@@ -71,16 +71,16 @@ struct Reload {
 
 /// The last readings.
 #[derive(Debug, Default)]
-struct Window(VecDeque<Reading>);
+struct ReadingWindow(VecDeque<StatusReading>);
 
-impl Watch {
+impl LiveView {
     /// Watches until the runtime ends.
     pub(super) async fn run(mut self) -> std::io::Result<()> {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut resized = unix::signal(SignalKind::window_change())?;
         let mut continued = unix::signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
-        let (mut window, mut fault, mut second) = (Window::default(), Fault::Off, 0_u64);
+        let (mut window, mut fault, mut second) = (ReadingWindow::default(), DemoFault::Off, 0_u64);
         loop {
             let news = tokio::select! {
                 _ = ticks.tick() => {
@@ -107,7 +107,7 @@ impl Watch {
         }
     }
 
-    async fn tick(&mut self, window: &mut Window) -> Vec<String> {
+    async fn tick(&mut self, window: &mut ReadingWindow) -> Vec<String> {
         if let Some(log) = &self.log {
             keep_small(log);
         }
@@ -117,41 +117,41 @@ impl Watch {
         news
     }
 
-    fn obey(&mut self, key: Key, window: &Window) -> Vec<String> {
+    fn obey(&mut self, key: DemoKey, window: &ReadingWindow) -> Vec<String> {
         // Once is enough for keys that do nothing.
-        let hinted = std::mem::replace(&mut self.hinted, key == Key::Unknown);
+        let hinted = std::mem::replace(&mut self.hinted, key == DemoKey::Unknown);
         match key {
-            Key::Errors => drop(self.switch.press(Fault::Errors)),
-            Key::Slow => drop(self.switch.press(Fault::Slow)),
-            Key::Off if self.switch.fault() == Fault::Off => return vec![self.described(Fault::Off)],
-            Key::Off => self.switch.set(Fault::Off),
-            Key::Edit(_) if window.is_rejected() => {
+            DemoKey::Errors => drop(self.switch.press(DemoFault::Errors)),
+            DemoKey::Slow => drop(self.switch.press(DemoFault::Slow)),
+            DemoKey::Off if self.switch.fault() == DemoFault::Off => return vec![self.described(DemoFault::Off)],
+            DemoKey::Off => self.switch.set(DemoFault::Off),
+            DemoKey::Edit(_) if window.is_rejected() => {
                 let file = self.file.display();
-                return vec![format!("not edited: {file} is rejected as it is now; correct it by hand first")];
+                return vec![format!("not edited: {file} is invalid at the moment; correct it by hand first")];
             }
-            Key::Edit(edit) => {
+            DemoKey::Edit(edit) => {
                 return vec![match edit.apply(&self.file) {
                     Ok(done) => done,
                     Err(error) => format!("not edited: {error:#}"),
                 }];
             }
-            Key::Help => return vec![KEYS.to_owned()],
-            Key::Unknown if hinted => {}
-            Key::Quit => drop(kill_process(getpid(), Signal::INT)),
-            Key::Unknown => return vec![format!("this key does nothing; {KEYS}")],
+            DemoKey::Help => return vec![KEYS.to_owned()],
+            DemoKey::Unknown if hinted => {}
+            DemoKey::Quit => drop(kill_process(getpid(), Signal::INT)),
+            DemoKey::Unknown => return vec![format!("this key does nothing; {KEYS}")],
         }
         Vec::new()
     }
 
     /// What a fault is, and what an operator does about it.
-    fn described(&self, fault: Fault) -> String {
+    fn described(&self, fault: DemoFault) -> String {
         let what = match fault {
-            Fault::Off => return "canary's fault: off".to_owned(),
-            Fault::Errors => "errors: the canary answers 500",
-            Fault::Slow => "slow: the canary takes 400 ms for each answer",
+            DemoFault::Off => return "canary's fault: off".to_owned(),
+            DemoFault::Errors => "errors: the canary answers 500",
+            DemoFault::Slow => "slow: the canary takes 400 ms for each answer",
         };
         let cure = match self.keys {
-            Some(_) => "k kills the canary: everyone gets stable; o ends the fault".to_owned(),
+            Some(_) => "k kills the canary: all callers get stable; o ends the fault".to_owned(),
             None => tour::kill(&self.file),
         };
         format!("canary's fault: {what}\n  what an operator does now: {cure}")
@@ -159,7 +159,7 @@ impl Watch {
 }
 
 /// The next key. Never, when there are none.
-async fn pressed(keys: &mut Option<(UnboundedReceiver<Key>, SingleKeys)>) -> Option<Key> {
+async fn pressed(keys: &mut Option<(UnboundedReceiver<DemoKey>, SingleKeys)>) -> Option<DemoKey> {
     match keys {
         Some((keys, _)) => keys.recv().await,
         None => std::future::pending().await,
@@ -174,12 +174,12 @@ fn keep_small(log: &Path) {
     }
 }
 
-async fn read(status: &Uri) -> Option<Reading> {
+async fn read(status: &Uri) -> Option<StatusReading> {
     let answer = fetch::ask(status, WISH).await.ok()?;
-    Reading::parse(&serde_json::from_slice(&answer.body).ok()?)
+    StatusReading::parse(&serde_json::from_slice(&answer.body).ok()?)
 }
 
-impl Reading {
+impl StatusReading {
     fn parse(status: &Value) -> Option<Self> {
         let route = status["routes"].as_array()?.iter().find(|route| route["name"] == "shop");
         let variant = |name: &str| {
@@ -208,12 +208,12 @@ impl Reload {
     fn parse(reload: &Value, change: &Value) -> Option<Self> {
         let texts = |value: &Value| {
             let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
-            list.iter().filter_map(|text| text.as_str().map(|text| spelled_out(text).into_owned())).collect()
+            list.iter().filter_map(|text| text.as_str().map(|text| escape_controls(text).into_owned())).collect()
         };
         Some(Self {
             at: reload.get("at")?.to_string(),
             rejected: (reload["outcome"] == "rejected")
-                .then(|| spelled_lines(reload["text"].as_str().unwrap_or("the file is refused"))),
+                .then(|| spelled_lines(reload["text"].as_str().unwrap_or("the file is rejected"))),
             summary: texts(&change["summary"]),
         })
     }
@@ -221,17 +221,17 @@ impl Reload {
 
 /// Lines without letters that steer a terminal.
 fn spelled_lines(text: &str) -> String {
-    text.trim_end().lines().map(spelled_out).collect::<Vec<_>>().join("\n")
+    text.trim_end().lines().map(escape_controls).collect::<Vec<_>>().join("\n")
 }
 
-impl Window {
+impl ReadingWindow {
     /// Whether the proxy rejected the file as it is now.
     fn is_rejected(&self) -> bool {
         self.0.back().and_then(|last| last.reload.as_ref()).is_some_and(|reload| reload.rejected.is_some())
     }
 
     /// Takes a reading, and tells what is new since the one before.
-    fn push(&mut self, reading: Reading) -> Option<String> {
+    fn push(&mut self, reading: StatusReading) -> Option<String> {
         let news = self.0.back().and_then(|last| {
             let reload = reading.reload.as_ref().filter(|reload| last.reload.as_ref() != Some(reload))?;
             match &reload.rejected {
@@ -253,7 +253,7 @@ impl Window {
 
     /// What the live line shows.
     #[expect(clippy::cast_precision_loss, reason = "shares of a few seconds, for people")]
-    fn live(&self, fault: Fault) -> Live {
+    fn live(&self, fault: DemoFault) -> Live {
         let (Some(first), Some(last)) = (self.0.front(), self.0.back()) else { return Live::None };
         if self.0.len() < 2 {
             return Live::Measuring;
@@ -262,9 +262,9 @@ impl Window {
         let stable = last.stable.saturating_sub(first.stable);
         let canary = last.canary.saturating_sub(first.canary);
         let all = stable + canary;
-        Live::Figures(Gauge {
+        Live::Figures(LiveFigures {
             share: if all == 0 { 0.0 } else { canary as f64 / all as f64 },
-            set: if last.killed { Weight::Killed } else { Weight::Percent(last.weight) },
+            set: if last.killed { SetWeight::Killed } else { SetWeight::Percent(last.weight) },
             requests: all as f64 / seconds,
             errors: last.errors.saturating_sub(first.errors) as f64 / seconds,
             generation: last.generation,
@@ -286,11 +286,11 @@ mod tests {
     use super::*;
     use crate::cli::paint::Paint;
 
-    fn reading(generation: u64, stable: u64, canary: u64) -> Reading {
-        Reading { generation, weight: 10.0, stable, canary, ..Reading::default() }
+    fn reading(generation: u64, stable: u64, canary: u64) -> StatusReading {
+        StatusReading { generation, weight: 10.0, stable, canary, ..StatusReading::default() }
     }
 
-    fn line(window: &Window, fault: Fault) -> String {
+    fn line(window: &ReadingWindow, fault: DemoFault) -> String {
         match window.live(fault) {
             Live::Figures(gauge) => gauge.line(200, Paint::Plain),
             other @ (Live::None | Live::Measuring) => format!("{other:?}"),
@@ -299,33 +299,33 @@ mod tests {
 
     #[test]
     fn a_share_is_that_of_the_window() {
-        let mut window = Window::default();
+        let mut window = ReadingWindow::default();
         for second in 0..20 {
             assert_eq!(window.push(reading(1, 45 * second, 5 * second)), None);
         }
-        let shown = line(&window, Fault::Off);
+        let shown = line(&window, DemoFault::Off);
         assert!(shown.contains("canary  10.0 % (set 10)  50 req/s  0 errors/s  generation 1"), "{shown}");
         assert!(!shown.contains("fault"), "{shown}");
-        assert!(line(&window, Fault::Slow).contains("fault: slow"));
+        assert!(line(&window, DemoFault::Slow).contains("fault: slow"));
     }
 
     #[test]
     fn nobody_yet_is_no_division() {
-        let mut window = Window::default();
-        assert_eq!(window.live(Fault::Off), Live::None);
+        let mut window = ReadingWindow::default();
+        assert_eq!(window.live(DemoFault::Off), Live::None);
         window.push(reading(1, 0, 0));
-        assert_eq!(window.live(Fault::Off), Live::Measuring);
+        assert_eq!(window.live(DemoFault::Off), Live::Measuring);
         window.push(reading(1, 0, 0));
-        assert!(line(&window, Fault::Off).contains("canary   0.0 %"));
+        assert!(line(&window, DemoFault::Off).contains("canary   0.0 %"));
     }
 
     #[test]
     fn an_edit_begins_anew() {
-        let mut window = Window::default();
+        let mut window = ReadingWindow::default();
         for now in [reading(1, 0, 0), reading(1, 1000, 0), reading(2, 1000, 0), reading(2, 1000, 50)] {
             window.push(now);
         }
-        assert!(line(&window, Fault::Off).contains("canary 100.0 %"));
+        assert!(line(&window, DemoFault::Off).contains("canary 100.0 %"));
     }
 
     #[test]
@@ -355,15 +355,15 @@ mod tests {
             let summary = vec!["shop canary 10 → 50".to_owned()];
             Some(Reload { at: at.to_owned(), rejected: rejected.map(str::to_owned), summary })
         };
-        let mut window = Window::default();
-        assert_eq!(window.push(Reading { reload: reload("1", None), ..reading(1, 0, 0) }), None);
-        let news = window.push(Reading { reload: reload("2", None), ..reading(2, 0, 0) });
+        let mut window = ReadingWindow::default();
+        assert_eq!(window.push(StatusReading { reload: reload("1", None), ..reading(1, 0, 0) }), None);
+        let news = window.push(StatusReading { reload: reload("2", None), ..reading(2, 0, 0) });
         assert_eq!(news.as_deref(), Some("generation 2: shop canary 10 → 50"));
-        assert_eq!(window.push(Reading { reload: reload("2", None), ..reading(2, 0, 0) }), None);
-        let news = window.push(Reading { reload: reload("3", Some("error: no")), ..reading(2, 0, 0) });
+        assert_eq!(window.push(StatusReading { reload: reload("2", None), ..reading(2, 0, 0) }), None);
+        let news = window.push(StatusReading { reload: reload("3", Some("error: no")), ..reading(2, 0, 0) });
         assert_eq!(news.as_deref(), Some("error: no\nrejected: generation 2 stays in effect"));
         assert!(window.is_rejected(), "keys do not edit the file");
-        window.push(Reading { reload: reload("4", None), ..reading(3, 0, 0) });
+        window.push(StatusReading { reload: reload("4", None), ..reading(3, 0, 0) });
         assert!(!window.is_rejected());
     }
 

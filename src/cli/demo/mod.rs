@@ -1,17 +1,17 @@
 //! `demo`: three small services, the proxy and its admin listener in one process, and a guided tour.
 
 mod certificate;
+mod dark_launch;
 mod edit;
 mod file;
-mod findings;
-mod gauge;
 mod keys;
 mod live;
+mod live_figures;
 mod panel;
 mod service;
 mod tour;
 mod traffic;
 
-mod stage;
+mod setup;
 
-pub use stage::demo;
+pub use setup::demo;

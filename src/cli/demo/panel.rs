@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::gauge::Gauge;
+use super::live_figures::LiveFigures;
 use crate::cli::out;
 use crate::cli::paint::Paint;
 use crate::telemetry::{self, Medium, WRAP};
@@ -36,7 +36,7 @@ pub(super) enum Live {
     /// There are not enough readings yet.
     Measuring,
     /// The figures.
-    Figures(Gauge),
+    Figures(LiveFigures),
 }
 
 impl Panel {

@@ -21,7 +21,7 @@ const SLOW: Duration = Duration::from_millis(400);
 
 /// What is wrong with the canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum DemoFault {
     /// Nothing.
     Off,
     /// It answers 500.
@@ -30,7 +30,7 @@ pub(super) enum Fault {
     Slow,
 }
 
-impl Fault {
+impl DemoFault {
     /// All faults, in the order in which they follow each other.
     pub(super) const ALL: [Self; 3] = [Self::Off, Self::Errors, Self::Slow];
 
@@ -50,18 +50,18 @@ pub(super) struct Switch(Arc<AtomicU8>);
 
 impl Switch {
     /// What is wrong now.
-    pub(super) fn fault(&self) -> Fault {
-        Fault::ALL[usize::from(self.0.load(Ordering::Relaxed)) % Fault::ALL.len()]
+    pub(super) fn fault(&self) -> DemoFault {
+        DemoFault::ALL[usize::from(self.0.load(Ordering::Relaxed)) % DemoFault::ALL.len()]
     }
 
     /// Sets what is wrong.
-    pub(super) fn set(&self, fault: Fault) {
+    pub(super) fn set(&self, fault: DemoFault) {
         self.0.store(fault as u8, Ordering::Relaxed);
     }
 
     /// The key of `fault` is pressed: off if it is on, else on.
-    pub(super) fn press(&self, fault: Fault) -> Fault {
-        let next = if self.fault() == fault { Fault::Off } else { fault };
+    pub(super) fn press(&self, fault: DemoFault) -> DemoFault {
+        let next = if self.fault() == fault { DemoFault::Off } else { fault };
         self.set(next);
         next
     }
@@ -136,10 +136,10 @@ where
 
 impl Service {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        match self.switch.as_ref().map_or(Fault::Off, Switch::fault) {
-            Fault::Off => {}
-            Fault::Slow => tokio::time::sleep(SLOW).await,
-            Fault::Errors => {
+        match self.switch.as_ref().map_or(DemoFault::Off, Switch::fault) {
+            DemoFault::Off => {}
+            DemoFault::Slow => tokio::time::sleep(SLOW).await,
+            DemoFault::Errors => {
                 let text = format!("{} · {} · broken on purpose\n", self.variant, self.name);
                 return respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text);
             }
@@ -169,7 +169,7 @@ fn control(switch: &Switch, request: &Request<Incoming>) -> Response<Full<Bytes>
     const TEXT: &str = "text/plain; charset=utf-8";
     if request.method() == http::Method::POST {
         let word = request.uri().path().trim_matches('/');
-        let Some(fault) = Fault::ALL.into_iter().find(|fault| fault.name() == word) else {
+        let Some(fault) = DemoFault::ALL.into_iter().find(|fault| fault.name() == word) else {
             return respond(StatusCode::NOT_FOUND, TEXT, "POST /errors, /slow or /off\n".to_owned());
         };
         switch.set(fault);
@@ -200,10 +200,10 @@ mod tests {
     #[test]
     fn the_switch_obeys() {
         let switch = Switch::default();
-        assert_eq!(switch.fault(), Fault::Off);
-        assert_eq!(switch.press(Fault::Errors), Fault::Errors);
-        assert_eq!(switch.press(Fault::Slow), Fault::Slow);
-        assert_eq!(switch.clone().fault(), Fault::Slow);
-        assert_eq!(switch.press(Fault::Slow), Fault::Off);
+        assert_eq!(switch.fault(), DemoFault::Off);
+        assert_eq!(switch.press(DemoFault::Errors), DemoFault::Errors);
+        assert_eq!(switch.press(DemoFault::Slow), DemoFault::Slow);
+        assert_eq!(switch.clone().fault(), DemoFault::Slow);
+        assert_eq!(switch.press(DemoFault::Slow), DemoFault::Off);
     }
 }

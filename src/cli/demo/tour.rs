@@ -9,7 +9,7 @@ use crate::cli::paint::Paint;
 
 /// Where things are.
 #[derive(Debug)]
-pub(super) struct Stage<'a> {
+pub(super) struct TourContext<'a> {
     /// Where the proxy listens.
     pub(super) proxy: SocketAddr,
     /// Where it listens for TLS, if it does.
@@ -35,14 +35,14 @@ pub(super) struct Stage<'a> {
 }
 
 /// The tour as text.
-pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
-    let Stage { proxy, admin, stable, canary, switch, .. } = stage;
+pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
+    let TourContext { proxy, admin, stable, canary, switch, .. } = stage;
     let mut text = String::new();
     let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: a canary, and a dark launch"));
     for note in stage.notes {
         let _ = writeln!(text, "  {} {note}", paint.yellow("note:"));
     }
-    let tls = stage.tls.map(|tls| ("https", format!("https://{tls}    with a certificate that was made just now")));
+    let tls = stage.tls.map(|tls| ("https", format!("https://{tls}    with a self-signed certificate")));
     let places = [
         ("proxy", format!("http://{proxy}")),
         ("admin", format!("http://{admin}    /status /metrics /explain /shadow")),
@@ -64,27 +64,27 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
         ("by header", format!("curl -s -H 'x-canary: always' http://{proxy}/")),
         ("by cookie", format!("curl -s -b preview=v2 http://{proxy}/")),
         ("by tenant (segment early-birds)", format!("curl -s -H 'x-tenant: acme' http://{proxy}/")),
-        ("why did alice get that?", format!("pointsman explain --admin {admin} --cookie uid=alice")),
-        ("what runs, by route and variant, again every 2 seconds", "pointsman status --watch".to_owned()),
+        ("why did alice get that variant?", format!("pointsman explain --admin {admin} --cookie uid=alice")),
+        ("the state by route and variant, every 2 seconds", "pointsman status --watch".to_owned()),
         (
             "shift the weight to 50 % and watch the bar",
             "sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' routes.toml".to_owned(),
         ),
         (
-            "kill: everybody off the canary, and back",
+            "kill: all callers off the canary, and back",
             format!("{KILL} routes.toml\n    sed -i.bak 's/^variants = .*/variants = []/' routes.toml"),
         ),
         ("make the canary fail", format!("curl -s -X POST http://{switch}/errors    # /slow, /off")),
     ];
     let dark = stage.dark.map(|_| {
         (
-            "the dark launch: where do the answers of shop-v3 differ?",
+            "the dark launch: where do the responses of shop-v3 differ?",
             format!("for i in $(seq 200); do curl -s {proxy}/api/items/$i; done | tail -1\n    pointsman compare"),
         )
     });
     let secure = stage.tls.map(|tls| {
         (
-            "over TLS, as HTTP/2 (-k: its certificate was made just now)",
+            "over TLS, as HTTP/2 (-k: the certificate is self-signed)",
             format!("curl -sk --http2 -b uid=alice https://{tls}/"),
         )
     });
@@ -104,7 +104,7 @@ pub(super) fn tour(stage: &Stage<'_>, paint: Paint) -> String {
 }
 
 /// What makes the lines of the tour short: its folder, this program by its name, and its admin listener.
-fn setup(stage: &Stage<'_>) -> Vec<String> {
+fn setup(stage: &TourContext<'_>) -> Vec<String> {
     let folder = stage.file.parent().unwrap_or_else(|| Path::new("."));
     let mut lines =
         vec![format!("cd {}", quoted(&folder.to_string_lossy())), format!("alias pointsman={}", quoted(stage.program))];
@@ -148,7 +148,7 @@ mod tests {
     fn the_tour_names_every_place() {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let notes = ["port 8080 is in use".to_owned()];
-        let stage = Stage {
+        let stage = TourContext {
             proxy: at(1001),
             tls: Some(at(1006)),
             admin: at(1002),

@@ -44,7 +44,7 @@ async fn talk(proxy: SocketAddr, line: u32) {
         let Some(sender) = &mut connection else { continue };
         let is_api = turn % API_EVERY == API_EVERY - 1;
         let path = if is_api { format!("/api/items/{}", turn + line) } else { "/".to_owned() };
-        if send(sender, proxy, (caller, &path)).await.is_err() {
+        if send(sender, proxy, caller, &path).await.is_err() {
             connection = None;
         }
     }
@@ -60,7 +60,8 @@ async fn connect(proxy: SocketAddr) -> Option<SendRequest<Empty<Bytes>>> {
 async fn send(
     sender: &mut SendRequest<Empty<Bytes>>,
     proxy: SocketAddr,
-    (caller, path): (u32, &str),
+    caller: u32,
+    path: &str,
 ) -> anyhow::Result<()> {
     sender.ready().await?;
     let request = Request::get(path)

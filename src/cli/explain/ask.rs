@@ -8,14 +8,14 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use super::draw::draw;
-use crate::cli::admin::Admin;
+use crate::cli::admin::AdminEndpoint;
 use crate::cli::args::{DEFAULT_FILE, ExplainArguments};
-use crate::cli::fetch::{Answer, Wish};
+use crate::cli::fetch::{AdminResponse, FetchOptions};
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
 use crate::clock::Clock;
-use crate::compare::spelled_out;
-use crate::route::{Asked, Question};
+use crate::compare::escape_controls;
+use crate::route::{ExplainQuery, ExplainRequest};
 use crate::telemetry::explained;
 
 /// Explains one request.
@@ -32,9 +32,9 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
             return Ok(Exit::Usage);
         }
         question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
-        let asked = question.asked(&loaded.rules).map_err(anyhow::Error::msg)?;
-        let found = loaded.witnesses.ask(&loaded.rules.identity, &asked, Clock.wall());
-        explained(loaded.effective(), &Asked { facts: found.facts(), ..asked })
+        let asked = question.request(&loaded.rules).map_err(anyhow::Error::msg)?;
+        let found = loaded.identity_providers.lookup(&loaded.rules.identity, &asked, Clock.wall());
+        explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..asked })
     };
     if arguments.json {
         out::say_json(&answer)?;
@@ -44,15 +44,15 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
     Ok(Exit::Ok)
 }
 
-fn question(arguments: &ExplainArguments) -> anyhow::Result<Question> {
-    let mut question = Question {
-        method: Method::from_bytes(arguments.method.as_bytes()).context("--method is no method")?,
+fn question(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
+    let mut question = ExplainQuery {
+        method: Method::from_bytes(arguments.method.as_bytes()).context("--method is not a valid method")?,
         host: arguments.host.clone(),
         path_and_query: arguments.path.clone(),
         client_ip: arguments.client_ip,
         peer: arguments.peer,
         listener: arguments.listener.clone(),
-        ..Question::default()
+        ..ExplainQuery::default()
     };
     for (name, value) in &arguments.headers {
         question.headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
@@ -66,22 +66,22 @@ fn question(arguments: &ExplainArguments) -> anyhow::Result<Question> {
     Ok(question)
 }
 
-fn ask_proxy(admin: &Admin, arguments: &ExplainArguments) -> anyhow::Result<Value> {
-    let answer = admin.ask_blocking(&path(arguments), Wish::get())?;
+fn ask_proxy(admin: &AdminEndpoint, arguments: &ExplainArguments) -> anyhow::Result<Value> {
+    let answer = admin.ask_blocking(&path(arguments), FetchOptions::get())?;
     told(admin.url(), &answer)
 }
 
 /// The explanation in an answer. Whatever else listens there answers something else.
-fn told(admin: &str, answer: &Answer) -> anyhow::Result<Value> {
+fn told(admin: &str, answer: &AdminResponse) -> anyhow::Result<Value> {
     let told = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
     if answer.status.is_success() && told["outcome"].is_string() {
         return Ok(told);
     }
     if answer.status == StatusCode::BAD_REQUEST {
-        let why = told["error"].as_str().map_or_else(|| answer.line(), |why| spelled_out(why).into_owned());
+        let why = told["error"].as_str().map_or_else(|| answer.line(), |why| escape_controls(why).into_owned());
         bail!("{admin} answers {}: {why}", answer.status);
     }
-    bail!("{admin} answers {}, and no explanation: is this the admin listener?", answer.status)
+    bail!("{admin} answers {} without an explanation: is this the admin listener?", answer.status)
 }
 
 /// The question as path and query.
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_question_survives_a_url() {
-        let admin = Admin::named("127.0.0.1:9900").unwrap();
+        let admin = AdminEndpoint::named("127.0.0.1:9900").unwrap();
         assert_eq!(
             admin.uri(&path(&arguments())).unwrap().to_string(),
             "http://127.0.0.1:9900/explain?method=GET&host=shop.example.com&path=%2Fa%3Fb%3Dc%26d\
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_no_admin_listener_is_asked_about() {
-        let answer = |status, body: &'static str| Answer { status, body: body.into() };
+        let answer = |status, body: &'static str| AdminResponse { status, body: body.into() };
         let refused = |answer| told("http://a:1", &answer).unwrap_err().to_string();
         for other in [
             answer(StatusCode::OK, "<html>"),

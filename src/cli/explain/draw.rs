@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::bar::{Arm, bar};
 use crate::cli::paint::Paint;
-use crate::compare::spelled_out;
+use crate::compare::escape_controls;
 use crate::route::BUCKETS;
 
 /// Where the right column begins.
@@ -26,7 +26,7 @@ pub(super) fn draw(told: &Value, paint: Paint) -> String {
     }
     match told["token"].as_str() {
         None | Some("verified") => {}
-        Some(_) => page.row("token", &format!("names nobody: {}", paint.red(&word(&told["token"])))),
+        Some(_) => page.row("token", &format!("not accepted: {}", paint.red(&word(&told["token"])))),
     }
     if told["country"].is_string() {
         page.row("country", &word(&told["country"]));
@@ -46,7 +46,7 @@ pub(super) fn draw(told: &Value, paint: Paint) -> String {
     }
     for side in ["request", "response"] {
         for edit in list(&told[&*format!("{side}_headers")]) {
-            let value = edit["value"].as_str().map(|value| format!(": {}", spelled_out(value))).unwrap_or_default();
+            let value = edit["value"].as_str().map(|value| format!(": {}", escape_controls(value))).unwrap_or_default();
             page.row(side, &format!("{} {}{value}", word(&edit["edit"]), word(&edit["name"])));
         }
     }
@@ -84,8 +84,8 @@ impl Page {
         match told["outcome"].as_str().unwrap_or_default() {
             "serve" => self.served(told),
             "redirect" => self.row("answer", &format!("{} to {}", status(), word(&told["location"]))),
-            "respond" => self.row("answer", &format!("{} from here", status())),
-            "no_route" => self.row("answer", &self.paint.red("404: no route takes it")),
+            "respond" => self.row("answer", &format!("{} from the proxy", status())),
+            "no_route" => self.row("answer", &self.paint.red("404: no route matches")),
             _ => self.row("answer", &self.paint.red(&format!("{}: {}", status(), word(&told["because"])))),
         }
     }
@@ -107,12 +107,12 @@ impl Page {
         } else {
             let share = |one: &Value| format!("{} % {}", one["percent"].as_f64().unwrap_or(0.0), word(&one["variant"]));
             let shares: Vec<String> = anew.iter().map(share).collect();
-            format!("each request anew: {}", self.paint.bold(&shares.join(", ")))
+            format!("decided per request: {}", self.paint.bold(&shares.join(", ")))
         };
         self.row("variant", &format!("{name}  by {}; {counts}", word(&told["reason"])));
-        let host = spelled_out(told["forwarded_host"].as_str().unwrap_or_default());
+        let host = escape_controls(told["forwarded_host"].as_str().unwrap_or_default());
         let forwarded = match told["forwarded_path"].as_str() {
-            Some(path) => format!("asked for {host}{}", spelled_out(path)),
+            Some(path) => format!("requests {host}{}", escape_controls(path)),
             None => self.paint.red(&format!("500: {}", word(&told["because"]))),
         };
         self.row("upstream", &format!("{}  {forwarded}", word(&told["upstream"])));
@@ -160,7 +160,7 @@ fn list(value: &Value) -> &[Value] {
 fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => spelled_out(text).into_owned(),
+        Value::String(text) => escape_controls(text).into_owned(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
@@ -195,7 +195,7 @@ mod tests {
             "               ▲ 250000",
             "▒ canary 50 % 0..500000   █ stable 50 % 500000..1000000",
             "variant     canary  by weight; counts in the statistics",
-            "upstream    v2  asked for /x",
+            "upstream    v2  requests /x",
             "request     set x-variant: canary",
         ] {
             assert!(text.contains(part), "`{part}` is missing in\n{text}");
@@ -205,8 +205,8 @@ mod tests {
     #[test]
     fn other_outcomes_are_drawn() {
         for (told, part) in [
-            (json!({ "outcome": "no_route", "status": 404 }), "404: no route takes it"),
-            (json!({ "outcome": "respond", "status": 204 }), "204 from here"),
+            (json!({ "outcome": "no_route", "status": 404 }), "404: no route matches"),
+            (json!({ "outcome": "respond", "status": 204 }), "204 from the proxy"),
             (json!({ "outcome": "redirect", "status": 308, "location": "https://a" }), "308 to https://a"),
             (json!({ "outcome": "refused", "status": 400, "because": "no host" }), "400: no host"),
         ] {

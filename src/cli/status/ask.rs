@@ -6,9 +6,9 @@ use http::Method;
 
 use super::page::parsed;
 use super::{markdown, table, watch};
-use crate::cli::admin::Admin;
-use crate::cli::args::{Format, StatusArguments};
-use crate::cli::fetch::Wish;
+use crate::cli::admin::AdminEndpoint;
+use crate::cli::args::{ReportFormat, StatusArguments};
+use crate::cli::fetch::FetchOptions;
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, out};
 use crate::telemetry::Size;
@@ -28,24 +28,24 @@ pub fn status(arguments: &StatusArguments, terminal: Terminal) -> anyhow::Result
     if let Some(every) = arguments.watch {
         return watch::watch(&admin, every, terminal);
     }
-    let value = admin.page(&admin.ask_blocking("/status", Wish::get())?)?;
-    let format = if arguments.json { Format::Json } else { arguments.format };
+    let value = admin.page(&admin.ask_blocking("/status", FetchOptions::get())?)?;
+    let format = if arguments.json { ReportFormat::Json } else { arguments.format };
     match format {
-        Format::Json => out::say_json(&value)?,
-        Format::Md => out::say(&markdown::markdown(&parsed(&admin, &value)?))?,
-        Format::Table => {
+        ReportFormat::Json => out::say_json(&value)?,
+        ReportFormat::Md => out::say(&markdown::markdown(&parsed(&admin, &value)?))?,
+        ReportFormat::Table => {
             let columns = Size::of_stdout().map_or(Size::USUAL.columns, |size| size.columns);
             let size = Size { columns, ..Size::USUAL };
             let rows = if arguments.all { table::Rows::All } else { table::Rows::Most };
-            out::say(&table::table(&parsed(&admin, &value)?, (size, rows), terminal.stdout))?;
+            out::say(&table::table(&parsed(&admin, &value)?, size, rows, terminal.stdout))?;
         }
     }
     Ok(Exit::Ok)
 }
 
 /// One line, and an exit code for health checks.
-fn health(admin: &Admin, terminal: Terminal) -> anyhow::Result<Exit> {
-    let asked = admin.ask_blocking("/healthz", Wish { method: Method::GET, patience: HEALTH_PATIENCE });
+fn health(admin: &AdminEndpoint, terminal: Terminal) -> anyhow::Result<Exit> {
+    let asked = admin.ask_blocking("/healthz", FetchOptions { method: Method::GET, patience: HEALTH_PATIENCE });
     let why = match asked {
         Ok(answer) if answer.status.is_success() => {
             out::say(&format!("{}: {}", terminal.stdout.green("healthy"), admin.url()))?;

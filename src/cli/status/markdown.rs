@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use super::figures::{milliseconds, ratio, share, span};
-use super::page::{Page, Traffic};
+use super::page::{StatusPage, Traffic};
 
 /// The status as Markdown.
 #[must_use]
-pub fn markdown(page: &Page) -> String {
-    let Page { version, generation, .. } = page;
+pub fn markdown(page: &StatusPage) -> String {
+    let StatusPage { version, generation, .. } = page;
     let file = page.file.as_deref().unwrap_or("no file");
     let mut text = format!("# Pointsman {version}\n\n");
     // Writing to a string cannot fail.

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cli::admin::Admin;
-use crate::compare::spelled_out;
+use crate::cli::admin::AdminEndpoint;
+use crate::compare::escape_controls;
 
 /// The status of a proxy.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct StatusPage {
     pub version: String,
     pub pid: u64,
     pub uptime_s: u64,
@@ -21,12 +21,12 @@ pub struct Page {
     pub unready: Option<String>,
     pub reload: Option<Reload>,
     pub hand_over_failure: Option<String>,
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerStatus>,
     /// What is killed.
     pub kills: Vec<String>,
-    pub routes: Vec<Route>,
-    pub shadows: Vec<Shadow>,
-    pub upstreams: Vec<Upstream>,
+    pub routes: Vec<RouteStatus>,
+    pub shadows: Vec<ShadowStatus>,
+    pub upstreams: Vec<UpstreamStatus>,
 }
 
 /// The last time that the file was read.
@@ -59,7 +59,7 @@ pub struct Rejected {
 
 /// A listener.
 #[derive(Clone, Debug)]
-pub struct Listener {
+pub struct ListenerStatus {
     pub name: String,
     pub url: String,
     pub connections: u64,
@@ -70,19 +70,19 @@ pub struct Listener {
 
 /// A route.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub struct RouteStatus {
     pub name: String,
     /// `redirect` or `respond`, where it has no variants.
     pub action: String,
     /// Requests since the start.
     pub total: u64,
     pub traffic: Traffic,
-    pub variants: Vec<Variant>,
+    pub variants: Vec<VariantStatus>,
 }
 
 /// A variant of a route.
 #[derive(Clone, Debug)]
-pub struct Variant {
+pub struct VariantStatus {
     pub name: String,
     pub killed: bool,
     /// Percent.
@@ -107,7 +107,7 @@ pub struct Traffic {
 
 /// A dark launch.
 #[derive(Clone, Debug)]
-pub struct Shadow {
+pub struct ShadowStatus {
     pub route: String,
     pub upstream: String,
     pub weight: f64,
@@ -116,7 +116,7 @@ pub struct Shadow {
 
 /// An upstream.
 #[derive(Clone, Debug)]
-pub struct Upstream {
+pub struct UpstreamStatus {
     pub name: String,
     pub endpoints: Vec<String>,
     /// Names without an address, each with the reason.
@@ -126,7 +126,7 @@ pub struct Upstream {
     pub tls_failure: Option<String>,
 }
 
-impl Page {
+impl StatusPage {
     /// Reads a page; nothing when it is another document.
     #[must_use]
     pub fn parse(page: &Value) -> Option<Self> {
@@ -206,7 +206,7 @@ fn reload(page: &Value, uptime_s: u64) -> Option<Reload> {
     let change = &page["last_change"];
     let what: Vec<&str> = items(&change["summary"]).filter_map(Value::as_str).collect();
     let changed = (last["outcome"] == "unchanged" && !what.is_empty())
-        .then(|| (seconds(&change["at"]), spelled_out(&what.join("; ")).into_owned()));
+        .then(|| (seconds(&change["at"]), escape_controls(&what.join("; ")).into_owned()));
     let diagnostics = items(&last["diagnostics"]);
     let mistakes = diagnostics.clone().filter(|one| one["severity"] != "warning").count();
     let rejected = (last["outcome"] == "rejected").then(|| {
@@ -224,7 +224,7 @@ fn reload(page: &Value, uptime_s: u64) -> Option<Reload> {
     });
     Some(Reload {
         cause: text(&last["cause"]),
-        at: spelled_out(at).into_owned(),
+        at: escape_controls(at).into_owned(),
         ago_s: seconds(&last["at"]),
         changed,
         summary: items(&last["summary"]).map(text).collect(),
@@ -233,8 +233,8 @@ fn reload(page: &Value, uptime_s: u64) -> Option<Reload> {
 }
 
 /// The page in an answer of `admin`.
-pub(super) fn parsed(admin: &Admin, value: &Value) -> anyhow::Result<Page> {
-    Page::parse(value)
+pub(super) fn parsed(admin: &AdminEndpoint, value: &Value) -> anyhow::Result<StatusPage> {
+    StatusPage::parse(value)
         .ok_or_else(|| anyhow::anyhow!("{} answers something else: is this the admin listener?", admin.url()))
 }
 
@@ -260,10 +260,10 @@ fn kills(page: &Value) -> Vec<String> {
     kills
 }
 
-fn listener(listener: &Value) -> Listener {
+fn listener(listener: &Value) -> ListenerStatus {
     let scheme = if listener["tls"].is_object() { "https" } else { "http" };
     let kept = items(&listener["tls"]["certificates"]).filter(|one| one["kept_because"].is_string());
-    Listener {
+    ListenerStatus {
         name: text(&listener["name"]),
         url: format!("{scheme}://{}", text(&listener["address"])),
         connections: number(&listener["connections"]),
@@ -272,7 +272,7 @@ fn listener(listener: &Value) -> Listener {
     }
 }
 
-fn route(route: &Value) -> Route {
+fn route(route: &Value) -> RouteStatus {
     let experiment = &route["experiment"];
     let variants = items(&route["variants"]).map(|one| {
         let name = text(&one["name"]);
@@ -281,7 +281,7 @@ fn route(route: &Value) -> Route {
         let sampled = named(&experiment["variants"], "name").unwrap_or_default();
         let compared = named(&experiment["comparisons"], "variant").unwrap_or_default();
         let milliseconds = |key: &str| sampled[key].as_f64().or_else(|| one[key].as_f64());
-        Variant {
+        VariantStatus {
             killed: one["killed"] == true || route["killed"] == true && name != "stable",
             weight: one["weight"].as_f64().unwrap_or(0.0),
             share: one["share"].as_f64(),
@@ -293,7 +293,7 @@ fn route(route: &Value) -> Route {
         }
     });
     let traffic = Traffic::of(route);
-    Route {
+    RouteStatus {
         name: text(&route["name"]),
         action: text(&route["action"]),
         total: traffic.requests,
@@ -307,9 +307,9 @@ fn verdict(says: String, against: &str) -> String {
     if says.ends_with("often") { format!("{says} than {against}") } else { says }
 }
 
-fn shadow(route: &Value) -> Shadow {
+fn shadow(route: &Value) -> ShadowStatus {
     let shadow = &route["shadow"];
-    Shadow {
+    ShadowStatus {
         route: text(&route["name"]),
         upstream: text(&shadow["upstream"]),
         weight: shadow["weight"].as_f64().unwrap_or(0.0),
@@ -317,13 +317,13 @@ fn shadow(route: &Value) -> Shadow {
     }
 }
 
-fn upstream(upstream: &Value, names: &Value) -> Upstream {
+fn upstream(upstream: &Value, names: &Value) -> UpstreamStatus {
     let unresolved = items(&upstream["unresolved"]).map(|name| {
         let error = name.as_str().and_then(|name| optional(&names[name]["error"]));
         format!("{}: {}", text(name), error.unwrap_or_else(|| "no address".to_owned()))
     });
     let failure = &upstream["last_tls_failure"];
-    Upstream {
+    UpstreamStatus {
         name: text(&upstream["name"]),
         endpoints: items(&upstream["endpoints"]).map(|one| text(&one["address"])).collect(),
         unresolved: unresolved.collect(),
@@ -344,9 +344,9 @@ fn number(value: &Value) -> u64 {
 }
 
 fn text(value: &Value) -> String {
-    spelled_out(value.as_str().unwrap_or("")).into_owned()
+    escape_controls(value.as_str().unwrap_or("")).into_owned()
 }
 
 fn optional(value: &Value) -> Option<String> {
-    value.as_str().map(|text| spelled_out(text).into_owned())
+    value.as_str().map(|text| escape_controls(text).into_owned())
 }

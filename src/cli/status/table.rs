@@ -2,7 +2,7 @@
 //! requests first, and only as many as fit.
 
 use super::figures::{bar, count, cut, milliseconds, rate, ratio, share, span};
-use super::page::{Page, Rejected, Reload, Route, Shadow, Traffic, Upstream, Variant};
+use super::page::{Rejected, Reload, RouteStatus, ShadowStatus, StatusPage, Traffic, UpstreamStatus, VariantStatus};
 use crate::cli::out::wrapped;
 use crate::cli::paint::Paint;
 use crate::telemetry::Size;
@@ -38,11 +38,11 @@ type Ink = fn(Paint, &str) -> String;
 
 /// The status, `size` wide and, unless all rows are asked for, so many lines long.
 #[must_use]
-pub fn table(page: &Page, (size, rows): (Size, Rows), paint: Paint) -> String {
+pub fn table(page: &StatusPage, size: Size, rows: Rows, paint: Paint) -> String {
     let mut lines = head(page, size.columns, paint);
     lines.push(String::new());
     let layout = Layout::of(page, size.columns);
-    let mut order: Vec<&Route> = page.routes.iter().collect();
+    let mut order: Vec<&RouteStatus> = page.routes.iter().collect();
     order.sort_by_key(|route| std::cmp::Reverse(route.total));
     let routes: Vec<Vec<String>> = order.into_iter().map(|route| layout.route(route, paint)).collect();
     let shadows: Vec<Vec<String>> = page.shadows.iter().map(|one| vec![shadow(one, size.columns, paint)]).collect();
@@ -59,15 +59,15 @@ pub fn table(page: &Page, (size, rows): (Size, Rows), paint: Paint) -> String {
     let for_routes = room - for_upstreams - for_shadows;
     let has_rates = page.routes.iter().any(|route| route.traffic.rate.is_some());
     lines.push(paint.dim(&layout.title(if has_rates { "REQ/S" } else { "REQUESTS" })));
-    list(&mut lines, &routes, (for_routes, "route"), hint, paint);
+    list(&mut lines, &Section { what: "route", blocks: &routes, room: for_routes }, hint, paint);
     if !shadows.is_empty() {
         lines.extend([String::new(), paint.dim("SHADOW")]);
-        list(&mut lines, &shadows, (for_shadows, "shadow"), hint, paint);
+        list(&mut lines, &Section { what: "shadow", blocks: &shadows, room: for_shadows }, hint, paint);
     }
     if !upstreams.is_empty() {
         let title = upstream_row(widths(page, size.columns), ["UPSTREAM", "ENDPOINTS", "CONNECTIONS", "IN FLIGHT"]);
         lines.extend([String::new(), paint.dim(&title)]);
-        list(&mut lines, &upstreams, (for_upstreams, "upstream"), hint, paint);
+        list(&mut lines, &Section { what: "upstream", blocks: &upstreams, room: for_upstreams }, hint, paint);
     }
     let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
     lines.join("\n") + "\n"
@@ -77,9 +77,18 @@ fn height(blocks: &[Vec<String>]) -> usize {
     blocks.iter().map(Vec::len).sum()
 }
 
-/// Adds as many blocks as have room, and says how many there are more. The first block is always shown: what is longer
-/// than the room is cut.
-fn list(lines: &mut Vec<String>, blocks: &[Vec<String>], (room, what): (usize, &str), hint: &str, paint: Paint) {
+/// A list of the page, and the number of lines that it may take.
+struct Section<'a> {
+    what: &'a str,
+    /// The lines of each entry.
+    blocks: &'a [Vec<String>],
+    room: usize,
+}
+
+/// Adds as many blocks as fit, and a line with the number of blocks left out. The first block is always shown; it is cut
+/// where it is longer than the room.
+fn list(lines: &mut Vec<String>, section: &Section<'_>, hint: &str, paint: Paint) {
+    let Section { what, blocks, room } = *section;
     let Some((first, others)) = blocks.split_first() else { return };
     let cut = first.len().saturating_sub(room.max(1));
     lines.extend(first[..first.len() - cut].iter().cloned());
@@ -105,7 +114,7 @@ fn list(lines: &mut Vec<String>, blocks: &[Vec<String>], (room, what): (usize, &
 }
 
 /// Everything above the routes.
-fn head(page: &Page, columns: usize, paint: Paint) -> Vec<String> {
+fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     let mut say = |ink: Ink, text: &str| {
         lines.extend(wrapped(text, columns).iter().map(|line| ink(paint, line)));
@@ -113,18 +122,18 @@ fn head(page: &Page, columns: usize, paint: Paint) -> Vec<String> {
     if let Some(reload) = &page.reload
         && let Some(rejected) = &reload.rejected
     {
-        rejection(page, (reload, rejected), &mut say);
+        rejection(page, reload, rejected, &mut say);
     }
     let file = page.file.as_deref().unwrap_or("no file: routes of the command line");
     let workers = counted(page.workers, "worker");
     let up = span(page.uptime_s);
-    let Page { version, generation, pid, .. } = page;
+    let StatusPage { version, generation, pid, .. } = page;
     say(Paint::bold, &format!("Pointsman {version}  up {up}  generation {generation}  {workers}  pid {pid}  {file}"));
     match (page.phase.as_str(), &page.unready) {
         ("running", None) => say(Paint::green, "ready"),
         ("running", Some(why)) => say(Paint::red, &format!("NOT READY: {why}")),
         (phase, _) => {
-            say(Paint::yellow, &format!("STOPPING ({phase}): what is open is being finished"));
+            say(Paint::yellow, &format!("STOPPING ({phase}): open requests are being finished"));
         }
     }
     if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none()) {
@@ -157,7 +166,7 @@ fn counted(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {one}s", count(number)) }
 }
 
-fn rejection(page: &Page, (reload, rejected): (&Reload, &Rejected), say: &mut dyn FnMut(Ink, &str)) {
+fn rejection(page: &StatusPage, reload: &Reload, rejected: &Rejected, say: &mut dyn FnMut(Ink, &str)) {
     let (ago, generation) = (span(reload.ago_s), page.generation);
     let since = format!("REJECTED {ago} ago ({}): generation {generation} stays in effect", reload.at);
     say(|paint, line| paint.bold(&paint.red(line)), &since);
@@ -193,6 +202,12 @@ fn plain(_: Paint, text: &str) -> String {
     text.to_owned()
 }
 
+/// The name columns of a row. The variant is already padded and coloured.
+struct RowNames<'a> {
+    route: &'a str,
+    variant: &'a str,
+}
+
 /// How wide the columns are.
 struct Layout {
     route: usize,
@@ -201,7 +216,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(page: &Page, columns: usize) -> Self {
+    fn of(page: &StatusPage, columns: usize) -> Self {
         let longest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0);
         let routes = longest(&mut page.routes.iter().map(|route| route.name.chars().count())).max("ROUTE".len());
         let variants = page.routes.iter().flat_map(|route| &route.variants).map(|one| one.name.chars().count());
@@ -233,11 +248,11 @@ impl Layout {
         line
     }
 
-    fn route(&self, route: &Route, paint: Paint) -> Vec<String> {
+    fn route(&self, route: &RouteStatus, paint: Paint) -> Vec<String> {
         if route.variants.is_empty() {
             let cells = ["", "", "", &traffic(&route.traffic), &ratio(route.traffic.error_ratio()), "", ""];
             return vec![self.row(
-                (&route.name, &paint.dim(&self.padded(&route.action))),
+                RowNames { route: &route.name, variant: &paint.dim(&self.padded(&route.action)) },
                 cells,
                 &route.traffic,
                 paint,
@@ -249,7 +264,7 @@ impl Layout {
             let padded = self.padded(&variant.name);
             let shown = if variant.killed { paint.red(&padded) } else { paint.variant(at, &padded) };
             let filled = if variant.killed { "killed".to_owned() } else { bar(variant.share.unwrap_or(0.0), 8) };
-            let Variant { traffic: counted, p50_ms, p99_ms, .. } = variant;
+            let VariantStatus { traffic: counted, p50_ms, p99_ms, .. } = variant;
             let cells = [
                 &variant.weight.to_string(),
                 &filled,
@@ -259,7 +274,7 @@ impl Layout {
                 &milliseconds(*p50_ms),
                 &milliseconds(*p99_ms),
             ];
-            lines.push(self.row((name, &shown), cells.map(String::as_str), counted, paint));
+            lines.push(self.row(RowNames { route: name, variant: &shown }, cells.map(String::as_str), counted, paint));
             if let Some(says) = &variant.says {
                 let indent = self.route + 1;
                 let ink = if says.starts_with("fails more") { Paint::red } else { Paint::dim };
@@ -274,10 +289,10 @@ impl Layout {
         format!("{:<width$}", cut(name, width))
     }
 
-    /// A row; the variant comes padded and coloured.
+    /// A row of the table.
     fn row(
         &self,
-        (route, variant): (&str, &str),
+        RowNames { route, variant }: RowNames<'_>,
         cells: [&str; COLUMNS.len()],
         counted: &Traffic,
         paint: Paint,
@@ -305,18 +320,18 @@ fn traffic(counted: &Traffic) -> String {
     counted.rate.map_or_else(|| count(counted.requests), rate)
 }
 
-fn shadow(Shadow { route, upstream, weight, killed }: &Shadow, columns: usize, paint: Paint) -> String {
+fn shadow(ShadowStatus { route, upstream, weight, killed }: &ShadowStatus, columns: usize, paint: Paint) -> String {
     let text = format!("{route} → {upstream}  {weight} % of the requests are copied");
     if *killed { paint.red(&cut(&format!("KILLED {text}"), columns)) } else { cut(&text, columns) }
 }
 
 /// The upstreams, those with a fault first.
-fn upstreams(page: &Page, columns: usize, paint: Paint) -> Vec<Vec<String>> {
-    let is_faulty = |one: &Upstream| !one.unresolved.is_empty() || one.endpoints.is_empty();
-    let mut order: Vec<&Upstream> = page.upstreams.iter().collect();
+fn upstreams(page: &StatusPage, columns: usize, paint: Paint) -> Vec<Vec<String>> {
+    let is_faulty = |one: &UpstreamStatus| !one.unresolved.is_empty() || one.endpoints.is_empty();
+    let mut order: Vec<&UpstreamStatus> = page.upstreams.iter().collect();
     order.sort_by_key(|one| (!is_faulty(one), one.tls_failure.is_none(), std::cmp::Reverse(one.in_flight)));
     let widths = widths(page, columns);
-    let block = |one: &Upstream| {
+    let block = |one: &UpstreamStatus| {
         let endpoints = match one.endpoints.as_slice() {
             [] => "none".to_owned(),
             [one] => one.clone(),
@@ -335,16 +350,23 @@ fn upstreams(page: &Page, columns: usize, paint: Paint) -> Vec<Vec<String>> {
     order.into_iter().map(block).collect()
 }
 
-/// The widths of an upstream's name and endpoints.
-fn widths(page: &Page, columns: usize) -> (usize, usize) {
+/// The widths of the first two columns of the upstreams.
+#[derive(Clone, Copy)]
+struct UpstreamWidths {
+    name: usize,
+    endpoints: usize,
+}
+
+fn widths(page: &StatusPage, columns: usize) -> UpstreamWidths {
     let room = columns.saturating_sub(24);
     let longest = page.upstreams.iter().map(|one| one.name.chars().count()).max().unwrap_or(0).max("UPSTREAM".len());
     let name = longest.min(room * 2 / 5);
     // Two endpoints of IPv4 and their number, or one of IPv6.
-    (name, (room - name).min(58))
+    UpstreamWidths { name, endpoints: (room - name).min(58) }
 }
 
-fn upstream_row((first, second): (usize, usize), [name, endpoints, connections, in_flight]: [&str; 4]) -> String {
+fn upstream_row(widths: UpstreamWidths, [name, endpoints, connections, in_flight]: [&str; 4]) -> String {
+    let UpstreamWidths { name: first, endpoints: second } = widths;
     let (name, endpoints) = (cut(name, first), cut(endpoints, second));
     format!("{name:<first$} {endpoints:<second$} {connections:>11} {in_flight:>9}")
 }

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::markdown::markdown;
-use super::page::Page;
+use super::page::StatusPage;
 use super::table::{Rows, table};
 use crate::cli::paint::Paint;
 use crate::telemetry::Size;
 
-fn variant(name: &str, weight: f64, share: Option<f64>, (requests, errors): (u64, u64)) -> Value {
+fn variant(name: &str, weight: f64, share: Option<f64>, requests: u64, errors: u64) -> Value {
     json!({
         "name": name, "upstream": "u", "killed": false, "weight": weight, "share": share, "share_total": share,
         "counted": requests, "requests": requests, "errors": errors,
@@ -30,16 +30,13 @@ fn route(name: &str, variants: &[Value]) -> Value {
 fn page() -> Value {
     let mut checkout = route(
         "checkout",
-        &[
-            variant("stable", 95.0, Some(94.8123), (1_234_567, 12)),
-            variant("canary", 5.0, Some(5.1877), (67_001, 4_020)),
-        ],
+        &[variant("stable", 95.0, Some(94.8123), 1_234_567, 12), variant("canary", 5.0, Some(5.1877), 67_001, 4_020)],
     );
     checkout["experiment"] = json!({
         "variants": [{ "name": "stable", "p50_ms": 1.2, "p99_ms": 9.98 }, { "name": "canary", "p50_ms": 2.5, "p99_ms": 1204.0 }],
         "comparisons": [{ "variant": "canary", "against": "stable", "says": "fails more often" }],
     });
-    let mut search = route("search", &[variant("stable", 67.0, None, (0, 0)), variant("ranker-b", 33.0, None, (0, 0))]);
+    let mut search = route("search", &[variant("stable", 67.0, None, 0, 0), variant("ranker-b", 33.0, None, 0, 0)]);
     search["variants"][1]["killed"] = json!(true);
     search["shadow"] = json!({ "upstream": "search-v3", "weight": 20.0, "killed": false });
     json!({
@@ -84,8 +81,8 @@ fn rejected() -> Value {
 }
 
 fn drawn(page: &Value, columns: usize) -> String {
-    let page = Page::parse(page).expect("a status");
-    table(&page, (Size { columns, ..Size::USUAL }, Rows::Most), Paint::Plain)
+    let page = StatusPage::parse(page).expect("a status");
+    table(&page, Size { columns, ..Size::USUAL }, Rows::Most, Paint::Plain)
 }
 
 #[test]
@@ -95,7 +92,7 @@ fn a_fixed_status_looks_like_this() {
         ("80 columns, rejected", drawn(&rejected(), 80)),
         ("56 columns", drawn(&page(), 56)),
         ("120 columns", drawn(&page(), 120)),
-        ("Markdown", markdown(&Page::parse(&rejected()).unwrap())),
+        ("Markdown", markdown(&StatusPage::parse(&rejected()).unwrap())),
     ];
     let text = parts.map(|(title, text)| format!("---- {title}\n{text}")).concat();
     if std::env::var_os("BLESS").is_some() {
@@ -119,8 +116,8 @@ fn no_line_is_wider_than_the_terminal() {
 
 #[test]
 fn a_rejected_file_stands_on_top_and_in_red() {
-    let page = Page::parse(&rejected()).unwrap();
-    let text = table(&page, (Size::USUAL, Rows::Most), Paint::Colour);
+    let page = StatusPage::parse(&rejected()).unwrap();
+    let text = table(&page, Size::USUAL, Rows::Most, Paint::Colour);
     assert!(text.starts_with("\x1b[1m\x1b[31mREJECTED 4 min ago"), "{text:?}");
     for red in ["KILLED", "no address: search.internal", "6.00 %", "killed", "└ fails more often than stable"] {
         let line = text.lines().find(|line| line.contains(red)).unwrap_or_else(|| panic!("{red} is not in {text}"));
@@ -132,61 +129,61 @@ fn a_rejected_file_stands_on_top_and_in_red() {
 fn many_routes_are_cut_to_those_with_most_requests() {
     let mut many = page();
     let routes: Vec<Value> =
-        (0..5_000).map(|at| route(&format!("route-{at}"), &[variant("stable", 100.0, None, (at, 0))])).collect();
+        (0..5_000).map(|at| route(&format!("route-{at}"), &[variant("stable", 100.0, None, at, 0)])).collect();
     let upstreams: Vec<Value> = (0..5_000)
         .map(|at| json!({ "name": format!("u-{at}"), "endpoints": [{ "address": "10.0.0.1:1" }], "unresolved": [] }))
         .collect();
     many["routes"] = json!(routes);
     many["upstreams"] = json!(upstreams);
-    let parsed = Page::parse(&many).unwrap();
+    let parsed = StatusPage::parse(&many).unwrap();
     for rows in [24, 40, 60] {
-        let text = table(&parsed, (Size { columns: 80, rows }, Rows::Most), Paint::Plain);
+        let text = table(&parsed, Size { columns: 80, rows }, Rows::Most, Paint::Plain);
         assert!(text.lines().count() <= rows, "{rows}:\n{text}");
         assert!(text.contains("route-4999 ") && !text.contains("route-0 "), "{text}");
         assert!(text.contains("more routes: --all shows them") && text.contains("more upstreams"), "{text}");
     }
-    let all = table(&parsed, (Size::USUAL, Rows::All), Paint::Plain);
+    let all = table(&parsed, Size::USUAL, Rows::All, Paint::Plain);
     assert!(all.contains("route-0 ") && all.contains("u-4999") && !all.contains("--all"), "it is whole");
 }
 
 #[test]
 fn a_small_terminal_shows_the_first_route() {
-    let variants: Vec<Value> = (0..7).map(|at| variant(&format!("v{at}"), 10.0, None, (at, 0))).collect();
+    let variants: Vec<Value> = (0..7).map(|at| variant(&format!("v{at}"), 10.0, None, at, 0)).collect();
     let mut small = page();
     small["routes"] = json!([route("large", &variants), route("other", &variants[..1])]);
     small["routes"][0]["experiment"]["comparisons"] =
         json!([{ "variant": "v1", "against": "v0", "says": "fails more often" }]);
-    let page = Page::parse(&small).unwrap();
+    let page = StatusPage::parse(&small).unwrap();
     for rows in [1, 12, 22, 24] {
         for which in [Rows::Most, Rows::Watched] {
-            let text = table(&page, (Size { columns: 80, rows }, which), Paint::Plain);
+            let text = table(&page, Size { columns: 80, rows }, which, Paint::Plain);
             assert!(text.contains("large ") && text.contains(" v0 ") && text.contains(" v1 "), "{rows}:\n{text}");
             let left_out = text.lines().find(|line| line.starts_with("… and ")).unwrap_or_else(|| panic!("{text}"));
             assert!(left_out.contains("rows of this route, 1 more route"), "{left_out}");
             assert_eq!(left_out.contains("--"), which == Rows::Most, "--watch takes neither option: {left_out}");
         }
     }
-    let all = table(&page, (Size { columns: 80, rows: 24 }, Rows::All), Paint::Plain);
+    let all = table(&page, Size { columns: 80, rows: 24 }, Rows::All, Paint::Plain);
     assert!(all.contains(" v6 ") && all.contains("other ") && !all.contains("… and"), "{all}");
 }
 
 #[test]
 fn rates_are_of_the_time_between_two_looks() {
-    let before = Page::parse(&page()).unwrap();
+    let before = StatusPage::parse(&page()).unwrap();
     let mut later = page();
     later["uptime_s"] = json!(93_786);
     later["routes"][2]["requests"] = json!(1_301_768);
     later["routes"][2]["variants"][1]["requests"] = json!(67_201);
     later["routes"][2]["variants"][1]["errors"] = json!(4_120);
-    let mut now = Page::parse(&later).unwrap();
+    let mut now = StatusPage::parse(&later).unwrap();
     now.since(&before, 2.0);
     let canary = &now.routes[2].variants[1].traffic;
     assert_eq!((canary.requests, canary.errors, canary.rate), (200, 100, Some(100.0)));
-    let text = table(&now, (Size::USUAL, Rows::Most), Paint::Plain);
+    let text = table(&now, Size::USUAL, Rows::Most, Paint::Plain);
     assert!(text.contains("REQ/S") && text.contains("50.0 %"), "{text}");
     // Another process begins at zero.
     later["pid"] = json!(4712);
-    let mut other = Page::parse(&later).unwrap();
+    let mut other = StatusPage::parse(&later).unwrap();
     other.since(&before, 2.0);
     assert_eq!(other.routes[2].variants[1].traffic.rate, None);
 }
@@ -207,5 +204,5 @@ fn stopping_waiting_and_foreign_text_are_shown() {
     bare["routes"][0]["name"] = json!("a\u{1b}[2J");
     let text = drawn(&bare, 80);
     assert!(text.contains("no file") && !text.contains('\u{1b}'), "{text}");
-    assert!(Page::parse(&json!({ "status": "ok" })).is_none());
+    assert!(StatusPage::parse(&json!({ "status": "ok" })).is_none());
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::page::{Page, parsed};
+use super::page::{StatusPage, parsed};
 use super::table::{Rows, table};
-use crate::cli::admin::Admin;
-use crate::cli::fetch::Wish;
+use crate::cli::admin::AdminEndpoint;
+use crate::cli::fetch::FetchOptions;
 use crate::cli::out::wrapped;
 use crate::cli::paint::{Paint, Terminal};
 use crate::cli::{Exit, out};
@@ -22,8 +22,8 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 const HOME: &str = "\x1b[H";
 
 /// The last look.
-struct Seen {
-    page: Page,
+struct PreviousPage {
+    page: StatusPage,
     at: Instant,
 }
 
@@ -32,14 +32,14 @@ struct Seen {
 ///
 /// # Errors
 /// When the proxy cannot be asked at first.
-pub fn watch(admin: &Admin, every: Duration, terminal: Terminal) -> anyhow::Result<Exit> {
+pub fn watch(admin: &AdminEndpoint, every: Duration, terminal: Terminal) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let ended = tokio::signal::ctrl_c();
         tokio::pin!(ended);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen: Option<Seen> = None;
+        let mut seen: Option<PreviousPage> = None;
         let mut begin = CLEAR;
         loop {
             tokio::select! {
@@ -63,25 +63,25 @@ pub fn watch(admin: &Admin, every: Duration, terminal: Terminal) -> anyhow::Resu
     })
 }
 
-async fn look(admin: &Admin) -> anyhow::Result<Page> {
-    let value = admin.page(&admin.ask("/status", Wish::get()).await?)?;
+async fn look(admin: &AdminEndpoint) -> anyhow::Result<StatusPage> {
+    let value = admin.page(&admin.ask("/status", FetchOptions::get()).await?)?;
     parsed(admin, &value)
 }
 
 /// The page, with rates since the last look.
-fn draw(seen: &mut Option<Seen>, page: Page, admin: &Admin, paint: Paint) -> String {
+fn draw(seen: &mut Option<PreviousPage>, page: StatusPage, admin: &AdminEndpoint, paint: Paint) -> String {
     let at = Clock.now();
     let mut shown = page.clone();
     if let Some(before) = &*seen {
         shown.since(&before.page, at.duration_since(before.at).as_secs_f64());
     }
-    *seen = Some(Seen { page, at });
+    *seen = Some(PreviousPage { page, at });
     let size = match Size::of_stdout() {
         // A line for where it is from.
         Some(size) => Size { rows: size.rows.saturating_sub(2), ..size },
         None => Size::USUAL,
     };
-    format!("{}\n{}", paint.dim(admin.url()), table(&shown, (size, Rows::Watched), paint))
+    format!("{}\n{}", paint.dim(admin.url()), table(&shown, size, Rows::Watched, paint))
 }
 
 /// Why there is no page.

@@ -7,18 +7,18 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 
 use super::log::{Line, LogReplay};
-use super::tell;
+use super::render;
 use crate::cli::args::WhatIfArguments;
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
-use crate::route::{Comparison, compare};
+use crate::route::{ConfigDiff, compare};
 
 /// Compares the files.
 pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let old = load::load_quietly(&arguments.against, terminal.stderr);
     let new = load::load_quietly(&arguments.new, terminal.stderr);
     let (Some(old), Some(new)) = (old, new) else { return Ok(Exit::BadFile) };
-    let comparison: Comparison = compare(old.effective(), new.effective());
+    let comparison: ConfigDiff = compare(old.effective(), new.effective());
     let replay = match &arguments.requests {
         None => None,
         Some(log) => {
@@ -30,9 +30,9 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
         }
     };
     if arguments.json {
-        out::say_json(&tell::json(&comparison, replay.as_ref()))?;
+        out::say_json(&render::json(&comparison, replay.as_ref()))?;
     } else {
-        out::say(&tell::text(&comparison, replay.as_ref(), terminal.stdout))?;
+        out::say(&render::text(&comparison, replay.as_ref(), terminal.stdout))?;
     }
     Ok(Exit::Ok)
 }
@@ -43,7 +43,7 @@ fn unreadable(log: &Path, foreign: u64) -> String {
     match foreign {
         0 => format!("{name} is empty: there is nothing to replay"),
         _ => format!(
-            "{name} has {}, and none is of our access log with format = \"json\": there is nothing to replay",
+            "{name} has {}, and none is from an access log with format = \"json\": there is nothing to replay",
             out::count(foreign, "line")
         ),
     }

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 
 use crate::route::{
-    Asked, CertField, Claims, EffectiveConfig, EncodedSlash, Extractor, Facts, Led, Noted, Predicate, Replay, Replayed,
-    Route, Seen, VerifiedCert,
+    CertField, Claims, EffectiveConfig, EncodedSlash, ExplainRequest, Extractor, Facts, LoggedDecision, LoggedRequest,
+    LoggedRoute, Predicate, Replay, Replayed, Route, VerifiedCert,
 };
 
 /// What is read of a line.
@@ -34,17 +34,17 @@ impl Line {
         serde_json::from_slice(line).ok()
     }
 
-    fn led(&self) -> Led<'_> {
-        self.route.as_deref().map_or(Led::Nowhere, Led::To)
+    fn logged_route(&self) -> LoggedRoute<'_> {
+        self.route.as_deref().map_or(LoggedRoute::None, LoggedRoute::Name)
     }
 
-    fn noted(&self) -> Noted<'_> {
+    fn logged_decision(&self) -> LoggedDecision<'_> {
         let reason = self.reason.as_deref().unwrap_or_default();
         match (&self.route, reason.split('+').next().unwrap_or_default()) {
             // A latch is decided where the weights are, by the caller's bucket.
-            (Some(route), "weight" | "stable" | "latch") => Noted::Weighed { route, bucket: self.bucket },
-            (Some(_), "target" | "kill") => Noted::Picked,
-            _ => Noted::Whole,
+            (Some(route), "weight" | "stable" | "latch") => LoggedDecision::ByWeight { route, bucket: self.bucket },
+            (Some(_), "target" | "kill") => LoggedDecision::ByRule,
+            _ => LoggedDecision::Complete,
         }
     }
 }
@@ -93,7 +93,7 @@ impl<'a> LogReplay<'a> {
         let headers = self.headers(line);
         let claims = self.claims(line);
         let certificate = self.certificate(line);
-        let asked = Asked {
+        let request = ExplainRequest {
             method: &method,
             host: &line.host,
             path_and_query: &line.path,
@@ -105,7 +105,7 @@ impl<'a> LogReplay<'a> {
             encoded_slash: EncodedSlash::Keep,
             facts: Facts { claims: Some(&claims), ..Facts::default() },
         };
-        self.replay.ask(&Seen { asked, led: line.led(), noted: line.noted() });
+        self.replay.add(&LoggedRequest { request, route: line.logged_route(), decision: line.logged_decision() });
     }
 
     pub(super) fn finish(self) -> LogReplayed {
@@ -187,7 +187,7 @@ mod tests {
                 r#"{{"method":"GET","host":"h","path":"/","peer":"10.0.0.1:1","client_ip":"10.0.0.1","route":"r","reason":"{reason}","bucket":7}}"#
             );
             let line = Line::parse(line.as_bytes()).unwrap();
-            matches!(line.noted(), Noted::Weighed { route: "r", bucket: Some(7) })
+            matches!(line.logged_decision(), LoggedDecision::ByWeight { route: "r", bucket: Some(7) })
         };
         assert!(["weight", "weight+fallback", "stable", "latch"].into_iter().all(noted));
         assert!(!["target", "kill"].into_iter().any(noted));

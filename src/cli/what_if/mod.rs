@@ -2,6 +2,6 @@
 
 mod compare;
 mod log;
-mod tell;
+mod render;
 
 pub use compare::what_if;

@@ -1,68 +1,72 @@
-//! What a route does besides choosing a variant: redirect, respond, edits to headers.
+//! `redirect`, `respond` and `[route.headers]`: what a route does besides choosing a variant.
 
 use http::{HeaderName, StatusCode};
 
 use crate::config::toml::context::Context;
-use crate::config::toml::destination::{is_one_word, leads_away};
+use crate::config::toml::destination::{is_absolute, is_one_word};
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::{Item, Named};
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Spec, default, optional, required};
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::config::toml::suggest::did_you_mean;
-use crate::config::toml::text::Text;
 use crate::config::toml::value;
 use crate::route::{HeaderEdits, MARKER, Part, Redirect, Respond, Template, TemplateFault};
 
 /// `redirect = { … }`.
-pub(super) const REDIRECT: Spec = Spec {
+pub(super) const REDIRECT: TableSpec = TableSpec {
     title: "[route.redirect]",
     doc: "Answers with a redirect.",
     keys: &[
-        required("to", Form::Text, "Where to; `{scheme}`, `{host}`, `{path}` and `{query}` expand."),
-        default("status", Form::Integer(301, 308), "308", "301, 302, 303, 307 or 308."),
+        required(
+            "to",
+            Shape::Text,
+            "Target URL or path; `{scheme}`, `{host}`, `{path}` and `{query}` are replaced by those of the request.",
+        ),
+        default("status", Shape::Integer(301, 308), "308", "Status code: 301, 302, 303, 307 or 308."),
     ],
     later: &[],
 };
 
 /// `respond = { … }`.
-pub(super) const RESPOND: Spec = Spec {
+pub(super) const RESPOND: TableSpec = TableSpec {
     title: "[route.respond]",
-    doc: "Answers from here.",
+    doc: "Answers without an upstream.",
     keys: &[
-        default("status", Form::Integer(200, 599), "200", "The status."),
-        optional("body", Form::Text, "The body."),
-        default("content_type", Form::Text, "\"text/plain; charset=utf-8\"", "What the body is."),
+        default("status", Shape::Integer(200, 599), "200", "Status code of the response."),
+        optional("body", Shape::Text, "Body of the response; empty by default."),
+        default("content_type", Shape::Text, "\"text/plain; charset=utf-8\"", "`Content-Type` of the response."),
     ],
     later: &["headers"],
 };
 
 /// `[route.headers]`.
-pub(super) const HEADERS: Spec = Spec {
+pub(super) const HEADERS: TableSpec = TableSpec {
     title: "[route.headers]",
-    doc: "Edits to headers: `{variant}`, `{route}`, `{client_ip}`, `{tenant}` and `{request_id}` expand.",
+    doc: "Edits to headers. Values may contain `{variant}`, `{route}`, `{client_ip}`, `{tenant}` and `{request_id}`.",
     keys: &[
-        optional("request", Form::Table(&EDITS), "Of the request, as it is sent to the upstream."),
-        optional("response", Form::Table(&EDITS), "Of the response, as it is sent to the client."),
+        optional("request", Shape::Table(&EDITS), "Edits to the request that is sent to the upstream."),
+        optional("response", Shape::Table(&EDITS), "Edits to the response that is sent to the client."),
     ],
     later: &[],
 };
 
-const VALUES: Form = Form::Map(&Form::Text);
+const VALUES: Shape = Shape::Map(&Shape::Text);
 
 /// Edits to the headers of one message.
-pub(in crate::config) const EDITS: Spec = Spec {
+pub(in crate::config) const EDITS: TableSpec = TableSpec {
     title: "edits to headers",
-    doc: "In this order: remove, set, add.",
+    doc: "Edits to headers, applied in this order: `remove`, `set`, `add`.",
     keys: &[
-        optional("remove", Form::OneOrMore(&Form::Text), "These are removed."),
-        optional("set", VALUES, "These are set, replacing all lines of that name."),
-        optional("add", Form::Map(&Form::OneOrMore(&Form::Text)), "These are added as further lines."),
+        optional("remove", Shape::OneOrMore(&Shape::Text), "Names of headers to remove."),
+        optional("set", VALUES, "Headers to set; each replaces all lines of that name."),
+        optional("add", Shape::Map(&Shape::OneOrMore(&Shape::Text)), "Headers to add as further lines."),
     ],
     later: &[],
 };
 
-/// Fields that belong to one connection or to framing (RFC 9110 §7.6.1), and those that have a place of their own.
+/// Headers of one connection or of message framing (RFC 9110 §7.6.1), which cannot be edited.
 const NOT_EDITED: &[&str] = &[
     "connection",
     "content-length",
@@ -74,17 +78,17 @@ const NOT_EDITED: &[&str] = &[
     "upgrade",
 ];
 
-/// How a route edits `Host`.
+/// Help for edits of `Host` in a route.
 const HOST_HELP: &str = "write `[route.rewrite]` with `host = \"…\"`";
 
 /// Compiles `redirect`.
 pub(in crate::config) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Redirect> {
     let reader = item.table(context, &REDIRECT)?;
-    let to = reader.need(context, "to").and_then(|item| item.text(context));
+    let to = reader.require(context, "to").and_then(|item| item.text(context));
     let template = to.as_ref().and_then(|text| template(context, text, Use::Redirect));
     let errors = context.errors();
     if let Some(text) = to.filter(|_| template.is_some()) {
-        destination(context, &text);
+        check_destination(context, &text);
     }
     let template = template.filter(|_| errors == context.errors());
     let status = reader.get("status").map_or(Some(308), |item| redirect_status(context, &item));
@@ -92,23 +96,25 @@ pub(in crate::config) fn redirect(context: &mut Context<'_>, item: &Item<'_>) ->
     Some(Redirect { to: template?, status: status_code(status?)? })
 }
 
-/// Refuses what browsers would take for something below the page that they are on.
-fn destination(context: &mut Context<'_>, to: &Text<'_>) {
+/// Refuses targets that browsers would resolve relative to the current path.
+fn check_destination(context: &mut Context<'_>, to: &SpannedString<'_>) {
     if !is_one_word(to) {
-        let message = "a redirect leads to a URL or a path, without spaces";
+        let message = "the target of a redirect must be a URL or a path without spaces";
         context.report(Finding::error("bad-template", to.span, message));
         return;
     }
-    if leads_away(to) {
+    if is_absolute(to) {
         return;
     }
-    let message =
-        format!("`{}` begins with neither a scheme nor a slash: browsers add it to the path they are at", &**to);
-    let help = format!("write `https://{}` for another host, `/{}` for a path", &**to, &**to);
+    let message = format!(
+        "`{}` has no scheme and no slash at the beginning: browsers would append it to the current path",
+        &**to
+    );
+    let help = format!("write `https://{}` for another host, or `/{}` for a path", &**to, &**to);
     context.report(Finding::error("relative-redirect", to.span, message).help(help));
 }
 
-/// Redirects keep the method or turn it into `GET`; the other numbers of that hundred mean something else.
+/// The status of a redirect. The other 3xx codes are not redirects that a client follows by itself.
 fn redirect_status(context: &mut Context<'_>, item: &Item<'_>) -> Option<u32> {
     let status = item.integer(context, i64::MIN..=i64::MAX)?;
     let found = [301, 302, 303, 307, 308].into_iter().find(|known| i64::from(*known) == status);
@@ -128,7 +134,7 @@ pub(in crate::config) fn respond(context: &mut Context<'_>, item: &Item<'_>) -> 
     let status = reader.count(context, "status").unwrap_or(200);
     let body = reader.text(context, "body").map(|text| text.to_string()).unwrap_or_default();
     if let (204 | 304, false, Some(item)) = (status, body.is_empty(), reader.get("body")) {
-        item.refuse(context, "useless-key", format!("an answer with status {status} has no body"));
+        item.refuse(context, "useless-key", format!("a response with status {status} has no body"));
     }
     let given = reader.text(context, "content_type");
     let given = given.as_ref().map(|text| value::header_value(context, text));
@@ -147,7 +153,7 @@ pub(in crate::config) fn headers(context: &mut Context<'_>, reader: &Reader<'_>)
     (request, response)
 }
 
-/// Compiles edits. `host_help` says how else `Host` is edited.
+/// Compiles edits. `host_help` is the help for edits of `Host`.
 pub(in crate::config) fn edits(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -167,7 +173,7 @@ pub(in crate::config) fn edits(
         let Some(name) = name else { continue };
         if let Some((_, first)) = seen.iter().take(1_000).find(|(known, _)| *known == name) {
             let finding = Finding::error("duplicate-key", named.span, format!("`{name}` is set twice"));
-            context.report(finding.saying("and again here").also(*first, "first set here"));
+            context.report(finding.label("and again here").also(*first, "first set here"));
         }
         seen.push((name.clone(), named.span));
         edits.set.extend(value.map(|value| (name, value)));
@@ -188,11 +194,11 @@ fn one(context: &mut Context<'_>, named: &Named<'_>) -> Option<Template> {
     template(context, &text, Use::Header)
 }
 
-/// The name of a header that is not of the connection's.
+/// The name of a header that can be edited.
 pub(super) fn own_header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
     let name = value::header_name(context, name, at)?;
     if NOT_EDITED.contains(&name.as_str()) {
-        let message = format!("`{name}` belongs to the connection: it cannot be edited");
+        let message = format!("`{name}` belongs to the connection and cannot be edited");
         context.report(Finding::error("bad-header", at, message));
         return None;
     }
@@ -202,12 +208,12 @@ pub(super) fn own_header(context: &mut Context<'_>, name: &str, at: Span) -> Opt
 fn editable(context: &mut Context<'_>, name: &str, at: Span, host_help: &'static str) -> Option<HeaderName> {
     let name = own_header(context, name, at)?;
     if name == MARKER {
-        let message = format!("`{MARKER}` marks the copies of a shadow, and nothing else: it cannot be edited");
+        let message = format!("`{MARKER}` marks the copies of a shadow and cannot be edited");
         context.report(Finding::error("bad-header", at, message));
         return None;
     }
     if name == http::header::HOST {
-        let finding = Finding::error("bad-header", at, "`host` is not edited as a header");
+        let finding = Finding::error("bad-header", at, "`host` cannot be edited as a header");
         context.report(finding.help(host_help));
         return None;
     }
@@ -221,22 +227,22 @@ enum Use {
     Redirect,
 }
 
-/// What an unknown placeholder may mean: one that is alike, else any that may stand there.
-fn placeholders(name: &str, purpose: Use) -> String {
+/// Help for an unknown placeholder: the nearest one, or else all that are available.
+fn placeholder_help(name: &str, purpose: Use) -> String {
     let fits = |part: &&Part| purpose == Use::Redirect || !part.is_for_redirects();
     let names: Vec<_> = Part::placeholders().filter(fits).filter_map(Part::name).collect();
     did_you_mean(name, names.iter().copied()).unwrap_or_else(|| {
         let names: Vec<_> = names.iter().map(|name| format!("`{{{name}}}`")).collect();
-        format!("the placeholders are {}; write `{{{{` for a brace itself", names.join(", "))
+        format!("the placeholders are {}; write `{{{{` for a literal brace", names.join(", "))
     })
 }
 
-fn template(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<Template> {
+fn template(context: &mut Context<'_>, text: &SpannedString<'_>, purpose: Use) -> Option<Template> {
     match Template::parse(text) {
         Ok(template) => {
-            let wrong = template.placeholders().find(|part| purpose == Use::Header && part.is_for_redirects());
-            if let Some(name) = wrong.and_then(Part::name) {
-                let message = format!("`{{{name}}}` is for redirects only");
+            let misplaced = template.placeholders().find(|part| purpose == Use::Header && part.is_for_redirects());
+            if let Some(name) = misplaced.and_then(Part::name) {
+                let message = format!("`{{{name}}}` is available in redirects only");
                 context.report(Finding::error("bad-template", text.span, message));
                 return None;
             }
@@ -244,7 +250,7 @@ fn template(context: &mut Context<'_>, text: &Text<'_>, purpose: Use) -> Option<
         }
         Err(error) => {
             let help = match &error.what {
-                TemplateFault::Unknown(name) => Some(placeholders(name, purpose)),
+                TemplateFault::Unknown(name) => Some(placeholder_help(name, purpose)),
                 TemplateFault::Unbalanced | TemplateFault::Control => None,
             };
             let at = value::inside(context, text, error.at, error.len);

@@ -1,5 +1,4 @@
-//! `[upstream.NAME.tls]` and `[traces.tls]`: how servers behind an `https://` are verified, and what is presented to
-//! them.
+//! `[upstream.NAME.tls]` and `[traces.tls]`: how `https://` servers are verified, and which client certificate they get.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,51 +9,62 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Key, Spec, optional, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{KeySpec, Shape, TableSpec, optional, required};
 use crate::route::{ClientCert, ClientTls};
-use crate::tls::{self, Flaw};
+use crate::tls::{self, CertificateError};
 
 /// `[upstream.NAME.tls]`.
-pub(super) const UPSTREAM_TLS: Spec = Spec {
+pub(super) const UPSTREAM_TLS: TableSpec = TableSpec {
     title: "[upstream.NAME.tls]",
-    doc: "How `https://` endpoints are verified, and what is presented to them.",
-    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Form::Table(&UPSTREAM_CERT), CLIENT_CERT_DOC)],
+    doc: "How `https://` endpoints are verified, and which client certificate they get.",
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Shape::Table(&UPSTREAM_CERT), CLIENT_CERT_DOC)],
     later: &[],
 };
 
 /// `[traces.tls]`.
-pub(super) const TRACES_TLS: Spec = Spec {
+pub(super) const TRACES_TLS: TableSpec = TableSpec {
     title: "[traces.tls]",
-    doc: "How an `https://` collector is verified, and what is presented to it.",
-    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Form::Table(&TRACES_CERT), CLIENT_CERT_DOC)],
+    doc: "How an `https://` collector is verified, and which client certificate it gets.",
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Shape::Table(&TRACES_CERT), CLIENT_CERT_DOC)],
     later: &[],
 };
 
-const CA: Key =
-    optional("ca", Form::Text, "A PEM file of the authorities that are believed; the system's when not given.");
-const SERVER_NAME: Key =
-    optional("server_name", Form::Text, "The name that certificates must be for; the URL's host otherwise.");
+const CA: KeySpec = optional(
+    "ca",
+    Shape::Text,
+    "PEM file with the trusted authorities (CA certificates); default: the root certificates of the system.",
+);
+const SERVER_NAME: KeySpec = optional(
+    "server_name",
+    Shape::Text,
+    "Name that the server's certificate must be valid for, also sent as SNI; default: the host of the URL.",
+);
 const CLIENT_CERT: &str = "client_cert";
-const CLIENT_CERT_DOC: &str = "The certificate that we present when asked for one.";
-const UPSTREAM_CERT: Spec = pair("[upstream.NAME.tls.client_cert]");
-const TRACES_CERT: Spec = pair("[traces.tls.client_cert]");
-const PAIR: &[Key] = &[
-    required("cert", Form::Text, "The certificate, and the chain to its authority."),
-    required("key", Form::Text, "Its private key."),
+const CLIENT_CERT_DOC: &str = "Client certificate for servers that request one; none by default.";
+const UPSTREAM_CERT: TableSpec = pair("[upstream.NAME.tls.client_cert]");
+const TRACES_CERT: TableSpec = pair("[traces.tls.client_cert]");
+const PAIR: &[KeySpec] = &[
+    required("cert", Shape::Text, "PEM file with the certificate, followed by its chain."),
+    required("key", Shape::Text, "PEM file with the private key of the certificate."),
 ];
 
-const fn pair(title: &'static str) -> Spec {
-    Spec { title, doc: "A certificate and its key, as PEM files; both are watched.", keys: PAIR, later: &[] }
+const fn pair(title: &'static str) -> TableSpec {
+    TableSpec {
+        title,
+        doc: "A certificate and its key, as PEM files; both are watched for changes.",
+        keys: PAIR,
+        later: &[],
+    }
 }
 
-/// Whose table it is.
+/// The owner of a `tls` table.
 pub(in crate::config) struct Owner<'a, 'd> {
     reader: &'a Reader<'d>,
-    /// The key with the `https://` in it.
+    /// The key with the `https://` URLs.
     urls: &'static str,
-    tls: &'static Spec,
-    cert: &'static Spec,
+    tls: &'static TableSpec,
+    cert: &'static TableSpec,
     name: &'d str,
 }
 
@@ -70,11 +80,11 @@ impl<'a, 'd> Owner<'a, 'd> {
     }
 }
 
-/// The roots of the system, read when they are first needed.
+/// The root certificates of the system, read when they are first needed.
 #[derive(Default)]
 pub(in crate::config) struct SystemRoots(Option<Arc<[Vec<u8>]>>);
 
-/// Reads `tls` where some URL needs it.
+/// Reads `tls`. To be called if at least one URL needs it.
 pub(in crate::config) fn tls(
     context: &mut Context<'_>,
     owner: &Owner<'_, '_>,
@@ -82,41 +92,41 @@ pub(in crate::config) fn tls(
 ) -> Option<ClientTls> {
     let Owner { reader, urls, tls: spec, cert: cert_spec, name } = owner;
     let Some(table) = reader.table(context, "tls", spec) else {
-        let roots = of_system(context, reader.place(urls), system)?;
+        let roots = system_roots(context, reader.place(urls), system)?;
         return Some(ClientTls { roots, server_name: None, client_cert: None });
     };
-    let table = table.called(name);
-    let ca = table.place_text(context, "ca");
-    let server_name = table.place_text(context, "server_name");
+    let table = table.with_name(name);
+    let ca = table.shown_text(context, "ca");
+    let server_name = table.shown_text(context, "server_name");
     if let Some(text) = server_name.as_ref().filter(|text| !tls::is_server_name(text)) {
-        let finding = Finding::error("bad-server-name", text.span, format!("`{}` is not a name of a server", &**text));
-        context.report(finding.help("write a host name or an IP address, without port"));
+        let finding = Finding::error("bad-server-name", text.span, format!("`{}` is not a valid server name", &**text));
+        context.report(finding.help("write a host name or an IP address, without a port"));
     }
     let client_cert = table.table(context, CLIENT_CERT, cert_spec).map(|pair| {
-        let pair = pair.called(name);
-        let cert = pair.need(context, "cert").and_then(|item| item.place_text(context));
-        let key = pair.need(context, "key").and_then(|item| item.place_text(context));
+        let pair = pair.with_name(name);
+        let cert = pair.require(context, "cert").and_then(|item| item.shown_text(context));
+        let key = pair.require(context, "key").and_then(|item| item.shown_text(context));
         pair.finish(context);
         client_cert(context, &cert?, &key?)
     });
     table.finish(context);
     let roots = match &ca {
-        Some(text) => own(context, text),
-        None => of_system(context, reader.place(urls), system),
+        Some(text) => roots_from_file(context, text),
+        None => system_roots(context, reader.place(urls), system),
     };
     let server_name = server_name.map(|text| text.to_string());
     Some(ClientTls { roots: roots?, server_name, client_cert: client_cert.map_or(Some(None), |cert| cert.map(Some))? })
 }
 
-/// Refuses a `tls` that no URL needs.
+/// Refuses a `tls` table that no URL needs.
 pub(super) fn refuse_useless(context: &mut Context<'_>, owner: &Owner<'_, '_>, what: &str, help: &'static str) {
-    let message = format!("{} {what}: `tls` has no meaning here", owner.reader.title());
+    let message = format!("{} {what}, so `tls` has no effect", owner.reader.title());
     context.report(Finding::error("useless-key", owner.reader.place("tls"), message).help(help));
 }
 
-fn of_system(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<Arc<[Vec<u8>]>> {
+fn system_roots(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<Arc<[Vec<u8>]>> {
     if system.0.is_none() {
-        for place in tls::system_places() {
+        for place in tls::system_root_paths() {
             context.watch(&place);
         }
         match tls::system_roots() {
@@ -126,52 +136,52 @@ fn of_system(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> O
                 }
                 system.0 = Some(roots.into());
             }
-            Err(flaw) => report(context, at, "this system", &flaw),
+            Err(error) => report(context, at, "this system", &error),
         }
     }
     system.0.clone()
 }
 
-fn own(context: &mut Context<'_>, text: &Text<'_>) -> Option<Arc<[Vec<u8>]>> {
+fn roots_from_file(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<Arc<[Vec<u8>]>> {
     let (path, bytes) = file(context, text)?;
-    // As a store too: what cannot be a root is told here.
+    // Also as a root store: a certificate that cannot be a root is an error here, not at the first connection.
     let read = tls::roots(&bytes).and_then(|_| tls::certificates(&bytes));
     match read {
         Ok(found) => Some(found.iter().map(|der| der.to_vec()).collect()),
-        Err(flaw) => {
-            report(context, text.span, &format!("`{}`", path.display()), &flaw);
+        Err(error) => {
+            report(context, text.span, &format!("`{}`", path.display()), &error);
             None
         }
     }
 }
 
-fn client_cert(context: &mut Context<'_>, cert: &Text<'_>, key: &Text<'_>) -> Option<ClientCert> {
+fn client_cert(context: &mut Context<'_>, cert: &SpannedString<'_>, key: &SpannedString<'_>) -> Option<ClientCert> {
     let (chain_file, key_file) = (file(context, cert), file(context, key));
     let ((chain_path, chain), (key_path, key_bytes)) = (chain_file?, key_file?);
     match tls::Certificate::read(&chain, &key_bytes) {
         Ok((certificate, _)) => {
-            if let Some(flaw) = certificate.timeliness(Clock.wall()) {
-                let message = format!("`{}` {}", chain_path.display(), flaw.what);
-                context.report(Finding::warning(flaw.code, cert.span, message).help(flaw.help));
+            if let Some(error) = certificate.validity_problem(Clock.wall()) {
+                let message = format!("`{}` {}", chain_path.display(), error.problem);
+                context.report(Finding::warning(error.code, cert.span, message).help(error.help));
             }
         }
-        Err(flaw) => {
-            // What is wrong with the key is told at the key.
-            let of_key = flaw.code.contains("key");
-            let (at, path) = if of_key { (key.span, key_path) } else { (cert.span, chain_path) };
-            report(context, at, &format!("`{}`", path.display()), &flaw);
+        Err(error) => {
+            // Errors of the key are reported at `key`.
+            let is_about_key = error.code.contains("key");
+            let (at, path) = if is_about_key { (key.span, key_path) } else { (cert.span, chain_path) };
+            report(context, at, &format!("`{}`", path.display()), &error);
             return None;
         }
     }
     Some(ClientCert { chain: chain.into(), key: key_bytes.into() })
 }
 
-fn report(context: &mut Context<'_>, at: Span, who: &str, flaw: &Flaw) {
-    context.report(Finding::error(flaw.code, at, format!("{who} {}", flaw.what)).help(flaw.help.clone()));
+fn report(context: &mut Context<'_>, at: Span, subject: &str, error: &CertificateError) {
+    context.report(Finding::error(error.code, at, format!("{subject} {}", error.problem)).help(error.help.clone()));
 }
 
-/// Reads a file that is named in another one, and watches it.
-fn file(context: &mut Context<'_>, written: &Text<'_>) -> Option<(PathBuf, Vec<u8>)> {
+/// Reads and watches a file, relative to the one that names it.
+fn file(context: &mut Context<'_>, written: &SpannedString<'_>) -> Option<(PathBuf, Vec<u8>)> {
     let base = context.files.name(written.span.file);
     let path = Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written);
     context.watch(&path);

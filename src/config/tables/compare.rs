@@ -1,52 +1,65 @@
-//! `[route.shadow.compare]`: how the responses of copies are compared with those that clients got.
+//! `[route.shadow.compare]`: how the responses to copies are compared with those of the clients.
 
 use crate::compare::Pattern;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::spec::{Form, Spec, default, optional};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional};
 use crate::config::toml::value;
-use crate::config::toml::value::once;
+use crate::config::toml::value::parse_unique;
 use crate::route::{Compare, Weight};
 
-/// How many samples may be kept for each confirmed field.
+/// The most samples for each confirmed field.
 const KEEP_MAX: i64 = 1_000;
 
-/// How many paths each list may have.
+/// The most paths of a list.
 const PATHS_MAX: usize = 1_000;
 
-/// A path into a response.
-const PATHS: Form = Form::OneOrMore(&Form::Pattern(r"^\$|^(header|trailer):|^(status|transport|body)$|\$\{"));
+/// Paths into a response.
+const PATHS: Shape = Shape::OneOrMore(&Shape::Pattern(r"^\$|^(header|trailer):|^(status|transport|body)$|\$\{"));
 
 /// `[route.shadow.compare]`.
-pub(super) const COMPARE: Spec = Spec {
+pub(super) const COMPARE: TableSpec = TableSpec {
     title: "[route.shadow.compare]",
     doc: "How responses are compared. Paths: `$.a.b` in a JSON body, `$..b` at any depth, `$.a[*].b`, `$.a.{id}`, \
           `header:date`, `trailer:name`, `status`, `transport`, `body`.",
     keys: &[
         default(
             "control",
-            Form::Number(0, 100),
+            Shape::Number(0, 100),
             "20",
-            "The share of the copies, in percent, that the route's own upstream gets again, to learn what is noise.",
+            "Share of the copies, in percent, that is also sent to the route's own upstream, to learn which differences are noise.",
         ),
-        optional("ignore", PATHS, "What is not compared."),
-        optional("unordered", PATHS, "Arrays whose order does not count."),
-        optional("tolerance", Form::Map(&Form::Number(0, i64::MAX)), "By how much numbers at these paths may differ."),
-        optional("redact", PATHS, "What is redacted before anything is stored, keys below it included."),
-        default("keep", Form::Integer(0, KEEP_MAX), "50", "Redacted samples that are kept for each confirmed field."),
+        optional("ignore", PATHS, "Fields that are not compared; none by default."),
+        optional("unordered", PATHS, "Arrays whose order is ignored; none by default."),
+        optional(
+            "tolerance",
+            Shape::Map(&Shape::Number(0, i64::MAX)),
+            "Largest difference of the numbers at a path that is ignored; 0 by default.",
+        ),
+        optional(
+            "redact",
+            PATHS,
+            "Fields that are redacted, with everything below them, before samples are stored; none by default.",
+        ),
+        default(
+            "keep",
+            Shape::Integer(0, KEEP_MAX),
+            "50",
+            "Number of redacted samples that are stored for each confirmed field.",
+        ),
     ],
     later: &[],
 };
 
-/// Where a path may lead.
+/// The parts of a response that a path can select.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// Into bodies, and to headers.
+    /// Bodies, headers and all other parts.
     Anywhere,
-    /// Into bodies.
+    /// JSON bodies.
     Body,
 }
 
@@ -61,10 +74,10 @@ pub(in crate::config) fn compare(context: &mut Context<'_>, reader: &Reader<'_>)
     let keep = reader.count(context, "keep").unwrap_or(usual.keep);
     reader.finish(context);
     if keep > 0 && reader.get("redact").is_none() && !reader.misspells(context, "redact") {
-        let message = "nothing is redacted: samples of values that differ are kept as they are";
+        let message = "no field is redacted: samples of different values are stored unchanged";
         let finding = Finding::warning("nothing-redacted", reader.span(), message);
         let help = "write `redact = [\"header:set-cookie\", \"$..email\"]`, `redact = []` if no value is private, or \
-                    `keep = 0` to keep no samples";
+                    `keep = 0` to store no samples";
         context.report(finding.help(help));
     }
     let control: Weight = control.unwrap_or(usual.control);
@@ -78,7 +91,7 @@ fn paths(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str, reac
         item.refuse(context, "too-many", format!("`{key}` has more than {PATHS_MAX} paths"));
         return Vec::new();
     }
-    once(context, &items, |context, item| {
+    parse_unique(context, &items, |context, item| {
         let text = item.text(context)?;
         path(context, &text, reach)
     })
@@ -93,7 +106,7 @@ fn tolerance(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<(String, f64
     }
     let mut found = Vec::new();
     for named in all {
-        let text = Text::plain(named.name.into(), named.span);
+        let text = SpannedString::plain(named.name.into(), named.span);
         let (path, by) = (path(context, &text, Reach::Body), amount(context, &named.item));
         found.extend(path.zip(by));
     }
@@ -107,7 +120,7 @@ fn amount(context: &mut Context<'_>, item: &Item<'_>) -> Option<f64> {
     };
     let found = not_negative(digits);
     if found.is_none() {
-        item.refuse(context, "out-of-range", "a tolerance is a finite number, and not negative");
+        item.refuse(context, "out-of-range", "a tolerance must be a finite number and must not be negative");
     }
     found
 }
@@ -116,11 +129,11 @@ fn not_negative(digits: &str) -> Option<f64> {
     digits.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)
 }
 
-/// A path as it was written, if it is one.
-fn path(context: &mut Context<'_>, text: &Text<'_>, reach: Reach) -> Option<String> {
+/// A valid path, as it is written.
+fn path(context: &mut Context<'_>, text: &SpannedString<'_>, reach: Reach) -> Option<String> {
     let (message, help) = match Pattern::parse(text) {
         Ok(pattern) if reach == Reach::Body && !pattern.is_json() => {
-            (format!("`{}` means no value of a JSON body, and this is for those", &**text), "write `$.a.b`")
+            (format!("`{}` is not a path into a JSON body", &**text), "write `$.a.b`")
         }
         Ok(_) => return Some(text.to_string()),
         Err(error) => (format!("in `{}`: {}", &**text, error.message), error.help),

@@ -1,34 +1,34 @@
-//! `[dns]`: how the names of endpoints are looked up.
+//! `[dns]`: how host names of endpoints are resolved.
 
 use std::time::Duration;
 
 use crate::config::toml::context::Context;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::spec::{DURATION, Form, Spec, default};
+use crate::config::toml::spec::{DURATION, Shape, TableSpec, default};
 use crate::config::toml::value;
 use crate::route::Dns;
 
-/// What `max_ttl` may be.
+/// The range of `max_ttl`.
 const MAX_TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
-/// The most that `start_patience` may be.
+/// The highest `start_patience`.
 const PATIENCE_MAX: Duration = Duration::from_mins(10);
 
 /// `[dns]`.
-pub(in crate::config) const DNS: Spec = Spec {
+pub(in crate::config) const DNS: TableSpec = TableSpec {
     title: "[dns]",
-    doc: "How the names of endpoints are looked up.",
+    doc: "How host names of endpoints are resolved.",
     keys: &[
         default(
             "max_ttl",
-            Form::Pattern(DURATION),
+            Shape::Pattern(DURATION),
             "\"30s\"",
-            "A name is looked up again after this at the latest, whatever time to live its answer has.",
+            "Longest time before a name is resolved again, 1s to 1h; shorter if the TTL of its DNS record is shorter.",
         ),
         default(
             "start_patience",
-            Form::Pattern(DURATION),
+            Shape::Pattern(DURATION),
             "\"10s\"",
-            "At the start, `/readyz` waits at most this long for names that have no address yet.",
+            "At start, how long `/readyz` waits for names that have no address yet, at most 10m.",
         ),
     ],
     later: &[],

@@ -8,120 +8,170 @@ use ipnet::IpNet;
 
 use super::tls::TLS;
 use super::{action, tls};
-use crate::config::toml::address::{ListenAddresses, Use, address};
+use crate::config::toml::address::{AddressUse, ListenAddresses, address};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{DURATION, SIZE, Shape, TableSpec, default, optional, required};
 use crate::config::toml::suggest::did_you_mean;
-use crate::config::toml::text::Text;
 use crate::config::toml::{grammar, value};
 use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink, Redirect};
 use crate::tls::Server;
 
-const COUNT: Form = Form::Integer(1, 10_000_000);
+const COUNT: Shape = Shape::Integer(1, 10_000_000);
 
 /// `[[listener]]`.
-pub(in crate::config) const LISTENER: Spec = Spec {
+pub(in crate::config) const LISTENER: TableSpec = TableSpec {
     title: "[[listener]]",
-    doc: "Where clients connect: HTTP/1.1 and HTTP/2, in cleartext (h2c with prior knowledge) or under TLS.",
+    doc: "A listener for HTTP/1.1 and HTTP/2, in cleartext (h2c with prior knowledge) or over TLS.",
     keys: &[
-        optional("name", Form::Text, "Its name; the address when it has none."),
+        optional("name", Shape::Text, "Name of the listener; default: its address."),
         required(
             "address",
-            Form::Text,
-            "Where it accepts, such as `0.0.0.0:8080`, `[::]:8080`, `:8080` or `localhost:8080`; port 0 is any.",
+            Shape::Text,
+            "IP address and port to listen on, such as `0.0.0.0:8080`, `[::]:8080`, `:8080` or `localhost:8080`; port 0 lets the system choose.",
         ),
-        optional("limits", Form::Table(&LIMITS), "What one client, or all of them, may use."),
-        optional("tls", Form::Table(&TLS), "TLS; without it everything is cleartext."),
-        optional("redirect", Form::Table(&action::REDIRECT), "Where requests go that did not come by `https`."),
-        optional("proxy_protocol", Form::Table(&PROXY_PROTOCOL), "Who begins each connection with a PROXY header."),
+        optional("limits", Shape::Table(&LIMITS), "Limits per client and for the whole listener."),
+        optional("tls", Shape::Table(&TLS), "TLS; without this table the listener serves cleartext."),
+        optional("redirect", Shape::Table(&action::REDIRECT), "Redirects requests in cleartext to `https`."),
+        optional("proxy_protocol", Shape::Table(&PROXY_PROTOCOL), "Load balancers that send a PROXY protocol header."),
     ],
     later: &[],
 };
 
 /// `[listener.proxy_protocol]`.
-const PROXY_PROTOCOL: Spec = Spec {
+const PROXY_PROTOCOL: TableSpec = TableSpec {
     title: "[listener.proxy_protocol]",
-    doc: "Load balancers that tell in a PROXY header (version 1 or 2) who their client is.",
+    doc: "Load balancers that report the client address in a PROXY protocol header (version 1 or 2).",
     keys: &[required(
         "from",
-        Form::OneOrMore(&Form::Text),
-        "Networks whose connections must begin with a PROXY header; nobody else's may.",
+        Shape::OneOrMore(&Shape::Text),
+        "Networks whose connections must start with a PROXY protocol header; other peers must not send one.",
     )],
     later: &[],
 };
 
 /// `[listener.limits]`.
-const LIMITS: Spec = Spec {
+const LIMITS: TableSpec = TableSpec {
     title: "[listener.limits]",
-    doc: "Limits of a listener; every one has a default and a counter.",
+    doc: "Limits of a listener. Each has a default and a metric.",
     keys: &[
-        default("connections", COUNT, "20000", "Open connections."),
-        default("connections_per_ip", COUNT, "1024", "Open connections of one address; trusted proxies are exempt."),
-        default("connection_rate_per_ip", COUNT, "2000", "New connections a second of one address."),
+        default("connections", COUNT, "20000", "Maximum number of open connections."),
+        default(
+            "connections_per_ip",
+            COUNT,
+            "1024",
+            "Maximum number of open connections per client address; trusted proxies are exempt.",
+        ),
+        default(
+            "connection_rate_per_ip",
+            COUNT,
+            "2000",
+            "Maximum number of new connections per second and client address.",
+        ),
         default(
             "header_bytes",
-            Form::Pattern(SIZE),
+            Shape::Pattern(SIZE),
             "\"16KiB\"",
-            "Bytes of a header list, at most 64KiB; beyond: 431.",
+            "Maximum size of a request's header fields, 256B to 64KiB; larger requests get 431.",
         ),
-        default("headers", Form::Integer(1, 10_000), "100", "Fields of a header list; beyond: 431."),
-        default("uri_bytes", Form::Pattern(SIZE), "\"8KiB\"", "Bytes of a request's target; beyond: 414."),
-        default("requests", COUNT, "10000", "Requests in flight; beyond: 503."),
+        default(
+            "headers",
+            Shape::Integer(1, 10_000),
+            "100",
+            "Maximum number of header fields of a request; requests with more get 431.",
+        ),
+        default(
+            "uri_bytes",
+            Shape::Pattern(SIZE),
+            "\"8KiB\"",
+            "Maximum length of a request target, 256B to 64KiB; longer ones get 414.",
+        ),
+        default("requests", COUNT, "10000", "Maximum number of requests in flight; further requests get 503."),
         optional(
             "requests_per_ip",
             COUNT,
-            "Requests in flight of one address while more than half of `requests` is taken; beyond: 503. A quarter of \
-             `requests` when it is not given.",
+            "Maximum number of requests in flight per client address, while more than half of `requests` is in use; \
+             further requests get 503; default: a quarter of `requests`.",
         ),
-        default("h2_streams", Form::Integer(1, 10_000), "100", "HTTP/2 streams of a connection."),
-        default("h2_resets", COUNT, "100", "HTTP/2 resets a second of a connection."),
+        default(
+            "h2_streams",
+            Shape::Integer(1, 10_000),
+            "100",
+            "Maximum number of concurrent HTTP/2 streams per connection.",
+        ),
+        default("h2_resets", COUNT, "100", "Maximum number of HTTP/2 stream resets per second and connection."),
         default(
             "h2_resets_per_ip",
             COUNT,
             "500",
-            "HTTP/2 resets a second of one address, over its connections; trusted proxies are exempt.",
+            "Maximum number of HTTP/2 stream resets per second and client address, over all its connections; trusted proxies are exempt.",
         ),
-        default("h2_pings", COUNT, "50", "HTTP/2 pings a second of a connection."),
-        default("h2_settings", COUNT, "20", "HTTP/2 SETTINGS frames a second of a connection."),
-        default("h2_continuations", COUNT, "16", "HTTP/2 CONTINUATION frames of a header block."),
-        default("handshake_timeout", Form::Pattern(DURATION), "\"10s\"", "To shake hands under TLS."),
-        default("header_timeout", Form::Pattern(DURATION), "\"10s\"", "To read a request's head; beyond: 408."),
-        default("idle_timeout", Form::Pattern(DURATION), "\"60s\"", "For a connection without a request."),
-        default("stall_timeout", Form::Pattern(DURATION), "\"30s\"", "Without a byte of a body, either way."),
-        default("body_rate", Form::Integer(0, 1_000_000_000), "240", "Bytes a second that a request's body must keep."),
+        default("h2_pings", COUNT, "50", "Maximum number of HTTP/2 PING frames per second and connection."),
+        default("h2_settings", COUNT, "20", "Maximum number of HTTP/2 SETTINGS frames per second and connection."),
+        default("h2_continuations", COUNT, "16", "Maximum number of HTTP/2 CONTINUATION frames per header block."),
+        default("handshake_timeout", Shape::Pattern(DURATION), "\"10s\"", "Time limit for the TLS handshake."),
+        default(
+            "header_timeout",
+            Shape::Pattern(DURATION),
+            "\"10s\"",
+            "Time limit for the head of a request; slower requests get 408.",
+        ),
+        default(
+            "idle_timeout",
+            Shape::Pattern(DURATION),
+            "\"60s\"",
+            "Time after which a connection without a request is closed.",
+        ),
+        default(
+            "stall_timeout",
+            Shape::Pattern(DURATION),
+            "\"30s\"",
+            "Longest time without a byte of a body, in either direction.",
+        ),
+        default(
+            "body_rate",
+            Shape::Integer(0, 1_000_000_000),
+            "240",
+            "Minimum rate of a request body, in bytes per second; 0 for no minimum.",
+        ),
         default(
             "encoded_slash",
-            Form::Words(&["keep", "reject"]),
+            Shape::Words(&["keep", "reject"]),
             "\"keep\"",
-            "What happens to %2f, %5c and \\ in paths.",
+            "Whether `%2f`, `%5c` and `\\` in a path are kept, or the request is rejected.",
         ),
     ],
     later: &[],
 };
 
 /// `[state]`.
-pub(in crate::config) const STATE: Spec = Spec {
+pub(in crate::config) const STATE: TableSpec = TableSpec {
     title: "[state]",
-    doc: "Has no effect in this version: nothing is written there.",
-    keys: &[default("dir", Form::Text, "\"state\"", "The directory.")],
+    doc: "Has no effect in this version.",
+    keys: &[default("dir", Shape::Text, "\"state\"", "Directory; has no effect in this version.")],
     later: &[],
 };
 
 /// `[access_log]`.
-pub(in crate::config) const ACCESS_LOG: Spec = Spec {
+pub(in crate::config) const ACCESS_LOG: TableSpec = TableSpec {
     title: "[access_log]",
-    doc: "One line for each request.",
+    doc: "The access log: one line per request.",
     keys: &[
-        default("sink", Form::Text, "\"stdout\"", "`stdout`, `off`, or the path of a file."),
+        default("sink", Shape::Text, "\"stdout\"", "Destination: `stdout`, `off`, or the path of a file."),
         optional(
             "format",
-            Form::Words(&["json", "common", "short"]),
-            "How a line looks. When not given: `short` where the sink is standard output and that is a terminal, else `json`.",
+            Shape::Words(&["json", "common", "short"]),
+            "Format of a line; default: `short` if the sink is `stdout` and a terminal, otherwise `json`.",
         ),
-        default("sample", Form::Number(0, 1), "1.0", "The share of successes that is written; failures always are."),
+        default(
+            "sample",
+            Shape::Number(0, 1),
+            "1.0",
+            "Share of successful requests that is logged, from 0 to 1; failed requests are always logged.",
+        ),
     ],
     later: &[],
 };
@@ -130,18 +180,18 @@ pub(in crate::config) const ACCESS_LOG: Spec = Spec {
 #[derive(Debug)]
 pub(in crate::config) struct Listeners {
     names: Vec<String>,
-    /// Whether none is missing because of mistakes that are told elsewhere.
+    /// Whether the list is complete. If not, a listener has errors of its own, and its name is not reported as unknown.
     complete: bool,
 }
 
 impl Listeners {
-    /// Those of `specs`, of which there should be so many.
+    /// The names of `specs`. `count` is the number of listeners in the files.
     pub(in crate::config) fn new(specs: &[ListenerSpec], count: usize) -> Self {
         Self { names: specs.iter().map(|spec| spec.name.clone()).collect(), complete: specs.len() == count }
     }
 
-    /// A name as it was given, or an error when there is no such listener.
-    pub(in crate::config) fn find(&self, context: &mut Context<'_>, name: &Text<'_>) -> Option<String> {
+    /// The name of a listener; reports an error if there is no such listener.
+    pub(in crate::config) fn find(&self, context: &mut Context<'_>, name: &SpannedString<'_>) -> Option<String> {
         let names = || self.names.iter().map(String::as_str);
         if names().any(|known| known == &**name) {
             return Some(name.to_string());
@@ -156,18 +206,17 @@ impl Listeners {
     }
 }
 
-/// Compiles all listeners, what they present under TLS, and the addresses that they take; names are unique, and no two
-/// accept at the same address.
+/// Compiles all listeners, their TLS configurations, and their addresses. Names are unique and addresses do not overlap.
 pub(in crate::config) fn listeners(
     context: &mut Context<'_>,
     readers: &[Reader<'_>],
 ) -> (Vec<ListenerSpec>, Vec<Option<Arc<Server>>>, ListenAddresses) {
     let mut names: HashMap<String, Span> = HashMap::default();
-    let mut taken = ListenAddresses::default();
+    let mut addresses = ListenAddresses::default();
     let (mut all, mut servers) = (Vec::new(), Vec::new());
     for reader in readers {
-        let name = reader.place_text(context, "name");
-        let text = reader.need(context, "address").and_then(|item| item.place_text(context));
+        let name = reader.shown_text(context, "name");
+        let text = reader.require(context, "address").and_then(|item| item.shown_text(context));
         let limits = reader.table(context, "limits", &LIMITS).map(|reader| limits(context, &reader));
         let senders = reader.table(context, "proxy_protocol", &PROXY_PROTOCOL);
         let proxy_senders = senders.map(|reader| proxy_senders(context, &reader)).unwrap_or_default();
@@ -175,52 +224,52 @@ pub(in crate::config) fn listeners(
         let redirect = redirect(context, reader);
         reader.finish(context);
         let Some((text, address)) =
-            text.and_then(|text| address(context, &text, Use::Listener).map(|address| (text, address)))
+            text.and_then(|text| address(context, &text, AddressUse::Listener).map(|address| (text, address)))
         else {
             continue;
         };
-        let is_new = taken.take(context, address, text.span);
+        let is_new = addresses.add(context, address, text.span);
         let is_named = name.is_some();
         let name = name.unwrap_or_else(|| text.clone());
-        // Without a name the address is the name: two that are alike are one mistake.
+        // Without a name, the address is the name: a duplicate address is then one error, not two.
         if is_named || is_new {
-            once(context, &mut names, name.to_string(), name.span);
+            define_name(context, &mut names, name.to_string(), name.span);
         }
         let (spec, server) = secured.flatten().unzip();
         servers.push(server);
         let (name, limits) = (name.to_string(), limits.unwrap_or_default());
         all.push(ListenerSpec { name, address, limits, proxy_senders, tls: spec, redirect });
     }
-    (all, servers, taken)
+    (all, servers, addresses)
 }
 
-/// `redirect`: it leads from cleartext to `https`, so that no request comes back to where it was sent away.
+/// Compiles `redirect`, which must lead from cleartext to `https`, so that no redirect returns to this listener.
 fn redirect(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<Redirect> {
     let item = reader.get("redirect")?;
     let redirect = action::redirect(context, &item)?;
     let refusal = if reader.get("tls").is_some() {
-        "a listener with `tls` has `https` already"
+        "a listener with `tls` already serves `https`"
     } else if !redirect.to.starts_with("https://") {
-        "a listener's `redirect` leads to `https://…`"
+        "the `redirect` of a listener must lead to `https://…`"
     } else {
         return Some(redirect);
     };
     let finding = Finding::error("redirect-loop", item.span(), refusal);
-    context.report(finding.help("write `redirect = { to = \"https://{host}{path}{query}\" }` at a listener in cleartext; other redirects belong to a route"));
+    context.report(finding.help("write `redirect = { to = \"https://{host}{path}{query}\" }` in a cleartext listener; write other redirects in a route"));
     None
 }
 
 fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {
-    let items = reader.need(context, "from").map(|item| item.not_empty(context)).unwrap_or_default();
+    let items = reader.require(context, "from").map(|item| item.not_empty(context)).unwrap_or_default();
     reader.finish(context);
     items.iter().filter_map(|item| value::network(context, item)).collect()
 }
 
-/// Whether a name is new, or an error.
-fn once(context: &mut Context<'_>, known: &mut HashMap<String, Span>, name: String, at: Span) {
+/// Adds a name; reports an error if another listener has it.
+fn define_name(context: &mut Context<'_>, known: &mut HashMap<String, Span>, name: String, at: Span) {
     if let Some(first) = known.get(&name) {
         let finding = Finding::error("duplicate-name", at, format!("two listeners have the name `{name}`"));
-        context.report(finding.saying("and again here").also(*first, "first here"));
+        context.report(finding.label("and again here").also(*first, "first here"));
     } else {
         known.insert(name, at);
     }
@@ -247,7 +296,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
     }
     limits.requests_per_ip = reader.count(context, "requests_per_ip").unwrap_or(limits.requests.div_ceil(4));
     for (key, field) in [("header_bytes", &mut limits.header_bytes), ("uri_bytes", &mut limits.uri_bytes)] {
-        let bytes = reader.get(key).and_then(|item| value::size(context, &item, (256, 64 << 10)));
+        let bytes = reader.get(key).and_then(|item| value::size(context, &item, 256..=64 << 10));
         *field = bytes.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(*field);
     }
     for (key, field) in [
@@ -262,7 +311,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
                 item.refuse(
                     context,
                     "out-of-range",
-                    format!("`{key}` cannot be zero: a connection could stay for ever"),
+                    format!("`{key}` cannot be zero: connections could stay open forever"),
                 );
             }
             Some(duration) => *field = duration,
@@ -277,12 +326,12 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
     limits
 }
 
-/// Compiles `[state]`, which is read for files of later versions: nothing is written there yet.
+/// Compiles `[state]`. This version reads it for compatibility with files of later versions, and does not use it.
 pub(in crate::config) fn state_dir(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> PathBuf {
     let dir = reader.and_then(|reader| {
-        let dir = reader.place_text(context, "dir");
+        let dir = reader.shown_text(context, "dir");
         reader.finish(context);
-        let message = "`[state]` has no effect: this version writes nothing to a directory of its own";
+        let message = "`[state]` has no effect in this version";
         let finding = Finding::warning("state-not-used", reader.span(), message);
         context.report(finding.help("remove the table"));
         dir
@@ -294,7 +343,7 @@ pub(in crate::config) fn state_dir(context: &mut Context<'_>, reader: Option<&Re
 pub(in crate::config) fn access_log(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> AccessLog {
     let mut log = AccessLog::default();
     let Some(reader) = reader else { return log };
-    if let Some(sink) = reader.place_text(context, "sink") {
+    if let Some(sink) = reader.shown_text(context, "sink") {
         log.sink = match &*sink {
             "stdout" => LogSink::Stdout,
             "off" => LogSink::Off,

@@ -1,4 +1,4 @@
-//! The tables of the file, one file a table, and what several tables share.
+//! The tables of the routes file: one module for each table, and modules that several tables share.
 
 pub(super) mod action;
 pub(super) mod admin;
@@ -6,10 +6,10 @@ pub(super) mod certificate_pairs;
 pub(super) mod client_tls;
 pub(super) mod compare;
 pub(super) mod dns;
-pub(super) mod golden;
 pub(super) mod grpc;
 pub(super) mod hidden_routes;
 pub(super) mod identity;
+pub(super) mod identity_providers;
 pub(super) mod identity_warnings;
 pub(super) mod kill;
 pub(super) mod listener;
@@ -18,6 +18,7 @@ pub(super) mod predicate;
 pub(super) mod rewrite;
 pub(super) mod route;
 pub(super) mod route_context;
+pub(super) mod route_test;
 pub(super) mod segment;
 pub(super) mod shadow;
 pub(super) mod target;
@@ -26,4 +27,3 @@ pub(super) mod tls;
 pub(super) mod traces;
 pub(super) mod upstream;
 pub(super) mod variant;
-pub(super) mod witnesses;

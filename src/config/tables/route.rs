@@ -1,11 +1,11 @@
-//! `[[route]]`: what a route matches, and what happens then.
+//! `[[route]]`: the conditions of a route and its action.
 
 use super::action::{HEADERS, REDIRECT, RESPOND};
 use super::grpc::GRPC;
 use super::listener::Listeners;
 use super::predicate::NAMED;
 use super::rewrite::REWRITE;
-use super::route_context::{Headed, Names, place};
+use super::route_context::{NameRegistries, NamedRoute, place};
 use super::shadow::SHADOW;
 use super::target::TARGET;
 use super::variant::{CANARY, VARIANT};
@@ -14,54 +14,75 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::spec::{DURATION, Form, NAME, SIZE, Spec, default, optional, required};
+use crate::config::toml::spec::{DURATION, NAME, SIZE, Shape, TableSpec, default, optional, required};
 use crate::config::toml::{grammar, value};
 use crate::route::{Action, Match, Predicate, Route, RouteLimits, SplitState, Timeouts};
 
 /// `[[route]]`.
-pub(in crate::config) const ROUTE: Spec = Spec {
+pub(in crate::config) const ROUTE: TableSpec = TableSpec {
     title: "[[route]]",
-    doc: "What is matched, and what happens then: exactly one of `stable`, `redirect` and `respond`.",
+    doc: "A route: the requests that it matches, and exactly one of `stable`, `redirect` and `respond`.",
     keys: &[
-        required("name", Form::Pattern(NAME), "Its unique name."),
-        optional("match", Form::Table(&MATCH), "What it takes: all that is given must hold; nothing given takes all."),
-        default("priority", Form::Integer(-1_000_000, 1_000_000), "0", "Overrides all other precedence; higher wins."),
-        optional("stable", Form::Text, "The upstream that answers whoever gets no other variant."),
-        optional("redirect", Form::Table(&REDIRECT), "Answers with a redirect."),
-        optional("respond", Form::Table(&RESPOND), "Answers from here."),
+        required("name", Shape::Pattern(NAME), "Unique name of the route."),
+        optional(
+            "match",
+            Shape::Table(&MATCH),
+            "Conditions of the route, which must all match; default: every request matches.",
+        ),
+        default(
+            "priority",
+            Shape::Integer(-1_000_000, 1_000_000),
+            "0",
+            "Overrides all other precedence between routes; the highest value wins.",
+        ),
+        optional("stable", Shape::Text, "Upstream for callers that get no other variant."),
+        optional("redirect", Shape::Table(&REDIRECT), "Answers with a redirect."),
+        optional("respond", Shape::Table(&RESPOND), "Answers without an upstream."),
         optional(
             "sticky",
-            Form::OneOrMore(&Form::Words(&["tenant", "user", "client_ip"])),
-            "Whose identity sticks to a variant; the first that is present. Empty: each request anew.",
+            Shape::OneOrMore(&Shape::Words(&["tenant", "user", "client_ip"])),
+            "Identity that keeps a caller on one variant, the first one that is present; default: each request is decided on its own.",
         ),
-        optional("sticky_cookie", Form::Text, "A cookie that gives an identity to callers that have none."),
-        optional("salt", Form::Text, "The salt of the buckets; the route's name when not given."),
-        optional("canary", Form::Table(&CANARY), "A variant called `canary`."),
-        optional("variant", Form::Tables(&VARIANT), "Variants by name."),
-        optional("target", Form::Tables(&TARGET), "Who gets which variant, before weights are looked at; in order."),
-        optional("shadow", Form::Table(&SHADOW), "Copies of its requests, for another upstream."),
-        optional("headers", Form::Table(&HEADERS), "Edits to headers."),
-        optional("rewrite", Form::Table(&REWRITE), "Edits to path and host."),
-        optional("timeout", Form::Table(&TIMEOUT), "Bounds in time; `0s` is none."),
-        optional("limits", Form::Table(&LIMITS), "Bounds in size."),
+        optional(
+            "sticky_cookie",
+            Shape::Text,
+            "Name of a cookie that gives an identity to callers without one; none by default.",
+        ),
+        optional("salt", Shape::Text, "Salt of the bucket hash; default: the name of the route."),
+        optional("canary", Shape::Table(&CANARY), "A variant with the name `canary`."),
+        optional("variant", Shape::Tables(&VARIANT), "Further variants, by name."),
+        optional(
+            "target",
+            Shape::Tables(&TARGET),
+            "Audiences that get a variant regardless of its weight; the first match decides.",
+        ),
+        optional("shadow", Shape::Table(&SHADOW), "Copies of the requests for another upstream (mirroring)."),
+        optional("headers", Shape::Table(&HEADERS), "Edits to headers."),
+        optional("rewrite", Shape::Table(&REWRITE), "Edits to path and host."),
+        optional("timeout", Shape::Table(&TIMEOUT), "Time limits; `0s` means no limit."),
+        optional("limits", Shape::Table(&LIMITS), "Size limit of bodies, and allowed protocol upgrades."),
     ],
     later: &["retry", "rate_limit", "rollout"],
 };
 
 /// `[route.match]`.
-const MATCH: Spec = Spec {
+const MATCH: TableSpec = TableSpec {
     title: "[route.match]",
-    doc: "What a route takes: all that is given must hold; a list is OR.",
+    doc: "Conditions of a route. All keys must match; the values of a list are alternatives.",
     keys: &[
-        optional("host", Form::OneOrMore(&Form::Text), "`shop.example.com`, or `*.example.com` for all below it."),
+        optional(
+            "host",
+            Shape::OneOrMore(&Shape::Text),
+            "Host, such as `shop.example.com`, or `*.example.com` for all names below it.",
+        ),
         optional(
             "path",
-            Form::OneOrMore(&Form::Either(&[Form::Pattern("^/|\\$\\{"), Form::Table(&match_path::PATH)])),
-            "`/x` is exact, `/x/*` is /x and all below it by path element, or a regex for the whole path.",
+            Shape::OneOrMore(&Shape::Either(&[Shape::Pattern("^/|\\$\\{"), Shape::Table(&match_path::PATH)])),
+            "Path: `/x` matches exactly, `/x/*` matches `/x` and all paths below it, `{ regex = \"…\" }` must match the whole path.",
         ),
-        optional("methods", Form::OneOrMore(&Form::Pattern("^[A-Z]+$|\\$\\{")), "Methods, in upper case."),
-        optional("listener", Form::OneOrMore(&Form::Text), "Requests that came by this listener."),
-        optional("grpc", Form::Table(&GRPC), "gRPC calls to this service, or to these methods of it."),
+        optional("methods", Shape::OneOrMore(&Shape::Pattern("^[A-Z]+$|\\$\\{")), "Methods, in upper case."),
+        optional("listener", Shape::OneOrMore(&Shape::Text), "Names of listeners that receive the request."),
+        optional("grpc", Shape::Table(&GRPC), "gRPC calls to this service, or to these methods of it."),
         predicate::key("header", NAMED, "These headers have these values."),
         predicate::key("query", NAMED, "These query parameters have these values."),
         predicate::key("cookie", NAMED, "These cookies have these values."),
@@ -69,46 +90,50 @@ const MATCH: Spec = Spec {
     later: &[],
 };
 
-const TIMEOUT: Spec = Spec {
+const TIMEOUT: TableSpec = TableSpec {
     title: "[route.timeout]",
-    doc: "Bounds in time; `0s` is none.",
+    doc: "Time limits; `0s` means no limit.",
     keys: &[
         default(
             "request",
-            Form::Pattern(DURATION),
+            Shape::Pattern(DURATION),
             "\"30s\"",
-            "From the end of the request's body to the response's head.",
+            "Time limit from the end of the request's body to the head of the response.",
         ),
-        default("idle", Form::Pattern(DURATION), "\"60s\"", "Without a byte in either direction."),
+        default("idle", Shape::Pattern(DURATION), "\"60s\"", "Longest time without a byte in either direction."),
     ],
     later: &["per_try"],
 };
 
-const LIMITS: Spec = Spec {
+const LIMITS: TableSpec = TableSpec {
     title: "[route.limits]",
-    doc: "Bounds in size, and what a connection may become.",
+    doc: "Size limit of bodies, and allowed protocol upgrades.",
     keys: &[
-        optional("body", Form::Pattern(SIZE), "The largest body of a request; beyond: 413."),
+        optional(
+            "body",
+            Shape::Pattern(SIZE),
+            "Maximum size of a request body; larger requests get 413; default: no limit.",
+        ),
         default(
             "upgrade",
-            Form::OneOrMore(&Form::Words(UPGRADES)),
+            Shape::OneOrMore(&Shape::Words(UPGRADES)),
             "[]",
-            "What a connection may be switched to; `Upgrade` to anything else is ignored.",
+            "Protocols that a connection may be upgraded to; `Upgrade` to other protocols is ignored.",
         ),
     ],
     later: &[],
 };
 
-/// What `upgrade` may name.
+/// The values of `upgrade`.
 const UPGRADES: &[&str] = &["websocket"];
 
-/// Compiles one route, and what is in force of it as the file says; nothing when it cannot be.
+/// Compiles one route, and the state of its split; `None` if it has errors.
 pub(in crate::config) fn route(
     context: &mut Context<'_>,
-    headed: &Headed<'_>,
-    names: &mut Names<'_, '_>,
+    headed: &NamedRoute<'_>,
+    names: &mut NameRegistries<'_, '_>,
 ) -> Option<(Route, SplitState)> {
-    let Headed { reader, name } = headed;
+    let NamedRoute { reader, name } = headed;
     let priority = reader.integer(context, "priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0);
     let matches =
         reader.table(context, "match", &MATCH).map(|reader| matches(context, &reader, priority, names.listeners));
@@ -119,7 +144,7 @@ pub(in crate::config) fn route(
     reader.finish(context);
     let place = place(context, reader);
     let name = name.as_ref()?;
-    context.veil.name(name, name.shown());
+    context.variables.record_name(name, name.shown());
     let name = name.shown().to_owned();
     let matches = matches.unwrap_or_else(|| Match { priority, ..Match::default() });
     let (action, state) = action?;
@@ -164,8 +189,12 @@ fn each<T>(
     items.iter().filter_map(|item| parse(context, item)).collect()
 }
 
-/// Exactly one of `stable`, `redirect` and `respond`.
-fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, '_>) -> Option<(Action, SplitState)> {
+/// Compiles the action: exactly one of `stable`, `redirect` and `respond`.
+fn action(
+    context: &mut Context<'_>,
+    headed: &NamedRoute<'_>,
+    names: &mut NameRegistries<'_, '_>,
+) -> Option<(Action, SplitState)> {
     let reader = &headed.reader;
     let (stable, redirect, respond) = (reader.get("stable"), reader.get("redirect"), reader.get("respond"));
     let given: Vec<Item<'_>> = [stable, redirect, respond].into_iter().flatten().collect();
@@ -175,9 +204,8 @@ fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, 
     match given[..] {
         [] if ["stable", "redirect", "respond"].iter().any(|key| reader.misspells(context, key)) => return None,
         [] => {
-            let finding = Finding::error("missing-action", reader.span(), "this route does nothing");
-            context
-                .report(finding.help("give it `stable = \"UPSTREAM\"`, `redirect = { to = … }` or `respond = { … }`"));
+            let finding = Finding::error("missing-action", reader.span(), "this route has no action");
+            context.report(finding.help("add `stable = \"UPSTREAM\"`, `redirect = { to = … }` or `respond = { … }`"));
             return None;
         }
         [_] => {}
@@ -196,11 +224,11 @@ fn action(context: &mut Context<'_>, headed: &Headed<'_>, names: &mut Names<'_, 
     split.or(other.map(|action| (action, SplitState::default())))
 }
 
-/// Keys that say nothing in a route that does not forward.
+/// Refuses keys that have no effect in a route that does not forward.
 fn refuse_split_keys(context: &mut Context<'_>, reader: &Reader<'_>, action: &str) {
     for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "shadow", "rewrite"] {
         if reader.get(key).is_some() {
-            let message = format!("a route with `{action}` forwards to nobody: `{key}` has no meaning here");
+            let message = format!("a route with `{action}` does not forward requests, so `{key}` has no effect");
             context.report(Finding::error("useless-key", reader.place(key), message));
         }
     }
@@ -217,11 +245,11 @@ fn timeouts(context: &mut Context<'_>, reader: &Reader<'_>) -> Timeouts {
 
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> RouteLimits {
     let Some(reader) = reader.table(context, "limits", &LIMITS) else { return RouteLimits::default() };
-    let body = reader.get("body").and_then(|item| value::size(context, &item, (0, grammar::BODY_MAX)));
+    let body = reader.get("body").and_then(|item| value::size(context, &item, 0..=grammar::BODY_MAX));
     let mut websocket = false;
     for item in reader.get("upgrade").map(|item| item.one_or_more()).unwrap_or_default() {
         if item.word(context, UPGRADES).is_some() && std::mem::replace(&mut websocket, true) {
-            item.refuse(context, "duplicate-key", "this is named twice");
+            item.refuse(context, "duplicate-key", "this is listed twice");
         }
     }
     reader.finish(context);

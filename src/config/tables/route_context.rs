@@ -1,27 +1,41 @@
-//! What a route's tables share: the names they may refer to, and the route's own reader.
+//! Types that the tables of a route share.
 
 use super::listener::Listeners;
 use crate::config::toml::context::Context;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::registry::Registry;
-use crate::config::toml::text::Text;
-use crate::route::Place;
+use crate::config::toml::source::Span;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::route::{SourceLocation, Upstream, UpstreamId};
 
-/// The names that routes may refer to.
-pub(in crate::config) struct Names<'a, 'd> {
+/// The names that routes can refer to.
+pub(in crate::config) struct NameRegistries<'a, 'd> {
     pub(in crate::config) upstreams: &'a mut Registry<'d>,
     pub(in crate::config) segments: &'a mut Registry<'d>,
     pub(in crate::config) listeners: &'a Listeners,
 }
 
-/// A route's reader and its name.
-pub(in crate::config) struct Headed<'d> {
-    pub(in crate::config) reader: Reader<'d>,
-    pub(in crate::config) name: Option<Text<'d>>,
+/// The compiled upstreams and their names, in the same order.
+pub(in crate::config) struct DefinedUpstreams<'a> {
+    pub(in crate::config) upstreams: &'a [Upstream],
+    pub(in crate::config) names: &'a Registry<'a>,
 }
 
-/// Where a table stands, for people.
-pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> Place {
+impl<'a> DefinedUpstreams<'a> {
+    /// An upstream and the place of its name.
+    pub(in crate::config) fn get(&self, id: UpstreamId) -> Option<(&'a Upstream, Span)> {
+        Some((self.upstreams.get(id.0 as usize)?, self.names.place(id.0)?))
+    }
+}
+
+/// A route with its name.
+pub(in crate::config) struct NamedRoute<'d> {
+    pub(in crate::config) reader: Reader<'d>,
+    pub(in crate::config) name: Option<SpannedString<'d>>,
+}
+
+/// The place of a table, for messages.
+pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> SourceLocation {
     let at = reader.span();
-    Place { file: context.files.name(at.file), line: context.files.line(at) }
+    SourceLocation { file: context.files.name(at.file), line: context.files.line(at) }
 }

@@ -1,52 +1,61 @@
-//! `[[route.target]]`: who gets which variant, before weights are looked at.
+//! `[[route.target]]`: audiences that get a variant regardless of its weight.
 
 use super::predicate;
 use super::predicate::{LISTED, NAMED};
-use super::route_context::{Names, place};
+use super::route_context::{NameRegistries, place};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::spec::{Form, Spec, optional, required};
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, optional, required};
 use crate::config::toml::suggest::did_you_mean;
-use crate::config::toml::text::Text;
 use crate::config::toml::value;
 use crate::route::{Predicate, Salt, SegmentId, Target, VariantId};
 
 /// `[[route.target]]`.
-pub(super) const TARGET: Spec = Spec {
+pub(super) const TARGET: TableSpec = TableSpec {
     title: "[[route.target]]",
-    doc: "Who gets which variant. In order; the first whose predicates all hold decides.",
+    doc: "An audience and the variant that it gets. Targets are checked in order; the first whose conditions all match decides.",
     keys: &[
-        optional("segment", Form::Text, "The caller is in this segment."),
+        optional("segment", Shape::Text, "The caller is in this segment."),
         predicate::key("header", NAMED, "These headers have these values."),
         predicate::key("cookie", NAMED, "These cookies have these values."),
         predicate::key("query", NAMED, "These query parameters have these values."),
         predicate::key("tenant", LISTED, "The tenant is one of these."),
         predicate::key("user", LISTED, "The user is one of these."),
-        predicate::key("cidr", Form::OneOrMore(&Form::Text), "The client's address is in one of these networks."),
+        predicate::key(
+            "cidr",
+            Shape::OneOrMore(&Shape::Text),
+            "The client address is in one of these networks, in CIDR notation.",
+        ),
         predicate::key("jwt", NAMED, "These claims of the verified token have these values."),
-        predicate::key("country", Form::OneOrMore(&Form::Text), "The client's address is in one of these countries."),
+        predicate::key(
+            "country",
+            Shape::OneOrMore(&Shape::Text),
+            "The client address is in one of these countries, as ISO 3166-1 codes.",
+        ),
         predicate::key(
             "client_cert",
-            Form::Table(&predicate::CLIENT_CERT),
-            "Its verified certificate has these values.",
+            Shape::Table(&predicate::CLIENT_CERT),
+            "The verified client certificate has these values.",
         ),
-        required("serve", Form::Text, "The variant that they get."),
+        required("serve", Shape::Text, "Name of the variant that the audience gets."),
         optional(
             "weight",
-            Form::Number(0, 100),
-            "The share of this audience that gets it, by its own bucket; the rest stays on stable.",
+            Shape::Number(0, 100),
+            "Share of the audience that gets the variant, in percent; the others get stable; default: the whole audience.",
         ),
     ],
     later: &["after_rollback"],
 };
 
-/// Compiles all targets of a route. `known` are its variants in order, with the salt of the route.
+/// Compiles all targets of a route. `known` are the names of its variants in order, `salt` is that of the route.
 pub(in crate::config) fn targets(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    (known, salt): (&[&str], &str),
-    names: &mut Names<'_, '_>,
+    known: &[&str],
+    salt: &str,
+    names: &mut NameRegistries<'_, '_>,
 ) -> Vec<Target> {
     let mut targets = Vec::new();
     for reader in reader.tables(context, "target", &TARGET) {
@@ -57,14 +66,14 @@ pub(in crate::config) fn targets(
         predicates.extend(predicate::of_head(context, &reader));
         predicates.extend(predicate::of_caller(context, &reader));
         let weight = reader.get("weight").and_then(|item| value::weight(context, &item));
-        let serve = reader.need(context, "serve").and_then(|item| item.text(context));
+        let serve = reader.require(context, "serve").and_then(|item| item.text(context));
         let serve = serve.and_then(|text| variant(context, &text, known));
         reader.finish(context);
         if predicates.is_empty() && errors == context.errors() {
-            let finding = Finding::error("empty-target", reader.span(), "this target asks nothing of the caller");
+            let finding = Finding::error("empty-target", reader.span(), "this target has no condition");
             context.report(
                 finding
-                    .help("name a `segment`, or ask for a header, cookie, query, tenant, user, cidr, jwt or country"),
+                    .help("add `segment`, `header`, `cookie`, `query`, `tenant`, `user`, `cidr`, `jwt` or `country`"),
             );
         }
         let weight = weight.map(|weight| (weight, Salt::target(salt, segment.as_deref().unwrap_or(""))));
@@ -74,8 +83,13 @@ pub(in crate::config) fn targets(
     targets
 }
 
-/// The variant of a name; `known` are those of the route, in order.
-pub(in crate::config) fn variant(context: &mut Context<'_>, text: &Text<'_>, known: &[&str]) -> Option<VariantId> {
+/// The variant with a name. `known` are the names of the variants in order.
+pub(in crate::config) fn variant(
+    context: &mut Context<'_>,
+    text: &SpannedString<'_>,
+    known: &[&str],
+) -> Option<VariantId> {
+    debug_assert_eq!(known.first(), Some(&"stable"), "stable is variant 0");
     let found = known.iter().position(|name| !name.is_empty() && *name == &**text);
     if found.is_none() {
         let names: Vec<_> = known.iter().filter(|name| !name.is_empty()).map(|name| format!("`{name}`")).collect();

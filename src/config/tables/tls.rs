@@ -1,11 +1,11 @@
-//! `[listener.tls]`: what a listener presents, and whom it asks for a certificate. Certificates are named as directories
-//! or as pairs of files; what is wrong with one of them is said with the file's name.
+//! `[listener.tls]`: the certificates of a listener, and client authentication. Certificates are directories or pairs of
+//! files; errors name the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::certificate_pairs::{self, Pair, Pem};
+use super::certificate_pairs::{self, CertificatePair, Pem};
 use crate::clock::Clock;
 use crate::config::read;
 use crate::config::toml::context::Context;
@@ -13,50 +13,54 @@ use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Spec, default, optional, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::route::{ClientAuth, TlsSpec, TlsVersion};
-use crate::tls::{self, Authority, Certificate, Flaw, InUse, Served, Server, Stale};
+use crate::tls::{self, Authority, Certificate, CertificateError, CertificateSource, ServedCertificate, Server, Stale};
 
 /// `[listener.tls]`.
-pub(in crate::config) const TLS: Spec = Spec {
+pub(in crate::config) const TLS: TableSpec = TableSpec {
     title: "[listener.tls]",
     doc: "TLS for clients: HTTP/2 and HTTP/1.1 by ALPN.",
     keys: &[
         required(
             "certificates",
-            Form::OneOrMore(&Form::Either(&[Form::Text, Form::Table(&PAIR)])),
-            "Directories, or pairs of a certificate and its key. The first is the default; the others answer to the \
-             names that they carry. Reloaded when the files change.",
+            Shape::OneOrMore(&Shape::Either(&[Shape::Text, Shape::Table(&PAIR)])),
+            "Directories, or pairs of a certificate and its key; the first certificate is the default, the others are \
+             selected by SNI; they are reloaded when the files change.",
         ),
-        optional("client_auth", Form::Table(&CLIENT_AUTH), "Asks clients for a certificate."),
-        default("min_version", Form::Words(&["1.2", "1.3"]), "\"1.2\"", "The oldest version that is spoken."),
+        optional("client_auth", Shape::Table(&CLIENT_AUTH), "Requests certificates from clients; off by default."),
+        default("min_version", Shape::Words(&["1.2", "1.3"]), "\"1.2\"", "Oldest TLS version that is accepted."),
     ],
     later: &[],
 };
 
 /// `{ cert, key }`.
-const PAIR: Spec = Spec {
+const PAIR: TableSpec = TableSpec {
     title: "a certificate",
-    doc: "A certificate with its chain, and its key: the paths of PEM files, or PEM itself.",
+    doc: "A certificate with its chain, and its key: paths of PEM files, or PEM text.",
     keys: &[
-        required("cert", Form::Text, "The certificate, then each one's issuer."),
-        required("key", Form::Text, "The private key of the first certificate."),
+        required("cert", Shape::Text, "The certificate, followed by its chain."),
+        required("key", Shape::Text, "The private key of the certificate."),
     ],
     later: &[],
 };
 
 /// `client_auth`.
-const CLIENT_AUTH: Spec = Spec {
+const CLIENT_AUTH: TableSpec = TableSpec {
     title: "[listener.tls.client_auth]",
-    doc: "Asks clients for a certificate; who presents one is known as `client_cert`.",
+    doc: "Requests certificates from clients. Conditions can match a verified certificate as `client_cert`.",
     keys: &[
-        required("ca", Form::Text, "A PEM file of the authorities whose certificates are accepted."),
+        required(
+            "ca",
+            Shape::Text,
+            "PEM file with the authorities (CA certificates) that issue the client certificates.",
+        ),
         default(
             "mode",
-            Form::Words(&["require", "request"]),
+            Shape::Words(&["require", "request"]),
             "\"require\"",
-            "Whether a client without a certificate is sent away, or has no identity of this kind.",
+            "`require` refuses clients without a certificate; `request` accepts them without this identity.",
         ),
     ],
     later: &[],
@@ -66,7 +70,7 @@ const CLIENT_AUTH: Spec = Spec {
 pub(in crate::config) fn tls(context: &mut Context<'_>, item: &Item<'_>) -> Option<(TlsSpec, Arc<Server>)> {
     let reader = item.table(context, &TLS)?;
     let errors = context.errors();
-    let named = reader.need(context, "certificates");
+    let named = reader.require(context, "certificates");
     let presented = named.map(|item| certificates(context, &item)).unwrap_or_default();
     let min_version = match reader.word(context, "min_version") {
         Some(1) => TlsVersion::V13,
@@ -81,48 +85,48 @@ pub(in crate::config) fn tls(context: &mut Context<'_>, item: &Item<'_>) -> Opti
     let spec = TlsSpec { min_version, client_auth: mode };
     match Server::new(spec, presented, authority) {
         Ok(server) => Some((spec, Arc::new(server))),
-        Err(flaw) => {
-            report(context, (Finding::error, item.span()), "this TLS", flaw);
+        Err(error) => {
+            report(context, Finding::error, item.span(), "this TLS", error);
             None
         }
     }
 }
 
-fn certificates(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Served> {
+fn certificates(context: &mut Context<'_>, item: &Item<'_>) -> Vec<ServedCertificate> {
     let items = item.one_or_more();
     if items.is_empty() {
-        item.refuse(context, "empty-list", "`certificates` is empty: there is nothing to present");
+        item.refuse(context, "empty-list", "`certificates` is empty: the listener needs a certificate");
     }
-    let mut all: Vec<Served> = Vec::new();
+    let mut all: Vec<ServedCertificate> = Vec::new();
     for item in items {
         if item.is_table() {
             let Some(reader) = item.table(context, &PAIR) else { continue };
-            let cert = reader.need(context, "cert").and_then(|item| item.text(context));
-            let key = reader.need(context, "key").and_then(|item| item.text(context));
+            let cert = reader.require(context, "cert").and_then(|item| item.text(context));
+            let key = reader.require(context, "key").and_then(|item| item.text(context));
             reader.finish(context);
             if let (Some(cert), Some(key)) = (cert, key) {
-                let pair = Pair { cert: pem(context, &cert), key: pem(context, &key) };
-                let served = pair_of(context, &pair, (cert.span, key.span));
-                all.extend(served.inspect(|served| serve(context, &pair, None, served)));
+                let pair = CertificatePair { cert: pem(context, &cert), key: pem(context, &key) };
+                let served = read_pair(context, &pair, cert.span, key.span);
+                all.extend(served.inspect(|served| record_in_use(context, &pair, None, served)));
             }
-        } else if let Some(text) = item.place_text(context) {
+        } else if let Some(text) = item.shown_text(context) {
             directory(context, &text, &mut all);
         }
     }
-    doubles(context, item.span(), &all);
+    warn_duplicates(context, item.span(), &all);
     all
 }
 
-/// All pairs of a directory.
-fn directory(context: &mut Context<'_>, text: &Text<'_>, all: &mut Vec<Served>) {
-    let path = beside(context, text);
+/// Reads all pairs of a directory.
+fn directory(context: &mut Context<'_>, text: &SpannedString<'_>, all: &mut Vec<ServedCertificate>) {
+    let path = resolve(context, text);
     context.watch(&path);
     let in_use = context.last_good.found_in(&path);
-    let found = match certificate_pairs::of(&path, &in_use) {
+    let found = match certificate_pairs::find(&path, &in_use) {
         Ok(found) => found,
         Err(error) if !in_use.is_empty() => {
             let why = format!("cannot be read: {}", read::ReadError::System(error));
-            return all.extend(whole_directory(context, (&path, text), &in_use, &why));
+            return all.extend(keep_directory(context, &path, text, &in_use, &why));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
             let message = format!("`{}` is a file", path.display());
@@ -138,62 +142,66 @@ fn directory(context: &mut Context<'_>, text: &Text<'_>, all: &mut Vec<Served>) 
     };
     found.directories.iter().for_each(|directory| context.watch(directory));
     for key in &found.lone_keys {
-        let message = format!("`{}` has no certificate beside it", key.display());
-        let help = "a certificate `NAME.crt`, `NAME.pem` or `fullchain.pem` goes with a key `NAME.key`, `NAME-key.pem` \
-                    or `privkey.pem`";
+        let message = format!("there is no certificate for the key `{}`", key.display());
+        let help = "the certificate for `NAME.key` or `NAME-key.pem` is `NAME.crt` or `NAME.pem`, that for `privkey.pem` is \
+                    `fullchain.pem`";
         context.report(Finding::warning("lone-key", text.span, message).help(help));
     }
     if found.pairs.is_empty() && found.halves.is_empty() {
         if !in_use.is_empty() {
-            let why = "holds no certificate with its key any more";
-            return all.extend(whole_directory(context, (&path, text), &in_use, why));
+            let why = "no longer contains a certificate with its key";
+            return all.extend(keep_directory(context, &path, text, &in_use, why));
         }
-        let message = format!("`{}` holds no certificate with its key", path.display());
-        let help = "it may hold `NAME.crt` (or `.pem`) with `NAME.key`, or `fullchain.pem` with `privkey.pem`, also one \
-                    directory further down";
+        let message = format!("`{}` contains no certificate with its key", path.display());
+        let help = "expected are `NAME.crt` (or `.pem`) with `NAME.key`, or `fullchain.pem` with `privkey.pem`, in the directory \
+                    or its subdirectories";
         context.report(Finding::error("no-certificate", text.span, message).help(help));
     }
-    let mut served: Vec<(Pair, Served)> = Vec::new();
+    let mut served: Vec<(CertificatePair, ServedCertificate)> = Vec::new();
     for pair in found.pairs {
-        let one = pair_of(context, &pair, (text.span, text.span));
+        let one = read_pair(context, &pair, text.span, text.span);
         served.extend(one.map(|one| (pair, one)));
     }
-    let whole = served.len();
+    let complete = served.len();
     for half in found.halves {
-        let beside = served.iter().take(whole).filter(|(pair, _)| folder(&pair.cert) == folder(&half.cert));
-        // What has another file now is not missing.
-        let replaced = |before: Arc<Certificate>| beside.clone().any(|(_, one)| one.certificate.replaces(&before));
+        let same_directory =
+            served.iter().take(complete).filter(|(pair, _)| directory_of(&pair.cert) == directory_of(&half.cert));
+        // A certificate that has another file now is not missing.
+        let replaced =
+            |before: Arc<Certificate>| same_directory.clone().any(|(_, one)| one.certificate.replaces(&before));
         if !last_good(context, &half).is_some_and(replaced) {
-            let one = pair_of(context, &half, (text.span, text.span));
+            let one = read_pair(context, &half, text.span, text.span);
             served.extend(one.map(|one| (half, one)));
         }
     }
-    // In the order of the keys, folder by folder: what has lost a file keeps its place.
+    // By directory and key: a certificate that lost a file keeps its position, since the first one is the default.
     served.sort_by(|(one, _), (other, _)| {
-        (folder(&one.key), one.key.path()).cmp(&(folder(&other.key), other.key.path()))
+        (directory_of(&one.key), one.key.path()).cmp(&(directory_of(&other.key), other.key.path()))
     });
     for (pair, one) in served {
-        serve(context, &pair, Some(&path), &one);
+        record_in_use(context, &pair, Some(&path), &one);
         all.push(one);
     }
 }
 
-fn folder(pem: &Pem) -> Option<&Path> {
+fn directory_of(pem: &Pem) -> Option<&Path> {
     pem.path().and_then(Path::parent)
 }
 
-/// All that a directory has held: with the last certificate nobody could be answered any more.
-fn whole_directory(
+/// Keeps all certificates of a directory that is empty or unreadable: without any, the listener could serve no client.
+fn keep_directory(
     context: &mut Context<'_>,
-    (path, text): (&Path, &Text<'_>),
-    in_use: &[InUse],
+    path: &Path,
+    text: &SpannedString<'_>,
+    in_use: &[CertificateSource],
     why: &str,
-) -> Vec<Served> {
+) -> Vec<ServedCertificate> {
     let file = Pem::File(path.to_owned());
-    let keep = |one: &InUse| {
+    let keep = |one: &CertificateSource| {
         let before = Arc::clone(&one.certificate);
-        let flaw = Flaw { code: "no-certificate", what: why.to_owned(), help: String::new() };
-        let served = kept(context, (text.span, &file), before, (&flaw, None));
+        let error = CertificateError { code: "no-certificate", problem: why.to_owned(), help: String::new() };
+        let rejected = RejectedFile { at: text.span, file: &file, error };
+        let served = keep_last_good(context, &rejected, before, None);
         depend(context, &served);
         context.in_use.add_certificate(one.clone());
         served
@@ -201,99 +209,115 @@ fn whole_directory(
     in_use.iter().map(keep).collect()
 }
 
-/// The pair is served like this when the load holds.
-fn serve(context: &mut Context<'_>, pair: &Pair, directory: Option<&Path>, served: &Served) {
+/// Records a served pair, for the fallback of the next load.
+fn record_in_use(
+    context: &mut Context<'_>,
+    pair: &CertificatePair,
+    directory: Option<&Path>,
+    served: &ServedCertificate,
+) {
     depend(context, served);
     if let Some(cert) = pair.cert.path() {
         let (key, directory) = (pair.key.path().map(Path::to_owned), directory.map(Path::to_owned));
         let certificate = Arc::clone(&served.certificate);
-        context.in_use.add_certificate(InUse { cert: cert.to_owned(), key, directory, certificate });
+        context.in_use.add_certificate(CertificateSource { cert: cert.to_owned(), key, directory, certificate });
     }
 }
 
-/// What comes of the files depends also on the time, and on what was served before.
-fn depend(context: &mut Context<'_>, served: &Served) {
+/// Adds a certificate to the hash: the result depends on the time and on the active certificates, too, not only on files.
+fn depend(context: &mut Context<'_>, served: &ServedCertificate) {
     context.depend(served.certificate.fingerprint().as_bytes());
     context.depend(&[u8::from(served.stale.is_some())]);
 }
 
-/// What was served in the place of a pair.
-fn last_good(context: &Context<'_>, pair: &Pair) -> Option<Arc<Certificate>> {
+/// The active certificate for a pair.
+fn last_good(context: &Context<'_>, pair: &CertificatePair) -> Option<Arc<Certificate>> {
     context.last_good.of(pair.cert.path()?, pair.key.path())
 }
 
-/// Reads a pair; when it does not hold, the last good one is kept.
-fn pair_of(context: &mut Context<'_>, pair: &Pair, (cert_at, key_at): (Span, Span)) -> Option<Served> {
+/// Reads a pair; if it is invalid or expired, keeps the last good certificate.
+fn read_pair(
+    context: &mut Context<'_>,
+    pair: &CertificatePair,
+    cert_at: Span,
+    key_at: Span,
+) -> Option<ServedCertificate> {
     let now = Clock.wall();
     let chain = contents(context, &pair.cert).and_then(|pem| tls::certificates(&pem));
     let key = contents(context, &pair.key).and_then(|pem| tls::private_key(&pem));
     let read = match (chain, key) {
-        (Err(flaw), _) => Err((cert_at, &pair.cert, flaw)),
-        (Ok(_), Err(flaw)) => Err((key_at, &pair.key, flaw)),
-        (Ok(chain), Ok(key)) => Certificate::new(&chain, key).map_err(|flaw| (key_at, &pair.key, flaw)),
+        (Err(error), _) => Err(RejectedFile { at: cert_at, file: &pair.cert, error }),
+        (Ok(_), Err(error)) => Err(RejectedFile { at: key_at, file: &pair.key, error }),
+        (Ok(chain), Ok(key)) => {
+            Certificate::new(&chain, key).map_err(|error| RejectedFile { at: key_at, file: &pair.key, error })
+        }
     };
     let before = last_good(context, pair);
     match (read, before) {
-        (Ok((certificate, flaws)), before) => {
+        (Ok((certificate, warnings)), before) => {
             let certificate = Arc::new(certificate);
-            let time = certificate.timeliness(now);
+            let time = certificate.validity_problem(now);
             let expired = !certificate.is_valid_at(now);
-            for flaw in flaws.into_iter().chain(time.clone()) {
-                report(context, (Finding::warning, cert_at), &pair.cert.to_string(), flaw);
+            for error in warnings.into_iter().chain(time.clone()) {
+                report(context, Finding::warning, cert_at, &pair.cert.to_string(), error);
             }
             if certificate.names().is_empty() {
-                let what = "holds a certificate without names (no `subjectAltName`): clients will not accept it";
+                let what = "contains a certificate without names (no `subjectAltName`): clients will reject it";
                 let message = format!("`{}` {what}", pair.cert);
                 context.report(Finding::warning("certificate-without-names", cert_at, message));
             }
             if let (true, Some(before), Some(time)) = (expired, before.filter(|one| one.is_valid_at(now)), time) {
-                let from = certificate.begins_at();
-                return Some(kept(
-                    context,
-                    (cert_at, &pair.cert),
-                    before,
-                    (&time, Some(from).filter(|from| now < *from)),
-                ));
+                let valid_from = Some(certificate.begins_at()).filter(|from| now < *from);
+                let rejected = RejectedFile { at: cert_at, file: &pair.cert, error: time };
+                return Some(keep_last_good(context, &rejected, before, valid_from));
             }
-            Some(Served { certificate, stale: None })
+            Some(ServedCertificate { certificate, stale: None })
         }
-        (Err((at, file, flaw)), Some(before)) => {
-            let served = kept(context, (at, file), before, (&flaw, None));
-            report(context, (Finding::warning, at), &file.to_string(), flaw);
+        (Err(rejected), Some(before)) => {
+            let served = keep_last_good(context, &rejected, before, None);
+            report(context, Finding::warning, rejected.at, &rejected.file.to_string(), rejected.error);
             Some(served)
         }
-        (Err((at, file, flaw)), None) => {
-            report(context, (Finding::error, at), &file.to_string(), flaw);
+        (Err(rejected), None) => {
+            report(context, Finding::error, rejected.at, &rejected.file.to_string(), rejected.error);
             None
         }
     }
 }
 
-/// The last good certificate in the place of one that does not hold, or does from a certain moment on.
-fn kept(
-    context: &mut Context<'_>,
-    (at, file): (Span, &Pem),
-    before: Arc<Certificate>,
-    (flaw, until): (&Flaw, Option<Duration>),
-) -> Served {
-    let message = format!("the last good certificate of `{}` is kept: `{file}` {}", before.label(), flaw.what);
-    context.report(Finding::warning("certificate-kept", at, message));
-    let stale = Stale { file: file.to_string(), why: flaw.what.clone(), until };
-    Served { certificate: before, stale: Some(stale) }
+/// A file that cannot be used, and where the configuration names it.
+struct RejectedFile<'a> {
+    at: Span,
+    file: &'a Pem,
+    error: CertificateError,
 }
 
-/// Two certificates for one name.
-fn doubles(context: &mut Context<'_>, at: Span, all: &[Served]) {
-    let kind = |one: &Served| one.certificate.key().key.algorithm();
+/// Serves the last good certificate instead of a rejected one. `until` is when the new one becomes valid by itself.
+fn keep_last_good(
+    context: &mut Context<'_>,
+    rejected: &RejectedFile<'_>,
+    before: Arc<Certificate>,
+    until: Option<Duration>,
+) -> ServedCertificate {
+    let RejectedFile { at, file, error } = rejected;
+    let message = format!("the last good certificate of `{}` is kept: `{file}` {}", before.label(), error.problem);
+    context.report(Finding::warning("certificate-kept", *at, message));
+    let stale = Stale { file: file.to_string(), why: error.problem.clone(), until };
+    ServedCertificate { certificate: before, stale: Some(stale) }
+}
+
+/// Warns of two certificates with the same name and type of key.
+fn warn_duplicates(context: &mut Context<'_>, at: Span, all: &[ServedCertificate]) {
+    let kind = |one: &ServedCertificate| one.certificate.key().key.algorithm();
     for (place, one) in all.iter().enumerate() {
-        let twin = |other: &&Served| {
+        let is_duplicate = |other: &&ServedCertificate| {
             kind(other) == kind(one)
                 && other.certificate.names().iter().any(|name| one.certificate.names().contains(name))
         };
-        if let Some(first) = all[..place].iter().find(twin) {
+        if let Some(first) = all[..place].iter().find(is_duplicate) {
             let name = first.certificate.names().iter().find(|name| one.certificate.names().contains(name));
-            let message = format!("two certificates are for `{}`", name.map_or("", String::as_str));
-            let help = "the first one is presented; remove the other, unless its key is of another kind";
+            let message = format!("two certificates have the name `{}`", name.map_or("", String::as_str));
+            let help = "clients get the first one; remove the other";
             context.report(Finding::warning("certificate-twice", at, message).help(help));
         }
     }
@@ -304,7 +328,7 @@ fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(Client
         Some(1) => ClientAuth::Request,
         Some(_) | None => ClientAuth::Require,
     };
-    let text = reader.need(context, "ca").and_then(|item| item.place_text(context));
+    let text = reader.require(context, "ca").and_then(|item| item.shown_text(context));
     reader.finish(context);
     let text = text?;
     let file = pem(context, &text);
@@ -312,13 +336,13 @@ fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(Client
     let before = file.path().and_then(|path| context.last_good.authority_of(path));
     let authority = match (read, before) {
         (Ok((roots, hash)), _) => Authority { roots: Arc::new(roots), hash },
-        (Err(flaw), Some(before)) => {
-            let message = format!("the last good authorities of `{file}` are kept: it {}", flaw.what);
-            context.report(Finding::warning("certificate-kept", text.span, message).help(flaw.help));
+        (Err(error), Some(before)) => {
+            let message = format!("the last good authorities of `{file}` are kept: the file {}", error.problem);
+            context.report(Finding::warning("certificate-kept", text.span, message).help(error.help));
             before.clone()
         }
-        (Err(flaw), None) => {
-            report(context, (Finding::error, text.span), &file.to_string(), flaw);
+        (Err(error), None) => {
+            report(context, Finding::error, text.span, &file.to_string(), error);
             return None;
         }
     };
@@ -330,39 +354,39 @@ fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(Client
 
 type Make = fn(&'static str, Span, String) -> Finding;
 
-fn report(context: &mut Context<'_>, (make, at): (Make, Span), file: &str, flaw: Flaw) {
-    let finding = make(flaw.code, at, format!("`{file}` {}", flaw.what));
-    context.report(if flaw.help.is_empty() { finding } else { finding.help(flaw.help) });
+fn report(context: &mut Context<'_>, make: Make, at: Span, file: &str, error: CertificateError) {
+    let finding = make(error.code, at, format!("`{file}` {}", error.problem));
+    context.report(if error.help.is_empty() { finding } else { finding.help(error.help) });
 }
 
-/// What a string names: PEM itself, or a file, from the file that names it.
-fn pem(context: &Context<'_>, text: &Text<'_>) -> Pem {
+/// Inline PEM, or a path relative to the file that names it.
+fn pem(context: &Context<'_>, text: &SpannedString<'_>) -> Pem {
     if text.trim_start().starts_with("-----BEGIN ") {
         Pem::Inline(text.as_bytes().to_vec())
     } else {
-        Pem::File(beside(context, text))
+        Pem::File(resolve(context, text))
     }
 }
 
-fn beside(context: &Context<'_>, text: &Text<'_>) -> PathBuf {
+fn resolve(context: &Context<'_>, text: &SpannedString<'_>) -> PathBuf {
     let base = context.files.name(text.span.file);
     Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**text)
 }
 
-/// The bytes, on which the result depends.
-fn contents(context: &mut Context<'_>, pem: &Pem) -> Result<Vec<u8>, Flaw> {
+/// Reads PEM; watches its file.
+fn contents(context: &mut Context<'_>, pem: &Pem) -> Result<Vec<u8>, CertificateError> {
     let path = match pem {
         Pem::Inline(bytes) => return Ok(bytes.clone()),
         Pem::File(path) => path,
     };
     context.watch(path);
     let read = read::bytes(path);
-    // Not the bytes themselves: what depends on a key is not told to anybody who reads the hash.
+    // The digest instead of the bytes: the hash is public, and must not depend on a private key directly.
     let digest = read.as_ref().map_or_else(ToString::to_string, |bytes| tls::sha256_hex(bytes));
     context.depend(digest.as_bytes());
-    read.map_err(|error| Flaw {
+    read.map_err(|error| CertificateError {
         code: "unreadable",
-        what: format!("cannot be read: {error}"),
-        help: "it is looked for from the folder of the file that names it".to_owned(),
+        problem: format!("cannot be read: {error}"),
+        help: "the path is relative to the directory of the file that names it".to_owned(),
     })
 }

@@ -1,4 +1,4 @@
-//! `[traces]`.
+//! `[traces]`: the export of spans.
 
 use http::HeaderName;
 use http::header::{CONTENT_TYPE, HOST};
@@ -10,46 +10,51 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, Spec, default, optional, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::config::toml::{grammar, value};
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 use crate::tls;
 
 /// `[traces]`.
-pub(in crate::config) const TRACES: Spec = Spec {
+pub(in crate::config) const TRACES: TableSpec = TableSpec {
     title: "[traces]",
-    doc: "Spans of requests and attempts, for an OpenTelemetry collector.",
+    doc: "Export of spans of requests and attempts to an OpenTelemetry collector.",
     keys: &[
         required(
             "otlp",
-            Form::Text,
-            "The collector: `http://127.0.0.1:4318` or `https://host` (port 443); with gRPC usually port 4317.",
+            Shape::Text,
+            "URL of the collector, such as `http://127.0.0.1:4318` or `https://host` (port 443); gRPC usually has port 4317.",
         ),
         optional(
             "tls",
-            Form::Table(&TRACES_TLS),
-            "How an `https://` collector is verified, and what is presented to it.",
+            Shape::Table(&TRACES_TLS),
+            "How an `https://` collector is verified, and which client certificate it gets.",
         ),
-        default("protocol", Form::Words(&["http", "grpc"]), "\"http\"", "`http` (Protobuf) or `grpc`."),
-        default("sample", Form::Number(0, 1), "1.0", "The share of requests that begin a trace here and are sampled."),
-        default("service", Form::Text, "\"pointsman\"", "`service.name` of the resource."),
-        default("attributes", Form::Map(&Form::Text), "{}", "Further attributes of the resource."),
-        default("headers", Form::Map(&Form::Text), "{}", "Headers of each export, such as `authorization`."),
+        default(
+            "protocol",
+            Shape::Words(&["http", "grpc"]),
+            "\"http\"",
+            "Protocol of the export: `http` (Protobuf) or `grpc`.",
+        ),
+        default("sample", Shape::Number(0, 1), "1.0", "Share of the traces begun here that is sampled, from 0 to 1."),
+        default("service", Shape::Text, "\"pointsman\"", "Value of the resource attribute `service.name`."),
+        default("attributes", Shape::Map(&Shape::Text), "{}", "Further attributes of the resource."),
+        default("headers", Shape::Map(&Shape::Text), "{}", "Headers of each export request, such as `authorization`."),
     ],
     later: &[],
 };
 
-/// Compiles `[traces]`; nothing when there is none.
+/// Compiles `[traces]`; `None` without the table.
 pub(in crate::config) fn traces(
     context: &mut Context<'_>,
     reader: Option<&Reader<'_>>,
     system: &mut SystemRoots,
 ) -> Option<TraceExport> {
     let reader = reader?;
-    let otlp = reader.need(context, "otlp").and_then(|item| item.place_text(context));
+    let otlp = reader.require(context, "otlp").and_then(|item| item.shown_text(context));
     let place = otlp.and_then(|text| collector(context, &text));
-    let tls = secured(context, place.as_ref(), reader, system);
+    let tls = collector_tls(context, place.as_ref(), reader, system);
     let protocol = if reader.word(context, "protocol") == Some(1) { OtlpProtocol::Grpc } else { OtlpProtocol::Http };
     let mut sample = 1.0;
     if let Some(item) = reader.get("sample") {
@@ -83,8 +88,8 @@ pub(in crate::config) fn traces(
     Some(TraceExport { host, port, path, tls, protocol, sample, service, attributes, headers })
 }
 
-/// How the collector is verified, when it is spoken to by TLS.
-fn secured(
+/// The TLS configuration for an `https://` collector.
+fn collector_tls(
     context: &mut Context<'_>,
     place: Option<&CollectorUrl>,
     reader: &Reader<'_>,
@@ -95,7 +100,7 @@ fn secured(
     if place.secured {
         let tls = client_tls::tls(context, &owner, system)?;
         if tls.server_name.is_none() && !tls::is_server_name(&place.host) {
-            let message = format!("no certificate can be for `{}`", place.host);
+            let message = format!("no certificate can have the name `{}`", place.host);
             let finding = Finding::error("bad-collector", reader.place("otlp"), message);
             context.report(finding.help("write a host name or an IP address, or `server_name` in `[traces.tls]`"));
         }
@@ -107,17 +112,21 @@ fn secured(
     None
 }
 
-/// The name of a header that an export may have besides its own.
+/// The name of an additional header of export requests.
 fn header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
     let name = action::own_header(context, name, at)?;
     if name == HOST || name == CONTENT_TYPE {
-        context.report(Finding::error("bad-header", at, format!("`{name}` is what the export says it is")));
+        context.report(Finding::error(
+            "bad-header",
+            at,
+            format!("`{name}` is set by the export and cannot be changed"),
+        ));
         return None;
     }
     Some(name)
 }
 
-fn collector(context: &mut Context<'_>, text: &Text<'_>) -> Option<CollectorUrl> {
+fn collector(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<CollectorUrl> {
     match parse(text) {
         Ok(place) => Some(place),
         Err((message, help)) => {

@@ -1,4 +1,4 @@
-//! `[upstream.NAME]`: where requests go.
+//! `[upstream.NAME]`: a named set of endpoints.
 
 use std::time::Duration;
 
@@ -12,69 +12,83 @@ use crate::config::toml::item::{Item, Named};
 use crate::config::toml::quote::{REPEATED_MAX, quoted};
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{DURATION, Form, SIZE, Spec, default, optional, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{DURATION, SIZE, Shape, TableSpec, default, optional, required};
 use crate::config::toml::value;
 use crate::route::{Balance, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
 
-/// An endpoint as a URL.
+/// The pattern of the URL of an endpoint.
 const URL: &str = r"^(https?|h2c)://|\$\{";
 
 /// `[upstream.NAME]`.
-pub(in crate::config) const UPSTREAM: Spec = Spec {
+pub(in crate::config) const UPSTREAM: TableSpec = TableSpec {
     title: "[upstream.NAME]",
     doc: "A named set of endpoints that run one revision of a service.",
     keys: &[
         required(
             "endpoints",
-            Form::OneOrMore(&Form::Either(&[Form::Pattern(URL), Form::Table(&ENDPOINT)])),
-            "Where it runs: `http://host:port`, `https://host:port` or `h2c://host:port`.",
+            Shape::OneOrMore(&Shape::Either(&[Shape::Pattern(URL), Shape::Table(&ENDPOINT)])),
+            "URLs of the endpoints: `http://host:port`, `https://host:port` or `h2c://host:port`.",
         ),
-        optional("revision", Form::Text, "What is deployed there; a new revision is a new release."),
+        optional(
+            "revision",
+            Shape::Text,
+            "Revision that is deployed there; a new revision is a new release; none by default.",
+        ),
         default(
             "balance",
-            Form::Words(&["least_request", "round_robin", "hash"]),
+            Shape::Words(&["least_request", "round_robin", "hash"]),
             "\"least_request\"",
-            "How an endpoint is chosen; least_request takes the better of two random ones.",
+            "Load balancing; `least_request` takes the less loaded of two random endpoints.",
         ),
-        default("connect_timeout", Form::Pattern(DURATION), "\"1s\"", "Bound on connecting."),
-        optional("limits", Form::Table(&LIMITS), "Bounds on use; beyond: 503 at once."),
+        default(
+            "connect_timeout",
+            Shape::Pattern(DURATION),
+            "\"1s\"",
+            "Time limit for connecting, including the TLS handshake.",
+        ),
+        optional("limits", Shape::Table(&LIMITS), "Limits of the upstream; requests beyond them get 503 at once."),
         optional(
             "proxy_protocol",
-            Form::Words(&["v1", "v2"]),
-            "Begin each connection with a PROXY header that names the client; connections then serve one client each.",
+            Shape::Words(&["v1", "v2"]),
+            "Version of the PROXY protocol header that is sent on each connection; each connection then serves one client; default: no header.",
         ),
         optional(
             "tls",
-            Form::Table(&UPSTREAM_TLS),
-            "How `https://` endpoints are verified, and what is presented to them.",
+            Shape::Table(&UPSTREAM_TLS),
+            "How `https://` endpoints are verified, and which client certificate they get.",
         ),
     ],
     later: &["health", "outlier", "slow_start"],
 };
 
-const ENDPOINT: Spec = Spec {
+const ENDPOINT: TableSpec = TableSpec {
     title: "an endpoint",
     doc: "An endpoint with a weight.",
     keys: &[
-        required("url", Form::Pattern(URL), "Where it is."),
-        default("weight", Form::Integer(1, 1_000), "1", "Its weight among its siblings."),
+        required("url", Shape::Pattern(URL), "URL of the endpoint."),
+        default("weight", Shape::Integer(1, 1_000), "1", "Weight relative to the other endpoints."),
     ],
     later: &[],
 };
 
-const LIMITS: Spec = Spec {
+const LIMITS: TableSpec = TableSpec {
     title: "[upstream.NAME.limits]",
-    doc: "Bounds on the use of an upstream.",
+    doc: "Limits of an upstream.",
     keys: &[
-        default("connections", Form::Integer(1, 1_000_000), "1024", "Open connections."),
-        default("requests", Form::Integer(1, 1_000_000), "4096", "Requests in flight."),
-        default("response_headers", Form::Integer(1, 10_000), "256", "Header fields of an answer; beyond: 502."),
+        default("connections", Shape::Integer(1, 1_000_000), "1024", "Maximum number of open connections."),
+        default("requests", Shape::Integer(1, 1_000_000), "4096", "Maximum number of requests in flight."),
+        default(
+            "response_headers",
+            Shape::Integer(1, 10_000),
+            "256",
+            "Maximum number of header fields of a response; if there are more, the client gets 502.",
+        ),
         default(
             "response_header_bytes",
-            Form::Pattern(SIZE),
+            Shape::Pattern(SIZE),
             "\"64KiB\"",
-            "Bytes of an answer's head, 1KiB to 256KiB; beyond: 502.",
+            "Maximum size of the head of a response, 1KiB to 256KiB; if it is larger, the client gets 502.",
         ),
     ],
     later: &[],
@@ -86,7 +100,7 @@ pub(in crate::config) fn upstream(
     named: &Named<'_>,
     system: &mut SystemRoots,
 ) -> Option<Upstream> {
-    let reader = named.item.table(context, &UPSTREAM)?.called(named.name);
+    let reader = named.item.table(context, &UPSTREAM)?.with_name(named.name);
     let endpoints = endpoints(context, &reader);
     let revision = reader.text(context, "revision").map(|text| text.to_string());
     let balance = match reader.word(context, "balance") {
@@ -98,14 +112,14 @@ pub(in crate::config) fn upstream(
     if let Some(item) = reader.get("connect_timeout") {
         match value::duration(context, &item) {
             Some(duration) if duration.is_zero() => {
-                item.refuse(context, "out-of-range", "`connect_timeout` cannot be zero: no connection is that fast");
+                item.refuse(context, "out-of-range", "`connect_timeout` must be more than zero");
             }
             Some(duration) => connect_timeout = duration,
             None => {}
         }
     }
     let limits = match reader.table(context, "limits", &LIMITS) {
-        Some(reader) => limits(context, &reader.called(named.name)),
+        Some(reader) => limits(context, &reader.with_name(named.name)),
         None => UpstreamLimits::default(),
     };
     let proxy_protocol = reader.word(context, "proxy_protocol").map(|word| match word {
@@ -135,7 +149,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> UpstreamLimits {
         *field = reader.count(context, key).unwrap_or(*field);
     }
     let bytes = reader.get("response_header_bytes");
-    let bytes = bytes.and_then(|item| value::size(context, &item, (1 << 10, 256 << 10)));
+    let bytes = bytes.and_then(|item| value::size(context, &item, 1 << 10..=256 << 10));
     if let Some(bytes) = bytes.and_then(|bytes| u32::try_from(bytes).ok()) {
         limits.response_header_bytes = bytes;
     }
@@ -144,7 +158,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> UpstreamLimits {
 }
 
 fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec> {
-    let Some(item) = reader.need(context, "endpoints") else { return Vec::new() };
+    let Some(item) = reader.require(context, "endpoints") else { return Vec::new() };
     let items = item.one_or_more();
     if items.is_empty() {
         item.refuse(context, "empty-list", format!("{} has no endpoint", reader.title()));
@@ -154,9 +168,9 @@ fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec
         let Some(endpoint) = endpoint(context, &item) else { continue };
         let same = |known: &EndpointSpec| known.host == endpoint.host && known.port == endpoint.port;
         if let Some((_, first)) = all.iter().take(1_000).find(|(known, _)| same(known)) {
-            let finding = Finding::error("duplicate-endpoint", item.span(), "this endpoint is named twice");
-            let finding = finding.saying("and again here").also(*first, "first named here");
-            context.report(finding.help("to send it more, write `{ url = \"…\", weight = 2 }`"));
+            let finding = Finding::error("duplicate-endpoint", item.span(), "this endpoint is listed twice");
+            let finding = finding.label("and again here").also(*first, "first listed here");
+            context.report(finding.help("to send it more requests, write `{ url = \"…\", weight = 2 }`"));
         }
         all.push((endpoint, item.span()));
     }
@@ -165,7 +179,7 @@ fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec
 
 fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> {
     if !item.is_table() {
-        let text = item.place_text(context)?;
+        let text = item.shown_text(context)?;
         if let Some(all) = several(&text) {
             let message = format!("`{}` is more than one URL", &*text);
             let all = all.iter().map(|url| quoted(url)).collect::<Vec<_>>().join(", ");
@@ -176,19 +190,19 @@ fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> 
         return url(context, &text, 1);
     }
     let reader = item.table(context, &ENDPOINT)?;
-    let text = reader.need(context, "url").and_then(|item| item.place_text(context));
+    let text = reader.require(context, "url").and_then(|item| item.shown_text(context));
     let weight = reader.count(context, "weight").unwrap_or(1);
     reader.finish(context);
     url(context, &text?, weight)
 }
 
-/// The URLs of a text that has more than one.
+/// The URLs of a text with more than one.
 fn several(text: &str) -> Option<Vec<&str>> {
     let parts = || text.split([',', ' ', '\t']).filter(|part| !part.is_empty());
     (parts().count() > 1 && text.len() <= REPEATED_MAX && parts().all(is_endpoint)).then(|| parts().collect())
 }
 
-fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<EndpointSpec> {
+fn url(context: &mut Context<'_>, text: &SpannedString<'_>, weight: u32) -> Option<EndpointSpec> {
     match parse(text) {
         Ok((protocol, host, port)) => Some(EndpointSpec { protocol, host, port, weight }),
         Err(message) => {
@@ -200,7 +214,7 @@ fn url(context: &mut Context<'_>, text: &Text<'_>, weight: u32) -> Option<Endpoi
             } else if parse(&with_scheme).is_ok() {
                 format!("write `{with_scheme}`")
             } else {
-                "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in the clear".to_owned()
+                "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in cleartext".to_owned()
             };
             context.report(Finding::error("bad-endpoint", text.span, message).help(help));
             None

@@ -1,74 +1,74 @@
-//! A route's variants and their weights: `stable`, `canary`, `[[route.variant]]`.
+//! The variants of a route and their weights: `stable`, `canary`, `[[route.variant]]`.
 
-use super::route_context::{Headed, Names};
-use super::shadow::{Around, Sticks};
+use super::route_context::{NameRegistries, NamedRoute};
+use super::shadow::{ShadowContext, StickyKeys};
 use super::{identity_warnings, shadow, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{Form, NAME, Spec, default, required};
-use crate::config::toml::text::Text;
+use crate::config::toml::spanned_string::SpannedString;
+use crate::config::toml::spec::{NAME, Shape, TableSpec, default, required};
 use crate::config::toml::value;
 use crate::route::{Rescue, Salt, Split, SplitState, StickyKey, Target, UpstreamId, Variant, Weight};
 
-/// How many variants a route may have.
+/// The most variants of a route.
 const VARIANTS_MAX: usize = 100;
 
-const WEIGHT: Form = Form::Number(0, 100);
+const WEIGHT: Shape = Shape::Number(0, 100);
 
-const RESCUED: Form = Form::Either(&[Form::Boolean, Form::Table(&RESCUE)]);
-const RESCUED_DOC: &str = "Whether stable answers when the variant cannot be connected to; `false` is off.";
+const RESCUED: Shape = Shape::Either(&[Shape::Boolean, Shape::Table(&RESCUE)]);
+const RESCUED_DOC: &str = "When stable answers instead of the variant; `false` turns this off.";
 
 /// `rescue = { … }` of a variant.
-const RESCUE: Spec = Spec {
+const RESCUE: TableSpec = TableSpec {
     title: "rescue",
-    doc: "When stable answers instead of a variant.",
+    doc: "When stable answers instead of the variant.",
     keys: &[default(
         "on",
-        Form::OneOrMore(&Form::Words(RESCUED_ON)),
+        Shape::OneOrMore(&Shape::Words(RESCUED_ON)),
         "[\"connect\"]",
-        "`connect`: none of its endpoints can be connected to, and nothing was sent.",
+        "`connect`: no endpoint of the variant accepts a connection, and nothing was sent.",
     )],
     later: &["methods"],
 };
 
-/// Both forms of `rescue`.
+/// Help for an invalid `rescue`.
 const RESCUE_HELP: &str = "write `rescue = false`, so that stable never answers, or `rescue = { on = [\"connect\"] }`";
 
-/// What `on` may name.
+/// The values of `on`.
 const RESCUED_ON: &[&str] = &["connect"];
 
 /// `[route.canary]`.
-pub(super) const CANARY: Spec = Spec {
+pub(super) const CANARY: TableSpec = TableSpec {
     title: "[route.canary]",
-    doc: "One variant called `canary`.",
+    doc: "A variant with the name `canary`.",
     keys: &[
-        required("upstream", Form::Text, "Who answers."),
-        default("weight", WEIGHT, "0", "Its share in percent, at most four decimals."),
+        required("upstream", Shape::Text, "Upstream of the variant."),
+        default("weight", WEIGHT, "0", "Share of the callers in percent, with at most four decimals."),
         default("rescue", RESCUED, "{}", RESCUED_DOC),
     ],
     later: &["rollout"],
 };
 
 /// `[[route.variant]]`.
-pub(in crate::config) const VARIANT: Spec = Spec {
+pub(in crate::config) const VARIANT: TableSpec = TableSpec {
     title: "[[route.variant]]",
-    doc: "A variant by name.",
+    doc: "A variant with a name of its own.",
     keys: &[
-        required("name", Form::Pattern(NAME), "Its name, unique in the route; not `stable`."),
-        required("upstream", Form::Text, "Who answers."),
-        default("weight", WEIGHT, "0", "Its share in percent, at most four decimals."),
+        required("name", Shape::Pattern(NAME), "Name of the variant, unique in the route; `stable` is reserved."),
+        required("upstream", Shape::Text, "Upstream of the variant."),
+        default("weight", WEIGHT, "0", "Share of the callers in percent, with at most four decimals."),
         default("rescue", RESCUED, "{}", RESCUED_DOC),
     ],
     later: &["rollout"],
 };
 
-/// A variant as it was read.
+/// A variant as it is written.
 struct Arm {
     name: String,
-    /// The name as it is shown.
+    /// The name with its variables not expanded, for display.
     shown: String,
     name_at: Span,
     weight: Weight,
@@ -77,37 +77,39 @@ struct Arm {
     rescue: Rescue,
 }
 
-/// Compiles what stands behind `stable`: the split, and its weights as the file says. Everything is read, so that all
-/// errors show, also when there is no `stable`.
+/// Compiles the split of a route and its weights. All keys are read, so that all errors are found, even if `stable` is
+/// missing.
 pub(in crate::config) fn split(
     context: &mut Context<'_>,
-    headed: &Headed<'_>,
-    names: &mut Names<'_, '_>,
+    headed: &NamedRoute<'_>,
+    names: &mut NameRegistries<'_, '_>,
 ) -> Option<(Split, SplitState)> {
     let reader = &headed.reader;
     let stable = reader.text(context, "stable").and_then(|text| upstream(context, &text, names));
     let arms = arms(context, reader, names);
     let total = total(context, reader, &arms);
     let left = Weight::from_millionths(1_000_000_u32.saturating_sub(total)).unwrap_or_default();
+    let sum = u64::from(left.millionths()) + u64::from(total);
+    debug_assert_eq!(sum, 1_000_000, "stable gets what the other variants leave");
     let sticky = sticky(context, reader);
     let cookie = reader.text(context, "sticky_cookie").filter(|text| value::token(context, text, text.span));
-    let keyed = keyed(context, &sticky, cookie.as_ref());
+    let keyed = sticky_keys(context, &sticky, cookie.as_ref());
     let salt = salt(context, headed);
     let targets = {
         let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
-        target::targets(context, reader, (&known, &salt), names)
+        target::targets(context, reader, &known, &salt, names)
     };
     let rewrite = super::rewrite::rewrite(context, reader);
     let shadow = {
         let others = arms.iter().map(|arm| (&*arm.name, arm.upstream, arm.weight));
         let variants = std::iter::once(("stable", stable, left)).chain(others).collect();
-        shadow::shadow(context, reader, &Around { variants, salt: &salt, sticks: keyed }, names)
+        shadow::shadow(context, reader, &ShadowContext { variants, salt: &salt, sticks: keyed }, names)
     };
     if reader.get("stable").is_some() {
         match keyed {
-            Sticks::Yes => warn_of_strangers(context, reader, &arms, &sticky),
-            Sticks::No => warn_of_anew(context, reader, &arms, total),
-            Sticks::Never => warn_of_no_key(context, reader, (&arms, &targets), &sticky),
+            StickyKeys::Yes => warn_canary_needs_key(context, reader, &arms, &sticky),
+            StickyKeys::No => warn_not_sticky(context, reader, &arms, total),
+            StickyKeys::Never => warn_of_no_key(context, reader, &arms, &targets, &sticky),
         }
     }
     let (name, rescue) = ("stable".to_owned(), Rescue::Off);
@@ -116,6 +118,7 @@ pub(in crate::config) fn split(
     for Arm { shown, upstream, rescue, .. } in arms {
         variants.push(Variant { name: shown, upstream: upstream?, rescue });
     }
+    debug_assert_eq!(variants.len(), weights.len() + 1, "every variant but stable has a weight");
     let sticky_cookie = cookie.map(|text| text.to_string());
     let split = Split {
         variants,
@@ -129,29 +132,30 @@ pub(in crate::config) fn split(
     Some((split, SplitState::new(&weights)?))
 }
 
-/// Whether callers can have a sticky key.
-fn keyed(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&Text<'_>>) -> Sticks {
+/// Whether requests can have a sticky key.
+fn sticky_keys(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&SpannedString<'_>>) -> StickyKeys {
     let is_read = |key: &StickyKey| *key == StickyKey::ClientIp || context.identified.contains(&key.name());
     match sticky {
-        [] if cookie.is_none() => Sticks::No,
-        [_, ..] if cookie.is_none() && !sticky.iter().any(is_read) => Sticks::Never,
-        _ => Sticks::Yes,
+        [] if cookie.is_none() => StickyKeys::No,
+        [_, ..] if cookie.is_none() && !sticky.iter().any(is_read) => StickyKeys::Never,
+        _ => StickyKeys::Yes,
     }
 }
 
-/// Warns of weights in a route where each request is decided anew.
-fn warn_of_anew(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], total: u32) {
-    // An empty list is written on purpose.
+/// Warns of weights in a route without a sticky key, where each request is decided on its own.
+fn warn_not_sticky(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], total: u32) {
+    // An empty list of keys is intentional.
     if reader.get("sticky").is_none() && (1..1_000_000).contains(&total) {
         let at = arms.iter().find(|arm| arm.weight > Weight::ZERO).map_or(reader.span(), |arm| arm.weight_at);
-        let finding = Finding::warning("not-sticky", at, "callers will see both variants: nothing makes them stick");
+        let finding =
+            Finding::warning("not-sticky", at, "callers will switch between the variants: the route has no sticky key");
         context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"`"));
     }
 }
 
-/// Warns of a canary that callers without a sticky key never get. Other variants are experiments, whose audience is
-/// chosen by the key.
-fn warn_of_strangers(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], sticky: &[StickyKey]) {
+/// Warns of a canary that callers without a sticky key never get. There is no warning for other variants: they are
+/// experiments, whose audience is selected by the key.
+fn warn_canary_needs_key(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], sticky: &[StickyKey]) {
     let splits = |arm: &Arm| arm.name == "canary" && arm.weight > Weight::ZERO && arm.weight < Weight::FULL;
     if !arms.iter().any(splits) || reader.get("sticky_cookie").is_some() || sticky.contains(&StickyKey::ClientIp) {
         return;
@@ -159,16 +163,16 @@ fn warn_of_strangers(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm
     let keys: Vec<_> = sticky.iter().map(|key| key.name()).collect();
     let message = format!("a caller without a {} never gets `canary`", keys.join(" or a "));
     let finding = Finding::warning("unkeyed-callers", reader.place("sticky"), message);
-    let help =
-        "such a caller gets stable: add `client_ip` to `sticky`, or `sticky_cookie = \"…\"`, so that all have a key";
+    let help = "such a caller gets stable: add `client_ip` to `sticky`, or `sticky_cookie = \"…\"`, so that every caller has a key";
     context.report(finding.help(help));
 }
 
-/// Warns of weights that move no caller, since nothing gives the sticky key. A weight of 100 needs none.
+/// Warns of weights that have no effect, since no request has the sticky key. A weight of 100 needs no key.
 fn warn_of_no_key(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    (arms, targets): (&[Arm], &[Target]),
+    arms: &[Arm],
+    targets: &[Target],
     sticky: &[StickyKey],
 ) {
     let splits = |weight: Weight| weight > Weight::ZERO && weight < Weight::FULL;
@@ -190,30 +194,34 @@ fn warn_of_no_key(
         .report(finding.help(format!("{}; or add `client_ip` to `sticky`", identity_warnings::how_to_read(keys[0]))));
 }
 
-fn upstream(context: &mut Context<'_>, text: &Text<'_>, names: &mut Names<'_, '_>) -> Option<UpstreamId> {
+fn upstream(
+    context: &mut Context<'_>,
+    text: &SpannedString<'_>,
+    names: &mut NameRegistries<'_, '_>,
+) -> Option<UpstreamId> {
     names.upstreams.find(context, text).map(UpstreamId)
 }
 
-fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut Names<'_, '_>) -> Vec<Arm> {
+fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut NameRegistries<'_, '_>) -> Vec<Arm> {
     let mut arms = Vec::new();
     if let Some(canary) = reader.table(context, "canary", &CANARY) {
-        let arm = arm(context, &canary, names, ("canary".to_owned(), reader.place("canary")));
+        let arm = arm(context, &canary, names, "canary".to_owned(), reader.place("canary"));
         arms.push(arm);
     }
     for variant in reader.tables(context, "variant", &VARIANT) {
-        let name = variant.need(context, "name").and_then(|item| item.text(context));
+        let name = variant.require(context, "name").and_then(|item| item.text(context));
         let name = name.filter(|name| value::name(context, name, name.span));
         let at = name.as_ref().map_or(variant.span(), |name| name.span);
         let shown = name.as_ref().map_or_else(String::new, |name| name.shown().to_owned());
         let name = name.map_or_else(String::new, |name| name.to_string());
-        context.veil.name(&name, &shown);
-        let arm = Arm { shown, ..arm(context, &variant, names, (name, at)) };
+        context.variables.record_name(&name, &shown);
+        let arm = Arm { shown, ..arm(context, &variant, names, name, at) };
         if arm.name == "stable" {
-            let message = "`stable` is the name of the variant that the route's `stable` names";
+            let message = "the name `stable` is reserved for the upstream in the route's `stable`";
             context.report(Finding::error("reserved-name", at, message));
         } else if let Some(first) = arms.iter().find(|known: &&Arm| !arm.name.is_empty() && known.name == arm.name) {
             let finding = Finding::error("duplicate-name", at, format!("variant `{}` is defined twice", arm.name));
-            context.report(finding.saying("and again here").also(first.name_at, "first defined here"));
+            context.report(finding.label("and again here").also(first.name_at, "first defined here"));
         }
         arms.push(arm);
         if arms.len() > VARIANTS_MAX {
@@ -228,10 +236,11 @@ fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut Names<'_, '_
 fn arm(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    names: &mut Names<'_, '_>,
-    (name, name_at): (String, Span),
+    names: &mut NameRegistries<'_, '_>,
+    name: String,
+    name_at: Span,
 ) -> Arm {
-    let text = reader.need(context, "upstream").and_then(|item| item.text(context));
+    let text = reader.require(context, "upstream").and_then(|item| item.text(context));
     let upstream = text.and_then(|text| upstream(context, &text, names));
     let item = reader.get("weight");
     let weight = item.and_then(|item| value::weight(context, &item)).unwrap_or_default();
@@ -241,11 +250,11 @@ fn arm(
     Arm { shown: name.clone(), name, name_at, weight, weight_at, upstream, rescue }
 }
 
-/// `rescue`: a switch, or what it is for.
+/// Compiles `rescue`: `false`, or a table.
 fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
     if !item.is_table() {
         if !item.is_boolean() {
-            item.mismatch_with(context, ("`false` or a table", RESCUE_HELP));
+            item.mismatch_with_help(context, "`false` or a table", RESCUE_HELP);
             return Rescue::Connect;
         }
         return if item.boolean(context) == Some(false) { Rescue::Off } else { Rescue::Connect };
@@ -254,7 +263,7 @@ fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
     if let Some(on) = reader.get("on") {
         let words = on.one_or_more();
         if words.is_empty() {
-            on.refuse(context, "empty-list", "`on` names nothing: to turn it off, write `rescue = false`");
+            on.refuse(context, "empty-list", "`on` is empty: to turn it off, write `rescue = false`");
         }
         for word in words {
             word.word(context, RESCUED_ON);
@@ -264,7 +273,7 @@ fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
     Rescue::Connect
 }
 
-/// The sum of all weights in millionths, which must not exceed 100 %; nothing is ever normalised silently.
+/// The sum of all weights in millionths. A sum above 100 % is an error: weights are never scaled.
 fn total(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm]) -> u32 {
     let sum: u64 = arms.iter().map(|arm| u64::from(arm.weight.millionths())).sum();
     if sum <= 1_000_000 {
@@ -274,12 +283,12 @@ fn total(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm]) -> u32 {
     let parts: Vec<_> = weighted.iter().take(20).map(|arm| arm.weight.to_string()).collect();
     #[expect(clippy::cast_precision_loss, reason = "at most a hundred weights, for people")]
     let percent = sum as f64 / 10_000.0;
-    let message = format!("the weights of a route sum up to {percent}: {}", parts.join(" + "));
+    let message = format!("the weights of this route add up to {percent}: {}", parts.join(" + "));
     let mut finding = Finding::error("weights-exceed-100", reader.place("name"), message);
     for arm in weighted.iter().take(20) {
         finding = finding.also(arm.weight_at, format!("`{}`", arm.name));
     }
-    context.report(finding.help("stable gets what the others leave, so that they may sum up to 100 at most"));
+    context.report(finding.help("stable gets the rest: the other weights may add up to at most 100"));
     1_000_000
 }
 
@@ -293,15 +302,15 @@ fn sticky(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<StickyKey> {
             None => continue,
         };
         if keys.contains(&key) {
-            item.refuse(context, "duplicate-key", "this is named twice");
+            item.refuse(context, "duplicate-key", "this is listed twice");
         }
         keys.push(key);
     }
     keys
 }
 
-/// The salt: `salt`, else the route's name.
-fn salt(context: &mut Context<'_>, headed: &Headed<'_>) -> String {
+/// The salt of the buckets: `salt`, or else the name of the route.
+fn salt(context: &mut Context<'_>, headed: &NamedRoute<'_>) -> String {
     let given = headed.reader.text(context, "salt");
     if let Some(text) = given.as_ref().filter(|text| text.is_empty() || text.len() > 255) {
         context.report(Finding::error("bad-salt", text.span, "a salt has 1 to 255 bytes"));

@@ -1,4 +1,4 @@
-//! Parses TOML, keeps the position of every key and value, and reports all errors with help.
+//! Parses TOML, keeps the place of every key and value, and reports all errors with help.
 
 pub(super) mod address;
 pub(super) mod bracket_titles;
@@ -21,11 +21,11 @@ pub(super) mod registry;
 pub(super) mod render;
 pub(super) mod shorthand;
 pub(super) mod source;
+pub(super) mod spanned_string;
 pub(super) mod spec;
 pub(super) mod suggest;
 pub(super) mod syntax;
-pub(super) mod text;
 pub(super) mod tokens;
 pub(super) mod unclosed;
 pub(super) mod value;
-pub(super) mod veil;
+pub(super) mod variable_masks;

@@ -1,93 +1,98 @@
-//! How the tables of the file are described: one table of keys serves the check for unknown keys, the readers and the
-//! JSON Schema, so that none of them can drift from the others.
+//! Specifications of the tables of the file. The check for unknown keys, the readers and the JSON Schema share them, so that
+//! they always agree.
 
-/// A table of the file.
+/// The specification of a table.
 #[derive(Debug)]
-pub(in crate::config) struct Spec {
-    /// How it is called in messages, such as `[route.match]`.
+pub(in crate::config) struct TableSpec {
+    /// The name in messages, such as `[route.match]`.
     pub(in crate::config) title: &'static str,
-    /// What it is for.
+    /// The description in the JSON Schema.
     pub(in crate::config) doc: &'static str,
-    /// Its keys.
-    pub(in crate::config) keys: &'static [Key],
-    /// Keys of the design that a later version brings.
+    /// All keys.
+    pub(in crate::config) keys: &'static [KeySpec],
+    /// Keys that a later version will support.
     pub(in crate::config) later: &'static [&'static str],
 }
 
-/// A key of a table.
+/// The specification of a key.
 #[derive(Debug)]
-pub(in crate::config) struct Key {
+pub(in crate::config) struct KeySpec {
     pub(in crate::config) name: &'static str,
-    pub(in crate::config) form: Form,
+    pub(in crate::config) form: Shape,
     pub(in crate::config) doc: &'static str,
-    pub(in crate::config) presence: Presence,
+    pub(in crate::config) presence: KeyPresence,
 }
 
-/// Whether a key must be there.
+/// Whether a key is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Presence {
+pub(in crate::config) enum KeyPresence {
     Required,
     Optional,
-    /// Optional, with this default, as JSON.
+    /// Optional; the default in JSON.
     Default(&'static str),
 }
 
-/// What a key's value looks like.
+/// The values that a key accepts.
 #[derive(Debug)]
-pub(in crate::config) enum Form {
+pub(in crate::config) enum Shape {
     /// A string.
     Text,
-    /// A string with a pattern and an example.
+    /// A string that matches this regex.
     Pattern(&'static str),
     Boolean,
-    /// A whole number in these bounds.
+    /// A whole number in this range.
     Integer(i64, i64),
-    /// A number in these bounds.
+    /// A number in this range.
     Number(i64, i64),
     /// One of these words.
     Words(&'static [&'static str]),
     /// A value or a list of such values.
-    OneOrMore(&'static Form),
+    OneOrMore(&'static Shape),
     /// A table with these keys.
-    Table(&'static Spec),
-    /// A table with the same keys as the one that this key is in.
+    Table(&'static TableSpec),
+    /// A table with the same keys as the one around it.
     Itself,
     /// Any number of tables with these keys.
-    Tables(&'static Spec),
+    Tables(&'static TableSpec),
     /// A table whose keys the user chooses.
-    Map(&'static Form),
+    Map(&'static Shape),
     /// A table whose keys are names.
-    Named(&'static Form),
-    /// One of these forms.
-    Either(&'static [Form]),
+    Named(&'static Shape),
+    /// One of these shapes.
+    Either(&'static [Shape]),
 }
 
-/// Names of routes, upstreams, segments and variants.
+/// The pattern of the names of routes, upstreams, segments and variants.
 pub(in crate::config) const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
-/// Durations.
+/// The pattern of durations.
 pub(in crate::config) const DURATION: &str = r"^(\d+(ms|s|m|h|d))+$|\$\{";
-/// Sizes.
+/// The pattern of sizes.
 pub(in crate::config) const SIZE: &str = r"^\d+ *(B|KiB|MiB|GiB)$|\$\{";
 
-impl Spec {
-    /// The key of this name.
+impl TableSpec {
+    /// The index of a key.
     pub(in crate::config) fn position(&self, name: &str) -> Option<usize> {
         let first = name.bytes().next();
         self.keys.iter().position(|key| key.name.bytes().next() == first && key.name == name)
     }
 }
 
-/// A key that must be there.
-pub(in crate::config) const fn required(name: &'static str, form: Form, doc: &'static str) -> Key {
-    Key { name, form, doc, presence: Presence::Required }
+/// A required key.
+pub(in crate::config) const fn required(name: &'static str, form: Shape, doc: &'static str) -> KeySpec {
+    KeySpec { name, form, doc, presence: KeyPresence::Required }
 }
 
-/// A key that need not be there.
-pub(in crate::config) const fn optional(name: &'static str, form: Form, doc: &'static str) -> Key {
-    Key { name, form, doc, presence: Presence::Optional }
+/// An optional key.
+pub(in crate::config) const fn optional(name: &'static str, form: Shape, doc: &'static str) -> KeySpec {
+    KeySpec { name, form, doc, presence: KeyPresence::Optional }
 }
 
-/// A key with a default, given as JSON.
-pub(in crate::config) const fn default(name: &'static str, form: Form, json: &'static str, doc: &'static str) -> Key {
-    Key { name, form, doc, presence: Presence::Default(json) }
+/// An optional key with a default in JSON.
+pub(in crate::config) const fn default(
+    name: &'static str,
+    form: Shape,
+    json: &'static str,
+    doc: &'static str,
+) -> KeySpec {
+    KeySpec { name, form, doc, presence: KeyPresence::Default(json) }
 }

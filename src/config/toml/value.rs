@@ -1,5 +1,6 @@
-//! Reads values with diagnostics: names, weights, durations, sizes, hosts, methods, headers.
+//! Parses values and reports errors: names, weights, durations, sizes, hosts, methods, headers.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -7,24 +8,24 @@ use ipnet::IpNet;
 
 use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
-use super::grammar::{binary, host_pattern, is_name, is_weight, parse_duration, parse_size, percent};
+use super::grammar::{host_pattern, is_name, is_weight, parse_duration, parse_size, percent, with_binary_unit};
 use super::hints::PERCENT;
 use super::item::Item;
 use super::reader::Reader;
 use super::source::{Span, offset};
-use super::text::Text;
+use super::spanned_string::SpannedString;
 use crate::route::{HostPattern, Weight};
 
-/// Bound on a compiled regex, in bytes.
+/// The largest compiled regex, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
-/// Checks a name that the user chose.
+/// Checks a name that the user chose; reports an error if it is invalid.
 pub(in crate::config) fn name(context: &mut Context<'_>, name: &str, at: Span) -> bool {
     if is_name(name) {
         return true;
     }
     let message = format!("`{name}` is not a name");
-    let help = "names are 1 to 63 of a-z, 0-9, `_` and `-`, and begin with a letter or digit";
+    let help = "a name has 1 to 63 characters of a-z, 0-9, `_` and `-`, and begins with a letter or digit";
     context.report(Finding::error("bad-name", at, message).help(help));
     false
 }
@@ -48,7 +49,7 @@ pub(in crate::config) fn weight(context: &mut Context<'_>, item: &Item<'_>) -> O
 pub(in crate::config) fn duration(context: &mut Context<'_>, item: &Item<'_>) -> Option<Duration> {
     const HELP: &str = "write `250ms`, `5s`, `2h` or `1h30m`, at most 365 days";
     if !item.is_text() {
-        item.mismatch_with(context, ("a string", HELP));
+        item.mismatch_with_help(context, "a string", HELP);
         return None;
     }
     let text = item.text(context)?;
@@ -60,27 +61,28 @@ pub(in crate::config) fn duration(context: &mut Context<'_>, item: &Item<'_>) ->
     parsed
 }
 
-/// A size in bytes such as `64KiB`, in these bounds.
-pub(in crate::config) fn size(context: &mut Context<'_>, item: &Item<'_>, (min, max): (u64, u64)) -> Option<u64> {
+/// A size such as `64KiB`, in bytes and in this range.
+pub(in crate::config) fn size(context: &mut Context<'_>, item: &Item<'_>, range: RangeInclusive<u64>) -> Option<u64> {
     const HELP: &str = "write `512B`, `64KiB`, `10MiB` or `1GiB`";
     if !item.is_text() {
-        item.mismatch_with(context, ("a string", HELP));
+        item.mismatch_with_help(context, "a string", HELP);
         return None;
     }
     let text = item.text(context)?;
     let Some(bytes) = parse_size(&text) else {
         let finding = Finding::error("bad-size", text.span, format!("`{}` is not a size", &*text));
-        context.report(finding.help(HELP).maybe_help(binary(&text).map(|size| format!("write `{size}`"))));
+        context.report(finding.help(HELP).maybe_help(with_binary_unit(&text).map(|size| format!("write `{size}`"))));
         return None;
     };
-    if (min..=max).contains(&bytes) {
+    if range.contains(&bytes) {
         return Some(bytes);
     }
+    let (min, max) = range.into_inner();
     item.refuse(context, "out-of-range", format!("`{}` must be {min} to {max} bytes", item.key));
     None
 }
 
-/// A network such as `10.0.0.0/8`; an address alone is itself.
+/// A network such as `10.0.0.0/8`, or a single address.
 pub(in crate::config) fn network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNet> {
     let text = item.text(context)?;
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
@@ -97,8 +99,8 @@ pub(in crate::config) fn network(context: &mut Context<'_>, item: &Item<'_>) -> 
     Some(net)
 }
 
-/// The items of a list, none of which may stand in it twice.
-pub(in crate::config) fn once<T: PartialEq>(
+/// Parses the items of a list; reports duplicates.
+pub(in crate::config) fn parse_unique<T: PartialEq>(
     context: &mut Context<'_>,
     items: &[Item<'_>],
     parse: impl Fn(&mut Context<'_>, &Item<'_>) -> Option<T>,
@@ -107,7 +109,7 @@ pub(in crate::config) fn once<T: PartialEq>(
     for item in items {
         let Some(value) = parse(context, item) else { continue };
         if all.contains(&value) {
-            item.refuse(context, "duplicate-key", "this is named twice");
+            item.refuse(context, "duplicate-key", "this is listed twice");
         } else {
             all.push(value);
         }
@@ -119,16 +121,16 @@ pub(in crate::config) fn once<T: PartialEq>(
 pub(in crate::config) fn header_name(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
     let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
     if parsed.is_none() {
-        context.report(Finding::error("bad-header", at, format!("`{name}` is not the name of a header")));
+        context.report(Finding::error("bad-header", at, format!("`{name}` is not a valid header name")));
     }
     parsed
 }
 
 /// A header's value.
-pub(in crate::config) fn header_value(context: &mut Context<'_>, text: &Text<'_>) -> Option<HeaderValue> {
+pub(in crate::config) fn header_value(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<HeaderValue> {
     let parsed = HeaderValue::from_str(text).ok();
     if parsed.is_none() {
-        context.report(Finding::error("bad-header", text.span, "this cannot be the value of a header"));
+        context.report(Finding::error("bad-header", text.span, "this is not a valid header value"));
     }
     parsed
 }
@@ -136,13 +138,13 @@ pub(in crate::config) fn header_value(context: &mut Context<'_>, text: &Text<'_>
 /// The name of a cookie: a token (RFC 6265 §4.1.1).
 pub(in crate::config) fn token(context: &mut Context<'_>, name: &str, at: Span) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let holds = !name.is_empty() && name.bytes().all(token);
-    if !holds {
-        let message = format!("`{name}` is not the name of a cookie");
-        let help = "a name has letters, digits, `-`, `_` or `.`, and no blank, such as `pm_id`";
+    let is_valid = !name.is_empty() && name.bytes().all(token);
+    if !is_valid {
+        let message = format!("`{name}` is not a valid cookie name");
+        let help = "a cookie name has letters, digits, `-`, `_` and `.`, and no spaces, such as `pm_id`";
         context.report(Finding::error("bad-cookie", at, message).help(help));
     }
-    holds
+    is_valid
 }
 
 /// A method.
@@ -157,15 +159,19 @@ pub(in crate::config) fn method(context: &mut Context<'_>, item: &Item<'_>) -> O
             None
         }
         Some(Method::CONNECT | Method::TRACE) => {
-            context.report(Finding::error("bad-method", text.span, format!("`{}` is always refused", &*text)));
+            context.report(Finding::error(
+                "bad-method",
+                text.span,
+                format!("Pointsman rejects all `{}` requests", &*text),
+            ));
             None
         }
         Some(method) => Some(method),
     }
 }
 
-/// A regex, bounded in size.
-pub(in crate::config) fn regex(context: &mut Context<'_>, text: &Text<'_>) -> Option<regex::Regex> {
+/// A regex of limited size.
+pub(in crate::config) fn regex(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<regex::Regex> {
     if !context.count_regex() {
         let message = format!("there are more than {REGEXES_MAX} regexes");
         context.report(Finding::error("too-many", text.span, message));
@@ -176,7 +182,7 @@ pub(in crate::config) fn regex(context: &mut Context<'_>, text: &Text<'_>) -> Op
         Err(error) => {
             let error = error.to_string();
             let why = error.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
-            context.report(Finding::error("bad-regex", text.span, "this regex does not compile").saying(why));
+            context.report(Finding::error("bad-regex", text.span, "this regex does not compile").label(why));
             None
         }
     }
@@ -194,7 +200,7 @@ pub(in crate::config) fn host(context: &mut Context<'_>, item: &Item<'_>) -> Opt
     }
 }
 
-/// A duration of a key, where "0s" means none.
+/// The duration of a key, where `0s` means no limit.
 pub(in crate::config) fn timeout(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -207,8 +213,9 @@ pub(in crate::config) fn timeout(
     }
 }
 
-/// The place of a part of a string, when it is written as it reads; else the string.
-pub(in crate::config) fn inside(context: &Context<'_>, text: &Text<'_>, at: usize, len: usize) -> Span {
+/// The place of a part of a string, if the string has no escapes; otherwise the place of the string.
+pub(in crate::config) fn inside(context: &Context<'_>, text: &SpannedString<'_>, at: usize, len: usize) -> Span {
+    debug_assert!(text.value.get(at..at + len).is_some(), "the part is inside the string");
     let written = context.files.text(text.span);
     match written.find(&*text.value).filter(|_| len > 0) {
         Some(begin) => {

@@ -1,31 +1,31 @@
-//! `/explain`: asks the functions that route what they would do with a request, under the snapshot that is in use.
+//! `/explain`: shows what routing would do with a request, under the current snapshot.
 
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
-use crate::route::{Asked, Question};
+use crate::route::{ExplainQuery, ExplainRequest};
 use crate::snapshot::Snapshot;
 use crate::telemetry::explained;
 
-/// Explains what the query asks for, at this time since the Unix epoch.
+/// Explains the request in the query, at this time since the Unix epoch.
 ///
 /// # Errors
-/// When the query is no question, in words.
+/// When the query is invalid, with a message.
 pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
     let mut question = parse(query.unwrap_or_default())?;
     question.settle(&snapshot.rules.identity)?;
-    let asked = question.asked(&snapshot.rules)?;
-    let found = snapshot.witnesses.ask(&snapshot.rules.identity, &asked, now);
-    let mut value = explained(snapshot.effective(), &Asked { facts: found.facts(), ..asked });
+    let asked = question.request(&snapshot.rules)?;
+    let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
+    let mut value = explained(snapshot.effective(), &ExplainRequest { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
     Ok(value)
 }
 
-/// A request as the query describes it.
-fn parse(query: &str) -> Result<Question, String> {
-    let mut question = Question::default();
+/// Parses the request from the query.
+fn parse(query: &str) -> Result<ExplainQuery, String> {
+    let mut question = ExplainQuery::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         set(&mut question, name, decoded(value)?)?;
@@ -33,7 +33,7 @@ fn parse(query: &str) -> Result<Question, String> {
     Ok(question)
 }
 
-fn set(question: &mut Question, name: &str, value: String) -> Result<(), String> {
+fn set(question: &mut ExplainQuery, name: &str, value: String) -> Result<(), String> {
     let address = |value: &str| value.parse().map_err(|_| format!("{value:?} is no address"));
     match name {
         "host" => question.host = Some(value),
@@ -60,14 +60,14 @@ fn set(question: &mut Question, name: &str, value: String) -> Result<(), String>
     Ok(())
 }
 
-fn add(question: &mut Question, name: &str, value: &str) -> Result<(), String> {
+fn add(question: &mut ExplainQuery, name: &str, value: &str) -> Result<(), String> {
     let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is no header name"))?;
     let value: HeaderValue = value.parse().map_err(|_| format!("{value:?} is no header value"))?;
     question.headers.append(name, value);
     Ok(())
 }
 
-/// A value of a query: percent-encoded, `+` for a space.
+/// Decodes a query value: percent-encoded, `+` for a space.
 fn decoded(value: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_question_is_said_so() {
+    fn an_invalid_query_gets_a_message() {
         for (query, part) in [
             ("hots=x", "\"hots\" is not known"),
             ("method=a%20b", "is no method"),

@@ -1,4 +1,4 @@
-//! One scrape: the collect that the metrics are made of.
+//! Collects the data of a scrape from the snapshot and the state.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::telemetry::exposition::{
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
 
-/// The text of a scrape.
+/// Renders a scrape as text.
 pub(super) fn render(state: &ControlState) -> String {
     collect(state, |scrape| expose(scrape, Process::read().as_ref()))
 }
 
-/// Gathers the collect, and gives them to `take`.
+/// Collects the data, and passes it to `take`.
 pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> T) -> T {
     let snapshot = state.snapshot();
     let mut variants = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
             .map(|state| UpstreamFigures { series: &state.series, endpoints: state.endpoints.len() })
             .collect(),
         shadows: shadows(&snapshot),
-        findings: state.judge.findings(&snapshot.rules).into_iter().map(findings).collect(),
+        findings: state.comparator.summaries(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
         certificates: certificates(state, &snapshot.listeners),
         generation: snapshot.generation.0,
@@ -62,7 +62,7 @@ fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
     all.filter_map(|(route, state)| Some((state.shadow.as_deref()?, shadow(route)?))).collect()
 }
 
-fn findings(of: crate::shadow_compare::Findings) -> ComparisonFigures {
+fn findings(of: crate::shadow_compare::ShadowSummary) -> ComparisonFigures {
     let fields = [("confirmed", of.confirmed), ("noisy", of.noisy), ("unknown", of.unknown)];
     let (mismatch, mismatch_upper) = (of.net_mismatch, of.net_mismatch_upper);
     ComparisonFigures { route: of.route, upstream: of.upstream, fields, mismatch, mismatch_upper }
@@ -98,14 +98,15 @@ fn certificates(state: &ControlState, listeners: &[Arc<Listener>]) -> Vec<Certif
         }
     }
     all.sort_by(|a, b| (&a.listener, &a.name).cmp(&(&b.listener, &b.name)));
-    // A scrape must not name a series twice, as it would with RSA beside ECDSA: the one that ends first is told.
+    // A scrape must not have a series twice, which would happen with an RSA and an ECDSA certificate of one name: the
+    // one that expires first is kept.
     all.dedup_by(|b, a| {
-        let twin = (&a.listener, &a.name) == (&b.listener, &b.name);
-        if twin {
+        let same = (&a.listener, &a.name) == (&b.listener, &b.name);
+        if same {
             a.seconds_left = a.seconds_left.min(b.seconds_left);
             a.stale = a.stale.max(b.stale);
         }
-        twin
+        same
     });
     all
 }

@@ -1,4 +1,4 @@
-//! `/shadow`: what became of copies, and what comparing their answers has shown.
+//! `/shadow`: the outcomes of copies, and the results of comparing their responses.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 use super::format::time;
 use crate::control::state::ControlState;
 use crate::route::{Kill, Masks, Weight};
-use crate::shadow_compare::{Quantiles, Reported, RouteReport};
+use crate::shadow_compare::{Quantiles, ReportedField, RouteReport};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 
-/// The page.
+/// Builds the page.
 pub(super) fn shadow(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
-    let reports = state.judge.reports(&snapshot.rules);
+    let reports = state.comparator.reports(&snapshot.rules);
     let all = snapshot.rules.routes.iter().zip(&*snapshot.routes);
     let routes: Vec<Value> = all
         .filter_map(|(route, state)| {
@@ -29,18 +29,18 @@ pub(super) fn shadow(state: &ControlState) -> Value {
         })
         .collect();
     let bytes = &state.counts.registry.shadow_bytes;
-    let comparing = state.judge.figures();
+    let comparing = state.comparator.stats();
     json!({
         "generation": snapshot.generation.0,
         "kill_all": snapshot.overlay.kill().all,
-        "comparing": { "routes": comparing.books, "failed": comparing.failed, "refused": comparing.refused },
+        "comparing": { "routes": comparing.routes, "failed": comparing.failed, "refused": comparing.refused },
         "held_bytes": bytes.used(),
         "held_bytes_max": bytes.max(),
         "routes": routes,
     })
 }
 
-/// The share that is copied now, in percent, to the fourth decimal: as fine as a weight is.
+/// The current share of copies in percent, to four decimals, like a weight.
 fn now(weight: Weight, series: &ShadowSeries, kill: &Kill) -> f64 {
     if kill.all {
         return 0.0;
@@ -102,7 +102,7 @@ fn comparison(report: &RouteReport, masks: &Masks) -> Value {
     })
 }
 
-fn field(field: &Reported) -> Value {
+fn field(field: &ReportedField) -> Value {
     let samples: Vec<Value> = field
         .samples
         .iter()
@@ -129,11 +129,11 @@ fn field(field: &Reported) -> Value {
     })
 }
 
-/// The line that makes a difference count no more, to be pasted into `[route.shadow.compare]`.
+/// The configuration line that ignores a difference, for `[route.shadow.compare]`.
 fn line(kind: &str, path: &str) -> String {
     let key = if kind == "order" && path.starts_with('$') { "unordered" } else { "ignore" };
     let mut line = format!("{key} = [\"");
-    // A `${` would be a variable.
+    // Escape `${`, which starts a variable.
     for letter in path.replace("${", "$${").chars() {
         match letter {
             '"' | '\\' => line.extend(['\\', letter]),
@@ -147,10 +147,10 @@ fn line(kind: &str, path: &str) -> String {
     line + "\"]"
 }
 
-/// What is to be known of a kind that says too little of itself.
+/// A note on a kind that is not self-explanatory.
 fn note(kind: &str) -> Option<&'static str> {
     (kind == "opaque").then_some(
-        "bodies that differ and were not looked into: neither JSON nor text, larger than 256 KiB (2 MiB when decoded), or \
+        "bodies that differ and were not parsed: neither JSON nor text, larger than 256 KiB (2 MiB when decoded), or \
          with more than 65536 values or 16384 lines",
     )
 }
@@ -167,7 +167,7 @@ mod tests {
     use crate::config::load_text;
     use crate::route::Compare;
 
-    /// What the file says that has this line.
+    /// The settings of a file with this line.
     fn read(line: &str) -> Compare {
         let file = format!(
             "schema = 1\n[[listener]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[upstream.b]\nendpoints = [\"http://127.0.0.1:2\"]\n\
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_to_paste_say_what_they_mean() {
+    fn lines_to_paste_are_valid() {
         for (kind, path, text) in [
             ("value", "$.größe", "ignore = [\"$.größe\"]"),
             ("value", "$[\"a b\"]", "ignore = [\"$[\\\"a b\\\"]\"]"),
@@ -203,15 +203,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_line_to_paste_is_read_as_the_path(key in "\\PC{0,20}|[\\x00-\\x7f]{0,20}|[$\\{}A-Z\"\\\\u]{0,20}") {
+        fn any_line_to_paste_is_parsed_as_the_path(key in "\\PC{0,20}|[\\x00-\\x7f]{0,20}|[$\\{}A-Z\"\\\\u]{0,20}") {
             // As a path writes it.
             let json = |value: u8| serde_json::to_string(&serde_json::json!({ key.as_str(): value })).unwrap();
             let headers = http::HeaderMap::new();
             let (a, b) = (json(1), json(2));
             let outcome = |text| {
-                let body = crate::compare::Body::whole(str::as_bytes(text));
+                let body = crate::compare::BodyView::whole(str::as_bytes(text));
                 let status = http::StatusCode::OK;
-                crate::compare::Outcome::Answered(crate::compare::Answer { status, headers: &headers, trailers: None, body })
+                crate::compare::ExchangeOutcome::Answered(crate::compare::ResponseView { status, headers: &headers, trailers: None, body })
             };
             let found = crate::compare::Criteria::default().compare(&outcome(&a), &outcome(&b));
             let path = &found.differences[0].field.path;

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::permit::MemoryPermit;
 use crate::compare::{BODY_MAX, Ending, Failure};
-use crate::shadow_compare::{Kept, Seen};
+use crate::shadow_compare::{CapturedResponse, ObservedResponse};
 
 /// Limit on the bytes read of a compared response.
 pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
@@ -72,9 +72,9 @@ impl ResponseCapture {
     }
 
     /// The captured response.
-    pub(crate) fn end(self, ending: Ending) -> Seen {
+    pub(crate) fn end(self, ending: Ending) -> ObservedResponse {
         let digest = self.hasher.digest128();
-        let kept = Kept {
+        let kept = CapturedResponse {
             status: self.status,
             headers: self.headers,
             trailers: self.trailers,
@@ -83,7 +83,7 @@ impl ResponseCapture {
             digest,
             ending,
         };
-        Seen { outcome: Ok(Box::new(kept)), took: self.took }
+        ObservedResponse { outcome: Ok(Box::new(kept)), took: self.took }
     }
 }
 
@@ -100,7 +100,7 @@ enum State {
     /// No head has arrived.
     Pending,
     Receiving(Box<ResponseCapture>),
-    Ended(Seen),
+    Ended(ObservedResponse),
     /// There was no memory to capture it.
     NoMemory,
     /// It cannot be compared: the client or the proxy ended it, or it was taken.
@@ -152,7 +152,7 @@ impl PrimaryResponse {
         }
     }
 
-    /// Ends the capture: the response is complete, or the upstream cut it.
+    /// ProxyAddresses the capture: the response is complete, or the upstream cut it.
     pub(crate) fn end(&self, ending: Ending) {
         let ended = match self.state.replace(State::Lost) {
             State::Receiving(capture) if capture.is_out_of_memory() => State::NoMemory,
@@ -166,11 +166,11 @@ impl PrimaryResponse {
 
     /// Records that the upstream did not respond.
     pub(crate) fn fail(&self, failure: Failure, took: Duration) {
-        self.state.replace(State::Ended(Seen { outcome: Err(failure), took }));
+        self.state.replace(State::Ended(ObservedResponse { outcome: Err(failure), took }));
         self.changed.notify_waiters();
     }
 
-    /// Ends the exchange. A response that has not ended cannot be compared.
+    /// ProxyAddresses the exchange. A response that has not ended cannot be compared.
     pub(crate) fn close(&self) {
         if !matches!(*self.state.borrow(), State::Ended(_) | State::NoMemory) {
             self.state.replace(State::Lost);
@@ -211,7 +211,7 @@ impl PrimaryResponse {
 
 /// The result of capturing the primary response.
 pub(crate) enum PrimaryResult {
-    Complete(Seen),
+    Complete(ObservedResponse),
     /// There was no memory to capture it.
     NoMemory,
     /// It did not arrive completely.

@@ -16,10 +16,10 @@ use super::send::{MirrorOutcome, MirrorRequest};
 use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::upstream::pool::UpstreamPool;
-use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::route::{LogSink, RouteId};
-use crate::shadow_compare::{Seen, Trial};
+use crate::shadow_compare::{ComparisonJob, ObservedResponse};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{
     AccessEntry, AccessEvent, EndedBy, RequestEntry, ShadowDrop, ShadowEnd, ShadowUncompared, Termination,
@@ -31,7 +31,7 @@ pub(crate) struct ShadowCopy {
     pub(crate) request: CopyRequest,
     pub(crate) settings: CopySettings,
     /// The addresses for the PROXY header, where an upstream wants one.
-    pub(crate) ends: Option<Ends>,
+    pub(crate) ends: Option<ProxyAddresses>,
     pub(crate) comparison: Option<ComparisonPlan>,
     pub(crate) context: Rc<LogContext>,
 }
@@ -89,10 +89,14 @@ pub(crate) struct LogContext {
 }
 
 /// The addresses for the PROXY header, if the upstream of the copy or of its control wants one.
-pub(crate) fn proxy_ends(client: &Client, copy: &CopyRequest, comparison: Option<&ComparisonPlan>) -> Option<Ends> {
+pub(crate) fn proxy_ends(
+    client: &Client,
+    copy: &CopyRequest,
+    comparison: Option<&ComparisonPlan>,
+) -> Option<ProxyAddresses> {
     let control = comparison.and_then(|comparison| comparison.control.as_ref());
     let wanted = [Some(copy), control].into_iter().flatten().any(|copy| copy.pool.upstream.proxy_protocol.is_some());
-    wanted.then(|| client.ends())
+    wanted.then(|| client.proxy_addresses())
 }
 
 impl ShadowCopy {
@@ -195,7 +199,7 @@ impl ShadowCopy {
         }
         let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
         let snapshot = self.context.snapshot();
-        let trial = Trial {
+        let trial = ComparisonJob {
             rules: Arc::clone(&snapshot.rules),
             generation: snapshot.generation,
             route,
@@ -218,7 +222,7 @@ impl ShadowCopy {
 struct ControlCopy {
     request: CopyRequest,
     settings: CopySettings,
-    ends: Option<Ends>,
+    ends: Option<ProxyAddresses>,
     in_flight: InFlightPermit,
     memory: MemoryPermit,
     context: Rc<LogContext>,
@@ -315,7 +319,7 @@ impl LogContext {
 
 /// Whether a response is larger than what is read of it. It certainly differs from a smaller response; two such
 /// responses cannot be compared.
-fn is_too_large(seen: &Seen) -> bool {
+fn is_too_large(seen: &ObservedResponse) -> bool {
     seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
 }
 

@@ -1,10 +1,10 @@
 //! The caller of a request: as the stages see it, and the part that is kept for the response and the log.
 
-use crate::route::{Caller, Head, TokenFault};
+use crate::route::{Caller, RequestHead, TokenFault};
 
 /// The caller of a request. It borrows from the request's head and is dropped before the request is forwarded.
 pub(crate) struct IdentifiedCaller<'a> {
-    pub(crate) head: Head<'a>,
+    pub(crate) head: RequestHead<'a>,
     pub(super) caller: Caller<'a>,
     /// The identity in the sticky cookie of the request.
     pub(crate) cookie: Option<&'a str>,

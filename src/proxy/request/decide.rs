@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::caller::IdentifiedCaller;
 use super::exchange::{ChosenVariant, Exchange};
 use crate::route::{
-    Balance, Decision, RouteId, Routed, Silent, Split, UpstreamId, VariantId, decide as decide_by_rules,
+    Balance, Decision, NoTrace, RouteId, Routed, Split, UpstreamId, VariantId, decide as decide_by_rules,
 };
 use crate::telemetry::Fallback;
 
@@ -25,7 +25,7 @@ pub(crate) fn decide(
         cookie_identity: identified.cookie_identity(),
     };
     let mut sequence = spread.get();
-    let decision = decide_by_rules(&snapshot.rules, &snapshot.overlay, &request, &mut sequence, &mut Silent);
+    let decision = decide_by_rules(&snapshot.rules, &snapshot.overlay, &request, &mut sequence, &mut NoTrace);
     spread.set(sequence);
     fall_back_to_stable(exchange, split, decision, || key(split, identified))
 }

@@ -18,14 +18,14 @@ use crate::proxy::body::upload::Upload;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::mirror::capture::PrimaryResponse;
 use crate::proxy::mirror::permit::CopyPermit;
-use crate::proxy::upstream::lease::{Flight, Lease};
+use crate::proxy::upstream::lease::{InFlightGuard, Lease};
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::{Survey, filtered};
-use crate::proxy::wire::grpc::Call;
+use crate::proxy::wire::field_rules::{FieldSummary, filter_trailers};
+use crate::proxy::wire::grpc::GrpcCall;
 use crate::proxy::worker::budget::{BodyWindow, RequestMemory};
 use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader, UpstreamKey};
 use crate::proxy::worker::trace_context::TraceContext;
-use crate::route::{Counted, Decision, Head, Reason, Route, RouteId, Split, UpstreamId, Values, VariantId};
+use crate::route::{Counted, Decision, Reason, RequestHead, Route, RouteId, Split, UpstreamId, Values, VariantId};
 use crate::telemetry::{EndedBy, Fallback, VariantMeter};
 
 /// The state of one exchange, in groups by the stage that writes them. `handle` writes the results of `identify`,
@@ -37,7 +37,7 @@ pub(crate) struct Exchange {
     pub(crate) view: Rc<SnapshotView>,
     pub(crate) progress: ExchangeProgress,
     /// The gRPC call, for POST requests with a gRPC content type.
-    pub(crate) call: Option<Box<Call>>,
+    pub(crate) call: Option<Box<GrpcCall>>,
     /// The trace context, if spans are exported.
     pub(crate) trace: Option<Box<TraceContext>>,
     pub(crate) request: ReceivedRequest,
@@ -81,7 +81,7 @@ pub(crate) struct ReceivedRequest {
     pub(super) forwarded_scheme: Option<&'static str>,
     pub(crate) request_id: Option<HeaderValue>,
     pub(crate) trace_id: Option<Box<str>>,
-    pub(crate) survey: Survey,
+    pub(crate) field_summary: FieldSummary,
     pub(crate) has_body: bool,
     /// The reader of the response, on HTTP/2.
     pub(crate) reader: Option<Rc<ResponseReader>>,
@@ -133,7 +133,7 @@ pub(crate) struct UpstreamAttempt {
     pub(crate) endpoint: Option<SocketAddr>,
     /// The connection or stream, until the response is complete.
     pub(crate) lease: Option<Lease>,
-    pub(crate) flight: Option<Flight>,
+    pub(crate) flight: Option<InFlightGuard>,
     /// When the response head arrived.
     pub(super) head_at: Option<Instant>,
     /// Time from sending the request to the response head.
@@ -261,10 +261,10 @@ impl Exchange {
         if let Some(call) = &mut self.call {
             call.trailers(trailers);
         }
-        let trailers = filtered(trailers);
+        let trailers = filter_trailers(trailers);
         let chunked =
             self.request.version == Version::HTTP_11 && length.is_none() && self.request.method != Method::HEAD;
-        if !(chunked && self.request.survey.trailers) {
+        if !(chunked && self.request.field_summary.trailers) {
             return Frame::trailers(trailers);
         }
         self.client.trailing.set(&trailers);
@@ -276,15 +276,15 @@ impl Exchange {
     pub(super) fn fall_back(&mut self, chosen: ChosenVariant, fault: Fault) {
         self.routing.chosen = Some(chosen);
         let Some(primary) = self.mirror.primary.take() else { return };
-        match fault.facts().failure {
+        match fault.row().failure {
             Some(failure) => primary.fail(failure, self.client.worker.clock.now().duration_since(self.request.began)),
             None => primary.close(),
         }
     }
 
     /// The head for matching and deciding.
-    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> Head<'a> {
-        Head {
+    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> RequestHead<'a> {
+        RequestHead {
             method: &parts.method,
             host: self.request.host.normal(),
             path: self.path(),

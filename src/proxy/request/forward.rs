@@ -16,18 +16,18 @@ use super::kill_streams::{Carrier, unless_killed};
 use super::response_deadline::ResponseDeadline;
 use super::trace;
 use super::upstream_connector::UpstreamConnector;
-use crate::proxy::body::replay::Again;
+use crate::proxy::body::replay::ReplayableRequest;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::body::upload::UploadFault;
 use crate::proxy::upstream::h2_peer::H2PeerState;
 use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked};
 use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::pool::UpstreamPool;
-use crate::proxy::upstream::side::Side;
+use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
 use crate::proxy::upstream::tls;
-use crate::proxy::upstream::upgrade_request::{Asked, is_agreed};
+use crate::proxy::upstream::tunnel_end::TunnelEnd;
+use crate::proxy::upstream::upgrade_request::{UpgradeRequest, is_agreed};
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::{is_ambiguous_response, is_too_large};
+use crate::proxy::wire::field_rules::{is_ambiguous_response, is_too_large};
 use crate::proxy::worker::send_task::SendTask;
 use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
 use crate::route::{Protocol, UpstreamLimits};
@@ -61,16 +61,16 @@ pub(super) async fn forward(
                 && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
                 && let Some(flight) = &exchange.attempt.flight
             {
-                flight.came_to_no_connection(Fault::ConnectTimeout);
+                flight.record_connect_timeout(Fault::ConnectTimeout);
             }
-            let facts = fault.facts();
-            if facts.upstream_failed {
+            let row = fault.row();
+            if row.upstream_failed {
                 meter.failures.inc();
             }
             exchange.release_upstream();
             exchange.attempt.flight = None;
-            trace::end_attempt(exchange, facts.detail);
-            if let (Some(primary), Some(failure)) = (&exchange.mirror.primary, facts.failure) {
+            trace::end_attempt(exchange, row.detail);
+            if let (Some(primary), Some(failure)) = (&exchange.mirror.primary, row.failure) {
                 primary.fail(failure, worker.clock.now().duration_since(exchange.request.began));
             }
         }
@@ -100,9 +100,9 @@ async fn send(
         let (lease, reused) = connector.connect(exchange, &mut request, declined.as_ref()).await?;
         let upgrade = exchange.upgrade.requested();
         let again = keep(&mut request, upgrade, &lease, connector.pool().protocol(), reused && idempotent)?;
-        let peer = lease.said();
+        let peer = lease.h2_peer();
         if let Some(upgrade) = upgrade {
-            upgrade.may_go(peer.as_ref().map(|peer| peer.connects()))?;
+            upgrade.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
         }
         announce(exchange, &lease, &request);
         exchange.progress.stage = ExchangeStage::Head;
@@ -114,13 +114,14 @@ async fn send(
             Ok(mut response) => {
                 if let Some(again) = again {
                     // There is no retry after the response head, so the kept pieces of the body can go.
-                    again.forget();
+                    again.discard();
                 }
                 receive(exchange, &connector.upstream, &response, sent_at)?;
                 let requested = exchange.upgrade.requested();
                 if is_agreed(requested, &response)? {
                     // Boxed: few requests upgrade, and all would have the size of this future.
-                    let side = Box::pin(Side::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
+                    let side =
+                        Box::pin(TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
                     exchange.upgrade.switch(side);
                 }
                 return Ok(response);
@@ -128,7 +129,7 @@ async fn send(
             Err(failure) => failure,
         };
         end_attempt(exchange, &connector, failure.fault)?;
-        let resendable = again.as_ref().map_or(Resendable::No, Again::resendable);
+        let resendable = again.as_ref().map_or(Resendable::No, ReplayableRequest::resendable);
         let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
         let next = retry::next(failed, connector.tries(declined.as_ref()));
         if failure.reached == Reached::Unprocessed {
@@ -140,10 +141,11 @@ async fn send(
     }
 }
 
-/// Ends a failed attempt: drops its connection and records its span.
+/// ProxyAddresses a failed attempt: drops its connection and records its span.
 fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fault) -> Result<(), Fault> {
-    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_refusal()) {
-        tls::note_refusal(&exchange.client.worker, (&connector.upstream, &connector.endpoint));
+    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_tls_refusal()) {
+        let target = ConnectTarget { upstream: &connector.upstream, endpoint: &connector.endpoint };
+        tls::record_refusal(&exchange.client.worker, target);
         return Err(Fault::TlsAlert);
     }
     trace::end_attempt(exchange, fault.detail());
@@ -173,7 +175,7 @@ fn record_head(exchange: &mut Exchange, sent_at: Instant, status: StatusCode) ->
         memory.release_head();
     }
     if let Some(upload) = &exchange.prepared.upload {
-        upload.head_has_come();
+        upload.response_started();
     }
     if let Some(trace) = &mut exchange.trace {
         trace.set_status(status.as_u16());
@@ -185,11 +187,11 @@ fn record_head(exchange: &mut Exchange, sent_at: Instant, status: StatusCode) ->
 /// stream, which the upstream may refuse without processing it, or if the request is repeatable.
 fn keep(
     request: &mut Request<RequestBody>,
-    upgrade: Option<&Asked>,
+    upgrade: Option<&UpgradeRequest>,
     lease: &Lease,
     protocol: Protocol,
     repeatable: bool,
-) -> Result<Option<Again>, Fault> {
+) -> Result<Option<ReplayableRequest>, Fault> {
     match lease {
         Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
         Lease::Stream(_) => for_h2(request, Scheme::HTTP),
@@ -197,7 +199,7 @@ fn keep(
         Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
         Lease::Whole { .. } => return Ok(None),
     }
-    Ok(Some(Again::of(request)))
+    Ok(Some(ReplayableRequest::capture(request)))
 }
 
 /// How one attempt failed.
@@ -227,11 +229,11 @@ impl Failure {
     ///
     /// # Errors
     /// The fault of the attempt, if the request is not sent again.
-    fn resent(&mut self, again: Option<Again>, next: Retry) -> Result<Request<RequestBody>, Fault> {
+    fn resent(&mut self, again: Option<ReplayableRequest>, next: Retry) -> Result<Request<RequestBody>, Fault> {
         if next == Retry::GiveUp {
             return Err(self.fault);
         }
-        self.unsent.take().or_else(|| again.map(Again::request)).ok_or(self.fault)
+        self.unsent.take().or_else(|| again.map(ReplayableRequest::into_request)).ok_or(self.fault)
     }
 }
 
@@ -248,13 +250,13 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 /// Announces the request to the byte stream of an HTTP/1.1 connection, which rewrites lines, trailers and hints.
 fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
     let Lease::Whole { connection, .. } = lease else { return };
-    connection.hints.asked.set(exchange.upgrade.requested().is_some());
-    connection.hints.begin(request);
+    connection.state.upgrade_requested.set(exchange.upgrade.requested().is_some());
+    connection.state.begin(request);
     if let Some(upload) = exchange.prepared.upload.as_ref().filter(|_| is_chunked(request)) {
-        upload.trail(&connection.hints.trailing);
+        upload.set_trailers(&connection.state.trailing);
     }
     if exchange.request.version == Version::HTTP_11 {
-        connection.hints.go_to(&exchange.client.early);
+        connection.state.forward_informational(&exchange.client.informational);
     }
 }
 
@@ -264,20 +266,20 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
             connection.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();
                 let mut failure = Failure::of(error.error(), unsent);
-                if connection.hints.is_broken() {
+                if connection.state.is_broken() {
                     failure.fault = Fault::UpstreamProtocol;
                 }
                 // After the first byte of a response, a retry is a repetition: the client may have seen a part of it.
-                if failure.reached == Reached::Unanswered && connection.hints.is_answered() {
+                if failure.reached == Reached::Unanswered && connection.state.is_answered() {
                     failure.reached = Reached::Answered;
                 }
-                let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.hints.speaks_tls();
+                let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.state.has_received_tls();
                 if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
             })
         }
         Some(Lease::Stream(stream)) => {
             if let Some(upload) = &exchange.prepared.upload {
-                upload.send(SendTask::new(&exchange.client.worker.last_started));
+                upload.set_send_task(SendTask::new(&exchange.client.worker.last_started));
             }
             stream.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();

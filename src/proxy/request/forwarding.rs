@@ -21,13 +21,13 @@ const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
 pub(crate) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let request_id = exchange.request_id();
     headers.reserve(FIELDS_ADDED);
-    if exchange.request.trusted && exchange.request.survey.told {
+    if exchange.request.trusted && exchange.request.field_summary.trusted_only {
         continue_from_peer(exchange, headers);
     } else {
         set_for_client(exchange, headers);
     }
     let client = &exchange.client;
-    if let Some(identity) = client.secured.get().and_then(|secured| secured.identity.as_ref()) {
+    if let Some(identity) = client.tls.get().and_then(|secured| secured.identity.as_ref()) {
         headers.insert(FORWARDED_CLIENT_CERT, identity.forwarded.clone());
     }
     headers.append(header::VIA, if exchange.request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 });
@@ -49,7 +49,7 @@ fn set_for_client(exchange: &Exchange, headers: &mut HeaderMap) {
 /// Continues the fields of a trusted peer.
 fn continue_from_peer(exchange: &Exchange, headers: &mut HeaderMap) {
     let (client, identity) = (&exchange.client, &exchange.view.snapshot.rules.identity);
-    let passed = identity.pass_on(headers, last_hop(exchange));
+    let passed = identity.forwarding_fields(headers, last_hop(exchange));
     let fields = [
         (FORWARDED_FOR, HeaderValue::try_from(passed.x_for).ok()),
         (header::FORWARDED, HeaderValue::try_from(passed.forwarded).ok()),

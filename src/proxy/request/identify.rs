@@ -40,13 +40,13 @@ pub(crate) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
         }
     }
     if needs.country {
-        facts.country = exchange.view.snapshot.witnesses.country(exchange.request.client_ip);
+        facts.country = exchange.view.snapshot.identity_providers.country(exchange.request.client_ip);
     }
     facts
 }
 
 fn claims(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Rc<Claims>>, TokenFault> {
-    let Some(tokens) = &exchange.view.snapshot.witnesses.tokens else { return Ok(None) };
+    let Some(tokens) = &exchange.view.snapshot.identity_providers.tokens else { return Ok(None) };
     let worker = &exchange.client.worker;
     let verified = match tokens.find(headers) {
         Ok(None) => return Ok(None),

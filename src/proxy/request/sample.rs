@@ -4,7 +4,7 @@
 use super::caller::IdentifiedCaller;
 use super::exchange::{ChosenVariant, Exchange};
 use crate::proxy::mirror::permit::CopyPermit;
-use crate::route::{MARKER, Reason, Sampled, Sampling, Shadow, Split, Unfit, sampled};
+use crate::route::{MARKER, Reason, Sampling, SamplingInput, Shadow, Split, Unfit, decide_sampling};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// Records the decision; returns the permit of the request's copy if it is copied.
@@ -42,12 +42,12 @@ fn permit(
     let (worker, route) = (&exchange.client.worker, exchange.routing.route?);
     // A request with the marker is a copy. `admit` removes the marker of untrusted peers.
     if exchange.upgrade.requested().is_some()
-        || (exchange.request.survey.told && identified.head.headers.contains_key(&MARKER))
+        || (exchange.request.field_summary.trusted_only && identified.head.headers.contains_key(&MARKER))
     {
         return None;
     }
     let policy = exchange.proxy.mirror(&exchange.view, route)?;
-    let request = Sampled {
+    let request = SamplingInput {
         method: &exchange.request.method,
         variant: chosen.variant,
         caller: &identified.caller,
@@ -55,7 +55,7 @@ fn permit(
         share: policy.share(shadow, worker),
     };
     let mut spread = policy.state.spread.get();
-    let sampling = sampled(&exchange.view.snapshot.overlay, split, &request, &mut spread);
+    let sampling = decide_sampling(&exchange.view.snapshot.overlay, split, &request, &mut spread);
     policy.state.spread.set(spread);
     match sampling {
         Sampling::Out => None,

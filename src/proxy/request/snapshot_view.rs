@@ -129,9 +129,9 @@ impl SnapshotView {
     fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Snapshot) -> Rc<UpstreamPool> {
         let (upstream, endpoints) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at].endpoints);
         if self.has_upstream_of(current, at) {
-            pools.adopt(upstream, endpoints, series)
+            pools.install(upstream, endpoints, series)
         } else {
-            pools.lend(upstream, endpoints, series)
+            pools.find_or_create(upstream, endpoints, series)
         }
     }
 
@@ -208,11 +208,11 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::*;
-    use crate::identity::Witnesses;
+    use crate::identity::IdentityProviders;
     use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
-        AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Place, Protocol,
-        Respond, Route, RouteLimits, SplitState, Timeouts, Upstream, UpstreamLimits,
+        AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Protocol, Respond,
+        Route, RouteLimits, SourceLocation, SplitState, Timeouts, Upstream, UpstreamLimits,
     };
     use crate::snapshot::{EndpointState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
@@ -223,7 +223,7 @@ mod tests {
         let (body, content_type) = (bytes::Bytes::new(), HeaderValue::from_static("text/plain"));
         Route {
             name: name.into(),
-            place: Place::default(),
+            place: SourceLocation::default(),
             matches: Match::default(),
             action: Action::Respond(Respond { status: StatusCode::NO_CONTENT, body, content_type }),
             request_headers: HeaderEdits::default(),
@@ -293,7 +293,7 @@ mod tests {
             listeners: Arc::default(),
             routes: routes.iter().map(|name| route_state(name)).collect(),
             upstreams: ["v1", "v2"].map(upstream_state).into(),
-            witnesses: Witnesses::default(),
+            identity_providers: IdentityProviders::default(),
         }
     }
 

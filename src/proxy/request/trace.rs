@@ -12,12 +12,12 @@ use http::header::HeaderMap;
 
 use super::exchange::Exchange;
 use crate::proxy::mirror::copy_span::{CopyKind, CopySpan};
-use crate::proxy::wire::fields::Peer;
+use crate::proxy::wire::field_rules::Peer;
 use crate::proxy::worker::trace_context::{Attempt, OTHER_METHOD, TraceContext, known_method};
 use crate::route::{PathPattern, UpstreamId};
 use crate::telemetry::{EndedBy, ReasonLabel, SpanKind, SpanStatus, TraceSpan};
 
-/// Ends the last attempt with an error.
+/// ProxyAddresses the last attempt with an error.
 pub(crate) fn end_attempt(exchange: &mut Exchange, detail: &'static str) {
     if let Some(trace) = &mut exchange.trace {
         trace.end_attempt(exchange.client.worker.clock.now(), detail);
@@ -53,7 +53,7 @@ fn inject_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> 
 }
 
 fn peer(exchange: &Exchange) -> Peer {
-    if exchange.request.trusted { Peer::Trusted } else { Peer::Stranger }
+    if exchange.request.trusted { Peer::Trusted } else { Peer::Untrusted }
 }
 
 /// Records the spans of an exchange that has ended.

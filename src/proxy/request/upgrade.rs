@@ -16,8 +16,8 @@ use super::response_body::BodySource;
 use super::tunnel::Tunnel;
 use super::upgrade_state::Upgrade;
 use crate::proxy::body::upload::Upload;
-use crate::proxy::upstream::side::Side;
-use crate::proxy::upstream::upgrade_request::{Asked, dress, is_websocket};
+use crate::proxy::upstream::tunnel_end::TunnelEnd;
+use crate::proxy::upstream::upgrade_request::{UpgradeRequest, is_websocket, set_upgrade_headers};
 use crate::proxy::wire::fault::Fault;
 use crate::route::Route;
 use crate::telemetry::Refusal;
@@ -33,7 +33,7 @@ pub(crate) fn check(exchange: &mut Exchange, parts: &request::Parts, route: &Rou
         return if allowed { Ok(()) } else { Err(Fault::Refused(Refusal::Method)) };
     }
     // Cheap checks first: most requests have no hop-by-hop fields.
-    let asks = exchange.request.survey.hop_by_hop
+    let asks = exchange.request.field_summary.hop_by_hop
         && parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && !exchange.request.has_body
@@ -42,7 +42,7 @@ pub(crate) fn check(exchange: &mut Exchange, parts: &request::Parts, route: &Rou
         // The request is forwarded without its `Upgrade`; the log has the reason.
         exchange.progress.detail = NOT_PASSED;
     } else if asks {
-        exchange.upgrade = Upgrade::request(Asked::by_upgrade(&parts.headers));
+        exchange.upgrade = Upgrade::request(UpgradeRequest::by_upgrade(&parts.headers));
     }
     Ok(())
 }
@@ -50,7 +50,7 @@ pub(crate) fn check(exchange: &mut Exchange, parts: &request::Parts, route: &Rou
 /// Whether the client would mistake this response for an open tunnel: to a CONNECT, any success means that
 /// (RFC 9110 §9.3.6).
 pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
-    exchange.upgrade.requested().is_some_and(Asked::is_stream) && status.is_success()
+    exchange.upgrade.requested().is_some_and(UpgradeRequest::is_stream) && status.is_success()
 }
 
 /// Makes the exchange a tunnel. Returns the response head in the form of the client's protocol, and the HTTP/2 stream
@@ -65,7 +65,7 @@ pub(crate) fn switch(
         parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
         parts.status = StatusCode::OK;
     } else {
-        dress(&mut parts.headers);
+        set_upgrade_headers(&mut parts.headers);
     }
     parts.version = Version::HTTP_11;
     exchange.response.status = parts.status.as_u16();
@@ -79,19 +79,19 @@ pub(crate) fn switch(
 
 /// Opens the tunnel between the client's connection, or its HTTP/2 stream, and the upstream. It starts when the
 /// response head is written.
-pub(crate) fn open(exchange: Box<Exchange>, upstream: Box<Side>, stream: Option<OnUpgrade>) {
+pub(crate) fn open(exchange: Box<Exchange>, upstream: Box<TunnelEnd>, stream: Option<OnUpgrade>) {
     let client = Rc::clone(&exchange.client);
     let tunnel = Box::new(Tunnel::new(exchange, upstream));
     match stream {
         None => {
             client
                 .successor
-                .set(Some(Box::new(|socket, first| Box::pin(tunnel.run(Side::connection(socket, first, None))))));
+                .set(Some(Box::new(|socket, first| Box::pin(tunnel.run(TunnelEnd::connection(socket, first, None))))));
         }
         Some(stream) => drop(tokio::task::spawn_local(async move {
             // An error means that the client left before the response head was written: there is nothing to do.
             if let Ok(upgraded) = stream.await {
-                tunnel.run(Side::stream(upgraded)).await;
+                tunnel.run(TunnelEnd::stream(upgraded)).await;
             }
         })),
     }

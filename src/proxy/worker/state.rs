@@ -20,7 +20,7 @@ use super::timers::Timers;
 use crate::clock::Clock;
 use crate::drain::DrainWatch;
 use crate::identity::TokenCache;
-use crate::shadow_compare::TrialSender;
+use crate::shadow_compare::JobSender;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{
     LogBuffer, LogSender, MeterRegistry, SpanAttributes, SpanBuffer, SpanSender, TraceSpan, WorkerMeter,
@@ -59,7 +59,7 @@ pub struct WorkerSetup {
     /// The exporter of spans.
     pub spans: SpanSender,
     /// The thread that compares the responses of copies.
-    pub trials: TrialSender,
+    pub trials: JobSender,
     /// Takes names to resolve again now.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// The clock.
@@ -76,7 +76,7 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) budget: Rc<Budget>,
     pub(crate) last_started: Rc<LastStarted>,
-    pub(crate) trials: TrialSender,
+    pub(crate) trials: JobSender,
     look_ups: mpsc::Sender<Arc<str>>,
     /// Copies in flight.
     pub(crate) copies: Cell<u64>,
@@ -234,7 +234,7 @@ impl Worker {
         now_ms
     }
 
-    /// Ends a sweep: forgets idle client addresses, flushes logs and spans, reports the reserved memory. Last, it
+    /// ProxyAddresses a sweep: forgets idle client addresses, flushes logs and spans, reports the reserved memory. Last, it
     /// returns unused pages to the system and reports that the worker is alive.
     pub(crate) fn finish_sweep(&self) {
         let (now, _) = self.wall.get();

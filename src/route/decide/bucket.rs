@@ -1,20 +1,20 @@
 //! Bucketing v1: a public contract.
 //!
 //! `bucket = (u128(XXH3_64(salt ++ 0x1F ++ key)) * 1_000_000) >> 64`, seed 0, UTF-8 bytes. Integers only; every
-//! replica agrees without talking. Variant `i` owns `[start_i, start_i + weight_i)`, so that growing the only
-//! variant's weight never moves anyone off it.
+//! replica computes the same bucket without communication. Variant `i` owns `[start_i, start_i + weight_i)`: when the only
+//! variant's weight grows, no caller leaves it.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::route::Bucket;
 
-/// How many buckets there are.
+/// The number of buckets.
 pub const BUCKETS: u32 = 1_000_000;
 
-/// Salt and key together, up to this many bytes, are hashed from the stack.
+/// A salt and a key of at most this many bytes together are joined and hashed on the stack.
 const INLINE_BYTES: usize = 512;
 
-/// A salt, held ready for hashing (with its separator).
+/// A salt with its separator, ready for hashing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Salt(Box<[u8]>);
 
@@ -25,20 +25,20 @@ impl Salt {
         Self([salt.as_bytes(), b"\x1f"].concat().into())
     }
 
-    /// The salt of a target's weight: `salt 0x1F "target" 0x1F segment`. A target that names no segment has the empty
-    /// name: it keeps its callers when targets before it come and go, which an index would not.
+    /// The salt of a target's weight: `salt 0x1F "target" 0x1F segment`. A target without a segment has the empty name.
+    /// The name is used instead of an index, so that a target keeps its callers when targets before it are added or removed.
     #[must_use]
     pub fn target(salt: &str, segment: &str) -> Self {
         Self([salt.as_bytes(), b"\x1ftarget\x1f", segment.as_bytes(), b"\x1f"].concat().into())
     }
 
-    /// The salt of callers that are sampled by a shadow: `salt 0x1F "shadow"`.
+    /// The salt by which a shadow samples callers: `salt 0x1F "shadow"`.
     #[must_use]
     pub fn shadow(salt: &str) -> Self {
         Self([salt.as_bytes(), b"\x1fshadow\x1f"].concat().into())
     }
 
-    /// The salt as written, for people; the separators of a target's salt are part of it.
+    /// The salt as text, with the separators of a target's salt.
     #[must_use]
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.0[..self.0.len() - 1]).unwrap_or("")
@@ -54,6 +54,7 @@ impl Salt {
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
         let (salt_len, len) = (self.0.len(), self.0.len() + key.len());
         if len <= INLINE_BYTES {
+            // One contiguous input: XXH3's one-shot function is faster than its stream for short inputs.
             let mut joined = [0; INLINE_BYTES];
             joined[..salt_len].copy_from_slice(&self.0);
             joined[salt_len..len].copy_from_slice(key);
@@ -67,11 +68,13 @@ impl Salt {
 }
 
 impl Bucket {
-    /// The bucket that a uniform 64-bit number falls in.
+    /// The bucket of a uniform 64-bit number.
     #[must_use]
     pub(super) fn from_hash(hash: u64) -> Self {
+        // Multiply and shift maps the hash to a bucket without the bias of a remainder.
         let scaled = (u128::from(hash) * u128::from(BUCKETS)) >> 64;
-        Self(u32::try_from(scaled).unwrap_or(BUCKETS - 1)) // always below BUCKETS: the hash is below 2^64
+        debug_assert!(scaled < u128::from(BUCKETS), "a hash below 2^64 has a bucket below {BUCKETS}");
+        Self(u32::try_from(scaled).unwrap_or(BUCKETS - 1)) // cannot fail: below BUCKETS
     }
 }
 
@@ -80,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn golden_vectors_hold() {
+    fn golden_vectors_are_unchanged() {
         let x = |n: usize| "x".repeat(n);
         let rows: [(&str, String, u64, u32); 22] = [
             ("", String::new(), 0x0508_7bbe_d866_d0de, 19_660),
@@ -114,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn streaming_and_stack_agree_around_the_border() {
+    fn stream_and_stack_hashes_agree_around_the_limit() {
         let salt = Salt::new("border");
         for len in INLINE_BYTES - 20..INLINE_BYTES + 20 {
             let key = "k".repeat(len);
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_range_are_buckets() {
+    fn the_smallest_and_the_largest_hash_have_buckets() {
         assert_eq!(Bucket::from_hash(0).number(), 0);
         assert_eq!(Bucket::from_hash(u64::MAX).number(), 999_999);
     }

@@ -1,10 +1,10 @@
-//! The decision: which variant answers. The first rule that applies wins: kill, latch, target, weight, stable.
+//! The decision: which variant answers a request. The first rule that applies wins: kill, latch, target, weight, stable.
 //!
-//! The same function decides for live traffic and for `explain`; the latter passes a [`Trace`] that listens.
+//! The same function decides for live traffic and for `explain`; `explain` passes a [`Trace`] that records the steps.
 
-use crate::route::matching::all_hold;
+use crate::route::matching::all_match;
 use crate::route::{
-    Action, Bucket, Caller, Head, Key, KeyHash, Overlay, Route, RouteId, Rules, Salt, Split, SplitState, Spread,
+    Action, Bucket, Caller, Key, KeyHash, Overlay, RequestHead, Route, RouteId, Rules, Salt, Split, SplitState, Spread,
     StickyKey, Stop, Target, VariantId, Weight,
 };
 
@@ -19,12 +19,12 @@ pub enum Reason {
     Target,
     /// A weight.
     Weight,
-    /// Nobody else took it.
+    /// No other rule applied.
     Stable,
 }
 
 impl Reason {
-    /// The word in log, metric and `explain`.
+    /// The name in log, metric and `explain`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -42,91 +42,91 @@ impl Reason {
 pub enum Counted {
     /// Decided by weight, or by a target with a weight.
     Yes,
-    /// Hand-picked, killed or unkeyed.
+    /// Chosen by a target without a weight, by a kill, or without a key.
     No,
 }
 
-/// What was decided.
+/// The decision about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The variant.
     pub variant: VariantId,
-    /// Why.
+    /// The rule that decided.
     pub reason: Reason,
-    /// The bucket, when one was computed for the deciding rule.
+    /// The bucket, if the rule that decided computed one.
     pub bucket: Option<Bucket>,
-    /// The hash behind the bucket when a weight decided and a sticky key was hashed: what distinct keys are told by.
+    /// The hash of the sticky key, if a weight decided by it; distinct keys are counted by this hash.
     pub key: Option<KeyHash>,
-    /// Whether it counts in the statistics.
+    /// Whether the request counts in the statistics.
     pub counted: Counted,
-    /// No sticky key although the route wants one.
+    /// The caller has no sticky key, although the route requires one.
     pub unkeyed: bool,
 }
 
-/// Listens to the steps of a decision.
+/// Receives the steps of a decision.
 pub trait Trace {
-    /// One step was taken.
+    /// Called for each step.
     fn step(&mut self, step: Step<'_>);
 }
 
-/// A [`Trace`] that listens to nothing and costs nothing.
-pub struct Silent;
+/// A [`Trace`] that records nothing; it compiles to no instructions.
+pub struct NoTrace;
 
-impl Trace for Silent {
+impl Trace for NoTrace {
     fn step(&mut self, _step: Step<'_>) {}
 }
 
 /// One step of a decision.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// A kill of this scope applies (`all`, `route`, `tenant`, and for the owner of the bucket `variant`).
+    /// A kill of this scope applies: `all`, `route`, `tenant`, or `variant` for the owner of the bucket.
     Killed(&'static str),
     /// The owner of the bucket is latched.
     Latched,
-    /// A target's predicates do not hold.
+    /// The predicates of a target do not match.
     TargetMissed(&'a Target),
-    /// A target holds but its variant is killed or latched: passed over.
+    /// A target matches, but its variant is killed or latched: the target is skipped.
     TargetPassedOver(&'a Target),
-    /// A target holds and takes the caller; with its bucket when it has a weight.
+    /// A target matches and serves the caller; with the bucket if the target has a weight.
     TargetTaken(&'a Target, Option<Bucket>),
-    /// A target holds but the caller's bucket is outside its weight: the caller stays on stable.
+    /// A target matches, but the caller's bucket is outside its weight: the caller stays on stable.
     TargetOutside(&'a Target, Option<Bucket>),
-    /// The sticky key found: where, and its value.
+    /// The sticky key: its source and its value.
     Key(&'static str, &'a str),
     /// No sticky key.
     Unkeyed,
-    /// The bucket by weight, and who owns it.
+    /// The bucket by weight, and the variant that owns it.
     Weighed(Bucket, VariantId),
 }
 
-/// A request whose route is known: what a decision depends on, beside the configuration.
+/// A request with its route: the input of a decision apart from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Routed<'a> {
-    /// Its route.
+    /// The id of the route.
     pub route: RouteId,
-    /// The split of that route.
+    /// The split of the route.
     pub split: &'a Split,
-    /// Its head.
-    pub head: &'a Head<'a>,
-    /// Who sends it.
+    /// The head of the request.
+    pub head: &'a RequestHead<'a>,
+    /// The caller.
     pub caller: &'a Caller<'a>,
-    /// The identity of `sticky_cookie` (also a freshly issued one): the key of last resort.
+    /// The identity in `sticky_cookie`, also a new one; the last sticky key that is tried.
     pub cookie_identity: Option<&'a str>,
 }
 
 /// Decides. The first rule that applies wins:
 ///
-/// 1. `kill`: everything, this route, or the caller's tenant is killed; or, at rule 4, the variant that owns the caller
-///    is. Stable answers; a killed variant's buckets are never handed to another one.
-/// 2. `latch`: at rule 4, the variant that owns the caller was rolled back. Stable answers, as with a kill.
-/// 3. `target`: the first target whose predicates hold and whose variant is neither killed nor latched. With a weight,
-///    those of its audience whose bucket lies outside it stay on stable, also by `target`.
-/// 4. `weight`: some variant has a weight, and the caller's bucket says who owns it. Those in stable's share are part of
-///    the random sample, so their reason is `weight` too. A variant with weight 100 has everybody, also callers without
+/// 1. `kill`: a kill covers everything, this route or the caller's tenant; or, at rule 4, the variant that owns the
+///    caller's bucket. Stable answers; the buckets of a killed variant are never given to another variant.
+/// 2. `latch`: at rule 4, the variant that owns the caller's bucket was rolled back. Stable answers, as with a kill.
+/// 3. `target`: the first target whose predicates match and whose variant is neither killed nor latched. If the target has
+///    a weight, matching callers with a bucket outside it stay on stable, also with reason `target`.
+/// 4. `weight`: a variant has a weight, and the caller's bucket selects the variant. Callers in stable's share are part of
+///    the random sample, so their reason is `weight` too. A variant with weight 100 serves all callers, also those without
 ///    a sticky key.
 /// 5. `stable`: no variant has a weight, or the caller has no sticky key.
 ///
-/// A route with neither `sticky` nor `sticky_cookie` draws from `spread`, at most once a request. Allocates nothing.
+/// A route with neither `sticky` nor `sticky_cookie` draws from `spread`, at most once per request. No allocation.
 #[inline]
 pub fn decide<T: Trace>(
     rules: &Rules,
@@ -137,13 +137,14 @@ pub fn decide<T: Trace>(
 ) -> Decision {
     let Routed { route, split, head, caller, cookie_identity } = *request;
     let state = overlay.split(route);
+    debug_assert_eq!(state.arms().len(), split.variants.len(), "an overlay has a state for each variant");
     if let Some(scope) = overlay.kill_scope(state, caller.tenant.as_deref()) {
         trace.step(Step::Killed(scope));
         return Decision::stable(Reason::Kill);
     }
-    let mut source = Source { split, caller, cookie_identity, spread, drawn: None, key: None };
+    let mut source = BucketSource { split, caller, cookie_identity, spread, drawn: None, key: None };
     for target in &split.targets {
-        if !all_hold(&target.predicates, head, caller, &rules.segments) {
+        if !all_match(&target.predicates, head, caller, &rules.segments) {
             trace.step(Step::TargetMissed(target));
         } else if state.stopped(target.serve).is_some() {
             trace.step(Step::TargetPassedOver(target));
@@ -154,8 +155,8 @@ pub fn decide<T: Trace>(
     by_weight(state, &mut source, trace)
 }
 
-/// A target that holds, and whose variant lives, decides.
-fn by_target<T: Trace>(target: &Target, source: &mut Source<'_, '_>, trace: &mut T) -> Decision {
+/// Decides by a target that matches and whose variant is not stopped.
+fn by_target<T: Trace>(target: &Target, source: &mut BucketSource<'_, '_>, trace: &mut T) -> Decision {
     let decision = Decision { variant: target.serve, ..Decision::stable(Reason::Target) };
     let Some((weight, salt)) = &target.weight else {
         trace.step(Step::TargetTaken(target, None));
@@ -166,14 +167,15 @@ fn by_target<T: Trace>(target: &Target, source: &mut Source<'_, '_>, trace: &mut
         Some(bucket) => bucket.number() < weight.millionths(),
         None => *weight == Weight::FULL,
     };
+    debug_assert!(usize::from(target.serve.0) < source.split.variants.len(), "a target serves a variant of its route");
     trace.step(if taken { Step::TargetTaken(target, bucket) } else { Step::TargetOutside(target, bucket) });
     let counted = if bucket.is_some() { Counted::Yes } else { Counted::No };
     let variant = if taken { target.serve } else { VariantId::STABLE };
     Decision { variant, bucket, counted, unkeyed: bucket.is_none(), ..decision }
 }
 
-/// Nobody was picked by hand: the bucket decides.
-fn by_weight<T: Trace>(state: &SplitState, source: &mut Source<'_, '_>, trace: &mut T) -> Decision {
+/// Decides by the weights, when no target applies.
+fn by_weight<T: Trace>(state: &SplitState, source: &mut BucketSource<'_, '_>, trace: &mut T) -> Decision {
     if state.is_undivided() {
         return Decision { unkeyed: !source.has_key(), ..Decision::stable(Reason::Stable) };
     }
@@ -201,14 +203,14 @@ fn by_weight<T: Trace>(state: &SplitState, source: &mut Source<'_, '_>, trace: &
 }
 
 impl Decision {
-    /// Stable, for this reason, outside the sample.
+    /// Stable answers for this reason; the request is not in the sample.
     const fn stable(reason: Reason) -> Self {
         Self { variant: VariantId::STABLE, reason, bucket: None, key: None, counted: Counted::No, unkeyed: false }
     }
 }
 
 impl Stop {
-    /// Why the callers of a stopped variant get stable.
+    /// The reason for which stable answers the callers of a stopped variant.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
@@ -218,24 +220,24 @@ impl Stop {
     }
 }
 
-/// Where buckets come from: the caller's sticky key, or the spread of a route that wants none.
-struct Source<'a, 's> {
+/// The source of buckets: the caller's sticky key, or the sequence of a route without sticky keys.
+struct BucketSource<'a, 's> {
     split: &'a Split,
     caller: &'a Caller<'a>,
     cookie_identity: Option<&'a str>,
     spread: &'s mut Spread,
     drawn: Option<Bucket>,
-    /// What the sticky key was hashed to last.
+    /// The hash of the sticky key under the last salt.
     key: Option<KeyHash>,
 }
 
-impl Source<'_, '_> {
-    /// Whether there is a key, or none is wanted.
+impl BucketSource<'_, '_> {
+    /// Whether the caller has a key, or the route needs none.
     fn has_key(&self) -> bool {
         self.split.spreads() || self.split.sticky_key(self.caller, self.cookie_identity).is_some()
     }
 
-    /// The bucket under this salt; `None` when the caller has no sticky key although the route wants one.
+    /// The bucket under this salt; `None` if the route needs a sticky key and the caller has none.
     fn bucket<T: Trace>(&mut self, salt: &Salt, trace: &mut T) -> Option<Bucket> {
         if self.split.spreads() {
             return Some(*self.drawn.get_or_insert_with(|| self.spread.draw()));
@@ -245,7 +247,7 @@ impl Source<'_, '_> {
             return None;
         };
         let hash = key.with_text(|text| {
-            trace.step(Step::Key(key.place(), text));
+            trace.step(Step::Key(key.source(), text));
             salt.hash(text.as_bytes())
         });
         self.key = Some(KeyHash::of(hash));
@@ -254,13 +256,13 @@ impl Source<'_, '_> {
 }
 
 impl Split {
-    /// Whether each request is anew: there is nothing that could stick.
+    /// Whether each request is decided on its own, because the route has no sticky keys.
     #[must_use]
     pub const fn spreads(&self) -> bool {
         self.sticky.is_empty() && self.sticky_cookie.is_none()
     }
 
-    /// The sticky key of a caller: the first present of `sticky`, else the identity of `sticky_cookie`.
+    /// The sticky key of a caller: the first of `sticky` that is present, else the identity in `sticky_cookie`.
     #[must_use]
     pub fn sticky_key<'a>(&self, caller: &'a Caller<'_>, cookie_identity: Option<&'a str>) -> Option<Key<'a>> {
         let found = self.sticky.iter().find_map(|place| match place {
@@ -272,9 +274,8 @@ impl Split {
     }
 }
 
-/// Kept so that a route without a split needs no special case elsewhere.
 impl Route {
-    /// Its split, when it forwards.
+    /// The split of a route that forwards.
     #[must_use]
     pub const fn split(&self) -> Option<&Split> {
         match &self.action {

@@ -1,9 +1,9 @@
-//! The sticky key: the identity that is hashed into a bucket.
+//! The sticky key: the identity that is hashed to a bucket.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
-/// The longest text of an address: IPv6 with an embedded IPv4 address.
+/// The length of the longest address: IPv6 with an embedded IPv4 address.
 const ADDRESS_BYTES: usize = 46;
 
 /// A sticky key.
@@ -20,9 +20,9 @@ pub enum Key<'a> {
 }
 
 impl Key<'_> {
-    /// Where it comes from, as `routes.toml` calls it.
+    /// The source, as `routes.toml` names it.
     #[must_use]
-    pub const fn place(&self) -> &'static str {
+    pub const fn source(&self) -> &'static str {
         match self {
             Self::Tenant(_) => "tenant",
             Self::User(_) => "user",
@@ -31,12 +31,12 @@ impl Key<'_> {
         }
     }
 
-    /// Hands its text to `read`: what is hashed. Allocates nothing.
+    /// Calls `read` with the text that is hashed. No allocation.
     pub fn with_text<R>(&self, read: impl FnOnce(&str) -> R) -> R {
         match self {
             Self::Tenant(text) | Self::User(text) | Self::Cookie(text) => read(text),
             Self::ClientIp(address) => {
-                let mut line = Line { bytes: [0; ADDRESS_BYTES], len: 0 };
+                let mut line = AddressText { bytes: [0; ADDRESS_BYTES], len: 0 };
                 let written = match address {
                     IpAddr::V4(address) => {
                         line.dotted(address.octets());
@@ -46,22 +46,21 @@ impl Key<'_> {
                 };
                 match written {
                     Ok(()) => read(line.text()),
-                    Err(fmt::Error) => read(&address.to_string()), // no address is that long
+                    Err(fmt::Error) => read(&address.to_string()), // unreachable: no address is longer than the buffer
                 }
             }
         }
     }
 }
 
-/// A line on the stack.
-struct Line {
+/// The text of an address, on the stack.
+struct AddressText {
     bytes: [u8; ADDRESS_BYTES],
     len: usize,
 }
 
-impl Line {
-    /// Writes an IPv4 address; most requests that are decided by address come from one, and formatting costs more than
-    /// the hash.
+impl AddressText {
+    /// Writes an IPv4 address. Most requests that are decided by address have one, and `format!` costs more than the hash.
     fn dotted(&mut self, octets: [u8; 4]) {
         for (octet, place) in octets.into_iter().zip(0..) {
             if place > 0 {
@@ -77,8 +76,8 @@ impl Line {
         }
     }
 
-    /// At most 15 times, so there is room.
     fn push(&mut self, byte: u8) {
+        debug_assert!(self.len < ADDRESS_BYTES, "an IPv4 address has at most 15 bytes");
         self.bytes[self.len] = byte;
         self.len += 1;
     }
@@ -88,7 +87,7 @@ impl Line {
     }
 }
 
-impl fmt::Write for Line {
+impl fmt::Write for AddressText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.len + text.len();
         self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_read_as_people_write_them() {
+    fn addresses_are_written_in_their_usual_form() {
         for text in ["127.0.0.1", "255.255.255.255", "::1", "2001:db8::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"] {
             Key::ClientIp(text.parse().unwrap()).with_text(|read| assert_eq!(read, text));
         }

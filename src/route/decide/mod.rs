@@ -1,4 +1,4 @@
-//! Buckets, sticky keys, the overlay (weights and kills in force), and the decision.
+//! Buckets, sticky keys, the overlay (current weights and kills), and the decision.
 
 mod bucket;
 mod decision;
@@ -9,9 +9,9 @@ mod sampling;
 mod spread;
 
 pub use bucket::{BUCKETS, Salt};
-pub use decision::{Counted, Decision, Reason, Routed, Silent, Step, Trace, decide};
+pub use decision::{Counted, Decision, NoTrace, Reason, Routed, Step, Trace, decide};
 pub use key::Key;
 pub use needs::Needs;
 pub use overlay::{ArmState, EffectiveConfig, Kill, Overlay, SplitState, Stop};
-pub use sampling::{Sampled, Sampling, Unfit, sampled};
+pub use sampling::{Sampling, SamplingInput, Unfit, decide_sampling};
 pub use spread::{ShadowSpread, Spread};

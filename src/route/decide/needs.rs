@@ -1,47 +1,47 @@
-//! Needs: which facts may matter to a route, so that no others are looked up.
+//! Needs: which facts a route may use, so that no others are looked up.
 
 use crate::route::{Extractor, Identity, Predicate, Route, Rules, Segment, Split, StickyKey};
 
-/// What must be found out before a request of a route is decided.
+/// The facts that must be looked up before a request of a route is decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// The claims of its token.
+    /// The claims of the request's token.
     pub claims: bool,
-    /// The country of its client.
+    /// The country of the client.
     pub country: bool,
 }
 
 impl Rules {
-    /// What must be found out for each route, by its id.
+    /// The needs of each route, by id.
     #[must_use]
     pub fn needs(&self) -> Box<[Needs]> {
-        let of = |route: &Route| route.split().map_or_else(Asks::default, |split| split.asks(&self.segments));
+        let of = |route: &Route| route.split().map_or_else(Used::default, |split| split.used_facts(&self.segments));
         self.routes.iter().map(|route| of(route).needs(&self.identity)).collect()
     }
 }
 
 impl Split {
-    fn asks(&self, segments: &[Segment]) -> Asks {
-        let mut asked = Asks { user: self.sticky.contains(&StickyKey::User), ..Asks::default() };
+    fn used_facts(&self, segments: &[Segment]) -> Used {
+        let mut used = Used { user: self.sticky.contains(&StickyKey::User), ..Used::default() };
         for target in &self.targets {
-            asked.all(&target.predicates, segments);
+            used.all(&target.predicates, segments);
         }
-        asked
+        used
     }
 }
 
-/// What predicates ask about.
+/// The facts that predicates use.
 #[derive(Default)]
-struct Asks {
+struct Used {
     user: bool,
     claims: bool,
     country: bool,
 }
 
-impl Asks {
+impl Used {
     fn needs(&self, identity: &Identity) -> Needs {
         let by_claim = |places: &[Extractor]| places.iter().any(|place| matches!(place, Extractor::Claim(_)));
-        // The tenant is logged, and stands in templates, whatever the route does.
+        // Every route needs the tenant, for the access log and for templates.
         let claims = self.claims || by_claim(&identity.tenant) || (self.user && by_claim(&identity.user));
         Needs { claims, country: self.country }
     }
@@ -58,7 +58,7 @@ impl Asks {
             Predicate::Claim(..) => self.claims = true,
             Predicate::Country(_) => self.country = true,
             Predicate::Segment(id) => {
-                // Segments never refer to each other in a circle.
+                // Terminates: validation rejects segments that refer to each other in a cycle.
                 if let Some(segment) = segments.get(id.0 as usize) {
                     self.all(&segment.predicates, segments);
                 }

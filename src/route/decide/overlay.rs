@@ -1,9 +1,9 @@
-//! What is in force now, beside [`Rules`], which is what the files say: the weights of variants, kills and latches.
+//! The overlay: the current weights of variants, kills and latches. [`Rules`] has the rest of the configuration.
 //!
-//! The first overlay of some rules is what their files say. A kill, a step of a ramp or a rollback makes a new overlay:
-//! it shares the base and holds the routes that differ from it, so that its cost follows the number of those and not the
-//! number of routes. The weights of targets and shadows stay in `Rules`: they choose an audience and a sample, and no
-//! release plan moves them.
+//! The first overlay of a set of rules has the values of the files. A kill, a step of a ramp or a rollback makes a new
+//! overlay, which shares the base and stores only the routes that differ, so its cost depends on the number of changed
+//! routes and not on the number of routes. The weights of targets and shadows stay in `Rules`: they select an audience or
+//! a sample, and no release plan changes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use crate::route::{Bucket, RouteId, Rules, TenantList, VariantId, Weight};
 
-/// What is in force now. Immutable; a clone copies no route.
+/// The current weights, kills and latches. Immutable; a clone shares all routes.
 #[derive(Clone, Debug)]
 pub struct Overlay {
     kill: Kill,
-    /// As the files say, by route; empty for a route that does not split.
+    /// The values of the files by route; empty for a route without variants.
     base: Arc<[SplitState]>,
-    /// The routes that differ from the files, by their ids.
+    /// The routes that differ from the files, sorted by id.
     changed: Arc<[(RouteId, SplitState)]>,
 }
 
-/// `[kill]`, beside the routes and variants that it names: those are in their [`SplitState`].
+/// `[kill]`, without the routes and variants that it names: those are in their [`SplitState`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kill {
     /// `all = true`.
@@ -32,8 +32,8 @@ pub struct Kill {
     pub close_streams: Option<Duration>,
 }
 
-/// What is in force of a split: a kill of the whole route, and the state of each of its variants. The ranges of the
-/// variants never overlap, and stable has the rest.
+/// The current state of a split: whether the route is killed, and the state of each variant. The ranges of the variants
+/// do not overlap, and stable has the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitState {
     killed: bool,
@@ -41,56 +41,56 @@ pub struct SplitState {
     arms: Box<[ArmState]>,
 }
 
-/// What is in force of a variant.
+/// The current state of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArmState {
-    /// Its first bucket; stable: the sum of the others' weights.
+    /// The first bucket; for stable the sum of the other weights.
     pub start: u32,
-    /// Its share; for stable what the others leave.
+    /// The share of the buckets; for stable the rest.
     pub weight: Weight,
-    /// It is killed; stable never is.
+    /// Whether the variant is killed; never for stable.
     pub killed: bool,
-    /// It was rolled back; stable never is. A kill neither sets nor clears it.
+    /// Whether the variant was rolled back; never for stable. A kill neither sets nor clears the latch.
     pub latched: bool,
 }
 
-/// Why a variant is out of service. Its buckets are stable's; they are never handed to another one. A variant that is both
-/// killed and latched is stopped by the kill, and by the latch when the kill has gone.
+/// Why a variant is out of service. Stable serves its buckets; no other variant gets them. If a variant is both killed and
+/// latched, the kill counts; when the kill is removed, the latch remains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// It is killed.
+    /// Killed.
     Kill,
-    /// It was rolled back.
+    /// Rolled back.
     Latch,
 }
 
-/// The effective configuration: what the files say, and what is in force now.
+/// The effective configuration: the rules of the files and the current overlay.
 #[derive(Clone, Copy, Debug)]
 pub struct EffectiveConfig<'a> {
-    /// What the files say.
+    /// The rules of the files.
     pub rules: &'a Rules,
-    /// What is in force; of the same rules.
+    /// The current overlay of these rules.
     pub overlay: &'a Overlay,
 }
 
 impl Overlay {
-    /// What the files say: `[kill]`, and the state of each route.
+    /// The overlay of the files: `[kill]`, and the state of each route.
     #[must_use]
     pub fn new(kill: Kill, base: Vec<SplitState>) -> Self {
         Self { kill, base: base.into(), changed: Arc::default() }
     }
 
-    /// `[kill]`, beside the routes and variants that it names.
+    /// `[kill]`, without the routes and variants that it names.
     #[must_use]
     #[inline]
     pub const fn kill(&self) -> &Kill {
         &self.kill
     }
 
-    /// What is in force of a route.
+    /// The current state of a route.
     ///
     /// # Panics
-    /// When the id is of other rules.
+    /// If the id belongs to other rules.
     #[must_use]
     #[inline]
     pub fn split(&self, route: RouteId) -> &SplitState {
@@ -104,7 +104,7 @@ impl Overlay {
         }
     }
 
-    /// How many routes it has the states of: all of its rules.
+    /// The number of routes.
     #[must_use]
     pub fn routes(&self) -> usize {
         self.base.len()
@@ -116,32 +116,34 @@ impl Overlay {
         &self.changed
     }
 
-    /// The same with these states of routes.
+    /// A copy with these states of routes.
     ///
     /// # Panics
-    /// When an id is of other rules.
+    /// If an id belongs to other rules.
     #[must_use]
     pub fn with(&self, changes: impl IntoIterator<Item = (RouteId, SplitState)>) -> Self {
         let mut differing: BTreeMap<RouteId, SplitState> = self.changed.iter().cloned().collect();
         for (route, state) in changes {
             let base = &self.base[route.0 as usize];
-            debug_assert_eq!(base.arms.len(), state.arms.len(), "a state of another route");
+            debug_assert_eq!(base.arms.len(), state.arms.len(), "the state belongs to another route");
             if *base == state {
                 differing.remove(&route);
             } else {
                 differing.insert(route, state);
             }
         }
-        Self { kill: self.kill.clone(), base: Arc::clone(&self.base), changed: differing.into_iter().collect() }
+        let changed: Arc<[_]> = differing.into_iter().collect();
+        debug_assert!(changed.is_sorted_by(|(a, _), (b, _)| a < b), "`find` searches by id");
+        Self { kill: self.kill.clone(), base: Arc::clone(&self.base), changed }
     }
 
-    /// The same with this `[kill]`; kills of single routes and variants stay.
+    /// A copy with this `[kill]`; kills of single routes and variants stay.
     #[must_use]
     pub fn with_kill(&self, kill: Kill) -> Self {
         Self { kill, base: Arc::clone(&self.base), changed: Arc::clone(&self.changed) }
     }
 
-    /// The same without any kill; nothing when no kill is in force. One look at each route.
+    /// A copy without kills; `None` if there is no kill. Visits each route once.
     #[must_use]
     pub fn unkilled(&self) -> Option<Self> {
         let all = (0..).map(RouteId).take(self.base.len());
@@ -150,7 +152,7 @@ impl Overlay {
         is_killed.then(|| self.with(revived).with_kill(Kill::default()))
     }
 
-    /// The scope of a kill that stands above all rules: `all`, `route` or `tenant`.
+    /// The scope of a kill that overrides all other rules: `all`, `route` or `tenant`.
     #[inline]
     pub(super) fn kill_scope(&self, split: &SplitState, tenant: Option<&str>) -> Option<&'static str> {
         if self.kill.all {
@@ -162,8 +164,8 @@ impl Overlay {
         self.kill.tenants.contains(tenant?).then_some("tenant")
     }
 
-    /// Whether a kill covers what a variant of a route serves to a caller of this tenant; `None` is a variant that the
-    /// route does not have. Stable is never killed.
+    /// Whether a kill covers this variant of a route for callers of this tenant; `None` is a variant that the route no
+    /// longer has. Stable is never killed.
     #[must_use]
     pub fn kills(&self, route: RouteId, variant: Option<VariantId>, tenant: Option<&str>) -> bool {
         let split = self.split(route);
@@ -173,8 +175,8 @@ impl Overlay {
 }
 
 impl SplitState {
-    /// The state of a split whose variants beside stable have these weights, in their order; nothing when they exceed
-    /// 100 % in sum.
+    /// The state of a split whose variants other than stable have these weights, in this order; `None` if the sum exceeds
+    /// 100 %.
     #[must_use]
     pub fn new(weights: &[Weight]) -> Option<Self> {
         let mut arms = Vec::with_capacity(1 + weights.len());
@@ -186,7 +188,9 @@ impl SplitState {
         }
         let rest = Weight::FULL.millionths().checked_sub(start)?;
         arms[0] = ArmState::new(start, Weight::from_millionths(rest)?);
-        Some(Self { killed: false, arms: arms.into() })
+        let state = Self { killed: false, arms: arms.into() };
+        debug_assert!(state.is_partition(), "the ranges of the variants are disjoint and sum to all buckets");
+        Some(state)
     }
 
     /// Whether the whole route is killed.
@@ -202,11 +206,25 @@ impl SplitState {
         &self.arms
     }
 
-    /// The variant that owns `bucket` by weight alone; stable when no other one does.
+    /// Whether the ranges of the variants follow each other, and stable has the rest of the buckets.
+    fn is_partition(&self) -> bool {
+        let Some((stable, others)) = self.arms.split_first() else { return true };
+        let mut end = 0;
+        let follow = others.iter().all(|arm| {
+            let begins = arm.start == end;
+            end += arm.weight.millionths();
+            begins
+        });
+        follow && stable.start == end && end + stable.weight.millionths() == Weight::FULL.millionths()
+    }
+
+    /// The variant that owns `bucket` by weight; stable if no other variant does.
     #[must_use]
     #[inline]
     pub fn owner(&self, bucket: Bucket) -> VariantId {
+        debug_assert!(bucket.number() < Weight::FULL.millionths(), "a bucket is below 1 000 000");
         for (arm, id) in self.others() {
+            // One comparison for both ends: below `start` the subtraction wraps to a large number.
             if bucket.number().wrapping_sub(arm.start) < arm.weight.millionths() {
                 return id;
             }
@@ -214,18 +232,18 @@ impl SplitState {
         VariantId::STABLE
     }
 
-    /// Whether stable owns all buckets: no other variant has a weight.
+    /// Whether stable owns all buckets, because no other variant has a weight.
     #[inline]
     pub(in crate::route) fn is_undivided(&self) -> bool {
         self.arms.first().is_none_or(|stable| stable.weight == Weight::FULL)
     }
 
-    /// The variant beside stable that owns all buckets, if there is one.
+    /// The variant other than stable that owns all buckets, if there is one.
     pub(in crate::route) fn owner_of_all(&self) -> Option<VariantId> {
         self.others().find_map(|(arm, id)| (arm.weight == Weight::FULL).then_some(id))
     }
 
-    /// The variants beside stable.
+    /// The variants other than stable.
     #[inline]
     fn others(&self) -> impl Iterator<Item = (&ArmState, VariantId)> {
         let others = self.arms.split_first().map_or(&[][..], |(_, others)| others);
@@ -244,7 +262,7 @@ impl SplitState {
         self.killed = true;
     }
 
-    /// Stops a variant. Stable and variants that the split does not have are left alone.
+    /// Stops a variant. Ignored for stable, and for variants that the split does not have.
     pub fn stop(&mut self, variant: VariantId, stop: Stop) {
         if variant != VariantId::STABLE
             && let Some(arm) = self.arms.get_mut(usize::from(variant.0))
@@ -256,8 +274,8 @@ impl SplitState {
         }
     }
 
-    /// The same with another weight of a variant; the ranges of those behind it move. Nothing when the weights then
-    /// exceed 100 % in sum, and for stable, whose weight is what the others leave.
+    /// A copy with another weight of a variant; the ranges after it move. `None` if the sum of the weights then exceeds
+    /// 100 %, and for stable, whose weight is the rest.
     #[must_use]
     pub fn with_weight(&self, variant: VariantId, weight: Weight) -> Option<Self> {
         let mut weights: Vec<Weight> = self.arms.iter().skip(1).map(|arm| arm.weight).collect();
@@ -265,10 +283,14 @@ impl SplitState {
         let mut state = Self { killed: self.killed, ..Self::new(&weights)? };
         let stops = state.arms.iter_mut().zip(&self.arms);
         stops.for_each(|(arm, old)| (arm.killed, arm.latched) = (old.killed, old.latched));
+        debug_assert!(
+            !state.arms.first().is_some_and(|stable| stable.killed || stable.latched),
+            "stable is never stopped"
+        );
         Some(state)
     }
 
-    /// The same without kills; nothing when there is none.
+    /// A copy without kills; `None` if there is no kill.
     fn unkilled(&self) -> Option<Self> {
         if !self.killed && !self.arms.iter().any(|arm| arm.killed) {
             return None;
@@ -284,7 +306,7 @@ impl ArmState {
         Self { start, weight, killed: false, latched: false }
     }
 
-    /// Why it is out of service.
+    /// Why the variant is out of service, if it is.
     #[must_use]
     #[inline]
     pub const fn stopped(&self) -> Option<Stop> {
@@ -299,7 +321,7 @@ impl ArmState {
 }
 
 impl Stop {
-    /// What a stopped variant is, for people.
+    /// The state of a stopped variant as text.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -7,25 +7,25 @@ use crate::route::{Bucket, Caller, Overlay, SampleBy, Shadow, ShadowSpread, Spli
 /// Whether a request is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sampling {
-    /// It is not sampled: there is no shadow, it was answered by another variant, or it is outside the share.
+    /// Not sampled: the route has no shadow, another variant answers, or the request is outside the share.
     Out,
-    /// It is within the share, but must not be copied: it counts as sampled, and as dropped for this reason.
+    /// Within the share, but not copied for this reason: counted as sampled and as dropped.
     Dropped(Unfit),
-    /// It is copied.
+    /// Copied.
     In,
 }
 
-/// Why a sampled request is not copied, before anything is tried.
+/// Why a sampled request is not copied, as far as its rules forbid the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// Its method has side effects, or is not named in `methods`.
+    /// The method is not in `methods`.
     Method,
     /// `kill.all`.
     Killed,
 }
 
 impl Unfit {
-    /// The word in log and metric.
+    /// The name in log and metric.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -35,25 +35,30 @@ impl Unfit {
     }
 }
 
-/// A request whose variant is known, and which may be copied.
+/// The input of the sampling decision: a request whose variant is known.
 #[derive(Clone, Copy, Debug)]
-pub struct Sampled<'a> {
-    /// Its method.
+pub struct SamplingInput<'a> {
+    /// The method.
     pub method: &'a Method,
-    /// The variant that answers it, after any fallback.
+    /// The variant that answers, after a fallback.
     pub variant: VariantId,
-    /// Who sends it.
+    /// The caller.
     pub caller: &'a Caller<'a>,
-    /// The identity of `sticky_cookie`, also a freshly issued one.
+    /// The identity in `sticky_cookie`, also a new one.
     pub cookie_identity: Option<&'a str>,
-    /// The share now: [`Shadow::weight`], or less while the upstream has trouble.
+    /// The current share: [`Shadow::weight`], or less while copies fail.
     pub share: Weight,
 }
 
-/// Decides whether a request is copied. By request, `spread` is drawn from once for each request of a variant in
-/// [`Shadow::from`]. By key, the same callers are sampled always, on every replica, and those of a smaller share are
-/// among those of a larger one; a caller without a key is sampled at 100 % alone. Allocates nothing.
-pub fn sampled(overlay: &Overlay, split: &Split, request: &Sampled<'_>, spread: &mut ShadowSpread) -> Sampling {
+/// Decides whether a request is copied. With `sample_by = "request"`, `spread` is drawn from once for each request of a
+/// variant in [`Shadow::from`]. With `sample_by = "key"`, every replica samples the same callers, and a larger share
+/// includes the callers of a smaller one; a caller without a key is sampled only at 100 %. No allocation.
+pub fn decide_sampling(
+    overlay: &Overlay,
+    split: &Split,
+    request: &SamplingInput<'_>,
+    spread: &mut ShadowSpread,
+) -> Sampling {
     let Some(shadow) = &split.shadow else { return Sampling::Out };
     if request.share == Weight::ZERO || !shadow.from.contains(&request.variant) {
         return Sampling::Out;
@@ -74,14 +79,14 @@ pub fn sampled(overlay: &Overlay, split: &Split, request: &Sampled<'_>, spread: 
 }
 
 impl Shadow {
-    /// The bucket of a caller, who is sampled when it lies below the share; `None` without a sticky key.
+    /// The bucket of a caller, who is sampled if it is below the share; `None` without a sticky key.
     #[must_use]
-    pub fn bucket(&self, split: &Split, request: &Sampled<'_>) -> Option<Bucket> {
+    pub fn bucket(&self, split: &Split, request: &SamplingInput<'_>) -> Option<Bucket> {
         let key = split.sticky_key(request.caller, request.cookie_identity)?;
         Some(key.with_text(|text| self.salt.bucket(text)))
     }
 
-    /// Why no request of this method is copied now.
+    /// Why requests of this method are not copied now.
     #[must_use]
     pub fn unfit(&self, overlay: &Overlay, method: &Method) -> Option<Unfit> {
         if overlay.kill().all {

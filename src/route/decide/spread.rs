@@ -1,4 +1,4 @@
-//! Sequences that spread decisions evenly over requests, where no key of the caller decides.
+//! Sequences that spread decisions evenly over requests, for decisions without a sticky key.
 
 use crate::route::Bucket;
 
@@ -11,7 +11,7 @@ impl Spread {
     /// The golden ratio's fraction in 2^64ths, as the nearest odd number.
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-    /// The next bucket of the sequence: any run of consecutive draws is spread evenly over all buckets.
+    /// The next bucket. Any run of consecutive draws is spread evenly over all buckets.
     pub fn draw(&mut self) -> Bucket {
         self.0 = self.0.wrapping_add(Self::STEP);
         Bucket::from_hash(self.0)
@@ -19,8 +19,8 @@ impl Spread {
 }
 
 /// The low-discrepancy sequence that spreads copies over the requests of a route: one per worker and route. The
-/// additive recurrence of the square root of ½, which is independent of the golden ratio's ([`Spread`]): the variants of
-/// a route with `sticky = []` are all copied alike.
+/// additive recurrence of the square root of ½, which is independent of the golden ratio's ([`Spread`]), so all variants
+/// of a route with `sticky = []` are copied at the same rate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ShadowSpread(pub u64);
 

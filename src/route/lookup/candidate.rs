@@ -1,7 +1,7 @@
 //! Routes that share a host and a path, and the order in which they are asked.
 
 use crate::route::matching::Predicate;
-use crate::route::{Head, Match, Route, RouteId};
+use crate::route::{Match, RequestHead, Route, RouteId};
 
 /// A route in a list of those that share a host and a path.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +41,11 @@ impl Candidate {
     }
 
     /// Whether methods and predicates hold. Spares the look at the route when there are none.
-    pub(super) fn holds(&self, routes: &[Route], head: &Head<'_>) -> bool {
+    pub(super) fn accepts(&self, routes: &[Route], head: &RequestHead<'_>) -> bool {
         if self.methods == Methods::Any && self.conditions == 0 {
             return true;
         }
-        routes.get(self.id.0 as usize).is_some_and(|route| route.matches.holds(head))
+        routes.get(self.id.0 as usize).is_some_and(|route| route.matches.accepts(head))
     }
 }
 

@@ -12,7 +12,7 @@
 
 use super::candidate::Candidate;
 use super::table::{Lookup, Table};
-use crate::route::{Head, Route, RouteId};
+use crate::route::{RequestHead, Route, RouteId};
 
 /// Finds routes. Built once when the file is compiled.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +43,7 @@ impl Index {
 
     /// The route of this request. Allocates nothing.
     #[must_use]
-    pub fn find(&self, routes: &[Route], head: &Head<'_>) -> Option<Lookup> {
+    pub fn find(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
         self.raised
             .highest(routes, head)
             .or_else(|| self.level.first(routes, head))

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::candidate::Candidate;
 use super::tree::{Scope, Tree};
-use crate::route::{Head, HostPattern, Match, Route, RouteId};
+use crate::route::{HostPattern, Match, RequestHead, Route, RouteId};
 
 /// What a lookup found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,22 +54,24 @@ impl Table {
     }
 
     /// The first route that holds.
-    pub(super) fn first(&self, routes: &[Route], head: &Head<'_>) -> Option<Lookup> {
-        self.walk(head, |candidates, matched| match candidates.iter().find(|candidate| candidate.holds(routes, head)) {
-            Some(candidate) => ControlFlow::Break(Lookup { route: candidate.id, matched }),
-            None => ControlFlow::Continue(()),
+    pub(super) fn first(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
+        self.walk(head, |candidates, matched| {
+            match candidates.iter().find(|candidate| candidate.accepts(routes, head)) {
+                Some(candidate) => ControlFlow::Break(Lookup { route: candidate.id, matched }),
+                None => ControlFlow::Continue(()),
+            }
         })
         .break_value()
     }
 
     /// The route with the highest priority that holds; the first of those with the same.
-    pub(super) fn highest(&self, routes: &[Route], head: &Head<'_>) -> Option<Lookup> {
+    pub(super) fn highest(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
         let mut best: Option<(i32, Lookup)> = None;
         let walked: ControlFlow<()> = self.walk(head, |candidates, matched| {
             // A list is in order of priority: its first that holds is its best.
             let rivals = candidates.iter().take_while(|c| best.is_none_or(|(priority, _)| c.priority > priority));
             for candidate in rivals {
-                if candidate.holds(routes, head) {
+                if candidate.accepts(routes, head) {
                     best = Some((candidate.priority, Lookup { route: candidate.id, matched }));
                     break;
                 }
@@ -81,7 +83,11 @@ impl Table {
     }
 
     /// Visits the lists that fit host and path, best first, each with the bytes of the path that its pattern covers.
-    fn walk<B>(&self, head: &Head<'_>, mut visit: impl FnMut(&[Candidate], usize) -> ControlFlow<B>) -> ControlFlow<B> {
+    fn walk<B>(
+        &self,
+        head: &RequestHead<'_>,
+        mut visit: impl FnMut(&[Candidate], usize) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         self.tree.walk(Scope::Exact(head.host), head.path, &mut visit)?;
         if self.wildcards == Wildcards::Present {
             for dot in memchr::memchr_iter(b'.', head.host.as_bytes()).filter(|&dot| dot > 0) {

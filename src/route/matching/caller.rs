@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::cookie::cookie;
 use super::forwarded::{forwarded_for, x_forwarded_for};
 use super::query::{decoded, parameters};
-use crate::route::{Extractor, Facts, Head, HostTemplate, Identity, PathTemplate};
+use crate::route::{Extractor, Facts, HostTemplate, Identity, PathTemplate, RequestHead};
 
 /// How the client's address is found.
 pub struct ClientIp;
@@ -62,10 +62,10 @@ impl Identity {
     /// Reads the caller of a request that came from `peer`, of whom so much is known. Header extractors count only when
     /// the peer is trusted.
     #[must_use]
-    pub fn caller<'a>(&self, peer: IpAddr, head: &Head<'a>, facts: Facts<'a>) -> Caller<'a> {
+    pub fn caller<'a>(&self, peer: IpAddr, head: &RequestHead<'a>, facts: Facts<'a>) -> Caller<'a> {
         let trusted = self.trusts(peer);
         let client_ip = if trusted { ClientIp::find(self, peer, head.headers) } else { peer.to_canonical() };
-        let trust = if trusted { Trust::Believed } else { Trust::Ignored };
+        let trust = if trusted { Trust::Trusted } else { Trust::Untrusted };
         let first = |places: &[Extractor]| places.iter().find_map(|place| place.read(head, trust, facts));
         Caller { client_ip, trusted, tenant: first(&self.tenant), user: first(&self.user), facts }
     }
@@ -73,18 +73,28 @@ impl Identity {
 
 impl Extractor {
     /// The identity at this place: a value that every reader of a field reads alike.
-    pub(in crate::route) fn read<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+    pub(in crate::route) fn read<'a>(
+        &self,
+        head: &RequestHead<'a>,
+        trust: Trust,
+        facts: Facts<'a>,
+    ) -> Option<Cow<'a, str>> {
         self.value(head, trust, facts).filter(|value| !value.is_empty() && is_same_everywhere(value))
     }
 
     /// What stands at this place and is no identity.
-    pub(in crate::route) fn odd<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+    pub(in crate::route) fn rejected<'a>(
+        &self,
+        head: &RequestHead<'a>,
+        trust: Trust,
+        facts: Facts<'a>,
+    ) -> Option<Cow<'a, str>> {
         self.value(head, trust, facts).filter(|value| !is_same_everywhere(value))
     }
 
-    fn value<'a>(&self, head: &Head<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
+    fn value<'a>(&self, head: &RequestHead<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
         Some(match self {
-            Self::Header(name) if trust == Trust::Believed => Cow::Borrowed(agreed_line(head.headers, name)?),
+            Self::Header(name) if trust == Trust::Trusted => Cow::Borrowed(agreed_line(head.headers, name)?),
             Self::Header(_) => return None,
             Self::Cookie(name) => Cow::Borrowed(cookie(head.headers, name)?),
             Self::Query(name) => parameters(head.query, name).next()?,
@@ -116,15 +126,15 @@ impl Extractor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::route) enum Trust {
     /// It is a trusted proxy.
-    Believed,
+    Trusted,
     /// Anybody.
-    Ignored,
+    Untrusted,
 }
 
 impl Caller<'_> {
     /// Whether the peer's identity headers are believed.
     pub(in crate::route) const fn trust(&self) -> Trust {
-        if self.trusted { Trust::Believed } else { Trust::Ignored }
+        if self.trusted { Trust::Trusted } else { Trust::Untrusted }
     }
 }
 
@@ -237,7 +247,7 @@ mod tests {
         }
     }
 
-    fn tenant(extractor: &Extractor, trusted: Trust, head: &Head<'_>) -> Option<String> {
+    fn tenant(extractor: &Extractor, trusted: Trust, head: &RequestHead<'_>) -> Option<String> {
         extractor.read(head, trusted, Facts::default()).map(Cow::into_owned)
     }
 
@@ -256,7 +266,7 @@ mod tests {
         ]);
         let dns = vec![" till".to_owned(), "till".to_owned()];
         let certificate = VerifiedCert { cn: Some("till".into()), dns, ..VerifiedCert::default() };
-        let head = Head {
+        let head = RequestHead {
             method: &Method::GET,
             host: "acme.shop.example.com",
             path: "/t/ac%20me/x",
@@ -272,33 +282,33 @@ mod tests {
             Extractor::Path(PathTemplate { before: before.into(), after: after.map(Into::into) })
         };
         for (place, trust, found) in [
-            (header("x-tenant"), Trust::Believed, Some("acme")),
-            (header("x-tenant"), Trust::Ignored, None),
-            (header("x-twice"), Trust::Believed, None),
-            (header("x-same"), Trust::Believed, Some("a")),
-            (header("x-empty"), Trust::Believed, None),
-            (header("x-missing"), Trust::Believed, None),
-            (header("x-tab"), Trust::Believed, None),
-            (header("x-wide"), Trust::Believed, None),
-            (Extractor::Cookie("blank".into()), Trust::Ignored, None),
-            (Extractor::Query("nul".into()), Trust::Ignored, None),
-            (Extractor::Query("plus".into()), Trust::Ignored, None),
-            (Extractor::Cookie("uid".into()), Trust::Ignored, Some("u1")),
-            (Extractor::Cookie("none".into()), Trust::Ignored, None),
-            (Extractor::Query("uid".into()), Trust::Ignored, Some("a+b")),
-            (Extractor::Query("none".into()), Trust::Ignored, None),
-            (host("", ".shop.example.com"), Trust::Ignored, Some("acme")),
-            (host("", ".example.com"), Trust::Ignored, None),
-            (host("acme.", ".example.com"), Trust::Ignored, Some("shop")),
-            (path("/t/", None), Trust::Ignored, Some("ac me")),
-            (path("/t/", Some("/x")), Trust::Ignored, Some("ac me")),
-            (path("/t/", Some("/x/*")), Trust::Ignored, Some("ac me")),
-            (path("/t/", Some("/y/*")), Trust::Ignored, None),
-            (path("/t/", Some("")), Trust::Ignored, None),
-            (path("/u/", None), Trust::Ignored, None),
-            (Extractor::ClientCert(CertField::Cn), Trust::Ignored, Some("till")),
-            (Extractor::ClientCert(CertField::Dns), Trust::Ignored, None),
-            (Extractor::ClientCert(CertField::Uri), Trust::Ignored, None),
+            (header("x-tenant"), Trust::Trusted, Some("acme")),
+            (header("x-tenant"), Trust::Untrusted, None),
+            (header("x-twice"), Trust::Trusted, None),
+            (header("x-same"), Trust::Trusted, Some("a")),
+            (header("x-empty"), Trust::Trusted, None),
+            (header("x-missing"), Trust::Trusted, None),
+            (header("x-tab"), Trust::Trusted, None),
+            (header("x-wide"), Trust::Trusted, None),
+            (Extractor::Cookie("blank".into()), Trust::Untrusted, None),
+            (Extractor::Query("nul".into()), Trust::Untrusted, None),
+            (Extractor::Query("plus".into()), Trust::Untrusted, None),
+            (Extractor::Cookie("uid".into()), Trust::Untrusted, Some("u1")),
+            (Extractor::Cookie("none".into()), Trust::Untrusted, None),
+            (Extractor::Query("uid".into()), Trust::Untrusted, Some("a+b")),
+            (Extractor::Query("none".into()), Trust::Untrusted, None),
+            (host("", ".shop.example.com"), Trust::Untrusted, Some("acme")),
+            (host("", ".example.com"), Trust::Untrusted, None),
+            (host("acme.", ".example.com"), Trust::Untrusted, Some("shop")),
+            (path("/t/", None), Trust::Untrusted, Some("ac me")),
+            (path("/t/", Some("/x")), Trust::Untrusted, Some("ac me")),
+            (path("/t/", Some("/x/*")), Trust::Untrusted, Some("ac me")),
+            (path("/t/", Some("/y/*")), Trust::Untrusted, None),
+            (path("/t/", Some("")), Trust::Untrusted, None),
+            (path("/u/", None), Trust::Untrusted, None),
+            (Extractor::ClientCert(CertField::Cn), Trust::Untrusted, Some("till")),
+            (Extractor::ClientCert(CertField::Dns), Trust::Untrusted, None),
+            (Extractor::ClientCert(CertField::Uri), Trust::Untrusted, None),
         ] {
             assert_eq!(tenant(&place, trust, &head).as_deref(), found, "{place:?}");
         }
@@ -311,7 +321,7 @@ mod tests {
             ..identity(&["10.0.0.0/8"])
         };
         let headers = headers(&[("cookie", "t=")]);
-        let head = Head {
+        let head = RequestHead {
             method: &Method::GET,
             host: "",
             path: "/",

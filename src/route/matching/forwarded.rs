@@ -53,7 +53,7 @@ impl LastHop<'_> {
 
 /// The forwarding fields that an upstream reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passed {
+pub struct ForwardingFields {
     /// `X-Forwarded-For`.
     pub x_for: String,
     /// `Forwarded`.
@@ -72,7 +72,7 @@ impl Identity {
     pub fn forwarded_scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
         let x_proto = first(headers, "x-forwarded-proto").and_then(known_scheme);
         let proto = match x_proto {
-            None if headers.contains_key(FORWARDED) => Said::of(self, headers).proto(),
+            None if headers.contains_key(FORWARDED) => ReceivedFields::of(self, headers).proto(),
             x_proto => x_proto,
         };
         proto.map(|proto| if is_secure(proto) { "https" } else { "http" })
@@ -80,15 +80,15 @@ impl Identity {
 
     /// What an upstream reads of a request that came from a trusted peer with these fields.
     #[must_use]
-    pub fn pass_on(&self, headers: &HeaderMap, last: LastHop<'_>) -> Passed {
-        let said = Said::of(self, headers);
+    pub fn forwarding_fields(&self, headers: &HeaderMap, last: LastHop<'_>) -> ForwardingFields {
+        let said = ReceivedFields::of(self, headers);
         let proto = said.proto().unwrap_or(last.scheme);
         let host = said.host().or(last.host);
-        let own = LastHop { host, scheme: proto, ..last }.element();
+        let own = LastHop { host, scheme: proto, ..last };
         let port = said.x_port.or_else(|| said.proto().map(|_| port_of(host).unwrap_or(default_port(proto))));
-        Passed {
+        ForwardingFields {
             x_for: format!("{}{}", said.x_for(), last.peer),
-            forwarded: said.forwarded(self, (proto, host)) + &own,
+            forwarded: said.forwarded(self, &own) + &own.element(),
             proto,
             host: host.map(str::to_owned),
             port: port.unwrap_or(last.port),
@@ -97,28 +97,28 @@ impl Identity {
 }
 
 /// What the fields say.
-struct Said<'a> {
+struct ReceivedFields<'a> {
     x_hops: Vec<&'a str>,
     x_proto: Option<&'static str>,
     x_host: Option<&'a str>,
     x_port: Option<u16>,
     elements: Vec<Element<'a>>,
     /// The first element that a trusted hop has added.
-    believed: usize,
+    trusted: usize,
 }
 
-impl<'a> Said<'a> {
+impl<'a> ReceivedFields<'a> {
     fn of(identity: &Identity, headers: &'a HeaderMap) -> Self {
         let elements = elements(headers);
         let addresses = elements.iter().map(Element::address);
-        let believed = elements.len() - believed(identity, addresses.rev());
+        let trusted = elements.len() - trusted(identity, addresses.rev());
         Self {
             x_hops: members(headers, "x-forwarded-for").map(|hop| hop.unwrap_or("unknown")).collect(),
             x_proto: first(headers, "x-forwarded-proto").and_then(known_scheme),
             x_host: first(headers, "x-forwarded-host").filter(|host| normal_host(host).is_some()),
             x_port: first(headers, "x-forwarded-port").and_then(|port| port.parse().ok()),
             elements,
-            believed,
+            trusted,
         }
     }
 
@@ -136,11 +136,11 @@ impl<'a> Said<'a> {
     }
 
     fn element_proto(&self) -> Option<&'static str> {
-        self.elements[self.believed..].iter().find_map(|element| element.proto)
+        self.elements[self.trusted..].iter().find_map(|element| element.proto)
     }
 
     fn element_host(&self) -> Option<&'a str> {
-        self.elements[self.believed..].iter().find_map(|element| element.host)
+        self.elements[self.trusted..].iter().find_map(|element| element.host)
     }
 
     /// The hops before the peer, each with a comma behind it.
@@ -162,7 +162,7 @@ impl<'a> Said<'a> {
 
     /// The elements before our own, each with a comma behind it: those that came when they agree with what is passed on,
     /// else made anew.
-    fn forwarded(&self, identity: &Identity, (proto, host): (&str, Option<&str>)) -> String {
+    fn forwarded(&self, identity: &Identity, own: &LastHop<'_>) -> String {
         let nodes: Vec<Option<Node<'_>>> = if self.forwarded_counts() {
             self.elements.iter().map(|element| element.node).collect()
         } else {
@@ -171,11 +171,11 @@ impl<'a> Said<'a> {
         let addresses =
             |nodes: &[Option<Node<'_>>]| nodes.iter().map(|node| node.map(|n| n.address)).collect::<Vec<_>>();
         let named = addresses(&nodes);
-        let at = named.len() - believed(identity, named.iter().copied().rev());
+        let at = named.len() - trusted(identity, named.iter().copied().rev());
         let elements: Vec<_> = self.elements.iter().map(Element::address).collect();
-        let same_host = |said: &str| host.is_some_and(|host| host.eq_ignore_ascii_case(said));
-        let agrees = client(&named[at..]) == client(&elements[self.believed..])
-            && self.element_proto().is_none_or(|said| said == proto)
+        let same_host = |said: &str| own.host.is_some_and(|host| host.eq_ignore_ascii_case(said));
+        let agrees = client(&named[at..]) == client(&elements[self.trusted..])
+            && self.element_proto().is_none_or(|said| said == own.scheme)
             && self.element_host().is_none_or(same_host);
         let mut text = String::with_capacity(128);
         if agrees && !self.elements.is_empty() {
@@ -194,7 +194,7 @@ impl<'a> Said<'a> {
 }
 
 /// How many hops, nearest first, trusted ones have named: up to the first that is not trusted or is no address.
-fn believed(identity: &Identity, hops: impl Iterator<Item = Option<IpAddr>>) -> usize {
+fn trusted(identity: &Identity, hops: impl Iterator<Item = Option<IpAddr>>) -> usize {
     let mut count = 0;
     for hop in hops {
         count += 1;
@@ -206,8 +206,8 @@ fn believed(identity: &Identity, hops: impl Iterator<Item = Option<IpAddr>>) -> 
 }
 
 /// The client that believed hops name.
-fn client(believed: &[Option<IpAddr>]) -> Option<IpAddr> {
-    believed.iter().find_map(|hop| *hop)
+fn client(trusted: &[Option<IpAddr>]) -> Option<IpAddr> {
+    trusted.iter().find_map(|hop| *hop)
 }
 
 /// The members of all lines of a list that are not empty.
@@ -411,9 +411,9 @@ mod tests {
 
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 
-    fn passed(lines: &[(&'static str, &str)]) -> Passed {
+    fn passed(lines: &[(&'static str, &str)]) -> ForwardingFields {
         let last = LastHop { peer: PEER, host: Some("in.test"), scheme: "http", port: 8090 };
-        identity().pass_on(&headers(lines), last)
+        identity().forwarding_fields(&headers(lines), last)
     }
 
     const FOR: &str = "x-forwarded-for";

@@ -4,7 +4,7 @@ use crate::route::VerifiedCert;
 
 /// A request's head in the normal form that matching uses and forwarding sends.
 #[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
+pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a http::Method,
     /// The host, lower case, without port and trailing dot; empty when there is none.

@@ -84,9 +84,9 @@ impl std::fmt::Display for PathError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::NotAbsolute => "the path does not begin with /",
-            Self::AboveRoot => "the path climbs above the root",
-            Self::EncodedSlash => "the path holds an encoded slash or a backslash, which encoded_slash rejects",
-            Self::IllegalByte => "the path holds a byte, an escape or a hidden dot segment that no path may hold",
+            Self::AboveRoot => "the path goes above the root",
+            Self::EncodedSlash => "the path has an encoded slash or a backslash, which encoded_slash rejects",
+            Self::IllegalByte => "the path has a byte, an escape or a hidden dot segment that is not allowed",
         })
     }
 }

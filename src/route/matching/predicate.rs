@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::cookie::cookie_bytes;
 use super::identity::net_contains;
 use super::query::parameters;
-use crate::route::{Caller, CertField, Claims, Country, Head, SegmentId, TenantList, VerifiedCert, is_grpc};
+use crate::route::{Caller, CertField, Claims, Country, RequestHead, SegmentId, TenantList, VerifiedCert, is_grpc};
 
 /// How a string is compared.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub struct Segment {
 impl Predicate {
     /// Whether it holds. Segments must not refer to each other in a circle.
     #[must_use]
-    pub fn holds(&self, head: &Head<'_>, caller: &Caller<'_>, segments: &[Segment]) -> bool {
+    pub fn matches(&self, head: &RequestHead<'_>, caller: &Caller<'_>, segments: &[Segment]) -> bool {
         match self {
             Self::Header(name, wanted) => wanted.fits_header(head.headers, name),
             Self::Cookie(name, wanted) => wanted.fits_value(cookie_bytes(head.headers, name)),
@@ -81,12 +81,12 @@ impl Predicate {
             Self::Claim(name, wanted) => wanted.fits_claim(caller.facts.claims, name),
             Self::Country(list) => caller.facts.country.is_some_and(|country| list.contains(&country)),
             Self::ClientCert(field, wanted) => wanted.fits_cert(head.client_cert, *field),
-            Self::Segment(id) => {
-                segments.get(id.0 as usize).is_some_and(|segment| all_hold(&segment.predicates, head, caller, segments))
-            }
-            Self::Not(predicate) => !predicate.holds(head, caller, segments),
-            Self::Any(predicates) => predicates.iter().any(|p| p.holds(head, caller, segments)),
-            Self::All(predicates) => all_hold(predicates, head, caller, segments),
+            Self::Segment(id) => segments
+                .get(id.0 as usize)
+                .is_some_and(|segment| all_match(&segment.predicates, head, caller, segments)),
+            Self::Not(predicate) => !predicate.matches(head, caller, segments),
+            Self::Any(predicates) => predicates.iter().any(|p| p.matches(head, caller, segments)),
+            Self::All(predicates) => all_match(predicates, head, caller, segments),
         }
     }
 
@@ -113,13 +113,13 @@ impl Predicate {
 }
 
 /// Whether all of `predicates` hold.
-pub(in crate::route) fn all_hold(
+pub(in crate::route) fn all_match(
     predicates: &[Predicate],
-    head: &Head<'_>,
+    head: &RequestHead<'_>,
     caller: &Caller<'_>,
     segments: &[Segment],
 ) -> bool {
-    predicates.iter().all(|predicate| predicate.holds(head, caller, segments))
+    predicates.iter().all(|predicate| predicate.matches(head, caller, segments))
 }
 
 impl StringMatch {
@@ -217,8 +217,16 @@ mod tests {
     }
 
     /// A head that says nothing but these headers.
-    fn bare(headers: &HeaderMap) -> Head<'_> {
-        Head { method: &Method::GET, host: "h", path: "/", query: None, headers, client_cert: None, listener: "edge" }
+    fn bare(headers: &HeaderMap) -> RequestHead<'_> {
+        RequestHead {
+            method: &Method::GET,
+            host: "h",
+            path: "/",
+            query: None,
+            headers,
+            client_cert: None,
+            listener: "edge",
+        }
     }
 
     #[test]
@@ -235,7 +243,7 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
         }
-        let head = Head { query: Some("q=1&q=2&e"), ..bare(&headers) };
+        let head = RequestHead { query: Some("q=1&q=2&e"), ..bare(&headers) };
         let claims = claims();
         let caller = Caller {
             client_ip: "::ffff:10.1.1.1".parse().unwrap(),
@@ -291,7 +299,7 @@ mod tests {
             (All(vec![]), true),
             (Any(vec![]), false),
         ] {
-            assert_eq!(predicate.holds(&head, &caller, &segments), holds, "{predicate:?}");
+            assert_eq!(predicate.matches(&head, &caller, &segments), holds, "{predicate:?}");
         }
     }
 
@@ -299,7 +307,7 @@ mod tests {
     fn the_listener_is_one_of_those_that_are_named() {
         let (headers, nobody) = (HeaderMap::new(), crate::route::tests::caller(None));
         for (names, holds) in [(vec!["a".to_owned(), "edge".to_owned()], true), (vec!["a".to_owned()], false)] {
-            assert_eq!(Predicate::Listener(names).holds(&bare(&headers), &nobody, &[]), holds);
+            assert_eq!(Predicate::Listener(names).matches(&bare(&headers), &nobody, &[]), holds);
         }
     }
 
@@ -325,9 +333,9 @@ mod tests {
             (CertField::Email, StringMatch::Present(false), true, true),
         ] {
             let predicate = Predicate::ClientCert(field, wanted);
-            let head = Head { client_cert: Some(&certificate), ..bare };
-            assert_eq!(predicate.holds(&head, &caller, &[]), holds, "{predicate:?}");
-            assert_eq!(predicate.holds(&bare, &caller, &[]), holds_without, "{predicate:?} without one");
+            let head = RequestHead { client_cert: Some(&certificate), ..bare };
+            assert_eq!(predicate.matches(&head, &caller, &[]), holds, "{predicate:?}");
+            assert_eq!(predicate.matches(&bare, &caller, &[]), holds_without, "{predicate:?} without one");
         }
     }
 }

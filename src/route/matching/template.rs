@@ -82,8 +82,8 @@ impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
             TemplateFault::Unknown(name) => write!(f, "there is no placeholder `{{{name}}}`"),
-            TemplateFault::Unbalanced => f.write_str("a brace without its partner; write {{ or }} for a brace"),
-            TemplateFault::Control => f.write_str("a control character, which no header may hold"),
+            TemplateFault::Unbalanced => f.write_str("unmatched brace; write {{ or }} for a brace"),
+            TemplateFault::Control => f.write_str("a control character, which is not allowed in a header"),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::route::{Caller, Extractor, Identity};
 
 /// Whether proxies tell each other with this field who the client is and how it came: believed from trusted peers only.
 #[must_use]
-pub fn is_proxy_told(name: &str) -> bool {
+pub fn needs_trusted_peer(name: &str) -> bool {
     match name.as_bytes() {
         [b'f', ..] => name == "forwarded",
         [b'x', b'-', ..] => {
@@ -24,7 +24,7 @@ pub(in crate::route) fn dropped(identity: &Identity, caller: &Caller<'_>, header
         return Vec::new();
     }
     let places = || identity.tenant.iter().chain(&identity.user);
-    let is_dropped = |name: &&HeaderName| is_proxy_told(name.as_str()) || places().any(|place| reads(place, name));
+    let is_dropped = |name: &&HeaderName| needs_trusted_peer(name.as_str()) || places().any(|place| reads(place, name));
     headers.keys().filter(is_dropped).map(|name| because(name, caller)).collect()
 }
 
@@ -44,5 +44,5 @@ fn reads(place: &Extractor, name: &HeaderName) -> bool {
 
 /// The client of a request that did not come by a trusted proxy is its sender.
 fn because(name: &HeaderName, caller: &Caller<'_>) -> String {
-    format!("`{name}` is dropped, since its sender {} is none of identity.trusted_proxies", caller.client_ip)
+    format!("`{name}` is dropped: its sender {} is not in identity.trusted_proxies", caller.client_ip)
 }

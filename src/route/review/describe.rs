@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::route::{Country, Match, PathPattern, Place, Predicate, Segment, StringMatch};
+use crate::route::{Country, Match, PathPattern, Predicate, Segment, SourceLocation, StringMatch};
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -77,9 +77,9 @@ impl Match {
             let found = regex.find(path).filter(|found| !found.is_empty())?;
             let cure = match (found.start(), found.end() == path.len()) {
                 (0, true) => return None,
-                (0, false) => "end it with `.*` to take the rest",
-                (_, true) => "begin it with `.*` to take what stands before",
-                (_, false) => "begin and end it with `.*` to take the rest",
+                (0, false) => "end it with `.*` to match the rest",
+                (_, true) => "start it with `.*` to match what comes before",
+                (_, false) => "begin and end it with `.*` to match the rest",
             };
             Some(format!("{host}, path {pattern}: matches only {} of the path; {cure}", found.as_str()))
         })

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ahash::{HashMap, HashSet};
 
-use super::sameness::Pair;
+use super::equivalence::ConfigPair;
 use crate::route::{
     AccessLog, Action, ArmState, EffectiveConfig, EndpointSpec, Identity, ListenerSpec, Rescue, RouteId, Rules,
     Segment, Shadow, Split, SplitState, TraceExport, Upstream, Variant, VariantId,
@@ -27,7 +27,7 @@ const LATCH_WORDS: [&str; 2] = ["no longer latched", "latched"];
 /// last one says how many more there are. One look at each route.
 #[must_use]
 pub fn summary(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<String> {
-    let pair = Pair::new(old, new);
+    let pair = ConfigPair::new(old, new);
     let mut lines = kills(&pair);
     let changes = Changes::between(&pair);
     for (_, words) in changes.changed {
@@ -67,7 +67,7 @@ struct Arms<'a> {
 }
 
 impl<'a> Changes<'a> {
-    pub(super) fn between(pair: &Pair<'a>) -> Self {
+    pub(super) fn between(pair: &ConfigPair<'a>) -> Self {
         let (before, after) = (pair.old.rules, pair.new.rules);
         let mut olds: HashMap<&str, RouteId> = before.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
         let mut changes = Self::default();
@@ -90,7 +90,7 @@ impl<'a> Changes<'a> {
 }
 
 /// What changed in a route.
-fn route(pair: &Pair<'_>, both: Both) -> Vec<String> {
+fn route(pair: &ConfigPair<'_>, both: Both) -> Vec<String> {
     let (old, new) = (pair.old.rules.route(both.old), pair.new.rules.route(both.new));
     let mut words = Vec::new();
     let mut changed = |same: bool, what: &str| {
@@ -101,7 +101,7 @@ fn route(pair: &Pair<'_>, both: Both) -> Vec<String> {
     let (a, b) = (&old.matches, &new.matches);
     let patterns = a.hosts == b.hosts && a.paths == b.paths && a.methods == b.methods;
     changed(patterns && pair.predicates(&a.predicates, &b.predicates), "match");
-    changed(Pair::answers(&old.action, &new.action), "action");
+    changed(ConfigPair::answers(&old.action, &new.action), "action");
     changed(old.request_headers == new.request_headers, "request headers");
     changed(old.response_headers == new.response_headers, "response headers");
     changed(old.timeouts == new.timeouts, "timeouts");
@@ -113,7 +113,7 @@ fn route(pair: &Pair<'_>, both: Both) -> Vec<String> {
         let from = Arms { split: from, state: pair.old.overlay.split(both.old) };
         let to = Arms { split: to, state: pair.new.overlay.split(both.new) };
         arms(pair, &new.name, [&from, &to], &mut words);
-        split(pair, &new.name, (from.split, to.split), &mut words);
+        split(pair, &new.name, [from.split, to.split], &mut words);
     }
     words
 }
@@ -125,7 +125,7 @@ impl<'a> Arms<'a> {
 }
 
 /// What changed in the variants of a split.
-fn arms(pair: &Pair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &mut Vec<String>) {
+fn arms(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &mut Vec<String>) {
     if old.state.is_killed() != new.state.is_killed() {
         words.push(format!("{name} {}", KILL_WORDS[usize::from(new.state.is_killed())]));
     }
@@ -159,9 +159,9 @@ fn arms(pair: &Pair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &mut Vec
 }
 
 /// What changed in a split beside its variants.
-fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
+fn split(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mut Vec<String>) {
     if reordered(&old.variants, &new.variants, |variant| &variant.name) {
-        words.push(format!("{name} variants stand in another order"));
+        words.push(format!("{name} variants reordered"));
     }
     if old.salt != new.salt {
         words.push(format!("{name} salt {:?} → {:?}", old.salt.text(), new.salt.text()));
@@ -175,11 +175,11 @@ fn split(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut 
     if old.rewrite != new.rewrite {
         words.push(format!("{name} rewrite changed"));
     }
-    shadow(pair, name, (old, new), words);
+    shadow(pair, name, [old, new], words);
 }
 
 /// What changed in a shadow.
-fn shadow(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut Vec<String>) {
+fn shadow(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mut Vec<String>) {
     let (from, to) = match (old.shadow.as_deref(), new.shadow.as_deref()) {
         (None, None) => return,
         (None, Some(to)) => {
@@ -215,7 +215,7 @@ fn shadow(pair: &Pair<'_>, name: &str, (old, new): (&Split, &Split), words: &mut
 }
 
 /// What changed in `[kill]` beyond single routes and variants.
-fn kills(Pair { old, new, .. }: &Pair<'_>) -> Vec<String> {
+fn kills(ConfigPair { old, new, .. }: &ConfigPair<'_>) -> Vec<String> {
     let mut words = Vec::new();
     let (old, new) = (old.overlay.kill(), new.overlay.kill());
     if old.all != new.all {
@@ -231,14 +231,14 @@ fn kills(Pair { old, new, .. }: &Pair<'_>) -> Vec<String> {
 }
 
 /// What changed beside single routes: kills of everything and of tenants, then all other tables.
-pub(super) fn beside_routes(pair: &Pair<'_>) -> Vec<String> {
+pub(super) fn beside_routes(pair: &ConfigPair<'_>) -> Vec<String> {
     let mut lines = kills(pair);
     lines.extend(tables(pair));
     lines
 }
 
 /// What changed beside routes and kills.
-fn tables(pair: &Pair<'_>) -> Vec<String> {
+fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
     // All by name, so that none can be forgotten: routes are told elsewhere, the index follows from them.
     let Rules {
         routes,
@@ -257,12 +257,12 @@ fn tables(pair: &Pair<'_>) -> Vec<String> {
     let new = pair.new.rules;
     let mut words = Vec::new();
     if reordered(routes, &new.routes, |route| &route.name) {
-        words.push("routes stand in another order".to_owned());
+        words.push("routes reordered".to_owned());
     }
-    named(&mut words, "upstream", (upstreams, &new.upstreams), |u| &u.name, upstream_changes);
+    named(&mut words, "upstream", [upstreams, &new.upstreams], |u| &u.name, upstream_changes);
     let kept = |_: &Segment, new: &Segment| if pair.kept(&new.name) { vec![] } else { vec!["changed".to_owned()] };
-    named(&mut words, "segment", (segments, &new.segments), |s| &s.name, kept);
-    named(&mut words, "listener", (listeners, &new.listeners), |l| &l.name, listener_changes);
+    named(&mut words, "segment", [segments, &new.segments], |s| &s.name, kept);
+    named(&mut words, "listener", [listeners, &new.listeners], |l| &l.name, listener_changes);
     let Identity { trusted_proxies, tenant, user } = identity;
     words.extend(differing(
         "identity ",
@@ -386,7 +386,7 @@ fn reordered<'a, T>(old: &'a [T], new: &'a [T], name: impl Fn(&'a T) -> &'a str)
 fn named<'a, T>(
     words: &mut Vec<String>,
     what: &str,
-    (old, new): (&'a [T], &'a [T]),
+    [old, new]: [&'a [T]; 2],
     name: impl Fn(&'a T) -> &'a str,
     changes: impl Fn(&T, &T) -> Vec<String>,
 ) {

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::nearly::nearly;
-use super::teller::{Teller, Told};
+use super::near_misses::near_misses;
+use super::recorder::{ExplainStep, StepRecorder};
 use crate::route::matching::dropped;
 use crate::route::{
-    Action, Caller, EffectiveConfig, EncodedSlash, Explanation, Extractor, Facts, Head, HeaderEdit, HeaderEdits,
-    Lookup, Masks, Matched, Outcome, Rescue, Rewrite, Route, Routed, Rules, Sampled, Served, Split, Spread, Template,
-    Values, VariantId, VerifiedCert, cookie, decide, normal_host, normal_path,
+    Action, Caller, EffectiveConfig, EncodedSlash, ExplainedOutcome, Explanation, Extractor, Facts, HeaderEdit,
+    HeaderEdits, Masks, MatchedRoute, RequestHead, Rescue, Rewrite, Route, Routed, Rules, SamplingInput, ServedVariant,
+    Split, Spread, Template, Values, VariantId, VerifiedCert, cookie, decide, normal_host, normal_path,
 };
 
 /// A request as it is asked about: as a client would send it.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct ExplainRequest<'a> {
     /// The method.
     pub method: &'a Method,
     /// The `Host`, with or without a port.
@@ -39,16 +39,16 @@ pub struct Asked<'a> {
     pub facts: Facts<'a>,
 }
 
-/// A request in normal form: owns what [`Head`] borrows.
+/// A request in normal form: owns what [`RequestHead`] borrows.
 #[derive(Clone, Debug)]
 pub(super) struct Normal<'a> {
     host: Cow<'a, str>,
     path: Cow<'a, str>,
     query: Option<&'a str>,
-    asked: Asked<'a>,
+    request: ExplainRequest<'a>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ExplainRequest<'a> {
     /// The normal form, or why there is none.
     pub(super) fn normal(&self) -> Result<Normal<'a>, String> {
         let (path, query) = match self.path_and_query.split_once('?') {
@@ -58,37 +58,37 @@ impl<'a> Asked<'a> {
         let host = if self.host.is_empty() {
             Cow::Borrowed("")
         } else {
-            normal_host(self.host).ok_or_else(|| format!("{:?} is no host", self.host))?
+            normal_host(self.host).ok_or_else(|| format!("{:?} is not a valid host", self.host))?
         };
         let path = normal_path(path, self.encoded_slash).map_err(|error| error.to_string())?;
-        Ok(Normal { host, path, query, asked: *self })
+        Ok(Normal { host, path, query, request: *self })
     }
 }
 
 impl Normal<'_> {
-    pub(super) fn head(&self) -> Head<'_> {
-        Head {
-            method: self.asked.method,
+    pub(super) fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: self.request.method,
             host: &self.host,
             path: &self.path,
             query: self.query,
-            headers: self.asked.headers,
-            client_cert: self.asked.client_cert,
-            listener: self.asked.listener,
+            headers: self.request.headers,
+            client_cert: self.request.client_cert,
+            listener: self.request.listener,
         }
     }
 }
 
 /// Explains a request: [`explain_briefly`], and the routes that nearly took it, which costs a look at every route.
 #[must_use]
-pub fn explain(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Explanation {
+pub fn explain(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Explanation {
     let rules = config.rules;
-    let mut explanation = explain_briefly(config, asked);
-    if let Ok(normal) = asked.normal() {
+    let mut explanation = explain_briefly(config, request);
+    if let Ok(normal) = request.normal() {
         let taken = explanation.route.as_ref().map(|route| route.name.as_str());
         let head = normal.head();
-        let caller = rules.identity.caller(asked.peer, &head, asked.facts);
-        explanation.nearly = nearly(rules, &head, &caller, taken);
+        let caller = rules.identity.caller(request.peer, &head, request.facts);
+        explanation.nearly = near_misses(rules, &head, &caller, taken);
         explanation.dropped = dropped(&rules.identity, &caller, head.headers);
     }
     explanation.covered(&rules.masks)
@@ -97,24 +97,24 @@ pub fn explain(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Explanation {
 /// Explains a request at about the cost of routing it: for live traffic. A route with `sticky = []` is explained as if
 /// this request were its first.
 #[must_use]
-pub fn explain_briefly(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Explanation {
+pub fn explain_briefly(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Explanation {
     let rules = config.rules;
-    let normal = match asked.normal() {
+    let normal = match request.normal() {
         Ok(normal) => normal,
         Err(why) => {
             return Explanation {
-                method: asked.method.to_string(),
-                host: asked.host.to_owned(),
-                path: asked.path_and_query.to_owned(),
-                outcome: Outcome::Refused(why),
+                method: request.method.to_string(),
+                host: request.host.to_owned(),
+                path: request.path_and_query.to_owned(),
+                outcome: ExplainedOutcome::Refused(why),
                 ..Explanation::default()
             };
         }
     };
     let head = normal.head();
-    let caller = rules.identity.caller(asked.peer, &head, asked.facts);
+    let caller = rules.identity.caller(request.peer, &head, request.facts);
     let mut explanation = Explanation {
-        method: asked.method.to_string(),
+        method: request.method.to_string(),
         host: head.host.to_owned(),
         path: with_query(head.path, head.query),
         client_ip: Some(caller.client_ip),
@@ -122,30 +122,23 @@ pub fn explain_briefly(config: EffectiveConfig<'_>, asked: &Asked<'_>) -> Explan
         user: identity(caller.user.as_deref(), &rules.identity.user, "user", &head, &caller),
         ..Explanation::default()
     };
-    if let Some(lookup) = rules.index.find(&rules.routes, &head) {
-        let forwarded = if caller.trusted { rules.identity.forwarded_scheme(head.headers) } else { None };
-        explanation.follow(config, lookup, (&head, forwarded.unwrap_or(asked.scheme)), &caller);
-    }
-    let odd = [("tenant", &rules.identity.tenant), ("user", &rules.identity.user)]
+    let forwarded = if caller.trusted { rules.identity.forwarded_scheme(head.headers) } else { None };
+    explanation.apply_route(config, &head, &caller, forwarded.unwrap_or(request.scheme));
+    let rejected = [("tenant", &rules.identity.tenant), ("user", &rules.identity.user)]
         .into_iter()
-        .flat_map(|(what, places)| odd(places, what, &head, &caller));
-    explanation.steps.splice(0..0, odd.map(|text| Told { text, ..Told::default() }));
+        .flat_map(|(what, places)| rejected(places, what, &head, &caller));
+    explanation.steps.splice(0..0, rejected.map(|text| ExplainStep { text, ..ExplainStep::default() }));
     explanation.covered(&rules.masks)
 }
 
 impl Explanation {
-    /// What the route does with the request.
-    fn follow(
-        &mut self,
-        config: EffectiveConfig<'_>,
-        lookup: Lookup,
-        (head, scheme): (&Head<'_>, &str),
-        caller: &Caller<'_>,
-    ) {
+    /// Finds the route, and records what it does with the request.
+    fn apply_route(&mut self, config: EffectiveConfig<'_>, head: &RequestHead<'_>, caller: &Caller<'_>, scheme: &str) {
         let rules = config.rules;
+        let Some(lookup) = rules.index.find(&rules.routes, head) else { return };
         let route = rules.route(lookup.route);
         self.route =
-            Some(Matched { name: route.name.clone(), place: route.place.clone(), why: why(route, head, rules) });
+            Some(MatchedRoute { name: route.name.clone(), place: route.place.clone(), why: why(route, head, rules) });
         let mut values = Values {
             route: &route.name,
             client_ip: Some(caller.client_ip),
@@ -161,9 +154,9 @@ impl Explanation {
         self.outcome = match &route.action {
             Action::Redirect(redirect) => {
                 let to = redirect.to.covered(&rules.masks);
-                Outcome::Redirect(redirect.status, text(&to.location(&values)))
+                ExplainedOutcome::Redirect(redirect.status, text(&to.location(&values)))
             }
-            Action::Respond(respond) => Outcome::Respond(respond.status),
+            Action::Respond(respond) => ExplainedOutcome::Respond(respond.status),
             Action::Split(split) => {
                 let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
                 let request = Routed { route: lookup.route, split, head, caller, cookie_identity };
@@ -171,7 +164,7 @@ impl Explanation {
                 self.steps = steps;
                 variant = served.variant.clone();
                 values.variant = &variant;
-                Outcome::Serve(served)
+                ExplainedOutcome::Serve(served)
             }
         };
         self.denied.extend(upgrade_denied(route, head));
@@ -186,7 +179,7 @@ fn with_query(path: &str, query: Option<&str>) -> String {
 }
 
 /// The path and query to forward. What a rewrite made of the path is masked; the request's own path is not.
-fn forwarded_path(split: &Split, head: &Head<'_>, matched: usize, masks: &Masks) -> Result<String, String> {
+fn forwarded_path(split: &Split, head: &RequestHead<'_>, matched: usize, masks: &Masks) -> Result<String, String> {
     let Rewrite { prefix, regex, host: _ } = &split.rewrite;
     let path = match (prefix, regex) {
         (None, None) => head.path.to_owned(),
@@ -204,35 +197,35 @@ fn forwarded_path(split: &Split, head: &Head<'_>, matched: usize, masks: &Masks)
 }
 
 /// Decides, and listens.
-fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (Served, Vec<Told>) {
+fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (ServedVariant, Vec<ExplainStep>) {
     let EffectiveConfig { rules, overlay } = config;
     let Routed { split, head, caller, cookie_identity, .. } = *routed;
-    let mut teller = Teller::new(config, routed);
-    let mut decision = decide(rules, overlay, routed, &mut Spread::default(), &mut teller);
-    let Teller { told: mut steps, anew, .. } = teller;
+    let mut recorder = StepRecorder::new(config, routed);
+    let mut decision = decide(rules, overlay, routed, &mut Spread::default(), &mut recorder);
+    let StepRecorder { mut steps, per_request, .. } = recorder;
     if split.spreads() {
         decision.bucket = None;
     }
     if let (true, Some(name)) = (decision.unkeyed, &split.sticky_cookie) {
-        let text = format!("a live request is given a random identity in cookie {name}, and decided by it");
-        steps.push(Told { text, ..Told::default() });
+        let text = format!("a live request gets a random identity in cookie {name}, which is its sticky key");
+        steps.push(ExplainStep { text, ..ExplainStep::default() });
     }
     let variant = &split.variants[usize::from(decision.variant.0)];
     if decision.variant != VariantId::STABLE && variant.rescue == Rescue::Off {
-        let text = "rescue is off: stable does not answer when the variant cannot be connected to".to_owned();
-        steps.push(Told { text, ..Told::default() });
+        let text = "rescue is off: stable does not answer when the variant is unreachable".to_owned();
+        steps.push(ExplainStep { text, ..ExplainStep::default() });
     }
     let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
     let host = split.rewrite.host.as_ref();
     let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
-    let request = Sampled { method: head.method, variant: decision.variant, caller, cookie_identity, share };
-    let copied = split.copied(config, &request, &anew).map(Box::new);
-    let served = Served {
+    let request = SamplingInput { method: head.method, variant: decision.variant, caller, cookie_identity, share };
+    let copied = split.copied(config, &request, &per_request).map(Box::new);
+    let served = ServedVariant {
         decision,
         variant: variant.name.clone(),
         upstream: upstream.to_owned(),
         variants: split.variants.len(),
-        anew,
+        per_request,
         forwarded_path: forwarded_path(split, head, matched, &rules.masks),
         forwarded_host: host.map(|host| rules.masks.cover_configured(&text(host)).into_owned()),
         copied,
@@ -245,7 +238,7 @@ fn identity(
     value: Option<&str>,
     places: &[Extractor],
     what: &str,
-    head: &Head<'_>,
+    head: &RequestHead<'_>,
     caller: &Caller<'_>,
 ) -> Option<(String, String)> {
     let place = places.iter().find(|place| place.read(head, caller.trust(), caller.facts).is_some())?;
@@ -253,18 +246,23 @@ fn identity(
 }
 
 /// Values that are passed over where an identity is looked for.
-fn odd(places: &[Extractor], what: &str, head: &Head<'_>, caller: &Caller<'_>) -> impl Iterator<Item = String> {
+fn rejected(
+    places: &[Extractor],
+    what: &str,
+    head: &RequestHead<'_>,
+    caller: &Caller<'_>,
+) -> impl Iterator<Item = String> {
     let read = |place: &&Extractor| place.read(head, caller.trust(), caller.facts).is_some();
     let before = places.iter().take_while(move |place| !read(place));
     before.filter_map(move |place| {
-        let value = place.odd(head, caller.trust(), caller.facts)?;
+        let value = place.rejected(head, caller.trust(), caller.facts)?;
         let place = place.describe(what);
-        Some(format!("{place} {value:?} is no {what}: it has control characters, or a blank at an end"))
+        Some(format!("{place} {value:?} is not a valid {what}: it has control characters or surrounding spaces"))
     })
 }
 
 /// Why a route takes a request.
-fn why(route: &Route, head: &Head<'_>, rules: &Rules) -> String {
+fn why(route: &Route, head: &RequestHead<'_>, rules: &Rules) -> String {
     let matches = &route.matches;
     let mut why = matches.fitting(head.host, head.path).unwrap_or_default();
     if !matches.methods.is_empty() {
@@ -295,7 +293,7 @@ fn text(value: &HeaderValue) -> String {
 }
 
 /// That a wish to become a WebSocket is not passed on, where the route does not allow it.
-fn upgrade_denied(route: &Route, head: &Head<'_>) -> Option<String> {
+fn upgrade_denied(route: &Route, head: &RequestHead<'_>) -> Option<String> {
     let asks = head.headers.get_all(http::header::UPGRADE).iter();
     let asks = asks.into_iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     (asks && route.split().is_some() && !route.limits.websocket).then(|| {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use http::{HeaderName, StatusCode};
 
-use super::teller::{Told, anew};
-use crate::route::{Copied, Counted, Decision, Place, Reason, Weight};
+use super::recorder::{ExplainStep, per_request};
+use crate::route::{Counted, Decision, Reason, ShadowExplanation, SourceLocation, Weight};
 
 /// Why a request gets what it gets.
 #[derive(Clone, Debug, Default)]
@@ -24,11 +24,11 @@ pub struct Explanation {
     /// The user and where it was read.
     pub user: Option<(String, String)>,
     /// The route, where it stands, and why it takes the request.
-    pub route: Option<Matched>,
+    pub route: Option<MatchedRoute>,
     /// The steps of the decision.
-    pub steps: Vec<Told>,
+    pub steps: Vec<ExplainStep>,
     /// What comes of it.
-    pub outcome: Outcome,
+    pub outcome: ExplainedOutcome,
     /// What it asks for and does not get, in words.
     pub denied: Vec<String>,
     /// Its fields that are dropped since their sender is not trusted, in words.
@@ -39,23 +39,23 @@ pub struct Explanation {
     pub response_headers: Vec<HeaderEdit>,
     /// Routes that fit the host and path too, or a part of the path, but do not take the request, and why. Where no
     /// route takes it, also those that fit the host alone or the path alone.
-    pub nearly: Vec<Matched>,
+    pub nearly: Vec<MatchedRoute>,
 }
 
 /// A route, where it stands, and why it takes a request, or does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Matched {
+pub struct MatchedRoute {
     /// Its name.
     pub name: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: SourceLocation,
     /// Why.
     pub why: String,
 }
 
 /// What comes of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ExplainedOutcome {
     /// 400: no normal form.
     Refused(String),
     /// 404.
@@ -66,12 +66,12 @@ pub enum Outcome {
     /// The route answers by itself.
     Respond(StatusCode),
     /// A variant answers.
-    Serve(Served),
+    Serve(ServedVariant),
 }
 
 /// Which variant answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Served {
+pub struct ServedVariant {
     /// The decision itself.
     pub decision: Decision,
     /// The variant's name.
@@ -82,13 +82,13 @@ pub struct Served {
     pub variants: usize,
     /// Who answers how much, where nothing sticks and each request is decided anew: the decision and the variant are
     /// then those of a first request, without its bucket. Empty where callers stick.
-    pub anew: Vec<(String, Weight)>,
+    pub per_request: Vec<(String, Weight)>,
     /// The path and query that it is asked for, or why there is none.
     pub forwarded_path: Result<String, String>,
     /// The `Host` that it is asked for, when it is rewritten.
     pub forwarded_host: Option<String>,
     /// Whether it is copied, where the route has a shadow.
-    pub copied: Option<Box<Copied>>,
+    pub copied: Option<Box<ShadowExplanation>>,
 }
 
 /// One edit to headers.
@@ -111,16 +111,16 @@ impl Explanation {
             words.push(format!("route={} at={}", route.name, route.place));
         }
         match &self.outcome {
-            Outcome::Refused(why) => words.push(format!("refused={why:?}")),
-            Outcome::NoRoute => words.push("no-route".to_owned()),
-            Outcome::Redirect(status, to) => words.push(format!("redirect={} to={to}", status.as_u16())),
-            Outcome::Respond(status) => words.push(format!("respond={}", status.as_u16())),
-            Outcome::Serve(served) => {
+            ExplainedOutcome::Refused(why) => words.push(format!("refused={why:?}")),
+            ExplainedOutcome::NoRoute => words.push("no-route".to_owned()),
+            ExplainedOutcome::Redirect(status, to) => words.push(format!("redirect={} to={to}", status.as_u16())),
+            ExplainedOutcome::Respond(status) => words.push(format!("respond={}", status.as_u16())),
+            ExplainedOutcome::Serve(served) => {
                 let Decision { reason, counted, unkeyed, .. } = served.decision;
                 words.push(format!("variant={} reason={}", served.variant, reason.name()));
-                words.extend(served.anew.iter().map(|(variant, share)| format!("anew={variant}:{share}")));
-                if let Some(Told { bucket: Some(bucket), salt, range, .. }) =
-                    self.steps.iter().rev().find(|told| told.bucket.is_some())
+                words.extend(served.per_request.iter().map(|(variant, share)| format!("anew={variant}:{share}")));
+                if let Some(ExplainStep { bucket: Some(bucket), salt, range, .. }) =
+                    self.steps.iter().rev().find(|step| step.bucket.is_some())
                 {
                     words.push(format!("bucket={bucket} salt={}", salt.as_deref().unwrap_or("")));
                     words.extend(range.iter().map(|range| format!("range={}..{}", range.start, range.end)));
@@ -144,7 +144,7 @@ const fn because(reason: Reason) -> &'static str {
         Reason::Latch => "rolled back, so stable answers",
         Reason::Target => "a target decides",
         Reason::Weight => "the weight decides",
-        Reason::Stable => "nobody else takes it",
+        Reason::Stable => "no other rule applies",
     }
 }
 
@@ -165,8 +165,8 @@ impl fmt::Display for Explanation {
         if let Some(route) = &self.route {
             writeln!(f, "route     {} ({}): {}", route.name, route.place, route.why)?;
         }
-        for told in &self.steps {
-            writeln!(f, "step      {}", told.text)?;
+        for step in &self.steps {
+            writeln!(f, "step      {}", step.text)?;
         }
         self.outcome.fmt(f)?;
         for (side, edits) in [("request", &self.request_headers), ("response", &self.response_headers)] {
@@ -181,17 +181,18 @@ impl fmt::Display for Explanation {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ExplainedOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let served = match self {
             Self::Refused(why) => return writeln!(f, "outcome   400: {why}"),
-            Self::NoRoute => return writeln!(f, "outcome   404: no route takes it"),
+            Self::NoRoute => return writeln!(f, "outcome   404: no route matches"),
             Self::Redirect(status, to) => return writeln!(f, "outcome   {} to {to}", status.as_u16()),
-            Self::Respond(status) => return writeln!(f, "outcome   {} from here", status.as_u16()),
+            Self::Respond(status) => return writeln!(f, "outcome   {} from the proxy", status.as_u16()),
             Self::Serve(served) => served,
         };
         let decision = &served.decision;
-        let variant = if served.anew.is_empty() { served.variant.clone() } else { anew(&served.anew) };
+        let variant =
+            if served.per_request.is_empty() { served.variant.clone() } else { per_request(&served.per_request) };
         writeln!(f, "variant   {variant}, reason {}: {}", decision.reason.name(), because(decision.reason))?;
         writeln!(f, "upstream  {}", served.upstream)?;
         match &served.forwarded_path {
@@ -206,7 +207,7 @@ impl fmt::Display for Outcome {
         };
         writeln!(f, "sample    {sample}")?;
         match &served.copied {
-            Some(copied) => writeln!(f, "shadow    {}: {}", copied.upstream, copied.told.text),
+            Some(copied) => writeln!(f, "shadow    {}: {}", copied.upstream, copied.step.text),
             None => Ok(()),
         }
     }

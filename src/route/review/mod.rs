@@ -1,24 +1,24 @@
 //! Explains decisions to people: `explain`, `what-if`, and replay of access logs.
 
-mod copied;
-mod covered;
 mod describe;
 mod difference;
+mod equivalence;
 mod explain;
+mod explain_query;
 mod explanation;
-mod lacking;
-mod nearly;
-mod question;
+mod masked;
+mod miss_reasons;
+mod near_misses;
+mod recorder;
 mod replay;
-mod sameness;
-mod teller;
+mod shadow_explain;
 mod what_if;
 
-pub use copied::Copied;
 pub use difference::summary;
-pub use explain::{Asked, explain, explain_briefly};
-pub use explanation::{Explanation, HeaderEdit, Matched, Outcome, Served};
-pub use question::Question;
-pub use replay::{Copies, Led, Noted, Replay, Replayed, Seen, replay};
-pub use teller::Told;
-pub use what_if::{Comparison, Flow, Moved, MovedUpstream, RouteChange, compare};
+pub use explain::{ExplainRequest, explain, explain_briefly};
+pub use explain_query::ExplainQuery;
+pub use explanation::{ExplainedOutcome, Explanation, HeaderEdit, MatchedRoute, ServedVariant};
+pub use recorder::ExplainStep;
+pub use replay::{CopyCounts, LoggedDecision, LoggedRequest, LoggedRoute, Replay, Replayed, replay};
+pub use shadow_explain::ShadowExplanation;
+pub use what_if::{ConfigDiff, Flow, Moved, MovedUpstream, RouteChange, compare};

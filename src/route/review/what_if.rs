@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::difference::{Both, Changes, beside_routes};
-use super::sameness::Pair;
+use super::equivalence::ConfigPair;
 use crate::route::{Action, BUCKETS, Bucket, EffectiveConfig, RouteId, Split, SplitState, Upstream, Variant, Weight};
 
 /// What changes from one file to another.
 #[derive(Clone, Debug, Default)]
-pub struct Comparison {
+pub struct ConfigDiff {
     /// Routes that only the new file has. They may take requests from others: only a replay can tell.
     pub added: Vec<String>,
     /// Routes that only the old file has.
@@ -76,8 +76,8 @@ impl Moved {
 
 /// Compares two files route by route.
 #[must_use]
-pub fn compare(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Comparison {
-    let pair = Pair::new(old, new);
+pub fn compare(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> ConfigDiff {
+    let pair = ConfigPair::new(old, new);
     let Changes { added, removed, changed: differing } = Changes::between(&pair);
     let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     let mut changed: Vec<RouteChange> = differing
@@ -90,7 +90,7 @@ pub fn compare(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Comparison
     if old.overlay.kill().all != new.overlay.kill().all {
         changed.extend(unchanged_splits(&pair, &changed));
     }
-    Comparison {
+    ConfigDiff {
         added: owned(added),
         removed: owned(removed),
         changed,
@@ -106,13 +106,14 @@ fn moved_upstreams(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<Mo
     let olds: ahash::HashMap<&str, &Upstream> = before.upstreams.iter().map(|one| (one.name.as_str(), one)).collect();
     let elsewhere = |one: &&Upstream| olds.get(one.name.as_str()).is_some_and(|old| old.endpoints != one.endpoints);
     let answers = |upstream: &Upstream| {
-        let answered =
-            after.numbered().filter_map(|(id, route)| Some((route, Side::of(new, id)?))).flat_map(|(route, side)| {
+        let answered = after.numbered().filter_map(|(id, route)| Some((route, SplitSide::of(new, id)?))).flat_map(
+            |(route, side)| {
                 let shares = side.shares();
                 let here = |variant: &Variant| after.upstreams.get(variant.upstream.0 as usize) == Some(upstream);
                 let mine = shares.into_values().filter(move |(variant, _)| here(variant));
                 mine.map(|(variant, millionths)| (route.name.clone(), variant.name.clone(), millionths))
-            });
+            },
+        );
         answered.collect()
     };
     let moved = after.upstreams.iter().filter(elsewhere);
@@ -120,7 +121,7 @@ fn moved_upstreams(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<Mo
 }
 
 /// Routes that change only because everything is killed or revived.
-fn unchanged_splits(pair: &Pair<'_>, changed: &[RouteChange]) -> Vec<RouteChange> {
+fn unchanged_splits(pair: &ConfigPair<'_>, changed: &[RouteChange]) -> Vec<RouteChange> {
     let told: ahash::HashSet<&str> = changed.iter().map(|change| change.route.as_str()).collect();
     let (before, after) = (pair.old.rules, pair.new.rules);
     let olds: ahash::HashMap<&str, RouteId> = before.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
@@ -138,17 +139,17 @@ fn unchanged_splits(pair: &Pair<'_>, changed: &[RouteChange]) -> Vec<RouteChange
 }
 
 /// Who gets another variant of a route.
-fn moved(pair: &Pair<'_>, both: Both) -> Moved {
+fn moved(pair: &ConfigPair<'_>, both: Both) -> Moved {
     let (old, new) = (pair.old.rules.route(both.old), pair.new.rules.route(both.new));
     let (Action::Split(from), Action::Split(to)) = (&old.action, &new.action) else {
         return Moved::Unknown("the route does not forward in both files");
     };
-    let Pair { old: before, new: after, .. } = *pair;
+    let ConfigPair { old: before, new: after, .. } = *pair;
     let (a, b) = (&old.matches, &new.matches);
     let same_match = a.hosts == b.hosts && a.paths == b.paths && a.methods == b.methods && a.priority == b.priority;
     for (unknown, why) in [
-        (!same_match || !pair.predicates(&a.predicates, &b.predicates), "the route takes other requests than before"),
-        (before.rules.identity != after.rules.identity, "identity is read in another way"),
+        (!same_match || !pair.predicates(&a.predicates, &b.predicates), "the route matches other requests than before"),
+        (before.rules.identity != after.rules.identity, "identity is read differently"),
         (before.overlay.kill().tenants != after.overlay.kill().tenants, "other tenants are killed"),
         (!pair.targets(&from.targets, &to.targets), "its targets differ"),
     ] {
@@ -156,8 +157,8 @@ fn moved(pair: &Pair<'_>, both: Both) -> Moved {
             return Moved::Unknown(why);
         }
     }
-    let sides = [Side::new(before, both.old, from), Side::new(after, both.new, to)];
-    if let (true, [Some(one), Some(other)]) = (from.targets.is_empty(), sides.each_ref().map(Side::only)) {
+    let sides = [SplitSide::new(before, both.old, from), SplitSide::new(after, both.new, to)];
+    if let (true, [Some(one), Some(other)]) = (from.targets.is_empty(), sides.each_ref().map(SplitSide::only)) {
         return Moved::Exactly(all(pair, one, other));
     }
     for (unknown, why) in [
@@ -170,40 +171,37 @@ fn moved(pair: &Pair<'_>, both: Both) -> Moved {
     }
     let [old, new] = &sides;
     if from.salt != to.salt {
-        return Moved::ByWeight(
-            shuffled(pair, old, new),
-            "its salt differs, so every caller falls into another bucket",
-        );
+        return Moved::ByWeight(shuffled(pair, old, new), "its salt differs, so every caller gets another bucket");
     }
     if !from.targets.is_empty() && old.killed != new.killed {
-        return Moved::ByWeight(flows(pair, old, new), "the kill also moves those whom targets pick");
+        return Moved::ByWeight(flows(pair, old, new), "the kill also moves the callers of targets");
     }
     Moved::Exactly(flows(pair, old, new))
 }
 
 /// Everybody, from one variant to another; or to another upstream of the same variant.
-fn all(pair: &Pair<'_>, old: &Variant, new: &Variant) -> Vec<Flow> {
+fn all(pair: &ConfigPair<'_>, old: &Variant, new: &Variant) -> Vec<Flow> {
     let hop = hop(pair, old, new);
     hop.map(|(from, to)| Flow { from: from.to_owned(), to: to.to_owned(), millionths: BUCKETS }).into_iter().collect()
 }
 
 /// From where to where a caller moves who had one variant and gets the other; nothing when the same upstream answers
 /// for the same variant.
-fn hop<'a>(pair: &Pair<'a>, old: &'a Variant, new: &'a Variant) -> Option<(&'a str, &'a str)> {
+fn hop<'a>(pair: &ConfigPair<'a>, old: &'a Variant, new: &'a Variant) -> Option<(&'a str, &'a str)> {
     let upstreams = pair.upstreams(old.upstream, new.upstream);
     let (from, to) = if old.name == new.name { upstreams } else { (old.name.as_str(), new.name.as_str()) };
     (from != to).then_some((from, to))
 }
 
 /// A split on one side of the comparison.
-pub(super) struct Side<'a> {
+pub(super) struct SplitSide<'a> {
     split: &'a Split,
     state: &'a SplitState,
     /// By `kill.all` or `kill.routes`.
     killed: bool,
 }
 
-impl<'a> Side<'a> {
+impl<'a> SplitSide<'a> {
     pub(super) fn new(config: EffectiveConfig<'a>, route: RouteId, split: &'a Split) -> Self {
         let state = config.overlay.split(route);
         Self { split, state, killed: config.overlay.kill().all || state.is_killed() }
@@ -240,7 +238,7 @@ impl<'a> Side<'a> {
 }
 
 /// Who moves when every caller falls into another bucket, which is independent of the one before.
-fn shuffled(pair: &Pair<'_>, old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
+fn shuffled(pair: &ConfigPair<'_>, old: &SplitSide<'_>, new: &SplitSide<'_>) -> Vec<Flow> {
     let mut flows = Vec::new();
     let after = new.shares();
     for (from, before) in old.shares().into_values() {
@@ -256,7 +254,7 @@ fn shuffled(pair: &Pair<'_>, old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
 }
 
 /// The buckets that change hands: between two borders nothing changes, so one look at each interval is enough.
-fn flows(pair: &Pair<'_>, old: &Side<'_>, new: &Side<'_>) -> Vec<Flow> {
+fn flows(pair: &ConfigPair<'_>, old: &SplitSide<'_>, new: &SplitSide<'_>) -> Vec<Flow> {
     let arms = old.state.arms().iter().chain(new.state.arms());
     let mut borders: Vec<u32> = arms.flat_map(|arm| [arm.start, arm.start + arm.weight.millionths()]).collect();
     borders.extend([0, BUCKETS]);

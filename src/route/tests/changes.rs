@@ -14,7 +14,7 @@ fn summed_up(old: &File, new: &File) -> Vec<String> {
     summary(old.effective(), new.effective())
 }
 
-fn compared(old: &File, new: &File) -> Comparison {
+fn compared(old: &File, new: &File) -> ConfigDiff {
     compare(old.effective(), new.effective())
 }
 
@@ -144,7 +144,7 @@ fn every_table_is_told() {
         (&|r| r.upstreams[0].limits.requests = 1, "upstream v1 limits changed"),
         (&|r| r.access_log.sample = 0.5, "access log sample changed"),
         (&|r| r.identity.tenant.clear(), "identity tenant changed"),
-        (&File::reverse, "routes stand in another order"),
+        (&File::reverse, "routes reordered"),
     ] {
         assert_eq!(summed_up(&old, &with(edit)), [line]);
         assert_eq!(compared(&old, &with(edit)).others, [line]);
@@ -157,7 +157,7 @@ fn shares_are_told_by_weight_where_targets_pick_as_well() {
     let picking = |all: bool| {
         let mut made = checkout(50_000);
         made.first().targets = vec![Target {
-            place: Place::default(),
+            place: SourceLocation::default(),
             predicates: vec![],
             segment: None,
             serve: VariantId(1),
@@ -191,7 +191,7 @@ fn segments_are_compared_by_name_and_members() {
         let mut made = checkout(50_000);
         made.segments = segments;
         made.first().targets = vec![Target {
-            place: Place::default(),
+            place: SourceLocation::default(),
             predicates: vec![Predicate::Segment(SegmentId(of))],
             segment: Some(SegmentId(of)),
             serve: VariantId(1),
@@ -225,7 +225,7 @@ fn a_replay_counts_what_arithmetic_says() {
     let (old, new) = (checkout(50_000), checkout(100_000));
     let headers = http::HeaderMap::new();
     let paths: Vec<String> = (0..10_000).map(|n| format!("/x?tenant=t{n}")).collect();
-    let asked = paths.iter().map(|path| Asked {
+    let asked = paths.iter().map(|path| ExplainRequest {
         method: &http::Method::GET,
         host: "h",
         path_and_query: path,

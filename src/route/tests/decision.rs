@@ -17,7 +17,7 @@ fn tenants(names: &[&str]) -> Predicate {
 
 fn target(predicate: Predicate, serve: VariantId, percent: Option<u32>) -> Target {
     Target {
-        place: Place::default(),
+        place: SourceLocation::default(),
         predicates: vec![predicate],
         segment: None,
         serve,
@@ -29,7 +29,7 @@ fn decided(kill: &Kill, arms: &Arms, caller: &Caller<'_>, cookie_identity: Optio
     let ask = Ask::get("h", "/");
     let overlay = Overlay::new(kill.clone(), vec![arms.state.clone()]);
     let request = Routed { route: RouteId(0), split: arms, head: &ask.head(), caller, cookie_identity };
-    decide(&rules(vec![]), &overlay, &request, &mut Spread::default(), &mut Silent)
+    decide(&rules(vec![]), &overlay, &request, &mut Spread::default(), &mut NoTrace)
 }
 
 /// Variant, reason, counted, unkeyed, and whether there is a bucket.
@@ -161,8 +161,8 @@ fn the_first_present_key_sticks_and_the_cookie_comes_last() {
 #[test]
 fn every_step_is_told() {
     #[derive(Default)]
-    struct Told(Vec<String>);
-    impl Trace for Told {
+    struct Recorded(Vec<String>);
+    impl Trace for Recorded {
         fn step(&mut self, step: Step<'_>) {
             let text = format!("{step:?}");
             self.0.push(text.split(['(', ' ']).next().unwrap_or("").to_owned());
@@ -170,7 +170,7 @@ fn every_step_is_told() {
     }
     let mut five = split("r", &[("canary", 1_000_000)]);
     five.targets = vec![target(tenants(&["x"]), CANARY, None)];
-    let mut told = Told::default();
+    let mut told = Recorded::default();
     let ask = Ask::get("h", "/");
     let who = caller(Some("acme"));
     let overlay = Overlay::new(Kill::default(), vec![five.state.clone()]);

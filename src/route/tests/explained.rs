@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
-    Asked {
+fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> ExplainRequest<'a> {
+    ExplainRequest {
         method: &ask.method,
         host: &ask.host,
         path_and_query,
@@ -19,7 +19,7 @@ fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
     }
 }
 
-fn explained(file: &File, asked: &Asked<'_>) -> Explanation {
+fn explained(file: &File, asked: &ExplainRequest<'_>) -> Explanation {
     explain(file.effective(), asked)
 }
 
@@ -28,7 +28,7 @@ fn shop() -> File {
     checkout.place.line = 12;
     let mut arms = split("checkout", &[("canary", 50_000)]);
     arms.targets = vec![Target {
-        place: Place { file: "routes.toml".into(), line: 20 },
+        place: SourceLocation { file: "routes.toml".into(), line: 20 },
         predicates: vec![Predicate::Header("x-canary".parse().unwrap(), StringMatch::Exact("always".into()))],
         segment: None,
         serve: VariantId(1),
@@ -61,7 +61,7 @@ request   GET shop.example.com/checkout/pay?tenant=acme
 client    192.0.2.1
 tenant    \"acme\" (query:tenant)
 route     checkout (routes.toml:12): host shop.example.com, path /checkout/*
-step      target 1 (routes.toml:20) does not hold: header x-canary = \"always\" (not given)
+step      target 1 (routes.toml:20) does not match: header x-canary = \"always\" (not given)
 step      sticky key: tenant \"acme\"
 step      bucket 752190 by salt checkout: stable owns 50000..1000000
 variant   stable, reason weight: the weight decides
@@ -69,8 +69,8 @@ upstream  v1
 forward   /pay?tenant=acme
 sample    counts in the statistics
 request   set x-variant: stable
-nearly    post (routes.toml:1): host shop.example.com, path /checkout/*: not for method GET
-nearly    any (routes.toml:1): any host, any path: fits too, but comes after checkout
+nearly    post (routes.toml:1): host shop.example.com, path /checkout/*: does not match method GET
+nearly    any (routes.toml:1): any host, any path: matches too, but has a lower precedence than checkout
 ";
     assert_eq!(told.to_string(), expected);
     assert_eq!(
@@ -85,9 +85,9 @@ fn what_is_passed_over_as_no_identity_is_told() {
     let ask = Ask::get("shop.example.com", "");
     let told = explained(&shop(), &asked(&ask, "/checkout/pay?tenant=acme+"));
     assert_eq!(told.tenant, None);
-    let odd = "query:tenant \"acme \" is no tenant: it has control characters, or a blank at an end";
+    let odd = "query:tenant \"acme \" is not a valid tenant: it has control characters or surrounding spaces";
     assert_eq!(told.steps[0].text, odd);
-    assert_eq!(told.steps.iter().filter(|step| step.text.contains("is no ")).count(), 1);
+    assert_eq!(told.steps.iter().filter(|step| step.text.contains("is not a valid ")).count(), 1);
 }
 
 #[test]
@@ -96,9 +96,9 @@ fn each_outcome_has_its_line() {
     let canary = Ask::get("shop.example.com", "").with("x-canary", "always");
     for (ask, path, line) in [
         (&canary, "/checkout", "route=checkout at=routes.toml:12 variant=canary reason=target upstream=v2 not-counted"),
-        (&canary, "/..", "refused=\"the path climbs above the root\""),
-        (&Ask::get("a b", ""), "/", "refused=\"\\\"a b\\\" is no host\""),
-        (&Ask::get("x\u{e9}", ""), "/", "refused=\"\\\"x_\\\" is no host\""),
+        (&canary, "/..", "refused=\"the path goes above the root\""),
+        (&Ask::get("a b", ""), "/", "refused=\"\\\"a b\\\" is not a valid host\""),
+        (&Ask::get("x\u{e9}", ""), "/", "refused=\"\\\"x_\\\" is not a valid host\""),
     ] {
         assert_eq!(explained(&shop, &asked(ask, path)).line(), line, "{path}");
     }
@@ -120,17 +120,20 @@ fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
     assert_eq!(
         whys,
         [
-            ("end", "any host, path regex /u/[0-9]+: matches only /u/5 of the path; end it with `.*` to take the rest"),
+            (
+                "end",
+                "any host, path regex /u/[0-9]+: matches only /u/5 of the path; end it with `.*` to match the rest"
+            ),
             (
                 "begin",
-                "any host, path regex [0-9]+/x: matches only 5/x of the path; begin it with `.*` to take what stands \
+                "any host, path regex [0-9]+/x: matches only 5/x of the path; start it with `.*` to match what comes \
                  before"
             ),
             (
                 "both",
-                "any host, path regex u/[0-9]: matches only u/5 of the path; begin and end it with `.*` to take the rest"
+                "any host, path regex u/[0-9]: matches only u/5 of the path; begin and end it with `.*` to match the rest"
             ),
-            ("not", "any host fits, path regex /users/[0-9]+ does not"),
+            ("not", "any host matches, path regex /users/[0-9]+ does not"),
         ]
     );
 }
@@ -138,7 +141,7 @@ fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
 /// The steps and the dropped fields of a request to one route with one target.
 fn target_of(predicates: Vec<Predicate>, ask: &Ask, tune: impl FnOnce(&mut Rules)) -> Explanation {
     let mut arms = split("r", &[("canary", 0)]);
-    let place = Place { file: "routes.toml".into(), line: 9 };
+    let place = SourceLocation { file: "routes.toml".into(), line: 9 };
     arms.targets = vec![Target { place, predicates, segment: None, serve: VariantId(1), weight: None }];
     let mut made = file(vec![route("r", "", "")], arms);
     tune(&mut made);
@@ -173,9 +176,9 @@ fn what_does_not_hold_is_told_with_what_the_request_has() {
             vec![Predicate::Any(vec![header("x-team", "red"), header("x-team", "green")])],
             "one of (header x-team = \"red\" | header x-team = \"green\") (given: \"blue\")",
         ),
-        (vec![Predicate::Not(Box::new(header("x-team", "blue")))], "not (header x-team = \"blue\") (it holds)"),
+        (vec![Predicate::Not(Box::new(header("x-team", "blue")))], "not (header x-team = \"blue\") (it matches)"),
         (vec![Predicate::Tenant(list("acme"))], "tenant in a list of 1 (there is no tenant)"),
-        (vec![Predicate::Country(vec![Country::new("DE").unwrap()])], "country in DE (the country is not known)"),
+        (vec![Predicate::Country(vec![Country::new("DE").unwrap()])], "country in DE (the country is unknown)"),
         (vec![Predicate::Claim("sub".into(), exact("u"))], "jwt sub = \"u\" (there is no token)"),
         (
             vec![Predicate::ClientCert(CertField::Cn, exact("till"))],
@@ -184,7 +187,7 @@ fn what_does_not_hold_is_told_with_what_the_request_has() {
         (vec![Predicate::Grpc], "gRPC (content-type: not given)"),
     ] {
         let step = &target_of(predicates, &ask, staff()).steps[0].text;
-        assert_eq!(step, &format!("target 1 (routes.toml:9) does not hold: {told}"));
+        assert_eq!(step, &format!("target 1 (routes.toml:9) does not match: {told}"));
     }
     let ask = Ask::get("h", "").with("x-a", &"x".repeat(100)).with("cookie", &format!("c={long}"));
     let step = &target_of(vec![header("x-a", "y")], &ask, |_| {}).steps[0].text;
@@ -201,7 +204,7 @@ fn fields_that_are_dropped_for_want_of_trust_are_told() {
         rules.identity.tenant = vec![Extractor::Header("x-tenant-id".parse().unwrap())];
     };
     let told = target_of(tenants(), &ask, by_header);
-    let why = "is dropped, since its sender 192.0.2.1 is none of identity.trusted_proxies";
+    let why = "is dropped: its sender 192.0.2.1 is not in identity.trusted_proxies";
     let mut dropped = told.dropped.clone();
     dropped.sort();
     assert_eq!(dropped, [format!("`x-forwarded-for` {why}"), format!("`x-tenant-id` {why}")]);
@@ -231,23 +234,26 @@ fn where_no_route_takes_it_the_nearest_are_told() {
     let file = file(routes, split("search", &[]));
     let nearly = |host: &str, path: &str| {
         let told = explained(&file, &asked(&Ask::get(host, ""), path));
-        assert_eq!(told.outcome, Outcome::NoRoute);
+        assert_eq!(told.outcome, ExplainedOutcome::NoRoute);
         told.nearly.into_iter().map(|route| format!("{}: {}", route.name, route.why)).collect::<Vec<_>>()
     };
     let misses = nearly("shop.example.com", "/checkouts");
-    assert_eq!(misses[0], "checkout: host shop.example.com fits, path /checkout/* does not");
-    assert!(misses.contains(&"users: any host fits, path regex /checkouts/[0-9]+ does not".to_owned()), "{misses:?}");
+    assert_eq!(misses[0], "checkout: host shop.example.com matches, path /checkout/* does not");
+    assert!(
+        misses.contains(&"users: any host matches, path regex /checkouts/[0-9]+ does not".to_owned()),
+        "{misses:?}"
+    );
     assert!(misses.len() == 5 && !misses.iter().any(|miss| miss.starts_with("far")), "{misses:?}");
     let misses = nearly("shop.example.com", "/cart");
     assert_eq!(
         misses[..2],
         [
-            "post: host shop.example.com, path /cart: not for method GET".to_owned(),
-            "api: path /cart fits, host api.example.com does not".to_owned(),
+            "post: host shop.example.com, path /cart: does not match method GET".to_owned(),
+            "api: path /cart matches, host api.example.com does not".to_owned(),
         ]
     );
     let misses = nearly("", "/far");
-    assert_eq!(misses[0], "far: path /far fits, host other.test does not (the request has none)");
+    assert_eq!(misses[0], "far: path /far matches, host other.test does not (the request has none)");
 }
 
 #[test]
@@ -262,28 +268,32 @@ fn where_nothing_sticks_shares_are_told() {
     };
     let told = anew(&[]);
     let text = told.to_string();
-    assert!(text.contains("step      each request anew: 10 % first, 5 % canary, 85 % stable\n"), "{text}");
-    assert!(text.contains("variant   each request anew: 10 % first, 5 % canary, 85 % stable, reason weight"), "{text}");
+    assert!(text.contains("step      decided per request: 10 % first, 5 % canary, 85 % stable\n"), "{text}");
+    assert!(
+        text.contains("variant   decided per request: 10 % first, 5 % canary, 85 % stable, reason weight"),
+        "{text}"
+    );
     assert!(!text.contains("bucket") && !told.line().contains("bucket"), "{text}");
     assert!(told.line().contains("anew=first:10 anew=canary:5 anew=stable:85"), "{}", told.line());
     let text = anew(&[Stop::Kill]).to_string();
-    assert!(text.contains("step      each request anew: 5 % canary, 95 % stable; killed: first\n"), "{text}");
+    assert!(text.contains("step      decided per request: 5 % canary, 95 % stable; killed: first\n"), "{text}");
     let text = anew(&[Stop::Latch, Stop::Kill]).to_string();
-    assert!(text.contains("step      each request anew: 100 % stable; killed: canary; latched: first\n"), "{text}");
+    assert!(text.contains("step      decided per request: 100 % stable; killed: canary; latched: first\n"), "{text}");
 }
 
 #[test]
 fn a_latch_is_told() {
     let mut arms = split("checkout", &[("canary", 1_000_000)]);
     arms.state.stop(VariantId(1), Stop::Latch);
-    let target = |serve| Target { place: Place::default(), predicates: vec![], segment: None, serve, weight: None };
+    let target =
+        |serve| Target { place: SourceLocation::default(), predicates: vec![], segment: None, serve, weight: None };
     let routes = || vec![route("checkout", "h", "/*")];
     let ask = Ask::get("h", "");
     let told = explained(&file(routes(), arms.clone()), &asked(&ask, "/?tenant=acme")).to_string();
     assert!(told.contains("step      latch: variant\nvariant   stable, reason latch: rolled back, so"), "{told}");
     arms.targets = vec![target(VariantId(1))];
     let told = explained(&file(routes(), arms), &asked(&ask, "/?tenant=acme")).to_string();
-    assert!(told.contains("is passed over: canary is latched\n"), "{told}");
+    assert!(told.contains("is skipped: canary is latched\n"), "{told}");
 }
 
 proptest! {
@@ -301,11 +311,11 @@ proptest! {
         let caller = rules.identity.caller("192.0.2.1".parse().unwrap(), &head, crate::route::Facts::default());
         let split = route.split().unwrap();
         let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity: None };
-        let decision = decide(rules, &shop.overlay, &request, &mut Spread::default(), &mut Silent);
+        let decision = decide(rules, &shop.overlay, &request, &mut Spread::default(), &mut NoTrace);
         let target = format!("{path}?tenant={tenant}");
         let told = explain_briefly(shop.effective(), &asked(&ask, &target));
         prop_assert_eq!(&told.route.unwrap().name, &route.name);
-        let Outcome::Serve(served) = told.outcome else { panic!("it is a split") };
+        let ExplainedOutcome::Serve(served) = told.outcome else { panic!("it is a split") };
         prop_assert_eq!(served.decision, decision);
         prop_assert_eq!(&served.variant, &split.variants[usize::from(decision.variant.0)].name);
     }

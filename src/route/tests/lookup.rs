@@ -129,11 +129,11 @@ fn conflicts_are_routes_that_can_never_answer() {
 }
 
 /// The same rules, by looking at every route.
-fn naive(routes: &[Route], head: &Head<'_>) -> Option<(RouteId, usize)> {
+fn naive(routes: &[Route], head: &RequestHead<'_>) -> Option<(RouteId, usize)> {
     let mut all = vec![];
     for (route, id) in routes.iter().zip(0..) {
         let m = &route.matches;
-        let holds = m.predicates.iter().all(|p| p.holds(head, &caller(None), &[]));
+        let holds = m.predicates.iter().all(|p| p.matches(head, &caller(None), &[]));
         if !holds || !(m.methods.is_empty() || m.methods.contains(head.method)) {
             continue;
         }

@@ -35,8 +35,8 @@ impl Ask {
         self
     }
 
-    pub(super) fn head(&self) -> Head<'_> {
-        Head {
+    pub(super) fn head(&self) -> RequestHead<'_> {
+        RequestHead {
             method: &self.method,
             host: &self.host,
             path: &self.path,
@@ -69,7 +69,7 @@ pub(super) fn path(text: &str) -> PathPattern {
 pub(super) fn route(name: &str, on: &str, at: &str) -> Route {
     Route {
         name: name.into(),
-        place: Place { file: "routes.toml".into(), line: 1 },
+        place: SourceLocation { file: "routes.toml".into(), line: 1 },
         matches: Match {
             hosts: if on.is_empty() { vec![] } else { vec![host(on)] },
             paths: if at.is_empty() { vec![] } else { vec![path(at)] },

@@ -14,14 +14,14 @@ fn salted(weight: u32) -> File {
 
 /// Asks about a request whose caller is not known, and demands how many of it were moved and could not be told.
 #[track_caller]
-fn check(old: &File, new: &File, noted: Noted<'_>, expected: (u64, u64)) {
-    let replayed = asked(old, new, (Led::Unnoted, noted));
-    assert_eq!((replayed.moved, replayed.untold), expected, "{replayed:?}");
+fn check(old: &File, new: &File, noted: LoggedDecision<'_>, expected: (u64, u64)) {
+    let replayed = asked(old, new, LoggedRoute::Unknown, noted);
+    assert_eq!((replayed.moved, replayed.unknown), expected, "{replayed:?}");
 }
 
-fn asked(old: &File, new: &File, (led, noted): (Led<'_>, Noted<'_>)) -> Replayed {
+fn asked(old: &File, new: &File, route: LoggedRoute<'_>, decision: LoggedDecision<'_>) -> Replayed {
     let headers = http::HeaderMap::new();
-    let asked = Asked {
+    let request = ExplainRequest {
         method: &http::Method::GET,
         host: "h",
         path_and_query: "/x",
@@ -34,7 +34,7 @@ fn asked(old: &File, new: &File, (led, noted): (Led<'_>, Noted<'_>)) -> Replayed
         facts: crate::route::Facts::default(),
     };
     let mut replay = Replay::new(old.effective(), new.effective());
-    replay.ask(&Seen { asked, led, noted });
+    replay.add(&LoggedRequest { request, route, decision });
     replay.finish()
 }
 
@@ -42,19 +42,19 @@ fn asked(old: &File, new: &File, (led, noted): (Led<'_>, Noted<'_>)) -> Replayed
 fn a_request_that_came_another_way_cannot_be_told() {
     let (five, none) = (checkout(50_000), file(vec![], split("none", &[])));
     let told = |old: &File, led| {
-        let replayed = asked(old, &none, (led, Noted::Whole));
-        (replayed.requests, replayed.moved, replayed.untold, replayed.misled)
+        let replayed = asked(old, &none, led, LoggedDecision::Complete);
+        (replayed.requests, replayed.moved, replayed.unknown, replayed.rerouted)
     };
-    assert_eq!(told(&five, Led::To("checkout")), (1, 1, 0, 0));
-    assert_eq!(told(&five, Led::To("other")), (1, 0, 1, 1));
-    assert_eq!(told(&five, Led::Nowhere), (1, 0, 1, 1));
-    assert_eq!(told(&none, Led::Nowhere), (1, 0, 0, 0));
-    assert_eq!(told(&none, Led::To("checkout")), (1, 0, 1, 1));
+    assert_eq!(told(&five, LoggedRoute::Name("checkout")), (1, 1, 0, 0));
+    assert_eq!(told(&five, LoggedRoute::Name("other")), (1, 0, 1, 1));
+    assert_eq!(told(&five, LoggedRoute::None), (1, 0, 1, 1));
+    assert_eq!(told(&none, LoggedRoute::None), (1, 0, 0, 0));
+    assert_eq!(told(&none, LoggedRoute::Name("checkout")), (1, 0, 1, 1));
 }
 
 #[test]
 fn a_bucket_is_enough_while_salt_and_keys_stay() {
-    let at = |bucket| Noted::Weighed { route: "checkout", bucket: Some(bucket) };
+    let at = |bucket| LoggedDecision::ByWeight { route: "checkout", bucket: Some(bucket) };
     let (five, ten) = (checkout(50_000), checkout(100_000));
     check(&five, &ten, at(49_999), (0, 0));
     check(&five, &ten, at(50_000), (1, 0));
@@ -74,21 +74,21 @@ fn a_bucket_is_enough_while_salt_and_keys_stay() {
 
 #[test]
 fn nobody_without_a_key_gets_one() {
-    let none = Noted::Weighed { route: "checkout", bucket: None };
+    let none = LoggedDecision::ByWeight { route: "checkout", bucket: None };
     check(&checkout(50_000), &checkout(100_000), none, (0, 0));
     check(&checkout(50_000), &checkout(1_000_000), none, (1, 0));
 }
 
 #[test]
 fn who_was_picked_by_what_is_not_known_cannot_be_told() {
-    check(&checkout(50_000), &checkout(100_000), Noted::Picked, (0, 1));
+    check(&checkout(50_000), &checkout(100_000), LoggedDecision::ByRule, (0, 1));
 }
 
 #[test]
 fn another_upstream_is_another_answer() {
     let mut other = checkout(50_000);
     other.upstreams[0].name = "w1".into();
-    let replayed = asked(&checkout(50_000), &other, (Led::Unnoted, Noted::Whole));
+    let replayed = asked(&checkout(50_000), &other, LoggedRoute::Unknown, LoggedDecision::Complete);
     let moves: Vec<_> = replayed.moves.into_keys().collect();
     assert_eq!(moves, [("checkout stable by v1".to_owned(), "checkout stable by w1".to_owned())]);
 }

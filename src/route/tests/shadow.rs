@@ -8,7 +8,7 @@ use super::*;
 /// A split whose stable is copied at this weight, in millionths.
 fn shadowed(mut arms: Arms, millionths: u32, sample_by: SampleBy) -> Arms {
     let shadow = Shadow {
-        place: Place::default(),
+        place: SourceLocation::default(),
         upstream: UpstreamId(1),
         weight: Weight::from_millionths(millionths).unwrap(),
         sample_by,
@@ -26,9 +26,9 @@ fn shadowed(mut arms: Arms, millionths: u32, sample_by: SampleBy) -> Arms {
     arms
 }
 
-fn ask_of<'a>(split: &Split, who: &'a Caller<'a>) -> Sampled<'a> {
+fn ask_of<'a>(split: &Split, who: &'a Caller<'a>) -> SamplingInput<'a> {
     let share = split.shadow.as_ref().unwrap().weight;
-    Sampled { method: &Method::GET, variant: VariantId::STABLE, caller: who, cookie_identity: None, share }
+    SamplingInput { method: &Method::GET, variant: VariantId::STABLE, caller: who, cookie_identity: None, share }
 }
 
 /// An overlay without kills.
@@ -37,7 +37,7 @@ fn unkilled() -> Overlay {
 }
 
 fn of_caller(split: &Split, who: &Caller<'_>) -> Sampling {
-    sampled(&unkilled(), split, &ask_of(split, who), &mut ShadowSpread::default())
+    decide_sampling(&unkilled(), split, &ask_of(split, who), &mut ShadowSpread::default())
 }
 
 #[test]
@@ -45,18 +45,18 @@ fn what_is_not_meant_is_not_sampled() {
     let (overlay, who) = (unkilled(), caller(Some("acme")));
     let all = shadowed(split("r", &[("canary", 50_000)]), BUCKETS, SampleBy::Request);
     let request = ask_of(&all, &who);
-    let of = |overlay: &Overlay, split: &Split, request: &Sampled<'_>| {
-        sampled(overlay, split, request, &mut ShadowSpread::default())
+    let of = |overlay: &Overlay, split: &Split, request: &SamplingInput<'_>| {
+        decide_sampling(overlay, split, request, &mut ShadowSpread::default())
     };
     assert_eq!(of(&overlay, &all, &request), Sampling::In);
     assert_eq!(of(&overlay, &split("r", &[]), &request), Sampling::Out);
-    assert_eq!(of(&overlay, &all, &Sampled { share: Weight::ZERO, ..request }), Sampling::Out);
-    assert_eq!(of(&overlay, &all, &Sampled { variant: VariantId(1), ..request }), Sampling::Out);
-    let post = Sampled { method: &Method::POST, ..request };
+    assert_eq!(of(&overlay, &all, &SamplingInput { share: Weight::ZERO, ..request }), Sampling::Out);
+    assert_eq!(of(&overlay, &all, &SamplingInput { variant: VariantId(1), ..request }), Sampling::Out);
+    let post = SamplingInput { method: &Method::POST, ..request };
     assert_eq!(of(&overlay, &all, &post), Sampling::Dropped(Unfit::Method));
     let killed = overlay.with_kill(Kill { all: true, ..Kill::default() });
     assert_eq!(of(&killed, &all, &post), Sampling::Dropped(Unfit::Killed));
-    assert_eq!(of(&killed, &all, &Sampled { variant: VariantId(1), ..request }), Sampling::Out);
+    assert_eq!(of(&killed, &all, &SamplingInput { variant: VariantId(1), ..request }), Sampling::Out);
     assert_eq!(Unfit::Killed.name(), "killed");
 }
 
@@ -135,7 +135,7 @@ fn any_hundred_consecutive_requests_at_five_percent_give_five_or_one_off() {
     for seed in [0, 1, u64::MAX / 3, 0x1234_5678_9abc_def0] {
         let mut spread = ShadowSpread(seed);
         let hits: Vec<bool> = (0..20_000)
-            .map(|_| sampled(&overlay, &split, &ask_of(&split, &who), &mut spread) == Sampling::In)
+            .map(|_| decide_sampling(&overlay, &split, &ask_of(&split, &who), &mut spread) == Sampling::In)
             .collect();
         for (at, window) in hits.windows(100).enumerate() {
             let sum = window.iter().filter(|hit| **hit).count();
@@ -154,8 +154,8 @@ fn the_control_gets_its_share_of_the_copies() {
     }
 }
 
-fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> Asked<'a> {
-    Asked {
+fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> ExplainRequest<'a> {
+    ExplainRequest {
         method: &ask.method,
         host: &ask.host,
         path_and_query,
@@ -174,13 +174,13 @@ fn only(arms: Arms) -> File {
     file(vec![route("checkout", "h", "/*")], arms)
 }
 
-fn copied(file: &File, path_and_query: &str) -> Copied {
+fn copied(file: &File, path_and_query: &str) -> ShadowExplanation {
     let ask = Ask::get("h", "");
     let told = explain(file.effective(), &asked(&ask, path_and_query));
-    let Outcome::Serve(served) = &told.outcome else { panic!("{told}") };
+    let ExplainedOutcome::Serve(served) = &told.outcome else { panic!("{told}") };
     let copied = *served.copied.clone().expect("a shadow");
     assert!(told.line().ends_with(&format!(" shadow=v2:{}", copied.word())), "{}", told.line());
-    assert!(told.to_string().contains(&format!("\nshadow    v2: {}\n", copied.told.text)), "{told}");
+    assert!(told.to_string().contains(&format!("\nshadow    v2: {}\n", copied.step.text)), "{told}");
     copied
 }
 
@@ -189,25 +189,25 @@ fn explain_tells_of_a_copy() {
     let bucket = Salt::shadow("checkout").bucket("acme").number();
     let by_key = |share| only(shadowed(split("checkout", &[]), share, SampleBy::Key));
     let inside = copied(&by_key(bucket + 1), "/?tenant=acme");
-    assert_eq!((inside.chance, inside.told.range), (Weight::FULL, Some(0..bucket + 1)));
+    assert_eq!((inside.chance, inside.step.range), (Weight::FULL, Some(0..bucket + 1)));
     let text = format!("bucket {bucket} by salt checkout/shadow, its range is 0..{}: copied", bucket + 1);
-    assert_eq!(inside.told.text, text);
+    assert_eq!(inside.step.text, text);
     let outside = copied(&by_key(bucket), "/?tenant=acme");
-    assert_eq!((outside.chance, outside.told.bucket), (Weight::ZERO, Some(bucket)));
-    assert_eq!(copied(&by_key(500_000), "/").told.text, "not copied: no sticky key");
+    assert_eq!((outside.chance, outside.step.bucket), (Weight::ZERO, Some(bucket)));
+    assert_eq!(copied(&by_key(500_000), "/").step.text, "not copied: no sticky key");
     assert_eq!(copied(&by_key(BUCKETS), "/").word(), "yes");
-    assert_eq!(copied(&by_key(0), "/").told.text, "not copied: its weight is 0");
+    assert_eq!(copied(&by_key(0), "/").step.text, "not copied: its weight is 0");
 
     let by_request = only(shadowed(split("checkout", &[]), 200_000, SampleBy::Request));
     assert_eq!(copied(&by_request, "/").word(), "20%");
-    assert_eq!(copied(&by_request, "/").told.text, "20 % of the requests of stable are copied");
-    assert_eq!(copied(&by_request.clone().all_killed(), "/").told.text, "not copied: kill: all");
+    assert_eq!(copied(&by_request, "/").step.text, "20 % of the requests of stable are copied");
+    assert_eq!(copied(&by_request.clone().all_killed(), "/").step.text, "not copied: kill: all");
     let mut post = shadowed(split("checkout", &[]), 200_000, SampleBy::Request);
     post.shadow.as_mut().unwrap().methods = vec![Method::POST, Method::PUT];
-    assert_eq!(copied(&only(post), "/").told.text, "not copied: its methods are POST, PUT");
+    assert_eq!(copied(&only(post), "/").step.text, "not copied: its methods are POST, PUT");
     let canary = shadowed(split("checkout", &[("canary", BUCKETS)]), 200_000, SampleBy::Request);
-    let text = "not copied: canary answers, and requests of stable are copied";
-    assert_eq!(copied(&only(canary), "/?tenant=a").told.text, text);
+    let text = "not copied: canary answers, and only requests of stable are copied";
+    assert_eq!(copied(&only(canary), "/?tenant=a").step.text, text);
 }
 
 #[test]
@@ -263,8 +263,8 @@ fn a_replay_tells_how_many_are_copied() {
     let all = || asks.iter().zip(&keys).map(|(ask, key)| asked(ask, key));
     let stable = (0..1_000_u32).filter(|n| Salt::new("checkout").bucket(&format!("t{n}")).number() >= 500_000).count();
     let [before, after] = replay(none.effective(), by_request.effective(), all()).copied;
-    assert_eq!(before, Copies::default());
-    assert_eq!(after, Copies { any: true, millionths: stable as u64 * 200_000, untold: 0 });
+    assert_eq!(before, CopyCounts::default());
+    assert_eq!(after, CopyCounts { any: true, millionths: stable as u64 * 200_000, unknown: 0 });
     let [_, after] = replay(by_request.effective(), by_key.effective(), all()).copied;
     assert_eq!(after.millionths, (0..1_000).filter(is_copied).count() as u64 * 1_000_000);
 }
@@ -276,23 +276,27 @@ fn a_log_tells_of_copies_where_it_knows_the_key() {
         split.sticky = sticky.to_vec();
         only(split)
     };
-    let untold = |file: &File, path_and_query: &str, noted| {
+    let unknown = |file: &File, path_and_query: &str, noted| {
         let ask = Ask::get("h", "");
         let mut replay = Replay::new(file.effective(), file.effective());
-        replay.ask(&Seen { asked: asked(&ask, path_and_query), led: Led::Unnoted, noted });
+        replay.add(&LoggedRequest {
+            request: asked(&ask, path_and_query),
+            route: LoggedRoute::Unknown,
+            decision: noted,
+        });
         let replayed = replay.finish();
-        assert_eq!(replayed.untold, 0);
-        replayed.copied[0].untold
+        assert_eq!(replayed.unknown, 0);
+        replayed.copied[0].unknown
     };
-    let at = |bucket| Noted::Weighed { route: "checkout", bucket: Some(bucket) };
+    let at = |bucket| LoggedDecision::ByWeight { route: "checkout", bucket: Some(bucket) };
     let (tenant, user) = ([StickyKey::Tenant, StickyKey::User], [StickyKey::User, StickyKey::Tenant]);
-    assert_eq!(untold(&sticky(&tenant), "/?tenant=a", at(7_000)), 0);
-    assert_eq!(untold(&sticky(&tenant), "/", at(7_000)), 1);
-    assert_eq!(untold(&sticky(&user), "/?tenant=a", at(7_000)), 1);
+    assert_eq!(unknown(&sticky(&tenant), "/?tenant=a", at(7_000)), 0);
+    assert_eq!(unknown(&sticky(&tenant), "/", at(7_000)), 1);
+    assert_eq!(unknown(&sticky(&user), "/?tenant=a", at(7_000)), 1);
     let bucket = Salt::new("checkout").bucket("a").number();
-    assert_eq!(untold(&sticky(&user), "/?tenant=a", at(bucket)), 0);
-    assert_eq!(untold(&sticky(&user), "/?tenant=a", Noted::Whole), 0);
-    assert_eq!(untold(&sticky(&[StickyKey::ClientIp]), "/", at(7_000)), 0);
+    assert_eq!(unknown(&sticky(&user), "/?tenant=a", at(bucket)), 0);
+    assert_eq!(unknown(&sticky(&user), "/?tenant=a", LoggedDecision::Complete), 0);
+    assert_eq!(unknown(&sticky(&[StickyKey::ClientIp]), "/", at(7_000)), 0);
 }
 
 proptest! {
@@ -302,11 +306,11 @@ proptest! {
         let by_key = only(shadowed(arms, weight, SampleBy::Key));
         let (ask, path) = (Ask::get("h", ""), format!("/?tenant={tenant}"));
         let told = explain(by_key.effective(), &asked(&ask, &path));
-        let Outcome::Serve(served) = &told.outcome else { panic!("{told}") };
+        let ExplainedOutcome::Serve(served) = &told.outcome else { panic!("{told}") };
         let split = by_key.routes[0].split().unwrap();
         let who = caller(Some(tenant.as_str()).filter(|tenant| !tenant.is_empty()));
-        let request = Sampled { variant: served.decision.variant, ..ask_of(split, &who) };
-        let sampling = sampled(&by_key.overlay, split, &request, &mut ShadowSpread::default());
+        let request = SamplingInput { variant: served.decision.variant, ..ask_of(split, &who) };
+        let sampling = decide_sampling(&by_key.overlay, split, &request, &mut ShadowSpread::default());
         let chance = served.copied.as_ref().unwrap().chance;
         prop_assert_eq!(chance, if sampling == Sampling::In { Weight::FULL } else { Weight::ZERO });
     }
@@ -327,8 +331,8 @@ proptest! {
         let split_of = |millionths| shadowed(split("r", &[]), millionths, SampleBy::Key);
         let large = split_of(weight);
         let share = Weight::from_millionths(share).unwrap();
-        let lowered = Sampled { share, ..ask_of(&large, &who) };
-        let sampling = sampled(&unkilled(), &large, &lowered, &mut ShadowSpread::default());
+        let lowered = SamplingInput { share, ..ask_of(&large, &who) };
+        let sampling = decide_sampling(&unkilled(), &large, &lowered, &mut ShadowSpread::default());
         prop_assert_eq!(sampling, of_caller(&split_of(share.millionths()), &who));
     }
 }

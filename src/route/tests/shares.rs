@@ -13,7 +13,7 @@ fn decided(arms: &Arms, caller: &Caller<'_>, spread: &mut Spread) -> Decision {
     let (rules, ask) = (rules(vec![]), Ask::get("h", "/"));
     let overlay = Overlay::new(Kill::default(), vec![arms.state.clone()]);
     let request = Routed { route: RouteId(0), split: arms, head: &ask.head(), caller, cookie_identity: None };
-    decide(&rules, &overlay, &request, spread, &mut Silent)
+    decide(&rules, &overlay, &request, spread, &mut NoTrace)
 }
 
 #[test]
@@ -124,7 +124,7 @@ proptest! {
         }
         arms.sticky = if keyed { vec![StickyKey::Tenant] } else { vec![] };
         arms.targets = serve.into_iter().map(|(id, weight)| Target {
-            place: Place::default(),
+            place: SourceLocation::default(),
             predicates: vec![],
             segment: None,
             serve: VariantId(id),

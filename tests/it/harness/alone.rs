@@ -1,4 +1,4 @@
-//! The proxy as a process of its own, for what concerns the whole process: its memory, its descriptors, its signals.
+//! The proxy in a process of its own, for tests of the whole process: its memory, its descriptors, its signals.
 
 use std::net::SocketAddr;
 
@@ -6,12 +6,12 @@ use super::proxy::{Setup, series};
 use super::raw::Raw;
 use crate::process::Running;
 
-/// A proxy in a process of its own; killed when dropped.
+/// A proxy in a process of its own. Dropping it kills the process.
 pub struct Alone {
     _running: Running,
-    /// Where its first listener listens.
+    /// The address of its first listener.
     pub address: SocketAddr,
-    /// Where its admin listener listens.
+    /// The address of its admin listener.
     pub admin: SocketAddr,
     _dir: tempfile::TempDir,
 }

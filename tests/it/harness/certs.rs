@@ -1,4 +1,4 @@
-//! Certificates made in memory, and clients that present and believe them.
+//! Certificates made in memory, and clients that present and verify them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
-/// Somebody who issues certificates.
+/// A certificate authority.
 pub struct Authority {
     params: CertificateParams,
     key: KeyPair,
@@ -109,13 +109,13 @@ impl Authority {
         Pair { cert: made.pem(), key: key.serialize_pem() }
     }
 
-    /// A client that believes this authority.
+    /// A client that trusts this authority.
     pub fn believer(&self) -> Believer<'_> {
         Believer { authority: self, versions: rustls::ALL_VERSIONS, alpn: Vec::new(), own: None }
     }
 }
 
-/// How a client is made.
+/// The settings of a client.
 pub struct Believer<'a> {
     authority: &'a Authority,
     versions: &'static [&'static SupportedProtocolVersion],
@@ -124,7 +124,7 @@ pub struct Believer<'a> {
 }
 
 impl<'a> Believer<'a> {
-    /// It speaks these versions.
+    /// It supports these versions.
     pub fn versions(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
         self.versions = versions;
         self
@@ -136,7 +136,7 @@ impl<'a> Believer<'a> {
         self
     }
 
-    /// It presents this certificate when it is asked.
+    /// It presents this certificate when the server requests one.
     pub fn presenting(mut self, own: &'a Pair) -> Self {
         self.own = Some(own);
         self

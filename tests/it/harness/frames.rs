@@ -1,10 +1,11 @@
-//! HTTP/2 by hand: frames as bytes (RFC 9113 §4), for everything that no client library would send.
+//! HTTP/2 by hand: frames as bytes (RFC 9113 §4), for everything that no client library sends.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+
+use super::PATIENCE;
 
 /// Frame types.
 pub const DATA: u8 = 0;
@@ -25,7 +26,6 @@ pub const END_HEADERS: u8 = 4;
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +36,14 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// What became of a stream.
+/// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It was answered, to its end, with this status and body.
+    /// A complete response with this status and body.
     Answered(u16, Vec<u8>),
     /// It was reset with this code.
     Reset(u32),
-    /// The connection said GOAWAY with this code and an error.
+    /// The connection got GOAWAY with this error code.
     GoneAway(u32),
     /// The connection was closed.
     Closed,
@@ -66,7 +66,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     Frame { kind, flags, stream, payload: payload.to_vec() }.bytes()
 }
 
-/// One field as a literal that is never indexed, names and values as they are (RFC 7541 §6.2.2).
+/// One field as a literal that is never indexed, with name and value unchanged (RFC 7541 §6.2.2).
 pub fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut block = vec![0];
     for text in [name, value] {
@@ -102,7 +102,7 @@ pub fn get(host: &str, path: &str) -> Vec<u8> {
     block(&[(":method", "GET"), (":scheme", "http"), (":authority", host), (":path", path)])
 }
 
-/// A connection that speaks frames.
+/// A connection that sends and reads frames.
 pub struct Frames {
     stream: TcpStream,
     /// Whether the settings and pings of the other side are acknowledged by [`Self::next`].
@@ -110,12 +110,12 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Connects and says the preface and these settings.
+    /// Connects, and sends the preface and these settings.
     pub fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         Self::over(TcpStream::connect(address).unwrap(), settings)
     }
 
-    /// Says the preface and these settings over a connection.
+    /// Sends the preface and these settings over a connection.
     pub fn over(stream: TcpStream, settings: &[(u16, u32)]) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -130,7 +130,7 @@ impl Frames {
         frames
     }
 
-    /// Writes bytes as they are; says whether the connection took them.
+    /// Writes bytes unchanged; returns whether the connection took them.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
@@ -145,7 +145,7 @@ impl Frames {
         self.send(HEADERS, END_HEADERS | flags, stream, block)
     }
 
-    /// The next frame; nothing when the connection has ended.
+    /// The next frame, or nothing if the connection has ended.
     pub fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.fill(&mut head)?;
@@ -171,7 +171,7 @@ impl Frames {
         }
     }
 
-    /// Reads until the fate of a stream is known.
+    /// Reads until the stream has ended.
     pub fn fate(&mut self, stream: u32) -> Fate {
         let (mut status, mut body) = (0, Vec::new());
         loop {
@@ -196,7 +196,7 @@ impl Frames {
         }
     }
 
-    /// Reads until the connection has ended, and gives the code of its GOAWAY, if there was one.
+    /// Reads until the connection has ended, and returns the code of its GOAWAY, if there was one.
     pub fn end(&mut self) -> Option<u32> {
         let mut code = None;
         while let Some(frame) = self.next() {
@@ -211,7 +211,7 @@ impl Frames {
 /// The status that a response's header block begins with: indexed, or a literal of three digits. Only the first
 /// response of a connection can be read without a table.
 fn status_of(block: &[u8]) -> u16 {
-    // Changes of the table's size come first.
+    // Updates of the table's size come first.
     let block = &block[block.iter().take_while(|byte| **byte >> 5 == 1).count()..];
     match *block {
         [indexed @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)],

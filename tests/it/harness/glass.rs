@@ -1,14 +1,14 @@
-//! A small terminal emulator: rows of letters, as a person sees them, with what the binary uses of control sequences. When
-//! its window changes, rows that were wrapped are joined and wrapped anew, as most terminals do.
+//! A small terminal emulator: rows of letters as a user sees them, with the control sequences that the binary uses.
+//! When its window changes, wrapped rows are joined and wrapped again, as most terminals do.
 
-/// What is shown, with everything that has scrolled away.
+/// The screen, with everything that has scrolled away.
 pub struct Glass {
     columns: usize,
     rows: Vec<Row>,
     row: usize,
     column: usize,
     wrap: bool,
-    /// The last column is taken: the next letter begins another row.
+    /// The last column is taken: the next letter begins a new row.
     full: bool,
     /// A control sequence that is not complete.
     sequence: String,
@@ -19,7 +19,7 @@ pub struct Glass {
 #[derive(Clone, Default)]
 struct Row {
     cells: Vec<char>,
-    /// Goes on in the next row.
+    /// Continues in the next row.
     wrapped: bool,
 }
 
@@ -42,7 +42,7 @@ impl Glass {
         self.rows.iter().map(|row| row.cells.iter().collect()).collect()
     }
 
-    /// What was written, whatever rows it takes.
+    /// The text that was written, independent of rows.
     pub fn lines(&self) -> Vec<String> {
         self.joined().into_iter().map(|row| row.cells.into_iter().collect()).collect()
     }
@@ -54,7 +54,7 @@ impl Glass {
             Err(error) => error.valid_up_to(),
         };
         let text = String::from_utf8(self.rest.drain(..whole).collect()).unwrap();
-        assert!(self.rest.len() < 4, "no UTF-8: {:?}", self.rest);
+        assert!(self.rest.len() < 4, "not UTF-8: {:?}", self.rest);
         text.chars().for_each(|letter| self.letter(letter));
     }
 
@@ -141,9 +141,9 @@ impl Glass {
         all
     }
 
-    /// The window is so wide now.
+    /// Sets the width of the window.
     pub fn resize(&mut self, columns: usize) {
-        // Where the cursor is, as the line and its letter.
+        // The position of the cursor: its line and letter.
         let (mut line, mut letter) = (0, self.column);
         for row in &self.rows[..self.row] {
             if row.wrapped {
@@ -174,7 +174,7 @@ impl Glass {
 }
 
 #[test]
-fn the_emulator_wraps_erases_and_wraps_anew() {
+fn the_emulator_wraps_erases_and_wraps_again() {
     let mut glass = Glass::new(10);
     glass.take(b"a news\r\n0123456789abc\r\n\x1b[31mlive\x1b[0m line\r");
     assert_eq!(glass.rows(), ["a news", "0123456789", "abc", "live line"]);
@@ -185,7 +185,7 @@ fn the_emulator_wraps_erases_and_wraps_anew() {
     assert_eq!(glass.rows()[5..], ["c", "närw"], "without wrap the last column is written over");
     glass.resize(20);
     assert_eq!(glass.rows(), ["a news", "0123456789abc", "närw"]);
-    // A cursor at the end of a line that wraps is in its last row: what is erased from there leaves the first.
+    // A cursor at the end of a line that wraps is in its last row: an erase from there keeps the first rows.
     let mut glass = Glass::new(10);
     glass.take(b"live line");
     glass.resize(6);

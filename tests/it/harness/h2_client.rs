@@ -22,18 +22,18 @@ pub struct H2 {
     connection: JoinHandle<Result<(), h2::Error>>,
 }
 
-/// A response; `reset` says how its stream ended when it is not whole.
+/// A response; if it is incomplete, `reset` is the reason.
 #[derive(Debug)]
 pub struct H2Answer {
     /// The status; 0 when no head came.
     pub status: u16,
     /// The head's fields.
     pub headers: HeaderMap,
-    /// What came of the body.
+    /// The bytes of the body that arrived.
     pub body: Vec<u8>,
     /// The trailers.
     pub trailers: Option<HeaderMap>,
-    /// Why the stream was reset or the connection broke.
+    /// The reason why the stream was reset or the connection failed.
     pub reset: Option<Reason>,
     /// The error's text.
     pub error: String,
@@ -105,7 +105,7 @@ impl H2 {
         self.send(Self::request("GET", path).body(()).unwrap(), &[], None)
     }
 
-    /// Sends a request with a body in these pieces and these trailers, and reads the answer.
+    /// Sends a request with a body in these pieces and these trailers, and reads the response.
     #[track_caller]
     pub fn send(&mut self, request: Request<()>, body: &[&[u8]], trailers: Option<HeaderMap>) -> H2Answer {
         let mut sender = self.sender.clone();
@@ -120,21 +120,21 @@ impl H2 {
                 Err(error) => return H2Answer::broken(&error),
             };
             if !whole {
-                // A stream that was reset meanwhile says so when its response is read.
+                // A stream that was reset in between reports it when its response is read.
                 let _ = upload(&mut stream, body, trailers).await;
             }
             read(response).await
         };
         let bounded = async { tokio::time::timeout(PATIENCE, exchange).await };
-        self.runtime.block_on(bounded).expect("an answer in time")
+        self.runtime.block_on(bounded).expect("a response in time")
     }
 
-    /// Sends a request and gives its response and body to come, unread.
+    /// Sends a request and returns its future response and its body, unread.
     #[track_caller]
     pub fn open(&mut self, request: Request<()>, end_of_stream: End) -> (ResponseFuture, SendStream<Bytes>) {
         let sender = self.sender.clone();
         let ready = async { tokio::time::timeout(PATIENCE, sender.ready()).await };
-        let mut sender = self.runtime.block_on(ready).expect("room for a stream in time").unwrap();
+        let mut sender = self.runtime.block_on(ready).expect("a free stream in time").unwrap();
         sender.send_request(request, end_of_stream == End::Now).unwrap()
     }
 
@@ -215,7 +215,7 @@ async fn read_body(response: Response<RecvStream>) -> H2Answer {
     while let Some(data) = stream.data().await {
         match data {
             Ok(data) => {
-                // A connection that has broken says so at the next read.
+                // A broken connection reports it at the next read.
                 let _ = stream.flow_control().release_capacity(data.len());
                 answer.body.extend_from_slice(&data);
             }

@@ -1,4 +1,4 @@
-//! An upstream that speaks HTTP/2 with prior knowledge: an echo, or whatever a test does with each stream.
+//! An upstream that speaks HTTP/2 with prior knowledge: an echo, or a script for each stream.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,19 +15,19 @@ use super::h2_client::{End, send_all};
 use super::upstream::{Got, Shared, Upstream};
 use super::wire::{Fields, text_of};
 
-/// What becomes of a stream.
+/// The script of a stream.
 pub type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Upstream {
     /// Answers each request with JSON about what it got, and repeats its trailers.
     pub fn h2c() -> Self {
         Self::h2c_script(&h2::server::Builder::new(), |shared, number, request, respond| {
-            // A proxy that went away needs no answer.
+            // A proxy that has closed needs no response.
             Box::pin(async move { drop(echo(shared, number, request, respond).await) })
         })
     }
 
-    /// Does with each stream what `script` says; it is told the connection's number.
+    /// Runs `script` for each stream, with the connection's number.
     pub fn h2c_script(
         builder: &h2::server::Builder,
         script: impl Fn(Arc<Shared>, u64, Request<RecvStream>, SendResponse<Bytes>) -> Handling + Send + Sync + 'static,
@@ -55,7 +55,7 @@ impl Upstream {
             });
         });
         let end = Box::new(move || {
-            // It has ended already, then.
+            // It has already ended then.
             let _ = end.send(());
         });
         Self { shared, address, thread: Some(thread), end: Some(end) }

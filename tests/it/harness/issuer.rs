@@ -1,10 +1,10 @@
-//! Issuers of tokens: a key of each kind, the JWK set that tells its public half, and tokens of any shape.
+//! Issuers of tokens: a key of each kind, the JWK set with its public half, and tokens of any shape.
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, crypto, encode};
 use serde_json::{Value, json};
 
-/// Somebody who signs tokens.
+/// An issuer that signs tokens.
 pub struct Issuer {
     key: EncodingKey,
     algorithm: Algorithm,
@@ -28,14 +28,14 @@ impl Issuer {
             }
             _ => {
                 let pair = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
-                // Version, algorithm and lengths of PKCS #8 stand before the RSA key itself.
+                // Version, algorithm and lengths of PKCS #8 come before the RSA key itself.
                 EncodingKey::from_rsa_der(&pair.unwrap().serialize_der()[26..])
             }
         };
         Self { key, algorithm, kid: kid.to_owned(), point }
     }
 
-    /// Another one with the same key, who signs by another algorithm.
+    /// Another issuer with the same key and another algorithm.
     pub fn by(&self, algorithm: Algorithm) -> Self {
         Self { key: self.key.clone(), algorithm, kid: self.kid.clone(), point: None }
     }
@@ -51,18 +51,18 @@ impl Issuer {
         jwk
     }
 
-    /// A JWK set with this key alone.
+    /// A JWK set with only this key.
     pub fn jwks(&self) -> String {
         jwks(&[self.jwk()])
     }
 
-    /// A token with these claims, which expires in an hour unless they say otherwise.
+    /// A token with these claims. It expires in an hour unless the claims have `exp`.
     pub fn token(&self, claims: &Value) -> String {
         let header = Header { kid: Some(self.kid.clone()), ..Header::new(self.algorithm) };
         encode(&header, &lasting(claims), &self.key).unwrap()
     }
 
-    /// A token with this head, signed as it should be.
+    /// A token with this header and a correct signature.
     pub fn token_with(&self, head: &Value, claims: &Value) -> String {
         let message = format!("{}.{}", base64url(head), base64url(&lasting(claims)));
         let signature = crypto::sign(message.as_bytes(), &self.key, self.algorithm).unwrap();
@@ -99,7 +99,7 @@ pub fn base64url(value: &Value) -> String {
     encoded(value.to_string().as_bytes())
 }
 
-/// Bytes as tokens write them.
+/// Bytes in the encoding of tokens.
 pub fn encoded(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();

@@ -1,11 +1,11 @@
-//! A writer of databases in `MaxMind`'s format, as small as the tests need it: networks and the code of a country each.
+//! A minimal writer of databases in `MaxMind`'s format: networks, and the code of a country for each.
 
 /// A database in which each of these networks (`192.0.2.0/24`, `2001:db8::/32`) has this country.
 pub fn countries(networks: &[(&str, &str)]) -> Vec<u8> {
     database("Test-Country", "country", networks)
 }
 
-/// A database of this type, in which each of these networks has something under this key.
+/// A database of this type, in which each of these networks has a record under this key.
 pub fn database(kind: &str, key: &str, networks: &[(&str, &str)]) -> Vec<u8> {
     let mut tree = Tree { nodes: vec![[None; 2]] };
     let mut data = Vec::new();
@@ -52,7 +52,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// Where a bit leads to.
+/// The child that a bit leads to.
 #[derive(Clone, Copy)]
 enum Next {
     Node(usize),
@@ -66,7 +66,7 @@ struct Tree {
 impl Tree {
     fn insert(&mut self, network: &str, data: usize) {
         let parsed: ipnet::IpNet = network.parse().unwrap();
-        // IPv4 lies at the beginning of IPv6.
+        // IPv4 is at the beginning of the IPv6 tree.
         let (bits, length) = match parsed {
             ipnet::IpNet::V4(net) => (u128::from(u32::from(net.network())), 96 + net.prefix_len()),
             ipnet::IpNet::V6(net) => (u128::from(net.network()), net.prefix_len()),

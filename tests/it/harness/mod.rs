@@ -1,5 +1,4 @@
-//! What the integration tests are written with: a proxy in this process, upstreams that behave as told, and clients
-//! that believe nothing.
+//! The tools of the integration tests: a proxy in this process, scripted upstreams, and strict clients.
 
 pub mod alone;
 pub mod certs;
@@ -13,6 +12,7 @@ pub mod ports;
 pub mod proxy;
 pub mod pty;
 pub mod raw;
+pub mod unreachable;
 pub mod until;
 pub mod upstream;
 pub mod wire;
@@ -22,6 +22,7 @@ pub use h2_client::H2;
 pub use proxy::{ONE_ROUTE, Proxy};
 pub use pty::Pty;
 pub use raw::{Answer, Raw};
+pub use unreachable::{FullBacklog, RefusingAddress};
 pub use until::{PATIENCE, until};
 pub use upstream::{Conn, Upstream};
 pub use wire::{Broken, Wire, connect_from, field};

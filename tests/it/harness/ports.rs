@@ -1,18 +1,18 @@
-//! Ports: a test takes only those that the system chooses. A fixed one may be in use, by another checkout's tests or by
-//! a demo that runs.
+//! Ports: a test uses only ports that the system chooses. A fixed port may be in use, by the tests of another checkout
+//! or by a running demo.
 
 use std::path::Path;
 use std::slice;
 
 use toml::{Table, Value};
 
-/// The first port that the system chooses by itself.
+/// The first port of the range from which the system chooses.
 fn first_chosen() -> u16 {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32768)
 }
 
-/// The addresses of a routes file that a test must not take, with what to do. A text that is no TOML takes none.
+/// The fixed addresses of a routes file, each with advice. A text that is not TOML has none.
 fn fixed(routes: &str) -> Vec<String> {
     let Ok(file) = toml::from_str::<Table>(routes) else { return Vec::new() };
     let mut found = Vec::new();
@@ -35,7 +35,7 @@ fn fixed(routes: &str) -> Vec<String> {
     found
 }
 
-/// Fails where a proxy on this text would take a port that the system did not choose.
+/// Fails if a proxy with this text would use a port that the system did not choose.
 #[track_caller]
 pub fn chosen_by_the_system(routes: &str) {
     let found = fixed(routes);
@@ -52,7 +52,7 @@ pub fn chosen_by_the_system_in(dir: &Path) {
     }
 }
 
-/// Fails where the binary with these arguments, in `dir`, would take a port that the system did not choose.
+/// Fails if the binary with these arguments, in `dir`, would use a port that the system did not choose.
 #[track_caller]
 pub fn chosen_by_the_system_for(dir: &Path, arguments: &[&str]) {
     let given = |option: &str| {
@@ -74,7 +74,7 @@ fn fixed_ports_are_found() {
     let admin = |address: &str| format!("[admin]\naddress = \"{address}\"\n");
     let listener = |address: &str| format!("[[listener]]\naddress = \"{address}\"\n");
     let any = "127.0.0.1:0";
-    assert_eq!(count("schema = 1\n"), 1, "it would take 9900");
+    assert_eq!(count("schema = 1\n"), 1, "it would use 9900");
     assert_eq!(count("[admin]\n"), 1);
     for address in ["127.0.0.1:9900", "[::1]:9901", ":8080"] {
         assert_eq!(count(&admin(address)), 1, "{address}");

@@ -1,4 +1,4 @@
-//! The proxy, in this process: started from the text of a file, asked through its admin listener and its log, stopped
+//! A proxy in this process: started from the text of a file, observed through its admin listener and its log, stopped
 //! when dropped.
 
 use std::net::SocketAddr;
@@ -6,15 +6,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pointsman::app::{App, Options, ReloadOutcome, Resolve, Signals, StartError, Stopped};
 use pointsman::control::LookupResult;
 use serde_json::Value;
 
-use super::{Raw, Upstream, ports, until};
+use super::{PATIENCE, Raw, Upstream, ports, until};
 
-/// One route for everything, to the upstream that is known as `main`.
+/// One route for everything, to the upstream named `main`.
 pub const ONE_ROUTE: &str = r#"
 [upstream.main]
 endpoints = ["http://{main}"]
@@ -31,7 +30,7 @@ pub struct Proxy {
     dir: tempfile::TempDir,
 }
 
-/// How a proxy is to be started.
+/// The settings of a proxy to start.
 #[derive(Clone)]
 pub struct Setup {
     places: Vec<(String, String)>,
@@ -48,24 +47,24 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// `{name}` in the text is the address of this upstream.
+    /// Replaces `{name}` in the text by the address of this upstream.
     pub fn with(self, name: &str, upstream: &Upstream) -> Self {
         self.place(name, upstream.address())
     }
 
-    /// `{name}` in the text is this.
+    /// Replaces `{name}` in the text.
     pub fn place(mut self, name: &str, text: impl std::fmt::Display) -> Self {
         self.places.push((format!("{{{name}}}"), text.to_string()));
         self
     }
 
-    /// With a file of this name and text beside `routes.toml`.
+    /// With a file of this name and text next to `routes.toml`.
     pub fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
-    /// With so many workers instead of one.
+    /// With this number of workers instead of one.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
@@ -77,13 +76,13 @@ impl Setup {
         self
     }
 
-    /// With options that differ from the usual ones.
+    /// With changes to the usual options.
     pub fn tuned(mut self, tune: impl Fn(&mut Options) + Send + Sync + 'static) -> Self {
         self.tune = Arc::new(tune);
         self
     }
 
-    /// Starts. What the text does not hold is added: `schema`, a listener, `[admin]`, `[access_log]`.
+    /// Starts. Adds to the text what is missing: `schema`, a listener, `[admin]`, `[access_log]`.
     #[track_caller]
     pub fn start(self, toml: &str) -> Proxy {
         match self.try_start(toml) {
@@ -92,7 +91,7 @@ impl Setup {
         }
     }
 
-    /// Starts, or says why not.
+    /// Starts, or returns the error.
     pub fn try_start(self, toml: &str) -> Result<Proxy, String> {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in &self.files {
@@ -104,12 +103,12 @@ impl Setup {
         Ok(Proxy { app: Some(app), setup: self, dir })
     }
 
-    /// What [`App::start`] takes.
+    /// The argument of [`App::start`].
     pub fn options(&self, file: PathBuf) -> Options {
         let mut options = Options::new(file);
         options.workers = NonZeroUsize::new(self.workers);
         options.signals = Signals::Ignore;
-        options.drain_deadline = Duration::from_secs(5);
+        options.drain_deadline = PATIENCE;
         (self.tune)(&mut options);
         options
     }
@@ -137,14 +136,14 @@ impl Setup {
     }
 }
 
-/// Starts an app, on ports that the system chooses.
+/// Starts an app on ports that the system chooses.
 #[track_caller]
 pub fn start(options: Options) -> Result<App, StartError> {
     ports::chosen_by_the_system(&std::fs::read_to_string(&options.path).unwrap_or_default());
     App::start(options)
 }
 
-/// The value of one series in the metrics' text, written with its labels; 0 when only its family is there.
+/// The value of one series in the metrics' text, written with its labels; 0 if only its family exists.
 #[track_caller]
 pub fn series(text: &str, series: &str) -> f64 {
     let family = series.split('{').next().unwrap_or(series);
@@ -154,7 +153,7 @@ pub fn series(text: &str, series: &str) -> f64 {
 }
 
 impl Proxy {
-    /// A proxy whose text names no upstream by place.
+    /// A proxy whose text has no placeholders.
     #[track_caller]
     pub fn start(toml: &str) -> Self {
         Setup::default().start(toml)
@@ -166,12 +165,12 @@ impl Proxy {
         Self::with("main", upstream).start(ONE_ROUTE)
     }
 
-    /// `{name}` in the text that will follow is the address of this upstream.
+    /// Replaces `{name}` in the text by the address of this upstream.
     pub fn with(name: &str, upstream: &Upstream) -> Setup {
         Setup::default().with(name, upstream)
     }
 
-    /// With so many workers.
+    /// With this number of workers.
     pub fn workers(workers: usize) -> Setup {
         Setup::default().workers(workers)
     }
@@ -188,17 +187,17 @@ impl Proxy {
         app.wait()
     }
 
-    /// Where the first listener listens.
+    /// The address of the first listener.
     pub fn address(&self) -> SocketAddr {
         self.app().listeners()[0].1
     }
 
-    /// Where the listener of this name listens, if there is one.
+    /// The address of the listener with this name, if there is one.
     pub fn listener(&self, name: &str) -> Option<SocketAddr> {
         self.app().listeners().into_iter().find(|(known, _)| known == name).map(|(_, address)| address)
     }
 
-    /// Where the admin listener listens.
+    /// The address of the admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.app().admin()
     }
@@ -214,22 +213,22 @@ impl Proxy {
         self.dir.path()
     }
 
-    /// Puts a new text in the place of the old one, as an editor does: nobody sees half of it.
+    /// Replaces the text atomically, as an editor does.
     pub fn write(&self, toml: &str) {
         let fresh = self.dir.path().join("routes.toml.new");
         std::fs::write(&fresh, self.setup.text(toml, &self.dir)).unwrap();
         std::fs::rename(fresh, self.dir.path().join("routes.toml")).unwrap();
     }
 
-    /// Puts a new text in place, asks for a reload, and waits until every worker decides by what holds then.
-    /// `Unchanged` can also mean that the watcher was faster.
+    /// Replaces the text, requests a reload, and waits until every worker uses the new rules. `Unchanged` can also mean
+    /// that the watcher was faster.
     pub fn rewrite(&self, toml: &str) -> ReloadOutcome {
         self.write(toml);
         let outcome = self.app().reload();
         let generation = self.metric("pointsman_config_generation");
         for worker in 0..self.setup.workers {
             let series = format!("pointsman_worker_generation{{worker=\"{worker}\"}}");
-            until("a worker follows", || (self.metric(&series) >= generation).then_some(()));
+            until("a worker uses the new generation", || (self.metric(&series) >= generation).then_some(()));
         }
         outcome
     }
@@ -242,7 +241,7 @@ impl Proxy {
         admin.send(head).read_response().text()
     }
 
-    /// The value of one series, written with its labels; 0 when only its family is there.
+    /// The value of one series, written with its labels; 0 if only its family exists.
     #[track_caller]
     pub fn metric(&self, series: &str) -> f64 {
         self::series(&self.metrics(), series)
@@ -260,13 +259,13 @@ impl Proxy {
         text.lines().filter_map(of).sum()
     }
 
-    /// How often this was refused.
+    /// The number of refusals for this reason.
     #[track_caller]
     pub fn refused(&self, reason: &str) -> f64 {
         self.metric(&format!("pointsman_refused_total{{reason=\"{reason}\"}}"))
     }
 
-    /// What `/status` says.
+    /// The JSON of `/status`.
     pub fn status(&self) -> Value {
         self.app().status()
     }
@@ -285,7 +284,7 @@ impl Proxy {
         whole.lines().map(line).collect()
     }
 
-    /// Waits for that many lines in the access log; more are too many.
+    /// Waits for this number of lines in the access log; more lines are an error.
     #[track_caller]
     pub fn logged(&self, count: usize) -> Vec<Value> {
         let lines = until("lines in the access log", || {
@@ -296,8 +295,8 @@ impl Proxy {
         lines
     }
 
-    /// Waits until nothing is in flight and no client is connected, and checks that the counts add up: every request
-    /// that was begun was recorded and counted once.
+    /// Waits until no request is in flight and no client is connected, and checks the counts: every connection that was
+    /// accepted was closed.
     #[track_caller]
     pub fn settles(&self) {
         until("requests end", || (self.metric("pointsman_requests_in_flight") == 0.0).then_some(()));
@@ -308,7 +307,7 @@ impl Proxy {
     }
 }
 
-/// A resolver that knows no name.
+/// A resolver that knows no names.
 pub struct Ignorant;
 
 impl Resolve for Ignorant {

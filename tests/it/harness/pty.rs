@@ -1,4 +1,4 @@
-//! The binary on a pseudo-terminal: what it writes is seen through [`Glass`], and keys are pressed.
+//! The binary on a pseudo-terminal: [`Glass`] shows its output, and the test types keys.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,18 +12,19 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
+use super::PATIENCE;
 use super::glass::Glass;
 use super::ports;
-use crate::process::{BINARY, PATIENCE};
+use crate::process::BINARY;
 
-/// A terminal with the binary on it, which is killed when this is dropped.
+/// A terminal with the binary on it. Dropping it kills the process.
 pub struct Pty {
     child: Child,
     leader: File,
     bytes: Receiver<Vec<u8>>,
-    /// What a person sees.
+    /// The screen as a user sees it.
     pub glass: Glass,
-    /// All bytes as they came.
+    /// All bytes as they were written.
     pub raw: Vec<u8>,
 }
 
@@ -32,14 +33,14 @@ fn size(columns: usize) -> Winsize {
 }
 
 impl Pty {
-    /// Starts the binary with these arguments, in `dir`, which is its folder for temporary files, too.
+    /// Starts the binary with these arguments in `dir`, which is also its folder for temporary files.
     pub fn start(dir: &Path, arguments: &[&str], columns: usize) -> Self {
         Self::with(dir, arguments, columns, |command| {
             command.env_remove("NO_COLOR");
         })
     }
 
-    /// The same; `more` changes the command before it is started.
+    /// The same; `more` changes the command before it starts.
     #[track_caller]
     pub fn with(dir: &Path, arguments: &[&str], columns: usize, more: impl FnOnce(&mut Command)) -> Self {
         ports::chosen_by_the_system_for(dir, arguments);
@@ -50,7 +51,7 @@ impl Pty {
         let follower = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         tcsetwinsize(&leader, size(columns)).unwrap();
         let end = || -> Stdio { follower.try_clone().unwrap().into() };
-        // It makes the terminal the one that controls the process: keys such as Ctrl-C become signals.
+        // Makes the terminal the controlling one of the process: keys such as Ctrl-C become signals.
         let mut command = Command::new("setsid");
         command.args(["--ctty", BINARY]).args(arguments).current_dir(dir).env("TMPDIR", dir);
         command.env_remove("POINTSMAN_LOG").stdin(end()).stdout(end()).stderr(end());
@@ -62,7 +63,7 @@ impl Pty {
         Self { child, leader, bytes, glass: Glass::new(columns), raw: Vec::new() }
     }
 
-    /// Makes the window so wide.
+    /// Sets the width of the window.
     pub fn resize(&mut self, columns: usize) {
         tcsetwinsize(&self.leader, size(columns)).unwrap();
         self.glass.resize(columns);
@@ -79,7 +80,7 @@ impl Pty {
         assert!(sent.success());
     }
 
-    /// Waits until what is seen is as it should be.
+    /// Waits until the screen matches.
     #[track_caller]
     pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
         let deadline = Clock.now() + PATIENCE;
@@ -98,7 +99,7 @@ impl Pty {
         }
     }
 
-    /// Waits for a line that has this in it, and gives it once it is whole.
+    /// Waits for a line that contains this, and returns it when it is complete.
     #[track_caller]
     pub fn line_with(&mut self, words: &str) -> String {
         self.until(words, |pty| {
@@ -110,7 +111,7 @@ impl Pty {
         })
     }
 
-    /// Waits for the end: the exit code.
+    /// Waits for the end and returns the exit code.
     pub fn end(&mut self) -> i32 {
         let deadline = Clock.now() + PATIENCE;
         loop {
@@ -125,7 +126,7 @@ impl Pty {
         }
     }
 
-    /// Whether the terminal reads lines and shows what is typed, as it did at the start.
+    /// Whether the terminal reads lines and echoes keys, as it did at the start.
     pub fn is_as_before(&self) -> bool {
         let modes = tcgetattr(&self.leader).unwrap().local_modes;
         modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
@@ -136,7 +137,7 @@ fn read(mut leader: File) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let mut bytes = vec![0; 4096];
-        // It fails when nobody has the other end any more.
+        // It fails when the other end is closed.
         while let Ok(length @ 1..) = leader.read(&mut bytes) {
             if sender.send(bytes[..length].to_vec()).is_err() {
                 return;

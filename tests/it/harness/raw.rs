@@ -1,4 +1,4 @@
-//! A client that sends the bytes it is given and reads answers strictly.
+//! A client that sends given bytes and reads responses strictly.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Raw {
     pub wire: Wire,
 }
 
-/// A whole response.
+/// A complete response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// `1.1` or `1.0`.
@@ -54,7 +54,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text()))
     }
 
-    /// What an echoing upstream got as the values of this field.
+    /// The values of this field in the request that an echoing upstream got.
     #[track_caller]
     pub fn echoed(&self, name: &str) -> Vec<String> {
         let got = self.json();
@@ -64,7 +64,7 @@ impl Answer {
         pairs.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
     }
 
-    /// Whether the connection ends after it, as it says itself.
+    /// Whether the response announces the end of the connection.
     pub fn closes(&self) -> bool {
         self.fields("connection").iter().any(|value| value.eq_ignore_ascii_case("close"))
     }
@@ -77,13 +77,13 @@ impl Raw {
         Self { wire: Wire::new(TcpStream::connect(address).unwrap()) }
     }
 
-    /// Connects under TLS to a server that must be of this name.
+    /// Connects with TLS to a server that must have this name.
     #[track_caller]
     pub fn secured(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
         Self::try_secured(address, config, name).unwrap_or_else(|error| panic!("no TLS with {name}: {error}"))
     }
 
-    /// The same, where that may fail.
+    /// The same, if that may fail.
     pub fn try_secured(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         Ok(Self { wire: Wire::secured(TcpStream::connect(address).unwrap(), session(config, name))? })
     }
@@ -95,7 +95,7 @@ impl Raw {
         self
     }
 
-    /// Sends bytes that the proxy need not take.
+    /// Sends bytes that the proxy may refuse.
     pub fn offer(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.wire.try_send(bytes.as_ref());
         self
@@ -120,30 +120,30 @@ impl Raw {
         self.send([head.as_bytes(), body].concat()).read_response()
     }
 
-    /// Reads a whole response to a request other than HEAD.
+    /// Reads a complete response to a request other than HEAD.
     #[track_caller]
     pub fn read_response(&mut self) -> Answer {
         self.read_response_to("GET")
     }
 
-    /// Reads a whole response to a request with this method.
+    /// Reads a complete response to a request with this method.
     #[track_caller]
     pub fn read_response_to(&mut self, method: &str) -> Answer {
         match self.try_response_to(method) {
             Ok(answer) => answer,
             Err(broken) => {
                 let partial = String::from_utf8_lossy(&self.wire.partial).into_owned();
-                panic!("the response is not whole: {broken:?}; of its body came {partial:?}")
+                panic!("the response is incomplete: {broken:?}; the part of its body is {partial:?}")
             }
         }
     }
 
-    /// Reads a response to a request other than HEAD, whole or not.
+    /// Reads a response to a request other than HEAD, complete or not.
     pub fn try_response(&mut self) -> Result<Answer, Broken> {
         self.try_response_to("GET")
     }
 
-    /// Reads a response, whole or not.
+    /// Reads a response, complete or not.
     pub fn try_response_to(&mut self, method: &str) -> Result<Answer, Broken> {
         let mut early = Vec::new();
         loop {
@@ -183,15 +183,15 @@ impl Raw {
         Ok((version, status, self.wire.fields()?))
     }
 
-    /// Waits for the connection's end; whatever comes before it is too much.
+    /// Waits for the connection's end; bytes before it are an error.
     #[track_caller]
     pub fn ends(&mut self) {
         let (rest, broken) = self.wire.rest();
-        assert!(rest.is_empty(), "bytes that nobody asked for: {:?}", String::from_utf8_lossy(&rest));
+        assert!(rest.is_empty(), "unexpected bytes: {:?}", String::from_utf8_lossy(&rest));
         assert!(matches!(broken, Broken::Closed | Broken::Reset), "the connection stays open");
     }
 
-    /// Goes away with a reset.
+    /// Closes with a reset.
     pub fn reset(mut self) {
         self.wire.reset_at_close();
     }

@@ -1,4 +1,4 @@
-//! Upstreams: one that tells what it got, and ones that send exactly the bytes that a test wants.
+//! Upstreams: one that reports the requests it got, and ones that send exactly the bytes of a test.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::until;
 use super::wire::{Broken, Fields, Wire, field};
 
 /// How many requests are remembered.
@@ -57,7 +58,7 @@ impl Got {
     }
 }
 
-/// A body's hash as an echo tells it.
+/// The hash of a body in an echo's response.
 pub fn hash(body: &[u8]) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(body))
 }
@@ -67,14 +68,15 @@ pub struct Upstream {
     pub(super) shared: Arc<Shared>,
     pub(super) address: SocketAddr,
     pub(super) thread: Option<JoinHandle<()>>,
-    /// Ends it when it is not made of threads.
+    /// Ends it if it is not made of threads.
     pub(super) end: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// What an upstream's connections have in common.
+/// The state that the connections of an upstream share.
 #[derive(Default)]
 pub struct Shared {
     pub(super) stopping: AtomicBool,
+    pub(super) held: AtomicBool,
     pub(super) manner: Mutex<Manner>,
     pub(super) got: Mutex<VecDeque<Got>>,
     pub(super) requests: AtomicU64,
@@ -83,6 +85,10 @@ pub struct Shared {
 }
 
 impl Shared {
+    fn answers(&self) -> bool {
+        !self.held.load(SeqCst) || self.stopping.load(SeqCst)
+    }
+
     /// Keeps a request for the test to look at.
     pub fn remember(&self, got: Got) {
         self.requests.fetch_add(1, SeqCst);
@@ -115,12 +121,13 @@ impl Upstream {
         Self::echo_on(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// The same, on a socket that is bound already.
+    /// The same, on a bound socket.
     pub fn echo_on(listener: TcpListener) -> Self {
         Self::serve_on(listener, |mut conn| {
             while let Ok(got) = conn.request() {
                 let manner = conn.shared.manner.lock().unwrap().clone();
                 std::thread::sleep(manner.delay);
+                until("the test releases the answers", || conn.shared.answers().then_some(()));
                 let body = match manner.status {
                     204 | 304 => String::new(),
                     _ => got.json(&manner.name).to_string(),
@@ -139,7 +146,7 @@ impl Upstream {
         })
     }
 
-    /// Does with each connection what `script` says.
+    /// Runs `script` for each connection.
     pub fn script(script: impl Fn(Conn) + Send + Sync + 'static) -> Self {
         Self::serve(script)
     }
@@ -192,12 +199,12 @@ impl Upstream {
         Self { shared, address, thread: Some(thread), end: None }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// With this name in its answers.
+    /// Sets its name in its responses.
     pub fn named(self, name: &str) -> Self {
         name.clone_into(&mut self.shared.manner.lock().unwrap().name);
         self
@@ -207,6 +214,17 @@ impl Upstream {
     pub fn delay(self, delay: Duration) -> Self {
         self.shared.manner.lock().unwrap().delay = delay;
         self
+    }
+
+    /// Sends no response before [`Self::release`].
+    pub fn held(self) -> Self {
+        self.shared.held.store(true, SeqCst);
+        self
+    }
+
+    /// Sends responses from now on, also to requests that have arrived.
+    pub fn release(&self) {
+        self.shared.held.store(false, SeqCst);
     }
 
     /// Answers with this status.
@@ -226,22 +244,22 @@ impl Upstream {
         self
     }
 
-    /// What it got, oldest first (the last few thousand).
+    /// The requests that it got, oldest first (the last few thousand).
     pub fn got(&self) -> Vec<Got> {
         self.shared.got.lock().unwrap().iter().cloned().collect()
     }
 
-    /// How many requests it got whole.
+    /// The number of complete requests that it got.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(SeqCst)
     }
 
-    /// How many connections it accepted.
+    /// The number of connections that it accepted.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(SeqCst)
     }
 
-    /// How many connections are open, as far as it knows.
+    /// The number of open connections, as far as it knows.
     pub fn open(&self) -> usize {
         self.shared.open.lock().unwrap().len()
     }
@@ -301,7 +319,7 @@ impl Conn {
         Ok(got)
     }
 
-    /// Sends bytes; false when the proxy takes no more.
+    /// Sends bytes; false if the proxy takes no more.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.wire.try_send(bytes.as_ref())
     }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as it comes over a socket, read by the letter of RFC 9112: whatever deviates is an error.
+//! HTTP/1.1 over a socket, read strictly by RFC 9112: every deviation is an error.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,19 +8,19 @@ use rustls::ClientConnection;
 
 use super::PATIENCE;
 
-/// Fields in the order in which they came; names as they were written.
+/// Fields in their order, with names as written.
 pub type Fields = Vec<(String, String)>;
 
-/// Why a message could not be read to its end.
+/// Why a message is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broken {
-    /// The other side closed, in order.
+    /// The peer closed in order.
     Closed,
-    /// The other side reset the connection.
+    /// The peer reset the connection.
     Reset,
-    /// Nothing came in time.
+    /// The read timed out.
     Silent,
-    /// What came is not of the grammar.
+    /// The bytes do not match the grammar.
     Malformed(String),
 }
 
@@ -32,12 +32,12 @@ pub fn connect_from(last: u8, address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// A connection and what was read ahead of it.
+/// A connection and the bytes read ahead.
 pub struct Wire {
     stream: TcpStream,
     session: Option<Box<ClientConnection>>,
     buffer: Vec<u8>,
-    /// What came of a body that did not come whole.
+    /// The received part of a body that is incomplete.
     pub partial: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ impl Wire {
         Self { stream, session: None, buffer: Vec::new(), partial: Vec::new() }
     }
 
-    /// Shakes hands under TLS; gives the session's error when that fails.
+    /// Performs a TLS handshake; returns the session's error if it fails.
     pub fn secured(stream: TcpStream, mut session: ClientConnection) -> std::io::Result<Self> {
         let mut wire = Self::new(stream);
         while session.is_handshaking() {
@@ -65,19 +65,19 @@ impl Wire {
         self.session.as_ref().expect("it was made with one")
     }
 
-    /// Says `close_notify`, and nothing more.
+    /// Sends `close_notify` and nothing more.
     pub fn notify_close(&mut self) {
         let session = self.session.as_mut().expect("it was made with one");
         session.send_close_notify();
         while session.wants_write() && session.write_tls(&mut self.stream).is_ok() {}
     }
 
-    /// How long a read may take.
+    /// Sets the read timeout.
     pub fn patience(&mut self, patience: Duration) {
         self.stream.set_read_timeout(Some(patience)).unwrap();
     }
 
-    /// Sends bytes; false when the other side takes no more.
+    /// Sends bytes; false if the peer takes no more.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         match &mut self.session {
             None => self.stream.write_all(bytes).is_ok(),
@@ -90,11 +90,11 @@ impl Wire {
 
     /// Ends this direction.
     pub fn finish(&mut self) {
-        // The other side may have gone.
+        // The peer may have closed.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Makes the close that follows a reset.
+    /// Makes the next close a reset.
     pub fn reset_at_close(&mut self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -116,7 +116,7 @@ impl Wire {
         }
     }
 
-    /// Whether anything lies in the buffer or can be read at once.
+    /// Whether the buffer has bytes or some can be read at once.
     pub fn has_bytes(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let filled = self.fill();
@@ -139,7 +139,7 @@ impl Wire {
         }
     }
 
-    /// Exactly `count` bytes; what came before it broke is in [`Self::partial`].
+    /// Exactly `count` bytes; if it fails, the bytes before are in [`Self::partial`].
     pub fn exact(&mut self, count: usize) -> Result<Vec<u8>, Broken> {
         while self.buffer.len() < count {
             if let Err(broken) = self.fill() {
@@ -155,7 +155,7 @@ impl Wire {
         self.stream.try_clone().unwrap()
     }
 
-    /// Whatever comes next, at least one byte.
+    /// The next bytes, at least one.
     pub fn some(&mut self) -> Result<Vec<u8>, Broken> {
         if self.buffer.is_empty() {
             self.fill()?;
@@ -163,7 +163,7 @@ impl Wire {
         Ok(std::mem::take(&mut self.buffer))
     }
 
-    /// Everything until the other side ends, and how it ended.
+    /// Everything until the peer ends, and how it ended.
     pub fn rest(&mut self) -> (Vec<u8>, Broken) {
         loop {
             if let Err(broken) = self.fill() {
@@ -210,7 +210,7 @@ impl Wire {
         }
     }
 
-    /// A body as its head's fields frame it; `None` when they name no length.
+    /// A body as framed by its head's fields; `None` if there is no length.
     pub fn framed(&mut self, fields: &Fields) -> Result<Option<(Vec<u8>, Fields)>, Broken> {
         let lengths = all(fields, "content-length");
         let codings = all(fields, "transfer-encoding");
@@ -238,7 +238,7 @@ fn field_line(line: &[u8]) -> Result<(String, String), Broken> {
     Ok((String::from_utf8_lossy(name).into_owned(), text_of(value.trim_ascii())))
 }
 
-/// A value as text that tells any two apart: what is no UTF-8 is escaped.
+/// A value as unambiguous text: bytes that are not UTF-8 are escaped.
 pub fn text_of(value: &[u8]) -> String {
     str::from_utf8(value).map_or_else(|_| value.escape_ascii().to_string(), str::to_owned)
 }
@@ -257,6 +257,6 @@ pub fn fields<'f>(of: &'f Fields, name: &str) -> Vec<&'f str> {
 #[track_caller]
 pub fn field<'f>(of: &'f Fields, name: &str) -> Option<&'f str> {
     let values = all(of, name);
-    assert!(values.len() < 2, "{name} stands there more than once: {values:?}");
+    assert!(values.len() < 2, "{name} occurs more than once: {values:?}");
     values.first().copied()
 }

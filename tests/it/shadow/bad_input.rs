@@ -62,7 +62,7 @@ fn held_back(gate: Arc<Mutex<Receiver<()>>>) -> Upstream {
 }
 
 #[test]
-fn answers_that_cannot_be_read_are_compared_within_bounds() {
+fn unreadable_responses_are_compared_within_limits() {
     let deep = |leaf: &str| json(format!("{}{leaf}{}", "[".repeat(10_000), "]".repeat(10_000)));
     let deep_object = |leaf: &str| json(format!("{}{leaf}{}", "{\"a\":".repeat(10_000), "}".repeat(10_000)));
     let bomb = |byte: u8| coded("Content-Encoding: gzip\r\n", &gzip(&vec![byte; 64 << 20]));
@@ -98,16 +98,16 @@ fn answers_that_cannot_be_read_are_compared_within_bounds() {
         let figures = Figures::settled(&proxy, 3);
         assert_eq!((figures.sent, figures.dropped.len()), (3.0, 0), "{what}: {figures:?}");
         let (comparison, fields) = judged(&proxy, 3);
-        let told = comparison.to_string();
+        let text = comparison.to_string();
         match expected {
-            None => assert_eq!(comparison["equal"], 3, "{what}: {told}"),
+            None => assert_eq!(comparison["equal"], 3, "{what}: {text}"),
             Some(begins) => {
-                assert_eq!(comparison["different"], 3, "{what}: {told}");
-                assert!(fields.iter().any(|(path, _)| path.starts_with(begins)), "{what}: {told}");
+                assert_eq!(comparison["different"], 3, "{what}: {text}");
+                assert!(fields.iter().any(|(path, _)| path.starts_with(begins)), "{what}: {text}");
             }
         }
-        assert_eq!(comparison["noisy_controls"], 0, "{what}: {told}");
-        assert!(told.len() < 16 * 1024, "{what}: {} bytes are told of it", told.len());
+        assert_eq!(comparison["noisy_controls"], 0, "{what}: {text}");
+        assert!(text.len() < 16 * 1024, "{what}: {} bytes are told of it", text.len());
         until("nothing is held", || (proxy.metric("pointsman_shadow_held_bytes") == 0.0).then_some(()));
     }
 }
@@ -123,7 +123,7 @@ fn word(mut number: u32) -> String {
 }
 
 #[test]
-fn ever_new_fields_are_forgotten_and_counted() {
+fn too_many_fields_are_evicted_and_counted() {
     const ANSWERS: u64 = 410;
     const EACH: u32 = 250;
     let dark = Upstream::script(|mut conn| {
@@ -185,7 +185,7 @@ fn a_shadow_of_itself_that_is_compared_ends() {
 }
 
 #[test]
-fn a_weight_of_nothing_copies_nothing_and_of_all_each() {
+fn weight_0_copies_nothing_and_weight_100_everything() {
     let (main, dark) = (Upstream::answering(json("{}")), Upstream::answering(json("{}")));
     let none = compared().replace("weight = 100", "weight = 0");
     let proxy = setup(&main, &dark).start(&none);
@@ -206,7 +206,7 @@ fn a_weight_of_nothing_copies_nothing_and_of_all_each() {
 }
 
 #[test]
-fn an_upload_that_its_client_gives_up_is_never_sent() {
+fn an_abandoned_upload_is_never_copied() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = setup(&main, &dark).start(&compared());
     let in_flight = || (proxy.metric("pointsman_requests_in_flight") == 1.0).then_some(());
@@ -231,7 +231,7 @@ fn an_upload_that_its_client_gives_up_is_never_sent() {
 }
 
 #[test]
-fn an_answer_before_the_body_is_read_is_the_clients() {
+fn an_early_response_reaches_the_client() {
     let main = Upstream::script(|mut conn| {
         if conn.head().is_ok() {
             conn.send("HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
@@ -258,7 +258,7 @@ fn an_answer_before_the_body_is_read_is_the_clients() {
 }
 
 #[test]
-fn an_upstream_that_is_taken_away_lets_its_copies_end() {
+fn copies_to_a_removed_upstream_end() {
     let (open, opened) = gate();
     let (main, dark) = (Upstream::answering(json("{}")), held_back(opened));
     let proxy = setup(&main, &dark).start(&compared());
@@ -285,7 +285,7 @@ fn an_upstream_that_is_taken_away_lets_its_copies_end() {
 }
 
 #[test]
-fn a_kill_lets_copies_end_and_makes_no_more() {
+fn a_kill_lets_copies_end_and_starts_no_more() {
     let (open, opened) = gate();
     let (main, dark) = (Upstream::answering(json("{}")), held_back(opened));
     let proxy = setup(&main, &dark).start(&compared());

@@ -30,7 +30,7 @@ fn pass(gate: &Mutex<Receiver<()>>) {
 }
 
 #[test]
-fn endless_answers_are_read_no_further() {
+fn endless_responses_are_not_read_further() {
     const COPIES: u32 = 64;
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
@@ -59,7 +59,7 @@ fn endless_answers_are_read_no_further() {
 }
 
 #[test]
-fn an_answer_that_says_how_large_it_is_is_not_read() {
+fn a_response_with_a_large_content_length_is_not_read() {
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
     let dark = Upstream::script(move |mut conn| {
@@ -82,7 +82,7 @@ fn an_answer_that_says_how_large_it_is_is_not_read() {
 }
 
 #[test]
-fn an_answer_that_stops_takes_its_connection_along() {
+fn a_stalled_response_closes_its_connection() {
     let dark = Upstream::script(|mut conn| {
         let _ = conn.request();
         conn.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
@@ -98,13 +98,13 @@ fn an_answer_that_stops_takes_its_connection_along() {
 }
 
 #[test]
-fn a_body_that_nobody_reads_is_sent_no_further() {
+fn an_unread_body_is_not_sent_further() {
     let (open, opened) = gate();
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, endings) = channel();
+    let sender = Mutex::new(sender);
     let dark = Upstream::script(move |mut conn| {
         pass(&opened);
-        let _ = tell.lock().unwrap().send(conn.request().map(|got| got.body.len()));
+        let _ = sender.lock().unwrap().send(conn.request().map(|got| got.body.len()));
     });
     let main = main_upstream();
     let proxy = setup(&main, &dark).start(&cut_after("200ms"));
@@ -113,12 +113,12 @@ fn a_body_that_nobody_reads_is_sent_no_further() {
     assert_eq!(figures.dropped("timeout"), 1.0, "{figures:?}");
     assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
     open.send(()).unwrap();
-    let ended = told.recv_timeout(crate::harness::PATIENCE).unwrap();
+    let ended = endings.recv_timeout(crate::harness::PATIENCE).unwrap();
     assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body came: {ended:?}");
 }
 
 #[test]
-fn an_answer_before_the_body_is_read_holds_up_no_other_copy() {
+fn an_early_response_blocks_no_other_copy() {
     let (open, opened) = gate();
     let dark = Upstream::script(move |mut conn| {
         let _ = conn.head();
@@ -138,16 +138,16 @@ fn an_answer_before_the_body_is_read_holds_up_no_other_copy() {
 }
 
 #[test]
-fn an_endless_answer_to_a_body_that_nobody_reads_is_cut_on_both_sides() {
+fn an_endless_response_to_an_unread_body_is_cut_on_both_sides() {
     let (open, opened) = gate();
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, endings) = channel();
+    let sender = Mutex::new(sender);
     let dark = Upstream::script(move |mut conn| {
         let head = conn.head().unwrap();
         conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         while conn.send("5\r\nhello\r\n") {}
         pass(&opened);
-        let _ = tell.lock().unwrap().send(conn.wire.framed(&head.headers).map(|body| body.is_some()));
+        let _ = sender.lock().unwrap().send(conn.wire.framed(&head.headers).map(|body| body.is_some()));
     });
     let main = main_upstream();
     let proxy = setup(&main, &dark).start(&cut_after("20s"));
@@ -155,7 +155,7 @@ fn an_endless_answer_to_a_body_that_nobody_reads_is_cut_on_both_sides() {
     let figures = Figures::settled(&proxy, 1);
     assert_eq!(figures.sent, 1.0, "{figures:?}");
     drop(open);
-    let ended = told.recv_timeout(crate::harness::PATIENCE).unwrap();
+    let ended = endings.recv_timeout(crate::harness::PATIENCE).unwrap();
     assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body came: {ended:?}");
 }
 
@@ -174,10 +174,10 @@ enum Manner {
 
 /// Treats copies in this manner, and tells how their streams end.
 fn treating(manner: Manner) -> (Upstream, Receiver<Reason>) {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, endings) = channel();
+    let sender = Mutex::new(sender);
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
-        let tell = tell.lock().unwrap().clone();
+        let sender = sender.lock().unwrap().clone();
         Box::pin(async move {
             // Kept unread: its windows stay as they are.
             let _request = request;
@@ -194,10 +194,10 @@ fn treating(manner: Manner) -> (Upstream, Receiver<Reason>) {
                 }
                 poll_fn(|cx| stream.poll_reset(cx)).await
             };
-            let _ = tell.send(reason.unwrap_or(Reason::CONNECT_ERROR));
+            let _ = sender.send(reason.unwrap_or(Reason::CONNECT_ERROR));
         })
     });
-    (upstream, told)
+    (upstream, endings)
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_stream_is_reset_and_its_connection_stays() {
     for (manner, body) in
         [(Manner::Endless, 0), (Manner::Stops, 0), (Manner::Deaf, 0), (Manner::Deaf, LARGE), (Manner::Early, LARGE)]
     {
-        let (dark, told) = treating(manner);
+        let (dark, endings) = treating(manner);
         let timeout = if manner == Manner::Endless { "20s" } else { "500ms" };
         let proxy = Proxy::with("main", &main).with("dark", &dark).place("scheme", "h2c").start(&cut_after(timeout));
         let mut client = proxy.connect();
@@ -215,7 +215,7 @@ fn a_stream_is_reset_and_its_connection_stays() {
             let reason = until("a stream is reset", || {
                 assert_eq!(client.post("/", "", &vec![b'x'; body]).text(), "ok");
                 Figures::settled(&proxy, 1);
-                told.recv_timeout(Duration::from_millis(200)).ok()
+                endings.recv_timeout(Duration::from_millis(200)).ok()
             });
             assert_eq!(reason, Reason::CANCEL, "{manner:?} with {body}");
         }

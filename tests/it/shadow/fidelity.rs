@@ -218,7 +218,7 @@ fn send_odd(client: &mut Raw, request: Vec<u8>) -> u16 {
 }
 
 #[test]
-fn a_copy_is_what_the_request_was() {
+fn a_copy_equals_its_request() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = shadowed(&main, &dark);
     let mut random = fastrand::Rng::with_seed(7);
@@ -228,7 +228,7 @@ fn a_copy_is_what_the_request_was() {
 }
 
 #[test]
-fn a_copy_is_what_the_request_was_on_http2() {
+fn a_copy_equals_its_request_on_http2() {
     let (main, dark) = (recorder(), recorder());
     let proxy = over_h2(&main, &dark);
     let mut random = fastrand::Rng::with_seed(8);
@@ -240,7 +240,7 @@ fn a_copy_is_what_the_request_was_on_http2() {
 }
 
 #[test]
-fn a_copy_is_what_the_request_was_between_the_versions() {
+fn a_copy_equals_its_request_across_versions() {
     let (main, dark) = (recorder(), recorder());
     let proxy = over_h2(&main, &dark);
     let mut random = fastrand::Rng::with_seed(9);
@@ -256,7 +256,7 @@ fn a_copy_is_what_the_request_was_between_the_versions() {
 }
 
 #[test]
-fn a_copy_may_speak_another_version_than_its_request() {
+fn a_copy_can_use_another_version_than_its_request() {
     let (main, dark) = (Upstream::echo(), recorder());
     let proxy = Proxy::with("main", &main).with("dark", &dark).place("scheme", "h2c").start(SHADOWED);
     let mut random = fastrand::Rng::with_seed(10);
@@ -282,7 +282,7 @@ fn a_copy_may_speak_another_version_than_its_request() {
 }
 
 #[test]
-fn a_call_is_copied_as_it_is() {
+fn a_grpc_call_is_copied_unchanged() {
     let (main, dark) = (recorder(), recorder());
     let proxy = over_h2(&main, &dark);
     let mut random = fastrand::Rng::with_seed(11);
@@ -296,7 +296,7 @@ fn a_call_is_copied_as_it_is() {
 }
 
 #[test]
-fn a_counted_body_whose_trailers_nobody_can_have_is_copied() {
+fn a_sized_body_with_unusable_trailers_is_copied() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = shadowed(&main, &dark);
     let mut client = H2::connect(proxy.address());
@@ -312,7 +312,7 @@ fn a_counted_body_whose_trailers_nobody_can_have_is_copied() {
 }
 
 #[test]
-fn a_request_without_host_is_copied_with_the_same_one() {
+fn a_request_without_a_host_is_copied_with_the_same_authority() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = shadowed(&main, &dark);
     proxy.connect().send("GET / HTTP/1.0\r\n\r\n").read_response();
@@ -345,7 +345,7 @@ fn streaming(messages: Vec<Vec<u8>>, status: &'static str) -> Upstream {
 }
 
 #[test]
-fn a_streaming_answer_is_the_primarys_alone() {
+fn a_streaming_response_is_not_compared() {
     let messages: Vec<Vec<u8>> = (0..20u8).map(|n| vec![n; usize::from(n) * 5000]).collect();
     let expected: usize = messages.iter().map(|message| message.len() + 5).sum();
     let (main, dark) = (streaming(messages, "0"), streaming(vec![vec![b'!'; 70_000]; 3], "13"));
@@ -366,7 +366,7 @@ fn a_streaming_answer_is_the_primarys_alone() {
 }
 
 #[test]
-fn edits_and_a_host_leave_the_rest_as_it_is_on_http2() {
+fn edits_and_a_host_leave_the_rest_unchanged_on_http2() {
     let (main, dark) = (recorder(), recorder());
     let text = SHADOWED.replace("http://{main}", "h2c://{main}").replace(
         "methods =",

@@ -25,7 +25,7 @@ fn halting(go: &Arc<AtomicBool>) -> Upstream {
 }
 
 #[test]
-fn uploads_that_stall_take_no_place() {
+fn stalled_uploads_take_no_permit() {
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = setup(&main, &dark).start(&SHADOWED.replace("methods =", "max_in_flight = 1\nmethods ="));
     let stalled: Vec<Raw> = (0..5)
@@ -47,7 +47,7 @@ fn uploads_that_stall_take_no_place() {
 }
 
 #[test]
-fn comparisons_that_wait_for_a_slow_answer_take_no_place() {
+fn comparisons_that_wait_for_a_slow_response_take_no_permit() {
     let go = Arc::new(AtomicBool::new(false));
     let (main, dark) = (halting(&go), Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalfrest"));
     let proxy = setup(&main, &dark).start(&compared("control = 0"));
@@ -94,7 +94,7 @@ fn kill_all_stops_copies_that_wait_for_their_requests() {
 }
 
 #[test]
-fn controls_name_the_client_where_their_upstream_wants_it() {
+fn controls_send_the_proxy_header_to_their_upstream() {
     let main = Upstream::script(|mut conn| {
         let line = String::from_utf8(conn.wire.line().unwrap_or_default()).unwrap();
         while line.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1") && conn.request().is_ok() {
@@ -113,7 +113,7 @@ fn controls_name_the_client_where_their_upstream_wants_it() {
 }
 
 #[test]
-fn nothing_is_kept_of_what_nobody_will_compare() {
+fn responses_that_are_not_compared_are_not_buffered() {
     let go = Arc::new(AtomicBool::new(false));
     let (main, dark) = (halting(&go), Upstream::echo());
     let text = compared("control = 0").replace("methods =", "max_body = \"1KiB\"\nmethods =");
@@ -131,7 +131,7 @@ fn nothing_is_kept_of_what_nobody_will_compare() {
 }
 
 #[test]
-fn a_control_finds_no_place_where_the_upstream_is_slow_and_copies_go_on() {
+fn a_slow_upstream_leaves_no_permit_for_controls_and_copies_continue() {
     let go = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&go);
     let main = Upstream::script(move |mut conn| {
@@ -156,7 +156,7 @@ fn a_control_finds_no_place_where_the_upstream_is_slow_and_copies_go_on() {
 }
 
 #[test]
-fn full_places_are_counted_and_are_no_trouble_for_a_moment() {
+fn full_permits_are_counted_and_do_not_throttle() {
     let go = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&go);
     let dark = Upstream::script(move |mut conn| {

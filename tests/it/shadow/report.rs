@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{COMPARED, Figures, SHADOWED, setup};
-use crate::harness::{Proxy, Raw, Upstream, until};
+use crate::harness::{Proxy, Raw, RefusingAddress, Upstream, until};
 use crate::process::finish;
 
 /// All of `/shadow`, as it is sent.
 #[track_caller]
-fn told(proxy: &Proxy) -> String {
+fn fetched(proxy: &Proxy) -> String {
     let mut admin = Raw::connect(proxy.admin());
     let head = format!("GET /shadow HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", proxy.admin());
     admin.send(head).read_response().text()
@@ -16,7 +16,7 @@ fn told(proxy: &Proxy) -> String {
 
 #[track_caller]
 fn page(proxy: &Proxy) -> Value {
-    serde_json::from_str(&told(proxy)).unwrap()
+    serde_json::from_str(&fetched(proxy)).unwrap()
 }
 
 /// What `compare` prints, as a table and in Markdown.
@@ -31,10 +31,9 @@ fn printed(proxy: &Proxy) -> [String; 2] {
 }
 
 #[test]
-fn the_share_that_holds_and_a_kill_are_told() {
-    let (main, gone) = (Upstream::echo(), Upstream::echo());
+fn the_effective_share_and_a_kill_are_reported() {
+    let (main, gone) = (Upstream::echo(), RefusingAddress::new());
     let text = SHADOWED.replace("{dark}", &gone.address().to_string());
-    drop(gone);
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);
     let route = |page: &Value| page["routes"][0].clone();
     let first = page(&proxy);
@@ -60,7 +59,7 @@ fn the_share_that_holds_and_a_kill_are_told() {
 }
 
 #[test]
-fn what_a_shadow_answers_fills_no_table_and_steers_no_terminal() {
+fn shadow_responses_cannot_break_the_report() {
     const ANSWERS: u64 = 20;
     let dark = Upstream::script(|mut conn| {
         while let Ok(got) = conn.request() {
@@ -98,7 +97,7 @@ fn what_a_shadow_answers_fills_no_table_and_steers_no_terminal() {
     assert!(paths.contains(&"$.users") && paths.contains(&"$[\"\\u{1b}]0;pwned\\u{7}k\"]"), "{paths:?}");
     let names: Vec<_> = paths.iter().filter(|path| path.starts_with("header:x-")).collect();
     assert!(names.len() == 20 && names.iter().all(|name| name.len() <= 72 && name.ends_with('*')), "{names:?}");
-    let all = [told(&proxy)].into_iter().chain(printed(&proxy));
+    let all = [fetched(&proxy)].into_iter().chain(printed(&proxy));
     for said in all {
         assert!(said.contains("pwned") && !said.contains("ana-meier") && !said.contains("SECRET"), "{said}");
         assert!(!said.contains(|letter: char| letter.is_control() && letter != '\n'), "{said:?}");

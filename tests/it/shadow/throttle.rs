@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{SHADOWED, setup};
-use crate::dead_endpoints::Deaf;
-use crate::harness::{Proxy, Raw, Upstream, until};
+use crate::harness::{Proxy, Raw, RefusingAddress, Upstream, until};
 
 const FLOOR: f64 = 0.01;
 
@@ -34,7 +33,7 @@ fn recovers(proxy: &Proxy, client: &mut Raw) {
 }
 
 #[test]
-fn a_shadow_that_hangs_gets_hardly_any_copies_until_it_answers() {
+fn a_hanging_shadow_gets_few_copies_until_it_answers() {
     let well = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&well);
     let dark = Upstream::script(move |mut conn| {
@@ -54,9 +53,9 @@ fn a_shadow_that_hangs_gets_hardly_any_copies_until_it_answers() {
 }
 
 #[test]
-fn a_shadow_that_refuses_gets_hardly_any_copies_until_it_is_there() {
+fn a_refusing_shadow_gets_few_copies_until_it_accepts() {
     let (main, there) = (Upstream::echo(), Upstream::echo());
-    let gone = Deaf::new();
+    let gone = RefusingAddress::new();
     let text = impatient();
     let [refusing, answering] = [gone.address(), there.address()].map(|dark| text.replace("{dark}", &dark.to_string()));
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&refusing);

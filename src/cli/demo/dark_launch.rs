@@ -1,0 +1,102 @@
+//! What the demo's dark launch has found, told once each, read from `/shadow` like anybody could.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::{Method, Uri};
+use serde_json::Value;
+
+use crate::cli::fetch::{self, FetchOptions};
+use crate::compare::escape_controls;
+
+/// How a page is asked for. A key waits while pages are read, two each second at most.
+pub(super) const WISH: FetchOptions = FetchOptions { method: Method::GET, patience: Duration::from_millis(450) };
+
+/// What was told already.
+#[derive(Debug)]
+pub(super) struct DemoFindings {
+    page: Uri,
+    told: BTreeSet<String>,
+}
+
+impl DemoFindings {
+    /// Of the report at `page`.
+    pub(super) fn new(page: Uri) -> Self {
+        Self { page, told: BTreeSet::new() }
+    }
+
+    /// What was found since the last call, a line each. Nothing without an answer.
+    pub(super) async fn news(&mut self) -> Vec<String> {
+        let Ok(answer) = fetch::ask(&self.page, WISH).await else { return Vec::new() };
+        serde_json::from_slice(&answer.body).map(|page| self.take(&page)).unwrap_or_default()
+    }
+
+    fn take(&mut self, page: &Value) -> Vec<String> {
+        let routes = page["routes"].as_array().into_iter().flatten();
+        let fields = routes.flat_map(|route| {
+            let fields = route["comparison"]["fields"].as_array().into_iter().flatten();
+            fields.map(move |field| (route["upstream"].as_str().unwrap_or("?"), field))
+        });
+        let mut there = BTreeSet::new();
+        let mut news = Vec::new();
+        for (upstream, field) in fields {
+            let path = field["path"].as_str().unwrap_or("?");
+            let found = match field["verdict"].as_str() {
+                Some("confirmed") => "really differs",
+                Some("noisy") => "is noise",
+                Some(_) | None => continue,
+            };
+            let line = format!("dark launch of {upstream}: {path} {found}");
+            if there.insert(line.clone()) && !self.told.contains(&line) {
+                news.push(escape_controls(&format!("{line}{}", detail(field))).into_owned());
+            }
+        }
+        // What is not there any more would be new again: the evidence begins anew with the comparison.
+        self.told = there;
+        news
+    }
+}
+
+/// `: 23 of 71 copies, such as 420 → 441`.
+fn detail(field: &Value) -> String {
+    let count = |of: &Value| format!("{} of {}", of["different"], of["of"]);
+    if field["verdict"] == "noisy" {
+        return format!(": two responses of the old version differ there too ({} controls)", count(&field["control"]));
+    }
+    let sample = field["samples"].as_array().and_then(|samples| samples.last());
+    let side = |name: &str| sample.and_then(|sample| sample[name].as_str()).unwrap_or("?").to_owned();
+    format!(": {} copies, such as {} → {}", count(&field["candidate"]), side("primary"), side("candidate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_found_is_told_once() {
+        let field = |path: &str, verdict: &str, samples: Value| {
+            json!({ "path": path, "verdict": verdict, "candidate": { "different": 23, "of": 71 },
+                "control": { "different": 34, "of": 35 }, "samples": samples })
+        };
+        let page = |fields: &[Value]| json!({ "routes": [{ "upstream": "v3", "comparison": { "fields": fields } }] });
+        let (price, id) = (field("$.price", "confirmed", json!([{ "primary": "420", "candidate": "441" }])), "$.id");
+        let mut findings = DemoFindings::new(Uri::from_static("http://127.0.0.1:1/shadow"));
+        assert!(findings.take(&json!({ "routes": [] })).is_empty());
+        assert!(findings.take(&page(&[field(id, "unknown", json!([]))])).is_empty());
+        let all = page(&[price.clone(), field(id, "noisy", json!([]))]);
+        assert_eq!(
+            findings.take(&all),
+            [
+                "dark launch of v3: $.price really differs: 23 of 71 copies, such as 420 → 441",
+                "dark launch of v3: $.id is noise: two responses of the old version differ there too (34 of 35 controls)",
+            ]
+        );
+        assert!(findings.take(&all).is_empty(), "once");
+        let is_control = field("$.\u{1b}c", "confirmed", json!([{ "primary": "\u{1b}[2J", "candidate": "\u{202e}" }]));
+        let news = findings.take(&page(&[is_control])).concat();
+        assert!(news.contains("$.\\u{1b}c really") && news.ends_with("\\u{1b}[2J → \\u{202e}"), "{news}");
+        assert!(findings.take(&page(&[])).is_empty());
+        assert_eq!(findings.take(&page(&[price])).len(), 1, "and again when the evidence began anew");
+    }
+}

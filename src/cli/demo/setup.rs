@@ -1,0 +1,197 @@
+//! The demo's stage: everything is set up in order, then the proxy runs until it is stopped.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use http::Uri;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::LocalSet;
+
+use super::certificate;
+use super::dark_launch::DemoFindings;
+use super::file::{self, DemoAddresses, DemoDirectory};
+use super::keys::{self, DemoKey, KEYS, Keyboard, SingleKeys};
+use super::live::LiveView;
+use super::panel::Panel;
+use super::service::{self, Service, Switch};
+use super::tour::{self, TourContext};
+use super::traffic;
+use crate::app::{App, Environment, Options, Stopped};
+use crate::cli::args::DemoArguments;
+use crate::cli::paint::Terminal;
+use crate::cli::{Exit, out, run};
+use crate::telemetry::Medium;
+
+/// Where the proxy listens for TLS, if the port is free.
+const TLS_PORT: u16 = 8443;
+/// Where the canary's fault is switched, if the port is free.
+const SWITCH_PORT: u16 = 9901;
+/// How long open requests may take when the demo stops.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What runs beside the proxy, on a thread of its own.
+struct DemoTasks {
+    stable: std::net::TcpListener,
+    canary: std::net::TcpListener,
+    dark: Option<std::net::TcpListener>,
+    control: std::net::TcpListener,
+    traffic: Option<SocketAddr>,
+    watch: LiveView,
+}
+
+/// Runs the demo.
+pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    let mut notes = Vec::new();
+    let control = service::bind(usual(SWITCH_PORT, arguments)).or_else(|_| service::bind(0))?;
+    let env = certificate::environment()?;
+    let DemoSetup { file, folder, places, stable, canary, dark } = scenery(arguments, &env, &mut notes)?;
+    let app = start(&file, env)?;
+    let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
+    let tls = places.tls.and_then(|_| app.listeners().get(1).map(|(_, bound)| *bound));
+    let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
+    let keyboard = Keyboard::take();
+    let stage = TourContext {
+        proxy,
+        tls,
+        admin,
+        stable: places.stable,
+        canary: places.canary,
+        dark: places.dark,
+        switch: control.local_addr()?,
+        file: &file,
+        program: &program,
+        keys: keyboard.is_some().then_some(KEYS),
+        notes: &notes,
+    };
+    out::say(&tour::tour(&stage, terminal.stdout))?;
+    let panel = Panel::new(Medium::of(&std::io::stdout()), terminal.stdout);
+    let page = |name: &str| -> anyhow::Result<Uri> {
+        format!("http://{admin}/{name}").parse().context("the admin listener's address")
+    };
+    let watch = LiveView {
+        status: page("status")?,
+        findings: DemoFindings::new(page("shadow")?),
+        switch: Switch::default(),
+        panel: panel.clone(),
+        keys: keyboard.as_ref().map(listen_to_keys).transpose()?,
+        log: folder.is_some().then(|| file.with_file_name("access.log")),
+        file: file.clone(),
+        hinted: false,
+    };
+    let traffic = (!arguments.no_traffic).then_some(proxy);
+    let cast = DemoTasks { stable, canary, dark, control, traffic, watch };
+    thread::Builder::new().name("demo".to_owned()).spawn(move || cast.perform())?;
+    let stopped = app.wait();
+    let end = match stopped {
+        Stopped::Drained => "stopped: every open request was answered",
+        Stopped::Forced => "stopped: requests still open after 5 s were cut",
+        Stopped::AtOnce => "stopped at once",
+    };
+    let left = folder.map_or_else(|| format!("kept {}", file.display()), DemoDirectory::leave);
+    panel.close(&[end.to_owned(), left]);
+    drop(keyboard);
+    Ok(run::ended(stopped))
+}
+
+/// The file, and the services that it names.
+struct DemoSetup {
+    file: PathBuf,
+    /// Where the demo has written its files; nothing when they were there already.
+    folder: Option<DemoDirectory>,
+    places: DemoAddresses,
+    stable: std::net::TcpListener,
+    canary: std::net::TcpListener,
+    dark: Option<std::net::TcpListener>,
+}
+
+/// Writes the file, or takes the one that is there: then everything stands where it says.
+fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>) -> anyhow::Result<DemoSetup> {
+    let kept = arguments.dir.as_deref().map(|dir| file::kept(dir, env)).transpose()?.flatten();
+    if let Some((file, places)) = kept {
+        notes.push(format!("{} is there already: its routes and addresses are used as they are", file.display()));
+        if arguments.tls && places.tls.is_none() {
+            notes.push(
+                "it has no listener for TLS, so --tls does nothing; name another directory with --dir".to_owned(),
+            );
+        }
+        let again = |name: &str, at: SocketAddr| {
+            std::net::TcpListener::bind(at)
+                .with_context(|| format!("{name} cannot listen on {at} again; name another directory with --dir"))
+        };
+        let (stable, canary) = (again("shop-v1", places.stable)?, again("shop-v2", places.canary)?);
+        let dark = places.dark.map(|dark| again("shop-v3", dark)).transpose()?;
+        return Ok(DemoSetup { file, folder: None, places, stable, canary, dark });
+    }
+    let (stable, canary, dark) = (service::bind(0)?, service::bind(0)?, service::bind(0)?);
+    let proxy = free(arguments.port, "the proxy", notes)?;
+    let admin = free(arguments.admin_port, "the admin listener", notes)?;
+    let tls = if arguments.tls { Some(free(usual(TLS_PORT, arguments), "HTTPS", notes)?) } else { None };
+    let (v1, v2, v3) = (stable.local_addr()?, canary.local_addr()?, dark.local_addr()?);
+    let places = DemoAddresses { proxy, tls, admin, stable: v1, canary: v2, dark: Some(v3) };
+    let folder = DemoDirectory::make(arguments.dir.as_deref())?;
+    let file = file::write(&places, &folder)?;
+    Ok(DemoSetup { file, folder: Some(folder), places, stable, canary, dark: Some(dark) })
+}
+
+impl DemoTasks {
+    /// Services, traffic and the live line share one thread; it ends with the process, so that requests which drain
+    /// still find their service.
+    fn perform(self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, async move {
+            let listener = |std: std::net::TcpListener| -> std::io::Result<TcpListener> {
+                std.set_nonblocking(true)?;
+                TcpListener::from_std(std)
+            };
+            let price = service::price;
+            let stable = Service { variant: "stable", name: "shop-v1 1.0.0", switch: None, price };
+            let switch = Some(self.watch.switch.clone());
+            let canary = Service { variant: "canary", name: "shop-v2 2.0.0", switch, price };
+            tokio::task::spawn_local(service::serve(listener(self.stable)?, stable));
+            tokio::task::spawn_local(service::serve(listener(self.canary)?, canary));
+            if let Some(dark) = self.dark {
+                let price = service::other_price;
+                let service = Service { variant: "dark", name: "shop-v3 3.0.0", switch: None, price };
+                tokio::task::spawn_local(service::serve(listener(dark)?, service));
+            }
+            tokio::task::spawn_local(service::serve_switch(listener(self.control)?, self.watch.switch.clone()));
+            if let Some(proxy) = self.traffic {
+                traffic::start(proxy);
+            }
+            Ok(self.watch.run().await?)
+        })
+    }
+}
+
+fn start(file: &Path, env: Environment) -> anyhow::Result<App> {
+    let options = Options { drain_deadline: DRAIN_DEADLINE, env, ..Options::new(file) };
+    App::start(options).map_err(|error| anyhow!("{error}"))
+}
+
+/// The port of what has no argument of its own: with `--port 0` the system chooses it too.
+fn usual(port: u16, arguments: &DemoArguments) -> u16 {
+    if arguments.port == 0 { 0 } else { port }
+}
+
+fn free(port: u16, what: &str, notes: &mut Vec<String>) -> anyhow::Result<SocketAddr> {
+    let bound = match service::bind(port) {
+        Ok(bound) => bound,
+        Err(error) => {
+            let bound = service::bind(0)?;
+            notes.push(format!("port {port} is not available ({error}); {what} uses {}", bound.local_addr()?.port()));
+            bound
+        }
+    };
+    Ok(bound.local_addr()?)
+}
+
+/// Keys from a thread of their own, and how the terminal is set for them.
+fn listen_to_keys(keyboard: &Keyboard) -> anyhow::Result<(UnboundedReceiver<DemoKey>, SingleKeys)> {
+    let (sender, receiver) = unbounded_channel();
+    keys::listen(sender)?;
+    Ok((receiver, keyboard.single()))
+}

@@ -1,0 +1,118 @@
+//! [`TunnelEnd`], one end of a tunnel: a whole connection or a stream of HTTP/2, of the client or of the upstream:
+//! taking it over from a response that switches, reading and writing its bytes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http::{Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::lease::Lease;
+use super::open_connection::ConnectionGuard;
+use super::upgrade_request::UpgradeRequest;
+use crate::net::Socket;
+use crate::proxy::wire::fault::Fault;
+
+/// Bytes that are given to a stream at once: it keeps a few such pieces.
+const STREAM_BYTES: usize = 16 * 1024;
+
+/// One side of a tunnel.
+pub(crate) struct TunnelEnd {
+    pipe: Pipe,
+    /// What was read of it together with the head.
+    first: Bytes,
+    /// Counts an upstream's connection.
+    _guard: Option<ConnectionGuard>,
+}
+
+enum Pipe {
+    Socket(Socket),
+    Stream(TokioIo<Upgraded>),
+}
+
+impl TunnelEnd {
+    /// A whole connection, `first` bytes of which were read already.
+    pub(crate) fn connection(socket: Socket, first: Bytes, guard: Option<ConnectionGuard>) -> Self {
+        Self { pipe: Pipe::Socket(socket), first, _guard: guard }
+    }
+
+    /// A stream of HTTP/2.
+    pub(crate) fn stream(upgraded: Upgraded) -> Self {
+        Self { pipe: Pipe::Stream(TokioIo::new(upgraded)), first: Bytes::new(), _guard: None }
+    }
+
+    /// Takes over the connection, or the stream, whose upstream has switched. The answer has the form of HTTP/1.1 then.
+    pub(crate) async fn take_over(
+        lease: &mut Option<Lease>,
+        upgrade: Option<&UpgradeRequest>,
+        response: &mut Response<Incoming>,
+    ) -> Result<Self, Fault> {
+        let lost = Fault::UpstreamReset;
+        let side = match lease {
+            Some(Lease::Whole { .. }) => {
+                let Some(Lease::Whole { connection, .. }) = lease.take() else { return Err(lost) };
+                let switched = connection.task.await.ok().flatten().ok_or(lost)?;
+                Self::connection(switched.socket, switched.read_ahead, Some(switched.guard))
+            }
+            // The lease stays: the stream takes up its place for as long as the tunnel lasts.
+            Some(Lease::Stream(_)) => {
+                let upgraded = hyper::upgrade::on(&mut *response).await.map_err(|_| lost)?;
+                let accept = upgrade.and_then(UpgradeRequest::accept).ok_or(lost)?;
+                response.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+                Self::stream(upgraded)
+            }
+            None => return Err(lost),
+        };
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        Ok(side)
+    }
+
+    /// Reads into `room`; no bytes are the end.
+    pub(crate) fn poll_read<'a>(&mut self, cx: &mut Context<'_>, room: &'a mut [u8]) -> Poll<io::Result<&'a [u8]>> {
+        if !self.first.is_empty() {
+            let n = self.first.len().min(room.len());
+            self.first.copy_to_slice(&mut room[..n]);
+            return Poll::Ready(Ok(&room[..n]));
+        }
+        let mut buffer = ReadBuf::new(room);
+        ready!(match &mut self.pipe {
+            Pipe::Socket(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+            Pipe::Stream(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+        })?;
+        let n = buffer.filled().len();
+        Poll::Ready(Ok(&room[..n]))
+    }
+
+    /// Writes some of these bytes.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = match &mut self.pipe {
+            Pipe::Socket(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Pipe::Stream(stream) => Pin::new(stream).poll_write(cx, &bytes[..bytes.len().min(STREAM_BYTES)]),
+        };
+        match ready!(written)? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            n => Poll::Ready(Ok(n)),
+        }
+    }
+
+    /// Flushes what was written.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.pipe {
+            Pipe::Socket(socket) => Pin::new(socket).poll_flush(cx),
+            Pipe::Stream(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    /// Ends what is written.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.pipe {
+            Pipe::Socket(socket) => Pin::new(socket).poll_shutdown(cx),
+            Pipe::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! What kind of field a header is: for one connection only, ours to set, forbidden in trailers, or nobody's business.
+
+use http::Version;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::grammar::is_token;
+use super::header_fields::HeaderFields;
+use super::scan::{content_length, is_framing_look_alike};
+use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, needs_trusted_peer};
+
+/// Trailer fields in one body.
+pub(crate) const TRAILERS_MAX: usize = 32;
+
+/// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one head, each read alone")]
+pub(crate) struct FieldSummary {
+    /// The content is gRPC's: errors take its form, when it is a call.
+    pub(crate) grpc: bool,
+    /// The client takes JSON.
+    pub(crate) json: bool,
+    /// The client asks why.
+    pub(crate) explain: bool,
+    /// There is a `traceparent`.
+    pub(crate) traced: bool,
+    /// There is a `Via`.
+    pub(crate) via: bool,
+    /// Something is for this connection only.
+    pub(crate) hop_by_hop: bool,
+    /// The client takes trailers.
+    pub(crate) trailers: bool,
+    /// Something is for trusted peers only to say.
+    pub(crate) trusted_only: bool,
+    /// A name has an underscore.
+    pub(crate) underscore: bool,
+    /// A name can be read as that of a framing field.
+    pub(crate) framing_alias: bool,
+    /// Bytes of all names and values.
+    pub(crate) bytes: u32,
+}
+
+impl FieldSummary {
+    /// Looks at every field once.
+    pub(crate) fn of(fields: &impl HeaderFields) -> Self {
+        let mut summary = Self::default();
+        let mut bytes = 0;
+        for (name, value) in fields.each() {
+            bytes += name.as_str().len() + value.len();
+            match *name {
+                header::HOST | header::USER_AGENT | header::COOKIE | header::CONTENT_LENGTH => {}
+                header::ACCEPT => summary.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
+                header::CONTENT_TYPE => summary.grpc |= is_grpc_type(value),
+                header::VIA => summary.via = true,
+                _ => summary.add_rare(name, value),
+            }
+        }
+        summary.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        summary
+    }
+
+    fn add_rare(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let text = name.as_str();
+        match text {
+            "traceparent" => self.traced = true,
+            "x-pointsman-explain" => (self.explain, self.trusted_only) = (true, true),
+            "te" => (self.hop_by_hop, self.trailers) = (true, self.trailers || takes_trailers(value)),
+            _ if is_hop_by_hop(name) => self.hop_by_hop = true,
+            _ => {
+                self.trusted_only |= needs_trusted_peer(text);
+                self.underscore |= memchr::memchr(b'_', text.as_bytes()).is_some();
+                self.framing_alias |= is_framing_look_alike(text.as_bytes());
+            }
+        }
+    }
+}
+
+/// Fields that are for one connection only (RFC 9110 §7.6.1), and what must never be forwarded besides.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    match name.as_str().len() {
+        2 => *name == header::TE,
+        5 => name == "proxy",
+        7 => *name == header::UPGRADE,
+        10 => *name == header::CONNECTION || name == "keep-alive",
+        14 => name == "http2-settings",
+        16 => name == "proxy-connection",
+        17 => *name == header::TRANSFER_ENCODING,
+        18 => *name == header::PROXY_AUTHENTICATE,
+        19 => *name == header::PROXY_AUTHORIZATION,
+        25 => name == "proxy-authentication-info",
+        _ => false,
+    }
+}
+
+/// Whether a header of this name carries an identity.
+fn is_identity(name: &HeaderName, identity: &Identity) -> bool {
+    let carries = |extractor: &Extractor| matches!(extractor, Extractor::Header(carrier) if carrier == name);
+    identity.tenant.iter().any(carries) || identity.user.iter().any(carries)
+}
+
+/// Fields that have a meaning of their own for routing or framing: an alias of one is dropped.
+fn is_protected(name: &HeaderName, identity: &Identity) -> bool {
+    is_hop_by_hop(name)
+        || needs_trusted_peer(name.as_str())
+        || is_identity(name, identity)
+        || matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA | header::AUTHORIZATION | header::COOKIE)
+}
+
+/// Fields that must not stand in trailers: framing, routing, authentication, and what we set or trust.
+pub(crate) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
+    !(is_hop_by_hop(name)
+        || needs_trusted_peer(name.as_str())
+        || is_framing_look_alike(name.as_str().as_bytes())
+        || matches!(
+            *name,
+            header::HOST
+                | header::CONTENT_LENGTH
+                | header::CONTENT_ENCODING
+                | header::CONTENT_TYPE
+                | header::CONTENT_RANGE
+                | header::TRAILER
+                | header::AUTHORIZATION
+                | header::COOKIE
+                | header::SET_COOKIE
+                | header::CACHE_CONTROL
+                | header::MAX_FORWARDS
+                | header::EXPECT
+                | header::VIA
+        ))
+}
+
+/// Removes what is for this connection only: every field that `Connection` names, then the hop-by-hop set. `TE:
+/// trailers` survives.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .filter_map(named_by_connection)
+        .collect();
+    let trailers = headers.get_all(header::TE).iter().any(takes_trailers);
+    for name in &named {
+        headers.remove(name);
+    }
+    remove_where(headers, is_hop_by_hop);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// A field that `Connection` names, if it is one that the sender may take away. `Host` and the framing are not, and
+/// `close` and `keep-alive` are no fields.
+fn named_by_connection(option: &[u8]) -> Option<HeaderName> {
+    let option = option.trim_ascii();
+    if option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive") {
+        return None;
+    }
+    let name = HeaderName::from_bytes(option).ok()?;
+    (!matches!(name, header::HOST | header::CONTENT_LENGTH)).then_some(name)
+}
+
+fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| matches(name)).cloned() {
+        headers.remove(&name);
+    }
+}
+
+/// Whether one `TE` value lists `trailers`.
+fn takes_trailers(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Who speaks to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// One of the trusted proxies.
+    Trusted,
+    /// Anybody else.
+    Untrusted,
+}
+
+/// Removes what only trusted peers may say, and returns how many aliases were dropped.
+pub(crate) fn strip_untrusted(headers: &mut HeaderMap, summary: FieldSummary, identity: &Identity, peer: Peer) -> u64 {
+    if peer == Peer::Untrusted {
+        for carrier in identity.tenant.iter().chain(&identity.user) {
+            if let Extractor::Header(name) = carrier {
+                headers.remove(name);
+            }
+        }
+        if summary.trusted_only {
+            remove_where(headers, |name| needs_trusted_peer(name.as_str()));
+        }
+    }
+    if !summary.underscore {
+        return 0;
+    }
+    strip_aliases(headers, |meant| is_protected(meant, identity))
+}
+
+/// Removes the aliases of fields that are `meant` here, and returns how many names they had: an upstream that takes
+/// `_` for `-` would take them for ours.
+pub(crate) fn strip_aliases(headers: &mut HeaderMap, meant: impl Fn(&HeaderName) -> bool) -> u64 {
+    let is_alias = |name: &&HeaderName| alias_of(name).is_some_and(|name| meant(&name));
+    let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();
+    for name in &aliases {
+        headers.remove(name);
+    }
+    aliases.len() as u64
+}
+
+/// The field that a name with `_` can be taken for.
+fn alias_of(name: &HeaderName) -> Option<HeaderName> {
+    let name = name.as_str();
+    name.contains('_').then(|| HeaderName::from_bytes(name.replace('_', "-").as_bytes()).ok()).flatten()
+}
+
+/// Trailers without the fields that must not stand there (RFC 9110 §6.5.1), and not more than a few.
+pub(crate) fn filter_trailers(trailers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(trailers.len().min(TRAILERS_MAX));
+    for (name, value) in trailers {
+        if kept.len() < TRAILERS_MAX && is_allowed_in_trailers(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}
+
+/// Removes from trailers what carries an identity, and every alias of a field that means something.
+pub(crate) fn strip_protected(trailers: &mut HeaderMap, identity: &Identity) {
+    remove_where(trailers, |name| {
+        is_identity(name, identity) || alias_of(name).is_some_and(|meant| is_protected(&meant, identity))
+    });
+}
+
+/// Whether an HTTP/2 head holds what HTTP/1.1 could not carry unchanged (RFC 9113 §8.2.1): names that are no tokens,
+/// values with white space at an end, connection-specific fields.
+pub(crate) fn is_malformed_h2(headers: &HeaderMap) -> bool {
+    headers.iter().any(|(name, value)| {
+        let ends = [value.as_bytes().first(), value.as_bytes().last()];
+        !name.as_str().bytes().all(is_token)
+            || ends.iter().any(|end| matches!(end, Some(b' ' | b'\t')))
+            || (is_hop_by_hop(name)
+                && *name != header::TE
+                && name != "proxy"
+                && !name.as_str().starts_with("proxy-auth"))
+            || (*name == header::TE && value != "trailers")
+    })
+}
+
+/// Whether the fields of a response, written as HTTP/1.1 does, are more or larger than they may be.
+pub(crate) fn is_too_large(headers: &HeaderMap, limits: &UpstreamLimits) -> bool {
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+    headers.len() > limits.response_headers as usize
+        || headers.iter().map(line).sum::<usize>() > limits.response_header_bytes as usize
+}
+
+/// Whether a response's framing can be read in two ways (RFC 9112 §6.1, §6.3).
+pub(crate) fn is_ambiguous_response(version: Version, headers: &HeaderMap) -> bool {
+    if headers.keys().any(|name| is_framing_look_alike(name.as_str().as_bytes())) {
+        return true;
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        version == Version::HTTP_10
+            || length.is_some()
+            || codings.next().is_some()
+            || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+    } else {
+        length.is_some_and(|length| content_length(length.as_bytes()).is_none()) || lengths.next().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go_and_trailers_stay_wanted() {
+        let mut given = headers(&[
+            ("host", "a"),
+            ("connection", "close, X-Private"),
+            ("connection", "host"),
+            ("x-private", "1"),
+            ("te", "gzip, trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("keep-alive", "1"),
+            ("proxy", "evil"),
+            ("proxy-authorization", "x"),
+            ("x-kept", "1"),
+        ]);
+        strip_hop_by_hop(&mut given);
+        assert_eq!(names(&given), ["host", "te", "x-kept"]);
+        assert_eq!(given["te"], "trailers");
+    }
+
+    #[test]
+    fn strangers_cannot_say_who_the_client_is() {
+        let identity = Identity { tenant: vec![Extractor::Header("x-tenant".parse().unwrap())], ..Identity::default() };
+        let lines = [
+            ("x-forwarded-for", "1"),
+            ("x-forwarded-client-cert", "1"),
+            ("forwarded", "1"),
+            ("x-request-id", "1"),
+            ("x-tenant", "acme"),
+            ("x_tenant", "acme"),
+            ("x_forwarded_for", "1"),
+            ("content_length", "1"),
+            ("x_other", "1"),
+            ("accept", "1"),
+        ];
+        let strip = |given: &mut HeaderMap, peer| {
+            let summary = FieldSummary::of(given);
+            strip_untrusted(given, summary, &identity, peer)
+        };
+        let mut given = headers(&lines);
+        assert_eq!(strip(&mut given, Peer::Untrusted), 3);
+        assert_eq!(names(&given), ["accept", "x_other"]);
+        let mut given = headers(&lines);
+        assert_eq!(strip(&mut given, Peer::Trusted), 3);
+        assert!(given.contains_key("x-tenant") && !given.contains_key("x_tenant"));
+    }
+
+    #[test]
+    fn one_look_finds_every_kind() {
+        assert_eq!(
+            FieldSummary::of(&headers(&[("host", "a"), ("accept", "text/html"), ("x-own", "1")])),
+            FieldSummary { bytes: 26, ..FieldSummary::default() }
+        );
+        let all = [
+            ("accept", "text/html"),
+            ("accept", "text/plain, application/json"),
+            ("content-type", "application/grpc+proto"),
+            ("via", "1.1 a"),
+            ("connection", "close"),
+            ("traceparent", "x"),
+            ("x-pointsman-explain", "1"),
+            ("x_tenant", "a"),
+        ];
+        let FieldSummary { grpc, json, explain, traced, via, hop_by_hop, trusted_only, underscore, .. } =
+            FieldSummary::of(&headers(&all));
+        assert!(grpc && json && explain && traced && via && hop_by_hop && trusted_only && underscore);
+        for name in ["te", "upgrade", "keep-alive", "proxy", "proxy-connection", "http2-settings"] {
+            assert!(FieldSummary::of(&headers(&[(name, "x")])).hop_by_hop, "{name}");
+        }
+        for name in ["forwarded", "x-forwarded-for", "x-real-ip", "x-request-id", "x-pointsman-anything"] {
+            assert!(FieldSummary::of(&headers(&[(name, "x")])).trusted_only, "{name}");
+        }
+    }
+
+    #[test]
+    fn trailers_carry_no_framing() {
+        for name in [
+            "content-length",
+            "content_length",
+            "transfer-encoding",
+            "transfer.encoding",
+            "host",
+            "x-forwarded-for",
+            "authorization",
+            "connection",
+        ] {
+            assert!(!is_allowed_in_trailers(&name.parse().unwrap()), "{name}");
+        }
+        for name in ["grpc-status", "grpc-message", "x-checksum", "server-timing"] {
+            assert!(is_allowed_in_trailers(&name.parse().unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn responses_with_two_readings_are_told() {
+        for lines in [
+            &[("transfer-encoding", "chunked"), ("content-length", "5")][..],
+            &[("transfer-encoding", "chunked, chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "chunked, gzip")],
+            &[("content-length", "5"), ("content-length", "5")],
+            &[("content-length", "5, 5")],
+            &[("content-length", "+5")],
+            &[("content-length", "")],
+            &[("content-length", "9223372036854775808")],
+            &[("content-length", "5"), ("content_length", "5")],
+            &[("transfer.encoding", "chunked")],
+        ] {
+            assert!(is_ambiguous_response(Version::HTTP_11, &headers(lines)), "{lines:?}");
+        }
+        for lines in [&[("transfer-encoding", "Chunked")][..], &[("content-length", "9223372036854775807")], &[]] {
+            assert!(!is_ambiguous_response(Version::HTTP_11, &headers(lines)), "{lines:?}");
+        }
+        let chunked = headers(&[("transfer-encoding", "chunked")]);
+        assert!(is_ambiguous_response(Version::HTTP_10, &chunked), "HTTP/1.0 has no chunks");
+    }
+
+    #[test]
+    fn h2_heads_that_h1_could_not_carry_are_malformed() {
+        assert!(!is_malformed_h2(&headers(&[("accept", "x"), ("te", "trailers"), ("cookie", "a=b")])));
+        for line in [("connection", "close"), ("te", "gzip"), ("transfer-encoding", "chunked"), ("upgrade", "x")] {
+            assert!(is_malformed_h2(&headers(&[line])), "{line:?}");
+        }
+        let mut spaced = HeaderMap::new();
+        spaced.insert("x", HeaderValue::from_bytes(b" a").unwrap());
+        assert!(is_malformed_h2(&spaced));
+    }
+}

@@ -1,0 +1,206 @@
+//! A question: a request as a person describes it, on the command line or in a URL, to be explained.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use crate::route::{
+    CertField, EncodedSlash, ExplainRequest, Facts, Identity, ListenerSpec, Route, Rules, VerifiedCert,
+};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A request as a person describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplainQuery {
+    /// The method.
+    pub method: Method,
+    /// The host. Not given: [`ExplainQuery::HOST`], where all routes take any.
+    pub host: Option<String>,
+    /// The path, and the query if there is one.
+    pub path_and_query: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// Who connects.
+    pub peer: Option<IpAddr>,
+    /// What its certificate says, as if it had been verified.
+    pub client_cert: Option<VerifiedCert>,
+    /// The listener that takes it; the first whose requests are routed when not given.
+    pub listener: Option<String>,
+}
+
+impl Default for ExplainQuery {
+    fn default() -> Self {
+        Self {
+            method: Method::GET,
+            host: None,
+            path_and_query: "/".to_owned(),
+            headers: HeaderMap::new(),
+            client_ip: None,
+            peer: None,
+            client_cert: None,
+            listener: None,
+        }
+    }
+}
+
+impl ExplainQuery {
+    /// The host of a request to routes that take any.
+    pub const HOST: &'static str = "localhost";
+
+    /// Why a host must be given, when it is not.
+    #[must_use]
+    pub fn lacks_host(&self, rules: &Rules) -> Option<String> {
+        let of = |route: &'_ Route| Some((route.name.clone(), route.matches.hosts.first()?.to_string()));
+        let (route, host) = rules.routes.iter().find_map(of).filter(|_| self.host.is_none())?;
+        let host = rules.masks.covered(host);
+        Some(format!("the host is missing, but routes match on it: `{route}` is for {host}"))
+    }
+
+    /// Settles who connects. Unless that is given, it is a trusted proxy, if there is one, which tells who the client
+    /// is: as in the file's own tests. Nobody told means this machine.
+    ///
+    /// # Errors
+    /// When a peer that is not trusted is said to tell who the client is.
+    pub fn settle(&mut self, identity: &Identity) -> Result<(), String> {
+        const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let proxy = identity.trusted_proxies.first().map(ipnet::IpNet::addr);
+        let peer = self.peer.or(proxy).or(self.client_ip).unwrap_or(HERE);
+        if identity.trusts(peer) {
+            let fields = [&X_FORWARDED_FOR, &header::FORWARDED];
+            let is_client_given = fields.iter().any(|name| self.headers.contains_key(*name)) || self.peer.is_some();
+            let client = self.client_ip.or((!is_client_given).then_some(HERE));
+            if let Some(Ok(client)) = client.map(|client| HeaderValue::try_from(client.to_string())) {
+                self.headers.insert(X_FORWARDED_FOR, client);
+            }
+        } else if self.client_ip.is_some_and(|client| client != peer) {
+            return Err(format!("{peer} is not in identity.trusted_proxies, so it cannot name another client"));
+        }
+        self.peer = Some(peer);
+        Ok(())
+    }
+
+    /// Takes `FIELD:VALUE` of the client's certificate, such as `cn:till-7`.
+    ///
+    /// # Errors
+    /// When there is no such field.
+    pub fn present(&mut self, text: &str) -> Result<(), String> {
+        let (name, value) = text.split_once([':', '=']).unwrap_or((text, ""));
+        let field = CertField::ALL.into_iter().find(|field| field.name() == name);
+        let (Some(field), false) = (field, value.is_empty()) else {
+            return Err(format!(
+                "{text:?} is not a field of a certificate: write `cn:NAME`, `dns:…`, `uri:…` or `email:…`"
+            ));
+        };
+        let certificate = self.client_cert.get_or_insert_default();
+        match field {
+            CertField::Cn => certificate.cn = Some(value.to_owned()),
+            CertField::Dns => certificate.dns.push(value.to_owned()),
+            CertField::Uri => certificate.uri.push(value.to_owned()),
+            CertField::Email => certificate.email.push(value.to_owned()),
+        }
+        Ok(())
+    }
+
+    /// The request, to be asked of these rules.
+    ///
+    /// # Errors
+    /// When there is no such listener, or no host where routes differ by it, in words.
+    pub fn request<'a>(&'a self, rules: &'a Rules) -> Result<ExplainRequest<'a>, String> {
+        if let Some(why) = self.lacks_host(rules) {
+            return Err(why);
+        }
+        let listener = match &self.listener {
+            None => rules.usual_listener(),
+            Some(name) => Some(rules.listeners.iter().find(|listener| listener.name == *name).ok_or_else(|| {
+                let known: Vec<&str> = rules.listeners.iter().map(|listener| listener.name.as_str()).collect();
+                format!("there is no listener {name:?}; the listeners are {}", known.join(", "))
+            })?),
+        };
+        let policy = listener.map(|listener| listener.limits.encoded_slash);
+        Ok(ExplainRequest {
+            method: &self.method,
+            host: self.host.as_deref().unwrap_or(Self::HOST),
+            path_and_query: &self.path_and_query,
+            headers: &self.headers,
+            client_cert: self.client_cert.as_ref(),
+            listener: listener.map_or("", |listener| listener.name.as_str()),
+            scheme: listener.map_or("http", ListenerSpec::scheme),
+            peer: self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            encoded_slash: policy.unwrap_or(EncodedSlash::Keep),
+            facts: Facts::default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusting(nets: &[&str]) -> Identity {
+        Identity { trusted_proxies: nets.iter().map(|net| net.parse().unwrap()).collect(), ..Identity::default() }
+    }
+
+    #[test]
+    fn a_host_is_needed_where_routes_differ_by_it() {
+        use crate::route::tests::{route, rules};
+        let any = rules(vec![route("a", "", "/a")]);
+        let some = rules(vec![route("a", "", "/a"), route("b", "*.example.com", "/b")]);
+        let without = ExplainQuery::default();
+        assert_eq!(without.request(&any).map(|asked| asked.host.to_owned()), Ok("localhost".to_owned()));
+        let why = "the host is missing, but routes match on it: `b` is for *.example.com";
+        assert_eq!(without.request(&some).err().as_deref(), Some(why));
+        let with = ExplainQuery { host: Some("x.example.com".to_owned()), ..ExplainQuery::default() };
+        assert!(with.lacks_host(&some).is_none() && with.request(&some).is_ok());
+    }
+
+    /// The addresses that a query gives.
+    #[derive(Clone, Copy, Default)]
+    struct Given {
+        client: Option<&'static str>,
+        peer: Option<&'static str>,
+    }
+
+    const fn client(client: &'static str) -> Given {
+        Given { client: Some(client), peer: None }
+    }
+
+    /// Checks the peer, and the client in its `X-Forwarded-For`.
+    #[track_caller]
+    fn check(nets: &[&str], given: Given, expected: Result<(&str, Option<&str>), ()>) {
+        let address = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+        let mut question =
+            ExplainQuery { client_ip: address(given.client), peer: address(given.peer), ..ExplainQuery::default() };
+        let settled = question.settle(&trusting(nets)).map(|()| {
+            let is_client_given = question.headers.get(&X_FORWARDED_FOR).map(|value| value.to_str().unwrap());
+            (question.peer.unwrap().to_string(), is_client_given)
+        });
+        assert_eq!(
+            settled.as_ref().map(|(peer, is_client_given)| (peer.as_str(), *is_client_given)).map_err(drop),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxy_speaks_for_the_client() {
+        check(&["10.0.0.0/8"], client("203.0.113.9"), Ok(("10.0.0.0", Some("203.0.113.9"))));
+        check(&["10.0.0.0/8"], Given::default(), Ok(("10.0.0.0", Some("127.0.0.1"))));
+        check(
+            &["10.0.0.0/8"],
+            Given { peer: Some("10.1.2.3"), ..client("203.0.113.9") },
+            Ok(("10.1.2.3", Some("203.0.113.9"))),
+        );
+        check(&["10.0.0.0/8"], Given { client: None, peer: Some("10.1.2.3") }, Ok(("10.1.2.3", None)));
+    }
+
+    #[test]
+    fn anybody_else_speaks_for_himself() {
+        check(&[], Given::default(), Ok(("127.0.0.1", None)));
+        check(&[], client("203.0.113.9"), Ok(("203.0.113.9", None)));
+        check(&[], Given { peer: Some("203.0.113.9"), ..client("203.0.113.9") }, Ok(("203.0.113.9", None)));
+        check(&["10.0.0.0/8"], Given { client: None, peer: Some("192.0.2.1") }, Ok(("192.0.2.1", None)));
+        check(&["10.0.0.0/8"], Given { peer: Some("192.0.2.1"), ..client("203.0.113.9") }, Err(()));
+    }
+}
