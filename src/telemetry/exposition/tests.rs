@@ -15,9 +15,9 @@ use crate::route::Reason;
 use crate::telemetry::control::{self, ReloadLabel};
 use crate::telemetry::family::CountedValue;
 use crate::telemetry::{
-    ControlRecorder, CountedFamilies, Fallback, HandshakeFailure, Labels, ListenerMeter, MeterRegistry, PerWorker,
-    Process, ReasonLabel, Refusal, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass, UpstreamSeries,
-    VariantSeries, WorkerMeter,
+    ControlRecorder, CountedFamilies, Fallback, GrpcStatus, HandshakeFailure, Labels, ListenerMeter, MeterRegistry,
+    PerWorker, Process, ReasonLabel, Refusal, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass,
+    TlsFailure, UpstreamSeries, VariantSeries, WorkerMeter,
 };
 
 const GOLDEN: &str = include_str!("golden.txt");
@@ -106,6 +106,7 @@ fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
     }
     let label = ReasonLabel::of(Reason::Weight, Fallback::Yes).index();
     canary.meters.of(1).requests[label][StatusClass::ServerError as usize].inc();
+    canary.meters.of(1).grpc.inc(GrpcStatus::UNAVAILABLE);
     registry.unrouted.meters.of(0).requests[ReasonLabel::NONE.index()][StatusClass::ClientError as usize].inc();
     let upstreams = ["v1", "v2"].map(|name| UpstreamSeries::new(name, 2));
     let meter = upstreams[0].meters.of(0);
@@ -114,6 +115,7 @@ fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
     meter.connections.add(1);
     meter.connects.inc();
     meter.over_requests.inc();
+    meter.tls_failures[TlsFailure::Certificate as usize].inc();
     meter.latency.record(Duration::from_millis(40));
     let connections = PerWorker::<ListenerMeter>::new(2);
     connections.of(0).connections.add(5);
