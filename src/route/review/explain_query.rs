@@ -113,7 +113,7 @@ impl ExplainQuery {
             return Err(why);
         }
         let listener = match &self.listener {
-            None => rules.usual_listener(),
+            None => rules.default_listener(),
             Some(name) => Some(rules.listeners.iter().find(|listener| listener.name == *name).ok_or_else(|| {
                 let known: Vec<&str> = rules.listeners.iter().map(|listener| listener.name.as_str()).collect();
                 format!("there is no listener {name:?}; the listeners are {}", known.join(", "))
