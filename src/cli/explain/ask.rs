@@ -26,13 +26,13 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
         let file = arguments.file.as_ref().or(arguments.file_option.as_ref());
         let file = file.cloned().unwrap_or_else(|| DEFAULT_FILE.into());
         let Some(loaded) = load::load_quietly(&file, terminal.stderr) else { return Ok(Exit::BadFile) };
-        let mut question = question(arguments)?;
-        if let Some(why) = question.lacks_host(&loaded.rules) {
+        let mut query = query(arguments)?;
+        if let Some(why) = query.missing_host(&loaded.rules) {
             out::complain(&format!("{}: {why}; add --host", terminal.stderr.red("error")));
             return Ok(Exit::Usage);
         }
-        question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
-        let asked = question.request(&loaded.rules).map_err(anyhow::Error::msg)?;
+        query.set_peer(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
+        let asked = query.request(&loaded.rules).map_err(anyhow::Error::msg)?;
         let found = loaded.identity_providers.lookup(&loaded.rules.identity, &asked, Clock.wall());
         explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..asked })
     };
@@ -44,8 +44,8 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
     Ok(Exit::Ok)
 }
 
-fn question(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
-    let mut question = ExplainQuery {
+fn query(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
+    let mut query = ExplainQuery {
         method: Method::from_bytes(arguments.method.as_bytes()).context("--method is not a valid method")?,
         host: arguments.host.clone(),
         path_and_query: arguments.path.clone(),
@@ -55,15 +55,15 @@ fn question(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
         ..ExplainQuery::default()
     };
     for (name, value) in &arguments.headers {
-        question.headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        query.headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
     }
     for (name, value) in &arguments.cookies {
-        question.headers.append(header::COOKIE, HeaderValue::try_from(format!("{name}={value}"))?);
+        query.headers.append(header::COOKIE, HeaderValue::try_from(format!("{name}={value}"))?);
     }
     for part in &arguments.client_cert {
-        question.present(part).map_err(|why| anyhow::anyhow!("--client-cert: {why}"))?;
+        query.add_certificate_field(part).map_err(|why| anyhow::anyhow!("--client-cert: {why}"))?;
     }
-    Ok(question)
+    Ok(query)
 }
 
 fn ask_proxy(admin: &AdminEndpoint, arguments: &ExplainArguments) -> anyhow::Result<Value> {
@@ -84,7 +84,7 @@ fn told(admin: &str, answer: &AdminResponse) -> anyhow::Result<Value> {
     bail!("{admin} answers {} without an explanation: is this the admin listener?", answer.status)
 }
 
-/// The question as path and query.
+/// The query as path and query.
 fn path(arguments: &ExplainArguments) -> String {
     let mut pairs = vec![("method", arguments.method.clone())];
     pairs.extend(arguments.host.iter().map(|host| ("host", host.clone())));
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn a_question_holds_all_that_was_given() {
-        let question = question(&arguments()).unwrap();
-        assert_eq!(question.headers["x-a"], "1 2");
-        assert_eq!(question.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["uid=al=ice", "b=2"]);
-        assert_eq!(question.client_ip, Some("203.0.113.9".parse().unwrap()));
+        let query = query(&arguments()).unwrap();
+        assert_eq!(query.headers["x-a"], "1 2");
+        assert_eq!(query.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["uid=al=ice", "b=2"]);
+        assert_eq!(query.client_ip, Some("203.0.113.9".parse().unwrap()));
     }
 }

@@ -105,9 +105,9 @@ impl CopyCounts {
 enum Chance {
     /// Its route has no shadow.
     NoShadow,
-    /// With this chance.
+    /// Copied with this probability.
     Known(Weight),
-    /// Too little is known of the caller.
+    /// The log does not have the sticky key.
     Unknown,
 }
 
