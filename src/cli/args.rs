@@ -1,4 +1,4 @@
-//! The command line: what can be asked, with an example for each.
+//! The command line: commands and arguments, with an example for each.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use super::args::{Arguments, Command};
 use super::paint::{ColorChoice, Terminal};
 use super::{Exit, check, compare, completions, demo, explain, guess, init, out, reload, run, schema, status, what_if};
 
-/// What `--version` says, of whichever command.
+/// The output of `--version`, of every command.
 const VERSION: &str = concat!("pointsman ", env!("CARGO_PKG_VERSION"));
 
 /// Runs the command that the process was started with.
@@ -34,7 +34,7 @@ fn enter(words: Vec<OsString>) -> Exit {
     })
 }
 
-/// Answers a command line that is no call of a command: help, the version, or what is wrong with it.
+/// Prints help, the version, or the error of a command line that calls no command.
 fn unparsed(error: &clap::Error, color: ColorChoice) -> Exit {
     // A failure to print is ignored: there is no other place to report it.
     if error.kind() == ErrorKind::DisplayVersion {

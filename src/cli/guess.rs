@@ -1,4 +1,4 @@
-//! Commands that do not exist and are typed all the same, since other proxies have them: what is meant, and how it is
+//! Commands that do not exist here but in other proxies: what is meant, and how it is
 //! done here.
 
 /// The words, and what to do instead.

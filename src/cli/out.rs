@@ -26,7 +26,7 @@ pub fn say_json(value: &Value) -> anyhow::Result<()> {
     say(&format!("{value:#}"))
 }
 
-/// Writes `text` to standard error, ended by a line feed. Nobody is left to be told when that fails.
+/// Writes `text` to standard error, ended by a line feed. A failure is ignored: there is nowhere to report it.
 pub fn complain(text: &str) {
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     let _ = write!(std::io::stderr().lock(), "{text}{newline}");

@@ -11,7 +11,7 @@ use super::{Exit, load, out};
 use crate::app::{App, Options, StartError, Stopped, Succession, SystemdNotify};
 use crate::telemetry::{Screen, init_tracing};
 
-/// What routes without a file are called where a file's name would stand.
+/// The name of routes without a file, in place of a file name.
 const NO_FILE: &str = "(run --to)";
 
 /// Runs the proxy. The file's warnings go to its log, which is on standard error.
@@ -93,7 +93,7 @@ fn announcement(app: &App, arguments: &RunArguments, file: &Path) -> String {
     text
 }
 
-/// Tells why it did not start.
+/// Reports why it did not start.
 pub(super) fn refused(error: &StartError, terminal: Terminal) -> Exit {
     match error {
         StartError::Config(diagnostics) => {

@@ -33,7 +33,7 @@ const SWITCH_PORT: u16 = 9901;
 /// How long open requests may take when the demo stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What runs beside the proxy, on a thread of its own.
+/// The tasks that run next to the proxy, on their own thread.
 struct DemoTasks {
     stable: std::net::TcpListener,
     canary: std::net::TcpListener,
@@ -108,7 +108,7 @@ struct DemoSetup {
     dark: Option<std::net::TcpListener>,
 }
 
-/// Writes the file, or takes the one that is there: then everything stands where it says.
+/// Writes the file, or uses the existing one with its addresses.
 fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>) -> anyhow::Result<DemoSetup> {
     let kept = arguments.dir.as_deref().map(|dir| file::kept(dir, env)).transpose()?.flatten();
     if let Some((file, places)) = kept {

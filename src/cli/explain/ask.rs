@@ -1,4 +1,4 @@
-//! Asking: a file is asked through the code that routes, a running proxy through its admin listener. Both answer with
+//! Where explanations come from: the routing code for a file, the admin listener for a running proxy. Both return
 //! the same object.
 
 use std::fmt::Write;
@@ -32,9 +32,9 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
             return Ok(Exit::Usage);
         }
         query.set_peer(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
-        let asked = query.request(&loaded.rules).map_err(anyhow::Error::msg)?;
-        let found = loaded.identity_providers.lookup(&loaded.rules.identity, &asked, Clock.wall());
-        explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..asked })
+        let request = query.request(&loaded.rules).map_err(anyhow::Error::msg)?;
+        let found = loaded.identity_providers.lookup(&loaded.rules.identity, &request, Clock.wall());
+        explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..request })
     };
     if arguments.json {
         out::say_json(&answer)?;
@@ -68,17 +68,17 @@ fn query(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
 
 fn ask_proxy(admin: &AdminEndpoint, arguments: &ExplainArguments) -> anyhow::Result<Value> {
     let answer = admin.ask_blocking(&path(arguments), FetchOptions::get())?;
-    told(admin.url(), &answer)
+    explanation_of(admin.url(), &answer)
 }
 
-/// The explanation in an answer. Whatever else listens there answers something else.
-fn told(admin: &str, answer: &AdminResponse) -> anyhow::Result<Value> {
-    let told = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-    if answer.status.is_success() && told["outcome"].is_string() {
-        return Ok(told);
+/// The explanation in an answer; an error if something else than the admin listener answers.
+fn explanation_of(admin: &str, answer: &AdminResponse) -> anyhow::Result<Value> {
+    let explanation = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    if answer.status.is_success() && explanation["outcome"].is_string() {
+        return Ok(explanation);
     }
     if answer.status == StatusCode::BAD_REQUEST {
-        let why = told["error"].as_str().map_or_else(|| answer.line(), |why| escape_controls(why).into_owned());
+        let why = explanation["error"].as_str().map_or_else(|| answer.line(), |why| escape_controls(why).into_owned());
         bail!("{admin} answers {}: {why}", answer.status);
     }
     bail!("{admin} answers {} without an explanation: is this the admin listener?", answer.status)
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_no_admin_listener_is_asked_about() {
         let answer = |status, body: &'static str| AdminResponse { status, body: body.into() };
-        let refused = |answer| told("http://a:1", &answer).unwrap_err().to_string();
+        let refused = |answer| explanation_of("http://a:1", &answer).unwrap_err().to_string();
         for other in [
             answer(StatusCode::OK, "<html>"),
             answer(StatusCode::OK, "{}"),
@@ -161,11 +161,11 @@ mod tests {
         assert!(refused(answer(StatusCode::BAD_REQUEST, "no such key")).contains("no such key"));
         let refusal = answer(StatusCode::BAD_REQUEST, "{\n  \"error\": \"no host \\u001b\"\n}");
         assert_eq!(refused(refusal), "http://a:1 answers 400 Bad Request: no host \\u{1b}");
-        assert!(told("a", &answer(StatusCode::OK, "{\"outcome\":\"no_route\"}")).is_ok());
+        assert!(explanation_of("a", &answer(StatusCode::OK, "{\"outcome\":\"no_route\"}")).is_ok());
     }
 
     #[test]
-    fn a_question_holds_all_that_was_given() {
+    fn a_query_has_all_that_was_given() {
         let query = query(&arguments()).unwrap();
         assert_eq!(query.headers["x-a"], "1 2");
         assert_eq!(query.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["uid=al=ice", "b=2"]);

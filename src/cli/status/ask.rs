@@ -19,7 +19,7 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 /// Runs `status`.
 ///
 /// # Errors
-/// When the proxy cannot be asked.
+/// If the proxy does not respond.
 pub fn status(arguments: &StatusArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let admin = arguments.admin.find()?;
     if arguments.health {

@@ -37,7 +37,7 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
     Ok(Exit::Ok)
 }
 
-/// Why a log says nothing at all.
+/// Why a log contains nothing to replay.
 fn unreadable(log: &Path, foreign: u64) -> String {
     let (name, foreign) = (log.display(), usize::try_from(foreign).unwrap_or(usize::MAX));
     match foreign {

@@ -27,7 +27,7 @@ fn check(old: &File, new: &File, words: &[&str], millionths: Option<u32>) {
 }
 
 #[test]
-fn changes_are_told_in_words_and_shares() {
+fn changes_are_described_in_words_and_shares() {
     let five = checkout(50_000);
     assert_eq!(summed_up(&five, &checkout(50_000)), [""; 0]);
     assert!(compared(&five, &checkout(50_000)).changed.is_empty());
@@ -119,7 +119,7 @@ fn who_keeps_a_variant_may_get_another_upstream() {
 }
 
 #[test]
-fn every_table_is_told() {
+fn every_table_is_described() {
     let traces = TraceExport {
         host: "collector".into(),
         port: 4318,
@@ -153,7 +153,7 @@ fn every_table_is_told() {
 }
 
 #[test]
-fn shares_are_told_by_weight_where_targets_pick_as_well() {
+fn shares_are_given_by_weight_where_targets_pick_as_well() {
     let picking = |all: bool| {
         let mut made = checkout(50_000);
         made.first().targets = vec![Target {
