@@ -117,11 +117,10 @@ impl Criteria {
 
     /// Whether the values of a header or trailer are redacted; fields with credentials always are.
     pub(super) fn redacts(&self, name: &str) -> bool {
-        let means = |own: &Name| own.matches(name);
         CREDENTIALS.contains(&name)
             || CREDENTIAL_ENDS.iter().any(|end| name.ends_with(end))
             || self.redacted.iter().any(|subject| match subject {
-                Subject::Header(own) | Subject::Trailer(own) => matches(own),
+                Subject::Header(own) | Subject::Trailer(own) => own.matches(name),
                 Subject::Transport | Subject::Status | Subject::Body | Subject::Json(_) => false,
             })
     }
